@@ -1,0 +1,47 @@
+# Every target installs what it needs into .venv, from the locks in constraints/. `make help` lists them.
+PROJECT ?= examples/flights
+BIN = .venv/bin
+
+.DEFAULT_GOAL = help
+.PHONY: help up demo down test check bench bench-up lock clean run-env dev-env
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+up: run-env  ## Start a platform for PROJECT (examples/flights) and stay with it
+	$(BIN)/airfleet up $(PROJECT)
+
+demo: run-env  ## Start a platform, run a year of flights through it, print what came out
+	$(BIN)/python examples/flights/demo.py $(ARGS)
+
+down: run-env  ## Stop the platform of PROJECT
+	$(BIN)/airfleet down $(PROJECT)
+
+test: dev-env  ## Run all checks and tests
+	tools/chromium
+	$(MAKE) --no-print-directory check
+	$(BIN)/pytest tests/local $(ARGS)
+
+check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest --quiet tests/unit examples/flights/tests
+
+bench: bench-up  ## Run every benchmark
+
+bench-up: dev-env  ## Time start-up beside `airflow standalone`: bench/results/up.json
+	$(BIN)/python bench/up.py $(ARGS)
+
+lock: dev-env  ## Pin the newest allowed versions into constraints/
+	tools/lock
+
+clean:  ## Remove what was installed here; projects keep their state
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+run-env:
+	@tools/bootstrap run
+
+dev-env:
+	@tools/bootstrap dev

@@ -1,0 +1,168 @@
+"""A warm process that has imported Airflow once and forks every component from that image.
+
+The supervisor sends one request per datagram over a Unix socket, with two descriptors beside it: the log to write
+to and the gate to wait at. The child is forked twice, so
+that it becomes a child of the supervisor (a subreaper) and not of this process: a nursery that dies takes nobody
+with it. A child runs nothing before its gate opens, and exits if the supervisor dies first.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn
+
+REQUEST_BYTES = 1 << 20
+PR_SET_PDEATHSIG = 1
+GO = b"g"
+
+
+@dataclass(frozen=True)
+class Order:
+    """One child to fork: its modules to import while it waits, and the Airflow command lines to run in turn."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    preload: tuple[str, ...]
+    env: dict[str, str]
+    supervisor: int
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Import the modules named on the command line, then fork one child per request until the socket closes.
+
+    The last word is the inherited descriptor of that socket.
+    """
+    *preload, descriptor = sys.argv[1:] if argv is None else argv
+    channel = socket.socket(fileno=int(descriptor))
+    import_modules(preload)
+    gc.collect()
+    gc.freeze()
+    channel.send(b"warm")
+    while True:
+        message, descriptors = receive(channel)
+        if not message:
+            return
+        body = json.loads(message)
+        order = Order(
+            name=body["name"],
+            commands=tuple(tuple(command) for command in body["commands"]),
+            preload=tuple(body["preload"]),
+            env=body["env"],
+            supervisor=body["supervisor"],
+        )
+        channel.send(json.dumps({"name": order.name, "pid": fork(order, descriptors, channel)}).encode())
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import each module; one that is missing costs its child time, never correctness."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            print(f"airfleet: cannot preload {name}: {error}", file=sys.stderr, flush=True)
+
+
+def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """One request and its descriptors; nothing at all when the supervisor has gone."""
+    descriptors = array.array("i")
+    message, ancillary, _, _ = channel.recvmsg(REQUEST_BYTES, socket.CMSG_SPACE(2 * descriptors.itemsize))
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return message, list(descriptors)
+
+
+def fork(order: Order, descriptors: list[int], channel: socket.socket) -> int:
+    """The pid of a grandchild that runs the order; it is orphaned at once, to the nearest subreaper."""
+    read_end, write_end = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        child = os.fork()
+        if child:
+            os.write(write_end, str(child).encode())
+            os._exit(0)
+        channel.close()
+        os.close(read_end)
+        os.close(write_end)
+        run(order, *descriptors)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        pid = int(pipe.read())
+    os.waitpid(middle, 0)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return pid
+
+
+def run(order: Order, log: int, gate: int) -> NoReturn:
+    """Become the component: own session, own log, own environment; wait at the gate; run the commands; exit."""
+    code = 1
+    try:
+        os.setsid()
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.close(log)
+        os.environ.update(order.env)
+        import_modules(order.preload)
+        if os.read(gate, 1) == GO:
+            os.close(gate)
+            die_with(order.supervisor)
+            code = run_commands(order.commands)
+    except SystemExit as stop:
+        code = exit_code(stop)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        flush()
+        os._exit(code)
+
+
+def run_commands(commands: Sequence[Sequence[str]]) -> int:
+    """Run Airflow's own command lines as its console script would; the first that fails ends it."""
+    from airflow.__main__ import main as airflow  # noqa: PLC0415 - only a child pays for it, and only once
+
+    for command in commands:
+        sys.argv = list(command)
+        try:
+            airflow()
+        except SystemExit as stop:
+            if code := exit_code(stop):
+                return code
+    return 0
+
+
+def exit_code(stop: SystemExit) -> int:
+    """What Python would have made of it."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def die_with(supervisor: int) -> None:
+    """Ask the kernel for SIGTERM when the supervisor dies, however it dies; exit if it already has."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != supervisor:
+        raise SystemExit("airfleet: the supervisor has gone")
+
+
+def flush() -> None:
+    """Write out what Python still buffers; os._exit would drop it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""`airfleet down`: stop the platform of this folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options, view
+from airfleet.errors import AirfleetError
+from airfleet.runners.local import launch as launching
+from airfleet.runners.local import processes
+from airfleet.runners.local.state import Snapshot, StateFolder
+
+LEFTOVER_GRACE_S = 10.0
+
+
+@click.command("down", short_help="Stop the platform of this folder.")
+@options.project
+@options.state
+@click.option("--now", is_flag=True, help="Do not wait for running tasks; the next `up` runs them again.")
+def command(project: Path, state: Path | None, now: bool) -> None:
+    """Stop the platform: running tasks get the time that `up --drain` said, what is left is run again at the next `up`.
+
+    \b
+    Example:
+      airfleet down
+    """
+    folder = launching.find_state(project, state)
+    snapshot = folder.read_snapshot()
+    if snapshot is None:
+        click.echo("nothing is up here", err=True)
+        return
+    if folder.is_held():
+        _ask(folder, snapshot, now)
+    else:
+        _end_leftovers(folder, snapshot)
+    click.echo(f"{snapshot.fleet} is down; its data stays in {folder.root}", err=True)
+
+
+def _ask(folder: StateFolder, snapshot: Snapshot, now: bool) -> None:
+    for _ in range(2 if now else 1):
+        os.kill(snapshot.supervisor, signal.SIGTERM)
+        time.sleep(0.3)
+    with view.progress() as advance:
+        while folder.is_held():
+            current = folder.read_snapshot()
+            if current:
+                advance(current)
+            time.sleep(0.2)
+
+
+def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:
+    # The supervisor was killed: its children were told to stop, and whoever has not is ended here.
+    instance = folder.peek_instance()
+    with folder.lock():
+        left = processes.find_members(snapshot.sessions, marker=instance)
+        processes.end(left, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
+        if processes.find_members(snapshot.sessions, marker=instance):
+            raise AirfleetError("some processes could not be ended", where=str(folder.root))

@@ -1,0 +1,78 @@
+"""`airfleet status`: what runs here, and how it does."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options, view
+from airfleet.runners.local import launch as launching
+from airfleet.runners.local.checks import Checker
+from airfleet.runners.local.state import Snapshot, StateFolder
+from airfleet.runners.local.usage import Usage, measure
+
+
+@click.command("status", short_help="Show what runs here, and how it does.")
+@options.project
+@options.state
+@options.as_json
+def command(project: Path, state: Path | None, as_json: bool) -> None:
+    """Show each component: state, pid, memory, time up, address; and the Dag files that do not load.
+
+    Exits with 0 when everything is healthy, and with 1 when it is not or nothing runs.
+
+    \b
+    Example:
+      airfleet status --json
+    """
+    folder = launching.find_state(project, state)
+    snapshot = folder.read_snapshot()
+    if snapshot is None or not view.is_alive(snapshot):
+        if as_json:
+            click.echo(json.dumps({"phase": "down", "components": [], "import_errors": []}))
+        else:
+            click.echo("down: nothing runs here", err=True)
+        raise SystemExit(1)
+    usage = measure(snapshot)
+    errors = list_import_errors(folder)
+    if as_json:
+        click.echo(json.dumps(describe(snapshot, usage, errors), indent=2))
+    else:
+        view.console().print(view.tabulate(snapshot, usage, errors))
+    raise SystemExit(0 if snapshot.phase == "healthy" else 1)
+
+
+def describe(snapshot: Snapshot, usage: dict[str, Usage], errors: list[tuple[str, str]]) -> dict[str, object]:
+    """The status as JSON: stable names, sizes in MiB, times in seconds."""
+    now = time.time()
+    components = []
+    for process in snapshot.processes:
+        used = usage.get(process.name)
+        components.append(
+            {
+                **{key: value for key, value in asdict(process).items() if key not in ("phase", "since")},
+                "state": process.phase,
+                "memory_mib": round(used.memory_mib, 1) if used else None,
+                "cpu_s": round(used.cpu_s, 2) if used else None,
+                "uptime_s": round(now - process.since, 1) if process.pid else None,
+            }
+        )
+    return {
+        "fleet": snapshot.fleet,
+        "phase": snapshot.phase,
+        "url": snapshot.url,
+        "project": snapshot.project,
+        "supervisor_pid": snapshot.supervisor,
+        "components": components,
+        "import_errors": [{"file": file, "message": message} for file, message in errors],
+    }
+
+
+def list_import_errors(folder: StateFolder) -> list[tuple[str, str]]:
+    """The Dag files that Airflow cannot load now, each with the last line of why."""
+    dsn = folder.read_dsn()
+    return [(error.file, error.message) for error in Checker(dsn).list_import_errors()] if dsn else []

@@ -1,0 +1,41 @@
+"""`airfleet test`: the project's own tests, in the environment that its Dags run in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options
+from airfleet.errors import UsageError
+from airfleet.runners.local import launch as launching
+
+
+@click.command(
+    "test",
+    short_help="Run the project's own tests.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@options.project_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(project: Path, arguments: tuple[str, ...]) -> None:
+    """Run the project's tests with pytest: its folder on the path, as in tasks, and an Airflow of their own.
+
+    \b
+    Example:
+      airfleet test -k ingest
+    """
+    project = launching.find_project(project)
+    if find_spec("pytest") is None:
+        raise UsageError("pytest is not installed", where=sys.prefix, hint="pip install pytest")
+    with tempfile.TemporaryDirectory(prefix="airfleet-test-") as scratch:
+        environment = launching.build_environment(os.environ, {}, project, Path(scratch))
+        environment["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+        environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(project / "dags")
+        run = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, env=environment, check=False)
+    raise SystemExit(run.returncode)

@@ -1,0 +1,177 @@
+"""How a platform looks on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import psutil
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from airfleet.runners.local.state import Snapshot, StateFolder
+from airfleet.runners.local.usage import Usage, measure
+
+Notify = Callable[[Snapshot], None]
+
+STYLES = {
+    "healthy": "green",
+    "done": "green",
+    "unhealthy": "red",
+    "restarting": "red",
+    "degraded": "red",
+    "stopped": "dim",
+}
+MEASURE_EVERY_S = 2.0
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; what is piped into a file or a program is never folded at 80 columns."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 160)
+
+
+@contextmanager
+def show(folder: StateFolder) -> Iterator[Notify]:
+    """A live table on a terminal, else one line for each thing that happens; both are kept in logs/airfleet.log."""
+    log = (folder.logs / "airfleet.log").open("a") if sys.stderr.isatty() else None
+    terminal = console(stderr=True)
+    events = Events()
+
+    def write(snapshot: Snapshot) -> None:
+        for line in events.list_new(snapshot):
+            terminal.print(line, highlight=False)
+            if log:
+                log.write(line + "\n")
+                log.flush()
+
+    if not terminal.is_terminal:
+        yield write
+        return
+    usage = UsageCache()
+    with Live(console=terminal, refresh_per_second=4) as live:
+
+        def update(snapshot: Snapshot) -> None:
+            write(snapshot)
+            live.update(tabulate(snapshot, usage.read(snapshot), []))
+
+        yield update
+    if log:
+        log.close()
+
+
+@contextmanager
+def progress() -> Iterator[Notify]:
+    """What is being waited for, on a terminal; the events, elsewhere."""
+    terminal = console(stderr=True)
+    events = Events()
+    if not terminal.is_terminal:
+
+        def write(snapshot: Snapshot) -> None:
+            for line in events.list_new(snapshot):
+                terminal.print(line, highlight=False)
+
+        yield write
+        return
+    with terminal.status("starting") as status:
+
+        def update(snapshot: Snapshot) -> None:
+            waiting = [process.name for process in snapshot.processes if process.phase not in ("healthy", "done")]
+            status.update(f"starting: waiting for {', '.join(waiting)}")
+
+        yield update
+
+
+class Events:
+    """The lines that tell what changed from one snapshot to the next."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, int]] = {}
+        self._phase = ""
+
+    def list_new(self, snapshot: Snapshot) -> list[str]:
+        lines = []
+        now = datetime.now(UTC).strftime("%H:%M:%S")
+        for process in snapshot.processes:
+            state = (process.phase, process.restarts)
+            if self._seen.get(process.name) != state and process.phase != "waiting":
+                detail = f": {process.detail}" if process.detail else ""
+                lines.append(f"{now} {process.name} {process.phase}{detail}")
+            self._seen[process.name] = state
+        if snapshot.phase != self._phase:
+            lines.append(f"{now} platform {snapshot.phase}" + (f" at {snapshot.url}" * (snapshot.phase == "healthy")))
+        self._phase = snapshot.phase
+        return lines
+
+
+class UsageCache:
+    """Memory and CPU of each process, measured at most every two seconds."""
+
+    def __init__(self) -> None:
+        self._measured = 0.0
+        self._usage: dict[str, Usage] = {}
+
+    def read(self, snapshot: Snapshot) -> dict[str, Usage]:
+        if time.monotonic() - self._measured > MEASURE_EVERY_S:
+            self._usage = measure(snapshot)
+            self._measured = time.monotonic()
+        return self._usage
+
+
+def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[tuple[str, str]]) -> Table:
+    """The whole platform as a table; jobs that are done are left out."""
+    table = Table(title=f"{snapshot.fleet}: {snapshot.phase}", title_justify="left", expand=False)
+    for heading in ("component", "state", "pid", "memory", "up for", "restarts", "where"):
+        table.add_column(heading, justify="right" if heading in ("pid", "memory", "up for", "restarts") else "left")
+    now = time.time()
+    for process in snapshot.processes:
+        if process.phase == "done":
+            continue
+        style = STYLES.get(process.phase, "yellow")
+        state = f"[{style}]{process.phase}[/]" + (f" ({process.detail})" if process.detail else "")
+        memory = usage.get(process.name)
+        table.add_row(
+            process.name,
+            state,
+            str(process.pid or ""),
+            f"{memory.memory_mib:.0f} MiB" if memory else "",
+            describe_duration(now - process.since) if process.pid else "",
+            str(process.restarts or ""),
+            process.url,
+        )
+    if import_errors:
+        table.caption_justify = "left"
+        table.caption = "\n".join(f"Dag file does not load: {file}: {message}" for file, message in import_errors)
+    return table
+
+
+def describe_duration(seconds: float) -> str:
+    """A duration as people say it: 12 s, 5 min, 3 h 20 min, 2 d 4 h."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if not minutes:
+        return f"{seconds:.0f} s"
+    if not hours:
+        return f"{minutes} min"
+    if not days:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"
+
+
+def tail(folder: StateFolder, name: str, lines: int = 12) -> str:
+    """The last lines of a component's log."""
+    try:
+        return "\n".join((folder.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return "(no log)"
+
+
+def is_alive(snapshot: Snapshot) -> bool:
+    """Whether the supervisor that wrote the snapshot still lives."""
+    try:
+        return abs(psutil.Process(snapshot.supervisor).create_time() - snapshot.supervisor_started) < 1
+    except psutil.Error:
+        return False

@@ -1,0 +1,145 @@
+"""What a component is, as plain data that every runner can make true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from airfleet.spec.secrets import Secret
+
+
+def reveal(value: str | Secret) -> str:
+    """The plain text of a value, for the one place that hands it on."""
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """Healthy while a GET of the URL answers 200."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Healthy while Airflow's job of this type, started by this very process, has a fresh heartbeat."""
+
+    job_type: str
+    max_age_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Healthy while the database accepts a login."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """Healthy once it has imported its modules and takes orders."""
+
+
+Health = Http | Heartbeat | Connect | Warm
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file with its whole content, replaced atomically."""
+
+    path: Path
+    content: str | Secret
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program that fills the folder `creates`, its last argument, unless that exists, and anew when half-made."""
+
+    argv: tuple[str, ...]
+    creates: Path
+    stdin: Secret
+    unprivileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A long-running process, or with `once` a job that must end well before what is `after` it may start.
+
+    A process stops once all that came `after` it have stopped, and all that it `stops_after`.
+    `commands` are run one after another. Those that begin with `airflow` are Airflow's own command lines and may be
+    forked from an image that has imported it; `preload` names the modules worth importing before they are needed.
+    """
+
+    name: str
+    commands: tuple[tuple[str | Secret, ...], ...]
+    health: Health | None = None
+    after: tuple[str, ...] = ()
+    stops_after: tuple[str, ...] = ()
+    once: bool = False
+    preload: tuple[str, ...] = ()
+    env: dict[str, str | Secret] = field(default_factory=dict)
+    url: str = ""
+    stop_signal: str = "SIGTERM"
+    stop_timeout_s: float = 10.0
+    unprivileged: bool = False
+
+    @property
+    def warm(self) -> bool:
+        """Whether every command is Airflow's, so that the process is forked from the image."""
+        return all(command[0] == "airflow" for command in self.commands)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One thing that runs: what must be there before it, and its processes."""
+
+    name: str
+    processes: tuple[Process, ...]
+    prepare: tuple[Command, ...] = ()
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The secrets of one platform, made once and kept."""
+
+    admin: Secret
+    superuser: Secret
+    airflow: Secret
+    fernet_key: Secret
+    jwt_secret: Secret
+    secret_key: Secret
+    databases: dict[str, Secret]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where one machine keeps the platform, and which ports it uses there."""
+
+    project: Path
+    state: Path
+    python: Path
+    postgres_bin: Path
+    instance: str
+    api_port: int
+    database_port: int
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def airflow_home(self) -> Path:
+        return self.state / "airflow"
+
+    @property
+    def postgres_data(self) -> Path:
+        return self.state / "postgres"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
+        """The URL of a database on this machine; passwords are made of URL-safe characters."""
+        scheme = f"postgresql+{driver}" if driver else "postgresql"
+        return Secret(f"{scheme}://{user}:{password.reveal()}@127.0.0.1:{self.database_port}/{database}")

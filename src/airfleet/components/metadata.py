@@ -1,0 +1,72 @@
+"""The content of the metadata database before the first component starts: schema, users, fleet.yaml's objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from airfleet.components.base import Component, Credentials, File, Process, Site
+from airfleet.spec.fleet import SlotPool
+from airfleet.spec.secrets import Secret
+
+ADMIN = "admin"
+
+
+def describe(
+    site: Site,
+    credentials: Credentials,
+    *,
+    connections: Mapping[str, object],
+    variables: Mapping[str, object],
+    slot_pools: Mapping[str, SlotPool],
+) -> Component:
+    """One job that runs Airflow's own commands in turn; it may be repeated, and touches no object fleet.yaml lacks.
+
+    The values of connections and variables are given with their secrets resolved.
+    """
+    folder = site.state / "secrets"
+    pools = {
+        name: {"slots": pool.slots, "description": pool.description, "include_deferred": pool.include_deferred}
+        for name, pool in slot_pools.items()
+    }
+    imports: tuple[tuple[str, Mapping[str, object], tuple[str, ...]], ...] = (
+        ("connections", connections, ("--overwrite",)),
+        ("variables", variables, ("--action-on-existing-key", "overwrite")),
+        ("pools", pools, ()),
+    )
+    commands: list[tuple[str | Secret, ...]] = [("airflow", "db", "migrate"), _create_admin(credentials)]
+    files: list[File] = []
+    for kind, objects, flags in imports:
+        if objects:
+            path = folder / f"{kind}.json"
+            files.append(File(path, Secret(json.dumps(objects))))
+            commands.append(("airflow", kind, "import", str(path), *flags))
+    job = Process(
+        name="metadata",
+        commands=tuple(commands),
+        after=("databases",),
+        once=True,
+        env={"AIRFLOW__FAB__UPDATE_FAB_PERMS": "True"},
+    )
+    return Component(name="metadata", processes=(job,), files=tuple(files))
+
+
+def _create_admin(credentials: Credentials) -> tuple[str | Secret, ...]:
+    # Airflow changes nothing when the user exists; the command line stays inside a forked process.
+    return (
+        *("airflow", "users", "create", "--username", ADMIN, "--password", credentials.admin),
+        *("--role", "Admin", "--firstname", "Fleet", "--lastname", "Admin", "--email", "admin@localhost"),
+    )
+
+
+def connect_database(site: Site, credentials: Credentials, name: str) -> dict[str, object]:
+    """The Airflow connection to one of the project's own databases on the embedded server."""
+    return {
+        "conn_type": "postgres",
+        "host": "127.0.0.1",
+        "port": site.database_port,
+        "schema": name,
+        "login": name,
+        "password": credentials.databases[name].reveal(),
+        "description": "made by airfleet: fleet.yaml, databases",
+    }

@@ -1,0 +1,47 @@
+"""All components of one platform, in the order in which they start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airfleet.components import (
+    api_server,
+    dag_processor,
+    image,
+    metadata,
+    postgres,
+    scheduler,
+    settings,
+    triggerer,
+)
+from airfleet.components.base import Component, Credentials, Site
+from airfleet.spec.fleet import Fleet
+
+
+def describe(
+    fleet: Fleet,
+    site: Site,
+    credentials: Credentials,
+    *,
+    connections: Mapping[str, object],
+    variables: Mapping[str, object],
+    drain_s: float,
+) -> tuple[Component, ...]:
+    """One whole platform on one machine."""
+    own = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
+    return (
+        image.describe(site),
+        postgres.describe(fleet, site, credentials),
+        settings.describe(fleet, site, credentials),
+        metadata.describe(
+            site,
+            credentials,
+            connections={**own, **connections},
+            variables=variables,
+            slot_pools=fleet.slot_pools,
+        ),
+        api_server.describe(site),
+        scheduler.describe(drain_s=drain_s),
+        dag_processor.describe(),
+        triggerer.describe(),
+    )

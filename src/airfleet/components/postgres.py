@@ -1,0 +1,64 @@
+"""The metadata database: an embedded PostgreSQL on one machine."""
+
+from __future__ import annotations
+
+import json
+
+from airfleet.components.base import Command, Component, Connect, Credentials, Process, Site
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+
+SUPERUSER = "postgres"
+
+
+def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
+    """A server that listens on the loopback only and asks every login for a password."""
+    initdb = Command(
+        argv=(
+            str(site.postgres_bin / "initdb"),
+            f"--username={SUPERUSER}",
+            "--pwfile=/dev/stdin",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--pgdata",
+        ),
+        creates=site.postgres_data,
+        stdin=credentials.superuser,
+        unprivileged=True,
+    )
+    owners = {"airflow": credentials.airflow, **credentials.databases}
+    options = tuple(f"--{key}={value}" for key, value in _list_options(fleet, site).items())
+    server = Process(
+        name="postgres",
+        commands=((str(site.postgres_bin / "postgres"), "-D", str(site.postgres_data), *options),),
+        health=Connect(),
+        url=f"postgresql://127.0.0.1:{site.database_port}",
+        stop_signal="SIGINT",
+        stop_timeout_s=30,
+        unprivileged=True,
+    )
+    databases = Process(
+        name="databases",
+        commands=((str(site.python), "-m", "airfleet.runners.local.databases"),),
+        after=("postgres",),
+        once=True,
+        env={
+            "AIRFLEET_SUPERUSER_DSN": site.dsn(SUPERUSER, SUPERUSER, credentials.superuser),
+            "AIRFLEET_DATABASES": Secret(json.dumps({name: secret.reveal() for name, secret in owners.items()})),
+        },
+    )
+    return Component(name="postgres", processes=(server, databases), prepare=(initdb,))
+
+
+def _list_options(fleet: Fleet, site: Site) -> dict[str, str]:
+    return {
+        "listen_addresses": "127.0.0.1",
+        "port": str(site.database_port),
+        "unix_socket_directories": "",
+        # Airflow keeps up to 15 connections in each of its processes; every running task adds those of its hooks.
+        "max_connections": str(100 + 2 * fleet.parallelism),
+        "jit": "off",
+        "log_line_prefix": "%m [%p] %u@%d ",
+        "timezone": "UTC",
+    }

@@ -1,0 +1,23 @@
+"""The scheduler; with LocalExecutor it is also the parent of every task on this machine."""
+
+from __future__ import annotations
+
+from airfleet.components.base import Component, Heartbeat, Process
+
+
+def describe(*, drain_s: float) -> Component:
+    """A scheduler that is given `drain_s` seconds at a stop, to let running tasks finish."""
+    return Component(
+        name="scheduler",
+        processes=(
+            Process(
+                name="scheduler",
+                commands=(
+                    ("airflow", "scheduler", "--skip-serve-logs"),  # the api-server reads the same folder
+                ),
+                health=Heartbeat("SchedulerJob"),
+                after=("metadata",),
+                stop_timeout_s=drain_s,
+            ),
+        ),
+    )

@@ -1,0 +1,115 @@
+"""Every Airflow setting that airfleet gives another value than Airflow does, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from airfleet.components.base import Component, Credentials, File, Site
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value in airflow.cfg and why it is not Airflow's own default."""
+
+    section: str
+    key: str
+    value: str
+    why: str
+
+
+def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[Setting, ...]:
+    """All settings of one platform on one machine; what fleet.yaml says under `airflow:` comes last and wins."""
+    dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
+    bundle = (
+        f'[{{"name": "{fleet.name}", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", '
+        f'"kwargs": {{"path": "{site.project / "dags"}", "refresh_interval": 5}}}}]'
+    )
+    own = (
+        Setting("core", "executor", "LocalExecutor", "one machine needs no broker"),
+        Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism"),
+        Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
+        Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
+        Setting("core", "fernet_key", credentials.fernet_key.reveal(), "encrypts connections and variables at rest"),
+        Setting("core", "execution_api_server_url", f"{site.api_url}/execution/", "tasks report to our own port"),
+        Setting(
+            "core",
+            "auth_manager",
+            "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+            "users with hashed passwords and roles in the database; the simple manager keeps passwords in clear",
+        ),
+        Setting("core", "hostname_callable", "airflow.utils.net.get_host_ip_address", "no DNS needed on one machine"),
+        Setting("database", "sql_alchemy_conn", dsn, "the embedded PostgreSQL"),
+        Setting("api", "host", "127.0.0.1", "nothing listens wider than it must"),
+        Setting("api", "port", str(site.api_port), "fleet.yaml: ports.api"),
+        Setting("api", "base_url", site.api_url, "links in the UI and in messages"),
+        Setting("api", "secret_key", credentials.secret_key.reveal(), "signs sessions and log requests"),
+        Setting(
+            "api_auth", "jwt_secret", credentials.jwt_secret.reveal(), "the default differs from process to process"
+        ),
+        Setting("logging", "base_log_folder", str(site.logs / "tasks"), "logs live in the state folder"),
+        Setting(
+            "logging",
+            "dag_processor_child_process_log_directory",
+            str(site.logs / "dag_processor"),
+            "logs live in the state folder",
+        ),
+        Setting("dag_processor", "dag_bundle_config_list", bundle, "the project's dags/ folder, looked at every 5 s"),
+        Setting(
+            "dag_processor",
+            "dag_bundle_storage_path",
+            str(site.state / "bundles"),
+            "the default is wiped at every boot",
+        ),
+        Setting("dag_processor", "min_file_process_interval", "10", "a saved file shows within seconds"),
+        Setting(
+            "scheduler",
+            "scheduler_idle_sleep_time",
+            "0.2",
+            "a second is lost at every hop of a run; at 0.2 s an idle scheduler costs about 0.03 core",
+        ),
+        Setting(
+            "scheduler",
+            "orphaned_tasks_check_interval",
+            "30",
+            "tasks of a scheduler that died are run again after 30 s, not 300 s",
+        ),
+        Setting(
+            "scheduler",
+            "task_instance_heartbeat_timeout",
+            "90",
+            "a task that died without a word is noticed after 90 s, not 300 s; that is longer than "
+            "workers.max_failed_heartbeats lets a task live without an api-server",
+        ),
+        Setting("workers", "max_failed_heartbeats", "12", "tasks outlive a restart of the api-server: 12 x 5 s"),
+        Setting("workers", "execution_api_timeout", "15", "a busy machine answers late, and late is not dead"),
+        Setting("fab", "update_fab_perms", "False", "the metadata job did it; else every api-server start costs 1 s more"),
+        Setting("fab", "enable_proxy_fix", "False", "nothing stands in front of the api-server on one machine"),
+        Setting("usage_data_collection", "enabled", "False", "a platform calls nobody unasked"),
+    )
+    users = tuple(
+        Setting(section, key, value, "fleet.yaml: airflow")
+        for section, values in fleet.airflow.items()
+        for key, value in values.items()
+    )
+    return own + users
+
+
+def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
+    """Airflow's configuration: one file, no process."""
+    config = File(site.airflow_home / "airflow.cfg", Secret(render(list_settings(fleet, site, credentials))))
+    return Component(name="airflow", processes=(), files=(config,))
+
+
+def render(settings: Iterable[Setting]) -> str:
+    """The text of an airflow.cfg, in which a later setting wins; Airflow's parser reads a doubled % as one."""
+    sections: dict[str, dict[str, str]] = {}
+    for setting in settings:
+        sections.setdefault(setting.section, {})[setting.key] = setting.value.replace("%", "%%")
+    lines = ["# Written by airfleet at every start; say it in fleet.yaml under `airflow:` instead."]
+    for section, values in sections.items():
+        lines.append(f"\n[{section}]")
+        lines.extend(f"{key} = {value}" for key, value in values.items())
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,21 @@
+"""The triggerer: waits for what deferred tasks wait for."""
+
+from __future__ import annotations
+
+from airfleet.components.base import Component, Heartbeat, Process
+
+
+def describe() -> Component:
+    return Component(
+        name="triggerer",
+        processes=(
+            Process(
+                name="triggerer",
+                commands=(
+                    ("airflow", "triggerer", "--skip-serve-logs"),  # the api-server reads the same folder
+                ),
+                health=Heartbeat("TriggererJob"),
+                after=("metadata",),
+            ),
+        ),
+    )

@@ -1,0 +1,61 @@
+"""What airfleet tells a user when something is wrong.
+
+AirfleetError            exit code 1: it was asked rightly and did not work
+└─ UsageError            exit code 2: the command or the configuration is wrong
+   └─ SpecError          fleet.yaml: every problem at once, each with its line
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class AirfleetError(Exception):
+    """An error meant for a person: what happened, where, and what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n\nhint: {self.hint}" if self.hint else head
+
+
+class UsageError(AirfleetError):
+    """The command or the configuration is wrong; nothing was started or changed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a file, at a line counted from 1."""
+
+    line: int
+    path: str
+    what: str
+    hint: str = ""
+
+
+class SpecError(UsageError):
+    """All that is wrong in one fleet.yaml, in the order of its lines."""
+
+    def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.path)))
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{count} in {file}")
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for problem in self.problems:
+            at = f"{problem.path}: " if problem.path else ""
+            lines.append(f"{self.file}:{problem.line}: {at}{problem.what}")
+            if problem.hint:
+                lines.append(f"  hint: {problem.hint}")
+        return "\n".join(lines)

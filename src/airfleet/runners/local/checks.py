@@ -1,0 +1,97 @@
+"""Health checks against a running platform, and what its database says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import httpx
+import psycopg
+
+from airfleet.components.base import Connect, Heartbeat, Http
+from airfleet.spec.secrets import Secret
+
+TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one check found, and in words why when it is not healthy."""
+
+    healthy: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A Dag file that Airflow could not load."""
+
+    file: str
+    message: str
+
+
+class Checker:
+    """Runs health checks; every call opens what it needs and leaves nothing open."""
+
+    def __init__(self, database: Secret) -> None:
+        self._database = database
+
+    def check(self, health: Http | Heartbeat | Connect, *, started: float) -> Result:
+        """The state of a process that was started at this time since the epoch; never raises for what is down."""
+        try:
+            match health:
+                case Http(url):
+                    status = httpx.get(url, timeout=TIMEOUT_S, trust_env=False).status_code
+                    return Result(status == httpx.codes.OK, f"answers HTTP {status}")
+                case Connect():
+                    self._query("SELECT 1")
+                    return Result(True)
+                case Heartbeat(job_type, max_age_s):
+                    return self._check_heartbeat(job_type, max_age_s, started)
+        except (httpx.HTTPError, psycopg.Error) as error:
+            return Result(False, (str(error) or type(error).__name__).strip().splitlines()[0])
+
+    def _check_heartbeat(self, job_type: str, max_age_s: float, started: float) -> Result:
+        rows = self._query(
+            "SELECT extract(epoch FROM clock_timestamp() - max(latest_heartbeat)) FROM job"
+            " WHERE job_type = %(job_type)s AND state = 'running' AND start_date >= to_timestamp(%(started)s)",
+            {"job_type": job_type, "started": started},
+        )
+        age = rows[0][0]
+        if age is None:
+            return Result(False, "no heartbeat yet")
+        return Result(age <= max_age_s, f"last heartbeat {age:.0f} s ago")
+
+    def retire_jobs(self, job_type: str) -> None:
+        """Mark as failed what dead processes of this type left as running, so that their tasks are adopted at once."""
+        self._query(
+            "UPDATE job SET state = 'failed', end_date = now() WHERE state = 'running' AND job_type = %(job_type)s"
+            " RETURNING id",
+            {"job_type": job_type},
+        )
+
+    def list_import_errors(self) -> list[BrokenFile]:
+        """The Dag files that do not load now; none while the database is away."""
+        try:
+            rows = self._query("SELECT filename, stacktrace FROM import_error ORDER BY filename")
+        except psycopg.Error:
+            return []
+        return [BrokenFile(file, _last_line(trace)) for file, trace in rows]
+
+    def count_running_tasks(self) -> int:
+        """How many task instances run now; none while the database is away."""
+        try:
+            rows = self._query("SELECT count(*) FROM task_instance WHERE state = 'running'")
+        except psycopg.Error:
+            return 0
+        return int(rows[0][0])
+
+    def _query(self, sql: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self._database.reveal(), connect_timeout=int(TIMEOUT_S)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+
+def _last_line(trace: str) -> str:
+    lines = [line for line in trace.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no message"

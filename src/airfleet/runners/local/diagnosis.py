@@ -1,0 +1,165 @@
+"""What `doctor` looks at: facts of this machine, and what they mean for a platform."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from airfleet.errors import AirfleetError
+from airfleet.runners.local import launch, ports
+from airfleet.runners.local.state import StateFolder
+from airfleet.spec import load
+
+Level = Literal["ok", "warning", "error"]
+
+# With these an Airflow of this minor starts; with later ones it does not (celery.backends.database, removed models).
+REQUIRED = {"apache-airflow-core": "3.3", "celery": "5.6", "sqlalchemy": "2.0"}
+LEAST_MEMORY_BYTES = 2 << 30
+LEAST_FREE_BYTES = 2 << 30
+OLDEST_SANE_CLOCK = 1_767_225_600  # 2026-01-01: no release of airfleet is older
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at, what was found, and what to do about it."""
+
+    level: Level
+    subject: str
+    what: str
+    hint: str = ""
+
+
+def examine(project: Path, folder: StateFolder) -> list[Finding]:
+    """Everything looked at, in the order of looking; nothing is changed or started."""
+    free_root = next(parent for parent in (folder.root, *folder.root.parents) if parent.exists())
+    return [
+        _judge_python(sys.version_info[:2]),
+        *_judge_versions(_installed),
+        *_judge_requirements(project, _installed),
+        _attempt("PostgreSQL", lambda: f"embedded, {launch.postgres_version(launch.find_postgres())}"),
+        _attempt("fleet.yaml", lambda: f"fleet {load.read(project, cpus=os.cpu_count() or 1).name!r}"),
+        *_examine_port(project, folder),
+        _judge_folder(free_root, os.access(free_root, os.W_OK)),
+        _attempt("state folder", lambda: _describe_state(folder)),
+        _judge_space(free_root, shutil.disk_usage(free_root).free),
+        _judge_memory(psutil.virtual_memory().available),
+        _judge_clock(time.time()),
+        _judge_user(os.geteuid()),
+    ]
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _attempt(subject: str, describe: Callable[[], str]) -> Finding:
+    try:
+        return Finding("ok", subject, describe())
+    except AirfleetError as error:
+        return Finding("error", subject, f"{error.where}: {error.what}" if error.where else str(error), error.hint)
+
+
+def _examine_port(project: Path, folder: StateFolder) -> Iterator[Finding]:
+    if folder.root.is_dir() and folder.is_held():
+        yield Finding("ok", "ports", "in use by this platform, which is up")
+        return
+    try:
+        wanted = load.read(project, cpus=1).ports
+    except AirfleetError:
+        return
+    for setting, port in (("ports.api", wanted.api), ("ports.database", wanted.database)):
+        if port is not None:
+            yield _attempt(setting, lambda: _describe_port(port, setting))  # noqa: B023 - called before the next turn
+
+
+def _describe_port(port: int, setting: str) -> str:
+    ports.require_free(port, setting=setting)
+    return f"{port} is free"
+
+
+def _describe_state(folder: StateFolder) -> str:
+    if not (folder.root / "instance.json").exists():
+        return f"{folder.root} will be new"
+    folder.check_instance(airflow=launch.airflow_version(), postgres=launch.postgres_version(launch.find_postgres()))
+    return f"{folder.root} can be used"
+
+
+def _judge_python(version: tuple[int, ...]) -> Finding:
+    text = ".".join(map(str, version))
+    if (3, 11) <= version < (3, 14):
+        return Finding("ok", "Python", text)
+    return Finding("error", "Python", f"{text} is not 3.11, 3.12 or 3.13", "make the environment with another Python")
+
+
+def _judge_versions(installed: Callable[[str], str | None]) -> Iterator[Finding]:
+    for name, series in REQUIRED.items():
+        version = installed(name)
+        if version is None:
+            yield Finding("error", name, "is not installed", "install constraints/airflow-3.3.2.txt")
+        elif version != series and not version.startswith(f"{series}."):
+            yield Finding("error", name, f"{version} is not {series}.x", "install constraints/airflow-3.3.2.txt")
+        else:
+            yield Finding("ok", name, version)
+
+
+def _judge_requirements(project: Path, installed: Callable[[str], str | None]) -> Iterator[Finding]:
+    path = project / "requirements.txt"
+    if not path.exists():
+        return
+    pinned = re.findall(r"^([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;\\]+)", path.read_text(), re.MULTILINE)
+    wrong = [
+        f"{name} {installed(name) or 'absent'}, not {version}" for name, version in pinned if installed(name) != version
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        yield Finding("error", "requirements.txt", "; ".join(wrong[:3]) + more, f"pip install -r {path}")
+    else:
+        yield Finding("ok", "requirements.txt", f"{len(pinned)} pinned packages are installed")
+
+
+def _judge_folder(folder: Path, is_writable: bool) -> Finding:
+    if is_writable:
+        return Finding("ok", "folder", f"{folder} is writable")
+    return Finding("error", "folder", f"{folder} is not writable", "change its owner, or name another folder: --state")
+
+
+def _judge_space(folder: Path, free: int) -> Finding:
+    what = f"{free / 2**30:.1f} GiB free at {folder}"
+    if free >= LEAST_FREE_BYTES:
+        return Finding("ok", "disk", what)
+    level: Level = "error" if free < launch.LEAST_FREE_BYTES else "warning"
+    return Finding(level, "disk", what, "free some space, or name a state folder on another disk: --state")
+
+
+def _judge_memory(available: int) -> Finding:
+    what = f"{available / 2**30:.1f} GiB available"
+    if available >= LEAST_MEMORY_BYTES:
+        return Finding("ok", "memory", what)
+    return Finding("warning", "memory", what, "the platform takes about 0.7 GiB idle, each running task 0.1 more")
+
+
+def _judge_clock(now: float) -> Finding:
+    if now >= OLDEST_SANE_CLOCK:
+        return Finding("ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)))
+    return Finding(
+        "error", "clock", "is in the past, so schedules and logins would fail", "set it: timedatectl set-ntp true"
+    )
+
+
+def _judge_user(uid: int) -> Finding:
+    if uid:
+        return Finding("ok", "user", f"uid {uid}, not root")
+    return Finding("warning", "user", "root: every task runs as root too", "start it as a user of its own")

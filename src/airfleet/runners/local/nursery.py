@@ -1,0 +1,81 @@
+"""The supervisor's end of the nursery: the warm process from which Airflow's components are forked."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.components.base import Process, reveal
+
+REPLY_BYTES = 4096
+
+
+@dataclass(slots=True)
+class Child:
+    """A forked process and the gate it waits at."""
+
+    pid: int
+    gate: int
+
+    def open_gate(self) -> None:
+        """Let it run; what died meanwhile is noticed by its exit."""
+        with suppress(BrokenPipeError):
+            os.write(self.gate, b"g")
+        os.close(self.gate)
+
+
+class Nursery:
+    """Orders to one warm process; a new process needs a new channel."""
+
+    def __init__(self) -> None:
+        self._channel, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._warm = False
+
+    @property
+    def descriptor(self) -> int:
+        """What the warm process inherits; call `hand_over` once it has."""
+        return self._other_end.fileno()
+
+    def hand_over(self) -> None:
+        """Keep our end only, so that the death of the other side is seen."""
+        self._other_end.close()
+
+    def close(self) -> None:
+        """Tell the warm process to go."""
+        self._channel.close()
+
+    def is_warm(self) -> bool:
+        """Whether it has imported everything and takes orders; never blocks."""
+        if not self._warm:
+            with suppress(BlockingIOError):
+                self._warm = self._channel.recv(REPLY_BYTES, socket.MSG_DONTWAIT) == b"warm"
+        return self._warm
+
+    def fork(self, process: Process, *, env: Mapping[str, str], log: Path) -> Child:
+        """Fork one process; raises ConnectionError when the nursery has died."""
+        order = {
+            "name": process.name,
+            "commands": [[reveal(word) for word in command] for command in process.commands],
+            "preload": process.preload,
+            "env": {**env, **{key: reveal(value) for key, value in process.env.items()}},
+            "supervisor": os.getpid(),
+        }
+        gate_read, gate_write = os.pipe()
+        try:
+            with log.open("ab") as output:
+                socket.send_fds(self._channel, [json.dumps(order).encode()], [output.fileno(), gate_read])
+            reply = self._channel.recv(REPLY_BYTES)
+        except OSError:
+            os.close(gate_write)
+            raise
+        finally:
+            os.close(gate_read)
+        if not reply:
+            os.close(gate_write)
+            raise ConnectionError("the nursery has gone")
+        return Child(json.loads(reply)["pid"], gate_write)

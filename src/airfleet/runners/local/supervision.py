@@ -1,0 +1,162 @@
+"""The rules of supervision: from what is seen of one process to what is done about it. No I/O."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+# A crash is followed by a new start after 0.5 s, 1 s, 2 s … up to 30 s; a minute of health forgets them all.
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+FORGIVEN_AFTER_S = 60.0
+# A process that lives but fails its health check this long is taken for hung, and killed.
+HUNG_AFTER_S = 90.0
+# It may take this long to become healthy: a slow machine is no reason to start again.
+START_TIMEOUT_S = 180.0
+
+
+class Phase(enum.StrEnum):
+    """Where a process is in its life."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    BACKOFF = "restarting"
+    DONE = "done"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Do(enum.Enum):
+    """What the supervisor does next about one process."""
+
+    NOTHING = enum.auto()
+    START = enum.auto()
+    OPEN_GATE = enum.auto()
+    STOP = enum.auto()
+    KILL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is special about one process."""
+
+    once: bool
+    warm: bool
+    checked: bool
+    stop_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is seen of one process at `now`, in seconds of a clock that never jumps.
+
+    `alive` speaks of the process that the unit names; `exit_code` is negative for a signal; `healthy` is the newest
+    result of its check, or None when there is none yet; `released` says that all it waits for is healthy or done,
+    and `forkable` that the warm image it would be forked from is there.
+    """
+
+    now: float
+    alive: bool
+    released: bool
+    forkable: bool = True
+    stopping: bool = False
+    exit_code: int | None = None
+    healthy: bool | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One process under supervision."""
+
+    phase: Phase = Phase.WAITING
+    since: float = 0.0
+    forked: bool = False
+    gate_open: bool = False
+    failures: int = 0
+    restarts: int = 0
+    detail: str = ""
+
+    def enter(self, phase: Phase, now: float, detail: str = "") -> Unit:
+        """The same unit in another phase, from now on."""
+        return replace(self, phase=phase, since=now, detail=detail)
+
+
+def decide(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+    """The unit's next phase, and the one thing to do for it now."""
+    if seen.stopping:
+        return _decide_stop(unit, rules, seen)
+    if unit.forked and not seen.alive:
+        return _decide_exit(unit, rules, seen)
+    match unit.phase:
+        case Phase.DONE | Phase.STOPPED | Phase.STOPPING:
+            return unit, Do.NOTHING
+        case Phase.BACKOFF:
+            if seen.now - unit.since < backoff(unit.failures):
+                return unit, Do.NOTHING
+            return replace(unit.enter(Phase.WAITING, seen.now), restarts=unit.restarts + 1), Do.NOTHING
+        case Phase.WAITING:
+            return _decide_start(unit, rules, seen)
+        case Phase.STARTING | Phase.HEALTHY | Phase.UNHEALTHY:
+            return _decide_health(unit, rules, seen)
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many crashes in a row."""
+    return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** max(0, failures - 1))
+
+
+def _decide_start(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+    # A warm process is forked before it may run, so that its imports cost no time later; the gate holds it back.
+    if not unit.forked and (seen.forkable if rules.warm else seen.released):
+        return replace(unit, forked=True, gate_open=False), Do.START
+    if not unit.forked or not seen.released:
+        return unit, Do.NOTHING
+    settled = Phase.STARTING if rules.checked or rules.once else Phase.HEALTHY
+    return replace(unit.enter(settled, seen.now), gate_open=True), Do.OPEN_GATE
+
+
+def _decide_health(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+    if not rules.checked or seen.healthy is None:
+        return unit, Do.NOTHING
+    if seen.healthy:
+        if unit.phase is not Phase.HEALTHY:
+            return unit.enter(Phase.HEALTHY, seen.now), Do.NOTHING
+        if unit.failures and seen.now - unit.since > FORGIVEN_AFTER_S:
+            return replace(unit, failures=0), Do.NOTHING
+        return unit, Do.NOTHING
+    if unit.phase is Phase.HEALTHY:
+        return unit.enter(Phase.UNHEALTHY, seen.now, seen.detail), Do.NOTHING
+    limit = START_TIMEOUT_S if unit.phase is Phase.STARTING else HUNG_AFTER_S
+    if seen.now - unit.since > limit:
+        return replace(unit, since=seen.now, detail=f"hung: {seen.detail}"), Do.KILL
+    return replace(unit, detail=seen.detail), Do.NOTHING
+
+
+def _decide_exit(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+    gone = replace(unit, forked=False, gate_open=False)
+    if rules.once and unit.gate_open and seen.exit_code == 0:
+        return gone.enter(Phase.DONE, seen.now), Do.NOTHING
+    failed = replace(gone, failures=unit.failures + 1)
+    return failed.enter(Phase.BACKOFF, seen.now, describe_exit(seen.exit_code)), Do.NOTHING
+
+
+def _decide_stop(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+    if not unit.forked or not seen.alive:
+        if unit.phase in (Phase.STOPPED, Phase.DONE):
+            return unit, Do.NOTHING
+        return replace(unit.enter(Phase.STOPPED, seen.now), forked=False), Do.NOTHING
+    if unit.phase is not Phase.STOPPING:
+        return unit.enter(Phase.STOPPING, seen.now), Do.STOP
+    if seen.now - unit.since > rules.stop_timeout_s:
+        return replace(unit, since=seen.now, detail="did not stop in time; killed"), Do.KILL
+    return unit, Do.NOTHING
+
+
+def describe_exit(code: int | None) -> str:
+    """An exit in words."""
+    if code is None:
+        return "vanished"
+    return f"ended by signal {-code}" if code < 0 else f"exited with code {code}"

@@ -1,0 +1,290 @@
+"""The loop that makes one platform's processes true on this machine: see, decide, act."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+
+import psutil
+import psycopg
+
+from airfleet.components.base import Heartbeat, Process, Warm, reveal
+from airfleet.components.image import NAME as IMAGE
+from airfleet.runners.local import processes
+from airfleet.runners.local.checks import Checker, Result
+from airfleet.runners.local.launch import Launch
+from airfleet.runners.local.nursery import Child, Nursery
+from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder, write_file
+from airfleet.runners.local.supervision import Do, Phase, Rules, Seen, Unit, decide
+from airfleet.runners.local.wake import Wake
+
+TICK_S = 0.1
+STEADY_TICK_S = 1.0
+CHECK_EVERY_S = 0.25
+STEADY_CHECK_EVERY_S = 5.0
+LARGEST_LOG_BYTES = 50 << 20
+LEFTOVER_GRACE_S = 5.0
+# What crashes this often before the platform was ever healthy will not start by itself.
+HOPELESS_FAILURES = 3
+
+Notify = Callable[[Snapshot], None]
+
+
+class Supervised:
+    """One process: its description, where it is in its life, and the handles of its present one."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.rules = Rules(
+            once=process.once,
+            warm=process.warm,
+            checked=process.health is not None,
+            stop_timeout_s=process.stop_timeout_s,
+        )
+        self.unit = Unit()
+        self.entered = time.time()
+        self.pid: int | None = None
+        self.started = 0.0
+        self.exit_code: int | None = None
+        self.child: Child | None = None
+        self.check: Future[Result] | None = None
+        self.checked_at = 0.0
+        self.result: Result | None = None
+
+    @property
+    def name(self) -> str:
+        return self.process.name
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what comes after it may start."""
+        return self.unit.phase in (Phase.HEALTHY, Phase.DONE)
+
+    @property
+    def is_over(self) -> bool:
+        return self.unit.phase in (Phase.STOPPED, Phase.DONE)
+
+    def status(self) -> ProcessStatus:
+        unit = self.unit
+        return ProcessStatus(
+            self.name, str(unit.phase), self.pid, self.entered, unit.restarts, unit.detail, self.process.url
+        )
+
+
+class Supervisor:
+    """Starts, watches, restarts and stops every process of one launch, all in the thread that calls `run`."""
+
+    def __init__(self, launch: Launch, folder: StateFolder) -> None:
+        self._launch = launch
+        self._folder = folder
+        self._units = [Supervised(process) for component in launch.components for process in component.processes]
+        self._by_name = {unit.name: unit for unit in self._units}
+        self._nursery: Nursery | None = None
+        self._stopping = False
+        self._started = time.time()
+        self._was_healthy = False
+        self._written: Snapshot | None = None
+        site, credentials = launch.site, launch.credentials
+        self._checker = Checker(site.dsn("airflow", "airflow", credentials.airflow))
+        self._server_checker = Checker(site.dsn("postgres", "postgres", credentials.superuser))
+        self.hopeless = ""
+
+    def run(self, notify: Notify) -> None:
+        """Run the platform until SIGTERM, SIGINT or SIGHUP, or until it cannot start, and then stop all of it.
+
+        `hopeless` names afterwards the process that could not be started, if one could not.
+        """
+        processes.become_subreaper()
+        self._prepare()
+        with Wake(self.stop) as wake, ThreadPoolExecutor(len(self._units), thread_name_prefix="check") as pool:
+            while not (self._stopping and all(unit.is_over for unit in self._units)):
+                self._turn(pool)
+                notify(self._write())
+                wake.wait(STEADY_TICK_S if self._is_steady() else TICK_S)
+        self._sweep()
+        notify(self._write(phase="stopped"))
+
+    def stop(self) -> None:
+        """Begin to stop, and give running tasks their time; when asked again, do not wait for them."""
+        if self._stopping:
+            for unit in self._units:
+                unit.rules = replace(unit.rules, stop_timeout_s=0)
+        self._stopping = True
+
+    def _prepare(self) -> None:
+        self._sweep()
+        for component in self._launch.components:
+            for command in component.prepare:
+                processes.fill(command, log=self._folder.logs / f"{component.name}.log")
+            for file in component.files:
+                write_file(file.path, reveal(file.content), mode=file.mode)
+
+    def _sweep(self) -> None:
+        """End whatever an earlier supervisor, or this one, left running."""
+        previous = self._folder.read_snapshot()
+        sessions = previous.sessions if previous else ()
+        found = processes.find_members(sessions, marker=self._launch.site.instance)
+        servers = [process for process in found if process.name() == "postgres"]
+        processes.end([process for process in found if process not in servers], grace_s=LEFTOVER_GRACE_S)
+        processes.end(servers, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
+        for _ in processes.reap():
+            pass
+
+    def _turn(self, pool: ThreadPoolExecutor) -> None:
+        exits = dict(processes.reap())
+        for unit in self._units:
+            if unit.pid in exits:
+                self._note_exit(unit, exits[unit.pid])
+            self._collect_check(unit, pool)
+            before = unit.unit
+            unit.unit, action = decide(before, unit.rules, self._see(unit))
+            if unit.unit.phase is not before.phase:
+                unit.entered = time.time()
+            self._act(unit, action)
+        self._was_healthy = self._was_healthy or all(unit.is_ready for unit in self._units)
+        if not self._was_healthy and not self._stopping:
+            for unit in self._units:
+                if unit.unit.failures >= HOPELESS_FAILURES:
+                    self.hopeless = unit.name
+                    self._stopping = True
+        self._rotate_logs()
+
+    def _see(self, unit: Supervised) -> Seen:
+        image = self._by_name[IMAGE]
+        return Seen(
+            now=time.monotonic(),
+            alive=unit.pid is not None,
+            released=all(self._by_name[name].is_ready for name in unit.process.after),
+            forkable=image.is_ready,
+            stopping=self._stopping and all(self._by_name[name].is_over for name in self._stops_before(unit.process)),
+            exit_code=unit.exit_code,
+            healthy=unit.result.healthy if unit.result else None,
+            detail=unit.result.detail if unit.result else "",
+        )
+
+    def _stops_before(self, process: Process) -> set[str]:
+        after = [unit.process for unit in self._units if process.name in unit.process.after]
+        below = {name for other in after for name in self._stops_before(other)}
+        return {other.name for other in after} | below | set(process.stops_after)
+
+    def _act(self, unit: Supervised, action: Do) -> None:
+        match action:
+            case Do.NOTHING:
+                pass
+            case Do.START:
+                self._start(unit)
+            case Do.OPEN_GATE:
+                self._open_gate(unit)
+            case Do.STOP:
+                self._signal(unit, signal.Signals[unit.process.stop_signal])
+            case Do.KILL:
+                self._signal(unit, signal.SIGKILL)
+
+    def _start(self, unit: Supervised) -> None:
+        process = unit.process
+        env = {**self._launch.environment, "AIRFLEET_COMPONENT": process.name}
+        log = self._folder.logs / f"{process.name}.log"
+        unit.exit_code, unit.result, unit.child = None, None, None
+        if process.warm and self._nursery:
+            try:
+                unit.child = self._nursery.fork(process, env=env, log=log)
+                unit.pid = unit.child.pid
+            except OSError:
+                unit.unit = replace(unit.unit, forked=False)  # the image has just died; wait for the next one
+                return
+        else:
+            argv = tuple(reveal(word) for word in process.commands[0])
+            own = {key: reveal(value) for key, value in process.env.items()}
+            inherit: tuple[int, ...] = ()
+            if isinstance(process.health, Warm):
+                self._nursery = Nursery()
+                inherit = (self._nursery.descriptor,)
+                argv = (*argv, str(self._nursery.descriptor))
+            unit.pid = processes.start(
+                argv,
+                env={**env, **own},
+                log=log,
+                unprivileged=process.unprivileged,
+                death_signal=signal.Signals[process.stop_signal],
+                inherit=inherit,
+            )
+            if self._nursery and inherit:
+                self._nursery.hand_over()
+        self._write()  # a supervisor that dies from here on finds its children by this
+
+    def _open_gate(self, unit: Supervised) -> None:
+        if isinstance(unit.process.health, Heartbeat):
+            with suppress(psycopg.Error):
+                self._checker.retire_jobs(unit.process.health.job_type)
+        unit.started = time.time()
+        if unit.child:
+            unit.child.open_gate()
+
+    def _signal(self, unit: Supervised, number: signal.Signals) -> None:
+        if unit.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(unit.pid, number)
+
+    def _note_exit(self, unit: Supervised, code: int) -> None:
+        session = unit.pid
+        unit.pid, unit.exit_code, unit.check, unit.result = None, code, None, None
+        if unit.name == IMAGE and self._nursery:
+            self._nursery.close()
+            self._nursery = None
+        if session is not None:
+            # Tasks of a dead scheduler would run on beside their own repetition.
+            processes.end(processes.find_members((session,)), grace_s=LEFTOVER_GRACE_S)
+
+    def _collect_check(self, unit: Supervised, pool: ThreadPoolExecutor) -> None:
+        health = unit.process.health
+        if health is None or unit.pid is None or not unit.unit.gate_open:
+            return
+        if isinstance(health, Warm):
+            unit.result = Result(self._nursery is not None and self._nursery.is_warm(), "importing Airflow")
+            return
+        if unit.check and unit.check.done():
+            unit.result, unit.check = unit.check.result(), None
+        every = STEADY_CHECK_EVERY_S if unit.unit.phase is Phase.HEALTHY else CHECK_EVERY_S
+        if unit.check is None and time.monotonic() - unit.checked_at >= every:
+            unit.checked_at = time.monotonic()
+            checker = self._server_checker if unit.process.unprivileged else self._checker
+            unit.check = pool.submit(checker.check, health, started=unit.started - 1)
+
+    def _is_steady(self) -> bool:
+        return not self._stopping and all(unit.is_ready for unit in self._units)
+
+    def _write(self, phase: str = "") -> Snapshot:
+        site = self._launch.site
+        current = "stopping" if self._stopping else "healthy" if self._is_steady() else "starting"
+        if self._was_healthy and current == "starting":
+            current = "degraded"
+        alive = tuple(unit.pid for unit in self._units if unit.pid is not None)
+        snapshot = Snapshot(
+            fleet=self._launch.fleet.name,
+            project=str(site.project),
+            supervisor=os.getpid(),
+            supervisor_started=psutil.Process().create_time(),
+            phase=phase or current,
+            url=site.api_url,
+            written=self._written.written if self._written else 0.0,
+            sessions=alive,
+            processes=tuple(unit.status() for unit in self._units),
+        )
+        if snapshot != self._written:
+            snapshot = replace(snapshot, written=time.time())
+            self._folder.write_snapshot(snapshot)
+            self._written = snapshot
+        return snapshot
+
+    def _rotate_logs(self) -> None:
+        for log in self._folder.logs.glob("*.log"):
+            if log.stat().st_size > LARGEST_LOG_BYTES:
+                # Processes hold the file open for appending, so it is copied and emptied in place.
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)

@@ -1,0 +1,87 @@
+"""The fleet as the rest of airfleet sees it: frozen values that already passed every check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MOST_PARALLELISM = 512
+
+RESERVED_DATABASES = frozenset({"airflow", "postgres", "template0", "template1"})
+
+# Airflow options that airfleet sets itself, each with what a user does in its place.
+OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
+    ("core", "executor"): "leave it out: airfleet chooses the executor that fits the fleet",
+    ("core", "dags_folder"): "leave it out: Dags are read from the project's dags folder",
+    ("core", "auth_manager"): "leave it out: airfleet sets up who may log in",
+    ("core", "fernet_key"): "leave it out: airfleet makes the key once and keeps it",
+    ("core", "execution_api_server_url"): "use `ports.api`: airfleet derives the address from it",
+    ("database", "sql_alchemy_conn"): "leave it out: airfleet runs the metadata database; its port is `ports.database`",
+    ("api", "secret_key"): "leave it out: airfleet makes the key once and keeps it",
+    ("api", "port"): "use `ports.api`",
+    ("api", "host"): "leave it out: airfleet chooses the address to listen on; its port is `ports.api`",
+    ("api", "base_url"): "use `ports.api`: airfleet derives the address from it",
+    ("api_auth", "jwt_secret"): "leave it out: airfleet makes the key once and keeps it",
+    ("logging", "base_log_folder"): "leave it out: logs are kept in the state folder",
+    ("dag_processor", "dag_bundle_config_list"): "leave it out: airfleet serves the Dags of the project as a bundle",
+}
+OWNED = frozenset(OWNED_INSTEAD)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret comes from, never the secret: exactly one of the three is set."""
+
+    env: str | None = None
+    file: str | None = None
+    command: str | tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(bool(source) for source in (self.env, self.file, self.command)) != 1:
+            raise ValueError("a SecretRef has exactly one of env, file and command")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the fleet listens; no database port means any free one."""
+
+    api: int = 8080
+    database: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An Airflow connection: either `uri` alone, or `type` and the other fields."""
+
+    type: str | None = None
+    host: str | None = None
+    login: str | None = None
+    password: SecretRef | None = None
+    schema: str | None = None
+    port: int | None = None
+    extra: Mapping[str, object | SecretRef] = field(default_factory=dict)
+    uri: str | SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPool:
+    """An Airflow pool of task slots; -1 slots are without limit."""
+
+    slots: int
+    description: str = ""
+    include_deferred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All that fleet.yaml says, with every default filled in."""
+
+    name: str
+    ports: Ports
+    parallelism: int
+    env: Mapping[str, str | SecretRef]
+    airflow: Mapping[str, Mapping[str, str]]
+    databases: tuple[str, ...]
+    connections: Mapping[str, Connection]
+    variables: Mapping[str, object | SecretRef]
+    slot_pools: Mapping[str, SlotPool]

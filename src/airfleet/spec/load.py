@@ -1,0 +1,172 @@
+"""From the text of fleet.yaml to a Fleet, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from airfleet.errors import Problem, SpecError, UsageError
+from airfleet.spec import document, fleet, manual, model, rules
+from airfleet.spec.document import Finding
+
+FILE = "fleet.yaml"
+
+_TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
+# Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
+_ECHOED = {"name", "ports", "parallelism", "databases", "slot_pools"}
+
+
+def read(project: Path, *, cpus: int) -> fleet.Fleet:
+    """Return the fleet of a project folder; without a fleet.yaml, the defaults."""
+    path = project / FILE
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        if not project.is_dir():
+            raise UsageError("no such project folder", where=str(project), hint="name a folder that exists") from None
+        if (project / "fleet.yml").exists():
+            hint = f"rename it to {FILE}"
+            raise UsageError("airfleet does not read fleet.yml", where=str(project), hint=hint) from None
+        text = ""
+    except OSError as error:
+        hint = "make it a file that you may read"
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UsageError("not UTF-8 text", where=f"{path}:{line}", hint="save it with the encoding UTF-8") from None
+    return parse(text, file=str(path), default_name=slug(project.resolve().name), cpus=cpus)
+
+
+def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
+    """Return the fleet a text describes; SpecError with every problem at once, or with the first of its syntax."""
+    source = document.parse(text, file=file)
+    # A key with nothing after it counts as absent, so that a section may be commented out but for its head.
+    known = model.FleetFile.model_fields
+    data = {
+        key: value
+        for key, value in source.data.items()
+        if not key.startswith("x-") and not (value is None and key in known)
+    }
+    findings = list(rules.findings(data))
+    try:
+        written = model.FleetFile.model_validate(data)
+    except ValidationError as error:
+        findings += _findings(error)
+    problems = [Problem(source.line(path), document.dotted(path), what, hint) for path, what, hint in findings]
+    if problems or source.duplicates:
+        raise SpecError(file, (*source.duplicates, *problems))
+    return _fleet(written, default_name=default_name, cpus=cpus)
+
+
+def slug(name: str) -> str:
+    """Return the name with what a fleet's name may not have taken out; "fleet" when nothing is left."""
+    plain = re.sub(r"[^a-z0-9_]+", "-", name.lower()).lstrip("-_0123456789")
+    return plain[:40].rstrip("-_") or "fleet"
+
+
+def _findings(error: ValidationError) -> Iterator[Finding]:
+    root = manual.schema()
+    for details in error.errors(include_url=False):
+        path = tuple(part for part in details["loc"] if part not in _TAGS)
+        match details["type"]:
+            case "rule":
+                yield Finding(path, details["ctx"]["what"], details["ctx"]["hint"])
+            case "shape":
+                found = _found(details["input"], echo=path[0] in _ECHOED or details["loc"][-1] == "[key]")
+                yield Finding(path, f"expected {details['ctx']['words']}; found {found}")
+            case "missing":
+                yield Finding(path, "this key is required and not there")
+            case "extra_forbidden":
+                yield Finding(path, f"unknown key {path[-1]!r}", _near(str(path[-1]), manual.keys(root, path[:-1])))
+            case _:
+                yield _mismatch(root, path, details)
+
+
+def _near(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key.lower(), known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+
+
+def _mismatch(root: manual.Node, path: document.Path, details: ErrorDetails) -> Finding:
+    expected = manual.words(root, manual.find(root, path))
+    value = details["input"]
+    what = f"expected {expected}, found {_found(value, echo=path[0] in _ECHOED)}"
+    return Finding(path, what, _mismatch_hint(path, expected, value))
+
+
+def _found(value: object, *, echo: bool) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return str(value) if echo else "a number"
+        case str():
+            return repr(value) if echo else "text"
+        case list():
+            return "a list"
+        case _:
+            return "a map"
+
+
+def _mismatch_hint(path: document.Path, expected: str, value: object) -> str:
+    hint = ""
+    match value:
+        case list() | dict() if path[0] == "airflow" and len(path) == 3:
+            hint = "Airflow reads lists and maps as JSON in quotes: '[1, 2]'"
+        case bool() | int() | float() if "text" in expected:
+            hint = "write it in quotes"
+        case str() if expected == "true or false":
+            hint = "write true or false, without quotes"
+        case str() if expected.startswith("a whole number") and re.fullmatch(r"-?\d+", value):
+            hint = "write it without quotes"
+        case str() if expected == "a list":
+            hint = "write it as a list: [one, two]"
+        case str() if path[0] == "connections" and len(path) == 2:
+            hint = "a URI goes under the key `uri`"
+    return hint
+
+
+def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.Fleet:
+    return fleet.Fleet(
+        name=written.name or default_name,
+        ports=fleet.Ports(written.ports.api, written.ports.database),
+        parallelism=written.parallelism or min(max(4, 2 * cpus), fleet.MOST_PARALLELISM),
+        env={key: value if isinstance(value, str) else _ref(value) for key, value in written.env.items()},
+        airflow=written.airflow,
+        databases=tuple(written.databases),
+        connections={name: _connection(one) for name, one in written.connections.items()},
+        variables=_values(written.variables),
+        slot_pools={
+            name: fleet.SlotPool(one.slots, one.description, one.include_deferred)
+            for name, one in written.slot_pools.items()
+        },
+    )
+
+
+def _connection(written: model.Connection) -> fleet.Connection:
+    return fleet.Connection(
+        type=written.type,
+        host=written.host,
+        login=written.login,
+        password=_ref(written.password) if written.password else None,
+        schema=written.schema_,
+        port=written.port,
+        extra=_values(written.extra),
+        uri=_ref(written.uri) if isinstance(written.uri, model.Reference) else written.uri,
+    )
+
+
+def _values(written: Mapping[str, object]) -> dict[str, object | fleet.SecretRef]:
+    return {key: _ref(value) if isinstance(value, model.Reference) else value for key, value in written.items()}
+
+
+def _ref(written: model.Reference) -> fleet.SecretRef:
+    command = tuple(written.command) if isinstance(written.command, list) else written.command
+    return fleet.SecretRef(env=written.env, file=written.file, command=command)

@@ -1,0 +1,266 @@
+"""fleet.yaml as people write it: its keys, their types and the words that explain them.
+
+Each description and example here is the manual: the JSON Schema and the YAML reference are made from them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from airfleet.spec import fleet
+
+# Tags tell pydantic which of two types was meant; they show up in its error paths and are taken out there.
+TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"
+
+_SOURCES = ("env", "file", "command")
+_SECRET_KEY = re.compile(r"(password|passwd|secret|token|access_key|private_key|api_key)$", re.IGNORECASE)
+BY_REFERENCE = "write where it comes from: {env: NAME}, {file: path} or {command: [program, argument]}"
+
+
+def rule(what: str, hint: str = "") -> PydanticCustomError:
+    """Make an error that reaches the user word for word."""
+    return PydanticCustomError("rule", "{what}", {"what": what, "hint": hint})
+
+
+def is_secret_key(key: str) -> bool:
+    """Tell whether a key's name says that its value is a secret."""
+    return _SECRET_KEY.search(key) is not None
+
+
+def _shaped(pattern: str, words: str) -> tuple[AfterValidator, WithJsonSchema]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise PydanticCustomError("shape", "{words}", {"words": words})
+        return value
+
+    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
+
+
+def _env_key(key: str) -> str:
+    if key.startswith("AIRFLOW__"):
+        section, _, option = key.removeprefix("AIRFLOW__").lower().partition("__")
+        hint = fleet.OWNED_INSTEAD.get((section, option), f"set it as airflow: {{{section}: {{{option}: ...}}}}")
+        raise rule(f"{key} is an Airflow option", hint)
+    if key.startswith("AIRFLEET_"):
+        raise rule(f"{key}: names that start with AIRFLEET_ are airfleet's own", "choose another name")
+    return key
+
+
+def _database(name: str) -> str:
+    if name in fleet.RESERVED_DATABASES:
+        raise rule(f"the database {name!r} is not yours to create", "choose another name")
+    return name
+
+
+def _airflow_value(value: object) -> object:
+    return str(value) if isinstance(value, bool | int | float) else value
+
+
+def _some_value(value: object) -> object:
+    if value is None:
+        raise rule("expected a value, found nothing", 'write "" for an empty text')
+    return value
+
+
+def _password(value: object) -> object:
+    if value is None or isinstance(value, dict):
+        return value
+    raise rule("fleet.yaml never holds a password", BY_REFERENCE)
+
+
+def _literal_uri(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port  # a password with a slash in it shows up as a port that is no number
+    except ValueError:
+        raise rule("not a URI", "percent-encode what is not a letter or a digit, such as / and @") from None
+    if not parts.scheme:
+        raise rule("not a URI", "write type://login@host:port/schema")
+    if parts.password or any(is_secret_key(key) for key, _ in parse_qsl(parts.query)):
+        raise rule("fleet.yaml never holds a password, and this URI carries one", BY_REFERENCE)
+    return uri
+
+
+def _by_tag(mapping: str, other: str, only: Callable[[dict[str, Any]], bool] = bool) -> Discriminator:
+    return Discriminator(lambda value: mapping if isinstance(value, dict) and only(value) else other)
+
+
+def _is_reference(value: dict[str, Any]) -> bool:
+    return len(value) == 1 and next(iter(value)) in _SOURCES
+
+
+class Section(BaseModel):
+    """A map whose keys are all known, and whose values are taken as they are written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Reference(Section):
+    """A reference says where a secret comes from, by exactly one of these keys."""
+
+    env: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The environment variable that holds it.", examples=["CRM_PASSWORD"]
+    )
+    file: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The file that holds it, relative to the project. Only its owner may read it.",
+        examples=["secrets/crm"],
+    )
+    command: (
+        Annotated[
+            Annotated[str, Field(min_length=1), Tag(TEXT)]
+            | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), Tag(LIST)],
+            Discriminator(lambda value: LIST if isinstance(value, list) else TEXT),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="The command that prints it: a list runs without a shell, a text runs through `sh -c`.",
+        examples=[["sops", "-d", "secrets/crm.enc"]],
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Reference:
+        if sum(source is not None for source in (self.env, self.file, self.command)) != 1:
+            raise rule("a reference has exactly one of env, file and command", BY_REFERENCE)
+        return self
+
+
+Name = Annotated[
+    str,
+    *_shaped("[a-z][a-z0-9_-]{0,39}", "a name: a lower-case letter, then letters, digits, - and _, 40 at most"),
+]
+Database = Annotated[
+    str,
+    *_shaped("[a-z_][a-z0-9_]{0,62}", "a database name: lower-case letters, digits and _, 63 at most, no digit first"),
+    AfterValidator(_database),
+]
+EnvKey = Annotated[
+    str,
+    *_shaped("[A-Za-z_][A-Za-z0-9_]*", "a variable name: letters, digits and _, no digit first"),
+    AfterValidator(_env_key),
+]
+Option = Annotated[str, *_shaped(r"[A-Za-z0-9_.:-]+", "an Airflow name: letters, digits and _ . : -")]
+VariableKey = Annotated[str, *_shaped(r"[A-Za-z0-9_.:/-]{1,250}", "a key: letters, digits and _ . : / -")]
+AirflowValue = Annotated[
+    str, BeforeValidator(_airflow_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
+]
+FleetPort = Annotated[int, Field(ge=1024, le=65535)]
+TextOrReference = Annotated[
+    Annotated[str, Tag(TEXT)] | Annotated[Reference, Tag(REFERENCE)], _by_tag(REFERENCE, TEXT, lambda _: True)
+]
+Value = Annotated[
+    Annotated[Any, AfterValidator(_some_value), Tag(VALUE)] | Annotated[Reference, Tag(REFERENCE)],
+    _by_tag(REFERENCE, VALUE, _is_reference),
+]
+
+
+class Ports(Section):
+    """The ports the fleet listens on."""
+
+    api: FleetPort = Field(default=8080, description="Airflow's pages and API.")
+    database: FleetPort | None = Field(
+        default=None,
+        description="PostgreSQL.",
+        examples=[15432],
+        json_schema_extra={"x-default": "any free port"},
+    )
+
+
+class Connection(Section):
+    """An Airflow connection: `uri` alone, or `type` and what else it needs."""
+
+    type: Name | None = Field(default=None, description="Airflow's connection type.", examples=["postgres"])
+    host: str | None = Field(default=None, description="The host name or address.", examples=["crm.example.com"])
+    login: str | None = Field(default=None, description="The user name.", examples=["reader"])
+    password: Annotated[Reference | None, BeforeValidator(_password)] = Field(
+        default=None,
+        description="Where the password comes from; never the password.",
+        examples=[{"env": "CRM_PASSWORD"}],
+    )
+    schema_: str | None = Field(
+        default=None, alias="schema", description="The database or schema to use.", examples=["sales"]
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="The port.", examples=[5432], json_schema_extra={"x-default": "the type's own"}
+    )
+    extra: dict[str, Value] = Field(
+        default={}, description="More options of this type; secrets by reference.", examples=[{"sslmode": "require"}]
+    )
+    uri: (
+        Annotated[
+            Annotated[str, AfterValidator(_literal_uri), Tag(TEXT)] | Annotated[Reference, Tag(REFERENCE)],
+            _by_tag(REFERENCE, TEXT, lambda _: True),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="The whole connection as one URI, in place of all other keys; by reference if it has a password.",
+        examples=[{"env": "CRM_URI"}],
+    )
+
+
+class SlotPool(Section):
+    """An Airflow pool of task slots."""
+
+    slots: int = Field(ge=-1, description="Tasks that may run at once; -1 is without limit.", examples=[2])
+    description: str = Field(default="", description="What the pool protects.", examples=["Writes to the CRM"])
+    include_deferred: bool = Field(default=False, description="Whether deferred tasks keep their slot.")
+
+
+class FleetFile(Section):
+    """fleet.yaml: one fleet. Keys that start with `x-` are yours: airfleet does not read them."""
+
+    name: Name | None = Field(
+        default=None,
+        description="The fleet's name.",
+        examples=["flights"],
+        json_schema_extra={"x-default": "the name of the project folder"},
+    )
+    ports: Ports = Field(default=Ports(), description="The ports the fleet listens on.")
+    parallelism: Annotated[int, Field(ge=1, le=fleet.MOST_PARALLELISM)] | None = Field(
+        default=None,
+        description="Tasks that may run at once.",
+        examples=[16],
+        json_schema_extra={"x-default": "twice the number of CPUs, 4 at least"},
+    )
+    env: dict[EnvKey, TextOrReference] = Field(
+        default={},
+        description="Environment variables of every Airflow process, as text or references; not for Airflow's options.",
+        examples=[{"TZ": "Europe/Berlin", "CRM_TOKEN": {"file": "secrets/crm-token"}}],
+    )
+    airflow: dict[Option, dict[Option, AirflowValue]] = Field(
+        default={},
+        description="Airflow options by section, as in airflow.cfg, less those that airfleet sets itself.",
+        examples=[{"core": {"max_active_tasks_per_dag": 32}}],
+    )
+    databases: list[Database] = Field(
+        default=[],
+        description="PostgreSQL databases to keep beside Airflow's own, each with an Airflow connection of its name.",
+        examples=[["warehouse"]],
+    )
+    connections: dict[Name, Connection] = Field(default={}, description="Airflow connections.", examples=[{"crm": {}}])
+    variables: dict[VariableKey, Value] = Field(
+        default={},
+        description="Airflow variables: any value. A map whose only key is env, file or command is a reference.",
+        examples=[{"report_days": 7, "crm_key": {"env": "CRM_KEY"}}],
+    )
+    slot_pools: dict[Name, SlotPool] = Field(
+        default={}, description="Airflow pools of task slots.", examples=[{"crm": {}}]
+    )

@@ -1,0 +1,79 @@
+"""The schema and the reference say what the loader does."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from airfleet.spec import fleet, load, manual, model
+
+
+def parse(text: str) -> fleet.Fleet:
+    return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8)
+
+
+def uncommented(but: str) -> str:
+    lines = (re.sub(r"^( *)#(?! )", r"\1", line) for line in manual.reference().splitlines())
+    return "\n".join(line for line in lines if not re.match(rf" +({but}):", line))
+
+
+def test_the_reference_parses_to_the_defaults() -> None:
+    assert parse(manual.reference()) == parse("")
+
+
+@pytest.mark.parametrize("but", ["uri", "type|host|login|password|schema|port|extra"])
+def test_every_example_of_the_reference_is_valid(but: str) -> None:
+    whole = parse(uncommented(but))
+    assert whole.slot_pools["crm"].slots == 2
+    assert whole.connections["crm"].uri != whole.connections["crm"].password
+    assert whole.env["CRM_TOKEN"] == fleet.SecretRef(file="secrets/crm-token")
+
+
+@pytest.mark.parametrize("section", [model.FleetFile, model.Ports, model.Connection, model.SlotPool])
+def test_schema_and_reference_explain_every_key(section: type[model.Section]) -> None:
+    reference = manual.reference()
+    for name, field in section.model_fields.items():
+        assert field.description
+        assert f"# {field.description}" in reference
+        assert re.search(rf"^ *#?{field.alias or name}:", reference, re.MULTILINE)
+
+
+def test_the_reference_shows_the_three_sources_of_a_secret() -> None:
+    for key in model.Reference.model_fields:
+        assert f"#   {{{key}: " in manual.reference()
+
+
+def objects(node: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    if isinstance(node, list):
+        return [found for inner in node for found in objects(inner)]
+    if not isinstance(node, dict):
+        return []
+    here = [node] if "properties" in node or "patternProperties" in node else []
+    return here + [found for inner in node.values() for found in objects(inner)]
+
+
+def test_the_schema_is_closed_everywhere_but_for_x_keys() -> None:
+    schema = manual.schema()
+    assert set(schema["properties"]) == {field.name for field in fleet.Fleet.__dataclass_fields__.values()}
+    assert all(found["additionalProperties"] is False for found in objects(schema))
+    assert schema["patternProperties"] == {"^x-": {}}
+
+
+def test_a_value_of_the_schema_may_also_be_a_reference() -> None:
+    (value,) = manual.schema()["properties"]["variables"]["patternProperties"].values()
+    assert value == {"anyOf": [{}, {"$ref": "#/$defs/Reference"}]}
+
+
+def test_schema_and_fleet_agree_on_the_keys_of_each_section() -> None:
+    defs = manual.schema()["$defs"]
+    for part in (fleet.Ports, fleet.Connection, fleet.SlotPool):
+        assert set(defs[part.__name__]["properties"]) == set(part.__dataclass_fields__)
+
+
+def test_schema_defaults_are_the_fleet_s() -> None:
+    ports = manual.schema()["$defs"]["Ports"]["properties"]
+    assert {key: node["default"] for key, node in ports.items()} == yaml.safe_load("{api: 8080, database: null}")
+    assert parse("").ports == fleet.Ports()
