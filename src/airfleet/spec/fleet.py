@@ -12,6 +12,7 @@ RESERVED_DATABASES = frozenset({"airflow", "postgres", "template0", "template1"}
 # Airflow options that airfleet sets itself, each with what a user does in its place.
 OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
     ("core", "executor"): "leave it out: airfleet chooses the executor that fits the fleet",
+    ("core", "parallelism"): "use `parallelism`",
     ("core", "dags_folder"): "leave it out: Dags are read from the project's dags folder",
     ("core", "auth_manager"): "leave it out: airfleet sets up who may log in",
     ("core", "fernet_key"): "leave it out: airfleet makes the key once and keeps it",

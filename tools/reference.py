@@ -1,0 +1,83 @@
+"""Write docs/reference/ from the code: the command line, fleet.yaml, and every Airflow setting with its reason.
+
+python tools/reference.py           write the pages
+python tools/reference.py --check   exit with 1 when a page is not what the code says
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from airfleet.cli.main import cli
+from airfleet.components import settings
+from airfleet.components.base import Credentials, Site
+from airfleet.spec import load, manual
+from airfleet.spec.secrets import Secret
+
+PAGES = Path(__file__).parents[1] / "docs" / "reference"
+NOTE = "<!-- Written by tools/reference.py from the code. -->\n"
+
+
+def describe_commands() -> str:
+    """The help of every verb, as it is on the terminal."""
+    context = click.Context(cli, info_name="airfleet", max_content_width=100, terminal_width=100)
+    parts = ["# The command line\n", NOTE, _block(cli.get_help(context))]
+    for name in cli.list_commands(context):
+        verb = cli.get_command(context, name)
+        if verb:
+            own = click.Context(verb, info_name=name, parent=context, max_content_width=100, terminal_width=100)
+            parts += [f"## airfleet {name}\n", _block(verb.get_help(own))]
+    return "\n".join(parts)
+
+
+def describe_fleet() -> str:
+    """The commented fleet.yaml that `airfleet docs` prints."""
+    head = "`airfleet docs` prints this page, `airfleet docs --schema` a JSON Schema for editors.\n"
+    return "\n".join(["# fleet.yaml\n", NOTE, head, _block(manual.reference(), "yaml")])
+
+
+def describe_settings() -> str:
+    """Every Airflow setting that is not Airflow's default, and why."""
+    nothing = Secret("")
+    credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
+    site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 5432)
+    fleet = load.parse("name: fleet", file="fleet.yaml", default_name="fleet", cpus=4)
+    rows = [
+        f"| `{setting.section}.{setting.key}` | {setting.why} |"
+        for setting in settings.list_settings(fleet, site, credentials)
+    ]
+    head = "What airfleet writes into airflow.cfg on one machine. `airflow:` in fleet.yaml overrides what it does not own.\n"
+    return "\n".join(["# Airflow's settings\n", NOTE, head, "| setting | why |\n|---|---|", *rows, ""])
+
+
+def _block(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+def list_pages() -> dict[Path, str]:
+    return {
+        PAGES / "commands.md": describe_commands(),
+        PAGES / "fleet.md": describe_fleet(),
+        PAGES / "settings.md": describe_settings(),
+    }
+
+
+def main() -> None:
+    stale = [path for path, text in list_pages().items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(
+                f"{path.relative_to(PAGES.parents[1])} is not what the code says: python tools/reference.py",
+                file=sys.stderr,
+            )
+        sys.exit(1 if stale else 0)
+    PAGES.mkdir(parents=True, exist_ok=True)
+    for path in stale:
+        path.write_text(list_pages()[path])
+
+
+if __name__ == "__main__":
+    main()
