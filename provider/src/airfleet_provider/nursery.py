@@ -46,8 +46,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     *preload, descriptor = sys.argv[1:] if argv is None else argv
     channel = socket.socket(fileno=int(descriptor))
     import_modules(preload)
-    gc.collect()
-    gc.freeze()
     channel.send(b"warm")
     while True:
         message, descriptors = receive(channel)
@@ -66,11 +64,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def import_modules(names: Sequence[str]) -> None:
     """Import each module; one that is missing costs its child time, never correctness."""
+    gc.disable()  # an import makes many objects and little garbage
     for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
             print(f"airfleet: cannot preload {name}: {error}", file=sys.stderr, flush=True)
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
