@@ -11,8 +11,8 @@ import click
 
 from airfleet.cli import options, view
 from airfleet.runners.local import launch as launching
-from airfleet.runners.local.checks import Checker
-from airfleet.runners.local.state import Snapshot, StateFolder
+from airfleet.runners.local.checks import BrokenFile
+from airfleet.runners.local.state import Snapshot
 from airfleet.runners.local.usage import Usage, measure
 
 
@@ -38,7 +38,7 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
             click.echo("down: nothing runs here", err=True)
         raise SystemExit(1)
     usage = measure(snapshot)
-    errors = list_import_errors(folder)
+    errors = view.list_import_errors(folder)
     if as_json:
         click.echo(json.dumps(describe(snapshot, usage, errors), indent=2))
     else:
@@ -46,7 +46,7 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     raise SystemExit(0 if snapshot.phase == "healthy" else 1)
 
 
-def describe(snapshot: Snapshot, usage: dict[str, Usage], errors: list[tuple[str, str]]) -> dict[str, object]:
+def describe(snapshot: Snapshot, usage: dict[str, Usage], errors: list[BrokenFile]) -> dict[str, object]:
     """The status as JSON: stable names, sizes in MiB, times in seconds."""
     now = time.time()
     components = []
@@ -68,11 +68,5 @@ def describe(snapshot: Snapshot, usage: dict[str, Usage], errors: list[tuple[str
         "project": snapshot.project,
         "supervisor_pid": snapshot.supervisor,
         "components": components,
-        "import_errors": [{"file": file, "message": message} for file, message in errors],
+        "import_errors": [asdict(broken) for broken in errors],
     }
-
-
-def list_import_errors(folder: StateFolder) -> list[tuple[str, str]]:
-    """The Dag files that Airflow cannot load now, each with the last line of why."""
-    dsn = folder.read_dsn()
-    return [(error.file, error.message) for error in Checker(dsn).list_import_errors()] if dsn else []

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from airfleet.runners.local.checks import BrokenFile, Checker
 from airfleet.runners.local.state import Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage, measure
 
@@ -26,7 +27,7 @@ STYLES = {
     "degraded": "red",
     "stopped": "dim",
 }
-MEASURE_EVERY_S = 2.0
+LOOK_EVERY_S = 3.0
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -52,12 +53,13 @@ def show(folder: StateFolder) -> Iterator[Notify]:
     if not terminal.is_terminal:
         yield write
         return
-    usage = UsageCache()
+    extras = Extras(folder)
     with Live(console=terminal, refresh_per_second=4) as live:
 
         def update(snapshot: Snapshot) -> None:
             write(snapshot)
-            live.update(tabulate(snapshot, usage.read(snapshot), []))
+            usage, import_errors = extras.read(snapshot)
+            live.update(tabulate(snapshot, usage, import_errors))
 
         yield update
     if log:
@@ -108,21 +110,30 @@ class Events:
         return lines
 
 
-class UsageCache:
-    """Memory and CPU of each process, measured at most every two seconds."""
+class Extras:
+    """What the table shows beside the snapshot, looked up at most every few seconds."""
 
-    def __init__(self) -> None:
-        self._measured = 0.0
+    def __init__(self, folder: StateFolder) -> None:
+        self._folder = folder
+        self._looked = 0.0
         self._usage: dict[str, Usage] = {}
+        self._import_errors: list[BrokenFile] = []
 
-    def read(self, snapshot: Snapshot) -> dict[str, Usage]:
-        if time.monotonic() - self._measured > MEASURE_EVERY_S:
+    def read(self, snapshot: Snapshot) -> tuple[dict[str, Usage], list[BrokenFile]]:
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._usage = measure(snapshot)
-            self._measured = time.monotonic()
-        return self._usage
+            self._import_errors = list_import_errors(self._folder) if snapshot.phase == "healthy" else []
+            self._looked = time.monotonic()
+        return self._usage, self._import_errors
 
 
-def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[tuple[str, str]]) -> Table:
+def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
+    """The Dag files that Airflow cannot load now."""
+    dsn = folder.read_dsn()
+    return Checker(dsn).list_import_errors() if dsn else []
+
+
+def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[BrokenFile]) -> Table:
     """The whole platform as a table; jobs that are done are left out."""
     table = Table(title=f"{snapshot.fleet}: {snapshot.phase}", title_justify="left", expand=False)
     for heading in ("component", "state", "pid", "memory", "up for", "restarts", "where"):
@@ -145,7 +156,7 @@ def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[tu
         )
     if import_errors:
         table.caption_justify = "left"
-        table.caption = "\n".join(f"Dag file does not load: {file}: {message}" for file, message in import_errors)
+        table.caption = "\n".join(f"{broken.file} does not load: {broken.message}" for broken in import_errors)
     return table
 
 

@@ -85,7 +85,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         ),
         Setting("workers", "max_failed_heartbeats", "12", "tasks outlive a restart of the api-server: 12 x 5 s"),
         Setting("workers", "execution_api_timeout", "15", "a busy machine answers late, and late is not dead"),
-        Setting("fab", "update_fab_perms", "False", "the metadata job did it; else every api-server start costs 1 s more"),
+        Setting("fab", "update_fab_perms", "False", "the metadata job did it; every api-server start is 1 s shorter"),
         Setting("fab", "enable_proxy_fix", "False", "nothing stands in front of the api-server on one machine"),
         Setting("usage_data_collection", "enabled", "False", "a platform calls nobody unasked"),
     )

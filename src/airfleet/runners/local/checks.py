@@ -49,6 +49,8 @@ class Checker:
                     return Result(True)
                 case Heartbeat(job_type, max_age_s):
                     return self._check_heartbeat(job_type, max_age_s, started)
+        except httpx.ConnectError:
+            return Result(False, "not answering yet")
         except (httpx.HTTPError, psycopg.Error) as error:
             return Result(False, (str(error) or type(error).__name__).strip().splitlines()[0])
 
