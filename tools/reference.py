@@ -49,7 +49,7 @@ def describe_settings() -> str:
         f"| `{setting.section}.{setting.key}` | {setting.why} |"
         for setting in settings.list_settings(fleet, site, credentials)
     ]
-    head = "What airfleet writes into airflow.cfg on one machine. `airflow:` in fleet.yaml overrides what it does not own.\n"
+    head = "What airfleet writes into airflow.cfg on one machine; `airflow:` in fleet.yaml overrides the rest.\n"
     return "\n".join(["# Airflow's settings\n", NOTE, head, "| setting | why |\n|---|---|", *rows, ""])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from airfleet.runners.local import processes
 from airfleet.runners.local.state import Snapshot, StateFolder
 
 LEFTOVER_GRACE_S = 10.0
+POLL_S = 0.3
 
 
 @click.command("down", short_help="Stop the platform of this folder.")
@@ -30,27 +32,31 @@ def command(project: Path, state: Path | None, now: bool) -> None:
       airfleet down
     """
     folder = launching.find_state(project, state)
+    was_held = folder.is_held()
+    if was_held:
+        _ask(folder, now)
     snapshot = folder.read_snapshot()
     if snapshot is None:
         click.echo("nothing is up here", err=True)
         return
-    if folder.is_held():
-        _ask(folder, snapshot, now)
-    else:
+    if not was_held:
         _end_leftovers(folder, snapshot)
     click.echo(f"{snapshot.fleet} is down; its data stays in {folder.root}", err=True)
 
 
-def _ask(folder: StateFolder, snapshot: Snapshot, now: bool) -> None:
-    for _ in range(2 if now else 1):
-        os.kill(snapshot.supervisor, signal.SIGTERM)
-        time.sleep(0.3)
+def _ask(folder: StateFolder, now: bool) -> None:
+    signals = 2 if now else 1
     with view.progress() as advance:
         while folder.is_held():
             current = folder.read_snapshot()
-            if current:
+            # A supervisor that has only begun has not written yet; what is there names the one before it.
+            if current and view.is_alive(current):
+                if signals:
+                    with suppress(ProcessLookupError):
+                        os.kill(current.supervisor, signal.SIGTERM)
+                    signals -= 1
                 advance(current)
-            time.sleep(0.2)
+            time.sleep(POLL_S)
 
 
 def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:

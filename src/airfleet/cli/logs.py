@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import click
 
@@ -38,25 +39,33 @@ def command(component: str | None, project: Path, state: Path | None, follow: bo
         raise UsageError("no logs yet", where=str(folder.logs), hint="airfleet up")
     chosen = {component: files[component]} if component else files
     width = max(map(len, chosen)) if len(chosen) > 1 else 0
-    handles = {name: path.open(errors="replace") for name, path in chosen.items()}
+    handles = {name: path.open("rb") for name, path in chosen.items()}
     for name, handle in handles.items():
-        _print(name, handle.readlines()[-lines:] if lines else handle.readlines()[:0], width)
+        written = _read_whole(handle) if follow else handle.readlines()
+        _print(name, written[-lines:] if lines else [], width)
     while follow:
-        written = [_follow(name, handle, width) for name, handle in handles.items()]
-        if not any(written):
+        news = [_follow(name, handle, width) for name, handle in handles.items()]
+        if not any(news):
             time.sleep(POLL_S)
 
 
-def _follow(name: str, handle: TextIO, width: int) -> bool:
-    position = handle.tell()
-    handle.seek(0, 2)
-    handle.seek(min(position, handle.tell()))  # it was emptied by the rotation
-    lines = handle.readlines()
+def _follow(name: str, handle: BinaryIO, width: int) -> bool:
+    if os.fstat(handle.fileno()).st_size < handle.tell():
+        handle.seek(0)  # it was emptied by the rotation
+    lines = _read_whole(handle)
     _print(name, lines, width)
     return bool(lines)
 
 
-def _print(name: str, lines: Iterable[str], width: int) -> None:
+def _read_whole(handle: BinaryIO) -> list[bytes]:
+    # A line that is still being written waits for its end.
+    lines = handle.readlines()
+    if lines and not lines[-1].endswith(b"\n"):
+        handle.seek(-len(lines.pop()), os.SEEK_CUR)
+    return lines
+
+
+def _print(name: str, lines: Iterable[bytes], width: int) -> None:
     head = f"{name:<{width}} | " if width else ""
     for line in lines:
-        click.echo(head + line.rstrip("\n"))
+        click.echo(head + line.decode(errors="replace").rstrip("\n"))

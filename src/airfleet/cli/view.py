@@ -164,7 +164,7 @@ def describe_duration(seconds: float) -> str:
     """A duration as people say it: 12 s, 5 min, 3 h 20 min, 2 d 4 h."""
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
     if not minutes:
-        return f"{seconds:.0f} s"
+        return f"{int(seconds)} s"
     if not hours:
         return f"{minutes} min"
     if not days:

@@ -32,17 +32,18 @@ class BrokenFile:
 
 
 class Checker:
-    """Runs health checks; every call opens what it needs and leaves nothing open."""
+    """Runs health checks, from any thread."""
 
     def __init__(self, database: Secret) -> None:
         self._database = database
+        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
 
     def check(self, health: Http | Heartbeat | Connect, *, started: float) -> Result:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
                 case Http(url):
-                    status = httpx.get(url, timeout=TIMEOUT_S, trust_env=False).status_code
+                    status = self._http.get(url).status_code
                     return Result(status == httpx.codes.OK, f"answers HTTP {status}")
                 case Connect():
                     self._query("SELECT 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,7 @@ from airfleet.components import platform
 from airfleet.components.base import Component, Credentials, Site
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import ports
-from airfleet.runners.local.processes import INSTANCE_VARIABLE
+from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
 from airfleet.runners.local.state import StateFolder
 from airfleet.spec import load
 from airfleet.spec.fleet import Connection, Fleet, SecretRef
@@ -60,6 +61,7 @@ def prepare(project: Path, folder: StateFolder, *, drain_s: float, port: int | N
     fleet = load.read(project, cpus=os.cpu_count() or 1)
     binaries = find_postgres()
     _require_space(folder.root)
+    _require_reach(folder.root, binaries)
     instance = folder.read_instance(airflow=airflow_version(), postgres=postgres_version(binaries))
     api_port = port or fleet.ports.api
     ports.require_free(api_port, setting="ports.api")
@@ -155,6 +157,17 @@ def _require_space(root: Path) -> None:
             f"only {free >> 20} MiB are free on this disk, and {LEAST_FREE_BYTES >> 20} MiB are needed to start",
             where=str(root),
             hint="free some space, or name a state folder on another disk with --state",
+        )
+
+
+def _require_reach(*folders: Path) -> None:
+    # PostgreSQL refuses to run as root, so root runs it as another user, who must get through to these folders.
+    closed = [folder for path in folders for folder in (path, *path.parents) if not folder.stat().st_mode & stat.S_IXOTH]
+    if os.geteuid() == 0 and closed:
+        raise AirfleetError(
+            f"PostgreSQL cannot get through this folder: root runs it as the user {UNPRIVILEGED_USER}",
+            where=str(closed[0]),
+            hint=f"run airfleet as a user of its own, or: chmod o+x {closed[0]}",
         )
 
 

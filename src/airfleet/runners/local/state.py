@@ -183,8 +183,14 @@ class StateFolder:
 
     def read_snapshot(self) -> Snapshot | None:
         """What the supervisor last wrote down; nothing when none ever ran here."""
-        body = _read_json(self.root / "state.json")
-        return Snapshot.from_json(body) if body else None
+        path = self.root / "state.json"
+        body = _read_json(path)
+        if body is None:
+            return None
+        try:
+            return Snapshot.from_json(body)
+        except (TypeError, KeyError) as error:
+            raise _unusable(path, f"is not complete: {error}") from error
 
 
 def write_file(path: Path, content: str, *, mode: int = 0o600) -> None:
@@ -204,11 +210,13 @@ def write_file(path: Path, content: str, *, mode: int = 0o600) -> None:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        body: dict[str, Any] = json.loads(path.read_text())
+        body = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise _unusable(path, f"is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise _unusable(path, "is not a JSON object")
     return body
 
 

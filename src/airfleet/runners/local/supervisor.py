@@ -29,6 +29,7 @@ STEADY_TICK_S = 1.0
 CHECK_EVERY_S = 0.25
 STEADY_CHECK_EVERY_S = 5.0
 LARGEST_LOG_BYTES = 50 << 20
+ROTATE_EVERY_S = 60.0
 LEFTOVER_GRACE_S = 5.0
 # What crashes this often before the platform was ever healthy will not start by itself.
 HOPELESS_FAILURES = 3
@@ -87,7 +88,8 @@ class Supervisor:
         self._by_name = {unit.name: unit for unit in self._units}
         self._nursery: Nursery | None = None
         self._stopping = False
-        self._started = time.time()
+        self._created = psutil.Process().create_time()
+        self._rotated = 0.0
         self._was_healthy = False
         self._written: Snapshot | None = None
         site, credentials = launch.site, launch.credentials
@@ -269,7 +271,7 @@ class Supervisor:
             fleet=self._launch.fleet.name,
             project=str(site.project),
             supervisor=os.getpid(),
-            supervisor_started=psutil.Process().create_time(),
+            supervisor_started=self._created,
             phase=phase or current,
             url=site.api_url,
             written=self._written.written if self._written else 0.0,
@@ -283,6 +285,9 @@ class Supervisor:
         return snapshot
 
     def _rotate_logs(self) -> None:
+        if time.monotonic() - self._rotated < ROTATE_EVERY_S:
+            return
+        self._rotated = time.monotonic()
         for log in self._folder.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG_BYTES:
                 # Processes hold the file open for appending, so it is copied and emptied in place.

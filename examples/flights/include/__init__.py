@@ -1,0 +1,1 @@
+"""What the Dags of this project are made of; every module works without Airflow running."""

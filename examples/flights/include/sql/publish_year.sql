@@ -1,0 +1,1 @@
+update mart_years set published_at = clock_timestamp();
