@@ -22,6 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+from setproctitle import setproctitle
+
 REQUEST_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1
 GO = b"g"
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     The last word is the inherited descriptor of that socket.
     """
     *preload, descriptor = sys.argv[1:] if argv is None else argv
+    setproctitle("airfleet image")  # the first call must come before the environment changes
     channel = socket.socket(fileno=int(descriptor))
     import_modules(preload)
     channel.send(b"warm")
@@ -116,6 +119,7 @@ def run(order: Order, log: int, gate: int) -> NoReturn:
             os.dup2(log, stream)
         os.close(log)
         os.environ.update(order.env)
+        setproctitle(f"airfleet {order.name}")
         import_modules(order.preload)
         if os.read(gate, 1) == GO:
             os.close(gate)
