@@ -108,6 +108,7 @@ def measure_standalone(arguments: argparse.Namespace) -> dict[str, float]:
         port = find_free()
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "AIRFLOW_HOME": str(folder / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
+import traceback
 from pathlib import Path
 
 import click
@@ -17,8 +16,6 @@ from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import Snapshot, StateFolder
 from airfleet.runners.local.supervisor import Supervisor
 
-DETACH_TIMEOUT_S = 600.0
-
 
 @click.command("up", short_help="Start a whole platform on this machine.")
 @options.project
@@ -28,10 +25,7 @@ DETACH_TIMEOUT_S = 600.0
 @click.option(
     "--drain", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds tasks are given at a stop."
 )
-@click.option("--detached-child", is_flag=True, hidden=True)
-def command(
-    project: Path, state: Path | None, detach: bool, port: int | None, drain: float, detached_child: bool
-) -> None:
+def command(project: Path, state: Path | None, detach: bool, port: int | None, drain: float) -> None:
     """Start, supervise and show one whole platform: PostgreSQL, api-server, scheduler, dag-processor, triggerer.
 
     Needs no root and no Docker. Stays in the foreground until Ctrl-C. Everything is kept in the state folder, so the
@@ -50,10 +44,10 @@ def command(
         _detach(project, folder, port, drain)
         click.echo(_describe_login(folder, is_new), err=True)
     else:
-        _supervise(project, folder, port, drain, announce=is_new and not detached_child)
+        _supervise(project, folder, port, drain, announce=is_new)
 
 
-def _supervise(project: Path, folder: StateFolder, port: int | None, drain_s: float, *, announce: bool) -> None:
+def _supervise(project: Path, folder: StateFolder, port: int | None, drain_s: float, *, announce: bool = False) -> None:
     with folder.lock():
         launch = launching.prepare(project, folder, drain_s=drain_s, port=port)
         if announce:
@@ -74,35 +68,51 @@ def _detach(project: Path, folder: StateFolder, port: int | None, drain_s: float
         pass
     log = folder.logs / "airfleet.log"
     size = log.stat().st_size if log.exists() else 0
-    argv = [sys.executable, "-m", "airfleet", "up", str(project), "--state", str(folder.root), "--drain", str(drain_s)]
-    argv += ["--detached-child", *(["--port", str(port)] if port else [])]
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-    snapshot = _wait(child, folder)
+    child = os.fork()
+    if child == 0:
+        _become_daemon(log)
+        os._exit(_run_daemon(project, folder, port, drain_s))
+    snapshot, code = _wait(child, folder)
     if snapshot is None:
         click.echo(log.read_bytes()[size:].decode(errors="replace").strip(), err=True)
-        raise SystemExit(child.returncode or 1)
+        raise SystemExit(code or 1)
     click.echo(f"{snapshot.fleet} is up: {snapshot.url}", err=True)
 
 
-def _wait(child: subprocess.Popen[bytes], folder: StateFolder) -> Snapshot | None:
-    deadline = time.monotonic() + DETACH_TIMEOUT_S
+def _become_daemon(log: Path) -> None:
+    """Leave the terminal: a session of our own, nothing to read, the log to write to."""
+    os.setsid()
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, descriptor in ((nothing, 0), (target, 1), (target, 2)):
+        os.dup2(source, descriptor)
+
+
+def _run_daemon(project: Path, folder: StateFolder, port: int | None, drain_s: float) -> int:
+    try:
+        _supervise(project, folder, port, drain_s)
+    except AirfleetError as error:
+        click.echo(f"airfleet: {error}", err=True)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _wait(child: int, folder: StateFolder) -> tuple[Snapshot | None, int]:
+    """The healthy platform, or nothing and the exit code of the child that could not start it."""
     with view.progress() as advance:
-        while child.poll() is None and time.monotonic() < deadline:
+        while True:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                return None, os.waitstatus_to_exitcode(status)
             snapshot = folder.read_snapshot()
-            if snapshot and snapshot.supervisor == child.pid:
+            if snapshot and snapshot.supervisor == child:
                 advance(snapshot)
                 if snapshot.phase == "healthy":
-                    return snapshot
+                    return snapshot, 0
             time.sleep(0.1)
-    return None
 
 
 def _describe_login(folder: StateFolder, is_new: bool) -> str:

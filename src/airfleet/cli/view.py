@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import psutil
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from airfleet.runners.local.checks import BrokenFile, Checker
@@ -45,7 +46,7 @@ def show(folder: StateFolder) -> Iterator[Notify]:
 
     def write(snapshot: Snapshot) -> None:
         for line in events.list_new(snapshot):
-            terminal.print(line, highlight=False)
+            terminal.print(line, highlight=False, markup=False)
             if log:
                 log.write(line + "\n")
                 log.flush()
@@ -75,7 +76,7 @@ def progress() -> Iterator[Notify]:
 
         def write(snapshot: Snapshot) -> None:
             for line in events.list_new(snapshot):
-                terminal.print(line, highlight=False)
+                terminal.print(line, highlight=False, markup=False)
 
         yield write
         return
@@ -143,7 +144,7 @@ def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[Br
         if process.phase == "done":
             continue
         style = STYLES.get(process.phase, "yellow")
-        state = f"[{style}]{process.phase}[/]" + (f" ({process.detail})" if process.detail else "")
+        state = f"[{style}]{process.phase}[/]" + (f" ({escape(process.detail)})" if process.detail else "")
         memory = usage.get(process.name)
         table.add_row(
             process.name,
@@ -156,7 +157,7 @@ def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[Br
         )
     if import_errors:
         table.caption_justify = "left"
-        table.caption = "\n".join(f"{broken.file} does not load: {broken.message}" for broken in import_errors)
+        table.caption = escape("\n".join(f"{broken.file} does not load: {broken.message}" for broken in import_errors))
     return table
 
 

@@ -14,6 +14,7 @@ def describe() -> Component:
                 commands=(("airflow", "dag-processor"),),
                 health=Heartbeat("DagProcessorJob"),
                 after=("metadata",),
+                preload=("airflow.dag_processing.manager", "airflow.dag_processing.processor"),
             ),
         ),
     )

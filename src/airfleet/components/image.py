@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from airfleet.components.base import Component, Process, Site, Warm
 
-# Imported once, before anything forks: what at least two components need. The order is what the api-server needs first.
+# Imported once, before anything forks: what every component needs. The rest each imports for itself, side by side.
 MODULES = (
     "airflow.cli.cli_parser",
     "airflow.api_fastapi.app",
     "airflow.api_fastapi.execution_api.app",
     "airflow.api_fastapi.execution_api.routes",
-    "airflow.executors.local_executor",
-    "airflow.jobs.scheduler_job_runner",
-    "airflow.dag_processing.manager",
-    "airflow.dag_processing.processor",
-    "airflow.dag_processing.dagbag",
-    "airflow.jobs.triggerer_job_runner",
 )
 
 NAME = "image"

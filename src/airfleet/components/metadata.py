@@ -53,8 +53,10 @@ def describe(
 
 def _create_admin(credentials: Credentials) -> tuple[str | Secret, ...]:
     # Airflow changes nothing when the user exists; the command line stays inside a forked process.
+    # In one word, as a password that begins with a dash would be taken for an option.
+    password = Secret(f"--password={credentials.admin.reveal()}")
     return (
-        *("airflow", "users", "create", "--username", ADMIN, "--password", credentials.admin),
+        *("airflow", "users", "create", "--username", ADMIN, password),
         *("--role", "Admin", "--firstname", "Fleet", "--lastname", "Admin", "--email", "admin@localhost"),
     )
 

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from airfleet.components.base import Component, Heartbeat, Process
 
+# The last two are what a task needs: each is forked from here.
+MODULES = (
+    "airflow.jobs.scheduler_job_runner",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.dag_processing.dagbag",
+)
+
 
 def describe(*, drain_s: float) -> Component:
     """A scheduler that is given `drain_s` seconds at a stop, to let running tasks finish."""
@@ -17,6 +25,7 @@ def describe(*, drain_s: float) -> Component:
                 ),
                 health=Heartbeat("SchedulerJob"),
                 after=("metadata",),
+                preload=MODULES,
                 stop_timeout_s=drain_s,
             ),
         ),

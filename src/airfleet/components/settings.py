@@ -58,7 +58,12 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
             str(site.logs / "dag_processor"),
             "logs live in the state folder",
         ),
-        Setting("dag_processor", "dag_bundle_config_list", json.dumps([bundle]), "the project's dags/ folder, looked at every 5 s"),
+        Setting(
+            "dag_processor",
+            "dag_bundle_config_list",
+            json.dumps([bundle]),
+            "the project's dags/ folder, looked at every 5 s",
+        ),
         Setting(
             "dag_processor",
             "dag_bundle_storage_path",

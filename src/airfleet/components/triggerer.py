@@ -16,6 +16,7 @@ def describe() -> Component:
                 ),
                 health=Heartbeat("TriggererJob"),
                 after=("metadata",),
+                preload=("airflow.jobs.triggerer_job_runner",),
             ),
         ),
     )

