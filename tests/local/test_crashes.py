@@ -1,0 +1,92 @@
+"""Whatever is killed comes back, and nothing is lost or left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+import psutil
+import pytest
+
+from deadline import wait_until
+from fleets import COMPONENTS, HEALTHY_S, Platform
+
+pytestmark = pytest.mark.local
+
+
+def kill(pid: int | None) -> int:
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def is_back(platform: Platform, name: str, old: int) -> bool:
+    return platform.is_healthy() and platform.pid(name) not in (None, old)
+
+
+# The database last: who loses its connections may end some time after it, and begin again.
+@pytest.mark.parametrize("name", sorted(COMPONENTS, key="postgres".__eq__))
+def test_a_killed_component_comes_back(platform: Platform, name: str) -> None:
+    others = {other: platform.pid(other) for other in COMPONENTS if other not in (name, "postgres")}
+    told = len(platform.log("airfleet"))
+    old = kill(platform.pid(name))
+    wait_until(lambda: is_back(platform, name, old), f"{name} again", timeout_s=HEALTHY_S)
+    news = platform.log("airfleet")[told:]
+    assert f"{name} restarting: ended by signal 9" in news
+    assert "Traceback" not in news
+    restarts = {one["name"]: one["restarts"] for one in platform.status()["components"]}
+    assert restarts[name] >= 1
+    if name != "postgres":
+        assert {other: platform.pid(other) for other in others} == others
+    assert platform.succeeds("quick")
+
+
+def test_a_task_of_a_killed_scheduler_runs_again_and_only_once_at_a_time(platform: Platform) -> None:
+    run = platform.hold()
+    old = kill(platform.pid("scheduler"))
+    wait_until(lambda: is_back(platform, "scheduler", old), "the scheduler again", timeout_s=HEALTHY_S)
+    left = [process for process in platform.processes() if os.getsid(process.pid) == old]
+    assert left == []
+    wait_until(lambda: len(platform.attempts()) > 1, "the task's second start", timeout_s=HEALTHY_S)
+    first = int(platform.attempts()[0].split()[0])
+    assert not psutil.pid_exists(first)
+    platform.release()
+    assert platform.wait_run("slow", run) == "success"
+    assert platform.attempts().count("done") == 1
+
+
+def test_a_killed_supervisor_leaves_nothing_running_and_nothing_is_lost(platform: Platform) -> None:
+    run = platform.trigger("quick")
+    assert platform.wait_run("quick", run) == "success"
+    password = platform.password
+    left = platform.processes()
+    snapshot = platform.state.read_snapshot()
+    assert snapshot
+    kill(snapshot.supervisor)
+    wait_until(lambda: not any(is_alive(process) for process in left), "the end of its children", timeout_s=60)
+    done = platform.airfleet("status", check=False)
+    assert (done.returncode, done.stderr) == (1, "down: nothing runs here\n")
+    platform.up()
+    assert platform.password == password
+    assert platform.run_state("quick", run) == "success"
+    assert platform.succeeds("quick")
+
+
+def test_a_supervisor_and_a_database_killed_while_writing_lose_no_committed_run(platform: Platform) -> None:
+    runs = [platform.trigger("quick") for _ in range(5)]
+    snapshot = platform.state.read_snapshot()
+    assert snapshot
+    postmaster = psutil.Process(platform.pid("postgres"))
+    for process in (postmaster, *postmaster.children(), psutil.Process(snapshot.supervisor)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    platform.up()
+    assert [platform.wait_run("quick", run) for run in runs] == ["success"] * 5
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,126 @@
+"""One platform that is up: what it says of itself, what it keeps, and what fleet.yaml makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from deadline import wait_until
+from fleets import COMPONENTS, SECRET, Platform
+
+pytestmark = pytest.mark.local
+
+
+def test_status_shows_every_component_healthy(platform: Platform) -> None:
+    done = platform.airfleet("status", "--json")
+    status = json.loads(done.stdout)
+    assert (status["phase"], status["url"]) == ("healthy", f"http://127.0.0.1:{platform.port}")
+    assert status["import_errors"] == []
+    components = {one["name"]: one for one in status["components"] if one["state"] != "done"}
+    assert tuple(components) == COMPONENTS
+    for one in components.values():
+        assert one["state"] == "healthy"
+        assert one["pid"] > 0
+        assert one["memory_mib"] > 1
+        assert one["uptime_s"] >= 0
+    assert components["api-server"]["url"] == status["url"]
+    text = platform.airfleet("status").stdout
+    assert all(name in text for name in COMPONENTS)
+
+
+def test_a_second_up_is_refused_and_harms_nothing(platform: Platform) -> None:
+    pids = [platform.pid(name) for name in COMPONENTS]
+    for words in (["up"], ["up", "--detach"]):
+        done = platform.airfleet(*words, check=False)
+        assert done.returncode == 1
+        assert "already up here" in done.stderr
+        assert "hint: `airfleet status` shows it" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert [platform.pid(name) for name in COMPONENTS] == pids
+
+
+def test_nothing_listens_wider_than_the_loopback(platform: Platform) -> None:
+    listeners = {
+        connection.laddr.ip
+        for process in platform.processes()
+        for connection in process.net_connections("tcp")
+        if connection.status == "LISTEN"
+    }
+    assert listeners == {"127.0.0.1"}
+
+
+def test_what_is_secret_is_the_owners_alone_and_shows_in_no_command_line_or_log(platform: Platform) -> None:
+    files = list(platform.state.secrets.iterdir())
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
+    assert platform.state.root.stat().st_mode & 0o066 == 0
+    secrets = [file.read_text() for file in files if not file.suffix] + [SECRET]
+    lines = [" ".join(process.cmdline()) for process in platform.processes()]
+    logs = [file.read_text(errors="replace") for file in platform.state.logs.glob("*.log")]
+    assert [secret for secret in secrets for text in (*lines, *logs) if secret in text] == []
+
+
+def test_the_airflow_cfg_is_the_owners_alone(platform: Platform) -> None:
+    assert (platform.state.root / "airflow" / "airflow.cfg").stat().st_mode & 0o777 == 0o600
+
+
+def test_every_component_has_a_log(platform: Platform) -> None:
+    out = platform.airfleet("logs", "-n", "1000").stdout
+    heads = {line.partition("|")[0].strip() for line in out.splitlines()}
+    assert {"airfleet", "postgres", "api-server", "scheduler", "dag-processor", "triggerer", "metadata"} <= heads
+    assert "platform healthy" in platform.airfleet("logs", "airfleet").stdout
+
+
+def test_airflows_own_command_line_speaks_to_this_platform(platform: Platform) -> None:
+    wait_until(lambda: platform.knows("quick"), "the Dags", timeout_s=60)
+    done = platform.airfleet("airflow", "dags", "list", "--output", "json")
+    listed = json.loads(done.stdout.splitlines()[-1])  # Airflow writes its warnings to stdout too
+    assert {dag["dag_id"] for dag in listed} == {"quick", "slow", "reads"}
+
+
+def test_a_run_succeeds(platform: Platform) -> None:
+    assert platform.succeeds("quick")
+
+
+def test_fleet_yaml_reaches_the_tasks(platform: Platform) -> None:
+    assert platform.succeeds("reads")
+    assert json.loads((platform.project / "read.json").read_text()) == {
+        "password": SECRET,
+        "extra": {"n": 1},
+        "variable": {"days": 7},
+        "region": "eu",
+        "row": ["warehouse", "warehouse"],
+    }
+
+
+def test_fleet_yaml_reaches_airflow_and_the_callers_settings_do_not(platform: Platform) -> None:
+    assert platform.environment["AIRFLOW__CORE__PARALLELISM"] == "1"
+    pool = platform.call("GET", "/pools/crm")
+    assert (pool["slots"], pool["description"]) == (2, "Few")
+    connection = platform.call("GET", "/connections/crm")
+    assert (connection["conn_type"], connection["host"], connection["login"]) == ("http", "crm.example.com", "reader")
+    assert platform.call("GET", "/connections/warehouse")["schema"] == "warehouse"
+    for option, value in (("parallelism", "3"), ("max_active_tasks_per_dag", "2")):
+        assert platform.airfleet("airflow", "config", "get-value", "core", option).stdout.strip() == value
+    environments = [process.environ() for process in platform.processes() if process.pid == platform.pid("image")]
+    assert environments
+    assert not any(key.startswith("AIRFLOW__") for environment in environments for key in environment)
+
+
+def test_a_dag_that_does_not_load_is_shown_and_harms_nothing(platform: Platform) -> None:
+    broken = platform.project / "dags" / "broken.py"
+    broken.write_text("from airflow.sdk import dag\ndef oops(:\n")
+    try:
+        errors = wait_until(lambda: platform.status()["import_errors"], "the error", timeout_s=60, every_s=0.5)
+        assert [error["file"] for error in errors] == ["broken.py"]
+        assert "SyntaxError" in errors[0]["message"]
+        done = platform.airfleet("status")
+        assert re.search(r"broken\.py does not load: .*SyntaxError", done.stdout)
+        assert platform.call("GET", "/importErrors")["total_entries"] == 1
+        assert platform.status()["phase"] == "healthy"
+        broken.write_text("from airflow.sdk import dag\n")
+        wait_until(lambda: not platform.status()["import_errors"], "the mending", timeout_s=60, every_s=0.5)
+        assert platform.call("GET", "/importErrors")["total_entries"] == 0
+    finally:
+        broken.unlink()

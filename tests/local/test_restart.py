@@ -1,0 +1,61 @@
+"""Stopping and starting again: with patience, without, and beside another platform."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from deadline import wait_until
+from fleets import HEALTHY_S, Platform
+
+pytestmark = pytest.mark.local
+
+
+def test_down_lets_a_running_task_finish(platform: Platform) -> None:
+    run = platform.hold()
+    password = platform.password
+    with subprocess.Popen([sys.executable, "-m", "airfleet", "down"], cwd=platform.project) as down:
+        wait_until(lambda: phase(platform) == "stopping", "the stop", timeout_s=HEALTHY_S)
+        assert platform.attempts()[-1] != "done"
+        platform.release()
+        assert down.wait(HEALTHY_S) == 0
+    assert platform.attempts()[1:] == ["done"]
+    assert platform.processes() == []
+    platform.up()
+    assert platform.wait_run("slow", run) == "success"
+    assert platform.attempts()[1:] == ["done"], "it ran again although it had finished"
+    assert platform.password == password
+
+
+def test_down_now_hands_the_task_back_to_the_next_up(platform: Platform) -> None:
+    run = platform.hold()
+    platform.down("--now")
+    assert platform.attempts()[-1] != "done"
+    assert platform.processes() == []
+    platform.release()
+    platform.up()
+    assert platform.wait_run("slow", run) == "success"
+    assert platform.attempts()[-1] == "done"
+
+
+def test_two_projects_run_side_by_side(platform: Platform, other: Platform) -> None:
+    other.up()
+    assert other.port != platform.port
+    assert other.password != platform.password
+    assert other.succeeds("quick")
+    assert platform.succeeds("quick")
+    with pytest.raises(httpx.HTTPStatusError):
+        httpx.post(
+            f"http://127.0.0.1:{other.port}/auth/token", json={"username": "admin", "password": platform.password}
+        ).raise_for_status()
+    other.down()
+    assert other.processes() == []
+    assert platform.status()["phase"] == "healthy"
+
+
+def phase(platform: Platform) -> str:
+    snapshot = platform.state.read_snapshot()
+    return snapshot.phase if snapshot else ""

@@ -1,0 +1,229 @@
+"""A platform as a test sees it: its project, its commands, its API, its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from airfleet.runners.local import ports
+from airfleet.runners.local.processes import find_members
+from airfleet.runners.local.state import StateFolder
+from deadline import wait_until
+
+HEALTHY_S = 180.0
+SECRET = "hunter2-of-the-crm"
+COMPONENTS = ("image", "postgres", "api-server", "scheduler", "dag-processor", "triggerer")
+
+DAGS = """
+import json, os, time
+from datetime import timedelta
+from pathlib import Path
+from airflow.sdk import Connection, Variable, dag, task
+
+HERE = Path(os.environ["AIRFLEET_PROJECT"])
+
+@dag(schedule=None, catchup=False, is_paused_upon_creation=False)
+def quick():
+    @task
+    def work():
+        return 1
+    work()
+
+quick()
+
+@dag(schedule=None, catchup=False, is_paused_upon_creation=False)
+def slow():
+    @task(retries=2, retry_delay=timedelta(seconds=1))
+    def work():
+        with (HERE / "attempts").open("a") as file:
+            file.write(f"{os.getpid()} {os.getsid(0)}\\n")
+        while (HERE / "hold").exists():
+            time.sleep(0.2)
+        with (HERE / "attempts").open("a") as file:
+            file.write("done\\n")
+    work()
+
+slow()
+
+@dag(schedule=None, catchup=False, is_paused_upon_creation=False)
+def reads():
+    @task
+    def work():
+        import psycopg2
+        crm, own = Connection.get("crm"), Connection.get("warehouse")
+        with psycopg2.connect(
+            host=own.host, port=own.port, dbname=own.schema, user=own.login, password=own.password
+        ) as database, database.cursor() as cursor:
+            cursor.execute("CREATE TABLE IF NOT EXISTS mine (n int)")
+            cursor.execute("SELECT current_database(), current_user")
+            row = cursor.fetchone()
+        (HERE / "read.json").write_text(json.dumps({
+            "password": crm.password,
+            "extra": crm.extra_dejson,
+            "variable": Variable.get("limits", deserialize_json=True),
+            "region": os.environ["REGION"],
+            "row": row,
+        }))
+    work()
+
+reads()
+"""
+FLEET = """\
+name: {name}
+parallelism: 3
+ports: {{api: {port}}}
+env: {{REGION: eu}}
+airflow: {{core: {{max_active_tasks_per_dag: 2}}, api: {{instance_name: "100% mine"}}}}
+databases: [warehouse]
+connections:
+  crm: {{type: http, host: crm.example.com, login: reader, password: {{env: TEST_CRM_PASSWORD}}, extra: {{n: 1}}}}
+variables: {{limits: {{days: 7}}}}
+slot_pools: {{crm: {{slots: 2, description: Few}}}}
+"""
+
+
+@dataclass
+class Platform:
+    """One project in a folder of its own, and the platform that is started there."""
+
+    project: Path
+    port: int
+    environment: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+
+    @classmethod
+    def create(cls, project: Path) -> Platform:
+        """Write a small project; nothing is started."""
+        (project / "dags").mkdir(parents=True)
+        (project / "dags" / "work.py").write_text(DAGS)
+        platform = cls(project, ports.find_free(), {"TEST_CRM_PASSWORD": SECRET, "AIRFLOW__CORE__PARALLELISM": "1"})
+        (project / "fleet.yaml").write_text(FLEET.format(name=project.name, port=platform.port))
+        return platform
+
+    @property
+    def state(self) -> StateFolder:
+        return StateFolder(self.project / ".airfleet")
+
+    @property
+    def password(self) -> str:
+        return (self.state.secrets / "admin_password").read_text()
+
+    def airfleet(self, *words: str, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run one airfleet command in the project's folder."""
+        done = subprocess.run(
+            [sys.executable, "-m", "airfleet", *words],
+            cwd=self.project,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+        assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def up(self, *words: str) -> subprocess.CompletedProcess[str]:
+        self.token = ""
+        return self.airfleet("up", "--detach", *words)
+
+    def down(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.airfleet("down", *words)
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.airfleet("status", "--json", check=False).stdout)
+
+    def is_up(self) -> bool:
+        return self.state.is_held()
+
+    def is_healthy(self) -> bool:
+        snapshot = self.state.read_snapshot()
+        return snapshot is not None and snapshot.phase == "healthy"
+
+    def wait_healthy(self) -> None:
+        wait_until(self.is_healthy, f"all healthy in {self.project}", timeout_s=HEALTHY_S)
+
+    def pid(self, name: str) -> int | None:
+        """The process of a component, as the supervisor last wrote it down."""
+        snapshot = self.state.read_snapshot()
+        return next((one.pid for one in snapshot.processes if one.name == name), None) if snapshot else None
+
+    def processes(self) -> list[psutil.Process]:
+        """All living processes of this platform, the supervisor's among them."""
+        snapshot = self.state.read_snapshot()
+        if snapshot is None:
+            return []
+        found = find_members((*snapshot.sessions, snapshot.supervisor), marker=self.state.peek_instance())
+        below = [child for one in found for child in one.children(recursive=True) if one.is_running()]
+        return list({one.pid: one for one in (*found, *below)}.values())
+
+    def log(self, name: str) -> str:
+        return (self.state.logs / f"{name}.log").read_text()
+
+    def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
+        """The JSON that Airflow's REST API answers with."""
+        base = f"http://127.0.0.1:{self.port}"
+        with httpx.Client(base_url=base, timeout=60, trust_env=False) as client:
+            if not self.token:
+                login = client.post("/auth/token", json={"username": "admin", "password": self.password})
+                self.token = login.raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {self.token}"}
+            return client.request(method, f"/api/v2{path}", headers=headers, **options).raise_for_status().json()
+
+    def knows(self, dag: str) -> bool:
+        try:
+            return bool(self.call("GET", f"/dags/{dag}"))
+        except httpx.HTTPStatusError:
+            return False
+
+    def trigger(self, dag: str) -> str:
+        """The id of a new run."""
+        wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=60, every_s=0.5)
+        return self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"]
+
+    def run_state(self, dag: str, run: str) -> str:
+        return self.call("GET", f"/dags/{dag}/dagRuns/{run}")["state"]
+
+    def wait_run(self, dag: str, run: str) -> str:
+        """The state in which a run ended."""
+        return wait_until(
+            lambda: (state := self.run_state(dag, run)) in ("success", "failed") and state,
+            f"the end of {run} of {dag}",
+            timeout_s=HEALTHY_S,
+            every_s=0.3,
+        )
+
+    def succeeds(self, dag: str) -> bool:
+        """Trigger a run, and whether it ended well."""
+        return self.wait_run(dag, self.trigger(dag)) == "success"
+
+    def hold(self) -> str:
+        """Begin a run whose task does not end before `release`; returns when the task runs."""
+        (self.project / "attempts").unlink(missing_ok=True)
+        (self.project / "hold").touch()
+        run = self.trigger("slow")
+        wait_until(self.attempts, "the task's start", timeout_s=HEALTHY_S)
+        return run
+
+    def attempts(self) -> list[str]:
+        """One line for each start of the task, and `done` for each end."""
+        path = self.project / "attempts"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def release(self) -> None:
+        (self.project / "hold").unlink(missing_ok=True)
+
+
+def end_everything(platform: Platform) -> None:
+    """Kill what a failed test left; only this platform's own processes are found."""
+    for process in platform.processes():
+        with contextlib.suppress(psutil.Error):
+            process.kill()

@@ -1,0 +1,96 @@
+"""What people read: events, durations, the table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from airfleet.cli import view
+from airfleet.runners.local.checks import BrokenFile
+from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder
+from airfleet.runners.local.usage import Usage
+
+SCHEDULER = ProcessStatus("scheduler", "starting", 17, 0.0, 0, "", "")
+SNAPSHOT = Snapshot("flights", "/srv", 1, 1.0, "starting", "http://here", 1.0, (17,), (SCHEDULER,))
+
+
+def change(snapshot: Snapshot, platform: str, **changes: object) -> Snapshot:
+    return replace(snapshot, phase=platform, processes=(replace(SCHEDULER, **changes),))
+
+
+def list_new(events: view.Events, snapshot: Snapshot) -> list[str]:
+    return [line.partition(" ")[2] for line in events.list_new(snapshot)]
+
+
+def test_an_event_is_told_once() -> None:
+    events = view.Events()
+    assert list_new(events, SNAPSHOT) == ["scheduler starting", "platform starting"]
+    assert list_new(events, SNAPSHOT) == []
+    assert list_new(events, change(SNAPSHOT, "starting", detail="no heartbeat yet")) == []
+    healthy = change(SNAPSHOT, "healthy", phase="healthy")
+    assert list_new(events, healthy) == ["scheduler healthy", "platform healthy at http://here"]
+
+
+def test_a_crash_says_why_and_the_wait_after_it_is_no_news() -> None:
+    events = view.Events()
+    list_new(events, change(SNAPSHOT, "healthy", phase="healthy"))
+    crashed = change(SNAPSHOT, "degraded", phase="restarting", detail="ended by signal 9")
+    assert list_new(events, crashed) == ["scheduler restarting: ended by signal 9", "platform degraded"]
+    assert list_new(events, change(SNAPSHOT, "degraded", phase="waiting", restarts=1)) == []
+    assert list_new(events, change(SNAPSHOT, "degraded", phase="starting", restarts=1)) == ["scheduler starting"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h 0 min"),
+        (12_000, "3 h 20 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_a_duration_as_people_say_it(seconds: float, words: str) -> None:
+    assert view.describe_duration(seconds) == words
+
+
+def test_the_table_leaves_done_jobs_out_and_shows_broken_files(tmp_path: Path) -> None:
+    done = ProcessStatus("metadata", "done", None, 0.0, 0, "", "")
+    failing = replace(SCHEDULER, phase="restarting", restarts=3, detail="ended by signal 9")
+    snapshot = replace(SNAPSHOT, processes=(done, failing))
+    with (tmp_path / "out").open("w") as file:
+        broken = BrokenFile("bad.py", "SyntaxError: [oops] [/oops] (bad.py, 1)")
+        table = view.tabulate(snapshot, {"scheduler": Usage(120.4, 1.0)}, [broken])
+        Console(file=file, width=160).print(table)
+    text = (tmp_path / "out").read_text()
+    assert "metadata" not in text
+    for words in (
+        "flights: starting",
+        "ended by signal 9",
+        "120 MiB",
+        "bad.py does not load: SyntaxError: [oops] [/oops] (bad.py, 1)",
+    ):
+        assert words in text
+
+
+def test_the_tail_of_a_log(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    assert view.tail(folder, "scheduler") == "(no log)"
+    folder.logs.mkdir()
+    (folder.logs / "scheduler.log").write_bytes(b"\xff\n" + b"\n".join(b"%d" % number for number in range(20)))
+    assert view.tail(folder, "scheduler", 2) == "18\n19"
+
+
+def test_a_supervisor_is_alive_only_if_it_is_the_same_process() -> None:
+    mine = replace(SNAPSHOT, supervisor=os.getpid(), supervisor_started=psutil.Process().create_time())
+    assert view.is_alive(mine)
+    assert not view.is_alive(replace(mine, supervisor_started=mine.supervisor_started - 100))
+    assert not view.is_alive(replace(mine, supervisor=2**22 + 1))

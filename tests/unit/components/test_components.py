@@ -1,0 +1,184 @@
+"""The components of one platform, as data."""
+
+from __future__ import annotations
+
+import configparser
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airfleet.components import platform, postgres, settings
+from airfleet.components.base import Component, Credentials, Process, Site, reveal
+from airfleet.spec import load
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+
+PASSWORDS = [f"s3cret-{number}" for number in range(7)]
+CREDENTIALS = Credentials(*map(Secret, PASSWORDS[:6]), databases={"warehouse": Secret(PASSWORDS[6])})
+SITE = Site(
+    project=Path("/srv/100% mine"),
+    state=Path("/srv/state"),
+    python=Path("/usr/bin/python"),
+    postgres_bin=Path("/opt/postgres"),
+    instance="abc",
+    api_port=8081,
+    database_port=15432,
+)
+FLEET = """\
+name: flights
+parallelism: 6
+databases: [warehouse]
+airflow:
+  core: {max_active_tasks_per_dag: 3}
+  logging: {log_format: "%(message)s at 100%"}
+  scheduler: {scheduler_idle_sleep_time: 2}
+variables: {days: 7}
+slot_pools: {crm: {slots: 2, include_deferred: true}}
+"""
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return load.parse(FLEET, file="fleet.yaml", default_name="x", cpus=2)
+
+
+@pytest.fixture
+def components(fleet: Fleet) -> tuple[Component, ...]:
+    return platform.describe(
+        fleet, SITE, CREDENTIALS, connections={"crm": "http://crm"}, variables=fleet.variables, drain_s=7
+    )
+
+
+@pytest.fixture
+def processes(components: tuple[Component, ...]) -> dict[str, Process]:
+    return {process.name: process for component in components for process in component.processes}
+
+
+def read_config(fleet: Fleet) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()  # interpolates as Airflow's own does
+    parser.read_string(settings.render(settings.list_settings(fleet, SITE, CREDENTIALS)))
+    return parser
+
+
+def read_file(components: tuple[Component, ...], name: str) -> object:
+    file = next(file for component in components for file in component.files if file.path.name == name)
+    assert file.mode == 0o600
+    return json.loads(reveal(file.content))
+
+
+def test_what_is_rendered_is_read_back_percent_signs_and_all(fleet: Fleet) -> None:
+    config = read_config(fleet)
+    assert config["logging"]["log_format"] == "%(message)s at 100%"
+    assert config["core"]["dags_folder"] == "/srv/100% mine/dags"
+    assert json.loads(config["dag_processor"]["dag_bundle_config_list"])[0]["kwargs"]["path"] == "/srv/100% mine/dags"
+
+
+def test_a_project_in_an_odd_folder_is_still_a_bundle(fleet: Fleet) -> None:
+    odd = Site(**{**{name: getattr(SITE, name) for name in Site.__slots__}, "project": Path('/srv/a "b" \\c')})
+    text = settings.render(settings.list_settings(fleet, odd, CREDENTIALS))
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    bundle = json.loads(parser["dag_processor"]["dag_bundle_config_list"])[0]
+    assert bundle["kwargs"]["path"] == '/srv/a "b" \\c/dags'
+
+
+def test_what_the_user_says_wins(fleet: Fleet) -> None:
+    config = read_config(fleet)
+    assert config["scheduler"]["scheduler_idle_sleep_time"] == "2"
+    assert config["core"]["max_active_tasks_per_dag"] == "3"
+    assert config["core"]["parallelism"] == "6"
+
+
+def test_every_setting_has_its_reason(fleet: Fleet) -> None:
+    for setting in settings.list_settings(fleet, SITE, CREDENTIALS):
+        assert len(setting.why) > 10, setting
+
+
+def test_the_api_server_listens_on_the_loopback_only(fleet: Fleet) -> None:
+    config = read_config(fleet)
+    assert config["api"]["host"] == "127.0.0.1"
+    assert config["core"]["execution_api_server_url"] == "http://127.0.0.1:8081/execution/"
+
+
+def test_postgres_listens_on_the_loopback_only_and_has_no_socket(processes: dict[str, Process]) -> None:
+    command = processes["postgres"].commands[0]
+    assert "--listen_addresses=127.0.0.1" in command
+    assert "--unix_socket_directories=" in command
+    assert "--port=15432" in command
+
+
+def test_postgres_asks_everybody_for_a_password(fleet: Fleet) -> None:
+    (initdb,) = postgres.describe(fleet, SITE, CREDENTIALS).prepare
+    assert "--auth=scram-sha-256" in initdb.argv
+    assert not any(password in " ".join(initdb.argv) for password in PASSWORDS)
+
+
+def test_no_secret_shows_in_what_is_printed(components: tuple[Component, ...]) -> None:
+    text = repr(components) + repr(CREDENTIALS)
+    assert [password for password in PASSWORDS if password in text] == []
+
+
+def test_no_secret_is_on_the_command_line_of_a_new_program(processes: dict[str, Process]) -> None:
+    # Everybody on the machine reads the command lines of programs; forked ones keep that of the image.
+    for process in processes.values():
+        if not process.warm:
+            assert all(isinstance(word, str) for word in process.commands[0]), process.name
+
+
+def test_names_are_unique(components: tuple[Component, ...], processes: dict[str, Process]) -> None:
+    assert len(processes) == sum(len(component.processes) for component in components)
+    assert len({component.name for component in components}) == len(components)
+
+
+def test_what_a_process_waits_for_exists_and_comes_before_it(processes: dict[str, Process]) -> None:
+    order = list(processes)
+    for process in processes.values():
+        for name in process.after:
+            assert order.index(name) < order.index(process.name)
+
+
+@pytest.mark.parametrize("direction", ["after", "stops_after"])
+def test_nothing_waits_for_itself(processes: dict[str, Process], direction: str) -> None:
+    def below(name: str, path: tuple[str, ...]) -> Iterator[str]:
+        assert name not in path, f"{direction}: {' -> '.join((*path, name))}"
+        for other in stops_before(name) if direction == "stops_after" else processes[name].after:
+            yield other
+            yield from below(other, (*path, name))
+
+    def stops_before(name: str) -> list[str]:
+        return [other.name for other in processes.values() if name in other.after] + list(processes[name].stops_after)
+
+    assert {other for name in processes for other in below(name, ())} <= set(processes)
+
+
+def test_tasks_can_report_until_the_scheduler_has_stopped(processes: dict[str, Process]) -> None:
+    assert "scheduler" in processes["api-server"].stops_after
+    assert processes["scheduler"].stop_timeout_s == 7
+    assert processes["postgres"].stop_signal == "SIGINT"  # SIGTERM would wait for every client to leave
+
+
+def test_the_objects_of_fleet_yaml_are_imported(
+    components: tuple[Component, ...], processes: dict[str, Process]
+) -> None:
+    own = read_file(components, "connections.json")
+    assert own["crm"] == "http://crm"
+    assert (own["warehouse"]["schema"], own["warehouse"]["port"]) == ("warehouse", 15432)
+    assert own["warehouse"]["password"] == PASSWORDS[6]
+    assert read_file(components, "variables.json") == {"days": 7}
+    assert read_file(components, "pools.json") == {"crm": {"slots": 2, "description": "", "include_deferred": True}}
+    kinds = [command[1] for command in processes["metadata"].commands]
+    assert kinds == ["db", "users", "connections", "variables", "pools"]
+
+
+def test_a_password_that_begins_with_a_dash_is_no_option(processes: dict[str, Process]) -> None:
+    create = next(command for command in processes["metadata"].commands if command[1] == "users")
+    assert f"--password={CREDENTIALS.admin.reveal()}" in [reveal(word) for word in create]
+
+
+def test_a_fleet_without_objects_imports_nothing() -> None:
+    fleet = load.parse("", file="fleet.yaml", default_name="x", cpus=2)
+    components = platform.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, drain_s=7)
+    job = next(process for component in components for process in component.processes if process.name == "metadata")
+    assert [command[1] for command in job.commands] == ["db", "users"]

@@ -1,0 +1,129 @@
+"""What `doctor` makes of a machine and a project."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airfleet.runners.local import diagnosis, launch, ports
+from airfleet.runners.local.diagnosis import Finding
+
+GOOD = {"apache-airflow-core": "3.3.2", "celery": "5.6.3", "sqlalchemy": "2.0.51"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "fleet.yaml").write_text(f"name: flights\nports: {{api: {ports.find_free()}}}\n")
+    return tmp_path
+
+
+def examine(project: Path) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in diagnosis.examine(project, launch.find_state(project, None))}
+
+
+def levels(found: dict[str, Finding]) -> dict[str, str]:
+    return {subject: finding.level for subject, finding in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("version", "level"), [((3, 10), "error"), ((3, 11), "ok"), ((3, 13), "ok"), ((3, 14), "error")]
+)
+def test_python(version: tuple[int, int], level: str) -> None:
+    assert diagnosis._judge_python(version).level == level
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, []),
+        ({"celery": None}, ["celery"]),
+        ({"sqlalchemy": "2.1.0", "apache-airflow-core": "3.4.0"}, ["apache-airflow-core", "sqlalchemy"]),
+        ({"celery": "5.60.1"}, ["celery"]),
+    ],
+)
+def test_versions(changes: dict[str, str | None], wrong: list[str]) -> None:
+    found = list(diagnosis._judge_versions({**GOOD, **changes}.get))
+    assert [finding.subject for finding in found if finding.level == "error"] == wrong
+    assert all(finding.hint for finding in found if finding.level != "ok")
+
+
+def test_requirements_name_what_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("# made by uv\ncelery==5.6.3\nsqlalchemy==1.4 ; x\nabsent==1\nloose>1\n")
+    found = list(diagnosis._judge_requirements(tmp_path, GOOD.get))
+    assert [finding.level for finding in found] == ["error"]
+    assert found[0].what == "sqlalchemy 2.0.51, not 1.4; absent absent, not 1"
+
+
+def test_requirements_of_many_are_summed_up(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("".join(f"p{number}==1\n" for number in range(5)))
+    assert next(iter(diagnosis._judge_requirements(tmp_path, GOOD.get))).what.endswith("and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("judge", "value", "level"),
+    [
+        (lambda free: diagnosis._judge_space(Path("/srv"), free), diagnosis.LEAST_FREE_BYTES, "ok"),
+        (lambda free: diagnosis._judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES, "warning"),
+        (lambda free: diagnosis._judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES - 1, "error"),
+        (diagnosis._judge_memory, 8 << 30, "ok"),
+        (diagnosis._judge_memory, 1 << 30, "warning"),
+        (diagnosis._judge_clock, 1_800_000_000, "ok"),
+        (diagnosis._judge_clock, 0, "error"),
+        (diagnosis._judge_user, 1000, "ok"),
+        (diagnosis._judge_user, 0, "warning"),
+    ],
+)
+def test_the_machine(judge: Callable[[int], Finding], value: int, level: str) -> None:
+    found = judge(value)
+    assert found.level == level
+    assert bool(found.hint) is (level != "ok")
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    assert diagnosis._judge_folder(Path("/srv"), True).level == "ok"
+    assert "--state" in diagnosis._judge_folder(Path("/srv"), False).hint
+
+
+def test_a_good_project_has_no_error_and_nothing_is_made(project: Path) -> None:
+    before = sorted(project.iterdir())
+    found = examine(project)
+    assert "error" not in levels(found).values()
+    assert found["fleet.yaml"].what == "fleet 'flights'"
+    assert sorted(project.iterdir()) == before
+
+
+def test_a_bad_project_is_told_everything_at_once(project: Path) -> None:
+    (project / "fleet.yaml").write_text("nmae: x\nparallelism: 0\n")
+    (project / "requirements.txt").write_text("absent==1\n")
+    (project / ".airfleet").mkdir()
+    (project / ".airfleet" / "instance.json").write_text('{"layout": 99}')
+    found = examine(project)
+    assert {subject for subject, level in levels(found).items() if level == "error"} == {
+        "fleet.yaml",
+        "requirements.txt",
+        "state folder",
+    }
+    assert "nmae" in found["fleet.yaml"].what
+    assert "parallelism" in found["fleet.yaml"].what
+
+
+def test_a_taken_port_is_an_error_unless_this_platform_has_it(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (project / "fleet.yaml").write_text(f"ports: {{api: {listener.getsockname()[1]}}}\n")
+        assert examine(project)["ports.api"].level == "error"
+        folder = launch.find_state(project, None)
+        folder.create()
+        with folder.lock():
+            found = examine(project)
+            assert found["ports"].level == "ok"
+            assert "ports.api" not in found
+
+
+def test_garbage_in_the_state_folder_is_a_finding_and_no_crash(project: Path) -> None:
+    (project / ".airfleet").mkdir()
+    (project / ".airfleet" / "instance.json").write_text("[1")
+    assert examine(project)["state folder"].level == "error"

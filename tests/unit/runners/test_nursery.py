@@ -1,0 +1,279 @@
+"""The warm process: forks on demand, holds children at their gates, and is missed by nobody when it dies.
+
+The scenarios run in a process of their own that is a subreaper, as the supervisor is, against an `airflow` package
+that only writes down how it was called.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAKE_AIRFLOW = """
+import json, os, sys, time
+
+def main():
+    with open(os.environ["RECORD"], "a") as file:
+        call = {"argv": sys.argv, "ppid": os.getppid(), "sid": os.getsid(0), "own": os.environ["OWN"]}
+        file.write(json.dumps(call) + "\\n")
+    print("said by", sys.argv[1], flush=True)
+    match sys.argv[1]:
+        case "fail":
+            sys.exit(int(sys.argv[2]))
+        case "words":
+            sys.exit("in words")
+        case "crash":
+            raise ValueError("broken")
+        case "sleep":
+            time.sleep(600)
+"""
+HEAD = """
+import json, os, signal, sys, time
+from pathlib import Path
+from airfleet.components.base import Process, Warm
+from airfleet.runners.local import processes
+from airfleet.runners.local.nursery import Nursery
+from deadline import wait_until
+
+here = Path(sys.argv[1])
+environ = {**os.environ, "RECORD": str(here / "record"), "OWN": "image"}
+ended = {}
+
+def hatch(*modules):
+    nursery = Nursery()
+    argv = (sys.executable, "-m", "airfleet_provider.nursery", *modules, str(nursery.descriptor))
+    pid = processes.start(argv, env=environ, log=here / "image.log", inherit=(nursery.descriptor,))
+    nursery.hand_over()
+    return nursery, pid
+
+def fork(nursery, *commands, preload=()):
+    process = Process(name="one", commands=commands, preload=preload, env={"OWN": "child"})
+    return nursery.fork(process, env=environ, log=here / "one.log")
+
+def warm(nursery):
+    wait_until(nursery.is_warm, "warmth")
+
+def wait_exit(pid):
+    def look():
+        ended.update(processes.reap())
+        return pid in ended
+    wait_until(look, f"the exit of {pid}")
+    return ended[pid]
+
+def record():
+    path = here / "record"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+def log(name):
+    return (here / name).read_text()
+
+def is_running(pid):
+    ended.update(processes.reap())
+    return pid not in ended
+
+processes.become_subreaper()
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    package = tmp_path / "path" / "airflow"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(FAKE_AIRFLOW)
+    return tmp_path
+
+
+def play(here: Path, scene: str) -> None:
+    """Run one scenario; its assertions fail this test."""
+    support = Path(__file__).parents[2] / "support"
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + scene, str(here)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={"PYTHONPATH": f"{here / 'path'}:{support}", "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_child_runs_its_commands_when_its_gate_opens_and_belongs_to_the_supervisor(here: Path) -> None:
+    play(
+        here,
+        """
+nursery, image = hatch()
+warm(nursery)
+child = fork(nursery, ("airflow", "one", "--flag"), ("airflow", "two"))
+assert record() == []
+child.open_gate()
+assert wait_exit(child.pid) == 0
+first, second = record()
+assert first["argv"] == ["airflow", "one", "--flag"]
+assert second["argv"] == ["airflow", "two"]
+assert (first["ppid"], first["sid"], first["own"]) == (os.getpid(), child.pid, "child")
+assert log("one.log") == "said by one\\nsaid by two\\n"
+assert is_running(image)
+""",
+    )
+
+
+def test_it_is_warm_only_after_its_imports_and_a_missing_module_is_no_reason_to_fail(here: Path) -> None:
+    (here / "path" / "slow.py").write_text("open(__file__ + '.done', 'w').close()")
+    play(
+        here,
+        """
+nursery, image = hatch("not_there.at_all", "slow")
+assert not nursery.is_warm() or Path(sys.argv[1], "path", "slow.py.done").exists()
+warm(nursery)
+assert Path(sys.argv[1], "path", "slow.py.done").exists()
+assert "cannot preload not_there.at_all" in log("image.log")
+child = fork(nursery, ("airflow", "one"), preload=("nor_this",))
+child.open_gate()
+assert wait_exit(child.pid) == 0
+assert "cannot preload nor_this" in log("one.log")
+""",
+    )
+
+
+def test_a_child_whose_gate_is_closed_ends_without_running(here: Path) -> None:
+    play(
+        here,
+        """
+nursery, image = hatch()
+warm(nursery)
+child = fork(nursery, ("airflow", "one"))
+assert is_running(child.pid)
+os.close(child.gate)
+assert wait_exit(child.pid) == 1
+assert record() == []
+""",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "logged"),
+    [
+        (("fail", "0"), 0, ""),
+        (("fail", "3"), 3, ""),
+        (("words",), 1, "in words"),
+        (("crash",), 1, "ValueError: broken"),
+    ],
+)
+def test_a_child_ends_with_the_exit_code_of_its_commands(
+    here: Path, words: tuple[str, ...], code: int, logged: str
+) -> None:
+    play(
+        here,
+        f"""
+nursery, image = hatch()
+warm(nursery)
+child = fork(nursery, {("airflow", *words)!r}, ("airflow", "next"))
+child.open_gate()
+assert wait_exit(child.pid) == {code}
+assert (len(record()) == 2) is ({code} == 0), "a command ran after one that failed"
+assert {logged!r} in log("one.log")
+""",
+    )
+
+
+def test_the_death_of_the_image_harms_no_child_and_is_seen_at_the_next_order(here: Path) -> None:
+    play(
+        here,
+        """
+nursery, image = hatch()
+warm(nursery)
+running = fork(nursery, ("airflow", "sleep"))
+running.open_gate()
+waiting = fork(nursery, ("airflow", "one"))
+wait_until(record, "the first command")
+os.kill(image, signal.SIGKILL)
+assert wait_exit(image) == -9
+try:
+    fork(nursery, ("airflow", "one"))
+    raise SystemExit("a dead image took an order")
+except OSError:
+    pass
+waiting.open_gate()
+assert wait_exit(waiting.pid) == 0
+assert is_running(running.pid)
+os.kill(running.pid, signal.SIGTERM)
+assert wait_exit(running.pid) == -15
+""",
+    )
+
+
+def test_a_failed_order_leaks_no_descriptor(here: Path) -> None:
+    play(
+        here,
+        """
+nursery, image = hatch()
+warm(nursery)
+os.kill(image, signal.SIGKILL)
+wait_exit(image)
+before = len(os.listdir("/proc/self/fd"))
+for _ in range(5):
+    try:
+        fork(nursery, ("airflow", "one"))
+    except OSError:
+        pass
+assert len(os.listdir("/proc/self/fd")) == before
+""",
+    )
+
+
+def test_the_image_ends_when_its_supervisor_closes_the_channel(here: Path) -> None:
+    play(
+        here,
+        """
+nursery, image = hatch()
+warm(nursery)
+nursery.close()
+assert wait_exit(image) == 0
+""",
+    )
+
+
+def test_an_order_of_the_size_of_a_whole_environment_arrives(here: Path) -> None:
+    play(
+        here,
+        """
+environ["LARGE"] = "x" * 150_000
+nursery = Nursery()
+small = {key: value for key, value in environ.items() if key != "LARGE"}
+argv = (sys.executable, "-m", "airfleet_provider.nursery", str(nursery.descriptor))
+processes.start(argv, env=small, log=here / "image.log", inherit=(nursery.descriptor,))
+nursery.hand_over()
+warm(nursery)
+child = fork(nursery, ("airflow", "one"))
+child.open_gate()
+assert wait_exit(child.pid) == 0
+""",
+    )
+
+
+def test_a_killed_supervisor_takes_waiting_and_running_children_with_it(here: Path) -> None:
+    play(
+        here,
+        """
+reader, writer = os.pipe()
+supervisor = os.fork()
+if supervisor == 0:
+    processes.become_subreaper()
+    nursery, image = hatch()
+    warm(nursery)
+    running, waiting = fork(nursery, ("airflow", "sleep")), fork(nursery, ("airflow", "sleep"))
+    running.open_gate()
+    wait_until(record, "the first command")
+    os.write(writer, json.dumps([image, running.pid, waiting.pid]).encode())
+    time.sleep(600)
+pids = json.loads(os.read(reader, 1000))
+os.kill(supervisor, signal.SIGKILL)
+for pid in pids:
+    wait_exit(pid)
+assert len(record()) == 1
+""",
+    )

@@ -1,0 +1,40 @@
+"""Ports: free, taken, and by whom."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from airfleet.errors import AirfleetError
+from airfleet.runners.local import ports
+
+
+def test_a_free_port_is_free() -> None:
+    ports.require_free(ports.find_free(), setting="ports.api")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - who listens everywhere listens here too
+def test_a_taken_port_names_its_owner_and_the_setting(address: str) -> None:
+    with socket.socket() as listener:
+        listener.bind((address, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(AirfleetError, match=f"port {port} is taken by .*\\(pid {os.getpid()}\\)") as caught:
+            ports.require_free(port, setting="ports.database")
+    assert "`ports.database`" in caught.value.hint
+
+
+def test_a_port_in_time_wait_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            served, _ = listener.accept()
+            served.close()  # the side that closes first is the one that waits
+            assert client.recv(1) == b""
+    ports.require_free(port, setting="ports.api")
+
+
+def test_nobody_owns_a_free_port() -> None:
+    assert ports.describe_owner(ports.find_free()) == ""

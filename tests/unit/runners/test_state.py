@@ -1,0 +1,195 @@
+"""The state folder: atomic, held by one, refused where it does not fit, and secrets that stay secret."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from airfleet.errors import AirfleetError
+from airfleet.runners.local import state
+from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder, write_file
+
+SNAPSHOT = Snapshot(
+    fleet="flights",
+    project="/srv/flights",
+    supervisor=17,
+    supervisor_started=1.5,
+    phase="healthy",
+    url="http://127.0.0.1:8080",
+    written=2.5,
+    sessions=(18, 19),
+    processes=(ProcessStatus("scheduler", "healthy", 18, 1.0, 2, "", ""),),
+)
+HOLD = """
+import sys
+from pathlib import Path
+from airfleet.runners.local.state import StateFolder
+with StateFolder(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    folder = StateFolder(tmp_path / "state")
+    folder.create()
+    return folder
+
+
+def refused(folder: StateFolder, **versions: str) -> AirfleetError:
+    with pytest.raises(AirfleetError) as caught:
+        folder.read_instance(**{"airflow": "3.3.2", "postgres": "18", **versions})
+    return caught.value
+
+
+def write_instance(folder: StateFolder, **changes: object) -> None:
+    body = {"layout": state.LAYOUT, "instance": "abc", "airflow": "3.3.2", "postgres": "18", **changes}
+    (folder.root / "instance.json").write_text(json.dumps(body))
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    write_file(file, "old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_file(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_written_is_the_owners_alone(folder: StateFolder) -> None:
+    folder.write_snapshot(SNAPSHOT)
+    folder.read_credentials(("warehouse",))
+    files = [folder.root / "state.json", *folder.secrets.iterdir()]
+    assert len(files) > 6
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in files} == dict.fromkeys(
+        (file.name for file in files), "0o600"
+    )
+    assert folder.secrets.stat().st_mode & 0o077 == 0
+    assert folder.logs.stat().st_mode & 0o077 == 0
+
+
+def test_the_folder_keeps_itself_out_of_git_and_can_be_created_again(folder: StateFolder) -> None:
+    folder.create()
+    assert (folder.root / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("name", ["", "logs"])
+def test_a_file_in_place_of_a_folder_is_an_error_with_a_hint(tmp_path: Path, name: str) -> None:
+    folder = StateFolder(tmp_path / "state")
+    path = folder.root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("in the way")
+    with pytest.raises(AirfleetError, match="cannot write the state folder") as caught:
+        folder.create()
+    assert caught.value.where == str(path)
+    assert "--state" in caught.value.hint
+
+
+def test_one_process_holds_the_folder_and_its_death_lets_go(folder: StateFolder) -> None:
+    assert not folder.is_held()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        assert folder.is_held()
+        with pytest.raises(AirfleetError, match="a platform is already up here") as caught, folder.lock():
+            pytest.fail("held twice")
+        assert "airfleet down" in caught.value.hint
+        holder.kill()
+    assert not folder.is_held()
+    with folder.lock():
+        assert folder.is_held()
+
+
+def test_a_folder_that_does_not_exist_is_held_by_nobody(tmp_path: Path) -> None:
+    assert not StateFolder(tmp_path / "none").is_held()
+
+
+def test_an_instance_keeps_its_name_and_notes_the_newest_airflow(folder: StateFolder) -> None:
+    assert folder.check_instance(airflow="3.3.2", postgres="18") is None
+    first = folder.read_instance(airflow="3.3.2", postgres="18")
+    second = folder.read_instance(airflow="3.3.10", postgres="18")
+    assert second == replace(first, airflow="3.3.10")
+    assert folder.peek_instance() == first.instance
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"layout": 99}, "made by another airfleet (layout 99, this one has 1)"),
+        ({"postgres": "17"}, "holds data of PostgreSQL 17, this one has 18"),
+        ({"airflow": "3.3.10"}, "was used by Airflow 3.3.10, newer than the installed 3.3.2"),
+        ({"surprise": 1}, "is not complete"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_refused_and_left_alone(
+    folder: StateFolder, changes: dict[str, object], words: str
+) -> None:
+    write_instance(folder, **changes)
+    before = (folder.root / "instance.json").read_text()
+    error = refused(folder)
+    assert words in error.what
+    assert error.where.endswith("instance.json")
+    assert "--state" in error.hint
+    assert (folder.root / "instance.json").read_text() == before
+
+
+def test_an_older_airflow_is_welcome(folder: StateFolder) -> None:
+    write_instance(folder, airflow="3.3.1")
+    assert folder.read_instance(airflow="3.3.2", postgres="18").airflow == "3.3.2"
+
+
+GARBAGE = ["", "{", "\0\0\0\0", "[1, 2]", "[]", "null", '"text"', "7", "{}"]
+
+
+@pytest.mark.parametrize("text", GARBAGE)
+def test_garbage_in_place_of_the_instance_is_refused_in_words(folder: StateFolder, text: str) -> None:
+    (folder.root / "instance.json").write_text(text)
+    assert "--state" in refused(folder).hint
+
+
+@pytest.mark.parametrize("text", [*GARBAGE, '{"phase": "healthy"}', '{"processes": [1], "sessions": []}'])
+def test_garbage_in_place_of_the_snapshot_is_refused_in_words(folder: StateFolder, text: str) -> None:
+    (folder.root / "state.json").write_text(text)
+    with pytest.raises(AirfleetError) as caught:
+        folder.read_snapshot()
+    assert caught.value.where.endswith("state.json")
+
+
+def test_a_snapshot_comes_back_as_it_was(folder: StateFolder) -> None:
+    assert folder.read_snapshot() is None
+    folder.write_snapshot(SNAPSHOT)
+    assert folder.read_snapshot() == SNAPSHOT
+
+
+def test_a_snapshot_holds_no_secret(folder: StateFolder) -> None:
+    with pytest.raises(TypeError):
+        folder.write_snapshot(replace(SNAPSHOT, phase=folder.read_credentials(()).admin))
+
+
+def test_credentials_are_made_once_differ_and_never_print(folder: StateFolder) -> None:
+    first = folder.read_credentials(("warehouse",))
+    again = folder.read_credentials(("warehouse", "lake"))
+    secrets = [first.admin, first.superuser, first.airflow, first.fernet_key, first.jwt_secret, first.secret_key]
+    assert (again.admin, again.fernet_key, again.databases["warehouse"]) == (
+        first.admin,
+        first.fernet_key,
+        first.databases["warehouse"],
+    )
+    values = {secret.reveal() for secret in [*secrets, *again.databases.values()]}
+    assert len(values) == 8
+    assert not any(value in repr(again) or value in str(again) for value in values)
