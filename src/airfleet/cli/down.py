@@ -61,9 +61,9 @@ def _ask(folder: StateFolder, now: bool) -> None:
 
 def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:
     # The supervisor was killed: its children were told to stop, and whoever has not is ended here.
-    instance = folder.peek_instance()
+    marker = folder.peek_instance()
     with folder.lock():
-        left = processes.find_members(snapshot.sessions, marker=instance)
+        left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
         processes.end(left, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
-        if processes.find_members(snapshot.sessions, marker=instance):
+        if processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker):
             raise AirfleetError("some processes could not be ended", where=str(folder.root))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -15,6 +17,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import Snapshot, StateFolder
 from airfleet.runners.local.supervisor import Supervisor
+from airfleet.spec.fleet import Fleet
 
 
 @click.command("up", short_help="Start a whole platform on this machine.")
@@ -37,19 +40,29 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, d
       airfleet up --detach --port 8081
     """
     project = launching.find_project(project)
+    fleet = launching.read_fleet(project)
     folder = launching.find_state(project, state)
     folder.create()
     is_new = not _password_file(folder).exists()
-    if detach:
-        _detach(project, folder, port, drain)
-        click.echo(_describe_login(folder, is_new), err=True)
-    else:
-        _supervise(project, folder, port, drain, announce=is_new)
+
+    def supervise() -> None:
+        _supervise(fleet, project, folder, port=port, drain_s=drain, announce=is_new and not detach)
+
+    if not detach:
+        supervise()
+        return
+    with folder.lock():  # refused here, where the user sees it
+        pass
+    snapshot = _start_daemon(supervise, folder)
+    click.echo(f"{snapshot.fleet} is up: {snapshot.url}", err=True)
+    click.echo(_describe_login(folder, is_new), err=True)
 
 
-def _supervise(project: Path, folder: StateFolder, port: int | None, drain_s: float, *, announce: bool = False) -> None:
+def _supervise(
+    fleet: Fleet, project: Path, folder: StateFolder, *, port: int | None, drain_s: float, announce: bool
+) -> None:
     with folder.lock():
-        launch = launching.prepare(project, folder, drain_s=drain_s, port=port)
+        launch = launching.prepare(fleet, project, folder, drain_s=drain_s, port=port)
         if announce:
             click.echo(_describe_login(folder, True), err=True)
         supervisor = Supervisor(launch, folder)
@@ -63,56 +76,47 @@ def _supervise(project: Path, folder: StateFolder, port: int | None, drain_s: fl
         )
 
 
-def _detach(project: Path, folder: StateFolder, port: int | None, drain_s: float) -> None:
-    with folder.lock():
-        pass
-    log = folder.logs / "airfleet.log"
-    size = log.stat().st_size if log.exists() else 0
+def _start_daemon(supervise: Callable[[], None], folder: StateFolder) -> Snapshot:
+    """The healthy platform, supervised by a process of its own; raises what kept that process from starting it."""
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _become_daemon(log)
-        os._exit(_run_daemon(project, folder, port, drain_s))
-    snapshot, code = _wait(child, folder)
-    if snapshot is None:
-        click.echo(log.read_bytes()[size:].decode(errors="replace").strip(), err=True)
-        raise SystemExit(code or 1)
-    click.echo(f"{snapshot.fleet} is up: {snapshot.url}", err=True)
+        os.close(reader)
+        os._exit(_run_daemon(supervise, folder.logs / "airfleet.log", writer))
+    os.close(writer)
+    with view.progress() as advance:
+        while True:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                break
+            snapshot = folder.read_snapshot()
+            if snapshot and snapshot.supervisor == child:
+                advance(snapshot)
+                if snapshot.phase == "healthy":
+                    os.close(reader)
+                    return snapshot
+            time.sleep(0.1)
+    with os.fdopen(reader) as pipe:
+        click.echo(f"airfleet: {pipe.read() or 'the supervisor has gone'}", err=True)
+    raise SystemExit(os.waitstatus_to_exitcode(status) or 1)
 
 
-def _become_daemon(log: Path) -> None:
-    """Leave the terminal: a session of our own, nothing to read, the log to write to."""
+def _run_daemon(supervise: Callable[[], None], log: Path, writer: int) -> int:
+    """Leave the terminal and supervise; the exit code, after an error was told to whoever waits, and to the log."""
     os.setsid()
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, descriptor in ((nothing, 0), (target, 1), (target, 2)):
         os.dup2(source, descriptor)
-
-
-def _run_daemon(project: Path, folder: StateFolder, port: int | None, drain_s: float) -> int:
     try:
-        _supervise(project, folder, port, drain_s)
-    except AirfleetError as error:
-        click.echo(f"airfleet: {error}", err=True)
-        return error.exit_code
-    except Exception:
-        traceback.print_exc()
-        return 1
+        supervise()
+    except Exception as error:
+        text = str(error) if isinstance(error, AirfleetError) else traceback.format_exc()
+        click.echo(f"airfleet: {text}", err=True)
+        with suppress(BrokenPipeError):
+            os.write(writer, text.encode())
+        return error.exit_code if isinstance(error, AirfleetError) else 1
     return 0
-
-
-def _wait(child: int, folder: StateFolder) -> tuple[Snapshot | None, int]:
-    """The healthy platform, or nothing and the exit code of the child that could not start it."""
-    with view.progress() as advance:
-        while True:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid:
-                return None, os.waitstatus_to_exitcode(status)
-            snapshot = folder.read_snapshot()
-            if snapshot and snapshot.supervisor == child:
-                advance(snapshot)
-                if snapshot.phase == "healthy":
-                    return snapshot, 0
-            time.sleep(0.1)
 
 
 def _describe_login(folder: StateFolder, is_new: bool) -> str:

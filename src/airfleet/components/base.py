@@ -64,6 +64,7 @@ class Command:
 class Process:
     """A long-running process, or with `once` a job that must end well before what is `after` it may start.
 
+    A job with a `fingerprint` is not run again while the database remembers that it ended well with the same one.
     A process stops once all that came `after` it have stopped, and all that it `stops_after`.
     `commands` are run one after another. Those that begin with `airflow` are Airflow's own command lines and may be
     forked from an image that has imported it; `preload` names the modules worth importing before they are needed.
@@ -75,6 +76,7 @@ class Process:
     after: tuple[str, ...] = ()
     stops_after: tuple[str, ...] = ()
     once: bool = False
+    fingerprint: str = ""
     preload: tuple[str, ...] = ()
     env: dict[str, str | Secret] = field(default_factory=dict)
     url: str = ""

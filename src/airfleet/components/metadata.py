@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
-from airfleet.components.base import Component, Credentials, File, Process, Site
+from airfleet.components.base import Component, Credentials, File, Process, Site, reveal
 from airfleet.spec.fleet import SlotPool
 from airfleet.spec.secrets import Secret
 
@@ -19,10 +20,12 @@ def describe(
     connections: Mapping[str, object],
     variables: Mapping[str, object],
     slot_pools: Mapping[str, SlotPool],
+    versions: str,
 ) -> Component:
     """One job that runs Airflow's own commands in turn; it may be repeated, and touches no object fleet.yaml lacks.
 
-    The values of connections and variables are given with their secrets resolved.
+    The values of connections and variables are given with their secrets resolved. `versions` names all that the
+    schema depends on; while it, the commands and the objects stay the same, the job need not run again.
     """
     folder = site.state / "secrets"
     pools = {
@@ -46,9 +49,15 @@ def describe(
         commands=tuple(commands),
         after=("databases",),
         once=True,
+        fingerprint=_fingerprint(commands, files, versions),
         env={"AIRFLOW__FAB__UPDATE_FAB_PERMS": "True"},
     )
     return Component(name="metadata", processes=(job,), files=tuple(files))
+
+
+def _fingerprint(commands: list[tuple[str | Secret, ...]], files: list[File], versions: str) -> str:
+    words = [reveal(word) for command in commands for word in command]
+    return hashlib.sha256("\0".join([versions, *words, *(reveal(file.content) for file in files)]).encode()).hexdigest()
 
 
 def _create_admin(credentials: Credentials) -> tuple[str | Secret, ...]:

@@ -25,6 +25,7 @@ def describe(
     *,
     connections: Mapping[str, object],
     variables: Mapping[str, object],
+    versions: str,
     drain_s: float,
 ) -> tuple[Component, ...]:
     """One whole platform on one machine."""
@@ -39,6 +40,7 @@ def describe(
             connections={**own, **connections},
             variables=variables,
             slot_pools=fleet.slot_pools,
+            versions=versions,
         ),
         api_server.describe(site),
         scheduler.describe(drain_s=drain_s),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 MOST_PARALLELISM = 512
 
@@ -27,6 +28,31 @@ OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
     ("dag_processor", "dag_bundle_config_list"): "leave it out: airfleet serves the Dags of the project as a bundle",
 }
 OWNED = frozenset(OWNED_INSTEAD)
+
+Level = Literal["off", "warning", "error"]
+
+# What a release must pass, and what a finding is called where fleet.yaml does not say.
+CHECK_LEVELS: Mapping[str, Level] = {
+    "missing-connection": "error",
+    "missing-variable": "error",
+    "missing-slot-pool": "error",
+    "missing-queue": "error",
+    "unstable-dag": "error",
+    "import-time-access": "error",
+    "slow-import": "error",
+    "airflow-2-code": "error",
+    "project-tests": "error",
+    "owner": "warning",
+    "tags": "off",
+    "description": "off",
+    "retries": "warning",
+    "execution-timeout": "off",
+    "naming": "off",
+    "catchup": "warning",
+    "schedule": "warning",
+}
+# Airflow itself would refuse what these find, so they are no matter of taste.
+FIXED_CHECKS = frozenset({"import-error", "cycle", "duplicate-dag-id", "unknown-ignore"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +100,16 @@ class SlotPool:
 
 
 @dataclass(frozen=True, slots=True)
+class Checks:
+    """How strictly a release is checked."""
+
+    levels: Mapping[str, Level] = field(default_factory=lambda: CHECK_LEVELS)
+    parse_seconds: float = 2.0
+    catchup_runs: int = 100
+    dag_id_pattern: str = "[a-z][a-z0-9_]*"
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """All that fleet.yaml says, with every default filled in."""
 
@@ -86,3 +122,4 @@ class Fleet:
     connections: Mapping[str, Connection]
     variables: Mapping[str, object | SecretRef]
     slot_pools: Mapping[str, SlotPool]
+    checks: Checks = field(default_factory=Checks)

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from airfleet.errors import Problem, SpecError, UsageError
-from airfleet.spec import document, fleet, manual, model, rules
+from airfleet.spec import document, fleet, house, manual, model, rules
 from airfleet.spec.document import Finding
 
 FILE = "fleet.yaml"
 
 _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
 # Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
-_ECHOED = {"name", "ports", "parallelism", "databases", "slot_pools"}
+_ECHOED = {"name", "ports", "parallelism", "databases", "slot_pools", "checks"}
 
 
 def read(project: Path, *, cpus: int) -> fleet.Fleet:
@@ -81,15 +81,17 @@ def _findings(error: ValidationError) -> Iterator[Finding]:
                 yield Finding(path, f"expected {details['ctx']['words']}; found {found}")
             case "missing":
                 yield Finding(path, "this key is required and not there")
+            case "extra_forbidden" if path[0] == "checks" and path[-1] in fleet.FIXED_CHECKS:
+                yield Finding(path, f"{path[-1]} is always an error", "remove this line")
             case "extra_forbidden":
                 yield Finding(path, f"unknown key {path[-1]!r}", _near(str(path[-1]), manual.keys(root, path[:-1])))
             case _:
                 yield _mismatch(root, path, details)
 
 
-def _near(key: str, known: list[str]) -> str:
+def _near(key: str, known: list[str], noun: str = "keys") -> str:
     close = difflib.get_close_matches(key.lower(), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"known {noun}: {', '.join(known)}"
 
 
 def _mismatch(root: manual.Node, path: document.Path, details: ErrorDetails) -> Finding:
@@ -128,6 +130,8 @@ def _mismatch_hint(path: document.Path, expected: str, value: object) -> str:
             hint = "write it without quotes"
         case str() if expected == "a list":
             hint = "write it as a list: [one, two]"
+        case str() if expected == "off, warning or error":
+            hint = _near(value, ["off", "warning", "error"], "levels")
         case str() if path[0] == "connections" and len(path) == 2:
             hint = "a URI goes under the key `uri`"
     return hint
@@ -147,6 +151,17 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
             name: fleet.SlotPool(one.slots, one.description, one.include_deferred)
             for name, one in written.slot_pools.items()
         },
+        checks=_checks(written.checks),
+    )
+
+
+def _checks(written: house.Checks) -> fleet.Checks:
+    said = written.model_dump(by_alias=True)
+    return fleet.Checks(
+        levels={check: said[check] for check in fleet.CHECK_LEVELS},
+        parse_seconds=written.parse_seconds,
+        catchup_runs=written.catchup_runs,
+        dag_id_pattern=written.dag_id_pattern,
     )
 
 

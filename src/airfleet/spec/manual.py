@@ -64,6 +64,9 @@ def words(root: Node, node: Node) -> str:
         return "a reference"
     said: list[str] = []
     for option in node.get("anyOf") or [_resolved(root, node)]:
+        if "enum" in option:
+            said.append(f"{', '.join(option['enum'][:-1])} or {option['enum'][-1]}")
+            continue
         kinds = option.get("type", ())
         for kind in [kinds] if isinstance(kinds, str) else kinds:
             said += [_WORDS[kind] + _range(option)] if kind in _WORDS else []

@@ -12,9 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -24,6 +22,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from airfleet.spec import fleet
+from airfleet.spec.house import Checks
+from airfleet.spec.section import Section, rule
 
 # Tags tell pydantic which of two types was meant; they show up in its error paths and are taken out there.
 TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"
@@ -31,11 +31,6 @@ TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"
 _SOURCES = ("env", "file", "command")
 _SECRET_KEY = re.compile(r"(password|passwd|secret|token|access_key|private_key|api_key)$", re.IGNORECASE)
 BY_REFERENCE = "write where it comes from: {env: NAME}, {file: path} or {command: [program, argument]}"
-
-
-def rule(what: str, hint: str = "") -> PydanticCustomError:
-    """Make an error that reaches the user word for word."""
-    return PydanticCustomError("rule", "{what}", {"what": what, "hint": hint})
 
 
 def is_secret_key(key: str) -> bool:
@@ -103,12 +98,6 @@ def _by_tag(mapping: str, other: str, only: Callable[[dict[str, Any]], bool] = b
 
 def _is_reference(value: dict[str, Any]) -> bool:
     return len(value) == 1 and next(iter(value)) in _SOURCES
-
-
-class Section(BaseModel):
-    """A map whose keys are all known, and whose values are taken as they are written."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Reference(Section):
@@ -263,4 +252,7 @@ class FleetFile(Section):
     )
     slot_pools: dict[Name, SlotPool] = Field(
         default={}, description="Airflow pools of task slots.", examples=[{"crm": {}}]
+    )
+    checks: Checks = Field(
+        default=Checks(), description="What a release must pass, each check on its own: off, warning or error."
     )

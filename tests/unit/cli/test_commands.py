@@ -90,7 +90,6 @@ def test_a_broken_fleet_yaml_is_2_with_every_line_and_starts_nothing(project: Pa
         assert not (project / ".airfleet" / "instance.json").exists()
 
 
-@pytest.mark.xfail(reason="`up` makes the state folder before it reads fleet.yaml", strict=False)
 def test_a_broken_fleet_yaml_leaves_no_folder_behind(project: Path) -> None:
     (project / "fleet.yaml").write_text("parallelism: none\n")
     assert run("up", cwd=project).returncode == 2

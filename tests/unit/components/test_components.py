@@ -47,7 +47,7 @@ def fleet() -> Fleet:
 @pytest.fixture
 def components(fleet: Fleet) -> tuple[Component, ...]:
     return platform.describe(
-        fleet, SITE, CREDENTIALS, connections={"crm": "http://crm"}, variables=fleet.variables, drain_s=7
+        fleet, SITE, CREDENTIALS, connections={"crm": "http://crm"}, variables=fleet.variables, versions="", drain_s=7
     )
 
 
@@ -179,6 +179,17 @@ def test_a_password_that_begins_with_a_dash_is_no_option(processes: dict[str, Pr
 
 def test_a_fleet_without_objects_imports_nothing() -> None:
     fleet = load.parse("", file="fleet.yaml", default_name="x", cpus=2)
-    components = platform.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, drain_s=7)
+    components = platform.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
     job = next(process for component in components for process in component.processes if process.name == "metadata")
     assert [command[1] for command in job.commands] == ["db", "users"]
+
+
+def test_the_metadata_job_runs_again_only_when_something_it_does_has_changed(fleet: Fleet) -> None:
+    def fingerprint(versions: str = "1", variables: dict[str, object] | None = None) -> str:
+        parts = platform.describe(
+            fleet, SITE, CREDENTIALS, connections={}, variables=variables or {}, versions=versions, drain_s=7
+        )
+        return next(one.fingerprint for part in parts for one in part.processes if one.name == "metadata")
+
+    assert fingerprint() == fingerprint()
+    assert len({fingerprint(), fingerprint(versions="2"), fingerprint(variables={"limit": 1})}) == 3

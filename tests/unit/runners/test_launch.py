@@ -37,7 +37,7 @@ def prepare(project: Path, fleet: str = "") -> launch.Launch:
     folder = launch.find_state(project, None)
     folder.create()
     with folder.lock():
-        return launch.prepare(project, folder, drain_s=5)
+        return launch.prepare(launch.read_fleet(project), project, folder, drain_s=5)
 
 
 def fake_postgres(folder: Path, script: str) -> Path:

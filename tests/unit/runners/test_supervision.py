@@ -22,9 +22,10 @@ from airfleet.runners.local.supervision import (
     describe_exit,
 )
 
-PLAIN = Rules(once=False, warm=False, checked=True, stop_timeout_s=10)
+PLAIN = Rules(once=False, skippable=False, warm=False, checked=True, stop_timeout_s=10)
 WARM = replace(PLAIN, warm=True)
-JOB = Rules(once=True, warm=True, checked=False, stop_timeout_s=10)
+JOB = Rules(once=True, skippable=False, warm=True, checked=False, stop_timeout_s=10)
+SKIPPABLE = replace(JOB, skippable=True)
 UNCHECKED = replace(PLAIN, checked=False)
 
 WAITED_FOR = Seen(now=1000.0, alive=False, released=False)
@@ -48,6 +49,8 @@ def after(seconds: float, seen: Seen, **changes: object) -> Seen:
         pytest.param(PLAIN, replace(FREE, forkable=False), Do.START, id="it needs no image"),
         pytest.param(WARM, WAITED_FOR, Do.START, id="a warm one is forked before it may run"),
         pytest.param(WARM, replace(FREE, forkable=False), Do.NOTHING, id="but only from a living image"),
+        pytest.param(SKIPPABLE, WAITED_FOR, Do.NOTHING, id="a job that may be skipped waits for who can say so"),
+        pytest.param(SKIPPABLE, FREE, Do.START, id="and starts when it has news"),
     ],
 )
 def test_who_is_started(rules: Rules, seen: Seen, expected: Do) -> None:
@@ -55,6 +58,11 @@ def test_who_is_started(rules: Rules, seen: Seen, expected: Do) -> None:
     assert action is expected
     assert unit.phase is Phase.WAITING
     assert unit.forked is (expected is Do.START)
+
+
+def test_a_job_that_was_done_before_is_done_without_a_start() -> None:
+    unit, action = decide(Unit(), SKIPPABLE, replace(FREE, done_before=True))
+    assert (unit.phase, unit.forked, action) == (Phase.DONE, False, Do.NOTHING)
 
 
 def test_a_forked_process_runs_only_when_it_is_released() -> None:

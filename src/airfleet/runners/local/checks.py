@@ -74,6 +74,26 @@ class Checker:
             {"job_type": job_type},
         )
 
+    def was_done(self, job: str, fingerprint: str) -> bool:
+        """Whether this job ended well with this fingerprint, in this very database."""
+        try:
+            rows = self._query(
+                "SELECT 1 FROM airfleet.job WHERE name = %(name)s AND fingerprint = %(fingerprint)s",
+                {"name": job, "fingerprint": fingerprint},
+            )
+        except psycopg.Error:
+            return False
+        return bool(rows)
+
+    def note_done(self, job: str, fingerprint: str) -> None:
+        """Remember that the job ended well."""
+        self._query(
+            "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%(name)s, %(fingerprint)s, now())"
+            " ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint, ended_at = excluded.ended_at"
+            " RETURNING name",
+            {"name": job, "fingerprint": fingerprint},
+        )
+
     def list_import_errors(self) -> list[BrokenFile]:
         """The Dag files that do not load now; none while the database is away."""
         try:

@@ -8,12 +8,25 @@ import os
 import psycopg
 from psycopg import sql
 
+# airfleet's own memory, beside Airflow's tables: which jobs ended well, and with what.
+OWN_TABLES = """
+CREATE SCHEMA IF NOT EXISTS airfleet AUTHORIZATION airflow;
+CREATE TABLE IF NOT EXISTS airfleet.job (
+    name text PRIMARY KEY,
+    fingerprint text NOT NULL,
+    ended_at timestamptz NOT NULL
+);
+ALTER TABLE airfleet.job OWNER TO airflow;
+"""
+
 
 def main() -> None:
     """Converge the server to the databases and passwords that the environment names."""
     with psycopg.connect(os.environ["AIRFLEET_SUPERUSER_DSN"], autocommit=True) as connection:
         for name, password in json.loads(os.environ["AIRFLEET_DATABASES"]).items():
             ensure(connection, name, password)
+    with psycopg.connect(os.environ["AIRFLEET_SUPERUSER_DSN"], dbname="airflow", autocommit=True) as connection:
+        connection.execute(OWN_TABLES)
 
 
 def ensure(connection: psycopg.Connection, name: str, password: str) -> None:

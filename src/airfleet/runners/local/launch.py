@@ -53,13 +53,17 @@ def find_state(project: Path, state: Path | None) -> StateFolder:
     return StateFolder((state or project / STATE_FOLDER).resolve())
 
 
-def prepare(project: Path, folder: StateFolder, *, drain_s: float, port: int | None = None) -> Launch:
-    """Read fleet.yaml, make what is missing in the state folder, and describe every component.
+def read_fleet(project: Path) -> Fleet:
+    """What fleet.yaml says, or the defaults; raises UsageError, and has touched nothing."""
+    return load.read(project, cpus=os.cpu_count() or 1)
+
+
+def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float, port: int | None = None) -> Launch:
+    """Make what is missing in the state folder, and describe every component.
 
     The caller holds the folder's lock. Raises AirfleetError for whatever would stop the platform from starting, before
     anything is started.
     """
-    fleet = load.read(project, cpus=os.cpu_count() or 1)
     binaries = find_postgres()
     _require_space(folder.root)
     _require_reach(folder.root, binaries)
@@ -84,7 +88,13 @@ def prepare(project: Path, folder: StateFolder, *, drain_s: float, port: int | N
         database_port=fleet.ports.database or ports.find_free(),
     )
     components = platform.describe(
-        fleet, site, credentials, connections=connections, variables=variables, drain_s=drain_s
+        fleet,
+        site,
+        credentials,
+        connections=connections,
+        variables=variables,
+        versions=describe_versions(),
+        drain_s=drain_s,
     )
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))
     environment[INSTANCE_VARIABLE] = instance.instance
@@ -147,6 +157,12 @@ def airflow_version() -> str:
             where=sys.prefix,
             hint="install the platform's lock: constraints/airflow-*.txt",
         ) from error
+
+
+def describe_versions() -> str:
+    """The installed Airflow and every provider of it: whatever may bring another schema."""
+    packages = Path(str(metadata.distribution("apache-airflow-core").locate_file("")))
+    return " ".join(sorted(path.name for path in packages.glob("apache_airflow*.dist-info")))
 
 
 def _require_space(root: Path) -> None:

@@ -22,6 +22,8 @@ PR_SET_CHILD_SUBREAPER = 36
 INSTANCE_VARIABLE = "AIRFLEET_INSTANCE"
 # PostgreSQL refuses to run as root, so root runs it as this user, which exists everywhere.
 UNPRIVILEGED_USER = "nobody"
+# The kernel gives starting times in hundredths of a second since boot.
+CLOCK_SLACK_S = 1.0
 
 
 def become_subreaper() -> None:
@@ -92,7 +94,11 @@ def fill(command: Command, *, log: Path) -> None:
         output.write(done.stdout + done.stderr)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise AirfleetError(f"{Path(command.argv[0]).name} failed: {lines[-1]}", where=str(log))
+        raise AirfleetError(
+            f"{Path(command.argv[0]).name} failed: {lines[-1]}",
+            where=str(log),
+            hint="airfleet doctor",
+        )
     draft.rename(command.creates)
 
 
@@ -110,6 +116,22 @@ def reap() -> Iterator[tuple[int, int]]:
         if not pid:
             return
         yield pid, os.waitstatus_to_exitcode(status)
+
+
+def find_leftovers(sessions: Collection[int], *, written: float, marker: str | None) -> list[psutil.Process]:
+    """What still lives of the sessions that were written down at that time, or carries this instance's mark.
+
+    A session whose leader began later has only taken over the number, and after a reboot all numbers are new.
+    """
+    own = [session for session in sessions if not _is_leader_newer(session, written)]
+    return find_members(own if psutil.boot_time() < written else (), marker=marker)
+
+
+def _is_leader_newer(session: int, written: float) -> bool:
+    try:
+        return psutil.Process(session).create_time() > written + CLOCK_SLACK_S
+    except psutil.Error:
+        return False
 
 
 def find_members(sessions: Collection[int], *, marker: str | None = None) -> list[psutil.Process]:

@@ -43,6 +43,7 @@ class Rules:
     """What is special about one process."""
 
     once: bool
+    skippable: bool
     warm: bool
     checked: bool
     stop_timeout_s: float
@@ -54,13 +55,15 @@ class Seen:
 
     `alive` speaks of the process that the unit names; `exit_code` is negative for a signal; `healthy` is the newest
     result of its check, or None when there is none yet; `released` says that all it waits for is healthy or done,
-    and `forkable` that the warm image it would be forked from is there.
+    and `forkable` that the warm image it would be forked from is there. `done_before` is asked of a skippable job only,
+    once it is released: it need not run again.
     """
 
     now: float
     alive: bool
     released: bool
     forkable: bool = True
+    done_before: bool = False
     stopping: bool = False
     exit_code: int | None = None
     healthy: bool | None = None
@@ -110,6 +113,11 @@ def backoff(failures: int) -> float:
 
 def _decide_start(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
     # A warm process is forked before it may run, so that its imports cost no time later; the gate holds it back.
+    if rules.skippable and not unit.forked:
+        if not seen.released:
+            return unit, Do.NOTHING
+        if seen.done_before:
+            return unit.enter(Phase.DONE, seen.now, "nothing new"), Do.NOTHING
     if not unit.forked and (seen.forkable if rules.warm else seen.released):
         return replace(unit, forked=True, gate_open=False), Do.START
     if not unit.forked or not seen.released:

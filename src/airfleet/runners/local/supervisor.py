@@ -45,6 +45,7 @@ class Supervised:
         self.prepare = prepare
         self.rules = Rules(
             once=process.once,
+            skippable=bool(process.fingerprint),
             warm=process.warm,
             checked=process.health is not None,
             stop_timeout_s=process.stop_timeout_s,
@@ -131,8 +132,11 @@ class Supervisor:
     def _sweep(self) -> None:
         """End whatever an earlier supervisor, or this one, left running."""
         previous = self._folder.read_snapshot()
-        sessions = previous.sessions if previous else ()
-        found = processes.find_members(sessions, marker=self._launch.site.instance)
+        found = processes.find_leftovers(
+            previous.sessions if previous else (),
+            written=previous.written if previous else 0.0,
+            marker=self._launch.site.instance,
+        )
         servers = [process for process in found if process.name() == "postgres"]
         processes.end([process for process in found if process not in servers], grace_s=LEFTOVER_GRACE_S)
         processes.end(servers, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
@@ -160,10 +164,13 @@ class Supervisor:
 
     def _see(self, unit: Supervised) -> Seen:
         image = self._by_name[IMAGE]
+        released = all(self._by_name[name].is_ready for name in unit.process.after)
+        may_skip = unit.rules.skippable and released and unit.unit.phase is Phase.WAITING and not unit.unit.forked
         return Seen(
             now=time.monotonic(),
             alive=unit.pid is not None,
-            released=all(self._by_name[name].is_ready for name in unit.process.after),
+            released=released,
+            done_before=may_skip and self._checker.was_done(unit.name, unit.process.fingerprint),
             forkable=image.is_ready,
             stopping=self._stopping and all(self._by_name[name].is_over for name in self._stops_before(unit.process)),
             exit_code=unit.exit_code,
@@ -239,6 +246,9 @@ class Supervisor:
     def _note_exit(self, unit: Supervised, code: int) -> None:
         session = unit.pid
         unit.pid, unit.exit_code, unit.check, unit.result = None, code, None, None
+        if code == 0 and unit.rules.skippable:
+            with suppress(psycopg.Error):  # then it runs once more next time
+                self._checker.note_done(unit.name, unit.process.fingerprint)
         if unit.name == IMAGE and self._nursery:
             self._nursery.close()
             self._nursery = None
@@ -283,7 +293,8 @@ class Supervisor:
         )
         if snapshot != self._written:
             snapshot = replace(snapshot, written=time.time())
-            self._folder.write_snapshot(snapshot)
+            with suppress(OSError):  # a full disk must not end the platform; `status` is old until there is room
+                self._folder.write_snapshot(snapshot)
             self._written = snapshot
         return snapshot
 

@@ -1,0 +1,67 @@
+"""The `checks` section of fleet.yaml as people write it: which checks a release must pass, and how strictly."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from airfleet.spec import fleet
+from airfleet.spec.fleet import Level
+from airfleet.spec.section import Section, rule
+
+_DEFAULT = fleet.Checks()
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise rule(f"not a regular expression: {error}", "put a backslash before a character that means itself") from None
+    return text
+
+
+def _level(check: str, description: str) -> Any:  # noqa: ANN401  (as pydantic types a field's default)
+    return Field(default=fleet.CHECK_LEVELS[check], alias=check, description=description)
+
+
+class Checks(Section):
+    """What `airfleet release check` says about each thing it finds: off, warning or error."""
+
+    missing_connection: Level = _level(
+        "missing-connection", "A connection that a Dag names is there. Off if a secrets backend holds them."
+    )
+    missing_variable: Level = _level(
+        "missing-variable", "A variable that a Dag names, without a default, is there. Off if a secrets backend does."
+    )
+    missing_slot_pool: Level = _level("missing-slot-pool", "The slot pool of every task is there.")
+    missing_queue: Level = _level("missing-queue", "The queue of every task has workers.")
+    unstable_dag: Level = _level("unstable-dag", "A Dag is the same each time its file is loaded.")
+    import_time_access: Level = _level(
+        "import-time-access", "Loading a Dag file reads no variable, connection or database, and no network."
+    )
+    slow_import: Level = _level(
+        "slow-import", "Loading a Dag file takes no longer than `parse_seconds`, which warns; five times that is an error."
+    )
+    airflow_2_code: Level = _level("airflow-2-code", "No Dag file uses what Airflow 3 removed; what it renamed warns.")
+    project_tests: Level = _level("project-tests", "The project's own tests pass.")
+    owner: Level = _level("owner", "Every Dag has an owner, and it is not `airflow`.")
+    tags: Level = _level("tags", "Every Dag has a tag.")
+    description: Level = _level("description", "Every Dag has a description or a doc_md.")
+    retries: Level = _level("retries", "Every task is tried again when it fails.")
+    execution_timeout: Level = _level("execution-timeout", "Every task has an execution_timeout.")
+    naming: Level = _level("naming", "Every Dag id fits `dag_id_pattern`.")
+    catchup: Level = _level("catchup", "No Dag starts more than `catchup_runs` runs when it is first switched on.")
+    schedule: Level = _level(
+        "schedule", "A schedule fires, less often than every minute, and its start_date and end_date make sense."
+    )
+    parse_seconds: Annotated[float, Field(ge=0.01)] = Field(
+        default=_DEFAULT.parse_seconds, description="Seconds that a Dag file may take to load."
+    )
+    catchup_runs: Annotated[int, Field(ge=1)] = Field(
+        default=_DEFAULT.catchup_runs, description="Runs that a Dag may start at once to catch up."
+    )
+    dag_id_pattern: Annotated[str, Field(min_length=1), AfterValidator(_pattern)] = Field(
+        default=_DEFAULT.dag_id_pattern, description="The regular expression that a whole Dag id fits."
+    )
