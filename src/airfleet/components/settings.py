@@ -78,12 +78,6 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         ),
         Setting(
             "scheduler",
-            "scheduler_idle_sleep_time",
-            "0.5",
-            "a second is lost at every hop of a run; below 0.5 s an idle scheduler costs more than it gains",
-        ),
-        Setting(
-            "scheduler",
             "orphaned_tasks_check_interval",
             "30",
             "tasks of a scheduler that died are run again after 30 s, not 300 s",
