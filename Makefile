@@ -20,14 +20,14 @@ down: run-env  ## Stop the platform of PROJECT
 test: dev-env  ## Run all checks and tests
 	tools/chromium
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest tests/local $(ARGS)
+	$(BIN)/pytest examples/flights/tests tests/local $(ARGS)
 
 check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest --quiet tests/unit examples/flights/tests
+	$(BIN)/pytest --quiet tests/unit
 
 bench: bench-up  ## Run every benchmark
 

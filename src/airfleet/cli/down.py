@@ -46,7 +46,7 @@ def command(project: Path, state: Path | None, now: bool) -> None:
 
 def _ask(folder: StateFolder, now: bool) -> None:
     signals = 2 if now else 1
-    with view.progress() as advance:
+    with view.progress("stopping", ("stopped", "done"), since=folder.read_snapshot()) as advance:
         while folder.is_held():
             current = folder.read_snapshot()
             # A supervisor that has only begun has not written yet; what is there names the one before it.

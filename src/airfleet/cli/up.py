@@ -84,7 +84,7 @@ def _start_daemon(supervise: Callable[[], None], folder: StateFolder) -> Snapsho
         os.close(reader)
         os._exit(_run_daemon(supervise, folder.logs / "airfleet.log", writer))
     os.close(writer)
-    with view.progress() as advance:
+    with view.progress("starting", ("healthy", "done")) as advance:
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:

@@ -68,10 +68,10 @@ def show(folder: StateFolder) -> Iterator[Notify]:
 
 
 @contextmanager
-def progress() -> Iterator[Notify]:
-    """What is being waited for, on a terminal; the events, elsewhere."""
+def progress(doing: str, settled: tuple[str, ...], since: Snapshot | None = None) -> Iterator[Notify]:
+    """On a terminal, the processes whose phase is not settled yet; elsewhere, what has happened since a snapshot."""
     terminal = console(stderr=True)
-    events = Events()
+    events = Events(since)
     if not terminal.is_terminal:
 
         def write(snapshot: Snapshot) -> None:
@@ -80,11 +80,11 @@ def progress() -> Iterator[Notify]:
 
         yield write
         return
-    with terminal.status("starting") as status:
+    with terminal.status(doing) as status:
 
         def update(snapshot: Snapshot) -> None:
-            waiting = [process.name for process in snapshot.processes if process.phase not in ("healthy", "done")]
-            status.update(f"starting: waiting for {', '.join(waiting)}")
+            waiting = [process.name for process in snapshot.processes if process.phase not in settled]
+            status.update(f"{doing}: waiting for {', '.join(waiting)}")
 
         yield update
 
@@ -92,9 +92,11 @@ def progress() -> Iterator[Notify]:
 class Events:
     """The lines that tell what changed from one snapshot to the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: Snapshot | None = None) -> None:
         self._seen: dict[str, tuple[str, int]] = {}
         self._phase = ""
+        if since:
+            self.list_new(since)
 
     def list_new(self, snapshot: Snapshot) -> list[str]:
         lines = []

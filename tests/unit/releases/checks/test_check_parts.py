@@ -1,0 +1,169 @@
+"""Cron lines, templates, tracebacks and the lines of Dags and tasks."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from small_releases import catch, make_facts
+
+from airfleet.releases.checks import advice, cron, tracebacks, usages
+from airfleet.releases.checks.source import Source
+
+
+@pytest.mark.parametrize(
+    ("line", "runs", "never"),
+    [
+        ("* * * * *", 1440, False),
+        ("*/15 9-17 * * mon-fri", 36, False),
+        ("0 0 30 2 *", 1, True),
+        ("0 0 31 4,6 *", 1, True),
+        ("0 0 31 4,5 *", 1, False),
+        ("0 0 29 feb *", 1, False),
+        ("0 0 30 2 mon", 1, False),
+    ],
+)
+def test_cron(line: str, runs: int, never: bool) -> None:
+    schedule = cron.read(line)
+    assert schedule is not None
+    assert (schedule.runs_a_day, schedule.never_fires()) == (runs, never)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "* * * *", "* * * * * *", "0 0 L * *", "0 0 * * 1#2", "99 * * * *", "*/0 * * * *"]
+)
+def test_a_cron_line_that_is_not_plain_is_left_alone(line: str) -> None:
+    assert cron.read(line) is None
+
+
+def test_runs_between_two_days() -> None:
+    weekly = cron.read("0 6,18 * * sun")
+    assert weekly is not None
+    assert weekly.count(date(2026, 1, 1), date(2026, 1, 15), limit=100) == 4
+    assert weekly.count(date(2000, 1, 1), date(2026, 1, 1), limit=10) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{{ var.value.a }}", [("variable", "a")]),
+        ("{{ var.json.a.b }} {{ conn.c.host }}", [("variable", "a"), ("connection", "c")]),
+        ("{% if var.value['a-b'] %}", [("variable", "a-b")]),
+        ("{{ var.value.get('a') }}", [("variable", "a")]),
+        ("{{ var.value.get('a', 'fallback') }}", []),
+        ("{{ conn.get('a') }}", []),
+        ("var.value.a", []),
+        ("{{ my.var.value.a }} {{ conn_x.y }}", []),
+    ],
+)
+def test_templates(text: str, found: list[tuple[str, str]]) -> None:
+    assert list(usages.find_in_text(text)) == found
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ('BaseHook.get_connection("a")', ["a"]),
+        ('Hook.get_connection(conn_id="a")', ["a"]),
+        ('Op(postgres_conn_id="a", aws_conn_id=None, x_conn_id="{{ y }}")', ["a"]),
+        ('args = {"conn_id": "a"}', ["a"]),
+        ('Op(bash_command="{{ conn.a }}", doc_md="{{ conn.b }}")', ["a"]),
+        ('"""{{ conn.a }}"""', []),
+        ('pool.get_connection("a")', []),
+    ],
+)
+def test_connections_in_code(code: str, names: list[str]) -> None:
+    assert [one.name for one in usages.find_in_source(Source("dags/x.py", code))] == names
+
+
+def test_a_variable_that_a_dag_sets_is_not_missing() -> None:
+    assert not catch(make_facts('Variable.set("mark", 1)\nVariable.get("mark")'), "missing-variable")
+
+
+PLACES = """\
+@dag
+def one():
+    @task
+    def load(): ...
+
+@dag(dag_id="second", schedule=None)
+def two():
+    Bash(task_id="load")
+    Bash(task_id=f"copy_{x}")
+
+with DAG(name()) as third:
+    pass
+"""
+
+
+@pytest.mark.parametrize(("dag", "line"), [("one", 1), ("second", 6), ("computed", 11)])
+def test_the_line_of_a_dag(dag: str, line: int) -> None:
+    assert Source("dags/x.py", PLACES).dag_line(dag) == line
+
+
+@pytest.mark.parametrize(
+    ("task", "dag", "line"),
+    [
+        ("load", "one", 3),
+        ("load__1", "one", 3),
+        ("load", "second", 8),
+        ("group.load", "second", 8),
+        ("copy_7", "second", 9),
+        ("unknown", "second", 6),
+    ],
+)
+def test_the_line_of_a_task(task: str, dag: str, line: int) -> None:
+    assert Source("dags/x.py", PLACES).task_line(task, dag) == line
+
+
+def test_a_file_that_is_no_python_has_line_1() -> None:
+    assert Source("dags/x.py", "def f(:").dag_line("x") == 1
+
+
+IMPORTED = """\
+Traceback (most recent call last):
+  File "<frozen importlib._bootstrap>", line 241, in _call_with_frames_removed
+  File "/srv/r1/dags/x.py", line 2, in <module>
+    from include.y import z
+  File "/srv/r1/include/y.py", line 5, in <module>
+    1 / 0
+    ~~^~~
+  File "/usr/lib/python3/other.py", line 99, in inner
+ZeroDivisionError: division
+by zero
+"""
+
+
+def test_the_last_frame_of_the_release_counts() -> None:
+    failure = tracebacks.read(IMPORTED, files=("dags/x.py", "include/y.py"), own="dags/x.py")
+    assert failure == tracebacks.Failure("ZeroDivisionError", "division", "include/y.py", 5)
+
+
+def test_a_chain_ends_with_what_was_raised_last() -> None:
+    chain = "Traceback:\n  File \"/r/dags/x.py\", line 1\nKeyError: 'A'\n\nDuring handling of it:\n\n" + IMPORTED
+    failure = tracebacks.read(chain, files=("include/y.py",), own="dags/x.py")
+    assert (failure.kind, failure.line) == ("ZeroDivisionError", 5)
+
+
+@pytest.mark.parametrize(
+    ("raised", "hint"),
+    [
+        ("ModuleNotFoundError: No module named 'yaml'", "add pyyaml to requirements.txt"),
+        ("ModuleNotFoundError: No module named 'airflow.operators.bash_operator'", "moved or removed this module"),
+        ("ModuleNotFoundError: No module named 'airflow.providers.amazon'", "apache-airflow-providers-amazon"),
+        ("ModuleNotFoundError: No module named 'include.hepler'", "did you mean 'include.helper'?"),
+        ("ModuleNotFoundError: No module named 'helper'", "write include.helper"),
+        ("ImportError: cannot import name 'X' from 'airflow.models' (/a)", "moved or removed X"),
+        ("SyntaxError: invalid syntax", "open bracket"),
+        ("TypeError: DAG.__init__() got an unexpected keyword argument 'schedule_interval'", "write schedule="),
+        ("KeyError: 'HOME'", "`env:` in fleet.yaml"),
+    ],
+)
+def test_an_import_error_comes_with_advice(raised: str, hint: str) -> None:
+    failure = tracebacks.read(raised, files=(), own="dags/x.py")
+    assert hint in advice.give(failure, Source("dags/x.py", ""), ["dags/x.py", "include/helper.py"])
+
+
+def test_without_frames_the_import_is_the_line() -> None:
+    facts = make_facts("\n\nimport os, foo.bar\n", error="ModuleNotFoundError: No module named 'foo'")
+    assert catch(facts, "import-error")[0].line == 3
