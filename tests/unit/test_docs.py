@@ -1,4 +1,4 @@
-"""The documentation says what is true: generated pages are current, every command is in the README, links lead somewhere."""
+"""The documentation says what is true: generated pages, the commands in the README, every link."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from airfleet.components import (
     image,
     metadata,
     postgres,
+    releaser,
     scheduler,
     settings,
     triggerer,
@@ -46,4 +47,5 @@ def describe(
         scheduler.describe(drain_s=drain_s),
         dag_processor.describe(),
         triggerer.describe(),
+        *((releaser.describe(),) if fleet.dags == "releases" else ()),
     )

@@ -24,12 +24,8 @@ class Setting:
 def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[Setting, ...]:
     """All settings of one platform on one machine; what fleet.yaml says under `airflow:` comes last and wins."""
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
-    bundle = {
-        "name": fleet.name,
-        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(site.project / "dags"), "refresh_interval": 5},
-    }
     own = (
+        *_list_bundle_settings(fleet, site),
         Setting("core", "executor", "LocalExecutor", "one machine needs no broker"),
         Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism"),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
@@ -59,24 +55,6 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
             "logs live in the state folder",
         ),
         Setting(
-            "dag_processor",
-            "dag_bundle_config_list",
-            json.dumps([bundle]),
-            "the project's dags/ folder, looked at every 5 s",
-        ),
-        Setting(
-            "dag_processor",
-            "dag_bundle_storage_path",
-            str(site.state / "bundles"),
-            "the default is wiped at every boot",
-        ),
-        Setting(
-            "dag_processor",
-            "min_file_process_interval",
-            "300",
-            "a file that changed is parsed at once anyway; parsing the others every 30 s is for nothing",
-        ),
-        Setting(
             "scheduler",
             "orphaned_tasks_check_interval",
             "30",
@@ -101,6 +79,50 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         for key, value in values.items()
     )
     return own + users
+
+
+def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
+    storage = Setting(
+        "dag_processor", "dag_bundle_storage_path", str(site.state / "bundles"), "the default is wiped at every boot"
+    )
+    if fleet.dags == "releases":
+        bundle = {"name": fleet.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {}}
+        return (
+            storage,
+            Setting("dag_processor", "dag_bundle_config_list", json.dumps([bundle]), "Dags come from releases"),
+            Setting(
+                "dag_processor",
+                "bundle_refresh_check_interval",
+                str(2**31 - 1),
+                "the releaser parsed and published the Dags; the Dag processor runs callbacks only",
+            ),
+            Setting(
+                "dag_processor",
+                "stale_bundle_cleanup_interval",
+                "0",
+                "Airflow's clean-up does not know which releases unfinished runs still need",
+            ),
+        )
+    bundle = {
+        "name": fleet.name,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(site.project / "dags"), "refresh_interval": 5},
+    }
+    return (
+        storage,
+        Setting(
+            "dag_processor",
+            "dag_bundle_config_list",
+            json.dumps([bundle]),
+            "the project's dags/ folder, looked at every 5 s",
+        ),
+        Setting(
+            "dag_processor",
+            "min_file_process_interval",
+            "300",
+            "a file that changed is parsed at once anyway; parsing the others every 30 s is for nothing",
+        ),
+    )
 
 
 def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:

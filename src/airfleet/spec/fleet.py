@@ -123,3 +123,4 @@ class Fleet:
     variables: Mapping[str, object | SecretRef]
     slot_pools: Mapping[str, SlotPool]
     checks: Checks = field(default_factory=Checks)
+    dags: Literal["folder", "releases"] = "folder"

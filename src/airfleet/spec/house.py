@@ -18,7 +18,9 @@ def _pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise rule(f"not a regular expression: {error}", "put a backslash before a character that means itself") from None
+        raise rule(
+            f"not a regular expression: {error}", "put a backslash before a character that means itself"
+        ) from None
     return text
 
 
@@ -42,7 +44,8 @@ class Checks(Section):
         "import-time-access", "Loading a Dag file reads no variable, connection or database, and no network."
     )
     slow_import: Level = _level(
-        "slow-import", "Loading a Dag file takes no longer than `parse_seconds`, which warns; five times that is an error."
+        "slow-import",
+        "Loading a Dag file takes no longer than `parse_seconds`, which warns; five times that is an error.",
     )
     airflow_2_code: Level = _level("airflow-2-code", "No Dag file uses what Airflow 3 removed; what it renamed warns.")
     project_tests: Level = _level("project-tests", "The project's own tests pass.")

@@ -152,6 +152,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
             for name, one in written.slot_pools.items()
         },
         checks=_checks(written.checks),
+        dags=written.dags,
     )
 
 

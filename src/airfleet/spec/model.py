@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
@@ -228,6 +228,10 @@ class FleetFile(Section):
         description="Tasks that may run at once.",
         examples=[16],
         json_schema_extra={"x-default": "twice the number of CPUs, 4 at least"},
+    )
+    dags: Literal["folder", "releases"] = Field(
+        default="folder",
+        description="Where Dags come from: the project's folder as it is, or the releases that were made of it.",
     )
     env: dict[EnvKey, TextOrReference] = Field(
         default={},

@@ -75,7 +75,11 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     connections = {key: _resolve_connection(value, project) for key, value in fleet.connections.items()}
     variables = {key: _resolve(value, project) for key, value in fleet.variables.items()}
     environment = build_environment(
-        os.environ, {key: str(_resolve(value, project)) for key, value in fleet.env.items()}, project, folder.root
+        os.environ,
+        {key: str(_resolve(value, project)) for key, value in fleet.env.items()},
+        project,
+        folder.root,
+        importable=fleet.dags == "folder",
     )
     credentials = folder.read_credentials(fleet.databases)
     site = Site(
@@ -102,14 +106,15 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
 
 
 def build_environment(
-    inherited: Mapping[str, str], own: Mapping[str, str], project: Path, state: Path
+    inherited: Mapping[str, str], own: Mapping[str, str], project: Path, state: Path, *, importable: bool = True
 ) -> dict[str, str]:
     """What every process of the platform sees: the caller's environment without Airflow's settings, and the project's.
 
+    The project's folder is on the Python path when its Dags are used as they lie there, and not when they are released.
     A stray AIRFLOW__ variable of the caller's shell would silently override airflow.cfg; fleet.yaml is the one place.
     """
     environment = {key: value for key, value in inherited.items() if not key.startswith(("AIRFLOW_", "AIRFLEET_"))}
-    search = [str(project), *filter(None, [inherited.get("PYTHONPATH", "")])]
+    search = [*([str(project)] if importable else []), *filter(None, [inherited.get("PYTHONPATH", "")])]
     return {
         **environment,
         **own,

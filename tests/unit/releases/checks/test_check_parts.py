@@ -8,6 +8,7 @@ import pytest
 from small_releases import catch, make_facts
 
 from airfleet.releases.checks import advice, cron, tracebacks, usages
+from airfleet.releases.checks.facts import Access, ParsedFile
 from airfleet.releases.checks.source import Source
 
 
@@ -162,6 +163,18 @@ def test_a_chain_ends_with_what_was_raised_last() -> None:
 def test_an_import_error_comes_with_advice(raised: str, hint: str) -> None:
     failure = tracebacks.read(raised, files=(), own="dags/x.py")
     assert hint in advice.give(failure, Source("dags/x.py", ""), ["dags/x.py", "include/helper.py"])
+
+
+def test_a_process_that_died_is_told_as_it_is() -> None:
+    facts = make_facts("", error="dags/sales.py: killed after 30 s")
+    assert catch(facts, "import-error")[0].what == "killed after 30 s"
+
+
+def test_what_the_parser_writes_is_read() -> None:
+    written = {"path": "dags/x.py", "dags": {"a": {"hash": "h", "data": {"dag": {}}}}, "error": None, "seconds": 0.5}
+    told = {"warnings": ["w"], "unstable": ["a"], "accesses": [{"kind": "network", "what": "h:1", "line": None}]}
+    found = ParsedFile.from_json({**written, **told})
+    assert (found.dags[0].id, found.unstable, found.accesses) == ("a", ("a",), (Access("network", "h:1", 0),))
 
 
 def test_without_frames_the_import_is_the_line() -> None:

@@ -1,0 +1,209 @@
+"""`airfleet release …`: build releases of a project's Dags, make one live, go back."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, LiteralString
+
+import click
+from rich.table import Table
+
+from airfleet.cli import options, view
+from airfleet.errors import AirfleetError
+from airfleet.releases import manifest
+from airfleet.releases.ledger import Deployment, Ledger, Release
+from airfleet.runners.local import launch as launching
+from airfleet_provider import artefact
+
+message_option = click.option("-m", "--message", default="", help="Why; kept with the release and in the audit trail.")
+
+
+@click.group("release", short_help="Build releases of the Dags, make one live, go back.")
+def command() -> None:
+    """Build immutable releases of a project's Dags, make one live for new runs, go back to an earlier one.
+
+    \b
+    Example:
+      airfleet release deploy -m "new tariff"
+      airfleet release rollback
+    """
+
+
+@command.command("build")
+@options.project_option
+@options.state
+@message_option
+def build(project: Path, state: Path | None, message: str) -> None:
+    """Keep the project's Dags as they are now as a release; nothing goes live. Prints its id."""
+    _, release = _build(project, state, message)
+    click.echo(release)
+
+
+@command.command("deploy")
+@options.project_option
+@options.state
+@message_option
+def deploy(project: Path, state: Path | None, message: str) -> None:
+    """Build a release of the Dags as they are now, and make it live unless one of its files does not load."""
+    begun = time.monotonic()
+    ledger, release = _build(project, state, message)
+    _move(ledger, "promote", release, message, begun)
+
+
+@command.command("promote")
+@click.argument("release")
+@options.project_option
+@options.state
+@message_option
+def promote(release: str, project: Path, state: Path | None, message: str) -> None:
+    """Make a release that was built before live; the beginning of its id is enough."""
+    begun = time.monotonic()
+    ledger = _open(project, state)
+    _move(ledger, "promote", ledger.find(release).id, message, begun)
+
+
+@command.command("rollback")
+@click.argument("release", required=False)
+@options.project_option
+@options.state
+@message_option
+def rollback(release: str | None, project: Path, state: Path | None, message: str) -> None:
+    """Make the release before the live one live again, or the one that is named."""
+    begun = time.monotonic()
+    ledger = _open(project, state)
+    _move(ledger, "rollback", ledger.find(release).id if release else None, message, begun)
+
+
+@command.command("list")
+@options.project_option
+@options.state
+@click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True)
+@options.as_json
+def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) -> None:
+    """List the releases, the live one first, then the newest."""
+    releases = _open(project, state).list_releases(limit)
+    if as_json:
+        click.echo(json.dumps([_describe(release) for release in releases], indent=2))
+        return
+    table = Table("release", "", "built", "by", "commit", "message")
+    for release in releases:
+        commit = release.manifest.get("commit") or {}
+        short = commit.get("id", "")[:8] + ("+" if commit.get("dirty") else "")
+        table.add_row(
+            release.id,
+            "live" if release.live else "",
+            _moment(release.built_at),
+            release.built_by,
+            short,
+            release.message,
+        )
+    view.console().print(table)
+
+
+@command.command("show")
+@click.argument("release", required=False)
+@options.project_option
+@options.state
+def show(release: str | None, project: Path, state: Path | None) -> None:
+    """Print all that is known of a release as JSON; without a name, of the live one and of what was done lately."""
+    ledger = _open(project, state)
+    if release:
+        click.echo(json.dumps(_describe(ledger.find(release)) | {"manifest": ledger.find(release).manifest}, indent=2))
+        return
+    live = ledger.find_live()
+    lately = [asdict(deployment) for deployment in ledger.list_deployments(10)]
+    click.echo(json.dumps({"live": _describe(live) if live else None, "deployments": lately}, indent=2, default=str))
+
+
+@command.command("diff")
+@click.argument("old", required=False)
+@click.argument("new", required=False)
+@options.project_option
+@options.state
+def diff(old: str | None, new: str | None, project: Path, state: Path | None) -> None:
+    """List the files that differ between two releases; those left out are the live one and the project as it is now."""
+    ledger = _open(project, state)
+    before = ledger.find(old).manifest["files"] if old else _files(ledger.find_live())
+    after = ledger.find(new).manifest["files"] if new else artefact.read(launching.find_project(project))[0].digests()
+    difference = manifest.compare(before, after)
+    for mark, paths in (("+", difference.added), ("-", difference.removed), ("~", difference.changed)):
+        for path in paths:
+            click.echo(f"{mark} {path}")
+    raise SystemExit(0)
+
+
+def _files(release: Release | None) -> Mapping[str, str]:
+    return release.manifest["files"] if release else {}
+
+
+def _open(project: Path, state: Path | None) -> Ledger:
+    project = launching.find_project(project)
+    dsn = launching.find_state(project, state).read_dsn()
+    if dsn is None:
+        raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")
+    return Ledger(dsn, launching.read_fleet(project).name)
+
+
+def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str]:
+    ledger = _open(project, state)
+    project = launching.find_project(project)
+    tree, contents = artefact.read(project)
+    if not tree.dag_files():
+        raise AirfleetError("there is no Python file in dags/", where=str(project), hint="a release needs a Dag")
+    made = manifest.describe(
+        tree,
+        commit=manifest.read_commit(project),
+        actor=_actor(),
+        message=message,
+        airflow=launching.airflow_version(),
+        python=platform.python_version(),
+    )
+    is_new = ledger.save(made, artefact.pack(tree, contents))
+    click.echo(f"{tree.id}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
+    return ledger, tree.id
+
+
+def _move(ledger: Ledger, action: LiteralString, release: str | None, reason: str, begun: float) -> None:
+    number = ledger.request(action, release, actor=_actor(), reason=reason)
+    ended = ledger.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
+    if ended.state == "failed":
+        raise AirfleetError(_explain(ended), where=ended.release or "", hint="the live release is what it was")
+    dags = ended.detail.get("dags", {})
+    counts = ", ".join(f"{count} {what}" for what, count in dags.items() if isinstance(count, int) and count)
+    click.echo(f"{ended.release} is live after {time.monotonic() - begun:.1f} s: {counts or 'no Dags'}", err=True)
+    click.echo(ended.release)
+
+
+def _explain(deployment: Deployment) -> str:
+    lines = [str(deployment.detail.get("message", "it failed"))]
+    for error in deployment.detail.get("errors", ()):
+        last = [line for line in error["error"].splitlines() if line.strip()][-1:]
+        lines.append(f"  {error['path']}: {''.join(last).strip()}")
+    return "\n".join(lines)
+
+
+def _describe(release: Release) -> dict[str, Any]:
+    described = asdict(release)
+    return {**described, "manifest": None, "built_at": _moment(release.built_at)} | {
+        "files": len(release.manifest["files"]),
+        "commit": release.manifest.get("commit"),
+    }
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _actor() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,0 +1,59 @@
+"""The comment that turns a finding off where it is: `# airfleet: ignore[retries]`."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+import tokenize
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from airfleet.releases.checks.findings import Caught
+from airfleet.releases.checks.source import Source
+
+CHECK = "unknown-ignore"
+_COMMENT = re.compile(r"#.*?\bairfleet:\s*ignore(?:\[(?P<names>[^]]*)\])?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """One comment: the checks it names, and the line it speaks of."""
+
+    line: int
+    names: tuple[str, ...]
+    target: int
+
+
+def read(source: Source) -> tuple[Ignore, ...]:
+    """The comments of a file; one that stands alone speaks of the line below it."""
+    found = []
+    for line, comment, stands_alone in _comments(source.text):
+        if match := _COMMENT.search(comment):
+            names = tuple(name.strip() for name in (match["names"] or "").split(",") if name.strip())
+            found.append(Ignore(line, names, line + 1 if stands_alone else line))
+    return tuple(found)
+
+
+def find_unknown(source: Source, *, known: Collection[str], fixed: Collection[str]) -> Iterator[Caught]:
+    """Yield each name in a comment that turns nothing off."""
+    for ignore in read(source):
+        if not ignore.names:
+            hint = "name the checks: # airfleet: ignore[retries]"
+            yield Caught(source.path, ignore.line, "this comment says not what to ignore", hint)
+        for name in ignore.names:
+            if name in fixed:
+                yield Caught(source.path, ignore.line, f"{name} cannot be ignored", "remove this comment")
+            elif name not in known:
+                close = difflib.get_close_matches(name, sorted(known), n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known checks: {', '.join(sorted(known))}"
+                yield Caught(source.path, ignore.line, f"there is no check {name!r}", hint)
+
+
+def _comments(text: str) -> Iterator[tuple[int, str, bool]]:
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string, token.line.lstrip().startswith("#")
+    except (tokenize.TokenError, SyntaxError):
+        return  # what comes after the mistake is not read; the mistake is a finding itself

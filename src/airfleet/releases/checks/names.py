@@ -1,0 +1,125 @@
+"""Checks of what Dags name and the platform does not have: connections, variables, slot pools and queues."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator
+
+from airfleet.releases.checks import serialised, usages
+from airfleet.releases.checks.facts import Facts
+from airfleet.releases.checks.findings import Caught, Check
+from airfleet.releases.checks.usages import CONNECTION, VARIABLE
+
+DEFAULT_POOL, DEFAULT_QUEUE = "default_pool", "default"
+# Hooks that do without their default connection when it is not there.
+OPTIONAL_CONNECTIONS = frozenset({"aws_default", "kubernetes_default"})
+
+
+def find_connections(facts: Facts) -> Iterator[Caught]:
+    """Yield each connection that is named and not there."""
+    known = facts.inventory.connections
+    if known is not None:
+        yield from _missing(facts, CONNECTION, known | OPTIONAL_CONNECTIONS, "connections")
+
+
+def find_variables(facts: Facts) -> Iterator[Caught]:
+    """Yield each variable that is named without a default and not there; a Dag that sets one may read it too."""
+    known = facts.inventory.variables
+    if known is not None:
+        written = frozenset(name for source in facts.sources.values() for name in usages.find_written(source))
+        yield from _missing(facts, VARIABLE, known | written, "variables")
+
+
+def _missing(facts: Facts, kind: str, known: frozenset[str], section: str) -> Iterator[Caught]:
+    seen = set()
+    for source in facts.sources.values():
+        for usage in usages.find_in_source(source):
+            if usage.kind == kind and usage.name not in known and (source.path, usage.name, usage.line) not in seen:
+                seen |= {(source.path, usage.name), (source.path, usage.name, usage.line)}
+                yield _caught(source.path, usage.line, kind, usage.name, known, section)
+    # What a loop or a factory made of it shows in the loaded Dags alone.
+    for source, dag in facts.dags():
+        for task in serialised.tasks(dag):
+            named = {name for text in task.texts() for found, name in usages.find_in_text(text) if found == kind}
+            if kind == CONNECTION:
+                named |= {name for _, name in task.connections() if "{{" not in name}
+            for name in sorted(named - known):
+                if (source.path, name) not in seen:
+                    seen.add((source.path, name))
+                    line = source.task_line(task.id, dag.id)
+                    yield _caught(source.path, line, kind, name, known, section, dag.id, task.id)
+
+
+def find_slot_pools(facts: Facts) -> Iterator[Caught]:
+    """Yield each slot pool that a task waits in and that is not there."""
+    known = facts.inventory.slot_pools
+    if known is not None:
+        yield from _missing_option(facts, "pool", DEFAULT_POOL, known, "slot pool", "slot_pools")
+
+
+def find_queues(facts: Facts) -> Iterator[Caught]:
+    """Yield each queue that a task is sent to and no worker serves."""
+    known = facts.inventory.queues
+    if known is not None:
+        yield from _missing_option(facts, "queue", DEFAULT_QUEUE, known, "queue", "")
+
+
+def _missing_option(
+    facts: Facts, option: str, default: str, known: frozenset[str], noun: str, section: str
+) -> Iterator[Caught]:
+    seen = set()
+    for source, dag in facts.dags():
+        for task in serialised.tasks(dag):
+            name = task.fields.get(option) or default
+            if name in known or name == default or not isinstance(name, str):
+                continue
+            task_line = source.task_line(task.id, dag.id)
+            line = source.option_line(option, name, after=task_line) or task_line
+            if (source.path, line, name) not in seen:
+                seen.add((source.path, line, name))
+                yield _caught(source.path, line, noun, name, known | {default}, section, dag.id, task.id)
+
+
+def _caught(
+    path: str,
+    line: int,
+    noun: str,
+    name: str,
+    known: Collection[str],
+    section: str,
+    dag_id: str | None = None,
+    task_id: str | None = None,
+) -> Caught:
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    add = f"add it under `{section}:` in fleet.yaml or on the platform" if section else "start workers that serve it"
+    hint = f"did you mean {close[0]!r}? Otherwise {add}" if close else add
+    what = f"no worker serves the queue {name!r}" if noun == "queue" else f"the platform has no {noun} {name!r}"
+    return Caught(path, line, what, hint, dag_id, task_id)
+
+
+CHECKS = (
+    Check(
+        "missing-connection",
+        "Every connection that a Dag names literally is on the platform.",
+        'SQLExecuteQueryOperator(task_id="x", conn_id="warehuose", …)',
+        find_connections,
+    ),
+    Check(
+        "missing-variable",
+        "Every variable that a Dag names literally, and without a default, is on the platform.",
+        'BashOperator(task_id="x", bash_command="echo {{ var.value.regoin }}")',
+        find_variables,
+    ),
+    Check(
+        "missing-slot-pool",
+        "The slot pool of every task is on the platform; a task in another would wait for ever.",
+        '@task(pool="crn")',
+        find_slot_pools,
+    ),
+    Check(
+        "missing-queue",
+        "Workers serve the queue of every task; a task in another would wait for ever.",
+        '@task(queue="gpu")',
+        find_queues,
+    ),
+)

@@ -1,0 +1,73 @@
+"""All checks, and how a release is put through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from airfleet.releases.checks import house, ignores, loading, names, outside, schedules
+from airfleet.releases.checks.facts import Facts
+from airfleet.releases.checks.findings import Caught, Check, Finding
+from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks, Level
+
+
+def _find_unknown_ignores(facts: Facts) -> Iterator[Caught]:
+    for source in facts.sources.values():
+        yield from ignores.find_unknown(source, known=CHECK_LEVELS, fixed=FIXED_CHECKS)
+
+
+CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        check.name: check
+        for check in (
+            *loading.CHECKS,
+            *names.CHECKS,
+            *outside.CHECKS,
+            *house.CHECKS,
+            *schedules.CHECKS,
+            Check(
+                ignores.CHECK,
+                "A comment that turns a check off names one that can be.",
+                "# airfleet: ignore[retires]",
+                _find_unknown_ignores,
+            ),
+        )
+    }
+)
+
+
+def level(check: str, rules: Checks | None = None) -> Level:
+    """How bad the findings of a check are, under these rules or by default."""
+    return (rules or Checks()).levels.get(check, CHECK_LEVELS.get(check, "error"))
+
+
+def run(facts: Facts) -> tuple[Finding, ...]:
+    """All findings about a release, file by file from the top, less those that a comment turned off."""
+    ignored = {
+        (path, ignore.target, name)
+        for path, source in facts.sources.items()
+        for ignore in ignores.read(source)
+        for name in ignore.names
+        if name not in FIXED_CHECKS
+    }
+    found = {
+        finding: None
+        for check in CHECKS.values()
+        for finding in _judge(check, facts)
+        if (finding.path, finding.line, check.name) not in ignored
+    }
+    return tuple(sorted(found, key=lambda finding: finding.order))
+
+
+def has_errors(findings: Iterable[Finding]) -> bool:
+    """Whether a release with these findings is refused."""
+    return any(finding.level == "error" for finding in findings)
+
+
+def _judge(check: Check, facts: Facts) -> Iterator[Finding]:
+    set_to = level(check.name, facts.rules)
+    if set_to == "off":
+        return
+    for one in check.find(facts):
+        found_level = "warning" if one.is_minor else set_to
+        yield Finding(check.name, found_level, one.path, max(one.line, 1), one.dag_id, one.task_id, one.what, one.hint)

@@ -1,0 +1,112 @@
+"""Checks of when Dags run: catch-up that floods the platform, and schedules that make no sense."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from airfleet.releases.checks import cron, serialised
+from airfleet.releases.checks.facts import Facts
+from airfleet.releases.checks.findings import Caught, Check
+from airfleet.releases.checks.source import Source, last_name
+
+MINUTE_S = 60
+MINUTES_A_DAY = 24 * 60
+
+_MOVING = frozenset({"now", "utcnow", "today", "yesterday", "tomorrow", "days_ago", "time"})
+
+
+def find_floods(facts: Facts) -> Iterator[Caught]:
+    """Yield each Dag that starts more runs than allowed when it is first switched on."""
+    limit = facts.rules.catchup_runs
+    for source, dag in facts.dags():
+        own = serialised.properties(dag)
+        start = _moment(own.get("start_date"))
+        if own.get("catchup") and start:
+            end = min(facts.now, _moment(own.get("end_date")) or facts.now)
+            if _runs(own, start, end, limit) > limit:
+                what = f"{dag.id} catches up on more than {limit} runs since {start:%Y-%m-%d} when it is switched on"
+                hint = "set catchup=False and use a backfill for the past, or begin with a later start_date"
+                yield Caught(source.path, source.dag_line(dag.id, "catchup"), what, hint, dag.id)
+
+
+def find_senseless(facts: Facts) -> Iterator[Caught]:
+    """Yield each schedule that does not do what someone meant."""
+    for source, dag in facts.dags():
+        own = serialised.properties(dag)
+        line = source.dag_line(dag.id, "schedule")
+        for expression in _expressions(own):
+            schedule = cron.read(expression)
+            if schedule and schedule.never_fires():
+                hint = "no month has this day: check the third and the fourth field"
+                yield Caught(source.path, line, f"the schedule {expression!r} of {dag.id} never comes", hint, dag.id)
+            elif schedule and schedule.runs_a_day == MINUTES_A_DAY:
+                what = f"{dag.id} runs every minute: {MINUTES_A_DAY} runs a day"
+                yield Caught(source.path, line, what, _TOO_OFTEN, dag.id)
+        delta = _delta(own)
+        if 0 < delta <= MINUTE_S:
+            yield Caught(source.path, line, f"{dag.id} runs every {delta:g} s", _TOO_OFTEN, dag.id)
+        end = _moment(own.get("end_date"))
+        # With catch-up its runs are in the past on purpose.
+        if end and end <= facts.now and not own.get("catchup"):
+            what = f"{dag.id} never runs again: its end_date is {end:%Y-%m-%d}"
+            hint = "remove the Dag, or its end_date"
+            yield Caught(source.path, source.dag_line(dag.id, "end_date"), what, hint, dag.id)
+    for source in facts.sources.values():
+        yield from _moving_starts(source)
+
+
+_TOO_OFTEN = "a sensor, an asset or a message that starts it costs less than looking every minute"
+
+
+def _moving_starts(source: Source) -> Iterator[Caught]:
+    for key, value in source.options:
+        calls = (node for node in ast.walk(value) if isinstance(node, ast.Call)) if key == "start_date" else ()
+        moving = next((name for call in calls if (name := last_name(call.func)) in _MOVING), None)
+        if moving:
+            what = f"the start_date moves with {moving}(): it is another one each time the file is loaded"
+            yield Caught(source.path, value.lineno, what, "write a fixed date: datetime(2026, 1, 1)")
+
+
+def _runs(own: Mapping[str, Any], start: datetime, end: datetime, limit: int) -> int:
+    schedules = [schedule for line in _expressions(own) if (schedule := cron.read(line))]
+    counted = sum(schedule.count(start.date(), end.date(), limit=limit) for schedule in schedules)
+    delta = _delta(own)
+    return counted + (int((end - start).total_seconds() / delta) if delta > 0 else 0)
+
+
+def _timetable(own: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = serialised.plain(own.get("timetable", {}))
+    return found if isinstance(found, dict) else {}
+
+
+def _expressions(own: Mapping[str, Any]) -> list[str]:
+    timetable = _timetable(own)
+    return [line for line in (timetable.get("expression"), *timetable.get("expressions", ())) if isinstance(line, str)]
+
+
+def _delta(own: Mapping[str, Any]) -> float:
+    delta = _timetable(own).get("delta")
+    return float(delta) if isinstance(delta, int | float) else 0.0
+
+
+def _moment(seconds: object) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int | float) else None
+
+
+CHECKS = (
+    Check(
+        "catchup",
+        "No Dag starts more than `catchup_runs` runs when it is first switched on.",
+        '@dag(schedule="@hourly", start_date=datetime(2020, 1, 1), catchup=True)',
+        find_floods,
+    ),
+    Check(
+        "schedule",
+        "A schedule fires, less often than every minute; its start_date stands still and its end_date is to come.",
+        '@dag(schedule="0 0 30 2 *")',
+        find_senseless,
+    ),
+)

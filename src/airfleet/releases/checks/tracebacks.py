@@ -1,0 +1,38 @@
+"""A traceback as text, read for the one place a Dag author can do something about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+)', re.MULTILINE)
+_RAISED = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What was raised, and the last place of the release that led there; line 0 where it shows none."""
+
+    kind: str
+    message: str
+    path: str
+    line: int
+
+
+def read(text: str, *, files: Iterable[str], own: str) -> Failure:
+    """The failure a traceback ends with; without a frame in the release it is the file that was loaded."""
+    paths = sorted({own, *files}, key=len, reverse=True)
+    frames = list(_FRAME.finditer(text))
+    path, line = own, 0
+    for frame in frames:
+        found = next((one for one in paths if f"/{frame['file']}".endswith(f"/{one}")), None)
+        if found:
+            path, line = found, int(frame["line"])
+    rest = text[frames[-1].end() :] if frames else text
+    said = next((one for one in rest.splitlines() if one and not one[0].isspace() and one[0] != ","), "")
+    raised = _RAISED.fullmatch(said)
+    if not raised:
+        # A process that died could raise nothing: its end is told as `dags/x.py: what happened`.
+        return Failure("", said.removeprefix(f"{own}: ").strip(), path, line)
+    return Failure(raised["name"].rpartition(".")[2], (raised["message"] or "").strip(), path, line)

@@ -1,0 +1,93 @@
+"""Which variables and connections a text or a Python file names literally."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from airfleet.releases.checks.source import Source, last_name, text_of
+
+VARIABLE, CONNECTION = "variable", "connection"
+
+_BLOCK = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
+_NAME = r"""(?:\.(?!get\s*\()(\w+)|\[\s*['"]([^'"]+)['"]\s*\]"""
+# `get` with a second argument has a default.
+_VARIABLE = re.compile(r"(?<![\w.])var\.(?:value|json)" + _NAME + r"""|\.get\(\s*['"]([^'"]+)['"]\s*\))""")
+_CONNECTION = re.compile(r"(?<![\w.])conn" + _NAME + ")")
+# Making or writing one is no use of it.
+_MAKERS = frozenset({"Connection"})
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One name of a variable or connection at a line."""
+
+    kind: str
+    name: str
+    line: int
+
+
+def find_in_text(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the kind and name of what the templates in a text use."""
+    for block in _BLOCK.finditer(text):
+        inner = block[1] or block[2] or ""
+        for kind, pattern in ((VARIABLE, _VARIABLE), (CONNECTION, _CONNECTION)):
+            for match in pattern.finditer(inner):
+                yield kind, next(name for name in match.groups() if name)
+
+
+def find_in_source(source: Source) -> Iterator[Usage]:
+    """Yield what the code of a file and the templates in it use, other than with a default."""
+    known = {name: inner for module, inner, name, _ in source.imports if inner and module.startswith("airflow")}
+    for call in source.calls:
+        yield from _in_call(call, known)
+    for node in source.nodes:
+        if isinstance(node, ast.Dict):
+            yield from _options(
+                (text_of(key), value) for key, value in zip(node.keys, node.values, strict=True) if key is not None
+            )
+    for text, line in source.texts:
+        for kind, name in find_in_text(text):
+            yield Usage(kind, name, line)
+
+
+def find_written(source: Source) -> frozenset[str]:
+    """The variables that a file sets itself."""
+    sets = [call for call in source.calls if last_name(call.func) == "set" and _owner(call, {}) == "Variable"]
+    return frozenset(name for call in sets if (name := _first(call, "key")))
+
+
+def _in_call(call: ast.Call, known: dict[str, str]) -> Iterator[Usage]:
+    method, owner = last_name(call.func), _owner(call, known)
+    if method == "get" and owner == "Variable":
+        has_default = len(call.args) > 1 or any(keyword.arg in ("default", "default_var") for keyword in call.keywords)
+        if (name := _first(call, "key")) and not has_default:
+            yield Usage(VARIABLE, name, call.lineno)
+    elif (method == "get" and owner == "Connection") or (
+        method in ("get_connection", "get_connection_from_secrets") and owner.endswith(("Hook", "Connection"))
+    ):
+        if name := _first(call, "conn_id"):
+            yield Usage(CONNECTION, name, call.lineno)
+    elif method not in _MAKERS:
+        yield from _options((keyword.arg or "", keyword.value) for keyword in call.keywords)
+
+
+def _options(pairs: Iterator[tuple[str, ast.expr]]) -> Iterator[Usage]:
+    for key, value in pairs:
+        if key.endswith("conn_id") and (name := text_of(value)) and "{{" not in name:
+            yield Usage(CONNECTION, name, value.lineno)
+
+
+def _owner(call: ast.Call, known: dict[str, str]) -> str:
+    """The class a method is called on, by the name it has in Airflow."""
+    if not isinstance(call.func, ast.Attribute):
+        return ""
+    name = last_name(call.func.value)
+    return known.get(name, name)
+
+
+def _first(call: ast.Call, keyword: str) -> str:
+    named = [one.value for one in call.keywords if one.arg == keyword]
+    return next((text_of(value) for value in (*call.args[:1], *named)), "")

@@ -1,0 +1,179 @@
+"""Releases, the pointer to the live one, and the deployments that move it, in the metadata database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import class_row
+
+from airfleet.errors import AirfleetError
+from airfleet.releases.manifest import Manifest
+from airfleet.spec.secrets import Secret
+
+CHANNEL = "airfleet_release"
+FINISHED = ("done", "failed")
+WAIT_S = 600.0
+CONNECT_TIMEOUT_S = 10
+SELECT_DEPLOYMENTS: LiteralString = """
+SELECT id, release, action, state, coalesce(actor, '') AS actor, reason, requested_at, finished_at, detail
+FROM airfleet.deployment
+"""
+SELECT_RELEASES: LiteralString = """
+SELECT r.id, r.manifest, r.built_at, coalesce(r.built_by, '') AS built_by, coalesce(r.message, '') AS message, r.pinned,
+    coalesce(p.live = r.id, false) AS live
+FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
+WHERE r.bundle = %(bundle)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release that was built, and whether it is live."""
+
+    id: str
+    manifest: Mapping[str, Any]
+    built_at: datetime
+    built_by: str
+    message: str
+    pinned: bool
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One request to make a release live, and what became of it."""
+
+    id: int
+    release: str | None
+    action: str
+    state: str
+    actor: str
+    reason: str | None
+    requested_at: datetime
+    finished_at: datetime | None
+    detail: Mapping[str, Any]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in FINISHED
+
+
+class Ledger:
+    """What one project's releases are and were; every change is one transaction."""
+
+    def __init__(self, database: Secret, bundle: str) -> None:
+        self._database = database
+        self._bundle = bundle
+
+    def save(self, manifest: Manifest, archive: bytes) -> bool:
+        """Keep a release; whether it is new. The same files are the same release, whoever builds them."""
+        with self._connect() as connection:
+            saved = connection.execute(
+                "INSERT INTO airfleet.release (id, bundle, manifest, archive, built_by, message)"
+                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+                (
+                    manifest.id,
+                    self._bundle,
+                    json.dumps(manifest.to_json()),
+                    archive,
+                    manifest.actor,
+                    manifest.message,
+                ),
+            )
+            return saved.rowcount == 1
+
+    def request(self, action: LiteralString, release: str | None, *, actor: str, reason: str) -> int:
+        """Ask the releaser to make a release live; the number of the deployment."""
+        with self._connect() as connection:
+            row = connection.execute(
+                "INSERT INTO airfleet.deployment (bundle, release, action, actor, reason)"
+                " VALUES (%s, %s, %s, %s, %s) RETURNING id",
+                (self._bundle, release, action, actor, reason),
+            ).fetchone()
+        assert row is not None  # noqa: S101 - RETURNING always answers
+        return int(row[0])
+
+    def wait(self, deployment: int, notify: Callable[[Deployment], None]) -> Deployment:
+        """The deployment once it is done or failed; `notify` is told of each state on the way."""
+        with self._connect(autocommit=True) as connection:
+            connection.execute(f"LISTEN {CHANNEL}")
+            seen = ""
+            while True:
+                current = self._read_deployment(connection, deployment)
+                if current.state != seen:
+                    notify(current)
+                    seen = current.state
+                if current.is_finished:
+                    return current
+                if not any(True for _ in connection.notifies(timeout=WAIT_S, stop_after=1)):
+                    raise AirfleetError(
+                        f"deployment {deployment} is still {seen} after {WAIT_S:.0f} s",
+                        hint="`airfleet status` shows whether the releaser runs; the deployment goes on when it does",
+                    )
+
+    def _read_deployment(self, connection: psycopg.Connection[Any], deployment: int) -> Deployment:
+        with connection.cursor(row_factory=class_row(Deployment)) as cursor:
+            row = cursor.execute(
+                SELECT_DEPLOYMENTS + "WHERE id = %s",
+                (deployment,),
+            ).fetchone()
+        if row is None:
+            raise AirfleetError(f"there is no deployment {deployment}")
+        return row
+
+    def list_releases(self, limit: int) -> list[Release]:
+        """The newest releases first; the live one is always among them."""
+        return self._select_releases("ORDER BY live DESC, r.built_at DESC LIMIT %(limit)s", limit=limit)
+
+    def find(self, prefix: str) -> Release:
+        """The one release whose id begins so; raises AirfleetError for none or several."""
+        found = self._select_releases("AND r.id LIKE %(prefix)s ORDER BY r.id LIMIT 2", prefix=f"{prefix}%")
+        if len(found) != 1:
+            what = "no release" if not found else "more than one release"
+            raise AirfleetError(f"{what} begins with {prefix!r}", hint="airfleet release list")
+        return found[0]
+
+    def find_live(self) -> Release | None:
+        """The release that new runs use, or none before the first."""
+        found = self._select_releases("AND p.live = r.id")
+        return found[0] if found else None
+
+    def _select_releases(self, rest: LiteralString, **parameters: object) -> list[Release]:
+        with self._connect() as connection, connection.cursor(row_factory=class_row(Release)) as cursor:
+            return cursor.execute(
+                SELECT_RELEASES + rest,
+                {"bundle": self._bundle, **parameters},
+            ).fetchall()
+
+    def list_deployments(self, limit: int) -> list[Deployment]:
+        """The audit trail, newest first."""
+        with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
+            return cursor.execute(
+                SELECT_DEPLOYMENTS + "WHERE bundle = %s ORDER BY id DESC LIMIT %s",
+                (self._bundle, limit),
+            ).fetchall()
+
+    @contextmanager
+    def _connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[Any]]:
+        try:
+            connection = psycopg.connect(
+                self._database.reveal(), autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_S
+            )
+        except psycopg.OperationalError as error:
+            raise AirfleetError(
+                f"cannot reach the metadata database: {str(error).strip().splitlines()[0]}", hint="airfleet up"
+            ) from error
+        try:
+            with connection:
+                yield connection
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise AirfleetError(
+                "this platform has no releases",
+                hint="say `dags: releases` in fleet.yaml, and start it again: airfleet up",
+            ) from error

@@ -1,0 +1,87 @@
+"""What a release says of itself: which files, from which commit, by whom."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from airfleet_provider.artefact import Tree
+
+GIT_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Where a project stands in its Git history; `dirty` when the files are not what the commit says."""
+
+    id: str
+    branch: str
+    author: str
+    dirty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that is known of a release when it is built; only `files` make its id."""
+
+    id: str
+    files: Mapping[str, str]
+    commit: Commit | None
+    actor: str
+    message: str
+    airflow: str
+    python: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one release has that another has not, by path."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.added or self.removed or self.changed)
+
+
+def describe(tree: Tree, *, commit: Commit | None, actor: str, message: str, airflow: str, python: str) -> Manifest:
+    """The manifest of a tree."""
+    return Manifest(tree.id, tree.digests(), commit, actor, message, airflow, python)
+
+
+def compare(old: Mapping[str, str], new: Mapping[str, str]) -> Difference:
+    """The difference between the files of two releases, each given as digests by path."""
+    return Difference(
+        added=tuple(sorted(new.keys() - old.keys())),
+        removed=tuple(sorted(old.keys() - new.keys())),
+        changed=tuple(sorted(path for path in old.keys() & new.keys() if old[path] != new[path])),
+    )
+
+
+def read_commit(project: Path) -> Commit | None:
+    """Where the project stands in Git; nothing when it is no checkout, has no commit, or Git is not installed."""
+    head = _git(project, "log", "-1", "--format=%H%n%an <%ae>")
+    if head is None:
+        return None
+    commit, author = head.split("\n", 1)
+    branch = _git(project, "rev-parse", "--abbrev-ref", "HEAD") or ""
+    dirty = bool(_git(project, "status", "--porcelain", "--", "."))
+    return Commit(commit, branch, author, dirty)
+
+
+def _git(project: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project), *words], capture_output=True, text=True, check=False, timeout=GIT_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
