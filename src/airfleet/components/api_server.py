@@ -23,7 +23,8 @@ def describe(site: Site) -> Component:
             Process(
                 name="api-server",
                 commands=(("airflow", "api-server"),),
-                health=Http(f"{site.api_url}/api/v2/version"),
+                # The versioned routes that tasks call are made at the first call, which blocks the server for seconds.
+                health=Http(f"{site.api_url}/api/v2/version", warm_up=f"{site.api_url}/execution/health"),
                 after=("metadata",),
                 stops_after=("scheduler",),  # running tasks report their end to it
                 preload=ROUTES,

@@ -15,9 +15,10 @@ def reveal(value: str | Secret) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Healthy while a GET of the URL answers 200."""
+    """Healthy while a GET of the URL answers 200; `warm_up` is asked for once then, as a first call is slow."""
 
     url: str
+    warm_up: str = ""
 
 
 @dataclass(frozen=True, slots=True)

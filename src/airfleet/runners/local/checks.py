@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -13,6 +14,9 @@ from airfleet.components.base import Connect, Heartbeat, Http
 from airfleet.spec.secrets import Secret
 
 TIMEOUT_S = 5.0
+# An api-server that makes its routes answers late, and late is not dead.
+HTTP_TIMEOUT_S = 20.0
+WARM_UP_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +40,13 @@ class Checker:
 
     def __init__(self, database: Secret) -> None:
         self._database = database
-        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
     def check(self, health: Http | Heartbeat | Connect, *, started: float) -> Result:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
-                case Http(url):
+                case Http(url, _):
                     status = self._http.get(url).status_code
                     return Result(status == httpx.codes.OK, f"answers HTTP {status}")
                 case Connect():
@@ -54,6 +58,11 @@ class Checker:
             return Result(False, "not answering yet")
         except (httpx.HTTPError, psycopg.Error) as error:
             return Result(False, (str(error) or type(error).__name__).strip().splitlines()[0])
+
+    def warm_up(self, url: str) -> None:
+        """Ask for the URL and wait for the answer, whatever it is."""
+        with suppress(httpx.HTTPError):
+            self._http.get(url, timeout=WARM_UP_S)
 
     def _check_heartbeat(self, job_type: str, max_age_s: float, started: float) -> Result:
         rows = self._query(

@@ -14,7 +14,7 @@ from dataclasses import replace
 import psutil
 import psycopg
 
-from airfleet.components.base import Command, Heartbeat, Process, Warm, reveal
+from airfleet.components.base import Command, Heartbeat, Http, Process, Warm, reveal
 from airfleet.components.image import NAME as IMAGE
 from airfleet.runners.local import processes
 from airfleet.runners.local.checks import Checker, Result
@@ -153,6 +153,7 @@ class Supervisor:
             unit.unit, action = decide(before, unit.rules, self._see(unit))
             if unit.unit.phase is not before.phase:
                 unit.entered = time.time()
+                self._warm_up(unit, pool)
             self._act(unit, action)
         self._was_healthy = self._was_healthy or all(unit.is_ready for unit in self._units)
         if not self._was_healthy and not self._stopping:
@@ -161,6 +162,11 @@ class Supervisor:
                     self.hopeless = unit.name
                     self._stopping = True
         self._rotate_logs()
+
+    def _warm_up(self, unit: Supervised, pool: ThreadPoolExecutor) -> None:
+        health = unit.process.health
+        if unit.unit.phase is Phase.HEALTHY and isinstance(health, Http) and health.warm_up:
+            pool.submit(self._checker.warm_up, health.warm_up)
 
     def _see(self, unit: Supervised) -> Seen:
         image = self._by_name[IMAGE]
