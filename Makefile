@@ -3,7 +3,7 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo down test check bench bench-up lock clean run-env dev-env
+.PHONY: help up demo down test check bench bench-up bench-releases lock clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,10 +29,13 @@ check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest --quiet tests/unit
 
-bench: bench-up  ## Run every benchmark
+bench: bench-up bench-releases  ## Run every benchmark
 
 bench-up: dev-env  ## Time start-up beside `airflow standalone`: bench/results/up.json
 	$(BIN)/python bench/up.py $(ARGS)
+
+bench-releases: dev-env  ## Time Dag releases beside a stock Dag processor: bench/results/releases.json
+	$(BIN)/python bench/releases.py $(ARGS)
 
 lock: dev-env  ## Pin the newest allowed versions into constraints/
 	tools/lock

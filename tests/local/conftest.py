@@ -13,7 +13,7 @@ from fleets import Platform, end_everything
 
 
 @contextlib.contextmanager
-def _make(name: str) -> Iterator[Platform]:
+def make(name: str) -> Iterator[Platform]:
     # pytest's own temporary folders are closed to the user as which root runs PostgreSQL.
     with tempfile.TemporaryDirectory(prefix="airfleet-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
@@ -27,7 +27,7 @@ def _make(name: str) -> Iterator[Platform]:
 
 @pytest.fixture(scope="session")
 def _shared() -> Iterator[Platform]:
-    with _make("shared") as platform:
+    with make("shared") as platform:
         yield platform
 
 
@@ -44,5 +44,5 @@ def platform(_shared: Platform) -> Platform:
 @pytest.fixture
 def other() -> Iterator[Platform]:
     """A platform of the test's own that is not up yet."""
-    with _make("other") as platform:
+    with make("other") as platform:
         yield platform

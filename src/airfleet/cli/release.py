@@ -16,9 +16,11 @@ from typing import Any, LiteralString
 import click
 from rich.table import Table
 
-from airfleet.cli import options, view
+from airfleet.cli import options, release_check, view
 from airfleet.errors import AirfleetError
 from airfleet.releases import manifest
+from airfleet.releases.checks import formats, registry, ruff
+from airfleet.releases.checks.findings import Finding
 from airfleet.releases.ledger import Deployment, Ledger, Release
 from airfleet.runners.local import launch as launching
 from airfleet_provider import artefact
@@ -43,18 +45,46 @@ def command() -> None:
 @message_option
 def build(project: Path, state: Path | None, message: str) -> None:
     """Keep the project's Dags as they are now as a release; nothing goes live. Prints its id."""
-    _, release = _build(project, state, message)
+    _, release, _ = _build(project, state, message)
     click.echo(release)
+
+
+@command.command("check")
+@options.project_option
+@options.state
+@click.option("--format", "format_name", type=click.Choice(sorted(formats.FORMATS)), default="text", show_default=True)
+@click.option("--fix", is_flag=True, help="First rewrite what can be rewritten of Airflow 2 code.")
+@click.option("--no-tests", is_flag=True, help="Leave out the project's own tests.")
+def check(project: Path, state: Path | None, format_name: str, fix: bool, no_tests: bool) -> None:
+    """Find what would break if the Dags as they are now went live; exits with 1 when something would.
+
+    \b
+    Example:
+      airfleet release check --format sarif > checks.sarif
+    """
+    if fix:
+        ruff.fix(launching.find_project(project))
+    ledger, release, contents = _build(project, state, "")
+    findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
+    release_check.write(findings, format_name)
+    raise SystemExit(1 if registry.has_errors(findings) else 0)
 
 
 @command.command("deploy")
 @options.project_option
 @options.state
 @message_option
-def deploy(project: Path, state: Path | None, message: str) -> None:
-    """Build a release of the Dags as they are now, and make it live unless one of its files does not load."""
+@click.option("--no-check", is_flag=True, help="Refuse only what does not load.")
+@click.option("--no-tests", is_flag=True, help="Leave out the project's own tests.")
+def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_tests: bool) -> None:
+    """Build a release of the Dags as they are now, check it, and make it live unless something would break."""
     begun = time.monotonic()
-    ledger, release = _build(project, state, message)
+    ledger, release, contents = _build(project, state, message)
+    if not no_check:
+        findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
+        release_check.write(findings, "text")
+        if registry.has_errors(findings):
+            raise AirfleetError("the release was not made live", where=release, hint="the live release is what it was")
     _move(ledger, "promote", release, message, begun)
 
 
@@ -152,7 +182,23 @@ def _open(project: Path, state: Path | None) -> Ledger:
     return Ledger(dsn, launching.read_fleet(project).name)
 
 
-def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str]:
+def _examine(
+    ledger: Ledger, release: str, contents: Mapping[str, bytes], project: Path, *, with_tests: bool
+) -> tuple[Finding, ...]:
+    project = launching.find_project(project)
+    return release_check.examine(
+        ledger,
+        release,
+        project,
+        launching.read_fleet(project),
+        contents,
+        actor=_actor(),
+        with_tests=with_tests,
+        notify=lambda deployment: click.echo(f"check: {deployment.state}", err=True),
+    )
+
+
+def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str, Mapping[str, bytes]]:
     ledger = _open(project, state)
     project = launching.find_project(project)
     tree, contents = artefact.read(project)
@@ -168,7 +214,7 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str
     )
     is_new = ledger.save(made, artefact.pack(tree, contents))
     click.echo(f"{tree.id}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
-    return ledger, tree.id
+    return ledger, tree.id, contents
 
 
 def _move(ledger: Ledger, action: LiteralString, release: str | None, reason: str, begun: float) -> None:

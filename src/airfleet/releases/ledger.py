@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,6 +126,27 @@ class Ledger:
         if row is None:
             raise AirfleetError(f"there is no deployment {deployment}")
         return row
+
+    def read_parses(self, keys: Iterable[str]) -> list[Mapping[str, Any]]:
+        """How Dag files loaded, by the keys that a check names."""
+        with self._connect() as connection:
+            rows = connection.execute(
+                "SELECT result FROM airfleet.parsed WHERE key = ANY(%s)", (list(keys),)
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def list_objects(self) -> dict[str, frozenset[str]]:
+        """The names of the connections, variables and slot pools that Airflow has in its database."""
+        queries: dict[str, LiteralString] = {
+            "connections": "SELECT conn_id FROM connection",
+            "variables": "SELECT key FROM variable",
+            "slot_pools": "SELECT pool FROM slot_pool",
+        }
+        with self._connect() as connection:
+            return {
+                kind: frozenset(row[0] for row in connection.execute(query).fetchall())
+                for kind, query in queries.items()
+            }
 
     def list_releases(self, limit: int) -> list[Release]:
         """The newest releases first; the live one is always among them."""

@@ -1,0 +1,331 @@
+"""Dag releases of 500 files beside a stock Dag processor on the same files, in one run.
+
+make bench-releases                      500 files, 30 deploys under 200 runs: bench/results/releases.json
+make bench-releases ARGS="--files 100 --runs 20 --deploys 5"   a quick look
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+
+from airfleet.runners.local import launch
+from airfleet.runners.local.ports import find_free
+
+RESULTS = Path(__file__).parent / "results" / "releases.json"
+AIRFLEET = [sys.executable, "-m", "airfleet"]
+PATIENCE_S = 900.0
+TASKS = 10
+DAG = """
+import pendulum
+from airflow.sdk import dag, task
+
+
+@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1), description="version {version}")
+def bench_{number:03}():
+    previous = None
+    for n in range({tasks}):
+
+        @task(task_id=f"step_{{n}}")
+        def step() -> int:
+            return {number}
+
+        current = step()
+        if previous is not None:
+            previous >> current
+        previous = current
+
+
+bench_{number:03}()
+"""
+# Each task says which release its code came from: the folder that the file lies in.
+WITNESS = """
+from pathlib import Path
+
+import pendulum
+from airflow.sdk import dag, task
+
+from include.version import VERSION
+
+
+@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1), max_active_runs=500, description="version {version}")
+def witness():
+    @task
+    def first() -> list:
+        return [Path(__file__).parts[-3], VERSION]
+
+    @task
+    def second(before: list) -> list:
+        return [before, [Path(__file__).parts[-3], VERSION]]
+
+    second(first())
+
+
+witness()
+"""
+
+
+def main() -> None:
+    """Measure both and write every figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--deploys", type=int, default=30)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--steady", type=float, default=60, help="seconds of the steady measurement")
+    parser.add_argument("--no-stock", action="store_true")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = {"files": arguments.files, "tasks_per_file": TASKS, "cpus": os.cpu_count()}
+    figures |= measure_airfleet(arguments)
+    if not arguments.no_stock:
+        figures |= {f"stock_{key}": value for key, value in measure_stock(arguments).items()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def measure_airfleet(arguments: argparse.Namespace) -> dict[str, Any]:
+    """First load, steady state, one changed file, rollback, and deploys while runs are in flight."""
+    with project(arguments.files) as folder:
+        (folder / "fleet.yaml").write_text(f"name: bench\ndags: releases\nports: {{api: {find_free()}}}\n")
+        (folder / "include").mkdir()
+        write_witness(folder, 0)
+        run([*AIRFLEET, "up", str(folder), "--detach"])
+        try:
+            with log_in(folder) as api:
+                return measure_releases(folder, api, arguments)
+        finally:
+            run([*AIRFLEET, "down", str(folder), "--now"])
+
+
+def measure_releases(folder: Path, api: httpx.Client, arguments: argparse.Namespace) -> dict[str, Any]:
+    count = arguments.files + 1
+    first_load_s = timed(lambda: (release(folder, "deploy"), wait(lambda: count_dags(api) == count, "all Dags")))
+    say(f"airfleet: first load {first_load_s:.1f} s")
+    steady_cores = measure_cores(
+        [process for name, process in list_components(folder).items() if name in ("dag-processor", "releaser")],
+        arguments.steady,
+    )
+    say(f"airfleet: steady {steady_cores:.4f} cores")
+    visible, back = [], []
+    for version in (1, 2, 3):
+        write_dag(folder, 7, version=version)
+        visible.append(timed(lambda: (release(folder, "deploy"), wait_version(api, version))))  # noqa: B023 - called now
+        back.append(timed(lambda: (release(folder, "rollback"), wait_version(api, version - 1))))  # noqa: B023
+        release(folder, "deploy")
+    say(f"airfleet: one file {visible}, rollback {back}")
+    return {
+        "first_load_s": round(first_load_s, 2),
+        "steady_cores": round(steady_cores, 4),
+        "one_file_visible_s": round(sorted(visible)[1], 2),
+        "rollback_s": round(sorted(back)[1], 2),
+        **deploy_under_load(folder, api, arguments),
+    }
+
+
+def deploy_under_load(folder: Path, api: httpx.Client, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Deploys in a row, with a new helper module each, while runs are in flight; what each task says of its code."""
+    api.patch("/dags/witness", json={"is_paused": False}).raise_for_status()
+    runs: list[str] = []
+    for version in range(1, arguments.deploys + 1):
+        while len(runs) < arguments.runs * version / arguments.deploys:
+            body = {"logical_date": None, "dag_run_id": f"run_{len(runs)}"}
+            runs.append(api.post("/dags/witness/dagRuns", json=body).raise_for_status().json()["dag_run_id"])
+        write_witness(folder, version)
+        release(folder, "deploy")
+    say(f"airfleet: {arguments.deploys} deploys done, waiting for {len(runs)} runs")
+    wait(lambda: count_unfinished(api) == 0, "the runs to end")
+    failed, mixed, releases = 0, 0, set()
+    for name in runs:
+        run_state = api.get(f"/dags/witness/dagRuns/{name}").raise_for_status().json()
+        failed += run_state["state"] != "success"
+        if run_state["state"] == "success":
+            value = api.get(f"/dags/witness/dagRuns/{name}/taskInstances/second/xcomEntries/return_value").json()[
+                "value"
+            ]
+            said = json.loads(value) if isinstance(value, str) else value
+            releases.add(said[0][0])
+            mixed += not (said[0] == said[1] and said[0][0] == run_state["bundle_version"])
+    return {
+        "deploys": arguments.deploys,
+        "runs": len(runs),
+        "releases_seen": len(releases),
+        "failed_runs": failed,
+        "mixed_runs": mixed,
+    }
+
+
+def measure_stock(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A Dag processor of the same Airflow with its own settings, on a PostgreSQL of the same version."""
+    with project(arguments.files) as folder, postgres(folder / "pg") as dsn:
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")},
+            "AIRFLOW_HOME": str(folder / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": dsn.replace("postgresql://", "postgresql+psycopg2://"),
+        }
+        airflow = [sys.executable, "-m", "airflow"]
+        run([*airflow, "db", "migrate"], env=environment)
+        begun = time.monotonic()
+        with Path(os.devnull).open("wb") as null:
+            process = subprocess.Popen([*airflow, "dag-processor"], env=environment, stdout=null, stderr=null)
+        try:
+            query = "SELECT count(*) FROM serialized_dag"
+            wait(lambda: ask(dsn, query) == arguments.files, "all Dags")
+            first_load_s = time.monotonic() - begun
+            say(f"stock: first load {first_load_s:.1f} s")
+            steady_cores = measure_cores([psutil.Process(process.pid)], arguments.steady)
+            say(f"stock: steady {steady_cores:.3f} cores")
+            changed = "SELECT count(*) FROM dag WHERE dag_id = 'bench_007' AND description = 'version 1'"
+            write_dag(folder, 7, version=1)
+            one_file_visible_s = timed(lambda: wait(lambda: ask(dsn, changed) == 1, "the change"))
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+    return {
+        "first_load_s": round(first_load_s, 2),
+        "steady_cores": round(steady_cores, 4),
+        "one_file_visible_s": round(one_file_visible_s, 2),
+    }
+
+
+@contextmanager
+def project(files: int) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="airfleet-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "dags").mkdir()
+        for number in range(files):
+            write_dag(folder, number, version=0)
+        yield folder
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A server with PostgreSQL's own defaults, on the loopback."""
+    binaries, port = launch.find_postgres(), find_free()
+    user = "nobody" if os.geteuid() == 0 else None
+    folder.mkdir()
+    if user:
+        run(["chown", user, str(folder)])
+    run([str(binaries / "initdb"), "-U", "postgres", "-A", "trust", "-D", str(folder / "data")], user=user, cwd="/")
+    options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+    server = subprocess.Popen(
+        [str(binaries / "postgres"), "-D", str(folder / "data"), *options],
+        user=user,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    dsn = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    try:
+        wait(lambda: ask(dsn, "SELECT 1") == 1, "PostgreSQL")
+        yield dsn
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def write_dag(folder: Path, number: int, *, version: int) -> None:
+    text = DAG.format(number=number, version=version, tasks=TASKS)
+    (folder / "dags" / f"bench_{number:03}.py").write_text(text)
+
+
+def write_witness(folder: Path, version: int) -> None:
+    (folder / "include" / "__init__.py").write_text("")
+    (folder / "include" / "version.py").write_text(f"VERSION = {version}\n")
+    (folder / "dags" / "witness.py").write_text(WITNESS.format(version=version))
+
+
+def release(folder: Path, verb: str) -> None:
+    run([*AIRFLEET, "release", verb, "--project", str(folder)])
+
+
+def list_components(folder: Path) -> dict[str, psutil.Process]:
+    status = json.loads(subprocess.check_output([*AIRFLEET, "status", str(folder), "--json"]))
+    return {one["name"]: psutil.Process(one["pid"]) for one in status["components"] if one["pid"]}
+
+
+def log_in(folder: Path) -> httpx.Client:
+    status = json.loads(subprocess.check_output([*AIRFLEET, "status", str(folder), "--json"]))
+    password = (folder / ".airfleet" / "secrets" / "admin_password").read_text()
+    login = {"username": "admin", "password": password}
+    token = httpx.post(f"{status['url']}/auth/token", json=login, timeout=60).raise_for_status().json()["access_token"]
+    return httpx.Client(
+        base_url=f"{status['url']}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False
+    )
+
+
+def count_dags(api: httpx.Client) -> int:
+    return int(api.get("/dags", params={"limit": 1}).raise_for_status().json()["total_entries"])
+
+
+def count_unfinished(api: httpx.Client) -> int:
+    states = [("state", "queued"), ("state", "running"), ("limit", "1")]
+    return int(api.get("/dags/witness/dagRuns", params=states).raise_for_status().json()["total_entries"])
+
+
+def wait_version(api: httpx.Client, version: int) -> None:
+    wait(lambda: api.get("/dags/bench_007").json()["description"] == f"version {version}", f"version {version}")
+
+
+def ask(dsn: str, query: str) -> object:
+    try:
+        with psycopg.connect(dsn, connect_timeout=5) as connection:
+            row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+    except psycopg.Error:
+        return None
+    return row[0] if row else None
+
+
+def measure_cores(roots: list[psutil.Process], seconds: float) -> float:
+    """Cores that these processes and their children take, those that came and went included."""
+
+    def cpu() -> float:
+        members = [member for root in roots for member in (root, *root.children(recursive=True))]
+        return sum(sum(member.cpu_times()[:4]) for member in members)
+
+    before, begun = cpu(), time.monotonic()
+    time.sleep(seconds)
+    return (cpu() - before) / (time.monotonic() - begun)
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {PATIENCE_S:.0f} s for {what}")
+        time.sleep(0.05)
+
+
+def timed(action: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    action()
+    return time.monotonic() - begun
+
+
+def run(argv: list[str], **options: Any) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(argv)} failed:\n{done.stdout}{done.stderr}")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Releases as a team uses them, from the command line, on a real platform."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import make
+
+from fleets import Platform
+
+pytestmark = pytest.mark.local
+
+DAG = """
+import pendulum
+from airflow.sdk import dag, task
+
+from include.words import WORD
+
+
+@dag(
+    dag_id="greet",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1),
+    description=WORD,
+    tags=["test"],
+    default_args={"owner": "ann", "retries": 1},
+    is_paused_upon_creation=False,
+)
+def greet():
+    @task
+    def first():
+        return WORD
+
+    @task
+    def second(before):
+        return [before, WORD, __file__]
+
+    second(first())
+
+
+greet()
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Platform]:
+    with make("releases") as platform:
+        (platform.project / "fleet.yaml").write_text(
+            f"name: releases\ndags: releases\nports: {{api: {platform.port}}}\n"
+        )
+        (platform.project / "dags" / "work.py").unlink()
+        write(platform.project, "hello")
+        platform.up()
+        yield platform
+
+
+def write(project: Path, word: str, dag: str = DAG) -> None:
+    (project / "include").mkdir(exist_ok=True)
+    (project / "include" / "__init__.py").touch()
+    (project / "include" / "words.py").write_text(f'WORD = "{word}"\n')
+    (project / "dags" / "greet.py").write_text(dag)
+
+
+def deploy(fleet: Platform, word: str) -> str:
+    write(fleet.project, word)
+    return fleet.airfleet("release", "deploy", "-m", word).stdout.strip()
+
+
+def describe(fleet: Platform) -> str:
+    return fleet.call("GET", "/dags/greet")["description"]
+
+
+def read_words(fleet: Platform, run: str) -> list[str]:
+    value = fleet.call("GET", f"/dags/greet/dagRuns/{run}/taskInstances/second/xcomEntries/return_value")["value"]
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def test_a_deploy_is_live_and_its_runs_say_so(fleet: Platform) -> None:
+    release = deploy(fleet, "one")
+    assert describe(fleet) == "one"
+    run = fleet.trigger("greet")
+    assert fleet.wait_run("greet", run) == "success"
+    assert fleet.call("GET", f"/dags/greet/dagRuns/{run}")["bundle_version"] == release
+    first, second, file = read_words(fleet, run)
+    assert (first, second) == ("one", "one")
+    assert release in file
+    assert deploy(fleet, "one") == release
+
+
+def test_a_rollback_is_for_new_runs_and_back_again(fleet: Platform) -> None:
+    old = deploy(fleet, "before")
+    new = deploy(fleet, "after")
+    assert fleet.airfleet("release", "rollback").stdout.strip() == old
+    assert describe(fleet) == "before"
+    assert fleet.airfleet("release", "promote", new[:8]).stdout.strip() == new
+    assert describe(fleet) == "after"
+    listed = json.loads(fleet.airfleet("release", "list", "--json").stdout)
+    assert [one["id"] for one in listed if one["live"]] == [new]
+
+
+def test_a_run_in_flight_finishes_on_the_release_it_began_with(fleet: Platform) -> None:
+    old = deploy(fleet, "mine")
+    run = fleet.trigger("greet")
+    new = deploy(fleet, "theirs")
+    assert fleet.wait_run("greet", run) == "success"
+    first, second, file = read_words(fleet, run)
+    assert (first, second) == ("mine", "mine")
+    assert old in file
+    assert new != old
+
+
+def test_a_release_that_does_not_load_never_goes_live(fleet: Platform) -> None:
+    live = deploy(fleet, "good")
+    write(fleet.project, "bad", DAG.replace("def greet():", "def greet(:"))
+    refused = fleet.airfleet("release", "deploy", check=False)
+    assert refused.returncode == 1
+    assert "dags/greet.py" in refused.stderr
+    assert "error[import-error]" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    unchecked = fleet.airfleet("release", "deploy", "--no-check", check=False)
+    assert unchecked.returncode == 1
+    assert "dags/greet.py" in unchecked.stderr
+    assert describe(fleet) == "good"
+    assert json.loads(fleet.airfleet("release", "show").stdout)["live"]["id"] == live
+
+
+def test_a_check_names_what_the_platform_lacks(fleet: Platform) -> None:
+    write(fleet.project, "check", DAG.replace("@task\n    def first", '@task(pool="nowhere")\n    def first'))
+    found = fleet.airfleet("release", "check", "--format", "json", check=False)
+    assert found.returncode == 1
+    findings = json.loads(found.stdout)
+    listed = findings["findings"] if isinstance(findings, dict) else findings
+    assert [one["check"] for one in listed if one["level"] == "error"] == ["missing-slot-pool"]
+
+
+def test_a_diff_names_the_files(fleet: Platform) -> None:
+    deploy(fleet, "same")
+    assert fleet.airfleet("release", "diff").stdout == ""
+    write(fleet.project, "other")
+    assert fleet.airfleet("release", "diff").stdout == "~ include/words.py\n"
+
+
+def test_a_steady_platform_parses_nothing(fleet: Platform) -> None:
+    deploy(fleet, "still")
+    log = fleet.state.logs / "dag_processor"
+    before = fleet.call("GET", "/dags/greet")["last_parsed_time"]
+    time.sleep(12)  # longer than any interval at which a Dag processor looks at files
+    assert fleet.call("GET", "/dags/greet")["last_parsed_time"] == before
+    assert not list(log.rglob("greet.py.log"))
+
+
+def test_two_deploys_at_once_both_end_and_the_later_one_is_live(fleet: Platform) -> None:
+    first, second = deploy(fleet, "left"), deploy(fleet, "right")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        ended = list(pool.map(lambda one: fleet.airfleet("release", "promote", one), (first, second)))
+    assert [one.returncode for one in ended] == [0, 0]
+    live = json.loads(fleet.airfleet("release", "show").stdout)["live"]["id"]
+    assert live in (first, second)
+    assert describe(fleet) == ("left" if live == first else "right")
