@@ -1,0 +1,177 @@
+"""Parsing the Dag files of a release: each once for what it depends on, in warm children, with all it touched noted."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airfleet_provider import compat
+
+READ_EVENTS = frozenset({"open", "os.listdir", "os.scandir"})
+
+
+def make_key(*parts: object) -> str:
+    """A cache key; equal parts have equal keys on any machine."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def key_code(path: str, closure: Iterable[str], digests: Mapping[str, str], environment: str) -> str:
+    """The key of a Dag file and all code that it imports from its release."""
+    return make_key("code", path, sorted((name, digests[name]) for name in closure), environment)
+
+
+def key_result(code: str, reads: Iterable[str], digests: Mapping[str, str]) -> str:
+    """The key of one parse result: the code, and what it read from the release while it was parsed."""
+    return make_key("result", code, [(name, digest_read(name, digests)) for name in sorted(reads)])
+
+
+def digest_read(name: str, digests: Mapping[str, str]) -> str:
+    """What a file holds or, for a name that ends in a slash, which names its folder holds."""
+    if not name.endswith("/"):
+        return digests.get(name, "")
+    folder = name.removeprefix("/")
+    below = {other[len(folder) :].split("/", 1)[0] for other in digests if other.startswith(folder)}
+    return make_key(sorted(below))
+
+
+@dataclass(slots=True)
+class Witness:
+    """What Dag files do while they are parsed in this process, told by Python itself."""
+
+    root: str
+    path: str = ""
+    accesses: list[dict[str, Any]] = field(default_factory=list)
+    # A file that several Dag files import is executed for the first only; what it read then is theirs as well.
+    reads: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def start(self) -> None:
+        """Watch from now on; Python cannot be told to stop."""
+        sys.addaudithook(self._hear)
+        compat.watch_lookups(self.record, self._use_database)
+
+    def begin(self, path: str) -> None:
+        """Attribute what comes to this Dag file."""
+        self.path, self.accesses = path, []
+
+    def record(self, kind: str, what: str) -> None:
+        """Note an access, with the line of the Dag file that led to it."""
+        place = f"{self.root}{self.path}"
+        frame = sys._getframe(1)
+        line = None
+        while frame is not None and line is None:
+            line = frame.f_lineno if frame.f_code.co_filename == place else None
+            frame = frame.f_back  # type: ignore[assignment]
+        if self.path:
+            self.accesses.append({"kind": kind, "what": what, "line": line})
+
+    def _use_database(self) -> None:
+        frame = sys._getframe(1)
+        is_user = False
+        while frame is not None:
+            if frame.f_code.co_filename.endswith("airflow/secrets/metastore.py"):
+                return  # for a variable or a connection, which is recorded as such
+            is_user |= frame.f_code.co_filename.startswith(self.root)
+            frame = frame.f_back  # type: ignore[assignment]
+        if is_user:
+            self.record("database", "Airflow's metadata database")
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in READ_EVENTS:
+            target = arguments[0]
+            if isinstance(target, os.PathLike):
+                target = os.fspath(target)
+            if isinstance(target, str) and target.startswith(self.root):
+                self._read(target, is_folder=event != "open")
+        elif event == "socket.connect" and isinstance(arguments[1], tuple):
+            self.record("network", ":".join(str(part) for part in arguments[1][:2]))
+
+    def _read(self, target: str, *, is_folder: bool) -> None:
+        name = os.path.relpath(target, self.root)
+        if name.endswith(".pyc"):
+            try:
+                name = importlib.util.source_from_cache(name)
+            except ValueError:
+                return
+        frame = sys._getframe(2)
+        if frame.f_code.co_name == "_fill_cache":
+            return  # the import system looks around; what it imports the closure knows
+        read = name if not is_folder else "/" if name == "." else f"{name}/"
+        self.reads[self.path].add(read)
+        while frame is not None:
+            place = frame.f_code.co_filename
+            if place.startswith(self.root):
+                self.reads[place[len(self.root) :]].add(read)
+            frame = frame.f_back  # type: ignore[assignment]
+
+
+def prepare_child(
+    folder: Path, bundle: str, closures: Mapping[str, frozenset[str]], *, twice: bool
+) -> Callable[[str], bytes]:
+    """Make this forked process ready; what it returns parses one Dag file into the JSON of a result."""
+    compat.forget_connections()
+    sys.dont_write_bytecode = True  # a release stays as it was unpacked
+    witness = Witness(f"{folder}/")
+    witness.start()
+
+    def work(path: str) -> bytes:
+        witness.begin(path)
+        started = time.monotonic()
+        result = parse_file(folder, bundle, path)
+        result["seconds"] = round(time.monotonic() - started, 4)
+        result["accesses"] = witness.accesses
+        if twice and not result["error"]:
+            again = parse_file(folder, bundle, path)["dags"]
+            result["unstable"] = sorted(
+                dag for dag, one in result["dags"].items() if again.get(dag, {}).get("hash") != one["hash"]
+            )
+        known = closures[path]
+        reads = set().union(*(witness.reads[name] for name in known | {path})) - known
+        # Two lines: whoever stores the result need not understand it, and it is large.
+        return f"{json.dumps(sorted(reads))}\n{json.dumps(result)}".encode()
+
+    return work
+
+
+def parse_file(folder: Path, bundle: str, path: str) -> dict[str, Any]:
+    """Execute one Dag file and serialise its Dags."""
+    result: dict[str, Any] = {"path": path, "dags": {}, "error": None, "seconds": 0.0, "warnings": []}
+    result |= {"unstable": [], "accesses": []}
+    try:
+        dags, errors, result["warnings"] = compat.load_dags(folder / path, folder, bundle)
+        for dag in dags:
+            digest, data = compat.serialise(dag)
+            result["dags"][dag.dag_id] = {"hash": digest, "data": data}
+    except Exception:
+        errors = [traceback.format_exc()]
+    if errors:
+        result["error"] = clean("\n".join(errors))
+        result["dags"] = {}
+    return result
+
+
+def describe_failure(path: str, error: str, seconds: float) -> dict[str, Any]:
+    """The result of a file whose process did not live to tell."""
+    return {
+        "path": path,
+        "dags": {},
+        "error": f"{path}: {error}",
+        "seconds": round(seconds, 4),
+        "warnings": [],
+        "unstable": [],
+        "accesses": [],
+    }
+
+
+def clean(text: str) -> str:
+    """Text that PostgreSQL can store."""
+    return text.replace("\x00", "\\x00")

@@ -1,0 +1,31 @@
+"""What Airflow asks a provider for, and the commands it adds to Airflow's own; imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.cli.cli_config import CLICommand
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider as Airflow's providers manager wants it described."""
+    return {
+        "package-name": "airfleet-provider",
+        "name": "airfleet",
+        "description": "Releases, fast task starts and operations for Airflow on plain machines.",
+        "cli": ["airfleet_provider.provider_info.list_commands"],
+    }
+
+
+def list_commands() -> list[CLICommand]:
+    """The commands below `airflow airfleet`; what they run is imported when they run."""
+    from airflow.cli.cli_config import ActionCommand, GroupCommand, lazy_load_command  # noqa: PLC0415
+
+    releaser = ActionCommand(
+        name="releaser",
+        help="Parse and publish the releases that are asked for, until stopped",
+        func=lazy_load_command("airfleet_provider.releaser.run_command"),
+        args=(),
+    )
+    return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=[releaser])]

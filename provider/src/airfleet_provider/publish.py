@@ -1,0 +1,223 @@
+"""Making a release live: every Dag of it, its import errors and the pointer change in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from airfleet_provider import compat
+
+ATTEMPTS = 6
+# Deadlock, serialisation failure, lock not available: all go away when the transaction begins anew.
+TRANSIENT = frozenset({"40P01", "40001", "55P03"})
+
+READ_STATE = """
+SELECT d.dag_id, d.bundle_name, d.is_stale, d.has_import_errors, v.id AS version, v.bundle_name AS version_bundle,
+       s.dag_hash, c.source_code_hash
+FROM dag d
+LEFT JOIN LATERAL (
+    SELECT id, bundle_name FROM dag_version WHERE dag_id = d.dag_id ORDER BY version_number DESC LIMIT 1
+) v ON true
+LEFT JOIN serialized_dag s ON s.dag_version_id = v.id
+LEFT JOIN dag_code c ON c.dag_version_id = v.id
+WHERE d.dag_id = ANY(%(dags)s) ORDER BY d.dag_id FOR NO KEY UPDATE OF d
+"""
+SWITCH_DAGS = """
+UPDATE dag SET bundle_name = %(bundle)s, bundle_version = %(release)s, fileloc = n.fileloc,
+    relative_fileloc = n.relative, is_stale = false, has_import_errors = false, last_parsed_time = now(),
+    last_parse_duration = n.seconds
+FROM unnest(%(dags)s, %(filelocs)s, %(relatives)s, %(seconds)s::float[]) AS n(dag_id, fileloc, relative, seconds)
+WHERE dag.dag_id = n.dag_id
+"""
+SWITCH_VERSIONS = """
+UPDATE dag_version SET bundle_name = %(bundle)s, bundle_version = %(release)s, last_updated = now()
+WHERE id = ANY(%(versions)s::uuid[]) AND (bundle_name, bundle_version) IS DISTINCT FROM (%(bundle)s, %(release)s)
+"""
+SWITCH_CODE = """
+UPDATE dag_code SET source_code = n.code, source_code_hash = n.hash, fileloc = n.fileloc, last_updated = now()
+FROM unnest(%(versions)s::uuid[], %(codes)s, %(hashes)s, %(filelocs)s) AS n(version, code, hash, fileloc)
+WHERE dag_version_id = n.version
+"""
+RETIRE_DAGS = """
+UPDATE dag SET is_stale = true
+WHERE bundle_name = %(bundle)s AND NOT is_stale AND NOT dag_id = ANY(%(dags)s::text[])
+"""
+CLEAR_ERRORS = """
+DELETE FROM import_error WHERE bundle_name = %(bundle)s AND NOT filename = ANY(%(files)s::text[])
+"""
+MOVE_POINTER = """
+INSERT INTO airfleet.pointer AS p (bundle, live, moved_by, reason)
+VALUES (%(bundle)s, %(release)s, %(actor)s, %(reason)s)
+ON CONFLICT (bundle) DO UPDATE SET live = excluded.live, previous = p.live, moved_at = now(),
+    moved_by = excluded.moved_by, reason = excluded.reason
+WHERE p.live <> excluded.live
+"""
+REGISTER_BUNDLE = """
+INSERT INTO dag_bundle (name, active) VALUES (%(bundle)s, true)
+ON CONFLICT (name) DO UPDATE SET active = true WHERE NOT dag_bundle.active
+"""
+SWITCH_BUNDLE = """
+UPDATE dag_bundle SET version = %(release)s, last_refreshed = now() WHERE name = %(bundle)s
+"""
+
+
+class NotStoredError(Exception):
+    """Airflow refused to store some Dags; nothing of the release was published."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("\n".join(f"{path}: {text}" for path, text in errors.items()))
+        self.errors = dict(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Dag:
+    """One Dag of a release, as its file was parsed."""
+
+    dag_id: str
+    path: str
+    hash: str
+    seconds: float
+    is_rewritten: bool = False  # Airflow changes some data before it hashes it, so that no hash can be compared
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """All that a publish needs to know."""
+
+    bundle: str
+    id: str
+    folder: Path
+    dags: tuple[Dag, ...]
+    errors: Mapping[str, str]
+    actor: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publish did, in numbers of Dags."""
+
+    written: int
+    switched: int
+    retired: int
+    errors: int
+
+
+def publish(
+    release: Release,
+    load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]],
+    finish: Callable[[Any, Published], None],
+    *,
+    has_fab_roles: bool,
+) -> Published:
+    """Switch all of Airflow to a release at one instant, or leave everything as it is.
+
+    `load` gives the serialised data of the Dags that are asked for, in their order; `finish` adds to the transaction
+    and may raise to stop it.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with compat.open_session() as session:
+                run(session, REGISTER_BUNDLE, bundle=release.bundle)
+            with compat.open_session() as session:
+                return _switch(session, release, load, finish, has_fab_roles=has_fab_roles)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) not in TRANSIENT or attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.05 * 2**attempt)
+    raise AssertionError
+
+
+def _switch(
+    session: Any,  # noqa: ANN401 - sqlalchemy.orm.Session
+    release: Release,
+    load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]],
+    finish: Callable[[Any, Published], None],
+    *,
+    has_fab_roles: bool,
+) -> Published:
+    ids = [dag.dag_id for dag in release.dags]
+    state = {row.dag_id: row for row in run(session, READ_STATE, dags=ids)}
+    changed = [dag for dag in release.dags if not _is_stored(dag, state.get(dag.dag_id), release.bundle)]
+    names = {dag.dag_id for dag in changed}
+    same = [dag for dag in release.dags if dag.dag_id not in names]
+    if changed or release.errors:
+        data = load(changed)
+        for dag, one in zip(changed, data, strict=True):
+            one["dag"]["fileloc"] = str(release.folder / dag.path)
+            one["dag"]["relative_fileloc"] = dag.path
+        guarded = [one for one in data if one["dag"].get("access_control")]
+        if has_fab_roles and guarded:
+            compat.sync_permissions(guarded)
+        # First of all that writes: when it meets a lock, it rolls back and tries again by itself.
+        failed = compat.write_dags(session, bundle=release.bundle, release=release.id, dags=data, errors=release.errors)
+        if failed:
+            raise NotStoredError(failed)
+        session.flush()
+    _switch_same(session, release, same, state)
+    if changed:
+        run(session, SWITCH_DAGS, **_columns(release, changed))
+    retired = run(session, RETIRE_DAGS, bundle=release.bundle, dags=ids).rowcount
+    if retired:
+        session.expire_all()
+        compat.remove_references(session)
+    run(session, CLEAR_ERRORS, bundle=release.bundle, files=list(release.errors))
+    run(session, MOVE_POINTER, bundle=release.bundle, release=release.id, actor=release.actor, reason=release.reason)
+    run(session, SWITCH_BUNDLE, bundle=release.bundle, release=release.id)
+    published = Published(len(changed), len(same), retired, len(release.errors))
+    finish(session, published)
+    return published
+
+
+def _is_stored(dag: Dag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row of READ_STATE
+    # A Dag that comes back is written in full: the dates of its next run are as old as its absence.
+    return (
+        row is not None
+        and not dag.is_rewritten
+        and row.dag_hash == dag.hash
+        and row.bundle_name == row.version_bundle == bundle
+        and not row.is_stale
+        and not row.has_import_errors
+    )
+
+
+def _switch_same(session: Any, release: Release, dags: Sequence[Dag], state: Mapping[str, Any]) -> None:  # noqa: ANN401
+    if not dags:
+        return
+    versions = [str(state[dag.dag_id].version) for dag in dags]
+    run(session, SWITCH_VERSIONS, bundle=release.bundle, release=release.id, versions=versions)
+    run(session, SWITCH_DAGS, **_columns(release, dags))
+    sources = {path: (release.folder / path).read_text() for path in {dag.path for dag in dags}}
+    hashes = {path: hashlib.md5(source.encode(), usedforsecurity=False).hexdigest() for path, source in sources.items()}
+    old = [dag for dag in dags if state[dag.dag_id].source_code_hash != hashes[dag.path]]
+    if old:
+        run(
+            session,
+            SWITCH_CODE,
+            versions=[str(state[dag.dag_id].version) for dag in old],
+            codes=[sources[dag.path] for dag in old],
+            hashes=[hashes[dag.path] for dag in old],
+            filelocs=[str(release.folder / dag.path) for dag in old],
+        )
+
+
+def _columns(release: Release, dags: Sequence[Dag]) -> dict[str, Any]:
+    return {
+        "bundle": release.bundle,
+        "release": release.id,
+        "dags": [dag.dag_id for dag in dags],
+        "filelocs": [str(release.folder / dag.path) for dag in dags],
+        "relatives": [dag.path for dag in dags],
+        "seconds": [dag.seconds for dag in dags],
+    }
+
+
+def run(session: Any, statement: str, **values: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's session, values and result
+    """Execute one statement as it is written, in the session's transaction."""
+    return session.connection().exec_driver_sql(statement, values)

@@ -1,0 +1,271 @@
+"""The agent that makes releases live: one at a time, in the order asked for, from the start again after any death."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import select
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn
+
+from airfleet_provider import artefact, bundle, closure, compat, results, schema
+from airfleet_provider.publish import Published, Release, publish, run
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 30.0
+# A release makes many objects and little garbage.
+GARBAGE = 50_000
+MEMORY_FILES = 20_000
+NEXT = """
+SELECT id, bundle, release, action, actor, reason, detail FROM airfleet.deployment
+WHERE state IN ('requested', 'parsing', 'publishing') ORDER BY id LIMIT 1
+"""
+ENTER = """
+UPDATE airfleet.deployment SET state = %(state)s, started_at = COALESCE(started_at, now()), release = %(release)s
+WHERE id = %(id)s
+"""
+FINISH = """
+UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
+WHERE id = %(id)s AND state IN ('requested', 'parsing', 'publishing')
+"""
+IS_OVERTAKEN = """
+SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND state IN ('watching', 'done')
+    AND action <> 'check'
+LIMIT 1
+"""
+
+WAS_MOVED = """
+SELECT 1 FROM airfleet.pointer WHERE bundle = %(bundle)s AND (live <> %(release)s OR moved_at = now())
+"""
+
+
+class RefusedError(Exception):
+    """A deployment cannot be done; `detail` says why."""
+
+    def __init__(self, message: str, **detail: object) -> None:
+        super().__init__(message)
+        self.detail = {"message": message, **detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One row of the queue."""
+
+    id: int
+    bundle: str
+    release: str | None
+    action: str
+    actor: str | None
+    reason: str | None
+    detail: Mapping[str, Any]
+
+    @property
+    def is_check(self) -> bool:
+        """Whether it ends with the parse: what was found is for whoever asked, and nothing goes live."""
+        return self.action == "check"
+
+    @property
+    def allows_errors(self) -> bool:
+        """Whether files that do not load stop it: not where a developer watches, nor on the way back."""
+        return bool(self.detail.get("allow_errors", self.action in {"follow", "rollback"}))
+
+
+@dataclass(slots=True)
+class Releaser:
+    """The work of the agent, without the waiting."""
+
+    has_fab_roles: bool
+    now: Callable[[], float] = time.monotonic
+    due: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    memory: dict[object, closure.Imports] = field(default_factory=dict)
+    environment: str = field(default_factory=compat.describe_environment)
+
+    def step(self) -> bool:
+        """Work off the oldest unfinished deployment; whether there was one."""
+        with compat.open_session() as session:
+            row = run(session, NEXT).one_or_none()
+        if row is None:
+            return False
+        deployment = Deployment(**row._mapping)
+        started = self.now()
+        try:
+            self._deploy(deployment, started)
+        except RefusedError as refusal:
+            self._fail(deployment, refusal.detail)
+        except Exception as error:
+            log.exception("deployment %s failed", deployment.id)
+            self._fail(deployment, {"message": f"{type(error).__name__}: {error}"})
+        return True
+
+    def _deploy(self, deployment: Deployment, started: float) -> None:
+        name = deployment.release or self._previous(deployment)
+        self._enter(deployment, name, "parsing")
+        release = self.unpack(deployment.bundle, name)
+        unpacked = self.now()
+        found = results.collect(release, twice=deployment.is_check)
+        fresh = found.parsed
+        # What did not load may have lacked a variable or a host then; only good results are never asked for again.
+        if doubtful := [path for path, one in found.summaries.items() if one["error"] and path not in fresh]:
+            found = results.collect(release, again=doubtful)
+            fresh |= found.parsed
+        errors = found.errors()
+        parsed = self.now()
+        if deployment.is_check:
+            detail = {"keys": dict(found.keys), "parsed": len(fresh), "seconds": {"parse": round(parsed - unpacked, 3)}}
+            with compat.open_session() as session:
+                run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(detail))
+            return
+        if errors and not deployment.allows_errors:
+            listed = [{"path": path, "error": text} for path, text in sorted(errors.items())]
+            raise RefusedError(f"{len(errors)} Dag files do not load", errors=listed, parsed=len(fresh))
+        self._enter(deployment, name, "publishing")
+
+        def finish(session: Any, published: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
+            if run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.id).first():
+                raise RefusedError("a later deployment of the same bundle is done already")
+            detail = {
+                "parsed": len(fresh),
+                "cached": len(found.summaries) - len(fresh),
+                "dags": asdict(published),
+                "errors": [{"path": path, "error": text} for path, text in sorted(errors.items())],
+                "seconds": {
+                    "unpack": round(unpacked - started, 3),
+                    "parse": round(parsed - unpacked, 3),
+                    "publish": round(self.now() - parsed, 3),
+                },
+            }
+            ended = run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(detail))
+            if not ended.rowcount:
+                raise RefusedError("another releaser has finished it")
+
+        self._publish(release, found, deployment.actor, deployment.reason, finish)
+        log.info("%s of %s is live: deployment %s", name, deployment.bundle, deployment.id)
+        bundle.point(compat.storage_root() / deployment.bundle, name)
+        self.plan(release)
+
+    def _publish(
+        self,
+        release: results.Unpacked,
+        found: results.Results,
+        actor: str | None,
+        reason: str | None,
+        finish: Callable[[Any, Published], None],
+    ) -> None:
+        whole = Release(
+            bundle=release.bundle,
+            id=release.id,
+            folder=release.folder,
+            dags=found.dags(),
+            errors=found.errors(),
+            actor=actor,
+            reason=reason,
+        )
+        publish(whole, found.load, finish, has_fab_roles=self.has_fab_roles)
+
+    def unpack(self, name: str, release: str) -> results.Unpacked:
+        """A release on this host, fetched if it is not here yet."""
+        folder = compat.storage_root() / name / "versions" / release
+        if not folder.is_dir():
+            try:
+                artefact.unpack(release, bundle.read_archive(release), folder)
+            except (LookupError, artefact.CorruptError) as error:
+                raise RefusedError(str(error)) from error
+        if len(self.memory) > MEMORY_FILES:
+            self.memory.clear()
+        return results.inspect(name, release, folder, self.environment, self.memory)
+
+    def plan(self, release: results.Unpacked) -> None:
+        """Remember when the files of the live release want to be evaluated again."""
+        self.due = {key: at for key, at in self.due.items() if key[0] != release.bundle}
+        for path, seconds in release.intervals.items():
+            self.due[release.bundle, release.id, path] = self.now() + seconds
+
+    def resume(self) -> None:
+        """After a start: make this host's links and plans match what is live."""
+        with compat.open_session() as session:
+            pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
+        for name, live in pointers:
+            with contextlib.suppress(RefusedError):
+                release = self.unpack(name, live)
+                bundle.point(compat.storage_root() / name, live)
+                self.plan(release)
+
+    def tick(self) -> None:
+        """Evaluate again the files whose time has come; publish what changed, unless it is for the worse."""
+        ripe = {key for key, at in self.due.items() if at <= self.now()}
+        for name, live in {(name, live) for name, live, _ in ripe}:
+            release = self.unpack(name, live)
+            paths = [path for one, _, path in ripe if one == name]
+            before = results.collect(release)
+            after = results.collect(release, again=paths)
+            for path in paths:
+                self.due[name, live, path] = self.now() + release.intervals[path]
+            if broken := after.errors().keys() - before.errors().keys():
+                log.warning("%s: what is live stays, as these do not load now: %s", name, ", ".join(sorted(broken)))
+            elif before.hashes() != after.hashes() or before.errors() != after.errors():
+                self._republish(release, after)
+
+    def _republish(self, release: results.Unpacked, found: results.Results) -> None:
+        def finish(session: Any, _: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
+            # The pointer did not move if this is still the live one, and must not otherwise.
+            if run(session, WAS_MOVED, bundle=release.bundle, release=release.id).first():
+                raise RefusedError("another release is live by now")
+
+        self._publish(release, found, "airfleet", "evaluated again on its clock", finish)
+
+    def _previous(self, deployment: Deployment) -> str:
+        with compat.open_session() as session:
+            statement = "SELECT previous FROM airfleet.pointer WHERE bundle = %(bundle)s"
+            previous = run(session, statement, bundle=deployment.bundle).scalar()
+        if deployment.action != "rollback" or not previous:
+            raise RefusedError("there is no release to go to")
+        return str(previous)
+
+    def _enter(self, deployment: Deployment, release: str, state: str) -> None:
+        with compat.open_session() as session:
+            run(session, ENTER, id=deployment.id, release=release, state=state)
+
+    def _fail(self, deployment: Deployment, detail: Mapping[str, object]) -> None:
+        log.warning("deployment %s of %s failed: %s", deployment.id, deployment.bundle, detail["message"])
+        with compat.open_session() as session:
+            run(session, FINISH, id=deployment.id, state="failed", detail=json.dumps(detail))
+
+
+def work(releaser: Releaser, connection: Any) -> NoReturn:  # noqa: ANN401 - a psycopg2 connection
+    """Take deployments as they come, for ever; nothing is asked for more often than every WAIT_S seconds."""
+    cursor = connection.cursor()
+    cursor.execute(f"LISTEN {schema.CHANNEL}")
+    releaser.resume()
+    while True:
+        while releaser.step():
+            pass
+        try:
+            releaser.tick()
+        except RefusedError as refusal:
+            log.warning("not evaluated again: %s", refusal)
+        soonest = min(releaser.due.values(), default=float("inf")) - releaser.now()
+        select.select([connection], [], [], min(WAIT_S, max(0.0, soonest)))
+        connection.poll()
+        connection.notifies.clear()
+
+
+def main() -> NoReturn:
+    """Wait until no other releaser is at work, and be it."""
+    has_fab_roles = compat.prepare_publisher()
+    gc.freeze()  # children share what is imported by now
+    gc.set_threshold(GARBAGE)
+    connection = compat.connect()
+    cursor = connection.cursor()
+    cursor.execute(schema.SQL)
+    cursor.execute("SELECT pg_advisory_lock(%s)", (schema.AGENT_LOCK,))
+    work(Releaser(has_fab_roles), connection)
+
+
+def run_command(_: object) -> NoReturn:
+    """`airflow airfleet releaser`."""
+    main()

@@ -1,0 +1,77 @@
+"""The bundle: where the files of a release are, and what happens when they are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.bundles.base import BundleVersion
+from airflow.sdk.exceptions import AirflowRescheduleException
+
+from airfleet_provider import artefact, bundle, compat
+from airfleet_provider.bundle import ReleaseBundle, ReleasedElsewhereError
+
+
+@pytest.fixture(autouse=True)
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
+    return tmp_path / "bundles"
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> tuple[str, bytes]:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "x.py").write_text("x")
+    tree, contents = artefact.read(tmp_path)
+    return tree.id, artefact.pack(tree, contents)
+
+
+def test_before_the_first_release_nothing_raises(storage: Path) -> None:
+    tracking = ReleaseBundle(name="shop")
+    assert tracking.path == storage / "shop" / "live"
+    tracking.initialize()
+    assert tracking.is_initialized
+    assert tracking.get_current_version() is None
+
+
+def test_a_release_is_fetched_once_and_verified(
+    storage: Path, release: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, archive = release
+    asked: list[str] = []
+
+    def read(wanted: str) -> bytes:
+        asked.append(wanted)
+        return archive
+
+    monkeypatch.setattr(bundle, "read_archive", read)
+    for _ in range(2):
+        pinned = ReleaseBundle(name="shop", version=name)
+        pinned.initialize()
+        assert (pinned.path / "dags" / "x.py").read_text() == "x"
+    assert asked == [name]
+    assert pinned.path == storage / "shop" / "versions" / name
+    assert pinned.get_current_version() == BundleVersion(name)
+    with pytest.raises(artefact.CorruptError):
+        ReleaseBundle(name="shop", version="r0000000000000000").initialize()
+    assert [path.name for path in pinned.path.parent.iterdir()] == [name]
+
+
+def test_a_task_without_its_release_is_started_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "is_task", lambda: True)
+    with pytest.raises(AirflowRescheduleException):
+        ReleaseBundle(name="shop", version="r1").initialize()
+
+
+def test_the_live_release_is_one_link_away(storage: Path) -> None:
+    for release in ("r1", "r2"):
+        (storage / "shop" / "versions" / release).mkdir(parents=True)
+        bundle.point(storage / "shop", release)
+        assert ReleaseBundle(name="shop").get_current_version() == BundleVersion(release)
+        assert ReleaseBundle(name="shop").path.resolve().name == release
+    assert {path.name for path in (storage / "shop").iterdir()} == {"versions", "live"}
+
+
+def test_nobody_but_the_releaser_parses_a_release() -> None:
+    with pytest.raises(ReleasedElsewhereError, match="airflow airfleet releaser"):
+        ReleaseBundle(name="shop").refresh()

@@ -1,0 +1,59 @@
+"""Children that work in parallel, and what is left when they do not live to answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from airfleet_provider import children
+
+
+def behave(item: str) -> bytes:
+    match item.split("-", maxsplit=1)[0]:
+        case "exit":
+            os._exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(60)
+    return f"{item} {os.getpid()}".encode()
+
+
+def prepare() -> Callable[[str], bytes]:
+    return behave
+
+
+def test_few_children_answer_for_many_items() -> None:
+    items = [str(number) for number in range(50)]
+    outcomes = list(children.work_through(items, prepare, count=3, timeout_s=10))
+    answers = [(outcome.answer or b"").decode().split() for outcome in outcomes]
+    assert sorted(item for item, _ in answers) == sorted(items)
+    assert len({pid for _, pid in answers}) <= 3
+    assert all(outcome.error is None for outcome in outcomes)
+
+
+def test_a_child_that_dies_or_hangs_costs_only_its_item() -> None:
+    items = ["a", "exit-1", "b", "kill-1", "c", "hang-1", "d", "exit-2"]
+    started = time.monotonic()
+    outcomes = {outcome.item: outcome for outcome in children.work_through(items, prepare, count=2, timeout_s=0.5)}
+    assert time.monotonic() - started < 10
+    assert set(outcomes) == set(items)
+    assert {item for item, outcome in outcomes.items() if outcome.answer} == {"a", "b", "c", "d"}
+    assert "exited with 3" in str(outcomes["exit-1"].error)
+    assert "SIGKILL" in str(outcomes["kill-1"].error)
+    assert "still not parsed" in str(outcomes["hang-1"].error)
+
+
+def test_a_caller_that_stops_leaves_no_child() -> None:
+    work = children.work_through(["a", "hang-1"], prepare, count=2, timeout_s=60)
+    pid = int((next(work).answer or b"").decode().split()[1])
+    work.close()  # type: ignore[attr-defined]
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the child lives")
