@@ -97,6 +97,12 @@ def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
                 "the releaser parsed and published the Dags; the Dag processor runs callbacks only",
             ),
             Setting(
+                "core",
+                "min_serialized_dag_update_interval",
+                "0",
+                "the scheduler would pair a new release with the structure of the last one for 30 s",
+            ),
+            Setting(
                 "dag_processor",
                 "stale_bundle_cleanup_interval",
                 "0",

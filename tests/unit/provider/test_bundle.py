@@ -26,7 +26,11 @@ def release(tmp_path: Path) -> tuple[str, bytes]:
     return tree.id, artefact.pack(tree, contents)
 
 
-def test_before_the_first_release_nothing_raises(storage: Path) -> None:
+def test_without_a_release_or_a_database_nothing_raises(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(compat, "open_session", refuse)
     tracking = ReleaseBundle(name="shop")
     assert tracking.path == storage / "shop" / "live"
     tracking.initialize()
