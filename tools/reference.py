@@ -43,7 +43,7 @@ def describe_settings() -> str:
     """Every Airflow setting that is not Airflow's default, and why."""
     nothing = Secret("")
     credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
-    site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 5432)
+    site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432)
     fleet = load.parse("name: fleet", file="fleet.yaml", default_name="fleet", cpus=4)
     rows = [
         f"| `{setting.section}.{setting.key}` | {setting.why} |"

@@ -11,8 +11,7 @@ import click
 
 from airfleet.cli import options, view
 from airfleet.runners.local import launch as launching
-from airfleet.runners.local.checks import BrokenFile
-from airfleet.runners.local.state import Snapshot
+from airfleet.runners.local.state import BrokenFile, Snapshot
 from airfleet.runners.local.usage import Usage, measure
 
 

@@ -14,8 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from airfleet.runners.local.checks import BrokenFile, Checker
-from airfleet.runners.local.state import Snapshot, StateFolder
+from airfleet.runners.local.state import BrokenFile, Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage, measure
 
 Notify = Callable[[Snapshot], None]
@@ -132,6 +131,8 @@ class Extras:
 
 def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
     """The Dag files that Airflow cannot load now."""
+    from airfleet.runners.local.checks import Checker  # noqa: PLC0415 - it costs `up` a quarter of a second
+
     dsn = folder.read_dsn()
     return Checker(dsn).list_import_errors() if dsn else []
 

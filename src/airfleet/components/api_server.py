@@ -1,4 +1,4 @@
-"""The web and API server: the UI, the REST API, and the API that tasks report to."""
+"""The web and API server: the UI and the REST API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from airfleet.components.base import Component, Http, Process, Site
 ROUTES = (
     "airflow.api_fastapi.core_api.routes.public",
     "airflow.api_fastapi.core_api.routes.ui",
-    "airflow.providers.fab.auth_manager.fab_auth_manager",
     "airflow.providers.fab.www.app",
     "airflow.cli.commands.api_server_command",
     "uvicorn.protocols.http.httptools_impl",
@@ -22,11 +21,9 @@ def describe(site: Site) -> Component:
         processes=(
             Process(
                 name="api-server",
-                commands=(("airflow", "api-server"),),
-                # The versioned routes that tasks call are made at the first call, which blocks the server for seconds.
-                health=Http(f"{site.api_url}/api/v2/version", warm_up=f"{site.api_url}/execution/health"),
+                commands=(("airflow", "api-server", "--apps", "core"),),
+                health=Http(f"{site.api_url}/api/v2/version"),
                 after=("metadata",),
-                stops_after=("scheduler",),  # running tasks report their end to it
                 preload=ROUTES,
                 url=site.api_url,
                 stop_timeout_s=5,

@@ -15,9 +15,10 @@ def reveal(value: str | Secret) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Healthy while a GET of the URL answers 200; `warm_up` is asked for once then, as a first call is slow."""
+    """Healthy while a GET of the URL answers so; `warm_up` is asked for once then, as a first call is slow."""
 
     url: str
+    status: int = 200
     warm_up: str = ""
 
 
@@ -68,7 +69,8 @@ class Process:
     A job with a `fingerprint` is not run again while the database remembers that it ended well with the same one.
     A process stops once all that came `after` it have stopped, and all that it `stops_after`.
     `commands` are run one after another. Those that begin with `airflow` are Airflow's own command lines and may be
-    forked from an image that has imported it; `preload` names the modules worth importing before they are needed.
+    forked from an image that has imported it; `preload` names the modules worth importing before they are needed, and
+    as `module:function` what is worth calling.
     """
 
     name: str
@@ -124,11 +126,16 @@ class Site:
     postgres_bin: Path
     instance: str
     api_port: int
+    execution_port: int
     database_port: int
 
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def execution_url(self) -> str:
+        return f"http://127.0.0.1:{self.execution_port}"
 
     @property
     def airflow_home(self) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from airfleet.components import (
     api_server,
     dag_processor,
+    execution_api,
     image,
     metadata,
     postgres,
@@ -44,6 +45,7 @@ def describe(
             versions=versions,
         ),
         api_server.describe(site),
+        execution_api.describe(site),
         scheduler.describe(drain_s=drain_s),
         dag_processor.describe(),
         triggerer.describe(),

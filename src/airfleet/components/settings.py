@@ -31,7 +31,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
         Setting("core", "fernet_key", credentials.fernet_key.reveal(), "encrypts connections and variables at rest"),
-        Setting("core", "execution_api_server_url", f"{site.api_url}/execution/", "tasks report to our own port"),
+        Setting("core", "execution_api_server_url", f"{site.execution_url}/execution/", "the execution-api process"),
         Setting(
             "core",
             "auth_manager",

@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from airfleet.cli import view
-from airfleet.runners.local.checks import BrokenFile
-from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder
+from airfleet.runners.local.state import BrokenFile, ProcessStatus, Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage
 
 SCHEDULER = ProcessStatus("scheduler", "starting", 17, 0.0, 0, "", "")

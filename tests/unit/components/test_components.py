@@ -24,6 +24,7 @@ SITE = Site(
     postgres_bin=Path("/opt/postgres"),
     instance="abc",
     api_port=8081,
+    execution_port=8081,
     database_port=15432,
 )
 FLEET = """\

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import httpx
 import psycopg
 
 from airfleet.components.base import Connect, Heartbeat, Http
+from airfleet.runners.local.state import BrokenFile
+from airfleet.runners.local.supervision import Result
 from airfleet.spec.secrets import Secret
 
 TIMEOUT_S = 5.0
 # An api-server that makes its routes answers late, and late is not dead.
 HTTP_TIMEOUT_S = 20.0
 WARM_UP_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one check found, and in words why when it is not healthy."""
-
-    healthy: bool
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenFile:
-    """A Dag file that Airflow could not load."""
-
-    file: str
-    message: str
 
 
 class Checker:
@@ -46,9 +31,9 @@ class Checker:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
-                case Http(url, _):
+                case Http(url, wanted, _):
                     status = self._http.get(url).status_code
-                    return Result(status == httpx.codes.OK, f"answers HTTP {status}")
+                    return Result(status == wanted, f"answers HTTP {status}")
                 case Connect():
                     self._query("SELECT 1")
                     return Result(True)
@@ -77,11 +62,12 @@ class Checker:
 
     def retire_jobs(self, job_type: str) -> None:
         """Mark as failed what dead processes of this type left as running, so that their tasks are adopted at once."""
-        self._query(
-            "UPDATE job SET state = 'failed', end_date = now() WHERE state = 'running' AND job_type = %(job_type)s"
-            " RETURNING id",
-            {"job_type": job_type},
-        )
+        with suppress(psycopg.Error):  # then they are adopted when their heartbeats are old
+            self._query(
+                "UPDATE job SET state = 'failed', end_date = now()"
+                " WHERE state = 'running' AND job_type = %(job_type)s RETURNING id",
+                {"job_type": job_type},
+            )
 
     def was_done(self, job: str, fingerprint: str) -> bool:
         """Whether this job ended well with this fingerprint, in this very database."""
@@ -96,12 +82,13 @@ class Checker:
 
     def note_done(self, job: str, fingerprint: str) -> None:
         """Remember that the job ended well."""
-        self._query(
-            "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%(name)s, %(fingerprint)s, now())"
-            " ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint, ended_at = excluded.ended_at"
-            " RETURNING name",
-            {"name": job, "fingerprint": fingerprint},
-        )
+        with suppress(psycopg.Error):  # then it runs once more next time
+            self._query(
+                "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%(name)s, %(fingerprint)s, now())"
+                " ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint, ended_at = excluded.ended_at"
+                " RETURNING name",
+                {"name": job, "fingerprint": fingerprint},
+            )
 
     def list_import_errors(self) -> list[BrokenFile]:
         """The Dag files that do not load now; none while the database is away."""

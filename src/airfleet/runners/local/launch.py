@@ -89,6 +89,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         postgres_bin=binaries,
         instance=instance.instance,
         api_port=api_port,
+        execution_port=ports.find_free(),
         database_port=fleet.ports.database or ports.find_free(),
     )
     components = platform.describe(

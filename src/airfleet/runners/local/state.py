@@ -69,6 +69,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A Dag file that Airflow could not load."""
+
+    file: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class StateFolder:
     """The paths below one state folder, and the few operations on them."""
 

@@ -28,6 +28,14 @@ class Phase(enum.StrEnum):
     STOPPED = "stopped"
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one health check found, and in words why when it is not healthy."""
+
+    healthy: bool
+    detail: str = ""
+
+
 class Do(enum.Enum):
     """What the supervisor does next about one process."""
 

@@ -10,19 +10,23 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import psutil
-import psycopg
 
 from airfleet.components.base import Command, Heartbeat, Http, Process, Warm, reveal
 from airfleet.components.image import NAME as IMAGE
 from airfleet.runners.local import processes
-from airfleet.runners.local.checks import Checker, Result
 from airfleet.runners.local.launch import Launch
 from airfleet.runners.local.nursery import Child, Nursery
 from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder, write_file
-from airfleet.runners.local.supervision import Do, Phase, Rules, Seen, Unit, decide
+from airfleet.runners.local.supervision import Do, Phase, Result, Rules, Seen, Unit, decide
 from airfleet.runners.local.wake import Wake
+from airfleet.spec.secrets import Secret
+
+if TYPE_CHECKING:
+    from airfleet.runners.local.checks import Checker
 
 TICK_S = 0.1
 STEADY_TICK_S = 1.0
@@ -59,6 +63,7 @@ class Supervised:
         self.check: Future[Result] | None = None
         self.checked_at = 0.0
         self.result: Result | None = None
+        self.is_cold = False
 
     @property
     def name(self) -> str:
@@ -96,9 +101,6 @@ class Supervisor:
         self._rotated = 0.0
         self._was_healthy = False
         self._written: Snapshot | None = None
-        site, credentials = launch.site, launch.credentials
-        self._checker = Checker(site.dsn("airflow", "airflow", credentials.airflow))
-        self._server_checker = Checker(site.dsn("postgres", "postgres", credentials.superuser))
         self.hopeless = ""
 
     def run(self, notify: Notify) -> None:
@@ -115,6 +117,14 @@ class Supervisor:
                 wake.wait(STEADY_TICK_S if self._is_steady() else TICK_S)
         self._sweep()
         notify(self._write(phase="stopped"))
+
+    @cached_property
+    def _checker(self) -> Checker:
+        return _make_checker(self._launch.site.dsn("airflow", "airflow", self._launch.credentials.airflow))
+
+    @cached_property
+    def _server_checker(self) -> Checker:
+        return _make_checker(self._launch.site.dsn("postgres", "postgres", self._launch.credentials.superuser))
 
     def stop(self) -> None:
         """Begin to stop, and give running tasks their time; when asked again, do not wait for them."""
@@ -153,7 +163,7 @@ class Supervisor:
             unit.unit, action = decide(before, unit.rules, self._see(unit))
             if unit.unit.phase is not before.phase:
                 unit.entered = time.time()
-                self._warm_up(unit, pool)
+                unit.is_cold = unit.unit.phase is Phase.HEALTHY
             self._act(unit, action)
         self._was_healthy = self._was_healthy or all(unit.is_ready for unit in self._units)
         if not self._was_healthy and not self._stopping:
@@ -161,12 +171,16 @@ class Supervisor:
                 if unit.unit.failures >= HOPELESS_FAILURES:
                     self.hopeless = unit.name
                     self._stopping = True
+        self._warm_up(pool)
         self._rotate_logs()
 
-    def _warm_up(self, unit: Supervised, pool: ThreadPoolExecutor) -> None:
-        health = unit.process.health
-        if unit.unit.phase is Phase.HEALTHY and isinstance(health, Http) and health.warm_up:
-            pool.submit(self._checker.warm_up, health.warm_up)
+    def _warm_up(self, pool: ThreadPoolExecutor) -> None:
+        # Not before all are up: it would take the time that the others need to start.
+        for unit in self._units if self._is_steady() else ():
+            health = unit.process.health
+            if unit.is_cold and isinstance(health, Http) and health.warm_up:
+                pool.submit(self._checker.warm_up, health.warm_up)
+            unit.is_cold = False
 
     def _see(self, unit: Supervised) -> Seen:
         image = self._by_name[IMAGE]
@@ -238,8 +252,7 @@ class Supervisor:
 
     def _open_gate(self, unit: Supervised) -> None:
         if isinstance(unit.process.health, Heartbeat):
-            with suppress(psycopg.Error):
-                self._checker.retire_jobs(unit.process.health.job_type)
+            self._checker.retire_jobs(unit.process.health.job_type)
         unit.started = time.time()
         if unit.child:
             unit.child.open_gate()
@@ -253,8 +266,7 @@ class Supervisor:
         session = unit.pid
         unit.pid, unit.exit_code, unit.check, unit.result = None, code, None, None
         if code == 0 and unit.rules.skippable:
-            with suppress(psycopg.Error):  # then it runs once more next time
-                self._checker.note_done(unit.name, unit.process.fingerprint)
+            self._checker.note_done(unit.name, unit.process.fingerprint)
         if unit.name == IMAGE and self._nursery:
             self._nursery.close()
             self._nursery = None
@@ -313,3 +325,9 @@ class Supervisor:
                 # Processes hold the file open for appending, so it is copied and emptied in place.
                 shutil.copyfile(log, log.with_suffix(".log.1"))
                 os.truncate(log, 0)
+
+
+def _make_checker(database: Secret) -> Checker:
+    from airfleet.runners.local.checks import Checker  # noqa: PLC0415 - the image imports Airflow while this imports
+
+    return Checker(database)

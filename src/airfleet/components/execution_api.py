@@ -1,0 +1,31 @@
+"""The API that tasks report to, apart from the UI, so that neither waits for the other."""
+
+from __future__ import annotations
+
+from airfleet.components.base import Component, Http, Process, Site
+
+NAME = "execution-api"
+
+
+def describe(site: Site) -> Component:
+    port = str(site.execution_port)
+    return Component(
+        name=NAME,
+        processes=(
+            Process(
+                name=NAME,
+                commands=(("airflow", "api-server", "--apps", "execution", "--port", port),),
+                # Airflow makes its versioned routes at the first call below /execution, and that takes seconds.
+                health=Http(f"{site.execution_url}/", status=404, warm_up=f"{site.execution_url}/execution/health"),
+                after=("metadata",),
+                stops_after=("scheduler",),  # running tasks report their end to it
+                preload=(
+                    "airflow.cli.commands.api_server_command",
+                    "uvicorn.protocols.http.httptools_impl",
+                    "uvicorn.loops.uvloop",
+                ),
+                url=site.execution_url,
+                stop_timeout_s=5,
+            ),
+        ),
+    )
