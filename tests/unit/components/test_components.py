@@ -155,7 +155,7 @@ def test_nothing_waits_for_itself(processes: dict[str, Process], direction: str)
 
 
 def test_tasks_can_report_until_the_scheduler_has_stopped(processes: dict[str, Process]) -> None:
-    assert "scheduler" in processes["api-server"].stops_after
+    assert "scheduler" in processes["execution-api"].stops_after
     assert processes["scheduler"].stop_timeout_s == 7
     assert processes["postgres"].stop_signal == "SIGINT"  # SIGTERM would wait for every client to leave
 
