@@ -187,6 +187,8 @@ def tail(folder: StateFolder, name: str, lines: int = 12) -> str:
 def is_alive(snapshot: Snapshot) -> bool:
     """Whether the supervisor that wrote the snapshot still lives."""
     try:
-        return abs(psutil.Process(snapshot.supervisor).create_time() - snapshot.supervisor_started) < 1
+        process = psutil.Process(snapshot.supervisor)
+        is_same = abs(process.create_time() - snapshot.supervisor_started) < 1
+        return is_same and process.status() != psutil.STATUS_ZOMBIE  # whoever inherited it may be slow to reap
     except psutil.Error:
         return False
