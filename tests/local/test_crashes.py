@@ -64,7 +64,7 @@ def test_a_killed_supervisor_leaves_nothing_running_and_nothing_is_lost(platform
     snapshot = platform.state.read_snapshot()
     assert snapshot
     kill(snapshot.supervisor)
-    wait_until(lambda: not any(is_alive(process) for process in left), "the end of its children", timeout_s=60)
+    wait_until(lambda: not any(is_alive(process) for process in left), "the end of its children", timeout_s=120)
     done = platform.airfleet("status", check=False)
     assert (done.returncode, done.stderr) == (1, "down: nothing runs here\n")
     platform.up()

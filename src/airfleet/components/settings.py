@@ -42,6 +42,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         Setting("database", "sql_alchemy_conn", dsn, "the embedded PostgreSQL"),
         Setting("api", "host", "127.0.0.1", "nothing listens wider than it must"),
         Setting("api", "port", str(site.api_port), "fleet.yaml: ports.api"),
+        Setting("api", "worker_timeout", "10", "a stop waits so long for open requests, not 120 s"),
         Setting("api", "base_url", site.api_url, "links in the UI and in messages"),
         Setting("api", "secret_key", credentials.secret_key.reveal(), "signs sessions and log requests"),
         Setting(
