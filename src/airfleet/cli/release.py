@@ -146,7 +146,8 @@ def show(release: str | None, project: Path, state: Path | None) -> None:
     """Print all that is known of a release as JSON; without a name, of the live one and of what was done lately."""
     ledger = _open(project, state)
     if release:
-        click.echo(json.dumps(_describe(ledger.find(release)) | {"manifest": ledger.find(release).manifest}, indent=2))
+        found = ledger.find(release)
+        click.echo(json.dumps(_describe(found) | {"manifest": found.manifest}, indent=2))
         return
     live = ledger.find_live()
     lately = [asdict(deployment) for deployment in ledger.list_deployments(10)]
@@ -167,7 +168,6 @@ def diff(old: str | None, new: str | None, project: Path, state: Path | None) ->
     for mark, paths in (("+", difference.added), ("-", difference.removed), ("~", difference.changed)):
         for path in paths:
             click.echo(f"{mark} {path}")
-    raise SystemExit(0)
 
 
 def _files(release: Release | None) -> Mapping[str, str]:
