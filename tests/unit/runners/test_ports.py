@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,11 @@ from airfleet.runners.local import ports
 
 def test_a_free_port_is_free() -> None:
     ports.require_free(ports.find_free(), setting="ports.api")
+
+
+def test_the_kernel_gives_a_found_port_to_no_client() -> None:
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not any(first <= ports.find_free() <= last for _ in range(50))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - who listens everywhere listens here too

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from pathlib import Path
 
 import psutil
 
 from airfleet.errors import AirfleetError
 
+LOWEST = 10_000
+# Linux's own default, and below that of every other system.
+FIRST_EPHEMERAL = 32_768
+
 
 def find_free() -> int:
-    """A port of the loopback that nobody uses now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of the loopback that nobody uses now, and that the kernel gives to no client meanwhile.
+
+    A server that restarts would find a client's port taken, up to a minute after that client has gone.
+    """
+    for port in random.sample(range(LOWEST, _first_ephemeral()), k=100):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AirfleetError("no free port was found in a hundred tries", where="127.0.0.1", hint="see: ss -ltn")
+
+
+def _first_ephemeral() -> int:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return FIRST_EPHEMERAL
+    return first if first > LOWEST + 1000 else FIRST_EPHEMERAL
 
 
 def require_free(port: int, *, setting: str) -> None:
