@@ -1,15 +1,18 @@
-"""Real platforms, each on its own port in a folder of its own."""
+"""Real platforms, each on its own port in a folder of its own, and a metadata database with nothing but a releaser."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleets import Platform, end_everything
+from shops import Database, Shop, migrate, start_postgres
 
 
 @contextlib.contextmanager
@@ -46,3 +49,32 @@ def other() -> Iterator[Platform]:
     """A platform of the test's own that is not up yet."""
     with make("other") as platform:
         yield platform
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    with tempfile.TemporaryDirectory(prefix="airfleet-releases-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with start_postgres(folder) as port:
+            yield migrate(folder, port)
+
+
+@pytest.fixture
+def shop(database: Database) -> Iterator[Shop]:
+    """A bundle of its own with twenty Dags, and a releaser at work."""
+    name = f"shop{uuid.uuid4().hex[:6]}"
+    shop = Shop(database, name, database.folder / name)
+    (shop.project / "include").mkdir(parents=True)
+    (shop.project / "include" / "__init__.py").touch()
+    (shop.project / "include" / "shared.py").write_text("TAG = 'one'\n")
+    for number in range(20):
+        shop.write(f"d{number:02}")
+    shop.start()
+    try:
+        yield shop
+    finally:
+        shop.kill()
+        database.query("DELETE FROM airfleet.pointer WHERE bundle = %s", shop.name)
+        database.query("UPDATE airfleet.deployment SET state = 'failed' WHERE state NOT IN ('done', 'failed')")
+        shutil.rmtree(shop.project)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import make
 
+from deadline import wait_until
 from fleets import Platform
 
 pytestmark = pytest.mark.local
@@ -52,6 +53,7 @@ def fleet() -> Iterator[Platform]:
     with make("releases") as platform:
         (platform.project / "fleet.yaml").write_text(
             f"name: releases\ndags: releases\nports: {{api: {platform.port}}}\n"
+            "releases: {watch_seconds: 3, min_task_ends: 2}\n"
         )
         (platform.project / "dags" / "work.py").unlink()
         write(platform.project, "hello")
@@ -162,3 +164,43 @@ def test_two_deploys_at_once_both_end_and_the_later_one_is_live(fleet: Platform)
     live = json.loads(fleet.airfleet("release", "show").stdout)["live"]["id"]
     assert live in (first, second)
     assert describe(fleet) == ("left" if live == first else "right")
+
+
+def test_a_deploy_is_watched_and_its_verdict_is_told_everywhere(fleet: Platform) -> None:
+    deploy(fleet, "calm")
+    write(fleet.project, "watched")
+    said = fleet.airfleet("release", "deploy")
+    assert "watching it for 3 s" in said.stderr
+    release = said.stdout.strip()
+    now = fleet.status()["release"]
+    assert (now["id"], now["state"]) == (release, "watching")
+    write(fleet.project, "waited")
+    said = fleet.airfleet("release", "deploy", "--watch")
+    release, verdict = said.stdout.strip(), "it stays: in 3 s no task ended"
+    assert verdict in said.stderr
+    now = fleet.status()["release"]
+    assert (now["id"], now["state"], now["verdict"]) == (release, "live", verdict)
+    assert json.loads(fleet.airfleet("release", "show").stdout)["deployments"][0]["verdict"] == verdict
+    assert json.loads(fleet.airfleet("release", "list", "--json").stdout)[0]["verdict"] == verdict
+    assert verdict in fleet.airfleet("status").stdout
+
+
+def test_a_release_whose_tasks_fail_goes_back_by_itself(fleet: Platform) -> None:
+    good = deploy(fleet, "fine")
+    for _ in range(2):
+        assert fleet.wait_run("greet", fleet.trigger("greet")) == "success"
+    broken = DAG.replace("return WORD", "raise ValueError(WORD)").replace('"retries": 1', '"retries": 0')
+    write(fleet.project, "worse", broken)
+    (fleet.project / "fleet.yaml").write_text(
+        (fleet.project / "fleet.yaml").read_text().replace("watch_seconds: 3", "watch_seconds: 120")
+    )
+    bad = fleet.airfleet("release", "deploy").stdout.strip()
+    for _ in range(2):
+        fleet.trigger("greet")
+    wait_until(lambda: fleet.status()["release"]["id"] == good, "the way back", timeout_s=60, every_s=1)
+    status = fleet.status()["release"]
+    assert status["verdict"].startswith(f"back to {good}: 2 of 2 task attempts failed")
+    assert status["by"] == "airfleet"
+    listed = {one["id"]: one for one in json.loads(fleet.airfleet("release", "list", "--json").stdout)}
+    assert (listed[bad]["state"], listed[bad]["verdict"]) == ("failed", status["verdict"])
+    assert fleet.wait_run("greet", fleet.trigger("greet")) == "success"

@@ -47,6 +47,7 @@ WHERE dag_version_id = n.version
 RETIRE_DAGS = """
 UPDATE dag SET is_stale = true
 WHERE bundle_name = %(bundle)s AND NOT is_stale AND NOT dag_id = ANY(%(dags)s::text[])
+RETURNING dag_id
 """
 CLEAR_ERRORS = """
 DELETE FROM import_error WHERE bundle_name = %(bundle)s AND NOT filename = ANY(%(files)s::text[])
@@ -101,12 +102,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish did, in numbers of Dags."""
+    """What a publish did, in numbers of Dags, and which Dags it retired."""
 
     written: int
     switched: int
-    retired: int
     errors: int
+    gone: tuple[str, ...]
+
+    def count(self) -> dict[str, int]:
+        """All of it in numbers."""
+        return {"written": self.written, "switched": self.switched, "retired": len(self.gone), "errors": self.errors}
 
 
 def publish(
@@ -163,14 +168,14 @@ def _switch(
     _switch_same(session, release, same, state)
     if changed:
         run(session, SWITCH_DAGS, **_columns(release, changed))
-    retired = run(session, RETIRE_DAGS, bundle=release.bundle, dags=ids).rowcount
-    if retired:
+    gone = tuple(sorted(dag_id for (dag_id,) in run(session, RETIRE_DAGS, bundle=release.bundle, dags=ids)))
+    if gone:
         session.expire_all()
         compat.remove_references(session)
     run(session, CLEAR_ERRORS, bundle=release.bundle, files=list(release.errors))
     run(session, MOVE_POINTER, bundle=release.bundle, release=release.id, actor=release.actor, reason=release.reason)
     run(session, SWITCH_BUNDLE, bundle=release.bundle, release=release.id)
-    published = Published(len(changed), len(same), retired, len(release.errors))
+    published = Published(len(changed), len(same), len(release.errors), gone)
     finish(session, published)
     return published
 

@@ -9,11 +9,12 @@ import logging
 import select
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import artefact, bundle, closure, compat, results, schema
+from airfleet_provider import artefact, bundle, closure, compat, results, schema, watch
 from airfleet_provider.publish import Published, Release, publish, run
+from airfleet_provider.verdict import Policy
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,19 @@ FINISH = """
 UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
 WHERE id = %(id)s AND state IN ('requested', 'parsing', 'publishing')
 """
+# In the transaction that moved the pointer, so that both have the same time.
+GO_LIVE = """
+UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved)s THEN now() END,
+    watch_until = CASE w.state WHEN 'watching' THEN now() + %(seconds)s * interval '1 second' END,
+    finished_at = CASE w.state WHEN 'done' THEN now() END,
+    detail = d.detail || %(detail)s::jsonb
+FROM (SELECT %(state)s AS state) w
+WHERE d.id = %(id)s AND d.state IN ('requested', 'parsing', 'publishing')
+"""
+READ_POINTER = "SELECT live, previous, moved_at = now() AS is_moved FROM airfleet.pointer WHERE bundle = %(bundle)s"
+# What undoes a deployment is overtaken by whatever came after that one.
 IS_OVERTAKEN = """
-SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND state IN ('watching', 'done')
-    AND action <> 'check'
-LIMIT 1
+SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND live_at IS NOT NULL LIMIT 1
 """
 
 WAS_MOVED = """
@@ -73,6 +83,17 @@ class Deployment:
     def allows_errors(self) -> bool:
         """Whether files that do not load stop it: not where a developer watches, nor on the way back."""
         return bool(self.detail.get("allow_errors", self.action in {"follow", "rollback"}))
+
+    @property
+    def undoes(self) -> int | None:
+        """The deployment whose watch asked for this way back."""
+        return self.detail.get("undo")
+
+    @property
+    def watch_seconds(self) -> float:
+        """How long it is watched once it is live: the way back is not, nor what a developer follows."""
+        policy = Policy.read(self.detail.get("policy", {}))
+        return policy.watch_seconds if self.action == "promote" else 0.0
 
 
 @dataclass(slots=True)
@@ -124,14 +145,23 @@ class Releaser:
             listed = [{"path": path, "error": text} for path, text in sorted(errors.items())]
             raise RefusedError(f"{len(errors)} Dag files do not load", errors=listed, parsed=len(fresh))
         self._enter(deployment, name, "publishing")
+        with compat.open_session() as session:
+            before = {
+                "broken_before": watch.list_broken(session, deployment.bundle),
+                "last_run": watch.find_last_run(session),
+            }
 
         def finish(session: Any, published: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
-            if run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.id).first():
+            if run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.undoes or deployment.id).first():
                 raise RefusedError("a later deployment of the same bundle is done already")
+            pointer = run(session, READ_POINTER, bundle=deployment.bundle).one()
             detail = {
+                **before,
+                "previous": pointer.previous,
+                "gone": published.gone,
                 "parsed": len(fresh),
                 "cached": len(found.summaries) - len(fresh),
-                "dags": asdict(published),
+                "dags": published.count(),
                 "errors": [{"path": path, "error": text} for path, text in sorted(errors.items())],
                 "seconds": {
                     "unpack": round(unpacked - started, 3),
@@ -139,7 +169,16 @@ class Releaser:
                     "publish": round(self.now() - parsed, 3),
                 },
             }
-            ended = run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(detail))
+            is_watched = pointer.is_moved and pointer.previous and deployment.watch_seconds > 0
+            ended = run(
+                session,
+                GO_LIVE,
+                id=deployment.id,
+                state="watching" if is_watched else "done",
+                is_moved=pointer.is_moved,
+                seconds=deployment.watch_seconds,
+                detail=json.dumps(detail),
+            )
             if not ended.rowcount:
                 raise RefusedError("another releaser has finished it")
 
@@ -248,8 +287,14 @@ def work(releaser: Releaser, connection: Any) -> NoReturn:  # noqa: ANN401 - a p
             releaser.tick()
         except RefusedError as refusal:
             log.warning("not evaluated again: %s", refusal)
+        try:
+            is_watching = watch.step()
+        except Exception:
+            log.exception("cannot watch what is live; looking again later")
+            is_watching = True
         soonest = min(releaser.due.values(), default=float("inf")) - releaser.now()
-        select.select([connection], [], [], min(WAIT_S, max(0.0, soonest)))
+        longest = watch.EVERY_S if is_watching else WAIT_S
+        select.select([connection], [], [], min(longest, max(0.0, soonest)))
         connection.poll()
         connection.notifies.clear()
 

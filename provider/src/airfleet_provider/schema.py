@@ -47,7 +47,10 @@ CREATE TABLE IF NOT EXISTS airfleet.deployment (
     reason text,
     requested_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
+    live_at timestamptz,
+    watch_until timestamptz,
     finished_at timestamptz,
+    verdict text,
     detail jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS deployment_unfinished ON airfleet.deployment (id)

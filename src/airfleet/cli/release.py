@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 
 import click
 from rich.table import Table
@@ -21,10 +21,11 @@ from airfleet.errors import AirfleetError
 from airfleet.releases import manifest
 from airfleet.releases.checks import formats, registry, ruff
 from airfleet.releases.checks.findings import Finding
-from airfleet.releases.ledger import Deployment, Ledger, Release
+from airfleet.releases.ledger import FINISHED, WAIT_S, Deployment, Ledger, Release
 from airfleet.runners.local import launch as launching
 from airfleet_provider import artefact
 
+watch_option = click.option("--watch", is_flag=True, help="Wait until the watch is over; exit with 1 if it went back.")
 message_option = click.option("-m", "--message", default="", help="Why; kept with the release and in the audit trail.")
 
 
@@ -76,8 +77,17 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, no_tes
 @message_option
 @click.option("--no-check", is_flag=True, help="Refuse only what does not load.")
 @click.option("--no-tests", is_flag=True, help="Leave out the project's own tests.")
-def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_tests: bool) -> None:
-    """Build a release of the Dags as they are now, check it, and make it live unless something would break."""
+@watch_option
+def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_tests: bool, watch: bool) -> None:
+    """Build a release of the Dags as they are now, check it, and make it live unless something would break.
+
+    It returns when the release is live. The platform watches it on, for as long as fleet.yaml says (`releases`), and
+    goes back by itself when files do not load, Dags are gone whose runs never ended, or more tasks fail than before.
+
+    \b
+    Example:
+      airfleet release deploy -m "new tariff" --watch
+    """
     begun = time.monotonic()
     ledger, release, contents = _build(project, state, message)
     if not no_check:
@@ -85,7 +95,7 @@ def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_t
         release_check.write(findings, "text")
         if registry.has_errors(findings):
             raise AirfleetError("the release was not made live", where=release, hint="the live release is what it was")
-    _move(ledger, "promote", release, message, begun)
+    _promote(ledger, release, project, message, begun, watch=watch)
 
 
 @command.command("promote")
@@ -93,11 +103,12 @@ def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_t
 @options.project_option
 @options.state
 @message_option
-def promote(release: str, project: Path, state: Path | None, message: str) -> None:
-    """Make a release that was built before live; the beginning of its id is enough."""
+@watch_option
+def promote(release: str, project: Path, state: Path | None, message: str, watch: bool) -> None:
+    """Make a release that was built before live, and watch it; the beginning of its id is enough."""
     begun = time.monotonic()
     ledger = _open(project, state)
-    _move(ledger, "promote", ledger.find(release).id, message, begun)
+    _promote(ledger, ledger.find(release).id, project, message, begun, watch=watch)
 
 
 @command.command("rollback")
@@ -109,7 +120,8 @@ def rollback(release: str | None, project: Path, state: Path | None, message: st
     """Make the release before the live one live again, or the one that is named."""
     begun = time.monotonic()
     ledger = _open(project, state)
-    _move(ledger, "rollback", ledger.find(release).id if release else None, message, begun)
+    number = ledger.request("rollback", ledger.find(release).id if release else None, actor=_actor(), reason=message)
+    _await_live(ledger, number, "rollback", begun)
 
 
 @command.command("list")
@@ -123,17 +135,18 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
     if as_json:
         click.echo(json.dumps([_describe(release) for release in releases], indent=2))
         return
-    table = Table("release", "", "built", "by", "commit", "message")
+    table = Table("release", "", "built", "by", "commit", "message", "verdict")
     for release in releases:
         commit = release.manifest.get("commit") or {}
         short = commit.get("id", "")[:8] + ("+" if commit.get("dirty") else "")
         table.add_row(
             release.id,
-            "live" if release.live else "",
+            _stand(release),
             _moment(release.built_at),
             release.built_by,
             short,
             release.message,
+            release.verdict or "",
         )
     view.console().print(table)
 
@@ -217,18 +230,36 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str
     return ledger, tree.id, contents
 
 
-def _move(ledger: Ledger, action: LiteralString, release: str | None, reason: str, begun: float) -> None:
-    number = ledger.request(action, release, actor=_actor(), reason=reason)
+def _promote(ledger: Ledger, release: str, project: Path, reason: str, begun: float, *, watch: bool) -> None:
+    policy = launching.read_fleet(launching.find_project(project)).releases
+    number = ledger.request("promote", release, actor=_actor(), reason=reason, policy=policy)
+    ended = _await_live(ledger, number, "promote", begun)
+    if ended.is_watched and watch:
+        ended = ledger.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
+        if ended.state == "failed":
+            raise AirfleetError(_explain(ended), where=release)
+        click.echo(f"promote {number}: {ended.verdict}", err=True)
+    elif ended.is_watched:
+        click.echo(
+            f"watching it for {policy.watch_seconds:g} s; `airfleet release show` tells what came of it", err=True
+        )
+
+
+def _await_live(ledger: Ledger, number: int, action: str, begun: float) -> Deployment:
     ended = ledger.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
     if ended.state == "failed":
-        raise AirfleetError(_explain(ended), where=ended.release or "", hint="the live release is what it was")
+        hint = "" if ended.live_at else "the live release is what it was"
+        raise AirfleetError(_explain(ended), where=ended.release or "", hint=hint)
     dags = ended.detail.get("dags", {})
     counts = ", ".join(f"{count} {what}" for what, count in dags.items() if isinstance(count, int) and count)
     click.echo(f"{ended.release} is live after {time.monotonic() - begun:.1f} s: {counts or 'no Dags'}", err=True)
     click.echo(ended.release)
+    return ended
 
 
 def _explain(deployment: Deployment) -> str:
+    if deployment.verdict:
+        return deployment.verdict
     lines = [str(deployment.detail.get("message", "it failed"))]
     for error in deployment.detail.get("errors", ()):
         last = [line for line in error["error"].splitlines() if line.strip()][-1:]
@@ -242,6 +273,12 @@ def _describe(release: Release) -> dict[str, Any]:
         "files": len(release.manifest["files"]),
         "commit": release.manifest.get("commit"),
     }
+
+
+def _stand(release: Release) -> str:
+    if release.live:
+        return "live, watched" if release.state == "watching" else "live"
+    return "went back" if release.state == "failed" else ""
 
 
 def _moment(moment: datetime) -> str:

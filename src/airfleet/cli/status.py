@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options, view
+from airfleet.releases.ledger import Deployment
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import BrokenFile, Snapshot
 from airfleet.runners.local.usage import Usage, measure
@@ -20,7 +21,7 @@ from airfleet.runners.local.usage import Usage, measure
 @options.state
 @options.as_json
 def command(project: Path, state: Path | None, as_json: bool) -> None:
-    """Show each component: state, pid, memory, time up, address; and the Dag files that do not load.
+    """Show each component: state, pid, memory, time up, address; the live release; Dag files that do not load.
 
     Exits with 0 when everything is healthy, and with 1 when it is not or nothing runs.
 
@@ -32,20 +33,23 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     snapshot = folder.read_snapshot()
     if snapshot is None or not view.is_alive(snapshot):
         if as_json:
-            click.echo(json.dumps({"phase": "down", "components": [], "import_errors": []}))
+            click.echo(json.dumps({"phase": "down", "components": [], "import_errors": [], "release": None}))
         else:
             click.echo("down: nothing runs here", err=True)
         raise SystemExit(1)
     usage = measure(snapshot)
     errors = view.list_import_errors(folder)
+    release = view.find_release(folder, snapshot)
     if as_json:
-        click.echo(json.dumps(describe(snapshot, usage, errors), indent=2))
+        click.echo(json.dumps(describe(snapshot, usage, errors, release), indent=2, default=str))
     else:
-        view.console().print(view.tabulate(snapshot, usage, errors))
+        view.console().print(view.tabulate(snapshot, usage, errors, release))
     raise SystemExit(0 if snapshot.phase == "healthy" else 1)
 
 
-def describe(snapshot: Snapshot, usage: dict[str, Usage], errors: list[BrokenFile]) -> dict[str, object]:
+def describe(
+    snapshot: Snapshot, usage: dict[str, Usage], errors: list[BrokenFile], release: Deployment | None
+) -> dict[str, object]:
     """The status as JSON: stable names, sizes in MiB, times in seconds."""
     now = time.time()
     components = []
@@ -68,4 +72,17 @@ def describe(snapshot: Snapshot, usage: dict[str, Usage], errors: list[BrokenFil
         "supervisor_pid": snapshot.supervisor,
         "components": components,
         "import_errors": [asdict(broken) for broken in errors],
+        "release": describe_release(release) if release else None,
+    }
+
+
+def describe_release(deployment: Deployment) -> dict[str, object]:
+    """The live release as JSON, with what its watch says."""
+    return {
+        "id": deployment.release,
+        "state": "watching" if deployment.is_watched else "live",
+        "by": deployment.actor,
+        "since": deployment.live_at,
+        "watch_until": deployment.watch_until,
+        "verdict": deployment.opinion or None,
     }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import psutil
 from rich.console import Console
@@ -14,8 +15,12 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from airfleet.errors import AirfleetError
 from airfleet.runners.local.state import BrokenFile, Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage, measure
+
+if TYPE_CHECKING:
+    from airfleet.releases.ledger import Deployment
 
 Notify = Callable[[Snapshot], None]
 
@@ -58,8 +63,7 @@ def show(folder: StateFolder) -> Iterator[Notify]:
 
         def update(snapshot: Snapshot) -> None:
             write(snapshot)
-            usage, import_errors = extras.read(snapshot)
-            live.update(tabulate(snapshot, usage, import_errors))
+            live.update(tabulate(snapshot, *extras.read(snapshot)))
 
         yield update
     if log:
@@ -120,13 +124,15 @@ class Extras:
         self._looked = 0.0
         self._usage: dict[str, Usage] = {}
         self._import_errors: list[BrokenFile] = []
+        self._release: Deployment | None = None
 
-    def read(self, snapshot: Snapshot) -> tuple[dict[str, Usage], list[BrokenFile]]:
+    def read(self, snapshot: Snapshot) -> tuple[dict[str, Usage], list[BrokenFile], Deployment | None]:
         if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._usage = measure(snapshot)
             self._import_errors = list_import_errors(self._folder) if snapshot.phase == "healthy" else []
+            self._release = find_release(self._folder, snapshot) if snapshot.phase == "healthy" else None
             self._looked = time.monotonic()
-        return self._usage, self._import_errors
+        return self._usage, self._import_errors, self._release
 
 
 def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
@@ -137,7 +143,35 @@ def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
     return Checker(dsn).list_import_errors() if dsn else []
 
 
-def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[BrokenFile]) -> Table:
+def find_release(folder: StateFolder, snapshot: Snapshot) -> Deployment | None:
+    """How the live release became so; none where Dags come from the folder, before the first, or without a database."""
+    from airfleet.releases.ledger import Ledger  # noqa: PLC0415 - it costs `up` a quarter of a second
+
+    dsn = folder.read_dsn()
+    if dsn is None or all(process.name != "releaser" for process in snapshot.processes):
+        return None
+    try:
+        return Ledger(dsn, snapshot.fleet).find_latest()
+    except AirfleetError:
+        return None
+
+
+def describe_release(deployment: Deployment) -> str:
+    """The live release in one line: since when, watched until when, and what the watch said."""
+    now = datetime.now(UTC)
+    since = describe_duration((now - deployment.live_at).total_seconds()) if deployment.live_at else "now"
+    said = f": {deployment.opinion}" if deployment.opinion else ""
+    if deployment.is_watched and deployment.watch_until:
+        said = f", watched for {describe_duration(max(0.0, (deployment.watch_until - now).total_seconds()))} more"
+    return f"{deployment.release} is live for {since}{said}"
+
+
+def tabulate(
+    snapshot: Snapshot,
+    usage: dict[str, Usage],
+    import_errors: list[BrokenFile],
+    release: Deployment | None = None,
+) -> Table:
     """The whole platform as a table; jobs that are done are left out."""
     table = Table(title=f"{snapshot.fleet}: {snapshot.phase}", title_justify="left", expand=False)
     for heading in ("component", "state", "pid", "memory", "up for", "restarts", "where"):
@@ -158,9 +192,11 @@ def tabulate(snapshot: Snapshot, usage: dict[str, Usage], import_errors: list[Br
             str(process.restarts or ""),
             process.url,
         )
-    if import_errors:
+    remarks = [describe_release(release)] if release else []
+    remarks += [f"{broken.file} does not load: {broken.message}" for broken in import_errors]
+    if remarks:
         table.caption_justify = "left"
-        table.caption = escape("\n".join(f"{broken.file} does not load: {broken.message}" for broken in import_errors))
+        table.caption = escape("\n".join(remarks))
     return table
 
 

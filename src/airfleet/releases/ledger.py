@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -14,27 +14,36 @@ from psycopg.rows import class_row
 
 from airfleet.errors import AirfleetError
 from airfleet.releases.manifest import Manifest
+from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
 
 CHANNEL = "airfleet_release"
-FINISHED = ("done", "failed")
+# Who asks for the way back when nobody does.
+WATCHER = "airfleet"
+FINISHED = frozenset({"done", "failed"})
+LIVE = FINISHED | {"watching"}
 WAIT_S = 600.0
 CONNECT_TIMEOUT_S = 10
 SELECT_DEPLOYMENTS: LiteralString = """
-SELECT id, release, action, state, coalesce(actor, '') AS actor, reason, requested_at, finished_at, detail
+SELECT id, release, action, state, coalesce(actor, '') AS actor, reason, requested_at, live_at, watch_until,
+    finished_at, verdict, detail
 FROM airfleet.deployment
 """
 SELECT_RELEASES: LiteralString = """
 SELECT r.id, r.manifest, r.built_at, coalesce(r.built_by, '') AS built_by, coalesce(r.message, '') AS message, r.pinned,
-    coalesce(p.live = r.id, false) AS live
+    coalesce(p.live = r.id, false) AS live, d.state, coalesce(d.verdict, d.reason) AS verdict
 FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
+LEFT JOIN LATERAL (
+    SELECT state, verdict, CASE WHEN actor = 'airfleet' THEN reason END AS reason FROM airfleet.deployment
+    WHERE bundle = r.bundle AND release = r.id AND live_at IS NOT NULL ORDER BY id DESC LIMIT 1
+) d ON true
 WHERE r.bundle = %(bundle)s
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release that was built, and whether it is live."""
+    """A release that was built, whether it is live, and what was thought of it when it last was."""
 
     id: str
     manifest: Mapping[str, Any]
@@ -43,6 +52,8 @@ class Release:
     message: str
     pinned: bool
     live: bool
+    state: str | None
+    verdict: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +67,20 @@ class Deployment:
     actor: str
     reason: str | None
     requested_at: datetime
+    live_at: datetime | None
+    watch_until: datetime | None
     finished_at: datetime | None
+    verdict: str | None
     detail: Mapping[str, Any]
 
     @property
-    def is_finished(self) -> bool:
-        return self.state in FINISHED
+    def is_watched(self) -> bool:
+        return self.state == "watching"
+
+    @property
+    def opinion(self) -> str:
+        """What the watch says, or why it went back here."""
+        return self.verdict or (self.reason or "" if self.actor == WATCHER else "")
 
 
 class Ledger:
@@ -88,19 +107,29 @@ class Ledger:
             )
             return saved.rowcount == 1
 
-    def request(self, action: LiteralString, release: str | None, *, actor: str, reason: str) -> int:
+    def request(
+        self, action: LiteralString, release: str | None, *, actor: str, reason: str, policy: Releases | None = None
+    ) -> int:
         """Ask the releaser to make a release live; the number of the deployment."""
+        detail = {"policy": asdict(policy)} if policy else {}
         with self._connect() as connection:
             row = connection.execute(
-                "INSERT INTO airfleet.deployment (bundle, release, action, actor, reason)"
-                " VALUES (%s, %s, %s, %s, %s) RETURNING id",
-                (self._bundle, release, action, actor, reason),
+                "INSERT INTO airfleet.deployment (bundle, release, action, actor, reason, detail)"
+                " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
+                (self._bundle, release, action, actor, reason, json.dumps(detail)),
             ).fetchone()
         assert row is not None  # noqa: S101 - RETURNING always answers
         return int(row[0])
 
-    def wait(self, deployment: int, notify: Callable[[Deployment], None]) -> Deployment:
-        """The deployment once it is done or failed; `notify` is told of each state on the way."""
+    def wait(
+        self,
+        deployment: int,
+        notify: Callable[[Deployment], None],
+        *,
+        until: Set[str] = LIVE,
+        patience_s: float = WAIT_S,
+    ) -> Deployment:
+        """The deployment once it is in one of the states; `notify` is told of each on the way."""
         with self._connect(autocommit=True) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             seen = ""
@@ -109,11 +138,11 @@ class Ledger:
                 if current.state != seen:
                     notify(current)
                     seen = current.state
-                if current.is_finished:
+                if current.state in until:
                     return current
-                if not any(True for _ in connection.notifies(timeout=WAIT_S, stop_after=1)):
+                if not any(True for _ in connection.notifies(timeout=patience_s, stop_after=1)):
                     raise AirfleetError(
-                        f"deployment {deployment} is still {seen} after {WAIT_S:.0f} s",
+                        f"deployment {deployment} is still {seen} after {patience_s:.0f} s",
                         hint="`airfleet status` shows whether the releaser runs; the deployment goes on when it does",
                     )
 
@@ -171,6 +200,14 @@ class Ledger:
                 SELECT_RELEASES + rest,
                 {"bundle": self._bundle, **parameters},
             ).fetchall()
+
+    def find_latest(self) -> Deployment | None:
+        """The last deployment that moved the pointer, or none before the first."""
+        with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
+            return cursor.execute(
+                SELECT_DEPLOYMENTS + "WHERE bundle = %s AND live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
+                (self._bundle,),
+            ).fetchone()
 
     def list_deployments(self, limit: int) -> list[Deployment]:
         """The audit trail, newest first."""

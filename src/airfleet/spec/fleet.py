@@ -110,6 +110,15 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
+class Releases:
+    """How a release is watched once it is live."""
+
+    watch_seconds: float = 300.0
+    max_failure_rate: float = 0.25
+    min_task_ends: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """All that fleet.yaml says, with every default filled in."""
 
@@ -124,3 +133,4 @@ class Fleet:
     slot_pools: Mapping[str, SlotPool]
     checks: Checks = field(default_factory=Checks)
     dags: Literal["folder", "releases"] = "folder"
+    releases: Releases = field(default_factory=Releases)

@@ -18,7 +18,7 @@ FILE = "fleet.yaml"
 
 _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
 # Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
-_ECHOED = {"name", "ports", "parallelism", "databases", "slot_pools", "checks"}
+_ECHOED = {"name", "ports", "parallelism", "databases", "slot_pools", "checks", "releases"}
 
 
 def read(project: Path, *, cpus: int) -> fleet.Fleet:
@@ -153,6 +153,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         },
         checks=_checks(written.checks),
         dags=written.dags,
+        releases=fleet.Releases(**written.releases.model_dump()),
     )
 
 

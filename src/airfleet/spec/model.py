@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from airfleet.spec import fleet
 from airfleet.spec.house import Checks
+from airfleet.spec.releases import Releases
 from airfleet.spec.section import Section, rule
 
 # Tags tell pydantic which of two types was meant; they show up in its error paths and are taken out there.
@@ -233,6 +234,7 @@ class FleetFile(Section):
         default="folder",
         description="Where Dags come from: the project's folder as it is, or the releases that were made of it.",
     )
+    releases: Releases = Field(default=Releases(), description="What becomes of releases, with `dags: releases`.")
     env: dict[EnvKey, TextOrReference] = Field(
         default={},
         description="Environment variables of every Airflow process, as text or references; not for Airflow's options.",

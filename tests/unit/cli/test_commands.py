@@ -101,7 +101,7 @@ def test_where_nothing_runs_status_is_1_and_down_is_0(project: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "down: nothing runs here\n")
     done = run("status", "--json", cwd=project)
     assert (done.returncode, done.stderr) == (1, "")
-    assert json.loads(done.stdout) == {"phase": "down", "components": [], "import_errors": []}
+    assert json.loads(done.stdout) == {"phase": "down", "components": [], "import_errors": [], "release": None}
     done = run("down", cwd=project)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing is up here\n")
 

@@ -1,0 +1,129 @@
+"""Whether a release that went live stays: one decision over what was seen of it since. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+NAMED = 3
+
+
+class Action(Enum):
+    """What becomes of a watch."""
+
+    WAIT = "wait"
+    KEEP = "keep"
+    ROLL_BACK = "roll back"
+    # Another release is live: nothing is left to decide.
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long a release is watched, and how much worse than the one before it may be."""
+
+    watch_seconds: float = 300.0
+    max_failure_rate: float = 0.25
+    min_task_ends: int = 10
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Policy:
+        """The policy that a deployment was asked for with; what it does not say is the default."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{key: value for key, value in written.items() if key in known})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many attempts of a Dag's tasks ended, and how many of them badly."""
+
+    ended: int = 0
+    failed: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.failed / self.ended if self.ended else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen of a release at one moment; `now` counts by Dag what ran on it, `before` on the one before it."""
+
+    previous: str
+    is_live: bool
+    remaining_s: float
+    broken: tuple[str, ...] = ()
+    orphans: Mapping[str, int] = field(default_factory=dict)
+    now: Mapping[str, Tally] = field(default_factory=dict)
+    before: Mapping[str, Tally] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do about a watched release, and the one sentence that says why."""
+
+    action: Action
+    sentence: str
+
+
+def decide(seen: Evidence, policy: Policy) -> Verdict:
+    """Keep, wait or go back; a release that is not live any more is left alone, whatever was seen of it."""
+    if not seen.is_live:
+        return Verdict(Action.LEAVE, "another release went live before the watch was over")
+    if seen.broken:
+        verb = "does" if len(seen.broken) == 1 else "do"
+        return _go_back(seen, f"{_name(seen.broken)} {verb} not load since it is live")
+    if seen.orphans:
+        verb, whose = ("is", "its") if len(seen.orphans) == 1 else ("are", "their")
+        count = sum(seen.orphans.values())
+        return _go_back(seen, f"{_name(sorted(seen.orphans))} {verb} gone, and {count} of {whose} runs never ended")
+    total = add_up(seen.now.values())
+    if has_grounds(seen.now, policy):
+        expected = expect(seen.now, seen.before)
+        if total.rate - expected > policy.max_failure_rate:
+            worst = sorted(
+                (dag for dag in seen.now if seen.now[dag].failed), key=lambda dag: (-seen.now[dag].failed, dag)
+            )
+            said = f"{total.failed} of {total.ended} task attempts failed ({total.rate:.0%}), {_name(worst)} first"
+            return _go_back(seen, f"{said}; on the release before it was {expected:.0%} for these Dags")
+    ran = f"{total.ended} task attempts ended, {total.failed} of them badly" if total.ended else "no task ended"
+    if seen.remaining_s > 0:
+        return Verdict(Action.WAIT, f"{ran} so far")
+    return Verdict(Action.KEEP, f"it stays: in {policy.watch_seconds:g} s {ran}")
+
+
+def has_grounds(now: Mapping[str, Tally], policy: Policy) -> bool:
+    """Whether so much failed that the release before has to be looked at."""
+    total = add_up(now.values())
+    return total.ended >= max(policy.min_task_ends, 1) and total.rate > policy.max_failure_rate
+
+
+def expect(now: Mapping[str, Tally], before: Mapping[str, Tally]) -> float:
+    """The share that would fail as things were before: each Dag at its own old rate, a new one at that of all.
+
+    A Dag that always fails is no reason to go back only because it is the one that ran.
+    """
+    total = add_up(now.values())
+    if not total.ended:
+        return 0.0
+    overall = add_up(before.values()).rate
+    failed = sum(tally.ended * (before[dag].rate if dag in before else overall) for dag, tally in now.items())
+    return failed / total.ended
+
+
+def add_up(tallies: Iterable[Tally]) -> Tally:
+    """One tally for several."""
+    listed = tuple(tallies)
+    return Tally(sum(one.ended for one in listed), sum(one.failed for one in listed))
+
+
+def _go_back(seen: Evidence, why: str) -> Verdict:
+    return Verdict(Action.ROLL_BACK, f"back to {seen.previous}: {why}")
+
+
+def _name(names: Iterable[str]) -> str:
+    listed = tuple(names)
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return ", ".join(listed[:NAMED]) + more
