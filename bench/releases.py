@@ -2,6 +2,13 @@
 
 make bench-releases                      500 files, 30 deploys under 200 runs: bench/results/releases.json
 make bench-releases ARGS="--files 100 --runs 20 --deploys 5"   a quick look
+make bench-releases ARGS="--only stock"  one half of it; the figures of the other stay
+
+What is counted. First load: from the command (`release deploy`, checks included; the start of `airflow dag-processor`)
+until all Dags are in the database. Steady: CPU of the processes that know Dag files (Dag processor; with airfleet the
+releaser as well), of all their children, and of the PostgreSQL processes that serve them. One file: from the command
+(`release deploy`; stock: the write of the file) until the new version shows, through the REST API; with stock, which
+has none running here, in the table that the API reads.
 """
 
 from __future__ import annotations
@@ -10,10 +17,8 @@ import argparse
 import json
 import os
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +27,11 @@ import httpx
 import psutil
 import psycopg
 
+import support
 from airfleet.runners.local import launch
 from airfleet.runners.local.ports import find_free
+from support import AIRFLEET, AIRFLOW, run, say, timed, wait
 
-RESULTS = Path(__file__).parent / "results" / "releases.json"
-AIRFLEET = [sys.executable, "-m", "airfleet"]
-PATIENCE_S = 900.0
 TASKS = 10
 DAG = """
 import pendulum
@@ -85,14 +89,22 @@ def main() -> None:
     parser.add_argument("--deploys", type=int, default=30)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--steady", type=float, default=60, help="seconds of the steady measurement")
-    parser.add_argument("--no-stock", action="store_true")
+    parser.add_argument("--only", choices=("airfleet", "stock"), help="measure one of the two")
     arguments = parser.parse_args()
-    figures: dict[str, Any] = {"files": arguments.files, "tasks_per_file": TASKS, "cpus": os.cpu_count()}
-    figures |= measure_airfleet(arguments)
-    if not arguments.no_stock:
+    figures = {"files": arguments.files, "tasks_per_file": TASKS, "cpus": os.cpu_count()}
+    if arguments.only:
+        kept = support.read("releases")
+        figures |= kept if figures.items() <= kept.items() else {}
+    if arguments.only != "stock":
+        figures |= measure_airfleet(arguments)
+    if arguments.only != "airfleet":
         figures |= {f"stock_{key}": value for key, value in measure_stock(arguments).items()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    figures["ratios"] = {
+        key: round(figures[f"stock_{key}"] / figures[key], 1)
+        for key in ("first_load_s", "steady_cores", "one_file_visible_s")
+        if figures.get(key) and f"stock_{key}" in figures
+    }
+    support.write("releases", figures)
     print(json.dumps(figures, indent=2))
 
 
@@ -102,21 +114,22 @@ def measure_airfleet(arguments: argparse.Namespace) -> dict[str, Any]:
         (folder / "fleet.yaml").write_text(f"name: bench\ndags: releases\nports: {{api: {find_free()}}}\n")
         (folder / "include").mkdir()
         write_witness(folder, 0)
-        run([*AIRFLEET, "up", str(folder), "--detach"])
+        run(*AIRFLEET, "up", str(folder), "--detach")
         try:
             with log_in(folder) as api:
                 return measure_releases(folder, api, arguments)
         finally:
-            run([*AIRFLEET, "down", str(folder), "--now"])
+            run(*AIRFLEET, "down", str(folder), "--now")
 
 
 def measure_releases(folder: Path, api: httpx.Client, arguments: argparse.Namespace) -> dict[str, Any]:
     count = arguments.files + 1
     first_load_s = timed(lambda: (release(folder, "deploy"), wait(lambda: count_dags(api) == count, "all Dags")))
     say(f"airfleet: first load {first_load_s:.1f} s")
-    steady_cores = measure_cores(
+    steady_cores = support.measure_cores(
         [process for name, process in list_components(folder).items() if name in ("dag-processor", "releaser")],
         arguments.steady,
+        (folder / ".airfleet" / "secrets" / "metadata_dsn").read_text(),
     )
     say(f"airfleet: steady {steady_cores:.4f} cores")
     visible, back = [], []
@@ -170,24 +183,18 @@ def deploy_under_load(folder: Path, api: httpx.Client, arguments: argparse.Names
 def measure_stock(arguments: argparse.Namespace) -> dict[str, Any]:
     """A Dag processor of the same Airflow with its own settings, on a PostgreSQL of the same version."""
     with project(arguments.files) as folder, postgres(folder / "pg") as dsn:
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")},
-            "AIRFLOW_HOME": str(folder / "airflow"),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": dsn.replace("postgresql://", "postgresql+psycopg2://"),
-        }
-        airflow = [sys.executable, "-m", "airflow"]
-        run([*airflow, "db", "migrate"], env=environment)
+        url = dsn.replace("postgresql://", "postgresql+psycopg2://")
+        environment = support.stock(folder, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
+        run(*AIRFLOW, "db", "migrate", env=environment)
         begun = time.monotonic()
         with Path(os.devnull).open("wb") as null:
-            process = subprocess.Popen([*airflow, "dag-processor"], env=environment, stdout=null, stderr=null)
+            process = subprocess.Popen([*AIRFLOW, "dag-processor"], env=environment, stdout=null, stderr=null)
         try:
             query = "SELECT count(*) FROM serialized_dag"
             wait(lambda: ask(dsn, query) == arguments.files, "all Dags")
             first_load_s = time.monotonic() - begun
             say(f"stock: first load {first_load_s:.1f} s")
-            steady_cores = measure_cores([psutil.Process(process.pid)], arguments.steady)
+            steady_cores = support.measure_cores([psutil.Process(process.pid)], arguments.steady, dsn)
             say(f"stock: steady {steady_cores:.3f} cores")
             changed = "SELECT count(*) FROM dag WHERE dag_id = 'bench_007' AND description = 'version 1'"
             write_dag(folder, 7, version=1)
@@ -204,10 +211,8 @@ def measure_stock(arguments: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def project(files: int) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="airfleet-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "dags").mkdir()
+    """A project with so many generated Dag files."""
+    with support.project() as folder:
         for number in range(files):
             write_dag(folder, number, version=0)
         yield folder
@@ -220,8 +225,9 @@ def postgres(folder: Path) -> Iterator[str]:
     user = "nobody" if os.geteuid() == 0 else None
     folder.mkdir()
     if user:
-        run(["chown", user, str(folder)])
-    run([str(binaries / "initdb"), "-U", "postgres", "-A", "trust", "-D", str(folder / "data")], user=user, cwd="/")
+        run("chown", user, str(folder))
+    initdb = [str(binaries / "initdb"), "-U", "postgres", "-A", "trust", "-D", str(folder / "data")]
+    run(*initdb, user=user, cwd="/")
     options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     server = subprocess.Popen(
         [str(binaries / "postgres"), "-D", str(folder / "data"), *options],
@@ -251,16 +257,16 @@ def write_witness(folder: Path, version: int) -> None:
 
 
 def release(folder: Path, verb: str) -> None:
-    run([*AIRFLEET, "release", verb, "--project", str(folder)])
+    run(*AIRFLEET, "release", verb, "--project", str(folder))
 
 
 def list_components(folder: Path) -> dict[str, psutil.Process]:
-    status = json.loads(subprocess.check_output([*AIRFLEET, "status", str(folder), "--json"]))
+    status = support.read_status(folder)
     return {one["name"]: psutil.Process(one["pid"]) for one in status["components"] if one["pid"]}
 
 
 def log_in(folder: Path) -> httpx.Client:
-    status = json.loads(subprocess.check_output([*AIRFLEET, "status", str(folder), "--json"]))
+    status = support.read_status(folder)
     password = (folder / ".airfleet" / "secrets" / "admin_password").read_text()
     login = {"username": "admin", "password": password}
     token = httpx.post(f"{status['url']}/auth/token", json=login, timeout=60).raise_for_status().json()["access_token"]
@@ -289,42 +295,6 @@ def ask(dsn: str, query: str) -> object:
     except psycopg.Error:
         return None
     return row[0] if row else None
-
-
-def measure_cores(roots: list[psutil.Process], seconds: float) -> float:
-    """Cores that these processes and their children take, those that came and went included."""
-
-    def cpu() -> float:
-        members = [member for root in roots for member in (root, *root.children(recursive=True))]
-        return sum(sum(member.cpu_times()[:4]) for member in members)
-
-    before, begun = cpu(), time.monotonic()
-    time.sleep(seconds)
-    return (cpu() - before) / (time.monotonic() - begun)
-
-
-def wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"waited {PATIENCE_S:.0f} s for {what}")
-        time.sleep(0.05)
-
-
-def timed(action: Callable[[], object]) -> float:
-    begun = time.monotonic()
-    action()
-    return time.monotonic() - begun
-
-
-def run(argv: list[str], **options: Any) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(argv)} failed:\n{done.stdout}{done.stderr}")
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

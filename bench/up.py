@@ -7,13 +7,10 @@ make bench-up ARGS="--rounds 1"   a quick look
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +20,10 @@ from pathlib import Path
 import httpx
 import psutil
 
+import support
 from airfleet.runners.local.ports import find_free
+from support import AIRFLEET, AIRFLOW, run, say, timed
 
-RESULTS = Path(__file__).parent / "results" / "up.json"
-AIRFLEET = [sys.executable, "-m", "airfleet"]
 PATIENCE_S = 300
 DAG = """
 from airflow.sdk import dag, task
@@ -71,10 +68,7 @@ def main() -> None:
         "idle_pss": round(medians["standalone_idle_pss_mib"] / medians["idle_pss_mib"], 2),
     }
     machine = {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(
-        json.dumps({**medians, "ratios": ratios, "machine": machine, "rounds": figures}, indent=2) + "\n"
-    )
+    support.write("up", {**medians, "ratios": ratios, "machine": machine, "rounds": figures})
     print(f"{'':24}{'airfleet':>10}{'standalone':>12}{'ratio':>8}")
     for label, own, ratio in (
         ("first start, s", "first_s", "first"),
@@ -92,13 +86,12 @@ def measure_airfleet(arguments: argparse.Namespace) -> dict[str, float]:
         up = [*AIRFLEET, "up", str(folder), "--detach", "--port", str(port)]
         down = [*AIRFLEET, "down", str(folder)]
         try:
-            first_s = time_command(up)
-            run(down)
-            second_s = time_command(up)
-            status = json.loads(subprocess.check_output([*AIRFLEET, "status", str(folder), "--json"]))
-            idle = measure_idle(psutil.Process(status["supervisor_pid"]), arguments)
+            first_s = timed(lambda: run(*up))
+            run(*down)
+            second_s = timed(lambda: run(*up))
+            idle = measure_idle(psutil.Process(support.read_status(folder)["supervisor_pid"]), arguments)
         finally:
-            run(down)
+            run(*down)
     return report("airfleet", "", first_s, second_s, idle)
 
 
@@ -106,17 +99,13 @@ def measure_standalone(arguments: argparse.Namespace) -> dict[str, float]:
     """The same of `airflow standalone`, told only where its state, its port and its Dags are."""
     with project() as folder:
         port = find_free()
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "AIRFLOW_HOME": str(folder / "airflow"),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(find_free()),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(find_free()),
-        }
+        environment = support.stock(
+            folder,
+            AIRFLOW__API__PORT=str(port),
+            AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{port}/execution/",
+            AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(find_free()),
+            AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT=str(find_free()),
+        )
         with standalone(environment, port) as (first_s, _):
             pass
         with standalone(environment, port) as (second_s, root):
@@ -141,7 +130,7 @@ def standalone(environment: dict[str, str], port: int) -> Iterator[tuple[float, 
     begun = time.monotonic()
     with Path(os.devnull).open("wb") as null:
         process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", "standalone"],
+            [*AIRFLOW, "standalone"],
             env=environment,
             stdout=null,
             stderr=null,
@@ -152,7 +141,7 @@ def standalone(environment: dict[str, str], port: int) -> Iterator[tuple[float, 
         wait_healthy(port, process)
         yield time.monotonic() - begun, root
     finally:
-        members = [root, *root.children(recursive=True)]
+        members = support.family(root)
         process.send_signal(signal.SIGINT)
         _, alive = psutil.wait_procs(members, timeout=60)
         for member in alive:
@@ -177,48 +166,18 @@ def wait_healthy(port: int, process: subprocess.Popen[bytes]) -> None:
 def measure_idle(root: psutil.Process, arguments: argparse.Namespace) -> Idle:
     """Cores over the idle seconds, children that came and went included; memory and processes at the end."""
     time.sleep(arguments.settle)
-    before, begun = cpu_seconds(root), time.monotonic()
-    time.sleep(arguments.idle)
-    cores = (cpu_seconds(root) - before) / (time.monotonic() - begun)
-    members = family(root)
+    cores = support.measure_cores([root], arguments.idle)
+    members = support.family(root)
     pss = sum(process.memory_full_info().pss for process in members)
     return Idle(cores, pss / 2**20, len(members))
 
 
-def cpu_seconds(root: psutil.Process) -> float:
-    """CPU seconds of all living processes below the root, and of those that they waited for."""
-    return sum(sum(process.cpu_times()[:4]) for process in family(root))
-
-
-def family(root: psutil.Process) -> list[psutil.Process]:
-    return [root, *root.children(recursive=True)]
-
-
 @contextmanager
 def project() -> Iterator[Path]:
-    """An empty project with one small Dag."""
-    with tempfile.TemporaryDirectory(prefix="airfleet-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "dags").mkdir()
+    """A project with one small Dag."""
+    with support.project() as folder:
         (folder / "dags" / "hello.py").write_text(DAG)
         yield folder
-
-
-def time_command(argv: list[str]) -> float:
-    begun = time.monotonic()
-    run(argv)
-    return time.monotonic() - begun
-
-
-def run(argv: list[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(argv)} failed:\n{done.stderr}")
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

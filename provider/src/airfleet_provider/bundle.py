@@ -73,7 +73,7 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
                 # The task is started again later, on this host or another, and loses no try.
                 raise compat.reschedule(RESCHEDULE_S, datetime.now(UTC)) from error
             raise
-        artefact.unpack(release, archive, self.versions_dir / release)
+        artefact.unpack(release, archive, self.versions_dir / release, like=self.base_dir / LIVE)
 
     def _follow(self) -> None:
         if compat.is_task():

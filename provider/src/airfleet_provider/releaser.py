@@ -105,6 +105,7 @@ class Releaser:
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
     memory: dict[object, closure.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=compat.describe_environment)
+    inspected: results.Unpacked | None = None
 
     def step(self) -> bool:
         """Work off the oldest unfinished deployment; whether there was one."""
@@ -208,15 +209,19 @@ class Releaser:
 
     def unpack(self, name: str, release: str) -> results.Unpacked:
         """A release on this host, fetched if it is not here yet."""
-        folder = compat.storage_root() / name / "versions" / release
+        base = compat.storage_root() / name
+        folder = base / "versions" / release
         if not folder.is_dir():
             try:
-                artefact.unpack(release, bundle.read_archive(release), folder)
+                artefact.unpack(release, bundle.read_archive(release), folder, like=base / bundle.LIVE)
             except (LookupError, artefact.CorruptError) as error:
                 raise RefusedError(str(error)) from error
+        elif self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
+            return self.inspected  # a deploy comes right after its check
         if len(self.memory) > MEMORY_FILES:
             self.memory.clear()
-        return results.inspect(name, release, folder, self.environment, self.memory)
+        self.inspected = results.inspect(name, release, folder, self.environment, self.memory)
+        return self.inspected
 
     def plan(self, release: results.Unpacked) -> None:
         """Remember when the files of the live release want to be evaluated again."""

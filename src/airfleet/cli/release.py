@@ -11,19 +11,22 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from airfleet.cli import options, release_check, view
+from airfleet.cli import options, release_check
 from airfleet.errors import AirfleetError
 from airfleet.releases import manifest
-from airfleet.releases.checks import formats, registry, ruff
-from airfleet.releases.checks.findings import Finding
 from airfleet.releases.ledger import FINISHED, WAIT_S, Deployment, Ledger, Release
 from airfleet.runners.local import launch as launching
 from airfleet_provider import artefact
+
+if TYPE_CHECKING:
+    from airfleet.releases.checks.findings import Finding
+
+# What only one of these commands needs is imported there.
+# ruff: noqa: PLC0415
 
 watch_option = click.option("--watch", is_flag=True, help="Wait until the watch is over; exit with 1 if it went back.")
 message_option = click.option("-m", "--message", default="", help="Why; kept with the release and in the audit trail.")
@@ -53,7 +56,7 @@ def build(project: Path, state: Path | None, message: str) -> None:
 @command.command("check")
 @options.project_option
 @options.state
-@click.option("--format", "format_name", type=click.Choice(sorted(formats.FORMATS)), default="text", show_default=True)
+@click.option("--format", "format_name", type=click.Choice(release_check.FORMATS), default="text", show_default=True)
 @click.option("--fix", is_flag=True, help="First rewrite what can be rewritten of Airflow 2 code.")
 @click.option("--no-tests", is_flag=True, help="Leave out the project's own tests.")
 def check(project: Path, state: Path | None, format_name: str, fix: bool, no_tests: bool) -> None:
@@ -64,11 +67,13 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, no_tes
       airfleet release check --format sarif > checks.sarif
     """
     if fix:
+        from airfleet.releases.checks import ruff
+
         ruff.fix(launching.find_project(project))
     ledger, release, contents = _build(project, state, "")
     findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
     release_check.write(findings, format_name)
-    raise SystemExit(1 if registry.has_errors(findings) else 0)
+    raise SystemExit(1 if release_check.find_errors(findings) else 0)
 
 
 @command.command("deploy")
@@ -92,8 +97,8 @@ def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_t
     ledger, release, contents = _build(project, state, message)
     if not no_check:
         findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
-        release_check.write(findings, "text")
-        if registry.has_errors(findings):
+        release_check.report(findings)
+        if release_check.find_errors(findings):
             raise AirfleetError("the release was not made live", where=release, hint="the live release is what it was")
     _promote(ledger, release, project, message, begun, watch=watch)
 
@@ -131,6 +136,10 @@ def rollback(release: str | None, project: Path, state: Path | None, message: st
 @options.as_json
 def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) -> None:
     """List the releases, the live one first, then the newest."""
+    from rich.table import Table
+
+    from airfleet.cli import view
+
     releases = _open(project, state).list_releases(limit)
     if as_json:
         click.echo(json.dumps([_describe(release) for release in releases], indent=2))
@@ -207,7 +216,6 @@ def _examine(
         contents,
         actor=_actor(),
         with_tests=with_tests,
-        notify=lambda deployment: click.echo(f"check: {deployment.state}", err=True),
     )
 
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from airfleet.cli import test
 from airfleet.errors import AirfleetError
-from airfleet.releases.checks import formats, project_tests, registry, ruff
-from airfleet.releases.checks.facts import Facts, Inventory, ParsedFile
-from airfleet.releases.checks.findings import Finding
 from airfleet.releases.ledger import Deployment, Ledger
 from airfleet.spec.fleet import Fleet
 
-TEXT_SUFFIXES = (".py",)
+if TYPE_CHECKING:
+    from airfleet.releases.checks.facts import ProjectTests
+    from airfleet.releases.checks.findings import Finding
+
+# The checks are imported while the platform parses.
+# ruff: noqa: PLC0415
+
+FORMATS = ("github", "json", "sarif", "text")
+# Reading 500 files makes many objects and little garbage.
+GARBAGE = 50_000
 
 
 def examine(
@@ -27,25 +37,68 @@ def examine(
     *,
     actor: str,
     with_tests: bool,
-    notify: Callable[[Deployment], None],
 ) -> tuple[Finding, ...]:
-    """All findings about a release that was built; its files are parsed by the platform it would run on."""
-    ended = ledger.wait(ledger.request("check", release, actor=actor, reason="check"), notify)
-    if ended.state == "failed":
-        raise AirfleetError(str(ended.detail.get("message", "the check failed")), where=release)
+    """All findings about a release that was built; the platform parses its files while their text is read here."""
+    check = ledger.request("check", release, actor=actor, reason="check")
+    from airfleet.releases.checks import registry, ruff
+    from airfleet.releases.checks.facts import Facts, Inventory, ParsedFile, read_sources
+
+    gc.set_threshold(GARBAGE)
     levels = fleet.checks.levels
-    facts = Facts(
-        files={path: body.decode(errors="replace") for path, body in contents.items() if path.endswith(TEXT_SUFFIXES)},
-        parses=tuple(ParsedFile.from_json(one) for one in ledger.read_parses(ended.detail["keys"].values())),
-        now=datetime.now(UTC),
-        inventory=Inventory(**ledger.list_objects()),
-        rules=fleet.checks,
-        migrations=ruff.check(project) if levels["airflow-2-code"] != "off" else (),
-        tests=project_tests.run(project) if with_tests and levels["project-tests"] != "off" else None,
-    )
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(ledger.wait, check, _tell)
+        testing = pool.submit(_test, project) if with_tests and levels["project-tests"] != "off" else None
+        migrations = ruff.check(project) if levels["airflow-2-code"] != "off" else ()
+        sources = read_sources({path: body.decode(errors="replace") for path, body in contents.items()})
+        for source in sources.values():
+            source.places  # noqa: B018 - read now, and not when the platform has answered
+        ended = waiting.result()
+        if ended.state == "failed":
+            raise AirfleetError(str(ended.detail.get("message", "the check failed")), where=release)
+        facts = Facts(
+            sources=sources,
+            parses=tuple(ParsedFile.from_json(one) for one in ledger.read_parses(ended.detail["keys"].values())),
+            now=datetime.now(UTC),
+            inventory=Inventory(**ledger.list_objects()),
+            rules=fleet.checks,
+            migrations=migrations,
+            tests=testing.result() if testing else None,
+        )
     return registry.run(facts)
 
 
 def write(findings: tuple[Finding, ...], format_name: str) -> None:
     """Print findings; the text format is talk and goes to stderr, the others are data."""
+    from airfleet.releases.checks import formats
+
     click.echo(formats.FORMATS[format_name](findings), nl=False, err=format_name == "text")
+
+
+def report(findings: tuple[Finding, ...]) -> None:
+    """Tell whoever deploys what stops it, and how much there is that does not."""
+    errors = find_errors(findings)
+    if errors:
+        write(errors, "text")
+    if warned := len(findings) - len(errors):
+        words = (
+            "1 warning: `airfleet release check` lists it"
+            if warned == 1
+            else f"{warned} warnings: `airfleet release check` lists them"
+        )
+        click.echo(words, err=True)
+
+
+def find_errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Those that stop a release."""
+    return tuple(finding for finding in findings if finding.level == "error")
+
+
+def _tell(deployment: Deployment) -> None:
+    click.echo(f"check: {deployment.state}", err=True)
+
+
+def _test(project: Path) -> ProjectTests:
+    from airfleet.releases.checks import project_tests
+
+    with test.environment(project) as environment:
+        return project_tests.run(project, environment=environment)

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,9 +35,17 @@ def command(project: Path, arguments: tuple[str, ...]) -> None:
     project = launching.find_project(project)
     if find_spec("pytest") is None:
         raise UsageError("pytest is not installed", where=sys.prefix, hint="pip install pytest")
-    with tempfile.TemporaryDirectory(prefix="airfleet-test-") as scratch:
-        environment = launching.build_environment(os.environ, {}, project, Path(scratch))
-        environment["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-        environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(project / "dags")
-        run = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, env=environment, check=False)
+    with environment(project) as own:
+        run = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, env=own, check=False)
     raise SystemExit(run.returncode)
+
+
+@contextmanager
+def environment(project: Path) -> Iterator[dict[str, str]]:
+    """What the tests of a project see: their own Airflow without a platform, and the project's folder on the path."""
+    with tempfile.TemporaryDirectory(prefix="airfleet-test-") as scratch:
+        yield {
+            **launching.build_environment(os.environ, {}, project, Path(scratch)),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
+        }

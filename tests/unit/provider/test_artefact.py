@@ -46,8 +46,34 @@ def test_a_release_travels_unchanged(project: Path, tmp_path: Path) -> None:
     artefact.unpack(tree.id, archive, folder)
     artefact.verify(tree.id, folder)
     assert artefact.read(folder)[0].id == tree.id
-    assert (folder / "include" / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (folder / "include" / "run.sh").stat().st_mode & 0o777 == 0o555
     assert [path.name for path in folder.parent.iterdir()] == [tree.id]
+
+
+def test_what_did_not_change_is_the_same_file_as_in_the_release_before(project: Path, tmp_path: Path) -> None:
+    first, contents = artefact.read(project)
+    old = tmp_path / "versions" / first.id
+    artefact.unpack(first.id, artefact.pack(first, contents), old)
+    (project / "dags" / "x.py").write_text("z")
+    (project / "include" / "run.sh").chmod(0o644)
+    second, contents = artefact.read(project)
+    new = old.with_name(second.id)
+    artefact.unpack(second.id, artefact.pack(second, contents), new, like=old)
+    artefact.verify(second.id, new)
+    artefact.verify(first.id, old)
+    assert (new / "dags" / "deep" / "y.py").samefile(old / "dags" / "deep" / "y.py")
+    assert not (new / "dags" / "x.py").samefile(old / "dags" / "x.py")
+    assert not (new / "include" / "run.sh").samefile(old / "include" / "run.sh")
+
+
+def test_a_file_that_someone_changed_in_a_release_is_not_passed_on(project: Path, tmp_path: Path) -> None:
+    tree, contents = artefact.read(project)
+    old = tmp_path / "old"
+    artefact.unpack(tree.id, artefact.pack(tree, contents), old)
+    (old / "dags" / "x.py").chmod(0o644)
+    (old / "dags" / "x.py").write_text("changed")
+    artefact.unpack(tree.id, artefact.pack(tree, contents), tmp_path / "new", like=old)
+    artefact.verify(tree.id, tmp_path / "new")
 
 
 def test_the_id_follows_names_contents_and_executable_bits(project: Path) -> None:

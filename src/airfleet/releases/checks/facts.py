@@ -8,7 +8,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from airfleet.releases.checks import usages
+from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.releases.checks.source import Source
+from airfleet.releases.checks.usages import Usage
 from airfleet.spec.fleet import Checks
 
 FOLDERS = ("dags/", "include/")
@@ -21,15 +24,6 @@ class Access:
     kind: str
     what: str
     line: int
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedDag:
-    """One Dag as Airflow serialises it: what SerializedDAG.to_dict gives."""
-
-    id: str
-    hash: str
-    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +93,20 @@ class ProjectTests:
     problem: str = ""
 
 
+def read_sources(files: Mapping[str, str]) -> Mapping[str, Source]:
+    """The Python files of a release that may run, each read once."""
+    return {
+        path: Source(path, text)
+        for path, text in sorted(files.items())
+        if path.startswith(FOLDERS) and path.endswith(".py")
+    }
+
+
 @dataclass(frozen=True)
 class Facts:
     """All that a release is judged by; `migrations` is None without ruff, `tests` when they were left out."""
 
-    files: Mapping[str, str]
+    sources: Mapping[str, Source]
     parses: tuple[ParsedFile, ...]
     now: datetime
     inventory: Inventory = Inventory()
@@ -112,13 +115,9 @@ class Facts:
     tests: ProjectTests | None = None
 
     @cached_property
-    def sources(self) -> Mapping[str, Source]:
-        """The Python files of the release that may run, each read once."""
-        return {
-            path: Source(path, text)
-            for path, text in sorted(self.files.items())
-            if path.startswith(FOLDERS) and path.endswith(".py")
-        }
+    def usages(self) -> tuple[tuple[Source, Usage], ...]:
+        """What the files name literally of variables and connections."""
+        return tuple((source, usage) for source in self.sources.values() for usage in usages.find_in_source(source))
 
     def source(self, path: str) -> Source:
         """The file at a path; an empty one where the release has none."""

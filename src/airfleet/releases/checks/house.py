@@ -16,8 +16,8 @@ NOBODY = "airflow"
 def find_without_owner(facts: Facts) -> Iterator[Caught]:
     """Yield each Dag of which no task has an owner of its own."""
     for source, dag in facts.dags():
-        defaults = serialised.plain(serialised.properties(dag).get("default_args", {}))
-        owners = {task.fields.get("owner", NOBODY) for task in serialised.tasks(dag)} or {defaults.get("owner", NOBODY)}
+        defaults = serialised.plain(dag.properties.get("default_args", {}))
+        owners = {task.fields.get("owner", NOBODY) for task in dag.tasks} or {defaults.get("owner", NOBODY)}
         if owners <= {NOBODY, ""}:
             hint = 'name a person or a team: default_args={"owner": "data-platform"}'
             yield Caught(source.path, source.dag_line(dag.id), f"{dag.id} has no owner", hint, dag.id)
@@ -26,7 +26,7 @@ def find_without_owner(facts: Facts) -> Iterator[Caught]:
 def find_without_tags(facts: Facts) -> Iterator[Caught]:
     """Yield each Dag without a tag."""
     for source, dag in facts.dags():
-        if not serialised.properties(dag).get("tags"):
+        if not dag.properties.get("tags"):
             hint = 'tags are how people find it: tags=["finance"]'
             yield Caught(source.path, source.dag_line(dag.id), f"{dag.id} has no tags", hint, dag.id)
 
@@ -34,7 +34,7 @@ def find_without_tags(facts: Facts) -> Iterator[Caught]:
 def find_without_description(facts: Facts) -> Iterator[Caught]:
     """Yield each Dag that does not say what it is for."""
     for source, dag in facts.dags():
-        own = serialised.properties(dag)
+        own = dag.properties
         if not own.get("description") and not own.get("doc_md"):
             hint = "say in one sentence what it is for: description=, doc_md= or the docstring of the @dag function"
             yield Caught(source.path, source.dag_line(dag.id), f"{dag.id} has no description", hint, dag.id)
@@ -56,7 +56,7 @@ def find_without_timeout(facts: Facts) -> Iterator[Caught]:
 
 def _tasks_without(facts: Facts, has: Callable[[Task], bool], words: str, hint: str) -> Iterator[Caught]:
     for source, dag in facts.dags():
-        tasks = [task for task in serialised.tasks(dag) if not task.is_empty]
+        tasks = [task for task in dag.tasks if not task.is_empty]
         bare = [task for task in tasks if not has(task)]
         if len(bare) > 1 and len(bare) == len(tasks):
             what = f"all {len(bare)} tasks of {dag.id} are {words}"

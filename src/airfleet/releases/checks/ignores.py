@@ -27,6 +27,8 @@ class Ignore:
 
 def read(source: Source) -> tuple[Ignore, ...]:
     """The comments of a file; one that stands alone speaks of the line below it."""
+    if not _COMMENT.search(source.text):
+        return ()  # to find comments for sure costs as much as all checks together
     found = []
     for line, comment, stands_alone in _comments(source.text):
         if match := _COMMENT.search(comment):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 
-from airfleet.releases.checks import serialised, usages
+from airfleet.releases.checks import usages
 from airfleet.releases.checks.facts import Facts
 from airfleet.releases.checks.findings import Caught, Check
 from airfleet.releases.checks.usages import CONNECTION, VARIABLE
@@ -32,14 +32,13 @@ def find_variables(facts: Facts) -> Iterator[Caught]:
 
 def _missing(facts: Facts, kind: str, known: frozenset[str], section: str) -> Iterator[Caught]:
     seen = set()
-    for source in facts.sources.values():
-        for usage in usages.find_in_source(source):
-            if usage.kind == kind and usage.name not in known and (source.path, usage.name, usage.line) not in seen:
-                seen |= {(source.path, usage.name), (source.path, usage.name, usage.line)}
-                yield _caught(source.path, usage.line, kind, usage.name, known, section)
+    for source, usage in facts.usages:
+        if usage.kind == kind and usage.name not in known and (source.path, usage.name, usage.line) not in seen:
+            seen |= {(source.path, usage.name), (source.path, usage.name, usage.line)}
+            yield _caught(source.path, usage.line, kind, usage.name, known, section)
     # What a loop or a factory made of it shows in the loaded Dags alone.
     for source, dag in facts.dags():
-        for task in serialised.tasks(dag):
+        for task in dag.tasks:
             named = {name for text in task.texts() for found, name in usages.find_in_text(text) if found == kind}
             if kind == CONNECTION:
                 named |= {name for _, name in task.connections() if "{{" not in name}
@@ -69,7 +68,7 @@ def _missing_option(
 ) -> Iterator[Caught]:
     seen = set()
     for source, dag in facts.dags():
-        for task in serialised.tasks(dag):
+        for task in dag.tasks:
             name = task.fields.get(option) or default
             if name in known or name == default or not isinstance(name, str):
                 continue

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 
 from airfleet.releases.checks.facts import FailedTest, ProjectTests
@@ -16,7 +17,13 @@ NO_TESTS = 5
 _FINISHED = (0, 1)
 
 
-def run(project: Path, *, python: str = sys.executable, seconds: float = SECONDS) -> ProjectTests:
+def run(
+    project: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+    seconds: float = SECONDS,
+) -> ProjectTests:
     """How the tests in the project's `tests` folder go; a project without tests passes."""
     if not (project / "tests").is_dir():
         return ProjectTests()
@@ -27,6 +34,7 @@ def run(project: Path, *, python: str = sys.executable, seconds: float = SECONDS
             done = subprocess.run(
                 argv,
                 cwd=project,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

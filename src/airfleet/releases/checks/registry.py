@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from airfleet.releases.checks import house, ignores, loading, names, outside, schedules
@@ -57,11 +57,6 @@ def run(facts: Facts) -> tuple[Finding, ...]:
         if (finding.path, finding.line, check.name) not in ignored
     }
     return tuple(sorted(found, key=lambda finding: finding.order))
-
-
-def has_errors(findings: Iterable[Finding]) -> bool:
-    """Whether a release with these findings is refused."""
-    return any(finding.level == "error" for finding in findings)
 
 
 def _judge(check: Check, facts: Facts) -> Iterator[Finding]:

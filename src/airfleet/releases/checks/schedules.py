@@ -22,7 +22,7 @@ def find_floods(facts: Facts) -> Iterator[Caught]:
     """Yield each Dag that starts more runs than allowed when it is first switched on."""
     limit = facts.rules.catchup_runs
     for source, dag in facts.dags():
-        own = serialised.properties(dag)
+        own = dag.properties
         start = _moment(own.get("start_date"))
         if own.get("catchup") and start:
             end = min(facts.now, _moment(own.get("end_date")) or facts.now)
@@ -35,7 +35,7 @@ def find_floods(facts: Facts) -> Iterator[Caught]:
 def find_senseless(facts: Facts) -> Iterator[Caught]:
     """Yield each schedule that does not do what someone meant."""
     for source, dag in facts.dags():
-        own = serialised.properties(dag)
+        own = dag.properties
         line = source.dag_line(dag.id, "schedule")
         for expression in _expressions(own):
             schedule = cron.read(expression)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-
-from airfleet.releases.checks.facts import ParsedDag
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +33,29 @@ class Task:
                 yield name, value
 
 
-def properties(dag: ParsedDag) -> Mapping[str, Any]:
-    """The Dag's own fields as plain values."""
-    found: Mapping[str, Any] = dag.data.get("dag", dag.data)
-    return found
+@dataclass(frozen=True)
+class ParsedDag:
+    """One Dag as Airflow serialises it: what SerializedDAG.to_dict gives."""
 
+    id: str
+    hash: str
+    data: Mapping[str, Any]
 
-def tasks(dag: ParsedDag) -> tuple[Task, ...]:
-    """The tasks of a Dag, in Airflow's order."""
-    found = []
-    for written in properties(dag).get("tasks", ()):
-        fields = plain(written)
-        shared = fields.pop("partial_kwargs", {})
-        found.append(Task(fields["task_id"], {**shared, **fields}))
-    return tuple(found)
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """The Dag's own fields."""
+        found: Mapping[str, Any] = self.data.get("dag", self.data)
+        return found
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """Its tasks, in Airflow's order."""
+        found = []
+        for written in self.properties.get("tasks", ()):
+            fields = plain(written)
+            shared = fields.pop("partial_kwargs", {})
+            found.append(Task(fields["task_id"], {**shared, **fields}))
+        return tuple(found)
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  (JSON)
@@ -55,8 +63,11 @@ def plain(value: object) -> Any:  # noqa: ANN401  (JSON)
     if isinstance(value, dict):
         if "__var" in value:
             return plain(value["__var"])
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else value
+        # Most values are neither, and a call for each of them would be most of what a check costs.
+        return {key: plain(inner) if isinstance(inner, dict | list) else inner for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) if isinstance(inner, dict | list) else inner for inner in value]
+    return value
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -31,6 +31,8 @@ class Usage:
 
 def find_in_text(text: str) -> Iterator[tuple[str, str]]:
     """Yield the kind and name of what the templates in a text use."""
+    if "{{" not in text and "{%" not in text:
+        return
     for block in _BLOCK.finditer(text):
         inner = block[1] or block[2] or ""
         for kind, pattern in ((VARIABLE, _VARIABLE), (CONNECTION, _CONNECTION)):

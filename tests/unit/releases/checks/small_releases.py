@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.releases.checks import registry
-from airfleet.releases.checks.facts import Facts, Inventory, ParsedDag, ParsedFile
+from airfleet.releases.checks.facts import Facts, Inventory, ParsedFile, read_sources
 from airfleet.releases.checks.findings import Finding
+from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.spec.fleet import CHECK_LEVELS, Checks
 
 PATH = "dags/sales.py"
@@ -28,7 +29,7 @@ def sample_facts() -> Facts:
     """What Airflow 3.3.2 made of the Dag files in samples/."""
     parses = tuple(ParsedFile.from_json(one) for one in json.loads((SAMPLES / "parses.json").read_text()))
     files = {f"dags/{path.name}": path.read_text() for path in (SAMPLES / "dags").glob("*.py")}
-    return Facts(files, parses, datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, STRICT)
+    return Facts(read_sources(files), parses, datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, STRICT)
 
 
 def make_dag(dag_id: str = "sales", *tasks: dict[str, Any], **own: Any) -> ParsedDag:  # noqa: ANN401  (JSON)
@@ -43,12 +44,12 @@ GOOD_TASK = {"owner": "data", "retries": 1, "execution_timeout": 60.0, "task_typ
 def make_facts(source: str = "", *dags: ParsedDag, rules: Checks = STRICT, **parse: Any) -> Facts:  # noqa: ANN401
     """A release of one Dag file."""
     file = ParsedFile(PATH, dags, **parse)
-    return Facts({PATH: source}, (file,), datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, rules)
+    return Facts(read_sources({PATH: source}), (file,), datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, rules)
 
 
 def add_file(facts: Facts, path: str, source: str, *dags: ParsedDag) -> Facts:
-    files = {**facts.files, path: source}
-    return replace(facts, files=files, parses=(*facts.parses, ParsedFile(path, dags)))
+    sources = {**facts.sources, **read_sources({path: source})}
+    return replace(facts, sources=sources, parses=(*facts.parses, ParsedFile(path, dags)))
 
 
 def catch(facts: Facts, check: str) -> list[Finding]:

@@ -223,7 +223,6 @@ def test_what_is_minor_stays_a_warning() -> None:
         ("slow-import", "warning"),
         ("airflow-2-code", "warning"),
     ]
-    assert not registry.has_errors(registry.run(facts))
 
 
 def test_without_ruff_there_is_one_warning() -> None:

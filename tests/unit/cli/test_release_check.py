@@ -1,0 +1,26 @@
+"""What a deploy says of findings, and that every format can be asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from airfleet.cli import release_check
+from airfleet.releases.checks import formats
+from airfleet.releases.checks.findings import Finding
+
+STOPS = Finding("tags", "error", "dags/a.py", 4, "a", None, "a has no tags", "add one")
+WARNS = Finding("retries", "warning", "dags/b.py", 9, "b", "t", "t is not tried again", "")
+
+
+def test_every_format_can_be_asked_for() -> None:
+    assert sorted(formats.FORMATS) == list(release_check.FORMATS)
+
+
+def test_a_deploy_lists_what_stops_it_and_counts_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    release_check.report((STOPS, WARNS))
+    told = capsys.readouterr().err
+    assert "dags/a.py:4: error[tags]: a has no tags" in told
+    assert "dags/b.py" not in told
+    assert "1 warning: `airfleet release check` lists" in told
+    release_check.report(())
+    assert not capsys.readouterr().err
