@@ -1,0 +1,160 @@
+"""One machine: run things on it, read its logs, and do to it what happens to machines."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from machines import groups
+from machines.layout import Layout, Seat, render_boot
+from machines.system import MachineError, run, wait, write
+
+_PLUG = "machine-filled"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A Debian machine of a bed, on or off."""
+
+    layout: Layout
+    seat: Seat
+
+    @property
+    def name(self) -> str:
+        return self.seat.name
+
+    @property
+    def address(self) -> str:
+        return self.seat.address
+
+    @property
+    def root(self) -> Path:
+        """Its file system, as seen from outside."""
+        return self.layout.folder_of(self.seat) / "root"
+
+    @property
+    def group(self) -> Path:
+        return groups.group_of(self.layout.bed, self.name)
+
+    def run(
+        self, command: str, *, check: bool = True, text: str | None = None, timeout_s: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command over SSH, as the user with sudo; MachineError when it fails."""
+        argv = ["ssh", "-F", str(self.layout.ssh_config), self.name, command]
+        done = subprocess.run(argv, input=text or "", capture_output=True, text=True, check=False, timeout=timeout_s)
+        if check and done.returncode:
+            raise MachineError(
+                f"{self.name}: {command}: exit code {done.returncode}: {(done.stderr or done.stdout)[-2000:]}"
+            )
+        return done
+
+    def console(self, command: str, *, check: bool = True, timeout_s: float = 120) -> str:
+        """Run a shell command as root without the network, as if at the machine's own screen."""
+        enter = ("nsenter", "--target", str(self.find_init()), "--all", "--wdns=/")
+        return run(*enter, "sh", "-c", command, check=check, timeout_s=timeout_s)
+
+    def find_init(self) -> int:
+        """The pid, on this box, of the machine's first process; MachineError while it is off."""
+        scope = self.group / "payload" / "init.scope" / "cgroup.procs"
+        with contextlib.suppress(OSError):
+            if pids := scope.read_text().split():
+                return int(pids[0])
+        raise MachineError(f"{self.name} is off")
+
+    def is_on(self) -> bool:
+        power = self.group.with_name(f"{self.name}.power")
+        return any(one.exists() and groups.members(one) for one in (self.group, power))
+
+    def is_ready(self) -> bool:
+        """Whether it answers over SSH and has ended its boot."""
+        try:
+            with socket.create_connection((self.address, 22), timeout=1):
+                pass
+            said = self.run("systemctl is-system-running", check=False, timeout_s=15).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return said in ("running", "degraded")
+
+    def wait_ready(self, timeout_s: float = 90) -> None:
+        try:
+            wait(self.is_ready, f"{self.name} answers over SSH and has booted", timeout_s)
+        except MachineError as error:
+            raise MachineError(f"{error}\n{self.read_console()[-2000:]}") from None
+
+    def power_on(self) -> None:
+        """Boot a machine that is off; `wait_ready` says when it has."""
+        if self.is_on():
+            return
+        folder = self.layout.folder_of(self.seat)
+        write(folder / "boot", render_boot(self.layout, self.seat, groups.make_groups(self.layout.bed, self.name)))
+        power = groups.make_groups(self.layout.bed, f"{self.name}.power")[0]
+        enter = f"echo $$ > {shlex.quote(str(power / 'cgroup.procs'))} && exec sh {shlex.quote(str(folder / 'boot'))}"
+        with (folder / "console.log").open("ab") as log:
+            subprocess.Popen(  # lives until the machine is off, longer than this process
+                ["sh", "-c", enter], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        wait(self.is_on, f"{self.name} begins to boot")
+
+    def reboot(self, timeout_s: float = 90) -> None:
+        """Reboot it in good order; returns when it is ready again."""
+        before = self.find_init()
+        self.console("systemctl reboot", check=False)
+        wait(lambda: self.is_rebooted(before), f"{self.name} goes down for its reboot", timeout_s)
+        self.wait_ready(timeout_s)
+
+    def is_rebooted(self, before: int) -> bool:
+        """Whether another first process runs than then."""
+        try:
+            return self.find_init() != before
+        except MachineError:
+            return False
+
+    def pull_plug(self) -> None:
+        """Cut its power: nobody hears a word from it any more, and all its processes end at once."""
+        run("ip", "link", "set", self.seat.link, "down")
+        groups.kill(self.group)
+        groups.kill(self.group.with_name(f"{self.name}.power"))
+
+    def freeze(self) -> None:
+        """Stop all its processes where they are; its kernel goes on answering for open connections."""
+        groups.freeze(self.group, frozen=True)
+
+    def thaw(self) -> None:
+        groups.freeze(self.group, frozen=False)
+
+    def fill_disk(self) -> None:
+        """Leave nothing free on its disk."""
+        plug = self.layout.folder_of(self.seat) / "disk" / _PLUG
+        free = shutil.disk_usage(plug.parent).free
+        run("fallocate", f"--length={free}", plug, check=False)
+        run("dd", "if=/dev/zero", f"of={plug}", "bs=4k", "oflag=append", "conv=notrunc,fsync", check=False)
+
+    def free_disk(self) -> None:
+        (self.layout.folder_of(self.seat) / "disk" / _PLUG).unlink(missing_ok=True)
+
+    def skew_clock(self, seconds: int) -> None:
+        """Let services that start from now on see another time of day; the kernel has one clock for all."""
+        preload = next(self.root.glob("usr/lib/*/faketime/libfaketime.so.1")).relative_to(self.root)
+        words = (f"LD_PRELOAD=/{preload}", f"FAKETIME={seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+        drop_in = self.root / "etc/systemd/system.conf.d/skew.conf"
+        if seconds:
+            write(drop_in, "[Manager]\nDefaultEnvironment=" + " ".join(f'"{word}"' for word in words) + "\n")
+        else:
+            drop_in.unlink(missing_ok=True)
+        self.console("systemctl daemon-reload")
+
+    def read_logs(self, unit: str | None = None, lines: int = 1000) -> str:
+        """Its journal, also of a machine that is off."""
+        only = ["--unit", unit] if unit else []
+        return run(
+            "journalctl", "--directory", self.root / "var/log/journal", "--no-pager", "--lines", str(lines), *only
+        )
+
+    def read_console(self) -> str:
+        """What its boots wrote."""
+        return (self.layout.folder_of(self.seat) / "console.log").read_text(errors="replace")

@@ -1,0 +1,98 @@
+"""Commands and files of this box, as root."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class MachineError(RuntimeError):
+    """Something that the bed asked of this box failed; the message has what the box said."""
+
+
+def run(*argv: str | Path, text: str | None = None, check: bool = True, timeout_s: float = 600) -> str:
+    """What a command wrote to stdout; MachineError with its stderr when it fails."""
+    done = subprocess.run(
+        [str(word) for word in argv], input=text, capture_output=True, text=True, check=False, timeout=timeout_s
+    )
+    if check and done.returncode:
+        said = (done.stderr or done.stdout).strip()[-2000:]
+        raise MachineError(f"{' '.join(str(word) for word in argv[:6])}: exit code {done.returncode}: {said}")
+    return done.stdout
+
+
+def write(path: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step, so that a kill leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content.encode() if isinstance(content, str) else content)
+    part.rename(path)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the kernel frees when this process dies, however it dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def wait(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+    """Return when a condition is true; MachineError that says what was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise MachineError(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.02)
+
+
+def find_home() -> Path:
+    """Where images and beds are kept, outside every repository."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "airfleet-machines"
+
+
+def unmount_below(folder: Path) -> None:
+    """Take away every mount at or below a folder, the newest first."""
+    inside = f"{folder}/"
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [line.split()[4].replace("\\040", " ") for line in lines]
+    for point in reversed([one for one in points if one == str(folder) or one.startswith(inside)]):
+        run("umount", "--lazy", point, check=False)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that is told apart from a later one with the same pid."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def current(cls) -> Owner:
+        return cls(os.getpid(), _read_start(os.getpid()))
+
+    def is_alive(self) -> bool:
+        return _read_start(self.pid) == self.started
+
+
+def _read_start(pid: int) -> str:
+    """When a process started, in the kernel's ticks since a boot that is named too; empty when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    if fields[0] in "ZX":
+        return ""
+    return f"{fields[19]}@{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
