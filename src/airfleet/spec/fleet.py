@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from airfleet.spec.topology import DEFAULT_POOLS, Host, Retention, Role, Ssh, Tls, WorkerPool
+
 MOST_PARALLELISM = 512
 
 RESERVED_DATABASES = frozenset({"airflow", "postgres", "template0", "template1"})
@@ -24,6 +26,9 @@ OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
     ("api", "host"): "leave it out: airfleet chooses the address to listen on; its port is `ports.api`",
     ("api", "base_url"): "use `ports.api`: airfleet derives the address from it",
     ("api_auth", "jwt_secret"): "leave it out: airfleet makes the key once and keeps it",
+    ("celery", "broker_url"): "leave it out: airfleet runs the broker",
+    ("celery", "result_backend"): "leave it out: airfleet keeps results in a database of their own",
+    ("celery", "worker_concurrency"): "use `pools`: each has its `concurrency`",
     ("logging", "base_log_folder"): "leave it out: logs are kept in the state folder",
     ("dag_processor", "dag_bundle_config_list"): "leave it out: airfleet serves the Dags of the project as a bundle",
 }
@@ -134,3 +139,23 @@ class Fleet:
     checks: Checks = field(default_factory=Checks)
     dags: Literal["folder", "releases"] = "folder"
     releases: Releases = field(default_factory=Releases)
+    hosts: tuple[Host, ...] = ()
+    pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
+    ssh: Ssh = field(default_factory=Ssh)
+    tls: Tls | None = None
+    retention: Retention = field(default_factory=Retention)
+    firewall: bool = True
+    requirements: str | None = None
+
+    def with_role(self, role: Role) -> tuple[Host, ...]:
+        """The hosts of a role, in the order of the file: the first database host is the primary."""
+        return tuple(host for host in self.hosts if role in host.roles)
+
+    def pool(self, name: str) -> WorkerPool:
+        """The worker pool of this name."""
+        return next(pool for pool in self.pools if pool.name == name)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue that a pool serves, once."""
+        return tuple(dict.fromkeys(queue for pool in self.pools for queue in pool.queues))

@@ -11,14 +11,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from airfleet.errors import Problem, SpecError, UsageError
-from airfleet.spec import document, fleet, house, manual, model, rules
+from airfleet.spec import document, fleet, hosts, house, manual, model, rules, topology, topology_rules
 from airfleet.spec.document import Finding
 
 FILE = "fleet.yaml"
 
 _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
 # Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
-_ECHOED = {"name", "ports", "parallelism", "databases", "slot_pools", "checks", "releases"}
+_ECHOED = {
+    *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
+    *("releases", "hosts", "pools", "ssh", "retention"),
+}
 
 
 def read(project: Path, *, cpus: int) -> fleet.Fleet:
@@ -52,7 +55,7 @@ def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
         for key, value in source.data.items()
         if not key.startswith("x-") and not (value is None and key in known)
     }
-    findings = list(rules.findings(data))
+    findings = [*rules.findings(data), *topology_rules.findings(data)]
     try:
         written = model.FleetFile.model_validate(data)
     except ValidationError as error:
@@ -138,10 +141,14 @@ def _mismatch_hint(path: document.Path, expected: str, value: object) -> str:
 
 
 def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.Fleet:
+    pools = _pools(written)
+    machines = _hosts(written, tuple(pool.name for pool in pools))
+    # On hosts, a slot beyond the workers' own would only wait in the broker, where nobody may change its mind.
+    slots = sum(pool.concurrency for pool in pools for host in machines if pool.name in host.pools)
     return fleet.Fleet(
         name=written.name or default_name,
         ports=fleet.Ports(written.ports.api, written.ports.database),
-        parallelism=written.parallelism or min(max(4, 2 * cpus), fleet.MOST_PARALLELISM),
+        parallelism=written.parallelism or min(slots or max(4, 2 * cpus), fleet.MOST_PARALLELISM),
         env={key: value if isinstance(value, str) else _ref(value) for key, value in written.env.items()},
         airflow=written.airflow,
         databases=tuple(written.databases),
@@ -152,9 +159,26 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
             for name, one in written.slot_pools.items()
         },
         checks=_checks(written.checks),
-        dags=written.dags,
         releases=fleet.Releases(**written.releases.model_dump()),
+        dags=written.dags or ("releases" if machines else "folder"),
+        hosts=machines,
+        pools=pools,
+        ssh=topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key),
+        tls=topology.Tls(written.tls.certificate, written.tls.key) if written.tls else None,
+        retention=topology.Retention(written.retention.logs, written.retention.wal),
+        firewall=written.firewall,
+        requirements=written.requirements,
     )
+
+
+def _pools(written: model.FleetFile) -> tuple[topology.WorkerPool, ...]:
+    return tuple(hosts.convert_pool(name, one) for name, one in written.pools.items()) or topology.DEFAULT_POOLS
+
+
+def _hosts(written: model.FleetFile, pools: tuple[str, ...]) -> tuple[topology.Host, ...]:
+    ssh = topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key)
+    only = len(written.hosts) == 1
+    return tuple(hosts.convert_host(name, one, ssh, only=only, pools=pools) for name, one in written.hosts.items())
 
 
 def _checks(written: house.Checks) -> fleet.Checks:

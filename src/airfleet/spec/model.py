@@ -19,12 +19,12 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from airfleet.spec import fleet
+from airfleet.spec.hosts import Host, Name, Retention, Ssh, Tls, WorkerPool
 from airfleet.spec.house import Checks
 from airfleet.spec.releases import Releases
-from airfleet.spec.section import Section, rule
+from airfleet.spec.section import Section, rule, shaped
 
 # Tags tell pydantic which of two types was meant; they show up in its error paths and are taken out there.
 TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"
@@ -37,15 +37,6 @@ BY_REFERENCE = "write where it comes from: {env: NAME}, {file: path} or {command
 def is_secret_key(key: str) -> bool:
     """Tell whether a key's name says that its value is a secret."""
     return _SECRET_KEY.search(key) is not None
-
-
-def _shaped(pattern: str, words: str) -> tuple[AfterValidator, WithJsonSchema]:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise PydanticCustomError("shape", "{words}", {"words": words})
-        return value
-
-    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
 
 def _env_key(key: str) -> str:
@@ -132,22 +123,18 @@ class Reference(Section):
         return self
 
 
-Name = Annotated[
-    str,
-    *_shaped("[a-z][a-z0-9_-]{0,39}", "a name: a lower-case letter, then letters, digits, - and _, 40 at most"),
-]
 Database = Annotated[
     str,
-    *_shaped("[a-z_][a-z0-9_]{0,62}", "a database name: lower-case letters, digits and _, 63 at most, no digit first"),
+    *shaped("[a-z_][a-z0-9_]{0,62}", "a database name: lower-case letters, digits and _, 63 at most, no digit first"),
     AfterValidator(_database),
 ]
 EnvKey = Annotated[
     str,
-    *_shaped("[A-Za-z_][A-Za-z0-9_]*", "a variable name: letters, digits and _, no digit first"),
+    *shaped("[A-Za-z_][A-Za-z0-9_]*", "a variable name: letters, digits and _, no digit first"),
     AfterValidator(_env_key),
 ]
-Option = Annotated[str, *_shaped(r"[A-Za-z0-9_.:-]+", "an Airflow name: letters, digits and _ . : -")]
-VariableKey = Annotated[str, *_shaped(r"[A-Za-z0-9_.:/-]{1,250}", "a key: letters, digits and _ . : / -")]
+Option = Annotated[str, *shaped(r"[A-Za-z0-9_.:-]+", "an Airflow name: letters, digits and _ . : -")]
+VariableKey = Annotated[str, *shaped(r"[A-Za-z0-9_.:/-]{1,250}", "a key: letters, digits and _ . : / -")]
 AirflowValue = Annotated[
     str, BeforeValidator(_airflow_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
@@ -230,9 +217,11 @@ class FleetFile(Section):
         examples=[16],
         json_schema_extra={"x-default": "twice the number of CPUs, 4 at least"},
     )
-    dags: Literal["folder", "releases"] = Field(
-        default="folder",
+    dags: Literal["folder", "releases"] | None = Field(
+        default=None,
         description="Where Dags come from: the project's folder as it is, or the releases that were made of it.",
+        examples=["releases"],
+        json_schema_extra={"x-default": "folder; on hosts, releases"},
     )
     releases: Releases = Field(default=Releases(), description="What becomes of releases, with `dags: releases`.")
     env: dict[EnvKey, TextOrReference] = Field(
@@ -261,4 +250,30 @@ class FleetFile(Section):
     )
     checks: Checks = Field(
         default=Checks(), description="What a release must pass, each check on its own: off, warning or error."
+    )
+    hosts: dict[Name, Host] = Field(
+        default={},
+        description="The machines of the fleet, each by its name. Without any, the platform runs on this machine.",
+        examples=[{"web1": {}}],
+    )
+    pools: dict[Name, WorkerPool] = Field(
+        default={},
+        description="Pools of workers. Without any, there is one pool `default` that serves the queue `default`.",
+        examples=[{"default": {}}],
+    )
+    ssh: Ssh = Field(default=Ssh(), description="How to log in to the hosts, but for what a host says itself.")
+    tls: Tls | None = Field(
+        default=None,
+        description="Serve UI and API over HTTPS, with this certificate.",
+        examples=[{"certificate": "tls/fleet.pem", "key": "tls/fleet.key"}],
+    )
+    retention: Retention = Field(default=Retention(), description="Days that hosts keep what they wrote.")
+    firewall: bool = Field(
+        default=True, description="Whether a host lets in only SSH and what its roles need, and from whom."
+    )
+    requirements: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The file with the packages that the Dags need on every host, relative to the project.",
+        examples=["requirements.txt"],
+        json_schema_extra={"x-default": "requirements.txt, if the project has one"},
     )

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import re
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 
 def rule(what: str, hint: str = "") -> PydanticCustomError:
     """Make an error that reaches the user word for word."""
     return PydanticCustomError("rule", "{what}", {"what": what, "hint": hint})
+
+
+def shaped(pattern: str, words: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """Make a text's type annotations: the whole text fits the pattern, which the words describe."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise PydanticCustomError("shape", "{words}", {"words": words})
+        return value
+
+    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
 
 class Section(BaseModel):

@@ -1,0 +1,199 @@
+"""The sections of fleet.yaml about many machines, as people write them: hosts, pools, SSH, TLS, retention."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from airfleet.spec import topology
+from airfleet.spec.section import Section, rule, shaped
+from airfleet.spec.topology import MOST_CONCURRENCY, Role
+
+_UNITS = {"M": 1 << 20, "G": 1 << 30}
+_SIZE = re.compile(r"([1-9][0-9]*)([MG])")
+
+Name = Annotated[
+    str,
+    *shaped("[a-z][a-z0-9_-]{0,39}", "a name: a lower-case letter, then letters, digits, - and _, 40 at most"),
+]
+Address = Annotated[
+    str, *shaped("[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?", "an IP address or a host name without spaces")
+]
+Queue = Annotated[str, *shaped("[A-Za-z0-9_.-]{1,200}", "a queue name: letters, digits and _ . -")]
+NetPort = Annotated[int, Field(ge=1, le=65535)]
+
+
+def bytes_of(text: str) -> int:
+    """The number of bytes that a size such as 512M or 4G means."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _size(text: str) -> str:
+    if not _SIZE.fullmatch(text):
+        raise rule(f"expected a size, found {text!r}", "write it as 512M or 4G")
+    return text
+
+
+Size = Annotated[str, AfterValidator(_size), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*[MG]$"})]
+
+
+class Ssh(Section):
+    """How the control machine logs in to the hosts; what is missing comes from the SSH configuration."""
+
+    user: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The user to log in as: root, or one who may use sudo without a password.",
+        examples=["ops"],
+        json_schema_extra={"x-default": "as in the SSH configuration"},
+    )
+    port: NetPort | None = Field(
+        default=None,
+        description="The port of the SSH server.",
+        examples=[22],
+        json_schema_extra={"x-default": "as in the SSH configuration"},
+    )
+    key: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The file with the private key, relative to the project.",
+        examples=["~/.ssh/id_ed25519"],
+        json_schema_extra={"x-default": "as in the SSH configuration, or an agent's"},
+    )
+
+
+class Host(Section):
+    """One machine."""
+
+    address: Address = Field(
+        description="Where the other hosts and the control machine reach it.", examples=["10.0.0.11"]
+    )
+    roles: list[Role] | None = Field(
+        default=None,
+        description="What it does. The first host with `database` is the primary, the others are read replicas.",
+        examples=[["web", "scheduler", "worker", "database", "broker"]],
+        json_schema_extra={"x-default": "worker if it has pools; everything if it is the only host"},
+    )
+    pools: list[Name] | None = Field(
+        default=None,
+        description="The pools that its workers serve.",
+        examples=[["default"]],
+        json_schema_extra={"x-default": "all pools, on a host with the role worker"},
+    )
+    labels: dict[Name, str] = Field(
+        default={},
+        description="Words of your own about the host; commands select hosts by them.",
+        examples=[{"rack": "a"}],
+    )
+    user: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The user to log in as.",
+        examples=["ops"],
+        json_schema_extra={"x-default": "ssh.user"},
+    )
+    port: NetPort | None = Field(
+        default=None,
+        description="The port of its SSH server.",
+        examples=[22],
+        json_schema_extra={"x-default": "ssh.port"},
+    )
+
+
+class WorkerPool(Section):
+    """Workers that serve the same queues, with limits of their own on each host."""
+
+    queues: list[Queue] | None = Field(
+        default=None,
+        description="The queues that it serves.",
+        examples=[["default"]],
+        json_schema_extra={"x-default": "one queue of the pool's name"},
+    )
+    concurrency: Annotated[int, Field(ge=1, le=MOST_CONCURRENCY)] = Field(
+        default=16, description="Tasks that may run at once on each of its hosts."
+    )
+    min: Annotated[int, Field(ge=1, le=MOST_CONCURRENCY)] | None = Field(
+        default=None,
+        description="Worker processes that are kept while there is nothing to do.",
+        examples=[2],
+        json_schema_extra={"x-default": "all of `concurrency`"},
+    )
+    memory: Size | None = Field(
+        default=None,
+        description="Memory that the pool may use on each host (systemd's MemoryMax).",
+        examples=["4G"],
+        json_schema_extra={"x-default": "without limit"},
+    )
+    cpus: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="CPUs that the pool may use on each host (systemd's CPUQuota).",
+        examples=[2.0],
+        json_schema_extra={"x-default": "without limit"},
+    )
+    io_weight: Annotated[int, Field(ge=1, le=10000)] = Field(
+        default=100, description="Share of the disks beside the other pools of the host (systemd's IOWeight)."
+    )
+    tasks_max: Annotated[int, Field(ge=64)] | None = Field(
+        default=None,
+        description="Processes and threads that the pool may have on each host (systemd's TasksMax).",
+        examples=[4096],
+        json_schema_extra={"x-default": "systemd's own"},
+    )
+    drain: Annotated[int, Field(ge=0, le=7 * 86400)] = Field(
+        default=3600, description="Seconds that running tasks are given to finish when a worker stops."
+    )
+
+
+class Tls(Section):
+    """The balancer's certificate; with it, UI and API are served over HTTPS only."""
+
+    certificate: Annotated[str, Field(min_length=1)] = Field(
+        description="The file with the certificate and its chain, relative to the project.", examples=["tls/fleet.pem"]
+    )
+    key: Annotated[str, Field(min_length=1)] = Field(
+        description="The file with the private key, relative to the project. Only its owner may read it.",
+        examples=["tls/fleet.key"],
+    )
+
+
+class Retention(Section):
+    """Days that a host keeps what it wrote."""
+
+    logs: Annotated[int, Field(ge=1)] = Field(default=30, description="Days that task logs are kept.")
+    wal: Annotated[int, Field(ge=1)] = Field(default=7, description="Days that archived WAL files are kept.")
+
+
+def convert_host(name: str, written: Host, ssh: topology.Ssh, *, only: bool, pools: tuple[str, ...]) -> topology.Host:
+    """The frozen host, its defaults filled in."""
+    if written.roles is not None:
+        roles = tuple(dict.fromkeys(written.roles))
+    else:
+        roles = topology.ROLES if only else ("worker",)
+    served = tuple(dict.fromkeys(pools if written.pools is None else written.pools))
+    return topology.Host(
+        name=name,
+        address=written.address,
+        roles=roles,
+        pools=served if "worker" in roles else (),
+        labels=written.labels,
+        ssh=topology.Ssh(written.user or ssh.user, written.port or ssh.port, ssh.key),
+    )
+
+
+def convert_pool(name: str, written: WorkerPool) -> topology.WorkerPool:
+    """The frozen pool, its defaults filled in."""
+    return topology.WorkerPool(
+        name=name,
+        queues=(name,) if written.queues is None else tuple(dict.fromkeys(written.queues)),
+        concurrency=written.concurrency,
+        min=written.min,
+        limits=topology.Limits(
+            memory=bytes_of(written.memory) if written.memory else None,
+            cpus=written.cpus,
+            io_weight=written.io_weight,
+            tasks=written.tasks_max,
+        ),
+        drain_s=written.drain,
+    )

@@ -1,0 +1,154 @@
+"""What is wrong with hosts, roles and pools taken together, though each of them is well written.
+
+Like the other rules they look at the data as it was read, so that they report beside the errors of the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airfleet.spec import hosts, topology
+from airfleet.spec.document import Finding
+
+# A task process of Airflow takes more; with less a slot, the pool would be killed before its slots are full.
+LEAST_SLOT_MEMORY = 64 << 20
+
+
+def findings(data: Mapping[str, object]) -> Iterator[Finding]:
+    """Yield what is wrong; a value of the wrong type is left to the model."""
+    pools = {name: pool for name, pool in _map(data.get("pools")).items() if isinstance(pool, dict)}
+    machines = {name: host for name, host in _map(data.get("hosts")).items() if isinstance(host, dict)}
+    for name, pool in pools.items():
+        yield from _pool(name, pool)
+    if not machines:
+        return
+    roles = {name: _roles(host, only=len(machines) == 1) for name, host in machines.items()}
+    yield from _missing_roles(roles)
+    yield from _addresses(machines, roles)
+    yield from _broker(machines, roles)
+    yield from _served(machines, roles, pools)
+    yield from _queues(data, pools)
+    if data.get("dags") == "folder":
+        hint = "remove this line: hosts run the releases that `airfleet release deploy` makes of the project"
+        yield Finding(("dags",), "a folder on this machine is on no host", hint)
+
+
+def _map(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _words(value: object) -> list[str]:
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
+
+
+def _roles(host: dict[str, Any], *, only: bool) -> list[str]:
+    if host.get("roles") is not None:
+        return _words(host["roles"])
+    if only:
+        return list(topology.ROLES)
+    return ["worker"] if host.get("pools") else []
+
+
+def _pool(name: str, pool: dict[str, Any]) -> Iterator[Finding]:
+    if pool.get("queues") == []:
+        yield Finding(("pools", name, "queues"), "a pool that serves no queue gets no task", "name a queue")
+    concurrency = pool.get("concurrency", topology.WorkerPool("", ()).concurrency)
+    least, memory = pool.get("min"), pool.get("memory")
+    if not isinstance(concurrency, int):
+        return
+    if isinstance(least, int) and least > concurrency:
+        what = f"{least} processes are more than the {concurrency} of `concurrency`"
+        yield Finding(("pools", name, "min"), what, "make it smaller, or remove it")
+    if isinstance(memory, str) and re.fullmatch("[1-9][0-9]*[MG]", memory):
+        needed = concurrency * LEAST_SLOT_MEMORY
+        if hosts.bytes_of(memory) < needed:
+            what = (
+                f"{concurrency} tasks do not fit into {memory}: each takes {LEAST_SLOT_MEMORY >> 20} MiB at the least"
+            )
+            yield Finding(("pools", name, "memory"), what, f"allow {needed >> 20}M or more, or lower `concurrency`")
+
+
+def _missing_roles(roles: Mapping[str, list[str]]) -> Iterator[Finding]:
+    for name, own in roles.items():
+        if not own:
+            known = ", ".join(topology.ROLES)
+            yield Finding(("hosts", name), "this host has no role", f"add `roles`: some of {known}")
+    given = {role for own in roles.values() for role in own}
+    for role in topology.NEEDED_ROLES:
+        if role not in given:
+            words = topology.ROLE_WORDS[role]
+            yield Finding(("hosts",), f"no host has the role {role}", f"give it to a host: it {words}")
+    webs = [name for name, own in roles.items() if "web" in own]
+    if len(webs) > 1 and "balancer" not in given:
+        what = f"{len(webs)} web hosts and no balancer: nobody would find the second one"
+        yield Finding(("hosts",), what, "give the role balancer to a host, such as a web host")
+
+
+def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for name, host in machines.items():
+        address = host.get("address")
+        if not isinstance(address, str):
+            continue
+        other = first.setdefault(address.lower(), name)
+        if other == name:
+            continue
+        if "balancer" in roles[name] and "balancer" in roles[other]:
+            what = f"two balancers on one address: {other} has {address} too"
+            yield Finding(("hosts", name, "address"), what, "give the role to one of them, or another address")
+        else:
+            what = f"the host {other} has the address {address} too"
+            yield Finding(("hosts", name, "address"), what, "write both hosts as one, with the roles of both")
+
+
+def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Finding]:
+    names = [name for name, own in roles.items() if "broker" in own]
+    if names and len(names) not in topology.BROKER_SIZES:
+        what = f"{len(names)} hosts have the role broker: a queue with copies needs a majority"
+        yield Finding(("hosts", names[-1], "roles"), what, "give it to 1 host or to 3")
+    if len(names) > 1:
+        for name in names:
+            address = machines[name].get("address")
+            if isinstance(address, str) and "." not in address:
+                what = f"RabbitMQ nodes find each other by address, and {address!r} is a short name"
+                yield Finding(("hosts", name, "address"), what, "write the IP address or the full name with its domain")
+
+
+def _served(
+    machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]], pools: Mapping[str, object]
+) -> Iterator[Finding]:
+    known = list(pools) or [pool.name for pool in topology.DEFAULT_POOLS]
+    served: set[str] = set()
+    for name, host in machines.items():
+        own = host.get("pools")
+        if own == []:
+            yield Finding(
+                ("hosts", name, "pools"), "a worker without a pool gets no task", "name a pool, or remove this"
+            )
+        if own and "worker" not in roles[name]:
+            yield Finding(
+                ("hosts", name, "pools"), "this host has pools but not the role worker", "add worker to its roles"
+            )
+        for pool in _words(own):
+            if pool not in known:
+                hint = f"known pools: {', '.join(known)}"
+                yield Finding(("hosts", name, "pools"), f"there is no pool {pool!r}", hint)
+        if "worker" in roles[name]:
+            served.update(known if own is None else _words(own))
+    for pool in pools:
+        if pool not in served:
+            queues = ", ".join(_words(_map(pools[pool]).get("queues")) or [pool])
+            what = f"no host serves this pool, so nobody serves its queue {queues}"
+            yield Finding(("pools", pool), what, "add it to the `pools` of a host, or remove it")
+
+
+def _queues(data: Mapping[str, object], pools: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
+    section = _map(_map(data.get("airflow")).get("operators"))
+    default = section.get("default_queue", topology.DEFAULT_QUEUE)
+    queues = {queue for name, pool in pools.items() for queue in _words(pool.get("queues", [name]))}
+    if pools and default not in queues:
+        what = f"no pool serves the queue {default!r}, where tasks that name no queue go"
+        hint = f"add {default} to the `queues` of a pool, or set airflow: {{operators: {{default_queue: ...}}}}"
+        yield Finding(("pools",), what, hint)

@@ -1,0 +1,131 @@
+"""Hosts, roles and pools in fleet.yaml: short files mean whole fleets, and every mistake is told at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from airfleet.errors import SpecError
+from airfleet.spec import fleet, load
+
+NINE = """\
+name: flights
+ssh: {user: ops, key: ~/.ssh/fleet}
+hosts:
+  web1: {address: 10.0.0.11, roles: [web, balancer]}
+  web2: {address: 10.0.0.12, roles: [web]}
+  web3: {address: 10.0.0.13, roles: [web, monitor]}
+  sched1: {address: 10.0.0.21, roles: [scheduler]}
+  sched2: {address: 10.0.0.22, roles: [scheduler]}
+  cpu1: {address: 10.0.0.31, pools: [default, cpu]}
+  memory1: {address: 10.0.0.32, pools: [memory]}
+  io1: {address: 10.0.0.33, pools: [io]}
+  data1: {address: 10.0.0.41, roles: [database, broker], user: root, port: 2222}
+pools:
+  default: {concurrency: 16}
+  cpu: {concurrency: 4, cpus: 4}
+  memory: {concurrency: 2, memory: 8G}
+  io: {concurrency: 32, io_weight: 50, queues: [io, files]}
+"""
+
+
+def parse(text: str) -> fleet.Fleet:
+    return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8)
+
+
+def problems(text: str) -> list[tuple[int, str, str]]:
+    with pytest.raises(SpecError) as caught:
+        parse(text)
+    return [(problem.line, problem.path, problem.what) for problem in caught.value.problems]
+
+
+def test_nine_hosts_take_fewer_than_forty_lines() -> None:
+    nine = parse(NINE)
+    assert len(NINE.splitlines()) < 40
+    assert [host.name for host in nine.with_role("web")] == ["web1", "web2", "web3"]
+    assert [host.pools for host in nine.with_role("worker")] == [("default", "cpu"), ("memory",), ("io",)]
+    assert nine.queues == ("default", "cpu", "memory", "io", "files")
+
+
+def test_a_host_s_own_login_wins_over_that_of_all() -> None:
+    logins = {host.name: host.ssh for host in parse(NINE).hosts}
+    assert (logins["web1"].user, logins["web1"].port, logins["web1"].key) == ("ops", None, "~/.ssh/fleet")
+    assert (logins["data1"].user, logins["data1"].port) == ("root", 2222)
+
+
+def test_the_only_host_does_everything() -> None:
+    (host,) = parse("hosts: {one: {address: 10.0.0.1}}").hosts
+    assert {"web", "scheduler", "worker", "database", "broker", "balancer"} <= set(host.roles)
+    assert host.pools == ("default",)
+
+
+def test_hosts_run_releases_and_as_many_tasks_as_the_workers_have_slots() -> None:
+    nine = parse(NINE)
+    assert nine.dags == "releases"
+    assert nine.parallelism == 16 + 4 + 2 + 32
+
+
+def test_limits_are_numbers_inside() -> None:
+    pools = {pool.name: pool for pool in parse(NINE).pools}
+    assert pools["memory"].limits.memory == 8 << 30
+    assert pools["cpu"].limits.cpus == 4
+
+
+def test_without_hosts_nothing_changes() -> None:
+    here = parse("")
+    assert here.hosts == ()
+    assert here.dags == "folder"
+    assert here.parallelism == 16
+
+
+def test_every_mistake_is_told_at_once_with_its_line() -> None:
+    text = """\
+hosts:
+  a: {address: 10.0.0.1, roles: [web, balancer]}
+  b: {address: 10.0.0.1, roles: [web, balancer]}
+  c: {address: 10.0.0.3, pools: [gpu]}
+pools:
+  cpu: {queues: [], memory: 100M}
+  io: {min: 20}
+"""
+    found = problems(text)
+    whats = [what for _, _, what in found]
+    assert [(line, path) for line, path, _ in found] == sorted((line, path) for line, path, _ in found)
+    for expected in (
+        "no host has the role scheduler",
+        "no host has the role database",
+        "no host has the role broker",
+        "two balancers on one address: a has 10.0.0.1 too",
+        "there is no pool 'gpu'",
+        "a pool that serves no queue gets no task",
+        "16 tasks do not fit into 100M: each takes 64 MiB at the least",
+        "20 processes are more than the 16 of `concurrency`",
+        "no host serves this pool, so nobody serves its queue io",
+        "no pool serves the queue 'default', where tasks that name no queue go",
+    ):
+        assert expected in whats
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "expected"),
+    [
+        ("[web, balancer]", "[web]", "3 web hosts and no balancer: nobody would find the second one"),
+        ("roles: [web]}", "roles: []}", "this host has no role"),
+        ("roles: [scheduler]}", "roles: [scheduler, broker]}", "2 hosts have the role broker"),
+        ("pools: [io]", "roles: [web], pools: [io]", "this host has pools but not the role worker"),
+        ("pools: [io]", "pools: []", "a worker without a pool gets no task"),
+        ("name: flights", "dags: folder", "a folder on this machine is on no host"),
+        ("memory: 8G", "memory: 8 GB", "expected a size, found '8 GB'"),
+        ("address: 10.0.0.11", "address: ops@10.0.0.11", "expected an IP address or a host name"),
+        ("roles: [web, balancer]", "roles: [web, balancer, db]", "expected web, scheduler, worker"),
+    ],
+)
+def test_a_mistake_is_named(change: str, to: str, expected: str) -> None:
+    assert change in NINE
+    text = NINE.replace(change, to, 1)
+    assert any(what.startswith(expected) for _, _, what in problems(text)), problems(text)
+
+
+def test_airflow_s_broker_settings_are_airfleet_s() -> None:
+    assert any(
+        "airfleet sets this option itself" in what for _, _, what in problems("airflow: {celery: {broker_url: x}}")
+    )
