@@ -7,7 +7,7 @@ from airfleet.components.base import Component, Heartbeat, Process
 # The last two are what a task needs: each is forked from here.
 MODULES = (
     "airflow.jobs.scheduler_job_runner",
-    "airflow.executors.local_executor",
+    "airfleet_provider.executors.local_executor",
     "airflow.sdk.execution_time.task_runner",
     "airflow.dag_processing.dagbag",
 )

@@ -26,7 +26,19 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
     own = (
         *_list_bundle_settings(fleet, site),
-        Setting("core", "executor", "LocalExecutor", "one machine needs no broker"),
+        Setting(
+            "core",
+            "executor",
+            "airfleet_provider.executors.local_executor.LocalExecutor",
+            "one machine needs no broker; tasks are forked from warm processes",
+        ),
+        Setting(
+            "sdk",
+            "coordinators",
+            json.dumps({"warm": {"classpath": "airfleet_provider.runtime.coordinator.WarmCoordinator", "kwargs": {}}}),
+            "a task starts as a fork of a process that has loaded its Dag file",
+        ),
+        Setting("sdk", "queue_to_coordinator", json.dumps({"default": "warm"}), "tasks of other queues start cold"),
         Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism"),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),

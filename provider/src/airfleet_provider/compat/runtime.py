@@ -1,0 +1,348 @@
+"""Airflow's private names around the start of a task; tests/unit/provider/test_compat_runtime.py holds it to them."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import importlib
+import inspect
+import os
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from airfleet_provider.runtime import messages
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+SUPPORTED = ("3.3.",)
+
+# What a task's process imports between its fork and its end, beside what its Dag file wants.
+TASK_MODULES = (
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.sdk.execution_time.secrets.execution_api",
+    "airflow.secrets.environment_variables",
+    "airflow.dag_processing.dagbag",
+    "airflow.dag_processing.bundles.manager",
+    "airflow.dag_processing.importers.python_importer",
+    "airflow.providers.standard.operators.bash",
+    "airflow.providers.standard.operators.empty",
+    "airflow.providers.standard.operators.python",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.sensors.python",
+    "airflow.sdk.bases.xcom",
+    "airflow.sdk.definitions.asset",
+    "airfleet_provider.bundle",
+)
+
+# psutil makes such a value of a process that a signal ended, and the supervisor tells it by its `name`.
+SignalExit = enum.IntEnum("SignalExit", {one.name: -one.value for one in signal.Signals})  # type: ignore[misc]
+
+
+def find_obstacle() -> str | None:
+    """Why this Airflow is not one that tasks can be forked for from a warm process; None when it is."""
+    from airflow.sdk.execution_time import comms, supervisor, task_runner
+    from airflow.version import version
+
+    if not version.startswith(SUPPORTED):
+        return f"Airflow {version} is not one that airfleet was tested with"
+    activity = supervisor.ActivitySubprocess
+    wanted: tuple[tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]], ...] = (
+        (activity._register_pipe_readers, ("self", "out", "err", "requests", "logs"), ("data",)),
+        (activity._on_child_started, ("self",), ("ti", "dag_rel_path", "bundle_info", "sentry_integration")),
+        (activity.wait, ("self",), ()),
+        (supervisor._fork_main, ("requests", "out", "err", "log_fd", "target"), ()),
+        (supervisor._subprocess_main, (), ()),
+        (supervisor._make_process_nondumpable, (), ()),
+        (supervisor.block_orm_access, (), ()),
+        (supervisor.ensure_secrets_backend_loaded, (), ()),
+        (task_runner.main, (), ()),
+        (comms.CommsDecoder, (), ("log",)),
+    )
+    for function, positional, named in wanted:
+        try:
+            inspect.signature(function).bind(*positional, **dict.fromkeys(named))
+        except (TypeError, ValueError) as error:
+            return f"{function.__qualname__} of Airflow {version} is another: {error}"
+    missing = {"ProcessNotFound", "TimeoutExpired"} - set(supervisor.ProcessTracker.__annotations__)
+    return f"ProcessTracker of Airflow {version} lacks {sorted(missing)}" if missing else None
+
+
+def warm_up() -> None:
+    """Import what every task needs, in the process from which all warm ones are forked."""
+    for name in TASK_MODULES:
+        with contextlib.suppress(ImportError):  # a task that wants it will say why it is not there
+            importlib.import_module(name)
+
+
+def hide_memory() -> None:
+    """Keep other processes of this user out of this one's memory, as Airflow does for its supervisors."""
+    from airflow.sdk.execution_time.supervisor import _make_process_nondumpable
+
+    _make_process_nondumpable()
+
+
+def become_loader() -> None:
+    """Make this process what a task's is before it loads its Dag file: no database, plugins and listeners loaded."""
+    from airflow.sdk.execution_time.supervisor import block_orm_access
+    from airflow.sdk.listener import get_listener_manager
+
+    block_orm_access()
+    get_listener_manager()
+
+
+def refuse_lookups(on_lookup: Callable[[str, str], None]) -> Callable[[], None]:
+    """Call back when loading asks for a variable or a connection; what it returns ends that."""
+    from airflow.sdk.execution_time import supervisor
+
+    original = supervisor.ensure_secrets_backend_loaded
+
+    class Recorder:
+        def get_variable(self, key: str, team_name: str | None = None) -> None:
+            on_lookup("variable", key)
+
+        def get_connection(self, conn_id: str, team_name: str | None = None) -> None:
+            on_lookup("connection", conn_id)
+
+    def restore() -> None:
+        supervisor.ensure_secrets_backend_loaded = original
+
+    supervisor.ensure_secrets_backend_loaded = lambda: [Recorder()]
+    return restore
+
+
+def log_to(descriptor: int) -> None:
+    """Send this process's log, as a task's, to this descriptor."""
+    from airflow.sdk.execution_time.supervisor import _configure_logs_over_json_channel
+
+    _configure_logs_over_json_channel(descriptor)
+
+
+def load_bag(bundle: str, version: str | None, path: str) -> Any:  # noqa: ANN401 - a DagBag
+    """Execute a Dag file exactly as a task's process does."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    instance = DagBundlesManager().get_bundle(name=bundle, version=version)
+    instance.initialize()
+    return BundleDagBag(
+        dag_folder=os.fspath(Path(instance.path, path)),
+        safe_mode=False,
+        load_op_links=False,
+        bundle_path=instance.path,
+        bundle_name=bundle,
+    )
+
+
+def find_dag_file(bundle: str, version: str | None, path: str) -> Path:
+    """Where the bundle has a Dag file, after its files are in place."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    instance = DagBundlesManager().get_bundle(name=bundle, version=version)
+    instance.initialize()
+    return Path(instance.path, path)
+
+
+def run_task(
+    descriptors: Sequence[int],
+    bag: Any,  # noqa: ANN401 - a DagBag
+    said: Callable[[int], None],
+) -> NoReturn:
+    """Be a task's process: `descriptors` are its requests, stdout, stderr and log; `bag` is what its Dag file gave.
+
+    `said` is called with the log's descriptor once output goes to the task's log.
+    """
+    from airflow.dag_processing import dagbag
+    from airflow.sdk.execution_time import supervisor
+
+    original = dagbag.BundleDagBag
+
+    def find(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever BundleDagBag takes
+        if not args and kwargs.get("dag_folder") == bag.dag_folder:
+            return bag
+        return original(*args, **kwargs)
+
+    def target() -> None:
+        said(descriptors[3])
+        dagbag.BundleDagBag = find
+        supervisor._subprocess_main()
+
+    requests, stdout, stderr = (socket.socket(fileno=one) for one in descriptors[:3])
+    supervisor._fork_main(requests, stdout, stderr, descriptors[3], target)
+    raise SystemExit  # never reached: it exits
+
+
+def reseed() -> None:
+    """Give a forked process random numbers of its own; Python's own generator sees to itself."""
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()
+
+
+@dataclass(slots=True)
+class Handle:
+    """A pidfd that a selector can watch and a supervisor can close."""
+
+    descriptor: int
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+@dataclass(slots=True)
+class Tracker:
+    """A task's process that is another's child: its end is heard on a socket, or at worst seen on its pidfd."""
+
+    pid: int
+    channel: socket.socket
+    code: int | None = None
+    handle: Handle | None = None
+    on_lost: Callable[[Handle], None] = field(default=lambda _: None)
+
+    # What the supervisor catches by these names.
+    ProcessNotFound = ProcessLookupError
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.code is not None:
+            raise ProcessLookupError(self.pid)
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float | None) -> int:
+        """The exit code once there is one; it is heard in the supervisor's own loop, so this need not wait."""
+        if self.code is None:
+            raise subprocess.TimeoutExpired("task", timeout or 0)
+        return SignalExit(self.code) if self.code < 0 else self.code
+
+    def hear(self, channel: socket.socket) -> bool:
+        """Note how the task ended; whether there may be more to hear."""
+        try:
+            message, _ = messages.receive(channel)
+        except ConnectionResetError:
+            message = None
+        if message is not None:
+            self.code = int(message["exit"])
+            return False
+        # The warm process was killed. The task lives on; how it ends is not known, only that it does.
+        try:
+            self.handle = Handle(os.pidfd_open(self.pid))
+        except ProcessLookupError:
+            self.code = -signal.SIGKILL
+        else:
+            self.on_lost(self.handle)
+        return False
+
+    def see_end(self, handle: Handle) -> bool:
+        """The pidfd became readable: the process has ended."""
+        self.code = -signal.SIGKILL
+        return False
+
+    def close(self) -> None:
+        self.channel.close()
+        if self.handle:
+            self.handle.close()
+
+
+def supervise(
+    *,
+    pid: int,
+    channel: socket.socket,
+    ends: Sequence[socket.socket],
+    what: Any,  # noqa: ANN401 - airflow.sdk.api.datamodels TaskInstance
+    dag_rel_path: str | os.PathLike[str],
+    bundle_info: Any,  # noqa: ANN401 - BundleInfo
+    client: Any,  # noqa: ANN401 - airflow.sdk.api.client.Client
+    logger: Any,  # noqa: ANN401 - a structlog logger
+    sentry_integration: str,
+    subprocess_logs_to_stdout: bool,
+) -> tuple[int, str]:
+    """Watch a task's process to its end with Airflow's own supervisor: its exit code and final state.
+
+    `ends` are our ends of the task's requests, stdout, stderr and log.
+    """
+    tracker = Tracker(pid, channel)
+    try:
+        process = _activity().attach(
+            tracker=tracker,
+            ends=ends,
+            logger=logger,
+            what=what,
+            client=client,
+            subprocess_logs_to_stdout=subprocess_logs_to_stdout,
+        )
+        process._on_child_started(
+            ti=what, dag_rel_path=dag_rel_path, bundle_info=bundle_info, sentry_integration=sentry_integration
+        )
+        code = process.wait()
+        return code, process.final_state
+    finally:
+        tracker.close()
+
+
+@functools.cache
+def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
+    import structlog
+    from airflow.sdk.execution_time.supervisor import ActivitySubprocess
+
+    class WarmActivity(ActivitySubprocess):  # type: ignore[misc]
+        """Airflow's supervisor of a process that a warm one has forked."""
+
+        @classmethod
+        def attach(
+            cls,
+            *,
+            tracker: Tracker,
+            ends: Sequence[socket.socket],
+            logger: Any,  # noqa: ANN401 - a structlog logger
+            what: Any,  # noqa: ANN401 - a TaskInstance
+            **fields: Any,  # noqa: ANN401 - ActivitySubprocess's own
+        ) -> WarmActivity:
+            requests, stdout, stderr, logs = ends
+            process: WarmActivity = cls(
+                id=what.id,
+                pid=tracker.pid,
+                stdin=requests,
+                process=tracker,
+                process_log=logger or structlog.get_logger(logger_name="task").bind(),
+                start_time=time.monotonic(),
+                new_process_group=True,
+                **fields,
+            )
+            process._register_pipe_readers(stdout, stderr, requests, logs, data={})
+            # The end of the process wakes the loop like all else it says; Airflow's own only looks every 5 s.
+            process.selector.register(
+                tracker.channel, selectors.EVENT_READ, (tracker.hear, process.selector.unregister)
+            )
+            tracker.on_lost = lambda handle: process.selector.register(
+                handle, selectors.EVENT_READ, (tracker.see_end, process.selector.unregister)
+            )
+            return process
+
+    return WarmActivity
+
+
+def stock_coordinator() -> Any:  # noqa: ANN401 - airflow.sdk.execution_time.coordinator.BaseCoordinator
+    """How Airflow itself starts a Python task."""
+    from airflow.sdk.execution_time.coordinator import _build_python_coordinator
+
+    return _build_python_coordinator()
+
+
+def can_read(channel: socket.socket, timeout_s: float) -> bool:
+    """Whether something can be received before the time is over."""
+    return bool(select.select([channel], [], [], timeout_s)[0])

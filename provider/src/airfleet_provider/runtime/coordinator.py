@@ -1,0 +1,107 @@
+"""The coordinator that Airflow asks to run a task: from a warm process where it can, in Airflow's own way otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from os import PathLike
+from typing import Any
+
+import structlog
+from airflow.sdk.execution_time.coordinator import BaseCoordinator
+
+from airfleet_provider.compat import runtime as compat
+from airfleet_provider.runtime import messages
+
+log = structlog.get_logger(logger_name="airfleet")
+
+CHANNEL_VARIABLE = "AIRFLEET_KEEPER_FD"
+
+
+class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
+    """Starts each task as a fork of a warm process; one that cannot be starts as in stock Airflow."""
+
+    def __init__(self, patience_s: float = 60.0) -> None:
+        self.patience_s = patience_s
+        self.stock = compat.stock_coordinator()
+        self.obstacle = compat.find_obstacle()
+        self.told: set[str] = set()
+
+    def execute_task(
+        self,
+        *,
+        what: Any,  # noqa: ANN401 - airflow's TaskInstance
+        dag_rel_path: str | PathLike[str],
+        bundle_info: Any,  # noqa: ANN401 - airflow's BundleInfo
+        client: Any,  # noqa: ANN401 - airflow's Client
+        logger: Any = None,  # noqa: ANN401 - a structlog logger
+        sentry_integration: str = "",
+        subprocess_logs_to_stdout: bool,
+        **kwargs: Any,  # noqa: ANN401 - what a later Airflow may add
+    ) -> Any:  # noqa: ANN401 - BaseCoordinator.ExecutionResult
+        """Run one task to its end."""
+        given = {
+            "what": what,
+            "dag_rel_path": dag_rel_path,
+            "bundle_info": bundle_info,
+            "client": client,
+            "logger": logger,
+            "sentry_integration": sentry_integration,
+            "subprocess_logs_to_stdout": subprocess_logs_to_stdout,
+        }
+        # A Dag file in an archive, or a coordinator that is told more than it knows, is Airflow's own business.
+        ends, answer, status = self._ask(bundle_info, os.fspath(dag_rel_path)) if not kwargs else ([], {}, None)
+        if status is None or "pid" not in answer:
+            for end in [*ends, *([status] if status else [])]:
+                end.close()
+            self._tell(answer.get("refused", "the keeper did not answer"), os.fspath(dag_rel_path))
+            return self.stock.execute_task(**given, **kwargs)
+        code, state = compat.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
+        return self.ExecutionResult(code, state)
+
+    def _ask(
+        self,
+        bundle_info: Any,  # noqa: ANN401 - airflow's BundleInfo
+        path: str,
+    ) -> tuple[list[socket.socket], dict[str, Any], socket.socket | None]:
+        """Our ends of a new task's channels, and what the keeper or a warm process answered."""
+        if self.obstacle:
+            return [], {"refused": self.obstacle}, None
+        channel = find_channel()
+        if channel is None:
+            return [], {"refused": "no keeper runs"}, None
+        pairs = [socket.socketpair() for _ in range(messages.TASK_DESCRIPTORS - 1)]
+        ours, theirs = messages.pair()
+        given = [*(pair[1] for pair in pairs), theirs]
+        order = {"bundle": bundle_info.name, "version": bundle_info.version, "path": path}
+        answer: dict[str, Any] = {}
+        try:
+            messages.send(channel, order, [one.fileno() for one in given])
+            for one in given:
+                one.close()
+            if compat.can_read(ours, self.patience_s):
+                answer = messages.receive(ours)[0] or {}
+        except OSError as error:
+            answer = {"refused": f"the keeper has gone: {error}"}
+        finally:
+            channel.detach()
+            for one in given:
+                one.close()
+        return [pair[0] for pair in pairs], answer, ours
+
+    def _tell(self, reason: str, path: str) -> None:
+        """Say once in each process why tasks of a file start in Airflow's own way."""
+        if (line := f"{path}: {reason}") not in self.told:
+            self.told.add(line)
+            log.info("Tasks of this file start without a warm process", file=path, reason=reason)
+
+
+def find_channel() -> socket.socket | None:
+    """The channel to the keeper that this process inherited; the caller detaches it."""
+    with contextlib.suppress(KeyError, ValueError, OSError):
+        descriptor = int(os.environ[CHANNEL_VARIABLE])
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return socket.socket(fileno=descriptor)
+    return None

@@ -1,0 +1,255 @@
+"""The keeper of warm processes: it hands each request for a task to the one that has loaded its Dag file.
+
+An executor's main process starts a guard before any task, and with it a channel that all its supervisors inherit. The
+guard does nothing but start the keeper again when it dies. All stay below the executor: in its session and cgroup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+from airfleet_provider.compat import runtime as compat
+from airfleet_provider.runtime import limits, messages, warm
+from airfleet_provider.runtime.limits import Limits, Record
+from airfleet_provider.runtime.messages import Home
+from airfleet_provider.runtime.witness import is_fresh
+
+PR_SET_CHILD_SUBREAPER = 36
+RESTART_S = 0.5
+# A file in a folder may be mended; a release cannot change.
+REMEMBER_S = 60.0
+
+
+@dataclass(slots=True)
+class Warm:
+    """One warm process, from the keeper's side."""
+
+    control: socket.socket
+    record: Record
+    watched: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Routes requests to warm processes, starts those that are missing and lets go of those that are too many."""
+
+    requests: socket.socket
+    limits: Limits
+    clock: Callable[[], float] = time.monotonic
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    homes: dict[Home, Warm] = field(default_factory=dict)
+    refusals: dict[Home, tuple[str, float]] = field(default_factory=dict)
+
+    def serve(self) -> None:
+        """Returns when every supervisor has gone."""
+        self.selector.register(self.requests, selectors.EVENT_READ, self._hear_supervisor)
+        while self.requests.fileno() >= 0:
+            for key, _ in self.selector.select(self.limits.age_s if self.homes else None):
+                key.data()
+            _reap_all()
+            self._let_go_surplus()
+        for home in list(self.homes):
+            self._let_go(home)
+
+    def _hear_supervisor(self) -> None:
+        message, descriptors = messages.receive(self.requests)
+        if message is None:
+            self.selector.unregister(self.requests)
+            self.requests.close()
+            return
+        home = Home(message["bundle"], message["version"], message["path"])
+        reason = self._find_refusal(home) or self._hand_on(home, message, descriptors)
+        if reason:
+            warm.refuse(descriptors, reason)
+        else:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _find_refusal(self, home: Home) -> str | None:
+        reason, until = self.refusals.get(home, (None, 0.0))
+        if reason and self.clock() >= until:
+            del self.refusals[home]
+            return None
+        return reason
+
+    def _hand_on(self, home: Home, message: dict[str, Any], descriptors: list[int]) -> str | None:
+        """Give the request to its warm process, a new one if need be; why that could not be."""
+        found = self.homes.get(home)
+        if found and (limits.is_spent(found.record, self.limits, self.clock()) or not is_fresh(found.watched)):
+            self._let_go(home)
+            found = None
+        for _ in range(2):  # the one at hand may have died just now
+            found = found or self._start(home, descriptors)
+            try:
+                messages.send(found.control, message, descriptors)
+            except BlockingIOError:
+                return "its warm process has too many requests already"
+            except OSError:
+                self._let_go(home)
+                found = None
+            else:
+                found.record.used = self.clock()
+                found.record.uses += 1
+                return None
+        return "its warm process dies"
+
+    def _start(self, home: Home, request: list[int]) -> Warm:
+        ours, theirs = messages.pair()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                ours.close()
+                self.requests.close()
+                self.selector.close()
+                for other in self.homes.values():
+                    other.control.close()
+                for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
+                    os.close(descriptor)
+                warm.run(home, theirs)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        theirs.close()
+        ours.setblocking(False)
+        found = Warm(ours, Record(born=self.clock(), used=self.clock()))
+        self.homes[home] = found
+        self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear_warm(home, found))
+        return found
+
+    def _hear_warm(self, home: Home, found: Warm) -> None:
+        try:
+            message, _ = messages.receive(found.control)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = None
+        if message is None:
+            self._let_go(home, found)
+        elif "watch" in message:
+            found.watched.append(message["watch"])
+        elif "ready" in message:
+            found.record.memory_bytes = message["ready"]
+        elif "refused" in message:
+            forever = home.version is not None
+            self.refusals[home] = (message["refused"], float("inf") if forever else self.clock() + REMEMBER_S)
+            self._let_go(home, found)
+
+    def _let_go(self, home: Home, found: Warm | None = None) -> None:
+        """Close our end: the warm process sees its tasks to their end, answers what it still has, and exits."""
+        current = self.homes.get(home)
+        found = found or current
+        if found is None or found.control.fileno() < 0:
+            return
+        if found is current:
+            del self.homes[home]
+        self.selector.unregister(found.control)
+        found.control.close()
+
+    def _let_go_surplus(self) -> None:
+        records = {home: found.record for home, found in self.homes.items()}
+        for home in list(limits.list_surplus(records, self.limits, self.clock())):
+            self._let_go(home)
+
+
+def start(chosen: Limits) -> int:
+    """Start a guard below this process; the descriptor on which its supervisors, forked from now on, may ask."""
+    ours, theirs = messages.pair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        guard(theirs, chosen)
+    theirs.close()
+    return ours.detach()
+
+
+def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
+    """Keep a keeper running until it ends because nobody is left who could ask."""
+    try:
+        setproctitle("airfleet guard of warm processes")
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        _forget_descriptors(keep=requests.fileno())
+        _become_subreaper()
+        while (code := _run_keeper(requests, chosen)) != 0:
+            print(f"airfleet: the keeper of warm processes ended with {code} and is started again", file=sys.stderr)
+            time.sleep(RESTART_S)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
+    keeper = os.fork()
+    if keeper == 0:
+        code = 1
+        try:
+            setproctitle("airfleet keeper of warm processes")
+            _become_subreaper()
+            compat.hide_memory()
+            compat.warm_up()
+            gc.collect()
+            gc.freeze()
+            Keeper(requests, chosen).serve()
+            _wait_for_children()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    while True:
+        pid, status = os.wait()
+        if pid == keeper:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _wait_for_children() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def _reap_all() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _become_subreaper() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _forget_descriptors(keep: int) -> None:
+    """Let go of everything inherited but the standard streams: a database must see its client die when that does.
+
+    The numbers stay taken, so that Python objects that still hold them reach nothing.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
+        number = int(name)
+        if number > 2 and number not in (keep, null):
+            with contextlib.suppress(OSError):  # the listing's own, closed by now
+                os.fstat(number)
+                os.dup2(null, number)
+    os.close(null)

@@ -1,0 +1,49 @@
+"""Which warm processes to keep: pure decisions over plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from airfleet_provider.runtime.messages import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many warm processes there may be, and how old and used one may get."""
+
+    count: int = 32
+    age_s: float = 900.0
+    uses: int = 1000
+    memory_mib: int = 1024
+
+
+@dataclass(slots=True)
+class Record:
+    """What the keeper remembers of one warm process."""
+
+    born: float
+    used: float
+    uses: int = 0
+    memory_bytes: int = 0
+
+
+def is_spent(record: Record, limits: Limits, now: float) -> bool:
+    """Whether a warm process has served its time and a new one takes its place."""
+    return now - record.born >= limits.age_s or record.uses >= limits.uses
+
+
+def list_surplus(records: Mapping[Home, Record], limits: Limits, now: float) -> Iterator[Home]:
+    """Those to let go: the spent ones, then the least recently used until the rest fits; never the newest."""
+    kept = []
+    for home, record in records.items():
+        if is_spent(record, limits, now):
+            yield home
+        else:
+            kept.append((record.used, home))
+    kept.sort(key=lambda item: item[0])
+    memory = sum(records[home].memory_bytes for _, home in kept)
+    while len(kept) > 1 and (len(kept) > limits.count or memory > limits.memory_mib << 20):
+        _, home = kept.pop(0)
+        memory -= records[home].memory_bytes
+        yield home

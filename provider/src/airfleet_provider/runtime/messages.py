@@ -1,0 +1,38 @@
+"""What supervisors, the keeper and warm processes tell each other: one JSON object each, with descriptors."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MESSAGE_BYTES = 1 << 16
+# Of a task: its channel of requests, stdout, stderr, its log, and the socket on which its supervisor hears how it ends.
+TASK_DESCRIPTORS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What a warm process has loaded: one Dag file of one version of one bundle."""
+
+    bundle: str
+    version: str | None
+    path: str
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends that keep the boundaries of messages, and show the end of the other side."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send one message whole; raises OSError when nobody can receive it."""
+    socket.send_fds(channel, [json.dumps(message).encode()], list(descriptors), socket.MSG_NOSIGNAL)
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """One message and its descriptors; None when the other side has gone."""
+    data, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, TASK_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    return (json.loads(data) if data else None), descriptors

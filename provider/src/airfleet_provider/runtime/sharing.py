@@ -1,0 +1,63 @@
+"""Whether tasks may share one load of a Dag file: what its text says, and what loading it left behind."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+OPT_OUT = "AIRFLEET_WARM_START"
+REPARSE = "AIRFLEET_REPARSE_EVERY"
+# Their values belong to one moment, and stock Airflow takes them anew for each task.
+CLOCKS = frozenset({"now", "today", "utcnow", "days_ago", "localtime", "gmtime", "time_ns", "monotonic"})
+PER_TASK = frozenset({"get_parsing_context"})
+
+
+def find_objection(source: str) -> str | None:
+    """Why the text of this module wants to be loaded anew for each task; None when it does not."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return "it does not load"
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            names = {target.id for target in node.targets if isinstance(target, ast.Name)}
+            if REPARSE in names:
+                return f"line {node.lineno}: {REPARSE}"
+            if OPT_OUT in names and isinstance(node.value, ast.Constant) and not node.value.value:
+                return f"line {node.lineno}: {OPT_OUT} = {node.value.value}"
+    for call in _walk_loading(tree):
+        name = _name_of(call.func)
+        if name in CLOCKS or name in PER_TASK or (name == "time" and not call.args and not call.keywords):
+            return f"line {call.lineno}: {name}() while loading"
+    return None
+
+
+def _walk_loading(node: ast.AST) -> Iterator[ast.Call]:
+    """Every call that may happen while the module loads: not in plain functions, but in those that make a Dag."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Lambda):
+            continue
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _walk_function(child)
+            continue
+        if isinstance(child, ast.Call):
+            yield child
+        yield from _walk_loading(child)
+
+
+def _walk_function(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.Call]:
+    for decorator in function.decorator_list:
+        yield from (one for one in ast.walk(decorator) if isinstance(one, ast.Call))
+    defaults = [*function.args.defaults, *filter(None, function.args.kw_defaults)]
+    for default in defaults:
+        yield from (one for one in ast.walk(default) if isinstance(one, ast.Call))
+    makers = {_name_of(one.func if isinstance(one, ast.Call) else one) for one in function.decorator_list}
+    if makers & {"dag", "task_group"}:
+        for statement in function.body:
+            yield from _walk_loading(ast.Module(body=[statement], type_ignores=[]))
+
+
+def _name_of(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""

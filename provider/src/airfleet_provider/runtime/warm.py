@@ -1,0 +1,277 @@
+"""A warm process: it has loaded one Dag file, and forks a task from itself each time it is asked to."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+from airfleet_provider.compat import runtime as compat
+from airfleet_provider.runtime import messages, sharing
+from airfleet_provider.runtime.messages import Home
+from airfleet_provider.runtime.witness import Witness
+
+# As long as Airflow's own supervisor waits between SIGTERM and SIGKILL.
+GRACE_S = 5.0
+SAID_BYTES = 1 << 16
+
+
+class NotSharedError(Exception):
+    """Tasks cannot share one load of this Dag file."""
+
+
+class LookedUpError(BaseException):
+    """Loading asked for something that only a task may be told; not an Exception, so that no backend swallows it."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What loading a Dag file gave, and what it said while it did."""
+
+    bag: Any
+    watched: list[tuple[str, Any]]
+    log: bytes = b""
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+    def repeat(self, log: int) -> None:
+        """Say in a task's own log what loading said, as if it were loaded for that task."""
+        for descriptor, text in ((1, self.stdout), (2, self.stderr), (log, self.log)):
+            if text:
+                os.write(descriptor, text)
+
+
+def load(home: Home) -> Loaded:
+    """Load the Dag file in this process, as a task would; raises NotSharedError when tasks cannot share that."""
+    said = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("log", "stdout", "stderr")]
+    saved = [os.dup(stream) for stream in (1, 2)]
+    compat.become_loader()
+    path = compat.find_dag_file(home.bundle, home.version, home.path)
+    _check_text(path)
+    witness = Witness()
+    lookups: list[str] = []
+
+    def on_lookup(kind: str, key: str) -> None:
+        lookups.append(f"{kind} {key!r}")
+        raise LookedUpError(lookups[-1])
+
+    restore = compat.refuse_lookups(on_lookup)
+    _flush()
+    for stream, descriptor in zip((1, 2), said[1:], strict=True):
+        os.dup2(descriptor, stream)
+    compat.log_to(os.dup(said[0]))
+    witness.begin()
+    try:
+        bag = compat.load_bag(home.bundle, home.version, home.path)
+    except LookedUpError:
+        bag = None
+    finally:
+        witness.end()
+        restore()
+        _flush()
+        for stream, descriptor in zip((1, 2), saved, strict=True):
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
+    if lookups:
+        raise NotSharedError(f"loading it reads the {', '.join(sorted(set(lookups)))}")
+    if bag is None or bag.import_errors or not bag.dags:
+        raise NotSharedError("it does not load")
+    for module in witness.list_modules():
+        _check_text(Path(module))
+    if objection := witness.find_objection():
+        raise NotSharedError(objection)
+    return Loaded(bag, witness.list_watched(), *(_read_back(descriptor) for descriptor in said))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+
+
+def _check_text(path: Path) -> None:
+    try:
+        objection = sharing.find_objection(path.read_text())
+    except (OSError, UnicodeDecodeError):
+        return  # a compiled module, or a Dag in an archive
+    if objection:
+        raise NotSharedError(f"{path.name}, {objection}")
+
+
+def _read_back(descriptor: int) -> bytes:
+    text = os.pread(descriptor, SAID_BYTES, 0)
+    os.close(descriptor)
+    return text
+
+
+@dataclass(slots=True)
+class Task:
+    """One task that this process has forked and will reap."""
+
+    pid: int
+    handle: int
+    status: socket.socket | None
+    kill_at: float | None = None
+
+
+@dataclass(slots=True)
+class WarmProcess:
+    """Forks tasks until its keeper lets it go, and then sees those that still run to their end."""
+
+    control: socket.socket
+    loaded: Loaded
+    clock: Callable[[], float] = time.monotonic
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    tasks: dict[int, Task] = field(default_factory=dict)
+    is_kept: bool = True
+
+    def serve(self) -> None:
+        """Returns when the keeper has gone or let go, and the last task has ended."""
+        self.selector.register(self.control, selectors.EVENT_READ, self._hear_keeper)
+        while self.is_kept or self.tasks:
+            for key, _ in self.selector.select(self._next_kill()):
+                key.data()
+            self._kill_late()
+
+    def _hear_keeper(self) -> None:
+        try:
+            message, descriptors = messages.receive(self.control)
+        except OSError:
+            message, descriptors = None, []
+        if message is None:
+            self.selector.unregister(self.control)
+            self.is_kept = False
+        elif len(descriptors) == messages.TASK_DESCRIPTORS:
+            self._fork(descriptors)
+
+    def _fork(self, descriptors: list[int]) -> None:
+        *streams, channel = descriptors
+        pid = os.fork()
+        if pid == 0:
+            self._become_task(streams, channel)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        for stream in streams:
+            os.close(stream)
+        status = socket.socket(fileno=channel)
+        task = Task(pid, os.pidfd_open(pid), status)
+        self.tasks[pid] = task
+        self.selector.register(task.handle, selectors.EVENT_READ, lambda: self._reap(task))
+        self.selector.register(status, selectors.EVENT_READ, lambda: self._lose_supervisor(task))
+        with contextlib.suppress(OSError):  # nobody waits for it any more: the end of the channel says so too
+            messages.send(status, {"pid": pid})
+
+    def _become_task(self, streams: list[int], channel: int) -> NoReturn:
+        try:
+            os.setpgid(0, 0)
+            os.close(channel)
+            self.selector.close()
+            self.control.close()
+            for task in self.tasks.values():
+                os.close(task.handle)
+                if task.status:
+                    task.status.close()
+            compat.reseed()
+            compat.run_task(streams, self.loaded.bag, self.loaded.repeat)
+        finally:
+            os._exit(124)
+
+    def _reap(self, task: Task) -> None:
+        _, status = os.waitpid(task.pid, 0)
+        self.selector.unregister(task.handle)
+        os.close(task.handle)
+        del self.tasks[task.pid]
+        if task.status:
+            with contextlib.suppress(OSError):
+                messages.send(task.status, {"exit": os.waitstatus_to_exitcode(status)})
+            self._forget_supervisor(task)
+
+    def _lose_supervisor(self, task: Task) -> None:
+        """Nobody hears this task any more, so it ends; stock Airflow would let it run on beside its repetition."""
+        self._forget_supervisor(task)
+        _signal_group(task.pid, signal.SIGTERM)
+        task.kill_at = self.clock() + GRACE_S
+
+    def _forget_supervisor(self, task: Task) -> None:
+        if task.status:
+            self.selector.unregister(task.status)
+            task.status.close()
+            task.status = None
+
+    def _next_kill(self) -> float | None:
+        due = [task.kill_at for task in self.tasks.values() if task.kill_at is not None]
+        return max(0.0, min(due) - self.clock()) if due else None
+
+    def _kill_late(self) -> None:
+        for task in self.tasks.values():
+            if task.kill_at is not None and task.kill_at <= self.clock():
+                _signal_group(task.pid, signal.SIGKILL)
+                task.kill_at = None
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(pid, number)
+
+
+def run(home: Home, control: socket.socket) -> None:
+    """Load, say so to the keeper, and serve; or say why not, and tell that to all who ask."""
+    setproctitle(f"airfleet warm {home.path}")
+    try:
+        loaded = load(home)
+    except Exception as error:
+        reason = str(error) if isinstance(error, NotSharedError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):
+            messages.send(control, {"refused": reason})
+        refuse_all(control, reason)
+        return
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError):
+        messages.send(control, {"ready": measure_own_memory()})
+    for watched in loaded.watched:
+        with contextlib.suppress(OSError):
+            messages.send(control, {"watch": watched})
+    WarmProcess(control, loaded).serve()
+
+
+def refuse_all(control: socket.socket, reason: str) -> None:
+    """Answer every request, until the keeper lets go, that its task cannot start from here."""
+    while True:
+        try:
+            message, descriptors = messages.receive(control)
+        except OSError:
+            return
+        refuse(descriptors, reason)
+        if message is None:
+            return
+
+
+def refuse(descriptors: list[int], reason: str) -> None:
+    """Tell the supervisor whose request came with these descriptors to start its task itself."""
+    for index, descriptor in enumerate(descriptors):
+        if index == messages.TASK_DESCRIPTORS - 1:
+            with socket.socket(fileno=descriptor) as status, contextlib.suppress(OSError):
+                messages.send(status, {"refused": reason})
+        else:
+            os.close(descriptor)
+
+
+def measure_own_memory() -> int:
+    """The bytes that this process shares with nobody."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_Dirty:"):
+                return int(line.split()[1]) << 10
+    return 0

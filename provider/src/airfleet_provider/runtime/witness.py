@@ -1,0 +1,127 @@
+"""What loading a Dag file touched and left behind, so that a change of it, or a danger in it, is seen."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+INSTALLED = ("/site-packages/", "/dist-packages/")
+PSEUDO = ("/proc/", "/sys/", "/dev/")
+
+Fingerprint = tuple[int, int, int] | None
+
+
+def fingerprint(path: str) -> Fingerprint:
+    """What changes when a file or a folder does."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def is_fresh(watched: Sequence[tuple[str, Sequence[int] | None]]) -> bool:
+    """Whether all that was read is as it was."""
+    for path, known in watched:
+        now = fingerprint(path)
+        if now is None or known is None:
+            if now is not known:
+                return False
+        elif list(now) != list(known):
+            return False
+    return True
+
+
+@dataclass(slots=True)
+class Witness:
+    """Watches this process load one Dag file; Python cannot be told to stop, so it is told to look away."""
+
+    looks: bool = False
+    reads: set[str] = field(default_factory=set)
+    before: frozenset[str] = frozenset()
+    sockets: frozenset[str] = frozenset()
+
+    def begin(self) -> None:
+        """Note what is there before the load."""
+        self.before = frozenset(sys.modules)
+        self.sockets = frozenset(_list_sockets())
+        sys.addaudithook(self._hear)
+        self.looks = True
+
+    def end(self) -> None:
+        """Look away from now on."""
+        self.looks = False
+
+    def list_modules(self) -> list[str]:
+        """The files of the project's own modules that were loaded."""
+        found = []
+        for name, module in list(sys.modules.items()):
+            path = getattr(module, "__file__", None)
+            if name not in self.before and isinstance(path, str) and _is_own(path):
+                found.append(path)
+        return sorted(found)
+
+    def list_watched(self) -> list[tuple[str, Fingerprint]]:
+        """Every file and folder that was read, and what it was like."""
+        return [(path, fingerprint(path)) for path in sorted({*self.list_modules(), *self.reads})]
+
+    def find_objection(self) -> str | None:
+        """What a fork would share or lose: a connection, or a thread that does not know of forks."""
+        if opened := sorted(set(_list_sockets()) - self.sockets):
+            return f"loading it left {len(opened)} connections open"
+        if len(_list_threads()) > 1:
+            # Libraries that know about forks, such as OpenBLAS, end their threads at one.
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            if others := _list_threads()[1:]:
+                return f"loading it left threads running: {', '.join(sorted(set(others)))}"
+        return None
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.looks or event not in ("open", "os.listdir", "os.scandir"):
+            return
+        target = arguments[0]
+        if isinstance(target, os.PathLike):
+            target = os.fspath(target)
+        if not isinstance(target, str) or not _is_own(target) or target.endswith(".pyc"):
+            return
+        if event == "open":
+            flags = arguments[2] if isinstance(arguments[2], int) else 0
+            if flags & (os.O_WRONLY | os.O_RDWR):
+                return
+        elif sys._getframe(1).f_code.co_name == "_fill_cache":
+            return  # the import system looks around; what it imports is in list_modules
+        self.reads.add(os.path.abspath(target))  # noqa: PTH100 - Path.resolve would follow the link that may move
+
+
+def _is_own(path: str) -> bool:
+    if path.startswith(PSEUDO) or any(part in path for part in INSTALLED):
+        return False
+    return not path.startswith((sys.base_prefix + "/lib/python", sys.prefix + "/lib/python"))
+
+
+def _list_sockets() -> Iterable[str]:
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
+        try:
+            found = os.fstat(int(name))
+        except OSError:
+            continue
+        if stat.S_ISSOCK(found.st_mode):
+            yield f"{name}:{found.st_ino}"
+
+
+def _list_threads() -> list[str]:
+    names = []
+    for task in sorted(Path("/proc/self/task").iterdir(), key=lambda path: int(path.name)):
+        try:
+            names.append((task / "comm").read_text().strip())
+        except OSError:
+            continue
+    return names
