@@ -19,8 +19,9 @@ down: run-env  ## Stop the platform of PROJECT
 
 test: dev-env  ## Run all checks and tests
 	tools/chromium
+	tools/machines
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest examples/flights/tests tests/local $(ARGS)
+	$(BIN)/pytest examples/flights/tests tests/local tests/hosts $(ARGS)
 
 check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
 	$(BIN)/ruff format --check --quiet .

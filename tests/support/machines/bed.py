@@ -8,8 +8,8 @@ import os
 import re
 import secrets
 import select
+import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ from machines.image import ensure_image
 from machines.layout import Layout
 from machines.machine import Machine
 from machines.needs import why_not
-from machines.system import MachineError, Owner, find_home, locked, run, unmount_below, write
+from machines.system import MachineError, Owner, find_home, locked, run, start, unmount_below, write
 
 T = TypeVar("T")
 
@@ -127,16 +127,8 @@ class Bed:
 
     def _watch(self) -> None:
         """Leave a process behind that outlives a killed owner and clears up after it."""
-        support = Path(__file__).parents[1]
-        subprocess.Popen(
-            [sys.executable, "-m", "machines", "watch", self.layout.bed],
-            cwd="/",
-            env={**os.environ, "PYTHONPATH": str(support)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        watcher = [sys.executable, "-m", "machines", "watch", self.layout.bed]
+        start(f"exec {shlex.join(watcher)}", environment={"PYTHONPATH": str(Path(__file__).parents[1])})
 
 
 def find_beds() -> tuple[Bed, ...]:

@@ -131,6 +131,7 @@ def render_boot(layout: Layout, seat: Seat, groups: Sequence[Path]) -> str:
         [
             "systemd-nspawn", "--quiet", f"--directory={layout.folder_of(seat) / 'root'}", f"--machine={namespace}",
             f"--network-namespace-path=/run/netns/{namespace}", "--register=no", "--keep-unit", "--link-journal=no",
+            "--capability=CAP_NET_ADMIN",
             "--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+3", "/usr/local/sbin/machine-init",
         ]
     )  # fmt: skip

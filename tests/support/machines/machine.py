@@ -12,7 +12,7 @@ from pathlib import Path
 
 from machines import groups
 from machines.layout import Layout, Seat, render_boot
-from machines.system import MachineError, run, wait, write
+from machines.system import MachineError, run, start, wait, write
 
 _PLUG = "machine-filled"
 
@@ -94,10 +94,7 @@ class Machine:
         write(folder / "boot", render_boot(self.layout, self.seat, groups.make_groups(self.layout.bed, self.name)))
         power = groups.make_groups(self.layout.bed, f"{self.name}.power")[0]
         enter = f"echo $$ > {shlex.quote(str(power / 'cgroup.procs'))} && exec sh {shlex.quote(str(folder / 'boot'))}"
-        with (folder / "console.log").open("ab") as log:
-            subprocess.Popen(  # lives until the machine is off, longer than this process
-                ["sh", "-c", enter], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+        start(enter, log=folder / "console.log")
         wait(self.is_on, f"{self.name} begins to boot")
 
     def reboot(self, timeout_s: float = 90) -> None:

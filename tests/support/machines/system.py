@@ -7,7 +7,7 @@ import fcntl
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,20 @@ def run(*argv: str | Path, text: str | None = None, check: bool = True, timeout_
         said = (done.stderr or done.stdout).strip()[-2000:]
         raise MachineError(f"{' '.join(str(word) for word in argv[:6])}: exit code {done.returncode}: {said}")
     return done.stdout
+
+
+def start(script: str, log: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+    """Start a shell script in a session of its own that lives on when this process ends."""
+    with (log or Path("/dev/null")).open("ab") as file:
+        subprocess.run(
+            ["setsid", "--fork", "sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            check=True,
+            cwd="/",
+            env={**os.environ, **(environment or {})},
+        )
 
 
 def write(path: Path, content: str | bytes, mode: int = 0o644) -> None:

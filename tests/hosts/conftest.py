@@ -1,0 +1,29 @@
+"""Machines for the tests: one bed that they share, made anew when a test has spoilt it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from machines import Bed, why_not
+
+
+@pytest.fixture(scope="session")
+def _shared() -> Iterator[Bed]:
+    if reason := why_not():
+        pytest.skip(f"no machines can run here: {reason}")
+    with Bed.create(3) as bed:
+        yield bed
+
+
+@pytest.fixture
+def bed(_shared: Bed) -> Bed:
+    """Three machines, h1 to h3, on, ready and whole."""
+    _shared.heal()
+    for machine in _shared.machines:
+        machine.power_on()
+        machine.thaw()
+        machine.free_disk()
+    _shared.wait_ready()
+    return _shared
