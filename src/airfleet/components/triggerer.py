@@ -16,7 +16,7 @@ def describe() -> Component:
                 ),
                 health=Heartbeat("TriggererJob"),
                 after=("metadata",),
-                preload=("airflow.jobs.triggerer_job_runner",),
+                preload=("airflow.jobs.triggerer_job_runner", "airfleet_provider.compat.exits:notice_exits"),
             ),
         ),
     )

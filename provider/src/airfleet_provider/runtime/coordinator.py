@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
+from airfleet_provider.compat import exits
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.runtime import messages
 
@@ -28,6 +29,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         self.stock = compat.stock_coordinator()
         self.obstacle = compat.find_obstacle()
         self.told: set[str] = set()
+        exits.notice_exits()  # for the tasks that start in Airflow's own way
 
     def execute_task(
         self,
