@@ -119,7 +119,7 @@ def test_a_dag_that_does_not_load_is_shown_and_harms_nothing(platform: Platform)
     broken.write_text("from airflow.sdk import dag\ndef oops(:\n")
     try:
         errors = wait_until(lambda: platform.status()["import_errors"], "the error", timeout_s=60, every_s=0.5)
-        assert [error["file"] for error in errors] == ["broken.py"]
+        assert [error["file"] for error in errors] == ["dags/broken.py"]
         assert "SyntaxError" in errors[0]["message"]
         done = platform.airfleet("status")
         assert re.search(r"broken\.py does not load: .*SyntaxError", done.stdout)

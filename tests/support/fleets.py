@@ -21,7 +21,7 @@ from deadline import wait_until
 
 HEALTHY_S = 180.0
 SECRET = "hunter2-of-the-crm"
-COMPONENTS = ("image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer")
+COMPONENTS = ("image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer", "releaser")
 
 DAGS = """
 import json, os, time

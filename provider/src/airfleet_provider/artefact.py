@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -21,7 +22,8 @@ from pathlib import Path, PurePosixPath
 FOLDERS = ("dags", "include")
 FILES = ("requirements.txt",)
 IGNORED_NAMES = frozenset({"__pycache__", ".git", ".airfleet", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
-IGNORED_SUFFIXES = frozenset({".pyc", ".pyo", ".swp", ".tmp"})
+# What Python writes, and what editors keep beside a file while it is edited.
+IGNORED_FILES = re.compile(r".*\.(py[co]|sw[a-z]|tmp)|.*~|\.#.*|#.*#|4913|.*___jb_\w+___|\.DS_Store")
 IGNORE_FILE = ".airflowignore"
 # Only dags/ holds Dag files; Airflow looks through the whole release.
 IGNORE_CONTENT = b"/include/\n"
@@ -86,7 +88,7 @@ def _walk(project: Path) -> Iterator[Path]:
         for root, folders, files in os.walk(project / folder):
             folders[:] = sorted(name for name in folders if name not in IGNORED_NAMES)
             for name in sorted(files):
-                if Path(name).suffix not in IGNORED_SUFFIXES and not name.startswith(".#"):
+                if not IGNORED_FILES.fullmatch(name):
                     yield Path(root) / name
 
 
@@ -173,7 +175,7 @@ def verify(release: str, folder: Path) -> None:
         folders[:] = [name for name in folders if name not in IGNORED_NAMES]
         for name in files:
             path = Path(root) / name
-            if path.suffix in IGNORED_SUFFIXES:
+            if IGNORED_FILES.fullmatch(name):
                 continue
             contents[path.relative_to(folder).as_posix()] = path.read_bytes()
             if os.access(path, os.X_OK):

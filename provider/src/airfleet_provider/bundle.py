@@ -17,7 +17,10 @@ LIVE = "live"
 
 
 class ReleasedElsewhereError(Exception):
-    """A release is parsed and published by the releaser, never by a Dag processor."""
+    """Dags are parsed and published by the releaser, never by a Dag processor."""
+
+    def __init__(self, bundle: str) -> None:
+        super().__init__(f"{bundle} is published by `airflow airfleet releaser`; the Dag processor leaves it as it is")
 
 
 class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
@@ -59,9 +62,7 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
 
     def refresh(self) -> None:
         """Refuse: what a release says is in the database from the instant it is live."""
-        raise ReleasedElsewhereError(
-            f"{self.name} is published by `airflow airfleet releaser`; the Dag processor leaves it as it is"
-        )
+        raise ReleasedElsewhereError(self.name)
 
     def _fetch(self, release: str) -> None:
         try:
@@ -87,6 +88,27 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
             if not (self.versions_dir / release).is_dir():
                 self._fetch(release)
             point(self.base_dir, release)
+
+
+class FolderBundle(BaseDagBundle):  # type: ignore[misc]
+    """The folder of a project as it is now: tasks run what lies there, and the releaser publishes what is saved."""
+
+    supports_versioning = False
+
+    def __init__(self, *, path: str, **others: Any) -> None:  # noqa: ANN401 - Airflow's own arguments
+        super().__init__(**others)
+        self._path = Path(path)
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def get_current_version(self) -> None:
+        """Nothing: a folder has no versions."""
+
+    def refresh(self) -> None:
+        """Refuse: what lies in the folder is in the database a moment after it was saved."""
+        raise ReleasedElsewhereError(self.name)
 
 
 def read_archive(release: str) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import compat
+from airfleet_provider import artefact, compat
 
 READ_EVENTS = frozenset({"open", "os.listdir", "os.scandir"})
 
@@ -105,6 +105,8 @@ class Witness:
         frame = sys._getframe(2)
         if frame.f_code.co_name == "_fill_cache":
             return  # the import system looks around; what it imports the closure knows
+        if name != "." and name.partition("/")[0] not in (*artefact.FOLDERS, *artefact.FILES, artefact.IGNORE_FILE):
+            return  # a project has more in its folder than a release
         read = name if not is_folder else "/" if name == "." else f"{name}/"
         self.reads[self.path].add(read)
         while frame is not None:
@@ -120,6 +122,7 @@ def prepare_child(
     """Make this forked process ready; what it returns parses one Dag file into the JSON of a result."""
     compat.forget_connections()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
+    sys.path.insert(0, str(folder))  # before the project's own folder, which may be there
     witness = Witness(f"{folder}/")
     witness.start()
 

@@ -89,10 +89,10 @@ class Dag:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """All that a publish needs to know."""
+    """All that a publish needs to know; Dags that lie in a folder and not in a release have no id."""
 
     bundle: str
-    id: str
+    id: str | None
     folder: Path
     dags: tuple[Dag, ...]
     errors: Mapping[str, str]
@@ -173,7 +173,9 @@ def _switch(
         session.expire_all()
         compat.remove_references(session)
     run(session, CLEAR_ERRORS, bundle=release.bundle, files=list(release.errors))
-    run(session, MOVE_POINTER, bundle=release.bundle, release=release.id, actor=release.actor, reason=release.reason)
+    if release.id:
+        values = {"release": release.id, "actor": release.actor, "reason": release.reason}
+        run(session, MOVE_POINTER, bundle=release.bundle, **values)
     run(session, SWITCH_BUNDLE, bundle=release.bundle, release=release.id)
     published = Published(len(changed), len(same), len(release.errors), gone)
     finish(session, published)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import artefact, bundle, closure, compat, results, schema, watch
+from airfleet_provider import artefact, bundle, closure, compat, folder, results, schema, watch
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
 
@@ -106,6 +106,7 @@ class Releaser:
     memory: dict[object, closure.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=compat.describe_environment)
     inspected: results.Unpacked | None = None
+    followed: frozenset[str] = frozenset()
 
     def step(self) -> bool:
         """Work off the oldest unfinished deployment; whether there was one."""
@@ -125,6 +126,8 @@ class Releaser:
         return True
 
     def _deploy(self, deployment: Deployment, started: float) -> None:
+        if deployment.bundle in self.followed and not deployment.is_check:
+            raise RefusedError("this platform runs the Dags that lie in its project's folder")
         name = deployment.release or self._previous(deployment)
         self._enter(deployment, name, "parsing")
         release = self.unpack(deployment.bundle, name)
@@ -210,17 +213,17 @@ class Releaser:
     def unpack(self, name: str, release: str) -> results.Unpacked:
         """A release on this host, fetched if it is not here yet."""
         base = compat.storage_root() / name
-        folder = base / "versions" / release
-        if not folder.is_dir():
+        place = base / "versions" / release
+        if not place.is_dir():
             try:
-                artefact.unpack(release, bundle.read_archive(release), folder, like=base / bundle.LIVE)
+                artefact.unpack(release, bundle.read_archive(release), place, like=base / bundle.LIVE)
             except (LookupError, artefact.CorruptError) as error:
                 raise RefusedError(str(error)) from error
         elif self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
             return self.inspected  # a deploy comes right after its check
         if len(self.memory) > MEMORY_FILES:
             self.memory.clear()
-        self.inspected = results.inspect(name, release, folder, self.environment, self.memory)
+        self.inspected = results.inspect(name, release, place, self.environment, self.memory)
         return self.inspected
 
     def plan(self, release: results.Unpacked) -> None:
@@ -234,6 +237,8 @@ class Releaser:
         with compat.open_session() as session:
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
         for name, live in pointers:
+            if name in self.followed:
+                continue
             with contextlib.suppress(RefusedError):
                 release = self.unpack(name, live)
                 bundle.point(compat.storage_root() / name, live)
@@ -280,7 +285,7 @@ class Releaser:
             run(session, FINISH, id=deployment.id, state="failed", detail=json.dumps(detail))
 
 
-def work(releaser: Releaser, connection: Any) -> NoReturn:  # noqa: ANN401 - a psycopg2 connection
+def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2
     """Take deployments as they come, for ever; nothing is asked for more often than every WAIT_S seconds."""
     cursor = connection.cursor()
     cursor.execute(f"LISTEN {schema.CHANNEL}")
@@ -297,9 +302,12 @@ def work(releaser: Releaser, connection: Any) -> NoReturn:  # noqa: ANN401 - a p
         except Exception:
             log.exception("cannot watch what is live; looking again later")
             is_watching = True
+        for loop in loops:
+            loop.turn()
         soonest = min(releaser.due.values(), default=float("inf")) - releaser.now()
         longest = watch.EVERY_S if is_watching else WAIT_S
-        select.select([connection], [], [], min(longest, max(0.0, soonest)))
+        waits = [longest, max(0.0, soonest), *(loop.wait_s() for loop in loops)]
+        select.select([connection, *(loop for loop in loops if loop.watches)], [], [], min(waits))
         connection.poll()
         connection.notifies.clear()
 
@@ -313,7 +321,9 @@ def main() -> NoReturn:
     cursor = connection.cursor()
     cursor.execute(schema.SQL)
     cursor.execute("SELECT pg_advisory_lock(%s)", (schema.AGENT_LOCK,))
-    work(Releaser(has_fab_roles), connection)
+    loops = folder.find_loops(has_fab_roles=has_fab_roles)
+    followed = frozenset(loop.follower.bundle for loop in loops)
+    work(Releaser(has_fab_roles, followed=followed), loops, connection)
 
 
 def run_command(_: object) -> NoReturn:

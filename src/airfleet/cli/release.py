@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from airfleet.cli import options, release_check
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
 from airfleet.releases.ledger import FINISHED, WAIT_S, Deployment, Ledger, Release
 from airfleet.runners.local import launch as launching
@@ -94,6 +94,7 @@ def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_t
       airfleet release deploy -m "new tariff" --watch
     """
     begun = time.monotonic()
+    _require_releases(project)
     ledger, release, contents = _build(project, state, message)
     if not no_check:
         findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
@@ -112,6 +113,7 @@ def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_t
 def promote(release: str, project: Path, state: Path | None, message: str, watch: bool) -> None:
     """Make a release that was built before live, and watch it; the beginning of its id is enough."""
     begun = time.monotonic()
+    _require_releases(project)
     ledger = _open(project, state)
     _promote(ledger, ledger.find(release).id, project, message, begun, watch=watch)
 
@@ -124,6 +126,7 @@ def promote(release: str, project: Path, state: Path | None, message: str, watch
 def rollback(release: str | None, project: Path, state: Path | None, message: str) -> None:
     """Make the release before the live one live again, or the one that is named."""
     begun = time.monotonic()
+    _require_releases(project)
     ledger = _open(project, state)
     number = ledger.request("rollback", ledger.find(release).id if release else None, actor=_actor(), reason=message)
     _await_live(ledger, number, "rollback", begun)
@@ -202,6 +205,16 @@ def _open(project: Path, state: Path | None) -> Ledger:
     if dsn is None:
         raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")
     return Ledger(dsn, launching.read_fleet(project).name)
+
+
+def _require_releases(project: Path) -> None:
+    project = launching.find_project(project)
+    if launching.read_fleet(project).dags != "releases":
+        raise UsageError(
+            "this platform runs the Dags that lie in its folder, so none can be made live or taken back",
+            where=str(project / "fleet.yaml"),
+            hint="say `dags: releases` there, and start it again; `airfleet release check` works either way",
+        )
 
 
 def _examine(

@@ -39,7 +39,7 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
         raise SystemExit(1)
     usage = measure(snapshot)
     errors = view.list_import_errors(folder)
-    release = view.find_release(folder, snapshot)
+    release = view.find_release(folder)
     if as_json:
         click.echo(json.dumps(describe(snapshot, usage, errors, release), indent=2, default=str))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from airfleet.runners.local.usage import Usage, measure
 
 if TYPE_CHECKING:
     from airfleet.releases.ledger import Deployment
+    from airfleet.runners.local.checks import ImportErrors
 
 Notify = Callable[[Snapshot], None]
 
@@ -33,6 +35,7 @@ STYLES = {
     "stopped": "dim",
 }
 LOOK_EVERY_S = 3.0
+READ_EVERY_S = 0.5
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -44,12 +47,12 @@ def console(*, stderr: bool = False) -> Console:
 @contextmanager
 def show(folder: StateFolder) -> Iterator[Notify]:
     """A live table on a terminal, else one line for each thing that happens; both are kept in logs/airfleet.log."""
-    log = (folder.logs / "airfleet.log").open("a") if sys.stderr.isatty() else None
     terminal = console(stderr=True)
-    events = Events()
+    log = (folder.logs / "airfleet.log").open("a") if terminal.is_terminal else None
+    events, extras = Events(), Extras(folder, shows_release=terminal.is_terminal)
 
     def write(snapshot: Snapshot) -> None:
-        for line in events.list_new(snapshot):
+        for line in (*events.list_new(snapshot), *events.list_loading(extras.read_errors(snapshot))):
             terminal.print(line, highlight=False, markup=False)
             if log:
                 log.write(line + "\n")
@@ -58,12 +61,11 @@ def show(folder: StateFolder) -> Iterator[Notify]:
     if not terminal.is_terminal:
         yield write
         return
-    extras = Extras(folder)
     with Live(console=terminal, refresh_per_second=4) as live:
 
         def update(snapshot: Snapshot) -> None:
             write(snapshot)
-            live.update(tabulate(snapshot, *extras.read(snapshot)))
+            live.update(tabulate(snapshot, extras.read_usage(snapshot), extras.errors, extras.release))
 
         yield update
     if log:
@@ -98,6 +100,7 @@ class Events:
     def __init__(self, since: Snapshot | None = None) -> None:
         self._seen: dict[str, tuple[str, int]] = {}
         self._phase = ""
+        self._broken: dict[str, str] = {}
         if since:
             self.list_new(since)
 
@@ -115,45 +118,95 @@ class Events:
         self._phase = snapshot.phase
         return lines
 
+    def list_loading(self, errors: list[BrokenFile]) -> list[str]:
+        """The lines for Dag files that do not load any more, or load again."""
+        now = datetime.now(UTC).strftime("%H:%M:%S")
+        broken = {error.file: error.message for error in errors}
+        lines = [
+            f"{now} {file} does not load: {message}"
+            for file, message in broken.items()
+            if self._broken.get(file) != message
+        ]
+        lines += [f"{now} {file} loads again, or is gone" for file in self._broken if file not in broken]
+        self._broken = broken
+        return lines
+
 
 class Extras:
-    """What the table shows beside the snapshot, looked up at most every few seconds."""
+    """What people see beside the snapshot: memory, looked up every few seconds, and Dag files that do not load."""
 
-    def __init__(self, folder: StateFolder) -> None:
+    def __init__(self, folder: StateFolder, *, shows_release: bool) -> None:
         self._folder = folder
+        self._shows_release = shows_release
         self._looked = 0.0
         self._usage: dict[str, Usage] = {}
-        self._import_errors: list[BrokenFile] = []
-        self._release: Deployment | None = None
+        self._healthy = threading.Event()
+        self._reader: threading.Thread | None = None
+        self.errors: list[BrokenFile] = []
+        self.release: Deployment | None = None
 
-    def read(self, snapshot: Snapshot) -> tuple[dict[str, Usage], list[BrokenFile], Deployment | None]:
+    def read_usage(self, snapshot: Snapshot) -> dict[str, Usage]:
         if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._usage = measure(snapshot)
-            self._import_errors = list_import_errors(self._folder) if snapshot.phase == "healthy" else []
-            self._release = find_release(self._folder, snapshot) if snapshot.phase == "healthy" else None
             self._looked = time.monotonic()
-        return self._usage, self._import_errors, self._release
+        return self._usage
+
+    def read_errors(self, snapshot: Snapshot) -> list[BrokenFile]:
+        """Those of a moment ago; while the platform is not healthy, those that were known last."""
+        if snapshot.phase == "healthy":
+            self._healthy.set()
+        else:
+            self._healthy.clear()
+        if self._reader is None and snapshot.phase == "healthy":
+            # A thread of its own: a database that hangs must not keep the supervisor from ending it.
+            self._reader = threading.Thread(target=self._keep_reading, name="import errors", daemon=True)
+            self._reader.start()
+        return self.errors
+
+    def _keep_reading(self) -> None:
+        import_errors = open_import_errors(self._folder)
+        looked = 0.0
+        while import_errors and self._healthy.wait():
+            self.errors = import_errors.read()
+            if self._shows_release and time.monotonic() - looked > LOOK_EVERY_S:
+                self.release = find_release(self._folder)
+                looked = time.monotonic()
+            time.sleep(READ_EVERY_S)
+            if not self._healthy.is_set():
+                import_errors.close()
+
+
+def open_import_errors(folder: StateFolder) -> ImportErrors | None:
+    """The Dag files that Airflow cannot load, of a platform that was up before."""
+    from airfleet.runners.local.checks import ImportErrors  # noqa: PLC0415 - it costs `up` a quarter of a second
+
+    dsn = folder.read_dsn()
+    return ImportErrors(dsn) if dsn else None
 
 
 def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
     """The Dag files that Airflow cannot load now."""
-    from airfleet.runners.local.checks import Checker  # noqa: PLC0415 - it costs `up` a quarter of a second
+    import_errors = open_import_errors(folder)
+    if import_errors is None:
+        return []
+    try:
+        return import_errors.read()
+    finally:
+        import_errors.close()
 
-    dsn = folder.read_dsn()
-    return Checker(dsn).list_import_errors() if dsn else []
 
-
-def find_release(folder: StateFolder, snapshot: Snapshot) -> Deployment | None:
+def find_release(folder: StateFolder) -> Deployment | None:
     """How the live release became so; none where Dags come from the folder, before the first, or without a database."""
     from airfleet.releases.ledger import Ledger  # noqa: PLC0415 - it costs `up` a quarter of a second
 
-    dsn = folder.read_dsn()
-    if dsn is None or all(process.name != "releaser" for process in snapshot.processes):
+    dsn, snapshot = folder.read_dsn(), folder.read_snapshot()
+    if dsn is None or snapshot is None:
         return None
     try:
-        return Ledger(dsn, snapshot.fleet).find_latest()
+        latest = Ledger(dsn, snapshot.fleet).find_latest()
     except AirfleetError:
         return None
+    return latest if latest and latest.action != "follow" else None
 
 
 def describe_release(deployment: Deployment) -> str:

@@ -1,4 +1,4 @@
-"""The Dag processor: parses Dag files and stores what they say."""
+"""The Dag processor: runs the callbacks of Dags; the releaser parses them."""
 
 from __future__ import annotations
 

@@ -49,5 +49,5 @@ def describe(
         scheduler.describe(drain_s=drain_s),
         dag_processor.describe(),
         triggerer.describe(),
-        *((releaser.describe(),) if fleet.dags == "releases" else ()),
+        releaser.describe(),
     )

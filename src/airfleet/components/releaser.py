@@ -1,4 +1,4 @@
-"""The releaser: parses what is new in a release, once, and makes the release live in one transaction."""
+"""The releaser: parses what is new in a release or a folder, once, and makes all of it live in one transaction."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def describe() -> Component:
                     "airflow.providers.standard.operators.trigger_dagrun",
                     "airflow.sdk.execution_time.supervisor",
                     "airflow.serialization.serialized_objects",
+                    "watchfiles",
                 ),
             ),
         ),

@@ -95,51 +95,38 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
 
 
 def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
-    storage = Setting(
-        "dag_processor", "dag_bundle_storage_path", str(site.state / "bundles"), "the default is wiped at every boot"
-    )
     if fleet.dags == "releases":
         bundle = {"name": fleet.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {}}
-        return (
-            storage,
-            Setting("dag_processor", "dag_bundle_config_list", json.dumps([bundle]), "Dags come from releases"),
-            Setting(
-                "dag_processor",
-                "bundle_refresh_check_interval",
-                str(2**31 - 1),
-                "the releaser parsed and published the Dags; the Dag processor runs callbacks only",
-            ),
-            Setting(
-                "core",
-                "min_serialized_dag_update_interval",
-                "0",
-                "the scheduler would pair a new release with the structure of the last one for 30 s",
-            ),
-            Setting(
-                "dag_processor",
-                "stale_bundle_cleanup_interval",
-                "0",
-                "Airflow's clean-up does not know which releases unfinished runs still need",
-            ),
-        )
-    bundle = {
-        "name": fleet.name,
-        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(site.project / "dags"), "refresh_interval": 5},
-    }
+        why = "Dags come from releases"
+    else:
+        kwargs = {"path": str(site.project)}
+        bundle = {"name": fleet.name, "classpath": "airfleet_provider.bundle.FolderBundle", "kwargs": kwargs}
+        why = "Dags come from the project's folder"
     return (
-        storage,
         Setting(
             "dag_processor",
-            "dag_bundle_config_list",
-            json.dumps([bundle]),
-            "the project's dags/ folder, looked at every 5 s",
+            "dag_bundle_storage_path",
+            str(site.state / "bundles"),
+            "the default is wiped at every boot",
+        ),
+        Setting("dag_processor", "dag_bundle_config_list", json.dumps([bundle]), why),
+        Setting(
+            "dag_processor",
+            "bundle_refresh_check_interval",
+            str(2**31 - 1),
+            "the releaser parses and publishes the Dags; the Dag processor runs callbacks only",
+        ),
+        Setting(
+            "core",
+            "min_serialized_dag_update_interval",
+            "0",
+            "the scheduler would pair new code with the structure of the last one for 30 s",
         ),
         Setting(
             "dag_processor",
-            "min_file_process_interval",
-            "300",
-            "a file that changed is parsed at once anyway; parsing the others every 30 s is for nothing",
+            "stale_bundle_cleanup_interval",
+            "0",
+            "Airflow's clean-up does not know which releases unfinished runs still need",
         ),
     )
 

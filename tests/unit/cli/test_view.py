@@ -44,6 +44,16 @@ def test_a_crash_says_why_and_the_wait_after_it_is_no_news() -> None:
     assert list_new(events, change(SNAPSHOT, "degraded", phase="starting", restarts=1)) == ["scheduler starting"]
 
 
+def test_a_file_that_stops_loading_is_told_once_and_so_is_its_mending() -> None:
+    events = view.Events()
+    broken = BrokenFile("dags/x.py", "NameError: name 'y' is not defined (dags/x.py:3)")
+    assert [line.partition(" ")[2] for line in events.list_loading([broken])] == [
+        "dags/x.py does not load: NameError: name 'y' is not defined (dags/x.py:3)"
+    ]
+    assert events.list_loading([broken]) == []
+    assert [line.partition(" ")[2] for line in events.list_loading([])] == ["dags/x.py loads again, or is gone"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

@@ -73,7 +73,7 @@ def test_what_is_rendered_is_read_back_percent_signs_and_all(fleet: Fleet) -> No
     config = read_config(fleet)
     assert config["logging"]["log_format"] == "%(message)s at 100%"
     assert config["core"]["dags_folder"] == "/srv/100% mine/dags"
-    assert json.loads(config["dag_processor"]["dag_bundle_config_list"])[0]["kwargs"]["path"] == "/srv/100% mine/dags"
+    assert json.loads(config["dag_processor"]["dag_bundle_config_list"])[0]["kwargs"]["path"] == "/srv/100% mine"
 
 
 def test_a_project_in_an_odd_folder_is_still_a_bundle(fleet: Fleet) -> None:
@@ -82,7 +82,7 @@ def test_a_project_in_an_odd_folder_is_still_a_bundle(fleet: Fleet) -> None:
     parser = configparser.ConfigParser()
     parser.read_string(text)
     bundle = json.loads(parser["dag_processor"]["dag_bundle_config_list"])[0]
-    assert bundle["kwargs"]["path"] == '/srv/a "b" \\c/dags'
+    assert bundle["kwargs"]["path"] == '/srv/a "b" \\c'
 
 
 def test_what_the_user_says_wins(fleet: Fleet) -> None:

@@ -80,11 +80,10 @@ def forget_connections() -> None:
 
 
 def list_dag_files(folder: Path) -> tuple[str, ...]:
-    """The files of a release that Airflow would look for Dags in."""
+    """The files in the dags/ of a release or a project that Airflow would look for Dags in."""
     from airflow.utils.file import list_py_file_paths
 
-    found = (Path(name).relative_to(folder).as_posix() for name in list_py_file_paths(folder))
-    return tuple(sorted(name for name in found if name.startswith("dags/")))
+    return tuple(sorted(Path(name).relative_to(folder).as_posix() for name in list_py_file_paths(folder / "dags")))
 
 
 def load_dags(path: Path, release: Path, bundle: str) -> tuple[list[Any], list[str], list[str]]:
@@ -154,7 +153,7 @@ def write_dags(
     session: Any,  # noqa: ANN401 - sqlalchemy.orm.Session
     *,
     bundle: str,
-    release: str,
+    release: str | None,
     dags: Collection[Mapping[str, Any]],
     errors: Mapping[str, str],
 ) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, LiteralString
@@ -15,6 +16,8 @@ from airfleet.runners.local.supervision import Result
 from airfleet.spec.secrets import Secret
 
 TIMEOUT_S = 5.0
+# The place in a traceback of what a project consists of.
+_PLACE = re.compile(r'File ".*?/((?:dags|include)/[^"]+)", line (\d+)')
 # An api-server that makes its routes answers late, and late is not dead.
 HTTP_TIMEOUT_S = 20.0
 WARM_UP_S = 120.0
@@ -90,14 +93,6 @@ class Checker:
                 {"name": job, "fingerprint": fingerprint},
             )
 
-    def list_import_errors(self) -> list[BrokenFile]:
-        """The Dag files that do not load now; none while the database is away."""
-        try:
-            rows = self._query("SELECT filename, stacktrace FROM import_error ORDER BY filename")
-        except psycopg.Error:
-            return []
-        return [BrokenFile(file, _last_line(trace)) for file, trace in rows]
-
     def count_running_tasks(self) -> int:
         """How many task instances run now; none while the database is away."""
         try:
@@ -111,6 +106,37 @@ class Checker:
             return connection.execute(sql, parameters).fetchall()
 
 
-def _last_line(trace: str) -> str:
-    lines = [line for line in trace.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no message"
+class ImportErrors:
+    """The Dag files that do not load, over one connection, so that they can be asked for every second."""
+
+    def __init__(self, database: Secret) -> None:
+        self._database = database
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def read(self) -> list[BrokenFile]:
+        """Those of now; none while the database is away."""
+        try:
+            if self._connection is None:
+                self._connection = psycopg.connect(
+                    self._database.reveal(), connect_timeout=int(TIMEOUT_S), autocommit=True
+                )
+            query = "SELECT filename, stacktrace FROM import_error ORDER BY filename"
+            rows = self._connection.execute(query).fetchall()
+        except psycopg.Error:
+            self.close()
+            return []
+        return [BrokenFile(file, describe_failure(trace)) for file, trace in rows]
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+
+def describe_failure(trace: str) -> str:
+    """The last line of a traceback, and the line of the project that led to it."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+    places = _PLACE.findall(trace)
+    where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
+    return f"{lines[-1]}{where}" if lines else "no message"

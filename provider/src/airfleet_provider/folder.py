@@ -1,0 +1,163 @@
+"""The develop loop: what is saved in a project's folder is published a moment later, and nothing else is parsed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airfleet_provider import artefact, closure, compat, results
+from airfleet_provider.publish import NotStoredError, Published, Release, publish, run
+from airfleet_provider.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+CLASSPATH = "airfleet_provider.bundle.FolderBundle"
+# A file that an editor replaces is away for a moment.
+AWAY_S = 0.3
+# The kernel does not tell of files that another machine writes, and of nothing when it may not watch.
+LOOK_S, LOOK_UNTOLD_S = 30.0, 2.0
+# A watcher that ends so soon would end again.
+SOON_S = 10.0
+MEMORY_FILES = 20_000
+FORGET = "DELETE FROM airfleet.parsed WHERE key = ANY(%(keys)s::text[])"
+
+
+@dataclass(slots=True)
+class Follower:
+    """Keeps what Airflow knows of one project equal to the files in its folder."""
+
+    bundle: str
+    project: Path
+    has_fab_roles: bool
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    memory: dict[object, closure.Imports] = field(default_factory=dict)
+    environment: str = field(default_factory=compat.describe_environment)
+    # None before the first publish: a start reads everything anew, with the variables and packages of now.
+    published: results.Unpacked | None = None
+    keys: frozenset[str] = frozenset()
+    due: dict[str, float] = field(default_factory=dict)
+
+    def follow(self) -> None:
+        """Publish the folder as it is now, unless that is what was published last and no file wants a new look."""
+        while True:
+            folder = self._inspect()
+            ripe = {path for path, at in self.due.items() if at <= self.now()}
+            if self.published and folder.digests == self.published.digests and not ripe:
+                return
+            started = self.now()
+            found = self._collect(folder, ripe if self.published else folder.codes)
+            if not found.parsed or artefact.read(self.project)[0].digests() == folder.digests:
+                break
+            # Something was saved meanwhile, and who knows which of the two was parsed.
+            forget(found.keys[path] for path in found.parsed)
+        published = self._publish(folder, found)
+        self._note(folder, found)
+        log.info("%s: %s, %d parsed, %.2f s", self.bundle, published, len(found.parsed), self.now() - started)
+
+    def _collect(self, folder: results.Unpacked, again: Iterable[str]) -> results.Results:
+        found = results.collect(folder, again=again)
+        # What did not load may have lacked a variable or a host then.
+        doubtful = [path for path, one in found.summaries.items() if one["error"] and path not in found.parsed]
+        if not doubtful:
+            return found
+        anew = results.collect(folder, again=doubtful)
+        return results.Results(anew.summaries, anew.keys, found.parsed | anew.parsed)
+
+    def wait_s(self) -> float:
+        """The seconds until a file wants to be evaluated again."""
+        return min((at - self.now() for at in self.due.values()), default=LOOK_S)
+
+    def _inspect(self) -> results.Unpacked:
+        folder = self._read()
+        if self.published and self.published.codes.keys() - folder.codes.keys():
+            self.sleep(AWAY_S)
+            folder = self._read()
+        return folder
+
+    def _read(self) -> results.Unpacked:
+        if len(self.memory) > MEMORY_FILES:
+            self.memory.clear()
+        # Results of other folders and of releases are apart: a Dag may say where its file is.
+        environment = f"{self.environment}, in {self.project}"
+        return results.inspect(self.bundle, "", self.project, environment, self.memory)
+
+    def _publish(self, folder: results.Unpacked, found: results.Results) -> Published:
+        errors = found.errors()
+        while True:
+            release = Release(
+                bundle=self.bundle,
+                id=None,
+                folder=self.project,
+                dags=tuple(dag for dag in found.dags() if dag.path not in errors),
+                errors=errors,
+                actor=None,
+                reason=None,
+            )
+            try:
+                return publish(release, found.load, lambda *_: None, has_fab_roles=self.has_fab_roles)
+            except NotStoredError as refusal:
+                errors = {**errors, **refusal.errors}
+
+    def _note(self, folder: results.Unpacked, found: results.Results) -> None:
+        keys = frozenset({*found.keys.values(), *folder.codes.values()})
+        forget(self.keys - keys)
+        self.published, self.keys = folder, keys
+        for path, seconds in folder.intervals.items():
+            if path in found.parsed or path not in self.due:
+                self.due[path] = self.now() + seconds
+        self.due = {path: at for path, at in self.due.items() if path in folder.intervals}
+
+
+@dataclass(slots=True)
+class Loop:
+    """A follower and the watcher that wakes it."""
+
+    follower: Follower
+    watcher: Watcher
+    now: Callable[[], float] = time.monotonic
+    started: float = float("-inf")
+    watches: bool = False
+
+    def fileno(self) -> int:
+        """What becomes readable when there is something to do; asked for only while it `watches`."""
+        return self.watcher.fileno()
+
+    def turn(self) -> None:
+        """Follow the folder now; whatever goes wrong is tried again later."""
+        if self.watches and not self.watcher.drain():
+            self.watches = False
+            if self.now() - self.started < SOON_S:
+                log.warning("cannot watch %s: looking every %.0f s", self.follower.project, LOOK_UNTOLD_S)
+        if not self.watches and self.now() - self.started > SOON_S:
+            self.watcher.start()
+            self.watches, self.started = True, self.now()
+        try:
+            self.follower.follow()
+        except Exception:
+            log.exception("%s was not published", self.follower.project)
+
+    def wait_s(self) -> float:
+        """How long to wait when nothing wakes it."""
+        return max(0.0, min(LOOK_S if self.watches else LOOK_UNTOLD_S, self.follower.wait_s()))
+
+
+def find_loops(*, has_fab_roles: bool) -> list[Loop]:
+    """One for each bundle that is a project's folder."""
+    bundles: list[dict[str, Any]] = json.loads(compat.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
+    folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] == CLASSPATH]
+    return [
+        Loop(Follower(name, project, has_fab_roles), Watcher(project, artefact.FOLDERS)) for name, project in folders
+    ]
+
+
+def forget(keys: Iterable[str]) -> None:
+    """Drop results that no file has any more."""
+    if gone := list(keys):
+        with compat.open_session() as session:
+            run(session, FORGET, keys=gone)

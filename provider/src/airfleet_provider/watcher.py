@@ -1,0 +1,107 @@
+"""A process that watches a project's folders and says when something there changed, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from airfleet_provider import artefact
+
+PR_SET_PDEATHSIG = 1
+# An editor that saves by renaming makes several changes; they are told as one.
+PAUSE_MS, LONGEST_PAUSE_MS = 50, 400
+SETTLED_S = 0.5
+
+
+class Watcher:
+    """Watches folders of a project, in a process of its own: this one forks, and must have no thread."""
+
+    def __init__(self, project: Path, folders: Iterable[str]) -> None:
+        self._project = project
+        self._folders = tuple(folders)
+        self._pid = 0
+        self._reader = -1
+
+    def fileno(self) -> int:
+        """What can be read from when something changed, or when the process has ended."""
+        return self._reader
+
+    def start(self) -> None:
+        """Watch from now on."""
+        parent = os.getpid()
+        self._reader, writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._reader)
+            with contextlib.suppress(BaseException):
+                _watch(self._project, self._folders, writer, parent)
+            os._exit(1)
+        os.close(writer)
+
+    def drain(self) -> bool:
+        """Forget what was told so far; whether it still watches."""
+        try:
+            while told := os.read(self._reader, 4096):
+                del told
+        except BlockingIOError:
+            return True
+        self.stop()
+        return False
+
+    def stop(self) -> None:
+        """End the process."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._reader)
+
+
+def _watch(project: Path, folders: tuple[str, ...], writer: int, parent: int) -> NoReturn:
+    from setproctitle import setproctitle  # noqa: PLC0415 - only this process needs them
+    from watchfiles import Change, watch  # noqa: PLC0415
+
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    if os.getppid() != parent:
+        os._exit(0)
+    setproctitle("airfleet watcher")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+    os.dup2(writer, 3)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # a database would take this process for its client
+
+    def is_news(_: object, name: str) -> bool:
+        return not artefact.IGNORED_FILES.fullmatch(Path(name).name) and Path(name).name not in artefact.IGNORED_NAMES
+
+    def tell(*paths: Path, recursive: bool) -> None:
+        try:
+            for changes in watch(
+                *paths,
+                watch_filter=is_news,
+                step=PAUSE_MS,
+                debounce=LONGEST_PAUSE_MS,
+                rust_timeout=0,
+                recursive=recursive,
+            ):
+                os.write(3, b".")
+                moved = {Path(name).name for kind, name in changes if kind is not Change.modified}
+                if not recursive and moved & set(folders):
+                    os._exit(0)  # a folder came or went, and the next watcher sees which are there
+        finally:
+            os._exit(1)
+
+    present = [project / name for name in folders if (project / name).is_dir()]
+    # What was saved before the kernel was asked is told once it has been.
+    threading.Timer(SETTLED_S, os.write, (3, b".")).start()
+    if present:
+        threading.Thread(target=tell, args=present, kwargs={"recursive": True}, daemon=True).start()
+    tell(project, recursive=False)
+    os._exit(1)

@@ -1,0 +1,166 @@
+"""The develop loop: what is saved is live a moment later, what breaks is told, and a quiet folder costs nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import make
+
+from deadline import wait_until
+from fleets import Platform
+
+pytestmark = pytest.mark.local
+
+DAG = """
+import pendulum
+from airflow.sdk import dag, task
+
+from include.words import WORD
+
+
+@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1), description=WORD, is_paused_upon_creation=False)
+def hello():
+    @task
+    def say() -> str:
+        return WORD
+
+    say()
+
+
+hello()
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Platform]:
+    with make("develop") as platform:
+        (platform.project / "fleet.yaml").write_text(f"name: develop\nports: {{api: {platform.port}}}\n")
+        (platform.project / "dags" / "work.py").unlink()
+        (platform.project / "include").mkdir()
+        (platform.project / "include" / "__init__.py").touch()
+        platform.up()
+        yield platform
+
+
+@pytest.fixture
+def project(fleet: Platform) -> Path:
+    """The project as every test finds it: one Dag, which says `one`, and loaded as that."""
+    for path in (*fleet.project.glob("dags/*"), *fleet.project.glob("include/*.py")):
+        if path.is_file():
+            path.unlink()
+    (fleet.project / "include" / "__init__.py").touch()
+    (fleet.project / "include" / "words.py").write_text('WORD = "one"\n')
+    (fleet.project / "dags" / "hello.py").write_text(DAG)
+    wait_description(fleet, "one")
+    return fleet.project
+
+
+def describe(fleet: Platform, dag: str = "hello") -> str | None:
+    """What a Dag says of itself; nothing while Airflow shows no such Dag."""
+    shown = fleet.call("GET", "/dags", params={"dag_id_pattern": dag})["dags"]
+    return shown[0]["description"] if shown else None
+
+
+def wait_description(fleet: Platform, word: str | None, dag: str = "hello") -> None:
+    wait_until(lambda: describe(fleet, dag) == word, f"{dag} to say {word}", timeout_s=30, every_s=0.1)
+
+
+def count_published(fleet: Platform) -> int:
+    return fleet.log("releaser").count("Published(")
+
+
+def test_a_saved_helper_is_live_in_every_dag_that_imports_it(fleet: Platform, project: Path) -> None:
+    (project / "dags" / "other.py").write_text(DAG.replace("hello", "other"))
+    wait_description(fleet, "one", "other")
+    (project / "include" / "words.py").write_text('WORD = "two"\n')
+    wait_description(fleet, "two")
+    wait_description(fleet, "two", "other")
+    run = fleet.trigger("hello")
+    assert fleet.wait_run("hello", run) == "success"
+    said = fleet.call("GET", f"/dags/hello/dagRuns/{run}/taskInstances/say/xcomEntries/return_value")["value"]
+    assert said in ("two", '"two"')
+
+
+def test_new_and_deleted_files_come_and_go(fleet: Platform, project: Path) -> None:
+    (project / "dags" / "team").mkdir(exist_ok=True)
+    path = project / "dags" / "team" / "fresh.py"
+    path.write_text(DAG.replace("hello", "fresh"))
+    wait_description(fleet, "one", "fresh")
+    path.unlink()
+    wait_description(fleet, None, "fresh")
+    assert describe(fleet) == "one"
+
+
+def test_what_breaks_is_on_screen_and_gone_when_mended(fleet: Platform, project: Path) -> None:
+    (project / "include" / "words.py").write_text("\nWORD = nope\n")
+    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error", timeout_s=30)
+    assert broken["file"] == "dags/hello.py"
+    assert broken["message"] == "NameError: name 'nope' is not defined (include/words.py:2)"
+    assert "dags/hello.py does not load: NameError" in fleet.airfleet("status").stdout
+    told = r"dags/hello\.py does not load: NameError: name 'nope' is not defined \(include/words\.py:2\)"
+    wait_until(lambda: re.search(told, fleet.log("airfleet")), "the error in the supervisor's log", timeout_s=30)
+    (project / "include" / "words.py").write_text('WORD = "mended"\n')
+    wait_description(fleet, "mended")
+    assert fleet.status()["import_errors"] == []
+    wait_until(lambda: "dags/hello.py loads again" in fleet.log("airfleet"), "the mending", timeout_s=30)
+
+
+def test_editors_do_not_confuse_it(fleet: Platform, project: Path) -> None:
+    path = project / "dags" / "hello.py"
+    before = count_published(fleet)
+    for name in (".hello.py.swp", "hello.py~", "4913", ".#hello.py", "#hello.py#", "hello.py___jb_tmp___"):
+        (path.parent / name).write_text("not ( python")
+        (path.parent / name).unlink()
+    # Saved as vim and as JetBrains do: the file is away for a moment.
+    backup, draft = path.with_name("hello.py~"), path.with_name("hello.py___jb_tmp___")
+    path.rename(backup)
+    path.write_text(DAG.replace("description=WORD", 'description="vim"'))
+    backup.unlink()
+    wait_description(fleet, "vim")
+    draft.write_text(DAG.replace("description=WORD", 'description="pycharm"'))
+    path.rename(path.with_name("hello.py___jb_old___"))
+    draft.rename(path)
+    path.with_name("hello.py___jb_old___").unlink()
+    wait_description(fleet, "pycharm")
+    published = re.findall(r"Published\(.*?retired=(\d+)", fleet.log("releaser"))[before:]
+    assert published == ["0", "0"]
+
+
+def test_folders_that_come_and_go_are_followed(fleet: Platform, project: Path) -> None:
+    away = project / "away"
+    (project / "include").rename(away)
+    wait_until(lambda: fleet.status()["import_errors"], "the error", timeout_s=30)
+    away.rename(project / "include")
+    wait_description(fleet, "one")
+    (project / "include" / "words.py").write_text('WORD = "back"\n')
+    wait_description(fleet, "back")
+
+
+def test_a_killed_releaser_misses_nothing(fleet: Platform, project: Path) -> None:
+    pid = fleet.pid("releaser")
+    assert pid
+    (watcher,) = psutil.Process(pid).children()
+    psutil.Process(pid).kill()
+    (project / "include" / "words.py").write_text('WORD = "meanwhile"\n')
+    wait_description(fleet, "meanwhile")
+    wait_until(lambda: not watcher.is_running(), "the end of the watcher", timeout_s=10)
+
+
+def test_a_quiet_folder_is_not_parsed(fleet: Platform, project: Path) -> None:
+    # A file that changes marks the end of what came before it; nothing else may have been parsed since.
+    (project / "include" / "words.py").write_text('WORD = "mark"\n')
+    wait_description(fleet, "mark")
+    assert not list((fleet.state.logs / "dag_processor").rglob("*.py.log"))
+    (project / "include" / "notes.txt").write_text("no Dag reads this")
+    wait_until(lambda: re.search(r"Published\(.*, 0 parsed", fleet.log("releaser")), "the look", timeout_s=30)
+
+
+def test_nothing_can_be_deployed_to_a_folder(fleet: Platform, project: Path) -> None:
+    done = fleet.airfleet("release", "deploy", check=False)
+    assert done.returncode == 2
+    assert "dags: releases" in done.stderr
+    assert describe(fleet) == "one"
