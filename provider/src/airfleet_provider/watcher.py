@@ -18,6 +18,8 @@ PR_SET_PDEATHSIG = 1
 # An editor that saves by renaming makes several changes; they are told as one.
 PAUSE_MS, LONGEST_PAUSE_MS = 50, 400
 SETTLED_S = 0.5
+# A folder came or went; the next watcher sees which are there.
+MOVED = 3
 
 
 class Watcher:
@@ -47,20 +49,18 @@ class Watcher:
         os.close(writer)
 
     def drain(self) -> bool:
-        """Forget what was told so far; whether it still watches."""
+        """Forget what was told so far; whether it watches on."""
         try:
-            while told := os.read(self._reader, 4096):
-                del told
+            while os.read(self._reader, 4096):
+                pass
         except BlockingIOError:
             return True
-        self.stop()
-        return False
-
-    def stop(self) -> None:
-        """End the process."""
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
         os.close(self._reader)
+        _, status = os.waitpid(self._pid, 0)
+        if os.waitstatus_to_exitcode(status) == MOVED:
+            self.start()
+            return True
+        return False
 
 
 def _watch(project: Path, folders: tuple[str, ...], writer: int, parent: int) -> NoReturn:
@@ -94,7 +94,7 @@ def _watch(project: Path, folders: tuple[str, ...], writer: int, parent: int) ->
                 os.write(3, b".")
                 moved = {Path(name).name for kind, name in changes if kind is not Change.modified}
                 if not recursive and moved & set(folders):
-                    os._exit(0)  # a folder came or went, and the next watcher sees which are there
+                    os._exit(MOVED)
         finally:
             os._exit(1)
 

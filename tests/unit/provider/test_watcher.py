@@ -1,0 +1,80 @@
+"""The watcher tells of what is saved, not of what editors and Python leave beside it, and survives its folders."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from airfleet_provider.watcher import Watcher
+
+QUIET_S = 0.7
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dags" / "team").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def watcher(project: Path) -> Iterator[Watcher]:
+    watcher = Watcher(project, ("dags", "include"))
+    watcher.start()
+    hear(watcher)  # it has begun
+    yield watcher
+    for child in psutil.Process().children():
+        child.kill()
+        child.wait()
+
+
+def hear(watcher: Watcher, timeout_s: float = 20.0) -> bool:
+    """Whether it tells something in time; all that it tells until it is quiet is taken."""
+    heard = bool(select.select([watcher], [], [], timeout_s)[0])
+    while select.select([watcher], [], [], QUIET_S)[0]:
+        assert watcher.drain()
+    return heard
+
+
+@pytest.mark.parametrize("name", ["dags/x.py", "dags/team/x.sql", "requirements.txt"])
+def test_a_saved_file_is_told(watcher: Watcher, project: Path, name: str) -> None:
+    (project / name).write_text("new")
+    assert hear(watcher)
+
+
+def test_a_file_saved_by_renaming_is_told(watcher: Watcher, project: Path) -> None:
+    (project / "dags" / "x.py~").write_text("new")
+    (project / "dags" / "x.py~").rename(project / "dags" / "x.py")
+    assert hear(watcher)
+
+
+def test_what_editors_and_python_leave_is_not_told(watcher: Watcher, project: Path) -> None:
+    for name in (".x.py.swp", "x.py~", "4913", "#x.py#", "x.cpython-311.pyc", "x.py___jb_tmp___"):
+        (project / "dags" / name).write_text("noise")
+    assert not hear(watcher, QUIET_S)
+
+
+def test_folders_may_come_and_go(watcher: Watcher, project: Path) -> None:
+    (project / "include").mkdir()
+    assert hear(watcher)
+    (project / "include" / "x.py").write_text("new")
+    assert hear(watcher)
+    (project / "include").rename(project / "away")
+    assert hear(watcher)
+    (project / "dags" / "x.py").write_text("new")
+    assert hear(watcher)
+
+
+def test_a_watcher_that_dies_is_noticed(watcher: Watcher) -> None:
+    (child,) = psutil.Process().children()
+    os.kill(child.pid, signal.SIGKILL)
+    begun = time.monotonic()
+    assert select.select([watcher], [], [], 20)[0]
+    assert time.monotonic() - begun < 20
+    assert not watcher.drain()
