@@ -128,29 +128,33 @@ def log_to(descriptor: int) -> None:
     _configure_logs_over_json_channel(descriptor)
 
 
-def load_bag(bundle: str, version: str | None, path: str) -> Any:  # noqa: ANN401 - a DagBag
-    """Execute a Dag file exactly as a task's process does."""
+def log_context() -> dict[str, Any]:
+    """What every line of this task's log carries: its ids."""
+    from structlog.contextvars import get_contextvars
+
+    return get_contextvars()
+
+
+def open_bundle(bundle: str, version: str | None) -> Any:  # noqa: ANN401 - a BaseDagBundle
+    """A bundle whose files are in place."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    instance = DagBundlesManager().get_bundle(name=bundle, version=version)
+    instance.initialize()
+    return instance
+
+
+def load_bag(bundle: Any, path: str) -> Any:  # noqa: ANN401 - a BaseDagBundle, a DagBag
+    """Execute a Dag file exactly as a task's process does."""
     from airflow.dag_processing.dagbag import BundleDagBag
 
-    instance = DagBundlesManager().get_bundle(name=bundle, version=version)
-    instance.initialize()
     return BundleDagBag(
-        dag_folder=os.fspath(Path(instance.path, path)),
+        dag_folder=os.fspath(Path(bundle.path, path)),
         safe_mode=False,
         load_op_links=False,
-        bundle_path=instance.path,
-        bundle_name=bundle,
+        bundle_path=bundle.path,
+        bundle_name=bundle.name,
     )
-
-
-def find_dag_file(bundle: str, version: str | None, path: str) -> Path:
-    """Where the bundle has a Dag file, after its files are in place."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-
-    instance = DagBundlesManager().get_bundle(name=bundle, version=version)
-    instance.initialize()
-    return Path(instance.path, path)
 
 
 def run_task(
@@ -160,7 +164,7 @@ def run_task(
 ) -> NoReturn:
     """Be a task's process: `descriptors` are its requests, stdout, stderr and log; `bag` is what its Dag file gave.
 
-    `said` is called with the log's descriptor once output goes to the task's log.
+    `said` is called with the log's descriptor where the Dag file would have been executed.
     """
     from airflow.dag_processing import dagbag
     from airflow.sdk.execution_time import supervisor
@@ -169,11 +173,11 @@ def run_task(
 
     def find(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever BundleDagBag takes
         if not args and kwargs.get("dag_folder") == bag.dag_folder:
+            said(descriptors[3])
             return bag
         return original(*args, **kwargs)
 
     def target() -> None:
-        said(descriptors[3])
         dagbag.BundleDagBag = find
         supervisor._subprocess_main()
 

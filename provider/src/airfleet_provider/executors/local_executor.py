@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from typing import Any
 
 from airflow.executors import local_executor
 
@@ -10,11 +12,43 @@ from airfleet_provider.runtime import keeper
 from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
 from airfleet_provider.runtime.limits import Limits
 
+# A supervisor reports within this time after its task was deferred, or it was killed and never will.
+REPORT_S = 10.0
+
 
 class LocalExecutor(local_executor.LocalExecutor):  # type: ignore[misc]
-    """Runs tasks on this machine, each forked from a process that is warm already."""
+    """Runs tasks on this machine, each forked from a process that is warm already.
+
+    Airflow's own forgets a task as soon as a worker has it. A deferred one whose trigger fires before its worker has
+    reported is then taken for killed, and failed; this one knows it, and starts it again after the report.
+    """
 
     def start(self) -> None:
         """Start the keeper first, so that all supervisors inherit the way to it."""
+        self.handed: set[Any] = set()
+        self.waiting: dict[Any, float] = {}
         os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits()))
         super().start()
+
+    def has_task(self, task_instance: Any) -> bool:  # noqa: ANN401 - airflow.models.TaskInstance
+        """Whether this executor will report on the task."""
+        return super().has_task(task_instance) or task_instance.key in self.handed
+
+    def trigger_tasks(self, open_slots: int) -> None:
+        """Start what is queued, but nothing whose last start has not been reported yet."""
+        self.sync()
+        now = time.monotonic()
+        self.waiting = {key: self.waiting.get(key, now) for key in self.queued_tasks if key in self.handed}
+        held = {key: self.queued_tasks.pop(key) for key, since in self.waiting.items() if now - since < REPORT_S}
+        super().trigger_tasks(open_slots)
+        self.queued_tasks.update(held)
+
+    def change_state(self, key: Any, state: Any, info: Any = None, remove_running: bool = True) -> None:  # noqa: ANN401
+        """Note what became of a workload."""
+        if remove_running:
+            self.handed.discard(key)
+        super().change_state(key, state, info, remove_running=remove_running)
+
+    def _process_workloads(self, workload_list: list[Any]) -> None:
+        super()._process_workloads(workload_list)
+        self.handed.update(workload.key for workload in workload_list)

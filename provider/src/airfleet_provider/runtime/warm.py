@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import selectors
 import signal
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,8 +48,10 @@ class Loaded:
     stderr: bytes = b""
 
     def repeat(self, log: int) -> None:
-        """Say in a task's own log what loading said, as if it were loaded for that task."""
-        for descriptor, text in ((1, self.stdout), (2, self.stderr), (log, self.log)):
+        """Say in a task's own log what loading said, as if it were loaded for that task now."""
+        context = {"timestamp": datetime.now(UTC).isoformat(), **compat.log_context()}
+        lines = b"".join(json.dumps({**json.loads(line), **context}).encode() + b"\n" for line in self.log.splitlines())
+        for descriptor, text in ((1, self.stdout), (2, self.stderr), (log, lines)):
             if text:
                 os.write(descriptor, text)
 
@@ -57,8 +61,8 @@ def load(home: Home) -> Loaded:
     said = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("log", "stdout", "stderr")]
     saved = [os.dup(stream) for stream in (1, 2)]
     compat.become_loader()
-    path = compat.find_dag_file(home.bundle, home.version, home.path)
-    _check_text(path)
+    bundle = compat.open_bundle(home.bundle, home.version)
+    _check_text(Path(bundle.path, home.path))
     witness = Witness()
     lookups: list[str] = []
 
@@ -73,7 +77,7 @@ def load(home: Home) -> Loaded:
     compat.log_to(os.dup(said[0]))
     witness.begin()
     try:
-        bag = compat.load_bag(home.bundle, home.version, home.path)
+        bag = compat.load_bag(bundle, home.path)
     except LookedUpError:
         bag = None
     finally:
@@ -112,7 +116,7 @@ def _check_text(path: Path) -> None:
 def _read_back(descriptor: int) -> bytes:
     text = os.pread(descriptor, SAID_BYTES, 0)
     os.close(descriptor)
-    return text
+    return text if len(text) < SAID_BYTES else text[: text.rfind(b"\n") + 1]
 
 
 @dataclass(slots=True)

@@ -1,0 +1,235 @@
+"""A task from a warm process is the task that Airflow's own way of starting it would have given."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deadline import wait_until
+from fleets import HEALTHY_S, Platform, end_everything
+
+pytestmark = pytest.mark.local
+
+SUPPORT = Path(__file__).parents[1] / "support"
+FLEET = """\
+name: tasks
+parallelism: 8
+ports: {{api: {port}}}
+variables: {{task_password: correct-horse-battery}}
+"""
+HELD = """
+import os, time
+from pathlib import Path
+from airflow.sdk import dag, task
+
+HERE = Path(os.environ["AIRFLEET_PROJECT"])
+
+@dag(schedule=None, catchup=False, is_paused_upon_creation=False)
+def held():
+    @task(retries=0)
+    def work():
+        draft = HERE / "draft"
+        draft.write_text(f"{os.getpid()} {os.getppid()}")
+        draft.rename(HERE / "running")
+        while not (HERE / "go").exists():
+            time.sleep(0.05)
+    work()
+
+held()
+
+@dag(schedule=None, catchup=False, is_paused_upon_creation=False)
+def versions():
+    @task
+    def work():
+        from_file = "first"
+        (HERE / "version").write_text(from_file)
+    work()
+
+versions()
+"""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform whose Dags do all that tasks may do."""
+    import tempfile  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="airfleet-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        platform = Platform.create(Path(folder) / "tasks")
+        (platform.project / "dags" / "work.py").unlink()
+        shutil.copy(SUPPORT / "task_semantics.py", platform.project / "dags")
+        (platform.project / "dags" / "held.py").write_text(HELD)
+        (platform.project / "fleet.yaml").write_text(FLEET.format(port=platform.port))
+        platform.up()
+        try:
+            yield platform
+        finally:
+            platform.airfleet("down", "--now", check=False)
+            end_everything(platform)
+
+
+def list_instances(platform: Platform, dag: str, run: str) -> list[dict[str, Any]]:
+    return platform.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=200")["task_instances"]
+
+
+def find_state(platform: Platform, dag: str, run: str, task: str) -> str | None:
+    return platform.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}")["state"]
+
+
+def read_log(platform: Platform, dag: str, run: str, task: str) -> list[str]:
+    """What a task's log says, without what differs from one start to the next."""
+    answer = platform.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/1?full_content=true")
+    events = [line["event"] for line in answer["content"]]
+    first = events.index("::group::Pre Execute")
+    # Lines of stdout and of the log come through two channels, in any order.
+    known = {"warm": "KIND", "cold": "KIND", run: "RUN"}
+    lines = []
+    for event in events[first:]:
+        if re.search("^Done. Returned value|^The `airflow.* is deprecated", event):
+            continue  # tells of its parent; what Airflow's own operators import is imported before the fork
+        for word, name in known.items():
+            event = event.replace(word, name)  # noqa: PLW2901 - step by step
+        lines.append(re.sub(r"0x[0-9a-f]+|\d+", "N", event))
+    return lines
+
+
+def end_from_outside(platform: Platform, dag: str, run: str) -> None:
+    wait_until(
+        lambda: find_state(platform, dag, run, "ended_from_outside") == "running", "the endless task", timeout_s=60
+    )
+    path = f"/dags/{dag}/dagRuns/{run}/taskInstances/ended_from_outside"
+    platform.call("PATCH", path, json={"new_state": "failed"})
+
+
+@pytest.fixture(scope="module")
+def runs(tasks: Platform) -> dict[str, str]:
+    """One finished run of all that tasks may do, warm and cold."""
+    started = {dag: tasks.trigger(dag) for dag in ("semantics_warm", "semantics_cold")}
+    for dag, run in started.items():
+        end_from_outside(tasks, dag, run)
+    for dag, run in started.items():
+        tasks.wait_run(dag, run)
+    return started
+
+
+def test_every_task_ends_as_in_stock_airflow(tasks: Platform, runs: dict[str, str]) -> None:
+    warm, cold = (
+        {(one["task_id"], one["map_index"]): (one["state"], one["try_number"]) for one in list_instances(tasks, *run)}
+        for run in runs.items()
+    )
+    assert warm == cold
+    assert {state for state, _ in warm.values()} == {"success", "failed", "skipped", "upstream_failed"}
+
+
+def test_callbacks_retries_and_pokes_happen_as_often(tasks: Platform, runs: dict[str, str]) -> None:
+    warm, cold = (sorted((tasks.project / f"notes-{kind}").read_text().splitlines()) for kind in ("warm", "cold"))
+    assert warm == cold
+
+
+def test_what_is_killed_is_told(tasks: Platform, runs: dict[str, str]) -> None:
+    for kind in ("warm", "cold"):
+        for task in ("timed_out", "ended_from_outside"):
+            path = tasks.project / f"killed-{task}-{kind}"
+            wait_until(path.exists, f"on_kill of {task}, {kind}", timeout_s=30)
+
+
+def test_a_task_finds_its_process_as_in_stock_airflow(tasks: Platform, runs: dict[str, str]) -> None:
+    warm, cold = (
+        tasks.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/tells/xcomEntries/return_value")["value"]
+        for dag, run in runs.items()
+    )
+    warm, cold = (eval(one) if isinstance(one, str) else one for one in (warm, cold))  # noqa: S307 - our own Dag's
+    assert "airfleet warm task_semantics.py" in warm.pop("parent")
+    assert "airflow worker" in cold.pop("parent")
+    assert warm.pop("descriptors") <= cold.pop("descriptors")
+    assert warm == cold
+
+
+@pytest.mark.parametrize("task", ["tells", "fails", "bash", "exits_at_once", "is_killed_for_good", "takes_too_long"])
+def test_the_log_says_the_same_as_in_stock_airflow(tasks: Platform, runs: dict[str, str], task: str) -> None:
+    warm, cold = (read_log(tasks, dag, run, task) for dag, run in runs.items())
+    assert sorted(warm) == sorted(cold)
+    assert not any("correct-horse" in line for line in warm)
+
+
+def find(platform: Platform, title: str) -> list[psutil.Process]:
+    found = []
+    for process in platform.processes():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline() and process.cmdline()[0].startswith(title):
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def hold(platform: Platform) -> Iterator[tuple[str, psutil.Process, psutil.Process]]:
+    """A run whose task runs until the end of the block; the task's process and the warm one."""
+    for name in ("go", "running"):
+        (platform.project / name).unlink(missing_ok=True)
+    run = platform.trigger("held")
+    wait_until((platform.project / "running").exists, "the held task", timeout_s=60)
+    task, warm = (psutil.Process(int(pid)) for pid in (platform.project / "running").read_text().split())
+    try:
+        yield run, task, warm
+    finally:
+        (platform.project / "go").touch()
+
+
+@pytest.mark.parametrize("title", ["airfleet warm held.py", "airfleet keeper", "airfleet guard"])
+def test_a_task_outlives_what_it_was_forked_from(tasks: Platform, title: str) -> None:
+    with hold(tasks) as (run, task, warm):
+        assert warm in find(tasks, "airfleet warm held.py")
+        for process in find(tasks, title):
+            process.send_signal(signal.SIGKILL)
+        assert task.is_running()
+        assert tasks.succeeds("versions")
+    assert tasks.wait_run("held", run) == "success"
+    assert tasks.succeeds("held")
+
+
+def test_a_task_that_is_killed_while_its_warm_process_is_dead_fails(tasks: Platform) -> None:
+    with hold(tasks) as (run, task, warm):
+        warm.kill()
+        task.kill()
+        assert tasks.wait_run("held", run) == "failed"
+
+
+def test_a_task_whose_supervisor_is_killed_ends_too(tasks: Platform) -> None:
+    with hold(tasks) as (_, task, _):
+        supervisors = [one for one in find(tasks, "airflow worker -- LocalExecutor") if "idle" not in one.cmdline()[0]]
+        for supervisor in supervisors:
+            supervisor.kill()
+        task.wait(timeout=30)
+    assert tasks.succeeds("versions")
+
+
+def test_a_changed_file_is_loaded_again(tasks: Platform) -> None:
+    assert tasks.succeeds("versions")
+    assert (tasks.project / "version").read_text() == "first"
+    path = tasks.project / "dags" / "held.py"
+    path.write_text(path.read_text().replace('"first"', '"second"'))
+    assert tasks.succeeds("versions")
+    assert (tasks.project / "version").read_text() == "second"
+
+
+def test_nothing_is_left_behind(tasks: Platform) -> None:
+    def is_quiet() -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that ends while it is looked at
+            zombies = [one for one in tasks.processes() if one.status() == psutil.STATUS_ZOMBIE]
+            return not zombies and not find(tasks, "airflow worker -- 0")
+        return False
+
+    wait_until(is_quiet, "no task and no zombie", timeout_s=HEALTHY_S)
+    (keeper,) = find(tasks, "airfleet keeper")
+    assert keeper.num_fds() < 20 + len(find(tasks, "airfleet warm"))
+    for warm in find(tasks, "airfleet warm"):
+        assert warm.num_fds() < 20, warm.num_fds()
