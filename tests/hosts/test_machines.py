@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,23 @@ except TimeoutError:
 except OSError as error:
     print(error)
 """
+
+
+@pytest.fixture
+def outside(bed: Bed) -> Iterator[str]:
+    """The address of a place that is no machine of any bed, reached through this box."""
+    name = f"out-{bed.layout.bed}"
+    try:
+        run("ip", "netns", "add", name)
+        run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        run("ip", "address", "add", "10.213.255.1/30", "dev", name)
+        run("ip", "link", "set", name, "up")
+        run("ip", "-n", name, "address", "add", "10.213.255.2/30", "dev", "eth0")
+        run("ip", "-n", name, "link", "set", "eth0", "up")
+        yield "10.213.255.2"
+    finally:
+        run("ip", "link", "delete", name, check=False)
+        run("ip", "netns", "delete", name, check=False)
 
 
 def reaches(machine: str, bed: Bed, other: str) -> bool:
@@ -89,6 +107,15 @@ def test_a_partition_cuts_two_sides_and_nobody_else(bed: Bed) -> None:
     assert reaches("h1", bed, "h3")
     bed.heal()
     wait_until(lambda: reaches("h1", bed, "h2"), "h1 reaches h2 again")
+
+
+def test_the_way_out_can_be_cut_and_leaves_the_bed_whole(bed: Bed, outside: str) -> None:
+    connect = f"python3 -c 'import socket; socket.create_connection((\"{outside}\", 80), timeout=1)'"
+    assert "ConnectionRefused" in bed["h1"].run(connect, check=False).stderr, "the other end is reached and says no"
+    bed.go_offline("h1")
+    assert "TimeoutError" in bed["h1"].run(connect, check=False).stderr
+    assert "ConnectionRefused" in bed["h2"].run(connect, check=False).stderr
+    assert reaches("h1", bed, "h2")
 
 
 def test_a_pulled_plug_is_silent_and_power_brings_the_disk_back(bed: Bed) -> None:
@@ -158,6 +185,7 @@ def test_a_bed_whose_owner_is_killed_is_taken_away_by(watched: bool, bed: Bed) -
     )
     assert owner.stdout is not None
     assert owner.stdout.readline() == "ready\n"
+    assert not reaches("h1", bed, Bed.open(mine)["h1"].address), "beds do not see each other"
     if not watched:
         watcher = run("pgrep", "--full", f"machines watch {mine}$")
         os.kill(int(watcher), signal.SIGKILL)

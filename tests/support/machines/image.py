@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from machines import carried, layout
 from machines.carried import Carried
 from machines.system import MachineError, find_home, locked, run, unmount_below
 
+_KEPT_DAYS = 30
 _INIT = """\
 #!/bin/sh
 # The limits of units work only if systemd may write the first version's trees, which nspawn mounts read-only.
@@ -104,7 +106,9 @@ def ensure_image(recipe: Recipe | None = None) -> Path:
     images.mkdir(parents=True, exist_ok=True, mode=0o700)
     image = images / recipe.digest(of_box)
     if image.exists():
+        os.utime(image)
         return image
+    _forget_old(images)
     with locked(images / f"{image.name}.lock"):
         if not image.exists():
             part = images / f".{image.name}.part"
@@ -112,6 +116,7 @@ def ensure_image(recipe: Recipe | None = None) -> Path:
             try:
                 _build(recipe, of_box, part)
                 part.rename(image)
+                os.utime(image)
             finally:
                 _discard(part)
     return image
@@ -144,6 +149,16 @@ def _lay(path: Path, content: bytes, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     path.chmod(mode)
+
+
+def _forget_old(images: Path) -> None:
+    """Remove images that no bed was made from for a month, when no bed is there that could be older."""
+    if any((find_home() / "beds").glob("*/bed.json")):
+        return
+    for image in images.glob("[0-9a-f]*"):
+        if image.is_dir() and image.stat().st_mtime < time.time() - _KEPT_DAYS * 86400:
+            _discard(image)
+            image.with_name(f"{image.name}.lock").unlink(missing_ok=True)
 
 
 def _discard(folder: Path) -> None:
