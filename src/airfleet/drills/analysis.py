@@ -1,0 +1,124 @@
+"""What a ledger says about the work of a drill: lost, doubled, killed, and for how long nothing started."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from airfleet.drills.ledger import Attempt, Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a drill's load ran, when the first blow fell, and when the last thing taken away was given back."""
+
+    began: float
+    struck: float
+    recovered: float | None
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two attempts of one instance, the earlier first."""
+
+    first: Attempt
+    second: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which no attempt started."""
+
+    began: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What happened to the work; the lists hold every case, so that each can be looked at."""
+
+    lost: tuple[Instance, ...]
+    doubled: tuple[Pair, ...]
+    killed: tuple[Attempt, ...]
+    repeated: tuple[Pair, ...]
+    usual_gap: Gap
+    longest_gap: Gap
+    first_start_s: float | None  # from the last recovery, or from the blow when nothing was to be given back
+    rerun_s: float | None  # from the blow to the last start of what it killed, elsewhere or again
+    started: int
+    wanted: int
+    rate: float
+
+
+def analyse(
+    attempts: Sequence[Attempt], expected: Collection[Instance], window: Window, *, unsure_s: float = 0.0
+) -> Findings:
+    """Read the ledger of one drill; attempts are compared in the drill's clock, which is known to `unsure_s`."""
+    attempts = sorted(attempts, key=lambda one: one.started)
+    by_instance: defaultdict[Instance, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        by_instance[attempt.instance].append(attempt)
+    done = {attempt.instance for attempt in attempts if attempt.is_done}
+    starts = [one.started for one in attempts if window.began <= one.started <= window.ended]
+    killed = tuple(one for one in attempts if not one.is_done)
+    return Findings(
+        lost=tuple(sorted((set(expected) | set(by_instance)) - done)),
+        doubled=tuple(_overlaps(by_instance.values(), unsure_s)),
+        killed=killed,
+        repeated=tuple(_repeats(by_instance.values())),
+        usual_gap=find_gap(starts, window.began, window.struck),
+        longest_gap=find_gap(starts, window.struck, window.ended),
+        first_start_s=_first_after(starts, window.struck if window.recovered is None else window.recovered),
+        rerun_s=_rerun(killed, by_instance, window.struck),
+        started=len(attempts),
+        wanted=len(expected),
+        rate=len(expected) / (window.ended - window.began) if window.ended > window.began else 0.0,
+    )
+
+
+def find_gap(starts: Sequence[float], began: float, ended: float) -> Gap:
+    """The longest time without a start that touches a time span; one that began before the span counts in full."""
+    before = bisect_left(starts, began)
+    points = [starts[before - 1] if before else began, *starts[before : bisect_left(starts, ended)], ended]
+    seconds, at = max(((after - since, since) for since, after in pairwise(points)), key=lambda gap: gap[0])
+    return Gap(at, seconds)
+
+
+def _first_after(starts: Sequence[float], moment: float) -> float | None:
+    index = bisect_left(starts, moment)
+    return starts[index] - moment if index < len(starts) else None
+
+
+def _overlaps(groups: Iterable[Sequence[Attempt]], unsure_s: float) -> Iterable[Pair]:
+    """Every two attempts that were certainly alive together: on one host clocks agree, between two they may not."""
+    for group in groups:
+        for index, first in enumerate(group):
+            for second in group[index + 1 :]:
+                slack = 0.0 if first.host == second.host else unsure_s
+                if second.started + slack < first.last_sign:
+                    yield Pair(first, second)
+
+
+def _repeats(groups: Iterable[Sequence[Attempt]]) -> Iterable[Pair]:
+    """An attempt that began although an earlier one had ended well: done twice, though never at once."""
+    for group in groups:
+        for first, second in pairwise(group):
+            if first.is_done and second.started >= first.last_sign:
+                yield Pair(first, second)
+
+
+def _rerun(killed: Sequence[Attempt], groups: Mapping[Instance, Sequence[Attempt]], struck: float) -> float | None:
+    """Seconds from the blow until all that ran and did not survive had started again; None if some had not."""
+    again = []
+    for one in killed:
+        others = [other.started for other in groups[one.instance] if other.started > one.started]
+        if one.started > struck or any(started <= struck for started in others):
+            continue
+        if not others:
+            return None
+        again.append(min(others) - struck)
+    return max(again, default=None)

@@ -1,0 +1,175 @@
+"""What can be drilled: for each drill what is done, what is promised, and how long it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Act = Literal["kill", "stop", "restart", "freeze", "cut off", "pull the plug", "fill the disk", "set the clock ahead"]
+Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
+Which = Literal["the active", "one", "every"]
+Measure = Literal["longest gap", "run again", "first start"]
+
+MEASURES: dict[Measure, str] = {
+    "longest gap": "longest time between two task starts",
+    "run again": "until all that was interrupted had started again",
+    "first start": "from recovery to the first task start",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """One thing done to a fleet, `at_s` into the load; what lasts is taken back after `lasts_s`."""
+
+    act: Act
+    which: Which
+    component: Component
+    at_s: float = 60.0
+    lasts_s: float | None = None
+
+    def __str__(self) -> str:
+        lasts = f" for {_duration(self.lasts_s)}" if self.lasts_s else ""
+        return f"{self.act} {self.which} {self.component}{lasts}"
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One named drill."""
+
+    name: str
+    title: str
+    done: str
+    promised: str
+    blow: Blow
+    measure: Measure
+    bar_s: float | None
+    aim_s: float | None
+    after_s: float = 90.0
+    may_kill: bool = False
+
+    @property
+    def length_s(self) -> int:
+        """How long the load runs."""
+        return round(self.blow.at_s + (self.blow.lasts_s or 0.0) + self.after_s)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+
+
+def _restart(component: Component, title: str) -> Drill:
+    return Drill(
+        name=f"restart-{component}",
+        title=title,
+        done=f"The {component} is restarted, as after a change of its configuration.",
+        promised="Nothing is lost, done twice or killed; tasks start again at once when it is back.",
+        blow=Blow("restart", "one", component),
+        measure="first start",
+        bar_s=15.0,
+        aim_s=5.0,
+    )
+
+
+def _outage(component: Component, name: str, title: str, done: str) -> Drill:
+    return Drill(
+        name=name,
+        title=title,
+        done=done,
+        promised="It costs waiting: running tasks go on, nothing is lost, done twice or killed.",
+        blow=Blow("stop", "every", component, lasts_s=600.0),
+        measure="first start",
+        bar_s=None,
+        aim_s=None,
+        after_s=180.0,
+    )
+
+
+_DRILLS = (
+    Drill(
+        name="kill-scheduler",
+        title="The active scheduler dies",
+        done="The process of the active scheduler is killed; nothing says goodbye.",
+        promised="The standby takes over before anyone notices; running tasks go on.",
+        blow=Blow("kill", "the active", "scheduler"),
+        measure="longest gap",
+        bar_s=5.0,
+        aim_s=2.0,
+    ),
+    Drill(
+        name="freeze-scheduler",
+        title="The active scheduler's host hangs",
+        done="Every process of its host stops where it is, and goes on after 45 s as if nothing had happened.",
+        promised="The standby takes over; the one that wakes up finds its lease gone and schedules nothing.",
+        blow=Blow("freeze", "the active", "scheduler", lasts_s=45.0),
+        measure="longest gap",
+        bar_s=15.0,
+        aim_s=8.0,
+    ),
+    Drill(
+        name="partition-scheduler",
+        title="The active scheduler's host is cut off",
+        done="Its network is cut for 45 s; it runs on and knows nothing of it.",
+        promised="The standby takes over; never do two schedule.",
+        blow=Blow("cut off", "the active", "scheduler", lasts_s=45.0),
+        measure="longest gap",
+        bar_s=15.0,
+        aim_s=8.0,
+    ),
+    Drill(
+        name="plug-pulled",
+        title="A worker host loses power",
+        done="A worker host goes silent with all that it was doing.",
+        promised="Its tasks run again elsewhere; no other task notices.",
+        blow=Blow("pull the plug", "one", "worker"),
+        measure="run again",
+        bar_s=60.0,
+        aim_s=30.0,
+        after_s=420.0,
+        may_kill=True,
+    ),
+    Drill(
+        name="kill-api-server",
+        title="An api-server dies",
+        done="One api-server's processes are killed.",
+        promised="The balancer sends requests to the others; nothing is lost, done twice or killed.",
+        blow=Blow("kill", "one", "api-server"),
+        measure="first start",
+        bar_s=15.0,
+        aim_s=5.0,
+    ),
+    _restart("balancer", "The balancer restarts"),
+    _restart("broker", "The broker restarts"),
+    _restart("database", "The database restarts"),
+    _outage(
+        "api-server", "api-outage", "Ten minutes without any api-server", "Every api-server is stopped for 10 minutes."
+    ),
+    _outage("broker", "broker-outage", "Ten minutes without broker", "The broker is stopped for 10 minutes."),
+    _outage(
+        "database",
+        "database-outage",
+        "Ten minutes without database",
+        "The metadata database is stopped for 10 minutes.",
+    ),
+    Drill(
+        name="disk-full",
+        title="A worker's disk is full",
+        done="The disk of one worker host is filled, and freed after 2 minutes.",
+        promised="An alarm is raised; nothing is lost and nothing is done twice.",
+        blow=Blow("fill the disk", "one", "worker", lasts_s=120.0),
+        measure="first start",
+        bar_s=None,
+        aim_s=None,
+        may_kill=True,
+    ),
+    Drill(
+        name="clock-skew",
+        title="A worker's clock is five minutes off",
+        done="The clock of one worker host is set 5 minutes ahead, and put right after 2 minutes.",
+        promised="An alarm is raised; nothing is lost and nothing is done twice.",
+        blow=Blow("set the clock ahead", "one", "worker", lasts_s=120.0),
+        measure="longest gap",
+        bar_s=None,
+        aim_s=None,
+    ),
+)
+CATALOGUE = {drill.name: drill for drill in _DRILLS}

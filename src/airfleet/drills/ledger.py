@@ -1,0 +1,108 @@
+"""The ledger that a drill's tasks write themselves: lines in, attempts out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_START = ("attempt", "dag", "run", "task", "map", "try", "host", "pid", "wall", "mono")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Instance:
+    """One task instance: what has to be done once."""
+
+    dag: str
+    run: str
+    task: str
+    map_index: int = -1
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag}.{self.task}{mapped} of {self.run}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """How far each host's clock is ahead of the drill's own, and how exactly that is known."""
+
+    ahead_s: Mapping[str, float] = field(default_factory=dict)
+    unsure_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to do a task instance, in seconds of the drill's clock."""
+
+    instance: Instance
+    number: int
+    token: str
+    host: str
+    pid: int
+    started: float
+    last_sign: float
+    how: str | None  # "ok", what ended it instead, or None when it never said that it ended
+
+    @property
+    def is_done(self) -> bool:
+        return self.how == "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All attempts by their start, and the lines that no attempt could be made of."""
+
+    attempts: tuple[Attempt, ...]
+    unread: tuple[str, ...] = ()
+
+
+def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
+    """Attempts of any number of hosts' lines in any order; a line torn by a lost machine is kept as unread.
+
+    An attempt's length is taken from the monotonic clock, so that a step of a host's clock does not stretch it.
+    """
+    clocks = clocks or Clocks()
+    starts: dict[str, dict[str, Any]] = {}
+    signs: dict[str, float] = {}
+    ends: dict[str, tuple[float, str]] = {}
+    unread = []
+    for line in lines:
+        if not line.strip():
+            continue
+        said = _parse(line)
+        if said is None:
+            unread.append(line)
+        elif said["what"] == "start":
+            starts[said["attempt"]] = said
+        elif said["what"] == "beat":
+            signs[said["attempt"]] = max(said["mono"], signs.get(said["attempt"], said["mono"]))
+        else:
+            ends.setdefault(said["attempt"], (said["mono"], said["how"]))
+    attempts = []
+    for token, said in starts.items():
+        began = said["wall"] - clocks.ahead_s.get(said["host"], 0.0)
+        ended, how = ends.get(token, (signs.get(token, said["mono"]), None))
+        attempts.append(
+            Attempt(
+                instance=Instance(said["dag"], said["run"], said["task"], said["map"]),
+                number=said["try"],
+                token=token,
+                host=said["host"],
+                pid=said["pid"],
+                started=began,
+                last_sign=began + ended - said["mono"],
+                how=how,
+            )
+        )
+    return Ledger(tuple(sorted(attempts, key=lambda one: (one.started, one.token))), tuple(unread))
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        said = json.loads(line)
+        wanted = {"start": _START, "beat": ("attempt", "mono"), "end": ("attempt", "mono", "how")}[said["what"]]
+        return said if all(key in said for key in wanted) else None
+    except (ValueError, TypeError, KeyError):
+        return None

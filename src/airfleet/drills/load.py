@@ -1,0 +1,65 @@
+"""The work that runs during a drill: a steady stream of runs, known in advance to the last task instance."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+
+from airfleet.drills.ledger import Instance
+
+MINIMUM_RATE = 1.0  # task instances a second; below it a drill proves nothing about a busy fleet
+SETTINGS = "dags/drill_load.json"
+_FILES = ("dags/drill_load.py", "include/drill_ledger.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Dags that take turns so that runs begin evenly: `dags` of them, each every `every_s`, for `length_s`.
+
+    Each run is one short task; every run of the first Dag has a long one beside it.
+    """
+
+    began: datetime
+    length_s: int
+    ledger: str
+    dags: int = 12
+    every_s: int = 10
+    short_s: float = 0.5
+    long_s: float = 45.0
+    queues: tuple[str, ...] = ("default",)
+
+    @property
+    def rate(self) -> float:
+        """Task instances a second."""
+        return (self.dags + 1) / self.every_s
+
+    @property
+    def ends(self) -> datetime:
+        return self.began + timedelta(seconds=self.length_s)
+
+    def starts_of(self, dag: int) -> tuple[datetime, ...]:
+        """The logical dates of one Dag's runs: Dags begin one after another within the first interval."""
+        first = self.began + timedelta(seconds=self.every_s * dag / self.dags)
+        return tuple(first + timedelta(seconds=at) for at in range(0, self.length_s, self.every_s))
+
+    def expected(self) -> tuple[Instance, ...]:
+        """Every task instance that must be found done once all is over."""
+        return tuple(
+            Instance(f"drill_load_{dag}", date.astimezone(UTC).isoformat(), task)
+            for dag in range(self.dags)
+            for date in self.starts_of(dag)
+            for task in (("short", "long") if dag == 0 else ("short",))
+        )
+
+
+def render_project(load: Load) -> dict[str, str]:
+    """The files of a project that makes this load, to be deployed like any other."""
+    folder = resources.files("airfleet.drills") / "project"
+    said = {
+        **asdict(load),
+        "began": load.began.astimezone(UTC).isoformat(),
+        "ends": load.ends.astimezone(UTC).isoformat(),
+    }
+    return {**{name: (folder / name).read_text() for name in _FILES}, SETTINGS: json.dumps(said, indent=2) + "\n"}

@@ -1,0 +1,122 @@
+"""A drill's findings against its bar: what was promised and did not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from airfleet.drills.analysis import Findings, Window
+from airfleet.drills.catalogue import Drill
+from airfleet.drills.ledger import Attempt
+from airfleet.drills.load import MINIMUM_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a drill did or saw, in the drill's clock."""
+
+    at: float
+    kind: Literal["blow", "back", "seen"]
+    what: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One drill as it went, on one platform."""
+
+    drill: Drill
+    platform: str
+    window: Window
+    attempts: tuple[Attempt, ...]
+    events: tuple[Event, ...]
+    findings: Findings
+    broken: tuple[str, ...]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that was promised held."""
+        return not self.broken
+
+    @property
+    def got_s(self) -> float | None:
+        return measure(self.drill, self.findings)
+
+
+def measure(drill: Drill, findings: Findings) -> float | None:
+    """The seconds that a drill is about; None when what they count up to never happened."""
+    match drill.measure:
+        case "longest gap":
+            return findings.longest_gap.seconds
+        case "run again":
+            return findings.rerun_s
+        case "first start":
+            return findings.first_start_s
+
+
+def judge(
+    drill: Drill,
+    findings: Findings,
+    *,
+    struck_hosts: Sequence[str] = (),
+    seen: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Every promise that did not hold, in plain words; `seen` are those that others saw break."""
+    broken = list(seen)
+    if findings.rate < MINIMUM_RATE:
+        broken.append(f"the load was {findings.rate:.2f} tasks/s, below {MINIMUM_RATE:g}: this proves nothing")
+    if findings.lost:
+        broken.append(f"{_count(len(findings.lost), 'task')} lost, the first {findings.lost[0]}")
+    if findings.doubled:
+        first = findings.doubled[0]
+        hosts = f"{first.first.host} and {first.second.host}"
+        broken.append(
+            f"{_count(len(findings.doubled), 'pair')} of attempts at once, the first {first.first.instance} on {hosts}"
+        )
+    unforgiven = [one for one in findings.killed if not (drill.may_kill and one.host in struck_hosts)]
+    if unforgiven:
+        broken.append(
+            f"{_count(len(unforgiven), 'attempt')} killed, the first {unforgiven[0].instance} on {unforgiven[0].host}"
+        )
+    got = measure(drill, findings)
+    if drill.bar_s is not None and got is None:
+        broken.append(f"{drill.measure}: never within the drill; the bar is {drill.bar_s:g} s")
+    elif drill.bar_s is not None and got is not None and got > drill.bar_s:
+        broken.append(f"{drill.measure}: {got:.1f} s; the bar is {drill.bar_s:g} s")
+    return tuple(broken)
+
+
+def to_json(outcome: Outcome) -> dict[str, Any]:
+    """The figures of one drill, without its attempts."""
+    findings, drill = outcome.findings, outcome.drill
+    return {
+        "name": drill.name,
+        "platform": outcome.platform,
+        "measure": drill.measure,
+        "bar_s": drill.bar_s,
+        "aim_s": drill.aim_s,
+        "got_s": _round(outcome.got_s),
+        "lost": len(findings.lost),
+        "doubled": len(findings.doubled),
+        "killed": len(findings.killed),
+        "repeated": len(findings.repeated),
+        "kept": outcome.is_kept,
+        "broken": list(outcome.broken),
+        "tasks_per_s": _round(findings.rate),
+        "attempts": findings.started,
+        "wanted": findings.wanted,
+        "usual_gap_s": _round(findings.usual_gap.seconds),
+        "longest_gap_s": _round(findings.longest_gap.seconds),
+        "first_start_s": _round(findings.first_start_s),
+        "rerun_s": _round(findings.rerun_s),
+        "length_s": _round(outcome.window.ended - outcome.window.began),
+    }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)

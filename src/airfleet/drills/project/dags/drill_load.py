@@ -1,0 +1,55 @@
+"""The load of a drill: Dags that take turns, whose tasks write down themselves when they ran.
+
+What is to run is in drill_load.json beside this file. Every run that is due is made, however late (catchup), so that
+what must have run by the end is known before the drill begins.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, get_current_context, task
+from include.drill_ledger import work
+
+LOAD: dict[str, Any] = json.loads(Path(__file__).with_name("drill_load.json").read_text())
+
+
+def do(seconds: float) -> None:
+    """Run for some seconds and have it in the ledger."""
+    context = get_current_context()
+    one = context["ti"]
+    work(
+        Path(LOAD["ledger"]),
+        {
+            "dag": one.dag_id,
+            "run": context["logical_date"].isoformat(),
+            "task": one.task_id,
+            "map": one.map_index,
+            "try": one.try_number,
+        },
+        seconds,
+    )
+
+
+for number in range(LOAD["dags"]):
+    offset = timedelta(seconds=LOAD["every_s"] * number / LOAD["dags"])
+    first = datetime.fromisoformat(LOAD["began"]) + offset
+    with DAG(
+        f"drill_load_{number}",
+        schedule=timedelta(seconds=LOAD["every_s"]),
+        start_date=first,
+        end_date=first + timedelta(seconds=LOAD["length_s"] - 1),
+        catchup=True,
+        max_active_runs=1000,
+        max_active_tasks=1000,
+        is_paused_upon_creation=False,
+        default_args={"retries": 5, "retry_delay": timedelta(seconds=1)},
+        tags=["drill"],
+    ):
+        queue = LOAD["queues"][number % len(LOAD["queues"])]
+        task(task_id="short", queue=queue)(do)(LOAD["short_s"])
+        if number == 0:
+            task(task_id="long", queue=queue)(do)(LOAD["long_s"])

@@ -1,0 +1,43 @@
+"""The ledger's writer: what a task did, on the disk of the host where it did it, before anything else knows."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+BEAT_S = 0.5
+
+
+def work(folder: Path, instance: Mapping[str, Any], seconds: float) -> None:
+    """Run for some seconds; start and end are on disk when this goes on, signs of life in between are only written."""
+    attempt = uuid4().hex
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "ledger.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    how = "ok"
+    try:
+        said = {**instance, "attempt": attempt, "host": socket.gethostname(), "pid": os.getpid(), "wall": time.time()}
+        _append(descriptor, {"what": "start", **said}, durable=True)
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(BEAT_S, left))
+            _append(descriptor, {"what": "beat", "attempt": attempt}, durable=False)
+    except BaseException as error:
+        how = type(error).__name__
+        raise
+    finally:
+        _append(descriptor, {"what": "end", "attempt": attempt, "how": how}, durable=True)
+        os.close(descriptor)
+
+
+def _append(descriptor: int, said: Mapping[str, Any], *, durable: bool) -> None:
+    # One write of a short line to a file opened for appending is never mixed with another process's; it begins with a
+    # line break so that a line torn by a full disk spoils no other.
+    os.write(descriptor, f"\n{json.dumps({**said, 'mono': time.monotonic()})}\n".encode())
+    if durable:
+        os.fsync(descriptor)
