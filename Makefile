@@ -3,7 +3,7 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo down test check bench bench-up bench-releases lock clean run-env dev-env
+.PHONY: help up demo down test check bench bench-up bench-releases bench-stock lock clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,13 +30,17 @@ check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest --quiet tests/unit
 
-bench: bench-up bench-releases  ## Run every benchmark
+bench: bench-up bench-releases bench-stock  ## Run every benchmark
 
 bench-up: dev-env  ## Time start-up beside `airflow standalone`: bench/results/up.json
 	$(BIN)/python bench/up.py $(ARGS)
 
 bench-releases: dev-env  ## Time Dag releases beside a stock Dag processor: bench/results/releases.json
 	$(BIN)/python bench/releases.py $(ARGS)
+
+bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: bench/results/stock.json
+	@tools/rabbitmq
+	PYTHONPATH=bench $(BIN)/python -m stock $(ARGS)
 
 lock: dev-env  ## Pin the newest allowed versions into constraints/
 	tools/lock

@@ -36,11 +36,18 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """Healthy while it takes connections on this port of the loopback."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Warm:
     """Healthy once it has imported its modules and takes orders."""
 
 
-Health = Http | Heartbeat | Connect | Warm
+Health = Http | Heartbeat | Connect | Port | Warm
 
 
 @dataclass(frozen=True, slots=True)

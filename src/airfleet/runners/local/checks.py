@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, LiteralString
@@ -10,7 +11,7 @@ from typing import Any, LiteralString
 import httpx
 import psycopg
 
-from airfleet.components.base import Connect, Heartbeat, Http
+from airfleet.components.base import Connect, Heartbeat, Http, Port
 from airfleet.runners.local.state import BrokenFile
 from airfleet.runners.local.supervision import Result
 from airfleet.spec.secrets import Secret
@@ -30,7 +31,7 @@ class Checker:
         self._database = database
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
-    def check(self, health: Http | Heartbeat | Connect, *, started: float) -> Result:
+    def check(self, health: Http | Heartbeat | Connect | Port, *, started: float) -> Result:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
@@ -40,9 +41,12 @@ class Checker:
                 case Connect():
                     self._query("SELECT 1")
                     return Result(True)
+                case Port(number):
+                    with socket.create_connection(("127.0.0.1", number), timeout=TIMEOUT_S):
+                        return Result(True)
                 case Heartbeat(job_type, max_age_s):
                     return self._check_heartbeat(job_type, max_age_s, started)
-        except httpx.ConnectError:
+        except (httpx.ConnectError, OSError):
             return Result(False, "not answering yet")
         except (httpx.HTTPError, psycopg.Error) as error:
             return Result(False, (str(error) or type(error).__name__).strip().splitlines()[0])

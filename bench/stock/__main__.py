@@ -1,0 +1,151 @@
+"""airfleet beside stock Airflow on the same Dags, in turns, on this machine.
+
+make bench-stock                                                     everything: bench/results/stock.json
+make bench-stock ARGS="--workloads seq40,wide --executors celery --rounds 1"     a quick look
+make bench-stock ARGS="--systems stock --rounds 1 --add"             add runs to those that are there
+
+See docs/guides/benchmarks.md for what is measured and how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stock import history, measure, own_airfleet, ratios, stock_airflow
+from stock.crew import say
+from stock.system import REPOSITORY, Plan, System
+from stock.workloads import WORKLOADS
+
+RESULTS = REPOSITORY / "bench" / "results" / "stock.json"
+SYSTEMS: Mapping[str, Callable[[Path, Plan], AbstractContextManager[System]]] = {
+    ratios.STOCK: stock_airflow.run,
+    ratios.OWN: own_airfleet.run,
+}
+EXECUTORS = ("celery", "local")
+
+
+def main() -> None:
+    """Run the rounds; write every run, the medians and the ratios; print the table."""
+    arguments = parse(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    begun = time.monotonic()
+    results = Results(arguments.output, keep=arguments.add)
+    for number in range(arguments.rounds):
+        for executor in arguments.executors:
+            for old in (0, *((round(arguments.history * 1e6),) if arguments.history else ())):
+                for name in arguments.systems:
+                    plan = Plan(executor, arguments.slots, arguments.dags, old, tuple(arguments.workloads))
+                    say(f"round {number + 1} of {arguments.rounds}: {name} with {executor}, {old:,} old task instances")
+                    for record in run(name, plan, number):
+                        results.add(record)
+    results.show()
+    say(f"total run time {time.monotonic() - begun:.0f} s; results in {arguments.output}")
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line; raises SystemExit with 2 for a wrong one."""
+    parser = argparse.ArgumentParser(
+        prog="bench-stock", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+    def some_of(known: tuple[str, ...]) -> Callable[[str], list[str]]:
+        def split(text: str) -> list[str]:
+            names = text.split(",")
+            if unknown := [name for name in names if name not in known]:
+                raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is none of {', '.join(known)}")
+            return names
+
+        return split
+
+    parser.add_argument("--workloads", type=some_of(tuple(WORKLOADS)), default=list(WORKLOADS))
+    parser.add_argument("--executors", type=some_of(EXECUTORS), default=list(EXECUTORS))
+    parser.add_argument("--systems", type=some_of(tuple(SYSTEMS)), default=list(SYSTEMS))
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--slots", type=int, default=8, help="tasks that may run at once")
+    parser.add_argument("--dags", choices=("folder", "releases"), default="folder", help="fleet.yaml's `dags`")
+    parser.add_argument("--history", type=float, default=0, help="also measure with so many million old task instances")
+    parser.add_argument("--add", action="store_true", help="add to the runs in the results file")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    return parser.parse_args(words)
+
+
+def run(name: str, plan: Plan, number: int) -> Iterator[dict[str, Any]]:
+    """A record of each workload on a fresh system."""
+    with scratch() as folder, SYSTEMS[name](folder, plan) as system:
+        measure.prepare(system)
+        if plan.history:
+            history.load(system.metadata.server_dsn, plan.history)
+        for workload in plan.workloads:
+            found = measure.measure(system, workload, number)
+            say(
+                f"  {workload}: {found['tasks']} tasks in {found['wall_s']:.1f} s, {found['tasks_per_s']:.2f}/s, "
+                f"{found['cpu_s_per_task']['all']:.3f} CPU-s a task, {found['failed']} failed"
+            )
+            about = {key: value for key, value in asdict(plan).items() if key != "workloads"}
+            yield {"system": name, "workload": workload, "at": round(time.time()), **about, "figures": found}
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for one system, which an unprivileged server can get through."""
+    with tempfile.TemporaryDirectory(prefix="airfleet-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
+class Results:
+    """The results file: written after each run, so that an interrupted bench keeps what it measured."""
+
+    def __init__(self, path: Path, *, keep: bool) -> None:
+        self._path = path
+        self._records = json.loads(path.read_text())["runs"] if keep and path.exists() else []
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add one run and write all."""
+        self._records.append(record)
+        medians = ratios.take_medians(self._records)
+        body = {
+            "ratios": ratios.compare(medians),
+            "slower_than_stock": ratios.find_slower(medians),
+            "machine": {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)},
+            "python": sys.version.split()[0],
+            "medians": [
+                {"system": system, "executor": executor, "history": old, "workload": workload, **figures}
+                for (system, executor, old, workload), figures in sorted(medians.items())
+            ],
+            "runs": self._records,
+        }
+        self._path.parent.mkdir(exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        draft.write_text(json.dumps(body, indent=2) + "\n")
+        draft.replace(self._path)
+
+    def show(self) -> None:
+        """Print the tables and the ratios."""
+        medians = ratios.take_medians(self._records)
+        print(ratios.render(medians))
+        print("\nCPU-seconds a task by kind of process")
+        print(ratios.render_cpu(medians))
+        print("\nratios (above 1: airfleet is better; a slowdown: with old task instances against without)")
+        for name, value in ratios.compare(medians).items():
+            print(f"  {name:<24}{'-' if value is None else value}")
+        if slower := ratios.find_slower(medians):
+            print(f"slower than stock: {', '.join(slower)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The processes of one system: started by the bench, in sessions of their own, and ended with it whatever happens."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from airfleet.runners.local import processes
+
+PATIENCE_S = 240.0
+GRACE_S = 30.0
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class Crew:
+    """Long-running processes by name; every one of them gets SIGTERM should the bench itself be killed."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.pids: dict[str, int] = {}
+
+    def start(self, name: str, argv: list[str], env: Mapping[str, str], *, unprivileged: bool = False) -> None:
+        """Start one process whose output goes to a log of its name."""
+        log = self.logs / f"{name}.log"
+        self.pids[name] = processes.start(tuple(argv), env=env, log=log, unprivileged=unprivileged)
+
+    def run(self, name: str, argv: list[str], env: Mapping[str, str]) -> None:
+        """Run a command to its end; raises SystemExit with its last lines when it fails."""
+        self.start(name, argv, env)
+        code = psutil.Process(self.pids[name]).wait(PATIENCE_S)
+        del self.pids[name]
+        if code:
+            raise SystemExit(f"{' '.join(argv)} failed:\n{self.tail(name)}")
+
+    def stop(self, name: str, number: int = signal.SIGTERM) -> None:
+        """End one process and all of its session."""
+        pid = self.pids.pop(name)
+        processes.end(_find(pid), grace_s=GRACE_S, first=number)
+        processes.end(processes.find_members((pid,)), grace_s=GRACE_S)
+
+    def tail(self, name: str) -> str:
+        return "\n".join((self.logs / f"{name}.log").read_text(errors="replace").splitlines()[-20:])
+
+    def check(self) -> None:
+        """Raise SystemExit when one of them has ended by itself."""
+        for name, pid in self.pids.items():
+            if not any(process.status() != psutil.STATUS_ZOMBIE for process in _find(pid)):
+                raise SystemExit(f"{name} ended by itself:\n{self.tail(name)}")
+
+    def end(self) -> None:
+        """End all of them, those that were started last first."""
+        for name in reversed(list(self.pids)):
+            self.stop(name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+
+
+@contextmanager
+def gather(logs: Path) -> Iterator[Crew]:
+    """A crew that is ended at the end of the block."""
+    crew = Crew(logs)
+    try:
+        yield crew
+    finally:
+        crew.end()
+
+
+def _find(pid: int) -> list[psutil.Process]:
+    try:
+        return [psutil.Process(pid)]
+    except psutil.Error:
+        return []
+
+
+def find_ports(count: int) -> list[int]:
+    """Free ports of the loopback that no outgoing connection will be given."""
+    low = int(EPHEMERAL.read_text().split()[0]) if EPHEMERAL.exists() else 32768
+    found: list[int] = []
+    # In no order, as what was found is not taken at once.
+    for port in random.sample(range(10240, low), low - 10240):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise SystemExit("no free ports below the ephemeral range")
+
+
+def wait(condition: Callable[[], bool], what: str, *, crew: Crew | None = None, patience_s: float = PATIENCE_S) -> None:
+    """Return once the condition holds; raises SystemExit when it does not in time, or when a process ended."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if crew:
+            crew.check()
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {patience_s:.0f} s for {what}")
+        time.sleep(0.1)
+
+
+def is_listening(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)

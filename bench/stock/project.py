@@ -1,0 +1,35 @@
+"""The project that both systems run: the bench's Dags, and the flights example where it is asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stock.system import BENCH, FLIGHTS, Plan
+from stock.workloads import WARMUP, WORKLOADS
+
+
+def make(folder: Path, plan: Plan) -> None:
+    """Fill the folder; the flights project's own Dags run on schedules, so they come only with its workload."""
+    dags = folder / "dags"
+    dags.mkdir(parents=True)
+    for workload in (WARMUP, *(WORKLOADS[name] for name in plan.workloads)):
+        for dag in () if workload.scheduled else workload.dags:
+            shutil.copy(BENCH / "dags" / f"{workload.name}.py", dags / f"{dag}.py")
+    if "real" in plan.workloads:
+        shutil.copytree(FLIGHTS / "include", folder / "include", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in (FLIGHTS / "dags").glob("*.py"):
+            shutil.copy(file, dags)
+
+
+def deliver(project: Path, state: Path) -> None:
+    """Put the flights of the year where the project's sensors look for them."""
+    landing = state / "flights" / "landing"
+    landing.mkdir(parents=True)
+    command = [sys.executable, "-m", "include.feed", "--out", str(landing)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=dict(os.environ), check=False)
+    if done.returncode:
+        raise SystemExit(f"the flights feed could not be written:\n{done.stderr}")

@@ -1,0 +1,45 @@
+"""A running Airflow to measure, whoever started it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stock.crew import Crew
+from stock.metadata import Metadata
+from stock.rest import Rest
+
+BENCH = Path(__file__).resolve().parent
+REPOSITORY = BENCH.parent.parent
+FLIGHTS = REPOSITORY / "examples" / "flights"
+TOOLS = REPOSITORY / ".tools" / "bench"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How both systems are set up alike."""
+
+    executor: str
+    slots: int
+    dags: str
+    history: int
+    workloads: tuple[str, ...]
+
+    @property
+    def runner(self) -> str:
+        """The component below which tasks run."""
+        return "worker" if self.executor == "celery" else "scheduler"
+
+
+@dataclass(frozen=True)
+class System:
+    """The handles of one running system; `find_roots` names the process of each component."""
+
+    name: str
+    plan: Plan
+    crew: Crew
+    state: Path
+    rest: Rest
+    metadata: Metadata
+    find_roots: Callable[[], Mapping[str, int]]

@@ -1,0 +1,137 @@
+"""CPU time and memory of a system's processes, by what kind of process they are."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+SAMPLE_EVERY_S = 4.0
+COMPONENTS = {
+    "postgres": "database",
+    "rabbitmq": "broker",
+    "epmd": "broker",
+    "api-server": "api",
+    "execution-api": "execution api",
+}
+SUPERVISOR, TASK = "supervisor", "task child"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One process below a component: how deep, its title, its own CPU seconds and those of children it reaped."""
+
+    component: str
+    depth: int
+    title: str
+    own_s: float
+    reaped_s: float
+
+
+def name_kind(component: str, depth: int, title: str, *, runs_tasks: bool) -> str:
+    """What kind of process this is; below the component that runs tasks are supervisors, and below them tasks."""
+    if component not in ("scheduler", "worker") or depth == 0 or not runs_tasks:
+        return COMPONENTS.get(component, component)
+    if "warm" in title:
+        return "warm process"
+    return SUPERVISOR if depth == 1 else TASK
+
+
+def add_up(processes: list[Seen], runner: str) -> dict[str, float]:
+    """CPU seconds by kind; what a process reaped counts as what it would have been one step below.
+
+    A process that ends is in its parent's figures, so nothing is lost between two such sums.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    for one in processes:
+        runs_tasks = one.component == runner
+        seconds[name_kind(one.component, one.depth, one.title, runs_tasks=runs_tasks)] += one.own_s
+        below = TASK if "warm" in one.title else name_kind(one.component, one.depth + 1, "", runs_tasks=runs_tasks)
+        seconds[below] += one.reaped_s
+    return dict(seconds)
+
+
+def look(roots: Mapping[str, int]) -> list[tuple[psutil.Process, str, int]]:
+    """Every living process below the components, with its component and depth; the deepest component wins."""
+    owner = {pid: name for name, pid in roots.items()}
+    found: list[tuple[psutil.Process, str, int]] = []
+    children: dict[int, list[int]] = defaultdict(list)
+    for pid, parent in psutil._ppid_map().items():  # type: ignore[attr-defined]
+        children[parent].append(pid)
+    pending = [(pid, name, 0) for pid, name in owner.items()]
+    while pending:
+        pid, name, depth = pending.pop()
+        try:
+            found.append((psutil.Process(pid), name, depth))
+        except psutil.Error:
+            continue
+        pending.extend((child, name, depth + 1) for child in children[pid] if child not in owner)
+    return found
+
+
+def take_cpu(roots: Mapping[str, int], runner: str) -> dict[str, float]:
+    """CPU seconds since they began, by kind."""
+    seen = []
+    for process, component, depth in look(roots):
+        try:
+            times = process.cpu_times()
+            title = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        own, reaped = times.user + times.system, times.children_user + times.children_system
+        seen.append(Seen(component, depth, title, own, reaped))
+    return add_up(seen, runner)
+
+
+def take_pss(roots: Mapping[str, int], runner: str) -> dict[str, float]:
+    """Proportional memory in MiB, by kind."""
+    memory: dict[str, float] = defaultdict(float)
+    for process, component, depth in look(roots):
+        try:
+            kind = name_kind(component, depth, " ".join(process.cmdline()), runs_tasks=component == runner)
+            memory[kind] += process.memory_full_info().pss / 2**20
+        except psutil.Error:
+            continue
+    return dict(memory)
+
+
+class PeakMemory:
+    """While it is entered, looks at the memory every few seconds; seldom, as each look costs the kernel time."""
+
+    def __init__(self, roots: Mapping[str, int], runner: str) -> None:
+        self._roots, self._runner = roots, runner
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.at_peak: dict[str, float] = {}
+
+    @property
+    def peak_mib(self) -> float:
+        return sum(self.at_peak.values())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            now = take_pss(self._roots, self._runner)
+            if sum(now.values()) > self.peak_mib:
+                self.at_peak = now
+            if self._over.wait(SAMPLE_EVERY_S):
+                return
+
+
+def subtract(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """What was used between two looks; a kind may shrink a little when its processes end elsewhere."""
+    return {kind: max(0.0, value - before.get(kind, 0.0)) for kind, value in after.items()}

@@ -1,0 +1,85 @@
+"""The broker between CeleryExecutor and its workers: one RabbitMQ node, private to its platform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.components.base import Component, File, Port, Process
+from airfleet.spec.secrets import Secret
+
+USER = VHOST = "airflow"
+HOST = "127.0.0.1"
+# Erlang's schedulers spin for a while before they sleep; on a machine that runs tasks too, that time is the tasks'.
+CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a node listens: its clients, Erlang's name server, and other nodes; all on the loopback."""
+
+    amqp: int
+    names: int
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node that shares nothing with any other on this machine."""
+
+    name: str
+    folder: Path
+    server: Path
+    names_server: Path
+    ports: Ports
+    password: Secret
+    cookie: Secret
+
+    @property
+    def url(self) -> Secret:
+        """What Celery connects to; passwords are made of URL-safe characters."""
+        return Secret(f"amqp://{USER}:{self.password.reveal()}@{HOST}:{self.ports.amqp}/{VHOST}")
+
+
+def describe(node: Node) -> Component:
+    """A node with one user, who has a password and one virtual host, and with no plugin and no default user."""
+    config = node.folder / "rabbitmq.conf"
+    plugins = node.folder / "enabled_plugins"
+    settings = {
+        "listeners.tcp.1": f"{HOST}:{node.ports.amqp}",
+        "default_user": USER,
+        "default_pass": node.password.reveal(),
+        "default_vhost": VHOST,
+        # A message is confirmed when its task has ended; the default closes the channel after 30 minutes.
+        "consumer_timeout": str(7 * 24 * 3600 * 1000),
+    }
+    env: dict[str, str | Secret] = {
+        "HOME": str(node.folder),  # Erlang looks for its cookie there
+        "ERL_EPMD_ADDRESS": HOST,
+        "ERL_EPMD_PORT": str(node.ports.names),
+        "RABBITMQ_NODENAME": f"{node.name}@localhost",
+        "RABBITMQ_DIST_PORT": str(node.ports.nodes),
+        "RABBITMQ_CONFIG_FILE": str(config),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+        "RABBITMQ_MNESIA_BASE": str(node.folder / "data"),
+        "RABBITMQ_LOG_BASE": str(node.folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_PID_FILE": str(node.folder / "pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {CALM}",
+    }
+    names = Process(name="epmd", commands=((str(node.names_server),),), health=Port(node.ports.names), env=env)
+    server = Process(
+        name="rabbitmq",
+        commands=((str(node.server),),),
+        health=Port(node.ports.amqp),
+        after=("epmd",),
+        env=env,
+        url=f"amqp://{HOST}:{node.ports.amqp}",
+        stop_timeout_s=20,
+    )
+    files = (
+        File(config, Secret("".join(f"{key} = {value}\n" for key, value in settings.items()))),
+        File(plugins, "[].\n"),
+        File(node.folder / ".erlang.cookie", node.cookie),
+    )
+    return Component(name="rabbitmq", processes=(names, server), files=files)

@@ -1,0 +1,33 @@
+"""Where RabbitMQ is installed on this machine."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.errors import AirfleetError
+
+# Debian's wrapper on the PATH changes to a user of its own; the plain script runs as whoever starts it.
+PLAIN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The broker, and Erlang's name server, which it cannot start without."""
+
+    server: Path
+    names_server: Path
+
+
+def find_programs() -> Programs:
+    """The installed programs; raises AirfleetError, with what to install, where they are not."""
+    server = str(PLAIN) if PLAIN.exists() else shutil.which("rabbitmq-server")
+    names_server = shutil.which("epmd")
+    if server is None or names_server is None:
+        raise AirfleetError(
+            "RabbitMQ is not installed, and `executor: celery` needs it",
+            where="rabbitmq-server" if server is None else "epmd",
+            hint="install RabbitMQ 3.10 or later (Debian: apt-get install rabbitmq-server), or leave out `executor`",
+        )
+    return Programs(Path(server), Path(names_server))
