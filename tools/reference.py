@@ -7,6 +7,8 @@ python tools/reference.py --check   exit with 1 when a page is not what the code
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,6 +16,8 @@ import click
 from airfleet.cli.main import cli
 from airfleet.components import settings
 from airfleet.components.base import Credentials, Site
+from airfleet.components.rabbitmq import Node, Ports
+from airfleet.components.settings import Setting
 from airfleet.spec import load, manual
 from airfleet.spec.secrets import Secret
 
@@ -42,15 +46,28 @@ def describe_fleet() -> str:
 def describe_settings() -> str:
     """Every Airflow setting that is not Airflow's default, and why."""
     nothing = Secret("")
-    credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
+    credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {settings.RESULTS: nothing})
     site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432)
     fleet = load.parse("name: fleet", file="fleet.yaml", default_name="fleet", cpus=4)
-    rows = [
-        f"| `{setting.section}.{setting.key}` | {setting.why} |"
-        for setting in settings.list_settings(fleet, site, credentials)
-    ]
+    node = Node("", Path("rabbitmq"), Path("server"), Path("epmd"), Ports(5672, 4369, 25672), nothing, nothing)
     head = "What airfleet writes into airflow.cfg on one machine; `airflow:` in fleet.yaml overrides the rest.\n"
-    return "\n".join(["# Airflow's settings\n", NOTE, head, "| setting | why |\n|---|---|", *rows, ""])
+    local = settings.list_settings(fleet, site, credentials)
+    celery = settings.list_settings(fleet, replace(site, broker=node), credentials)
+    return "\n".join(
+        [
+            "# Airflow's settings\n",
+            NOTE,
+            head,
+            *_tabulate(local),
+            "\nWith `executor: celery`, these too:\n",
+            *_tabulate([setting for setting in celery if setting not in local]),
+            "",
+        ]
+    )
+
+
+def _tabulate(chosen: Iterable[Setting]) -> list[str]:
+    return ["| setting | why |\n|---|---|", *(f"| `{one.section}.{one.key}` | {one.why} |" for one in chosen)]
 
 
 def _block(text: str, language: str = "text") -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -94,17 +95,23 @@ def run(name: str, plan: Plan, number: int) -> Iterator[dict[str, Any]]:
                 f"  {workload}: {found['tasks']} tasks in {found['wall_s']:.1f} s, {found['tasks_per_s']:.2f}/s, "
                 f"{found['cpu_s_per_task']['all']:.3f} CPU-s a task, {found['failed']} failed"
             )
+            if found["failed"]:
+                raise SystemExit(f"{workload} on {name}: {found['failed']} tasks failed, so its figures mean nothing")
             about = {key: value for key, value in asdict(plan).items() if key != "workloads"}
             yield {"system": name, "workload": workload, "at": round(time.time()), **about, "figures": found}
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for one system, which an unprivileged server can get through."""
-    with tempfile.TemporaryDirectory(prefix="airfleet-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o711)
+    """A folder for one system, which an unprivileged server can get through; it stays when something went wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="airfleet-bench-"))
+    folder.chmod(0o711)
+    try:
         yield folder
+    except BaseException:
+        say(f"what it left, logs among it, is in {folder}")
+        raise
+    shutil.rmtree(folder)
 
 
 class Results:

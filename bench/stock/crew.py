@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import socket
 import sys
@@ -13,11 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from airfleet.runners.local import processes
+from airfleet.runners.local import ports, processes
 
 PATIENCE_S = 240.0
 GRACE_S = 30.0
-EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Crew:
@@ -79,20 +77,11 @@ def _find(pid: int) -> list[psutil.Process]:
 
 
 def find_ports(count: int) -> list[int]:
-    """Free ports of the loopback that no outgoing connection will be given."""
-    low = int(EPHEMERAL.read_text().split()[0]) if EPHEMERAL.exists() else 32768
-    found: list[int] = []
-    # In no order, as what was found is not taken at once.
-    for port in random.sample(range(10240, low), low - 10240):
-        with socket.socket() as listener:
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise SystemExit("no free ports below the ephemeral range")
+    """Free ports of the loopback that no client will be given meanwhile."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(ports.find_free())
+    return list(found)
 
 
 def wait(condition: Callable[[], bool], what: str, *, crew: Crew | None = None, patience_s: float = PATIENCE_S) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airfleet.spec.secrets import Secret
+
+if TYPE_CHECKING:
+    from airfleet.components.rabbitmq import Node
 
 
 def reveal(value: str | Secret) -> str:
@@ -43,11 +47,19 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Consumed:
+    """Healthy while somebody takes messages from the queue of this broker."""
+
+    url: Secret
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warm:
     """Healthy once it has imported its modules and takes orders."""
 
 
-Health = Http | Heartbeat | Connect | Port | Warm
+Health = Http | Heartbeat | Connect | Port | Consumed | Warm
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +147,7 @@ class Site:
     api_port: int
     execution_port: int
     database_port: int
+    broker: Node | None = None
 
     @property
     def api_url(self) -> str:

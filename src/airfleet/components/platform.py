@@ -11,10 +11,12 @@ from airfleet.components import (
     image,
     metadata,
     postgres,
+    rabbitmq,
     releaser,
     scheduler,
     settings,
     triggerer,
+    worker,
 )
 from airfleet.components.base import Component, Credentials, Site
 from airfleet.spec.fleet import Fleet
@@ -45,9 +47,19 @@ def describe(
             versions=versions,
         ),
         api_server.describe(site),
-        execution_api.describe(site),
-        scheduler.describe(drain_s=drain_s),
+        *_describe_tasks(fleet, site, drain_s=drain_s),
         dag_processor.describe(),
         triggerer.describe(),
         releaser.describe(),
+    )
+
+
+def _describe_tasks(fleet: Fleet, site: Site, *, drain_s: float) -> tuple[Component, ...]:
+    if site.broker is None:
+        return (execution_api.describe(site), scheduler.describe(drain_s=drain_s))
+    return (
+        rabbitmq.describe(site.broker),
+        execution_api.describe(site, runner=worker.NAME),
+        scheduler.describe(drain_s=drain_s, executor="celery"),
+        worker.describe(fleet, site.broker, drain_s=drain_s),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from airfleet.components.base import Component, Heartbeat, Process
 
 # The last two are what a task needs: each is forked from here.
@@ -13,8 +15,13 @@ MODULES = (
 )
 
 
-def describe(*, drain_s: float) -> Component:
-    """A scheduler that is given `drain_s` seconds at a stop, to let running tasks finish."""
+# What it needs to hand tasks to Celery instead.
+CELERY_MODULES = (MODULES[0], "airflow.providers.celery.executors.celery_executor")
+
+
+def describe(*, drain_s: float, executor: Literal["local", "celery"] = "local") -> Component:
+    """A scheduler that, where it runs tasks itself, is given `drain_s` seconds at a stop to let them finish."""
+    is_local = executor == "local"
     return Component(
         name="scheduler",
         processes=(
@@ -24,9 +31,9 @@ def describe(*, drain_s: float) -> Component:
                     ("airflow", "scheduler", "--skip-serve-logs"),  # the api-server reads the same folder
                 ),
                 health=Heartbeat("SchedulerJob"),
-                after=("metadata",),
-                preload=MODULES,
-                stop_timeout_s=drain_s,
+                after=("metadata",) if is_local else ("metadata", "rabbitmq"),
+                preload=MODULES if is_local else CELERY_MODULES,
+                stop_timeout_s=drain_s if is_local else 10,
             ),
         ),
     )

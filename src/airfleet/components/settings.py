@@ -10,6 +10,9 @@ from airfleet.components.base import Component, Credentials, File, Site
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 
+# The database, and the role of the same name, in which workers leave Celery's results.
+RESULTS = "celery"
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -26,12 +29,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
     own = (
         *_list_bundle_settings(fleet, site),
-        Setting(
-            "core",
-            "executor",
-            "airfleet_provider.executors.local_executor.LocalExecutor",
-            "one machine needs no broker; tasks are forked from warm processes",
-        ),
+        *_list_executor_settings(site, credentials),
         Setting(
             "sdk",
             "coordinators",
@@ -92,6 +90,36 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         for key, value in values.items()
     )
     return own + users
+
+
+def _list_executor_settings(site: Site, credentials: Credentials) -> tuple[Setting, ...]:
+    if site.broker is None:
+        return (
+            Setting(
+                "core",
+                "executor",
+                "airfleet_provider.executors.local_executor.LocalExecutor",
+                "one machine needs no broker; tasks are forked from warm processes",
+            ),
+        )
+    results = site.dsn(RESULTS, RESULTS, credentials.databases[RESULTS], driver="psycopg2").reveal()
+    return (
+        Setting("core", "executor", "CeleryExecutor", "fleet.yaml: executor"),
+        Setting("celery", "broker_url", site.broker.url.reveal(), "the RabbitMQ node of this platform"),
+        Setting(
+            "celery",
+            "result_backend",
+            f"db+{results}",
+            "the default is the metadata database with all its rights; this role sees results only",
+        ),
+        Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more than it brings"),
+        Setting(
+            "celery",
+            "extra_celery_config",
+            json.dumps({"imports": ["airfleet_provider.executors.celery_worker"]}),
+            "workers start the keeper of warm processes",
+        ),
+    )
 
 
 def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:

@@ -10,11 +10,11 @@ from airfleet.spec.topology import DEFAULT_POOLS, Host, Retention, Role, Ssh, Tl
 
 MOST_PARALLELISM = 512
 
-RESERVED_DATABASES = frozenset({"airflow", "postgres", "template0", "template1"})
+RESERVED_DATABASES = frozenset({"airflow", "celery", "postgres", "template0", "template1"})
 
 # Airflow options that airfleet sets itself, each with what a user does in its place.
 OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
-    ("core", "executor"): "leave it out: airfleet chooses the executor that fits the fleet",
+    ("core", "executor"): "use `executor`",
     ("core", "parallelism"): "use `parallelism`",
     ("core", "dags_folder"): "leave it out: Dags are read from the project's dags folder",
     ("core", "auth_manager"): "leave it out: airfleet sets up who may log in",
@@ -138,6 +138,7 @@ class Fleet:
     slot_pools: Mapping[str, SlotPool]
     checks: Checks = field(default_factory=Checks)
     dags: Literal["folder", "releases"] = "folder"
+    executor: Literal["local", "celery"] = "local"
     releases: Releases = field(default_factory=Releases)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS

@@ -161,6 +161,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         checks=_checks(written.checks),
         releases=fleet.Releases(**written.releases.model_dump()),
         dags=written.dags or ("releases" if machines else "folder"),
+        executor=written.executor,
         hosts=machines,
         pools=pools,
         ssh=topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key),

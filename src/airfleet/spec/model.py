@@ -223,6 +223,10 @@ class FleetFile(Section):
         examples=["releases"],
         json_schema_extra={"x-default": "folder; on hosts, releases"},
     )
+    executor: Literal["local", "celery"] = Field(
+        default="local",
+        description="What runs tasks on this machine: the scheduler, or a Celery worker fed by RabbitMQ as on hosts.",
+    )
     releases: Releases = Field(default=Releases(), description="What becomes of releases, with `dags: releases`.")
     env: dict[EnvKey, TextOrReference] = Field(
         default={},

@@ -7,11 +7,13 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, LiteralString
+from urllib.parse import urlsplit
 
+import amqp
 import httpx
 import psycopg
 
-from airfleet.components.base import Connect, Heartbeat, Http, Port
+from airfleet.components.base import Connect, Consumed, Heartbeat, Http, Port
 from airfleet.runners.local.state import BrokenFile
 from airfleet.runners.local.supervision import Result
 from airfleet.spec.secrets import Secret
@@ -31,7 +33,7 @@ class Checker:
         self._database = database
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
-    def check(self, health: Http | Heartbeat | Connect | Port, *, started: float) -> Result:
+    def check(self, health: Http | Heartbeat | Connect | Port | Consumed, *, started: float) -> Result:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
@@ -44,11 +46,13 @@ class Checker:
                 case Port(number):
                     with socket.create_connection(("127.0.0.1", number), timeout=TIMEOUT_S):
                         return Result(True)
+                case Consumed(url, queue):
+                    return _check_consumers(url, queue)
                 case Heartbeat(job_type, max_age_s):
                     return self._check_heartbeat(job_type, max_age_s, started)
         except (httpx.ConnectError, OSError):
             return Result(False, "not answering yet")
-        except (httpx.HTTPError, psycopg.Error) as error:
+        except (httpx.HTTPError, psycopg.Error, amqp.AMQPError) as error:
             return Result(False, (str(error) or type(error).__name__).strip().splitlines()[0])
 
     def warm_up(self, url: str) -> None:
@@ -144,3 +148,20 @@ def describe_failure(trace: str) -> str:
     places = _PLACE.findall(trace)
     where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
     return f"{lines[-1]}{where}" if lines else "no message"
+
+
+def _check_consumers(url: Secret, queue: str) -> Result:
+    parts = urlsplit(url.reveal())
+    with amqp.Connection(
+        host=f"{parts.hostname}:{parts.port}",
+        userid=parts.username,
+        password=parts.password,
+        virtual_host=parts.path.removeprefix("/"),
+        connect_timeout=TIMEOUT_S,
+        read_timeout=TIMEOUT_S,
+    ) as connection:
+        try:
+            found = connection.channel().queue_declare(queue, passive=True)
+        except amqp.NotFound:
+            return Result(False, f"the queue {queue} does not exist yet")
+    return Result(found.consumer_count > 0, f"{found.consumer_count} consumers")

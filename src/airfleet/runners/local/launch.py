@@ -15,9 +15,12 @@ from pathlib import Path
 
 from airfleet.components import platform
 from airfleet.components.base import Component, Credentials, Site
+from airfleet.components.rabbitmq import Node, Ports
+from airfleet.components.settings import RESULTS
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
+from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.runners.local.state import StateFolder
 from airfleet.spec import load
 from airfleet.spec.fleet import Connection, Fleet, SecretRef
@@ -81,7 +84,9 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         folder.root,
         importable=fleet.dags == "folder",
     )
-    credentials = folder.read_credentials(fleet.databases)
+    broker = _find_broker(folder, instance.instance) if fleet.executor == "celery" else None
+    results = (RESULTS,) if broker else ()
+    credentials = folder.read_credentials((*fleet.databases, *results))
     site = Site(
         project=project,
         state=folder.root,
@@ -91,6 +96,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         api_port=api_port,
         execution_port=ports.find_free(),
         database_port=fleet.ports.database or ports.find_free(),
+        broker=broker,
     )
     components = platform.describe(
         fleet,
@@ -104,6 +110,20 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))
     environment[INSTANCE_VARIABLE] = instance.instance
     return Launch(fleet, site, credentials, components, environment)
+
+
+def _find_broker(folder: StateFolder, instance: str) -> Node:
+    programs = find_programs()
+    (folder.root / "rabbitmq").mkdir(mode=0o700, exist_ok=True)
+    return Node(
+        name=f"airfleet-{instance}",
+        folder=folder.root / "rabbitmq",
+        server=programs.server,
+        names_server=programs.names_server,
+        ports=Ports(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free()),
+        password=folder.keep_secret("broker_password"),
+        cookie=folder.keep_secret("broker_cookie"),
+    )
 
 
 def build_environment(

@@ -164,26 +164,25 @@ class StateFolder:
     def write_dsn(self, dsn: Secret) -> None:
         write_file(self.secrets / "metadata_dsn", dsn.reveal())
 
+    def keep_secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> Secret:
+        """A secret of this platform, made when it is first asked for."""
+        path = self.secrets / name
+        if not path.exists():
+            write_file(path, make())
+        return Secret(path.read_text())
+
     def read_credentials(self, databases: tuple[str, ...]) -> Credentials:
         """The platform's secrets, each made when it is first asked for."""
 
-        def keep(name: str, make: Callable[[], str]) -> Secret:
-            path = self.secrets / name
-            if not path.exists():
-                write_file(path, make())
-            return Secret(path.read_text())
-
-        def token() -> str:
-            return secrets.token_urlsafe(24)
-
+        keep = self.keep_secret
         return Credentials(
             admin=keep("admin_password", lambda: secrets.token_urlsafe(12)),
-            superuser=keep("postgres_superuser", token),
-            airflow=keep("postgres_airflow", token),
+            superuser=keep("postgres_superuser"),
+            airflow=keep("postgres_airflow"),
             fernet_key=keep("fernet_key", lambda: urlsafe_b64encode(os.urandom(32)).decode()),
             jwt_secret=keep("jwt_secret", lambda: secrets.token_urlsafe(48)),
-            secret_key=keep("secret_key", token),
-            databases={name: keep(f"postgres_{name}", token) for name in databases},
+            secret_key=keep("secret_key"),
+            databases={name: keep(f"postgres_{name}") for name in databases},
         )
 
     def write_snapshot(self, snapshot: Snapshot) -> None:

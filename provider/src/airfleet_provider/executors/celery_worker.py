@@ -1,0 +1,20 @@
+"""What a Celery worker imports, so that a keeper of warm processes starts before its pool does."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from celery.signals import worker_init
+
+from airfleet_provider.runtime import keeper
+from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
+from airfleet_provider.runtime.limits import Limits
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def start_keeper(**_: object) -> None:
+    """All processes of the pool are forked later, and inherit the way to the keeper."""
+    # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
+    os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits()))
