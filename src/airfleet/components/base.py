@@ -137,7 +137,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where one machine keeps the platform, and which ports it uses there."""
+    """Where one machine keeps the platform, which ports it uses there, and where it finds what others run."""
 
     project: Path
     state: Path
@@ -148,14 +148,22 @@ class Site:
     execution_port: int
     database_port: int
     broker: Node | None = None
+    listen: str = "127.0.0.1"
+    database_host: str = "127.0.0.1"
+    public_url: str = ""
 
     @property
     def api_url(self) -> str:
-        return f"http://127.0.0.1:{self.api_port}"
+        return f"http://{self.listen}:{self.api_port}"
 
     @property
     def execution_url(self) -> str:
-        return f"http://127.0.0.1:{self.execution_port}"
+        return f"http://{self.listen}:{self.execution_port}"
+
+    @property
+    def base_url(self) -> str:
+        """Where people find the UI; a fleet has a balancer there."""
+        return self.public_url or self.api_url
 
     @property
     def airflow_home(self) -> Path:
@@ -170,6 +178,6 @@ class Site:
         return self.state / "logs"
 
     def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
-        """The URL of a database on this machine; passwords are made of URL-safe characters."""
+        """The URL of a database; passwords are made of URL-safe characters."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
-        return Secret(f"{scheme}://{user}:{password.reveal()}@127.0.0.1:{self.database_port}/{database}")
+        return Secret(f"{scheme}://{user}:{password.reveal()}@{self.database_host}:{self.database_port}/{database}")

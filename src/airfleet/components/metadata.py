@@ -74,7 +74,7 @@ def connect_database(site: Site, credentials: Credentials, name: str) -> dict[st
     """The Airflow connection to one of the project's own databases on the embedded server."""
     return {
         "conn_type": "postgres",
-        "host": "127.0.0.1",
+        "host": site.database_host,
         "port": site.database_port,
         "schema": name,
         "login": name,

@@ -50,10 +50,10 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         ),
         Setting("core", "hostname_callable", "airflow.utils.net.get_host_ip_address", "no DNS needed on one machine"),
         Setting("database", "sql_alchemy_conn", dsn, "the embedded PostgreSQL"),
-        Setting("api", "host", "127.0.0.1", "nothing listens wider than it must"),
+        Setting("api", "host", site.listen, "nothing listens wider than it must"),
         Setting("api", "port", str(site.api_port), "fleet.yaml: ports.api"),
         Setting("api", "worker_timeout", "10", "a stop waits so long for open requests, not 120 s"),
-        Setting("api", "base_url", site.api_url, "links in the UI and in messages"),
+        Setting("api", "base_url", site.base_url, "links in the UI and in messages"),
         Setting("api", "secret_key", credentials.secret_key.reveal(), "signs sessions and log requests"),
         Setting(
             "api_auth", "jwt_secret", credentials.jwt_secret.reveal(), "the default differs from process to process"

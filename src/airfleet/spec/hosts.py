@@ -63,6 +63,12 @@ class Ssh(Section):
         examples=["~/.ssh/id_ed25519"],
         json_schema_extra={"x-default": "as in the SSH configuration, or an agent's"},
     )
+    known_hosts: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The file with the hosts' public keys, relative to the project. A new host is added to it.",
+        examples=["ssh/known_hosts"],
+        json_schema_extra={"x-default": "~/.ssh/known_hosts"},
+    )
 
 
 class Host(Section):
@@ -178,7 +184,7 @@ def convert_host(name: str, written: Host, ssh: topology.Ssh, *, only: bool, poo
         roles=roles,
         pools=served if "worker" in roles else (),
         labels=written.labels,
-        ssh=topology.Ssh(written.user or ssh.user, written.port or ssh.port, ssh.key),
+        ssh=topology.Ssh(written.user or ssh.user, written.port or ssh.port, ssh.key, ssh.known_hosts),
     )
 
 

@@ -143,12 +143,12 @@ def _mismatch_hint(path: document.Path, expected: str, value: object) -> str:
 def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.Fleet:
     pools = _pools(written)
     machines = _hosts(written, tuple(pool.name for pool in pools))
-    # On hosts, a slot beyond the workers' own would only wait in the broker, where nobody may change its mind.
-    slots = sum(pool.concurrency for pool in pools for host in machines if pool.name in host.pools)
+    # Not the sum of the pools' slots: to change one pool would then restart the schedulers.
+    parallelism = fleet.MOST_PARALLELISM if machines else min(max(4, 2 * cpus), fleet.MOST_PARALLELISM)
     return fleet.Fleet(
         name=written.name or default_name,
         ports=fleet.Ports(written.ports.api, written.ports.database),
-        parallelism=written.parallelism or min(slots or max(4, 2 * cpus), fleet.MOST_PARALLELISM),
+        parallelism=written.parallelism or parallelism,
         env={key: value if isinstance(value, str) else _ref(value) for key, value in written.env.items()},
         airflow=written.airflow,
         databases=tuple(written.databases),
@@ -164,7 +164,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         executor=written.executor,
         hosts=machines,
         pools=pools,
-        ssh=topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key),
+        ssh=topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key, written.ssh.known_hosts),
         tls=topology.Tls(written.tls.certificate, written.tls.key) if written.tls else None,
         retention=topology.Retention(written.retention.logs, written.retention.wal),
         firewall=written.firewall,
@@ -177,7 +177,7 @@ def _pools(written: model.FleetFile) -> tuple[topology.WorkerPool, ...]:
 
 
 def _hosts(written: model.FleetFile, pools: tuple[str, ...]) -> tuple[topology.Host, ...]:
-    ssh = topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key)
+    ssh = topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key, written.ssh.known_hosts)
     only = len(written.hosts) == 1
     return tuple(hosts.convert_host(name, one, ssh, only=only, pools=pools) for name, one in written.hosts.items())
 

@@ -215,7 +215,7 @@ class FleetFile(Section):
         default=None,
         description="Tasks that may run at once.",
         examples=[16],
-        json_schema_extra={"x-default": "twice the number of CPUs, 4 at least"},
+        json_schema_extra={"x-default": "twice the number of CPUs, 4 at least; on hosts, 512"},
     )
     dags: Literal["folder", "releases"] | None = Field(
         default=None,

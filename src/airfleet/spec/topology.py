@@ -33,6 +33,7 @@ class Ssh:
     user: str | None = None
     port: int | None = None
     key: str | None = None
+    known_hosts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

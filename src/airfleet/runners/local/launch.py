@@ -75,11 +75,11 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     ports.require_free(api_port, setting="ports.api")
     if fleet.ports.database is not None:
         ports.require_free(fleet.ports.database, setting="ports.database")
-    connections = {key: _resolve_connection(value, project) for key, value in fleet.connections.items()}
-    variables = {key: _resolve(value, project) for key, value in fleet.variables.items()}
+    connections = {key: resolve_connection(value, project) for key, value in fleet.connections.items()}
+    variables = {key: resolve_value(value, project) for key, value in fleet.variables.items()}
     environment = build_environment(
         os.environ,
-        {key: str(_resolve(value, project)) for key, value in fleet.env.items()},
+        {key: str(resolve_value(value, project)) for key, value in fleet.env.items()},
         project,
         folder.root,
         importable=fleet.dags == "folder",
@@ -214,20 +214,22 @@ def _require_reach(*folders: Path) -> None:
         )
 
 
-def _resolve(value: object, project: Path) -> object:
+def resolve_value(value: object, project: Path) -> object:
+    """The value itself, or the secret that it refers to."""
     return resolve(value, environ=os.environ, project=project).reveal() if isinstance(value, SecretRef) else value
 
 
-def _resolve_connection(connection: Connection, project: Path) -> object:
+def resolve_connection(connection: Connection, project: Path) -> object:
+    """A connection as Airflow imports it, its secrets resolved."""
     if connection.uri is not None:
-        return _resolve(connection.uri, project)
+        return resolve_value(connection.uri, project)
     fields = {
         "conn_type": connection.type,
         "host": connection.host,
         "login": connection.login,
-        "password": _resolve(connection.password, project),
+        "password": resolve_value(connection.password, project),
         "schema": connection.schema,
         "port": connection.port,
-        "extra": {key: _resolve(value, project) for key, value in connection.extra.items()} or None,
+        "extra": {key: resolve_value(value, project) for key, value in connection.extra.items()} or None,
     }
     return {key: value for key, value in fields.items() if value is not None}

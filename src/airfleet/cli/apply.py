@@ -1,0 +1,136 @@
+"""`airfleet apply`: make every host what fleet.yaml says."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options, plan
+from airfleet.components.metadata import ADMIN
+from airfleet.errors import AirfleetError
+from airfleet.runners.local import launch as launching
+from airfleet.runners.ssh import health, inspect, lease, runtime
+from airfleet.runners.ssh.apply import Applier, Outcome, Result
+from airfleet.runners.ssh.inspect import Survey, View, Wish
+from airfleet.runners.ssh.steps import Unpack
+
+
+@click.command("apply", short_help="Make the hosts what fleet.yaml says.")
+@options.project
+@options.state
+@options.as_json
+def command(project: Path, state: Path | None, as_json: bool) -> None:
+    """Make every host of fleet.yaml what it says: packages, files, services, firewall, in the right order.
+
+    What was cut off goes on at the next apply. Where there is nothing to do, nothing is touched.
+
+    \b
+    Example:
+      airfleet plan && airfleet apply
+    """
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        wish = inspect.read_wish(project, state)
+        survey = inspect.survey(wish, stack, _say)
+        outcome = _carry_out(wish, survey, stack)
+        errors = (*survey.errors, *outcome.errors)
+        patience = 0.0 if errors else health.PATIENCE_S
+        seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
+    seconds = time.monotonic() - begun
+    if as_json:
+        click.echo(json.dumps(_describe(outcome, seen, errors, seconds), indent=2))
+    else:
+        for sight in seen:
+            click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
+    if outcome.skipped:
+        _say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
+    if errors:
+        click.echo(inspect.describe_errors(errors), err=True)
+    _say(f"{len([one for one in outcome.done if one.error is None])} changes in {seconds:.1f} s")
+    if errors or not all(sight.is_well for sight in seen):
+        raise SystemExit(1)
+    folder = launching.find_state(launching.find_project(project), state)
+    url = survey.views[0].desired.place.public_url
+    _say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
+
+
+def _carry_out(wish: Wish, survey: Survey, stack: ExitStack) -> Outcome:
+    if not survey.steps:
+        return Outcome((), (), ())
+    _say(plan.summarise(survey))
+    archives = _build_archives(survey)
+    keeper = _find_keeper(wish, survey)
+    lost = stack.enter_context(lease.hold(keeper.connection, _actor(), secrets.token_hex(8))) if keeper else None
+    return Applier(
+        survey.views,
+        who=_actor(),
+        archives=archives,
+        clock=time.monotonic,
+        notify=_notify,
+        lost=lost or threading.Event(),
+    ).run()
+
+
+def _find_keeper(wish: Wish, survey: Survey) -> View:
+    primary = wish.fleet.with_role("database")[0].name
+    for view in survey.views:
+        if view.desired.place.host.name == primary:
+            return view
+    raise AirfleetError(
+        "the host of the database cannot be worked on, and it keeps the lease: nothing was changed",
+        where=primary,
+        hint=inspect.describe_errors(survey.errors),
+    )
+
+
+def _build_archives(survey: Survey) -> dict[str, Path]:
+    recipes = {
+        view.recipe.digest: view.recipe
+        for view in survey.views
+        for step in view.steps
+        if isinstance(step.action, Unpack)
+    }
+    cache = runtime.find_cache()
+    return {digest: runtime.ensure(recipe, cache, _say) for digest, recipe in recipes.items()}
+
+
+def _notify(result: Result) -> None:
+    if result.step.is_small and not result.error:
+        return
+    mark = "failed: " if result.error else ""
+    note = f" [{result.note.splitlines()[-1]}]" if result.note == "draining" else ""
+    _say(f"{result.step.host}: {mark}{result.step.what} {result.seconds:.1f} s{note}")
+
+
+def _say(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
+
+
+def _describe(
+    outcome: Outcome, seen: tuple[health.Sight, ...], errors: tuple[AirfleetError, ...], seconds: float
+) -> dict[str, object]:
+    return {
+        "seconds": round(seconds, 2),
+        "changes": [
+            {"host": one.step.host, "what": one.step.what, "seconds": round(one.seconds, 2), "ok": one.error is None}
+            for one in outcome.done
+        ],
+        "left": len(outcome.skipped),
+        "health": [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in seen],
+        "errors": [{"host": error.where, "what": error.what, "hint": error.hint} for error in errors],
+    }
+
+
+def _actor() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,0 +1,86 @@
+"""`airfleet plan`: what `apply` would change on every host, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options
+from airfleet.components.hosts.base import Stage
+from airfleet.runners.ssh import inspect
+from airfleet.runners.ssh.inspect import Survey
+from airfleet.runners.ssh.steps import Step
+
+CHANGES = 3
+
+
+@click.command("plan", short_help="Show what apply would change on the hosts.")
+@options.project
+@options.state
+@click.option("--check", is_flag=True, help="Exit with 0 when there is nothing to do, and with 3 when there is.")
+@click.option("--diff/--no-diff", "with_diff", default=True, show_default=True, help="Show how files would change.")
+@options.as_json
+def command(project: Path, state: Path | None, check: bool, with_diff: bool, as_json: bool) -> None:
+    """Look at every host of fleet.yaml and show what `airfleet apply` would change there, and why. Changes nothing.
+
+    \b
+    Example:
+      airfleet plan --check
+    """
+    with ExitStack() as stack:
+        wish = inspect.read_wish(project, state)
+        survey = inspect.survey(wish, stack, lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(describe(survey), indent=2))
+    else:
+        show(survey.steps, with_diff=with_diff)
+        click.echo(summarise(survey), err=True)
+    if survey.errors:
+        click.echo(inspect.describe_errors(survey.errors), err=True)
+        raise SystemExit(1)
+    raise SystemExit(CHANGES if check and survey.steps else 0)
+
+
+def show(steps: Iterable[Step], *, with_diff: bool) -> None:
+    """Print the steps, host by host."""
+    host = ""
+    for step in steps:
+        if step.host != host:
+            host = step.host
+            click.secho(f"{host}:", bold=True)
+        click.echo(f"  {step.what}  ({step.why})")
+        if with_diff and step.diff:
+            for line in step.diff.splitlines():
+                color = {"+": "green", "-": "red"}.get(line[:1])
+                click.secho(f"      {line}", fg=color)
+
+
+def summarise(survey: Survey) -> str:
+    """One line that says how much there is to do."""
+    hosts = {step.host for step in survey.steps}
+    count = len(survey.views)
+    if not survey.steps:
+        return f"nothing to do on {count} host{'' if count == 1 else 's'}"
+    return f"{len(survey.steps)} changes on {len(hosts)} of {count} hosts"
+
+
+def describe(survey: Survey) -> dict[str, object]:
+    """The plan as JSON; diffs hold no secret."""
+    return {
+        "hosts": [view.desired.place.host.name for view in survey.views],
+        "changes": [
+            {
+                "host": step.host,
+                "stage": Stage(step.stage).name.lower(),
+                "what": step.what,
+                "why": step.why,
+                "diff": step.diff,
+            }
+            for step in survey.steps
+        ],
+        "errors": [{"host": error.where, "what": error.what, "hint": error.hint} for error in survey.errors],
+    }

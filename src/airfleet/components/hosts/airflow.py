@@ -1,0 +1,259 @@
+"""Airflow's own processes on web and scheduler hosts: the components of one machine, given to systemd."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from airfleet.components import (
+    api_server,
+    dag_processor,
+    execution_api,
+    metadata,
+    releaser,
+    scheduler,
+    settings,
+    triggerer,
+)
+from airfleet.components.base import Component, Process, reveal
+from airfleet.components.hosts import rabbitmq
+from airfleet.components.hosts.base import (
+    API,
+    ETC,
+    EXECUTION,
+    LIB,
+    LOG,
+    PGBOUNCER,
+    SERVER_USER,
+    TRIGGERER_LOGS,
+    Folder,
+    HostFile,
+    Job,
+    Part,
+    Place,
+    Port,
+    Service,
+    Stage,
+    private,
+)
+from airfleet.components.settings import Setting
+from airfleet.spec.secrets import Secret
+
+HOME = "server"
+FOLDER = ETC / HOME
+STATE = LIB / HOME
+QUORUM = {
+    "task_default_queue_type": "quorum",
+    "task_create_missing_queue_type": "quorum",
+    "worker_soft_shutdown_timeout": 0,
+}
+# They hold a lock or listen for as long as they live, which a pool of transactions cannot carry.
+NEED_SESSION = frozenset({"scheduler", "releaser", "metadata"})
+
+
+def describe_web(place: Place) -> Part:
+    """The UI with the REST API, and apart from it the API that tasks report to."""
+    site = place.site(HOME)
+    workers = place.addresses("worker")
+    return _describe(
+        place,
+        "web",
+        {Stage.API: (api_server.describe(site), execution_api.describe(site))},
+        (
+            Port(EXECUTION, workers, "tasks report here"),
+            Port(API, (*place.addresses("balancer"), *workers), "UI and API, behind the balancer; releases")
+            if place.fleet.with_role("balancer")
+            else Port(place.fleet.ports.api, (), "UI and API"),
+        ),
+    )
+
+
+def describe_scheduler(place: Place) -> Part:
+    """The scheduler, what parses and calls back, and what waits for deferred tasks."""
+    part = _describe(
+        place,
+        "scheduler",
+        {
+            Stage.CONTROL: (
+                scheduler.describe(drain_s=30),
+                dag_processor.describe(),
+                triggerer.describe(),
+                releaser.describe(),
+            )
+        },
+        (Port(TRIGGERER_LOGS, place.addresses("web"), "logs of deferred tasks"),),
+    )
+    if place.host != place.fleet.with_role("scheduler")[0]:
+        return part
+    files, job = _metadata(place, part)
+    return replace(part, files=(*part.files, *files), jobs=(job,))
+
+
+def list_settings(place: Place) -> tuple[Setting, ...]:
+    """Every setting of a host that may see the database; what fleet.yaml says under `airflow:` comes last and wins."""
+    fleet, site, secrets = place.fleet, place.site(HOME), place.credentials
+    bare = replace(fleet, airflow={})
+    return (
+        *settings.list_settings(bare, site, secrets.platform),
+        *list_broker_settings(place, rabbitmq.SCHEDULER, secrets.broker_scheduler),
+        Setting("database", "sql_alchemy_conn_async", session_dsn(place, "asyncpg"), "prepares statements, so no pool"),
+        Setting("logging", "base_log_folder", str(LOG / HOME), "where systemd's clean-up finds them"),
+        Setting(
+            "logging",
+            "dag_processor_child_process_log_directory",
+            str(LOG / HOME / "dag_processor"),
+            "beside the others",
+        ),
+        Setting("fab", "enable_proxy_fix", "True", "the balancer stands in front"),
+        Setting(
+            "scheduler", "task_queued_timeout", "3600", "a task may wait for a busy pool, and is not failed for that"
+        ),
+        Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more than it brings"),
+        *_list_user_settings(place),
+    )
+
+
+def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Setting, ...]:
+    """What everybody who talks to the broker is told."""
+    results = f"db+postgresql+psycopg2://celery:{place.credentials.celery.reveal()}"
+    return (
+        Setting("core", "executor", "CeleryExecutor", "tasks run on worker hosts"),
+        Setting("core", "hostname_callable", "airfleet_provider.identity.find_address", "the address in fleet.yaml"),
+        Setting(
+            "celery", "broker_url", rabbitmq.url(place, user, password), "every node of RabbitMQ, no proxy between"
+        ),
+        Setting(
+            "celery",
+            "result_backend",
+            f"{results}@{place.primary.address}:{PGBOUNCER}/celery",
+            "a database of its own, so that workers need no way to Airflow's",
+        ),
+        Setting("celery", "extra_celery_config", json.dumps(QUORUM), "queues survive the loss of a broker host"),
+        Setting("celery_broker_transport_options", "confirm_publish", "True", "a task that was sent has arrived"),
+        Setting("operators", "default_queue", _default_queue(place), "the queue of tasks that name none"),
+    )
+
+
+def _default_queue(place: Place) -> str:
+    return place.fleet.airflow.get("operators", {}).get("default_queue", "default")
+
+
+def _list_user_settings(place: Place) -> Iterable[Setting]:
+    for section, values in place.fleet.airflow.items():
+        for key, value in values.items():
+            yield Setting(section, key, value, "fleet.yaml: airflow")
+
+
+def session_dsn(place: Place, driver: str) -> str:
+    return (
+        place.site(HOME).dsn("airflow_session", "airflow", place.credentials.platform.airflow, driver=driver).reveal()
+    )
+
+
+def environment(place: Place, home: str, **more: str) -> dict[str, str]:
+    """What every Airflow process of a host sees, secrets left out."""
+    return {
+        "AIRFLOW_HOME": str(LIB / home),
+        "AIRFLOW_CONFIG": str(ETC / home / "airflow.cfg"),
+        "AIRFLEET_ADDRESS": place.host.address,
+        "AIRFLEET_STATE": str(LIB / home),
+        "HOME": str(LIB / home),
+        "PYTHONUNBUFFERED": "1",
+        "PATH": f"{place.runtime}/bin:/usr/local/bin:/usr/bin:/bin",
+        **more,
+    }
+
+
+def user_environment(place: Place, home: str, group: str) -> HostFile:
+    """What fleet.yaml says under `env`, which may be secret."""
+    lines = [f"{key}={quote(reveal(value))}\n" for key, value in place.objects.environment.items()]
+    return private(ETC / home / "user.env", "".join(lines), group)
+
+
+def quote(value: str) -> str:
+    """A value as systemd reads it in an environment file."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+    return f'"{escaped}"'
+
+
+def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, ...]], ports: tuple[Port, ...]) -> Part:
+    config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), SERVER_USER)
+    session = private(
+        FOLDER / "session.env",
+        f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(session_dsn(place, 'psycopg2'))}\n",
+        SERVER_USER,
+    )
+    user = user_environment(place, HOME, SERVER_USER)
+    services = tuple(
+        _serve(place, stage, process, (config, user, *((session,) if process.name in NEED_SESSION else ())))
+        for stage, group in components.items()
+        for component in group
+        for process in component.processes
+    )
+    return Part(
+        name=name,
+        users=(SERVER_USER,),
+        folders=(
+            Folder(FOLDER),
+            Folder(STATE, SERVER_USER, SERVER_USER, 0o750),
+            Folder(LOG / HOME, SERVER_USER, SERVER_USER, 0o750),
+        ),
+        files=(config, session, user),
+        services=services,
+        ports=ports,
+    )
+
+
+def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, ...]) -> Service:
+    (command,) = process.commands
+    return Service(
+        name=process.name,
+        what=process.name,
+        stage=stage,
+        command=(str(place.runtime / "bin" / "airflow"), *(reveal(word) for word in command[1:])),
+        user=SERVER_USER,
+        files=files,
+        env=environment(place, HOME),
+        env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
+        stop_signal=process.stop_signal,
+        stop_s=max(process.stop_timeout_s, 15),
+        health=process.health,
+        wait_s=180,
+    )
+
+
+def _metadata(place: Place, part: Part) -> tuple[tuple[HostFile, ...], Job]:
+    """Schema, users and fleet.yaml's objects: Airflow's own commands in turn, once for each change."""
+    site = place.site(HOME)
+    secrets = place.credentials.platform
+    own = {name: metadata.connect_database(site, secrets, name) for name in place.fleet.databases}
+    component = metadata.describe(
+        site,
+        secrets,
+        connections={**own, **place.objects.connections},
+        variables=place.objects.variables,
+        slot_pools=place.fleet.slot_pools,
+        versions=place.objects.versions,
+    )
+    (process,) = component.processes
+    folder = FOLDER / "objects"
+    moved = {str(file.path): str(folder / file.path.name) for file in component.files}
+    files = tuple(private(folder / file.path.name, reveal(file.content), SERVER_USER) for file in component.files)
+    exports = {**environment(place, HOME), **{key: reveal(value) for key, value in process.env.items()}}
+    exports["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = session_dsn(place, "psycopg2")
+    exports |= {key: reveal(value) for key, value in place.objects.environment.items()}
+    lines = [f"export {key}={_word(value)}" for key, value in exports.items()]
+    lines.append(f"cd {STATE}")
+    for command in process.commands:
+        words = [moved.get(word, word) for word in (reveal(word) for word in command)]
+        lines.append(" ".join([f"{place.runtime}/bin/airflow", *map(_word, words[1:])]))
+    lines.append(f"# {process.fingerprint}")
+    script = Secret("\n".join([*lines, ""]))
+    return files, Job(
+        "metadata", "schema, users, connections, variables", Stage.METADATA, script, SERVER_USER, timeout_s=600
+    )
+
+
+def _word(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"

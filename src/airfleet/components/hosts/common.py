@@ -1,0 +1,113 @@
+"""What every host has: Python, folders, the firewall, the node exporter, the clean-up of old files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from airfleet.components.hosts.base import (
+    ETC,
+    LIB,
+    LOG,
+    NODE_METRICS,
+    RUN,
+    Folder,
+    HostFile,
+    Part,
+    Place,
+    Port,
+    Service,
+    Stage,
+    Tcp,
+)
+
+FIREWALL = "firewall"
+
+
+def describe(place: Place) -> Part:
+    keep = place.fleet.retention
+    tmpfiles = HostFile(
+        Path("/etc/tmpfiles.d/airfleet.conf"),
+        f"# Written by airfleet: what systemd makes at boot and cleans up every day.\nd {RUN} 0755 root root\n"
+        f"e {LOG}/tasks 2750 - - {keep.logs}d\ne {LOG}/server - - - {keep.logs}d\ne {LIB}/wal - - - {keep.wal}d\n",
+    )
+    system = place.machine.system
+    return Part(
+        name="common",
+        packages=(system.python, "ca-certificates", *(("nftables",) if place.fleet.firewall else ())),
+        folders=(Folder(LIB), Folder(LOG), Folder(RUN), Folder(LIB / "jobs", mode=0o700)),
+        files=(tmpfiles,),
+    )
+
+
+def describe_node_exporter(place: Place) -> Part:
+    """The machine's own metrics."""
+    watchers = place.addresses("monitor")
+    listen = place.listen if watchers else "127.0.0.1"
+    service = Service(
+        name="node-exporter",
+        what="metrics of this machine",
+        stage=Stage.EDGE,
+        command=("/usr/bin/prometheus-node-exporter", f"--web.listen-address={listen}:{NODE_METRICS}"),
+        user="prometheus",
+        health=Tcp(NODE_METRICS, place.host.address if watchers else "127.0.0.1"),
+    )
+    return Part(
+        name="node-exporter",
+        packages=("prometheus-node-exporter",),
+        masks=("prometheus-node-exporter.service",),
+        services=(service,),
+        ports=(Port(NODE_METRICS, watchers, "metrics of the machine"),) if watchers else (),
+    )
+
+
+def describe_firewall(place: Place, ports: Iterable[Port], ssh_ports: Iterable[int]) -> Part:
+    """A table of its own that lets in SSH, answers, and what the roles of this host need."""
+    if not place.fleet.firewall:
+        return Part(name=FIREWALL)
+    rules = HostFile(ETC / "firewall.nft", render_firewall(ports, ssh_ports))
+    load = ("/usr/sbin/nft", "-f", str(rules.path))
+    service = Service(
+        name=FIREWALL,
+        what="lets in SSH and what the roles of this host need",
+        stage=Stage.BASE,
+        command=load,
+        user="root",
+        files=(rules,),
+        reload=(load,),
+        kind="oneshot",
+    )
+    return Part(name=FIREWALL, services=(service,))
+
+
+def render_firewall(ports: Iterable[Port], ssh_ports: Iterable[int]) -> str:
+    """The text for `nft -f`, which replaces the table in one transaction."""
+    lines = [
+        "# Written by airfleet; say it in fleet.yaml instead.",
+        "table inet airfleet",
+        "delete table inet airfleet",
+        "table inet airfleet {",
+        "  chain input {",
+        "    type filter hook input priority 0; policy drop;",
+        "    ct state established,related accept",
+        "    iif lo accept",
+        "    meta l4proto { icmp, ipv6-icmp } accept",
+        f'    tcp dport {_set(map(str, sorted(set(ssh_ports))))} accept comment "SSH"',
+    ]
+    for port in sorted(set(ports), key=lambda port: (port.number, port.sources)):
+        opened = f'tcp dport {port.number} accept comment "{port.why}"'
+        lines += [f"    {source}{opened}" for source in _families(port.sources)]
+    return "\n".join([*lines, "  }", "}", ""])
+
+
+def _set(words: Iterable[str]) -> str:
+    listed = list(words)
+    return listed[0] if len(listed) == 1 else f"{{ {', '.join(listed)} }}"
+
+
+def _families(sources: tuple[str, ...]) -> list[str]:
+    if not sources:
+        return [""]
+    six = [source for source in sources if ":" in source]
+    four = [source for source in sources if ":" not in source]
+    return [f"{family} saddr {_set(sorted(set(own)))} " for family, own in (("ip", four), ("ip6", six)) if own]

@@ -1,0 +1,129 @@
+"""HAProxy: for people in front of the web hosts, and on each worker host for the API that its tasks report to."""
+
+from __future__ import annotations
+
+from airfleet.components.hosts.base import (
+    API,
+    ETC,
+    EXECUTION,
+    PROXY,
+    Folder,
+    HostFile,
+    Part,
+    Place,
+    Port,
+    Service,
+    Stage,
+    Tcp,
+)
+from airfleet.spec.secrets import Secret
+
+FOLDER = ETC / "haproxy"
+USER = "haproxy"
+# Where a worker without a way to the database fetches the files of a release.
+RELEASES_PATH = "/airfleet/releases/"
+COMMON = """\
+# Written by airfleet.
+global
+  log stdout format raw daemon notice
+  maxconn 4000
+  hard-stop-after 60s
+defaults
+  mode http
+  log global
+  option httplog
+  option dontlog-normal
+  option redispatch
+  retries 3
+  retry-on conn-failure empty-response
+  timeout connect 3s
+  timeout client 5m
+  timeout server 5m
+  timeout http-keep-alive 60s
+  timeout check 3s
+  default-server inter 2s fall 2 rise 1 slowstart 5s
+"""
+
+
+def describe_balancer(place: Place) -> Part:
+    """UI and REST API: spread by load; no server is preferred, as sessions are in the database."""
+    port = place.fleet.ports.api
+    files = [HostFile(FOLDER / "balancer.cfg", render_balancer(place))]
+    if place.fleet.tls and place.objects.tls:
+        files.append(HostFile(FOLDER / "fleet.pem", place.objects.tls, USER, 0o640))
+    return Part(
+        name="balancer",
+        packages=("haproxy",),
+        masks=("haproxy.service",),
+        folders=(Folder(FOLDER),),
+        files=tuple(files),
+        services=(
+            _service("balancer", "spreads UI and API over the web hosts", tuple(files), port, place.host.address),
+        ),
+        ports=(Port(port, (), "UI and API"),),
+    )
+
+
+def render_balancer(place: Place) -> str:
+    tls = f" ssl crt {FOLDER / 'fleet.pem'} alpn h2,http/1.1" if place.fleet.tls else ""
+    secure = "  http-request set-header X-Forwarded-Proto https\n" if tls else ""
+    return (
+        f"{COMMON}"
+        f"frontend ui\n  bind {place.listen}:{place.fleet.ports.api}{tls}\n  option forwardfor\n{secure}"
+        # What workers fetch is for workers.
+        f"  http-request deny if {{ path_beg {RELEASES_PATH} /execution }}\n  default_backend web\n"
+        f"{_backend('web', place, API, '/api/v2/version', 200)}"
+    )
+
+
+def describe_proxy(place: Place) -> Part:
+    """Tasks find a living web host through their own host, so that no single balancer stands between."""
+    files = (HostFile(FOLDER / "proxy.cfg", render_proxy(place)),)
+    return Part(
+        name="proxy",
+        packages=("haproxy",),
+        masks=("haproxy.service",),
+        folders=(Folder(FOLDER),),
+        files=files,
+        services=(_service("proxy", "leads tasks to the execution API", files, PROXY, "127.0.0.1"),),
+    )
+
+
+def render_proxy(place: Place) -> str:
+    web = API if place.fleet.with_role("balancer") else place.fleet.ports.api
+    return (
+        f"{COMMON}"
+        f"frontend tasks\n  bind 127.0.0.1:{PROXY}\n  use_backend web if {{ path_beg {RELEASES_PATH} }}\n"
+        "  default_backend execution\n"
+        f"{_backend('execution', place, EXECUTION, '/execution/health', 200)}"
+        f"{_backend('web', place, web, '/api/v2/version', 200)}"
+    )
+
+
+def _backend(name: str, place: Place, port: int, path: str, status: int) -> str:
+    servers = "".join(f"  server {host.name} {host.address}:{port} check\n" for host in place.fleet.with_role("web"))
+    check = f"  option httpchk GET {path}\n  http-check expect status {status}\n"
+    return f"backend {name}\n  balance leastconn\n{check}{servers}"
+
+
+def _service(name: str, what: str, files: tuple[HostFile, ...], port: int, address: str) -> Service:
+    config = str(FOLDER / f"{name}.cfg")
+    return Service(
+        name=name,
+        what=what,
+        stage=Stage.API,
+        command=("/usr/sbin/haproxy", "-Ws", "-f", config),
+        user=USER,
+        files=files,
+        # Open connections are served to their end by the old processes.
+        reload=(("/usr/sbin/haproxy", "-c", "-q", "-f", config), ("/bin/kill", "-USR2", "$MAINPID")),
+        kind="notify",
+        stop_signal="SIGUSR1",
+        stop_s=60,
+        health=Tcp(port, address),
+    )
+
+
+def join_tls(certificate: str, key: Secret) -> Secret:
+    """The one file that HAProxy wants."""
+    return Secret(f"{certificate.rstrip()}\n{key.reveal().rstrip()}\n")

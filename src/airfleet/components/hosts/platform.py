@@ -1,0 +1,29 @@
+"""Everything that one host of a fleet runs, by its roles."""
+
+from __future__ import annotations
+
+from airfleet.components.hosts import airflow, common, haproxy, postgresql, rabbitmq, workers
+from airfleet.components.hosts.base import Part, Place
+
+
+def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
+    """The parts of one host, the firewall that lets in what they need among them."""
+    roles = set(place.host.roles)
+    parts = [common.describe(place), common.describe_node_exporter(place)]
+    if "database" in roles:
+        parts.append(postgresql.describe(place))
+        parts.append(postgresql.describe_exporter(place))
+        if place.host == place.primary:
+            parts.append(postgresql.describe_bouncer(place))
+    if "broker" in roles:
+        parts.append(rabbitmq.describe(place))
+    if "web" in roles:
+        parts.append(airflow.describe_web(place))
+    if "scheduler" in roles:
+        parts.append(airflow.describe_scheduler(place))
+    if "worker" in roles:
+        parts += [haproxy.describe_proxy(place), workers.describe(place)]
+    if "balancer" in roles:
+        parts.append(haproxy.describe_balancer(place))
+    ports = [port for part in parts for port in part.ports]
+    return (*parts, common.describe_firewall(place, ports, ssh_ports))

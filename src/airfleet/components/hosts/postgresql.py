@@ -1,0 +1,295 @@
+"""PostgreSQL from the system's packages: one primary that archives its WAL, and read replicas that stream from it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from airfleet.components.hosts.base import (
+    ETC,
+    LIB,
+    PGBOUNCER,
+    POSTGRES,
+    POSTGRES_METRICS,
+    Folder,
+    HostFile,
+    Job,
+    Part,
+    Place,
+    Port,
+    Service,
+    Stage,
+    Tcp,
+    private,
+)
+from airfleet.spec.secrets import Secret
+
+USER = "postgres"
+DATA = LIB / "postgresql"
+WAL = LIB / "wal"
+CONFIG = ETC / "postgresql"
+SOCKETS = "/run/postgresql"
+MIB = 1 << 20
+# The server's own share of a host that does other things too.
+SHARED_HOST, OWN_HOST = 0.25, 0.75
+
+
+def describe(place: Place) -> Part:
+    replica = place.host != place.primary
+    others = tuple(host.address for host in place.fleet.with_role("database") if host != place.primary)
+    files = (
+        HostFile(CONFIG / "postgresql.conf", render_config(place, replica=replica)),
+        HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
+    )
+    bin_ = Path(f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin")
+    server = Service(
+        name="postgresql",
+        what="PostgreSQL, a read replica" if replica else "PostgreSQL",
+        stage=Stage.POOLER if replica else Stage.STORES,
+        command=(str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}"),
+        user=USER,
+        files=files,
+        kind="notify",
+        stop_signal="SIGINT",
+        stop_s=120,
+        health=Tcp(POSTGRES),
+    )
+    make = _copy(place, bin_) if replica else _create(bin_)
+    return Part(
+        name="postgresql",
+        packages=(f"postgresql-{place.machine.system.postgresql}",),
+        early=(
+            # Debian's scripts would make and start a cluster of their own.
+            HostFile(Path("/etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n"),
+        ),
+        masks=("postgresql.service",),
+        folders=(
+            Folder(CONFIG),
+            Folder(DATA, USER, USER, 0o700),
+            Folder(WAL, USER, USER, 0o700),
+            Folder(Path(SOCKETS), USER, USER, 0o2775),
+        ),
+        files=files,
+        jobs=(make,) if replica else (make, _roles(place)),
+        services=(server,),
+        ports=_ports(place, others, replica=replica),
+    )
+
+
+def _ports(place: Place, replicas: tuple[str, ...], *, replica: bool) -> tuple[Port, ...]:
+    if replica:
+        return (Port(POSTGRES, place.addresses("web", "scheduler", "worker"), "reports read here"),)
+    return (Port(POSTGRES, replicas, "replicas stream from here"),) if replicas else ()
+
+
+def render_config(place: Place, *, replica: bool) -> str:
+    """postgresql.conf, sized to the machine; a primary on a host of its own gets most of it."""
+    alone = set(place.host.roles) <= {"database", "monitor", "logs"}
+    memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
+    connections = 200
+    listens = "127.0.0.1" if len(place.fleet.hosts) == 1 else f"127.0.0.1, {place.listen}"
+    values = {
+        "listen_addresses": f"'{'*' if place.listen == '0.0.0.0' else listens}'",  # noqa: S104
+        "port": str(POSTGRES),
+        "unix_socket_directories": f"'{SOCKETS}'",
+        "hba_file": f"'{CONFIG / 'pg_hba.conf'}'",
+        "ident_file": "''",
+        "max_connections": str(connections),
+        "shared_buffers": f"{max(128, memory // 4 // MIB)}MB",
+        "effective_cache_size": f"{max(256, memory * 3 // 4 // MIB)}MB",
+        "maintenance_work_mem": f"{min(2048, max(64, memory // 16 // MIB))}MB",
+        "work_mem": f"{max(4, memory // 4 // connections // MIB)}MB",
+        "max_worker_processes": str(max(8, place.machine.cpus)),
+        "max_parallel_workers": str(max(2, place.machine.cpus)),
+        "jit": "off",
+        "random_page_cost": "1.1",
+        "password_encryption": "scram-sha-256",
+        "wal_level": "replica",
+        "max_wal_senders": "10",
+        "wal_keep_size": "1GB",
+        "max_wal_size": "2GB",
+        "checkpoint_completion_target": "0.9",
+        "archive_mode": "on",
+        # Renamed when it is whole: a copy that was cut off is never taken for the file.
+        "archive_command": f"'test -f {WAL}/%f || (cp %p {WAL}/.%f && mv {WAL}/.%f {WAL}/%f)'",
+        "archive_timeout": "5min",
+        "hot_standby": "on",
+        "max_standby_streaming_delay": "10min" if replica else "30s",
+        "log_line_prefix": "'%m [%p] %u@%d '",
+        "timezone": "'UTC'",
+        "log_timezone": "'UTC'",
+    }
+    lines = [f"{key} = {value}" for key, value in values.items()]
+    return "\n".join(["# Written by airfleet, from the memory and the CPUs of this host.", *lines, ""])
+
+
+def render_access(place: Place, replicas: tuple[str, ...]) -> str:
+    """pg_hba.conf: Airflow comes through PgBouncer on this host, replicas replicate, reports read."""
+    own = ", ".join(["airflow", "celery", *place.fleet.databases])
+    lines = [
+        "# Written by airfleet.",
+        "local all postgres peer",
+        f"host {own} all 127.0.0.1/32 scram-sha-256",
+        "host airflow,postgres monitor 127.0.0.1/32 scram-sha-256",
+        *(f"host replication replicator {_mask(address)} scram-sha-256" for address in replicas),
+        *(
+            f"host {own} all {_mask(address)} scram-sha-256"
+            for address in place.addresses("web", "scheduler", "worker")
+            if place.fleet.databases and place.host != place.primary
+        ),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _mask(address: str) -> str:
+    if ":" in address:
+        return f"{address}/128"
+    return f"{address}/32" if address.replace(".", "").isdigit() else address
+
+
+def _create(bin_: Path) -> Job:
+    script = (
+        f"test -f {DATA}/PG_VERSION && exit 0\n"
+        f"find {DATA} -mindepth 1 -delete\n"
+        f"{bin_}/initdb --auth-local=peer --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 -D {DATA}/new\n"
+        f"mv {DATA}/new/* {DATA}/\nrmdir {DATA}/new\n"
+    )
+    # PG_VERSION is what says that the folder is whole, so it is moved last.
+    script = script.replace(
+        f"mv {DATA}/new/* {DATA}/",
+        f"find {DATA}/new -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t {DATA} {{}} +\n"
+        f"mv {DATA}/new/PG_VERSION {DATA}/",
+    )
+    return Job("postgresql-create", "make the database cluster", Stage.STORES, Secret(script), USER)
+
+
+def _copy(place: Place, bin_: Path) -> Job:
+    password = place.credentials.replication.reveal()
+    source = f"host={place.primary.address} port={POSTGRES} user=replicator password={password}"
+    script = (
+        f"test -f {DATA}/PG_VERSION && exit 0\n"
+        f"find {DATA} -mindepth 1 -delete\n"
+        f"{bin_}/pg_basebackup -d {shlex.quote(source)} -D {DATA}/new -R -X stream -c fast\n"
+        f"find {DATA}/new -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t {DATA} {{}} +\n"
+        f"mv {DATA}/new/PG_VERSION {DATA}/\nrmdir {DATA}/new\n"
+    )
+    return Job("postgresql-copy", "copy the primary", Stage.POOLER, Secret(script), USER, timeout_s=3600)
+
+
+def _roles(place: Place) -> Job:
+    """Roles and databases, each owned by the role of its name; nobody else may look into it.
+
+    Names are checked by fleet.yaml's model, passwords are made of URL-safe characters.
+    """
+    secrets = place.credentials
+    owners = {"airflow": secrets.platform.airflow, "celery": secrets.celery, **secrets.platform.databases}
+    lines = ["SET client_min_messages = warning;"]
+    for role, password, options in (
+        *((name, secret, "LOGIN") for name, secret in owners.items()),
+        ("replicator", secrets.replication, "LOGIN REPLICATION"),
+        ("monitor", secrets.monitor, "LOGIN"),
+    ):
+        exists = f"EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"
+        lines += [
+            f"SELECT 'CREATE ROLE \"{role}\"' WHERE NOT {exists} \\gexec",
+            f"ALTER ROLE \"{role}\" {options} PASSWORD '{password.reveal()}';",
+        ]
+    for name in owners:
+        exists = f"EXISTS (SELECT FROM pg_database WHERE datname = '{name}')"
+        lines += [
+            f'SELECT \'CREATE DATABASE "{name}" OWNER "{name}"\' WHERE NOT {exists} \\gexec',
+            f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC;',
+        ]
+    lines += [
+        "GRANT pg_monitor TO monitor;",
+        'GRANT CONNECT ON DATABASE "airflow" TO monitor;',
+        "\\connect airflow",
+        "CREATE SCHEMA IF NOT EXISTS airfleet AUTHORIZATION airflow;",
+        "CREATE TABLE IF NOT EXISTS airfleet.job (name text PRIMARY KEY, fingerprint text NOT NULL,"
+        " ended_at timestamptz NOT NULL);",
+        "ALTER TABLE airfleet.job OWNER TO airflow;",
+    ]
+    sql = "\n".join(lines)
+    script = f"psql -X -q -v ON_ERROR_STOP=1 -h {SOCKETS} -U postgres postgres <<'SQL'\n{sql}\nSQL\n"
+    return Job("postgresql-roles", "roles and databases", Stage.STORES, Secret(script), USER, after=("postgresql",))
+
+
+def describe_bouncer(place: Place) -> Part:
+    """PgBouncer in front of the primary: many short connections of Airflow become few of the server."""
+    secrets = place.credentials
+    owners = {"airflow": secrets.platform.airflow, "celery": secrets.celery, **secrets.platform.databases}
+    folder = ETC / "pgbouncer"
+    users = "".join(f'"{name}" "{secret.reveal()}"\n' for name, secret in owners.items())
+    local = f"host=127.0.0.1 port={POSTGRES}"
+    listens = place.listen if place.listen == "0.0.0.0" else f"127.0.0.1,{place.listen}"  # noqa: S104
+    config = "\n".join(
+        [
+            ";; Written by airfleet.",
+            "[databases]",
+            f"airflow = {local} dbname=airflow pool_size=40",
+            # For what needs a session: migrations, LISTEN, advisory locks, prepared statements.
+            f"airflow_session = {local} dbname=airflow pool_mode=session pool_size=60",
+            f"celery = {local} dbname=celery pool_size=20",
+            *(f"{name} = {local} dbname={name} pool_mode=session pool_size=10" for name in place.fleet.databases),
+            "[pgbouncer]",
+            f"listen_addr = {listens}",
+            f"listen_port = {PGBOUNCER}",
+            "unix_socket_dir =",
+            "auth_type = scram-sha-256",
+            f"auth_file = {folder / 'users.txt'}",
+            "pool_mode = transaction",
+            "max_client_conn = 2000",
+            "server_idle_timeout = 60",
+            "ignore_startup_parameters = extra_float_digits",
+            "",
+        ]
+    )
+    files = (HostFile(folder / "pgbouncer.ini", config), private(folder / "users.txt", users, USER))
+    service = Service(
+        name="pgbouncer",
+        what="PgBouncer",
+        stage=Stage.POOLER,
+        command=("/usr/sbin/pgbouncer", str(folder / "pgbouncer.ini")),
+        user=USER,
+        files=files,
+        kind="notify",
+        stop_signal="SIGINT",
+        health=Tcp(PGBOUNCER),
+    )
+    clients = place.addresses("web", "scheduler", "worker")
+    return Part(
+        name="pgbouncer",
+        packages=("pgbouncer",),
+        masks=("pgbouncer.service",),
+        folders=(Folder(folder),),
+        files=files,
+        services=(service,),
+        ports=(Port(PGBOUNCER, clients, "Airflow's database and task results"),),
+    )
+
+
+def describe_exporter(place: Place) -> Part:
+    """The server's metrics, read by a role that sees statistics only."""
+    watchers = place.addresses("monitor")
+    listen = place.listen if watchers else "127.0.0.1"
+    password = place.credentials.monitor.reveal()
+    dsn = f"postgresql://monitor:{password}@127.0.0.1:{POSTGRES}/airflow?sslmode=disable"
+    secret = private(ETC / "postgres-exporter.env", f"DATA_SOURCE_NAME={dsn}\n", "root")
+    service = Service(
+        name="postgres-exporter",
+        what="metrics of PostgreSQL",
+        stage=Stage.EDGE,
+        command=("/usr/bin/prometheus-postgres-exporter", f"--web.listen-address={listen}:{POSTGRES_METRICS}"),
+        user="prometheus",
+        files=(secret,),
+        env_files=(secret.path,),
+        health=Tcp(POSTGRES_METRICS, place.host.address if watchers else "127.0.0.1"),
+    )
+    return Part(
+        name="postgres-exporter",
+        packages=("prometheus-postgres-exporter",),
+        masks=("prometheus-postgres-exporter.service",),
+        files=(secret,),
+        services=(service,),
+        ports=(Port(POSTGRES_METRICS, watchers, "metrics of PostgreSQL"),) if watchers else (),
+    )

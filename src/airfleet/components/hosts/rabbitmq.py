@@ -1,0 +1,158 @@
+"""RabbitMQ from the system's packages: one node, or three that hold copies of every queue."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from airfleet.components.hosts.base import (
+    AMQP,
+    EPMD,
+    ERLANG,
+    ETC,
+    RABBITMQ_METRICS,
+    Folder,
+    HostFile,
+    Part,
+    Place,
+    Port,
+    Service,
+    Stage,
+    Tcp,
+    private,
+)
+from airfleet.spec.secrets import Secret
+
+USER = "rabbitmq"
+VHOST = "airfleet"
+SCHEDULER, WORKER = "scheduler", "worker"
+FOLDER = ETC / "rabbitmq"
+DATA = Path("/var/lib/rabbitmq")
+# A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
+CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+# Celery's own: events, remote control, replies.
+CONTROL = r"celeryev.*|celery\.pidbox|reply\.celery\.pidbox|.*\.celery\.pidbox|.*\.reply\.celery\.pidbox"
+
+
+def describe(place: Place) -> Part:
+    nodes = place.addresses("broker")
+    others = tuple(address for address in nodes if address != place.host.address)
+    watchers = place.addresses("monitor")
+    files = (
+        HostFile(FOLDER / "rabbitmq.conf", render_config(place, nodes)),
+        HostFile(FOLDER / "enabled_plugins", "[rabbitmq_prometheus].\n"),
+        private(FOLDER / "definitions.json", render_definitions(place), USER),
+        HostFile(DATA / ".erlang.cookie", place.credentials.erlang_cookie, USER, 0o400, USER),
+    )
+    # A node of one talks to nobody; nodes of a cluster find each other by address, without DNS.
+    alone = not others
+    env = {
+        "RABBITMQ_NODENAME": "rabbit@localhost" if alone else f"rabbit@{place.host.address}",
+        "RABBITMQ_USE_LONGNAME": "false" if alone else "true",
+        "RABBITMQ_CONFIG_FILE": str(FOLDER / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(FOLDER / "enabled_plugins"),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_LOGS": "-",
+        "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _interface("127.0.0.1" if alone else place.listen),
+        "HOME": str(DATA),
+    }
+    service = Service(
+        name="rabbitmq",
+        what="RabbitMQ",
+        stage=Stage.STORES,
+        command=("/usr/lib/rabbitmq/bin/rabbitmq-server",),
+        user=USER,
+        files=files,
+        env=env,
+        kind="notify",
+        stop_s=120,
+        wait_s=180,
+        health=Tcp(AMQP, place.host.address),
+    )
+    return Part(
+        name="rabbitmq",
+        packages=("rabbitmq-server",),
+        masks=("rabbitmq-server.service", "epmd.service", "epmd.socket"),
+        folders=(Folder(FOLDER),),
+        files=files,
+        services=(service,),
+        ports=(
+            Port(AMQP, place.addresses("scheduler", "worker"), "the queues"),
+            *((Port(EPMD, others, "RabbitMQ's nodes"), Port(ERLANG, others, "RabbitMQ's nodes")) if others else ()),
+            *((Port(RABBITMQ_METRICS, watchers, "metrics of RabbitMQ"),) if watchers else ()),
+        ),
+    )
+
+
+def _interface(address: str) -> str:
+    if not re.fullmatch(r"[0-9.]+", address):
+        return ""
+    # The shell scripts of RabbitMQ split the words; braces and commas reach Erlang as they are.
+    return f"-kernel inet_dist_use_interface {{{address.replace('.', ',')}}}"
+
+
+def render_config(place: Place, nodes: tuple[str, ...]) -> str:
+    watched = place.listen if place.addresses("monitor") else "127.0.0.1"
+    values = {
+        "listeners.tcp.1": f"{place.listen}:{AMQP}",
+        "consumer_timeout": str(CONSUMER_TIMEOUT_MS),
+        "heartbeat": "30",
+        "vm_memory_high_watermark.relative": "0.4",
+        "disk_free_limit.absolute": "1GB",
+        "load_definitions": str(FOLDER / "definitions.json"),
+        "prometheus.tcp.ip": watched,
+        "prometheus.tcp.port": str(RABBITMQ_METRICS),
+        "log.console.level": "warning",
+    }
+    if len(nodes) > 1:
+        values["cluster_formation.peer_discovery_backend"] = "rabbit_peer_discovery_classic_config"
+        values["cluster_partition_handling"] = "pause_minority"
+        values |= {
+            f"cluster_formation.classic_config.nodes.{index}": f"rabbit@{address}"
+            for index, address in enumerate(nodes, 1)
+        }
+    return "\n".join(["# Written by airfleet.", *(f"{key} = {value}" for key, value in values.items()), ""])
+
+
+def render_definitions(place: Place) -> str:
+    """Users with hashed passwords and what each may touch: only the queues of the pools, and Celery's own."""
+    queues = "|".join(re.escape(queue) for queue in place.fleet.queues)
+    every = f"^({queues}|{CONTROL})$"
+    users = {SCHEDULER: place.credentials.broker_scheduler, WORKER: place.credentials.broker_worker}
+    return json.dumps(
+        {
+            "vhosts": [{"name": VHOST}],
+            "users": [
+                {
+                    "name": name,
+                    "password_hash": hash_password(name, secret),
+                    "hashing_algorithm": "rabbit_password_hashing_sha256",
+                    "tags": "",
+                }
+                for name, secret in users.items()
+            ],
+            "permissions": [
+                {"user": SCHEDULER, "vhost": VHOST, "configure": every, "write": every, "read": every},
+                {"user": WORKER, "vhost": VHOST, "configure": every, "write": every, "read": every},
+            ],
+        },
+        indent=1,
+    )
+
+
+def hash_password(user: str, password: Secret) -> str:
+    """RabbitMQ's salted hash; the salt is the same at every apply, so that nothing changes for nothing."""
+    salt = hashlib.sha256(f"{user}:{password.reveal()}".encode()).digest()[:4]
+    return base64.b64encode(salt + hashlib.sha256(salt + password.reveal().encode()).digest()).decode()
+
+
+def url(place: Place, user: str, password: Secret) -> str:
+    """Every node, in an order of this host's own, so that clients spread; Celery goes on when one dies."""
+    nodes = place.addresses("broker")
+    first = place.fleet.hosts.index(place.host) % len(nodes)
+    ordered = nodes[first:] + nodes[:first]
+    return ";".join(f"amqp://{user}:{password.reveal()}@{address}:{AMQP}/{VHOST}" for address in ordered)

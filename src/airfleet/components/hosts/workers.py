@@ -1,0 +1,119 @@
+"""Worker pools: Celery workers with their pool's limits, a server of their logs, and no way to Airflow's database."""
+
+from __future__ import annotations
+
+from airfleet.components import settings
+from airfleet.components.hosts import airflow, rabbitmq
+from airfleet.components.hosts.base import (
+    ETC,
+    LIB,
+    LOG,
+    PROXY,
+    WORKER_LOGS,
+    WORKER_USER,
+    Folder,
+    HostFile,
+    Part,
+    Place,
+    Port,
+    Service,
+    Stage,
+    Tcp,
+    private,
+)
+from airfleet.components.settings import Setting
+from airfleet.spec.topology import WorkerPool
+
+HOME = "worker"
+FOLDER = ETC / HOME
+STATE = LIB / HOME
+TASK_LOGS = LOG / "tasks"
+# Of all settings, what a task needs; whatever opens the metadata database or signs for others stays away.
+SECTIONS = frozenset({"workers", "usage_data_collection", "logging"})
+KEYS = frozenset(
+    {
+        ("core", "load_examples"),
+        ("core", "parallelism"),
+        ("api", "secret_key"),
+        ("api", "base_url"),
+        ("dag_processor", "dag_bundle_storage_path"),
+        ("dag_processor", "dag_bundle_config_list"),
+        ("dag_processor", "stale_bundle_cleanup_interval"),
+    }
+)
+PRIVATE = frozenset({("database", "sql_alchemy_conn"), ("database", "sql_alchemy_conn_async")})
+
+
+def describe(place: Place) -> Part:
+    """One service for each pool of the host, so that no pool takes what is another's."""
+    config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), WORKER_USER)
+    user = airflow.user_environment(place, HOME, WORKER_USER)
+    pools = [place.fleet.pool(name) for name in place.host.pools]
+    logs = Service(
+        name="worker-logs",
+        what="shows the logs of this host's tasks to the web hosts",
+        stage=Stage.WORK,
+        command=(str(place.runtime / "bin" / "python"), "-m", "airflow.utils.serve_logs.core"),
+        user=WORKER_USER,
+        files=(config,),
+        env=airflow.environment(place, HOME),
+        health=Tcp(WORKER_LOGS, place.host.address),
+    )
+    return Part(
+        name="workers",
+        users=(WORKER_USER,),
+        folders=(
+            Folder(FOLDER),
+            Folder(STATE, WORKER_USER, WORKER_USER, 0o750),
+            Folder(TASK_LOGS, WORKER_USER, WORKER_USER, 0o750),
+        ),
+        files=(config, user),
+        services=(logs, *(_worker(place, pool, (config, user)) for pool in pools)),
+        ports=(Port(WORKER_LOGS, place.addresses("web"), "logs of running tasks"),),
+    )
+
+
+def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Service:
+    size = ("--concurrency", str(pool.concurrency))
+    if pool.min is not None and pool.min < pool.concurrency:
+        size = ("--autoscale", f"{pool.concurrency},{pool.min}")
+    return Service(
+        name=f"worker-{pool.name}",
+        what=f"worker of the pool {pool.name}",
+        stage=Stage.WORK,
+        command=(
+            *(str(place.runtime / "bin" / "airflow"), "celery", "worker", "--skip-serve-logs"),
+            *("--queues", ",".join(pool.queues), "--celery-hostname", f"{pool.name}@{place.host.name}", *size),
+        ),
+        user=WORKER_USER,
+        files=files,
+        env=airflow.environment(place, HOME, AIRFLEET_RELEASES=f"http://127.0.0.1:{PROXY}", AIRFLEET_POOL=pool.name),
+        env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
+        # Celery's main process alone is told to stop: it waits for running tasks, and they are not disturbed.
+        kill_mode="mixed",
+        stop_s=pool.drain_s,
+        limits=pool.limits,
+        drains=True,
+        wait_s=180,
+    )
+
+
+def list_settings(place: Place) -> tuple[Setting, ...]:
+    """The settings of a worker host: none opens the metadata database."""
+    whole = airflow.list_settings(place)
+    kept = (setting for setting in whole if setting.section in SECTIONS or (setting.section, setting.key) in KEYS)
+    said = {(setting.section, setting.key): setting for setting in whole if setting.why == "fleet.yaml: airflow"}
+    return (
+        *kept,
+        Setting(
+            "core",
+            "execution_api_server_url",
+            f"http://127.0.0.1:{PROXY}/execution/",
+            "this host's way to the web hosts",
+        ),
+        Setting("logging", "base_log_folder", str(TASK_LOGS), "where systemd's clean-up finds them"),
+        Setting("logging", "worker_log_server_port", str(WORKER_LOGS), "the port that the firewall opens"),
+        Setting("dag_processor", "dag_bundle_storage_path", str(STATE / "bundles"), "kept over a boot"),
+        *airflow.list_broker_settings(place, rabbitmq.WORKER, place.credentials.broker_worker),
+        *(setting for key, setting in said.items() if key not in PRIVATE),
+    )

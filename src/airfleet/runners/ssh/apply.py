@@ -1,0 +1,152 @@
+"""Carry out the steps of a plan: stage by stage, hosts side by side, the rest going on where that is safe."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.components.hosts.base import Stage
+from airfleet.errors import AirfleetError
+from airfleet.runners.ssh import steps
+from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.steps import Bring, Step, Unpack
+
+# Every step leaves a line on the host, also one that failed; the script ends with the first that does.
+AUDIT_FUNCTION = """\
+ended() {{
+  mkdir -p /var/log/airfleet
+  echo "$(date -Is)" {who} "$([ $1 = 0 ] && echo done || echo failed):" "$2" >> /var/log/airfleet/audit.log
+  [ $1 = 0 ] || exit $1
+}}"""
+# Hosts that serve the same thing are changed one after another, so that it is served all the time.
+ROLLING = frozenset({Stage.API, Stage.CONTROL, Stage.EDGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one step."""
+
+    step: Step
+    seconds: float
+    error: AirfleetError | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a plan."""
+
+    done: tuple[Result, ...]
+    errors: tuple[AirfleetError, ...]
+    skipped: tuple[Step, ...]
+
+
+class Applier:
+    """Runs the steps of all hosts; each step leaves a line in the host's audit log."""
+
+    def __init__(
+        self,
+        views: Iterable[View],
+        *,
+        who: str,
+        archives: Mapping[str, Path],
+        clock: Callable[[], float],
+        notify: Callable[[Result], None],
+        lost: threading.Event,
+    ) -> None:
+        self._views = tuple(views)
+        self._who = who
+        self._archives = archives
+        self._clock = clock
+        self._notify = notify
+        self._lost = lost
+        self._results: list[Result] = []
+        self._failed: dict[str, AirfleetError] = {}
+        self._lock = threading.Lock()
+
+    def run(self) -> Outcome:
+        """Carry out every step that can be; hosts that fail are left where they are."""
+        for stage in Stage:
+            work = [
+                (view, own)
+                for view in self._views
+                if (own := [step for step in view.steps if step.stage == stage]) and not self._waits(view, stage)
+            ]
+            for group in self._group(stage, work):
+                with ThreadPoolExecutor(max(1, len(group))) as pool:
+                    list(pool.map(lambda item: self._host(*item), group))
+        done = {id(result.step) for result in self._results}
+        planned = [step for view in self._views for step in view.steps]
+        skipped = [step for step in planned if id(step) not in done]
+        return Outcome(tuple(self._results), tuple(self._failed.values()), tuple(skipped))
+
+    def _group(self, stage: Stage, work: list[tuple[View, list[Step]]]) -> list[list[tuple[View, list[Step]]]]:
+        disturbs = any(isinstance(s.action, Bring) and s.action.how == "restart" for _, own in work for s in own)
+        if stage in ROLLING and disturbs:
+            return [[item] for item in work]
+        return [work]
+
+    def _waits(self, view: View, stage: Stage) -> bool:
+        """Whether a host cannot go on: it failed itself, or a host failed that everybody after this stage needs."""
+        if self._lost.is_set() or view.desired.place.host.name in self._failed:
+            return True
+        fleet = view.desired.place.fleet
+        pillars = {fleet.with_role("database")[0].name} if stage > Stage.STORES else set()
+        pillars |= {host.name for host in fleet.with_role("broker")} if stage > Stage.METADATA else set()
+        pillars |= (
+            {fleet.with_role("scheduler")[0].name} if stage > Stage.METADATA and self._metadata_failed() else set()
+        )
+        return bool(pillars & self._failed.keys())
+
+    def _metadata_failed(self) -> bool:
+        return any(result.error is not None and result.step.stage <= Stage.METADATA for result in self._results)
+
+    def _host(self, view: View, own: list[Step]) -> None:
+        for batch in _batches(own):
+            if self._lost.is_set():
+                return
+            begun = self._clock()
+            error: AirfleetError | None = None
+            note = ""
+            try:
+                note = self._do(view, batch)
+            except AirfleetError as caught:
+                error = caught
+            seconds = self._clock() - begun
+            with self._lock:
+                if error is not None:
+                    self._failed[view.desired.place.host.name] = error
+                for step in batch:
+                    result = Result(step, seconds / len(batch), error, note)
+                    self._results.append(result)
+                    self._notify(result)
+            if error is not None:
+                return
+
+    def _do(self, view: View, batch: list[Step]) -> str:
+        script = "\n".join([AUDIT_FUNCTION.format(who=shlex.quote(self._who)), *map(_wrap, batch)])
+        timeout_s, what = max(step.timeout_s for step in batch), batch[0].what
+        action = batch[0].action
+        if isinstance(action, Unpack):
+            with self._archives[action.digest].open("rb") as data:
+                return view.connection.check(script, timeout_s=timeout_s, data=data, what=what).strip()
+        return view.connection.check(script, timeout_s=timeout_s, what=what).strip()
+
+
+def _batches(own: list[Step]) -> Iterator[list[Step]]:
+    """Small steps that follow each other go together, all others alone."""
+    for small, group in itertools.groupby(own, key=lambda step: step.is_small):
+        if small:
+            yield list(group)
+        else:
+            yield from ([step] for step in group)
+
+
+def _wrap(step: Step) -> str:
+    line = shlex.quote(f"{step.what} ({step.why})")
+    return f"(\nset -e\n{steps.script(step.action)}\n)\nended $? {line}"

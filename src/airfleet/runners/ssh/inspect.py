@@ -1,0 +1,182 @@
+"""From fleet.yaml and the hosts themselves to what each host is, should be and needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.components.hosts import haproxy, platform
+from airfleet.components.hosts.base import ETC, OPT, FleetCredentials, HostFile, Machine, Objects, Part, Place
+from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
+from airfleet.errors import AirfleetError
+from airfleet.runners.local import launch
+from airfleet.runners.ssh import credentials, facts, plan, runtime
+from airfleet.runners.ssh.connection import Connection, HostError
+from airfleet.runners.ssh.facts import Facts, Probe
+from airfleet.runners.ssh.plan import Desired
+from airfleet.runners.ssh.steps import Step
+from airfleet.spec.fleet import Fleet, SecretRef
+from airfleet.spec.secrets import Secret, resolve
+from airfleet.spec.topology import Host
+
+MOST_AT_ONCE = 32
+OWNER = ETC / "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One fleet as its file says, its secrets resolved."""
+
+    fleet: Fleet
+    project: Path
+    credentials: FleetCredentials
+    objects: Objects
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One host that answered: the connection, what it should be, how it stands, and the steps between."""
+
+    connection: Connection
+    desired: Desired
+    facts: Facts
+    steps: tuple[Step, ...]
+    recipe: runtime.Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All hosts: those that can be worked on, and why the others cannot."""
+
+    views: tuple[View, ...]
+    errors: tuple[AirfleetError, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for view in self.views for step in view.steps)
+
+
+def read_wish(project: Path, state: Path | None) -> Wish:
+    """What fleet.yaml says of a fleet; raises UsageError, and AirfleetError where it names no hosts."""
+    project = launch.find_project(project)
+    fleet = launch.read_fleet(project)
+    if not fleet.hosts:
+        hint = "name them under `hosts`; for this machine alone there is `airfleet up`"
+        raise AirfleetError("fleet.yaml names no hosts", where=str(project), hint=hint)
+    folder = launch.find_state(project, state)
+    folder.create()
+    environ = os.environ
+
+    def value(thing: object) -> object:
+        return launch.resolve_value(thing, project)
+
+    tls = None
+    if fleet.tls:
+        certificate = resolve_file(project, fleet.tls.certificate)
+        key = resolve(SecretRef(file=fleet.tls.key), environ=environ, project=project, where="fleet.yaml: tls.key")
+        tls = haproxy.join_tls(certificate, key)
+    return Wish(
+        fleet=fleet,
+        project=project,
+        credentials=credentials.read(folder, fleet.databases),
+        objects=Objects(
+            connections={key: launch.resolve_connection(one, project) for key, one in fleet.connections.items()},
+            variables={key: value(one) for key, one in fleet.variables.items()},
+            environment={
+                key: Secret(str(value(one))) if isinstance(one, SecretRef) else one for key, one in fleet.env.items()
+            },
+            versions="",
+            tls=tls,
+        ),
+    )
+
+
+def resolve_file(project: Path, name: str) -> str:
+    """The text of a file of the project that is no secret."""
+    try:
+        return (project / Path(name).expanduser()).read_text()
+    except OSError as error:
+        hint = "`tls.certificate` in fleet.yaml names it"
+        raise AirfleetError(
+            f"the file {name} cannot be read: {error.strerror}", where=str(project), hint=hint
+        ) from None
+
+
+def survey(wish: Wish, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
+    """Look at every host at once; the connections stay open as long as the stack."""
+    views: list[View] = []
+    errors: list[AirfleetError] = []
+
+    def look(host: Host) -> View:
+        connection = Connection(host, wish.project)
+        stack.callback(connection.close)
+        return inspect(wish, connection)
+
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+        futures = [(host, pool.submit(look, host)) for host in wish.fleet.hosts]
+        for host, future in futures:
+            try:
+                views.append(future.result())
+            except AirfleetError as error:
+                errors.append(error)
+                tell(f"{host.name}: left out")
+    return Survey(tuple(views), tuple(errors))
+
+
+def inspect(wish: Wish, connection: Connection) -> View:
+    """One host, in two round trips; raises HostError for what makes work on it impossible."""
+    host = connection.host
+    connection.open()
+    probe = facts.parse_probe(connection.check(facts.PROBE, what="looking at the host"))
+    machine = identify(host, probe)
+    owner = credentials.identify(wish.credentials)
+    if probe.owner not in ("", owner):
+        raise HostError(
+            "this host belongs to a fleet with other secrets",
+            where=host.name,
+            hint="apply from the control machine that set it up, or copy its .airfleet/secrets here",
+        )
+    recipe = runtime.read_recipe(wish.project, wish.fleet.requirements, python=machine.system.python, arch=machine.arch)
+    objects = Objects(
+        wish.objects.connections, wish.objects.variables, wish.objects.environment, recipe.versions, wish.objects.tls
+    )
+    place = Place(wish.fleet, host, machine, OPT / recipe.digest, wish.credentials, objects)
+    ports = probe.ssh_ports or (host.ssh.port or 22,)
+    parts = (*platform.describe(place, ssh_ports=ports), Part("owner", files=(HostFile(OWNER, f"{owner}\n"),)))
+    desired = Desired(place, parts)
+    question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
+    answer = facts.parse_answer(connection.check(question, what="looking at the host"), probe.packages)
+    for obstacle in plan.find_obstacles(desired, probe, answer):
+        raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
+    return View(connection, desired, answer, plan.decide(desired, answer), recipe)
+
+
+def identify(host: Host, probe: Probe) -> Machine:
+    """What airfleet has to know of the machine; raises HostError where it knows nothing of its system."""
+    system = SYSTEMS.get(probe.os)
+    if system is None:
+        what, hint = explain(*probe.os)
+        raise HostError(what, where=host.name, hint=hint)
+    if probe.arch not in ARCHITECTURES:
+        hint = f"use one of {', '.join(sorted(ARCHITECTURES))}"
+        raise HostError(f"the architecture {probe.arch} is not supported", where=host.name, hint=hint)
+    if probe.init != "systemd":
+        hint = "boot it with systemd; a container without it is no host"
+        raise HostError(
+            f"it runs {probe.init or 'something'} as its first process, not systemd", where=host.name, hint=hint
+        )
+    return Machine(system, probe.arch, probe.memory, probe.cpus, probe.addresses)
+
+
+def describe_errors(errors: Iterable[AirfleetError]) -> str:
+    """Each host's error as one line with its hint."""
+    lines = []
+    for error in errors:
+        lines.append(f"{error.where}: {error.what}")
+        if error.hint:
+            lines.append(f"  hint: {error.hint}")
+    return "\n".join(lines)

@@ -1,0 +1,230 @@
+"""What can be done to a host, as frozen data, and the shell script of each: `plan` shows it, `apply` runs it."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from airfleet.components.base import reveal
+from airfleet.components.hosts.base import LIB, OPT, Folder, HostFile, Job, Service, Stage
+from airfleet.runners.ssh import units
+
+JOBS = LIB / "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Keep a package's own unit from ever starting: airfleet runs the program in its own."""
+
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Install packages of the system."""
+
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddUser:
+    """Make a system user without a login."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeFolder:
+    """Make a folder, or give it its owner and mode."""
+
+    folder: Folder
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """Replace a file."""
+
+    file: HostFile
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFile:
+    """Remove a file that airfleet wrote and nothing needs any more."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Unpack:
+    """Have the packages of Airflow in their folder, from an archive of the control machine."""
+
+    digest: str
+    system_python: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRuntime:
+    """Remove packages of Airflow that nothing runs from."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadUnits:
+    """Let systemd read the unit files again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """Run a script, and remember that it ended well."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Bring:
+    """Start, restart or reload a service, enable it, and wait until it is healthy."""
+
+    service: Service
+    how: Literal["start", "restart", "reload"]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveService:
+    """Stop a service for good; what it does is done first."""
+
+    unit: str
+
+
+Action = (
+    Mask
+    | Install
+    | AddUser
+    | MakeFolder
+    | WriteFile
+    | RemoveFile
+    | Unpack
+    | RemoveRuntime
+    | ReloadUnits
+    | RunJob
+    | Bring
+    | RemoveService
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of one host, with its reason."""
+
+    host: str
+    stage: Stage
+    action: Action
+    what: str
+    why: str
+    diff: str = ""
+    timeout_s: float = 120
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is done in no time, so that many of them may go in one round trip."""
+        return isinstance(self.action, Mask | AddUser | MakeFolder | WriteFile | RemoveFile)
+
+
+APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2"
+
+
+def script(action: Action) -> str:
+    """The shell script that does it; it may be run again after it was cut off at any line."""
+    match action:
+        case Mask(unit):
+            return f"ln -sfn /dev/null /etc/systemd/system/{unit}"
+        case Install(packages):
+            names = " ".join(packages)
+            return (
+                "dpkg --configure -a\n"
+                f"{APT} -o Dpkg::Options::=--force-confold install --no-install-recommends {names} || {{\n"
+                f"{APT} update && {APT} -o Dpkg::Options::=--force-confold install --no-install-recommends {names}; }}"
+            )
+        case AddUser(name):
+            home = LIB / name
+            return f"useradd --system --user-group --home-dir {home} --shell /usr/sbin/nologin {name}"
+        case MakeFolder(folder):
+            path = shlex.quote(str(folder.path))
+            return f"mkdir -p {path}\nchown {folder.owner}:{folder.group} {path}\nchmod {folder.mode:o} {path}"
+        case WriteFile(file):
+            return _write(file)
+        case RemoveFile(path):
+            return f"rm -f {shlex.quote(str(path))}"
+        case Unpack(digest, python):
+            new = f"{OPT}/.new-{digest}"
+            return (
+                f"umask 022; rm -rf {new} && mkdir -p {new} && tar -xz --no-same-owner -C {new} && "
+                f"test -e {new}/compiled || {new}/bin/{python} -m compileall -q {new}/lib; "
+                f"rm -rf {OPT}/{digest} && mv {new} {OPT}/{digest}"
+            )
+        case RemoveRuntime(digest):
+            return f"rm -rf {OPT}/{digest}"
+        case ReloadUnits():
+            return "systemctl daemon-reload"
+        case RunJob(job):
+            return _run(job)
+        case Bring(service, how):
+            return _bring(service, how)
+        case RemoveService(unit):
+            return (
+                f"systemctl disable --now {unit} || true\nrm -f /etc/systemd/system/{unit} /etc/airfleet/units/{unit}\n"
+                f"systemctl daemon-reload\nsystemctl reset-failed {unit} 2>/dev/null || true"
+            )
+
+
+def _write(file: HostFile) -> str:
+    path, content = shlex.quote(str(file.path)), base64.b64encode(reveal(file.content).encode()).decode()
+    new = shlex.quote(f"{file.path}.airfleet-new")
+    lines = "\n".join(content[start : start + 76] for start in range(0, len(content), 76))
+    return (
+        f"mkdir -p {shlex.quote(str(file.path.parent))}\numask 077\nbase64 -d > {new} <<'END'\n{lines}\nEND\n"
+        f"chown {file.owner}:{file.group} {new}\nchmod {file.mode:o} {new}\nmv -f {new} {path}"
+    )
+
+
+def _run(job: Job) -> str:
+    body = base64.b64encode(b"set -eu\n" + job.script.reveal().encode()).decode()
+    become = "" if job.user == "root" else f"runuser -u {job.user} -- "
+    stamp = f"{JOBS}/{job.name}"
+    return (
+        f"cd /\nmkdir -p {JOBS}\nbase64 -d <<'END' | {become}timeout {job.timeout_s:g} bash -s >{stamp}.log 2>&1"
+        f" || {{ tail -n 20 {stamp}.log >&2; exit 1; }}\n{body}\nEND\n"
+        f"echo {job.fingerprint} > {stamp}.new && mv {stamp}.new {stamp}"
+    )
+
+
+def _bring(service: Service, how: str) -> str:
+    unit = service.unit
+    verb = {"start": "restart", "restart": "restart", "reload": "reload"}[how]
+    # What drains may take an hour to stop; it goes on by itself and is looked at again at the next apply.
+    block = "--no-block " if service.drains and how == "restart" else ""
+    lines = [
+        f"systemctl enable -q {unit}",
+        f"systemctl reset-failed {unit} 2>/dev/null || true",
+        f"systemctl {block}{verb} {unit} || {{ {_tell(unit)}; exit 1; }}",
+    ]
+    stopping = f'case "$(systemctl show -P ActiveState {unit})" in deactivating) echo draining; exit 0;; esac'
+    lines += [
+        f"end=$(( $(date +%s) + {service.wait_s:g} ))",
+        f"until {units.check(service)} && cmp -s {units.fingerprint_path(service)} /run/airfleet/{unit}; do",
+        f"  if [ $(( end - $(date +%s) )) -lt {max(service.wait_s - 20, 0):g} ]; then {stopping if block else ':'}; fi",
+        f"  if [ $(date +%s) -ge $end ]; then {_tell(unit)}; exit 1; fi",
+        "  sleep 0.2",
+        "done",
+    ]
+    return "\n".join(lines)
+
+
+def _tell(unit: str) -> str:
+    return (
+        f"echo {unit} is not healthy: $(systemctl show -P ActiveState,SubState,Result {unit} | tr '\\n' ' ') >&2; "
+        f"journalctl -q -n 8 --no-pager -o cat -u {unit} >&2"
+    )

@@ -1,0 +1,115 @@
+"""Services as systemd reads them, and their health as a shell can ask for it."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from urllib.parse import urlsplit
+
+from airfleet.components.base import Http
+from airfleet.components.hosts.base import ETC, RUN, HostFile, Service, Tcp
+from airfleet.spec.topology import Limits
+
+FOLDER = "/etc/systemd/system"
+TARGETS = "network-online.target airfleet-firewall.service"
+
+
+def render(service: Service) -> str:
+    """The unit file. It notes what it was started from, so that a later look can tell whether that has changed."""
+    note = f"/bin/cp -f {fingerprint_path(service)} {RUN}/{service.unit}"
+    lines = [
+        "# Written by airfleet; say it in fleet.yaml instead.",
+        "[Unit]",
+        f"Description=airfleet: {service.what}",
+        "StartLimitIntervalSec=0",
+    ]
+    lines += [] if service.kind == "oneshot" else [f"After={TARGETS}", "Wants=network-online.target"]
+    lines += ["", "[Service]", f"Type={service.kind}", f"User={service.user}"]
+    lines += [f'Environment="{key}={_escape(value)}"' for key, value in sorted(service.env.items())]
+    lines += [f"EnvironmentFile={path}" for path in service.env_files]
+    lines += [f"ExecStartPre=+/bin/mkdir -p {RUN}", f"ExecStartPre=+{note}", f"ExecStart={_join(service.command)}"]
+    lines += [f"ExecReload={_join(command)}" for command in service.reload]
+    lines += [f"ExecReload=+{note}"] if service.reload else []
+    if service.kind == "oneshot":
+        lines += ["RemainAfterExit=yes"]
+    else:
+        lines += [
+            "Restart=always",
+            "RestartSec=2",
+            f"KillMode={service.kill_mode}",
+            f"KillSignal={service.stop_signal}",
+            f"TimeoutStopSec={service.stop_s:g}",
+            f"TimeoutStartSec={service.wait_s:g}",
+            "LimitNOFILE=65536",
+            *_limit(service.limits),
+            "NoNewPrivileges=yes",
+            "ProtectSystem=full",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+        ]
+    return "\n".join([*lines, "", "[Install]", "WantedBy=multi-user.target", ""])
+
+
+def fingerprint_path(service: Service) -> str:
+    return str(ETC / "units" / service.unit)
+
+
+def fingerprint(service: Service) -> HostFile:
+    """What the service is started from: its unit in the first line, the files it reads in the second."""
+    unit = hashlib.sha256(render(service).encode()).hexdigest()
+    files = hashlib.sha256("".join(f"{file.path} {file.digest}\n" for file in service.files).encode()).hexdigest()
+    return HostFile(ETC / "units" / service.unit, f"{unit}\n{files}\n")
+
+
+def check(service: Service) -> str:
+    """A shell command that succeeds while the service is healthy."""
+    active = f"systemctl is-active -q {service.unit}"
+    match service.health:
+        case Tcp(port, address):
+            return f"{active} && timeout 3 bash -c {shlex.quote(f'exec 3<>/dev/tcp/{address}/{port}')} 2>/dev/null"
+        case Http(url, status):
+            parts = urlsplit(url)
+            request = f"GET {parts.path or '/'} HTTP/1.0\\r\\nHost: {parts.hostname}\\r\\n\\r\\n"
+            inner = (
+                f"exec 3<>/dev/tcp/{parts.hostname}/{parts.port} && printf '{request}' >&3 && "
+                f'read -r _ status _ <&3 && test "$status" = {status}'
+            )
+            return f"{active} && timeout 10 bash -c {shlex.quote(inner)} 2>/dev/null"
+        case _:
+            return active
+
+
+def port_of(service: Service) -> int | None:
+    """The port that its health is asked at, which must be free before it first starts."""
+    match service.health:
+        case Tcp(port):
+            return port
+        case Http(url):
+            return urlsplit(url).port
+        case _:
+            return None
+
+
+def _limit(limits: Limits) -> list[str]:
+    lines = [f"IOWeight={limits.io_weight}"] if limits.io_weight != Limits().io_weight else []
+    if limits.memory is not None:
+        # Throttled before it is killed; swapping would only make it slow.
+        lines += [f"MemoryHigh={limits.memory * 9 // 10}", f"MemoryMax={limits.memory}", "MemorySwapMax=0"]
+    if limits.cpus is not None:
+        lines.append(f"CPUQuota={limits.cpus * 100:g}%")
+    if limits.tasks is not None:
+        lines.append(f"TasksMax={limits.tasks}")
+    return lines
+
+
+def _join(command: tuple[str, ...]) -> str:
+    return " ".join(word if word == "$MAINPID" else _quote(word) for word in command)
+
+
+def _quote(word: str) -> str:
+    plain = _escape(word).replace("$", "$$")
+    return f'"{plain}"' if any(letter in plain for letter in " ;\t'") or not plain else plain
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")

@@ -1,0 +1,66 @@
+"""A fleet of nine hosts as data, for tests that look at what each of them is given."""
+
+from __future__ import annotations
+
+from airfleet.components.base import Credentials
+from airfleet.components.hosts import platform
+from airfleet.components.hosts.base import OPT, FleetCredentials, Machine, Objects, Part, Place, System
+from airfleet.runners.ssh.plan import Desired
+from airfleet.spec import load
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+
+NINE = """\
+name: flights
+databases: [warehouse]
+hosts:
+  web1: {address: 10.0.0.11, roles: [web, balancer]}
+  web2: {address: 10.0.0.12, roles: [web]}
+  web3: {address: 10.0.0.13, roles: [web, monitor]}
+  sched1: {address: 10.0.0.21, roles: [scheduler]}
+  sched2: {address: 10.0.0.22, roles: [scheduler]}
+  cpu1: {address: 10.0.0.31, pools: [default, cpu]}
+  memory1: {address: 10.0.0.32, pools: [memory]}
+  io1: {address: 10.0.0.33, pools: [io]}
+  data1: {address: 10.0.0.41, roles: [database, broker]}
+pools:
+  default: {concurrency: 16}
+  cpu: {concurrency: 4, cpus: 4}
+  memory: {concurrency: 2, memory: 8G}
+  io: {concurrency: 32, io_weight: 50, tasks_max: 500}
+"""
+SECRETS = (
+    *("admin", "superuser", "airflow", "fernet", "jwt", "key"),
+    *("celery", "replication", "monitor", "scheduler", "worker", "cookie", "warehouse"),
+)
+_VALUES = {name: Secret(f"s3cret-{name}") for name in SECRETS}
+CREDENTIALS = FleetCredentials(
+    Credentials(*(_VALUES[name] for name in SECRETS[:6]), databases={"warehouse": _VALUES["warehouse"]}),
+    *(_VALUES[name] for name in SECRETS[6:12]),
+)
+DEBIAN = System("Debian 12", "python3.11", 15)
+OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-token")}, "apache-airflow==3")
+
+
+def parse(text: str = NINE) -> Fleet:
+    return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8)
+
+
+def place(fleet: Fleet, name: str, *, memory: int = 16 << 30) -> Place:
+    host = next(host for host in fleet.hosts if host.name == name)
+    machine = Machine(DEBIAN, "x86_64", memory, 4, ("127.0.0.1", host.address))
+    return Place(fleet, host, machine, OPT / "0123456789abcdef", CREDENTIALS, OBJECTS)
+
+
+def parts(name: str, text: str = NINE) -> tuple[Part, ...]:
+    return platform.describe(place(parse(text), name), ssh_ports=(22,))
+
+
+def desired(name: str, text: str = NINE, *, memory: int = 16 << 30) -> Desired:
+    where = place(parse(text), name, memory=memory)
+    return Desired(where, platform.describe(where, ssh_ports=(22,)))
+
+
+def with_setting(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new, 1)

@@ -1,0 +1,209 @@
+"""What each host of a fleet is given, as data: its own programs, its own secrets, its own ports, and no more."""
+
+from __future__ import annotations
+
+import configparser
+import json
+
+import pytest
+
+from airfleet.components.base import reveal
+from airfleet.components.hosts import postgresql, rabbitmq
+from airfleet.components.hosts.base import Stage
+from airfleet.runners.ssh import units
+from places import CREDENTIALS, NINE, SECRETS, desired, parse, parts, place, with_setting
+
+HOSTS = [host.name for host in parse().hosts]
+
+
+def text_of(name: str, text: str = NINE) -> str:
+    """All that is written on a host."""
+    want = desired(name, text)
+    scripts = [job.script.reveal() for part in want.parts for job in part.jobs]
+    return "\n".join([*(reveal(file.content) for file in (*want.files, *want.early)), *scripts])
+
+
+def secrets_on(name: str) -> set[str]:
+    text = text_of(name)
+    return {secret for secret in SECRETS if f"s3cret-{secret}" in text}
+
+
+def config_of(name: str, home: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    files = {str(file.path): file for file in desired(name).files}
+    parser.read_string(reveal(files[f"/etc/airfleet/{home}/airflow.cfg"].content))
+    return parser
+
+
+def services_on(name: str, text: str = NINE) -> set[str]:
+    return {service.name for service in desired(name, text).services}
+
+
+@pytest.mark.parametrize(
+    ("host", "services"),
+    [
+        ("web1", {"api-server", "execution-api", "balancer"}),
+        ("web2", {"api-server", "execution-api"}),
+        ("sched1", {"scheduler", "dag-processor", "triggerer", "releaser"}),
+        ("cpu1", {"proxy", "worker-logs", "worker-default", "worker-cpu"}),
+        ("data1", {"postgresql", "pgbouncer", "postgres-exporter", "rabbitmq"}),
+    ],
+)
+def test_a_host_runs_what_its_roles_say(host: str, services: set[str]) -> None:
+    assert services_on(host) == services | {"node-exporter", "firewall"}
+
+
+def test_one_host_runs_it_all() -> None:
+    one = services_on("one", "hosts: {one: {address: 10.0.0.1}}")
+    assert {"api-server", "scheduler", "worker-default", "postgresql", "rabbitmq", "balancer"} <= one
+
+
+@pytest.mark.parametrize("host", ["cpu1", "memory1", "io1"])
+def test_a_worker_has_no_way_to_the_metadata_database(host: str) -> None:
+    assert secrets_on(host) == {"celery", "worker", "key"}
+    config = config_of(host, "worker")
+    assert not config.has_option("database", "sql_alchemy_conn")
+    assert config["core"]["execution_api_server_url"] == "http://127.0.0.1:8882/execution/"
+    assert "postgresql" not in config["celery"]["broker_url"]
+    assert config["celery"]["result_backend"].endswith("/celery")
+
+
+def test_on_a_host_that_does_everything_workers_still_read_a_file_of_their_own() -> None:
+    want = desired("one", "hosts: {one: {address: 10.0.0.1}}")
+    worker = next(service for service in want.services if service.name == "worker-default")
+    server = next(file for file in want.files if str(file.path) == "/etc/airfleet/server/airflow.cfg")
+    assert (server.group, server.mode) == ("airfleet", 0o640)
+    assert worker.user == "airfleet-worker"
+    assert all("s3cret-airflow" not in reveal(file.content) for file in worker.files)
+
+
+def test_secrets_are_where_they_are_needed_only() -> None:
+    assert "worker" not in secrets_on("web1") | secrets_on("sched1")
+    assert {"replication", "monitor", "cookie"} & (
+        secrets_on("web1") | secrets_on("sched1") | secrets_on("cpu1")
+    ) == set()
+    assert "fernet" not in secrets_on("data1")
+    assert "admin" in secrets_on("sched1")
+    assert "admin" not in secrets_on("sched2")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_no_secret_is_readable_by_everybody_or_shown(host: str) -> None:
+    want = desired(host)
+    for file in want.files:
+        if "s3cret" in reveal(file.content):
+            assert file.is_secret, file.path
+            assert file.mode & 0o007 == 0, file.path
+    assert "s3cret" not in repr(want.parts)
+    assert "s3cret" not in "".join(units.render(service) for service in want.services)
+
+
+def firewall(name: str) -> str:
+    return reveal(next(file for file in desired(name).files if file.path.name == "firewall.nft").content)
+
+
+def test_the_firewall_opens_what_a_role_needs_and_for_whom() -> None:
+    data = firewall("data1")
+    assert "policy drop" in data
+    assert 'tcp dport 22 accept comment "SSH"' in data
+    assert "tcp dport 5432 " not in data  # everybody comes through PgBouncer
+    clients = "{ 10.0.0.11, 10.0.0.12, 10.0.0.13, 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 }"
+    assert f"ip saddr {clients} tcp dport 6432 accept" in data
+    assert "ip saddr { 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 } tcp dport 5672 accept" in data
+    assert "ip saddr 10.0.0.13 tcp dport 9187 accept" in data
+    worker = firewall("cpu1")
+    assert [line.split("dport ")[1].split()[0] for line in worker.splitlines() if "dport" in line] == [
+        "22",
+        "8793",
+        "9100",
+    ]
+
+
+def test_only_the_balancer_is_open_to_everybody() -> None:
+    for host in HOSTS:
+        open_ = [port.number for part in parts(host) for port in part.ports if not port.sources]
+        assert open_ == ([8080] if host == "web1" else []), host
+
+
+def test_the_balancer_checks_every_web_host_and_keeps_tasks_out() -> None:
+    config = text_of("web1")
+    for address in ("10.0.0.11", "10.0.0.12", "10.0.0.13"):
+        assert f"{address}:8880 check" in config
+    assert "http-request deny if { path_beg /airfleet/releases/ /execution }" in config
+
+
+def test_tls_is_the_balancer_s() -> None:
+    config = text_of("web1", f"{NINE}tls: {{certificate: a.pem, key: a.key}}\n")
+    assert "bind 10.0.0.11:8080 ssl crt /etc/airfleet/haproxy/fleet.pem" in config
+
+
+def unit(host: str, service: str, text: str = NINE) -> str:
+    return units.render(next(one for one in desired(host, text).services if one.name == service))
+
+
+def test_a_pool_has_its_own_limits_and_tasks_are_not_killed_at_a_restart() -> None:
+    cpu, memory, io = unit("cpu1", "worker-cpu"), unit("memory1", "worker-memory"), unit("io1", "worker-io")
+    assert "CPUQuota=400%" in cpu
+    assert f"MemoryMax={8 << 30}" in memory
+    assert "IOWeight=50" in io
+    assert "TasksMax=500" in io
+    for text in (cpu, memory, io):
+        assert "KillMode=mixed" in text
+        assert "TimeoutStopSec=3600" in text
+    assert "--queues cpu" in cpu
+    assert "--concurrency 4" in cpu
+
+
+def test_another_concurrency_changes_one_unit_of_one_pool() -> None:
+    text = with_setting(NINE, "cpu: {concurrency: 4", "cpu: {concurrency: 5")
+    changed = {
+        (host, str(new.path))
+        for host in HOSTS
+        for old, new in zip(desired(host).files, desired(host, text).files, strict=True)
+        if reveal(old.content) != reveal(new.content)
+    }
+    unit_of = "airfleet-worker-cpu.service"
+    assert changed == {("cpu1", f"/etc/systemd/system/{unit_of}"), ("cpu1", f"/etc/airfleet/units/{unit_of}")}
+
+
+def test_the_database_is_sized_to_the_machine_and_archives() -> None:
+    small = postgresql.render_config(place(parse(), "data1", memory=2 << 30), replica=False)
+    large = postgresql.render_config(place(parse(), "data1", memory=64 << 30), replica=False)
+    assert "shared_buffers = 128MB" in small
+    assert "shared_buffers = 4096MB" in large
+    assert "archive_mode = on" in small
+    assert "listen_addresses = '127.0.0.1, 10.0.0.41'" in small
+
+
+def test_the_second_database_host_streams_from_the_first() -> None:
+    text = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
+    text = text.replace("  data1: {address: 10.0.0.41, roles: [database, broker]}\n", "").replace(
+        "  web1:", "  data1: {address: 10.0.0.41, roles: [database, broker]}\n  web1:"
+    )
+    jobs = {job.name: job for part in parts("web3", text) for job in part.jobs}
+    assert "host=10.0.0.41 port=5432 user=replicator" in jobs["postgresql-copy"].script.reveal()
+    assert "postgresql-roles" not in jobs
+    access = postgresql.render_access(place(parse(text), "data1"), ("10.0.0.13",))
+    assert "host replication replicator 10.0.0.13/32 scram-sha-256" in access
+    stages = {service.name: service.stage for part in parts("web3", text) for service in part.services}
+    assert stages["postgresql"] > Stage.STORES
+
+
+def test_three_brokers_make_one_cluster_and_clients_know_them_all() -> None:
+    text = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
+    config = rabbitmq.render_config(place(parse(text), "data1"), ("10.0.0.21", "10.0.0.22", "10.0.0.41"))
+    assert "cluster_formation.classic_config.nodes.3 = rabbit@10.0.0.41" in config
+    url = rabbitmq.url(place(parse(text), "cpu1"), "worker", CREDENTIALS.broker_worker)
+    assert url.count("amqp://worker:") == 3
+
+
+def test_broker_users_touch_the_pools_queues_only() -> None:
+    body = json.loads(rabbitmq.render_definitions(place(parse(), "data1")))
+    assert {user["name"] for user in body["users"]} == {"scheduler", "worker"}
+    assert all("default|cpu|memory|io|" in permission["write"] for permission in body["permissions"])
+    assert all(user["password_hash"] for user in body["users"])
+
+
+def test_a_long_task_keeps_its_message_for_days() -> None:
+    config = rabbitmq.render_config(place(parse(), "data1"), ("10.0.0.41",))
+    assert "consumer_timeout = 604800000" in config

@@ -1,0 +1,225 @@
+"""From what a host should be and how it stands to steps, and from steps to scripts: all of it data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from airfleet.components.base import reveal
+from airfleet.components.hosts.base import HostFile
+from airfleet.runners.ssh import facts, plan, runtime, steps, units
+from airfleet.runners.ssh.facts import Facts, FileFact, Listener, Probe, UnitFact
+from airfleet.runners.ssh.plan import Desired
+from airfleet.runners.ssh.steps import Bring, Install, RemoveService, RunJob, Step, Unpack, WriteFile
+from places import NINE, desired, with_setting
+
+PROBE = Probe(
+    ("debian", "12"), "x86_64", 4, 16 << 30, "systemd", ("10.0.0.31",), (22,), {"/": 90 << 30}, frozenset(), (), ""
+)
+
+
+def converged(want: Desired) -> Facts:
+    """How a host stands after an apply."""
+    files = (*want.files, *want.early)
+    return Facts(
+        files={str(file.path): FileFact(file.digest, file.owner, file.group, file.mode) for file in files},
+        folders={str(one.path): FileFact("-", one.owner, one.group, one.mode) for one in want.folders},
+        units={
+            one.unit: UnitFact("active", "enabled", reveal(units.fingerprint(one).content)) for one in want.services
+        },
+        jobs={job.name: job.fingerprint for part in want.parts for job in part.jobs},
+        users=frozenset(want.users),
+        masked=frozenset(want.masks),
+        managed=frozenset(str(file.path) for file in want.files if "airfleet" in str(file.path)),
+        runtimes=(want.place.runtime.name,),
+        packages=frozenset(want.packages),
+    )
+
+
+def of(kind: type, found: tuple[Step, ...]) -> list[Step]:
+    return [step for step in found if isinstance(step.action, kind)]
+
+
+@pytest.mark.parametrize("host", ["web1", "sched1", "cpu1", "data1"])
+def test_after_an_apply_there_is_nothing_to_do(host: str) -> None:
+    want = desired(host)
+    assert plan.decide(want, converged(want)) == ()
+
+
+@pytest.mark.parametrize("host", ["web1", "sched1", "cpu1", "data1"])
+def test_an_empty_host_gets_everything_and_in_the_order_of_the_stages(host: str) -> None:
+    found = plan.decide(desired(host), Facts())
+    assert [step.stage for step in found] == sorted(step.stage for step in found)
+    kinds = [type(step.action).__name__ for step in found]
+    assert kinds.index("Mask") < kinds.index("Install") < kinds.index("MakeFolder")
+    assert (
+        max(i for i, kind in enumerate(kinds) if kind == "WriteFile")
+        < kinds.index("ReloadUnits")
+        < kinds.index("Bring")
+    )
+
+
+def test_a_changed_pool_touches_its_own_service_only() -> None:
+    before = desired("cpu1")
+    after = desired("cpu1", with_setting(NINE, "cpu: {concurrency: 4", "cpu: {concurrency: 5"))
+    found = plan.decide(after, converged(before))
+    (bring,) = of(Bring, found)
+    assert bring.what == "restart airfleet-worker-cpu.service"
+    written = {step.action.file.path.name for step in found if isinstance(step.action, WriteFile)}
+    assert written == {"airfleet-worker-cpu.service"}
+
+
+def test_a_changed_file_is_announced_to_who_can_read_it_again() -> None:
+    before = desired("web1")
+    after = desired("web1", with_setting(NINE, "  web2: {address: 10.0.0.12, roles: [web]}\n", ""))
+    brings = {step.what for step in of(Bring, plan.decide(after, converged(before)))}
+    assert brings == {"reload airfleet-balancer.service"}
+
+
+def test_a_pool_that_is_gone_is_stopped_and_its_files_go() -> None:
+    before = desired("cpu1")
+    moved = with_setting(NINE, "pools: [default, cpu]", "pools: [default]")
+    after = desired("cpu1", with_setting(moved, "pools: [memory]", "pools: [memory, cpu]"))
+    found = plan.decide(after, converged(before))
+    assert [step.action for step in of(RemoveService, found)] == [RemoveService("airfleet-worker-cpu.service")]
+
+
+def test_a_crash_between_a_file_and_its_restart_is_noticed() -> None:
+    want = desired("cpu1")
+    stood = converged(want)
+    stale = {**stood.units, "airfleet-worker-cpu.service": UnitFact("active", "enabled", "old\nold\n")}
+    (step,) = plan.decide(want, replace(stood, units=stale))
+    assert step.what == "restart airfleet-worker-cpu.service"
+
+
+def test_a_dead_service_is_started_and_a_failed_job_is_run_again() -> None:
+    want = desired("data1")
+    stood = converged(want)
+    dead = {**stood.units, "airfleet-rabbitmq.service": UnitFact("failed", "enabled", "")}
+    found = plan.decide(want, replace(stood, units=dead, jobs={}))
+    assert "start airfleet-rabbitmq.service" in {step.what for step in of(Bring, found)}
+    assert [step.action.job.name for step in found if isinstance(step.action, RunJob)] == [
+        "postgresql-create",
+        "postgresql-roles",
+    ]
+
+
+def test_a_file_somebody_changed_by_hand_is_shown_as_a_diff_and_a_secret_never() -> None:
+    want = desired("web1")
+    stood = converged(want)
+    path = "/etc/airfleet/haproxy/balancer.cfg"
+    secret = "/etc/airfleet/server/airflow.cfg"
+    changed = {
+        **stood.files,
+        path: replace(stood.files[path], digest="x", content="# by hand\n"),
+        secret: replace(stood.files[secret], digest="x"),
+    }
+    found = {step.what: step for step in plan.decide(want, replace(stood, files=changed))}
+    assert "-# by hand" in found[f"write {path}"].diff
+    assert found[f"write {secret}"].diff == ""
+
+
+def test_what_makes_work_impossible_is_told_before_anything_is_done() -> None:
+    want = desired("data1")
+    taken = replace(PROBE, listeners=(Listener(5432, "postgres", 7),), free={"/": 1 << 20})
+    whats = [obstacle.what for obstacle in plan.find_obstacles(want, taken, Facts())]
+    assert whats == [
+        "only 1 MiB are free on /, and 3072 MiB are needed",
+        "port 5432 is taken by postgres (pid 7); PostgreSQL needs it",
+    ]
+    assert not list(plan.find_obstacles(want, replace(taken, free={}), converged(want)))
+
+
+def test_pools_that_do_not_fit_into_the_machine_are_refused() -> None:
+    want = desired("memory1", memory=4 << 30)
+    (obstacle,) = plan.find_obstacles(want, PROBE, Facts())
+    assert obstacle.what == "its pools may use 8192 MiB together, and it has 4096 MiB"
+
+
+def test_scripts_hold_a_secret_in_no_line_that_a_shell_would_print() -> None:
+    for step in plan.decide(desired("sched1"), Facts()):
+        if isinstance(step.action, WriteFile | RunJob):
+            assert "s3cret" not in steps.script(step.action)
+        assert "s3cret" not in f"{step.what} {step.why} {step.diff}"
+
+
+def test_packages_of_all_parts_are_installed_together() -> None:
+    (step,) = of(Install, plan.decide(desired("data1"), Facts(packages=frozenset({"ca-certificates"}))))
+    assert isinstance(step.action, Install)
+    assert {"postgresql-15", "pgbouncer", "rabbitmq-server", "nftables"} <= set(step.action.packages)
+    assert "ca-certificates" not in step.action.packages
+
+
+def test_a_data_host_carries_no_airflow() -> None:
+    assert of(Unpack, plan.decide(desired("data1"), Facts())) == []
+    assert len(of(Unpack, plan.decide(desired("cpu1"), Facts()))) == 1
+
+
+def test_a_probe_is_read() -> None:
+    text = "\n".join(
+        [
+            "@@airfleet@@ os", "debian", "12", "@@airfleet@@ arch", "x86_64", "@@airfleet@@ cpus", "2",
+            "@@airfleet@@ memory", "1024", "@@airfleet@@ init", "systemd", "@@airfleet@@ addresses", "127.0.0.1",
+            "10.0.0.1", "@@airfleet@@ ssh", "22", "2222", "@@airfleet@@ space", "/ 100",
+            "@@airfleet@@ packages", "sudo", "@@airfleet@@ listeners",
+            '0.0.0.0:22 users:(("sshd",pid=38,fd=3))', "[::]:5432",
+            "@@airfleet@@ owner", "me",
+        ]
+    )  # fmt: skip
+    assert facts.parse_probe(text) == Probe(
+        ("debian", "12"), "x86_64", 2, 1 << 20, "systemd", ("127.0.0.1", "10.0.0.1"), (22, 2222), {"/": 102400},
+        frozenset({"sudo"}), (Listener(22, "sshd", 38), Listener(5432, "", None)), "me",
+    )  # fmt: skip
+
+
+def test_an_answer_is_read() -> None:
+    text = "\n".join(
+        [
+            "@@airfleet@@ files", "abc root airfleet 640 /etc/airfleet/a b", "def root root 644 /etc/x\taGVsbG8=",
+            "@@airfleet@@ units", "Id=airfleet-a.service", "ActiveState=active", "UnitFileState=enabled",
+            "Id=airfleet-b.service", "ActiveState=failed", "UnitFileState=disabled",
+            "@@airfleet@@ started", "airfleet-a.service one two", "@@airfleet@@ jobs", "metadata 123",
+            "@@airfleet@@ runtimes", "r1", ".new-r2",
+        ]
+    )  # fmt: skip
+    found = facts.parse_answer(text, frozenset({"sudo"}))
+    assert found.files["/etc/airfleet/a b"] == FileFact("abc", "root", "airfleet", 0o640)
+    assert found.files["/etc/x"].content == "hello"
+    assert found.units == {
+        "airfleet-a.service": UnitFact("active", "enabled", "one\ntwo"),
+        "airfleet-b.service": UnitFact("failed", "disabled", ""),
+    }
+    assert found.jobs == {"metadata": "123"}
+    assert found.runtimes == ("r1",)
+
+
+def test_a_lock_loses_whole_packages() -> None:
+    lock = "a==1 \\\n    --hash=sha256:1\nuv==2 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\nuvloop==3\n"
+    assert runtime.drop_packages(lock, frozenset({"uv"})) == "a==1 \\\n    --hash=sha256:1\nuvloop==3\n"
+
+
+def test_a_recipe_s_name_moves_with_everything_in_it(tmp_path: Path) -> None:
+    recipe = runtime.read_recipe(tmp_path, None, python="python3.11", arch="x86_64")
+    assert recipe.digest == runtime.read_recipe(tmp_path, None, python="python3.11", arch="x86_64").digest
+    others = [
+        replace(recipe, python="3.12"), replace(recipe, packages="x"), replace(recipe, requirements="y"),
+        replace(recipe, provider=()),
+    ]  # fmt: skip
+    assert len({recipe.digest, *(other.digest for other in others)}) == 5
+    assert "pyinfra" not in recipe.packages
+    assert "apache-airflow-core==3.3.2" in recipe.versions
+
+
+def test_a_unit_keeps_odd_values_as_they_are() -> None:
+    service = next(one for one in desired("cpu1").services if one.name == "worker-cpu")
+    odd = replace(service, env={"A": 'say "50%" \\'}, command=("/bin/x", "a b", "$HOME", "100%"))
+    text = units.render(odd)
+    assert r'Environment="A=say \"50%%\" \\"' in text
+    assert 'ExecStart=/bin/x "a b" $$HOME 100%%' in text
+
+
+def test_a_file_is_put_in_place_whole() -> None:
+    script = steps.script(WriteFile(HostFile(Path("/etc/airfleet/x"), "hi", "airfleet", 0o640)))
+    assert script.index("chmod 640") < script.index("mv -f")
