@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import uuid
@@ -11,21 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fleets import Platform, end_everything
+from fleets import Platform, make
 from shops import Database, Shop, migrate, start_postgres
-
-
-@contextlib.contextmanager
-def make(name: str) -> Iterator[Platform]:
-    # pytest's own temporary folders are closed to the user as which root runs PostgreSQL.
-    with tempfile.TemporaryDirectory(prefix="airfleet-test-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        platform = Platform.create(Path(folder) / name)
-        try:
-            yield platform
-        finally:
-            platform.airfleet("down", "--now", check=False)
-            end_everything(platform)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -227,3 +229,17 @@ def end_everything(platform: Platform) -> None:
     for process in platform.processes():
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+@contextlib.contextmanager
+def make(name: str) -> Iterator[Platform]:
+    """A platform that is not up yet, and is ended and removed whatever happens."""
+    # pytest's own temporary folders are closed to the user as which root runs PostgreSQL.
+    with tempfile.TemporaryDirectory(prefix="airfleet-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        platform = Platform.create(Path(folder) / name)
+        try:
+            yield platform
+        finally:
+            platform.airfleet("down", "--now", check=False)
+            end_everything(platform)

@@ -159,9 +159,9 @@ def exit_code(stop: SystemExit) -> int:
     return 1
 
 
-def die_with(supervisor: int) -> None:
-    """Ask the kernel for SIGTERM when the supervisor dies, however it dies; exit if it already has."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def die_with(supervisor: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel for a signal when the supervisor dies, however it dies; exit if it already has."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != supervisor:
         raise SystemExit("airfleet: the supervisor has gone")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def get_provider_info() -> dict[str, Any]:
 
 def list_commands() -> list[CLICommand]:
     """The commands below `airflow airfleet`; what they run is imported when they run."""
-    from airflow.cli.cli_config import ActionCommand, GroupCommand, lazy_load_command  # noqa: PLC0415
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command  # noqa: PLC0415
 
     releaser = ActionCommand(
         name="releaser",
@@ -28,4 +29,10 @@ def list_commands() -> list[CLICommand]:
         func=lazy_load_command("airfleet_provider.releaser.run_command"),
         args=(),
     )
-    return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=[releaser])]
+    scheduler = ActionCommand(
+        name="scheduler",
+        help="Be one of the schedulers of which one at a time is active",
+        func=lazy_load_command("airfleet_provider.leader.command.run_command"),
+        args=(Arg(("--seat",), default=socket.gethostname(), help="The name of this scheduler; one process for each"),),
+    )
+    return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=[releaser, scheduler])]

@@ -11,7 +11,10 @@ import airfleet
 from airfleet.errors import AirfleetError
 
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
-VERBS = ("up", "down", "status", "logs", "doctor", "test", "plan", "apply", "release", "airflow", "docs")
+VERBS = (
+    *("up", "down", "status", "logs", "doctor", "test"),
+    *("plan", "apply", "release", "failover", "airflow", "docs"),
+)
 
 
 class Verbs(click.Group):

@@ -28,10 +28,22 @@ class Http:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Healthy while Airflow's job of this type, started by this very process, has a fresh heartbeat."""
+    """Healthy while Airflow's job of this type, started by this very process, has a fresh heartbeat.
+
+    A process that is `alone` in its type has no living predecessor, so what such jobs are said to run is over.
+    """
 
     job_type: str
     max_age_s: float = 30.0
+    alone: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Healthy while the guardian in this seat of the schedulers works, or stands by and is ready."""
+
+    name: str
+    max_age_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,7 @@ class Warm:
     """Healthy once it has imported its modules and takes orders."""
 
 
-Health = Http | Heartbeat | Connect | Port | Consumed | Warm
+Health = Http | Heartbeat | Seat | Connect | Port | Consumed | Warm
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from airfleet.components.base import Component, Http, Process, Site
 NAME = "execution-api"
 
 
-def describe(site: Site, *, runner: str = "scheduler") -> Component:
-    """Stops after the `runner`, below which tasks run."""
+def describe(site: Site, *, runners: tuple[str, ...]) -> Component:
+    """Stops after the `runners`, below which tasks run."""
     port = str(site.execution_port)
     return Component(
         name=NAME,
@@ -19,7 +19,7 @@ def describe(site: Site, *, runner: str = "scheduler") -> Component:
                 # Airflow makes its versioned routes at the first call below /execution, and that takes seconds.
                 health=Http(f"{site.execution_url}/", status=404, warm_up=f"{site.execution_url}/execution/health"),
                 after=("metadata",),
-                stops_after=(runner,),  # running tasks report their end to it
+                stops_after=runners,  # running tasks report their end to it
                 preload=(
                     "airflow.cli.commands.api_server_command",
                     "uvicorn.protocols.http.httptools_impl",

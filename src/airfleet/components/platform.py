@@ -56,10 +56,13 @@ def describe(
 
 def _describe_tasks(fleet: Fleet, site: Site, *, drain_s: float) -> tuple[Component, ...]:
     if site.broker is None:
-        return (execution_api.describe(site), scheduler.describe(drain_s=drain_s))
+        return (
+            execution_api.describe(site, runners=scheduler.list_names(fleet)),
+            scheduler.describe(fleet, drain_s=drain_s),
+        )
     return (
         rabbitmq.describe(site.broker),
-        execution_api.describe(site, runner=worker.NAME),
-        scheduler.describe(drain_s=drain_s, executor="celery"),
+        execution_api.describe(site, runners=(worker.NAME,)),
+        scheduler.describe(fleet, drain_s=drain_s),
         worker.describe(fleet, site.broker, drain_s=drain_s),
     )

@@ -1,10 +1,9 @@
-"""The scheduler; with LocalExecutor it is also the parent of every task on this machine."""
+"""The schedulers; with LocalExecutor each is also the parent of every task that it starts."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from airfleet.components.base import Component, Heartbeat, Process
+from airfleet.components.base import Component, Heartbeat, Process, Seat
+from airfleet.spec.fleet import Fleet
 
 # The last two are what a task needs: each is forked from here.
 MODULES = (
@@ -13,27 +12,51 @@ MODULES = (
     "airflow.sdk.execution_time.task_runner",
     "airflow.dag_processing.dagbag",
 )
+NAME = "scheduler"
+COMMAND = ("airflow", "scheduler", "--skip-serve-logs")  # the api-server reads the same folder
 
 
 # What it needs to hand tasks to Celery instead.
 CELERY_MODULES = (MODULES[0], "airflow.providers.celery.executors.celery_executor")
+HAND_OVER_S = 10.0
 
 
-def describe(*, drain_s: float, executor: Literal["local", "celery"] = "local") -> Component:
-    """A scheduler that, where it runs tasks itself, is given `drain_s` seconds at a stop to let them finish."""
-    is_local = executor == "local"
-    return Component(
-        name="scheduler",
-        processes=(
-            Process(
-                name="scheduler",
-                commands=(
-                    ("airflow", "scheduler", "--skip-serve-logs"),  # the api-server reads the same folder
-                ),
-                health=Heartbeat("SchedulerJob"),
-                after=("metadata",) if is_local else ("metadata", "rabbitmq"),
-                preload=MODULES if is_local else CELERY_MODULES,
-                stop_timeout_s=drain_s if is_local else 10,
-            ),
-        ),
+def list_names(fleet: Fleet) -> tuple[str, ...]:
+    """The names of the scheduler processes on one machine."""
+    return (NAME, *(f"{NAME}-{number}" for number in range(2, fleet.schedulers + 1)))
+
+
+def describe(fleet: Fleet, *, drain_s: float) -> Component:
+    """One machine's schedulers; where they run tasks themselves, these have `drain_s` seconds to finish at a stop."""
+    is_local = fleet.executor == "local"
+    is_guarded = fleet.schedulers > 1 and fleet.scheduler_mode == "active-standby"
+    processes = tuple(
+        Process(
+            name=name,
+            commands=(_guarded(name) if is_guarded else COMMAND,),
+            health=Seat(name) if is_guarded else Heartbeat("SchedulerJob", alone=fleet.schedulers == 1),
+            after=("metadata",) if is_local else ("metadata", "rabbitmq"),
+            preload=MODULES if is_local else CELERY_MODULES,
+            stop_timeout_s=drain_s if is_local else HAND_OVER_S,
+        )
+        for name in list_names(fleet)
     )
+    return Component(name=NAME, processes=processes)
+
+
+def describe_on_host(fleet: Fleet, host: str) -> Component:
+    """The scheduler of a host, which hands tasks to worker hosts; of several, one works and the others stand by."""
+    is_guarded = len(fleet.with_role("scheduler")) > 1 and fleet.scheduler_mode == "active-standby"
+    process = Process(
+        name=NAME,
+        commands=(_guarded(host) if is_guarded else COMMAND,),
+        health=Seat(host) if is_guarded else Heartbeat("SchedulerJob", alone=False),
+        after=("metadata",),
+        preload=CELERY_MODULES,
+        stop_timeout_s=HAND_OVER_S,
+    )
+    return Component(name=NAME, processes=(process,))
+
+
+def _guarded(seat: str) -> tuple[str, ...]:
+    return ("airflow", "airfleet", "scheduler", "--seat", seat)

@@ -9,6 +9,7 @@ from typing import Literal
 from airfleet.spec.topology import DEFAULT_POOLS, Host, Retention, Role, Ssh, Tls, WorkerPool
 
 MOST_PARALLELISM = 512
+MOST_SCHEDULERS = 2
 
 RESERVED_DATABASES = frozenset({"airflow", "celery", "postgres", "template0", "template1"})
 
@@ -139,6 +140,8 @@ class Fleet:
     checks: Checks = field(default_factory=Checks)
     dags: Literal["folder", "releases"] = "folder"
     executor: Literal["local", "celery"] = "local"
+    schedulers: int = 1
+    scheduler_mode: Literal["active-standby", "active-active"] = "active-standby"
     releases: Releases = field(default_factory=Releases)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS

@@ -20,7 +20,7 @@ _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
 # Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
-    *("releases", "hosts", "pools", "ssh", "retention"),
+    *("releases", "hosts", "pools", "ssh", "retention", "schedulers", "scheduler_mode"),
 }
 
 
@@ -169,6 +169,8 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         retention=topology.Retention(written.retention.logs, written.retention.wal),
         firewall=written.firewall,
         requirements=written.requirements,
+        schedulers=written.schedulers,
+        scheduler_mode=written.scheduler_mode,
     )
 
 

@@ -217,6 +217,12 @@ class FleetFile(Section):
         examples=[16],
         json_schema_extra={"x-default": "twice the number of CPUs, 4 at least; on hosts, 512"},
     )
+    schedulers: Annotated[int, Field(ge=1, le=fleet.MOST_SCHEDULERS)] = Field(
+        default=1, description="Scheduler processes; a second one takes over within seconds when the first fails."
+    )
+    scheduler_mode: Literal["active-standby", "active-active"] = Field(
+        default="active-standby", description="Whether one of several schedulers works at a time, or all of them."
+    )
     dags: Literal["folder", "releases"] | None = Field(
         default=None,
         description="Where Dags come from: the project's folder as it is, or the releases that were made of it.",

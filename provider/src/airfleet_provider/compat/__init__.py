@@ -52,13 +52,13 @@ def describe_environment() -> str:
     return f"airflow {airflow}, python {'.'.join(platform.python_version_tuple()[:2])}, packages {digest}"
 
 
-def connect() -> Any:  # noqa: ANN401 - a psycopg2 connection, which has no types
-    """A connection of its own to the metadata database, outside every pool, in autocommit mode."""
+def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connection, which has no types
+    """A connection of its own to the metadata database, outside every pool, in autocommit mode, under this name."""
     from airflow import settings
 
     dialect = settings.engine.dialect
     words, options = dialect.create_connect_args(settings.engine.url)
-    connection = dialect.loaded_dbapi.connect(*words, **options)
+    connection = dialect.loaded_dbapi.connect(*words, **{**options, "application_name": name})
     connection.autocommit = True
     return connection
 

@@ -59,7 +59,7 @@ def describe_web(place: Place) -> Part:
     return _describe(
         place,
         "web",
-        {Stage.API: (api_server.describe(site), execution_api.describe(site))},
+        {Stage.API: (api_server.describe(site), execution_api.describe(site, runners=()))},
         (
             Port(EXECUTION, workers, "tasks report here"),
             Port(API, (*place.addresses("balancer"), *workers), "UI and API, behind the balancer; releases")
@@ -76,7 +76,7 @@ def describe_scheduler(place: Place) -> Part:
         "scheduler",
         {
             Stage.CONTROL: (
-                scheduler.describe(drain_s=30),
+                scheduler.describe_on_host(place.fleet, place.host.name),
                 dag_processor.describe(),
                 triggerer.describe(),
                 releaser.describe(),

@@ -13,7 +13,7 @@ import amqp
 import httpx
 import psycopg
 
-from airfleet.components.base import Connect, Consumed, Heartbeat, Http, Port
+from airfleet.components.base import Connect, Consumed, Heartbeat, Http, Port, Seat
 from airfleet.runners.local.state import BrokenFile
 from airfleet.runners.local.supervision import Result
 from airfleet.spec.secrets import Secret
@@ -33,7 +33,7 @@ class Checker:
         self._database = database
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
-    def check(self, health: Http | Heartbeat | Connect | Port | Consumed, *, started: float) -> Result:
+    def check(self, health: Http | Heartbeat | Seat | Connect | Port | Consumed, *, started: float) -> Result:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
@@ -50,6 +50,8 @@ class Checker:
                     return _check_consumers(url, queue)
                 case Heartbeat(job_type, max_age_s):
                     return self._check_heartbeat(job_type, max_age_s, started)
+                case Seat(name, max_age_s):
+                    return self._check_seat(name, max_age_s, started)
         except (httpx.ConnectError, OSError):
             return Result(False, "not answering yet")
         except (httpx.HTTPError, psycopg.Error, amqp.AMQPError) as error:
@@ -70,6 +72,17 @@ class Checker:
         if age is None:
             return Result(False, "no heartbeat yet")
         return Result(age <= max_age_s, f"last heartbeat {age:.0f} s ago")
+
+    def _check_seat(self, name: str, max_age_s: float, started: float) -> Result:
+        rows = self._query(
+            "SELECT state, extract(epoch FROM clock_timestamp() - seen_at) FROM airfleet.seat"
+            " WHERE name = %(name)s AND started_at >= to_timestamp(%(started)s)",
+            {"name": name, "started": started},
+        )
+        if not rows:
+            return Result(False, "not begun yet")
+        state, age = rows[0]
+        return Result(state in ("active", "standby") and age <= max_age_s, f"{state}, seen {age:.0f} s ago")
 
     def retire_jobs(self, job_type: str) -> None:
         """Mark as failed what dead processes of this type left as running, so that their tasks are adopted at once."""

@@ -251,7 +251,7 @@ class Supervisor:
         self._write()  # a supervisor that dies from here on finds its children by this
 
     def _open_gate(self, unit: Supervised) -> None:
-        if isinstance(unit.process.health, Heartbeat):
+        if isinstance(unit.process.health, Heartbeat) and unit.process.health.alone:
             self._checker.retire_jobs(unit.process.health.job_type)
         unit.started = time.time()
         if unit.child:

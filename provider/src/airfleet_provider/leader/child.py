@@ -1,0 +1,108 @@
+"""The scheduler process of a guardian: forked and made ready early, held at a gate, ended with its guardian."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import NoReturn, Protocol
+
+from setproctitle import setproctitle
+
+from airfleet_provider import nursery
+from airfleet_provider.leader.session import Session
+
+EPOCH_BYTES = 32
+READY = b"ready"
+
+
+class Work(Protocol):
+    """What a guardian guards."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what it starts are its own processes, which must end before another may begin."""
+
+    def prepare(self) -> None:
+        """In the child: do now what would cost time later, and change nothing."""
+
+    def run(self, epoch: int) -> int:
+        """In the child: work for this epoch until told to stop; the exit code."""
+
+    def retire(self, session: Session) -> None:
+        """In the guardian: write down that earlier workers have ended."""
+
+    def read_beat(self, session: Session) -> float | None:
+        """In the guardian: how many seconds ago the work last showed that it goes on."""
+
+
+class Scheduler:
+    """A forked child that waits for its epoch."""
+
+    def __init__(self, work: Work, name: str) -> None:
+        ours, theirs = socket.socketpair()
+        guardian = os.getpid()
+        nursery.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            _live(work, theirs, guardian, name)
+        theirs.close()
+        ours.setblocking(False)
+        self._channel = ours
+        self._ready = False
+
+    def fileno(self) -> int:
+        """What becomes readable when the child is ready, or has ended."""
+        return self._channel.fileno()
+
+    def is_ready(self) -> bool:
+        """Whether it waits for its epoch."""
+        if not self._ready:
+            with suppress(BlockingIOError, ConnectionError):
+                self._ready = self._channel.recv(len(READY)) == READY
+        return self._ready
+
+    def start(self, epoch: int) -> None:
+        """Let it run for this epoch; what died meanwhile is noticed by its exit."""
+        with suppress(OSError):
+            self._channel.send(str(epoch).encode())
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def reap(self, *, patiently: bool = False) -> int | None:
+        """How it ended, negative for a signal; None while it lives, unless we wait for its end."""
+        pid, status = os.waitpid(self.pid, 0 if patiently else os.WNOHANG)
+        if not pid:
+            return None
+        self._channel.close()
+        return os.waitstatus_to_exitcode(status)
+
+
+def _live(work: Work, channel: socket.socket, guardian: int, name: str) -> NoReturn:
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        nursery.die_with(guardian, signal.SIGKILL)
+        setproctitle(f"{name}, made ready")
+        work.prepare()
+        channel.send(READY)
+        setproctitle(f"{name}, stands by")
+        epoch = channel.recv(EPOCH_BYTES)
+        channel.close()
+        if epoch:
+            setproctitle(f"{name}, active, epoch {epoch.decode()}")
+            code = work.run(int(epoch))
+    except SystemExit as stop:
+        code = nursery.exit_code(stop)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        nursery.flush()
+        os._exit(code)

@@ -1,0 +1,283 @@
+"""The loop around `decide`: one process that keeps the lease, or stands by for it, and owns a scheduler process."""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+from airfleet_provider.leader import machine
+from airfleet_provider.leader.child import Scheduler, Work
+from airfleet_provider.leader.decide import (
+    MARGIN_S,
+    TTL_S,
+    Child,
+    Decision,
+    Do,
+    Held,
+    Row,
+    Seen,
+    decide,
+)
+from airfleet_provider.leader.lease import GUARDIAN, Lease
+from airfleet_provider.leader.session import AwayError, Session
+
+log = logging.getLogger(__name__)
+
+ATTEND_EVERY_S = 2.0
+# A statement that is not answered by then is given up, so that there is time for another before the lease runs out.
+ANSWER_S = 1.5
+# The kernel ends a guardian that is still stuck so long after its lease ceased to be sure, and its scheduler with it.
+WATCHDOG_S = 0.5
+NEVER = float("-inf")
+
+OpenConnection = Callable[[str], object]
+
+
+class Guardian:
+    """One seat's guardian; `holder` is a name that no other process ever had."""
+
+    def __init__(self, open_connection: OpenConnection, work: Work, place: machine.Place, holder: str) -> None:
+        self._open_connection = open_connection
+        self._work = work
+        self._place = place
+        self._holder = holder
+        self._scheduler: Scheduler | None = None
+        self._child = Child.ABSENT
+        self._told_to_end = False
+        self._exit_code: int | None = None
+        self._held: Held | None = None
+        self._lease: Lease | None = None
+        self._connected_since = NEVER
+        self._row: Row | None = None
+        self._first: Row | None = None
+        self._looked = NEVER
+        self._tried = NEVER
+        self._broken = False
+        self._stopping = False
+        self._attended = (NEVER, "")
+        self._said = ""
+        self._reader, self._writer = socket.socketpair()
+
+    def run(self) -> int:
+        """Guard until told to stop, or until the scheduler ends by itself; the exit code."""
+        self._catch_signals()
+        while True:
+            self._reap()
+            decision = decide(self._see())
+            self._say(decision)
+            if decision.do is Do.EXIT:
+                break
+            try:
+                self._act(decision)
+            except AwayError as error:
+                self._say_lost(error)
+                self._disconnect()
+        self._exit()
+        return self._exit_code if self._exit_code is not None and not self._stopping else 0
+
+    def _catch_signals(self) -> None:
+        for end in (self._reader, self._writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _see(self) -> Seen:
+        lease, row, first = self._lease, self._row, self._first
+        return Seen(
+            now=machine.read_clock(),
+            child=self._child,
+            held=self._held,
+            connected=lease is not None,
+            connected_since=self._connected_since,
+            row=row,
+            looked=self._looked,
+            proven=row is not None and first is not None and row.renewed != first.renewed,
+            locked=lease is not None and lease.locked,
+            broken=self._broken,
+            stopping=self._stopping,
+            crashed=self._exit_code is not None,
+            tried=self._tried,
+        )
+
+    def _act(self, decision: Decision) -> None:
+        match decision.do:
+            case Do.WAIT:
+                self._wait(decision.wait_s)
+            case Do.CONNECT:
+                self._connect()
+            case Do.DISCONNECT:
+                self._disconnect()
+            case Do.FORK:
+                self._scheduler = Scheduler(self._work, f"airfleet {self._place.seat}")
+                self._child, self._told_to_end = Child.WARMING, False
+            case Do.PAUSE:
+                self._signal(signal.SIGSTOP, Child.PAUSED)
+            case Do.RESUME:
+                self._resume()
+            case Do.STOP:
+                self._told_to_end = True
+                self._signal(signal.SIGTERM, Child.STOPPING)
+            case Do.KILL:
+                self._kill()
+            case Do.FORGET:
+                self._held = None
+            case _:
+                self._act_on_lease(decision)
+        self._watch()
+
+    def _act_on_lease(self, decision: Decision) -> None:
+        lease, held = self._lease, self._held
+        assert lease  # noqa: S101 - decide() asks for these only while connected
+        now = machine.read_clock()
+        match decision.do:
+            case Do.LOOK:
+                self._row = lease.read(machine.read_clock)
+                self._first = self._first or self._row
+                self._looked, self._broken = machine.read_clock(), False
+                self._attend(lease, "standby" if self._child is Child.READY else "warming")
+            case Do.TRY:
+                self._tried = now
+                lease.lock()
+            case Do.BREAK:
+                lease.break_lock()
+                self._broken = True
+            case Do.TAKE:
+                epoch = lease.acquire(decision.why)
+                self._held = Held(epoch, sure_until=now + TTL_S - MARGIN_S, renewed=now)
+            case Do.RENEW if held:
+                self._renew(lease, held, now)
+            case Do.FENCE if held:
+                self._fence(lease, held)
+            case Do.START if held and self._scheduler:
+                lease.note_begin(held.epoch)
+                self._held = held.go_on(machine.read_clock())
+                self._scheduler.start(held.epoch)
+                self._child = Child.RUNNING
+                self._attend(lease, "active")
+            case Do.RELEASE if held:
+                self._held = None
+                lease.release(held.epoch)
+
+    def _connect(self) -> None:
+        self._tried = machine.read_clock()
+        session = Session(self._open_connection, GUARDIAN + self._holder, timeout_s=ANSWER_S)
+        self._lease = Lease(session, holder=self._holder, place=self._place, ttl_s=TTL_S)
+        self._connected_since = machine.read_clock()
+        self._row = self._first = None
+
+    def _disconnect(self) -> None:
+        if self._lease:
+            self._lease.close()
+        self._lease, self._row, self._first, self._broken = None, None, None, False
+
+    def _renew(self, lease: Lease, held: Held, now: float) -> None:
+        requested = lease.renew(held.epoch)
+        if requested is not None:
+            age = self._work.read_beat(lease.session)
+            self._held = held.renew(now, requested=requested, beat_age=age)
+            self._attend(lease, "active" if self._child is Child.RUNNING else "taking over")
+            return
+        row = lease.read(machine.read_clock)
+        if (row.epoch, row.holder) == (held.epoch, self._holder):
+            self._wait(0.1)  # an earlier session of our own has not ended yet
+        else:
+            self._held = None
+
+    def _fence(self, lease: Lease, held: Held) -> None:
+        for session, started in lease.list_unfenced(held.epoch) if self._work.is_local else ():
+            machine.end_session(session, started)
+        if lease.end_predecessors(held.epoch):
+            self._wait(0.01)
+            return
+        self._work.retire(lease.session)
+        lease.note_fenced(held.epoch)
+        self._held = held.fence()
+
+    def _resume(self) -> None:
+        if self._held:
+            self._held = self._held.go_on(machine.read_clock())
+        self._signal(signal.SIGCONT, Child.RUNNING)
+
+    def _signal(self, number: signal.Signals, child: Child) -> None:
+        if self._scheduler:
+            self._scheduler.signal(number)
+        self._child = child
+
+    def _kill(self) -> None:
+        self._told_to_end = not (self._held and self._child is Child.RUNNING)  # a hung scheduler is a crash
+        if self._scheduler:
+            self._scheduler.signal(signal.SIGKILL)
+            self._reap(patiently=True)
+
+    def _reap(self, *, patiently: bool = False) -> None:
+        code = self._scheduler.reap(patiently=patiently) if self._scheduler else None
+        if code is None:
+            if self._child is Child.WARMING and self._scheduler and self._scheduler.is_ready():
+                self._child = Child.READY
+            return
+        # Whatever it leaves, such as tasks of its own, must not run beside what comes next.
+        machine.end_session(self._place.session)
+        self._scheduler, self._child = None, Child.ABSENT
+        if not self._told_to_end:
+            log.warning("the scheduler ended by itself: %s", code)
+            self._exit_code = code if code > 0 else 1
+
+    def _attend(self, lease: Lease, state: str) -> None:
+        now = machine.read_clock()
+        then, before = self._attended
+        if state != before or now - then >= ATTEND_EVERY_S:
+            lease.attend(state)
+            self._attended = (now, state)
+
+    def _watch(self) -> None:
+        # The default of SIGALRM ends this process even where Python does not get to run; its child ends with it.
+        seconds = 0.0
+        if self._held and self._child in (Child.RUNNING, Child.STOPPING):
+            seconds = max(0.001, self._held.sure_until + WATCHDOG_S - machine.read_clock())
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def _wait(self, seconds: float) -> None:
+        sources: list[socket.socket | Scheduler | Session] = [self._reader]
+        if self._scheduler and self._child is Child.WARMING:
+            sources.append(self._scheduler)
+        if self._lease:
+            sources.append(self._lease.session)
+        ready, _, _ = select.select(sources, [], [], seconds)
+        if self._reader in ready:
+            with suppress(BlockingIOError):
+                self._reader.recv(4096)
+        if self._lease and self._lease.session in ready and self._lease.session.take_notices():
+            self._looked = NEVER
+            if self._held:
+                self._held = self._held.hurry()
+
+    def _exit(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._lease:
+            with suppress(AwayError):
+                self._lease.leave()
+        self._disconnect()
+        signal.set_wakeup_fd(-1)
+
+    def _say(self, decision: Decision) -> None:
+        quiet = decision.do in (Do.WAIT, Do.LOOK, Do.TRY, Do.RENEW, Do.CONNECT, Do.DISCONNECT)
+        if not quiet and (text := f"{decision.do.name.lower()}: {decision.why}") != self._said:
+            log.info("%s", text)
+            self._said = text
+
+    def _say_lost(self, error: AwayError) -> None:
+        text = f"the database does not answer: {str(error).strip() or type(error).__name__}"
+        if text != self._said:
+            log.warning("%s", text)
+            self._said = text

@@ -1,0 +1,178 @@
+"""The lease in PostgreSQL: who may schedule now, told by the database's clock and by whose session lives.
+
+Two things make a holder: the row, which names it and runs out, and a session lock, which ends with its connection.
+Only who holds the lock writes the row; who finds the row run out ends the session that holds the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airfleet_provider.leader import schema
+from airfleet_provider.leader.decide import Row
+from airfleet_provider.leader.machine import Place
+from airfleet_provider.leader.session import Session
+
+NAME = "scheduler"
+KEPT_TENURES = 1000
+
+READ = """
+SELECT epoch, holder, requested IS NOT DISTINCT FROM epoch AS requested,
+    extract(epoch FROM renewed_at)::float AS renewed,
+    extract(epoch FROM expires_at - clock_timestamp())::float AS remaining
+FROM airfleet.lease WHERE name = %(name)s
+"""
+LOCK = "SELECT pg_try_advisory_lock(%(lock)s) AS locked"
+BREAK = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity, airfleet.lease
+WHERE lease.name = %(name)s AND expires_at < clock_timestamp() AND usename = current_user
+    AND datname = current_database() AND application_name = %(prefix)s || holder
+"""
+ACQUIRE = """
+WITH taken AS (
+    UPDATE airfleet.lease SET epoch = epoch + 1, holder = %(holder)s, requested = NULL,
+        renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => %(ttl)s)
+    WHERE name = %(name)s RETURNING epoch
+), ended AS (
+    UPDATE airfleet.tenure SET ended_at = clock_timestamp()
+    WHERE ended_at IS NULL AND epoch < (SELECT epoch FROM taken)
+), pruned AS (
+    DELETE FROM airfleet.tenure WHERE epoch < (SELECT epoch FROM taken) - %(kept)s
+)
+INSERT INTO airfleet.tenure (epoch, seat, holder, machine, session, session_started, why, taken_at)
+SELECT epoch, %(seat)s, %(holder)s, %(machine)s, %(session)s, %(started)s, %(why)s, clock_timestamp() FROM taken
+RETURNING epoch
+"""
+RENEW = """
+UPDATE airfleet.lease
+SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => %(ttl)s)
+WHERE name = %(name)s AND epoch = %(epoch)s AND holder = %(holder)s
+RETURNING requested IS NOT DISTINCT FROM epoch AS requested
+"""
+BEGIN = "UPDATE airfleet.tenure SET began_at = clock_timestamp() WHERE epoch = %(epoch)s"
+RELEASE = """
+WITH released AS (
+    UPDATE airfleet.lease SET holder = '', expires_at = clock_timestamp()
+    WHERE name = %(name)s AND epoch = %(epoch)s AND holder = %(holder)s RETURNING epoch
+)
+UPDATE airfleet.tenure SET ended_at = clock_timestamp(), fenced_at = clock_timestamp()
+WHERE epoch = (SELECT epoch FROM released)
+"""
+UNLOCK = "SELECT pg_advisory_unlock(%(lock)s), pg_notify(%(channel)s, 'free')"
+# Schedulers of any other epoch, also of one whose successor died before it had ended them.
+END_BACKENDS = """
+SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
+WHERE usename = current_user AND datname = current_database()
+    AND application_name LIKE %(prefix)s || '%%' AND application_name <> %(prefix)s || %(epoch)s
+"""
+UNFENCED = """
+SELECT epoch, session, session_started FROM airfleet.tenure
+WHERE fenced_at IS NULL AND epoch < %(epoch)s AND machine = %(machine)s
+"""
+FENCED = "UPDATE airfleet.tenure SET fenced_at = clock_timestamp() WHERE fenced_at IS NULL AND epoch < %(epoch)s"
+ATTEND = """
+INSERT INTO airfleet.seat AS seat (name, holder, host, state) VALUES (%(seat)s, %(holder)s, %(host)s, %(state)s)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, host = excluded.host, state = excluded.state,
+    seen_at = clock_timestamp(),
+    started_at = CASE WHEN seat.holder = excluded.holder THEN seat.started_at ELSE clock_timestamp() END
+"""
+LEAVE = "DELETE FROM airfleet.seat WHERE name = %(seat)s AND holder = %(holder)s"
+
+# The names of the two kinds of sessions in pg_stat_activity: what ends a session is chosen by them.
+GUARDIAN = "airfleet guardian "
+SCHEDULER = "airfleet scheduler "
+
+
+class Lease:
+    """The lease as one guardian uses it, over one session; every method may raise `session.AwayError`."""
+
+    def __init__(self, session: Session, *, holder: str, place: Place, ttl_s: float) -> None:
+        self.session = session
+        self.locked = False
+        self._holder = holder
+        self._place = place
+        self._ttl_s = ttl_s
+        session.run(schema.SQL)
+        session.run(f"LISTEN {schema.CHANNEL}")
+
+    def read(self, clock: Callable[[], float]) -> Row:
+        """The lease, with its expiry on this clock, at the latest."""
+        (row,) = self.session.run(READ, name=NAME)
+        return Row(
+            epoch=row["epoch"],
+            holder=row["holder"],
+            renewed=row["renewed"],
+            expires=clock() + row["remaining"],
+            requested=row["requested"],
+        )
+
+    def lock(self) -> bool:
+        """Whether this session is the one that may write the lease."""
+        if not self.locked:
+            self.locked = self.session.run(LOCK, lock=schema.HOLDER_LOCK)[0]["locked"]
+        return self.locked
+
+    def break_lock(self) -> None:
+        """End the session of a holder that has not renewed in time."""
+        self.session.run(BREAK, name=NAME, prefix=GUARDIAN)
+
+    def acquire(self, why: str) -> int:
+        """The new epoch, from which on every earlier one is over; the lock must be held."""
+        place = self._place
+        (row,) = self.session.run(
+            ACQUIRE,
+            name=NAME,
+            holder=self._holder,
+            ttl=self._ttl_s,
+            kept=KEPT_TENURES,
+            seat=place.seat,
+            machine=place.machine,
+            session=place.session,
+            started=place.session_started,
+            why=why,
+        )
+        return int(row["epoch"])
+
+    def renew(self, epoch: int) -> bool | None:
+        """Whether a hand-over was asked for, or None when the lease is not ours any more, or not to be had now."""
+        if not self.lock():
+            return None
+        rows = self.session.run(RENEW, name=NAME, epoch=epoch, holder=self._holder, ttl=self._ttl_s)
+        return bool(rows[0]["requested"]) if rows else None
+
+    def end_predecessors(self, epoch: int) -> int:
+        """End the database sessions of all earlier schedulers; how many there still were."""
+        return int(self.session.run(END_BACKENDS, prefix=SCHEDULER, epoch=str(epoch))[0]["ended"])
+
+    def list_unfenced(self, epoch: int) -> list[tuple[int, int]]:
+        """The sessions of earlier guardians on this machine, and when their leaders began."""
+        rows = self.session.run(UNFENCED, epoch=epoch, machine=self._place.machine)
+        return [(row["session"], row["session_started"]) for row in rows]
+
+    def note_fenced(self, epoch: int) -> None:
+        """Remember that nothing is left of the epochs before this one."""
+        self.session.run(FENCED, epoch=epoch)
+
+    def note_begin(self, epoch: int) -> None:
+        """Remember when the scheduler of this epoch was let go."""
+        self.session.run(BEGIN, epoch=epoch)
+
+    def release(self, epoch: int) -> None:
+        """Give the lease back, and wake whoever waits for it."""
+        self.session.run(RELEASE, name=NAME, epoch=epoch, holder=self._holder)
+        self.session.run(UNLOCK, lock=schema.HOLDER_LOCK, channel=schema.CHANNEL)
+        self.locked = False
+
+    def attend(self, state: str) -> None:
+        """Say that this seat is taken, and what it does."""
+        place = self._place
+        self.session.run(ATTEND, seat=place.seat, holder=self._holder, host=place.host, state=state)
+
+    def leave(self) -> None:
+        """Say that this seat is empty."""
+        self.session.run(LEAVE, seat=self._place.seat, holder=self._holder)
+
+    def close(self) -> None:
+        """End the session; the lock is free at once."""
+        self.locked = False
+        self.session.close()

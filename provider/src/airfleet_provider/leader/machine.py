@@ -1,0 +1,70 @@
+"""What one guardian needs of the machine it runs on: clock, place, processes of a session."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a guardian runs: its seat by name, and enough of the machine to find its processes there again."""
+
+    seat: str
+    host: str
+    machine: str
+    session: int
+    session_started: int
+
+
+def read_clock() -> float:
+    """Seconds of a clock that never jumps and runs on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def find_place(seat: str) -> Place:
+    """The place of this very process."""
+    # Containers of one kernel share its boot id and have process numbers of their own.
+    boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    machine = f"{boot}/{(PROC / 'self/ns/pid').stat().st_ino}"
+    session = os.getsid(0)
+    return Place(seat, socket.gethostname(), machine, session, read_start(session) or 0)
+
+
+def read_start(pid: int) -> int | None:
+    """When a process began, in ticks since boot; None when there is none."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def end_session(session: int, started: int | None = None) -> None:
+    """Kill every process of a session but this one; none when its leader is another that only took over the number."""
+    if started is not None and read_start(session) not in (None, started):
+        return
+    # Anew until a look finds nobody, as who is not killed yet may fork.
+    while members := list(_list_members(session)):
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _list_members(session: int) -> Iterator[int]:
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            state = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(state[3]) == session and state[0] not in "ZX":
+                yield int(entry.name)

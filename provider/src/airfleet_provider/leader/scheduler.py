@@ -1,0 +1,56 @@
+"""Airflow's scheduler as the work of a guardian: made ready, run for one epoch, refused by the database after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cached_property
+from typing import Any
+
+from airfleet_provider.compat import leader as compat
+from airfleet_provider.leader.lease import NAME, SCHEDULER
+from airfleet_provider.leader.session import Session
+
+READ_EPOCH = "SELECT epoch FROM airfleet.lease WHERE name = %s"
+BEAT = """
+SELECT extract(epoch FROM clock_timestamp() - max(latest_heartbeat))::float AS age FROM job
+WHERE job_type = 'SchedulerJob' AND state = 'running'
+"""
+# The new scheduler adopts what these jobs had queued at its first loop, not when their heartbeats are old.
+RETIRE = """
+UPDATE job SET state = 'failed', end_date = clock_timestamp() WHERE job_type = 'SchedulerJob' AND state = 'running'
+"""
+FENCED_EXIT = 75
+
+
+class AirflowScheduler:
+    """The one scheduler that may be active."""
+
+    @cached_property
+    def is_local(self) -> bool:
+        return compat.runs_tasks_itself()
+
+    def prepare(self) -> None:
+        compat.prepare_scheduler()
+
+    def run(self, epoch: int) -> int:
+        def check(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
+            with connection.cursor() as cursor:
+                cursor.execute(READ_EPOCH, (NAME,))
+                (current,) = cursor.fetchone()
+            connection.rollback()
+            if current != epoch:
+                # Not an exception: whoever catches it would go on scheduling.
+                print(f"airfleet: epoch {epoch} is over, {current} has begun", file=sys.stderr, flush=True)
+                os._exit(FENCED_EXIT)
+
+        compat.guard_connections(f"{SCHEDULER}{epoch}", check)
+        compat.run_scheduler()
+        return 0
+
+    def retire(self, session: Session) -> None:
+        session.run(RETIRE)
+
+    def read_beat(self, session: Session) -> float | None:
+        age: float | None = session.run(BEAT)[0]["age"]
+        return age

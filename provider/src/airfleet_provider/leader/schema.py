@@ -1,0 +1,46 @@
+"""The tables of the scheduler's lease, beside Airflow's own in the metadata database."""
+
+from __future__ import annotations
+
+CHANNEL = "airfleet_lease"
+# Held by the session of the one guardian that may write the lease; it ends with that session, however that ends.
+HOLDER_LOCK = 4_707_003
+
+# May be run at any time by anybody, also by several at once; holds no parameter and no percent sign.
+SQL = """
+BEGIN;
+SELECT pg_advisory_xact_lock(4707001);
+CREATE SCHEMA IF NOT EXISTS airfleet;
+CREATE TABLE IF NOT EXISTS airfleet.lease (
+    name text PRIMARY KEY,
+    epoch bigint NOT NULL DEFAULT 0,
+    holder text NOT NULL DEFAULT '',
+    renewed_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL DEFAULT now(),
+    requested bigint
+);
+COMMENT ON COLUMN airfleet.lease.requested IS 'the epoch whose holder is asked to hand over';
+CREATE TABLE IF NOT EXISTS airfleet.tenure (
+    epoch bigint PRIMARY KEY,
+    seat text NOT NULL,
+    holder text NOT NULL,
+    machine text NOT NULL,
+    session int NOT NULL,
+    session_started bigint NOT NULL,
+    why text NOT NULL,
+    taken_at timestamptz NOT NULL,
+    began_at timestamptz,
+    ended_at timestamptz,
+    fenced_at timestamptz
+);
+CREATE TABLE IF NOT EXISTS airfleet.seat (
+    name text PRIMARY KEY,
+    holder text NOT NULL,
+    host text NOT NULL,
+    state text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO airfleet.lease (name) VALUES ('scheduler') ON CONFLICT DO NOTHING;
+COMMIT;
+"""

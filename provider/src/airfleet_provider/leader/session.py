@@ -1,0 +1,84 @@
+"""A session with the database that never waits longer than it is told to, whatever the server or the network does."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from psycopg2 import DatabaseError, OperationalError, extensions
+
+Row = Mapping[str, Any]
+
+# All that may go wrong with a database that is away, slow, restarting, or has ended this session.
+AwayError = DatabaseError
+POOLED = (
+    "this database is reached through a connection pooler, where a lease cannot be held:"
+    " give the scheduler hosts the address of PostgreSQL itself"
+)
+
+
+class PooledError(RuntimeError):
+    """The connection leads to a pooler, which would share the lease's session with others."""
+
+
+class Session:
+    """One connection of its own, in autocommit; each statement is an answer in time, or an `AwayError`."""
+
+    def __init__(self, open_connection: Callable[[str], Any], name: str, *, timeout_s: float) -> None:
+        with _in_time(timeout_s):
+            self._connection = open_connection(name)
+        self._timeout_s = timeout_s
+        # A pooler cannot know the server process that it will give to a statement, and makes one up.
+        with self._connection.cursor() as cursor, _in_time(timeout_s):
+            cursor.execute("SELECT pg_backend_pid()")
+            if cursor.fetchone()[0] != self._connection.get_backend_pid():
+                self.close()
+                raise PooledError(POOLED)
+
+    def run(self, statement: str, **parameters: object) -> list[Row]:
+        """The rows of one statement."""
+        with self._connection.cursor() as cursor, _in_time(self._timeout_s):
+            cursor.execute(statement, parameters)
+            if cursor.description is None:
+                return []
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def fileno(self) -> int:
+        """What becomes readable when the server has something to say, or the connection ends."""
+        return int(self._connection.fileno())
+
+    def take_notices(self) -> bool:
+        """Whether anything was announced since the last call; raises `AwayError` when the connection has ended."""
+        self._connection.poll()
+        heard = bool(self._connection.notifies)
+        self._connection.notifies.clear()
+        return heard
+
+    def close(self) -> None:
+        """End the session, and with it every lock that it holds."""
+        with suppress(DatabaseError):
+            self._connection.close()
+
+
+@contextmanager
+def _in_time(seconds: float) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
+
+    def wait(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
+        while (state := connection.poll()) != extensions.POLL_OK:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise OperationalError(f"no answer within {seconds:g} s")
+            reads = [connection] if state == extensions.POLL_READ else []
+            writes = [connection] if state == extensions.POLL_WRITE else []
+            select.select(reads, writes, [], remaining)
+
+    extensions.set_wait_callback(wait)
+    try:
+        yield
+    finally:
+        extensions.set_wait_callback(None)

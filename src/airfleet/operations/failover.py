@@ -1,0 +1,141 @@
+"""The planned change of the active scheduler, and who holds which seat now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row
+
+from airfleet.errors import AirfleetError
+from airfleet.spec.secrets import Secret
+
+ALIVE_S = 10.0
+LOOK_EVERY_S = 0.05
+
+EXISTS = "SELECT to_regclass('airfleet.lease') IS NOT NULL AS found"
+SEATS = """
+SELECT seat.name, seat.host, seat.state, seat.holder = lease.holder AS active
+FROM airfleet.seat, airfleet.lease
+WHERE lease.name = 'scheduler' AND seat.seen_at > clock_timestamp() - make_interval(secs => %(alive)s)
+ORDER BY seat.name
+"""
+REQUEST = """
+UPDATE airfleet.lease SET requested = epoch WHERE name = 'scheduler' AND holder <> ''
+RETURNING epoch, clock_timestamp() AS at, pg_notify('airfleet_lease', 'requested')
+"""
+PROGRESS = """
+SELECT new.epoch, new.seat,
+    extract(epoch FROM old.ended_at - %(at)s)::float AS stopped,
+    extract(epoch FROM new.taken_at - %(at)s)::float AS taken,
+    extract(epoch FROM new.began_at - %(at)s)::float AS began,
+    extract(epoch FROM (SELECT min(start_date) FROM job
+        WHERE job_type = 'SchedulerJob' AND state = 'running' AND start_date >= new.began_at) - %(at)s)::float AS works
+FROM airfleet.tenure new, airfleet.tenure old
+WHERE old.epoch = %(epoch)s AND new.epoch > old.epoch ORDER BY new.epoch DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One scheduler that lives: where, and whether it is the active one."""
+
+    name: str
+    host: str
+    state: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A change of the active scheduler; the times are seconds since it was asked for."""
+
+    before: str
+    after: str
+    epoch: int
+    stopped_s: float
+    taken_s: float
+    began_s: float
+    works_s: float
+
+
+class Failover:
+    """Asks one fleet's metadata database, and writes nothing but the request."""
+
+    def __init__(self, database: Secret) -> None:
+        self._database = database
+
+    def list_seats(self) -> list[Seat]:
+        """The schedulers that live; raises AirfleetError where there is no such thing as a seat."""
+        with self._connect() as connection:
+            return self._list_seats(connection)
+
+    def hand_over(self, *, timeout_s: float, notify: Callable[[str], None]) -> HandOver:
+        """Ask the active scheduler to hand over, and wait until another works."""
+        with self._connect() as connection:
+            seats = self._list_seats(connection)
+            active = next((seat for seat in seats if seat.active), None)
+            if active is None:
+                raise AirfleetError("no scheduler is active now", hint="`airfleet status` and the schedulers' logs")
+            if not any(seat.state == "standby" for seat in seats if not seat.active):
+                raise AirfleetError(
+                    f"nobody stands by for {active.name}",
+                    where=active.host,
+                    hint="start the other scheduler first; a hand-over to nobody would only stop the work",
+                )
+            rows = connection.execute(REQUEST).fetchall()
+            if not rows:
+                raise AirfleetError("the active scheduler has just changed", hint="look again: airfleet status")
+            notify(f"{active.name} is asked to hand over")
+            done = self._wait(connection, rows[0], timeout_s)
+        if done is None:
+            raise AirfleetError(
+                f"{active.name} has not handed over within {timeout_s:g} s",
+                where=active.host,
+                hint="tasks of a LocalExecutor end first; the request stands",
+            )
+        return HandOver(
+            active.name, done["seat"], done["epoch"], done["stopped"], done["taken"], done["began"], done["works"]
+        )
+
+    def _wait(
+        self, connection: psycopg.Connection[dict[str, Any]], request: dict[str, Any], timeout_s: float
+    ) -> dict[str, Any] | None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            row = self._one(connection, PROGRESS, at=request["at"], epoch=request["epoch"])
+            if row and row["works"] is not None:
+                return row
+            time.sleep(LOOK_EVERY_S)
+        return None
+
+    def _list_seats(self, connection: psycopg.Connection[dict[str, Any]]) -> list[Seat]:
+        found = self._one(connection, EXISTS)
+        rows = connection.execute(SEATS, {"alive": ALIVE_S}).fetchall() if found and found["found"] else []
+        if not rows:
+            raise AirfleetError(
+                "this fleet has no second scheduler to hand over to",
+                hint="say `schedulers: 2` in fleet.yaml and start it again",
+            )
+        return [Seat(**row) for row in rows]
+
+    @staticmethod
+    def _one(
+        connection: psycopg.Connection[dict[str, Any]], sql: LiteralString, **words: object
+    ) -> dict[str, Any] | None:
+        return connection.execute(sql, words).fetchone()
+
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        try:
+            with psycopg.connect(
+                self._database.reveal(), autocommit=True, connect_timeout=5, row_factory=dict_row
+            ) as connection:
+                yield connection
+        except psycopg.Error as error:
+            what = (str(error) or type(error).__name__).strip().splitlines()[0]
+            raise AirfleetError(f"the metadata database does not answer: {what}") from error

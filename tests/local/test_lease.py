@@ -1,0 +1,185 @@
+"""Two real guardians on a real database: one at a time is active, whatever is killed, frozen or restarted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from airfleet_provider.leader.decide import TTL_S
+from deadline import wait_until
+from servers import Server, serve
+
+pytestmark = pytest.mark.local
+
+GUARDIAN = Path(__file__).parents[1] / "support" / "toy_guardian.py"
+
+
+@dataclass
+class Seats:
+    """Two seats and what the toy schedulers wrote."""
+
+    server: Server
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def begin(self, seat: str) -> None:
+        words = [sys.executable, str(GUARDIAN), self.server.dsn, seat]
+        self.running[seat] = subprocess.Popen(words, start_new_session=False)
+
+    def epoch(self) -> int:
+        return self.server.query("SELECT epoch FROM airfleet.lease")[0][0]
+
+    def active(self) -> str:
+        rows = self.server.query("SELECT seat FROM airfleet.tenure WHERE ended_at IS NULL")
+        return rows[0][0] if rows else ""
+
+    def states(self) -> dict[str, str]:
+        return dict(self.server.query("SELECT name, state FROM airfleet.seat"))
+
+    def others(self) -> str:
+        return next(seat for seat in self.running if seat != self.active())
+
+    def writes(self, epoch: int) -> int:
+        return self.server.query("SELECT count(*) FROM ledger WHERE epoch = %s", epoch)[0][0]
+
+    def wait_epoch(self, epoch: int) -> None:
+        wait_until(lambda: self.epoch() == epoch and self.writes(epoch), f"work in epoch {epoch}", timeout_s=30)
+
+    def wait_renewals(self, count: int) -> None:
+        for _ in range(count):
+            last = self.renewed()
+            wait_until(lambda last=last: self.renewed() != last, "a renewal of the lease", timeout_s=30)
+
+    def renewed(self) -> object:
+        return self.server.query("SELECT renewed_at FROM airfleet.lease")[0][0]
+
+    def pids(self, seat: str) -> list[int]:
+        guardian = psutil.Process(self.running[seat].pid)
+        return [guardian.pid, *(child.pid for child in guardian.children())]
+
+    def signal(self, seat: str, number: signal.Signals) -> None:
+        for pid in self.pids(seat):
+            os.kill(pid, number)
+
+    def overlaps(self) -> list[tuple[int, int]]:
+        """Epochs that wrote after a later one had begun to."""
+        return self.server.query(
+            "SELECT DISTINCT old.epoch, new.epoch FROM"
+            " (SELECT epoch, max(at) AS ended FROM ledger GROUP BY epoch) old JOIN"
+            " (SELECT epoch, min(at) AS began FROM ledger GROUP BY epoch) new"
+            " ON old.epoch < new.epoch AND old.ended >= new.began"
+        )
+
+    def gap(self) -> float:
+        """The longest time without any work, in seconds."""
+        rows = self.server.query(
+            "SELECT coalesce(max(extract(epoch FROM gap)), 0) FROM"
+            " (SELECT at - lag(at) OVER (ORDER BY at) AS gap FROM ledger) gaps"
+        )
+        return float(rows[0][0])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def seats(server: Server) -> Iterator[Seats]:
+    """Two seats, the first active, the second ready."""
+    server.query("DROP SCHEMA IF EXISTS airfleet CASCADE")
+    server.query("DROP TABLE IF EXISTS ledger")
+    server.query("CREATE TABLE ledger (epoch bigint, pid int, at timestamptz DEFAULT clock_timestamp());")
+    seats = Seats(server)
+    try:
+        seats.begin("a")
+        wait_until(lambda: server.query("SELECT to_regclass('airfleet.tenure')")[0][0], "the tables")
+        seats.wait_epoch(1)
+        seats.begin("b")
+        wait_until(lambda: seats.states().get("b") == "standby", "the standby")
+        seats.wait_renewals(2)  # so that the standby knows that the holder lives
+        yield seats
+        assert seats.overlaps() == []
+    finally:
+        for guardian in seats.running.values():
+            with contextlib.suppress(ProcessLookupError):
+                guardian.send_signal(signal.SIGCONT)
+                guardian.kill()
+                guardian.wait(10)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["guardian", "scheduler"])
+def test_who_is_killed_is_replaced_at_once(seats: Seats, which: int) -> None:
+    os.kill(seats.pids("a")[which], signal.SIGKILL)
+    seats.wait_epoch(2)
+    assert seats.active() == "b"
+    assert seats.gap() < TTL_S / 2, "the standby waited for the lease to run out"
+    if which:
+        assert seats.running["a"].wait(10) == 1, "a scheduler that dies takes its guardian with it"
+
+
+def test_who_is_frozen_is_replaced_in_time_and_never_acts_again(seats: Seats) -> None:
+    pids = seats.pids("a")
+    seats.signal("a", signal.SIGSTOP)
+    seats.wait_epoch(2)
+    before = seats.writes(1)
+    for pid in reversed(pids):  # the scheduler first: nobody guards it for a moment
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: not psutil.pid_exists(pids[1]) or psutil.Process(pids[1]).status() == "zombie", "its end")
+    assert seats.writes(1) == before
+    assert seats.gap() < 2 * TTL_S
+
+
+def test_a_scheduler_whose_guardian_is_frozen_is_refused_by_the_database(seats: Seats) -> None:
+    guardian, scheduler = seats.pids("a")
+    os.kill(guardian, signal.SIGSTOP)
+    seats.wait_epoch(2)
+    wait_until(lambda: psutil.Process(scheduler).status() == psutil.STATUS_ZOMBIE, "the end of the old scheduler")
+    os.kill(guardian, signal.SIGCONT)
+
+
+def test_a_planned_hand_over_takes_no_outage(seats: Seats) -> None:
+    seats.server.query("UPDATE airfleet.lease SET requested = epoch; NOTIFY airfleet_lease")
+    seats.wait_epoch(2)
+    assert seats.active() == "b"
+    wait_until(lambda: seats.states().get("a") == "standby", "the old holder as standby")
+    assert seats.gap() < TTL_S / 2
+
+
+def test_a_stop_hands_over(seats: Seats) -> None:
+    seats.running["a"].terminate()
+    assert seats.running["a"].wait(10) == 0
+    seats.wait_epoch(2)
+    assert "a" not in seats.states()
+    assert seats.gap() < TTL_S / 2
+
+
+def test_a_restart_of_the_database_changes_nothing(seats: Seats) -> None:
+    pids = seats.pids("a")
+    seats.server.stop()
+    seats.server.start()
+    before = seats.writes(1)
+    wait_until(lambda: seats.writes(1) > before, "more work")
+    seats.wait_renewals(3)
+    assert seats.epoch() == 1
+    assert seats.pids("a") == pids
+
+
+def test_a_long_outage_of_the_database_pauses_the_scheduler_and_costs_nothing(seats: Seats) -> None:
+    guardian, scheduler = seats.pids("a")
+    seats.server.stop()
+    wait_until(lambda: psutil.Process(scheduler).status() == psutil.STATUS_STOPPED, "the pause", timeout_s=TTL_S)
+    seats.server.start()
+    before = seats.writes(1)
+    wait_until(lambda: seats.writes(1) > before, "more work")
+    assert seats.epoch() == 1
+    assert seats.pids("a") == [guardian, scheduler]

@@ -1,0 +1,61 @@
+"""A real guardian over a toy scheduler that writes its epoch into a table as fast as it can."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import time
+
+import psycopg2
+
+from airfleet_provider.leader import machine
+from airfleet_provider.leader.guardian import Guardian
+from airfleet_provider.leader.lease import SCHEDULER
+
+
+class Toy:
+    is_local = False
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def connect(self, name: str):  # noqa: ANN201
+        connection = psycopg2.connect(self._dsn, application_name=name)
+        connection.autocommit = True
+        return connection
+
+    def prepare(self) -> None:
+        pass
+
+    def run(self, epoch: int) -> int:
+        while True:
+            try:
+                connection = self.connect(f"{SCHEDULER}{epoch}")
+                cursor = connection.cursor()
+                cursor.execute("SELECT epoch FROM airfleet.lease")
+                if cursor.fetchone()[0] != epoch:
+                    os._exit(75)
+                while True:
+                    cursor.execute("INSERT INTO ledger (epoch, pid) VALUES (%s, %s)", (epoch, os.getpid()))
+                    time.sleep(0.005)
+            except psycopg2.Error:
+                time.sleep(0.02)
+
+    def retire(self, session: object) -> None:
+        pass
+
+    def read_beat(self, session: object) -> float | None:
+        return 0.0
+
+
+def main(dsn: str, seat: str) -> None:
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {seat} %(message)s")
+    os.setsid()
+    toy = Toy(dsn)
+    raise SystemExit(Guardian(toy.connect, toy, machine.find_place(seat), f"{seat}:{secrets.token_hex(4)}").run())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,128 @@
+"""What a guardian does about what it sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from airfleet_provider.leader.decide import (
+    HUNG_AFTER_S,
+    LOOK_EVERY_S,
+    MARGIN_S,
+    PATIENCE_S,
+    RENEW_EVERY_S,
+    TTL_S,
+    Child,
+    Do,
+    Held,
+    Row,
+    Seen,
+    decide,
+)
+
+NOW = 1000.0
+THEIRS = Row(epoch=4, holder="b:1", renewed=900.0, expires=NOW + 3)
+FREE = Row(epoch=4, holder="", renewed=900.0, expires=NOW - 50)
+EXPIRED = replace(THEIRS, expires=NOW - 0.1)
+STANDBY = Seen(
+    now=NOW, child=Child.READY, connected=True, connected_since=NOW - 60, row=THEIRS, looked=NOW, proven=True, tried=NOW
+)
+HELD = Held(epoch=5, sure_until=NOW + 4, renewed=NOW, fenced=True, beat_age=1.0, running_since=NOW - 100)
+ACTIVE = Seen(now=NOW, child=Child.RUNNING, held=HELD, connected=True, row=THEIRS, looked=NOW - 200, locked=True)
+
+
+def held(**changes: object) -> Held:
+    return replace(HELD, **changes)  # type: ignore[arg-type]
+
+
+STANDBY_CASES = {
+    "makes a scheduler ready first": (replace(STANDBY, child=Child.ABSENT, connected=False), Do.FORK),
+    "shares no connection with a child": (replace(STANDBY, child=Child.ABSENT), Do.DISCONNECT),
+    "connects": (replace(STANDBY, connected=False, tried=NOW - 1), Do.CONNECT),
+    "waits between attempts to connect": (replace(STANDBY, connected=False), Do.WAIT),
+    "looks": (replace(STANDBY, looked=NOW - LOOK_EVERY_S), Do.LOOK),
+    "only looks while it is not ready": (replace(STANDBY, child=Child.WARMING, row=FREE, tried=0), Do.WAIT),
+    "tries after each look whether the holder lives": (replace(STANDBY, tried=NOW - 0.1), Do.TRY),
+    "tries once a look": (STANDBY, Do.WAIT),
+    "takes what is free": (replace(STANDBY, row=FREE, locked=True), Do.TAKE),
+    "takes over from a holder whose session ended": (replace(STANDBY, locked=True), Do.TAKE),
+    "ends the session of a holder that is late": (replace(STANDBY, row=EXPIRED), Do.BREAK),
+    "then tries": (replace(STANDBY, row=EXPIRED, broken=True, tried=NOW - 0.1), Do.TRY),
+    "takes no lock for proof that was free after an outage": (
+        replace(STANDBY, proven=False, connected_since=NOW - 0.1, tried=0),
+        Do.WAIT,
+    ),
+    "lets the old holder come back first after an outage": (
+        replace(STANDBY, proven=False, connected_since=NOW - 0.1, row=EXPIRED, tried=0),
+        Do.WAIT,
+    ),
+    "but not for long": (
+        replace(STANDBY, proven=False, connected_since=NOW - PATIENCE_S, row=EXPIRED, tried=0),
+        Do.BREAK,
+    ),
+    "ends with its scheduler": (replace(STANDBY, stopping=True), Do.KILL),
+    "and exits": (replace(STANDBY, stopping=True, child=Child.ABSENT), Do.EXIT),
+    "runs no scheduler without the lease": (replace(STANDBY, child=Child.RUNNING), Do.KILL),
+    "keeps no paused one either": (replace(STANDBY, child=Child.PAUSED), Do.KILL),
+    "exits when its scheduler has ended by itself": (
+        replace(STANDBY, child=Child.ABSENT, crashed=True),
+        Do.EXIT,
+    ),
+}
+ACTIVE_CASES = {
+    "waits for the next renewal": (ACTIVE, Do.WAIT),
+    "renews": (replace(ACTIVE, held=held(renewed=NOW - RENEW_EVERY_S)), Do.RENEW),
+    "renews at once on a new connection": (replace(ACTIVE, locked=False), Do.RENEW),
+    "ends what came before": (replace(ACTIVE, child=Child.READY, held=held(fenced=False)), Do.FENCE),
+    "then lets the scheduler go": (replace(ACTIVE, child=Child.READY), Do.START),
+    "pauses it while the lease is still sure": (replace(ACTIVE, held=held(sure_until=NOW)), Do.PAUSE),
+    "also without a connection": (replace(ACTIVE, connected=False, held=held(sure_until=NOW)), Do.PAUSE),
+    "lets it go on when nobody took the lease": (replace(ACTIVE, child=Child.PAUSED), Do.RESUME),
+    "but first renews": (
+        replace(ACTIVE, child=Child.PAUSED, held=held(renewed=NOW - 10, sure_until=NOW - 5)),
+        Do.RENEW,
+    ),
+    "connects again": (replace(ACTIVE, connected=False, tried=NOW - 1), Do.CONNECT),
+    "stops it when a hand-over was asked for": (replace(ACTIVE, held=held(requested=True)), Do.STOP),
+    "stops it when asked to end": (replace(ACTIVE, stopping=True), Do.STOP),
+    "waits for its end": (replace(ACTIVE, stopping=True, child=Child.STOPPING), Do.WAIT),
+    "kills one that ends too slowly for the lease": (
+        replace(ACTIVE, child=Child.STOPPING, held=held(sure_until=NOW)),
+        Do.KILL,
+    ),
+    "kills a paused one when asked to end": (replace(ACTIVE, stopping=True, child=Child.PAUSED), Do.KILL),
+    "gives the lease back when it has ended": (replace(ACTIVE, child=Child.ABSENT), Do.RELEASE),
+    "or lets it run out": (replace(ACTIVE, child=Child.ABSENT, connected=False), Do.FORGET),
+    "kills one that hangs": (replace(ACTIVE, held=held(beat_age=HUNG_AFTER_S + 1)), Do.KILL),
+    "but not one that has only just gone on": (
+        replace(ACTIVE, held=held(beat_age=HUNG_AFTER_S + 1, running_since=NOW - 1)),
+        Do.WAIT,
+    ),
+    "gives a new one time for its first heartbeat": (
+        replace(ACTIVE, held=held(beat_age=None, running_since=NOW - HUNG_AFTER_S - 1)),
+        Do.WAIT,
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "do"), STANDBY_CASES.values(), ids=STANDBY_CASES.keys())
+def test_a_standby(seen: Seen, do: Do) -> None:
+    decision = decide(seen)
+    assert decision.do is do, decision.why
+
+
+@pytest.mark.parametrize(("seen", "do"), ACTIVE_CASES.values(), ids=ACTIVE_CASES.keys())
+def test_an_active_one(seen: Seen, do: Do) -> None:
+    decision = decide(seen)
+    assert decision.do is do, decision.why
+
+
+def test_a_wait_without_a_connection_ends_before_the_lease_is_unsure() -> None:
+    decision = decide(replace(ACTIVE, connected=False, tried=NOW, held=held(sure_until=NOW + 0.05)))
+    assert (decision.do, round(decision.wait_s, 3)) == (Do.WAIT, 0.05)
+
+
+def test_a_scheduler_stops_before_anybody_may_take_its_lease() -> None:
+    renewed = HELD.renew(NOW, requested=False, beat_age=0)
+    assert renewed.sure_until == NOW + TTL_S - MARGIN_S < NOW + TTL_S
