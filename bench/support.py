@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +91,20 @@ def measure_cores(roots: Sequence[psutil.Process], seconds: float, dsn: str = ""
 
 
 def count_cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process and of the children that it has waited for."""
-    return float(sum(process.cpu_times()[:4]))
+    """CPU seconds of a process and of the children that it has waited for; none of one that has just ended."""
+    with suppress(psutil.NoSuchProcess):
+        return float(sum(process.cpu_times()[:4]))
+    return 0.0
 
 
 def find_backends(roots: Sequence[psutil.Process], dsn: str) -> list[psutil.Process]:
     """The server processes of a database on this machine that serve these processes and their children now."""
     if not dsn:
         return []
-    members = [member for root in roots for member in family(root)]
-    ports = [one.laddr.port for member in members for one in member.net_connections("tcp") if one.laddr]
+    ports: list[int] = []
+    for member in (member for root in roots for member in family(root)):
+        with suppress(psutil.NoSuchProcess):
+            ports += [one.laddr.port for one in member.net_connections("tcp") if one.laddr]
     query = "SELECT pid FROM pg_stat_activity WHERE client_port = ANY(%s)"
     with psycopg.connect(dsn) as connection:
         return [psutil.Process(pid) for (pid,) in connection.execute(query, (ports,)).fetchall()]

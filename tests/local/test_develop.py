@@ -159,6 +159,16 @@ def test_a_quiet_folder_is_not_parsed(fleet: Platform, project: Path) -> None:
     wait_until(lambda: re.search(r"Published\(.*, 0 parsed", fleet.log("releaser")), "the look", timeout_s=30)
 
 
+def test_a_file_that_is_asked_for_is_parsed_again(fleet: Platform, project: Path) -> None:
+    text = DAG.replace("hello", "clock").replace("=WORD", "=str(time.time())")
+    (project / "dags" / "clock.py").write_text(f"import time\n{text}")
+    before = wait_until(lambda: describe(fleet, "clock"), "the Dag", timeout_s=30)
+    token = fleet.call("GET", "/dags/clock")["file_token"]
+    fleet.call("PUT", f"/parseDagFile/{token}")
+    wait_until(lambda: describe(fleet, "clock") not in (before, None), "another time", timeout_s=30)
+    assert "Error refreshing bundle" not in fleet.log("dag-processor")
+
+
 def test_nothing_can_be_deployed_to_a_folder(fleet: Platform, project: Path) -> None:
     done = fleet.airfleet("release", "deploy", check=False)
     assert done.returncode == 2

@@ -69,6 +69,11 @@ class Follower:
         anew = results.collect(folder, again=doubtful)
         return results.Results(anew.summaries, anew.keys, found.parsed | anew.parsed)
 
+    def ask(self, bundle: str, path: str) -> None:
+        """Evaluate a file again at the next look."""
+        if bundle == self.bundle:
+            self.due[path] = self.now()
+
     def wait_s(self) -> float:
         """The seconds until a file wants to be evaluated again."""
         return min((at - self.now() for at in self.due.values()), default=LOOK_S)
@@ -108,10 +113,10 @@ class Follower:
         keys = frozenset({*found.keys.values(), *folder.codes.values()})
         forget(self.keys - keys)
         self.published, self.keys = folder, keys
-        for path, seconds in folder.intervals.items():
-            if path in found.parsed or path not in self.due:
-                self.due[path] = self.now() + seconds
-        self.due = {path: at for path, at in self.due.items() if path in folder.intervals}
+        self.due = {
+            path: self.now() + seconds if path in found.parsed else self.due.get(path, self.now() + seconds)
+            for path, seconds in folder.intervals.items()
+        }
 
 
 @dataclass(slots=True)

@@ -23,6 +23,8 @@ def list_commands() -> list[CLICommand]:
     """The commands below `airflow airfleet`; what they run is imported when they run."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command  # noqa: PLC0415
 
+    from airfleet_provider.compat.processor import list_processor_options  # noqa: PLC0415
+
     releaser = ActionCommand(
         name="releaser",
         help="Parse and publish the releases that are asked for, until stopped",
@@ -35,4 +37,11 @@ def list_commands() -> list[CLICommand]:
         func=lazy_load_command("airfleet_provider.leader.command.run_command"),
         args=(Arg(("--seat",), default=socket.gethostname(), help="The name of this scheduler; one process for each"),),
     )
-    return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=[releaser, scheduler])]
+    processor = ActionCommand(
+        name="dag-processor",
+        help="Start a Dag processor that runs callbacks and leaves parsing to the releaser",
+        func=lazy_load_command("airfleet_provider.reparse.run_command"),
+        args=list_processor_options(),
+    )
+    commands = [processor, releaser, scheduler]
+    return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

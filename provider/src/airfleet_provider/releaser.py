@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import artefact, bundle, closure, compat, folder, results, schema, watch
+from airfleet_provider import artefact, bundle, closure, compat, folder, reparse, results, schema, watch
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
 
@@ -244,6 +244,13 @@ class Releaser:
                 bundle.point(compat.storage_root() / name, live)
                 self.plan(release)
 
+    def ask(self, name: str, path: str) -> None:
+        """Evaluate a file of the live release again at the next tick."""
+        with compat.open_session() as session:
+            live = run(session, "SELECT live FROM airfleet.pointer WHERE bundle = %(bundle)s", bundle=name).scalar()
+        if live:
+            self.due[name, live, path] = self.now()
+
     def tick(self) -> None:
         """Evaluate again the files whose time has come; publish what changed, unless it is for the worse."""
         ripe = {key for key, at in self.due.items() if at <= self.now()}
@@ -253,7 +260,9 @@ class Releaser:
             before = results.collect(release)
             after = results.collect(release, again=paths)
             for path in paths:
-                self.due[name, live, path] = self.now() + release.intervals[path]
+                del self.due[name, live, path]
+                if path in release.intervals:
+                    self.due[name, live, path] = self.now() + release.intervals[path]
             if broken := after.errors().keys() - before.errors().keys():
                 log.warning("%s: what is live stays, as these do not load now: %s", name, ", ".join(sorted(broken)))
             elif before.hashes() != after.hashes() or before.errors() != after.errors():
@@ -293,6 +302,11 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
     while True:
         while releaser.step():
             pass
+        for name, path in reparse.take():
+            for loop in loops:
+                loop.follower.ask(name, path)
+            if name not in releaser.followed:
+                releaser.ask(name, path)
         try:
             releaser.tick()
         except RefusedError as refusal:

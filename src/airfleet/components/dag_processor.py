@@ -11,7 +11,7 @@ def describe() -> Component:
         processes=(
             Process(
                 name="dag-processor",
-                commands=(("airflow", "dag-processor"),),
+                commands=(("airflow", "airfleet", "dag-processor"),),
                 health=Heartbeat("DagProcessorJob"),
                 after=("metadata",),
                 preload=("airflow.dag_processing.manager", "airflow.dag_processing.processor"),

@@ -106,7 +106,8 @@ def test_the_provider_is_described_as_airflow_wants_it() -> None:
     info = provider_info.get_provider_info()
     assert {"package-name", "name", "description"} <= set(info)
     (group,) = provider_info.list_commands()
-    assert (group.name, [command.name for command in group.subcommands]) == ("airfleet", ["releaser", "scheduler"])
+    names = [command.name for command in group.subcommands]
+    assert (group.name, names) == ("airfleet", ["dag-processor", "releaser", "scheduler"])
 
 
 @pytest.mark.parametrize("part", ["airflow ", "python ", "packages "])

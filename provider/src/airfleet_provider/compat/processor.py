@@ -1,0 +1,30 @@
+"""Airflow's Dag processor, but for the requests to parse a file: those are the releaser's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+# ruff: noqa: PLC0415
+
+
+def list_processor_options() -> tuple[Any, ...]:
+    """What `airflow dag-processor` takes on its command line."""
+    from airflow.cli.cli_config import core_commands
+
+    return next(tuple(command.args) for command in core_commands if command.name == "dag-processor")
+
+
+def run_dag_processor(arguments: Any, on_look: Callable[[], None]) -> None:  # noqa: ANN401 - argparse's namespace
+    """Run it; `on_look` is called where it would look for requests, about once a second."""
+    from airflow.cli.commands import dag_processor_command
+    from airflow.dag_processing.manager import DagFileProcessorManager
+
+    class CallbackProcessor(DagFileProcessorManager):  # type: ignore[misc]
+        def claim_priority_files(self) -> list[Any]:
+            """None, ever: Airflow would refresh the bundle for them, again and again when it may not."""
+            on_look()
+            return []
+
+    dag_processor_command.DagFileProcessorManager = CallbackProcessor
+    dag_processor_command.dag_processor(arguments)
