@@ -70,7 +70,7 @@ def wait_description(fleet: Platform, word: str | None, dag: str = "hello") -> N
 
 
 def count_published(fleet: Platform) -> int:
-    return fleet.log("releaser").count("Published(")
+    return fleet.log("releaser").count("published develop:")
 
 
 def test_a_saved_helper_is_live_in_every_dag_that_imports_it(fleet: Platform, project: Path) -> None:
@@ -126,7 +126,7 @@ def test_editors_do_not_confuse_it(fleet: Platform, project: Path) -> None:
     draft.rename(path)
     path.with_name("hello.py___jb_old___").unlink()
     wait_description(fleet, "pycharm")
-    published = re.findall(r"Published\(.*?retired=(\d+)", fleet.log("releaser"))[before:]
+    published = re.findall(r"published develop:.* retired (\d+)", fleet.log("releaser"))[before:]
     assert published == ["0", "0"]
 
 
@@ -156,7 +156,7 @@ def test_a_quiet_folder_is_not_parsed(fleet: Platform, project: Path) -> None:
     wait_description(fleet, "mark")
     assert not list((fleet.state.logs / "dag_processor").rglob("*.py.log"))
     (project / "include" / "notes.txt").write_text("no Dag reads this")
-    wait_until(lambda: re.search(r"Published\(.*, 0 parsed", fleet.log("releaser")), "the look", timeout_s=30)
+    wait_until(lambda: re.search(r"published develop:.* parsed 0 in", fleet.log("releaser")), "the look", timeout_s=30)
 
 
 def test_a_file_that_is_asked_for_is_parsed_again(fleet: Platform, project: Path) -> None:

@@ -58,7 +58,9 @@ class Follower:
             forget(found.keys[path] for path in found.parsed)
         published = self._publish(folder, found)
         self._note(folder, found)
-        log.info("%s: %s, %d parsed, %.2f s", self.bundle, published, len(found.parsed), self.now() - started)
+        counts = ", ".join(f"{what} {number}" for what, number in published.count().items())
+        took = self.now() - started
+        log.info("published %s: %s, parsed %d in %.2f s", self.bundle, counts, len(found.parsed), took)
 
     def _collect(self, folder: results.Unpacked, again: Iterable[str]) -> results.Results:
         found = results.collect(folder, again=again)

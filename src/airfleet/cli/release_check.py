@@ -15,6 +15,7 @@ from airfleet.cli import test
 from airfleet.errors import AirfleetError
 from airfleet.releases.ledger import Deployment, Ledger
 from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import DEFAULT_POOLS
 
 if TYPE_CHECKING:
     from airfleet.releases.checks.facts import ProjectTests
@@ -59,7 +60,7 @@ def examine(
             sources=sources,
             parses=tuple(ParsedFile.from_json(one) for one in ledger.read_parses(ended.detail["keys"].values())),
             now=datetime.now(UTC),
-            inventory=Inventory(**ledger.list_objects()),
+            inventory=Inventory(**ledger.list_objects(), queues=list_queues(fleet)),
             rules=fleet.checks,
             migrations=migrations,
             tests=testing.result() if testing else None,
@@ -86,6 +87,11 @@ def report(findings: tuple[Finding, ...]) -> None:
             else f"{warned} warnings: `airfleet release check` lists them"
         )
         click.echo(words, err=True)
+
+
+def list_queues(fleet: Fleet) -> frozenset[str] | None:
+    """The queues that workers serve; None on one machine without pools, where every task runs whatever its queue."""
+    return frozenset(fleet.queues) if fleet.hosts or fleet.pools != DEFAULT_POOLS else None
 
 
 def find_errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -7,6 +7,7 @@ import pytest
 from airfleet.cli import release_check
 from airfleet.releases.checks import formats
 from airfleet.releases.checks.findings import Finding
+from airfleet.spec import load
 
 STOPS = Finding("tags", "error", "dags/a.py", 4, "a", None, "a has no tags", "add one")
 WARNS = Finding("retries", "warning", "dags/b.py", 9, "b", "t", "t is not tried again", "")
@@ -24,3 +25,16 @@ def test_a_deploy_lists_what_stops_it_and_counts_the_rest(capsys: pytest.Capture
     assert "1 warning: `airfleet release check` lists" in told
     release_check.report(())
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "queues"),
+    [
+        ("name: x", None),
+        ("pools: {gpu: {concurrency: 1}}", {"gpu"}),
+        ("pools: {heavy: {concurrency: 1, queues: [gpu, memory]}}", {"gpu", "memory"}),
+    ],
+)
+def test_the_queues_are_those_of_the_pools(text: str, queues: set[str] | None) -> None:
+    fleet = load.parse(text, file="fleet.yaml", default_name="x", cpus=2)
+    assert release_check.list_queues(fleet) == queues

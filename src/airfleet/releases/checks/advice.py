@@ -25,6 +25,7 @@ PACKAGES = {
 }
 _MODULE = re.compile(r"No module named '([\w.]+)'")
 _NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
+_UNREGISTERED = re.compile(r"Timetable class '.+' is not registered|Unknown priority strategy")
 _OLD_ARGUMENTS = {
     "schedule_interval": "write schedule= in place of schedule_interval=",
     "timetable": "give the timetable to schedule=",
@@ -71,6 +72,11 @@ def give(failure: Failure, source: Source, files: Collection[str]) -> str:
         if found[2].startswith("airflow"):
             return f"Airflow 3 has moved or removed {found[1]}; {_FIX}"
         return f"see what {found[2]} has: the name may be misspelt, or two files import each other"
+    if _UNREGISTERED.search(failure.message):
+        return (
+            "Airflow looks for such classes in plugins, which are no part of a release: put it into a package with an "
+            "entry point airflow.plugins, and that into requirements.txt"
+        )
     if found := re.search(r"unexpected keyword argument '(\w+)'", failure.message):
         return _OLD_ARGUMENTS.get(found[1], f"see which arguments it takes: {found[1]} may be misspelt or removed")
     return _HINTS.get(failure.kind, "load the file by hand on a machine with the same packages to see all of it")
