@@ -11,6 +11,7 @@ from airflow.executors import local_executor
 from airfleet_provider.runtime import keeper
 from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
 from airfleet_provider.runtime.limits import Limits
+from airfleet_provider.scheduling import waker
 
 # A supervisor reports within this time after its task was deferred, or it was killed and never will.
 REPORT_S = 10.0
@@ -24,11 +25,12 @@ class LocalExecutor(local_executor.LocalExecutor):  # type: ignore[misc]
     """
 
     def start(self) -> None:
-        """Start the keeper first, so that all supervisors inherit the way to it."""
+        """Start the keeper first, so that all supervisors inherit the way to it; then wait for work by event."""
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
         os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits()))
         super().start()
+        waker.start()
 
     def has_task(self, task_instance: Any) -> bool:  # noqa: ANN401 - airflow.models.TaskInstance
         """Whether this executor will report on the task."""

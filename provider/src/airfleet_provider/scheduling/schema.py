@@ -1,0 +1,41 @@
+"""The triggers by which the metadata database tells the scheduler that there is something to do."""
+
+from __future__ import annotations
+
+CHANNEL = "airfleet_scheduler"
+
+# Changed whenever SQL changes; the function's comment holds the one that is installed.
+REVISION = "1"
+
+READ_REVISION = """
+SELECT obj_description(p.oid, 'pg_proc') FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = 'airfleet' AND p.proname = 'wake_scheduler'
+"""
+
+# May be run by several at once. Equal notices of one transaction are one; the scheduler's own queueing sends none.
+SQL = """
+BEGIN;
+SELECT pg_advisory_xact_lock(4707001);
+CREATE SCHEMA IF NOT EXISTS airfleet;
+CREATE OR REPLACE FUNCTION airfleet.wake_scheduler() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('airfleet_scheduler', '');
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER airfleet_wake AFTER UPDATE OF state ON task_instance FOR EACH ROW
+    WHEN (OLD.state IS DISTINCT FROM NEW.state AND (
+        NEW.state IS NULL
+        OR NEW.state IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed', 'up_for_retry')
+        OR (NEW.state = 'scheduled' AND OLD.state IN ('deferred', 'awaiting_input'))
+    ))
+    EXECUTE FUNCTION airfleet.wake_scheduler();
+CREATE OR REPLACE TRIGGER airfleet_wake_new AFTER INSERT ON dag_run FOR EACH STATEMENT
+    EXECUTE FUNCTION airfleet.wake_scheduler();
+CREATE OR REPLACE TRIGGER airfleet_wake AFTER UPDATE OF state ON dag_run FOR EACH ROW
+    WHEN (OLD.state IS DISTINCT FROM NEW.state AND NEW.state <> 'running')
+    EXECUTE FUNCTION airfleet.wake_scheduler();
+CREATE OR REPLACE TRIGGER airfleet_wake AFTER INSERT ON asset_dag_run_queue FOR EACH STATEMENT
+    EXECUTE FUNCTION airfleet.wake_scheduler();
+COMMENT ON FUNCTION airfleet.wake_scheduler() IS '1';
+COMMIT;
+"""

@@ -1,0 +1,95 @@
+"""The scheduler's wait between two loops: as long as Airflow's own at most, and over at once when there is work."""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from airfleet_provider import compat
+from airfleet_provider.compat import scheduling
+from airfleet_provider.scheduling import schema
+
+log = logging.getLogger("airfleet")
+
+RETRY_S = 5.0
+LONGEST_REST_S = 0.05
+
+
+def choose_rest(worked_s: float) -> float:
+    """How long to rest before a loop for news: as long as the last loop took, so that a trickle takes half a core."""
+    return min(max(worked_s, 0.0), LONGEST_REST_S)
+
+
+@dataclass(slots=True)
+class Waker:
+    """Sleeps until the time is over or the database has news."""
+
+    connect: Callable[[], Any]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    connection: Any = None
+    retry_at: float = 0.0
+    woke_at: float = field(default=0.0)
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or sooner for news; without a database it only sleeps."""
+        began = self.clock()
+        if not self._is_listening(began):
+            self.sleep(seconds)
+        else:
+            try:
+                if self._has_news(seconds):
+                    self.sleep(min(choose_rest(began - self.woke_at), max(0.0, began + seconds - self.clock())))
+                    self._has_news(0)  # the coming loop sees to what came meanwhile
+            except Exception as error:
+                log.warning("Waiting without news from the database: %s", error)
+                self._hang_up(began)
+                self.sleep(min(seconds, RETRY_S))
+        self.woke_at = self.clock()
+
+    def _has_news(self, seconds: float) -> bool:
+        self.connection.poll()
+        if not self.connection.notifies and seconds > 0:
+            select.select([self.connection], [], [], seconds)
+            self.connection.poll()
+        found = bool(self.connection.notifies)
+        self.connection.notifies.clear()
+        return found
+
+    def _is_listening(self, now: float) -> bool:
+        if self.connection is None and now >= self.retry_at:
+            try:
+                self.connection = self.connect()
+                install(self.connection)
+                self.connection.cursor().execute(f"LISTEN {schema.CHANNEL}")
+            except Exception as error:
+                log.warning("The scheduler looks for work once a second, as in stock Airflow: %s", error)
+                self._hang_up(now)
+        return self.connection is not None
+
+    def _hang_up(self, now: float) -> None:
+        self.retry_at = now + RETRY_S
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+def install(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
+    """Have the triggers in place; a table is locked for it only when they are not."""
+    cursor = connection.cursor()
+    cursor.execute(schema.READ_REVISION)
+    if cursor.fetchone() != (schema.REVISION,):
+        cursor.execute("SET lock_timeout = '5s'")
+        cursor.execute(schema.SQL)
+
+
+def start() -> None:
+    """Make the scheduler of this process wait for news; where it waits in another way than known, leave it alone."""
+    if obstacle := scheduling.find_obstacle():
+        log.warning("The scheduler looks for work once a second, as in stock Airflow: %s", obstacle)
+    else:
+        scheduling.replace_sleep(Waker(compat.connect).wait)

@@ -1,0 +1,138 @@
+"""The scheduler's wait: over at once for news, never a busy loop, and never longer than Airflow's own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from airfleet_provider.compat import scheduling
+from airfleet_provider.scheduling import schema, waker
+from airfleet_provider.scheduling.waker import Waker
+
+
+@dataclass
+class Database:
+    """A connection that gets its news over a pipe."""
+
+    is_broken: bool = False
+    revision: str | None = schema.REVISION
+    notifies: list[str] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
+    pipe: tuple[int, int] = field(default_factory=os.pipe)
+    is_closed: bool = False
+
+    def tell(self) -> None:
+        os.write(self.pipe[1], b"n")
+
+    def fileno(self) -> int:
+        return self.pipe[0]
+
+    def poll(self) -> None:
+        if self.is_broken:
+            raise OSError("the server has gone")
+        os.set_blocking(self.pipe[0], False)
+        try:
+            self.notifies += ["n"] * len(os.read(self.pipe[0], 100))
+        except BlockingIOError:
+            return
+
+    def cursor(self) -> Database:
+        return self
+
+    def execute(self, statement: str) -> None:
+        self.statements.append(statement)
+
+    def fetchone(self) -> tuple[str | None]:
+        return (self.revision,)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+    slept: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(round(seconds, 3))
+        self.now += seconds
+
+
+def make(database: Any) -> tuple[Waker, Clock]:  # noqa: ANN401 - a Database, or what raises
+    clock = Clock()
+    return Waker(database if callable(database) else lambda: database, clock, clock.sleep), clock
+
+
+def test_news_end_the_wait_and_all_of_it_is_one() -> None:
+    database = Database()
+    wait, _ = make(database)
+    database.tell()
+    database.tell()
+    wait.wait(60)
+    assert database.statements[-1] == f"LISTEN {schema.CHANNEL}"
+    wait.wait(0.01)  # nothing is left to end this one early
+    assert database.notifies == []
+
+
+@pytest.mark.parametrize(("worked", "rest"), [(0.0, 0.0), (0.02, 0.02), (3.0, waker.LONGEST_REST_S)])
+def test_a_trickle_of_news_takes_half_a_core_at_most(worked: float, rest: float) -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    clock.slept.clear()
+    clock.now += worked
+    database.tell()
+    wait.wait(1)
+    assert clock.slept == [rest]
+
+
+def test_without_a_database_it_sleeps_as_airflow_does() -> None:
+    def refuse() -> None:
+        raise OSError("no server")
+
+    wait, clock = make(refuse)
+    wait.wait(1)
+    assert clock.slept == [1]
+
+
+def test_a_lost_connection_is_made_again_later() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    database.is_broken = True
+    wait.wait(1)
+    assert database.is_closed
+    assert clock.slept[-1] == 1
+    database.is_broken = False
+    wait.wait(1)  # too soon
+    clock.now += waker.RETRY_S
+    database.tell()
+    wait.wait(60)
+    assert database.statements.count(f"LISTEN {schema.CHANNEL}") == 2
+
+
+def test_triggers_are_made_only_where_they_are_missing() -> None:
+    present, missing = Database(), Database(revision=None)
+    waker.install(present)
+    waker.install(missing)
+    assert schema.SQL not in present.statements
+    assert schema.SQL in missing.statements
+    assert f"'{schema.CHANNEL}'" in schema.SQL
+    assert f"IS '{schema.REVISION}'" in schema.SQL
+
+
+def test_the_installed_scheduler_waits_as_known() -> None:
+    assert scheduling.find_obstacle() is None
+
+
+def test_a_scheduler_that_waits_in_another_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "WAIT", "self.wait()")
+    assert "another way" in str(scheduling.find_obstacle())
+    waker.start()
