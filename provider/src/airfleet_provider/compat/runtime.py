@@ -41,7 +41,8 @@ TASK_MODULES = (
     "airflow.providers.standard.decorators.python",
     "airflow.providers.standard.sensors.python",
     "airflow.sdk.bases.xcom",
-    "airflow.sdk.definitions.asset",
+    "airflow.sdk.definitions.asset.metadata",
+    "jinja2.ext",
     "airfleet_provider.bundle",
 )
 

@@ -6,6 +6,7 @@ import ast
 import inspect
 import types
 from collections.abc import Callable
+from typing import Any
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -30,3 +31,35 @@ def replace_sleep(sleep: Callable[[float], None]) -> None:
     from airflow.jobs import scheduler_job_runner
 
     scheduler_job_runner.time = types.SimpleNamespace(sleep=sleep)
+
+
+def wait_after_work(is_listening: Callable[[], bool]) -> None:
+    """Let the scheduler wait after a loop that left nothing undone; Airflow's loops again after any that did something.
+
+    A loop leaves something undone when it queued as many tasks as it may at once, or when it freed slots of an executor
+    that was full: it queues first and reads results after. All else it waits for is news, its own changes too.
+    """
+    from airflow.configuration import conf
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+
+    schedule, harvest = SchedulerJobRunner._do_scheduling, SchedulerJobRunner._process_executor_events
+    if hasattr(schedule, "airfleet"):
+        return
+    at_once = conf.getint("scheduler", "max_tis_per_query") or conf.getint("core", "parallelism")
+
+    def do_scheduling(self: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
+        free = sum(executor.slots_available for executor in self.executors)
+        queued = int(schedule(self, session))
+        return queued if queued >= min(at_once, free) or not may_wait(self) else 0
+
+    def process_executor_events(self: Any, executor: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
+        was_full = executor.slots_available <= len(executor.event_buffer)
+        ended = int(harvest(self, executor=executor, session=session))
+        return ended if was_full or not may_wait(self) else 0
+
+    def may_wait(runner: Any) -> bool:  # noqa: ANN401 - Airflow's own
+        return runner.num_runs <= 0 and is_listening()
+
+    do_scheduling.airfleet = True  # type: ignore[attr-defined]
+    SchedulerJobRunner._do_scheduling = do_scheduling
+    SchedulerJobRunner._process_executor_events = process_executor_events

@@ -92,4 +92,6 @@ def start() -> None:
     if obstacle := scheduling.find_obstacle():
         log.warning("The scheduler looks for work once a second, as in stock Airflow: %s", obstacle)
     else:
-        scheduling.replace_sleep(Waker(compat.connect).wait)
+        waker = Waker(compat.connect)
+        scheduling.replace_sleep(waker.wait)
+        scheduling.wait_after_work(lambda: waker.connection is not None)
