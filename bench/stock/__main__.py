@@ -10,8 +10,6 @@ See docs/guides/benchmarks.md for what is measured and how to read it.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
 import signal
 import sys
@@ -23,12 +21,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from stock import history, measure, own_airfleet, ratios, stock_airflow
+from stock import history, measure, own_airfleet, ratios, reference, stock_airflow
 from stock.crew import say
+from stock.results import Results
 from stock.system import REPOSITORY, Plan, System
-from stock.workloads import WORKLOADS
+from stock.workloads import REFERENCE, WORKLOADS
 
 RESULTS = REPOSITORY / "bench" / "results" / "stock.json"
 SYSTEMS: Mapping[str, Callable[[Path, Plan], AbstractContextManager[System]]] = {
@@ -44,6 +41,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begun = time.monotonic()
     results = Results(arguments.output, keep=arguments.add)
+    if arguments.reference:
+        measure_reference(arguments, results)
+        say(f"total run time {time.monotonic() - begun:.0f} s; results in {arguments.output}")
+        return
     for number in range(arguments.rounds):
         for executor in arguments.executors:
             for old in (0, *((round(arguments.history * 1e6),) if arguments.history else ())):
@@ -78,6 +79,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=8, help="tasks that may run at once")
     parser.add_argument("--dags", choices=("folder", "releases"), default="folder", help="fleet.yaml's `dags`")
     parser.add_argument("--history", type=float, default=0, help="also measure with so many million old task instances")
+    parser.add_argument("--reference", action="store_true", help="the reference load in place of the workloads")
+    parser.add_argument("--first", type=float, default=2, help="--reference: the first step, in times of real time")
+    parser.add_argument("--seconds", type=float, default=60, help="--reference: how long a step asks for runs")
     parser.add_argument("--add", action="store_true", help="add to the runs in the results file")
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args(words)
@@ -97,8 +101,21 @@ def run(name: str, plan: Plan, number: int) -> Iterator[dict[str, Any]]:
             )
             if found["failed"]:
                 raise SystemExit(f"{workload} on {name}: {found['failed']} tasks failed, so its figures mean nothing")
-            about = {key: value for key, value in asdict(plan).items() if key != "workloads"}
+            about = {key: value for key, value in asdict(plan).items() if key not in ("workloads", "reference")}
             yield {"system": name, "workload": workload, "at": round(time.time()), **about, "figures": found}
+
+
+def measure_reference(arguments: argparse.Namespace, results: Results) -> None:
+    """Climb with each system, and note every step."""
+    for executor in arguments.executors:
+        for name in arguments.systems:
+            plan = Plan(executor, arguments.slots, arguments.dags, 0, (), reference=True)
+            say(f"{name} with {executor}: {len(REFERENCE.dags)} Dags")
+            with scratch() as folder, SYSTEMS[name](folder, plan) as system:
+                measure.prepare(system)
+                for step in reference.climb(system, first=arguments.first, seconds=arguments.seconds):
+                    results.add_step({"system": name, "executor": executor, **step})
+    results.show_reference()
 
 
 @contextmanager
@@ -112,46 +129,6 @@ def scratch() -> Iterator[Path]:
         say(f"what it left, logs among it, is in {folder}")
         raise
     shutil.rmtree(folder)
-
-
-class Results:
-    """The results file: written after each run, so that an interrupted bench keeps what it measured."""
-
-    def __init__(self, path: Path, *, keep: bool) -> None:
-        self._path = path
-        self._records = json.loads(path.read_text())["runs"] if keep and path.exists() else []
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Add one run and write all."""
-        self._records.append(record)
-        medians = ratios.take_medians(self._records)
-        body = {
-            "ratios": ratios.compare(medians),
-            "slower_than_stock": ratios.find_slower(medians),
-            "machine": {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)},
-            "python": sys.version.split()[0],
-            "medians": [
-                {"system": system, "executor": executor, "history": old, "workload": workload, **figures}
-                for (system, executor, old, workload), figures in sorted(medians.items())
-            ],
-            "runs": self._records,
-        }
-        self._path.parent.mkdir(exist_ok=True)
-        draft = self._path.with_suffix(".new")
-        draft.write_text(json.dumps(body, indent=2) + "\n")
-        draft.replace(self._path)
-
-    def show(self) -> None:
-        """Print the tables and the ratios."""
-        medians = ratios.take_medians(self._records)
-        print(ratios.render(medians))
-        print("\nCPU-seconds a task by kind of process")
-        print(ratios.render_cpu(medians))
-        print("\nratios (above 1: airfleet is better; a slowdown: with old task instances against without)")
-        for name, value in ratios.compare(medians).items():
-            print(f"  {name:<24}{'-' if value is None else value}")
-        if slower := ratios.find_slower(medians):
-            print(f"slower than stock: {', '.join(slower)}")
 
 
 if __name__ == "__main__":

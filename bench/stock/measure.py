@@ -23,12 +23,16 @@ QUIET_LOOKS = 10
 
 def prepare(system: System) -> None:
     """Wait until every Dag can be triggered, and run each component warm."""
-    workloads = [WARMUP, *(WORKLOADS[name] for name in system.plan.workloads)]
-    wanted = {dag for workload in workloads for dag in workload.dags}
-    wait(lambda: wanted <= system.metadata.list_serialised(), "the Dags to be parsed", crew=system.crew)
-    for workload in workloads:
-        for dag in () if workload.scheduled else workload.dags:
-            system.rest.unpause(dag)
+    triggered = {dag for workload in system.plan.triggered for dag in workload.dags}
+    wanted = triggered | {dag for name in system.plan.workloads for dag in WORKLOADS[name].dags}
+    wait(
+        lambda: wanted <= system.metadata.list_serialised(),
+        "the Dags to be parsed",
+        crew=system.crew,
+        patience_s=PATIENCE_S,
+    )
+    for dag in sorted(triggered):
+        system.rest.unpause(dag)
     for number in range(2):
         run = f"warmup_{number}"
         system.rest.trigger_all(WARMUP.dags, run)

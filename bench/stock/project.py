@@ -9,15 +9,14 @@ import sys
 from pathlib import Path
 
 from stock.system import BENCH, FLIGHTS, Plan
-from stock.workloads import WARMUP, WORKLOADS
 
 
 def make(folder: Path, plan: Plan) -> None:
     """Fill the folder; the flights project's own Dags run on schedules, so they come only with its workload."""
     dags = folder / "dags"
     dags.mkdir(parents=True)
-    for workload in (WARMUP, *(WORKLOADS[name] for name in plan.workloads)):
-        for dag in () if workload.scheduled else workload.dags:
+    for workload in plan.triggered:
+        for dag in workload.dags:
             shutil.copy(BENCH / "dags" / f"{workload.name}.py", dags / f"{dag}.py")
     if "real" in plan.workloads:
         shutil.copytree(FLIGHTS / "include", folder / "include", ignore=shutil.ignore_patterns("__pycache__"))

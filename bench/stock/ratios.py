@@ -140,3 +140,16 @@ def render_cpu(medians: Mapping[tuple[str, str, int, str], Record]) -> str:
         cells = ", ".join(f"{kind} {value:.3f}" for kind, value in kinds.items() if kind != "all" and value >= 0.0005)
         lines.append(f"{key[3]:<7}{key[1]:<8}{key[0]:<10}{cells}")
     return "\n".join(lines)
+
+
+def find_held(steps: Iterable[Record]) -> dict[str, float]:
+    """By system and executor, the fastest step of the reference load that was held before the first that was not."""
+    held: dict[str, float] = {}
+    lost: set[str] = set()
+    for step in sorted(steps, key=lambda step: step["times_real_time"]):
+        name = f"{step['system']}/{step['executor']}"
+        if not step["held"]:
+            lost.add(name)
+        elif name not in lost:
+            held[name] = step["times_real_time"]
+    return held

@@ -9,6 +9,7 @@ from pathlib import Path
 from stock.crew import Crew
 from stock.metadata import Metadata
 from stock.rest import Rest
+from stock.workloads import REFERENCE, WARMUP, WORKLOADS, Workload
 
 BENCH = Path(__file__).resolve().parent
 REPOSITORY = BENCH.parent.parent
@@ -25,6 +26,13 @@ class Plan:
     dags: str
     history: int
     workloads: tuple[str, ...]
+    reference: bool = False
+
+    @property
+    def triggered(self) -> tuple[Workload, ...]:
+        """The workloads whose Dags the bench triggers, the warm-up among them."""
+        chosen = [WORKLOADS[name] for name in self.workloads if not WORKLOADS[name].scheduled]
+        return (WARMUP, *chosen, *((REFERENCE,) if self.reference else ()))
 
     @property
     def runner(self) -> str:

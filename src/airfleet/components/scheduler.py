@@ -27,7 +27,7 @@ def list_names(fleet: Fleet) -> tuple[str, ...]:
 
 
 def describe(fleet: Fleet, *, drain_s: float) -> Component:
-    """One machine's schedulers; where they run tasks themselves, these have `drain_s` seconds to finish at a stop."""
+    """Schedulers of one machine that are given `drain_s` seconds for the tasks that they run themselves."""
     is_local = fleet.executor == "local"
     is_guarded = fleet.schedulers > 1 and fleet.scheduler_mode == "active-standby"
     processes = tuple(

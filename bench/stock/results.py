@@ -1,0 +1,70 @@
+"""The results file, and what is printed of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stock import ratios
+
+
+class Results:
+    """The results file: written after each run, so that an interrupted bench keeps what it measured."""
+
+    def __init__(self, path: Path, *, keep: bool) -> None:
+        self._path = path
+        before = json.loads(path.read_text()) if keep and path.exists() else {}
+        self._records: list[dict[str, Any]] = before.get("runs", [])
+        self._steps: list[dict[str, Any]] = before.get("reference", {}).get("steps", [])
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add one run and write all."""
+        self._records.append(record)
+        self._write()
+
+    def add_step(self, step: dict[str, Any]) -> None:
+        """Add one step of the reference load and write all."""
+        self._steps.append(step)
+        self._write()
+
+    def _write(self) -> None:
+        medians = ratios.take_medians(self._records)
+        body = {
+            "ratios": ratios.compare(medians),
+            "slower_than_stock": ratios.find_slower(medians),
+            "reference": {"times_real_time_held": ratios.find_held(self._steps), "steps": self._steps},
+            "machine": {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)},
+            "python": sys.version.split()[0],
+            "medians": [
+                {"system": system, "executor": executor, "history": old, "workload": workload, **figures}
+                for (system, executor, old, workload), figures in sorted(medians.items())
+            ],
+            "runs": self._records,
+        }
+        self._path.parent.mkdir(exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        draft.write_text(json.dumps(body, indent=2) + "\n")
+        draft.replace(self._path)
+
+    def show(self) -> None:
+        """Print the tables and the ratios."""
+        medians = ratios.take_medians(self._records)
+        print(ratios.render(medians))
+        print("\nCPU-seconds a task by kind of process")
+        print(ratios.render_cpu(medians))
+        print("\nratios (above 1: airfleet is better; a slowdown: with old task instances against without)")
+        for name, value in ratios.compare(medians).items():
+            print(f"  {name:<24}{'-' if value is None else value}")
+        if slower := ratios.find_slower(medians):
+            print(f"slower than stock: {', '.join(slower)}")
+
+    def show_reference(self) -> None:
+        """Print how fast each system held the reference load."""
+        print("reference load: times real time at which 99 % of tasks start within 5 s")
+        for name, factor in ratios.find_held(self._steps).items():
+            print(f"  {name:<24}{factor}")
