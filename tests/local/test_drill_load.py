@@ -1,0 +1,31 @@
+"""The load of a drill on a real platform: what is expected beforehand is what the ledger has afterwards."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from airfleet.drills.ledger import Instance, read_ledger
+from airfleet.drills.load import Load, render_project
+from deadline import wait_until
+from fleets import Platform
+
+pytestmark = pytest.mark.local
+
+
+def test_every_expected_instance_and_no_other_is_done_once(platform: Platform) -> None:
+    ledger = platform.project / "ledger"
+    load = Load(datetime.now(UTC), 6, str(ledger), dags=2, every_s=2, short_s=0.1, long_s=0.6)
+    for name, text in render_project(load).items():
+        (platform.project / name).parent.mkdir(exist_ok=True)
+        (platform.project / name).write_text(text)
+
+    def done() -> list[Instance]:
+        file = ledger / "ledger.jsonl"
+        attempts = read_ledger(file.read_text().splitlines()).attempts if file.exists() else ()
+        return sorted(one.instance for one in attempts if one.is_done)
+
+    wait_until(lambda: set(done()) >= set(load.expected()), "all that is expected", timeout_s=120, every_s=0.5)
+    assert done() == sorted(load.expected())
+    assert len(done()) == 9
