@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Act = Literal["kill", "stop", "restart", "freeze", "cut off", "pull the plug", "fill the disk", "set the clock ahead"]
+Act = Literal["kill", "stop", "restart", "freeze", "cut off", "pull the plug", "fill the disk"]
 Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
 Which = Literal["the active", "one", "every"]
 Measure = Literal["longest gap", "run again", "first start"]
@@ -160,16 +160,6 @@ _DRILLS = (
         bar_s=None,
         aim_s=None,
         may_kill=True,
-    ),
-    Drill(
-        name="clock-skew",
-        title="A worker's clock is five minutes off",
-        done="The clock of one worker host is set 5 minutes ahead, and put right after 2 minutes.",
-        promised="An alarm is raised; nothing is lost and nothing is done twice.",
-        blow=Blow("set the clock ahead", "one", "worker", lasts_s=120.0),
-        measure="longest gap",
-        bar_s=None,
-        aim_s=None,
     ),
 )
 CATALOGUE = {drill.name: drill for drill in _DRILLS}

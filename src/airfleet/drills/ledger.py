@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_START = ("attempt", "dag", "run", "task", "map", "try", "host", "pid", "wall", "mono")
+_START = ("attempt", "dag", "run", "task", "map", "try", "host", "pid", "boot", "wall", "mono")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,10 +26,21 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """How far each host's clock is ahead of the drill's own, and how exactly that is known."""
+    """What is known of the hosts' clocks, in seconds of the drill's own.
 
+    `booted` is when the monotonic clock of a boot stood at zero, which no change of the time of day touches; where a
+    boot is not known, `ahead_s` says how far a host's time of day is ahead. All of it is known to `unsure_s`.
+    """
+
+    booted: Mapping[str, float] = field(default_factory=dict)
     ahead_s: Mapping[str, float] = field(default_factory=dict)
     unsure_s: float = 0.0
+
+    def place(self, said: Mapping[str, Any]) -> float:
+        """When a line was written, in the drill's clock."""
+        if said["boot"] in self.booted:
+            return float(self.booted[said["boot"]] + said["mono"])
+        return float(said["wall"] - self.ahead_s.get(said["host"], 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
             ends.setdefault(said["attempt"], (said["mono"], said["how"]))
     attempts = []
     for token, said in starts.items():
-        began = said["wall"] - clocks.ahead_s.get(said["host"], 0.0)
+        began = clocks.place(said)
         ended, how = ends.get(token, (signs.get(token, said["mono"]), None))
         attempts.append(
             Attempt(

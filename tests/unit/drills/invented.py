@@ -20,12 +20,15 @@ def lines_of(
     how: str = "ok",
     beats: tuple[float, ...] = (),
     host: str = "w1",
+    boot: str = "b1",
     task: str = "short",
     number: int = 1,
 ) -> list[str]:
     """One attempt; without `seconds` it never says that it ended."""
     place = {"dag": "d", "run": "r", "task": task, "map": -1, "try": number}
-    said = [{"what": "start", "attempt": token, **place, "host": host, "pid": 7, "wall": wall, "mono": mono}]
+    said = [
+        {"what": "start", "attempt": token, **place, "host": host, "pid": 7, "boot": boot, "wall": wall, "mono": mono}
+    ]
     said += [{"what": "beat", "attempt": token, "mono": mono + at} for at in beats]
     if seconds is not None:
         said.append({"what": "end", "attempt": token, "how": how, "mono": mono + seconds})

@@ -61,8 +61,16 @@ def test_the_order_of_lines_does_not_matter() -> None:
 def test_a_hosts_clock_that_is_off_is_put_right() -> None:
     right = lines_of("a", wall=1000.0, mono=1, seconds=1.0, host="w1")
     lines = [*right, *lines_of("b", wall=1300.5, mono=1, seconds=1.0, host="w2")]
-    first, second = read_ledger(lines, Clocks({"w2": 300.0})).attempts
+    first, second = read_ledger(lines, Clocks(ahead_s={"w2": 300.0})).attempts
     assert (first.started, second.started) == (1000.0, 1000.5)
+
+
+def test_a_step_of_the_time_of_day_does_not_move_what_a_known_boot_wrote() -> None:
+    lines = lines_of("a", wall=1000.0, mono=50.0, seconds=1.0, boot="known")
+    lines += lines_of("b", wall=1301.0, mono=51.0, seconds=1.0, boot="known")
+    lines += lines_of("c", wall=1003.0, mono=2.0, seconds=1.0, boot="after")
+    clocks = Clocks(booted={"known": 950.0}, ahead_s={"w1": 1.0})
+    assert [one.started for one in read_ledger(lines, clocks).attempts] == [1000.0, 1001.0, 1002.0]
 
 
 def test_torn_and_foreign_lines_are_kept_apart_and_spoil_nothing() -> None:

@@ -21,8 +21,9 @@ def work(folder: Path, instance: Mapping[str, Any], seconds: float) -> None:
     descriptor = os.open(folder / "ledger.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     how = "ok"
     try:
-        said = {**instance, "attempt": attempt, "host": socket.gethostname(), "pid": os.getpid(), "wall": time.time()}
-        _append(descriptor, {"what": "start", **said}, durable=True)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        place = {"host": socket.gethostname(), "pid": os.getpid(), "boot": boot, "wall": time.time()}
+        _append(descriptor, {"what": "start", **instance, "attempt": attempt, **place}, durable=True)
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(BEAT_S, left))

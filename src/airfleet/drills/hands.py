@@ -1,0 +1,109 @@
+"""What a drill does on hosts: deal a blow, take it back, read clocks and ledgers; all through shells as root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from airfleet.drills import scripts
+from airfleet.drills.catalogue import Blow
+from airfleet.drills.ledger import Clocks
+from airfleet.errors import AirfleetError
+
+_CLOCKS = "cat /proc/sys/kernel/random/boot_id /proc/uptime; date +%s.%N"
+_SAMPLES = 5
+T = TypeVar("T")
+
+
+class Output(Protocol):
+    """How a script ended, and what it said."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def out(self) -> str: ...
+    @property
+    def err(self) -> str: ...
+
+
+class Shell(Protocol):
+    """A way to run scripts on one host as root."""
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output: ...
+
+
+class Hands(Protocol):
+    """Deals blows to a fleet's hosts."""
+
+    def strike(self, blow: Blow, hosts: Sequence[str]) -> None: ...
+    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShellHands:
+    """The hands that work on any fleet: through the hosts' own systemd and firewall."""
+
+    shells: Mapping[str, Shell]
+    ssh_port: int = 22
+    grace_s: float = scripts.GRACE_S
+
+    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
+        """Deal a blow to all of some hosts at once."""
+        script = self._write(blow).strike
+        on_each(lambda host: check(self.shells[host], script, host, str(blow)), hosts)
+
+    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
+        """Take a blow back, where that is to be done."""
+        if script := self._write(blow).give_back:
+            on_each(lambda host: check(self.shells[host], script, host, f"taking back: {blow}"), hosts)
+
+    def _write(self, blow: Blow) -> scripts.Scripts:
+        return scripts.write_scripts(blow, ssh_port=self.ssh_port, grace_s=self.grace_s)
+
+
+def check(shell: Shell, script: str, host: str, what: str, *, timeout_s: float = 60) -> str:
+    """What a script said; AirfleetError unless it ended well."""
+    done = shell.run(script, timeout_s=timeout_s)
+    if done.code:
+        said = (done.err or done.out).strip().splitlines()
+        reason = said[-1] if said else f"exit code {done.code}"
+        raise AirfleetError(f"{what}: {reason}", where=host, hint="look at that host: journalctl -p err -n 20")
+    return done.out
+
+
+def read_clocks(shells: Mapping[str, Shell], clock: Callable[[], float]) -> Clocks:
+    """How every host's clocks stand to the drill's: of some samples each, the one that was quickest to come."""
+    booted, ahead, unsure = {}, {}, 0.0
+    samples = on_each(lambda host: _read_clock(shells[host], host, clock), tuple(shells))
+    for host, (boot, zero, host_ahead, host_unsure) in zip(shells, samples, strict=True):
+        booted[boot], ahead[host] = zero, host_ahead
+        unsure = max(unsure, host_unsure)
+    return Clocks(booted, ahead, unsure)
+
+
+def read_ledgers(shells: Mapping[str, Shell], folder: str) -> tuple[str, ...]:
+    """Every line that any host's tasks wrote."""
+    script = f"cat {folder}/ledger.jsonl 2>/dev/null || true"
+    texts = on_each(lambda host: check(shells[host], script, host, "reading the ledger", timeout_s=120), tuple(shells))
+    return tuple(line for text in texts for line in text.splitlines())
+
+
+def on_each(do: Callable[[str], T], hosts: Sequence[str]) -> list[T]:
+    """Do something for all hosts at once; the first error, after all have ended."""
+    with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
+        return [one.result() for one in [pool.submit(do, host) for host in hosts]]
+
+
+def _read_clock(shell: Shell, host: str, clock: Callable[[], float]) -> tuple[str, float, float, float]:
+    best = None
+    for _ in range(_SAMPLES):
+        before = clock()
+        boot, uptime, wall = check(shell, _CLOCKS, host, "reading the clock").splitlines()
+        after = clock()
+        middle, unsure = (before + after) / 2, (after - before) / 2
+        if best is None or unsure < best[3]:
+            best = (boot.strip(), middle - float(uptime.split()[0]), float(wall) - middle, unsure)
+    assert best is not None  # noqa: S101 - there is more than one sample
+    return best

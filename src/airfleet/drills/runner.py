@@ -1,0 +1,133 @@
+"""Runs one drill on a fleet: load, blow, recovery, and then the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from airfleet.drills.analysis import Window, analyse
+from airfleet.drills.catalogue import Blow, Component, Drill
+from airfleet.drills.hands import Hands, Shell, read_clocks, read_ledgers
+from airfleet.drills.ledger import Ledger, read_ledger
+from airfleet.drills.load import Load
+from airfleet.drills.outcome import Event, Outcome, judge
+from airfleet.drills.scripts import is_lethal
+from airfleet.errors import AirfleetError
+
+
+class Platform(Protocol):
+    """The fleet as a drill needs to see it."""
+
+    @property
+    def name(self) -> str: ...
+    def find_hosts(self, component: Component) -> Sequence[str]:
+        """The hosts that run a component, the one that matters most first."""
+
+    def find_active_scheduler(self) -> str: ...
+    def deploy(self, load: Load) -> None: ...
+    def withdraw(self, load: Load) -> None: ...
+    def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+        """What else was seen in that time, and which promises it broke, such as two active schedulers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long things may take around the load itself."""
+
+    lead_s: float = 15.0
+    settle_s: float = 300.0
+    look_every_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Drills one platform; the shells are those of its worker hosts, where the ledger is written."""
+
+    platform: Platform
+    hands: Hands
+    shells: Mapping[str, Shell]
+    notify: Callable[[str], None]
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    pace: Pace = Pace()
+
+    def run(self, drill: Drill, load_of: Callable[[datetime, int], Load]) -> Outcome:
+        """Run a drill to its end; what it did is taken back and its load withdrawn, also when it fails half-way."""
+        load = load_of(datetime.fromtimestamp(self.clock() + self.pace.lead_s, UTC), drill.length_s)
+        began, ended = load.began.timestamp(), load.ends.timestamp()
+        self.notify(f"{drill.name}: {load.rate:.2f} tasks/s for {drill.length_s} s")
+        self.platform.deploy(load)
+        try:
+            self._wait_until(began + drill.blow.at_s)
+            struck, recovered, events = self._strike(drill.blow)
+            self._wait_until(ended)
+            if is_lethal(drill.blow.act):
+                self.hands.give_back(drill.blow, struck)
+            ledger, clocks = self._settle(load)
+        finally:
+            self.platform.withdraw(load)
+        seen, broken = self.platform.witness(began, ended)
+        window = Window(began, events[0].at, recovered, ended)
+        findings = analyse(ledger.attempts, load.expected(), window, unsure_s=clocks)
+        return Outcome(
+            drill=drill,
+            platform=self.platform.name,
+            window=window,
+            attempts=ledger.attempts,
+            events=(*events, *seen),
+            findings=findings,
+            broken=judge(drill, findings, struck_hosts=struck, seen=broken),
+        )
+
+    def _strike(self, blow: Blow) -> tuple[tuple[str, ...], float | None, tuple[Event, ...]]:
+        """Deal the blow and take it back in its time; the struck hosts, the moment of recovery, what to show."""
+        hosts = self._choose(blow)
+        at = self.clock()
+        events = [Event(at, "blow", str(blow), ", ".join(hosts))]
+        self.notify(f"{blow}: {', '.join(hosts)}")
+        try:
+            self.hands.strike(blow, hosts)
+            if blow.act == "restart":
+                events.append(Event(self.clock(), "back", f"{blow.component} is back", ""))
+            self._wait_until(at + (blow.lasts_s or 0.0))
+        finally:
+            if blow.lasts_s:
+                self.hands.give_back(blow, hosts)
+                events.append(Event(self.clock(), "back", f"{blow.component} given back", ", ".join(hosts)))
+        recovered = events[-1].at if len(events) > 1 else None
+        self.notify("given back" if recovered else "done")
+        return hosts, recovered, tuple(events)
+
+    def _choose(self, blow: Blow) -> tuple[str, ...]:
+        if blow.which == "the active":
+            return (self.platform.find_active_scheduler(),)
+        hosts = tuple(self.platform.find_hosts(blow.component))
+        if not hosts:
+            raise AirfleetError(f"no host runs a {blow.component}", hint="this drill needs one")
+        return hosts if blow.which == "every" else hosts[:1]
+
+    def _settle(self, load: Load) -> tuple[Ledger, float]:
+        """The ledger once all that was asked for is done, or when patience ends."""
+        deadline = self.clock() + self.pace.settle_s
+        wanted = set(load.expected())
+        while True:
+            try:
+                clocks = read_clocks(self.shells, self.clock)
+                ledger = read_ledger(read_ledgers(self.shells, load.ledger), clocks)
+            except AirfleetError as error:  # a host that lost power may still be booting
+                if self.clock() > deadline:
+                    raise
+                self.notify(f"{error.where}: {error.what}")
+            else:
+                left = wanted - {one.instance for one in ledger.attempts if one.is_done}
+                if not left or self.clock() > deadline:
+                    return ledger, clocks.unsure_s
+                self.notify(f"{len(left)} of {len(wanted)} tasks are still to come")
+            self.sleep(self.pace.look_every_s)
+
+    def _wait_until(self, moment: float) -> None:
+        while (left := moment - self.clock()) > 0:
+            self.sleep(min(left, 1.0))

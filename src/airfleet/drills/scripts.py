@@ -1,0 +1,113 @@
+"""How a blow is dealt to a host and taken back, as shell scripts for root.
+
+Whatever lasts is armed with a timer of the host's own systemd before it is done, so that it is taken back even when the
+machine that runs the drill is gone by then.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from airfleet.drills.catalogue import Act, Blow, Component
+
+# The services of each component, as `apply` names them.
+UNITS: dict[Component, str] = {
+    "scheduler": "airfleet-scheduler.service",
+    "worker": "airfleet-worker-*.service",
+    "api-server": "airfleet-api-server.service airfleet-execution-api.service",
+    "balancer": "airfleet-balancer.service",
+    "broker": "airfleet-rabbitmq.service",
+    "database": "airfleet-postgresql.service",
+}
+EVERY_UNIT = "airfleet-*.service"
+FILLER = "/var/lib/airfleet/drill-filler"
+_TIMER = "airfleet-drill-back"
+GRACE_S = 30.0  # how much later than the drill itself the host takes a blow back
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """What is run on the struck host, and later to take it back; nothing is to be taken back where that is empty."""
+
+    strike: str
+    give_back: str = ""
+
+
+def write_scripts(blow: Blow, *, ssh_port: int = 22, grace_s: float = GRACE_S) -> Scripts:
+    """The scripts of a blow."""
+    units = UNITS[blow.component]
+    after_s = (blow.lasts_s or 0.0) + grace_s
+    match blow.act:
+        case "kill":
+            return Scripts(_with_units(units, "systemctl kill --signal=KILL $units"))
+        case "restart":
+            return Scripts(_with_units(units, "systemctl restart $units"))
+        case "stop":
+            return _lasting(after_s, units, strike="systemctl stop $units", back="systemctl start $units")
+        case "freeze":
+            stop, go_on = (f"systemctl kill --signal={signal} $units" for signal in ("STOP", "CONT"))
+            return _lasting(after_s, EVERY_UNIT, strike=stop, back=go_on)
+        case "cut off":
+            return _lasting(after_s, EVERY_UNIT, strike=_cut(ssh_port), back="nft delete table inet airfleet_drill")
+        case "fill the disk":
+            return _lasting(after_s, EVERY_UNIT, strike=_FILL, back=f"rm -f {FILLER}")
+        case "pull the plug":
+            return Scripts(_RESET)
+
+
+def _lasting(after_s: float, units: str, *, strike: str, back: str) -> Scripts:
+    timer = f"--unit={_TIMER} --on-active={after_s:g} --timer-property=AccuracySec=100ms"
+    return Scripts(
+        strike=_with_units(units, f'systemd-run --quiet --collect {timer} sh -c "{back}"\n{strike}'),
+        give_back=_with_units(units, f"{back}\nsystemctl stop {_TIMER}.timer 2>/dev/null || true"),
+    )
+
+
+def _with_units(patterns: str, script: str) -> str:
+    quoted = " ".join(shlex.quote(one) for one in patterns.split())
+    return f"""\
+set -eu
+units=$(systemctl list-units --all --plain --no-legend --type=service {quoted} | cut -d ' ' -f 1 | tr '\\n' ' ')
+[ -n "$units" ] || {{ echo "no such service here: {patterns}" >&2; exit 3; }}
+{script}
+"""
+
+
+def _cut(ssh_port: int) -> str:
+    # Loopback is the host's own, and SSH is left for whoever has to mend it.
+    return f"""\
+nft -f - <<'RULES'
+table inet airfleet_drill {{
+    chain in {{
+        type filter hook input priority -300; policy drop;
+        iifname "lo" accept
+        tcp dport {ssh_port} accept
+    }}
+    chain out {{
+        type filter hook output priority -300; policy drop;
+        oifname "lo" accept
+        tcp sport {ssh_port} accept
+    }}
+}}
+RULES"""
+
+
+_FILL = f"""\
+mkdir -p "$(dirname {FILLER})"
+free=$(df --output=avail --block-size=1 "$(dirname {FILLER})" | tail -n 1)
+fallocate --length="$free" {FILLER} || true
+dd if=/dev/zero of={FILLER} bs=4k oflag=append conv=notrunc,fsync 2>/dev/null || true"""
+
+# Nothing is synced and nobody is told; the session ends first, so that the script's caller hears of its end.
+_RESET = """\
+set -eu
+echo 1 > /proc/sys/kernel/sysrq
+test -w /proc/sysrq-trigger
+nohup sh -c 'sleep 0.3; echo b > /proc/sysrq-trigger' >/dev/null 2>&1 &
+"""
+
+
+def is_lethal(act: Act) -> bool:
+    """Whether the host is gone afterwards until it boots again."""
+    return act == "pull the plug"

@@ -1,0 +1,124 @@
+"""A drill's blows on real machines: each does what it says, and is taken back even when nobody is left to do it."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from importlib import resources
+
+import pytest
+
+from airfleet.drills.catalogue import Act, Blow
+from airfleet.drills.hands import ShellHands, read_clocks, read_ledgers
+from airfleet.drills.ledger import read_ledger
+from airfleet.errors import AirfleetError
+from bed_hands import MachineShell
+from deadline import wait_until
+from machines import Bed
+
+pytestmark = pytest.mark.hosts
+
+WRITER = (resources.files("airfleet.drills") / "project/include/drill_ledger.py").read_text()
+UNIT = "airfleet-scheduler.service"
+TOY = f"""
+systemctl stop airfleet-drill-back.timer 2>/dev/null || true
+systemd-run --quiet --unit={UNIT} -p Restart=always -p RestartSec=0 \\
+    sh -c 'while :; do date >> /tmp/ticks; sleep 0.05; done'
+"""
+NEVER = 600.0
+
+
+@pytest.fixture
+def shells(bed: Bed) -> Iterator[dict[str, MachineShell]]:
+    """Root shells; a toy stands for the scheduler of h1."""
+    found = {machine.name: MachineShell(machine) for machine in bed.machines}
+    assert found["h1"].run(TOY).code == 0
+    yield found
+    found["h1"].run(f"nft delete table inet airfleet_drill; systemctl stop airfleet-drill-back.timer {UNIT}")
+
+
+def blow(act: Act, lasts_s: float | None = None) -> Blow:
+    return Blow(act, "the active", "scheduler", lasts_s=lasts_s)
+
+
+def is_ticking(bed: Bed) -> bool:
+    count = "wc -l < /tmp/ticks"
+    before = bed["h1"].run(f"sudo sh -c '{count}; sleep 0.3; {count}'").stdout.split()
+    return before[0] != before[1]
+
+
+def test_kill_ends_the_process_and_its_supervisor_starts_another(bed: Bed, shells: dict[str, MachineShell]) -> None:
+    def pid() -> str:
+        return bed["h1"].run(f"systemctl show --property=MainPID --value {UNIT}").stdout.strip()
+
+    before = pid()
+    ShellHands(shells).strike(blow("kill"), ["h1"])
+    wait_until(lambda: pid() not in ("0", before), "another process")
+    assert is_ticking(bed)
+
+
+def is_cut(bed: Bed) -> bool:
+    return bed["h2"].run("ping -c 1 -W 1 h1", check=False).returncode != 0
+
+
+def is_full(bed: Bed) -> bool:
+    return "No space left" in bed["h1"].run("dd if=/dev/zero of=big bs=1M count=4; rm big", check=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("act", "is_struck"),
+    [
+        ("freeze", lambda bed: not is_ticking(bed)),
+        ("cut off", is_cut),
+        ("fill the disk", is_full),
+    ],
+)
+def test_what_lasts_is_taken_back_by_the_drill(
+    bed: Bed, shells: dict[str, MachineShell], act: Act, is_struck: Callable[[Bed], bool]
+) -> None:
+    hands = ShellHands(shells)
+    assert not is_struck(bed)
+    hands.strike(blow(act, NEVER), ["h1"])
+    assert is_struck(bed)
+    hands.give_back(blow(act, NEVER), ["h1"])
+    assert not is_struck(bed)
+    assert bed["h1"].run("systemctl list-timers --all", check=False).stdout.count("airfleet-drill-back") == 0
+
+
+@pytest.mark.parametrize("act", ["freeze", "cut off"])
+def test_what_lasts_is_taken_back_by_the_host_when_nobody_else_does(
+    bed: Bed, shells: dict[str, MachineShell], act: Act
+) -> None:
+    def is_struck() -> bool:
+        return is_cut(bed) if act == "cut off" else not is_ticking(bed)
+
+    ShellHands(shells, grace_s=0.0).strike(blow(act, 4.0), ["h1"])
+    assert is_struck()
+    wait_until(lambda: not is_struck(), "the host takes it back", timeout_s=20)
+
+
+def test_a_host_without_the_component_says_so(shells: dict[str, MachineShell]) -> None:
+    with pytest.raises(AirfleetError, match="no such service here") as caught:
+        ShellHands(shells).strike(blow("kill"), ["h2"])
+    assert caught.value.where == "h2"
+
+
+def test_what_hosts_wrote_is_placed_in_one_time_however_wrong_their_clocks_are(
+    shells: dict[str, MachineShell],
+) -> None:
+    instance = '{"dag": "d", "run": "r", "task": "%s", "map": -1, "try": 1}'
+    code = 'import pathlib, drill_ledger as ledger; ledger.work(pathlib.Path("/tmp/l"), {}, 0.2)'
+    wrong = "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f +300s "
+    before = time.time()
+    for host, prefix in (("h2", ""), ("h3", wrong), ("h1", "")):
+        shells[host].machine.run("cat > /tmp/drill_ledger.py", text=WRITER)
+        script = f"cd /tmp && {prefix}python3 -c {shlex.quote(code.format(instance % host))}"
+        assert shells[host].run(script).code == 0
+    after = time.time()
+    clocks = read_clocks(shells, time.time)
+    attempts = read_ledger(read_ledgers(shells, "/tmp/l"), clocks).attempts
+    assert [one.instance.task for one in attempts] == ["h2", "h3", "h1"]
+    assert [one.host for one in attempts] == ["h2", "h3", "h1"]
+    assert all(before - 0.1 <= one.started <= one.last_sign <= after + 0.1 for one in attempts)
+    assert clocks.unsure_s < 5

@@ -1,0 +1,65 @@
+"""A drill's hands on test machines: what a script inside a machine cannot do to it is done from outside."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from airfleet.drills.catalogue import Blow
+from airfleet.drills.hands import ShellHands
+from machines import Bed, Machine, MachineError
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class MachineShell:
+    """Scripts as root on a test machine, over SSH."""
+
+    machine: Machine
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Said:
+        try:
+            done = self.machine.run("sudo sh -s", text=script, check=False, timeout_s=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise MachineError(f"{self.machine.name} does not answer") from error
+        return Said(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class BedHands:
+    """Power, a whole host's freeze and its network cable belong to the bed; all else is done as on any fleet."""
+
+    bed: Bed
+    inside: ShellHands
+
+    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
+        for host in hosts:
+            match blow.act:
+                case "pull the plug":
+                    self.bed[host].pull_plug()
+                case "freeze":
+                    self.bed[host].freeze()
+                case "cut off":
+                    self.bed.partition([host], [one for one in self.bed.layout.names if one != host])
+                case _:
+                    self.inside.strike(blow, [host])
+
+    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
+        for host in hosts:
+            match blow.act:
+                case "pull the plug":
+                    self.bed[host].power_on()
+                    self.bed[host].wait_ready()
+                case "freeze":
+                    self.bed[host].thaw()
+                case "cut off":
+                    self.bed.heal()
+                case _:
+                    self.inside.give_back(blow, [host])

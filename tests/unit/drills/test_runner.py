@@ -1,0 +1,184 @@
+"""The order of things in a drill, on a fleet and a clock that are made up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import pytest
+
+from airfleet.drills.catalogue import CATALOGUE, Blow, Component, Drill
+from airfleet.drills.load import Load
+from airfleet.drills.outcome import Event, Outcome
+from airfleet.drills.runner import Pace, Runner
+from airfleet.errors import AirfleetError
+
+LEDGER = "/ledger"
+BOOTED = 1_000.0  # when the made-up hosts' monotonic clocks stood at zero
+
+
+@dataclass
+class Said:
+    out: str
+    code: int = 0
+    err: str = ""
+
+
+@dataclass
+class MadeUp:
+    """Hands, platform, clock and hosts in one; what is due is done at once, except between `down` and `up`."""
+
+    now: float = 2_000.0
+    active: str = "s1"
+    calls: list[str] = field(default_factory=list)
+    load: Load | None = None
+    down: float = float("inf")
+    up: float = float("inf")
+    recovers_s: float = 3.0
+    forgets: int = 0
+    breaks: Callable[[float], None] = lambda _: None
+    name: str = "made up"
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.breaks(self.now)
+
+    def find_hosts(self, component: Component) -> Sequence[str]:
+        return {"worker": ("w1", "w2"), "api-server": ("a1", "a2", "a3")}.get(component, ())
+
+    def find_active_scheduler(self) -> str:
+        return self.active
+
+    def deploy(self, load: Load) -> None:
+        self.calls.append("deploy")
+        self.load = load
+
+    def withdraw(self, load: Load) -> None:
+        self.calls.append("withdraw")
+
+    def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+        return (Event(self.down + 1, "seen", "s2 leads"),), ()
+
+    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
+        self.calls.append(f"strike {','.join(hosts)}")
+        self.down = self.now
+        self.up = self.now + (blow.lasts_s or 0.0) + self.recovers_s
+
+    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
+        self.calls.append(f"give back {','.join(hosts)}")
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Said:
+        if "boot_id" in script:
+            return Said(f"b1\n{self.now - BOOTED} 0\n{self.now}\n")
+        return Said("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        assert self.load is not None
+        said = []
+        for number, one in enumerate(self.load.expected()[self.forgets :]):
+            due = datetime.fromisoformat(one.run).timestamp()
+            start = self.up if self.down <= due < self.up else due
+            if start > self.now:
+                continue
+            token = {"attempt": str(number)}
+            place = {"dag": one.dag, "run": one.run, "task": one.task, "map": -1, "try": 1}
+            here = {"host": "w1", "pid": 1, "boot": "b1", "wall": start, "mono": start - BOOTED}
+            said += [{"what": "start", **token, **place, **here}]
+            said += [{"what": "end", **token, "how": "ok", "mono": start - BOOTED + 0.5}]
+        return [json.dumps(one) for one in said]
+
+
+def drill(world: MadeUp, which: str | Drill) -> Outcome:
+    said = CATALOGUE[which] if isinstance(which, str) else which
+    runner = Runner(world, world, {"w1": world}, lambda _: None, world.clock, world.sleep, Pace(settle_s=20.0))
+    return runner.run(said, lambda began, length: Load(began, length, LEDGER))
+
+
+def test_a_calm_take_over_is_told_with_its_gap_and_its_events() -> None:
+    world = MadeUp(recovers_s=1.5)
+    outcome = drill(world, "kill-scheduler")
+    assert world.calls == ["deploy", "strike s1", "withdraw"]
+    assert outcome.is_kept, outcome.broken
+    assert outcome.got_s == pytest.approx(1.5, abs=1.0)
+    assert outcome.findings.wanted == len(outcome.attempts)
+    assert [event.what for event in outcome.events] == ["kill the active scheduler", "s2 leads"]
+    assert outcome.window.recovered is None
+
+
+def test_an_outage_is_given_back_in_its_time_and_measured_from_then() -> None:
+    world = MadeUp(recovers_s=2.0)
+    outcome = drill(world, "api-outage")
+    assert world.calls == ["deploy", "strike a1,a2,a3", "give back a1,a2,a3", "withdraw"]
+    assert outcome.window.recovered == pytest.approx(outcome.window.struck + 600.0)
+    assert outcome.got_s == pytest.approx(2.0, abs=0.01)
+    assert outcome.findings.lost == ()
+
+
+def test_a_slow_fleet_breaks_its_bar() -> None:
+    outcome = drill(MadeUp(recovers_s=8.0), "kill-scheduler")
+    assert len(outcome.broken) == 1
+    assert outcome.broken[0].startswith("longest gap")
+
+
+def test_who_is_active_is_asked_when_the_blow_falls() -> None:
+    world = MadeUp()
+    began = world.now
+
+    def fail_over(now: float) -> None:
+        if now > began + 30:
+            world.active = "s2"
+
+    world.breaks = fail_over
+    drill(world, "kill-scheduler")
+    assert "strike s2" in world.calls
+
+
+def test_what_never_ran_is_lost_once_patience_has_ended() -> None:
+    world = MadeUp(forgets=1)
+    outcome = drill(world, "kill-scheduler")
+    assert world.load is not None
+    assert outcome.findings.lost == world.load.expected()[:1]
+
+
+def test_an_interrupted_drill_gives_back_what_it_took_and_withdraws_its_load() -> None:
+    world = MadeUp()
+
+    def interrupt(now: float) -> None:
+        if now > world.down + 100:
+            raise KeyboardInterrupt
+
+    world.breaks = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        drill(world, "api-outage")
+    assert world.calls == ["deploy", "strike a1,a2,a3", "give back a1,a2,a3", "withdraw"]
+
+
+def test_a_host_without_power_gets_it_back_only_after_the_load() -> None:
+    world = MadeUp()
+    outcome = drill(world, "plug-pulled")
+    assert world.calls == ["deploy", "strike w1", "give back w1", "withdraw"]
+    assert world.now >= outcome.window.ended
+
+
+def test_a_fleet_without_the_component_is_not_struck() -> None:
+    world = MadeUp()
+    with pytest.raises(AirfleetError, match="no host runs a database"):
+        drill(world, "restart-database")
+    assert world.calls == ["deploy", "withdraw"]
+
+
+def test_a_host_that_is_still_booting_is_waited_for() -> None:
+    world = MadeUp()
+    plain, asked = world.run, []
+
+    def run(script: str, *, timeout_s: float = 60) -> Said:
+        asked.append(script)
+        return Said("", 255, "no route to host") if len(asked) < 3 else plain(script, timeout_s=timeout_s)
+
+    world.run = run  # type: ignore[method-assign]
+    assert drill(world, replace(CATALOGUE["plug-pulled"], bar_s=None)).findings.lost == ()
