@@ -105,17 +105,18 @@ def test_a_host_without_the_component_says_so(shells: dict[str, MachineShell]) -
 
 
 def test_what_hosts_wrote_is_placed_in_one_time_however_wrong_their_clocks_are(
-    shells: dict[str, MachineShell],
+    bed: Bed, shells: dict[str, MachineShell]
 ) -> None:
     instance = '{"dag": "d", "run": "r", "task": "%s", "map": -1, "try": 1}'
     code = 'import pathlib, drill_ledger as ledger; ledger.work(pathlib.Path("/tmp/l"), {}, 0.2)'
-    wrong = "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f +300s "
+    bed["h3"].skew_clock(300)
     before = time.time()
-    for host, prefix in (("h2", ""), ("h3", wrong), ("h1", "")):
-        shells[host].machine.run("cat > /tmp/drill_ledger.py", text=WRITER)
-        script = f"cd /tmp && {prefix}python3 -c {shlex.quote(code.format(instance % host))}"
-        assert shells[host].run(script).code == 0
+    for host in ("h2", "h3", "h1"):
+        bed[host].run("cat > /tmp/drill_ledger.py", text=WRITER)
+        service = "systemd-run --quiet --wait --pipe -p WorkingDirectory=/tmp"
+        assert shells[host].run(f"{service} python3 -c {shlex.quote(code.format(instance % host))}").code == 0
     after = time.time()
+    bed["h3"].skew_clock(0)
     clocks = read_clocks(shells, time.time)
     attempts = read_ledger(read_ledgers(shells, "/tmp/l"), clocks).attempts
     assert [one.instance.task for one in attempts] == ["h2", "h3", "h1"]

@@ -54,7 +54,7 @@ class Recipe:
 
     suite: str = "bookworm"
     packages: tuple[str, ...] = (
-        "ca-certificates", "dbus", "faketime", "iproute2", "iputils-ping", "kmod", "libpam-systemd", "nftables",
+        "ca-certificates", "dbus", "iproute2", "iputils-ping", "kmod", "libpam-systemd", "nftables",
         "openssh-server", "procps", "python3", "sudo", "systemd", "systemd-sysv", "udev",
     )  # fmt: skip
     fetched: tuple[str, ...] = ()
