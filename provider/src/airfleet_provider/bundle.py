@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
-from airfleet_provider import artefact, compat
+from airfleet_provider import artefact, compat, shelf
 
 RESCHEDULE_S = 30.0
 LIVE = "live"
@@ -66,9 +66,7 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
 
     def _fetch(self, release: str) -> None:
         try:
-            if compat.is_task():
-                raise LookupError("a task has no way to the database")
-            archive = read_archive(release)
+            archive = shelf.fetch(release, compat.read_secret_key()) if compat.is_task() else read_archive(release)
         except Exception as error:
             if compat.is_task():
                 # The task is started again later, on this host or another, and loses no try.

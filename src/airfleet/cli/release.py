@@ -201,10 +201,16 @@ def _files(release: Release | None) -> Mapping[str, str]:
 
 def _open(project: Path, state: Path | None) -> Ledger:
     project = launching.find_project(project)
+    fleet = launching.read_fleet(project)
+    if fleet.hosts:
+        from airfleet.runners.ssh import tunnel
+
+        way = tunnel.open_database(fleet, project, state)
+        return Ledger(click.get_current_context().with_resource(way), fleet.name)
     dsn = launching.find_state(project, state).read_dsn()
     if dsn is None:
         raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")
-    return Ledger(dsn, launching.read_fleet(project).name)
+    return Ledger(dsn, fleet.name)
 
 
 def _require_releases(project: Path) -> None:

@@ -200,6 +200,14 @@ def is_task() -> bool:
     return getattr(runner, "SUPERVISOR_COMMS", None) is not None
 
 
+def read_secret_key() -> str:
+    """The key that all hosts of a platform share, with which they sign what they ask of each other."""
+    from airflow.configuration import conf
+
+    key: str = conf.get("api", "secret_key")
+    return key
+
+
 def reschedule(seconds: float, now: datetime) -> Exception:
     """What a task raises while it starts, to be started again later without losing a try."""
     from airflow.sdk.exceptions import AirflowRescheduleException

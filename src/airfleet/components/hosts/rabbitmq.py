@@ -33,8 +33,10 @@ FOLDER = ETC / "rabbitmq"
 DATA = Path("/var/lib/rabbitmq")
 # A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
 CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
-# Celery's own: events, remote control, replies.
-CONTROL = r"celeryev.*|celery\.pidbox|reply\.celery\.pidbox|.*\.celery\.pidbox|.*\.reply\.celery\.pidbox"
+# Celery's own: events, remote control, replies, delays.
+CONTROL = r"celeryev.*|.*celery\.pidbox|celery_delayed.*"
+# Through it a message reaches any queue by its name: the scheduler sends tasks so, and a worker may not.
+DIRECT = r"amq\.default"
 
 
 def describe(place: Place) -> Part:
@@ -136,7 +138,13 @@ def render_definitions(place: Place) -> str:
                 for name, secret in users.items()
             ],
             "permissions": [
-                {"user": SCHEDULER, "vhost": VHOST, "configure": every, "write": every, "read": every},
+                {
+                    "user": SCHEDULER,
+                    "vhost": VHOST,
+                    "configure": every,
+                    "write": f"^({queues}|{CONTROL}|{DIRECT})$",
+                    "read": every,
+                },
                 {"user": WORKER, "vhost": VHOST, "configure": every, "write": every, "read": every},
             ],
         },

@@ -1,0 +1,33 @@
+"""The api-server's end of the shelf: gives signed requests the archive of a release."""
+
+from __future__ import annotations
+
+import time
+
+from airflow.configuration import conf
+from airflow.plugins_manager import AirflowPlugin
+from fastapi import FastAPI, HTTPException, Request, Response
+
+from airfleet_provider import bundle, shelf
+
+app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+
+@app.get("/{release}")
+def give(release: str, request: Request) -> Response:
+    """The archive, to whoever knows the key; nobody else learns whether it is there."""
+    moment = request.headers.get(shelf.TIME_HEADER, "")
+    signature = request.headers.get(shelf.SIGNATURE_HEADER, "")
+    if not shelf.is_signed(conf.get("api", "secret_key"), release, moment, signature, time.time()):
+        raise HTTPException(403)
+    try:
+        return Response(bundle.read_archive(release), media_type="application/octet-stream")
+    except LookupError:
+        raise HTTPException(404) from None
+
+
+class ShelfPlugin(AirflowPlugin):  # type: ignore[misc]
+    """Mounts the shelf beside Airflow's API; it asks for a signature where Airflow asks for a login."""
+
+    name = "airfleet-releases"
+    fastapi_apps = [{"app": app, "url_prefix": shelf.PATH, "name": "airfleet releases"}]  # noqa: RUF012

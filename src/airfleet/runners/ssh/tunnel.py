@@ -1,0 +1,29 @@
+"""The metadata database of a fleet, reached from the control machine through SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from airfleet.components.hosts.base import POSTGRES
+from airfleet.runners.local.launch import find_state
+from airfleet.runners.ssh import credentials
+from airfleet.runners.ssh.connection import Connection
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+
+
+@contextmanager
+def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[Secret]:
+    """The URL of the database while the way to it is open; it listens on the loopback of its host only."""
+    folder = find_state(project, state)
+    folder.create()
+    password = credentials.read(folder, fleet.databases).platform.airflow.reveal()
+    connection = Connection(fleet.with_role("database")[0], project)
+    connection.open()
+    try:
+        with connection.forward("127.0.0.1", POSTGRES) as port:
+            yield Secret(f"postgresql://airflow:{password}@127.0.0.1:{port}/airflow")
+    finally:
+        connection.close()
