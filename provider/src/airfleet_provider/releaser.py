@@ -12,7 +12,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import artefact, bundle, closure, compat, folder, reparse, results, schema, watch
+from airfleet_provider import (
+    artefact,
+    bundle,
+    closure,
+    collect,
+    compat,
+    folder,
+    keeping,
+    reparse,
+    results,
+    schema,
+    store,
+    watch,
+)
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
 
@@ -34,6 +47,9 @@ FINISH = """
 UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
 WHERE id = %(id)s AND state IN ('requested', 'parsing', 'publishing')
 """
+NOTE_KEYS = """
+UPDATE airfleet.release SET keys = %(keys)s WHERE id = %(id)s AND keys IS DISTINCT FROM %(keys)s::text[]
+"""
 # In the transaction that moved the pointer, so that both have the same time.
 GO_LIVE = """
 UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved)s THEN now() END,
@@ -42,6 +58,11 @@ UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved
     detail = d.detail || %(detail)s::jsonb
 FROM (SELECT %(state)s AS state) w
 WHERE d.id = %(id)s AND d.state IN ('requested', 'parsing', 'publishing')
+"""
+# Runs in flight may have lost the files they began with, with the disk of this host.
+LIST_NEEDED = """
+SELECT bundle, id FROM airfleet.release WHERE collected_at IS NULL
+    AND id IN (SELECT bundle_version FROM dag_run WHERE state IN ('queued', 'running'))
 """
 READ_POINTER = "SELECT live, previous, moved_at = now() AS is_moved FROM airfleet.pointer WHERE bundle = %(bundle)s"
 # What undoes a deployment is overtaken by whatever came after that one.
@@ -90,6 +111,11 @@ class Deployment:
         return self.detail.get("undo")
 
     @property
+    def keep(self) -> int:
+        """How many of the last releases stay, needed or not."""
+        return int(self.detail.get("policy", {}).get("keep", keeping.KEEP))
+
+    @property
     def watch_seconds(self) -> float:
         """How long it is watched once it is live: the way back is not, nor what a developer follows."""
         policy = Policy.read(self.detail.get("policy", {}))
@@ -103,6 +129,8 @@ class Releaser:
     has_fab_roles: bool
     now: Callable[[], float] = time.monotonic
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    # Bundles with a new release, and how many of their old ones stay.
+    crowded: dict[str, int] = field(default_factory=dict)
     memory: dict[object, closure.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=compat.describe_environment)
     inspected: results.Unpacked | None = None
@@ -117,7 +145,10 @@ class Releaser:
         deployment = Deployment(**row._mapping)
         started = self.now()
         try:
-            self._deploy(deployment, started)
+            if deployment.action == "prune":
+                self._prune(deployment)
+            else:
+                self._deploy(deployment, started)
         except RefusedError as refusal:
             self._fail(deployment, refusal.detail)
         except Exception as error:
@@ -140,6 +171,8 @@ class Releaser:
             fresh |= found.parsed
         errors = found.errors()
         parsed = self.now()
+        with compat.open_session() as session:
+            run(session, NOTE_KEYS, id=name, keys=sorted({*found.keys.values(), *release.codes.values()}))
         if deployment.is_check:
             detail = {"keys": dict(found.keys), "parsed": len(fresh), "seconds": {"parse": round(parsed - unpacked, 3)}}
             with compat.open_session() as session:
@@ -186,10 +219,29 @@ class Releaser:
             if not ended.rowcount:
                 raise RefusedError("another releaser has finished it")
 
+        try:
+            bundle.offer(deployment.bundle, name)
+        except store.StoreError as error:
+            raise RefusedError(str(error)) from error
         self._publish(release, found, deployment.actor, deployment.reason, finish)
         log.info("%s of %s is live: deployment %s", name, deployment.bundle, deployment.id)
         bundle.point(compat.storage_root() / deployment.bundle, name)
         self.plan(release)
+        self.crowded[deployment.bundle] = deployment.keep
+
+    def _prune(self, deployment: Deployment) -> None:
+        found = collect.collect(deployment.bundle, deployment.keep, dry=bool(deployment.detail.get("dry")))
+        with compat.open_session() as session:
+            run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(found.to_json()))
+
+    def tidy(self) -> None:
+        """Remove what new releases made superfluous; whatever goes wrong, nobody waits for this."""
+        while self.crowded:
+            name, keep = self.crowded.popitem()
+            try:
+                collect.collect(name, keep)
+            except Exception:
+                log.exception("cannot remove old releases of %s now", name)
 
     def _publish(
         self,
@@ -212,14 +264,11 @@ class Releaser:
 
     def unpack(self, name: str, release: str) -> results.Unpacked:
         """A release on this host, fetched if it is not here yet."""
-        base = compat.storage_root() / name
-        place = base / "versions" / release
-        if not place.is_dir():
-            try:
-                artefact.unpack(release, bundle.read_archive(release), place, like=base / bundle.LIVE)
-            except (LookupError, artefact.CorruptError) as error:
-                raise RefusedError(str(error)) from error
-        elif self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
+        try:
+            place = bundle.have(name, release)
+        except (LookupError, artefact.CorruptError, store.StoreError) as error:
+            raise RefusedError(str(error)) from error
+        if self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
             return self.inspected  # a deploy comes right after its check
         if len(self.memory) > MEMORY_FILES:
             self.memory.clear()
@@ -235,7 +284,11 @@ class Releaser:
     def resume(self) -> None:
         """After a start: make this host's links and plans match what is live."""
         with compat.open_session() as session:
+            needed = [(row.bundle, row.id) for row in run(session, LIST_NEEDED)]
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
+        for name, release_id in needed:
+            with contextlib.suppress(LookupError, artefact.CorruptError, store.StoreError):
+                bundle.have(name, release_id)
         for name, live in pointers:
             if name in self.followed:
                 continue
@@ -307,6 +360,7 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
                 loop.follower.ask(name, path)
             if name not in releaser.followed:
                 releaser.ask(name, path)
+        releaser.tidy()
         try:
             releaser.tick()
         except RefusedError as refusal:

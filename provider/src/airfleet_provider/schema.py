@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 CHANNEL = "airfleet_release"
+# Shared by who puts a release somewhere, exclusive for who removes one.
+COLLECT_LOCK = 4_707_003
 # Taken by the one releaser that works, for as long as its connection lives.
 AGENT_LOCK = 4_707_002
 UNFINISHED = ("requested", "parsing", "publishing", "watching")
@@ -18,7 +20,10 @@ CREATE TABLE IF NOT EXISTS airfleet.release (
     manifest jsonb NOT NULL,
     archive bytea,
     location text,
+    keys text[],
     built_at timestamptz NOT NULL DEFAULT now(),
+    used_at timestamptz NOT NULL DEFAULT now(),
+    collected_at timestamptz,
     built_by text,
     message text,
     pinned boolean NOT NULL DEFAULT false
@@ -40,7 +45,7 @@ CREATE TABLE IF NOT EXISTS airfleet.deployment (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     bundle text NOT NULL,
     release text,
-    action text NOT NULL CHECK (action IN ('check', 'promote', 'rollback', 'follow')),
+    action text NOT NULL CHECK (action IN ('check', 'promote', 'rollback', 'follow', 'prune')),
     state text NOT NULL DEFAULT 'requested'
         CHECK (state IN ('requested', 'parsing', 'publishing', 'watching', 'done', 'failed')),
     actor text,

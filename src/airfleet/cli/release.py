@@ -195,6 +195,62 @@ def diff(old: str | None, new: str | None, project: Path, state: Path | None) ->
             click.echo(f"{mark} {path}")
 
 
+@command.command("pin")
+@click.argument("release")
+@options.project_option
+@options.state
+def pin(release: str, project: Path, state: Path | None) -> None:
+    """Keep the files of a release until it is unpinned, however old it is. Prints its id."""
+    _pin(release, project, state, pinned=True)
+
+
+@command.command("unpin")
+@click.argument("release")
+@options.project_option
+@options.state
+def unpin(release: str, project: Path, state: Path | None) -> None:
+    """Let the files of a release go when nothing needs them. Prints its id."""
+    _pin(release, project, state, pinned=False)
+
+
+def _pin(release: str, project: Path, state: Path | None, *, pinned: bool) -> None:
+    ledger = _open(project, state)
+    found = ledger.find(release).id
+    ledger.pin(found, pinned=pinned)
+    click.echo(found)
+
+
+@command.command("prune")
+@options.project_option
+@options.state
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and why the others stay.")
+@options.as_json
+def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Remove the files of releases that nothing needs; the platform does so by itself after each promotion.
+
+    What stays: the live release and the one before it, pinned ones, those with unfinished runs or deployments, and the
+    last ones (fleet.yaml: releases.keep). The record of a release stays always.
+
+    \b
+    Example:
+      airfleet release prune --dry-run
+    """
+    ledger = _open(project, state)
+    policy = launching.read_fleet(launching.find_project(project)).releases
+    number = ledger.request("prune", None, actor=_actor(), reason="prune", policy=policy, dry=dry_run)
+    ended = ledger.wait(number, lambda _: None, until=FINISHED)
+    if ended.state == "failed":
+        raise AirfleetError(_explain(ended))
+    if as_json:
+        click.echo(json.dumps({key: ended.detail[key] for key in ("kept", "gone", "parses")}, indent=2))
+        return
+    for release, why in ended.detail["kept"].items():
+        click.echo(f"keep {release}: {why}")
+    for release in ended.detail["gone"]:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {release}")
+    click.echo(f"results of parses that no release needs: {ended.detail['parses']}", err=True)
+
+
 def _files(release: Release | None) -> Mapping[str, str]:
     return release.manifest["files"] if release else {}
 
@@ -252,7 +308,7 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str
         airflow=launching.airflow_version(),
         python=platform.python_version(),
     )
-    is_new = ledger.save(made, artefact.pack(tree, contents))
+    is_new = ledger.save(made, artefact.pack(tree, contents), launching.read_fleet(project).releases.store)
     click.echo(f"{tree.id}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
     return ledger, tree.id, contents
 
@@ -303,9 +359,12 @@ def _describe(release: Release) -> dict[str, Any]:
 
 
 def _stand(release: Release) -> str:
+    if release.collected:
+        return "removed"
     if release.live:
         return "live, watched" if release.state == "watching" else "live"
-    return "went back" if release.state == "failed" else ""
+    marks = ("went back" if release.state == "failed" else "", "pinned" if release.pinned else "")
+    return ", ".join(filter(None, marks))
 
 
 def _moment(moment: datetime) -> str:

@@ -124,7 +124,9 @@ def _list_executor_settings(site: Site, credentials: Credentials) -> tuple[Setti
 
 def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
     if fleet.dags == "releases":
-        bundle = {"name": fleet.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {}}
+        place = fleet.releases.store
+        known = {} if place == "database" else {"store": place}
+        bundle = {"name": fleet.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": known}
         why = "Dags come from releases"
     else:
         kwargs = {"path": str(site.project)}

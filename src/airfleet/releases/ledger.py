@@ -16,8 +16,11 @@ from airfleet.errors import AirfleetError
 from airfleet.releases.manifest import Manifest
 from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
+from airfleet_provider import store
 
 CHANNEL = "airfleet_release"
+# Shared by who puts a release somewhere, exclusive for who removes one; the provider has the same.
+COLLECT_LOCK = 4_707_003
 # Who asks for the way back when nobody does.
 WATCHER = "airfleet"
 FINISHED = frozenset({"done", "failed"})
@@ -29,9 +32,20 @@ SELECT id, release, action, state, coalesce(actor, '') AS actor, reason, request
     finished_at, verdict, detail
 FROM airfleet.deployment
 """
+# Whoever is about to use a release says so, and it is not collected.
+TOUCH: LiteralString = """
+UPDATE airfleet.release SET used_at = now() WHERE id = %s AND collected_at IS NULL RETURNING location
+"""
+KEEP: LiteralString = """
+INSERT INTO airfleet.release AS r (id, bundle, manifest, archive, location, built_by, message)
+VALUES (%(id)s, %(bundle)s, %(manifest)s, %(archive)s, %(location)s, %(actor)s, %(message)s)
+ON CONFLICT (id) DO UPDATE SET archive = excluded.archive, location = excluded.location, used_at = now(),
+    built_at = now(), built_by = excluded.built_by, message = excluded.message, collected_at = NULL
+"""
 SELECT_RELEASES: LiteralString = """
 SELECT r.id, r.manifest, r.built_at, coalesce(r.built_by, '') AS built_by, coalesce(r.message, '') AS message, r.pinned,
-    coalesce(p.live = r.id, false) AS live, d.state, coalesce(d.verdict, d.reason) AS verdict
+    r.location, r.collected_at IS NOT NULL AS collected, coalesce(p.live = r.id, false) AS live, d.state,
+    coalesce(d.verdict, d.reason) AS verdict
 FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
 LEFT JOIN LATERAL (
     SELECT state, verdict, CASE WHEN actor = 'airfleet' THEN reason END AS reason FROM airfleet.deployment
@@ -51,6 +65,8 @@ class Release:
     built_by: str
     message: str
     pinned: bool
+    location: str | None
+    collected: bool
     live: bool
     state: str | None
     verdict: str | None
@@ -90,29 +106,50 @@ class Ledger:
         self._database = database
         self._bundle = bundle
 
-    def save(self, manifest: Manifest, archive: bytes) -> bool:
+    def save(self, manifest: Manifest, archive: bytes, place: str) -> bool:
         """Keep a release; whether it is new. The same files are the same release, whoever builds them."""
+        is_here = place == store.DATABASE
+        location = place if is_here else store.locate(place, self._bundle, manifest.id)
         with self._connect() as connection:
-            saved = connection.execute(
-                "INSERT INTO airfleet.release (id, bundle, manifest, archive, built_by, message)"
-                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
-                (
-                    manifest.id,
-                    self._bundle,
-                    json.dumps(manifest.to_json()),
-                    archive,
-                    manifest.actor,
-                    manifest.message,
-                ),
+            connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (COLLECT_LOCK,))
+            known = connection.execute(TOUCH, (manifest.id,)).fetchone()
+            if known and (known[0] == store.DATABASE or store.holds(known[0])):
+                return False
+            if not is_here:
+                store.write(location, archive)
+            connection.execute(
+                KEEP,
+                {
+                    "id": manifest.id,
+                    "bundle": self._bundle,
+                    "manifest": json.dumps(manifest.to_json()),
+                    "archive": archive if is_here else None,
+                    "location": location,
+                    "actor": manifest.actor,
+                    "message": manifest.message,
+                },
             )
-            return saved.rowcount == 1
+        return True
 
     def request(
-        self, action: LiteralString, release: str | None, *, actor: str, reason: str, policy: Releases | None = None
+        self,
+        action: LiteralString,
+        release: str | None,
+        *,
+        actor: str,
+        reason: str,
+        policy: Releases | None = None,
+        **more: object,
     ) -> int:
-        """Ask the releaser to make a release live; the number of the deployment."""
-        detail = {"policy": asdict(policy)} if policy else {}
+        """Ask the releaser to do something with a release, such as making it live; the number of the deployment."""
+        detail = {**({"policy": asdict(policy)} if policy else {}), **more}
         with self._connect() as connection:
+            if release and not connection.execute(TOUCH, (release,)).fetchone():
+                raise AirfleetError(
+                    "the files of this release were removed, as nothing needed them",
+                    where=release,
+                    hint="check out its commit (`airfleet release show`), and deploy that",
+                )
             row = connection.execute(
                 "INSERT INTO airfleet.deployment (bundle, release, action, actor, reason, detail)"
                 " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
@@ -189,6 +226,13 @@ class Ledger:
             raise AirfleetError(f"{what} begins with {prefix!r}", hint="airfleet release list")
         return found[0]
 
+    def pin(self, release: str, *, pinned: bool) -> None:
+        """Keep a release until it is unpinned, whatever else happens, or no longer."""
+        with self._connect() as connection:
+            statement = "UPDATE airfleet.release SET pinned = %s WHERE id = %s AND (collected_at IS NULL OR NOT %s)"
+            if not connection.execute(statement, (pinned, release, pinned)).rowcount:
+                raise AirfleetError("the files of this release were removed", where=release, hint="build it again")
+
     def find_live(self) -> Release | None:
         """The release that new runs use, or none before the first."""
         found = self._select_releases("AND p.live = r.id")
@@ -230,6 +274,8 @@ class Ledger:
         try:
             with connection:
                 yield connection
+        except store.StoreError as error:
+            raise AirfleetError(str(error), hint="fleet.yaml: releases.store") from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise AirfleetError(
                 "this platform has no releases",

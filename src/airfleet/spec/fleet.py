@@ -117,8 +117,10 @@ class Checks:
 
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """How a release is watched once it is live."""
+    """Where releases are kept, how many, and how one is watched once it is live; `store` is a URL or this word."""
 
+    store: str = "database"
+    keep: int = 20
     watch_seconds: float = 300.0
     max_failure_rate: float = 0.25
     min_task_ends: int = 10

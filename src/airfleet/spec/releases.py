@@ -1,20 +1,41 @@
-"""The `releases` section of fleet.yaml as people write it: how a release is watched once it is live."""
+"""The `releases` section of fleet.yaml as people write it: where they are kept, and how they are watched."""
 
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from airfleet.spec import fleet
-from airfleet.spec.section import Section
+from airfleet.spec.section import Section, rule
 
 _DEFAULT = fleet.Releases()
+
+
+def _place(store: str) -> str:
+    if store == "database" or store.startswith("/"):
+        return store
+    parts = urlsplit(store)
+    if not parts.scheme or not store.startswith(f"{parts.scheme}://"):
+        raise rule(f"{store!r} is no place", "write database, /a/folder, or a URL such as s3://bucket/releases")
+    if parts.password:
+        raise rule("fleet.yaml never holds a password, and this URI carries one", "set it as an FSSPEC_ variable")
+    return store.rstrip("/")
 
 
 class Releases(Section):
     """What becomes of releases, with `dags: releases`."""
 
+    store: Annotated[str, AfterValidator(_place)] = Field(
+        default=_DEFAULT.store,
+        description="Where releases are kept: `database`, a folder that every host sees, or a URL that fsspec knows.",
+        examples=["file:///mnt/nfs/releases"],
+    )
+    keep: Annotated[int, Field(ge=2)] = Field(
+        default=_DEFAULT.keep,
+        description="Releases that stay although nothing needs them: so many of the last live, and of the last built.",
+    )
     watch_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=_DEFAULT.watch_seconds,
         description="Seconds for which a promoted release is watched, and rolled back when it does badly; 0 is never.",

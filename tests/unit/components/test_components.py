@@ -194,3 +194,10 @@ def test_the_metadata_job_runs_again_only_when_something_it_does_has_changed(fle
 
     assert fingerprint() == fingerprint()
     assert len({fingerprint(), fingerprint(versions="2"), fingerprint(variables={"limit": 1})}) == 3
+
+
+@pytest.mark.parametrize(("place", "known"), [("database", {}), ("s3://bucket/x/", {"store": "s3://bucket/x"})])
+def test_tasks_are_told_where_releases_are_kept(place: str, known: dict[str, str]) -> None:
+    fleet = load.parse(f"dags: releases\nreleases: {{store: {place}}}\n", file="fleet.yaml", default_name="x", cpus=2)
+    config = read_config(fleet)
+    assert json.loads(config["dag_processor"]["dag_bundle_config_list"])[0]["kwargs"] == known

@@ -125,3 +125,38 @@ def test_a_folder_that_was_changed_is_found_out(project: Path, tmp_path: Path) -
     (folder / "dags" / "new.py").write_text("")
     with pytest.raises(artefact.CorruptError, match=tree.id):
         artefact.verify(tree.id, folder)
+
+
+def test_a_copy_is_verified_once_and_half_a_copy_makes_room(project: Path, tmp_path: Path) -> None:
+    tree, contents = artefact.read(project)
+    folder = tmp_path / "versions" / tree.id
+    for name, body in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    assert not artefact.settle(tree.id, folder)  # the executable bit is not there yet
+    (folder / "include" / "run.sh").chmod(0o755)
+    assert not artefact.is_whole(folder)
+    assert artefact.settle(tree.id, folder)
+    assert artefact.is_whole(folder)
+    artefact.verify(tree.id, folder)
+
+    artefact.discard(folder)
+    assert not artefact.settle(tree.id, folder)
+    (folder / "dags").mkdir(parents=True)
+    (folder / "dags" / "x.py").write_text("half of it")
+    assert not artefact.settle(tree.id, folder)
+    artefact.unpack(tree.id, artefact.pack(tree, contents), folder)
+    artefact.verify(tree.id, folder)
+    assert [path.name for path in folder.parent.iterdir()] == [tree.id]
+
+
+def test_many_at_once_over_half_a_copy_all_have_the_whole(project: Path, tmp_path: Path) -> None:
+    tree, contents = artefact.read(project)
+    archive = artefact.pack(tree, contents)
+    folder = tmp_path / "versions" / tree.id
+    (folder / "dags").mkdir(parents=True)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: artefact.unpack(tree.id, archive, folder), range(8)))
+    assert artefact.is_whole(folder)
+    artefact.verify(tree.id, folder)
+    assert [path.name for path in folder.parent.iterdir()] == [tree.id]

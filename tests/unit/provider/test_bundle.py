@@ -8,8 +8,8 @@ import pytest
 from airflow.dag_processing.bundles.base import BundleVersion
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airfleet_provider import artefact, bundle, compat
-from airfleet_provider.bundle import ReleaseBundle, ReleasedElsewhereError
+from airfleet_provider import artefact, bundle, compat, store
+from airfleet_provider.bundle import CollectedError, ReleaseBundle, ReleasedElsewhereError
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +79,58 @@ def test_the_live_release_is_one_link_away(storage: Path) -> None:
 def test_nobody_but_the_releaser_parses_a_release() -> None:
     with pytest.raises(ReleasedElsewhereError, match="airflow airfleet releaser"):
         ReleaseBundle(name="shop").refresh()
+
+
+def test_a_task_fetches_its_release_from_the_store_without_a_database(
+    tmp_path: Path, release: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise AssertionError("a task asked for the database")
+
+    name, archive = release
+    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(compat, "open_session", refuse)
+    place = f"file://{tmp_path}/mnt"
+    pinned = ReleaseBundle(name="shop", version=name, store=place)
+    with pytest.raises(AirflowRescheduleException):  # not mounted
+        pinned.initialize()
+    location = store.locate(place, "shop", name)
+    store.write(location, archive[:600])
+    with pytest.raises(AirflowRescheduleException):  # half of it
+        pinned.initialize()
+    assert not pinned.path.exists()
+    store.write(location, archive)
+    pinned.initialize()
+    assert (pinned.path / "dags" / "x.py").read_text() == "x"
+    store.remove(location)
+    ReleaseBundle(name="shop", version=name, store=place).initialize()
+    with pytest.raises(CollectedError, match="run this on the latest version"):
+        ReleaseBundle(name="shop", version="r0000000000000000", store=place).initialize()
+
+
+def test_a_copy_on_the_host_is_used_when_it_is_whole_and_replaced_when_not(
+    storage: Path, release: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _ = release
+    monkeypatch.setattr(compat, "is_task", lambda: True)
+    copy = storage / "shop" / "versions" / name
+    (copy / "dags").mkdir(parents=True)
+    (copy / "dags" / "x.py").write_text("half")
+    pinned = ReleaseBundle(name="shop", version=name)
+    with pytest.raises(AirflowRescheduleException):
+        pinned.initialize()
+    (copy / "dags" / "x.py").write_text("x")
+    (copy / artefact.IGNORE_FILE).write_bytes(artefact.IGNORE_CONTENT)
+    pinned.initialize()
+    assert artefact.is_whole(copy)
+
+
+def test_a_task_of_a_release_that_was_collected_does_not_wait_for_it(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compat, "is_task", lambda: True)
+    versions = storage / "shop" / "versions"
+    versions.mkdir(parents=True)
+    bundle.tombstone(versions, "r1").touch()
+    with pytest.raises(CollectedError):
+        ReleaseBundle(name="shop", version="r1").initialize()

@@ -1,0 +1,129 @@
+"""Removing what no release needs any more: archives, folders on this host, results of parses.
+
+Killed at any line, it goes on where it was the next time: a release is first said to be collected, then its archive is
+removed, then that is said.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airfleet_provider import artefact, bundle, compat, keeping, schema, store
+from airfleet_provider.keeping import Known
+from airfleet_provider.publish import run
+
+log = logging.getLogger(__name__)
+
+DRAFT_S = 86_400.0
+LIST_KNOWN = """
+SELECT r.id, r.built_at, r.used_at, r.pinned AS is_pinned,
+    COALESCE(p.live = r.id, false) AS is_live, COALESCE(p.previous = r.id, false) AS is_previous,
+    (SELECT max(live_at) FROM airfleet.deployment d WHERE d.bundle = r.bundle AND d.release = r.id) AS live_at,
+    (SELECT min(id) FROM airfleet.deployment d WHERE d.bundle = r.bundle AND d.release = r.id
+        AND d.state IN ('requested', 'parsing', 'publishing', 'watching')) AS deployment
+FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
+WHERE r.bundle = %(bundle)s AND r.collected_at IS NULL
+"""
+# The last callbacks of a run come when it has ended.
+COUNT_RUNS = """
+SELECT bundle_version, count(*) AS runs FROM dag_run
+WHERE bundle_version = ANY(%(releases)s::text[])
+    AND (state IN ('queued', 'running') OR end_date > now() - interval '10 minutes') GROUP BY 1
+"""
+# Asks again what may have changed since: a row that somebody uses at this moment is waited for, and then stays.
+MARK = """
+UPDATE airfleet.release r SET collected_at = now(), archive = NULL, keys = NULL
+WHERE r.id = ANY(%(releases)s::text[]) AND r.collected_at IS NULL AND NOT r.pinned
+    AND r.used_at < now() - interval '1 hour'
+    AND NOT EXISTS (SELECT 1 FROM airfleet.pointer p WHERE r.id IN (p.live, p.previous))
+    AND NOT EXISTS (SELECT 1 FROM airfleet.deployment d WHERE d.release = r.id
+        AND d.state IN ('requested', 'parsing', 'publishing', 'watching'))
+RETURNING r.id
+"""
+LIST_LEFT = """
+SELECT id, location FROM airfleet.release
+WHERE bundle = %(bundle)s AND collected_at IS NOT NULL AND location IS NOT NULL
+"""
+IS_LEFT = "SELECT 1 FROM airfleet.release WHERE id = %(id)s AND collected_at IS NOT NULL"
+FORGET_PLACE = "UPDATE airfleet.release SET location = NULL WHERE id = %(id)s"
+LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
+LIST_GONE = "SELECT id FROM airfleet.release WHERE bundle = %(bundle)s AND collected_at IS NOT NULL"
+# A result of today may belong to a parse that has not ended yet.
+OLD_PARSES = """
+FROM airfleet.parsed WHERE created_at < now() - interval '1 day'
+    AND key NOT IN (SELECT unnest(keys) FROM airfleet.release WHERE collected_at IS NULL)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What went, or would go, and why the others stay."""
+
+    kept: Mapping[str, str]
+    gone: tuple[str, ...]
+    parses: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kept": dict(self.kept), "gone": list(self.gone), "parses": self.parses}
+
+
+def collect(name: str, keep: int, *, dry: bool = False) -> Collected:
+    """Remove all of a bundle that nobody needs; `dry` only says what that is."""
+    with compat.open_session() as session:
+        known = _list_known(session, name)
+        kept = keeping.judge(known, keep, datetime.now(UTC))
+        going = [one.id for one in known if one.id not in kept]
+        if dry:
+            parses = int(run(session, f"SELECT count(*) {OLD_PARSES}").scalar())
+            return Collected(kept, tuple(going), parses)
+        gone = tuple(sorted(release for (release,) in run(session, MARK, releases=going)))
+    _remove_archives(name)
+    _remove_folders(name)
+    with compat.open_session() as session:
+        parses = run(session, f"DELETE {OLD_PARSES}").rowcount
+    if gone or parses:
+        log.info("collected of %s: %s releases and %s results of parses", name, len(gone), parses)
+    return Collected(kept, gone, parses)
+
+
+def _list_known(session: Any, name: str) -> list[Known]:  # noqa: ANN401 - sqlalchemy.orm.Session
+    rows = [row._mapping for row in run(session, LIST_KNOWN, bundle=name)]
+    counted = run(session, COUNT_RUNS, releases=[row["id"] for row in rows])
+    runs = {row.bundle_version: row.runs for row in counted}
+    return [Known(**row, unfinished_runs=runs.get(row["id"], 0)) for row in rows]
+
+
+def _remove_archives(name: str) -> None:
+    with compat.open_session() as session:
+        left = list(run(session, LIST_LEFT, bundle=name))
+    for row in left:
+        with compat.open_session() as session:
+            # Whoever builds the same files again at this moment has the lock first, or puts the archive back after.
+            run(session, LOCK, lock=schema.COLLECT_LOCK)
+            if not run(session, IS_LEFT, id=row.id).first():
+                continue
+            try:
+                if row.location != store.DATABASE:
+                    store.remove(row.location)
+            except store.StoreError as error:
+                log.warning("left for the next time: %s", error)
+                continue
+            run(session, FORGET_PLACE, id=row.id)
+
+
+def _remove_folders(name: str) -> None:
+    versions = compat.storage_root() / name / "versions"
+    with compat.open_session() as session:
+        gone = {release for (release,) in run(session, LIST_GONE, bundle=name)}
+    for release in gone:
+        if (versions / release).is_dir():
+            bundle.tombstone(versions, release).touch()
+            artefact.discard(versions / release)
+    for draft in versions.glob(".r*"):
+        if draft.is_dir() and time.time() - draft.stat().st_mtime > DRAFT_S:
+            artefact.discard(draft)

@@ -1,0 +1,152 @@
+"""Old releases go when nothing needs them, and never from under whoever does."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from airfleet.errors import AirfleetError
+from airfleet_provider import artefact, store
+from deadline import wait_until
+from shops import Shop
+
+pytestmark = pytest.mark.local
+
+POLICY = {"watch_seconds": 0, "keep": 2}
+
+
+def make(kiosk: Shop, count: int, place: str = "database") -> list[str]:
+    """Releases that were live one after another; the last one is."""
+    made = []
+    for number in range(count):
+        kiosk.write("d00", task=f"t{number}")
+        made.append(kiosk.build(place))
+        kiosk.deploy(made[-1], policy=POLICY)
+    return made
+
+
+def prune(kiosk: Shop, **detail: object) -> dict[str, object]:
+    return kiosk.deploy(None, "prune", policy=POLICY, **detail)
+
+
+def have_archive(kiosk: Shop) -> set[str]:
+    rows = kiosk.database.query("SELECT id FROM airfleet.release WHERE bundle = %s AND archive IS NOT NULL", kiosk.name)
+    return {row[0] for row in rows}
+
+
+def test_what_nothing_needs_goes_after_a_promotion_and_by_hand(kiosk: Shop) -> None:
+    running, pinned, useless, previous, live = make(kiosk, 5)
+    kiosk.run("d00", running, state="running")
+    kiosk.ledger.pin(pinned, pinned=True)
+    kiosk.age()
+    results = kiosk.database.query("SELECT key FROM airfleet.parsed")
+
+    said = prune(kiosk, dry=True)
+
+    assert said["kept"] == {
+        live: "live",
+        previous: "the one before the live one",
+        pinned: "pinned",
+        running: "1 unfinished runs",
+    }
+    assert said["gone"] == [useless]
+    assert useless in have_archive(kiosk)
+    assert (kiosk.folder / useless).is_dir()
+
+    assert prune(kiosk)["gone"] == [useless]
+    assert have_archive(kiosk) == {running, pinned, previous, live}
+    assert {path.name for path in kiosk.folder.iterdir() if path.is_dir()} == {running, pinned, previous, live}
+    left = kiosk.database.query("SELECT key FROM airfleet.parsed")
+    assert set(left) < set(results)
+    assert kiosk.deploy(None, "rollback")["parsed"] == 0
+    with pytest.raises(AirfleetError, match="were removed"):
+        kiosk.ledger.request("promote", useless, actor="ann", reason="")
+    state, detail = kiosk.wait(kiosk.ask(useless))
+    assert state == "failed"
+    assert "were removed" in detail["message"]
+    found = kiosk.ledger.find(useless)
+    assert (found.collected, found.location) == (True, None)
+
+    kiosk.ledger.pin(pinned, pinned=False)
+    kiosk.age()
+    kiosk.write("d01", task="newest")
+    kiosk.deploy(kiosk.build(), policy=POLICY)
+    wait_until(lambda: pinned not in have_archive(kiosk), "the unpinned release to go by itself")
+    assert running in have_archive(kiosk)
+
+
+def test_the_same_files_again_bring_a_removed_release_back(kiosk: Shop) -> None:
+    old, *_ = make(kiosk, 4)
+    kiosk.age()
+    assert old in prune(kiosk)["gone"]
+    kiosk.write("d00", task="t0")
+    assert kiosk.build() == old
+    kiosk.deploy(old)
+    assert kiosk.live() == old
+    artefact.verify(old, kiosk.folder / old)
+
+
+def test_a_store_has_the_archive_and_loses_it(kiosk: Shop) -> None:
+    place = f"file://{kiosk.project}/mnt"
+    old, *_ = releases = make(kiosk, 4, place)
+    locations = [store.locate(place, kiosk.name, release) for release in releases]
+    assert have_archive(kiosk) == set()
+    assert all(store.holds(location) for location in locations)
+    kiosk.age()
+    prune(kiosk)
+    assert [store.holds(location) for location in locations] == [False, False, True, True]
+    # Killed after it said so and before it removed the archive: it is removed the next time.
+    kiosk.database.query("UPDATE airfleet.release SET location = %s WHERE id = %s", locations[0], old)
+    store.write(locations[0], b"left over")
+    prune(kiosk)
+    assert not store.holds(locations[0])
+    assert kiosk.ledger.find(old).location is None
+
+
+def test_a_promoted_release_is_put_into_the_store_of_the_fleet(kiosk: Shop) -> None:
+    one = kiosk.build()
+    kiosk.kill()
+    place = f"file://{kiosk.project}/mnt"
+    bundle = {"name": kiosk.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {"store": place}}
+    kiosk.start(AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps([bundle]))
+    kiosk.deploy(one)
+    location = store.locate(place, kiosk.name, one)
+    assert kiosk.ledger.find(one).location == location
+    assert have_archive(kiosk) == set()
+    artefact.unpack(one, store.read(location), kiosk.project / "elsewhere" / one)
+
+
+def test_a_host_that_lost_its_folders_has_again_what_runs_need(kiosk: Shop) -> None:
+    running, previous, live = make(kiosk, 3)
+    kiosk.run("d00", running, state="queued")
+    kiosk.kill()
+    for release in (running, previous, live):
+        artefact.discard(kiosk.folder / release)
+    (kiosk.folder / live / "dags").mkdir(parents=True)  # half a copy
+    kiosk.start()
+    kiosk.deploy(live)
+    artefact.verify(live, kiosk.folder / live)
+    artefact.verify(running, kiosk.folder / running)
+    assert not (kiosk.folder / previous).exists()
+
+
+def test_whoever_deploys_what_is_being_removed_has_it(kiosk: Shop) -> None:
+    place = f"file://{kiosk.project}/mnt"
+    old, *_ = make(kiosk, 4, place)
+
+    def remove(_: int) -> None:
+        kiosk.age()
+        prune(kiosk)
+
+    def deploy(_: int) -> None:
+        assert kiosk.build(place) == old
+        asked = kiosk.ledger.request("promote", old, actor="ann", reason="")
+        assert kiosk.wait(asked)[0] in ("done", "watching"), kiosk.log()
+
+    for _ in range(4):
+        kiosk.write("d00", task="t0")
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda work: work(0), (remove, deploy, remove)))
+        make(kiosk, 3, place)
