@@ -186,6 +186,10 @@ class Site:
         return self.state / "postgres"
 
     @property
+    def backups(self) -> Path:
+        return self.state / "backups"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 

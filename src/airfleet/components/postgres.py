@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 from airfleet.components.base import Command, Component, Connect, Credentials, Process, Site
 from airfleet.spec.fleet import Fleet
@@ -51,6 +53,32 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
     return Component(name="postgres", processes=(server, databases), prepare=(initdb,))
 
 
+def wal_archive(backups: Path) -> Path:
+    """Where the server archives its changes; nothing is archived before the first backup made this folder."""
+    return backups / "wal"
+
+
+def archive_options(backups: Path) -> dict[str, str]:
+    """The server's options by which its changes are archived, compressed, each file whole or not there."""
+    folder = _quote(wal_archive(backups))
+    target, draft = f"{folder}/%f.gz", f"{folder}/%f.new"
+    command = (
+        f"test ! -d {folder} || if test -e {target}; then gzip -dc {target} | cmp -s - %p;"
+        f" else gzip -c %p > {draft} && sync {draft} && mv {draft} {target}; fi"
+    )
+    return {"archive_mode": "on", "archive_command": command, "archive_timeout": "300"}
+
+
+def restore_command(backups: Path) -> str:
+    """How a server that recovers gets an archived file."""
+    return f"gzip -dc {_quote(wal_archive(backups))}/%f.gz > %p"
+
+
+def _quote(folder: Path) -> str:
+    # For the shell, and before it for PostgreSQL, which reads %f and %p, and %% as one.
+    return shlex.quote(str(folder).replace("%", "%%"))
+
+
 def _list_options(fleet: Fleet, site: Site) -> dict[str, str]:
     return {
         "listen_addresses": "127.0.0.1",
@@ -59,6 +87,7 @@ def _list_options(fleet: Fleet, site: Site) -> dict[str, str]:
         # Airflow keeps up to 15 connections in each of its processes; every running task adds those of its hooks.
         "max_connections": str(100 + 2 * fleet.parallelism),
         "jit": "off",
+        **archive_options(site.backups),
         "log_line_prefix": "%m [%p] %u@%d ",
         "timezone": "UTC",
     }

@@ -45,7 +45,7 @@ def start(
     def ask_for_death_signal() -> None:
         _prctl(PR_SET_PDEATHSIG, death_signal)
 
-    user = _choose_user(unprivileged)
+    user = choose_user(unprivileged)
     with log.open("ab") as output:
         process = subprocess.Popen(
             argv,
@@ -72,7 +72,7 @@ def fill(command: Command, *, log: Path) -> None:
     draft = command.creates.with_name(command.creates.name + ".new")
     subprocess.run(["rm", "-rf", str(draft)], check=True)
     draft.mkdir(mode=0o700)
-    user = _choose_user(command.unprivileged)
+    user = choose_user(command.unprivileged)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(command.stdin.reveal().encode())
         stdin.seek(0)
@@ -102,7 +102,8 @@ def fill(command: Command, *, log: Path) -> None:
     draft.rename(command.creates)
 
 
-def _choose_user(unprivileged: bool) -> pwd.struct_passwd | None:
+def choose_user(unprivileged: bool) -> pwd.struct_passwd | None:
+    """The user to run a program as that refuses to run as root; None to stay who we are."""
     return pwd.getpwnam(UNPRIVILEGED_USER) if unprivileged and os.geteuid() == 0 else None
 
 

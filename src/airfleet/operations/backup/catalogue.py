@@ -1,0 +1,73 @@
+"""Which backups there are, which of them leads to a moment, and what may be removed. No I/O but its own JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from airfleet.errors import AirfleetError, UsageError
+
+SEGMENT_LENGTH = 24
+STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One whole copy of a database server; what it holds is consistent from `ended` on."""
+
+    name: str
+    began: datetime
+    ended: datetime
+    first_segment: str
+    bytes: int
+    postgres: str
+    airflow: str
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "began": self.began.isoformat(), "ended": self.ended.isoformat()}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Backup:
+        body = json.loads(text)
+        times = {key: datetime.fromisoformat(body[key]) for key in ("began", "ended")}
+        return cls(**{**body, **times})
+
+
+def choose(backups: Iterable[Backup], *, name: str | None, to: datetime | None) -> Backup:
+    """The named backup, or the newest that had ended by that moment; raises where there is none."""
+    known = sorted(backups, key=lambda backup: backup.ended)
+    if not known:
+        raise AirfleetError("there is no backup to restore", hint="airfleet db backup")
+    if name is not None:
+        named = [backup for backup in known if backup.name == name]
+        if not named:
+            raise UsageError(f"there is no backup {name}", hint="airfleet db backups")
+        known = named
+    usable = [backup for backup in known if to is None or backup.ended <= to]
+    if not usable:
+        raise UsageError(
+            f"no backup had ended by {to}: the first is of {known[0].ended:%Y-%m-%d %H:%M:%S} UTC",
+            hint="a database is restored from a backup of before that moment, and the changes since",
+        )
+    return usable[-1]
+
+
+def list_surplus(backups: Iterable[Backup], *, keep: int) -> list[Backup]:
+    """What is older than the newest `keep`."""
+    return sorted(backups, key=lambda backup: backup.ended)[:-keep]
+
+
+def list_old_segments(files: Iterable[str], kept: Iterable[Backup]) -> list[str]:
+    """The archived files that no kept backup begins at or after; what is no segment is kept."""
+    first = min((_position(backup.first_segment) for backup in kept), default=None)
+    if first is None:
+        return []
+    segments = (file for file in files if len(file.partition(".")[0]) == SEGMENT_LENGTH)
+    return sorted(file for file in segments if _position(file) < first)
+
+
+def _position(segment: str) -> str:
+    # The first eight digits are the time line, which grows with each restore; what follows grows within all of them.
+    return segment[8:SEGMENT_LENGTH]

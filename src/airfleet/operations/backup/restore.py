@@ -1,0 +1,159 @@
+"""Bring a server's data back to a moment: beside the present data, and in its place only when it is whole.
+
+What a kill at any line leaves: before the exchange the present data, untouched; after it the restored data, and the
+former data in a folder beside it. `MARK` tells the two apart.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from airfleet.components import postgres
+from airfleet.errors import AirfleetError
+from airfleet.operations.backup import catalogue
+from airfleet.operations.backup.catalogue import Backup
+from airfleet.operations.backup.cluster import Cluster, exchange, remove, sync
+from airfleet.operations.backup.store import Store, extract
+from airfleet.operations.backup.take import Clock, read_clock
+
+MARK = "airfleet_restoring"
+SETTINGS = "postgresql.auto.conf"
+LOG = "restore.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was done: from which backup, up to which moment of the data, and where the former data is."""
+
+    backup: str
+    to: datetime
+    kept: Path
+
+
+def restore(
+    cluster: Cluster, backup: Backup, *, to: datetime | None, notify: Callable[[str], None], clock: Clock = read_clock
+) -> Restored:
+    """Replace the data of a stopped server by what it was at `to`, or by the newest that is archived."""
+    store = Store(cluster.backups)
+    with store.lock():
+        _require_stopped(cluster)
+        draft = _draft(cluster)
+        keep_aside(cluster, clock())
+        notify("saving what the server has not archived yet")
+        _rescue(cluster)
+        notify(f"unpacking {backup.name}")
+        draft.mkdir()
+        cluster.own(draft)
+        (draft / MARK).touch()
+        extract(store.folder(backup), draft)
+        _write_recovery(cluster, draft, to)
+        _give(cluster, draft)
+        notify("recovering" + (f" to {to:%Y-%m-%d %H:%M:%S} UTC" if to else " all that was archived"))
+        log = cluster.backups / LOG
+        with cluster.serve(draft, log) as port:
+            reached = _read_newest(cluster, port)
+        (draft / MARK).unlink()
+        sync(draft)
+        exchange(draft, cluster.data)
+        kept = keep_aside(cluster, clock())
+    if kept is None:
+        raise AirfleetError("the former data is gone", where=str(draft))
+    return Restored(backup.name, to or reached, kept)
+
+
+def keep_aside(cluster: Cluster, now: datetime) -> Path | None:
+    """Clear the place where restored data is made: what was never finished goes, what was the server's is kept."""
+    draft = _draft(cluster)
+    remove(draft.with_name(f"{draft.name}.gone"))
+    if not draft.exists():
+        return None
+    if (draft / MARK).exists() or not (draft / "PG_VERSION").exists():
+        remove(draft)
+        return None
+    kept = cluster.data.with_name(f"{cluster.data.name}.before-{now.strftime(catalogue.STAMP)}")
+    draft.rename(kept)
+    sync(draft.parent)
+    return kept
+
+
+def _draft(cluster: Cluster) -> Path:
+    return cluster.data.with_name(f"{cluster.data.name}.restoring")
+
+
+def _require_stopped(cluster: Cluster) -> None:
+    pid = cluster.data / "postmaster.pid"
+    # The number may be another program's by now, after a crash.
+    command = Path(f"/proc/{pid.read_text().split()[0]}/cmdline") if pid.exists() else pid
+    if command.exists() and b"postgres" in command.read_bytes():
+        raise AirfleetError("the server runs on this data", where=str(cluster.data), hint="airfleet down")
+
+
+def _rescue(cluster: Cluster) -> None:
+    """Archive what a stopped server still has for itself, so that no moment up to its end is lost."""
+    cluster.wal.mkdir(exist_ok=True)
+    cluster.own(cluster.wal)
+    for file in sorted((cluster.data / "pg_wal").glob("*")):
+        is_segment = len(file.name) == catalogue.SEGMENT_LENGTH or file.suffix == ".history"
+        target = cluster.wal / f"{file.name}.gz"
+        if not file.is_file() or not is_segment or target.exists():
+            continue
+        draft = target.with_suffix(".new")
+        with file.open("rb") as source, gzip.open(draft, "wb", compresslevel=1) as packed:
+            shutil.copyfileobj(source, packed)
+        cluster.own(draft)
+        descriptor = os.open(draft, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        draft.rename(target)
+    sync(cluster.wal)
+
+
+def _write_recovery(cluster: Cluster, draft: Path, to: datetime | None) -> None:
+    (draft / "recovery.signal").touch()
+    lines = [
+        f"restore_command = {_quote(postgres.restore_command(cluster.backups))}",
+        "recovery_target_timeline = latest",
+    ]
+    if to:
+        lines += [
+            f"recovery_target_time = {_quote(to.astimezone(UTC).isoformat())}",
+            "recovery_target_action = promote",
+        ]
+    (draft / SETTINGS).write_text("\n".join(lines) + "\n")
+
+
+def _quote(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
+
+
+def _give(cluster: Cluster, draft: Path) -> None:
+    for folder, _, files in os.walk(draft):
+        cluster.own(Path(folder))
+        for name in files:
+            path = Path(folder) / name
+            cluster.own(path)
+            path.chmod(0o600)
+
+
+def _read_newest(cluster: Cluster, port: int) -> datetime:
+    """When the last change was made that is in the data, by the server's clock; and forget how it was recovered."""
+    with psycopg.connect(cluster.dsn(port), autocommit=True) as connection:
+        row = connection.execute("SELECT coalesce(pg_last_xact_replay_timestamp(), clock_timestamp())").fetchone()
+        for setting in (
+            "restore_command",
+            "recovery_target_timeline",
+            "recovery_target_time",
+            "recovery_target_action",
+        ):
+            connection.execute(f"ALTER SYSTEM RESET {setting}")
+    newest: datetime = row[0] if row else read_clock()
+    return newest.astimezone(UTC)

@@ -1,0 +1,121 @@
+"""Make a backup of a running server, and remove what has become too old."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from airfleet.components import postgres
+from airfleet.errors import AirfleetError
+from airfleet.operations.backup import catalogue
+from airfleet.operations.backup.catalogue import Backup
+from airfleet.operations.backup.cluster import Cluster, remove, sync
+from airfleet.operations.backup.store import DESCRIPTION, MANIFEST, Store, verify
+from airfleet.runners.local.state import write_file
+
+Clock = Callable[[], datetime]
+
+
+def read_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def take(
+    cluster: Cluster, port: int, *, airflow: str, keep: int, notify: Callable[[str], None], clock: Clock = read_clock
+) -> Backup:
+    """A new verified backup of the server on this port; the archive of its changes begins with the first."""
+    store = Store(cluster.backups)
+    with store.lock():
+        _remove_drafts(store)
+        cluster.wal.mkdir(exist_ok=True)
+        cluster.own(cluster.wal)
+        began = clock()
+        draft = store.root / f"{began.strftime(catalogue.STAMP)}.new"
+        draft.mkdir()
+        cluster.own(draft)
+        notify("copying the database")
+        _copy(cluster, port, draft)
+        notify("checking the copy")
+        verify(draft)
+        backup = Backup(
+            name=draft.stem,
+            began=began,
+            ended=_read_end(cluster, port),
+            first_segment=_read_first_segment(cluster, port, draft),
+            bytes=sum(file.stat().st_size for file in draft.iterdir()),
+            postgres=_version(cluster),
+            airflow=airflow,
+        )
+        write_file(draft / DESCRIPTION, backup.to_json())
+        _sync_files(draft)
+        draft.rename(store.folder(backup))
+        sync(store.root)
+        prune(cluster, store, keep=keep)
+    return backup
+
+
+def prune(cluster: Cluster, store: Store, *, keep: int) -> None:
+    """Remove surplus backups, and then the changes that led on from them only."""
+    for old in catalogue.list_surplus(store.list(), keep=keep):
+        remove(store.folder(old))
+    for name in catalogue.list_old_segments((file.name for file in cluster.wal.iterdir()), store.list()):
+        (cluster.wal / name).unlink()
+
+
+def _remove_drafts(store: Store) -> None:
+    for folder in (*store.root.glob("*.new"), *store.root.glob("*.gone")):
+        remove(folder)
+
+
+def _copy(cluster: Cluster, port: int, draft: Path) -> None:
+    cluster.run(
+        "pg_basebackup",
+        f"--pgdata={draft}",
+        "--format=tar",
+        "--gzip",
+        "--wal-method=stream",
+        "--checkpoint=fast",
+        "--manifest-checksums=SHA256",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        f"--username={postgres.SUPERUSER}",
+        "--no-password",
+        environment={"PGPASSWORD": cluster.superuser.reveal()},
+    )
+
+
+def _read_end(cluster: Cluster, port: int) -> datetime:
+    # By the server's clock, which is what a moment to restore to is compared with.
+    with psycopg.connect(cluster.dsn(port), autocommit=True) as connection:
+        row = connection.execute("SELECT clock_timestamp()").fetchone()
+    ended: datetime = row[0] if row else read_clock()
+    return ended.astimezone(UTC)
+
+
+def _read_first_segment(cluster: Cluster, port: int, draft: Path) -> str:
+    ranges = json.loads((draft / MANIFEST).read_text())["WAL-Ranges"]
+    first = min(ranges, key=lambda one: (one["Timeline"], one["Start-LSN"]))
+    with psycopg.connect(cluster.dsn(port), autocommit=True) as connection:
+        row = connection.execute("SELECT pg_walfile_name(%s::pg_lsn)", (first["Start-LSN"],)).fetchone()
+    if row is None:
+        raise AirfleetError("the server does not say where the backup begins")
+    return str(row[0])
+
+
+def _version(cluster: Cluster) -> str:
+    return cluster.run("postgres", "--version").split()[-1]
+
+
+def _sync_files(folder: Path) -> None:
+    for file in folder.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync(folder)

@@ -1,0 +1,66 @@
+"""Which backup is chosen, and which are removed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from airfleet.components import postgres
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.backup import catalogue
+from airfleet.operations.backup.catalogue import Backup
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def backup(hour: int, segment: int = 0, timeline: int = 1) -> Backup:
+    began = NOON + timedelta(hours=hour)
+    name = began.strftime(catalogue.STAMP)
+    return Backup(name, began, began + timedelta(minutes=5), f"{timeline:08X}{segment:016X}", 1, "18.4", "3.3.2")
+
+
+BACKUPS = [backup(2, 9), backup(0, 3), backup(1, 6)]
+
+
+def test_a_backup_is_read_as_it_was_written() -> None:
+    assert Backup.from_json(BACKUPS[0].to_json()) == BACKUPS[0]
+
+
+@pytest.mark.parametrize(
+    ("to", "hour"), [(None, 2), (timedelta(hours=1, minutes=5), 1), (timedelta(hours=1, minutes=4), 0)]
+)
+def test_the_newest_that_had_ended_by_then_is_chosen(to: timedelta | None, hour: int) -> None:
+    assert catalogue.choose(BACKUPS, name=None, to=to and NOON + to) == backup(hour, 3 + 3 * hour)
+
+
+def test_what_was_named_is_chosen_if_it_leads_there() -> None:
+    assert catalogue.choose(BACKUPS, name="20261124T120000Z", to=None) == BACKUPS[1]
+    with pytest.raises(UsageError, match="no backup had ended by"):
+        catalogue.choose(BACKUPS, name="20261124T140000Z", to=NOON + timedelta(hours=1))
+    with pytest.raises(UsageError, match="there is no backup x"):
+        catalogue.choose(BACKUPS, name="x", to=None)
+
+
+def test_without_a_backup_there_is_nothing_to_restore() -> None:
+    with pytest.raises(AirfleetError, match="no backup"):
+        catalogue.choose([], name=None, to=None)
+
+
+def test_the_oldest_go_first() -> None:
+    assert catalogue.list_surplus(BACKUPS, keep=1) == [BACKUPS[1], BACKUPS[2]]
+    assert catalogue.list_surplus(BACKUPS, keep=7) == []
+
+
+def test_changes_that_lead_on_from_no_backup_go_and_time_lines_stay() -> None:
+    names = [f"{1:08X}{number:016X}.gz" for number in range(8)] + ["00000002.history.gz"]
+    assert catalogue.list_old_segments(names, [BACKUPS[2], BACKUPS[0]]) == names[:6]
+    assert catalogue.list_old_segments(names, []) == []
+    assert catalogue.list_old_segments([f"{2:08X}{7:016X}.gz"], [backup(1, 6)]) == []
+
+
+def test_a_folder_with_an_odd_name_is_still_archived_to() -> None:
+    options = postgres.archive_options(Path("/srv/100% it's mine"))
+    assert "'/srv/100%% it'\"'\"'s mine/wal'/%f.gz" in options["archive_command"]
+    assert postgres.restore_command(Path("/srv/a b")) == "gzip -dc '/srv/a b/wal'/%f.gz > %p"
