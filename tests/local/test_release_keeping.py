@@ -150,3 +150,24 @@ def test_whoever_deploys_what_is_being_removed_has_it(kiosk: Shop) -> None:
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(lambda work: work(0), (remove, deploy, remove)))
         make(kiosk, 3, place)
+
+
+def test_airflow_has_the_path_of_a_dag_that_moved_once_no_kept_release_has_another(kiosk: Shop) -> None:
+    def path() -> str:
+        statement = "SELECT relative_fileloc FROM dag WHERE dag_id = %s"
+        return kiosk.database.query(statement, f"{kiosk.name}_d02")[0][0]
+
+    make(kiosk, 1)
+    assert path() == "dags/d02.py"
+    (kiosk.project / "dags" / "deep").mkdir()
+    (kiosk.project / "dags" / "d02.py").rename(kiosk.project / "dags" / "deep" / "moved.py")
+    kiosk.write("d00", task="with_the_move")
+    kiosk.deploy(kiosk.build(), policy=POLICY)
+    assert path() == artefact.MOVED_FILE
+    kiosk.deploy(None, "rollback", policy=POLICY)
+    assert path() == artefact.MOVED_FILE  # runs of the release that it goes back from may be unfinished
+    make(kiosk, 3)
+    kiosk.age()
+    prune(kiosk)
+    make(kiosk, 4)
+    assert path() == "dags/deep/moved.py"

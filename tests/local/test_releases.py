@@ -204,3 +204,30 @@ def test_a_release_whose_tasks_fail_goes_back_by_itself(fleet: Platform) -> None
     listed = {one["id"]: one for one in json.loads(fleet.airfleet("release", "list", "--json").stdout)}
     assert (listed[bad]["state"], listed[bad]["verdict"]) == ("failed", status["verdict"])
     assert fleet.wait_run("greet", fleet.trigger("greet")) == "success"
+
+
+def test_a_dag_that_moves_while_it_runs_is_found_where_its_release_has_it(fleet: Platform) -> None:
+    held = DAG.replace("import pendulum", "import os, time\nfrom pathlib import Path\n\nimport pendulum").replace(
+        "        return WORD\n",
+        "        while (Path(os.environ['AIRFLEET_PROJECT']) / 'hold').exists():\n"
+        "            time.sleep(0.2)\n"
+        "        return WORD\n",
+    )
+    write(fleet.project, "stayed", held)
+    old = fleet.airfleet("release", "deploy").stdout.strip()
+    (fleet.project / "hold").touch()
+    run = fleet.trigger("greet")
+    wait_until(lambda: fleet.run_state("greet", run) == "running", "the run", timeout_s=60)
+    write(fleet.project, "moved")
+    (fleet.project / "dags" / "deep" / "down").mkdir(parents=True)
+    (fleet.project / "dags" / "greet.py").rename(fleet.project / "dags" / "deep" / "down" / "hello.py")
+    new = fleet.airfleet("release", "deploy").stdout.strip()
+    (fleet.project / "hold").unlink()
+    assert fleet.wait_run("greet", run) == "success"
+    first, second, file = read_words(fleet, run)
+    assert (first, second) == ("stayed", "stayed")
+    assert file.endswith(f"{old}/dags/greet.py")
+    run = fleet.trigger("greet")
+    assert fleet.wait_run("greet", run) == "success"
+    assert read_words(fleet, run)[2].endswith(f"{new}/dags/deep/down/hello.py")
+    (fleet.project / "dags" / "deep" / "down" / "hello.py").unlink()

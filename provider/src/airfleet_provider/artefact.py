@@ -27,6 +27,15 @@ IGNORED_NAMES = frozenset({"__pycache__", ".git", ".airfleet", ".venv", ".mypy_c
 IGNORED_FILES = re.compile(r".*\.(py[co]|sw[a-z]|tmp)|.*~|\.#.*|#.*#|4913|.*___jb_\w+___|\.DS_Store")
 # Made on each host, and no part of the release: the last thing to be written into a folder that holds all of it.
 MARK = ".airfleet/whole"
+# Airflow knows one path of a Dag, the newest. That of a Dag whose file has moved leads here, in every release.
+MOVED_FILE = ".airfleet/moved.py"
+MOVED_SOURCE = """\
+from airflow.sdk import get_parsing_context
+
+from airfleet_provider import moved
+
+moved.load(__file__, __name__, get_parsing_context().dag_id)
+"""
 IGNORE_FILE = ".airflowignore"
 # Only dags/ holds Dag files; Airflow looks through the whole release.
 IGNORE_CONTENT = b"/include/\n"
@@ -216,6 +225,7 @@ def discard(folder: Path) -> None:
 def _seal(folder: Path) -> None:
     mark = folder / MARK
     mark.parent.mkdir(exist_ok=True)
+    (folder / MOVED_FILE).write_text(MOVED_SOURCE)
     mark.touch()
 
 

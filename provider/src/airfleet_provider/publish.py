@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from airfleet_provider import compat
+from airfleet_provider import artefact, compat
 
 ATTEMPTS = 6
 # Deadlock, serialisation failure, lock not available: all go away when the transaction begins anew.
@@ -44,6 +44,17 @@ UPDATE dag_code SET source_code = n.code, source_code_hash = n.hash, fileloc = n
 FROM unnest(%(versions)s::uuid[], %(codes)s, %(hashes)s, %(filelocs)s) AS n(version, code, hash, fileloc)
 WHERE dag_version_id = n.version
 """
+# A release that runs may have begun with has the Dag elsewhere.
+FIND_MOVED = """
+SELECT n.dag_id FROM unnest(%(dags)s::text[], %(relatives)s::text[]) AS n(dag_id, path)
+JOIN dag d ON d.dag_id = n.dag_id AND d.relative_fileloc <> n.path
+WHERE EXISTS (
+    SELECT 1 FROM airfleet.release r WHERE r.bundle = %(bundle)s AND r.collected_at IS NULL
+        AND r.dags -> n.dag_id ->> 'path' <> n.path
+        AND r.id IN (SELECT release FROM airfleet.deployment WHERE bundle = %(bundle)s AND live_at IS NOT NULL)
+)
+"""
+SWITCH_MOVED = "UPDATE dag SET relative_fileloc = %(path)s WHERE dag_id = ANY(%(dags)s::text[])"
 RETIRE_DAGS = """
 UPDATE dag SET is_stale = true
 WHERE bundle_name = %(bundle)s AND NOT is_stale AND NOT dag_id = ANY(%(dags)s::text[])
@@ -150,6 +161,7 @@ def _switch(
     ids = [dag.dag_id for dag in release.dags]
     state = {row.dag_id: row for row in run(session, READ_STATE, dags=ids)}
     changed = [dag for dag in release.dags if not _is_stored(dag, state.get(dag.dag_id), release.bundle)]
+    moved = list(run(session, FIND_MOVED, **_columns(release, release.dags)).scalars()) if release.id else []
     names = {dag.dag_id for dag in changed}
     same = [dag for dag in release.dags if dag.dag_id not in names]
     if changed or release.errors:
@@ -168,6 +180,8 @@ def _switch(
     _switch_same(session, release, same, state)
     if changed:
         run(session, SWITCH_DAGS, **_columns(release, changed))
+    if moved:
+        run(session, SWITCH_MOVED, dags=moved, path=artefact.MOVED_FILE)
     gone = tuple(sorted(dag_id for (dag_id,) in run(session, RETIRE_DAGS, bundle=release.bundle, dags=ids)))
     if gone:
         session.expire_all()

@@ -47,8 +47,9 @@ FINISH = """
 UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
 WHERE id = %(id)s AND state IN ('requested', 'parsing', 'publishing')
 """
-NOTE_KEYS = """
-UPDATE airfleet.release SET keys = %(keys)s WHERE id = %(id)s AND keys IS DISTINCT FROM %(keys)s::text[]
+NOTE_PARSED = """
+UPDATE airfleet.release SET keys = %(keys)s, dags = %(dags)s
+WHERE id = %(id)s AND (keys, dags) IS DISTINCT FROM (%(keys)s::text[], %(dags)s::jsonb)
 """
 # In the transaction that moved the pointer, so that both have the same time.
 GO_LIVE = """
@@ -172,7 +173,9 @@ class Releaser:
         errors = found.errors()
         parsed = self.now()
         with compat.open_session() as session:
-            run(session, NOTE_KEYS, id=name, keys=sorted({*found.keys.values(), *release.codes.values()}))
+            dags = {dag.dag_id: {"path": dag.path, "hash": dag.hash} for dag in found.dags()}
+            keys = sorted({*found.keys.values(), *release.codes.values()})
+            run(session, NOTE_PARSED, id=name, keys=keys, dags=json.dumps(dags))
         if deployment.is_check:
             detail = {"keys": dict(found.keys), "parsed": len(fresh), "seconds": {"parse": round(parsed - unpacked, 3)}}
             with compat.open_session() as session:

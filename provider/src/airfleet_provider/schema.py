@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS airfleet.release (
     archive bytea,
     location text,
     keys text[],
+    dags jsonb,
     built_at timestamptz NOT NULL DEFAULT now(),
     used_at timestamptz NOT NULL DEFAULT now(),
     collected_at timestamptz,

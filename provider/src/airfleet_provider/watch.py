@@ -19,9 +19,12 @@ ACTOR = "airfleet"
 BASELINE_RUNS = 5_000
 
 WATCHED = """
-SELECT d.id, d.bundle, d.release, d.detail, COALESCE(p.live = d.release AND p.moved_at = d.live_at, false) AS is_live,
+SELECT d.id, d.bundle, d.release, d.detail,
+    COALESCE(p.live = d.release AND p.moved_at = d.live_at AND b.version = d.release, false) AS is_live,
     extract(epoch FROM d.watch_until - clock_timestamp())::float AS remaining_s
-FROM airfleet.deployment d LEFT JOIN airfleet.pointer p ON p.bundle = d.bundle
+FROM airfleet.deployment d
+LEFT JOIN airfleet.pointer p ON p.bundle = d.bundle
+LEFT JOIN dag_bundle b ON b.name = d.bundle
 WHERE d.state = 'watching' ORDER BY d.id
 """
 LIST_BROKEN = "SELECT filename FROM import_error WHERE bundle_name = %(bundle)s ORDER BY filename"

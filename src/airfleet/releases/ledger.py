@@ -32,6 +32,10 @@ SELECT id, release, action, state, coalesce(actor, '') AS actor, reason, request
     finished_at, verdict, detail
 FROM airfleet.deployment
 """
+OF_WHAT_IS_LIVE: LiteralString = """
+WHERE bundle = %(bundle)s AND live_at IS NOT NULL
+    AND release = (SELECT version FROM dag_bundle WHERE name = %(bundle)s) ORDER BY id DESC LIMIT 1
+"""
 # Whoever is about to use a release says so, and it is not collected.
 TOUCH: LiteralString = """
 UPDATE airfleet.release SET used_at = now() WHERE id = %s AND collected_at IS NULL RETURNING location
@@ -246,11 +250,11 @@ class Ledger:
             ).fetchall()
 
     def find_latest(self) -> Deployment | None:
-        """The last deployment that moved the pointer, or none before the first."""
+        """The deployment that made live what Airflow has now, or none where that is no release."""
         with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
             return cursor.execute(
-                SELECT_DEPLOYMENTS + "WHERE bundle = %s AND live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
-                (self._bundle,),
+                SELECT_DEPLOYMENTS + OF_WHAT_IS_LIVE,
+                {"bundle": self._bundle},
             ).fetchone()
 
     def list_deployments(self, limit: int) -> list[Deployment]:

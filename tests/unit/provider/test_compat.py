@@ -13,9 +13,11 @@ from airflow._shared.logging import structlog
 from airflow.cli import cli_config
 from airflow.dag_processing import collection, dagbag, manager
 from airflow.dag_processing.bundles import base
+from airflow.dag_processing.importers import python_importer
 from airflow.models.asset import remove_references_to_deleted_dags
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.providers.fab.www.security_appless import ApplessAirflowSecurityManager
+from airflow.sdk.definitions._internal import contextmanager
 from airflow.sdk.exceptions import AirflowRescheduleException
 from airflow.sdk.execution_time import context, supervisor, task_runner
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
@@ -63,6 +65,22 @@ def test_a_stored_dag_reads_its_timetable_from_its_data() -> None:
     dag = known(data=data)
     assert dag.timetable is dag.timetable
     assert type(dag.timetable) is type(LazyDeserializedDAG(data=data).timetable)
+
+
+def test_a_dag_file_that_loads_another_gives_it_its_dags() -> None:
+    assert isinstance(contextmanager.DagContext.autoregistered_dags, set)
+    autoregister = inspect.getsource(contextmanager.DagContext.pop)
+    assert "mod = sys.modules[cls.current_autoregister_module_name]" in autoregister
+    assert "cls.autoregistered_dags.add((dag, mod))" in autoregister
+    process = inspect.getsource(python_importer.PythonDagImporter._process_modules)
+    assert "top_level_dags.update(DagContext.autoregistered_dags)" in process
+    assert "dag.fileloc = mod.__file__" in process
+    assert accepts(file.get_unique_dag_module_name, "path")
+
+
+def test_a_task_says_which_dag_it_is_of_before_its_file_is_found() -> None:
+    source = inspect.getsource(task_runner.startup)
+    assert source.index("_airflow_parsing_context_manager(dag_id=msg.ti.dag_id") < source.index("parse(msg, log)")
 
 
 def test_lookups_ask_for_the_backends_each_time() -> None:

@@ -6,7 +6,9 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -93,6 +95,27 @@ def load_dags(path: Path, release: Path, bundle: str) -> tuple[list[Any], list[s
     bag = BundleDagBag(dag_folder=str(path), bundle_path=release, bundle_name=bundle, load_op_links=False)
     warned = [line for lines in bag.captured_warnings.values() for line in lines]
     return list(bag.dags.values()), list(bag.import_errors.values()), warned
+
+
+def load_dag_file(path: Path, module: str) -> set[str]:
+    """Execute a Dag file for the Dag file `module` that is being executed, which then has its Dags; their ids."""
+    from airflow.sdk import DAG
+    from airflow.sdk.definitions._internal.contextmanager import DagContext
+    from airflow.utils.file import get_unique_dag_module_name
+
+    name = get_unique_dag_module_name(str(path))
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None  # noqa: S101 - a loader was given
+    own, found = sys.modules[module], importlib.util.module_from_spec(spec)
+    # Airflow takes a Dag's file from the module that goes by the name of the one that is being executed.
+    sys.modules[name] = sys.modules[module] = found
+    try:
+        loader.exec_module(found)
+    finally:
+        sys.modules[module] = own
+    DagContext.autoregistered_dags |= {(one, found) for one in vars(found).values() if isinstance(one, DAG)}
+    return {dag.dag_id for dag, owner in DagContext.autoregistered_dags if owner is found}
 
 
 def serialise(dag: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - airflow.sdk.DAG
