@@ -103,8 +103,8 @@ class Deployment:
 
     @property
     def allows_errors(self) -> bool:
-        """Whether files that do not load stop it: not where a developer watches, nor on the way back."""
-        return bool(self.detail.get("allow_errors", self.action in {"follow", "rollback"}))
+        """Whether it goes on although files do not load: on the way back everything is better than what is live."""
+        return bool(self.detail.get("allow_errors", self.action == "rollback"))
 
     @property
     def undoes(self) -> int | None:

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS airfleet.deployment (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     bundle text NOT NULL,
     release text,
-    action text NOT NULL CHECK (action IN ('check', 'promote', 'rollback', 'follow', 'prune')),
+    action text NOT NULL CHECK (action IN ('check', 'promote', 'rollback', 'prune')),
     state text NOT NULL DEFAULT 'requested'
         CHECK (state IN ('requested', 'parsing', 'publishing', 'watching', 'done', 'failed')),
     actor text,

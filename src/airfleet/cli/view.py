@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airfleet.errors import AirfleetError
+from airfleet.runners.local import launch
 from airfleet.runners.local.state import BrokenFile, Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage, measure
 
@@ -203,10 +205,11 @@ def find_release(folder: StateFolder) -> Deployment | None:
     if dsn is None or snapshot is None:
         return None
     try:
-        latest = Ledger(dsn, snapshot.fleet).find_latest()
+        if launch.read_fleet(Path(snapshot.project)).dags != "releases":
+            return None
+        return Ledger(dsn, snapshot.fleet).find_latest()
     except AirfleetError:
         return None
-    return latest if latest and latest.action != "follow" else None
 
 
 def describe_release(deployment: Deployment) -> str:

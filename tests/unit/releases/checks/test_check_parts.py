@@ -156,6 +156,8 @@ def test_a_chain_ends_with_what_was_raised_last() -> None:
         ("ModuleNotFoundError: No module named 'helper'", "write include.helper"),
         ("ImportError: cannot import name 'X' from 'airflow.models' (/a)", "moved or removed X"),
         ("SyntaxError: invalid syntax", "open bracket"),
+        ("SerializationError: Timetable class 'x.Y' is not registered or", "airflow.plugins"),
+        ("SerializationError: Failed: Unknown priority strategy x.Y", "airflow.plugins"),
         ("TypeError: DAG.__init__() got an unexpected keyword argument 'schedule_interval'", "write schedule="),
         ("KeyError: 'HOME'", "`env:` in fleet.yaml"),
     ],
