@@ -17,7 +17,7 @@ COMMAND = ("airflow", "scheduler", "--skip-serve-logs")  # the api-server reads 
 
 
 # What it needs to hand tasks to Celery instead.
-CELERY_MODULES = (MODULES[0], "airflow.providers.celery.executors.celery_executor")
+CELERY_MODULES = (MODULES[0], "airfleet_provider.executors.celery_executor")
 HAND_OVER_S = 10.0
 
 

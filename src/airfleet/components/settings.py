@@ -12,6 +12,8 @@ from airfleet.spec.secrets import Secret
 
 # The database, and the role of the same name, in which workers leave Celery's results.
 RESULTS = "celery"
+# Tasks sent to a worker for each of its slots.
+IN_FLIGHT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,8 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
     own = (
         *_list_bundle_settings(fleet, site),
-        *_list_executor_settings(site, credentials),
-        Setting(
-            "sdk",
-            "coordinators",
-            json.dumps({"warm": {"classpath": "airfleet_provider.runtime.coordinator.WarmCoordinator", "kwargs": {}}}),
-            "a task starts as a fork of a process that has loaded its Dag file",
-        ),
-        Setting("sdk", "queue_to_coordinator", json.dumps({"default": "warm"}), "tasks of other queues start cold"),
-        Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism"),
+        *_list_executor_settings(fleet, site, credentials),
+        *list_runtime_settings(("default",)),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
         Setting("core", "fernet_key", credentials.fernet_key.reveal(), "encrypts connections and variables at rest"),
@@ -92,9 +87,49 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
     return own + users
 
 
-def _list_executor_settings(site: Site, credentials: Credentials) -> tuple[Setting, ...]:
+def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
+    """How tasks of these queues start."""
+    warm = {"warm": {"classpath": "airfleet_provider.runtime.coordinator.WarmCoordinator", "kwargs": {}}}
+    return (
+        Setting(
+            "sdk",
+            "coordinators",
+            json.dumps(warm),
+            "a task starts as a fork of a process that has loaded its Dag file",
+        ),
+        Setting(
+            "sdk",
+            "queue_to_coordinator",
+            json.dumps(dict.fromkeys(queues, "warm")),
+            "tasks of other queues start in Airflow's own way",
+        ),
+    )
+
+
+def list_celery_settings() -> tuple[Setting, ...]:
+    """How the scheduler and workers deal with Celery, on one machine or on many."""
+    return (
+        Setting(
+            "core",
+            "executor",
+            "airfleet_provider.executors.celery_executor.CeleryExecutor",
+            "Celery's, with a scheduler that waits for news in place of looking once a second",
+        ),
+        Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more than it brings"),
+        Setting("celery", "task_track_started", "False", "nobody reads it, and it doubles the writes of results"),
+        Setting(
+            "celery",
+            "result_backend_sqlalchemy_engine_options",
+            json.dumps({"pool_pre_ping": True, "pool_size": 1}),
+            "one connection for each process of the pool, where Celery makes one for each result",
+        ),
+    )
+
+
+def _list_executor_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[Setting, ...]:
     if site.broker is None:
         return (
+            Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism"),
             Setting(
                 "core",
                 "executor",
@@ -104,7 +139,13 @@ def _list_executor_settings(site: Site, credentials: Credentials) -> tuple[Setti
         )
     results = site.dsn(RESULTS, RESULTS, credentials.databases[RESULTS], driver="psycopg2").reveal()
     return (
-        Setting("core", "executor", "CeleryExecutor", "fleet.yaml: executor"),
+        Setting(
+            "core",
+            "parallelism",
+            str(IN_FLIGHT * fleet.parallelism),
+            "the worker runs `parallelism` tasks at once; the others wait at its door, so that no slot waits for them",
+        ),
+        *list_celery_settings(),
         Setting("celery", "broker_url", site.broker.url.reveal(), "the RabbitMQ node of this platform"),
         Setting(
             "celery",
@@ -112,7 +153,6 @@ def _list_executor_settings(site: Site, credentials: Credentials) -> tuple[Setti
             f"db+{results}",
             "the default is the metadata database with all its rights; this role sees results only",
         ),
-        Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more than it brings"),
         Setting(
             "celery",
             "extra_celery_config",

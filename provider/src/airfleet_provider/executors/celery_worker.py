@@ -1,12 +1,14 @@
-"""What a Celery worker imports, so that a keeper of warm processes starts before its pool does."""
+"""What a Celery worker imports: a keeper of warm processes starts before its pool, which keeps its connections."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from celery.signals import worker_init
+from celery import current_app
+from celery.signals import worker_init, worker_process_init
 
+from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.runtime import keeper
 from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
 from airfleet_provider.runtime.limits import Limits
@@ -18,3 +20,9 @@ def start_keeper(**_: object) -> None:
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
     os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits()))
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def keep_connections(**_: object) -> None:
+    """Each process of the pool keeps one connection for its results."""
+    keep_result_connections(current_app)

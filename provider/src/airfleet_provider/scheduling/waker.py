@@ -20,7 +20,7 @@ LONGEST_REST_S = 0.05
 
 
 def choose_rest(worked_s: float) -> float:
-    """How long to rest before a loop for news: as long as the last loop took, so that a trickle takes half a core."""
+    """How long to rest after a loop, news or not, so that a steady trickle takes half a core and no more."""
     return min(max(worked_s, 0.0), LONGEST_REST_S)
 
 
@@ -43,8 +43,10 @@ class Waker:
         else:
             try:
                 if self._has_news(seconds):
-                    self.sleep(min(choose_rest(began - self.woke_at), max(0.0, began + seconds - self.clock())))
-                    self._has_news(0)  # the coming loop sees to what came meanwhile
+                    rest = min(choose_rest(began - self.woke_at), seconds) - (self.clock() - began)
+                    if rest > 0:
+                        self.sleep(rest)
+                        self._has_news(0)  # the coming loop sees to what came meanwhile
             except Exception as error:
                 log.warning("Waiting without news from the database: %s", error)
                 self._hang_up(began)

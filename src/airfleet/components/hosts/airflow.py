@@ -47,6 +47,7 @@ QUORUM = {
     "task_default_queue_type": "quorum",
     "task_create_missing_queue_type": "quorum",
     "worker_soft_shutdown_timeout": 0,
+    "imports": ["airfleet_provider.executors.celery_worker"],
 }
 # They hold a lock or listen for as long as they live, which a pool of transactions cannot carry.
 NEED_SESSION = frozenset({"scheduler", "releaser", "metadata"})
@@ -109,7 +110,6 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting(
             "scheduler", "task_queued_timeout", "3600", "a task may wait for a busy pool, and is not failed for that"
         ),
-        Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more than it brings"),
         *_list_user_settings(place),
     )
 
@@ -118,7 +118,8 @@ def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Set
     """What everybody who talks to the broker is told."""
     results = f"db+postgresql+psycopg2://celery:{place.credentials.celery.reveal()}"
     return (
-        Setting("core", "executor", "CeleryExecutor", "tasks run on worker hosts"),
+        *settings.list_celery_settings(),
+        *settings.list_runtime_settings(place.fleet.queues),
         Setting("core", "hostname_callable", "airfleet_provider.identity.find_address", "the address in fleet.yaml"),
         Setting(
             "celery", "broker_url", rabbitmq.url(place, user, password), "every node of RabbitMQ, no proxy between"
@@ -129,7 +130,12 @@ def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Set
             f"{results}@{place.primary.address}:{PGBOUNCER}/celery",
             "a database of its own, so that workers need no way to Airflow's",
         ),
-        Setting("celery", "extra_celery_config", json.dumps(QUORUM), "queues survive the loss of a broker host"),
+        Setting(
+            "celery",
+            "extra_celery_config",
+            json.dumps(QUORUM),
+            "queues survive the loss of a broker host; workers start a keeper",
+        ),
         Setting("celery_broker_transport_options", "confirm_publish", "True", "a task that was sent has arrived"),
         Setting("operators", "default_queue", _default_queue(place), "the queue of tasks that name none"),
     )

@@ -1,0 +1,15 @@
+"""Celery's private names around results; tests/unit/provider/test_compat_celery.py holds it to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def keep_result_connections(app: Any) -> None:  # noqa: ANN401 - a Celery application
+    """Let this process keep its connection to the result database; Celery makes an engine and one for each result.
+
+    It keeps them only in processes that it knows to be forked, and a worker's make their backend after the fork.
+    """
+    manager = getattr(app.backend, "session_manager", None)
+    if manager is not None:
+        manager.forked = True
