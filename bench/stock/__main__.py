@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stock import history, measure, own_airfleet, ratios, reference, stock_airflow
+from stock import history, measure, other_engines, own_airfleet, ratios, reference, stock_airflow
 from stock.crew import say
 from stock.results import Results
 from stock.system import REPOSITORY, Plan, System
@@ -53,6 +53,10 @@ def main() -> None:
                     say(f"round {number + 1} of {arguments.rounds}: {name} with {executor}, {old:,} old task instances")
                     for record in run(name, plan, number):
                         results.add(record)
+    if arguments.others:
+        with scratch() as folder:
+            for record in other_engines.measure(tuple(arguments.workloads), arguments.slots, folder):
+                results.add_other(record)
     results.show()
     say(f"total run time {time.monotonic() - begun:.0f} s; results in {arguments.output}")
 
@@ -79,6 +83,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=8, help="tasks that may run at once")
     parser.add_argument("--dags", choices=("folder", "releases"), default="folder", help="fleet.yaml's `dags`")
     parser.add_argument("--history", type=float, default=0, help="also measure with so many million old task instances")
+    parser.add_argument("--others", action="store_true", help="Prefect and Dagster too, on what they can express")
     parser.add_argument("--reference", action="store_true", help="the reference load in place of the workloads")
     parser.add_argument("--first", type=float, default=2, help="--reference: the first step, in times of real time")
     parser.add_argument("--seconds", type=float, default=60, help="--reference: how long a step asks for runs")

@@ -20,6 +20,7 @@ class Results:
         self._path = path
         before = json.loads(path.read_text()) if keep and path.exists() else {}
         self._records: list[dict[str, Any]] = before.get("runs", [])
+        self._others: list[dict[str, Any]] = before.get("others", [])
         self._steps: list[dict[str, Any]] = before.get("reference", {}).get("steps", [])
 
     def add(self, record: dict[str, Any]) -> None:
@@ -32,11 +33,17 @@ class Results:
         self._steps.append(step)
         self._write()
 
+    def add_other(self, record: dict[str, Any]) -> None:
+        """Add one run of another engine and write all."""
+        self._others.append(record)
+        self._write()
+
     def _write(self) -> None:
         medians = ratios.take_medians(self._records)
         body = {
             "ratios": ratios.compare(medians),
             "slower_than_stock": ratios.find_slower(medians),
+            "others": self._others,
             "reference": {"times_real_time_held": ratios.find_held(self._steps), "steps": self._steps},
             "machine": {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)},
             "python": sys.version.split()[0],
@@ -60,6 +67,8 @@ class Results:
         print("\nratios (above 1: airfleet is better; a slowdown: with old task instances against without)")
         for name, value in ratios.compare(medians).items():
             print(f"  {name:<24}{'-' if value is None else value}")
+        for other in self._others:
+            print(f"{other['engine']} {other['workload']}: {other['wall_s']:.1f} s; {other['leaves_out']}")
         if slower := ratios.find_slower(medians):
             print(f"slower than stock: {', '.join(slower)}")
 
