@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stock import figures, ratios, usage
+from stock.__main__ import parse
 from stock.figures import Instance, Run, Usage
 from stock.usage import Seen
+from stock.workloads import WORKLOADS
 
 
 def make_instance(task: str, ready: float, *, state: str = "success") -> Instance:
@@ -89,3 +93,34 @@ def test_the_table_shows_what_one_system_alone_was_measured_for() -> None:
     text = ratios.render(ratios.take_medians([make_record("stock", 48.0)]))
     wall = next(line for line in text.splitlines() if "wall" in line)
     assert wall.split()[-3:] == ["48.00", "-", "-"]
+
+
+def test_the_reference_load_is_held_up_to_the_first_step_that_is_not() -> None:
+    steps = [
+        {"system": system, "executor": "celery", "times_real_time": factor, "held": held}
+        for system, factor, held in (
+            ("stock", 2.0, True),
+            ("stock", 3.0, False),
+            ("stock", 4.5, True),  # luck
+            ("airfleet", 2.0, True),
+            ("airfleet", 3.0, True),
+        )
+    ]
+    assert ratios.find_held(steps) == {"stock/celery": 2.0, "airfleet/celery": 3.0}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--workloads", "seq40,nope"], ["--executors", "kubernetes"], ["--systems", "airflow"], ["--history", "many"]],
+)
+def test_a_wrong_word_on_the_command_line_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(words)
+    assert stop.value.code == 2
+    assert words[1].rsplit(",", maxsplit=1)[-1] in capsys.readouterr().err
+
+
+def test_the_command_line_chooses_what_runs() -> None:
+    chosen = parse(["--workloads", "seq40,wide", "--executors", "celery", "--rounds", "1"])
+    assert (chosen.workloads, chosen.executors, chosen.rounds) == (["seq40", "wide"], ["celery"], 1)
+    assert parse([]).workloads == list(WORKLOADS)
