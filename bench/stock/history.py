@@ -25,8 +25,8 @@ CREATE TEMP TABLE task AS
          jsonb_array_elements(s.data->'dag'->'tasks') t;
 INSERT INTO dag
     SELECT (jsonb_populate_record(d, jsonb_build_object('dag_id', 'old_' || n, 'is_paused', true, 'is_stale', true))).*
-    FROM (SELECT * FROM dag WHERE dag_id IN (SELECT dag_id FROM task) LIMIT 1) d,
-         generate_series((SELECT count(DISTINCT dag_id) FROM task) + 1, %(dags)s) n;
+    FROM dag d, generate_series((SELECT count(DISTINCT dag_id) FROM task) + 1, %(dags)s) n
+    WHERE d.dag_id = (SELECT min(dag_id) FROM task);
 INSERT INTO dag_version (id, version_number, dag_id, bundle_name, bundle_version, created_at, last_updated)
     SELECT uuidv7(), 1, dag_id, bundle_name, bundle_version, now(), now() FROM dag
     WHERE dag_id LIKE 'old!_%%' ESCAPE '!';
