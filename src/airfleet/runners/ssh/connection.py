@@ -127,10 +127,9 @@ def _failure(output: Output, what: str, host: str) -> HostError:
 
 HINTS = (
     ("No space left on device", "the disk is full: free some space, then apply again"),
-    ("Temporary failure resolving", "the host cannot resolve its package mirror: look at its DNS, or use --offline"),
-    ("Could not resolve", "the host cannot resolve its package mirror: look at its DNS, or use --offline"),
-    ("Failed to fetch", "the package mirror does not answer: look at /etc/apt/sources.list, or use --offline"),
-    ("Unable to fetch", "the package mirror does not answer: look at /etc/apt/sources.list, or use --offline"),
+    ("Temporary failure resolving", "the host cannot resolve its package mirror: look at its DNS"),
+    ("Failed to fetch", "the package mirror does not answer: look at /etc/apt/sources.list"),
+    ("Unable to fetch", "the package mirror does not answer: look at /etc/apt/sources.list"),
     ("Unable to locate package", "the package mirror does not have it: look at /etc/apt/sources.list (main, universe)"),
     ("Could not get lock", "another program installs packages there: wait for it to end, then apply again"),
     ("Address already in use", "another program has the port: stop it, then apply again"),
