@@ -32,7 +32,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
     own = (
         *_list_bundle_settings(fleet, site),
         *_list_executor_settings(fleet, site, credentials),
-        *list_runtime_settings(("default",)),
+        *list_runtime_settings(fleet.queues),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
         Setting("core", "fernet_key", credentials.fernet_key.reveal(), "encrypts connections and variables at rest"),

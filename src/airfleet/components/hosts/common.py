@@ -91,7 +91,7 @@ def render_firewall(ports: Iterable[Port], ssh_ports: Iterable[int]) -> str:
         "    type filter hook input priority 0; policy drop;",
         "    ct state established,related accept",
         "    iif lo accept",
-        "    meta l4proto { 1, 58 } accept comment \"ICMP\"",
+        '    meta l4proto { 1, 58 } accept comment "ICMP"',
         f'    tcp dport {_set(map(str, sorted(set(ssh_ports))))} accept comment "SSH"',
     ]
     for port in sorted(set(ports), key=lambda port: (port.number, port.sources)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from airfleet.components import settings
 from airfleet.components.hosts import airflow, rabbitmq
 from airfleet.components.hosts.base import (
@@ -29,11 +31,10 @@ FOLDER = ETC / HOME
 STATE = LIB / HOME
 TASK_LOGS = LOG / "tasks"
 # Of all settings, what a task needs; whatever opens the metadata database or signs for others stays away.
-SECTIONS = frozenset({"workers", "usage_data_collection", "logging"})
+SECTIONS = frozenset({"sdk", "workers", "usage_data_collection", "logging"})
 KEYS = frozenset(
     {
         ("core", "load_examples"),
-        ("core", "parallelism"),
         ("api", "secret_key"),
         ("api", "base_url"),
         ("dag_processor", "dag_bundle_storage_path"),
@@ -115,5 +116,11 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting("logging", "worker_log_server_port", str(WORKER_LOGS), "the port that the firewall opens"),
         Setting("dag_processor", "dag_bundle_storage_path", str(STATE / "bundles"), "kept over a boot"),
         *airflow.list_broker_settings(place, rabbitmq.WORKER, place.credentials.broker_worker),
+        Setting(
+            "celery",
+            "extra_celery_config",
+            json.dumps({**airflow.QUORUM, "imports": ["airfleet_provider.executors.celery_worker"]}),
+            "as the scheduler's; and workers start the keeper of warm processes",
+        ),
         *(setting for key, setting in said.items() if key not in PRIVATE),
     )
