@@ -135,6 +135,16 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """One value in airflow.cfg and why it is not Airflow's own default."""
+
+    section: str
+    key: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """The secrets of one platform, made once and kept."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from airfleet.components.base import Component, Credentials, File, Site
+from airfleet.components import survival
+from airfleet.components.base import Component, Credentials, File, Setting, Site
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 
@@ -14,16 +14,6 @@ from airfleet.spec.secrets import Secret
 RESULTS = "celery"
 # Tasks sent to a worker for each of its slots.
 IN_FLIGHT = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One value in airflow.cfg and why it is not Airflow's own default."""
-
-    section: str
-    key: str
-    value: str
-    why: str
 
 
 def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[Setting, ...]:
@@ -60,21 +50,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
             str(site.logs / "dag_processor"),
             "logs live in the state folder",
         ),
-        Setting(
-            "scheduler",
-            "orphaned_tasks_check_interval",
-            "30",
-            "tasks of a scheduler that died are run again after 30 s, not 300 s",
-        ),
-        Setting(
-            "scheduler",
-            "task_instance_heartbeat_timeout",
-            "90",
-            "a task that died without a word is noticed after 90 s, not 300 s; that is longer than "
-            "workers.max_failed_heartbeats lets a task live without an api-server",
-        ),
-        Setting("workers", "max_failed_heartbeats", "12", "tasks outlive a restart of the api-server: 12 x 5 s"),
-        Setting("workers", "execution_api_timeout", "15", "a busy machine answers late, and late is not dead"),
+        *survival.list_settings(),
         Setting("fab", "update_fab_perms", "False", "the metadata job did it; every api-server start is 1 s shorter"),
         Setting("fab", "enable_proxy_fix", "False", "nothing stands in front of the api-server on one machine"),
         Setting("usage_data_collection", "enabled", "False", "a platform calls nobody unasked"),
@@ -156,9 +132,10 @@ def _list_executor_settings(fleet: Fleet, site: Site, credentials: Credentials) 
         Setting(
             "celery",
             "extra_celery_config",
-            json.dumps({"imports": ["airfleet_provider.executors.celery_worker"]}),
-            "workers start the keeper of warm processes",
+            json.dumps({"imports": ["airfleet_provider.executors.celery_worker"], **survival.CELERY}),
+            "workers start the keeper of warm processes, and results wait for a database that is away",
         ),
+        *survival.list_broker_settings(),
     )
 
 

@@ -1,18 +1,27 @@
-"""Airflow's CeleryExecutor, for a scheduler that waits for news in place of looking once a second."""
+"""Airflow's CeleryExecutor, which waits for a broker that is away, in a scheduler that outlasts outages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from airflow.providers.celery.executors import celery_executor
 
+from airfleet_provider.compat import survival as compat
 from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.scheduling import waker
+from airfleet_provider.survival.watch import Watch
 
 
 class CeleryExecutor(celery_executor.CeleryExecutor):  # type: ignore[misc]
-    """Hands tasks to workers over a broker."""
+    """Hands tasks to Celery; what cannot be sent now is sent later."""
 
     def start(self) -> None:
-        """Be ready for tasks, and wait for work by event."""
+        """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
+        compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()).may_judge)
         super().start()
         keep_result_connections(self.celery_app)
         waker.start()
+
+    def _send_workloads_to_celery(self, workload_tuples_to_send: Sequence[Any]) -> list[Any]:
+        return compat.send_until_refused(super()._send_workloads_to_celery, workload_tuples_to_send)

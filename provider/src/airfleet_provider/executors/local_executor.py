@@ -8,10 +8,12 @@ from typing import Any
 
 from airflow.executors import local_executor
 
+from airfleet_provider.compat import survival as compat
 from airfleet_provider.runtime import keeper
 from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
 from airfleet_provider.runtime.limits import Limits
 from airfleet_provider.scheduling import waker
+from airfleet_provider.survival.watch import Watch
 
 # A supervisor reports within this time after its task was deferred, or it was killed and never will.
 REPORT_S = 10.0
@@ -26,6 +28,7 @@ class LocalExecutor(local_executor.LocalExecutor):  # type: ignore[misc]
 
     def start(self) -> None:
         """Start the keeper first, so that all supervisors inherit the way to it; then wait for work by event."""
+        compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()).may_judge)
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
         os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits()))

@@ -20,6 +20,15 @@ WHERE job_type = 'SchedulerJob' AND state = 'running'
 RETIRE = """
 UPDATE job SET state = 'failed', end_date = clock_timestamp() WHERE job_type = 'SchedulerJob' AND state = 'running'
 """
+# What was queued in the last moments may never have been sent. Without its id it is not adopted but queued anew, at no
+# cost of a retry; a worker that has the old message after all is refused, as that task instance is no more.
+REQUEUE = """
+UPDATE task_instance SET external_executor_id = NULL, max_tries = max_tries + 1
+WHERE state = 'queued' AND queued_dttm > clock_timestamp() - make_interval(secs => %(recent)s)
+    AND queued_by_job_id IN (SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running')
+"""
+# Longer than a lease runs, and than a scheduler takes from queueing a task to sending it.
+RECENT_S = 20.0
 FENCED_EXIT = 75
 
 
@@ -49,6 +58,7 @@ class AirflowScheduler:
         return 0
 
     def retire(self, session: Session) -> None:
+        session.run(REQUEUE, recent=RECENT_S)
         session.run(RETIRE)
 
     def read_beat(self, session: Session) -> float | None:

@@ -14,14 +14,15 @@ Row = Mapping[str, Any]
 
 # All that may go wrong with a database that is away, slow, restarting, or has ended this session.
 AwayError = DatabaseError
+BACKEND = "SELECT pg_backend_pid() AS pid"
 POOLED = (
-    "this database is reached through a connection pooler, where a lease cannot be held:"
-    " give the scheduler hosts the address of PostgreSQL itself"
+    "this database is reached through a pool of transactions, where a lease cannot be held:"
+    " give the schedulers the address of PostgreSQL itself, or a pool of sessions"
 )
 
 
 class PooledError(RuntimeError):
-    """The connection leads to a pooler, which would share the lease's session with others."""
+    """The connection leads to a pool of transactions, which would share the lease's session with others."""
 
 
 class Session:
@@ -32,11 +33,24 @@ class Session:
             self._connection = open_connection(name)
         self._timeout_s = timeout_s
         # A pooler cannot know the server process that it will give to a statement, and makes one up.
-        with self._connection.cursor() as cursor, _in_time(timeout_s):
-            cursor.execute("SELECT pg_backend_pid()")
-            if cursor.fetchone()[0] != self._connection.get_backend_pid():
-                self.close()
-                raise PooledError(POOLED)
+        own = self._connection.get_backend_pid()
+        if self._read_backend() != own and self._is_shared(open_connection, name):
+            self.close()
+            raise PooledError(POOLED)
+
+    def _is_shared(self, open_connection: Callable[[str], Any], name: str) -> bool:
+        """Whether another connection is served by our own server process, as in pools of transactions."""
+        with _in_time(self._timeout_s):
+            other = open_connection(name)
+        try:
+            with other.cursor() as cursor, _in_time(self._timeout_s):
+                cursor.execute(BACKEND)
+                return bool(cursor.fetchone()[0] == self._read_backend())
+        finally:
+            other.close()
+
+    def _read_backend(self) -> int:
+        return int(self.run(BACKEND)[0]["pid"])
 
     def run(self, statement: str, **parameters: object) -> list[Row]:
         """The rows of one statement."""

@@ -14,9 +14,10 @@ from airfleet.components import (
     releaser,
     scheduler,
     settings,
+    survival,
     triggerer,
 )
-from airfleet.components.base import Component, Process, reveal
+from airfleet.components.base import Component, Process, Setting, reveal
 from airfleet.components.hosts import rabbitmq
 from airfleet.components.hosts.base import (
     API,
@@ -37,7 +38,6 @@ from airfleet.components.hosts.base import (
     Stage,
     private,
 )
-from airfleet.components.settings import Setting
 from airfleet.spec.secrets import Secret
 
 HOME = "server"
@@ -62,7 +62,11 @@ def describe_web(place: Place) -> Part:
         "web",
         {Stage.API: (api_server.describe(site), execution_api.describe(site, runners=()))},
         (
-            Port(EXECUTION, workers, "tasks report here"),
+            Port(
+                EXECUTION,
+                (*workers, *place.addresses("scheduler")),
+                "tasks report here; schedulers look whether they can",
+            ),
             Port(API, (*place.addresses("balancer"), *workers), "UI and API, behind the balancer; releases")
             if place.fleet.with_role("balancer")
             else Port(place.fleet.ports.api, (), "UI and API"),
@@ -107,9 +111,6 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
             "beside the others",
         ),
         Setting("fab", "enable_proxy_fix", "True", "the balancer stands in front"),
-        Setting(
-            "scheduler", "task_queued_timeout", "3600", "a task may wait for a busy pool, and is not failed for that"
-        ),
         *_list_user_settings(place),
     )
 
@@ -133,10 +134,10 @@ def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Set
         Setting(
             "celery",
             "extra_celery_config",
-            json.dumps(QUORUM),
-            "queues survive the loss of a broker host; workers start a keeper",
+            json.dumps({**QUORUM, **survival.CELERY}),
+            "queues and results outlast a loss; workers start a keeper",
         ),
-        Setting("celery_broker_transport_options", "confirm_publish", "True", "a task that was sent has arrived"),
+        *survival.list_broker_settings(),
         Setting("operators", "default_queue", _default_queue(place), "the queue of tasks that name none"),
     )
 
@@ -185,9 +186,12 @@ def quote(value: str) -> str:
 
 def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, ...]], ports: tuple[Port, ...]) -> Part:
     config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), SERVER_USER)
+    apis = " ".join(f"http://{address}:{EXECUTION}" for address in place.addresses("web"))
     session = private(
         FOLDER / "session.env",
-        f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(session_dsn(place, 'psycopg2'))}\n",
+        f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(session_dsn(place, 'psycopg2'))}\n"
+        # A scheduler calls a silent task dead only while one of them answers.
+        f"AIRFLOW__AIRFLEET__EXECUTION_APIS={quote(apis)}\n",
         SERVER_USER,
     )
     user = user_environment(place, HOME, SERVER_USER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from airfleet.components import settings
+from airfleet.components.base import Setting
 from airfleet.components.hosts import airflow, rabbitmq
 from airfleet.components.hosts.base import (
     ETC,
@@ -23,7 +24,6 @@ from airfleet.components.hosts.base import (
     Tcp,
     private,
 )
-from airfleet.components.settings import Setting
 from airfleet.spec.topology import WorkerPool
 
 HOME = "worker"

@@ -54,8 +54,11 @@ class Checker:
                     return self._check_seat(name, max_age_s, started)
         except (httpx.ConnectError, OSError):
             return Result(False, "not answering yet")
+        except psycopg.OperationalError as error:
+            # Only of the database itself does it say anything that it does not answer.
+            return Result(False, _first_line(error), conclusive=isinstance(health, Connect))
         except (httpx.HTTPError, psycopg.Error, amqp.AMQPError) as error:
-            return Result(False, (str(error) or type(error).__name__).strip().splitlines()[0])
+            return Result(False, _first_line(error))
 
     def warm_up(self, url: str) -> None:
         """Ask for the URL and wait for the answer, whatever it is."""
@@ -178,3 +181,7 @@ def _check_consumers(url: Secret, queue: str) -> Result:
         except amqp.NotFound:
             return Result(False, f"the queue {queue} does not exist yet")
     return Result(found.consumer_count > 0, f"{found.consumer_count} consumers")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]

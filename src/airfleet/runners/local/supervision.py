@@ -30,10 +30,14 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one health check found, and in words why when it is not healthy."""
+    """What one health check found, and in words why when it is not healthy.
+
+    One that is not `conclusive` could not be made, as what it asks was away itself; it is no reason to kill anybody.
+    """
 
     healthy: bool
     detail: str = ""
+    conclusive: bool = True
 
 
 class Do(enum.Enum):
@@ -76,6 +80,7 @@ class Seen:
     exit_code: int | None = None
     healthy: bool | None = None
     detail: str = ""
+    conclusive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,8 @@ def _decide_health(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
         return unit, Do.NOTHING
     if unit.phase is Phase.HEALTHY:
         return unit.enter(Phase.UNHEALTHY, seen.now, seen.detail), Do.NOTHING
+    if not seen.conclusive:
+        return replace(unit, since=seen.now, detail=seen.detail), Do.NOTHING
     limit = START_TIMEOUT_S if unit.phase is Phase.STARTING else HUNG_AFTER_S
     if seen.now - unit.since > limit:
         return replace(unit, since=seen.now, detail=f"hung: {seen.detail}"), Do.KILL

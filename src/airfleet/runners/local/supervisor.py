@@ -196,6 +196,7 @@ class Supervisor:
             exit_code=unit.exit_code,
             healthy=unit.result.healthy if unit.result else None,
             detail=unit.result.detail if unit.result else "",
+            conclusive=unit.result.conclusive if unit.result else True,
         )
 
     def _stops_before(self, process: Process) -> set[str]:

@@ -1,0 +1,74 @@
+"""The settings that decide whether work outlasts an outage: of all api-servers, the broker, or the database.
+
+They belong together. A task that cannot report waits, and so does who wants to start one; a task is called dead only
+after it was silent for the whole time-out while it could have spoken, which the scheduler checks itself.
+"""
+
+from __future__ import annotations
+
+from airfleet.components.base import Setting
+
+# What every sender of results is told: a result that cannot be stored is stored later.
+CELERY: dict[str, object] = {
+    "override_backends": {"db": "airfleet_provider.executors.results:PatientBackend"},
+    "result_backend_always_retry": True,
+    "result_backend_max_sleep_between_retries_ms": 5000,
+}
+
+
+def list_settings() -> tuple[Setting, ...]:
+    """Of every executor."""
+    return (
+        Setting(
+            "workers",
+            "execution_api_retries",
+            "240",
+            "each call waits 20 minutes for an api-server; with 5 it gives up after 10 s, and the task has failed",
+        ),
+        Setting("workers", "execution_api_retry_wait_max", "10", "work goes on 10 s after an outage, not 90 s"),
+        Setting("workers", "execution_api_timeout", "15", "a busy machine answers late, and late is not dead"),
+        Setting(
+            "workers",
+            "max_failed_heartbeats",
+            "12",
+            "a heartbeat fails after its 240 attempts only, so that no task kills itself in an outage",
+        ),
+        Setting(
+            "scheduler",
+            "task_instance_heartbeat_timeout",
+            "90",
+            "a task that died without a word is noticed after 90 s, not 300 s; time in which no task could report does "
+            "not count",
+        ),
+        Setting(
+            "scheduler",
+            "orphaned_tasks_check_interval",
+            "30",
+            "tasks of a scheduler that died are run again after 30 s, not 300 s",
+        ),
+        Setting(
+            "scheduler",
+            "task_queued_timeout",
+            "3600",
+            "the token that starts a task lives so long: with 600 s an outage of 10 minutes fails all that is queued",
+        ),
+        Setting(
+            "execution_api",
+            "jwt_expiration_time",
+            "7200",
+            "renewed when a fifth is left, so that a running task outlasts 24 minutes without an api-server, not two",
+        ),
+    )
+
+
+def list_broker_settings() -> tuple[Setting, ...]:
+    """Of executors with a broker."""
+    return (
+        Setting(
+            "celery",
+            "task_publish_max_retries",
+            "1000000",
+            "a task that cannot be sent waits for the broker; with 3 it has failed after 3 s",
+        ),
+        Setting("celery_broker_transport_options", "confirm_publish", "True", "a task that was sent has arrived"),
+    )

@@ -1,0 +1,211 @@
+"""What happens to the work of one machine's platform, on Celery, when a part of it is taken away.
+
+Each blow falls on a platform that starts more than one task a second; what became of the work is read from the ledger
+that the tasks write themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from airfleet.drills.analysis import Findings, Window, analyse
+from airfleet.drills.ledger import read_ledger
+from airfleet.drills.load import SETTINGS, Load, render_project
+from deadline import wait_until
+from fleets import HEALTHY_S, Platform, make
+
+pytestmark = pytest.mark.drill
+
+# Seconds of load before and after a blow; a task that waits for a time-out must end within the second.
+BEFORE_S, AFTER_S = 20, 60
+OUTAGE_S = int(os.environ.get("DRILL_OUTAGE_S", "240"))
+RESULTS = Path(os.environ.get("DRILL_RESULTS", "/dev/null"))
+FLEET = """\
+name: drills
+executor: celery
+schedulers: 2
+parallelism: 16
+ports: {{api: {port}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def drilled() -> Iterator[Platform]:
+    with make("drills") as platform:
+        (platform.project / "dags" / "work.py").unlink()
+        (platform.project / "fleet.yaml").write_text(FLEET.format(port=platform.port))
+        platform.up()
+        yield platform
+
+
+def query(platform: Platform, sql: str) -> list[tuple]:
+    dsn = platform.state.read_dsn()
+    assert dsn
+    with psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=5) as connection:
+        return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+
+
+def active(platform: Platform) -> str:
+    rows = query(platform, "SELECT name FROM airfleet.seat WHERE state = 'active' AND seen_at > now() - interval '5 s'")
+    return rows[0][0] if rows else ""
+
+
+def family(platform: Platform, name: str) -> list[psutil.Process]:
+    """The process of a component and all below it, the lowest first."""
+    top = psutil.Process(platform.pid(name))
+    return [*reversed(top.children(recursive=True)), top]
+
+
+def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, lasts_s: int = 0) -> Findings:
+    """Run the load, strike in its midst, and say what became of the work; `strike` returns when all was given back."""
+    ledger = platform.project / "ledger" / name
+    length = BEFORE_S + lasts_s + AFTER_S
+    began = datetime.now(UTC) + timedelta(seconds=8)
+    # At a minute's end the runs of the last drill are over; a new beginning gives each Dag new runs.
+    load = Load(began=began.replace(microsecond=0), length_s=length - length % 10, ledger=str(ledger), long_s=30.0)
+    for file, text in sorted(render_project(load).items(), key=lambda one: one[0] == "dags/drill_load.py"):
+        path = platform.project / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text.replace("drill_load_{number}", f"{name}_{{number}}"))
+    assert (platform.project / SETTINGS).exists()
+    expected = [type(one)(one.dag.replace("drill_load", name), one.run, one.task) for one in load.expected()]
+    wait_until(lambda: platform.knows(f"{name}_0"), "the load", timeout_s=60, every_s=0.5)
+    time.sleep(max(0.0, load.began.timestamp() + BEFORE_S - time.time()))
+    struck = time.time()
+    recovered = strike()
+    end = load.ends.timestamp()
+
+    def ended() -> bool:
+        found = read_ledger((ledger / "ledger.jsonl").read_text().splitlines())
+        return {one.instance for one in found.attempts if one.is_done} >= set(expected)
+
+    with contextlib.suppress(AssertionError):  # the findings name what is missing
+        wait_until(ended, "the end of all work", timeout_s=max(0.0, end - time.time()) + 240, every_s=1)
+    found = read_ledger((ledger / "ledger.jsonl").read_text().splitlines())
+    findings = analyse(found.attempts, expected, Window(load.began.timestamp(), struck, recovered, end))
+    report(name, findings)
+    return findings
+
+
+def report(name: str, found: Findings) -> None:
+    line = {
+        "name": name,
+        "lost": len(found.lost),
+        "doubled": len(found.doubled),
+        "killed": len(found.killed),
+        "repeated": len(found.repeated),
+        "usual_gap_s": round(found.usual_gap.seconds, 2),
+        "longest_gap_s": round(found.longest_gap.seconds, 2),
+        "first_start_s": found.first_start_s and round(found.first_start_s, 2),
+        "started": found.started,
+        "rate": round(found.rate, 2),
+    }
+    print(json.dumps(line), flush=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def assert_unharmed(found: Findings) -> None:
+    assert [str(one) for one in found.lost] == []
+    assert [asdict(pair) for pair in found.doubled] == []
+    assert [asdict(one) for one in found.killed] == []
+
+
+def assert_never_two(platform: Platform) -> None:
+    rows = query(
+        platform,
+        "SELECT ti.dag_id, ti.run_id FROM task_instance ti JOIN job old ON old.id = ti.queued_by_job_id"
+        " JOIN job new ON new.job_type = 'SchedulerJob' AND new.id > old.id AND ti.queued_dttm > new.start_date",
+    )
+    assert rows == []
+
+
+def test_kill_the_active_scheduler(drilled: Platform) -> None:
+    def strike() -> None:
+        before = active(drilled)
+        for process in family(drilled, before):
+            process.kill()
+
+    found = drill(drilled, "kill_scheduler", strike)
+    assert_unharmed(found)
+    assert_never_two(drilled)
+    drilled.wait_healthy()
+
+
+def test_freeze_the_active_scheduler_and_thaw_it(drilled: Platform) -> None:
+    def strike() -> float:
+        before = active(drilled)
+        frozen = family(drilled, before)
+        for process in frozen:
+            process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: active(drilled) not in ("", before), "the take-over", timeout_s=60)
+        time.sleep(10)
+        for process in frozen:  # the scheduler before its guardian
+            process.send_signal(signal.SIGCONT)
+        return time.time()
+
+    found = drill(drilled, "freeze_scheduler", strike)
+    assert_unharmed(found)
+    assert_never_two(drilled)
+    drilled.wait_healthy()
+
+
+def test_hand_over_on_purpose(drilled: Platform) -> None:
+    def strike() -> None:
+        print(drilled.airfleet("failover", "--json").stdout, flush=True)
+
+    found = drill(drilled, "failover", strike)
+    assert_unharmed(found)
+    assert_never_two(drilled)
+
+
+def test_restart_the_database(drilled: Platform) -> None:
+    def strike() -> float:
+        old = drilled.pid("postgres")
+        os.kill(old or 0, signal.SIGINT)
+        wait_until(lambda: drilled.pid("postgres") not in (None, old), "PostgreSQL", timeout_s=60)
+        wait_until(lambda: answers(drilled), "PostgreSQL", timeout_s=60)
+        return time.time()
+
+    found = drill(drilled, "restart_database", strike)
+    assert_unharmed(found)
+    assert_never_two(drilled)
+    wait_until(drilled.is_healthy, "health", timeout_s=HEALTHY_S)
+
+
+@pytest.mark.parametrize("part", ["execution-api", "postgres", "rabbitmq"])
+def test_a_long_outage(drilled: Platform, part: str) -> None:
+    """Stopped where it stands, so that nobody is told: connections hang and time out."""
+
+    def strike() -> float:
+        until = time.time() + OUTAGE_S
+        while time.time() < until:
+            for process in family(drilled, part) if drilled.pid(part) else ():
+                process.send_signal(signal.SIGSTOP)
+            time.sleep(1)
+        for process in family(drilled, part):
+            process.send_signal(signal.SIGCONT)
+        return time.time()
+
+    found = drill(drilled, f"outage_{part.replace('-', '_')}", strike, lasts_s=OUTAGE_S)
+    assert_unharmed(found)
+    wait_until(drilled.is_healthy, "health", timeout_s=HEALTHY_S)
+
+
+def answers(platform: Platform) -> bool:
+    try:
+        return bool(query(platform, "SELECT 1"))
+    except psycopg.OperationalError:
+        return False
