@@ -3,7 +3,7 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo down test check bench bench-up bench-releases bench-stock lock clean run-env dev-env
+.PHONY: help up demo down test check drill-local bench bench-up bench-releases bench-stock lock clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +41,9 @@ bench-releases: dev-env  ## Time Dag releases beside a stock Dag processor: benc
 bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: bench/results/stock.json
 	@tools/rabbitmq
 	PYTHONPATH=bench $(BIN)/python -m stock $(ARGS)
+
+drill-local: dev-env  ## Break a platform on this machine on purpose, part by part: bench/results/drills-local.json
+	DRILL_RESULTS=bench/results/drills-local.json $(BIN)/pytest -s tests/drills $(ARGS)
 
 lock: dev-env  ## Pin the newest allowed versions into constraints/
 	tools/lock
