@@ -63,9 +63,12 @@ def active(platform: Platform) -> str:
 
 
 def family(platform: Platform, name: str) -> list[psutil.Process]:
-    """The process of a component and all below it, the lowest first."""
-    top = psutil.Process(platform.pid(name))
-    return [*reversed(top.children(recursive=True)), top]
+    """The process of a component and all below it, the lowest first; none between two lives of it."""
+    try:
+        top = psutil.Process(platform.pid(name) or 0)
+        return [*reversed(top.children(recursive=True)), top] if top.pid else []
+    except psutil.NoSuchProcess:
+        return []
 
 
 def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, lasts_s: int = 0) -> Findings:
@@ -194,17 +197,23 @@ def test_a_long_outage(drilled: Platform, part: str) -> None:
 
     def strike() -> float:
         until = time.time() + OUTAGE_S
-        while time.time() < until:
-            for process in family(drilled, part) if drilled.pid(part) else ():
-                process.send_signal(signal.SIGSTOP)
-            time.sleep(1)
-        for process in family(drilled, part):
-            process.send_signal(signal.SIGCONT)
+        try:
+            while time.time() < until:
+                tell(family(drilled, part), signal.SIGSTOP)
+                time.sleep(1)
+        finally:
+            tell(family(drilled, part), signal.SIGCONT)
         return time.time()
 
     found = drill(drilled, f"outage_{part.replace('-', '_')}", strike, lasts_s=OUTAGE_S)
     assert_unharmed(found)
     wait_until(drilled.is_healthy, "health", timeout_s=HEALTHY_S)
+
+
+def tell(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def answers(platform: Platform) -> bool:
