@@ -183,3 +183,20 @@ def test_a_long_outage_of_the_database_pauses_the_scheduler_and_costs_nothing(se
     wait_until(lambda: seats.writes(1) > before, "more work")
     assert seats.epoch() == 1
     assert seats.pids("a") == [guardian, scheduler]
+
+
+def test_a_database_that_hangs_pauses_the_scheduler_in_time(seats: Seats) -> None:
+    guardian, scheduler = seats.pids("a")
+    assert seats.server.process
+    server = psutil.Process(seats.server.process.pid)
+    frozen = [server, *server.children()]
+    for process in frozen:
+        process.suspend()
+    try:
+        wait_until(lambda: psutil.Process(scheduler).status() == psutil.STATUS_STOPPED, "the pause", timeout_s=TTL_S)
+    finally:
+        for process in frozen:
+            process.resume()
+    before = seats.writes(1)
+    wait_until(lambda: seats.writes(1) > before or seats.epoch() > 1, "more work")
+    assert seats.pids("a")[0] == guardian, "its guardian did not live"

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 ATTEND_EVERY_S = 2.0
 # A statement that is not answered by then is given up, so that there is time for another before the lease runs out.
 ANSWER_S = 1.5
+LEAST_ANSWER_S = 0.05
 # The kernel ends a guardian that is still stuck so long after its lease ceased to be sure, and its scheduler with it.
 WATCHDOG_S = 0.5
 NEVER = float("-inf")
@@ -171,10 +172,16 @@ class Guardian:
 
     def _connect(self) -> None:
         self._tried = machine.read_clock()
-        session = Session(self._open_connection, GUARDIAN + self._holder, timeout_s=ANSWER_S)
+        session = Session(self._open_connection, GUARDIAN + self._holder, answer_in=self._answer_in)
         self._lease = Lease(session, holder=self._holder, place=self._place, ttl_s=TTL_S)
         self._connected_since = machine.read_clock()
         self._row = self._first = None
+
+    def _answer_in(self) -> float:
+        """How long to wait for an answer: no longer than the lease is sure, as the scheduler is paused then."""
+        if self._held is None or self._child is not Child.RUNNING:
+            return ANSWER_S
+        return max(LEAST_ANSWER_S, min(ANSWER_S, self._held.sure_until - machine.read_clock()))
 
     def _disconnect(self) -> None:
         if self._lease:

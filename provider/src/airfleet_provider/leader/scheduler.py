@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from functools import cached_property
 from typing import Any
 
 from airfleet_provider.compat import leader as compat
+from airfleet_provider.compat.survival import RETRY_S, is_outage
 from airfleet_provider.leader.lease import NAME, SCHEDULER
 from airfleet_provider.leader.session import Session
 
@@ -40,7 +42,13 @@ class AirflowScheduler:
         return compat.runs_tasks_itself()
 
     def prepare(self) -> None:
-        compat.prepare_scheduler()
+        while True:
+            try:
+                return compat.prepare_scheduler()
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+            time.sleep(RETRY_S)
 
     def run(self, epoch: int) -> int:
         def check(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types

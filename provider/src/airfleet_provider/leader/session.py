@@ -26,12 +26,12 @@ class PooledError(RuntimeError):
 
 
 class Session:
-    """One connection of its own, in autocommit; each statement is an answer in time, or an `AwayError`."""
+    """One connection of its own, in autocommit; each statement is answered within `answer_in`, or an `AwayError`."""
 
-    def __init__(self, open_connection: Callable[[str], Any], name: str, *, timeout_s: float) -> None:
-        with _in_time(timeout_s):
+    def __init__(self, open_connection: Callable[[str], Any], name: str, *, answer_in: Callable[[], float]) -> None:
+        with _in_time(answer_in()):
             self._connection = open_connection(name)
-        self._timeout_s = timeout_s
+        self._answer_in = answer_in
         # A pooler cannot know the server process that it will give to a statement, and makes one up.
         own = self._connection.get_backend_pid()
         if self._read_backend() != own and self._is_shared(open_connection, name):
@@ -40,10 +40,10 @@ class Session:
 
     def _is_shared(self, open_connection: Callable[[str], Any], name: str) -> bool:
         """Whether another connection is served by our own server process, as in pools of transactions."""
-        with _in_time(self._timeout_s):
+        with _in_time(self._answer_in()):
             other = open_connection(name)
         try:
-            with other.cursor() as cursor, _in_time(self._timeout_s):
+            with other.cursor() as cursor, _in_time(self._answer_in()):
                 cursor.execute(BACKEND)
                 return bool(cursor.fetchone()[0] == self._read_backend())
         finally:
@@ -54,7 +54,7 @@ class Session:
 
     def run(self, statement: str, **parameters: object) -> list[Row]:
         """The rows of one statement."""
-        with self._connection.cursor() as cursor, _in_time(self._timeout_s):
+        with self._connection.cursor() as cursor, _in_time(self._answer_in()):
             cursor.execute(statement, parameters)
             if cursor.description is None:
                 return []
