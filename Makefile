@@ -3,7 +3,8 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo down test check drill-local bench bench-up bench-releases bench-stock lock clean run-env dev-env
+.PHONY: help up demo down test check drill-local bench bench-up bench-releases bench-stock soak lock clean run-env \
+	dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +45,9 @@ bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: ben
 
 drill-local: dev-env  ## Break a platform on this machine on purpose, part by part: bench/results/drills-local.json
 	DRILL_RESULTS=bench/results/drills-local.json $(BIN)/pytest -s tests/drills $(ARGS)
+
+soak: dev-env  ## Run thousands of tasks and look for what grows or is left: bench/results/soak.json
+	PYTHONPATH=bench $(BIN)/python bench/soak.py $(ARGS)
 
 lock: dev-env  ## Pin the newest allowed versions into constraints/
 	tools/lock

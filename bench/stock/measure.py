@@ -36,7 +36,7 @@ def prepare(system: System) -> None:
     for number in range(2):
         run = f"warmup_{number}"
         system.rest.trigger_all(WARMUP.dags, run)
-        _await_end(system, WARMUP, [run])
+        wait_for_runs(system, WARMUP, [run])
 
 
 def measure(system: System, name: str, number: int) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def measure(system: System, name: str, number: int) -> dict[str, Any]:
                 system.rest.unpause(dag)
         else:
             system.rest.trigger_all(workload.dags, run)
-        _await_end(system, workload, runs)
+        wait_for_runs(system, workload, runs)
         time.sleep(TRAILING_S)
         cpu = subtract(take_cpu(system.find_roots(), runner), cpu)
     after = system.metadata.read_traffic()
@@ -76,7 +76,8 @@ def read_figures(
     return figures.summarise(begun=begun, instances=instances, runs=done, phases=phases, usage=usage)
 
 
-def _await_end(system: System, workload: Workload, runs: Collection[str] | None) -> None:
+def wait_for_runs(system: System, workload: Workload, runs: Collection[str] | None) -> None:
+    """Return when all of these runs have ended."""
     deadline = time.monotonic() + PATIENCE_S
     quiet = 0
     while quiet < (QUIET_LOOKS if workload.scheduled else 1):
