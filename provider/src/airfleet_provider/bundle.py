@@ -97,14 +97,14 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
     def _read(self, release: str) -> bytes:
         if not compat.is_task():
             return read_archive(release)
+        if tombstone(self.versions_dir, release).exists():
+            raise CollectedError(release)
         try:
             if self.store:
                 return store.read(store.locate(self.store, self.name, release))
-        except store.MissingError as error:
+            return shelf.fetch(release, compat.read_secret_key())
+        except (store.MissingError, shelf.GoneError) as error:
             raise CollectedError(release) from error
-        if tombstone(self.versions_dir, release).exists():
-            raise CollectedError(release)
-        return shelf.fetch(release, compat.read_secret_key())
 
     def _follow(self) -> None:
         if compat.is_task():

@@ -9,7 +9,9 @@ import hashlib
 import hmac
 import os
 import time
+import urllib.error
 import urllib.request
+from http import HTTPStatus
 
 PATH = "/airfleet/releases"
 VARIABLE = "AIRFLEET_RELEASES"
@@ -17,6 +19,10 @@ VARIABLE = "AIRFLEET_RELEASES"
 VALID_S = 300
 TIMEOUT_S = 60
 TIME_HEADER, SIGNATURE_HEADER = "X-Airfleet-Time", "X-Airfleet-Signature"
+
+
+class GoneError(LookupError):
+    """There is no such release any more; one that was deployed was there once."""
 
 
 def sign(key: str, release: str, moment: int) -> str:
@@ -32,7 +38,10 @@ def is_signed(key: str, release: str, moment: str, signature: str, now: float) -
 
 
 def fetch(release: str, key: str) -> bytes:
-    """The archive of a release; raises LookupError where this host is told of no web host, OSError if none answers."""
+    """The archive of a release; raises OSError if no web host answers, LookupError if there is none to ask.
+
+    GoneError is for a web host that answers, and has no such release.
+    """
     base = os.environ.get(VARIABLE)
     if not base:
         raise LookupError("a task has no way to the database")
@@ -40,5 +49,10 @@ def fetch(release: str, key: str) -> bytes:
     request = urllib.request.Request(  # noqa: S310 - the address is airfleet's own
         f"{base}{PATH}/{release}", headers={TIME_HEADER: str(moment), SIGNATURE_HEADER: sign(key, release, moment)}
     )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-        return bytes(answer.read())
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            return bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.NOT_FOUND:
+            raise GoneError(release) from error
+        raise

@@ -8,7 +8,7 @@ import pytest
 from airflow.dag_processing.bundles.base import BundleVersion
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airfleet_provider import artefact, bundle, compat, store
+from airfleet_provider import artefact, bundle, compat, shelf, store
 from airfleet_provider.bundle import CollectedError, ReleaseBundle, ReleasedElsewhereError
 
 
@@ -132,5 +132,15 @@ def test_a_task_of_a_release_that_was_collected_does_not_wait_for_it(
     versions = storage / "shop" / "versions"
     versions.mkdir(parents=True)
     bundle.tombstone(versions, "r1").touch()
+    with pytest.raises(CollectedError):
+        ReleaseBundle(name="shop", version="r1").initialize()
+
+
+def test_a_release_that_no_web_host_has_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(release: str, _: str) -> bytes:
+        raise shelf.GoneError(release)
+
+    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(shelf, "fetch", refuse)
     with pytest.raises(CollectedError):
         ReleaseBundle(name="shop", version="r1").initialize()
