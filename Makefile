@@ -3,8 +3,8 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo down test check drill-local bench bench-up bench-releases bench-stock soak lock clean run-env \
-	dev-env
+.PHONY: help up demo down test check drill-local bench bench-up bench-releases bench-stock bench-fleet soak lock clean \
+	run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,6 +32,9 @@ check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
 	$(BIN)/pytest --quiet tests/unit
 
 bench: bench-up bench-releases bench-stock  ## Run every benchmark
+
+bench-fleet: dev-env  ## Time apply on nine machines made here: bench/results/fleet.json
+	$(BIN)/python bench/fleet.py $(ARGS)
 
 bench-up: dev-env  ## Time start-up beside `airflow standalone`: bench/results/up.json
 	$(BIN)/python bench/up.py $(ARGS)

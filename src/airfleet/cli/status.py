@@ -29,6 +29,10 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     Example:
       airfleet status --json
     """
+    if project.is_dir() and launching.read_fleet(project).hosts:
+        from airfleet.cli import fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
+
+        fleet_status.show(project, state, as_json=as_json)
     folder = launching.find_state(project, state)
     snapshot = folder.read_snapshot()
     if snapshot is None or not view.is_alive(snapshot):

@@ -1,0 +1,190 @@
+"""A fleet on a real machine: from empty to a task that ran, nothing to do after, mistakes told in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airfleet.spec.topology import ROLES
+from deadline import wait_until
+from machines import Bed, Machine, why_not
+from machines.image import Recipe, ensure_image
+
+AIRFLEET = [sys.executable, "-m", "airfleet"]
+PACKAGES = (
+    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
+    *("prometheus-postgres-exporter", "rabbitmq-server"),
+)
+DAG = """
+from airflow.sdk import dag, task
+
+@dag(schedule=None, default_args={"owner": "me", "retries": 1})
+def hello():
+    @task(queue="io")
+    def say():
+        return "hello"
+    say()
+
+hello()
+"""
+PATIENCE_S = 900
+
+
+class Fleet:
+    """A project whose fleet.yaml names machines of a bed."""
+
+    def __init__(self, folder: Path, bed: Bed) -> None:
+        self.folder = folder
+        self.bed = bed
+        (folder / "dags").mkdir()
+        (folder / "dags" / "hello.py").write_text(DAG)
+
+    def write(self, io: int = 2, user: str = "ops", more: str = "", *, roles: bool = False) -> None:
+        own = f", roles: [{', '.join(ROLES)}]" if roles else ""
+        (self.folder / "fleet.yaml").write_text(
+            f"name: hosts\nssh: {{user: {user}, key: {self.bed.layout.key}, "
+            f"known_hosts: {self.bed.layout.known_hosts}}}\n"
+            f"hosts:\n  h1: {{address: {self.bed['h1'].address}{own}}}\n{more}"
+            f"pools:\n  default: {{concurrency: 2, memory: 2G}}\n  io: {{concurrency: {io}}}\n"
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*AIRFLEET, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_S, cwd=self.folder
+        )
+
+    def apply(self) -> dict[str, Any]:
+        done = self.run("apply", "--json")
+        assert done.returncode == 0, done.stderr
+        body: dict[str, Any] = json.loads(done.stdout)
+        return body
+
+    def api(self) -> httpx.Client:
+        client = httpx.Client(base_url=f"http://{self.bed['h1'].address}:8080", timeout=30)
+        password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
+        login = client.post("/auth/token", json={"username": "admin", "password": password})
+        client.headers["Authorization"] = f"Bearer {login.raise_for_status().json()['access_token']}"
+        return client
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    if reason := why_not():
+        pytest.skip(f"no machines can run here: {reason}")
+    with Bed.create(1, image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
+        bed.wait_ready()
+        made = Fleet(tmp_path_factory.mktemp("fleet"), bed)
+        made.write()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def applied(fleet: Fleet) -> Fleet:
+    fleet.apply()
+    return fleet
+
+
+@pytest.fixture
+def host(applied: Fleet) -> Machine:
+    return applied.bed["h1"]
+
+
+def test_before_anything_plan_says_what_would_be_done_and_does_nothing(fleet: Fleet) -> None:
+    planned = fleet.run("plan", "--check", "--json")
+    assert planned.returncode == 3, planned.stderr
+    assert any(change["what"].startswith("install ") for change in json.loads(planned.stdout)["changes"])
+    assert "missing" in fleet.bed["h1"].run("test -e /etc/airfleet || echo missing").stdout
+
+
+def test_after_apply_plan_is_empty_and_a_second_apply_touches_nothing(applied: Fleet) -> None:
+    planned = applied.run("plan", "--check")
+    assert (planned.returncode, planned.stdout) == (0, ""), planned.stdout
+    assert applied.apply()["changes"] == []
+
+
+def test_a_task_runs_in_the_pool_of_its_queue_and_its_log_is_shown(applied: Fleet) -> None:
+    deployed = applied.run("release", "deploy", "-m", "first")
+    assert deployed.returncode == 0, deployed.stderr
+    with applied.api() as api:
+        api.patch("/api/v2/dags/hello", json={"is_paused": False}).raise_for_status()
+        run = (
+            api.post("/api/v2/dags/hello/dagRuns", json={"logical_date": None}).raise_for_status().json()["dag_run_id"]
+        )
+        where = f"/api/v2/dags/hello/dagRuns/{run}"
+        wait_until(lambda: api.get(where).json()["state"] in ("success", "failed"), "the run to end", timeout_s=120)
+        (task,) = api.get(f"{where}/taskInstances").json()["task_instances"]
+        assert (task["state"], task["queue"], task["hostname"]) == ("success", "io", applied.bed["h1"].address)
+        assert "Hostname not available" not in api.get(f"{where}/taskInstances/say/logs/1").text
+
+
+def test_a_worker_cannot_read_the_way_to_the_database(host: Machine) -> None:
+    read = "sudo -u airfleet-worker cat /etc/airfleet/server/airflow.cfg 2>&1 || true"
+    assert "Permission denied" in host.run(read).stdout
+    assert "sql_alchemy_conn" not in host.run("sudo cat /etc/airfleet/worker/airflow.cfg").stdout
+
+
+def test_one_pool_s_concurrency_touches_that_pool_only(applied: Fleet, host: Machine) -> None:
+    def pids() -> dict[str, str]:
+        names = "$(cd /etc/systemd/system; ls | grep ^airfleet-)"
+        lines = host.run(f"for u in {names}; do echo $u $(systemctl show -P MainPID $u); done").stdout.splitlines()
+        return dict(line.split() for line in lines)
+
+    before = pids()
+    applied.write(io=3)
+    changed = [change["what"] for change in applied.apply()["changes"]]
+    assert [what for what in changed if "restart" in what] == ["restart airfleet-worker-io.service"]
+    after = pids()
+    assert {unit for unit, pid in after.items() if before.get(unit) != pid} == {"airfleet-worker-io.service"}
+
+
+def test_what_somebody_changed_by_hand_is_found_and_mended(applied: Fleet, host: Machine) -> None:
+    host.run("echo '# mine' | sudo tee -a /etc/airfleet/haproxy/balancer.cfg; sudo systemctl stop airfleet-triggerer")
+    planned = applied.run("plan", "--check")
+    assert planned.returncode == 3
+    assert "-# mine" in planned.stdout
+    assert "start airfleet-triggerer.service" in planned.stdout
+    applied.apply()
+    assert applied.run("plan", "--check").returncode == 0
+
+
+def test_a_reboot_brings_everything_back_and_nothing_is_to_do(applied: Fleet, host: Machine) -> None:
+    host.reboot()
+    wait_until(lambda: applied.run("status").returncode == 0, "everything to be up again", timeout_s=240)
+    assert applied.run("plan", "--check").returncode == 0
+
+
+def test_a_host_that_does_not_answer_is_one_line_and_the_others_go_on(applied: Fleet) -> None:
+    applied.write(io=5, more="  ghost: {address: 10.213.255.254, pools: [io]}\n", roles=True)
+    done = applied.run("apply")
+    applied.write(io=5)
+    assert done.returncode == 1
+    assert "ghost: 10.213.255.254 does not answer to SSH" in done.stderr
+    assert "h1: restart airfleet-worker-io.service" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_login_is_one_line_with_a_hint(applied: Fleet) -> None:
+    applied.write(io=5, user="nobody-here")
+    done = applied.run("plan")
+    applied.write(io=5)
+    assert done.returncode == 1
+    assert "h1: the host refuses the login as nobody-here" in done.stderr
+    assert "hint: " in done.stderr
+
+
+def test_two_applies_at_once_and_the_second_is_told_who_has_the_lease(applied: Fleet, host: Machine) -> None:
+    lease = 'token-of-another\\n$(( $(date +%s) + 40 ))\\n2026-01-01 10:00:00 UTC\\n\\"eve@elsewhere\\"\\n'
+    host.run(f'printf "{lease}" | sudo tee /var/lib/airfleet/lease')
+    applied.write(io=6)
+    done = applied.run("apply")
+    assert done.returncode == 1
+    assert "eve@elsewhere applies this fleet since 2026-01-01 10:00:00 UTC" in done.stderr
+    host.run("sudo rm /var/lib/airfleet/lease")
+    applied.apply()

@@ -1,0 +1,163 @@
+"""How steps are carried out: who waits for whom, who goes on when a host fails, and what is told about it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airfleet.components.hosts.base import Stage
+from airfleet.runners.ssh import apply, connection, lease, plan, runtime, steps
+from airfleet.runners.ssh.apply import Applier, Outcome
+from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.facts import Facts
+from airfleet.runners.ssh.inspect import View
+from airfleet.spec.topology import Host, Ssh
+from places import NINE, desired, parse, with_setting
+
+HOSTS = [host.name for host in parse().hosts]
+
+
+class Fake:
+    """A connection that notes what it is told to run, and fails where it should."""
+
+    def __init__(self, name: str, log: list[tuple[str, str]], fails: str) -> None:
+        self.name, self.log, self.fails = name, log, fails
+
+    def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
+        self.log.append((self.name, what))
+        if self.fails and self.fails in what:
+            raise HostError("it broke", where=self.name, hint="mend it")
+        return ""
+
+
+def carry_out(
+    tmp_path: Any,  # noqa: ANN401
+    *,
+    fails: dict[str, str] | None = None,
+    facts: Callable[[str], Facts] = lambda _: Facts(),
+    text: str = NINE,
+    lost: threading.Event | None = None,
+) -> tuple[Outcome, list[tuple[str, str]]]:
+    log: list[tuple[str, str]] = []
+    views = []
+    for name in HOSTS:
+        want = desired(name, text)
+        fake: Any = Fake(name, log, (fails or {}).get(name, ""))
+        recipe = runtime.Recipe("3.11", "x86_64", "", "", ())
+        views.append(View(fake, want, facts(name), plan.decide(want, facts(name)), recipe))
+    archive = tmp_path / "archive"
+    archive.touch()
+    outcome = Applier(
+        views,
+        who="me@here",
+        archives={views[0].desired.place.runtime.name: archive},
+        clock=itertools.count().__next__,
+        notify=lambda _: None,
+        lost=lost or threading.Event(),
+    ).run()
+    return outcome, log
+
+
+def position(log: list[tuple[str, str]], host: str, what: str) -> int:
+    return next(index for index, (name, done) in enumerate(log) if name == host and what in done)
+
+
+def test_the_database_is_there_before_its_schema_and_that_before_who_reads_it(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path)
+    assert not outcome.errors
+    assert not outcome.skipped
+    order = [
+        position(log, "data1", "start airfleet-postgresql"),
+        position(log, "data1", "start airfleet-pgbouncer"),
+        position(log, "sched1", "run metadata"),
+        position(log, "web2", "start airfleet-api-server"),
+        position(log, "sched2", "start airfleet-scheduler"),
+        position(log, "io1", "start airfleet-worker-io"),
+    ]
+    assert order == sorted(order)
+
+
+def test_small_steps_share_a_round_trip_and_all_are_told(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path)
+    assert len(log) < len(outcome.done) / 2
+
+
+def test_a_worker_host_that_fails_stops_nobody_else(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path, fails={"io1": "install"})
+    assert [error.where for error in outcome.errors] == ["io1"]
+    assert {step.host for step in outcome.skipped} == {"io1"}
+    assert position(log, "cpu1", "start airfleet-worker-cpu") > 0
+
+
+def test_without_the_database_nothing_after_it_is_started(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path, fails={"data1": "start airfleet-postgresql"})
+    assert not any("api-server" in what or "metadata" in what for _, what in log if what.startswith(("start", "run")))
+    assert position(log, "web1", "unpack") > 0  # what needs no database went on
+    assert {step.host for step in outcome.skipped} == set(HOSTS)
+
+
+def test_without_its_schema_nobody_reads_the_database(tmp_path: Any) -> None:  # noqa: ANN401
+    _, log = carry_out(tmp_path, fails={"sched1": "run metadata"})
+    assert not any(what.startswith("start airfleet-api-server") for _, what in log)
+
+
+def test_a_lost_lease_ends_everything(tmp_path: Any) -> None:  # noqa: ANN401
+    lost = threading.Event()
+    lost.set()
+    outcome, log = carry_out(tmp_path, lost=lost)
+    assert log == []
+    assert len(outcome.skipped) > 100
+
+
+def test_every_script_leaves_an_audit_line_also_when_it_fails() -> None:
+    text = apply._wrap(steps.Step("h1", Stage.BASE, steps.Mask("x.service"), "mask x", "because it's ours"))
+    assert text.splitlines()[-1] == "ended $? 'mask x (because it'\"'\"'s ours)'"
+    assert "echo failed" in apply.AUDIT_FUNCTION
+
+
+def test_hosts_that_serve_the_same_are_restarted_one_after_another(tmp_path: Any) -> None:  # noqa: ANN401
+    from test_ssh_plan import converged  # noqa: PLC0415
+
+    text = with_setting(NINE, "name: flights", "name: flights\nairflow: {api: {expose_config: true}}")
+    _, log = carry_out(tmp_path, facts=lambda name: converged(desired(name)), text=text)
+    restarts = [host for host, what in log if what.startswith("restart airfleet-api") or "execution-api" in what]
+    assert [host for host, _ in itertools.groupby(restarts)] == ["web1", "web2", "web3"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "what", "hint"),
+    [
+        ("Authentication error (username=ops)", "refuses the login as ops", "ssh-copy-id"),
+        ("SSH host key error: does not match", "is not the known one", "ssh-keygen -R 10.0.0.1"),
+        ("Could not resolve hostname", "cannot be resolved", "IP address"),
+        ("Could not connect (timed out)", "10.0.0.1:2222 does not answer to SSH", "look whether it is up"),
+    ],
+)
+def test_a_failed_connection_is_one_line_with_a_hint(reason: str, what: str, hint: str) -> None:
+    said = connection.explain_connect(reason, Host("h1", "10.0.0.1", ("web",), ssh=Ssh("ops", 2222)))
+    assert what in said[0]
+    assert hint in said[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("cp: error writing 'x': No space left on device", "the disk is full"),
+        ("E: Failed to fetch http://deb/x  Connection refused", "the package mirror does not answer"),
+        ("Temporary failure resolving 'deb.debian.org'", "cannot resolve its package mirror"),
+        ("E: Unable to locate package haproxy", "does not have it"),
+        ("something else", "the next `airfleet apply` goes on"),
+    ],
+)
+def test_a_known_failure_has_its_own_hint(text: str, hint: str) -> None:
+    assert hint in connection.find_hint(text)
+
+
+def test_the_holder_of_the_lease_is_read() -> None:
+    assert lease.parse_holder('"eve@there"\n2026-01-01 10:00:00 UTC\n42\n') == lease.Holder(
+        "eve@there", "2026-01-01 10:00:00 UTC", 42
+    )
