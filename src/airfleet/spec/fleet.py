@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from airfleet.spec.topology import DEFAULT_POOLS, Host, Retention, Role, Ssh, Tls, WorkerPool
+from airfleet.spec.topology import DEFAULT_POOLS, Host, Retention, Role, Route, Ssh, Tls, WorkerPool
 
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
@@ -147,6 +147,7 @@ class Fleet:
     releases: Releases = field(default_factory=Releases)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
+    routing: tuple[Route, ...] = ()
     ssh: Ssh = field(default_factory=Ssh)
     tls: Tls | None = None
     retention: Retention = field(default_factory=Retention)

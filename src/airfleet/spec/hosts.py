@@ -42,6 +42,19 @@ def _size(text: str) -> str:
 Size = Annotated[str, AfterValidator(_size), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*[MG]$"})]
 
 
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise rule(
+            f"not a regular expression: {error}", "put a backslash before a character that means itself"
+        ) from None
+    return text
+
+
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
+
+
 class Ssh(Section):
     """How the control machine logs in to the hosts; what is missing comes from the SSH configuration."""
 
@@ -150,6 +163,15 @@ class WorkerPool(Section):
     drain: Annotated[int, Field(ge=0, le=7 * 86400)] = Field(
         default=3600, description="Seconds that running tasks are given to finish when a worker stops."
     )
+
+
+class Route(Section):
+    """Tasks that name no queue and fit these expressions go to this queue."""
+
+    queue: Queue = Field(description="The queue.", examples=["io"])
+    dag: Pattern = Field(default=".*", description="The regular expression that a whole Dag id fits.")
+    task: Pattern = Field(default=".*", description="The regular expression that a whole task id fits.")
+    operator: Pattern = Field(default=".*", description="The one that the name of the operator's class fits.")
 
 
 class Tls(Section):

@@ -20,7 +20,7 @@ _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
 # Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
-    *("releases", "hosts", "pools", "ssh", "retention", "schedulers", "scheduler_mode"),
+    *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode"),
 }
 
 
@@ -164,6 +164,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         executor=written.executor,
         hosts=machines,
         pools=pools,
+        routing=tuple(topology.Route(one.queue, one.dag, one.task, one.operator) for one in written.routing),
         ssh=topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key, written.ssh.known_hosts),
         tls=topology.Tls(written.tls.certificate, written.tls.key) if written.tls else None,
         retention=topology.Retention(written.retention.logs, written.retention.wal),

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from airfleet.spec import fleet
-from airfleet.spec.hosts import Host, Name, Retention, Ssh, Tls, WorkerPool
+from airfleet.spec.hosts import Host, Name, Retention, Route, Ssh, Tls, WorkerPool
 from airfleet.spec.house import Checks
 from airfleet.spec.releases import Releases
 from airfleet.spec.section import Section, rule, shaped
@@ -270,6 +270,14 @@ class FleetFile(Section):
         default={},
         description="Pools of workers. Without any, there is one pool `default` that serves the queue `default`.",
         examples=[{"default": {}}],
+    )
+    routing: list[Route] = Field(
+        default=[],
+        description=(
+            "Where tasks go that name no queue: the first rule that fits `dag`, `task` and `operator` wins. A task may"
+            ' also ask for a pool: executor_config={"airfleet": {"pool": "memory"}}.'
+        ),
+        examples=[[{"operator": "BashOperator", "queue": "default"}]],
     )
     ssh: Ssh = Field(default=Ssh(), description="How to log in to the hosts, but for what a host says itself.")
     tls: Tls | None = Field(

@@ -71,6 +71,16 @@ class WorkerPool:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """Tasks that name no queue and fit these expressions go to this queue."""
+
+    queue: str
+    dag: str = ".*"
+    task: str = ".*"
+    operator: str = ".*"
+
+
+@dataclass(frozen=True, slots=True)
 class Tls:
     """The balancer's certificate, and the file of its key, relative to the project."""
 

@@ -148,6 +148,13 @@ def _queues(data: Mapping[str, object], pools: Mapping[str, dict[str, Any]]) -> 
     section = _map(_map(data.get("airflow")).get("operators"))
     default = section.get("default_queue", topology.DEFAULT_QUEUE)
     queues = {queue for name, pool in pools.items() for queue in _words(pool.get("queues", [name]))}
+    queues = queues or {topology.DEFAULT_QUEUE}
+    routing = data.get("routing")
+    for index, route in enumerate(routing if isinstance(routing, list) else []):
+        queue = _map(route).get("queue")
+        if isinstance(queue, str) and queue not in queues:
+            what = f"no pool serves the queue {queue!r}"
+            yield Finding(("routing", index, "queue"), what, f"known queues: {', '.join(sorted(queues))}")
     if pools and default not in queues:
         what = f"no pool serves the queue {default!r}, where tasks that name no queue go"
         hint = f"add {default} to the `queues` of a pool, or set airflow: {{operators: {{default_queue: ...}}}}"

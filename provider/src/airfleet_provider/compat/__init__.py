@@ -47,11 +47,13 @@ def storage_root() -> Path:
 
 
 def describe_environment() -> str:
-    """What decides, beside the files of a release, how a Dag file parses: Python and every installed package."""
+    """What decides, beside the files of a release, how a Dag file parses: Python, every installed package, routing."""
     installed = sorted({f"{one.name}=={one.version}" for one in importlib.metadata.distributions()})
     digest = hashlib.sha256("\n".join(installed).encode()).hexdigest()[:16]
     airflow = importlib.metadata.version("apache-airflow-core")
-    return f"airflow {airflow}, python {'.'.join(platform.python_version_tuple()[:2])}, packages {digest}"
+    routing = hashlib.sha256(read_setting("airfleet", "routing").encode()).hexdigest()[:16]
+    python = ".".join(platform.python_version_tuple()[:2])
+    return f"airflow {airflow}, python {python}, packages {digest}, routing {routing}"
 
 
 def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connection, which has no types

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from airfleet.components import (
     api_server,
@@ -139,7 +139,13 @@ def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Set
         ),
         *survival.list_broker_settings(),
         Setting("operators", "default_queue", _default_queue(place), "the queue of tasks that name none"),
+        Setting("airfleet", "routing", _render_routing(place), "fleet.yaml: pools and routing"),
     )
+
+
+def _render_routing(place: Place) -> str:
+    rules = [asdict(route) for route in place.fleet.routing]
+    return json.dumps({"pools": {pool.name: pool.queues[0] for pool in place.fleet.pools}, "rules": rules})
 
 
 def _default_queue(place: Place) -> str:
