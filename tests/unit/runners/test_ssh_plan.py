@@ -164,13 +164,15 @@ def test_a_probe_is_read() -> None:
             "@@airfleet@@ memory", "1024", "@@airfleet@@ init", "systemd", "@@airfleet@@ addresses", "127.0.0.1",
             "10.0.0.1", "@@airfleet@@ ssh", "22", "2222", "@@airfleet@@ space", "/ 100",
             "@@airfleet@@ packages", "sudo", "@@airfleet@@ listeners",
-            '0.0.0.0:22 users:(("sshd",pid=38,fd=3))', "[::]:5432",
+            '0.0.0.0:22 other users:(("sshd",pid=38,fd=3))',
+            '0.0.0.0:8880 ours users:(("airflow",pid=7,fd=3))', "[::]:5432 other ",
             "@@airfleet@@ owner", "me",
         ]
     )  # fmt: skip
     assert facts.parse_probe(text) == Probe(
         ("debian", "12"), "x86_64", 2, 1 << 20, "systemd", ("127.0.0.1", "10.0.0.1"), (22, 2222), {"/": 102400},
-        frozenset({"sudo"}), (Listener(22, "sshd", 38), Listener(5432, "", None)), "me",
+        frozenset({"sudo"}), (Listener(22, "sshd", 38),
+        Listener(8880, "airflow", 7, is_ours=True), Listener(5432, "", None)), "me",
     )  # fmt: skip
 
 

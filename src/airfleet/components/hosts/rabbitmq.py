@@ -61,6 +61,8 @@ def describe(place: Place) -> Part:
         "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _interface("127.0.0.1" if alone else place.listen),
         "HOME": str(DATA),
+        # With another configuration or cookie it starts anew; users and queues it reads while it runs.
+        "AIRFLEET_CONFIG": hashlib.sha256("".join(file.digest for file in (*files[:2], files[3])).encode()).hexdigest(),
     }
     service = Service(
         name="rabbitmq",
@@ -70,6 +72,7 @@ def describe(place: Place) -> Part:
         user=USER,
         files=files,
         env=env,
+        reload=(("/usr/sbin/rabbitmqctl", "-q", "import_definitions", str(files[2].path)),),
         kind="notify",
         stop_s=120,
         wait_s=180,

@@ -24,7 +24,8 @@ s addresses; (ip -o addr show 2>/dev/null | awk '{{sub("/.*","",$4); print $4}}'
 s ssh; (sshd -T 2>/dev/null || /usr/sbin/sshd -T 2>/dev/null) | awk '/^port /{{print $2}}'
 s space; df -Pk / /opt /var /usr 2>/dev/null | awk 'NR>1 {{print $6, $4}}' | sort -u
 s packages; dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' 2>/dev/null | sed -n 's/^ii *//p'
-s listeners; ss -Hltnp 2>/dev/null | awk '{{print $4, $6}}'
+s listeners; ss -Hltnp 2>/dev/null | while read -r _ _ _ at _ who; do pid=${{who#*pid=}}; pid=${{pid%%,*}}
+grep -qs airfleet- "/proc/$pid/cgroup" && echo "$at ours $who" || echo "$at other $who"; done
 s boot; cat /proc/sys/kernel/random/boot_id
 s owner; cat /etc/airfleet/owner 2>/dev/null; true
 """
@@ -32,11 +33,12 @@ s owner; cat /etc/airfleet/owner 2>/dev/null; true
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Somebody who listens on a TCP port."""
+    """Somebody who listens on a TCP port; `is_ours` when it is a service of airfleet's."""
 
     port: int
     program: str
     pid: int | None
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +115,12 @@ def parse_probe(text: str) -> Probe:
 
 def _listeners(lines: Iterable[str]) -> Iterable[Listener]:
     for line in lines:
-        address, _, users = line.partition(" ")
+        address, whose, users = [*line.split(" ", 2), "", ""][:3]
         port = address.rpartition(":")[2]
         program = users.partition('(("')[2].partition('"')[0]
         pid = users.partition("pid=")[2].partition(",")[0]
         if port.isdigit():
-            yield Listener(int(port), program, int(pid) if pid.isdigit() else None)
+            yield Listener(int(port), program, int(pid) if pid.isdigit() else None, whose == "ours")
 
 
 def build_question(

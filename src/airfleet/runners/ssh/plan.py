@@ -104,7 +104,7 @@ def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obs
         if port is None or (running and running.active in RUNNING):
             continue
         for listener in probe.listeners:
-            if listener.port == port and not _is_ours(listener.program, facts):
+            if listener.port == port and not listener.is_ours:
                 by = f"{listener.program} (pid {listener.pid})" if listener.program else "another program"
                 what = f"port {port} is taken by {by}; {service.what} needs it"
                 yield Obstacle(name, what, f"stop it there, or give {name} another role")
@@ -115,11 +115,6 @@ def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obs
             f"its pools may use {sum(limits) >> 20} MiB together, and it has {desired.place.machine.memory >> 20} MiB"
         )
         yield Obstacle(name, what, "lower `memory` of a pool, or give the host fewer `pools`")
-
-
-def _is_ours(program: str, facts: Facts) -> bool:
-    # A service that is about to be replaced by another of ours on the same port is removed first.
-    return program in {"airflow", "python3", "haproxy"} and any(fact.active in RUNNING for fact in facts.units.values())
 
 
 def decide(desired: Desired, facts: Facts) -> tuple[Step, ...]:
