@@ -225,3 +225,16 @@ def test_a_unit_keeps_odd_values_as_they_are() -> None:
 def test_a_file_is_put_in_place_whole() -> None:
     script = steps.script(WriteFile(HostFile(Path("/etc/airfleet/x"), "hi", "airfleet", 0o640)))
     assert script.index("chmod 640") < script.index("mv -f")
+
+
+def test_a_service_that_drains_keeps_its_unit_until_it_has_stopped() -> None:
+    script = steps.script(RemoveService("airfleet-worker-cpu.service"))
+    assert script.index("inactive|failed") < script.index("rm -f")
+
+
+def test_a_firewall_that_is_no_longer_wanted_takes_its_table_along() -> None:
+    service = next(one for one in desired("cpu1").services if one.name == "firewall")
+    assert "ExecStop=/usr/sbin/nft delete table inet airfleet" in units.render(service)
+    without = desired("cpu1", f"{NINE}firewall: false\n")
+    found = plan.decide(without, converged(desired("cpu1")))
+    assert RemoveService("airfleet-firewall.service") in [step.action for step in found]

@@ -174,7 +174,7 @@ class Folder:
 class Service:
     """A long-running process as systemd runs it; it starts again when any of the files it reads has changed.
 
-    With `reload` a changed file is only announced to it. `wait` is how long a start may take.
+    With `reload` a changed file is only announced to it; `undo` takes back what a command that has ended left behind.
     """
 
     name: str
@@ -186,6 +186,7 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     env_files: tuple[Path, ...] = ()
     reload: tuple[tuple[str, ...], ...] = ()
+    undo: tuple[str, ...] = ()
     kind: str = "simple"
     kill_mode: str = "mixed"
     stop_signal: str = "SIGTERM"

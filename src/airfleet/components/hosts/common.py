@@ -75,6 +75,7 @@ def describe_firewall(place: Place, ports: Iterable[Port], ssh_ports: Iterable[i
         user="root",
         files=(rules,),
         reload=(load,),
+        undo=("/usr/sbin/nft", "delete", "table", "inet", "airfleet"),
         kind="oneshot",
     )
     return Part(name=FIREWALL, services=(service,))

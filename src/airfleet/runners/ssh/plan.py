@@ -133,8 +133,6 @@ def _decide(desired: Desired, facts: Facts) -> Iterator[Step]:
             RemoveService(unit),
             f"stop and remove {unit}",
             "fleet.yaml no longer asks for it",
-            "",
-            600,
         )
     for unit in desired.masks:
         if unit not in facts.masked:

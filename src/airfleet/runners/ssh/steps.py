@@ -133,6 +133,8 @@ class Step:
         return isinstance(self.action, Mask | AddUser | MakeFolder | WriteFile | RemoveFile)
 
 
+# What drains longer is looked at again at the next apply.
+REMOVE_S = 20
 APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2"
 
 
@@ -174,10 +176,19 @@ def script(action: Action) -> str:
         case Bring(service, how):
             return _bring(service, how)
         case RemoveService(unit):
-            return (
-                f"systemctl disable --now {unit} || true\nrm -f /etc/systemd/system/{unit} /etc/airfleet/units/{unit}\n"
-                f"systemctl daemon-reload\nsystemctl reset-failed {unit} 2>/dev/null || true"
-            )
+            return _remove(unit)
+
+
+def _remove(unit: str) -> str:
+    # Without its unit file systemd would no longer know how gently to stop it, so that goes last.
+    files = f"/etc/systemd/system/{unit} /etc/airfleet/units/{unit} /run/airfleet/{unit}"
+    return (
+        f"systemctl disable -q {unit} || true\nsystemctl stop --no-block {unit} || true\n"
+        f"for i in $(seq {REMOVE_S * 5}); do\n"
+        f'  case "$(systemctl show -P ActiveState {unit})" in inactive|failed)\n'
+        f"    rm -f {files}; systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; exit 0;;\n"
+        "  esac\n  sleep 0.2\ndone\necho draining"
+    )
 
 
 def _write(file: HostFile) -> str:

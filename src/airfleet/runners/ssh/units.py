@@ -28,6 +28,7 @@ def render(service: Service) -> str:
     lines += [f'Environment="{key}={_escape(value)}"' for key, value in sorted(service.env.items())]
     lines += [f"EnvironmentFile={path}" for path in service.env_files]
     lines += [f"ExecStartPre=+/bin/mkdir -p {RUN}", f"ExecStartPre=+{note}", f"ExecStart={_join(service.command)}"]
+    lines += [f"ExecStop={_join(service.undo)}"] if service.undo else []
     lines += [f"ExecReload={_join(command)}" for command in service.reload]
     lines += [f"ExecReload=+{note}"] if service.reload else []
     if service.kind == "oneshot":
