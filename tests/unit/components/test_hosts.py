@@ -106,7 +106,8 @@ def test_the_firewall_opens_what_a_role_needs_and_for_whom() -> None:
     data = firewall("data1")
     assert "policy drop" in data
     assert 'tcp dport 22 accept comment "SSH"' in data
-    assert "tcp dport 5432 " not in data  # everybody comes through PgBouncer
+    # Everybody comes through PgBouncer, but for who holds a lease.
+    assert "ip saddr { 10.0.0.21, 10.0.0.22 } tcp dport 5432 accept" in data
     clients = "{ 10.0.0.11, 10.0.0.12, 10.0.0.13, 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 }"
     assert f"ip saddr {clients} tcp dport 6432 accept" in data
     assert "ip saddr { 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 } tcp dport 5672 accept" in data

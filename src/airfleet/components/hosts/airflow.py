@@ -26,6 +26,7 @@ from airfleet.components.hosts.base import (
     LIB,
     LOG,
     PGBOUNCER,
+    POSTGRES,
     SERVER_USER,
     TRIGGERER_LOGS,
     Folder,
@@ -164,6 +165,12 @@ def session_dsn(place: Place, driver: str) -> str:
     )
 
 
+def direct_dsn(place: Place) -> str:
+    """PostgreSQL itself, for scheduler hosts: a lease cannot be held through a pooler."""
+    site = replace(place.site(HOME), database_port=POSTGRES)
+    return site.dsn("airflow", "airflow", place.credentials.platform.airflow, driver="psycopg2").reveal()
+
+
 def environment(place: Place, home: str, **more: str) -> dict[str, str]:
     """What every Airflow process of a host sees, secrets left out."""
     return {
@@ -195,7 +202,7 @@ def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, 
     apis = " ".join(f"http://{address}:{EXECUTION}" for address in place.addresses("web"))
     session = private(
         FOLDER / "session.env",
-        f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(session_dsn(place, 'psycopg2'))}\n"
+        f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(direct_dsn(place))}\n"
         # A scheduler calls a silent task dead only while one of them answers.
         f"AIRFLOW__AIRFLEET__EXECUTION_APIS={quote(apis)}\n",
         SERVER_USER,
@@ -257,7 +264,7 @@ def _metadata(place: Place, part: Part) -> tuple[tuple[HostFile, ...], Job]:
     moved = {str(file.path): str(folder / file.path.name) for file in component.files}
     files = tuple(private(folder / file.path.name, reveal(file.content), SERVER_USER) for file in component.files)
     exports = {**environment(place, HOME), **{key: reveal(value) for key, value in process.env.items()}}
-    exports["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = session_dsn(place, "psycopg2")
+    exports["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = direct_dsn(place)
     exports |= {key: reveal(value) for key, value in place.objects.environment.items()}
     lines = [f"export {key}={_word(value)}" for key, value in exports.items()]
     lines.append(f"cd {STATE}")

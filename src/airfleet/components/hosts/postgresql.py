@@ -79,7 +79,8 @@ def describe(place: Place) -> Part:
 def _ports(place: Place, replicas: tuple[str, ...], *, replica: bool) -> tuple[Port, ...]:
     if replica:
         return (Port(POSTGRES, place.addresses("web", "scheduler", "worker"), "reports read here"),)
-    return (Port(POSTGRES, replicas, "replicas stream from here"),) if replicas else ()
+    clients = (*place.addresses("scheduler"), *replicas)
+    return (Port(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here"),)
 
 
 def render_config(place: Place, *, replica: bool) -> str:
@@ -87,7 +88,7 @@ def render_config(place: Place, *, replica: bool) -> str:
     alone = set(place.host.roles) <= {"database", "monitor", "logs"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
     connections = 200
-    listens = "127.0.0.1" if len(place.fleet.hosts) == 1 else f"127.0.0.1, {place.listen}"
+    listens = f"127.0.0.1, {place.listen}"
     values = {
         "listen_addresses": f"'{'*' if place.listen == '0.0.0.0' else listens}'",  # noqa: S104
         "port": str(POSTGRES),
@@ -131,6 +132,7 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         "local all postgres peer",
         f"host {own} all 127.0.0.1/32 scram-sha-256",
         "host airflow,postgres monitor 127.0.0.1/32 scram-sha-256",
+        *(f"host airflow airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
         *(f"host replication replicator {_mask(address)} scram-sha-256" for address in replicas),
         *(
             f"host {own} all {_mask(address)} scram-sha-256"
