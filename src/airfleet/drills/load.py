@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -10,7 +9,7 @@ from importlib import resources
 from airfleet.drills.ledger import Instance
 
 MINIMUM_RATE = 1.0  # task instances a second; below it a drill proves nothing about a busy fleet
-SETTINGS = "dags/drill_load.json"
+SETTINGS = "include/drill_settings.py"
 _FILES = ("dags/drill_load.py", "include/drill_ledger.py")
 
 
@@ -62,4 +61,6 @@ def render_project(load: Load) -> dict[str, str]:
         "began": load.began.astimezone(UTC).isoformat(),
         "ends": load.ends.astimezone(UTC).isoformat(),
     }
-    return {**{name: (folder / name).read_text() for name in _FILES}, SETTINGS: json.dumps(said, indent=2) + "\n"}
+    # A module and no data file: a release parses a Dag file again when something that it imports has changed.
+    settings = f'"""What the load of a drill is, written by it."""\n\nLOAD = {said!r}\n'
+    return {**{name: (folder / name).read_text() for name in _FILES}, SETTINGS: settings}

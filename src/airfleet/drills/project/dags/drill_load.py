@@ -1,20 +1,17 @@
 """The load of a drill: Dags that take turns, whose tasks write down themselves when they ran.
 
-What is to run is in drill_load.json beside this file. Every run that is due is made, however late (catchup), so that
+What is to run is in include/drill_settings.py. Every run that is due is made, however late (catchup), so that
 what must have run by the end is known before the drill begins.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
 from include.drill_ledger import work
-
-LOAD: dict[str, Any] = json.loads(Path(__file__).with_name("drill_load.json").read_text())
+from include.drill_settings import LOAD
 
 
 def do(seconds: float) -> None:

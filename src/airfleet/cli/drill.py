@@ -1,0 +1,105 @@
+"""`airfleet drill`: break a fleet on purpose, under load, and say what that did to the work."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options
+from airfleet.drills.catalogue import CATALOGUE, Drill
+from airfleet.errors import UsageError
+from airfleet.runners.local import launch
+from airfleet.spec.fleet import Fleet
+
+# ruff: noqa: PLC0415 - a list of drills needs none of what runs them
+
+
+@click.command("drill", short_help="Break the fleet on purpose and measure what that costs.")
+@click.argument("names", nargs=-1)
+@options.project_option
+@options.state
+@click.option("--on", "confirmed", help="The fleet's name, typed once more: yes, break this one.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write the report with its time lines, as one HTML file.")
+@options.as_json
+def command(
+    names: tuple[str, ...], project: Path, state: Path | None, confirmed: str | None, page: Path | None, as_json: bool
+) -> None:
+    """Run drills on a fleet, one after another; without a name, list what can be drilled.
+
+    Each puts a load of its own beside the project's Dags, does one thing that happens to fleets, takes it back, and
+    reads from a ledger that the load's tasks wrote themselves what was lost, done twice or killed, and for how long
+    nothing started. Drill a staging fleet. Exits with 1 when a promise broke.
+
+    \b
+    Example:
+      airfleet drill
+      airfleet drill kill-scheduler api-outage --on staging --page drills.html
+    """
+    if not names:
+        _list(as_json)
+        return
+    drills = [_find(name) for name in names]
+    project = launch.find_project(project)
+    fleet = _read(project, confirmed)
+    from airfleet.drills.fleet import LEDGER, prepare
+    from airfleet.drills.load import Load
+    from airfleet.drills.outcome import to_json
+    from airfleet.drills.page import render_page
+    from airfleet.drills.report import render_text
+
+    load_of = partial(Load, ledger=LEDGER, queues=fleet.queues)
+    outcomes = []
+    with ExitStack() as stack:
+        runner = prepare(stack, fleet, project, state, f"{getpass.getuser()}@{socket.gethostname()}", _say)
+        for drill in drills:
+            outcomes.append(runner.run(drill, load_of))
+            if page:
+                when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+                page.write_text(render_page(outcomes, title=f"Drills on {fleet.name}", subtitle=when))
+    if as_json:
+        click.echo(json.dumps({"drills": [to_json(one) for one in outcomes]}, indent=2))
+    else:
+        click.echo(render_text(outcomes), nl=False)
+    if not all(one.is_kept for one in outcomes):
+        raise SystemExit(1)
+
+
+def _read(project: Path, confirmed: str | None) -> Fleet:
+    fleet = launch.read_fleet(project)
+    if not fleet.hosts:
+        raise UsageError("fleet.yaml names no hosts", where=str(project), hint="drills are for fleets")
+    if confirmed != fleet.name:
+        hint = f"its tasks may be interrupted: say `--on {fleet.name}` if that is what you want"
+        raise UsageError(f"this would break {fleet.name} on purpose", where=str(project), hint=hint)
+    return fleet
+
+
+def _find(name: str) -> Drill:
+    if name not in CATALOGUE:
+        raise UsageError(f"there is no drill {name!r}", hint=f"one of {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
+
+
+def _list(as_json: bool) -> None:
+    if as_json:
+        said = [
+            {"name": one.name, "done": one.done, "promised": one.promised, "bar_s": one.bar_s}
+            for one in CATALOGUE.values()
+        ]
+        click.echo(json.dumps({"drills": said}, indent=2))
+        return
+    for one in CATALOGUE.values():
+        bar = f" ({one.measure}: {one.bar_s:g} s)" if one.bar_s else ""
+        click.echo(f"{one.name}: {one.done} {one.promised}{bar}")
+
+
+def _say(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)

@@ -1,0 +1,201 @@
+"""A fleet as a drill sees it: its hosts by component, its active scheduler, its releases, and who held the lease."""
+
+from __future__ import annotations
+
+import platform as interpreter
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row
+
+from airfleet.drills.catalogue import Component
+from airfleet.drills.hands import Output, ShellHands, check, on_each
+from airfleet.drills.load import Load, render_project
+from airfleet.drills.outcome import Event
+from airfleet.drills.runner import Runner
+from airfleet.errors import AirfleetError
+from airfleet.operations.failover import Failover
+from airfleet.releases import manifest
+from airfleet.releases.ledger import Ledger
+from airfleet.runners.local import launch
+from airfleet.runners.ssh import tunnel
+from airfleet.runners.ssh.connection import Connection, HostError
+from airfleet.spec.fleet import Fleet, Releases
+from airfleet.spec.secrets import Secret
+from airfleet.spec.topology import Host, Role
+from airfleet_provider import artefact
+
+ROLES: Mapping[Component, Role] = {
+    "scheduler": "scheduler",
+    "worker": "worker",
+    "api-server": "web",
+    "balancer": "balancer",
+    "broker": "broker",
+    "database": "database",
+}
+# Workers may write there and nowhere else; it outlives a boot.
+LEDGER = "/var/lib/airfleet/worker/drill"
+UNWATCHED = Releases(watch_seconds=0)
+_TENURES: LiteralString = """
+SELECT seat, extract(epoch FROM began_at)::float AS began, extract(epoch FROM ended_at)::float AS ended,
+    extract(epoch FROM clock_timestamp())::float AS now
+FROM airfleet.tenure WHERE began_at IS NOT NULL ORDER BY epoch
+"""
+
+
+class HostShell:
+    """A root shell on one host that connects anew after the host was away."""
+
+    def __init__(self, host: Host, project: Path) -> None:
+        self._connection = Connection(host, project)
+        self._is_open = False
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        try:
+            if not self._is_open:
+                self._connection.open()
+                self._is_open = True
+            return self._connection.run(script, timeout_s=timeout_s)
+        except HostError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+        self._is_open = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """Who worked as the scheduler from when to when; open-ended where its end was never written."""
+
+    seat: str
+    began: float
+    ended: float | None
+
+
+@dataclass(slots=True)
+class FleetPlatform:
+    """One fleet; its load is a release of the project's own Dags with the drill's beside them."""
+
+    fleet: Fleet
+    project: Path
+    database: Secret
+    actor: str
+    clock: Callable[[], float]
+    name: str = "airfleet"
+    _before: str | None = field(default=None, init=False)
+
+    def find_hosts(self, component: Component) -> Sequence[str]:
+        """The hosts that run a component, the one that matters most first."""
+        return tuple(host.name for host in self.fleet.with_role(ROLES[component]))
+
+    def find_active_scheduler(self) -> str:
+        """The host whose scheduler holds the lease; of one scheduler, or several that all work, the first."""
+        hosts = self.find_hosts("scheduler")
+        if len(hosts) == 1 or self.fleet.scheduler_mode != "active-standby":
+            return hosts[0]
+        active = next((seat for seat in Failover(self.database).list_seats() if seat.active), None)
+        if active is None:
+            raise AirfleetError("no scheduler is active now", hint="`airfleet status`; a drill needs a whole fleet")
+        return active.name
+
+    def deploy(self, load: Load) -> None:
+        """Make a release live that has the load; nothing watches it, as a drill fails tasks on purpose."""
+        live = self._releases.find_live()
+        self._before = live.id if live else None
+        with tempfile.TemporaryDirectory(prefix="airfleet-drill-") as folder:
+            for name in artefact.FOLDERS:
+                if (self.project / name).is_dir():
+                    shutil.copytree(self.project / name, Path(folder) / name)
+            for name, text in render_project(load).items():
+                path = Path(folder) / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
+            release = self._save(Path(folder), "the load of a drill")
+        self._make_live("promote", release, "a drill begins")
+
+    def withdraw(self, load: Load) -> None:
+        """Make the release live again that was before; of a project that had none, its Dags as they are."""
+        if self._before:
+            self._make_live("rollback", self._before, "a drill is over")
+        else:
+            self._make_live("promote", self._save(self.project, "after a drill"), "a drill is over")
+
+    def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+        """Who took over as the scheduler, and whether two ever worked at once."""
+        if not self.fleet.with_role("scheduler")[1:] or self.fleet.scheduler_mode != "active-standby":
+            return (), ()
+        tenures = self._read_tenures()
+        events = [Event(one.began, "seen", "works", one.seat) for one in tenures if began <= one.began <= ended]
+        return events, find_overlaps(tenures, began, ended)
+
+    @property
+    def _releases(self) -> Ledger:
+        return Ledger(self.database, self.fleet.name)
+
+    def _save(self, project: Path, message: str) -> str:
+        tree, contents = artefact.read(project)
+        made = manifest.describe(
+            tree,
+            commit=manifest.read_commit(self.project),
+            actor=self.actor,
+            message=message,
+            airflow=launch.airflow_version(),
+            python=interpreter.python_version(),
+        )
+        self._releases.save(made, artefact.pack(tree, contents), self.fleet.releases.store)
+        return tree.id
+
+    def _make_live(self, action: LiteralString, release: str, reason: str) -> None:
+        releases = self._releases
+        number = releases.request(action, release, actor=self.actor, reason=reason, policy=UNWATCHED)
+        ended = releases.wait(number, lambda _: None)
+        if ended.state == "failed":
+            message = ended.verdict or str(ended.detail.get("message", "it failed"))
+            raise AirfleetError(message, where=release, hint="airfleet release list")
+
+    def _read_tenures(self) -> list[Tenure]:
+        """All tenures, in the drill's clock."""
+        try:
+            with psycopg.connect(self.database.reveal(), connect_timeout=10, row_factory=dict_row) as connection:
+                rows: list[dict[str, Any]] = connection.execute(_TENURES).fetchall()
+        except psycopg.Error as error:
+            raise AirfleetError(f"the metadata database does not answer: {error}") from error
+        ahead = rows[0]["now"] - self.clock() if rows else 0.0
+        return [
+            Tenure(row["seat"], row["began"] - ahead, None if row["ended"] is None else row["ended"] - ahead)
+            for row in rows
+        ]
+
+
+def prepare(
+    stack: ExitStack, fleet: Fleet, project: Path, state: Path | None, actor: str, notify: Callable[[str], None]
+) -> Runner:
+    """What drills a fleet; its connections stay open as long as the stack, and a host that is away says so at once."""
+    shells = {host.name: HostShell(host, project) for host in fleet.hosts}
+    for shell in shells.values():
+        stack.callback(shell.close)
+    on_each(lambda host: check(shells[host], "true", host, "a look"), tuple(shells))
+    database = stack.enter_context(tunnel.open_database(fleet, project, state))
+    platform = FleetPlatform(fleet, project, database, actor, time.time)
+    workers = {name: shells[name] for name in platform.find_hosts("worker")}
+    return Runner(platform, ShellHands(shells), workers, notify)
+
+
+def find_overlaps(tenures: Sequence[Tenure], began: float, ended: float) -> tuple[str, ...]:
+    """Every tenure of a time span that began before the one before it had ended."""
+    found = []
+    for index, later in enumerate(tenures):
+        for earlier in tenures[:index]:
+            if began <= later.began <= ended and earlier.ended is not None and earlier.ended > later.began:
+                seconds = earlier.ended - later.began
+                found.append(f"two schedulers worked at once for {seconds:.1f} s: {earlier.seat} and {later.seat}")
+    return tuple(found)

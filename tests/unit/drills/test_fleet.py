@@ -1,0 +1,57 @@
+"""A fleet as a drill sees it, and what the command refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from airfleet.cli.drill import command
+from airfleet.drills.catalogue import CATALOGUE
+from airfleet.drills.fleet import FleetPlatform, Tenure, find_overlaps
+from airfleet.errors import UsageError
+from airfleet.spec.secrets import Secret
+from places import NINE, parse, with_setting
+
+
+@pytest.mark.parametrize(
+    ("tenures", "found"),
+    [
+        ([Tenure("s1", 0, 10), Tenure("s2", 12, None)], 0),
+        ([Tenure("s1", 0, None), Tenure("s2", 12, None)], 0),
+        ([Tenure("s1", 0, 15), Tenure("s2", 12, None)], 1),
+        ([Tenure("s1", 0, 30), Tenure("s2", 12, 20), Tenure("s1", 25, None)], 2),
+        ([Tenure("s1", -20, -5), Tenure("s2", -10, None)], 0),
+    ],
+    ids=["one after the other", "an end that nobody wrote", "both", "through two others", "before the drill"],
+)
+def test_two_schedulers_at_once_are_found(tenures: list[Tenure], found: int) -> None:
+    assert len(find_overlaps(tenures, 0, 100)) == found
+
+
+def test_components_are_found_on_hosts_by_their_roles() -> None:
+    together = with_setting(NINE, "name: flights", "name: flights\nscheduler_mode: active-active")
+    platform = FleetPlatform(parse(together), Path(), Secret(""), "me", lambda: 0.0)
+    assert platform.find_hosts("api-server") == ("web1", "web2", "web3")
+    assert platform.find_hosts("worker") == ("cpu1", "memory1", "io1")
+    assert platform.find_active_scheduler() == "sched1"
+
+
+def test_a_fleet_is_broken_only_when_its_name_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(NINE)
+    (tmp_path / "dags").mkdir()
+    for words in ([], ["--on", "other"]):
+        done = CliRunner().invoke(command, ["kill-scheduler", "--project", str(tmp_path), *words])
+        assert isinstance(done.exception, UsageError)
+        assert "--on flights" in done.exception.hint
+
+
+def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
+    done = CliRunner().invoke(command, ["kill-schedule"])
+    assert isinstance(done.exception, UsageError)
+    assert "kill-scheduler" in done.exception.hint
+
+
+def test_without_a_name_every_drill_is_listed() -> None:
+    assert all(name in CliRunner().invoke(command, []).output for name in CATALOGUE)
