@@ -66,7 +66,7 @@ def load(server_dsn: str, count: int) -> None:
         connection.execute("SET maintenance_work_mem = '512MB'")
         connection.execute("SET session_replication_role = replica")  # the rows fit each other; no need to check each
         cursor = psycopg.ClientCursor(connection)
-        cursor.execute(PLAN, {"dags": DAGS, "instances": count})  # type: ignore[arg-type]
+        cursor.execute(PLAN, {"dags": DAGS, "instances": count})
         with without_indexes(connection, "task_instance"):
             connection.execute(RUNS)
             made = connection.execute(INSTANCES).rowcount
