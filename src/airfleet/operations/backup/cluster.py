@@ -76,6 +76,8 @@ class Cluster:
             "listen_addresses": "127.0.0.1",
             "port": str(port),
             "unix_socket_directories": "",
+            # Else it wants settings at least as large as those it had when it wrote what it recovers.
+            "hot_standby": "off",
         }
         words = [f"--{key}={value}" for key, value in options.items()]
         with log.open("wb") as output:
