@@ -148,7 +148,7 @@ def test_a_task_finds_its_process_as_in_stock_airflow(tasks: Platform, runs: dic
         for dag, run in runs.items()
     )
     warm, cold = (eval(one) if isinstance(one, str) else one for one in (warm, cold))  # noqa: S307 - our own Dag's
-    assert "airfleet warm task_semantics.py" in warm.pop("parent")
+    assert "airfleet warm dags/task_semantics.py" in warm.pop("parent")
     assert "airflow worker" in cold.pop("parent")
     assert warm.pop("descriptors") <= cold.pop("descriptors")
     assert warm == cold
@@ -184,10 +184,10 @@ def hold(platform: Platform) -> Iterator[tuple[str, psutil.Process, psutil.Proce
         (platform.project / "go").touch()
 
 
-@pytest.mark.parametrize("title", ["airfleet warm held.py", "airfleet keeper", "airfleet guard"])
+@pytest.mark.parametrize("title", ["airfleet warm dags/held.py", "airfleet keeper", "airfleet guard"])
 def test_a_task_outlives_what_it_was_forked_from(tasks: Platform, title: str) -> None:
     with hold(tasks) as (run, task, warm):
-        assert warm in find(tasks, "airfleet warm held.py")
+        assert warm in find(tasks, "airfleet warm dags/held.py")
         for process in find(tasks, title):
             process.send_signal(signal.SIGKILL)
         assert task.is_running()

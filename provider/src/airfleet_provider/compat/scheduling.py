@@ -37,10 +37,12 @@ def wait_after_work(is_listening: Callable[[], bool]) -> None:
     """Let the scheduler wait after a loop that left nothing undone; Airflow's loops again after any that did something.
 
     A loop leaves something undone when it queued as many tasks as it may at once, or when it freed slots of an executor
-    that was full: it queues first and reads results after. All else it waits for is news, its own changes too.
+    that was full. All else it waits for is news, its own changes too. Results are read before anything is queued, not
+    only after: one that has waited with the scheduler must not be taken for that of a task which is to run again.
     """
     from airflow.configuration import conf
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.utils.session import create_session
 
     schedule, harvest = SchedulerJobRunner._do_scheduling, SchedulerJobRunner._process_executor_events
     if hasattr(schedule, "airfleet"):
@@ -48,6 +50,12 @@ def wait_after_work(is_listening: Callable[[], bool]) -> None:
     at_once = conf.getint("scheduler", "max_tis_per_query") or conf.getint("core", "parallelism")
 
     def do_scheduling(self: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
+        if is_listening():
+            for executor in self.executors:
+                executor.sync()
+                if executor.event_buffer:
+                    with create_session(scoped=False) as own:
+                        harvest(self, executor=executor, session=own)
         free = sum(executor.slots_available for executor in self.executors)
         queued = int(schedule(self, session))
         return queued if queued >= min(at_once, free) or not may_wait(self) else 0

@@ -9,11 +9,12 @@ from airflow.providers.celery.executors import celery_executor
 
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.compat.celery import keep_result_connections
+from airfleet_provider.executors.reports import KnowsScheduled
 from airfleet_provider.scheduling import waker
 from airfleet_provider.survival.watch import Watch
 
 
-class CeleryExecutor(celery_executor.CeleryExecutor):  # type: ignore[misc]
+class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: ignore[misc]
     """Hands tasks to Celery; what cannot be sent now is sent later."""
 
     def start(self) -> None:

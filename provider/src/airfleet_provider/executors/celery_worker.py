@@ -19,7 +19,7 @@ def start_keeper(**_: object) -> None:
     """All processes of the pool are forked later, and inherit the way to the keeper."""
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
-    os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits()))
+    os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits())[1])
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

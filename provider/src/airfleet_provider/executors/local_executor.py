@@ -9,6 +9,7 @@ from typing import Any
 from airflow.executors import local_executor
 
 from airfleet_provider.compat import survival as compat
+from airfleet_provider.executors.reports import KnowsScheduled
 from airfleet_provider.runtime import keeper
 from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
 from airfleet_provider.runtime.limits import Limits
@@ -19,7 +20,7 @@ from airfleet_provider.survival.watch import Watch
 REPORT_S = 10.0
 
 
-class LocalExecutor(local_executor.LocalExecutor):  # type: ignore[misc]
+class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: ignore[misc]
     """Runs tasks on this machine, each forked from a process that is warm already.
 
     Airflow's own forgets a task as soon as a worker has it. A deferred one whose trigger fires before its worker has
@@ -31,7 +32,8 @@ class LocalExecutor(local_executor.LocalExecutor):  # type: ignore[misc]
         compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()).may_judge)
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
-        os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits()))
+        self.guard, channel = keeper.start(Limits())
+        os.environ[CHANNEL_VARIABLE] = str(channel)
         super().start()
         waker.start()
 
@@ -47,6 +49,12 @@ class LocalExecutor(local_executor.LocalExecutor):  # type: ignore[misc]
         held = {key: self.queued_tasks.pop(key) for key, since in self.waiting.items() if now - since < REPORT_S}
         super().trigger_tasks(open_slots)
         self.queued_tasks.update(held)
+
+    def sync(self) -> None:
+        """Read what workers report, and reap a guard that was killed."""
+        super().sync()
+        if self.guard and keeper.reap(self.guard):
+            self.guard = 0
 
     def change_state(self, key: Any, state: Any, info: Any = None, remove_running: bool = True) -> None:  # noqa: ANN401
         """Note what became of a workload."""

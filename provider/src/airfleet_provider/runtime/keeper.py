@@ -169,15 +169,23 @@ class Keeper:
             self._let_go(home)
 
 
-def start(chosen: Limits) -> int:
-    """Start a guard below this process; the descriptor on which its supervisors, forked from now on, may ask."""
+def start(chosen: Limits) -> tuple[int, int]:
+    """Start a guard below this process: its pid, and the descriptor on which supervisors forked from now on may ask."""
     ours, theirs = messages.pair()
     pid = os.fork()
     if pid == 0:
         ours.close()
         guard(theirs, chosen)
     theirs.close()
-    return ours.detach()
+    return pid, ours.detach()
+
+
+def reap(pid: int) -> bool:
+    """Whether the guard has ended; nobody else reaps it."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
