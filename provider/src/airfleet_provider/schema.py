@@ -4,7 +4,7 @@ from __future__ import annotations
 
 CHANNEL = "airfleet_release"
 # Shared by who puts a release somewhere, exclusive for who removes one.
-COLLECT_LOCK = 4_707_003
+COLLECT_LOCK = 4_707_004
 # Taken by the one releaser that works, for as long as its connection lives.
 AGENT_LOCK = 4_707_002
 UNFINISHED = ("requested", "parsing", "publishing", "watching")

@@ -20,7 +20,7 @@ from airfleet_provider import store
 
 CHANNEL = "airfleet_release"
 # Shared by who puts a release somewhere, exclusive for who removes one; the provider has the same.
-COLLECT_LOCK = 4_707_003
+COLLECT_LOCK = 4_707_004
 # Who asks for the way back when nobody does.
 WATCHER = "airfleet"
 FINISHED = frozenset({"done", "failed"})
