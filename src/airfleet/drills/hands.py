@@ -14,6 +14,7 @@ from airfleet.errors import AirfleetError
 
 _CLOCKS = "cat /proc/sys/kernel/random/boot_id /proc/uptime; date +%s.%N"
 _SAMPLES = 5
+_END = "end-of-ledger"
 T = TypeVar("T")
 
 
@@ -84,10 +85,16 @@ def read_clocks(shells: Mapping[str, Shell], clock: Callable[[], float]) -> Cloc
 
 
 def read_ledgers(shells: Mapping[str, Shell], folder: str) -> tuple[str, ...]:
-    """Every line that any host's tasks wrote."""
-    script = f"cat {folder}/ledger.jsonl 2>/dev/null || true"
-    texts = on_each(lambda host: check(shells[host], script, host, "reading the ledger", timeout_s=120), tuple(shells))
-    return tuple(line for text in texts for line in text.splitlines())
+    """Every line that any host's tasks wrote; a text without its end is an error, as it would count as lost work."""
+    script = f"cat {folder}/ledger.jsonl 2>/dev/null; echo {_END}"
+
+    def read(host: str) -> list[str]:
+        lines = check(shells[host], script, host, "reading the ledger", timeout_s=120).splitlines()
+        if lines[-1:] != [_END]:
+            raise AirfleetError("the ledger came without its end", where=host, hint="look at the network in between")
+        return lines[:-1]
+
+    return tuple(line for lines in on_each(read, tuple(shells)) for line in lines)
 
 
 def on_each(do: Callable[[str], T], hosts: Sequence[str]) -> list[T]:

@@ -75,7 +75,7 @@ class MadeUp:
     def run(self, script: str, *, timeout_s: float = 60) -> Said:
         if "boot_id" in script:
             return Said(f"b1\n{self.now - BOOTED} 0\n{self.now}\n")
-        return Said("\n".join(self.lines()))
+        return Said("\n".join([*self.lines(), "end-of-ledger"]))
 
     def lines(self) -> list[str]:
         assert self.load is not None
@@ -170,6 +170,21 @@ def test_a_fleet_without_the_component_is_not_struck() -> None:
     with pytest.raises(AirfleetError, match="no host runs a database"):
         drill(world, "restart-database")
     assert world.calls == ["deploy", "withdraw"]
+
+
+def test_a_ledger_that_came_without_its_end_is_read_again() -> None:
+    world = MadeUp()
+    plain, asked = world.run, []
+
+    def run(script: str, *, timeout_s: float = 60) -> Said:
+        said = plain(script, timeout_s=timeout_s)
+        asked.append(script)
+        return said if "ledger" not in script or len(asked) > 6 else Said(said.out[: len(said.out) // 2])
+
+    world.run = run  # type: ignore[method-assign]
+    outcome = drill(world, "kill-scheduler")
+    assert outcome.findings.lost == ()
+    assert sum("ledger" in script for script in asked) == 2
 
 
 def test_a_host_that_is_still_booting_is_waited_for() -> None:
