@@ -14,12 +14,13 @@ from fleets import Platform
 pytestmark = pytest.mark.local
 
 
-def test_every_expected_instance_and_no_other_is_done_once(platform: Platform) -> None:
-    ledger = platform.project / "ledger"
+def test_every_expected_instance_and_no_other_is_done_once(other: Platform) -> None:
+    other.up()
+    ledger = other.project / "ledger"
     load = Load(datetime.now(UTC), 6, str(ledger), dags=2, every_s=2, short_s=0.1, long_s=0.6)
     for name, text in render_project(load).items():
-        (platform.project / name).parent.mkdir(exist_ok=True)
-        (platform.project / name).write_text(text)
+        (other.project / name).parent.mkdir(exist_ok=True)
+        (other.project / name).write_text(text)
 
     def done() -> list[Instance]:
         file = ledger / "ledger.jsonl"
