@@ -67,11 +67,11 @@ class Fleet:
         return body
 
     def api(self) -> httpx.Client:
-        client = httpx.Client(base_url=f"http://{self.bed['h1'].address}:8080", timeout=30)
+        base = f"http://{self.bed['h1'].address}:8080"
         password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
-        login = client.post("/auth/token", json={"username": "admin", "password": password})
-        client.headers["Authorization"] = f"Bearer {login.raise_for_status().json()['access_token']}"
-        return client
+        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=30)
+        token = login.raise_for_status().json()["access_token"]
+        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
 
 @pytest.fixture(scope="module")
