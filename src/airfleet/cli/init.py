@@ -59,9 +59,10 @@ def list_files(name: str) -> Iterator[tuple[str, bytes]]:
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
     for one in sorted(folder.iterdir(), key=lambda found: found.name):
         path = prefix + HIDDEN.get(one.name, one.name)
+        if one.name == "__pycache__" or one.name.startswith("."):
+            continue  # left by tools that were run there; what a project hides has another name here
         if one.is_dir():
-            if one.name != "__pycache__":
-                yield from _walk(one, f"{path}/")
+            yield from _walk(one, f"{path}/")
         else:
             yield path, one
 
