@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from airfleet.components import settings
+from airfleet.components import settings, survival
 from airfleet.components.base import Setting
 from airfleet.components.hosts import airflow, rabbitmq
 from airfleet.components.hosts.base import (
@@ -119,7 +119,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting(
             "celery",
             "extra_celery_config",
-            json.dumps({**airflow.QUORUM, "imports": ["airfleet_provider.executors.celery_worker"]}),
+            json.dumps({**airflow.QUORUM, **survival.CELERY, "imports": ["airfleet_provider.executors.celery_worker"]}),
             "as the scheduler's; and workers start the keeper of warm processes",
         ),
         *(setting for key, setting in said.items() if key not in PRIVATE),
