@@ -8,10 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import make
 
 from deadline import wait_until
-from fleets import Platform
+from fleets import Platform, make
 
 pytestmark = pytest.mark.local
 

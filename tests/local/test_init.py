@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import make
 
 from airfleet.runners.local import ports
-from fleets import Platform
+from fleets import Platform, make
 
 pytestmark = pytest.mark.local
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make
 
 from airfleet.releases.checks import registry
-from fleets import Platform
+from fleets import Platform, make
 
 pytestmark = pytest.mark.local
 
