@@ -48,6 +48,18 @@ def test_files_that_do_not_load_take_it_back(kiosk: Shop, pair: tuple[str, str])
     assert read_rollback(kiosk) == ("done", "airfleet", why, old)
 
 
+def test_the_release_before_is_never_one_that_was_taken_back(kiosk: Shop, pair: tuple[str, str]) -> None:
+    first, second = pair
+    kiosk.deploy(second)
+    kiosk.write("d01", more="import no_such_module")
+    kiosk.await_verdict(kiosk.watch(kiosk.build(), 600, allow_errors=True))
+    kiosk.await_live(second)
+    kiosk.deploy(None, "rollback")
+    assert kiosk.live() == first
+    kiosk.deploy(None, "rollback")
+    assert kiosk.live() == second
+
+
 def test_a_dag_that_goes_while_it_runs_takes_it_back(kiosk: Shop, pair: tuple[str, str]) -> None:
     old, new = pair
     kiosk.run("d02", old, state="running")

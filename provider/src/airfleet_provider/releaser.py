@@ -66,6 +66,15 @@ SELECT bundle, id FROM airfleet.release WHERE collected_at IS NULL
     AND id IN (SELECT bundle_version FROM dag_run WHERE state IN ('queued', 'running'))
 """
 READ_POINTER = "SELECT live, previous, moved_at = now() AS is_moved FROM airfleet.pointer WHERE bundle = %(bundle)s"
+# What the watch took back is nobody's way back, unless it went live again since.
+FIND_PREVIOUS = """
+SELECT d.release FROM airfleet.deployment d JOIN airfleet.release r ON r.id = d.release AND r.collected_at IS NULL
+WHERE d.bundle = %(bundle)s AND d.live_at IS NOT NULL AND d.state <> 'failed'
+    AND d.release <> (SELECT live FROM airfleet.pointer WHERE bundle = %(bundle)s)
+    AND NOT EXISTS (SELECT 1 FROM airfleet.deployment f
+        WHERE f.bundle = d.bundle AND f.release = d.release AND f.state = 'failed' AND f.live_at > d.live_at)
+ORDER BY d.live_at DESC LIMIT 1
+"""
 # What undoes a deployment is overtaken by whatever came after that one.
 IS_OVERTAKEN = """
 SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND live_at IS NOT NULL LIMIT 1
@@ -334,8 +343,7 @@ class Releaser:
 
     def _previous(self, deployment: Deployment) -> str:
         with compat.open_session() as session:
-            statement = "SELECT previous FROM airfleet.pointer WHERE bundle = %(bundle)s"
-            previous = run(session, statement, bundle=deployment.bundle).scalar()
+            previous = run(session, FIND_PREVIOUS, bundle=deployment.bundle).scalar()
         if deployment.action != "rollback" or not previous:
             raise RefusedError("there is no release to go to")
         return str(previous)
