@@ -29,7 +29,7 @@ check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest --quiet tests/unit
+	$(BIN)/pytest --quiet --numprocesses auto tests/unit
 
 bench: bench-up bench-releases bench-stock  ## Run every benchmark
 
