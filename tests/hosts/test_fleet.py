@@ -155,7 +155,7 @@ def test_what_somebody_changed_by_hand_is_found_and_mended(applied: Fleet, host:
 
 
 def test_a_reboot_brings_everything_back_and_nothing_is_to_do(applied: Fleet, host: Machine) -> None:
-    host.reboot()
+    host.reboot(timeout_s=300)
     wait_until(lambda: applied.run("status").returncode == 0, "everything to be up again", timeout_s=240)
     assert applied.run("plan", "--check").returncode == 0
 
