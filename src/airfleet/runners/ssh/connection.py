@@ -20,6 +20,8 @@ CONNECT_S = 10
 # A host that does not acknowledge for so long is gone, whatever TCP hopes.
 DEAD_AFTER_MS = 20_000
 CHUNK = 1 << 17
+# Output that comes later than this after the end of its command is that of something else.
+LEFT_OPEN_S = 1.0
 
 
 class HostError(AirfleetError):
@@ -158,7 +160,10 @@ def _feed(channel: Any, data: bytes | BinaryIO | None) -> None:  # noqa: ANN401
 def _read(channel: Any, end: float) -> tuple[bytes, bytes]:  # noqa: ANN401
     """Everything from both streams; waits for the end of the command, and not for what it left running."""
     out, err = bytearray(), bytearray()
+    ended = None
     while True:
+        # Asked before the streams are: what came ahead of it is then there to be read.
+        is_whole = channel.eof_received or channel.closed
         busy = False
         while channel.recv_ready():
             out += channel.recv(1 << 16)
@@ -168,13 +173,17 @@ def _read(channel: Any, end: float) -> tuple[bytes, bytes]:  # noqa: ANN401
             busy = True
         if busy:
             continue
-        if channel.exit_status_ready() and not channel.recv_ready() and not channel.recv_stderr_ready():
-            return bytes(out), bytes(err)
-        if channel.closed or not channel.get_transport().is_active():
+        now = time.monotonic()
+        if channel.exit_status_ready():
+            # The exit code may overtake the last of the output; a child that was left running holds it open for ever.
+            ended = ended or now
+            if is_whole or now - ended > LEFT_OPEN_S:
+                return bytes(out), bytes(err)
+        elif channel.closed or not channel.get_transport().is_active():
             raise EOFError("the host closed it")
-        if time.monotonic() > end:
+        if now > end:
             raise TimeoutError("no answer in time")
-        channel.status_event.wait(0.02)
+        time.sleep(0.02)
 
 
 def _accept(listener: socket.socket, client: Any, address: str, port: int) -> None:  # noqa: ANN401
