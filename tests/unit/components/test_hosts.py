@@ -155,6 +155,21 @@ def test_a_pool_has_its_own_limits_and_tasks_are_not_killed_at_a_restart() -> No
     assert "--concurrency 4" in cpu
 
 
+def test_one_greedy_task_is_killed_and_not_its_whole_pool() -> None:
+    assert "OOMPolicy=continue" in unit("memory1", "worker-memory")
+
+
+def test_the_log_server_of_a_worker_listens_on_the_fleet_s_address_only() -> None:
+    assert "--host 10.0.0.33 --port 8793" in unit("io1", "worker-logs")
+
+
+@pytest.mark.parametrize("host", ["sched1", "io1"])
+def test_every_host_that_starts_tasks_or_sends_them_knows_how_they_start(host: str) -> None:
+    config = config_of(host, "worker" if host == "io1" else "server")
+    assert set(json.loads(config["sdk"]["queue_to_coordinator"])) == {"default", "cpu", "memory", "io"}
+    assert json.loads(config["celery"]["extra_celery_config"])["imports"]
+
+
 def test_another_concurrency_changes_one_unit_of_one_pool() -> None:
     text = with_setting(NINE, "cpu: {concurrency: 4", "cpu: {concurrency: 5")
     changed = {

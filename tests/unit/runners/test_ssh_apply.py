@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airfleet.components.hosts.base import Stage
+from airfleet.components.hosts.base import Service, Stage
 from airfleet.runners.ssh import apply, connection, lease, plan, runtime, steps
 from airfleet.runners.ssh.apply import Applier, Outcome
 from airfleet.runners.ssh.connection import HostError
@@ -117,6 +119,26 @@ def test_every_script_leaves_an_audit_line_also_when_it_fails() -> None:
     text = apply._wrap(steps.Step("h1", Stage.BASE, steps.Mask("x.service"), "mask x", "because it's ours"))
     assert text.splitlines()[-1] == "ended $? 'mask x (because it'\"'\"'s ours)'"
     assert "echo failed" in apply.AUDIT_FUNCTION
+
+
+def test_the_services_of_a_stage_start_side_by_side_and_each_tells_how_it_ended(tmp_path: Any) -> None:  # noqa: ANN401
+    _, log = carry_out(tmp_path)
+    assert ("web2", "start airfleet-api-server.service, start airfleet-execution-api.service") in log
+
+
+def test_one_service_that_fails_does_not_hide_how_the_others_ended(tmp_path: Path) -> None:
+    def step(name: str) -> steps.Step:
+        service = Service(name, "a service", Stage.CONTROL, ("/bin/true",), "root")
+        return steps.Step("h1", Stage.CONTROL, steps.Bring(service, "start"), f"start {name}", "why")
+
+    text = apply._wrap_side_by_side([step("good"), step("bad")])
+    bodies = {"good": "sleep 0.1", "bad": "echo broken >&2; exit 3"}
+    for name, body in bodies.items():
+        text = text.replace(steps.script(step(name).action), body)
+    audit = apply.AUDIT_FUNCTION.format(who="me").replace("/var/log/airfleet", str(tmp_path))
+    done = subprocess.run(["sh", "-s"], input=f"{audit}\n{text}\n", capture_output=True, text=True, check=False)
+    told = [line.split(" ", 2)[2] for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert (done.returncode, told) == (1, ["done: start good (why)", "failed: start bad (why)"])
 
 
 def test_hosts_that_serve_the_same_are_restarted_one_after_another(tmp_path: Any) -> None:  # noqa: ANN401

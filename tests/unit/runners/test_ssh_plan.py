@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,3 +240,19 @@ def test_a_firewall_that_is_no_longer_wanted_takes_its_table_along() -> None:
     without = desired("cpu1", f"{NINE}firewall: false\n")
     found = plan.decide(without, converged(desired("cpu1")))
     assert RemoveService("airfleet-firewall.service") in [step.action for step in found]
+
+
+@pytest.mark.parametrize(("restarts", "code"), [(0, 0), (steps.CRASHES, 1)])
+def test_a_service_without_a_health_of_its_own_must_stay_for_some_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, code: int
+) -> None:
+    monkeypatch.setattr(steps, "STEADY_S", 1)
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\ncase "$*" in *NRestarts*) echo {restarts};; *MainPID*) echo 7;; esac\n')
+    systemctl.chmod(0o755)
+    (tmp_path / "journalctl").symlink_to("/bin/true")
+    script = "\n".join(["end=$(( $(date +%s) + 60 ))", *steps._watch("airfleet-triggerer.service")])
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("started again and again" in done.stderr) == bool(restarts)

@@ -121,7 +121,6 @@ def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Set
     results = f"db+postgresql+psycopg2://celery:{place.credentials.celery.reveal()}"
     return (
         *settings.list_celery_settings(),
-        *settings.list_runtime_settings(place.fleet.queues),
         Setting("core", "hostname_callable", "airfleet_provider.identity.find_address", "the address in fleet.yaml"),
         Setting(
             "celery", "broker_url", rabbitmq.url(place, user, password), "every node of RabbitMQ, no proxy between"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from airfleet.components import settings, survival
+from airfleet.components import settings
 from airfleet.components.base import Setting
 from airfleet.components.hosts import airflow, rabbitmq
 from airfleet.components.hosts.base import (
@@ -42,6 +40,7 @@ KEYS = frozenset(
         ("dag_processor", "stale_bundle_cleanup_interval"),
     }
 )
+LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 PRIVATE = frozenset({("database", "sql_alchemy_conn"), ("database", "sql_alchemy_conn_async")})
 
 
@@ -54,7 +53,11 @@ def describe(place: Place) -> Part:
         name="worker-logs",
         what="shows the logs of this host's tasks to the web hosts",
         stage=Stage.WORK,
-        command=(str(place.runtime / "bin" / "python"), "-m", "airflow.utils.serve_logs.core"),
+        # Airflow's own command for it listens on every address.
+        command=(
+            *(str(place.runtime / "bin" / "python"), "-m", "uvicorn", "--factory", LOG_SERVER),
+            *("--host", place.listen, "--port", str(WORKER_LOGS), "--no-access-log"),
+        ),
         user=WORKER_USER,
         files=(config,),
         env=airflow.environment(place, HOME),
@@ -116,11 +119,5 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting("logging", "worker_log_server_port", str(WORKER_LOGS), "the port that the firewall opens"),
         Setting("dag_processor", "dag_bundle_storage_path", str(STATE / "bundles"), "kept over a boot"),
         *airflow.list_broker_settings(place, rabbitmq.WORKER, place.credentials.broker_worker),
-        Setting(
-            "celery",
-            "extra_celery_config",
-            json.dumps({**airflow.QUORUM, **survival.CELERY, "imports": ["airfleet_provider.executors.celery_worker"]}),
-            "as the scheduler's; and workers start the keeper of warm processes",
-        ),
         *(setting for key, setting in said.items() if key not in PRIVATE),
     )

@@ -129,9 +129,11 @@ class Applier:
                 return
 
     def _do(self, view: View, batch: list[Step]) -> str:
-        script = "\n".join([AUDIT_FUNCTION.format(who=shlex.quote(self._who)), *map(_wrap, batch)])
-        timeout_s, what = max(step.timeout_s for step in batch), batch[0].what
         action = batch[0].action
+        body = _wrap_side_by_side(batch) if isinstance(action, Bring) else "\n".join(map(_wrap, batch))
+        script = f"{AUDIT_FUNCTION.format(who=shlex.quote(self._who))}\n{body}"
+        timeout_s = max(step.timeout_s for step in batch)
+        what = ", ".join(step.what for step in batch) if isinstance(action, Bring) else batch[0].what
         if isinstance(action, Unpack):
             with self._archives[action.digest].open("rb") as data:
                 return view.connection.check(script, timeout_s=timeout_s, data=data, what=what).strip()
@@ -139,14 +141,32 @@ class Applier:
 
 
 def _batches(own: list[Step]) -> Iterator[list[Step]]:
-    """Small steps that follow each other go together, all others alone."""
-    for small, group in itertools.groupby(own, key=lambda step: step.is_small):
-        if small:
-            yield list(group)
-        else:
+    """Small steps in a row go together, services in a row side by side, all others alone."""
+    for kind, group in itertools.groupby(own, key=_kind):
+        if kind == "alone":
             yield from ([step] for step in group)
+        else:
+            yield list(group)
+
+
+def _kind(step: Step) -> str:
+    if isinstance(step.action, Bring):
+        return "service"
+    return "small" if step.is_small else "alone"
 
 
 def _wrap(step: Step) -> str:
-    line = shlex.quote(f"{step.what} ({step.why})")
-    return f"(\nset -e\n{steps.script(step.action)}\n)\nended $? {line}"
+    return f"(\nset -e\n{steps.script(step.action)}\n)\n{_end(step)}"
+
+
+def _wrap_side_by_side(batch: list[Step]) -> str:
+    """Services of one stage need not wait for each other: each takes some seconds, most of which it only waits."""
+    begin = [f"(\nset -e\n{steps.script(step.action)}\n) &\np{number}=$!" for number, step in enumerate(batch)]
+    # Each of them is waited for, also after one has failed, so that the audit tells of all.
+    wait = [f"wait $p{number}; e{number}=$?" for number in range(len(batch))]
+    ends = [f"( {_end(step, f'$e{number}')} ) || failed=1" for number, step in enumerate(batch)]
+    return "\n".join([*begin, *wait, *ends, "exit ${failed:-0}"])
+
+
+def _end(step: Step, code: str = "$?") -> str:
+    return f"ended {code} {shlex.quote(f'{step.what} ({step.why})')}"

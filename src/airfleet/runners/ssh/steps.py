@@ -135,6 +135,9 @@ class Step:
 
 # What drains longer is looked at again at the next apply.
 REMOVE_S = 20
+# A process of Airflow that cannot run ends within this time, and after so many restarts it will not come to itself.
+STEADY_S = 8
+CRASHES = 3
 APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2"
 
 
@@ -231,7 +234,24 @@ def _bring(service: Service, how: str) -> str:
         "  sleep 0.2",
         "done",
     ]
+    if service.health is None and service.kind != "oneshot":
+        lines += _watch(unit)
     return "\n".join(lines)
+
+
+def _watch(unit: str) -> list[str]:
+    """What cannot be asked for its health is healthy once it has run for some time as one and the same process."""
+    return [
+        f"pid=$(systemctl show -P MainPID {unit}) since=$(date +%s)",
+        f"while [ $(( $(date +%s) - since )) -lt {STEADY_S} ]; do",
+        "  sleep 0.5",
+        f"  now=$(systemctl show -P MainPID {unit})",
+        '  if [ "$now" = 0 ] || [ "$now" != "$pid" ]; then pid=$now since=$(date +%s); fi',
+        f"  if [ $(systemctl show -P NRestarts {unit}) -ge {CRASHES} ] || [ $(date +%s) -ge $end ]; then",
+        f"    echo {unit} ends and is started again and again >&2; {_tell(unit)}; exit 1",
+        "  fi",
+        "done",
+    ]
 
 
 def _tell(unit: str) -> str:

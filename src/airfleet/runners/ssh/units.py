@@ -96,6 +96,8 @@ def _limit(limits: Limits) -> list[str]:
     if limits.memory is not None:
         # Throttled before it is killed; swapping would only make it slow.
         lines += [f"MemoryHigh={limits.memory * 9 // 10}", f"MemoryMax={limits.memory}", "MemorySwapMax=0"]
+        # The task that took too much is killed; by default all of the service is stopped with it.
+        lines.append("OOMPolicy=continue")
     if limits.cpus is not None:
         lines.append(f"CPUQuota={limits.cpus * 100:g}%")
     if limits.tasks is not None:
