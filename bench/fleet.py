@@ -1,5 +1,7 @@
 """From nine empty machines to a platform: how long `apply` takes, again with nothing to do, and for one setting.
 
+Between the second and the third apply a release goes live, and its tasks must run on the hosts of their pools.
+
 make bench-fleet                  nine machines on this one, bench/results/fleet.json
 make bench-fleet ARGS="--keep"    leave the machines and the project for a look
 """
@@ -10,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,33 +21,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from machines import Bed, why_not  # noqa: E402
-from machines.image import Recipe, ensure_image  # noqa: E402
+from machines import why_not  # noqa: E402
+from reference_fleet import ReferenceFleet, make_bed  # noqa: E402
 
-AIRFLEET = ROOT / ".venv" / "bin" / "airfleet"
 RESULTS = ROOT / "bench" / "results" / "fleet.json"
-PACKAGES = (
-    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
-    *("prometheus-postgres-exporter", "rabbitmq-server"),
-)
-ROLES = {
-    "web1": "roles: [web, balancer]",
-    "web2": "roles: [web]",
-    "web3": "roles: [web, monitor]",
-    "sched1": "roles: [scheduler]",
-    "sched2": "roles: [scheduler]",
-    "cpu1": "pools: [default, cpu]",
-    "memory1": "pools: [memory]",
-    "io1": "pools: [io]",
-    "data1": "roles: [database, broker]",
-}
-POOLS = """\
-pools:
-  default: {concurrency: 4}
-  cpu: {concurrency: 2, cpus: 1}
-  memory: {concurrency: 2, memory: 2G}
-  io: {concurrency: 8, io_weight: 50, tasks_max: 500}
-"""
+BARS = {"apply_s": 480, "reapply_s": 30, "reapply_changes": 0, "one_setting_s": 45}
 DAG = """\
 from airflow.sdk import dag, task
 
@@ -73,62 +52,85 @@ spread()
 
 
 def main() -> None:
-    """Apply four times, and write down how long each took and what it changed."""
+    """Apply three times with a run of tasks between, and write down how long each took and what it changed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="leave machines and project")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
     arguments = parser.parse_args()
     if reason := why_not():
         sys.exit(f"bench: no machines can run here: {reason}")
-    say("image with the packages in apt's cache")
-    image = ensure_image(Recipe(fetched=PACKAGES))
-    bed = Bed.create(list(ROLES), image=image, keep=arguments.keep)
+    say("nine machines with the packages in apt's cache")
+    bed = make_bed(keep=arguments.keep)
     folder = Path(tempfile.mkdtemp(prefix="airfleet-bench-"))
     try:
         bed.wait_ready()
-        figures = measure(folder, bed)
+        figures = measure(ReferenceFleet(folder, bed))
     finally:
-        if not arguments.keep:
+        if arguments.keep:
+            say(f"left: {folder}, bed {bed.layout.bed}")
+        else:
             bed.destroy()
             shutil.rmtree(folder)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
     say(json.dumps(figures))
+    if missed := [f"{key} {figures[key]} (bar {bar})" for key, bar in BARS.items() if figures[key] > bar]:
+        sys.exit(f"bench: {', '.join(missed)}")
 
 
-def measure(project: Path, bed: Bed) -> dict[str, Any]:
+def measure(fleet: ReferenceFleet) -> dict[str, Any]:
     """The figures of one fleet on a bed."""
-    (project / "dags").mkdir()
-    (project / "dags" / "spread.py").write_text(DAG)
-    write_fleet(project, bed, POOLS)
-    first = apply(project)
-    again = apply(project)
-    plan = subprocess.run([AIRFLEET, "plan", "--check", str(project)], check=False, capture_output=True)
-    write_fleet(project, bed, POOLS.replace("cpu: {concurrency: 2", "cpu: {concurrency: 3"))
-    setting = apply(project)
-    touched = sorted({f"{change['host']}: {change['what']}" for change in setting["changes"]})
+    (fleet.folder / "dags").mkdir()
+    (fleet.folder / "dags" / "spread.py").write_text(DAG)
+    fleet.write(drop_flights)
+    first = apply(fleet)
+    again = apply(fleet)
+    plan = fleet.run("plan", "--check")
+    begun = time.monotonic()
+    deploy = fleet.run("release", "deploy", "-m", "first")
+    deploy_s = time.monotonic() - begun
+    if deploy.returncode:
+        sys.exit(f"bench: the deploy failed with {deploy.returncode}")
+    with fleet.log_in() as api:
+        tasks = fleet.run_dag(api, "spread")
+    if strays := fleet.find_strays(tasks):
+        sys.exit(f"bench: tasks went astray: {strays}")
+    fleet.write(lambda text: drop_flights(text).replace("cpu: {concurrency: 2", "cpu: {concurrency: 3"))
+    setting = apply(fleet)
+    names = {machine.address: machine.name for machine in fleet.bed.machines}
     return {
         "when": time.strftime("%Y-%m-%d %H:%M"),
         "machine": {"cpus": os.cpu_count(), "load": round(os.getloadavg()[1], 1)},
-        "hosts": len(ROLES),
+        "hosts": len(fleet.bed.machines),
         "apply_s": first["seconds"],
         "apply_changes": len(first["changes"]),
+        "apply_stages_s": sum_up(first),
         "plan_after_apply_exit": plan.returncode,
         "reapply_s": again["seconds"],
         "reapply_changes": len(again["changes"]),
+        "deploy_s": round(deploy_s, 2),
+        "tasks": {one["task_id"]: f"{one['queue']} on {names[one['hostname']]}" for one in tasks},
         "one_setting_s": setting["seconds"],
-        "one_setting_changes": touched,
+        "one_setting_changes": sorted({f"{change['host']}: {change['what']}" for change in setting["changes"]}),
     }
 
 
-def write_fleet(project: Path, bed: Bed, pools: str) -> None:
-    """The reference fleet on the bed's addresses."""
-    lines = [f"  {name}: {{address: {bed[name].address}, {roles}}}" for name, roles in ROLES.items()]
-    ssh = f"ssh: {{user: ops, key: {bed.layout.key}, known_hosts: {bed.layout.known_hosts}}}"
-    (project / "fleet.yaml").write_text("\n".join(["name: nine", ssh, "hosts:", *lines, pools]))
+def drop_flights(text: str) -> str:
+    """The example without what only the flights project has."""
+    return text[: text.index("# Files that one task")]
 
 
-def apply(project: Path) -> dict[str, Any]:
+def sum_up(body: dict[str, Any]) -> dict[str, float]:
+    """The slowest host's seconds in each kind of change: hosts work side by side."""
+    sums: dict[str, dict[str, float]] = {}
+    for change in body["changes"]:
+        own = sums.setdefault(change["what"].split(" ")[0], {})
+        own[change["host"]] = own.get(change["host"], 0) + change["seconds"]
+    return {verb: round(max(own.values()), 1) for verb, own in sums.items()}
+
+
+def apply(fleet: ReferenceFleet) -> dict[str, Any]:
     """One apply; it must end well."""
-    done = subprocess.run([AIRFLEET, "apply", "--json", str(project)], check=False, stdout=subprocess.PIPE, text=True)
+    done = fleet.run("apply", "--json")
     if done.returncode:
         sys.exit(f"bench: apply failed with {done.returncode}")
     body: dict[str, Any] = json.loads(done.stdout)
