@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-import secrets
 import socket
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,9 +15,11 @@ from airfleet.cli import options, plan
 from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch as launching
+from airfleet.runners.local.state import StateFolder, write_file
 from airfleet.runners.ssh import health, inspect, lease, runtime
 from airfleet.runners.ssh.apply import Applier, Outcome, Result
-from airfleet.runners.ssh.inspect import Survey, View, Wish
+from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.inspect import Survey, Wish
 from airfleet.runners.ssh.steps import Unpack
 
 
@@ -39,8 +39,11 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     begun = time.monotonic()
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
+        folder = launching.find_state(wish.project, state)
+        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        token = stack.enter_context(lease.claim(folder.root, _actor(), since))
         survey = inspect.survey(wish, stack, _say)
-        outcome = _carry_out(wish, survey, stack)
+        survey, outcome = _carry_out(wish, survey, stack, token)
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else health.PATIENCE_S
         seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
@@ -54,41 +57,49 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
         _say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
     if errors:
         click.echo(inspect.describe_errors(errors), err=True)
+        _keep_outputs(errors, folder)
     _say(f"{len([one for one in outcome.done if one.error is None])} changes in {seconds:.1f} s")
     if errors or not all(sight.is_well for sight in seen):
         raise SystemExit(1)
-    folder = launching.find_state(launching.find_project(project), state)
     url = survey.views[0].desired.place.public_url
     _say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
 
 
-def _carry_out(wish: Wish, survey: Survey, stack: ExitStack) -> Outcome:
+def _carry_out(wish: Wish, survey: Survey, stack: ExitStack, token: str) -> tuple[Survey, Outcome]:
     if not survey.steps:
-        return Outcome((), (), ())
-    _say(plan.summarise(survey))
-    archives = _build_archives(survey)
-    keeper = _find_keeper(wish, survey)
-    lost = stack.enter_context(lease.hold(keeper.connection, _actor(), secrets.token_hex(8))) if keeper else None
-    return Applier(
+        return survey, Outcome((), (), ())
+    primary = wish.fleet.with_role("database")[0].name
+    keeper = next((view for view in survey.views if view.desired.place.host.name == primary), None)
+    if keeper is None:
+        error = AirfleetError(
+            "no change is made on any host without this one, which keeps the database and the lease of apply",
+            where=primary,
+            hint="mend it first",
+        )
+        return survey, Outcome((), (error,), survey.steps)
+    held = stack.enter_context(lease.hold(keeper.connection, _actor(), token))
+    if held.before != keeper.lease:
+        _say("somebody applied this fleet in the meantime: looking again")
+        survey = inspect.survey(wish, stack, _say)
+    if survey.steps:
+        _say(plan.summarise(survey))
+    outcome = Applier(
         survey.views,
         who=_actor(),
-        archives=archives,
+        archives=_build_archives(survey),
         clock=time.monotonic,
         notify=_notify,
-        lost=lost or threading.Event(),
+        lost=held.lost,
+        absent=(error.where for error in survey.errors),
     ).run()
-
-
-def _find_keeper(wish: Wish, survey: Survey) -> View:
-    primary = wish.fleet.with_role("database")[0].name
-    for view in survey.views:
-        if view.desired.place.host.name == primary:
-            return view
-    raise AirfleetError(
-        "the host of the database cannot be worked on, and it keeps the lease: nothing was changed",
-        where=primary,
-        hint=inspect.describe_errors(survey.errors),
-    )
+    if held.lost.is_set() and outcome.skipped and not outcome.errors:
+        lost = AirfleetError(
+            "the lease of this apply was lost",
+            where=primary,
+            hint="look whether somebody else applies, then apply again",
+        )
+        outcome = Outcome(outcome.done, (lost,), outcome.skipped)
+    return survey, outcome
 
 
 def _build_archives(survey: Survey) -> dict[str, Path]:
@@ -108,6 +119,14 @@ def _notify(result: Result) -> None:
     mark = "failed: " if result.error else ""
     note = f" [{result.note.splitlines()[-1]}]" if result.note == "draining" else ""
     _say(f"{result.step.host}: {mark}{result.step.what} {result.seconds:.1f} s{note}")
+
+
+def _keep_outputs(errors: tuple[AirfleetError, ...], folder: StateFolder) -> None:
+    for error in errors:
+        if isinstance(error, HostError) and error.output:
+            path = folder.logs / f"apply-{error.where}.log"
+            write_file(path, error.output)
+            click.echo(f"all that {error.where} said: {path}", err=True)
 
 
 def _say(line: str) -> None:

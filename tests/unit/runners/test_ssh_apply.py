@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import threading
 from collections.abc import Callable
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 
 from airfleet.components.hosts.base import Service, Stage
-from airfleet.runners.ssh import apply, connection, lease, plan, runtime, steps
+from airfleet.errors import AirfleetError
+from airfleet.runners.ssh import apply, connection, lease, plan, runtime, steps, transaction
 from airfleet.runners.ssh.apply import Applier, Outcome
 from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.facts import Facts
 from airfleet.runners.ssh.inspect import View
 from airfleet.spec.topology import Host, Ssh
+from deadline import wait_until
 from places import NINE, desired, parse, with_setting
 
 HOSTS = [host.name for host in parse().hosts]
@@ -43,10 +46,11 @@ def carry_out(
     facts: Callable[[str], Facts] = lambda _: Facts(),
     text: str = NINE,
     lost: threading.Event | None = None,
+    absent: tuple[str, ...] = (),
 ) -> tuple[Outcome, list[tuple[str, str]]]:
     log: list[tuple[str, str]] = []
     views = []
-    for name in HOSTS:
+    for name in (name for name in HOSTS if name not in absent):
         want = desired(name, text)
         fake: Any = Fake(name, log, (fails or {}).get(name, ""))
         recipe = runtime.Recipe("3.11", "x86_64", "", "", ())
@@ -60,6 +64,7 @@ def carry_out(
         clock=itertools.count().__next__,
         notify=lambda _: None,
         lost=lost or threading.Event(),
+        absent=absent,
     ).run()
     return outcome, log
 
@@ -105,6 +110,21 @@ def test_without_the_database_nothing_after_it_is_started(tmp_path: Any) -> None
 def test_without_its_schema_nobody_reads_the_database(tmp_path: Any) -> None:  # noqa: ANN401
     _, log = carry_out(tmp_path, fails={"sched1": "run metadata"})
     assert not any(what.startswith("start airfleet-api-server") for _, what in log)
+
+
+def test_a_new_fleet_without_the_host_that_makes_the_schema_starts_nothing_that_reads_it(tmp_path: Any) -> None:  # noqa: ANN401
+    _, log = carry_out(tmp_path, absent=("sched1",))
+    assert position(log, "data1", "start airfleet-postgresql") > 0
+    assert not any(what.startswith("start airfleet-api-server") for _, what in log)
+
+
+def test_an_old_fleet_goes_on_without_its_first_scheduler(tmp_path: Any) -> None:  # noqa: ANN401
+    from test_ssh_plan import converged  # noqa: PLC0415
+
+    text = with_setting(NINE, "concurrency: 32", "concurrency: 31")
+    outcome, log = carry_out(tmp_path, absent=("sched1",), facts=lambda name: converged(desired(name)), text=text)
+    assert position(log, "io1", "restart airfleet-worker-io") > 0
+    assert not outcome.skipped
 
 
 def test_a_lost_lease_ends_everything(tmp_path: Any) -> None:  # noqa: ANN401
@@ -156,6 +176,8 @@ def test_hosts_that_serve_the_same_are_restarted_one_after_another(tmp_path: Any
         ("Authentication error (username=ops)", "refuses the login as ops", "ssh-copy-id"),
         ("SSH host key error: does not match", "is not the known one", "ssh-keygen -R 10.0.0.1"),
         ("Could not resolve hostname", "cannot be resolved", "IP address"),
+        ("Invalid private key file: /x/k.pub", "is no private key", "without .pub"),
+        ("Private key file (/x/k) is encrypted", "has a passphrase", "ssh-agent"),
         ("Could not connect (timed out)", "10.0.0.1:2222 does not answer to SSH", "look whether it is up"),
     ],
 )
@@ -170,6 +192,10 @@ def test_a_failed_connection_is_one_line_with_a_hint(reason: str, what: str, hin
     [
         ("cp: error writing 'x': No space left on device", "the disk is full"),
         ("E: Failed to fetch http://deb/x  Connection refused", "the package mirror does not answer"),
+        (
+            "E: You don't have enough free space in /var/cache/apt/archives/.\nE: not enough free space",
+            "the disk is full",
+        ),
         ("Temporary failure resolving 'deb.debian.org'", "cannot resolve its package mirror"),
         ("E: Unable to locate package haproxy", "does not have it"),
         ("something else", "the next `airfleet apply` goes on"),
@@ -183,3 +209,71 @@ def test_the_holder_of_the_lease_is_read() -> None:
     assert lease.parse_holder('"eve@there"\n2026-01-01 10:00:00 UTC\n42\n') == lease.Holder(
         "eve@there", "2026-01-01 10:00:00 UTC", 42
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Err:1 http://deb x\nE: Failed to fetch http://deb/x  Connection timed out\nE: Some index files failed",
+            "E: Failed to fetch http://deb/x  Connection timed out",
+        ),
+        (
+            "tar: a/b: Cannot write: No space left on device\ntar: Exiting",
+            "tar: a/b: Cannot write: No space left on device",
+        ),
+        ("one\ntwo\n\n", "two"),
+        ("dpkg: error: it is locked\nNote: removing the lock\nand the entire system.", "dpkg: error: it is locked"),
+        ("", ""),
+    ],
+)
+def test_of_all_that_a_command_said_one_line_is_told(text: str, told: str) -> None:
+    assert connection.find_telling(text) == told
+
+
+def run_wrapped(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    text = transaction.wrap(script).replace(transaction.NAME, str(folder / "apply"))
+    return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_wrapped_script_keeps_its_exit_code_and_both_its_outputs(tmp_path: Path) -> None:
+    done = run_wrapped(tmp_path, "echo data; echo talk >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "data\n", "talk\n")
+
+
+def test_a_wrapped_script_waits_for_one_that_an_earlier_apply_left_and_goes_on_unheard(tmp_path: Path) -> None:
+    mark, go = tmp_path / "mark", tmp_path / "go"
+    first = f"touch {tmp_path}/began; while ! [ -e {go} ]; do sleep 0.05; done; seq 100000; echo first >> {mark}"
+    text = transaction.wrap(first).replace(transaction.NAME, str(tmp_path / "apply"))
+    with subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as left:
+        assert left.stdin
+        assert left.stdout
+        left.stdin.write(text.encode())
+        left.stdin.close()
+        left.stdout.close()  # whoever read it has died
+        wait_until((tmp_path / "began").exists, "the first script to begin", timeout_s=30)
+        threading.Timer(0.2, go.touch).start()
+        assert run_wrapped(tmp_path, f"echo second >> {mark}").returncode == 0
+    assert mark.read_text() == "first\nsecond\n"
+
+
+def test_a_second_apply_of_the_same_project_is_told_who_has_it(tmp_path: Path) -> None:
+    with lease.claim(tmp_path, "eve@here", "10:00"):  # noqa: SIM117 - the second is what is tested
+        with pytest.raises(AirfleetError, match=r"eve@here \(pid \d+\) since 10:00 applies this fleet"):
+            with lease.claim(tmp_path, "me@here", "10:01"):
+                pass
+    with lease.claim(tmp_path, "me@here", "10:02") as token:
+        assert len(token) == 16
+
+
+def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.tar.gz"
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "big").write_bytes(os.urandom(200_000))
+    subprocess.run(["tar", "-czf", whole, "-C", tmp_path, "lib"], check=True)
+    script = steps.script(steps.Unpack("abc", "python3")).replace("/opt/airfleet", str(tmp_path / "opt"))
+    done = subprocess.run(
+        ["sh", "-c", f"(set -e\n{script}\n)"], input=whole.read_bytes()[:100_000], capture_output=True, check=False
+    )
+    assert done.returncode != 0
+    assert not (tmp_path / "opt" / "abc").exists()

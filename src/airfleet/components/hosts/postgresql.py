@@ -25,6 +25,7 @@ from airfleet.components.hosts.base import (
 from airfleet.spec.secrets import Secret
 
 USER = "postgres"
+CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
 WAL = LIB / "wal"
 CONFIG = ETC / "postgresql"
@@ -162,7 +163,7 @@ def _create(bin_: Path) -> Job:
         f"find {DATA}/new -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t {DATA} {{}} +\n"
         f"mv {DATA}/new/PG_VERSION {DATA}/",
     )
-    return Job("postgresql-create", "make the database cluster", Stage.STORES, Secret(script), USER)
+    return Job(CREATE, "make the database cluster", Stage.STORES, Secret(script), USER)
 
 
 def _copy(place: Place, bin_: Path) -> Job:

@@ -25,4 +25,7 @@ def explain(identity: str, version: str) -> tuple[str, str]:
             f"{identity} {version} is not supported: airfleet knows Debian's packages and paths only",
             f"use one of {known}; missing for the RHEL family are dnf, its package names, SELinux labels and firewalld",
         )
-    return f"the operating system {identity or 'unknown'} {version} is not supported", f"use one of {known}"
+    return (
+        f"the operating system {f'{identity} {version}'.strip() or '(unnamed)'} is not supported",
+        f"use one of {known}",
+    )

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from airfleet.components.hosts import postgresql
 from airfleet.components.hosts.base import Stage
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh import steps
+from airfleet.runners.ssh import steps, transaction
 from airfleet.runners.ssh.inspect import View
-from airfleet.runners.ssh.steps import Bring, Step, Unpack
+from airfleet.runners.ssh.steps import Bring, RunJob, Step, Unpack
 
 # Every step leaves a line on the host, also one that failed; the script ends with the first that does.
 AUDIT_FUNCTION = """\
@@ -58,8 +59,11 @@ class Applier:
         clock: Callable[[], float],
         notify: Callable[[Result], None],
         lost: threading.Event,
+        absent: Iterable[str] = (),
     ) -> None:
+        """`absent` are hosts of the fleet that cannot be worked on now."""
         self._views = tuple(views)
+        self._absent = frozenset(absent)
         self._who = who
         self._archives = archives
         self._clock = clock
@@ -96,12 +100,19 @@ class Applier:
         if self._lost.is_set() or view.desired.place.host.name in self._failed:
             return True
         fleet = view.desired.place.fleet
-        pillars = {fleet.with_role("database")[0].name} if stage > Stage.STORES else set()
-        pillars |= {host.name for host in fleet.with_role("broker")} if stage > Stage.METADATA else set()
-        pillars |= (
-            {fleet.with_role("scheduler")[0].name} if stage > Stage.METADATA and self._metadata_failed() else set()
+        bad = self._failed.keys() | self._absent
+        scheduler = fleet.with_role("scheduler")[0].name
+        database_failed = stage > Stage.STORES and fleet.with_role("database")[0].name in bad
+        no_broker_left = stage > Stage.METADATA and {host.name for host in fleet.with_role("broker")} <= bad
+        no_schema = stage > Stage.METADATA and (
+            (scheduler in self._failed and self._metadata_failed()) or (scheduler in self._absent and self._is_new())
         )
-        return bool(pillars & self._failed.keys())
+        return database_failed or no_broker_left or no_schema
+
+    def _is_new(self) -> bool:
+        """Whether this very plan makes the database."""
+        jobs = (s.action.job for view in self._views for s in view.steps if isinstance(s.action, RunJob))
+        return any(job.name == postgresql.CREATE for job in jobs)
 
     def _metadata_failed(self) -> bool:
         return any(result.error is not None and result.step.stage <= Stage.METADATA for result in self._results)
@@ -131,8 +142,8 @@ class Applier:
     def _do(self, view: View, batch: list[Step]) -> str:
         action = batch[0].action
         body = _wrap_side_by_side(batch) if isinstance(action, Bring) else "\n".join(map(_wrap, batch))
-        script = f"{AUDIT_FUNCTION.format(who=shlex.quote(self._who))}\n{body}"
-        timeout_s = max(step.timeout_s for step in batch)
+        script = transaction.wrap(f"{AUDIT_FUNCTION.format(who=shlex.quote(self._who))}\n{body}")
+        timeout_s = max(step.timeout_s for step in batch) + transaction.WAIT_S
         what = ", ".join(step.what for step in batch) if isinstance(action, Bring) else batch[0].what
         if isinstance(action, Unpack):
             with self._archives[action.digest].open("rb") as data:

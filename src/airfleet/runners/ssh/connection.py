@@ -25,7 +25,11 @@ LEFT_OPEN_S = 1.0
 
 
 class HostError(AirfleetError):
-    """Something that failed on one host; the others are not touched by it."""
+    """Something that failed on one host; the others are not touched by it. `output` is all that it said."""
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", output: str = "") -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.output = output
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Connection:
         if self._become:
             tried = self._execute("sudo -n true", None, 30)
             if tried.code:
-                reason = (tried.err.strip().splitlines() or ["sudo failed"])[-1]
+                reason = (tried.err.strip().splitlines() or ["sudo failed"])[-1].removeprefix("bash: line 1: ")
                 raise HostError(
                     f"cannot become root: {reason}",
                     where=self.host.name,
@@ -71,7 +75,9 @@ class Connection:
         """
         limit = f"timeout -k 5 {timeout_s:g} "
         if data is None:
-            return self._execute(f"{self._become}{limit}sh -s", script.encode() + b"\n", timeout_s + 30)
+            # In braces, as a shell that is sent half a script would run the half.
+            whole = f"{{\n{script}\n}}\n".encode()
+            return self._execute(f"{self._become}{limit}sh -s", whole, timeout_s + 30)
         return self._execute(f"{self._become}{limit}sh -c {shlex.quote(script)}", data, timeout_s + 30)
 
     def check(self, script: str, *, timeout_s: float = 60, data: BinaryIO | None = None, what: str = "") -> str:
@@ -120,22 +126,39 @@ class Connection:
 
 
 def _failure(output: Output, what: str, host: str) -> HostError:
-    lines = [line for line in (output.err or output.out).strip().splitlines() if line.strip()]
-    text = "\n".join(lines[-8:])
+    text = (output.err.strip() or output.out).strip()
+    told = find_telling(text) or f"exit code {output.code}"
     if output.code in (124, 137):
-        text = f"it took too long\n{text}".strip()
-    return HostError(f"{what} failed: {text or f'exit code {output.code}'}", where=host, hint=find_hint(text))
+        told = f"it took too long; the last it said: {told}" if text else "it took too long"
+    return HostError(f"{what} failed: {told}", where=host, hint=find_hint(text), output=f"{output.out}{output.err}")
 
 
 HINTS = (
     ("No space left on device", "the disk is full: free some space, then apply again"),
-    ("Temporary failure resolving", "the host cannot resolve its package mirror: look at its DNS"),
-    ("Failed to fetch", "the package mirror does not answer: look at /etc/apt/sources.list"),
-    ("Unable to fetch", "the package mirror does not answer: look at /etc/apt/sources.list"),
+    ("not enough free space", "the disk is full: free some space, then apply again"),
+    ("Disk quota exceeded", "the disk is full: free some space, then apply again"),
+    ("Read-only file system", "its disk lets nobody write: look at `dmesg` there"),
+    ("Temporary failure resolving", "the host cannot resolve its package mirror: look at its DNS; or apply --offline"),
+    ("Failed to fetch", "the package mirror does not answer: look at /etc/apt/sources.list; or apply --offline"),
+    ("Unable to fetch", "the package mirror does not answer: look at /etc/apt/sources.list; or apply --offline"),
     ("Unable to locate package", "the package mirror does not have it: look at /etc/apt/sources.list (main, universe)"),
+    ("has no installation candidate", "the package mirror does not have it: look at /etc/apt/sources.list"),
     ("Could not get lock", "another program installs packages there: wait for it to end, then apply again"),
-    ("Address already in use", "another program has the port: stop it, then apply again"),
+    ("frontend lock was locked", "another program installs packages there: wait for it to end, then apply again"),
+    ("ddress already in use", "another program has the port: stop it, then apply again"),
+    ("an earlier apply began", "wait for it to end, or restart the host; then apply again"),
 )
+# What says least is said last by many programs.
+NOISE = ("Note: ", "E: Sub-process", "E: Some index files failed", "W: ", "See ", "and the entire system.")
+
+
+def find_telling(text: str) -> str:
+    """The one line of a failed command's output that says the most: the cause, or else the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(NOISE)] or lines
+    known = [line for words, _ in HINTS for line in lines if words in line]
+    errors = [line for line in lines if line.startswith(("E: ", "error: ", "dpkg: error"))]
+    return next(iter([*known, *errors, *reversed(lines)]), "")[:300]
 
 
 def find_hint(text: str) -> str:
@@ -254,6 +277,14 @@ def explain_connect(reason: str, host: Host) -> tuple[str, str]:
             f"the host key of {where} is not the known one",
             f"if it was installed anew: ssh-keygen -R {host.address}",
         )
+    if "private key file" in reason.lower():
+        locked = "is encrypted" in reason
+        return (
+            f"the key {host.ssh.key} {'has a passphrase' if locked else 'is no private key'}",
+            "add it to ssh-agent and leave out `ssh.key`" if locked else "name the private key, without .pub",
+        )
     if "resolve" in reason:
         return f"{host.address} cannot be resolved", "write its IP address in fleet.yaml, or add it to DNS"
-    return f"{where} does not answer to SSH: {reason}", "look whether it is up, and whether its SSH port lets you in"
+    silent = ("timed out", "banner", "No existing session")
+    told = "" if any(words in reason for words in silent) else f": {reason}"
+    return f"{where} does not answer to SSH{told}", "look whether it is up, and whether its SSH port lets you in"

@@ -15,7 +15,7 @@ LARGEST_DIFF = 200_000
 # POSIX shell and what every Debian has; the SSH port is the one that this very connection came in by.
 PROBE = f"""\
 s() {{ echo "{MARK} $1"; }}
-s os; . /etc/os-release; echo "$ID"; echo "$VERSION_ID"
+s os; [ -r /etc/os-release ] && . /etc/os-release; echo "$ID"; echo "$VERSION_ID"
 s arch; uname -m
 s cpus; nproc
 s memory; awk '/^MemTotal/ {{print $2}}' /proc/meminfo
@@ -27,7 +27,8 @@ s packages; dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' 2>/dev/null 
 s listeners; ss -Hltnp 2>/dev/null | while read -r _ _ _ at _ who; do pid=${{who#*pid=}}; pid=${{pid%%,*}}
 grep -qs airfleet- "/proc/$pid/cgroup" && echo "$at ours $who" || echo "$at other $who"; done
 s boot; cat /proc/sys/kernel/random/boot_id
-s owner; cat /etc/airfleet/owner 2>/dev/null; true
+s owner; cat /etc/airfleet/owner 2>/dev/null
+s lease; head -n 3 /var/lib/airfleet/lease 2>/dev/null; true
 """
 
 
@@ -56,6 +57,7 @@ class Probe:
     packages: frozenset[str]
     listeners: tuple[Listener, ...]
     owner: str
+    lease: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ def parse_probe(text: str) -> Probe:
         packages=frozenset(parts.get("packages", [])),
         listeners=tuple(_listeners(parts.get("listeners", []))),
         owner=_at(parts.get("owner", []), 0),
+        lease=" ".join(parts.get("lease", [])),
     )
 
 

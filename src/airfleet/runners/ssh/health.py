@@ -75,8 +75,8 @@ def _look_at_queues(fleet: Fleet, view: View) -> list[Sight]:
     long = "-l" if "." in node else ""
     try:
         text = view.connection.check(command.replace("rabbitmqctl", f"rabbitmqctl {long} -n {node}"), what="the broker")
-    except AirfleetError as error:
-        return [Sight("broker", False, error.what)]
+    except AirfleetError:
+        return [Sight("broker", False, "does not tell its queues")]
     consumers = {words[0]: words[1] for line in text.splitlines() if len(words := line.split()) == 2}
     return [
         Sight(f"queue {queue}", consumers.get(queue, "0") not in ("", "0"), f"{consumers.get(queue, '0')} workers")

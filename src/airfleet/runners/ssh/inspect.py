@@ -46,6 +46,7 @@ class View:
     facts: Facts
     steps: tuple[Step, ...]
     recipe: runtime.Recipe
+    lease: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def inspect(wish: Wish, connection: Connection) -> View:
     answer = facts.parse_answer(connection.check(question, what="looking at the host"), probe.packages)
     for obstacle in plan.find_obstacles(desired, probe, answer):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
-    return View(connection, desired, answer, plan.decide(desired, answer), recipe)
+    return View(connection, desired, answer, plan.decide(desired, answer), recipe, probe.lease)
 
 
 def identify(host: Host, probe: Probe) -> Machine:

@@ -1,13 +1,22 @@
-"""One apply at a time: a lease on the database's host, which says who holds it and runs out by itself."""
+"""One apply at a time: a lease on the database's host, which says who holds it and runs out by itself.
+
+Applies from the same project on the same machine are told apart by a lock that dies with its process; they share one
+token, so that the lease of an apply that was killed is taken over at once.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
+import os
 import shlex
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh.connection import Connection, HostError
@@ -32,18 +41,23 @@ def build_script(who: str, token: str) -> str:
     name = shlex.quote(json.dumps(who))
     return f"""\
 mkdir -p /var/lib/airfleet; exec 9>{PATH}.lock; flock 9
-now=$(date +%s); token= until=0 since= holder=
+now=$(date +%s); token= until=0 since= holder=; before=$(head -n 3 {PATH} 2>/dev/null)
 [ -f {PATH} ] && {{ read -r token; read -r until; read -r since; read -r holder; }} < {PATH}
 if [ "$token" != {token} ] && [ "${{until:-0}}" -gt $now ]; then
   printf '%s\\n%s\\n%s\\n' "$holder" "$since" $(( until - now )); exit {TAKEN}
 fi
-[ "$token" = {token} ] || since=$(date '+%Y-%m-%d %H:%M:%S %Z')
+[ "$token" = {token} ] && [ "$until" -gt 0 ] || since=$(date '+%Y-%m-%d %H:%M:%S %Z')
 printf '%s\\n' {token} $(( now + {SECONDS} )) "$since" {name} > {PATH}.new && mv {PATH}.new {PATH}
+echo $before
 """
 
 
 def build_release(token: str) -> str:
-    return f'exec 9>{PATH}.lock; flock 9; read -r token < {PATH} && [ "$token" = {token} ] && rm -f {PATH}; true'
+    """Let it run out now; what stays tells that there was one."""
+    return (
+        f'exec 9>{PATH}.lock; flock 9; read -r token < {PATH} && [ "$token" = {token} ] || exit 0\n'
+        f"printf '%s\\n' {token} 0 \"$(date +%s.%N)\" '\"\"' > {PATH}.new && mv {PATH}.new {PATH}"
+    )
 
 
 def parse_holder(text: str) -> Holder:
@@ -53,9 +67,35 @@ def parse_holder(text: str) -> Holder:
 
 
 @contextmanager
-def hold(connection: Connection, who: str, token: str) -> Iterator[threading.Event]:
-    """Hold the lease; the event is set once it is lost, so that no further step is begun."""
-    _take(connection, who, token)
+def claim(state: Path, who: str, since: str) -> Iterator[str]:
+    """Be the only apply of this project on this machine; the token of all of them."""
+    with (state / "apply.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "somebody"
+            raise AirfleetError(
+                f"{holder} applies this fleet", where=str(state.parent), hint="wait for it to end, or end that process"
+            ) from None
+        file.truncate(0)
+        file.write(f"{who} (pid {os.getpid()}) since {since}")
+        file.flush()
+        yield hashlib.sha256(f"{socket.gethostname()} {state.resolve()}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that is held: `lost` is set when it no longer is, `before` is what its last holder left."""
+
+    lost: threading.Event
+    before: str
+
+
+@contextmanager
+def hold(connection: Connection, who: str, token: str) -> Iterator[Held]:
+    """Hold the lease; once it is lost no further step is begun."""
+    before = _take(connection, who, token)
     lost, done = threading.Event(), threading.Event()
 
     def renew() -> None:
@@ -69,7 +109,7 @@ def hold(connection: Connection, who: str, token: str) -> Iterator[threading.Eve
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
-        yield lost
+        yield Held(lost, before)
     finally:
         done.set()
         thread.join()
@@ -77,7 +117,7 @@ def hold(connection: Connection, who: str, token: str) -> Iterator[threading.Eve
             connection.run(build_release(token))
 
 
-def _take(connection: Connection, who: str, token: str) -> None:
+def _take(connection: Connection, who: str, token: str) -> str:
     output = connection.run(build_script(who, token), timeout_s=20)
     if output.code == TAKEN:
         holder = parse_holder(output.out)
@@ -88,3 +128,4 @@ def _take(connection: Connection, who: str, token: str) -> None:
         )
     if output.code:
         raise HostError(f"cannot take the lease: {output.err.strip()}", where=connection.host.name)
+    return output.out.strip()

@@ -11,7 +11,7 @@ from typing import Literal
 from airfleet.components.base import reveal
 from airfleet.components.hosts.base import Folder, HostFile, Job, Part, Place, Service, Stage
 from airfleet.runners.ssh import units
-from airfleet.runners.ssh.facts import Facts, Probe
+from airfleet.runners.ssh.facts import Facts, Probe, UnitFact
 from airfleet.runners.ssh.steps import (
     AddUser,
     Bring,
@@ -101,7 +101,7 @@ def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obs
     for service in desired.services:
         port = units.port_of(service)
         running = facts.units.get(service.unit)
-        if port is None or (running and running.active in RUNNING):
+        if port is None or (running and running.active in RUNNING and _is_current(service, running)):
             continue
         for listener in probe.listeners:
             if listener.port == port and not listener.is_ours:
@@ -115,6 +115,10 @@ def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obs
             f"its pools may use {sum(limits) >> 20} MiB together, and it has {desired.place.machine.memory >> 20} MiB"
         )
         yield Obstacle(name, what, "lower `memory` of a pool, or give the host fewer `pools`")
+
+
+def _is_current(service: Service, fact: UnitFact) -> bool:
+    return fact.started_from.split() == reveal(units.fingerprint(service).content).split()
 
 
 def decide(desired: Desired, facts: Facts) -> tuple[Step, ...]:
@@ -206,7 +210,7 @@ def _service(host: str, service: Service, facts: Facts) -> Iterator[Step]:
     how: Literal["start", "restart", "reload"]
     if fact is None or fact.active not in RUNNING:
         how, why = "start", "it does not run" if fact is None else f"it is {fact.active}"
-    elif fact.started_from.split() == note.split():
+    elif _is_current(service, fact):
         if fact.enabled == "enabled":
             return
         how, why = "start", "it would not start at the next boot"

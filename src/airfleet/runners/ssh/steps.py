@@ -138,7 +138,11 @@ REMOVE_S = 20
 # A process of Airflow that cannot run ends within this time, and after so many restarts it will not come to itself.
 STEADY_S = 8
 CRASHES = 3
-APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2"
+APT = (
+    "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 "
+    "-o Acquire::Retries=1 -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15 "
+    "-o Dpkg::Options::=--force-confold"
+)
 
 
 def script(action: Action) -> str:
@@ -147,15 +151,12 @@ def script(action: Action) -> str:
         case Mask(unit):
             return f"ln -sfn /dev/null /etc/systemd/system/{unit}"
         case Install(packages):
-            names = " ".join(packages)
-            return (
-                "dpkg --configure -a\n"
-                f"{APT} -o Dpkg::Options::=--force-confold install --no-install-recommends {names} || {{\n"
-                f"{APT} update && {APT} -o Dpkg::Options::=--force-confold install --no-install-recommends {names}; }}"
-            )
+            install = f"{APT} install --no-install-recommends {' '.join(packages)}"
+            update = f"{APT} update -o APT::Update::Error-Mode=any"
+            return f"dpkg --configure -a\n{install} || {{\n{update} && {install}; }}"
         case AddUser(name):
-            home = LIB / name
-            return f"useradd --system --user-group --home-dir {home} --shell /usr/sbin/nologin {name}"
+            options = f"--system --user-group --home-dir {LIB / name} --shell /usr/sbin/nologin"
+            return f"id -u {name} >/dev/null 2>&1 || useradd {options} {name}"
         case MakeFolder(folder):
             path = shlex.quote(str(folder.path))
             return f"mkdir -p {path}\nchown {folder.owner}:{folder.group} {path}\nchmod {folder.mode:o} {path}"
@@ -166,9 +167,9 @@ def script(action: Action) -> str:
         case Unpack(digest, python):
             new = f"{OPT}/.new-{digest}"
             return (
-                f"umask 022; rm -rf {new} && mkdir -p {new} && tar -xz --no-same-owner -C {new} && "
-                f"test -e {new}/compiled || {new}/bin/{python} -m compileall -q {new}/lib; "
-                f"rm -rf {OPT}/{digest} && mv {new} {OPT}/{digest}"
+                f"umask 022\nrm -rf {new}\nmkdir -p {new}\ntar -xz --no-same-owner -C {new}\n"
+                f"test -e {new}/compiled || {new}/bin/{python} -m compileall -q {new}/lib\n"
+                f"rm -rf {OPT}/{digest}\nmv {new} {OPT}/{digest}"
             )
         case RemoveRuntime(digest):
             return f"rm -rf {OPT}/{digest}"
