@@ -60,10 +60,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """Healthy while somebody takes messages from the queue of this broker."""
+    """Healthy while somebody takes messages from the queue of this broker, or nobody should: the file is there."""
 
     url: Secret
     queue: str
+    unless: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

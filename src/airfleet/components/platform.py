@@ -64,5 +64,5 @@ def _describe_tasks(fleet: Fleet, site: Site, *, drain_s: float) -> tuple[Compon
         rabbitmq.describe(site.broker),
         execution_api.describe(site, runners=(worker.NAME,)),
         scheduler.describe(fleet, drain_s=drain_s),
-        worker.describe(fleet, site.broker, drain_s=drain_s),
+        worker.describe(fleet, site.broker, site.state, drain_s=drain_s),
     )

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from airfleet.drills.catalogue import Component
-from airfleet.drills.hands import Output, ShellHands, check, on_each
+from airfleet.drills.hands import ShellHands, check, on_each
 from airfleet.drills.load import Load, render_project
 from airfleet.drills.outcome import Event
 from airfleet.drills.runner import Runner
@@ -26,10 +26,10 @@ from airfleet.releases import manifest
 from airfleet.releases.ledger import Ledger
 from airfleet.runners.local import launch
 from airfleet.runners.ssh import tunnel
-from airfleet.runners.ssh.connection import Connection, HostError
+from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet, Releases
 from airfleet.spec.secrets import Secret
-from airfleet.spec.topology import Host, Role
+from airfleet.spec.topology import Role
 from airfleet_provider import artefact
 
 ROLES: Mapping[Component, Role] = {
@@ -48,28 +48,6 @@ SELECT seat, extract(epoch FROM began_at)::float AS began, extract(epoch FROM en
     extract(epoch FROM clock_timestamp())::float AS now
 FROM airfleet.tenure WHERE began_at IS NOT NULL ORDER BY epoch
 """
-
-
-class HostShell:
-    """A root shell on one host that connects anew after the host was away."""
-
-    def __init__(self, host: Host, project: Path) -> None:
-        self._connection = Connection(host, project)
-        self._is_open = False
-
-    def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        try:
-            if not self._is_open:
-                self._connection.open()
-                self._is_open = True
-            return self._connection.run(script, timeout_s=timeout_s)
-        except HostError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        self._connection.close()
-        self._is_open = False
 
 
 @dataclass(frozen=True, slots=True)

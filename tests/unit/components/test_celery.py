@@ -46,7 +46,8 @@ def test_the_worker_has_the_slots_of_the_fleet_and_is_watched_by_its_queue(proce
     worker = processes["worker"]
     words = [reveal(word) for word in worker.commands[0]]
     assert words[words.index("--concurrency") + 1] == "6"
-    assert worker.health == Consumed(BROKER.url, words[words.index("--queues") + 1])
+    queue, mark = words[words.index("--queues") + 1], worker.env["AIRFLEET_DRAINED"]
+    assert worker.health == Consumed(BROKER.url, queue, unless=Path(reveal(mark)))
     assert worker.warm
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from celery import current_app
 from celery.signals import worker_init, worker_process_init
 
 from airfleet_provider.compat.celery import keep_result_connections
+from airfleet_provider.executors.draining import Drain
 from airfleet_provider.runtime import keeper
 from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
 from airfleet_provider.runtime.limits import Limits
@@ -20,6 +22,12 @@ def start_keeper(**_: object) -> None:
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
     os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits())[1])
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def obey_drains(sender: Any, **_: object) -> None:  # noqa: ANN401 - a Celery worker
+    """Before the worker makes what consumes."""
+    sender.app.steps["consumer"].add(Drain)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -28,6 +28,8 @@ HOME = "worker"
 FOLDER = ETC / HOME
 STATE = LIB / HOME
 TASK_LOGS = LOG / "tasks"
+# Root alone says which pools are drained; the workers say how they stand.
+MARKS, NOTES = LIB / "drained", STATE / "workers"
 # Of all settings, what a task needs; whatever opens the metadata database or signs for others stays away.
 SECTIONS = frozenset({"sdk", "workers", "usage_data_collection", "logging"})
 KEYS = frozenset(
@@ -68,6 +70,7 @@ def describe(place: Place) -> Part:
         users=(WORKER_USER,),
         folders=(
             Folder(FOLDER),
+            Folder(MARKS),
             Folder(STATE, WORKER_USER, WORKER_USER, 0o750),
             Folder(TASK_LOGS, WORKER_USER, WORKER_USER, 0o750),
         ),
@@ -91,7 +94,14 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
         ),
         user=WORKER_USER,
         files=files,
-        env=airflow.environment(place, HOME, AIRFLEET_RELEASES=f"http://127.0.0.1:{PROXY}", AIRFLEET_POOL=pool.name),
+        env=airflow.environment(
+            place,
+            HOME,
+            AIRFLEET_RELEASES=f"http://127.0.0.1:{PROXY}",
+            AIRFLEET_POOL=pool.name,
+            AIRFLEET_DRAINED=str(MARKS / pool.name),
+            AIRFLEET_WORKERS=str(NOTES),
+        ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
         # Celery's main process alone is told to stop: it waits for running tasks, and they are not disturbed.
         kill_mode="mixed",

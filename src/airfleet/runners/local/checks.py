@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
@@ -46,6 +47,8 @@ class Checker:
                 case Port(number):
                     with socket.create_connection(("127.0.0.1", number), timeout=TIMEOUT_S):
                         return Result(True)
+                case Consumed(unless=Path() as mark) if mark.exists():
+                    return Result(True, "drained")
                 case Consumed(url, queue):
                     return _check_consumers(url, queue)
                 case Heartbeat(job_type, max_age_s):

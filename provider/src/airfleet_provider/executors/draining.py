@@ -1,0 +1,83 @@
+"""A worker that takes no new tasks while a file says so, and writes down what it does; so both outlast a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from celery import bootsteps
+
+from airfleet_provider.compat import workers as compat
+
+# While this file is there, the worker is drained; the folder is where it says how it stands.
+MARK, NOTES = "AIRFLEET_DRAINED", "AIRFLEET_WORKERS"
+LOOK_EVERY_S = 0.5
+SIGN_EVERY = 10
+
+
+class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Stops and begins consuming as the file comes and goes; whatever runs is not touched."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **_: object) -> None:  # noqa: ANN401 - Celery has no types
+        mark, notes = os.environ.get(MARK), os.environ.get(NOTES)
+        self.enabled = bool(mark and notes)
+        if not mark or not notes:
+            return
+        self._mark = Path(mark)
+        self._note = Note(Path(notes) / f"{self._mark.name}.json")
+        self._queues = compat.list_queues(consumer)
+        self._timer: Any = None
+
+    def include_if(self, _: Any) -> bool:  # noqa: ANN401
+        return self.enabled
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401
+        """Runs again after each loss of the broker, before the first message can come."""
+        self._look(consumer)
+        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY_S, self._look, (consumer,))
+
+    def stop(self, consumer: Any) -> None:  # noqa: ANN401
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, consumer: Any) -> None:  # noqa: ANN401
+        is_drained = self._mark.exists()
+        compat.consume(consumer, () if is_drained else self._queues, of=self._queues)
+        self._note.write(describe(self._queues, compat.count_slots(consumer), compat.list_tasks(), drained=is_drained))
+
+
+class Note:
+    """The file that says how a worker stands; its age says whether the worker lives."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last = ""
+        self._turns = 0
+
+    def write(self, words: Mapping[str, object]) -> None:
+        """Replace the file when something has changed, and else touch it from time to time."""
+        text = json.dumps(words)
+        self._turns += 1
+        if text == self._last and self._turns < SIGN_EVERY:
+            return
+        with suppress(OSError):  # a full disk must not end the worker
+            self._path.parent.mkdir(mode=0o755, exist_ok=True)
+            new = self._path.with_suffix(".new")
+            new.write_text(text)
+            new.replace(self._path)
+            self._last, self._turns = text, 0
+
+
+def describe(
+    queues: Iterable[str], slots: int, tasks: Iterable[Mapping[str, object]], *, drained: bool
+) -> dict[str, object]:
+    """What is written down: a worker has drained once nothing is left of what it took."""
+    held = list(tasks)
+    state = "serving" if not drained else "draining" if held else "drained"
+    return {"state": state, "pid": os.getpid(), "queues": list(queues), "slots": slots, "tasks": held}

@@ -1,0 +1,148 @@
+"""`airfleet workers`: who runs tasks, and how to take a worker out of service without killing any."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from airfleet.cli import options
+from airfleet.cli.view import console
+from airfleet.errors import AirfleetError
+from airfleet.operations.workers import places
+from airfleet.operations.workers.crew import Worker, choose, list_deserted
+from airfleet.operations.workers.places import Place
+
+DRAIN_S, RESUME_S = 3600.0, 120.0
+STYLES = {"serving": "green", "draining": "yellow", "starting": "yellow", "drained": "dim", "away": "red"}
+
+
+@click.group("workers", short_help="Show the workers; drain and resume them.")
+def command() -> None:
+    """Show who runs tasks, and take workers out of service and back, without killing a task.
+
+    A worker is called by its host, which means all of its pools, or by `pool@host`.
+
+    \b
+    Example:
+      airfleet workers list
+      airfleet workers drain io1 && ssh io1 reboot
+    """
+
+
+@command.command("list")
+@options.project_option
+@options.state
+@options.as_json
+def list_command(project: Path, state: Path | None, as_json: bool) -> None:
+    """Show each worker: host, pool, queues, slots, the tasks that it holds, and whether it takes new ones.
+
+    Exits with 1 when a worker is away.
+
+    \b
+    Example:
+      airfleet workers list --json
+    """
+    with ExitStack() as stack:
+        workers = places.find(stack, project, state).read()
+    if as_json:
+        click.echo(json.dumps({"workers": [describe(worker) for worker in workers]}, indent=2))
+    else:
+        console().print(tabulate(workers))
+    if any(worker.state == "away" for worker in workers):
+        raise SystemExit(1)
+
+
+@command.command("drain")
+@click.argument("targets", nargs=-1, required=True, metavar="HOST|POOL@HOST...")
+@options.project_option
+@options.state
+@click.option(
+    "--timeout", type=click.FloatRange(0), default=DRAIN_S, show_default=True, help="Seconds to wait; 0: do not wait."
+)
+@options.as_json
+def drain_command(targets: tuple[str, ...], project: Path, state: Path | None, timeout: float, as_json: bool) -> None:
+    """Let workers take no new task, and wait until those they have have ended by themselves.
+
+    A drained worker stays so, through restarts of its service and its host, until `airfleet workers resume`.
+    Exits with 1 when tasks still run at the end of the time; the worker goes on draining then.
+
+    \b
+    Example:
+      airfleet workers drain io1 --timeout 600
+      airfleet workers drain cpu@cpu1
+    """
+    with ExitStack() as stack:
+        place = places.find(stack, project, state)
+        workers = place.read()
+        chosen = choose(workers, targets)
+        deserted = list_deserted(workers, chosen)
+        if deserted:
+            _say(f"nobody else serves {', '.join(deserted)}: tasks for it wait until somebody resumes")
+        left = _turn(place, chosen, drained=True, timeout_s=timeout, as_json=as_json)
+    if left and timeout:
+        names = ", ".join(worker.name for worker in left)
+        hint = "nothing was killed, and no new task comes: drain again to go on waiting, or resume"
+        raise AirfleetError(f"tasks still run after {timeout:g} s", where=names, hint=hint)
+
+
+@command.command("resume")
+@click.argument("targets", nargs=-1, required=True, metavar="HOST|POOL@HOST...")
+@options.project_option
+@options.state
+@click.option(
+    "--timeout", type=click.FloatRange(0), default=RESUME_S, show_default=True, help="Seconds to wait; 0: do not wait."
+)
+@options.as_json
+def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, timeout: float, as_json: bool) -> None:
+    """Let drained workers take tasks again, and wait until they do.
+
+    \b
+    Example:
+      airfleet workers resume io1
+    """
+    with ExitStack() as stack:
+        place = places.find(stack, project, state)
+        chosen = choose(place.read(), targets)
+        left = _turn(place, chosen, drained=False, timeout_s=timeout, as_json=as_json)
+    if left and timeout:
+        names = ", ".join(worker.name for worker in left)
+        raise AirfleetError(f"no sign of service after {timeout:g} s", where=names, hint="airfleet status")
+
+
+def _turn(
+    place: Place, chosen: tuple[Worker, ...], *, drained: bool, timeout_s: float, as_json: bool
+) -> tuple[Worker, ...]:
+    place.mark(chosen, drained=drained)
+    names = {worker.name for worker in chosen}
+    left = places.wait(place, names, drained=drained, timeout_s=timeout_s, notify=_say)
+    if as_json:
+        now = [worker for worker in place.read() if worker.name in names]
+        click.echo(json.dumps({"workers": [describe(worker) for worker in now]}, indent=2))
+    return left
+
+
+def tabulate(workers: tuple[Worker, ...]) -> Table:
+    """The workers as a table."""
+    table = Table("host", "pool", "state", "queues", "slots", "tasks", "which")
+    for worker in workers:
+        names = [task.name for task in worker.tasks]
+        which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        state = f"[{STYLES[worker.state]}]{worker.state}[/]"
+        queues = ", ".join(worker.queues)
+        table.add_row(worker.host, worker.pool, state, queues, str(worker.slots), str(len(names)), which or worker.why)
+    return table
+
+
+def describe(worker: Worker) -> dict[str, object]:
+    """A worker as JSON."""
+    running = [task.name for task in worker.tasks if task.running]
+    return {**asdict(worker), "name": worker.name, "running": running, "waiting": len(worker.tasks) - len(running)}
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

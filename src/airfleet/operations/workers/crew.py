@@ -1,0 +1,110 @@
+"""The workers of a platform: how each stands, and who is meant by what people call them. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from airfleet.errors import UsageError
+
+State = Literal["serving", "draining", "drained", "starting", "away"]
+# A worker that lives touches its note every 5 s.
+SILENT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task that a worker took: it runs, or it still waits for a slot of that worker."""
+
+    name: str
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One pool on one host; of one that is away, nothing is known but why."""
+
+    host: str
+    pool: str
+    state: State
+    queues: tuple[str, ...] = ()
+    slots: int = 0
+    tasks: tuple[Task, ...] = ()
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        """What Celery calls it, too."""
+        return f"{self.pool}@{self.host}"
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it neither runs a task nor would take one."""
+        return self.state == "drained"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is found where a worker should be: its process, its note and the note's age, and whether it is to drain."""
+
+    pid: int | None
+    stopping: bool
+    marked: bool
+    age_s: float | None
+    note: str
+
+
+def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, sight: Sight) -> Worker:
+    """How a worker stands; what its file says of queues and slots goes where it cannot say so itself."""
+    if sight.pid is None:
+        # Nothing runs there, and nothing will: the mark outlasts the process.
+        state: State = "drained" if sight.marked else "away"
+        return Worker(host, pool, state, queues, slots, why="its service does not run")
+    note = _read(sight.note)
+    if note.get("pid") != sight.pid or sight.age_s is None:
+        return Worker(host, pool, "starting", queues, slots, why="it has not said anything yet")
+    tasks = tuple(
+        Task(f"{one.get('dag', '?')}.{one.get('task', '?')}", bool(one.get("running"))) for one in note.get("tasks", ())
+    )
+    if sight.stopping:
+        return Worker(host, pool, "draining", queues, slots, tasks, "it stops when its tasks have ended")
+    if sight.age_s > SILENT_S:
+        return Worker(host, pool, "away", queues, slots, tasks, f"it has said nothing for {sight.age_s:.0f} s")
+    said = note.get("state")
+    state = "draining" if said == "draining" or (said == "serving") == sight.marked else said or "starting"
+    return Worker(host, pool, state, tuple(note.get("queues", queues)), int(note.get("slots", slots)), tasks)
+
+
+def choose(workers: Sequence[Worker], targets: Sequence[str]) -> tuple[Worker, ...]:
+    """The workers that are called by their host, or by `pool@host`; raises UsageError for a name that is nobody's."""
+    chosen: dict[str, Worker] = {}
+    for target in targets:
+        found = [worker for worker in workers if target in (worker.host, worker.name)]
+        if not found:
+            known = ", ".join(sorted({worker.host for worker in workers} | {worker.name for worker in workers}))
+            raise UsageError(f"there is no worker {target!r}", hint=f"one of {known}")
+        chosen |= {worker.name: worker for worker in found}
+    return tuple(chosen.values())
+
+
+def list_deserted(workers: Iterable[Worker], leaving: Iterable[Worker]) -> tuple[str, ...]:
+    """The queues that nobody serves once these have gone."""
+    names = {worker.name for worker in leaving}
+    left = {queue for worker in leaving_out(workers, names) if worker.state == "serving" for queue in worker.queues}
+    return tuple(sorted({queue for worker in workers if worker.name in names for queue in worker.queues} - left))
+
+
+def leaving_out(workers: Iterable[Worker], names: Iterable[str]) -> tuple[Worker, ...]:
+    """All but these."""
+    gone = frozenset(names)
+    return tuple(worker for worker in workers if worker.name not in gone)
+
+
+def _read(note: str) -> dict[str, Any]:
+    try:
+        body = json.loads(note)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

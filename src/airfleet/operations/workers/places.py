@@ -1,0 +1,200 @@
+"""Where workers are looked at and told to drain: the hosts of a fleet, or the platform of this machine."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from airfleet.components import worker as local_worker
+from airfleet.components.hosts import workers as host_workers
+from airfleet.components.hosts.base import WORKER_USER
+from airfleet.errors import AirfleetError
+from airfleet.operations.workers.crew import Sight, Worker, judge
+from airfleet.runners.local import launch
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.shell import HostShell
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host
+
+MARK = "@@airfleet@@"
+
+
+class Place(Protocol):
+    """Somewhere with workers."""
+
+    def read(self) -> tuple[Worker, ...]:
+        """How every worker stands now."""
+
+    def mark(self, workers: Sequence[Worker], *, drained: bool) -> None:
+        """Say that workers are to drain, or to serve again; that outlasts every restart."""
+
+
+class FleetPlace:
+    """The worker hosts of a fleet, over SSH."""
+
+    def __init__(self, fleet: Fleet, shells: Mapping[str, HostShell]) -> None:
+        self._fleet = fleet
+        self._shells = shells
+
+    def read(self) -> tuple[Worker, ...]:
+        hosts = self._fleet.with_role("worker")
+        with ThreadPoolExecutor(max(1, len(hosts))) as pool:
+            return tuple(worker for found in pool.map(self._look, hosts) for worker in found)
+
+    def mark(self, workers: Sequence[Worker], *, drained: bool) -> None:
+        for worker in workers:
+            script = build_marking(worker.pool, drained=drained)
+            done = self._shells[worker.host].run(script)
+            if done.code:
+                raise HostError(f"cannot say so: {done.err.strip()}", where=worker.host, hint="airfleet apply")
+
+    def _look(self, host: Host) -> list[Worker]:
+        pools = [self._fleet.pool(name) for name in host.pools]
+        try:
+            output = self._shells[host.name].run(build_look(host.pools), timeout_s=30)
+        except HostError as error:
+            return [
+                Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=error.what) for pool in pools
+            ]
+        sights = parse_look(output.out)
+        return [
+            judge(host.name, pool.name, pool.queues, pool.concurrency, sights[pool.name])
+            for pool in pools
+            if pool.name in sights
+        ]
+
+
+class LocalPlace:
+    """The one worker of a platform on this machine."""
+
+    def __init__(self, fleet: Fleet, folder: StateFolder) -> None:
+        self._fleet = fleet
+        self._folder = folder
+
+    def read(self) -> tuple[Worker, ...]:
+        snapshot = self._folder.read_snapshot()
+        running = snapshot.processes if snapshot and self._folder.is_held() else ()
+        process = next((one for one in running if one.name == local_worker.NAME), None)
+        note = local_worker.notes(self._folder.root) / f"{local_worker.POOL}.json"
+        sight = Sight(
+            pid=process.pid if process else None,
+            stopping=bool(process and process.phase == "stopping"),
+            marked=local_worker.mark(self._folder.root).exists(),
+            age_s=time.time() - note.stat().st_mtime if note.exists() else None,
+            note=note.read_text() if note.exists() else "",
+        )
+        return (judge("localhost", local_worker.POOL, (local_worker.QUEUE,), self._fleet.parallelism, sight),)
+
+    def mark(self, workers: Sequence[Worker], *, drained: bool) -> None:
+        path = local_worker.mark(self._folder.root)
+        if drained and workers:
+            path.parent.mkdir(mode=0o755, exist_ok=True)
+            path.touch()
+        elif workers:
+            path.unlink(missing_ok=True)
+
+
+def find(stack: ExitStack, project: Path, state: Path | None) -> Place:
+    """The workers of a project's fleet, or of its platform here; raises AirfleetError where there can be none."""
+    project = launch.find_project(project)
+    fleet = launch.read_fleet(project)
+    if fleet.hosts:
+        shells = {host.name: HostShell(host, project) for host in fleet.with_role("worker")}
+        for shell in shells.values():
+            stack.callback(shell.close)
+        return FleetPlace(fleet, shells)
+    if fleet.executor == "local":
+        raise AirfleetError(
+            "this platform has no workers: its scheduler runs the tasks itself",
+            where=str(project),
+            hint="say `executor: celery` in fleet.yaml, or name `hosts`",
+        )
+    return LocalPlace(fleet, launch.find_state(project, state))
+
+
+def build_look(pools: Iterable[str]) -> str:
+    """A script that says of each pool's worker its process, its note and the note's age, and whether it is to drain."""
+    names = " ".join(shlex.quote(name) for name in pools)
+    # The notes are the workers' own: they are read with no more rights than theirs.
+    return f"""\
+now=$(date +%s)
+for pool in {names}; do
+  unit=airfleet-worker-$pool.service; note={host_workers.NOTES}/$pool.json
+  echo "{MARK} $pool $(systemctl show -P MainPID $unit) $(systemctl show -P ActiveState $unit) \\
+$([ -e {host_workers.MARKS}/$pool ] && echo 1 || echo 0) $(( now - $(stat -c %Y "$note" 2>/dev/null || echo $now) ))"
+  runuser -u {WORKER_USER} -- cat "$note" 2>/dev/null; echo
+done
+true
+"""
+
+
+def parse_look(text: str) -> dict[str, Sight]:
+    """What is found where each pool's worker should be."""
+    found: dict[str, Sight] = {}
+    for block in text.split(MARK)[1:]:
+        head, _, note = block.partition("\n")
+        words = head.split()
+        if len(words) != 5:
+            continue
+        pool, pid, active, marked, age = words
+        runs = active in ("active", "deactivating") and pid.isdigit() and pid != "0"
+        found[pool] = Sight(
+            pid=int(pid) if runs else None,
+            stopping=active == "deactivating",
+            marked=marked == "1",
+            age_s=float(age) if note.strip() else None,
+            note=note,
+        )
+    return found
+
+
+def build_marking(pool: str, *, drained: bool) -> str:
+    """A script that marks a pool of the host, or takes the mark away; nothing is in the file, so none is half-made."""
+    path = f"{host_workers.MARKS}/{shlex.quote(pool)}"
+    return f"set -e\nmkdir -p {host_workers.MARKS}\ntouch {path}\nsync {path}" if drained else f"rm -f {path}"
+
+
+def wait(
+    place: Place,
+    names: Iterable[str],
+    *,
+    drained: bool,
+    timeout_s: float,
+    notify: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Worker, ...]:
+    """Those that have not come to rest, or do not serve again, when the time is over; tells what changes meanwhile."""
+    wanted, deadline = frozenset(names), clock() + timeout_s
+    told: dict[str, str] = {}
+    while True:
+        workers = [worker for worker in place.read() if worker.name in wanted]
+        for worker in workers:
+            line = describe(worker)
+            if told.get(worker.name) != line:
+                notify(line)
+            told[worker.name] = line
+        left = tuple(one for one in workers if not (one.is_at_rest if drained else one.state == "serving"))
+        if not left or clock() >= deadline:
+            return left
+        sleep(1.0)
+
+
+def describe(worker: Worker) -> str:
+    """How a worker stands, in one line."""
+    count = len(worker.tasks)
+    tasks = f"; {count} task{'' if count == 1 else 's'} to go: {', '.join(_name(worker))}" if count else ""
+    return f"{worker.name}: {worker.state}{tasks if worker.state != 'serving' else ''}" + (
+        f" ({worker.why})" if worker.why and not tasks else ""
+    )
+
+
+def _name(worker: Worker) -> list[str]:
+    names = [task.name for task in worker.tasks]
+    return names if len(names) <= 3 else [*names[:3], "..."]

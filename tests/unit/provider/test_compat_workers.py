@@ -1,0 +1,71 @@
+"""How a Celery worker begins and ends to take messages, as the installed one does it; and what it writes down."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+from airfleet_provider.compat import workers
+from airfleet_provider.executors import draining
+
+
+@pytest.fixture
+def app() -> Celery:
+    app = Celery(broker="memory://", backend="cache+memory://")
+    app.conf.update(task_default_queue="io", broker_connection_retry_on_startup=True)
+    app.steps["consumer"].add(draining.Drain)
+
+    @app.task(name="say")
+    def say(word: str) -> str:
+        return word
+
+    return app
+
+
+@pytest.fixture
+def note(app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, Any]]]:
+    """What a living worker of the app says; `tmp_path/io` is its mark."""
+    monkeypatch.setenv(draining.MARK, str(tmp_path / "io"))
+    monkeypatch.setenv(draining.NOTES, str(tmp_path / "notes"))
+    path = tmp_path / "notes" / "io.json"
+    with start_worker(app, perform_ping_check=False, pool="solo", queues=["io"], shutdown_timeout=30):
+        yield lambda: json.loads(path.read_text()) if path.exists() else {}
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_worker_stops_and_begins_to_take_tasks_as_its_mark_comes_and_goes(
+    app: Celery, note: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    say = app.tasks["say"]
+    wait_until(lambda: note().get("state") == "serving")
+    assert note() == {"state": "serving", "pid": os.getpid(), "queues": ["io"], "slots": 1, "tasks": []}
+    assert say.delay("one").get(timeout=20) == "one"
+    (tmp_path / "io").touch()
+    wait_until(lambda: note()["state"] == "drained")
+    waiting = say.delay("two")
+    looks = (tmp_path / "notes" / "io.json").stat().st_mtime_ns
+    wait_until(lambda: (tmp_path / "notes" / "io.json").stat().st_mtime_ns > looks)
+    assert not waiting.ready()
+    (tmp_path / "io").unlink()
+    assert waiting.get(timeout=20) == "two"
+    assert "io" in app.amqp.queues.consume_from, "it is served after the next loss of the broker, too"
+
+
+def test_a_message_of_airflow_s_is_called_by_its_task() -> None:
+    said = json.dumps({"ti": {"dag_id": "sales", "run_id": "r1", "task_id": "load"}})
+    assert workers._name_task((said,)) == {"dag": "sales", "run": "r1", "task": "load"}
+    assert workers._name_task(("what",)) == {}

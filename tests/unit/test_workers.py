@@ -1,0 +1,83 @@
+"""How a worker is said to stand, from what is found where it should be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airfleet.errors import UsageError
+from airfleet.operations.workers import places
+from airfleet.operations.workers.crew import Sight, Task, Worker, choose, judge, list_deserted
+
+TASK = {"dag": "sales", "run": "r", "task": "load", "running": True}
+
+
+def note(state: str, *tasks: dict[str, object], pid: int = 7) -> str:
+    return json.dumps({"state": state, "pid": pid, "queues": ["io"], "slots": 3, "tasks": tasks})
+
+
+@pytest.mark.parametrize(
+    ("sight", "state"),
+    [
+        (Sight(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK)), "serving"),
+        (Sight(7, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
+        # It has not seen the mark yet, or has not seen that it has gone.
+        (Sight(7, stopping=False, marked=True, age_s=1, note=note("serving")), "draining"),
+        (Sight(7, stopping=False, marked=False, age_s=1, note=note("drained")), "draining"),
+        (Sight(7, stopping=True, marked=False, age_s=900, note=note("serving", TASK)), "draining"),
+        (Sight(7, stopping=False, marked=False, age_s=900, note=note("serving", TASK)), "away"),
+        (Sight(8, stopping=False, marked=True, age_s=1, note=note("drained", pid=7)), "starting"),
+        (Sight(7, stopping=False, marked=False, age_s=None, note=""), "starting"),
+        (Sight(None, stopping=False, marked=False, age_s=1, note=note("serving")), "away"),
+        (Sight(None, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
+    ],
+)
+def test_a_worker_stands_as_its_process_its_mark_and_its_note_say(sight: Sight, state: str) -> None:
+    assert judge("h1", "io", ("io",), 2, sight).state == state
+
+
+def test_a_living_worker_says_itself_what_it_serves_and_holds() -> None:
+    worker = judge("h1", "io", ("old",), 2, Sight(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK)))
+    assert (worker.queues, worker.slots, worker.tasks) == (("io",), 3, (Task("sales.load", True),))
+
+
+def test_workers_are_called_by_their_host_or_with_their_pool() -> None:
+    io1, cpu1, io2 = (Worker(host, pool, "serving") for host, pool in (("h1", "io"), ("h1", "cpu"), ("h2", "io")))
+    assert choose((io1, cpu1, io2), ("h1",)) == (io1, cpu1)
+    assert choose((io1, cpu1, io2), ("io@h2", "h2", "cpu@h1")) == (io2, cpu1)
+    with pytest.raises(UsageError, match="there is no worker 'io'"):
+        choose((io1, cpu1, io2), ("io",))
+
+
+def test_a_queue_is_deserted_when_nobody_else_takes_from_it() -> None:
+    io1 = Worker("h1", "io", "serving", ("io", "slow"))
+    io2 = Worker("h2", "io", "serving", ("io",))
+    gone = Worker("h3", "io", "away", ("slow",))
+    assert list_deserted((io1, io2, gone), (io1,)) == ("slow",)
+
+
+def test_what_a_host_says_is_read_pool_by_pool() -> None:
+    mark = places.MARK
+    text = f"{mark} io 7 active 1 4\n{note('drained')}\n\n{mark} cpu 0 inactive 0 0\n\n"
+    assert places.parse_look(text) == {
+        "io": Sight(7, stopping=False, marked=True, age_s=4, note=f"{note('drained')}\n\n"),
+        "cpu": Sight(None, stopping=False, marked=False, age_s=None, note="\n"),
+    }
+
+
+def test_what_is_waited_for_is_told_as_it_changes() -> None:
+    states = [("draining", (Task("a.b", True),)), ("draining", (Task("a.b", True),)), ("drained", ())]
+
+    class Hosts:
+        def read(self) -> tuple[Worker, ...]:
+            state, tasks = states.pop(0)
+            return (Worker("h1", "io", state, tasks=tasks), Worker("h2", "io", "serving"))  # type: ignore[arg-type]
+
+        def mark(self, workers: object, *, drained: bool) -> None:
+            raise AssertionError
+
+    told: list[str] = []
+    left = places.wait(Hosts(), ["io@h1"], drained=True, timeout_s=9, notify=told.append, sleep=lambda _: None)
+    assert left == ()
+    assert told == ["io@h1: draining; 1 task to go: a.b", "io@h1: drained"]
