@@ -98,3 +98,14 @@ def test_a_tracker_whose_warm_process_died_sees_the_end_of_the_task() -> None:
     tracker.see_end(lost[0])
     assert tracker.wait(0) == -signal.SIGKILL
     tracker.close()
+
+
+def test_a_start_counts_as_a_sign_of_life() -> None:
+    from airflow.api_fastapi.execution_api.routes import task_instances  # noqa: PLC0415
+
+    assert "last_heartbeat_at=timezone.utcnow()" in inspect.getsource(task_instances.ti_run)
+    source = inspect.getsource(supervisor.ActivitySubprocess._send_heartbeat_if_needed)
+    assert "time.monotonic() - self._last_heartbeat_attempt) < MIN_HEARTBEAT_INTERVAL" in source
+    assert "self._last_successful_heartbeat = time.monotonic()" in inspect.getsource(
+        supervisor.ActivitySubprocess._on_child_started
+    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import functools
-import importlib
 import inspect
 import os
 import select
@@ -27,25 +25,6 @@ from airfleet_provider.runtime import messages
 
 SUPPORTED = ("3.3.",)
 
-# What a task's process imports between its fork and its end, beside what its Dag file wants.
-TASK_MODULES = (
-    "airflow.sdk.execution_time.task_runner",
-    "airflow.sdk.execution_time.secrets.execution_api",
-    "airflow.secrets.environment_variables",
-    "airflow.dag_processing.dagbag",
-    "airflow.dag_processing.bundles.manager",
-    "airflow.dag_processing.importers.python_importer",
-    "airflow.providers.standard.operators.bash",
-    "airflow.providers.standard.operators.empty",
-    "airflow.providers.standard.operators.python",
-    "airflow.providers.standard.decorators.python",
-    "airflow.providers.standard.sensors.python",
-    "airflow.sdk.bases.xcom",
-    "airflow.sdk.definitions.asset.metadata",
-    "jinja2.ext",
-    "airfleet_provider.bundle",
-)
-
 # psutil makes such a value of a process that a signal ended, and the supervisor tells it by its `name`.
 SignalExit = enum.IntEnum("SignalExit", {one.name: -one.value for one in signal.Signals})  # type: ignore[misc]
 
@@ -64,12 +43,14 @@ def find_obstacle() -> str | None:
         (activity.wait, ("self",), ()),
         (supervisor._fork_main, ("requests", "out", "err", "log_fd", "target"), ()),
         (supervisor._subprocess_main, (), ()),
+        (supervisor._configure_logs_over_json_channel, ("log_fd",), ()),
         (supervisor._make_process_nondumpable, (), ()),
         (supervisor.block_orm_access, (), ()),
         (supervisor.ensure_secrets_backend_loaded, (), ()),
         (task_runner.main, (), ()),
         (comms.CommsDecoder, (), ("log",)),
         (comms.TypeAdapter, (comms.ToTask,), ()),
+        (task_runner.TypeAdapter, (task_runner.JsonValue,), ()),
     )
     for function, positional, named in wanted:
         try:
@@ -78,23 +59,6 @@ def find_obstacle() -> str | None:
             return f"{function.__qualname__} of Airflow {version} is another: {error}"
     missing = {"ProcessNotFound", "TimeoutExpired"} - set(supervisor.ProcessTracker.__annotations__)
     return f"ProcessTracker of Airflow {version} lacks {sorted(missing)}" if missing else None
-
-
-def warm_up() -> None:
-    """Import what every task needs, in the process from which all warm ones are forked."""
-    for name in TASK_MODULES:
-        with contextlib.suppress(ImportError):  # a task that wants it will say why it is not there
-            importlib.import_module(name)
-    _make_decoder_once()
-
-
-def _make_decoder_once() -> None:
-    """Keep what decodes a supervisor's answers; each task would build it twice anew, for 4 ms."""
-    from airflow.sdk.execution_time import comms
-
-    original = comms.TypeAdapter
-    adapter = original(comms.ToTask)
-    comms.TypeAdapter = lambda kind: adapter if kind is comms.ToTask else original(kind)
 
 
 def hide_memory() -> None:
@@ -131,13 +95,6 @@ def refuse_lookups(on_lookup: Callable[[str, str], None]) -> Callable[[], None]:
 
     supervisor.ensure_secrets_backend_loaded = lambda: [Recorder()]
     return restore
-
-
-def log_to(descriptor: int) -> None:
-    """Send this process's log, as a task's, to this descriptor."""
-    from airflow.sdk.execution_time.supervisor import _configure_logs_over_json_channel
-
-    _configure_logs_over_json_channel(descriptor)
 
 
 def log_context() -> dict[str, Any]:
@@ -304,6 +261,8 @@ def supervise(
         process._on_child_started(
             ti=what, dag_rel_path=dag_rel_path, bundle_info=bundle_info, sentry_integration=sentry_integration
         )
+        # The start was a sign of life; Airflow would send another one a moment later, a fourth of a short task's calls.
+        process._last_heartbeat_attempt = process._last_successful_heartbeat
         code = process.wait()
         return code, process.final_state
     finally:

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
+from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.runtime import limits, messages, warm
 from airfleet_provider.runtime.limits import Limits, Record
@@ -215,7 +216,8 @@ def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
             setproctitle("airfleet keeper of warm processes")
             _become_subreaper()
             compat.hide_memory()
-            compat.warm_up()
+            groundwork.import_modules()
+            groundwork.keep_parts()
             gc.collect()
             gc.freeze()
             Keeper(requests, chosen).serve()

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
+from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.runtime import messages, sharing
 from airfleet_provider.runtime.messages import Home
@@ -74,7 +75,8 @@ def load(home: Home) -> Loaded:
     _flush()
     for stream, descriptor in zip((1, 2), said[1:], strict=True):
         os.dup2(descriptor, stream)
-    compat.log_to(os.dup(said[0]))
+    log = os.dup(said[0])
+    groundwork.log_to(log)
     witness.begin()
     try:
         bag = compat.load_bag(bundle, home.path)
@@ -95,6 +97,7 @@ def load(home: Home) -> Loaded:
         _check_text(Path(module))
     if objection := witness.find_objection():
         raise NotSharedError(objection)
+    groundwork.keep_log(log)
     return Loaded(bag, witness.list_watched(), *(_read_back(descriptor) for descriptor in said))
 
 

@@ -1,0 +1,91 @@
+"""What Airflow does anew in each task's process, done once in the process that tasks are forked from.
+
+tests/unit/provider/test_compat_groundwork.py holds it to Airflow's private names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import socket
+from typing import Any
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+# What a task's process imports between its fork and its end, beside what its Dag file wants.
+TASK_MODULES = (
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.sdk.execution_time.secrets.execution_api",
+    "airflow.secrets.environment_variables",
+    "airflow.dag_processing.dagbag",
+    "airflow.dag_processing.bundles.manager",
+    "airflow.dag_processing.importers.python_importer",
+    "airflow.providers.standard.operators.bash",
+    "airflow.providers.standard.operators.empty",
+    "airflow.providers.standard.operators.python",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.sensors.python",
+    "airflow.sdk.bases.xcom",
+    "airflow.sdk.definitions.asset.metadata",
+    "airflow.sdk.definitions.mappedoperator",
+    "airflow.sdk.serde",
+    "encodings.idna",
+    "jinja2.ext",
+    "airfleet_provider.bundle",
+)
+
+
+def import_modules() -> None:
+    """Import what every task needs."""
+    for name in TASK_MODULES:
+        with contextlib.suppress(ImportError):  # a task that wants it will say why it is not there
+            importlib.import_module(name)
+
+
+def keep_parts() -> None:
+    """Build what tasks build for themselves and never change, and use once what remembers its first use."""
+    from airflow.sdk.api.client import get_hostname, getuser
+    from airflow.sdk.definitions._internal.templater import create_template_env
+    from airflow.sdk.execution_time import comms, task_runner
+
+    for module in (comms, task_runner):
+        _keep_adapters(module)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        comms.CommsDecoder(socket=ours)
+    task_runner.TypeAdapter(task_runner.JsonValue)
+    create_template_env()
+    with contextlib.suppress(Exception):  # a task that cannot find out either will say so
+        get_hostname()
+        getuser()
+
+
+def _keep_adapters(module: Any) -> None:  # noqa: ANN401 - a module of Airflow's
+    """Let a module share the pydantic adapters it makes; each costs a millisecond or two."""
+    original = module.TypeAdapter
+    keep = functools.cache(original)
+
+    def adapt(kind: Any) -> Any:  # noqa: ANN401 - whatever pydantic takes
+        try:
+            return keep(kind)
+        except TypeError:  # not hashable
+            return original(kind)
+
+    module.TypeAdapter = adapt
+
+
+def log_to(descriptor: int) -> None:
+    """Send this process's log, as a task's, to this descriptor."""
+    from airflow.sdk.execution_time.supervisor import _configure_logs_over_json_channel
+
+    _configure_logs_over_json_channel(descriptor)
+
+
+def keep_log(descriptor: int) -> None:
+    """Let tasks forked from now on log as this process does, each to a channel of its own in place of `descriptor`."""
+    from airflow.sdk.execution_time import supervisor
+
+    supervisor._configure_logs_over_json_channel = lambda log_fd: os.dup2(log_fd, descriptor, inheritable=False)
