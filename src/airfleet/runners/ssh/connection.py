@@ -210,12 +210,17 @@ def _read(channel: Any, end: float) -> tuple[bytes, bytes]:  # noqa: ANN401
 
 
 def _accept(listener: socket.socket, client: Any, address: str, port: int) -> None:  # noqa: ANN401
+    """Lead each connection on; one that the host refuses ends, and the next is led on all the same."""
     while True:
         try:
             local, peer = listener.accept()
-            channel = client.get_transport().open_channel("direct-tcpip", (address, port), peer)
-        except Exception:  # the listener was closed, or the host refuses: the client sees its connection end
+        except OSError:  # the listener was closed
             return
+        try:
+            channel = client.get_transport().open_channel("direct-tcpip", (address, port), peer, timeout=CONNECT_S)
+        except Exception:  # paramiko's errors have no common base; who has connected sees the connection end
+            local.close()
+            continue
         for source, target in ((local, channel), (channel, local)):
             threading.Thread(target=_pump, args=(source, target), daemon=True).start()
 
@@ -224,7 +229,7 @@ def _pump(source: Any, target: Any) -> None:  # noqa: ANN401
     try:
         while chunk := source.recv(CHUNK):
             target.sendall(chunk)
-    except OSError:
+    except (OSError, EOFError):  # paramiko says EOFError where the whole session has ended
         pass
     finally:
         for end in (source, target):
