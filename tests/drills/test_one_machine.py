@@ -76,15 +76,14 @@ def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, 
     ledger = platform.project / "ledger" / name
     length = BEFORE_S + lasts_s + AFTER_S
     began = datetime.now(UTC) + timedelta(seconds=8)
-    # At a minute's end the runs of the last drill are over; a new beginning gives each Dag new runs.
     load = Load(began=began.replace(microsecond=0), length_s=length - length % 10, ledger=str(ledger), long_s=30.0)
     for file, text in sorted(render_project(load).items(), key=lambda one: one[0] == "dags/drill_load.py"):
         path = platform.project / file
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text.replace("drill_load_{number}", f"{name}_{{number}}"))
+        path.write_text(text)
     assert (platform.project / SETTINGS).exists()
-    expected = [type(one)(one.dag.replace("drill_load", name), one.run, one.task) for one in load.expected()]
-    wait_until(lambda: platform.knows(f"{name}_0"), "the load", timeout_s=60, every_s=0.5)
+    expected = load.expected()
+    wait_until(lambda: platform.knows(f"{load.prefix}_0"), "the load", timeout_s=60, every_s=0.5)
     time.sleep(max(0.0, load.began.timestamp() + BEFORE_S - time.time()))
     struck = time.time()
     recovered = strike()

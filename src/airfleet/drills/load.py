@@ -35,6 +35,11 @@ class Load:
         return (self.dags + 1) / self.every_s
 
     @property
+    def prefix(self) -> str:
+        """What the names of its Dags begin with: no two loads share a Dag, as Airflow goes on from a Dag's last run."""
+        return f"drill_load_{self.began.astimezone(UTC):%Y%m%dT%H%M%S}"
+
+    @property
     def ends(self) -> datetime:
         return self.began + timedelta(seconds=self.length_s)
 
@@ -46,7 +51,7 @@ class Load:
     def expected(self) -> tuple[Instance, ...]:
         """Every task instance that must be found done once all is over."""
         return tuple(
-            Instance(f"drill_load_{dag}", date.astimezone(UTC).isoformat(), task)
+            Instance(f"{self.prefix}_{dag}", date.astimezone(UTC).isoformat(), task)
             for dag in range(self.dags)
             for date in self.starts_of(dag)
             for task in (("short", "long") if dag == 0 else ("short",))
@@ -58,6 +63,7 @@ def render_project(load: Load) -> dict[str, str]:
     folder = resources.files("airfleet.drills") / "project"
     said = {
         **asdict(load),
+        "prefix": load.prefix,
         "began": load.began.astimezone(UTC).isoformat(),
         "ends": load.ends.astimezone(UTC).isoformat(),
     }

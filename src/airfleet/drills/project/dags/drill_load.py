@@ -35,7 +35,7 @@ for number in range(LOAD["dags"]):
     offset = timedelta(seconds=LOAD["every_s"] * number / LOAD["dags"])
     first = datetime.fromisoformat(LOAD["began"]) + offset
     with DAG(
-        f"drill_load_{number}",
+        f"{LOAD['prefix']}_{number}",
         schedule=timedelta(seconds=LOAD["every_s"]),
         start_date=first,
         end_date=first + timedelta(seconds=LOAD["length_s"] - 1),
