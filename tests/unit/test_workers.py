@@ -23,6 +23,7 @@ def note(state: str, *tasks: dict[str, object], pid: int = 7) -> str:
         (Sight(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK)), "serving"),
         (Sight(7, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
         # It has not seen the mark yet, or has not seen that it has gone.
+        (Sight(7, stopping=False, marked=False, age_s=1, note=note("full")), "full"),
         (Sight(7, stopping=False, marked=True, age_s=1, note=note("serving")), "draining"),
         (Sight(7, stopping=False, marked=False, age_s=1, note=note("drained")), "draining"),
         (Sight(7, stopping=True, marked=False, age_s=900, note=note("serving", TASK)), "draining"),

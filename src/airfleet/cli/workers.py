@@ -18,7 +18,15 @@ from airfleet.operations.workers.crew import Worker, choose, list_deserted
 from airfleet.operations.workers.places import Place
 
 DRAIN_S, RESUME_S = 3600.0, 120.0
-STYLES = {"serving": "green", "draining": "yellow", "starting": "yellow", "drained": "dim", "away": "red"}
+YELLOW = dict.fromkeys(("draining", "starting"), "yellow")
+STYLES = {"serving": "green", "full": "red", "drained": "dim", "away": "red"} | YELLOW
+    "serving": "green",
+    "full": "red",
+    "draining": "yellow",
+    "starting": "yellow",
+    "drained": "dim",
+    "away": "red",
+}
 
 
 @click.group("workers", short_help="Show the workers; drain and resume them.")

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
 from airfleet_provider.compat import workers
-from airfleet_provider.executors import draining
+from airfleet_provider.executors import draining, room
 
 
 @pytest.fixture
@@ -63,6 +63,18 @@ def test_a_worker_stops_and_begins_to_take_tasks_as_its_mark_comes_and_goes(
     (tmp_path / "io").unlink()
     assert waiting.get(timeout=20) == "two"
     assert "io" in app.amqp.queues.consume_from, "it is served after the next loss of the broker, too"
+
+
+def test_a_worker_without_room_takes_nothing_until_there_is_room(
+    app: Celery, note: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_until(lambda: note().get("state") == "serving")
+    monkeypatch.setattr(room, "measure", lambda _: 0)
+    wait_until(lambda: note()["state"] == "full")
+    waiting = app.tasks["say"].delay("two")
+    monkeypatch.setattr(room, "measure", lambda _: room.ENOUGH)
+    assert waiting.get(timeout=20) == "two"
+    wait_until(lambda: note()["state"] == "serving")
 
 
 def test_a_message_of_airflow_s_is_called_by_its_task() -> None:

@@ -1,4 +1,4 @@
-"""What a Celery worker imports: a keeper of warm processes starts before its pool, which keeps its connections."""
+"""What a Celery worker imports: a keeper of warm processes before its pool, connections kept, drains obeyed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""A worker that takes no new tasks while a file says so, and writes down what it does; so both outlast a restart."""
+"""A worker that takes no new tasks while a file says so or its disk is full, and writes down what it does.
+
+Both files outlast a restart.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,11 +16,13 @@ from typing import Any
 from celery import bootsteps
 
 from airfleet_provider.compat import workers as compat
+from airfleet_provider.executors import room
 
 # While this file is there, the worker is drained; the folder is where it says how it stands.
 MARK, NOTES = "AIRFLEET_DRAINED", "AIRFLEET_WORKERS"
 LOOK_EVERY_S = 0.5
 SIGN_EVERY = 10
+log = logging.getLogger(__name__)
 
 
 class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -32,6 +38,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._mark = Path(mark)
         self._note = Note(Path(notes) / f"{self._mark.name}.json")
         self._queues = compat.list_queues(consumer)
+        self._is_full = False
         self._timer: Any = None
 
     def include_if(self, _: Any) -> bool:  # noqa: ANN401
@@ -48,8 +55,22 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _look(self, consumer: Any) -> None:  # noqa: ANN401
         is_drained = self._mark.exists()
-        compat.consume(consumer, () if is_drained else self._queues, of=self._queues)
-        self._note.write(describe(self._queues, compat.count_slots(consumer), compat.list_tasks(), drained=is_drained))
+        self._measure()
+        compat.consume(consumer, () if is_drained or self._is_full else self._queues, of=self._queues)
+        tasks = compat.list_tasks()
+        self._note.write(
+            describe(self._queues, compat.count_slots(consumer), tasks, drained=is_drained, full=self._is_full)
+        )
+
+    def _measure(self) -> None:
+        free = room.measure(room.find_folders())
+        if room.is_short(free, was_short=self._is_full) == self._is_full:
+            return
+        self._is_full = not self._is_full
+        if self._is_full:
+            log.error("%d MiB of disk are free: it takes no tasks until there are %d", free >> 20, room.ENOUGH >> 20)
+        else:
+            log.warning("%d MiB of disk are free: it takes tasks again", free >> 20)
 
 
 class Note:
@@ -75,9 +96,9 @@ class Note:
 
 
 def describe(
-    queues: Iterable[str], slots: int, tasks: Iterable[Mapping[str, object]], *, drained: bool
+    queues: Iterable[str], slots: int, tasks: Iterable[Mapping[str, object]], *, drained: bool, full: bool
 ) -> dict[str, object]:
     """What is written down: a worker has drained once nothing is left of what it took."""
     held = list(tasks)
-    state = "serving" if not drained else "draining" if held else "drained"
+    state = "draining" if drained and held else "drained" if drained else "full" if full else "serving"
     return {"state": state, "pid": os.getpid(), "queues": list(queues), "slots": slots, "tasks": held}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from airfleet.errors import UsageError
 
-State = Literal["serving", "draining", "drained", "starting", "away"]
+State = Literal["serving", "full", "draining", "drained", "starting", "away"]
 # A worker that lives touches its note every 5 s.
 SILENT_S = 20.0
 
@@ -73,8 +73,10 @@ def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, sight: Sigh
     if sight.age_s > SILENT_S:
         return Worker(host, pool, "away", queues, slots, tasks, f"it has said nothing for {sight.age_s:.0f} s")
     said = note.get("state")
-    state = "draining" if said == "draining" or (said == "serving") == sight.marked else said or "starting"
-    return Worker(host, pool, state, tuple(note.get("queues", queues)), int(note.get("slots", slots)), tasks)
+    takes = said in ("serving", "full")
+    state = "draining" if said == "draining" or takes == sight.marked else said or "starting"
+    why = "its disk is full: it takes no tasks" if state == "full" else ""
+    return Worker(host, pool, state, tuple(note.get("queues", queues)), int(note.get("slots", slots)), tasks, why)
 
 
 def choose(workers: Sequence[Worker], targets: Sequence[str]) -> tuple[Worker, ...]:
