@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Looks are due every ten seconds; whoever looked less often was itself stopped, or without its database.
-LONGEST_BLINK_S = 45.0
+# Looks are due every five seconds; whoever looked less often was itself stopped, or without its database.
+LONGEST_BLINK_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
