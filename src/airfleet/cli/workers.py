@@ -18,8 +18,7 @@ from airfleet.operations.workers.crew import Worker, choose, list_deserted
 from airfleet.operations.workers.places import Place
 
 DRAIN_S, RESUME_S = 3600.0, 120.0
-YELLOW = dict.fromkeys(("draining", "starting"), "yellow")
-STYLES = {"serving": "green", "full": "red", "drained": "dim", "away": "red"} | YELLOW
+STYLES = {
     "serving": "green",
     "full": "red",
     "draining": "yellow",

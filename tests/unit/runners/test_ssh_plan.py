@@ -134,6 +134,23 @@ def test_what_makes_work_impossible_is_told_before_anything_is_done() -> None:
     assert not list(plan.find_obstacles(want, replace(taken, free={}), converged(want)))
 
 
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (None, None),
+        (1005, None),
+        (971, None),
+        (1310, "its clock is 300 s ahead of this machine's"),
+        (700, "its clock is 300 s behind this machine's"),
+    ],
+)
+def test_a_clock_is_wrong_only_when_no_moment_between_question_and_answer_explains_it(
+    said: int | None, what: str | None
+) -> None:
+    found = plan.find_wrong_clock("h1", said, asked=1000.0, answered=1010.0)
+    assert [obstacle.what for obstacle in found] == ([what] if what else [])
+
+
 def test_pools_that_do_not_fit_into_the_machine_are_refused() -> None:
     want = desired("memory1", memory=4 << 30)
     (obstacle,) = plan.find_obstacles(want, PROBE, Facts())
@@ -168,13 +185,13 @@ def test_a_probe_is_read() -> None:
             "@@airfleet@@ packages", "sudo", "@@airfleet@@ listeners",
             '0.0.0.0:22 other users:(("sshd",pid=38,fd=3))',
             '0.0.0.0:8880 ours users:(("airflow",pid=7,fd=3))', "[::]:5432 other ",
-            "@@airfleet@@ owner", "me",
+            "@@airfleet@@ owner", "me", "@@airfleet@@ clock", "1700000000",
         ]
     )  # fmt: skip
     assert facts.parse_probe(text) == Probe(
         ("debian", "12"), "x86_64", 2, 1 << 20, "systemd", ("127.0.0.1", "10.0.0.1"), (22, 2222), {"/": 102400},
         frozenset({"sudo"}), (Listener(22, "sshd", 38),
-        Listener(8880, "airflow", 7, is_ours=True), Listener(5432, "", None)), "me",
+        Listener(8880, "airflow", 7, is_ours=True), Listener(5432, "", None)), "me", 1_700_000_000,
     )  # fmt: skip
 
 

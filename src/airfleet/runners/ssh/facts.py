@@ -15,6 +15,7 @@ LARGEST_DIFF = 200_000
 # POSIX shell and what every Debian has; the SSH port is the one that this very connection came in by.
 PROBE = f"""\
 s() {{ echo "{MARK} $1"; }}
+s clock; date +%s
 s os; [ -r /etc/os-release ] && . /etc/os-release; echo "$ID"; echo "$VERSION_ID"
 s arch; uname -m
 s cpus; nproc
@@ -58,6 +59,7 @@ class Probe:
     listeners: tuple[Listener, ...]
     owner: str
     lease: str = ""
+    clock: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def parse_probe(text: str) -> Probe:
         listeners=tuple(_listeners(parts.get("listeners", []))),
         owner=_at(parts.get("owner", []), 0),
         lease=" ".join(parts.get("lease", [])),
+        clock=int(said) if (said := _at(parts.get("clock", []), 0)).isdigit() else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -132,7 +133,9 @@ def inspect(wish: Wish, connection: Connection) -> View:
     """One host, in two round trips; raises HostError for what makes work on it impossible."""
     host = connection.host
     connection.open()
+    asked = time.time()
     probe = facts.parse_probe(connection.check(facts.PROBE, what="looking at the host"))
+    wrong_clock = plan.find_wrong_clock(host.name, probe.clock, asked=asked, answered=time.time())
     machine = identify(host, probe)
     owner = credentials.identify(wish.credentials)
     if probe.owner not in ("", owner):
@@ -151,7 +154,7 @@ def inspect(wish: Wish, connection: Connection) -> View:
     desired = Desired(place, parts)
     question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
     answer = facts.parse_answer(connection.check(question, what="looking at the host"), probe.packages)
-    for obstacle in plan.find_obstacles(desired, probe, answer):
+    for obstacle in (*wrong_clock, *plan.find_obstacles(desired, probe, answer)):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
     return View(connection, desired, answer, plan.decide(desired, answer), recipe, probe.lease)
 

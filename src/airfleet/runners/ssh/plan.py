@@ -29,6 +29,7 @@ from airfleet.runners.ssh.steps import (
 )
 
 # Where it takes the most: the system's packages, and Airflow's in /opt.
+WRONG_CLOCK_S = 30.0  # tokens and leases outlast more, but who reads the logs does not
 LEAST_FREE = 3 << 30
 LEAST_FREE_AGAIN = 200 << 20
 KEPT_RUNTIMES = 2
@@ -87,6 +88,18 @@ class Obstacle:
     host: str
     what: str
     hint: str
+
+
+def find_wrong_clock(host: str, said: int | None, *, asked: float, answered: float) -> Iterator[Obstacle]:
+    """Yield when a host's time of day cannot be what it was here between the question and its answer."""
+    if said is None:
+        return
+    ahead_s = max(said - answered, 0.0) or min(said - asked, 0.0)
+    if abs(ahead_s) > WRONG_CLOCK_S:
+        what = f"its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
+        yield Obstacle(
+            host, what, "set the wrong one of them right, and let it be kept right: timedatectl set-ntp true"
+        )
 
 
 def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obstacle]:
