@@ -3,7 +3,7 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo down test check drill-local bench bench-up bench-releases bench-stock bench-fleet soak lock clean \
+.PHONY: help up demo down test check drill drill-local bench bench-up bench-releases bench-stock bench-fleet soak lock clean \
 	run-env dev-env
 
 help:  ## Show this list
@@ -45,6 +45,10 @@ bench-releases: dev-env  ## Time Dag releases beside a stock Dag processor: benc
 bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: bench/results/stock.json
 	@tools/rabbitmq
 	PYTHONPATH=bench $(BIN)/python -m stock $(ARGS)
+
+drill: dev-env  ## Break a fleet of machines made here on purpose, every way it knows: bench/results/drills.json
+	tools/machines
+	$(BIN)/python bench/drills.py $(ARGS)
 
 drill-local: dev-env  ## Break a platform on this machine on purpose, part by part: bench/results/drills-local.json
 	DRILL_RESULTS=bench/results/drills-local.json $(BIN)/pytest -s tests/drills $(ARGS)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airfleet.drills.catalogue import Blow
-from airfleet.drills.hands import ShellHands
+from airfleet.drills.hands import ShellHands, check
+from airfleet.drills.scripts import AHEAD_S
 from machines import Bed, Machine, MachineError
 
 
@@ -48,6 +49,8 @@ class BedHands:
                     self.bed[host].freeze()
                 case "cut off":
                     self.bed.partition([host], [one for one in self.bed.layout.names if one != host])
+                case "set ahead the clock of":
+                    self._set_clock(blow, host, AHEAD_S)
                 case _:
                     self.inside.strike(blow, [host])
 
@@ -61,5 +64,21 @@ class BedHands:
                     self.bed[host].thaw()
                 case "cut off":
                     self.bed.heal()
+                case "set ahead the clock of":
+                    self._set_clock(blow, host, 0)
                 case _:
                     self.inside.give_back(blow, [host])
+
+    def _set_clock(self, blow: Blow, host: str, ahead_s: int) -> None:
+        """All machines have one clock, so the host's services are started anew with another one before their eyes."""
+        self.bed[host].skew_clock(ahead_s)
+        self._run(
+            host, "systemctl restart $(systemctl list-units --plain --no-legend 'airfleet-*.service' | cut -d ' ' -f 1)"
+        )
+        if blow.component == "scheduler" and ahead_s:
+            for other in self.bed.machines:  # so that the one with the wrong clock is the active one again
+                if other.name != host:
+                    self._run(other.name, "systemctl try-restart airfleet-scheduler.service")
+
+    def _run(self, host: str, script: str) -> None:
+        check(self.inside.shells[host], script, host, script, timeout_s=240)

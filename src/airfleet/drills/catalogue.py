@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Act = Literal["kill", "stop", "restart", "freeze", "cut off", "pull the plug", "fill the disk"]
+Act = Literal[
+    "kill", "stop", "restart", "freeze", "cut off", "pull the plug", "fill the disk", "set ahead the clock of"
+]
 Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
 Which = Literal["the active", "one", "every"]
 Measure = Literal["longest gap", "run again", "first start"]
@@ -81,6 +83,21 @@ def _outage(component: Component, name: str, title: str, done: str) -> Drill:
         bar_s=None,
         aim_s=None,
         after_s=180.0,
+    )
+
+
+def _clock(component: Component, title: str) -> Drill:
+    return Drill(
+        name=f"clock-{component}",
+        title=title,
+        done=f"The clock of one {component} host goes 5 minutes ahead, and is set right after 2 minutes.",
+        promised="`airfleet status` says so; nothing is lost, done twice or killed.",
+        blow=Blow(
+            "set ahead the clock of", "the active" if component == "scheduler" else "one", component, lasts_s=120.0
+        ),
+        measure="first start",
+        bar_s=None,
+        aim_s=None,
     )
 
 
@@ -161,5 +178,7 @@ _DRILLS = (
         aim_s=None,
         may_kill=True,
     ),
+    _clock("worker", "A worker host's clock is wrong"),
+    _clock("scheduler", "The scheduler's clock is wrong"),
 )
 CATALOGUE = {drill.name: drill for drill in _DRILLS}

@@ -92,6 +92,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     findings, drill = outcome.findings, outcome.drill
     return {
         "name": drill.name,
+        "done": str(drill.blow),
         "platform": outcome.platform,
         "measure": drill.measure,
         "bar_s": drill.bar_s,

@@ -23,6 +23,7 @@ UNITS: dict[Component, str] = {
 EVERY_UNIT = "airfleet-*.service"
 FILLER = "/var/lib/airfleet/drill-filler"
 _TIMER = "airfleet-drill-back"
+AHEAD_S = 300
 GRACE_S = 30.0  # how much later than the drill itself the host takes a blow back
 
 
@@ -52,6 +53,8 @@ def write_scripts(blow: Blow, *, ssh_port: int = 22, grace_s: float = GRACE_S) -
             return _lasting(after_s, EVERY_UNIT, strike=_cut(ssh_port), back="nft delete table inet airfleet_drill")
         case "fill the disk":
             return _lasting(after_s, EVERY_UNIT, strike=_FILL, back=f"rm -f {FILLER}")
+        case "set ahead the clock of":
+            return _lasting(after_s, EVERY_UNIT, strike=_SET_CLOCK, back=_SET_CLOCK_BACK)
         case "pull the plug":
             return Scripts(_RESET)
 
@@ -98,6 +101,16 @@ mkdir -p "$(dirname {FILLER})"
 free=$(df --output=avail --block-size=1 "$(dirname {FILLER})" | tail -n 1)
 fallocate --length="$free" {FILLER} || true
 dd if=/dev/zero of={FILLER} bs=4k oflag=append conv=notrunc,fsync 2>/dev/null || true"""
+
+# What keeps the time right would undo it; the mark lets whoever comes second set nothing back again.
+_SET_CLOCK = f"""\
+timedatectl set-ntp false 2>/dev/null || true
+touch /run/airfleet-drill-clock
+date --set='+{AHEAD_S} seconds' >/dev/null"""
+_SET_CLOCK_BACK = (
+    f"rm /run/airfleet-drill-clock 2>/dev/null && date --set='-{AHEAD_S} seconds' >/dev/null; "
+    "timedatectl set-ntp true 2>/dev/null || true"
+)
 
 # Nothing is synced and nobody is told; the session ends first, so that the script's caller hears of its end.
 _RESET = """\

@@ -1,0 +1,73 @@
+"""The fleet that is drilled: six machines, and what of airfleet is taken away for the comparison with stock Airflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from airfleet.components.hosts.airflow import QUORUM
+from machines import Bed
+
+PACKAGES = (
+    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
+    *("prometheus-postgres-exporter", "rabbitmq-server"),
+)
+# Two of everything that may die; the second web host is the database's, as no drill breaks both of its roles.
+ROLES = {
+    "web1": "roles: [web, balancer]",
+    "sched1": "roles: [scheduler]",
+    "sched2": "roles: [scheduler]",
+    "work1": "pools: [default]",
+    "work2": "pools: [default]",
+    "data1": "roles: [database, broker, web]",
+}
+POOLS = "pools:\n  default: {concurrency: 12}\n"
+STOCK_IS = (
+    "the same machines, releases, warm task runtime and services, with Airflow's own values of every setting that "
+    "decides survival, Airflow's own CeleryExecutor and result backend, and two plain schedulers, both active; with "
+    "Airflow's own task runtime as well, these two cores cannot hold one task a second"
+)
+_STOCK = {
+    "core": {"executor": "airflow.providers.celery.executors.celery_executor.CeleryExecutor"},
+    "workers": {
+        "execution_api_retries": "5",
+        "execution_api_retry_wait_max": "90",
+        "execution_api_timeout": "5",
+        "max_failed_heartbeats": "3",
+    },
+    "scheduler": {
+        "task_instance_heartbeat_timeout": "300",
+        "orphaned_tasks_check_interval": "300",
+        "task_queued_timeout": "600",
+    },
+    "execution_api": {"jwt_expiration_time": "600"},
+    "celery": {"task_publish_max_retries": "3", "extra_celery_config": json.dumps(QUORUM)},
+    "celery_broker_transport_options": {"confirm_publish": "False"},
+}
+
+
+def write_project(project: Path, bed: Bed, *, is_stock: bool) -> None:
+    """A project without Dags whose fleet.yaml names the machines of a bed."""
+    (project / "dags").mkdir(exist_ok=True)
+    (project / "dags" / "quiet.py").write_text(_DAG)
+    lines = [f"  {name}: {{address: {bed[name].address}, {roles}}}" for name, roles in ROLES.items()]
+    ssh = f"ssh: {{user: ops, key: {bed.layout.key}, known_hosts: {bed.layout.known_hosts}}}"
+    stock = [f"airflow: {json.dumps(_STOCK)}", "scheduler_mode: active-active"] if is_stock else []
+    (project / "fleet.yaml").write_text("\n".join(["name: drilled", ssh, "hosts:", *lines, POOLS, *stock, ""]))
+
+
+_DAG = """\
+from airflow.sdk import dag, task
+
+
+@dag(schedule=None, default_args={"owner": "drills", "retries": 1})
+def quiet():
+    @task
+    def nothing():
+        return None
+
+    nothing()
+
+
+quiet()
+"""

@@ -1,0 +1,187 @@
+"""Every drill of the catalogue on a fleet of machines made here, under load: bench/results/drills.json.
+
+make drill                                            all of them, about an hour and a half
+make drill ARGS="--only kill-scheduler,freeze-scheduler"   some; their figures replace the ones in the file
+make drill ARGS="--only api-outage --outage 90"       a shorter outage than the ten minutes of the catalogue
+make drill ARGS="--stock --only kill-scheduler"       the same hosts with Airflow's own settings, kept under `stock`
+make drill ARGS="--keep --bed drills"                 leave the machines for a look; the next call goes on with them
+
+What became of the work is read from the ledger that the tasks write, not from Airflow's tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+import drill_fleet  # noqa: E402
+from airfleet.drills.catalogue import CATALOGUE, Drill  # noqa: E402
+from airfleet.drills.fleet import LEDGER, prepare  # noqa: E402
+from airfleet.drills.load import Load  # noqa: E402
+from airfleet.drills.outcome import Outcome, to_json  # noqa: E402
+from airfleet.drills.page import render_page  # noqa: E402
+from airfleet.runners.local import launch  # noqa: E402
+from bed_hands import BedHands  # noqa: E402
+from machines import Bed, why_not  # noqa: E402
+from machines.image import Recipe, ensure_image  # noqa: E402
+
+AIRFLEET = ROOT / ".venv" / "bin" / "airfleet"
+RESULTS = ROOT / "bench" / "results" / "drills.json"
+HEALTHY_S = 240.0
+
+
+def main() -> None:
+    """Make the fleet what is to be drilled, and drill it."""
+    arguments = read_arguments()
+    drills = [shorten(one, arguments) for one in choose(arguments.only)]
+    if reason := why_not():
+        sys.exit(f"drills: no machines can run here: {reason}")
+    bed, project = open_bed(arguments.bed, keep=arguments.keep)
+    try:
+        bed.wait_ready()
+        drill_fleet.write_project(project, bed, is_stock=arguments.stock)
+        say("apply")
+        subprocess.run([AIRFLEET, "apply", str(project)], check=True, stdout=subprocess.DEVNULL)
+        outcomes, failed = run_all(drills, bed, project, partial(keep, key="stock" if arguments.stock else "drills"))
+        if arguments.page and outcomes:
+            when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+            arguments.page.write_text(render_page(outcomes, title="Drills", subtitle=when))
+    finally:
+        if arguments.logs:
+            save_logs(bed, arguments.logs)
+        if not arguments.keep:
+            bed.destroy()
+            shutil.rmtree(project)
+    if failed or not all(one.is_kept for one in outcomes):
+        sys.exit(1)
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="names of drills, separated by commas")
+    parser.add_argument("--stock", action="store_true", help="with Airflow's own settings and executor")
+    parser.add_argument("--outage", type=float, help="seconds that a part is away, where the catalogue says minutes")
+    parser.add_argument("--after", type=float, help="seconds of load after the blow, where the catalogue says more")
+    parser.add_argument("--bed", default="", help="the bed's name; one that is there already is used again")
+    parser.add_argument("--keep", action="store_true", help="leave machines and project")
+    parser.add_argument("--page", type=Path, help="write the report with its time lines there")
+    parser.add_argument("--logs", type=Path, help="keep every machine's journal in this folder")
+    return parser.parse_args()
+
+
+def choose(only: str | None) -> list[Drill]:
+    names = only.split(",") if only else list(CATALOGUE)
+    if unknown := [name for name in names if name not in CATALOGUE]:
+        sys.exit(f"drills: there is no {', '.join(unknown)}; there are {', '.join(CATALOGUE)}")
+    return [CATALOGUE[name] for name in names]
+
+
+def shorten(drill: Drill, arguments: argparse.Namespace) -> Drill:
+    """A drill as it is to be run here; its outcome says how long it was."""
+    blow = drill.blow
+    if arguments.outage and blow.lasts_s:
+        blow = replace(blow, lasts_s=min(blow.lasts_s, arguments.outage))
+    after_s = min(drill.after_s, arguments.after) if arguments.after else drill.after_s
+    return replace(drill, blow=blow, after_s=after_s)
+
+
+def open_bed(name: str, *, keep: bool) -> tuple[Bed, Path]:
+    """The bed and the project that describes it; of a bed that was kept, its own."""
+    home = Path(tempfile.gettempdir()) / f"airfleet-drills-{name}"
+    if name and home.exists():
+        return Bed.open(name), home
+    say("image with the packages in apt's cache")
+    image = ensure_image(Recipe(fetched=drill_fleet.PACKAGES))
+    bed = Bed.create(list(drill_fleet.ROLES), bed=name or None, image=image, keep=keep)
+    project = home if name else Path(tempfile.mkdtemp(prefix="airfleet-drills-"))
+    project.mkdir(exist_ok=True)
+    return bed, project
+
+
+def run_all(
+    drills: Sequence[Drill], bed: Bed, project: Path, keep_line: Callable[[dict[str, Any]], None]
+) -> tuple[list[Outcome], int]:
+    """Run drills one after another; one that fails is written down, and the fleet made whole for the next."""
+    outcomes, failed = [], 0
+    for drill in drills:
+        try:
+            heal(bed, project)
+            outcome = run(drill, bed, project)
+        except Exception as error:  # whatever it was, the next drill is worth its figures
+            failed += 1
+            say(f"{drill.name}: {error}")
+            traceback.print_exc()
+            keep_line({"name": drill.name, "done": str(drill.blow), "bar_s": drill.bar_s, "error": str(error)})
+            continue
+        outcomes.append(outcome)
+        line = to_json(outcome) | {"when": time.strftime("%Y-%m-%d %H:%M"), "machine_load": os.getloadavg()[1]}
+        keep_line(line)
+        say(json.dumps(line))
+    return outcomes, failed
+
+
+def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
+    """One drill, with connections of its own."""
+    fleet = launch.read_fleet(project)
+    with ExitStack() as stack:
+        runner = prepare(stack, fleet, project, None, "drills", say)
+        hands = BedHands(bed, runner.hands)
+        return replace(runner, hands=hands).run(drill, partial(Load, ledger=LEDGER, queues=fleet.queues))
+
+
+def heal(bed: Bed, project: Path) -> None:
+    """Undo what a drill before left, and wait until the fleet is well."""
+    bed.heal()
+    for machine in bed.machines:
+        machine.thaw()
+        machine.power_on()
+    bed.wait_ready()
+    end = time.monotonic() + HEALTHY_S
+    while (
+        status := subprocess.run([AIRFLEET, "status", str(project)], check=False, capture_output=True, text=True)
+    ).returncode:
+        if time.monotonic() > end:
+            raise TimeoutError(f"the fleet is not well again:\n{status.stdout}{status.stderr}")
+        time.sleep(2)
+
+
+def keep(line: dict[str, Any], *, key: str) -> None:
+    """Put one drill's figures into the results, in place of its older ones."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    lines = {one["name"]: one for one in results.get(key, [])} | {line["name"]: line}
+    order = {name: number for number, name in enumerate(CATALOGUE)}
+    results[key] = sorted(lines.values(), key=lambda one: order.get(one["name"], len(order)))
+    results |= {"cpus": os.cpu_count(), "fleet": drill_fleet.ROLES, "stock_is": drill_fleet.STOCK_IS}
+    scratch = RESULTS.with_suffix(".new")
+    scratch.write_text(json.dumps(results, indent=2) + "\n")
+    scratch.replace(RESULTS)
+
+
+def save_logs(bed: Bed, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for machine in bed.machines:
+        (folder / f"{machine.name}.log").write_text(machine.read_logs(lines=200_000))
+
+
+def say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
