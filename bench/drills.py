@@ -77,6 +77,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="names of drills, separated by commas")
     parser.add_argument("--stock", action="store_true", help="with Airflow's own settings and executor")
     parser.add_argument("--outage", type=float, help="seconds that a part is away, where the catalogue says minutes")
+    parser.add_argument("--before", type=float, help="seconds of load before the blow, where the catalogue says more")
     parser.add_argument("--after", type=float, help="seconds of load after the blow, where the catalogue says more")
     parser.add_argument("--bed", default="", help="the bed's name; one that is there already is used again")
     parser.add_argument("--keep", action="store_true", help="leave machines and project")
@@ -97,6 +98,8 @@ def shorten(drill: Drill, arguments: argparse.Namespace) -> Drill:
     blow = drill.blow
     if arguments.outage and blow.lasts_s:
         blow = replace(blow, lasts_s=min(blow.lasts_s, arguments.outage))
+    if arguments.before:
+        blow = replace(blow, at_s=min(blow.at_s, arguments.before))
     after_s = min(drill.after_s, arguments.after) if arguments.after else drill.after_s
     return replace(drill, blow=blow, after_s=after_s)
 

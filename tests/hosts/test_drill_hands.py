@@ -71,7 +71,7 @@ def is_full(bed: Bed) -> bool:
     [
         ("freeze", lambda bed: not is_ticking(bed)),
         ("cut off", is_cut),
-        ("fill the disk", is_full),
+        ("fill the disk of", is_full),
     ],
 )
 def test_what_lasts_is_taken_back_by_the_drill(

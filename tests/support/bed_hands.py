@@ -43,7 +43,7 @@ class BedHands:
     def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
         for host in hosts:
             match blow.act:
-                case "pull the plug":
+                case "pull the plug of":
                     self.bed[host].pull_plug()
                 case "freeze":
                     self.bed[host].freeze()
@@ -57,7 +57,7 @@ class BedHands:
     def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
         for host in hosts:
             match blow.act:
-                case "pull the plug":
+                case "pull the plug of":
                     self.bed[host].power_on()
                     self.bed[host].wait_ready()
                 case "freeze":

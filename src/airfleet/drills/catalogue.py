@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Act = Literal[
-    "kill", "stop", "restart", "freeze", "cut off", "pull the plug", "fill the disk", "set ahead the clock of"
+    "kill", "stop", "restart", "freeze", "cut off", "pull the plug of", "fill the disk of", "set ahead the clock of"
 ]
 Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
 Which = Literal["the active", "one", "every"]
@@ -137,7 +137,7 @@ _DRILLS = (
         title="A worker host loses power",
         done="A worker host goes silent with all that it was doing.",
         promised="Its tasks run again elsewhere; no other task notices.",
-        blow=Blow("pull the plug", "one", "worker"),
+        blow=Blow("pull the plug of", "one", "worker"),
         measure="run again",
         bar_s=60.0,
         aim_s=30.0,
@@ -172,7 +172,7 @@ _DRILLS = (
         title="A worker's disk is full",
         done="The disk of one worker host is filled, and freed after 2 minutes.",
         promised="An alarm is raised; nothing is lost and nothing is done twice.",
-        blow=Blow("fill the disk", "one", "worker", lasts_s=120.0),
+        blow=Blow("fill the disk of", "one", "worker", lasts_s=120.0),
         measure="first start",
         bar_s=None,
         aim_s=None,

@@ -29,6 +29,7 @@ def _render_row(number: int, one: Outcome) -> str:
     cells = [
         f'<td><a href="#d{number}">{escape(one.drill.title)}</a></td>',
         f"<td>{escape(one.platform)}</td>",
+        f"<td>{escape(one.drill.measure)}</td>",
         f'<td class="n">{_got(one)}</td>',
         f'<td class="n">{_seconds(one.drill.bar_s)}</td>',
         *(_render_count(len(cases)) for cases in (found.lost, found.doubled)),
@@ -147,7 +148,8 @@ footer { color: var(--muted); font-size: .86rem; margin-top: 1.2rem; }
 <main>
 <header><h1>$title</h1><p>$subtitle · <strong class="$tone">$verdict</strong></p></header>
 <section><div class="scroll"><table>
-<tr><th>drill</th><th>on</th><th class="n">got</th><th class="n">bar</th><th class="n">lost</th><th class="n">twice</th>
+<tr><th>drill</th><th>on</th><th>measured</th><th class="n">got</th>
+<th class="n">bar</th><th class="n">lost</th><th class="n">twice</th>
 <th class="n">killed</th><th></th></tr>
 $rows</table></div></section>
 $drills

@@ -51,11 +51,11 @@ def write_scripts(blow: Blow, *, ssh_port: int = 22, grace_s: float = GRACE_S) -
             return _lasting(after_s, EVERY_UNIT, strike=stop, back=go_on)
         case "cut off":
             return _lasting(after_s, EVERY_UNIT, strike=_cut(ssh_port), back="nft delete table inet airfleet_drill")
-        case "fill the disk":
+        case "fill the disk of":
             return _lasting(after_s, EVERY_UNIT, strike=_FILL, back=f"rm -f {FILLER}")
         case "set ahead the clock of":
             return _lasting(after_s, EVERY_UNIT, strike=_SET_CLOCK, back=_SET_CLOCK_BACK)
-        case "pull the plug":
+        case "pull the plug of":
             return Scripts(_RESET)
 
 
@@ -123,4 +123,4 @@ nohup sh -c 'sleep 0.3; echo b > /proc/sysrq-trigger' >/dev/null 2>&1 &
 
 def is_lethal(act: Act) -> bool:
     """Whether the host is gone afterwards until it boots again."""
-    return act == "pull the plug"
+    return act == "pull the plug of"
