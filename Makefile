@@ -3,8 +3,8 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo down test check drill drill-local bench bench-up bench-releases bench-stock bench-fleet soak lock clean \
-	run-env dev-env
+.PHONY: help up demo fleet-demo down test check drill drill-local bench bench-up bench-releases bench-stock \
+	bench-fleet soak lock clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -14,6 +14,9 @@ up: run-env  ## Start a platform for PROJECT (examples/flights) and stay with it
 
 demo: run-env  ## Start a platform, run a year of flights through it, print what came out
 	$(BIN)/python examples/flights/demo.py $(ARGS)
+
+fleet-demo: dev-env  ## Make nine machines here, apply the reference fleet, run the flights on it
+	$(BIN)/python examples/fleet/fleet_demo.py $(ARGS)
 
 down: run-env  ## Stop the platform of PROJECT
 	$(BIN)/airfleet down $(PROJECT)

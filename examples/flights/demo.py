@@ -95,11 +95,11 @@ def run(port: int | None) -> Outcome:
     with timed(seconds, "up"):
         url = start_platform(port)
     with timed(seconds, "feed"):
-        deliver_files()
-    with log_in(url) as api:
+        deliver_files(STATE / "flights" / "landing")
+    with log_in(url, (STATE / "secrets" / "admin_password").read_text()) as api:
         again = prepare_runs(api)
         with timed(seconds, "pipeline"):
-            wait_for_runs(api)
+            wait_for_runs(api, read_summary)
         seconds |= measure_stages(api)
     seconds["total"] = time.monotonic() - begun
     return Outcome(url, REPORT_FOLDER / "index.html", read_summary(), seconds, again)
@@ -118,9 +118,8 @@ def start_platform(port: int | None) -> str:
     return str(json.loads(status.stdout)["url"])
 
 
-def deliver_files() -> None:
+def deliver_files(landing: Path) -> None:
     """Put the airline's files for the whole year where the sensors look for them."""
-    landing = STATE / "flights" / "landing"
     landing.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", "include.feed", "--out", str(landing)], cwd=PROJECT, stdout=sys.stderr, check=False
@@ -129,9 +128,8 @@ def deliver_files() -> None:
         raise DemoError("the feed could not be written; is requirements.txt installed?")
 
 
-def log_in(url: str) -> httpx.Client:
+def log_in(url: str, password: str) -> httpx.Client:
     """A client of the REST API, as the admin."""
-    password = (STATE / "secrets" / "admin_password").read_text()
     reply = httpx.post(f"{url}/auth/token", json={"username": "admin", "password": password}, timeout=60)
     reply.raise_for_status()
     token = reply.json()["access_token"]
@@ -152,7 +150,7 @@ def prepare_runs(api: httpx.Client) -> bool:
     return bool(finished)
 
 
-def wait_for_runs(api: httpx.Client) -> None:
+def wait_for_runs(api: httpx.Client, read_report: Callable[[], Json]) -> None:
     """Return when all months are loaded and marts and report have seen them; raises DemoError for any failed run."""
     columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -167,7 +165,7 @@ def wait_for_runs(api: httpx.Client) -> None:
                 progress.update(
                     bar, completed=states["success"], total=max(MONTHS if dag == INGEST else 1, len(runs[dag]))
                 )
-            return is_over(*runs.values()) and find_settled(api) == read_summary().get("settled_at")
+            return is_over(*runs.values()) and find_settled(api) == read_report().get("settled_at")
 
         wait_until(is_finished, "the runs to end", every=1.0)
 
@@ -232,27 +230,30 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def show(outcome: Outcome) -> None:
     """Print the figures as people want to see them."""
     out = Console(width=None if sys.stdout.isatty() else 100)
-    months = Table("month", "rows", "loaded", "quarantined", title="Flights of 2013", title_justify="left")
-    for column in months.columns[1:]:
-        column.justify = "right"
-    for month in outcome.summary["months"]:
-        months.add_row(month["month"], *(f"{month[key]:,}" for key in ("rows", "loaded", "quarantined")))
-    months.add_section()
-    months.add_row("all", *(f"{outcome.summary[key]:,}" for key in ("rows", "loaded", "quarantined")))
-    out.print(months)
-    for reason, rows in outcome.summary["quarantined_by_reason"].items():
-        out.print(f"  {rows:>6,} quarantined: {reason}", highlight=False)
-    for label, key in (("best", "best_carrier"), ("worst", "worst_carrier")):
-        carrier = outcome.summary[key]
-        rate = f"{carrier['on_time_rate']:.1%} of {carrier['flights']:,} flights on time"
-        out.print(f"{label} carrier: {carrier['name']} ({carrier['carrier']}), {rate}", highlight=False)
-    out.print(
-        "seconds: " + ", ".join(f"{stage} {value:.1f}" for stage, value in outcome.seconds.items()), highlight=False
-    )
+    show_figures(out, outcome.summary, outcome.seconds)
     if not outcome.is_complete:
         out.print(f"{ROWS:,} rows were delivered; this is not all of them", style="red", highlight=False)
     out.print(f"report: {outcome.report}", highlight=False, soft_wrap=True)
     out.print(f"UI: {outcome.url} (user admin, password in {STATE / 'secrets' / 'admin_password'})", soft_wrap=True)
+
+
+def show_figures(out: Console, summary: Json, seconds: dict[str, float]) -> None:
+    """Print what a summary says, and how long it took."""
+    months = Table("month", "rows", "loaded", "quarantined", title="Flights of 2013", title_justify="left")
+    for column in months.columns[1:]:
+        column.justify = "right"
+    for month in summary["months"]:
+        months.add_row(month["month"], *(f"{month[key]:,}" for key in ("rows", "loaded", "quarantined")))
+    months.add_section()
+    months.add_row("all", *(f"{summary[key]:,}" for key in ("rows", "loaded", "quarantined")))
+    out.print(months)
+    for reason, rows in summary["quarantined_by_reason"].items():
+        out.print(f"  {rows:>6,} quarantined: {reason}", highlight=False)
+    for label, key in (("best", "best_carrier"), ("worst", "worst_carrier")):
+        carrier = summary[key]
+        rate = f"{carrier['on_time_rate']:.1%} of {carrier['flights']:,} flights on time"
+        out.print(f"{label} carrier: {carrier['name']} ({carrier['carrier']}), {rate}", highlight=False)
+    out.print("seconds: " + ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()), highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""`airfleet status` of many machines: each service on its host, and the platform as it looks from outside."""
+"""`airfleet status` of many machines: each host and its roles, what is wrong there, and what to do about it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,9 +13,62 @@ import click
 from rich.table import Table
 
 from airfleet.cli import view
+from airfleet.errors import AirfleetError
 from airfleet.runners.ssh import health, inspect
 from airfleet.runners.ssh.health import Sight
-from airfleet.runners.ssh.inspect import Survey
+from airfleet.runners.ssh.inspect import View
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host
+
+LOGS = "sudo journalctl -u"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service of one host."""
+
+    host: str
+    service: str
+    state: str
+    what: str
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One host: `up`, `degraded` where a service does not run, `down` where nobody answers; what waits for an apply."""
+
+    host: str
+    address: str
+    roles: str
+    state: str
+    running: int
+    services: int
+    changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong, where, and what to do about it."""
+
+    where: str
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is known of a fleet."""
+
+    fleet: str
+    hosts: tuple[HostStatus, ...]
+    services: tuple[ServiceStatus, ...]
+    health: tuple[Sight, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def changes(self) -> int:
+        return sum(host.changes for host in self.hosts)
 
 
 def show(project: Path, state: Path | None, *, as_json: bool) -> NoReturn:
@@ -22,49 +77,102 @@ def show(project: Path, state: Path | None, *, as_json: bool) -> NoReturn:
         wish = inspect.read_wish(project, state)
         survey = inspect.survey(wish, stack, lambda _: None)
         seen = health.look(wish.fleet, survey.views)
-    services = list_services(survey)
+    report = build(wish.fleet, survey.views, survey.errors, seen)
     if as_json:
-        click.echo(json.dumps(describe(wish.fleet.name, survey, services, seen), indent=2))
+        click.echo(json.dumps(describe(report), indent=2))
     else:
-        table = Table("host", "service", "state", "what")
-        for host, service, active, what in services:
-            table.add_row(host, service, active, what)
-        view.console().print(table)
-        for sight in seen:
-            click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}")
-        if survey.steps:
-            click.echo(f"{len(survey.steps)} changes wait for `airfleet apply`", err=True)
-        if survey.errors:
-            click.echo(inspect.describe_errors(survey.errors), err=True)
-    is_well = all(sight.is_well for sight in seen) and all(active == "active" for _, _, active, _ in services)
-    raise SystemExit(0 if is_well and not survey.errors else 1)
+        _print(report)
+    raise SystemExit(1 if report.problems else 0)
 
 
-def list_services(survey: Survey) -> list[tuple[str, str, str, str]]:
-    """Host, service, state and meaning of everything that should run."""
-    return [
-        (
-            one.desired.place.host.name,
-            service.name,
-            one.facts.units[service.unit].active if service.unit in one.facts.units else "missing",
-            service.what,
-        )
-        for one in survey.views
-        for service in one.desired.services
-    ]
+def build(fleet: Fleet, views: Iterable[View], errors: Iterable[AirfleetError], seen: tuple[Sight, ...]) -> Report:
+    """What the hosts that answered, the others' errors and the look from outside come to."""
+    by_name = {one.desired.place.host.name: one for one in views}
+    services = tuple(status for one in by_name.values() for status in _list_services(one))
+    hosts = tuple(_sum_up(host, by_name.get(host.name), services) for host in fleet.hosts)
+    problems = (*_list_host_problems(errors), *_list_service_problems(services), *_list_outside(fleet, hosts, seen))
+    return Report(fleet.name, hosts, services, seen, problems)
 
 
-def describe(
-    fleet: str, survey: Survey, services: list[tuple[str, str, str, str]], seen: tuple[Sight, ...]
-) -> dict[str, object]:
+def _list_services(one: View) -> Iterator[ServiceStatus]:
+    host, known = one.desired.place.host.name, one.facts.units
+    for service in one.desired.services:
+        fact = known.get(service.unit)
+        if fact is None:
+            yield ServiceStatus(host, service.name, "missing", service.what)
+        else:
+            yield ServiceStatus(host, service.name, fact.active, service.what, fact.restarts)
+
+
+def _sum_up(host: Host, one: View | None, services: tuple[ServiceStatus, ...]) -> HostStatus:
+    own = [status for status in services if status.host == host.name]
+    running = sum(status.state == "active" for status in own)
+    state = "down" if one is None else "up" if running == len(own) else "degraded"
+    roles: list[str] = [role for role in host.roles if role != "worker"]
+    roles += [f"worker ({', '.join(host.pools)})"] if host.pools else []
+    return HostStatus(host.name, host.address, ", ".join(roles), state, running, len(own), len(one.steps) if one else 0)
+
+
+def _list_host_problems(errors: Iterable[AirfleetError]) -> Iterator[Problem]:
+    for error in errors:
+        yield Problem(error.where, error.what, error.hint)
+
+
+def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[Problem]:
+    for one in services:
+        unit = f"airfleet-{one.service}"
+        if one.state == "missing":
+            yield Problem(one.host, f"{one.service} was never set up", "airfleet apply")
+        elif one.state == "deactivating":
+            yield Problem(one.host, f"{one.service} stops, once its tasks have ended", "wait, or look at its tasks")
+        elif one.state != "active" and one.restarts:
+            what = f"{one.service} ends again and again: {one.restarts} restarts, now {one.state}"
+            yield Problem(one.host, what, f"why, it says there: {LOGS} {unit} -n 50")
+        elif one.state != "active":
+            hint = f"`airfleet apply` starts it; why it ended, it says there: {LOGS} {unit} -n 50"
+            yield Problem(one.host, f"{one.service} does not run: it is {one.state}", hint)
+
+
+def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sight]) -> Iterator[Problem]:
+    down = {host.host for host in hosts if host.state == "down"}
+    for sight in seen:
+        if sight.is_well:
+            continue
+        queue = sight.what.removeprefix("queue ")
+        if queue in fleet.queues and queue != sight.what:
+            pools = {pool.name for pool in fleet.pools if queue in pool.queues}
+            servers = [host.name for host in fleet.hosts if pools & set(host.pools)]
+            lost = [name for name in servers if name in down]
+            hint = f"bring {', '.join(lost or servers)} back, or give the pool another host"
+            yield Problem("fleet", f"nobody serves the queue {queue}: its tasks wait", hint)
+        else:
+            yield Problem("fleet", f"{sight.what}: {sight.detail}", "look at the hosts above first")
+
+
+def describe(report: Report) -> dict[str, object]:
     """The status as JSON."""
     return {
-        "fleet": fleet,
-        "services": [
-            {"host": host, "service": service, "state": active, "what": what}
-            for host, service, active, what in services
-        ],
-        "health": [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in seen],
-        "changes": len(survey.steps),
-        "errors": [{"host": error.where, "what": error.what, "hint": error.hint} for error in survey.errors],
+        "fleet": report.fleet,
+        "hosts": [asdict(host) for host in report.hosts],
+        "services": [asdict(service) for service in report.services],
+        "health": [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in report.health],
+        "problems": [asdict(problem) for problem in report.problems],
+        "changes": report.changes,
     }
+
+
+def _print(report: Report) -> None:
+    wrong = {problem.where: problem.what for problem in reversed(report.problems)}
+    table = Table("host", "address", "roles", "state", "services", "what is wrong")
+    for host in report.hosts:
+        services = f"{host.running} of {host.services}" if host.services else "-"
+        table.add_row(host.host, host.address, host.roles, host.state, services, wrong.get(host.host, ""))
+    view.console().print(table)
+    for sight in report.health:
+        click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}")
+    for problem in report.problems:
+        click.echo(f"{problem.where}: {problem.what}", err=True)
+        if problem.hint:
+            click.echo(f"  hint: {problem.hint}", err=True)
+    if report.changes:
+        click.echo(f"{report.changes} changes wait for `airfleet apply`", err=True)

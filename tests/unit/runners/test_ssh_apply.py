@@ -29,11 +29,12 @@ HOSTS = [host.name for host in parse().hosts]
 class Fake:
     """A connection that notes what it is told to run, and fails where it should."""
 
-    def __init__(self, name: str, log: list[tuple[str, str]], fails: str) -> None:
-        self.name, self.log, self.fails = name, log, fails
+    def __init__(self, name: str, log: list[tuple[str, str]], fails: str, hear: Callable[[str, str], None]) -> None:
+        self.name, self.log, self.fails, self.hear = name, log, fails, hear
 
     def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
         self.log.append((self.name, what))
+        self.hear(self.name, what)
         if self.fails and self.fails in what:
             raise HostError("it broke", where=self.name, hint="mend it")
         return ""
@@ -47,12 +48,13 @@ def carry_out(
     text: str = NINE,
     lost: threading.Event | None = None,
     absent: tuple[str, ...] = (),
+    hear: Callable[[str, str], None] = lambda _, __: None,
 ) -> tuple[Outcome, list[tuple[str, str]]]:
     log: list[tuple[str, str]] = []
     views = []
     for name in (name for name in HOSTS if name not in absent):
         want = desired(name, text)
-        fake: Any = Fake(name, log, (fails or {}).get(name, ""))
+        fake: Any = Fake(name, log, (fails or {}).get(name, ""), hear)
         recipe = runtime.Recipe("3.11", "x86_64", "", "", ())
         views.append(View(fake, want, facts(name), plan.decide(want, facts(name)), recipe))
     archive = tmp_path / "archive"
@@ -139,6 +141,19 @@ def test_every_script_leaves_an_audit_line_also_when_it_fails() -> None:
     text = apply._wrap(steps.Step("h1", Stage.BASE, steps.Mask("x.service"), "mask x", "because it's ours"))
     assert text.splitlines()[-1] == "ended $? 'mask x (because it'\"'\"'s ours)'"
     assert "echo failed" in apply.AUDIT_FUNCTION
+
+
+def test_a_slow_host_does_not_hold_up_the_database_and_the_schema(tmp_path: Path) -> None:
+    made = threading.Event()
+
+    def hear(host: str, what: str) -> None:
+        if "run metadata" in what:
+            made.set()
+        if host == "io1" and what.startswith("unpack"):
+            assert made.wait(20), "the schema waited for a worker's packages"
+
+    outcome, _ = carry_out(tmp_path, hear=hear)
+    assert not outcome.errors
 
 
 def test_the_services_of_a_stage_start_side_by_side_and_each_tells_how_it_ended(tmp_path: Any) -> None:  # noqa: ANN401

@@ -26,6 +26,8 @@ ended() {{
 }}"""
 # Hosts that serve the same thing are changed one after another, so that it is served all the time.
 ROLLING = frozenset({Stage.API, Stage.CONTROL, Stage.EDGE})
+# What all others stand on is made by few hosts, ahead of the rest.
+FOUNDATION = tuple(stage for stage in Stage if stage <= Stage.METADATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +77,27 @@ class Applier:
 
     def run(self) -> Outcome:
         """Carry out every step that can be; hosts that fail are left where they are."""
-        for stage in Stage:
+        # The others unpack while the stores and the schema are made, which mostly wait.
+        pillars = [view for view in self._views if _is_pillar(view)]
+        others = [view for view in self._views if not _is_pillar(view)]
+        with ThreadPoolExecutor(2) as lanes:
+            list(lanes.map(lambda views: self._go_through(FOUNDATION, views), (pillars, others)))
+        self._go_through([stage for stage in Stage if stage not in FOUNDATION], self._views)
+        done = {id(result.step) for result in self._results}
+        planned = [step for view in self._views for step in view.steps]
+        skipped = [step for step in planned if id(step) not in done]
+        return Outcome(tuple(self._results), tuple(self._failed.values()), tuple(skipped))
+
+    def _go_through(self, stages: Iterable[Stage], views: Iterable[View]) -> None:
+        for stage in stages:
             work = [
                 (view, own)
-                for view in self._views
+                for view in views
                 if (own := [step for step in view.steps if step.stage == stage]) and not self._waits(view, stage)
             ]
             for group in self._group(stage, work):
                 with ThreadPoolExecutor(max(1, len(group))) as pool:
                     list(pool.map(lambda item: self._host(*item), group))
-        done = {id(result.step) for result in self._results}
-        planned = [step for view in self._views for step in view.steps]
-        skipped = [step for step in planned if id(step) not in done]
-        return Outcome(tuple(self._results), tuple(self._failed.values()), tuple(skipped))
 
     def _group(self, stage: Stage, work: list[tuple[View, list[Step]]]) -> list[list[tuple[View, list[Step]]]]:
         disturbs = any(isinstance(s.action, Bring) and s.action.how == "restart" for _, own in work for s in own)
@@ -149,6 +159,13 @@ class Applier:
             with self._archives[action.digest].open("rb") as data:
                 return view.connection.check(script, timeout_s=timeout_s, data=data, what=what).strip()
         return view.connection.check(script, timeout_s=timeout_s, what=what).strip()
+
+
+def _is_pillar(view: View) -> bool:
+    """Whether a host keeps a store, or makes the schema."""
+    place = view.desired.place
+    makes_schema = place.host.name == place.fleet.with_role("scheduler")[0].name
+    return makes_schema or bool({"database", "broker"} & set(place.host.roles))
 
 
 def _batches(own: list[Step]) -> Iterator[list[Step]]:

@@ -80,6 +80,7 @@ class UnitFact:
     active: str
     enabled: str
     started_from: str = ""
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def build_question(
     lines += [
         f's folders; for p in {paths}; do [ -d "$p" ] && echo "- $(stat -c "%U %G %a" "$p") $p"; done',
         "s units; u=$(cd /etc/systemd/system && ls | grep '^airfleet-.*[.]service$') && "
-        "systemctl show -p Id,ActiveState,UnitFileState $u",
+        "systemctl show -p Id,ActiveState,UnitFileState,NRestarts $u",
         "s started; cd /run/airfleet 2>/dev/null && for u in airfleet-*; do [ -f $u ] && echo $u $(cat $u); done",
         "s jobs; cd /var/lib/airfleet/jobs 2>/dev/null && for j in *; do case $j in *.log|*.new) ;; "
         "*) [ -f $j ] && echo $j $(cat $j);; esac; done",
@@ -172,6 +173,7 @@ def parse_answer(text: str, packages: frozenset[str]) -> Facts:
                 values.get("ActiveState", ""),
                 values.get("UnitFileState", ""),
                 started.get(values["Id"], "").replace(" ", "\n"),
+                int(values.get("NRestarts") or 0),
             )
             for values in _blocks(parts.get("units", []))
         },

@@ -1,0 +1,76 @@
+"""What `airfleet status` says of a fleet: each host with its roles, what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airfleet.cli import fleet_status
+from airfleet.cli.fleet_status import Report
+from airfleet.components.base import reveal
+from airfleet.runners.ssh import runtime, units
+from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.facts import Facts, UnitFact
+from airfleet.runners.ssh.health import Sight
+from airfleet.runners.ssh.inspect import View
+from places import desired, parse
+
+FLEET = parse()
+
+
+def look(name: str, **changed: UnitFact) -> View:
+    want = desired(name)
+    known = {one.unit: UnitFact("active", "enabled", reveal(units.fingerprint(one).content)) for one in want.services}
+    known |= {f"airfleet-{service.replace('_', '-')}.service": fact for service, fact in changed.items()}
+    connection: Any = None
+    return View(connection, want, Facts(units=known), (), runtime.Recipe("3.11", "x86_64", "", "", ()))
+
+
+def build(*, down: str = "", seen: tuple[Sight, ...] = (), **changed: dict[str, UnitFact]) -> Report:
+    views = [look(host.name, **changed.get(host.name, {})) for host in FLEET.hosts if host.name != down]
+    errors = [HostError("it does not answer to SSH", where=down, hint="look whether it is up")] if down else []
+    return fleet_status.build(FLEET, views, errors, seen)
+
+
+def test_a_fleet_that_is_well_has_no_problems() -> None:
+    report = build(seen=(Sight("queue io", True, "1 workers"),))
+    assert report.problems == ()
+    assert {host.state for host in report.hosts} == {"up"}
+    assert [host.roles for host in report.hosts if host.host in ("web1", "cpu1")] == [
+        "web, balancer",
+        "worker (default, cpu)",
+    ]
+
+
+def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> None:
+    report = build(down="io1", seen=(Sight("queue io", False, "0 workers"),))
+    (io1,) = [host for host in report.hosts if host.host == "io1"]
+    assert (io1.state, io1.running, io1.services) == ("down", 0, 0)
+    host, queue = report.problems
+    assert (host.where, host.hint) == ("io1", "look whether it is up")
+    assert queue.what == "nobody serves the queue io: its tasks wait"
+    assert "bring io1 back" in queue.hint
+
+
+@pytest.mark.parametrize(
+    ("fact", "what"),
+    [
+        (UnitFact("failed", "enabled"), "triggerer does not run: it is failed"),
+        (UnitFact("activating", "enabled", restarts=7), "triggerer ends again and again: 7 restarts, now activating"),
+        (UnitFact("deactivating", "enabled"), "triggerer stops, once its tasks have ended"),
+    ],
+)
+def test_a_service_that_does_not_run_is_told_with_a_hint(fact: UnitFact, what: str) -> None:
+    report = build(sched2={"triggerer": fact})
+    (problem,) = report.problems
+    assert (problem.where, problem.what) == ("sched2", what)
+    assert problem.hint
+    assert {host.host for host in report.hosts if host.state == "degraded"} == {"sched2"}
+
+
+def test_a_service_that_was_never_set_up_waits_for_an_apply() -> None:
+    empty = replace(look("web2"), facts=Facts())
+    report = fleet_status.build(FLEET, [empty], [], ())
+    assert {problem.hint for problem in report.problems} == {"airfleet apply"}
