@@ -71,13 +71,17 @@ class Report:
         return sum(host.changes for host in self.hosts)
 
 
-def show(project: Path, state: Path | None, *, as_json: bool) -> NoReturn:
-    """Print how every host stands; exits with 0 when all is well, and with 1 when something is not."""
+def look(project: Path, state: Path | None) -> Report:
+    """Look at every host, and at the fleet from outside."""
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
         survey = inspect.survey(wish, stack, lambda _: None)
         seen = health.look(wish.fleet, survey.views)
-    report = build(wish.fleet, survey.views, survey.errors, seen)
+    return build(wish.fleet, survey.views, survey.errors, seen)
+
+
+def show(report: Report, *, as_json: bool) -> NoReturn:
+    """Print how every host stands; exits with 0 when all is well, and with 1 when something is not."""
     if as_json:
         click.echo(json.dumps(describe(report), indent=2))
     else:

@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options, view
+from airfleet.errors import UsageError
 from airfleet.releases.ledger import Deployment
 from airfleet.runners.local import launch as launching
-from airfleet.runners.local.state import BrokenFile, Snapshot
+from airfleet.runners.local.state import BrokenFile, Snapshot, write_file
 from airfleet.runners.local.usage import Usage, measure
 
 
@@ -20,8 +21,13 @@ from airfleet.runners.local.usage import Usage, measure
 @options.project
 @options.state
 @options.as_json
-def command(project: Path, state: Path | None, as_json: bool) -> None:
+@click.option(
+    "--page", type=click.Path(path_type=Path, dir_okay=False), help="Of a fleet: also write an HTML page here."
+)
+def command(project: Path, state: Path | None, as_json: bool, page: Path | None) -> None:
     """Show each component: state, pid, memory, time up, address; the live release; Dag files that do not load.
+
+    Of a fleet: each host with its roles, what is wrong there, a hint for each problem, and the look from outside.
 
     Exits with 0 when everything is healthy, and with 1 when it is not or nothing runs.
 
@@ -30,9 +36,16 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
       airfleet status --json
     """
     if project.is_dir() and launching.read_fleet(project).hosts:
-        from airfleet.cli import fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
+        from airfleet.cli import fleet_page, fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
-        fleet_status.show(project, state, as_json=as_json)
+        report = fleet_status.look(project, state)
+        if page:
+            write_file(page, fleet_page.render(report, time.strftime("%Y-%m-%d %H:%M:%S %Z")), mode=0o644)
+        fleet_status.show(report, as_json=as_json)
+    if page:
+        raise UsageError(
+            "there is a page of a fleet only", where=str(project), hint="`airfleet status` shows this machine"
+        )
     folder = launching.find_state(project, state)
     snapshot = folder.read_snapshot()
     if snapshot is None or not view.is_alive(snapshot):

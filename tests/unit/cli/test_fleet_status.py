@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airfleet.cli import fleet_status
+from airfleet.cli import fleet_page, fleet_status
 from airfleet.cli.fleet_status import Report
 from airfleet.components.base import reveal
 from airfleet.runners.ssh import runtime, units
@@ -74,3 +74,12 @@ def test_a_service_that_was_never_set_up_waits_for_an_apply() -> None:
     empty = replace(look("web2"), facts=Facts())
     report = fleet_status.build(FLEET, [empty], [], ())
     assert {problem.hint for problem in report.problems} == {"airfleet apply"}
+
+
+def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
+    down = HostError("it said <script>", where="io1", hint="look & see")
+    views = [look(host.name) for host in FLEET.hosts if host.name != "io1"]
+    page = fleet_page.render(fleet_status.build(FLEET, views, [down], (Sight("queue io", False, "0"),)), "today")
+    assert "it said &lt;script&gt;<br><small>look &amp; see</small>" in page
+    assert "nobody serves the queue io" in page
+    assert "<title>flights: 2 problems</title>" in page

@@ -249,7 +249,7 @@ def _watch(unit: str) -> list[str]:
         f"  now=$(systemctl show -P MainPID {unit})",
         '  if [ "$now" = 0 ] || [ "$now" != "$pid" ]; then pid=$now since=$(date +%s); fi',
         f"  if [ $(systemctl show -P NRestarts {unit}) -ge {CRASHES} ] || [ $(date +%s) -ge $end ]; then",
-        f"    echo {unit} ends and is started again and again >&2; {_tell(unit)}; exit 1",
+        f"    echo error: {unit} ends and is started again and again >&2; {_tell(unit)}; exit 1",
         "  fi",
         "done",
     ]

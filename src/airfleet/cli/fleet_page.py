@@ -1,0 +1,71 @@
+"""The status of a fleet as one page of HTML, for a wall or for people without a shell: no script, nothing loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from airfleet.cli.fleet_status import Report
+
+STYLE = """\
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }
+.up, .ok { color: #17692e } .degraded { color: #8a5a00 } .down, .not { color: #b3261e; font-weight: 600 }
+small { color: #666 }"""
+
+
+def render(report: Report, when: str) -> str:
+    """The whole page."""
+    wrong: dict[str, list[str]] = {}
+    for problem in report.problems:
+        hint = f"<br><small>{escape(problem.hint)}</small>" if problem.hint else ""
+        wrong.setdefault(problem.where, []).append(f"{escape(problem.what)}{hint}")
+    hosts = (
+        (
+            escape(host.host),
+            escape(host.address),
+            escape(host.roles),
+            _mark(host.state, host.state),
+            f"{host.running} of {host.services}" if host.services else "-",
+            "<br>".join(wrong.get(host.host, ())),
+        )
+        for host in report.hosts
+    )
+    outside = (
+        (
+            _mark("ok" if sight.is_well else "not", "ok" if sight.is_well else "NOT"),
+            escape(sight.what),
+            escape(sight.detail),
+        )
+        for sight in report.health
+    )
+    names = {host.host for host in report.hosts}
+    elsewhere = [line for where, lines in wrong.items() if where not in names for line in lines]
+    summary = f"{len(report.problems)} problems" if report.problems else "all is well"
+    return "\n".join(
+        [
+            "<!doctype html>",
+            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(report.fleet)}: {summary}</title>',
+            f"<style>{STYLE}</style></head><body>",
+            f"<h1>{escape(report.fleet)}</h1>",
+            f"<p>{_mark('down' if report.problems else 'ok', summary)} <small>at {escape(when)}</small></p>",
+            *(f"<p>{line}</p>" for line in elsewhere),
+            _tabulate(("host", "address", "roles", "state", "services", "what is wrong"), hosts),
+            "<h2>From outside</h2>",
+            _tabulate(("", "what", "seen"), outside),
+            f"<p>{report.changes} changes wait for <code>airfleet apply</code></p>" if report.changes else "",
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def _mark(kind: str, text: str) -> str:
+    return f'<span class="{kind}">{escape(text)}</span>'
+
+
+def _tabulate(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
