@@ -16,25 +16,38 @@ from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder, write_file
-from airfleet.runners.ssh import health, inspect, lease, runtime
+from airfleet.runners.ssh import health, inspect, lease, runtime, waves
 from airfleet.runners.ssh.apply import Applier, Outcome, Result
 from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.inspect import Survey, Wish
+from airfleet.runners.ssh.rolling import Rolling
 from airfleet.runners.ssh.steps import Unpack
+
+DRAIN_S = 900.0
 
 
 @click.command("apply", short_help="Make the hosts what fleet.yaml says.")
 @options.project
 @options.state
+@click.option("--restart", is_flag=True, help="Restart every process of Airflow too, also where nothing changes.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0),
+    default=DRAIN_S,
+    show_default=True,
+    help="Seconds to wait for the tasks of a worker that restarts before the next one of its pool does.",
+)
 @options.as_json
-def command(project: Path, state: Path | None, as_json: bool) -> None:
+def command(project: Path, state: Path | None, restart: bool, drain: float, as_json: bool) -> None:
     """Make every host of fleet.yaml what it says: packages, files, services, firewall, in the right order.
 
-    What was cut off goes on at the next apply. Where there is nothing to do, nothing is touched.
+    What was cut off goes on at the next apply. Where there is nothing to do, nothing is touched. What has to restart
+    does so host by host: requests are led past it, the active scheduler hands over, tasks run to their end.
 
     \b
     Example:
       airfleet plan && airfleet apply
+      airfleet apply --restart
     """
     begun = time.monotonic()
     with ExitStack() as stack:
@@ -43,7 +56,7 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, _actor(), since))
         survey = inspect.survey(wish, stack, _say)
-        survey, outcome = _carry_out(wish, survey, stack, token)
+        survey, outcome = _carry_out(wish, survey, stack, token, restart=restart, drain_s=drain)
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else health.PATIENCE_S
         seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
@@ -65,7 +78,11 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     _say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
 
 
-def _carry_out(wish: Wish, survey: Survey, stack: ExitStack, token: str) -> tuple[Survey, Outcome]:
+def _carry_out(
+    wish: Wish, survey: Survey, stack: ExitStack, token: str, *, restart: bool, drain_s: float
+) -> tuple[Survey, Outcome]:
+    if restart:
+        survey = inspect.change_steps(survey, waves.add_restarts)
     if not survey.steps:
         return survey, Outcome((), (), ())
     primary = wish.fleet.with_role("database")[0].name
@@ -81,6 +98,7 @@ def _carry_out(wish: Wish, survey: Survey, stack: ExitStack, token: str) -> tupl
     if held.before != keeper.lease:
         _say("somebody applied this fleet in the meantime: looking again")
         survey = inspect.survey(wish, stack, _say)
+        survey = inspect.change_steps(survey, waves.add_restarts) if restart else survey
     if survey.steps:
         _say(plan.summarise(survey))
     outcome = Applier(
@@ -91,6 +109,7 @@ def _carry_out(wish: Wish, survey: Survey, stack: ExitStack, token: str) -> tupl
         notify=_notify,
         lost=held.lost,
         absent=(error.where for error in survey.errors),
+        rolling=Rolling(survey.views, drain_s=drain_s, notify=_say),
     ).run()
     if held.lost.is_set() and outcome.skipped and not outcome.errors:
         lost = AirfleetError(

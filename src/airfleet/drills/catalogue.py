@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Act = Literal[
-    "kill", "stop", "restart", "freeze", "cut off", "pull the plug of", "fill the disk of", "set ahead the clock of"
+    "kill",
+    "stop",
+    "restart",
+    "freeze",
+    "cut off",
+    "pull the plug of",
+    "fill the disk of",
+    "set ahead the clock of",
+    "roll",
+    "drain",
 ]
 Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
 Which = Literal["the active", "one", "every"]
@@ -101,6 +110,20 @@ def _clock(component: Component, title: str) -> Drill:
     )
 
 
+def _operate(blow: Blow, *, name: str, title: str, done: str) -> Drill:
+    return Drill(
+        name=name,
+        title=title,
+        done=done,
+        promised="No task is killed, none is lost or done twice, and no request to the UI fails.",
+        blow=blow,
+        measure="longest gap",
+        bar_s=None,
+        aim_s=None,
+        after_s=420.0,
+    )
+
+
 _DRILLS = (
     Drill(
         name="kill-scheduler",
@@ -180,5 +203,17 @@ _DRILLS = (
     ),
     _clock("worker", "A worker host's clock is wrong"),
     _clock("scheduler", "The scheduler's clock is wrong"),
+    _operate(
+        Blow("roll", "every", "worker"),
+        name="rolling-apply",
+        title="An apply restarts everything",
+        done="`airfleet apply --restart` restarts every process of Airflow, host by host, as after an upgrade.",
+    ),
+    _operate(
+        Blow("drain", "every", "worker"),
+        name="drain-each-worker",
+        title="Each worker is drained and resumed",
+        done="One worker host after another takes no new task until its tasks have ended, and then takes some again.",
+    ),
 )
 CATALOGUE = {drill.name: drill for drill in _DRILLS}

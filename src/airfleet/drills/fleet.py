@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from airfleet.drills.catalogue import Component
 from airfleet.drills.hands import ShellHands, check, on_each
 from airfleet.drills.load import Load, render_project
+from airfleet.drills.operations import OperatorHands, Poller, find_page
 from airfleet.drills.outcome import Event
 from airfleet.drills.runner import Runner
 from airfleet.errors import AirfleetError
@@ -69,6 +70,7 @@ class FleetPlatform:
     actor: str
     clock: Callable[[], float]
     name: str = "airfleet"
+    list_broken: Callable[[], tuple[str, ...]] = tuple
     _before: str | None = field(default=None, init=False)
 
     def find_hosts(self, component: Component) -> Sequence[str]:
@@ -108,12 +110,12 @@ class FleetPlatform:
             self._make_live("promote", self._save(self.project, "after a drill"), "a drill is over")
 
     def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
-        """Who took over as the scheduler, and whether two ever worked at once."""
+        """Who took over as the scheduler, whether two ever worked at once, and what users of the UI saw."""
         if not self.fleet.with_role("scheduler")[1:] or self.fleet.scheduler_mode != "active-standby":
-            return (), ()
+            return (), self.list_broken()
         tenures = self._read_tenures()
         events = [Event(one.began, "seen", "works", one.seat) for one in tenures if began <= one.began <= ended]
-        return events, find_overlaps(tenures, began, ended)
+        return events, (*find_overlaps(tenures, began, ended), *self.list_broken())
 
     @property
     def _releases(self) -> Ledger:
@@ -163,9 +165,10 @@ def prepare(
         stack.callback(shell.close)
     on_each(lambda host: check(shells[host], "true", host, "a look"), tuple(shells))
     database = stack.enter_context(tunnel.open_database(fleet, project, state))
-    platform = FleetPlatform(fleet, project, database, actor, time.time)
+    hands = OperatorHands(ShellHands(shells), project, state, Poller(find_page(fleet)), notify)
+    platform = FleetPlatform(fleet, project, database, actor, time.time, list_broken=hands.list_broken)
     workers = {name: shells[name] for name in platform.find_hosts("worker")}
-    return Runner(platform, ShellHands(shells), workers, notify)
+    return Runner(platform, hands, workers, notify)
 
 
 def find_overlaps(tenures: Sequence[Tenure], began: float, ended: float) -> tuple[str, ...]:

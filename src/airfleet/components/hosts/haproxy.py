@@ -6,6 +6,7 @@ from airfleet.components.hosts.base import (
     API,
     ETC,
     EXECUTION,
+    LIB,
     PROXY,
     Folder,
     HostFile,
@@ -19,13 +20,17 @@ from airfleet.components.hosts.base import (
 from airfleet.spec.secrets import Secret
 
 FOLDER = ETC / "haproxy"
+# Root and HAProxy alone get in: who talks to a socket there rules that HAProxy while it runs.
+SOCKETS = LIB / "haproxy"
+BACKENDS = ("web", "execution")
 USER = "haproxy"
 # Where a worker without a way to the database fetches the files of a release.
 RELEASES_PATH = "/airfleet/releases/"
-COMMON = """\
+COMMON = f"""\
 # Written by airfleet.
 global
   log stdout format raw daemon notice
+  stats socket {SOCKETS}/{{name}}.sock mode 600 level admin
   maxconn 4000
   hard-stop-after 60s
 defaults
@@ -55,7 +60,7 @@ def describe_balancer(place: Place) -> Part:
         name="balancer",
         packages=("haproxy",),
         masks=("haproxy.service",),
-        folders=(Folder(FOLDER),),
+        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
         files=tuple(files),
         services=(
             _service("balancer", "spreads UI and API over the web hosts", tuple(files), port, place.host.address),
@@ -68,7 +73,7 @@ def render_balancer(place: Place) -> str:
     tls = f" ssl crt {FOLDER / 'fleet.pem'} alpn h2,http/1.1" if place.fleet.tls else ""
     secure = "  http-request set-header X-Forwarded-Proto https\n" if tls else ""
     return (
-        f"{COMMON}"
+        f"{COMMON.format(name='balancer')}"
         f"frontend ui\n  bind {place.listen}:{place.fleet.ports.api}{tls}\n  option forwardfor\n{secure}"
         # What workers fetch is for workers.
         f"  http-request deny if {{ path_beg {RELEASES_PATH} /execution }}\n  default_backend web\n"
@@ -83,7 +88,7 @@ def describe_proxy(place: Place) -> Part:
         name="proxy",
         packages=("haproxy",),
         masks=("haproxy.service",),
-        folders=(Folder(FOLDER),),
+        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
         files=files,
         services=(_service("proxy", "leads tasks to the execution API", files, PROXY, "127.0.0.1"),),
     )
@@ -92,7 +97,7 @@ def describe_proxy(place: Place) -> Part:
 def render_proxy(place: Place) -> str:
     web = API if place.fleet.with_role("balancer") else place.fleet.ports.api
     return (
-        f"{COMMON}"
+        f"{COMMON.format(name='proxy')}"
         f"frontend tasks\n  bind 127.0.0.1:{PROXY}\n  use_backend web if {{ path_beg {RELEASES_PATH} }}\n"
         "  default_backend execution\n"
         f"{_backend('execution', place, EXECUTION, '/execution/health', 200)}"

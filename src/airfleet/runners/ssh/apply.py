@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from airfleet.components.hosts import postgresql
@@ -15,7 +16,9 @@ from airfleet.components.hosts.base import Stage
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh import steps, transaction
 from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.rolling import Rolling
 from airfleet.runners.ssh.steps import Bring, RunJob, Step, Unpack
+from airfleet.runners.ssh.waves import is_restart, make_waves
 
 # Every step leaves a line on the host, also one that failed; the script ends with the first that does.
 AUDIT_FUNCTION = """\
@@ -24,8 +27,6 @@ ended() {{
   echo "$(date -Is)" {who} "$([ $1 = 0 ] && echo done || echo failed):" "$2" >> /var/log/airfleet/audit.log
   [ $1 = 0 ] || exit $1
 }}"""
-# Hosts that serve the same thing are changed one after another, so that it is served all the time.
-ROLLING = frozenset({Stage.API, Stage.CONTROL, Stage.EDGE})
 # What all others stand on is made by few hosts, ahead of the rest.
 FOUNDATION = tuple(stage for stage in Stage if stage <= Stage.METADATA)
 
@@ -62,6 +63,7 @@ class Applier:
         notify: Callable[[Result], None],
         lost: threading.Event,
         absent: Iterable[str] = (),
+        rolling: Rolling | None = None,
     ) -> None:
         """`absent` are hosts of the fleet that cannot be worked on now."""
         self._views = tuple(views)
@@ -71,6 +73,7 @@ class Applier:
         self._clock = clock
         self._notify = notify
         self._lost = lost
+        self._rolling = rolling
         self._results: list[Result] = []
         self._failed: dict[str, AirfleetError] = {}
         self._lock = threading.Lock()
@@ -95,15 +98,33 @@ class Applier:
                 for view in views
                 if (own := [step for step in view.steps if step.stage == stage]) and not self._waits(view, stage)
             ]
-            for group in self._group(stage, work):
-                with ThreadPoolExecutor(max(1, len(group))) as pool:
-                    list(pool.map(lambda item: self._host(*item), group))
+            self._run_stage(stage, work)
 
-    def _group(self, stage: Stage, work: list[tuple[View, list[Step]]]) -> list[list[tuple[View, list[Step]]]]:
-        disturbs = any(isinstance(s.action, Bring) and s.action.how == "restart" for _, own in work for s in own)
-        if stage in ROLLING and disturbs:
-            return [[item] for item in work]
-        return [work]
+    def _run_stage(self, stage: Stage, work: list[tuple[View, list[Step]]]) -> None:
+        """One wave after another; what is left when one does not come back is for the next apply."""
+        rolling = self._rolling if any(is_restart(step) for _, own in work for step in own) else None
+        active = rolling.find_active() if rolling and stage == Stage.CONTROL else ""
+        waves = make_waves(stage, work, active)
+        for wave in waves:
+            roll = partial(self._roll, stage, rolling, is_last=wave is waves[-1])
+            with ThreadPoolExecutor(max(1, len(wave))) as pool:
+                came_back = list(pool.map(lambda item, roll=roll: roll(*item), wave))
+            if not all(came_back):
+                return
+
+    def _roll(self, stage: Stage, rolling: Rolling | None, view: View, own: list[Step], *, is_last: bool) -> bool:
+        """Change one host; False when the hosts that serve the same are better left as they are."""
+        if rolling is None:
+            self._host(view, own)
+            return True
+        before = rolling.prepare(view, own, stage)
+        self._host(view, own)
+        name = view.desired.place.host.name
+        try:
+            return name not in self._failed and rolling.finish(view, own, stage, before, is_last=is_last)
+        except AirfleetError as error:
+            self._failed[name] = error
+            return False
 
     def _waits(self, view: View, stage: Stage) -> bool:
         """Whether a host cannot go on: it failed itself, or a host failed that everybody after this stage needs."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airfleet.components.hosts import haproxy, platform
@@ -127,6 +127,12 @@ def survey(wish: Wish, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
                 errors.append(error)
                 tell(f"{host.name}: left out")
     return Survey(tuple(views), tuple(errors))
+
+
+def change_steps(survey: Survey, change: Callable[[Desired, tuple[Step, ...]], tuple[Step, ...]]) -> Survey:
+    """The same hosts with other steps."""
+    views = (replace(view, steps=change(view.desired, view.steps)) for view in survey.views)
+    return Survey(tuple(views), survey.errors)
 
 
 def inspect(wish: Wish, connection: Connection) -> View:

@@ -1,0 +1,117 @@
+"""Drills that are no accident: what operators do on purpose, by airfleet's own commands, while somebody asks the UI."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from airfleet.drills.catalogue import Act, Blow
+from airfleet.drills.hands import Hands
+from airfleet.errors import AirfleetError
+from airfleet.spec.fleet import Fleet
+
+ASK_EVERY_S = 0.1
+MOST_S = 1800.0
+# What is run, one command after another; with {host}, for each host.
+COMMANDS: Mapping[Act, tuple[tuple[str, ...], ...]] = {
+    "roll": (("apply", "--restart"),),
+    "drain": (
+        ("workers", "drain", "{host}", "--timeout", "600"),
+        ("workers", "resume", "{host}"),
+    ),
+}
+
+
+@dataclass(slots=True)
+class Poller:
+    """Asks a page through the balancer all the time, each time on a connection of its own."""
+
+    url: str
+    asked: int = 0
+    failed: list[str] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Poller:
+        self._over.clear()
+        self._thread = threading.Thread(target=self._ask, name="poller", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread:
+            self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._over.wait(ASK_EVERY_S):
+            self.asked += 1
+            try:
+                httpx.get(self.url, timeout=30, verify=False).raise_for_status()  # noqa: S501 - as its users do
+            except httpx.HTTPError as error:
+                self.failed.append(f"{time.strftime('%H:%M:%S')} {error or type(error).__name__}")
+
+
+@dataclass(slots=True)
+class OperatorHands:
+    """Does by commands what is an operation, and leaves all that is a blow to other hands."""
+
+    inside: Hands
+    project: Path
+    state: Path | None
+    poller: Poller
+    notify: Callable[[str], None]
+
+    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
+        if blow.act not in COMMANDS:
+            self.inside.strike(blow, hosts)
+            return
+        self.poller.asked, self.poller.failed = 0, []
+        with self.poller:
+            for words in list_commands(blow.act, hosts):
+                self._run(words)
+
+    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
+        if blow.act not in COMMANDS:
+            self.inside.give_back(blow, hosts)
+
+    def list_broken(self) -> tuple[str, ...]:
+        """What the UI's users would have seen of the last operation."""
+        failed, asked = self.poller.failed, self.poller.asked
+        return (f"{len(failed)} of {asked} requests to the UI failed, the first {failed[0]}",) if failed else ()
+
+    def _run(self, words: Sequence[str]) -> None:
+        state = ("--state", str(self.state)) if self.state else ()
+        self.notify(f"airfleet {' '.join(words)}")
+        done = subprocess.run(
+            [sys.executable, "-m", "airfleet", *words, *state],
+            cwd=self.project,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=MOST_S,
+        )
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise AirfleetError(f"airfleet {' '.join(words)}: {said}", hint="the fleet is as that command left it")
+
+
+def list_commands(act: Act, hosts: Sequence[str]) -> list[tuple[str, ...]]:
+    """What an operation runs; what names a host is run for one after another."""
+    commands = COMMANDS[act]
+    if not any("{host}" in words for words in commands):
+        return list(commands)
+    return [tuple(host if word == "{host}" else word for word in words) for host in hosts for words in commands]
+
+
+def find_page(fleet: Fleet) -> str:
+    """A page that every user's browser asks for, at the first balancer."""
+    edge = (fleet.with_role("balancer") or fleet.with_role("web"))[0]
+    return f"{'https' if fleet.tls else 'http'}://{edge.address}:{fleet.ports.api}/api/v2/version"

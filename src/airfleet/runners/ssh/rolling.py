@@ -1,0 +1,178 @@
+"""What surrounds the restart of one host's processes, so that nobody notices: balancers, standbys, running tasks.
+
+None of it is needed for the change itself. Where a neighbour cannot be asked, the change goes on, and it is told.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from airfleet.components.hosts import haproxy
+from airfleet.components.hosts.base import Service, Stage
+from airfleet.errors import AirfleetError
+from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.steps import Step
+from airfleet.runners.ssh.waves import list_restarts
+
+ASIDE_S = 20
+# Should nobody be left to lead requests there again, the host of the balancer does so itself.
+FORGOTTEN_S = 300
+BACK_S = 60
+STANDBY_S = 120
+SQL = "runuser -u postgres -- psql -XAtq -h /run/postgresql airflow -c "
+
+
+class Rolling:
+    """Knows the fleet's views, and asks the hosts beside the one that is changed."""
+
+    def __init__(
+        self,
+        views: Iterable[View],
+        *,
+        drain_s: float,
+        notify: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._views = tuple(views)
+        self._drain_s = drain_s
+        self._notify = notify
+        self._clock = clock
+        self._sleep = sleep
+
+    def find_active(self) -> str:
+        """The host whose scheduler is active; nothing where there is one scheduler, or no answer."""
+        found = self._ask_database(
+            "SELECT seat.name FROM airfleet.seat, airfleet.lease"
+            " WHERE lease.name = 'scheduler' AND seat.holder = lease.holder"
+        )
+        return found.strip()
+
+    def prepare(self, view: View, own: Sequence[Step], stage: Stage) -> str:
+        """Lead requests past a web host; what is returned is for `finish`."""
+        name = view.desired.place.host.name
+        if stage == Stage.API and list_restarts(own, stage) and self._has_others(view):
+            self._on_balancers(haproxy_aside, name, f"requests past {name}")
+        return self._read_seat(name) if stage == Stage.CONTROL and list_restarts(own, stage) else ""
+
+    def finish(self, view: View, own: Sequence[Step], stage: Stage, before: str, *, is_last: bool) -> bool:
+        """Wait until the host serves again, so that the next may be disturbed; False when its tasks take too long."""
+        name = view.desired.place.host.name
+        restarted = list_restarts(own, stage)
+        if stage == Stage.API and restarted and self._has_others(view):
+            self._on_balancers(haproxy_back, name, f"requests to {name} again")
+        if stage == Stage.CONTROL and any(service.name == "scheduler" for service in restarted):
+            self._await_seat(name, before)
+        if stage == Stage.WORK and not is_last:
+            return self._await_workers(view, [service for service in restarted if service.drains])
+        return True
+
+    def _has_others(self, view: View) -> bool:
+        return any("web" in one.desired.place.host.roles for one in self._views if one is not view)
+
+    def _on_balancers(self, write: Callable[[str, str], str], host: str, what: str) -> None:
+        asked = [one for one in self._views if {"balancer", "worker"} & set(one.desired.place.host.roles)]
+
+        def ask(view: View) -> None:
+            try:
+                script = write(host, view.desired.place.machine.system.python)
+                view.connection.check(script, timeout_s=ASIDE_S + BACK_S, what=what)
+            except AirfleetError as error:
+                self._notify(f"{error.where}: {error.what}; the change goes on")
+
+        with ThreadPoolExecutor(max(1, len(asked))) as pool:
+            list(pool.map(ask, asked))
+
+    def _ask_database(self, sql: str) -> str:
+        for view in self._views:
+            place = view.desired.place
+            guarded = len(place.fleet.with_role("scheduler")) > 1 and place.fleet.scheduler_mode == "active-standby"
+            if place.host == place.primary and guarded:
+                try:
+                    return view.connection.run(SQL + shlex.quote(sql), timeout_s=20).out
+                except AirfleetError:
+                    return ""
+        return ""
+
+    def _read_seat(self, name: str) -> str:
+        """Who sits there now and is ready, by a name that no other process has had."""
+        return self._ask_database(
+            f"SELECT holder FROM airfleet.seat WHERE name = '{name}' AND state <> 'warming'"  # noqa: S608 - checked
+            " AND seen_at > clock_timestamp() - interval '10 s'"
+        ).strip()
+
+    def _await_seat(self, name: str, before: str) -> None:
+        end = self._clock() + STANDBY_S
+        while before and self._clock() < end:
+            now = self._read_seat(name)
+            if now and now != before:
+                return
+            self._sleep(1.0)
+
+    def _await_workers(self, view: View, services: Sequence[Service]) -> bool:
+        name = view.desired.place.host.name
+        script = f"systemctl show -P ActiveState {' '.join(service.unit for service in services)}"
+        end = self._clock() + self._drain_s
+        told = False
+        while services:
+            states = set(view.connection.check(script, what="looking at the workers").split())
+            if states <= {"active"}:
+                break
+            if self._clock() >= end:
+                return False
+            if not told:
+                self._notify(f"{name}: waits for running tasks; the other workers of its pools go on meanwhile")
+                told = True
+            self._sleep(1.0)
+        return True
+
+
+def _talk(python: str) -> str:
+    return f"""\
+talk() {{ {python} -c 'import socket, sys
+for path in sys.argv[2:]:
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(5); s.connect(path); s.sendall(sys.argv[1].encode() + b"\\n")
+        while data := s.recv(65536): sys.stdout.buffer.write(data)' "$@"; }}
+sockets=$(ls {haproxy.SOCKETS}/*.sock)
+"""
+
+
+def haproxy_aside(host: str, python: str) -> str:
+    """A script for the host of a balancer: new requests go elsewhere; waits for those under way."""
+    ready = "; ".join(f"set server {backend}/{host} state ready" for backend in haproxy.BACKENDS)
+    drain = "; ".join(f"set server {backend}/{host} state drain" for backend in haproxy.BACKENDS)
+    timer = f"airfleet-aside-{host}"
+    return f"""\
+set -e
+{_talk(python)}
+systemctl stop {timer}.timer 2>/dev/null || true
+cat > /run/airfleet/{timer} <<'AGAIN'
+{_talk(python)}talk '{ready}' $sockets
+AGAIN
+systemd-run --quiet --collect --unit={timer} --on-active={FORGOTTEN_S} sh /run/airfleet/{timer}
+talk '{drain}' $sockets
+for i in $(seq {ASIDE_S * 5}); do
+  talk 'show stat' $sockets | awk -F, '$2 == "{host}" && $5 > 0 {{ busy = 1 }} END {{ exit busy }}' && exit 0
+  sleep 0.2
+done
+"""
+
+
+def haproxy_back(host: str, python: str) -> str:
+    """A script for the host of a balancer: requests go there again; waits until the balancer has found it healthy."""
+    ready = "; ".join(f"set server {backend}/{host} state ready" for backend in haproxy.BACKENDS)
+    return f"""\
+set -e
+{_talk(python)}
+talk '{ready}' $sockets
+systemctl stop airfleet-aside-{host}.timer 2>/dev/null || true
+for i in $(seq {BACK_S * 5}); do
+  talk 'show stat' $sockets | awk -F, '$2 == "{host}" && $18 !~ /^UP/ {{ down = 1 }} END {{ exit down }}' && exit 0
+  sleep 0.2
+done
+echo "the balancer does not find {host} healthy" >&2; exit 1
+"""

@@ -1,0 +1,148 @@
+"""A fleet of four machines with two of everything that can be two, and a Dag whose tasks say when they ran."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deadline import wait_until
+from machines import Bed
+
+AIRFLEET = [sys.executable, "-m", "airfleet"]
+PACKAGES = (
+    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
+    *("prometheus-postgres-exporter", "rabbitmq-server"),
+)
+ROLES = {
+    "db1": "roles: [database]",
+    "app1": "roles: [web, balancer, broker, scheduler]",
+    "app2": "roles: [web, scheduler, worker], pools: [default]",
+    "db2": "roles: [database, worker], pools: [default]",
+}
+LEDGER = "/var/lib/airfleet/worker/ran"
+DAG = f"""
+import time
+from pathlib import Path
+from airflow.sdk import dag, task
+
+@dag(schedule=None, is_paused_upon_creation=False, max_active_runs=100, default_args={{"retries": 2}})
+def sleeper():
+    @task
+    def work(params=None):
+        path = Path("{LEDGER}")
+        with path.open("a") as file:
+            file.write("began\\n")
+        time.sleep(params["seconds"])
+        with path.open("a") as file:
+            file.write("ended\\n")
+    work()
+
+sleeper()
+"""
+PATIENCE_S = 900
+
+
+@dataclass
+class Four:
+    """A project in a folder, applied to the machines of a bed."""
+
+    folder: Path
+    bed: Bed
+    token: str = field(default="", init=False)
+
+    def write(self, more: str = "") -> None:
+        (self.folder / "dags").mkdir(exist_ok=True)
+        (self.folder / "dags" / "sleeper.py").write_text(DAG)
+        hosts = "".join(f"  {name}: {{address: {self.bed[name].address}, {roles}}}\n" for name, roles in ROLES.items())
+        (self.folder / "fleet.yaml").write_text(
+            f"name: four\nssh: {{user: ops, key: {self.bed.layout.key}, known_hosts: {self.bed.layout.known_hosts}}}\n"
+            f"hosts:\n{hosts}pools:\n  default: {{concurrency: 4}}\n{more}"
+        )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=PATIENCE_S, cwd=self.folder
+        )
+
+    def do(self, *words: str) -> str:
+        """What a command says; it must end well."""
+        done = self.run(*words)
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        return {one["host"]: one for one in json.loads(self.run("workers", "list", "--json").stdout)["workers"]}
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.bed['app1'].address}:8080"
+
+    def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
+        if not self.token:
+            password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
+            login = httpx.post(f"{self.url}/auth/token", json={"username": "admin", "password": password}, timeout=60)
+            self.token = login.raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {self.token}"}
+        done = httpx.request(method, f"{self.url}/api/v2{path}", headers=headers, timeout=60, **options)
+        return done.raise_for_status().json()
+
+    def trigger(self, seconds: float) -> str:
+        body = {"logical_date": None, "conf": {"seconds": seconds}}
+        return str(self.call("POST", "/dags/sleeper/dagRuns", json=body)["dag_run_id"])
+
+    def state(self, run: str) -> str:
+        return str(self.call("GET", f"/dags/sleeper/dagRuns/{run}")["state"])
+
+    def wait(self, runs: list[str], timeout_s: float = 600) -> None:
+        """All runs end well."""
+        for run in runs:
+            ended = wait_until(
+                lambda: (state := self.state(run)) in ("success", "failed") and state,  # noqa: B023 - awaited here
+                f"the end of {run}",
+                timeout_s=timeout_s,
+                every_s=1,
+            )
+            assert ended == "success"
+
+    def ledger(self) -> tuple[int, int]:
+        """How many attempts have begun, and how many have ended by themselves."""
+        words = "".join(
+            self.bed[name].run(f"sudo cat {LEDGER} 2>/dev/null || true").stdout for name in ("app2", "db2")
+        ).split()
+        return words.count("began"), words.count("ended")
+
+
+class Poller:
+    """Asks the UI through the balancer all the time, each time on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/api/v2/version"
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+        self.asked = 0
+        self.failed: list[str] = []
+
+    def __enter__(self) -> Poller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(60)
+
+    def _poll(self) -> None:
+        while not self._over.is_set():
+            self.asked += 1
+            try:
+                httpx.get(self._url, timeout=30).raise_for_status()
+            except httpx.HTTPError as error:
+                self.failed.append(f"{time.strftime('%H:%M:%S')} {error!r}")
+            self._over.wait(0.1)

@@ -1,0 +1,67 @@
+"""In which order hosts are disturbed by restarts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airfleet.components.hosts.base import Stage
+from airfleet.runners.ssh.facts import Facts
+from airfleet.runners.ssh.plan import Desired, decide
+from airfleet.runners.ssh.rolling import haproxy_aside, haproxy_back
+from airfleet.runners.ssh.steps import Bring, Step
+from airfleet.runners.ssh.waves import add_restarts, make_waves
+from places import NINE, desired
+
+TWO_OF_A_POOL = NINE.replace("io1: {address: 10.0.0.33, pools: [io]}", "io1: {address: 10.0.0.33, pools: [io, cpu]}")
+
+
+@dataclass(frozen=True)
+class Fake:
+    desired: Desired
+
+
+def work(stage: Stage, *names: str, text: str = NINE, restart: bool = True) -> list[tuple[Fake, list[Step]]]:
+    found = []
+    for name in names:
+        want = desired(name, text)
+        own = add_restarts(want, ()) if restart else decide(want, Facts())
+        found.append((Fake(want), [step for step in own if step.stage == stage]))
+    return found
+
+
+def waves(stage: Stage, *names: str, text: str = NINE, restart: bool = True, active: str = "") -> list[list[str]]:
+    made = make_waves(stage, work(stage, *names, text=text, restart=restart), active)
+    return [[item[0].desired.place.host.name for item in wave] for wave in made]
+
+
+def test_web_hosts_restart_one_after_another() -> None:
+    assert waves(Stage.API, "web1", "web2", "web3") == [["web1"], ["web2"], ["web3"]]
+
+
+def test_the_active_scheduler_comes_last() -> None:
+    assert waves(Stage.CONTROL, "sched1", "sched2", active="sched1") == [["sched2"], ["sched1"]]
+
+
+def test_workers_restart_at_once_unless_they_serve_the_same_pool() -> None:
+    assert waves(Stage.WORK, "cpu1", "memory1", "io1") == [["cpu1", "memory1", "io1"]]
+    assert waves(Stage.WORK, "cpu1", "memory1", "io1", text=TWO_OF_A_POOL) == [["cpu1", "memory1"], ["io1"]]
+
+
+def test_what_starts_for_the_first_time_disturbs_nobody() -> None:
+    assert waves(Stage.API, "web1", "web2", restart=False) == [["web1", "web2"]]
+    assert waves(Stage.WORK, "cpu1", "io1", text=TWO_OF_A_POOL, restart=False) == [["cpu1", "io1"]]
+
+
+def test_a_restart_of_everything_is_of_airflow_s_own_processes_and_of_each_once() -> None:
+    want = desired("cpu1")
+    planned = tuple(step for step in decide(want, Facts()) if isinstance(step.action, Bring))
+    assert add_restarts(want, planned) == planned
+    added = [step.action.service.name for step in add_restarts(want, ()) if isinstance(step.action, Bring)]
+    assert sorted(added) == ["worker-cpu", "worker-default", "worker-logs"]
+
+
+def test_a_host_led_past_is_led_to_again_by_the_balancer_itself_should_nobody_do_it() -> None:
+    script = haproxy_aside("web2", "python3.11")
+    assert "systemd-run --quiet --collect --unit=airfleet-aside-web2" in script
+    assert script.index("systemd-run") < script.index("talk 'set server web/web2 state drain")
+    assert "systemctl stop airfleet-aside-web2.timer" in haproxy_back("web2", "python3.11")
