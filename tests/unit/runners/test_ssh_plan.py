@@ -191,7 +191,7 @@ def test_a_probe_is_read() -> None:
     assert facts.parse_probe(text) == Probe(
         ("debian", "12"), "x86_64", 2, 1 << 20, "systemd", ("127.0.0.1", "10.0.0.1"), (22, 2222), {"/": 102400},
         frozenset({"sudo"}), (Listener(22, "sshd", 38),
-        Listener(8880, "airflow", 7, is_ours=True), Listener(5432, "", None)), "me", 1_700_000_000,
+        Listener(8880, "airflow", 7, is_ours=True), Listener(5432, "", None)), "me", clock=1_700_000_000,
     )  # fmt: skip
 
 
