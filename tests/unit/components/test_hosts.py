@@ -44,7 +44,7 @@ def services_on(name: str, text: str = NINE) -> set[str]:
     [
         ("web1", {"api-server", "execution-api", "balancer"}),
         ("web2", {"api-server", "execution-api"}),
-        ("sched1", {"scheduler", "dag-processor", "triggerer", "releaser"}),
+        ("sched1", {"scheduler", "dag-processor", "triggerer", "triggerer-logs", "releaser"}),
         ("cpu1", {"proxy", "worker-logs", "worker-default", "worker-cpu"}),
         ("data1", {"postgresql", "pgbouncer", "postgres-exporter", "rabbitmq"}),
     ],
@@ -159,8 +159,9 @@ def test_one_greedy_task_is_killed_and_not_its_whole_pool() -> None:
     assert "OOMPolicy=continue" in unit("memory1", "worker-memory")
 
 
-def test_the_log_server_of_a_worker_listens_on_the_fleet_s_address_only() -> None:
+def test_log_servers_listen_on_the_fleet_s_address_only() -> None:
     assert "--host 10.0.0.33 --port 8793" in unit("io1", "worker-logs")
+    assert "--host 10.0.0.21 --port 8794" in unit("sched1", "triggerer-logs")
 
 
 @pytest.mark.parametrize("host", ["sched1", "io1"])

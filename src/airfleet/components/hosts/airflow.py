@@ -37,6 +37,7 @@ from airfleet.components.hosts.base import (
     Port,
     Service,
     Stage,
+    Tcp,
     private,
 )
 from airfleet.spec.secrets import Secret
@@ -44,6 +45,7 @@ from airfleet.spec.secrets import Secret
 HOME = "server"
 FOLDER = ETC / HOME
 STATE = LIB / HOME
+LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 QUORUM = {
     "task_default_queue_type": "quorum",
     "task_create_missing_queue_type": "quorum",
@@ -90,10 +92,30 @@ def describe_scheduler(place: Place) -> Part:
         },
         (Port(TRIGGERER_LOGS, place.addresses("web"), "logs of deferred tasks"),),
     )
+    config = next(file for file in part.files if file.path.name == "airflow.cfg")
+    logs = serve_logs(place, HOME, SERVER_USER, TRIGGERER_LOGS, config, "shows the logs of deferred tasks")
+    part = replace(part, services=(*part.services, logs))
     if place.host != place.fleet.with_role("scheduler")[0]:
         return part
     files, job = _metadata(place, part)
     return replace(part, files=(*part.files, *files), jobs=(job,))
+
+
+def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, what: str) -> Service:
+    """What shows task logs of a host to the web hosts; Airflow's own command for it listens on every address."""
+    return Service(
+        name=f"{'triggerer' if home == HOME else home}-logs",
+        what=f"{what} to the web hosts",
+        stage=Stage.WORK,
+        command=(
+            *(str(place.runtime / "bin" / "python"), "-m", "uvicorn", "--factory", LOG_SERVER),
+            *("--host", place.listen, "--port", str(port), "--no-access-log"),
+        ),
+        user=user,
+        files=(config,),
+        env=environment(place, home),
+        health=Tcp(port, place.host.address),
+    )
 
 
 def list_settings(place: Place) -> tuple[Setting, ...]:

@@ -19,7 +19,6 @@ from airfleet.components.hosts.base import (
     Port,
     Service,
     Stage,
-    Tcp,
     private,
 )
 from airfleet.spec.topology import WorkerPool
@@ -42,7 +41,6 @@ KEYS = frozenset(
         ("dag_processor", "stale_bundle_cleanup_interval"),
     }
 )
-LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 PRIVATE = frozenset({("database", "sql_alchemy_conn"), ("database", "sql_alchemy_conn_async")})
 
 
@@ -51,20 +49,7 @@ def describe(place: Place) -> Part:
     config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), WORKER_USER)
     user = airflow.user_environment(place, HOME, WORKER_USER)
     pools = [place.fleet.pool(name) for name in place.host.pools]
-    logs = Service(
-        name="worker-logs",
-        what="shows the logs of this host's tasks to the web hosts",
-        stage=Stage.WORK,
-        # Airflow's own command for it listens on every address.
-        command=(
-            *(str(place.runtime / "bin" / "python"), "-m", "uvicorn", "--factory", LOG_SERVER),
-            *("--host", place.listen, "--port", str(WORKER_LOGS), "--no-access-log"),
-        ),
-        user=WORKER_USER,
-        files=(config,),
-        env=airflow.environment(place, HOME),
-        health=Tcp(WORKER_LOGS, place.host.address),
-    )
+    logs = airflow.serve_logs(place, HOME, WORKER_USER, WORKER_LOGS, config, "shows the logs of this host's tasks")
     return Part(
         name="workers",
         users=(WORKER_USER,),
