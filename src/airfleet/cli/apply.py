@@ -5,18 +5,20 @@ from __future__ import annotations
 import getpass
 import json
 import socket
+import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from airfleet.cli import options, plan
 from airfleet.components.metadata import ADMIN
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder, write_file
-from airfleet.runners.ssh import health, inspect, lease, runtime, waves
+from airfleet.runners.ssh import health, inspect, lease, packages, runtime, waves
 from airfleet.runners.ssh.apply import Applier, Outcome, Result
 from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.inspect import Survey, Wish
@@ -24,6 +26,8 @@ from airfleet.runners.ssh.rolling import Rolling
 from airfleet.runners.ssh.steps import Unpack
 
 DRAIN_S = 900.0
+# What `--offline` means without a folder.
+HERE = "apt"
 
 
 @click.command("apply", short_help="Make the hosts what fleet.yaml says.")
@@ -37,8 +41,15 @@ DRAIN_S = 900.0
     show_default=True,
     help="Seconds to wait for the tasks of a worker that restarts before the next one of its pool does.",
 )
+@click.option(
+    "--offline",
+    metavar="[FOLDER]",
+    is_flag=False,
+    flag_value=HERE,
+    help="Send the hosts their Debian packages: they need no mirror. Fetched here with apt, or taken from a folder.",
+)
 @options.as_json
-def command(project: Path, state: Path | None, restart: bool, drain: float, as_json: bool) -> None:
+def command(project: Path, state: Path | None, restart: bool, drain: float, offline: str | None, as_json: bool) -> None:
     """Make every host of fleet.yaml what it says: packages, files, services, firewall, in the right order.
 
     What was cut off goes on at the next apply. Where there is nothing to do, nothing is touched. What has to restart
@@ -48,7 +59,9 @@ def command(project: Path, state: Path | None, restart: bool, drain: float, as_j
     Example:
       airfleet plan && airfleet apply
       airfleet apply --restart
+      airfleet apply --offline
     """
+    source = _find_source(offline)
     begun = time.monotonic()
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
@@ -56,7 +69,7 @@ def command(project: Path, state: Path | None, restart: bool, drain: float, as_j
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, _actor(), since))
         survey = inspect.survey(wish, stack, _say)
-        survey, outcome = _carry_out(wish, survey, stack, token, restart=restart, drain_s=drain)
+        survey, outcome = _carry_out(wish, survey, stack, token, source, restart=restart, drain_s=drain)
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else health.PATIENCE_S
         seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
@@ -78,8 +91,26 @@ def command(project: Path, state: Path | None, restart: bool, drain: float, as_j
     _say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where hosts get their Debian packages: from their mirrors, or from this machine, by apt or out of a folder."""
+
+    is_offline: bool
+    folder: Path | None = None
+
+
+def _find_source(offline: str | None) -> Source:
+    if offline is None or offline == HERE:
+        return Source(offline is not None)
+    folder = Path(offline).expanduser()
+    if not any(folder.rglob("*.deb")):
+        hint = "write the project first if that is one: airfleet apply PROJECT --offline"
+        raise UsageError(f"no packages (*.deb) are in {folder}", where="--offline", hint=hint)
+    return Source(is_offline=True, folder=folder)
+
+
 def _carry_out(
-    wish: Wish, survey: Survey, stack: ExitStack, token: str, *, restart: bool, drain_s: float
+    wish: Wish, survey: Survey, stack: ExitStack, token: str, source: Source, *, restart: bool, drain_s: float
 ) -> tuple[Survey, Outcome]:
     if restart:
         survey = inspect.change_steps(survey, waves.add_restarts)
@@ -101,10 +132,15 @@ def _carry_out(
         survey = inspect.change_steps(survey, waves.add_restarts) if restart else survey
     if survey.steps:
         _say(plan.summarise(survey))
+    archives = {}
+    if source.is_offline:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airfleet-")))
+        shipment = packages.ship(survey, source.folder, work, runtime.find_cache().with_name("packages"), _say)
+        survey, archives = shipment.survey, shipment.archives
     outcome = Applier(
         survey.views,
         who=_actor(),
-        archives=_build_archives(survey),
+        archives=archives | _build_archives(survey),
         clock=time.monotonic,
         notify=_notify,
         lost=held.lost,

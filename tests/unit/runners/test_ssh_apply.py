@@ -274,7 +274,7 @@ def test_a_wrapped_script_waits_for_one_that_an_earlier_apply_left_and_goes_on_u
 
 def test_a_second_apply_of_the_same_project_is_told_who_has_it(tmp_path: Path) -> None:
     with lease.claim(tmp_path, "eve@here", "10:00"):  # noqa: SIM117 - the second is what is tested
-        with pytest.raises(AirfleetError, match=r"eve@here \(pid \d+\) since 10:00 applies this fleet"):
+        with pytest.raises(AirfleetError, match=r"eve@here \(pid \d+\) applies this fleet since 10:00"):
             with lease.claim(tmp_path, "me@here", "10:01"):
                 pass
     with lease.claim(tmp_path, "me@here", "10:02") as token:

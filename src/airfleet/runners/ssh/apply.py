@@ -17,7 +17,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.ssh import steps, transaction
 from airfleet.runners.ssh.inspect import View
 from airfleet.runners.ssh.rolling import Rolling
-from airfleet.runners.ssh.steps import Bring, RunJob, Step, Unpack
+from airfleet.runners.ssh.steps import Bring, Install, RunJob, Step, Unpack
 from airfleet.runners.ssh.waves import is_restart, make_waves
 
 # Every step leaves a line on the host, also one that failed; the script ends with the first that does.
@@ -176,8 +176,9 @@ class Applier:
         script = transaction.wrap(f"{AUDIT_FUNCTION.format(who=shlex.quote(self._who))}\n{body}")
         timeout_s = max(step.timeout_s for step in batch) + transaction.WAIT_S
         what = ", ".join(step.what for step in batch) if isinstance(action, Bring) else batch[0].what
-        if isinstance(action, Unpack):
-            with self._archives[action.digest].open("rb") as data:
+        archive = action.digest if isinstance(action, Unpack) else action.archive if isinstance(action, Install) else ""
+        if archive:
+            with self._archives[archive].open("rb") as data:
                 return view.connection.check(script, timeout_s=timeout_s, data=data, what=what).strip()
         return view.connection.check(script, timeout_s=timeout_s, what=what).strip()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import socket
 import threading
@@ -130,6 +131,14 @@ def _failure(output: Output, what: str, host: str) -> HostError:
     told = find_telling(text) or f"exit code {output.code}"
     if output.code in (124, 137):
         told = f"it took too long; the last it said: {told}" if text else "it took too long"
+    if sick := re.search(r"^(airfleet-\S+)\.service is not healthy", text, re.MULTILINE):
+        cause = find_telling(text[sick.end() :].partition("\n")[2])
+        return HostError(
+            f"{sick[1]} is not healthy: {cause or 'it says nothing'}",
+            where=host,
+            hint=find_hint(cause, f"look there: journalctl -u {sick[1]}"),
+            output=f"{output.out}{output.err}",
+        )
     return HostError(f"{what} failed: {told}", where=host, hint=find_hint(text), output=f"{output.out}{output.err}")
 
 
@@ -161,11 +170,9 @@ def find_telling(text: str) -> str:
     return next(iter([*known, *errors, *reversed(lines)]), "")[:300]
 
 
-def find_hint(text: str) -> str:
+def find_hint(text: str, otherwise: str = "mend it there; the next `airfleet apply` goes on from here") -> str:
     """What to do about the output of a command that failed."""
-    return next(
-        (hint for words, hint in HINTS if words in text), "mend it there; the next `airfleet apply` goes on from here"
-    )
+    return next((hint for words, hint in HINTS if words in text), otherwise)
 
 
 def _feed(channel: Any, data: bytes | BinaryIO | None) -> None:  # noqa: ANN401

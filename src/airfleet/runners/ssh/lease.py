@@ -74,12 +74,12 @@ def claim(state: Path, who: str, since: str) -> Iterator[str]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "somebody"
+            holder = file.read().strip() or "somebody applies this fleet"
             raise AirfleetError(
-                f"{holder} applies this fleet", where=str(state.parent), hint="wait for it to end, or end that process"
+                holder, where=str(state.parent), hint="wait for it to end, or end that process"
             ) from None
         file.truncate(0)
-        file.write(f"{who} (pid {os.getpid()}) since {since}")
+        file.write(f"{who} (pid {os.getpid()}) applies this fleet since {since}")
         file.flush()
         yield hashlib.sha256(f"{socket.gethostname()} {state.resolve()}".encode()).hexdigest()[:16]
 

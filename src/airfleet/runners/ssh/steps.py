@@ -13,6 +13,8 @@ from airfleet.components.hosts.base import LIB, OPT, Folder, HostFile, Job, Serv
 from airfleet.runners.ssh import units
 
 JOBS = LIB / "jobs"
+# Where packages from the control machine lie while they are installed.
+SHIPPED = "/var/cache/airfleet-packages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,10 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Install packages of the system."""
+    """Install packages of the system; those of an archive from there and from nowhere else."""
 
     packages: tuple[str, ...]
+    archive: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +153,8 @@ def script(action: Action) -> str:
     match action:
         case Mask(unit):
             return f"ln -sfn /dev/null /etc/systemd/system/{unit}"
-        case Install(packages):
-            install = f"{APT} install --no-install-recommends {' '.join(packages)}"
-            update = f"{APT} update -o APT::Update::Error-Mode=any"
-            return f"dpkg --configure -a\n{install} || {{\n{update} && {install}; }}"
+        case Install(packages, archive):
+            return _install_shipped(packages) if archive else _install(packages)
         case AddUser(name):
             options = f"--system --user-group --home-dir {LIB / name} --shell /usr/sbin/nologin"
             return f"id -u {name} >/dev/null 2>&1 || useradd {options} {name}"
@@ -181,6 +182,33 @@ def script(action: Action) -> str:
             return _bring(service, how)
         case RemoveService(unit):
             return _remove(unit)
+
+
+def _install(packages: tuple[str, ...]) -> str:
+    install = f"{APT} install --no-install-recommends {' '.join(packages)}"
+    update = f"{APT} update -o APT::Update::Error-Mode=any"
+    return f"dpkg --configure -a\n{install} || {{\n{update} && {install}; }}"
+
+
+def _install_shipped(packages: tuple[str, ...]) -> str:
+    """Make a repository of what comes by standard input, and let apt see no other."""
+    apt = (
+        f"{APT} -o Dir::Etc::sourcelist={SHIPPED}/sources.list -o Dir::Etc::sourceparts=- "
+        f"-o Dir::State::lists={SHIPPED}/lists -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "
+        "-o Acquire::Languages=none"
+    )
+    return f"""\
+rm -rf {SHIPPED}; mkdir -p {SHIPPED}/lists/partial; cd {SHIPPED}
+tar -x --no-same-owner
+for deb in *.deb; do
+  dpkg-deb -f "$deb"
+  echo "Filename: ./$deb"; echo "Size: $(stat -c %s "$deb")"; echo "SHA256: $(sha256sum < "$deb" | cut -c 1-64)"; echo
+done > Packages
+echo 'deb [trusted=yes] file:{SHIPPED} ./' > sources.list
+dpkg --configure -a
+{apt} update
+{apt} install --no-install-recommends {" ".join(packages)}
+cd /; rm -rf {SHIPPED}"""
 
 
 def _remove(unit: str) -> str:
