@@ -6,9 +6,11 @@ import getpass
 import json
 import socket
 import tempfile
+import threading
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -18,12 +20,14 @@ from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder, write_file
-from airfleet.runners.ssh import health, inspect, lease, packages, runtime, waves
+from airfleet.runners.ssh import health, inspect, lease, leaving, packages, roster, runtime, waves
 from airfleet.runners.ssh.apply import Applier, Outcome, Result
 from airfleet.runners.ssh.connection import HostError
-from airfleet.runners.ssh.inspect import Survey, Wish
+from airfleet.runners.ssh.inspect import Survey, View, Wish
+from airfleet.runners.ssh.leaving import Farewell
 from airfleet.runners.ssh.rolling import Rolling
 from airfleet.runners.ssh.steps import Unpack
+from airfleet.spec.topology import Host
 
 DRAIN_S = 900.0
 # What `--offline` means without a folder.
@@ -48,8 +52,19 @@ HERE = "apt"
     flag_value=HERE,
     help="Send the hosts their Debian packages: they need no mirror. Fetched here with apt, or taken from a folder.",
 )
+@click.option(
+    "--forget", multiple=True, metavar="HOST", help="Look no more for a host that left fleet.yaml and is gone for good."
+)
 @options.as_json
-def command(project: Path, state: Path | None, restart: bool, drain: float, offline: str | None, as_json: bool) -> None:
+def command(
+    project: Path,
+    state: Path | None,
+    restart: bool,
+    drain: float,
+    offline: str | None,
+    forget: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Make every host of fleet.yaml what it says: packages, files, services, firewall, in the right order.
 
     What was cut off goes on at the next apply. Where there is nothing to do, nothing is touched. What has to restart
@@ -68,8 +83,8 @@ def command(project: Path, state: Path | None, restart: bool, drain: float, offl
         folder = launching.find_state(wish.project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, _actor(), since))
-        survey = inspect.survey(wish, stack, _say)
-        survey, outcome = _carry_out(wish, survey, stack, token, source, restart=restart, drain_s=drain)
+        run = Run(wish, folder, stack, token, source, restart=restart, drain_s=drain)
+        survey, outcome, farewell = run.carry_out(_forget(roster.read(folder.root), forget))
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else health.PATIENCE_S
         seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
@@ -79,6 +94,10 @@ def command(project: Path, state: Path | None, restart: bool, drain: float, offl
     else:
         for sight in seen:
             click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
+    for host in sorted({one.step.host for one in outcome.done} - {host.name for host in wish.fleet.hosts}):
+        _say(f"{host} left the fleet: {leaving.LEFT}")
+    for error in farewell.silent:
+        click.echo(leaving.explain_silent(error), err=True)
     if outcome.skipped:
         _say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
     if errors:
@@ -109,52 +128,94 @@ def _find_source(offline: str | None) -> Source:
     return Source(is_offline=True, folder=folder)
 
 
-def _carry_out(
-    wish: Wish, survey: Survey, stack: ExitStack, token: str, source: Source, *, restart: bool, drain_s: float
-) -> tuple[Survey, Outcome]:
-    if restart:
-        survey = inspect.change_steps(survey, waves.add_restarts)
-    if not survey.steps:
-        return survey, Outcome((), (), ())
-    primary = wish.fleet.with_role("database")[0].name
-    keeper = next((view for view in survey.views if view.desired.place.host.name == primary), None)
-    if keeper is None:
-        error = AirfleetError(
-            "no change is made on any host without this one, which keeps the database and the lease of apply",
-            where=primary,
-            hint="mend it first",
+def _forget(known: tuple[Host, ...], names: tuple[str, ...]) -> tuple[Host, ...]:
+    if unknown := sorted(set(names) - {host.name for host in known}):
+        there = ", ".join(host.name for host in known) or "none"
+        raise UsageError(f"no such host: {', '.join(unknown)}", where="--forget", hint=f"the last apply knew {there}")
+    return tuple(host for host in known if host.name not in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One apply, from the look at the hosts to the last step."""
+
+    wish: Wish
+    folder: StateFolder
+    stack: ExitStack
+    token: str
+    source: Source
+    restart: bool
+    drain_s: float
+
+    def carry_out(self, known: tuple[Host, ...]) -> tuple[Survey, Outcome, Farewell]:
+        """Do what can be done; `known` are the hosts of the last apply."""
+        roster.check_primary(known, self.wish.fleet)
+        farewell, survey = self._look(known)
+        outcome = Outcome((), (), ())
+        if survey.steps or farewell.steps:
+            farewell, survey, outcome = self._change(known, farewell, survey)
+        roster.write(self.folder.root, (*self.wish.fleet.hosts, *leaving.find_left(known, farewell)))
+        return survey, outcome, farewell
+
+    def _look(self, known: tuple[Host, ...]) -> tuple[Farewell, Survey]:
+        farewell = leaving.look(self.wish, roster.find_gone(known, self.wish.fleet), self.stack)
+        survey = inspect.survey(replace(self.wish, leaving=farewell.draining), self.stack, _say)
+        return farewell, inspect.change_steps(survey, waves.add_restarts) if self.restart else survey
+
+    def _change(self, known: tuple[Host, ...], farewell: Farewell, survey: Survey) -> tuple[Farewell, Survey, Outcome]:
+        primary = self.wish.fleet.with_role("database")[0].name
+        keeper = next((view for view in survey.views if view.desired.place.host.name == primary), None)
+        if keeper is None:
+            error = AirfleetError(
+                "no change is made on any host without this one, which keeps the database and the lease of apply",
+                where=primary,
+                hint="mend it first",
+            )
+            return farewell, survey, Outcome((), (error,), survey.steps)
+        held = self.stack.enter_context(lease.hold(keeper.connection, _actor(), self.token))
+        if held.before != keeper.lease:
+            _say("somebody applied this fleet in the meantime: looking again")
+            farewell, survey = self._look(known)
+        roster.write(self.folder.root, (*self.wish.fleet.hosts, *known))
+        left = Outcome((), (), ())
+        if farewell.steps:
+            _say(f"hosts that leave: {', '.join(view.desired.place.host.name for view in farewell.views)}")
+            left = leaving.see_off(farewell.views, lambda views: self._applier(views, held.lost))
+            farewell, survey = self._look(known)
+        if survey.steps:
+            _say(plan.summarise(survey))
+        archives: dict[str, Path] = {}
+        if self.source.is_offline:
+            work = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="airfleet-")))
+            cache = runtime.find_cache().with_name("packages")
+            shipment = packages.ship(survey, self.source.folder, work, cache, _say)
+            survey, archives = shipment.survey, shipment.archives
+        archives |= _build_archives(survey)
+        absent = [error.where for error in survey.errors]
+        outcome = self._applier(survey.views, held.lost, archives, absent).run()
+        errors = left.errors + outcome.errors
+        if held.lost.is_set() and outcome.skipped and not errors:
+            hint = "look whether somebody else applies, then apply again"
+            errors = (AirfleetError("the lease of this apply was lost", where=primary, hint=hint),)
+        return farewell, survey, Outcome(left.done + outcome.done, errors, left.skipped + outcome.skipped)
+
+    def _applier(
+        self,
+        views: Sequence[View],
+        lost: threading.Event,
+        archives: Mapping[str, Path] | None = None,
+        absent: Iterable[str] = (),
+    ) -> Applier:
+        return Applier(
+            views,
+            who=_actor(),
+            archives=archives or {},
+            clock=time.monotonic,
+            notify=_notify,
+            lost=lost,
+            absent=absent,
+            rolling=Rolling(views, drain_s=self.drain_s, notify=_say),
         )
-        return survey, Outcome((), (error,), survey.steps)
-    held = stack.enter_context(lease.hold(keeper.connection, _actor(), token))
-    if held.before != keeper.lease:
-        _say("somebody applied this fleet in the meantime: looking again")
-        survey = inspect.survey(wish, stack, _say)
-        survey = inspect.change_steps(survey, waves.add_restarts) if restart else survey
-    if survey.steps:
-        _say(plan.summarise(survey))
-    archives = {}
-    if source.is_offline:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airfleet-")))
-        shipment = packages.ship(survey, source.folder, work, runtime.find_cache().with_name("packages"), _say)
-        survey, archives = shipment.survey, shipment.archives
-    outcome = Applier(
-        survey.views,
-        who=_actor(),
-        archives=archives | _build_archives(survey),
-        clock=time.monotonic,
-        notify=_notify,
-        lost=held.lost,
-        absent=(error.where for error in survey.errors),
-        rolling=Rolling(survey.views, drain_s=drain_s, notify=_say),
-    ).run()
-    if held.lost.is_set() and outcome.skipped and not outcome.errors:
-        lost = AirfleetError(
-            "the lease of this apply was lost",
-            where=primary,
-            hint="look whether somebody else applies, then apply again",
-        )
-        outcome = Outcome(outcome.done, (lost,), outcome.skipped)
-    return survey, outcome
 
 
 def _build_archives(survey: Survey) -> dict[str, Path]:

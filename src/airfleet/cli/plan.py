@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from airfleet.cli import options
 from airfleet.components.hosts.base import Stage
-from airfleet.runners.ssh import inspect
+from airfleet.runners.local import launch
+from airfleet.runners.ssh import inspect, leaving, roster
 from airfleet.runners.ssh.inspect import Survey
 from airfleet.runners.ssh.steps import Step
 
@@ -33,16 +35,25 @@ def command(project: Path, state: Path | None, check: bool, with_diff: bool, as_
     """
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
+        known = roster.read(launch.find_state(wish.project, state).root)
+        roster.check_primary(known, wish.fleet)
+        farewell = leaving.look(wish, roster.find_gone(known, wish.fleet), stack)
+        wish = replace(wish, leaving=farewell.draining)
         survey = inspect.survey(wish, stack, lambda line: click.echo(line, err=True))
+    steps = (*farewell.steps, *survey.steps)
     if as_json:
-        click.echo(json.dumps(describe(survey), indent=2))
+        click.echo(json.dumps(describe(survey, steps), indent=2))
     else:
-        show(survey.steps, with_diff=with_diff)
+        show(steps, with_diff=with_diff)
         click.echo(summarise(survey), err=True)
+    for error in farewell.silent:
+        click.echo(leaving.explain_silent(error), err=True)
+    for view in farewell.views:
+        click.echo(f"{view.desired.place.host.name} leaves the fleet: {leaving.LEFT}", err=True)
     if survey.errors:
         click.echo(inspect.describe_errors(survey.errors), err=True)
         raise SystemExit(1)
-    raise SystemExit(CHANGES if check and survey.steps else 0)
+    raise SystemExit(CHANGES if check and steps else 0)
 
 
 def show(steps: Iterable[Step], *, with_diff: bool) -> None:
@@ -68,7 +79,7 @@ def summarise(survey: Survey) -> str:
     return f"{len(survey.steps)} changes on {len(hosts)} of {count} hosts"
 
 
-def describe(survey: Survey) -> dict[str, object]:
+def describe(survey: Survey, steps: Iterable[Step]) -> dict[str, object]:
     """The plan as JSON; diffs hold no secret."""
     return {
         "hosts": [view.desired.place.host.name for view in survey.views],
@@ -80,7 +91,7 @@ def describe(survey: Survey) -> dict[str, object]:
                 "why": step.why,
                 "diff": step.diff,
             }
-            for step in survey.steps
+            for step in steps
         ],
         "errors": [{"host": error.where, "what": error.what, "hint": error.hint} for error in survey.errors],
     }

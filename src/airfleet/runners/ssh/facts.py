@@ -153,8 +153,8 @@ def build_question(
         f"s users; getent passwd {' '.join(users) or 'root'} | cut -d: -f1",
         "s masked; cd /etc/systemd/system; for u in "
         f'{" ".join(masks)}; do [ "$(readlink $u)" = /dev/null ] && echo $u; done',
-        "s managed; find /etc/airfleet /etc/systemd/system -type f "
-        "\\( -path '/etc/airfleet/*' -o -name 'airfleet-*.service' \\) 2>/dev/null",
+        "s managed; find /etc/airfleet /etc/systemd/system /etc/tmpfiles.d -type f \\( -path '/etc/airfleet/*' "
+        "-o -name 'airfleet-*.service' -o -path /etc/tmpfiles.d/airfleet.conf \\) 2>/dev/null",
         "s runtimes; ls -t /opt/airfleet 2>/dev/null",
         "s end; true",
     ]

@@ -30,12 +30,13 @@ OWNER = ETC / "owner"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One fleet as its file says, its secrets resolved."""
+    """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain."""
 
     fleet: Fleet
     project: Path
     credentials: FleetCredentials
     objects: Objects
+    leaving: tuple[Host, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ def inspect(wish: Wish, connection: Connection) -> View:
     objects = Objects(
         wish.objects.connections, wish.objects.variables, wish.objects.environment, recipe.versions, wish.objects.tls
     )
-    place = Place(wish.fleet, host, machine, OPT / recipe.digest, wish.credentials, objects)
+    fleet = replace(wish.fleet, hosts=wish.fleet.hosts + wish.leaving)
+    place = Place(fleet, host, machine, OPT / recipe.digest, wish.credentials, objects)
     ports = probe.ssh_ports or (host.ssh.port or 22,)
     parts = (*platform.describe(place, ssh_ports=ports), Part("owner", files=(HostFile(OWNER, f"{owner}\n"),)))
     desired = Desired(place, parts)

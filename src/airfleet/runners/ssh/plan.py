@@ -120,7 +120,9 @@ def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obs
             if listener.port == port and not listener.is_ours:
                 by = f"{listener.program} (pid {listener.pid})" if listener.program else "another program"
                 what = f"port {port} is taken by {by}; {service.what} needs it"
-                yield Obstacle(name, what, f"stop it there, or give {name} another role")
+                is_public = port == desired.place.fleet.ports.api
+                other = "choose another one under `ports`" if is_public else f"give {name} another role"
+                yield Obstacle(name, what, f"stop it there, or {other}")
                 break
     limits = [desired.place.fleet.pool(pool).limits.memory or 0 for pool in desired.place.host.pools]
     if sum(limits) > desired.place.machine.memory:

@@ -173,7 +173,9 @@ def script(action: Action) -> str:
                 f"rm -rf {OPT}/{digest}\nmv {new} {OPT}/{digest}"
             )
         case RemoveRuntime(digest):
-            return f"rm -rf {OPT}/{digest}"
+            # Its own processes may outlive the unit that started them.
+            runs = f"cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -q '^[/]opt/airfleet/{digest}/'"
+            return f"if {runs}; then echo draining; else rm -rf {OPT}/{digest}; fi"
         case ReloadUnits():
             return "systemctl daemon-reload"
         case RunJob(job):

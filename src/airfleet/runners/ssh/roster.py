@@ -1,0 +1,57 @@
+"""The hosts that the fleet was last applied to, so that one taken out of fleet.yaml can be told to stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.local.state import write_file
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host, Ssh
+
+NAME = "hosts.json"
+
+
+def read(state: Path) -> tuple[Host, ...]:
+    """The hosts that were written down last; none before the first apply."""
+    try:
+        listed = json.loads((state / NAME).read_text())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        hint = "it names the hosts of the last apply; without it, hosts that were removed go on as they were"
+        raise AirfleetError(f"cannot be read: {error}", where=str(state / NAME), hint=hint) from None
+    return tuple(
+        Host(one["name"], one["address"], tuple(one["roles"]), tuple(one["pools"]), ssh=Ssh(**one["ssh"]))
+        for one in listed
+    )
+
+
+def write(state: Path, hosts: Iterable[Host]) -> None:
+    """Write the hosts down, each address once; nothing is touched where that is what is there."""
+    known = {host.address: host for host in reversed(tuple(hosts))}
+    text = json.dumps([asdict(host) for host in reversed(known.values())], indent=1)
+    path = state / NAME
+    if not path.exists() or path.read_text() != text:
+        write_file(path, text)
+
+
+def find_gone(known: Iterable[Host], fleet: Fleet) -> tuple[Host, ...]:
+    """Hosts that were written down and that fleet.yaml no longer names; another name alone is no other host."""
+    addresses = {host.address for host in fleet.hosts}
+    return tuple(host for host in known if host.address not in addresses)
+
+
+def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
+    """Raise UsageError where another host than before would get the database, which would be an empty one."""
+    before = next((host for host in known if "database" in host.roles), None)
+    after = fleet.with_role("database")[0]
+    if before is not None and before.address != after.address:
+        raise UsageError(
+            f"the database would begin anew on {after.name}; its data is on {before.name} ({before.address})",
+            where="fleet.yaml: hosts",
+            hint=f"name {before.name} first; if there is nothing to keep: airfleet apply --forget {before.name}",
+        )

@@ -1,0 +1,119 @@
+"""Hosts taken out of fleet.yaml: they are remembered, told to stop, and cleared once their tasks have ended."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_ssh_plan import converged
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.ssh import leaving, plan, roster, runtime
+from airfleet.runners.ssh.apply import Applier
+from airfleet.runners.ssh.facts import Facts, UnitFact
+from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.leaving import Farewell
+from places import NINE, desired, parse
+
+FLEET = parse()
+
+
+def farewell_of(name: str, found: Facts | None = None) -> View:
+    want = desired(name)
+    bare = plan.Desired(replace(want.place, host=replace(want.place.host, pools=())), ())
+    found = found or converged(want)
+    connection: Any = Says()
+    steps = tuple(leaving.decide(bare, found))
+    return View(connection, bare, found, steps, runtime.Recipe("3.11", "x86_64", "", "", ()))
+
+
+class Says:
+    """A connection that notes what is done, and whose workers drain if it says so."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.drains = False
+
+    def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
+        self.done.append(what)
+        return "draining\n" if self.drains and "airfleet-worker-" in what else ""
+
+
+def see_off(view: View) -> None:
+    leaving.see_off(
+        [view],
+        lambda views: Applier(
+            views,
+            who="me@here",
+            archives={},
+            clock=itertools.count().__next__,
+            notify=lambda _: None,
+            lost=threading.Event(),
+        ),
+    )
+
+
+def test_everything_of_airfleet_goes_and_the_workers_first() -> None:
+    view = farewell_of("io1")
+    what = [step.what for step in view.steps]
+    assert what[0].startswith("stop and remove airfleet-worker-")
+    assert "stop and remove airfleet-proxy.service" in what
+    assert "remove /etc/airfleet/worker/airflow.cfg" in what
+    assert "remove /etc/tmpfiles.d/airfleet.conf" in what
+    assert f"remove {view.desired.place.runtime}" in what
+
+
+def test_a_host_that_has_nothing_of_airfleet_needs_nothing() -> None:
+    assert farewell_of("io1", Facts()).steps == ()
+
+
+def test_while_a_task_runs_there_nothing_is_taken_from_under_it() -> None:
+    view = farewell_of("io1")
+    connection: Any = view.connection
+    connection.drains = True
+    see_off(view)
+    assert connection.done
+    assert all(what.startswith("stop and remove airfleet-worker-") for what in connection.done)
+    connection.drains = False
+    see_off(view)
+    assert "stop and remove airfleet-proxy.service" in connection.done
+
+
+def test_a_host_whose_worker_drains_keeps_what_the_fleet_lets_workers_reach() -> None:
+    busy = Facts(units={"airfleet-worker-io.service": UnitFact("deactivating", "disabled")})
+    assert [host.name for host in Farewell((farewell_of("io1", busy),)).draining] == ["io1"]
+    assert Farewell((farewell_of("io1"),)).draining == ()
+
+
+def test_the_roster_knows_who_left_and_takes_a_new_name_for_no_new_host(tmp_path: Path) -> None:
+    assert roster.read(tmp_path) == ()
+    roster.write(tmp_path, FLEET.hosts)
+    known = roster.read(tmp_path)
+    assert [host.name for host in known] == [host.name for host in FLEET.hosts]
+    renamed = parse(NINE.replace("io1:", "disk1:"))
+    assert roster.find_gone(known, renamed) == ()
+    smaller = replace(FLEET, hosts=tuple(host for host in FLEET.hosts if host.name != "web3"))
+    assert [host.name for host in roster.find_gone(known, smaller)] == ["web3"]
+
+
+def test_a_torn_roster_is_told(tmp_path: Path) -> None:
+    (tmp_path / roster.NAME).write_text("[{")
+    with pytest.raises(AirfleetError, match="cannot be read"):
+        roster.read(tmp_path)
+
+
+def test_the_database_does_not_move_to_an_empty_host_unseen() -> None:
+    moved = replace(
+        FLEET,
+        hosts=tuple(
+            replace(host, roles=("database", *host.roles)) if host.name == "web1" else host for host in FLEET.hosts
+        ),
+    )
+    with pytest.raises(UsageError, match=r"begin anew on web1; its data is on data1"):
+        roster.check_primary(FLEET.hosts, moved)
+    roster.check_primary(FLEET.hosts, FLEET)
+    roster.check_primary((), moved)
