@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,9 +29,9 @@ from airfleet.runners.ssh.rolling import Rolling
 from airfleet.runners.ssh.steps import Unpack
 from airfleet.spec.topology import Host
 
-DRAIN_S = 900.0
 # What `--offline` means without a folder.
 HERE = "apt"
+DRAIN_S = 900.0
 
 
 @click.command("apply", short_help="Make the hosts what fleet.yaml says.")
@@ -59,6 +59,7 @@ HERE = "apt"
 def command(
     project: Path,
     state: Path | None,
+    *,
     restart: bool,
     drain: float,
     offline: str | None,
@@ -83,7 +84,7 @@ def command(
         folder = launching.find_state(wish.project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, _actor(), since))
-        run = Run(wish, folder, stack, token, source, restart=restart, drain_s=drain)
+        run = Run(wish, folder, stack, token, source, restart, drain)
         survey, outcome, farewell = run.carry_out(_forget(roster.read(folder.root), forget))
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else health.PATIENCE_S
@@ -192,7 +193,8 @@ class Run:
             survey, archives = shipment.survey, shipment.archives
         archives |= _build_archives(survey)
         absent = [error.where for error in survey.errors]
-        outcome = self._applier(survey.views, held.lost, archives, absent).run()
+        rolling = Rolling(survey.views, drain_s=self.drain_s, notify=_say)
+        outcome = self._applier(survey.views, held.lost, archives, absent, rolling).run()
         errors = left.errors + outcome.errors
         if held.lost.is_set() and outcome.skipped and not errors:
             hint = "look whether somebody else applies, then apply again"
@@ -201,10 +203,11 @@ class Run:
 
     def _applier(
         self,
-        views: Sequence[View],
+        views: Iterable[View],
         lost: threading.Event,
         archives: Mapping[str, Path] | None = None,
         absent: Iterable[str] = (),
+        rolling: Rolling | None = None,
     ) -> Applier:
         return Applier(
             views,
@@ -214,7 +217,7 @@ class Run:
             notify=_notify,
             lost=lost,
             absent=absent,
-            rolling=Rolling(views, drain_s=self.drain_s, notify=_say),
+            rolling=rolling,
         )
 
 

@@ -58,8 +58,8 @@ class Probe:
     packages: frozenset[str]
     listeners: tuple[Listener, ...]
     owner: str
-    lease: str = ""
     clock: int | None = None
+    lease: str = ""
 
 
 @dataclass(frozen=True, slots=True)

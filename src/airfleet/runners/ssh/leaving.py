@@ -5,7 +5,7 @@ What they hold stays: data and logs, and the system's packages, whose own servic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -89,10 +89,10 @@ def decide(desired: Desired, found: Facts) -> Iterator[Step]:
         yield Step(desired.place.host.name, Stage.BASE, RemoveRuntime(name), f"remove {OPT / name}", WHY)
 
 
-def see_off(views: Iterable[View], make: Callable[[Sequence[View]], Applier]) -> Outcome:
+def see_off(views: Iterable[View], make: Callable[[Iterable[View]], Applier]) -> Outcome:
     """Stop the workers; a host whose workers have stopped is cleared, any other at a later apply."""
     listed = tuple(views)
-    first = make([replace(view, steps=tuple(filter(_stops_worker, view.steps))) for view in listed]).run()
+    first = make(replace(view, steps=tuple(filter(_stops_worker, view.steps))) for view in listed).run()
     busy = {result.step.host for result in first.done if result.note == "draining" or result.error}
     rest = [
         replace(view, steps=tuple(step for step in view.steps if not _stops_worker(step)))

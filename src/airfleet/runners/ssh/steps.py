@@ -187,9 +187,10 @@ def script(action: Action) -> str:
 
 
 def _install(packages: tuple[str, ...]) -> str:
-    install = f"{APT} install --no-install-recommends {' '.join(packages)}"
+    # What is in its cache needs no mirror; a mirror that is down is noticed once, and not for each package.
+    install, names = f"{APT} install --no-install-recommends", " ".join(packages)
     update = f"{APT} update -o APT::Update::Error-Mode=any"
-    return f"dpkg --configure -a\n{install} || {{\n{update} && {install}; }}"
+    return f"dpkg --configure -a\n{install} --no-download {names} 2>/dev/null || {{\n{update} && {install} {names}; }}"
 
 
 def _install_shipped(packages: tuple[str, ...]) -> str:
