@@ -124,7 +124,6 @@ def run_all(
     outcomes, failed = [], 0
     for drill in drills:
         try:
-            heal(bed, project)
             outcome = run(drill, bed, project)
         except Exception as error:  # whatever it was, the next drill is worth its figures
             failed += 1
@@ -141,6 +140,7 @@ def run_all(
 
 def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
     """One drill, with connections of its own."""
+    heal(bed, project)
     fleet = launch.read_fleet(project)
     with ExitStack() as stack:
         runner = prepare(stack, fleet, project, None, "drills", say)

@@ -90,12 +90,12 @@ def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, 
     end = load.ends.timestamp()
 
     def ended() -> bool:
-        found = read_ledger((ledger / "ledger.jsonl").read_text().splitlines())
+        found = read_ledger((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
         return {one.instance for one in found.attempts if one.is_done} >= set(expected)
 
     with contextlib.suppress(AssertionError):  # the findings name what is missing
         wait_until(ended, "the end of all work", timeout_s=max(0.0, end - time.time()) + 240, every_s=1)
-    found = read_ledger((ledger / "ledger.jsonl").read_text().splitlines())
+    found = read_ledger((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
     findings = analyse(found.attempts, expected, Window(load.began.timestamp(), struck, recovered, end))
     report(name, findings)
     return findings

@@ -40,6 +40,11 @@ class Load:
         return f"drill_load_{self.began.astimezone(UTC):%Y%m%dT%H%M%S}"
 
     @property
+    def folder(self) -> str:
+        """Where its tasks write their ledger: apart from those of loads before, whose attempts are not its own."""
+        return f"{self.ledger}/{self.prefix}"
+
+    @property
     def ends(self) -> datetime:
         return self.began + timedelta(seconds=self.length_s)
 
@@ -64,6 +69,7 @@ def render_project(load: Load) -> dict[str, str]:
     said = {
         **asdict(load),
         "prefix": load.prefix,
+        "ledger": load.folder,
         "began": load.began.astimezone(UTC).isoformat(),
         "ends": load.ends.astimezone(UTC).isoformat(),
     }

@@ -116,7 +116,7 @@ class Runner:
         while True:
             try:
                 clocks = read_clocks(self.shells, self.clock)
-                ledger = read_ledger(read_ledgers(self.shells, load.ledger), clocks)
+                ledger = read_ledger(read_ledgers(self.shells, load.folder), clocks)
             except AirfleetError as error:  # a host that lost power may still be booting
                 if self.clock() > deadline:
                     raise

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,9 @@ DEAD_AFTER_MS = 20_000
 CHUNK = 1 << 17
 # Output that comes later than this after the end of its command is that of something else.
 LEFT_OPEN_S = 1.0
+
+
+log = logging.getLogger(__name__)
 
 
 class HostError(AirfleetError):
@@ -225,7 +228,8 @@ def _accept(listener: socket.socket, client: Any, address: str, port: int) -> No
             return
         try:
             channel = client.get_transport().open_channel("direct-tcpip", (address, port), peer, timeout=CONNECT_S)
-        except Exception:  # paramiko's errors have no common base; who has connected sees the connection end
+        except Exception as error:  # paramiko's errors have no common base; who has connected sees the connection end
+            log.warning("a connection to %s:%d was not led on: %s", address, port, error or type(error).__name__)
             local.close()
             continue
         for source, target in ((local, channel), (channel, local)):
@@ -240,7 +244,8 @@ def _pump(source: Any, target: Any) -> None:  # noqa: ANN401
         pass
     finally:
         for end in (source, target):
-            end.close()
+            with suppress(OSError, EOFError):
+                end.close()
 
 
 def _connect(host: Host, project: Path) -> Any:  # noqa: ANN401
