@@ -164,7 +164,7 @@ class Run:
         return farewell, inspect.change_steps(survey, waves.add_restarts) if self.restart else survey
 
     def _change(self, known: tuple[Host, ...], farewell: Farewell, survey: Survey) -> tuple[Farewell, Survey, Outcome]:
-        primary = self.wish.fleet.with_role("database")[0].name
+        primary = self.wish.fleet.primary.name
         keeper = next((view for view in survey.views if view.desired.place.host.name == primary), None)
         if keeper is None:
             error = AirfleetError(

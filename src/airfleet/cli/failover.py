@@ -1,42 +1,102 @@
-"""`airfleet failover`: let the other scheduler work, on purpose."""
+"""`airfleet failover`: let the other scheduler work, or the other database host, on purpose."""
 
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from airfleet.cli import options
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.failover import Failover
 from airfleet.runners.local import launch as launching
+from airfleet.runners.local.state import StateFolder
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+
+# ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
 
 
-@click.command("failover", short_help="Let the standby scheduler take over, on purpose.")
+@click.command("failover", short_help="Let the standby take over, on purpose: scheduler or database.")
 @options.project
 @options.state
+@click.option("--database", is_flag=True, help="Promote a replica of the database instead, on a fleet.")
+@click.option("--to", help="The database host to promote.  [default: the first replica]")
+@click.option("--lost", is_flag=True, help="The primary is gone for good: go on although it cannot be stopped first.")
 @click.option(
     "--timeout", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds to wait for the other one."
 )
 @options.as_json
-def command(project: Path, state: Path | None, timeout: float, as_json: bool) -> None:
+def command(
+    project: Path, state: Path | None, database: bool, to: str | None, lost: bool, timeout: float, as_json: bool
+) -> None:
     """Ask the active scheduler to hand over to the one that stands by, and show how many seconds it took.
 
     Running tasks go on under Celery. A LocalExecutor waits for its own tasks to end first.
 
+    With --database a replica becomes the primary and the whole fleet follows it; tasks go on. The former primary is
+    stopped first where it answers, and cannot come back as a second one; `airfleet apply` makes it a replica.
+
     \b
     Example:
       airfleet failover
-      airfleet failover --json
+      airfleet failover --database && airfleet apply
     """
+    fleet = launching.read_fleet(launching.find_project(project)) if (project / "fleet.yaml").exists() else None
     folder = launching.find_state(project, state)
-    dsn = folder.read_dsn()
-    if dsn is None or not folder.is_held():
-        raise AirfleetError("nothing is up here", where=str(folder.root), hint="airfleet up")
-    done = Failover(dsn).hand_over(timeout_s=timeout, notify=lambda text: click.echo(text, err=True))
+    if database:
+        _promote(fleet, folder, project, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
+        return
+    if to or lost:
+        raise UsageError("--to and --lost are said with --database")
+    with ExitStack() as stack:
+        dsn = _open(stack, fleet, folder, project, state)
+        done = Failover(dsn).hand_over(timeout_s=timeout, notify=lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
     click.echo(f"{done.after} is active, {done.works_s:.1f} s after {done.before} was asked (epoch {done.epoch})")
+
+
+def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: Path, state: Path | None) -> Secret:
+    if fleet and fleet.hosts:
+        from airfleet.runners.ssh import tunnel
+
+        return stack.enter_context(tunnel.open_database(fleet, launching.find_project(project), state))
+    dsn = folder.read_dsn()
+    if dsn is None or not folder.is_held():
+        raise AirfleetError("nothing is up here", where=str(folder.root), hint="airfleet up")
+    return dsn
+
+
+def _promote(
+    fleet: Fleet | None,
+    folder: StateFolder,
+    project: Path,
+    *,
+    to: str | None,
+    lost: bool,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    if fleet is None or not fleet.hosts:
+        raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
+    from airfleet.operations.promotion import Promotion
+    from airfleet.runners.ssh import promotions
+    from airfleet.runners.ssh.shell import HostShell
+
+    fleet = promotions.apply_to(fleet, folder)
+    with ExitStack() as stack:
+        shells = {host.name: HostShell(host, launching.find_project(project)) for host in fleet.with_role("database")}
+        for shell in shells.values():
+            stack.callback(shell.close)
+        change = Promotion(fleet, folder, shells, notify=lambda text: click.echo(text, err=True))
+        done = change.run(to=to, lost=lost, timeout_s=timeout_s)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    click.echo(f"{done.after} is the primary; a scheduler works on it {done.works_s:.1f} s after it was asked for")
+    click.echo(f"`airfleet apply` makes {done.before} its replica; fleet.yaml stays as it is", err=True)

@@ -172,7 +172,7 @@ class Site:
     database_port: int
     broker: Node | None = None
     listen: str = "127.0.0.1"
-    database_host: str = "127.0.0.1"
+    database_hosts: tuple[str, ...] = ("127.0.0.1",)
     public_url: str = ""
 
     @property
@@ -205,6 +205,12 @@ class Site:
         return self.state / "logs"
 
     def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
-        """The URL of a database; passwords are made of URL-safe characters."""
+        """The URL of a database, which leads to the primary wherever that is; passwords are URL-safe characters."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
-        return Secret(f"{scheme}://{user}:{password.reveal()}@{self.database_host}:{self.database_port}/{database}")
+        login = f"{scheme}://{user}:{password.reveal()}"
+        if len(self.database_hosts) == 1:
+            return Secret(f"{login}@{self.database_hosts[0]}:{self.database_port}/{database}")
+        hosts = "&".join(f"host={host}:{self.database_port}" for host in self.database_hosts)
+        # A host that has lost its power does not even refuse; asyncpg has another word for the limit, and a default.
+        limits = "" if driver == "asyncpg" else "&connect_timeout=3&tcp_user_timeout=10000"
+        return Secret(f"{login}@/{database}?{hosts}&target_session_attrs=read-write{limits}")

@@ -72,12 +72,14 @@ def _create_admin(credentials: Credentials) -> tuple[str | Secret, ...]:
 
 def connect_database(site: Site, credentials: Credentials, name: str) -> dict[str, object]:
     """The Airflow connection to one of the project's own databases on the embedded server."""
+    many = {"extra": {"target_session_attrs": "read-write", "connect_timeout": 3}}
     return {
         "conn_type": "postgres",
-        "host": site.database_host,
+        "host": ",".join(site.database_hosts),
         "port": site.database_port,
         "schema": name,
         "login": name,
         "password": credentials.databases[name].reveal(),
         "description": "made by airfleet: fleet.yaml, databases",
+        **(many if len(site.database_hosts) > 1 else {}),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from airfleet.spec.topology import DEFAULT_POOLS, Host, Retention, Role, Route, Ssh, Tls, WorkerPool
+from airfleet.spec.topology import DEFAULT_POOLS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
@@ -153,6 +153,14 @@ class Fleet:
     retention: Retention = field(default_factory=Retention)
     firewall: bool = True
     requirements: str | None = None
+    replication: Literal["asynchronous", "synchronous"] = "asynchronous"
+    promoted: Promoted = field(default_factory=Promoted)
+
+    @property
+    def primary(self) -> Host:
+        """The host of the database that takes writes: the one promoted last, and else the first of the file."""
+        own = self.with_role("database")
+        return next((host for host in own if host.name == self.promoted.primary), own[0])
 
     def with_role(self, role: Role) -> tuple[Host, ...]:
         """The hosts of a role, in the order of the file: the first database host is the primary."""

@@ -92,7 +92,7 @@ class Host(Section):
     )
     roles: list[Role] | None = Field(
         default=None,
-        description="What it does. The first host with `database` is the primary, the others are read replicas.",
+        description="What it does. Of the hosts with `database`, the first is the primary until another is promoted.",
         examples=[["web", "scheduler", "worker", "database", "broker"]],
         json_schema_extra={"x-default": "worker if it has pools; everything if it is the only host"},
     )

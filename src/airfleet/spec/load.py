@@ -20,7 +20,7 @@ _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
 # Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
-    *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode"),
+    *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
 }
 
 
@@ -172,6 +172,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         requirements=written.requirements,
         schedulers=written.schedulers,
         scheduler_mode=written.scheduler_mode,
+        replication=written.replication,
     )
 
 

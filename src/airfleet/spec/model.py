@@ -223,6 +223,10 @@ class FleetFile(Section):
     scheduler_mode: Literal["active-standby", "active-active"] = Field(
         default="active-standby", description="Whether one of several schedulers works at a time, or all of them."
     )
+    replication: Literal["asynchronous", "synchronous"] = Field(
+        default="asynchronous",
+        description="Whether a commit waits until a replica has it too, with two database hosts or more.",
+    )
     dags: Literal["folder", "releases"] | None = Field(
         default=None,
         description="Where Dags come from: the project's folder as it is, or the releases that were made of it.",

@@ -96,4 +96,12 @@ class Retention:
     wal: int = 7
 
 
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """Which database host was promoted last, and how many promotions there were; none yet is the file's first."""
+
+    primary: str = ""
+    turn: int = 0
+
+
 DEFAULT_POOLS = (WorkerPool(DEFAULT_QUEUE, (DEFAULT_QUEUE,)),)

@@ -184,8 +184,8 @@ def test_another_concurrency_changes_one_unit_of_one_pool() -> None:
 
 
 def test_the_database_is_sized_to_the_machine_and_archives() -> None:
-    small = postgresql.render_config(place(parse(), "data1", memory=2 << 30), replica=False)
-    large = postgresql.render_config(place(parse(), "data1", memory=64 << 30), replica=False)
+    small = postgresql.render_config(place(parse(), "data1", memory=2 << 30))
+    large = postgresql.render_config(place(parse(), "data1", memory=64 << 30))
     assert "shared_buffers = 128MB" in small
     assert "shared_buffers = 4096MB" in large
     assert "archive_mode = on" in small
@@ -198,7 +198,9 @@ def test_the_second_database_host_streams_from_the_first() -> None:
         "  web1:", "  data1: {address: 10.0.0.41, roles: [database, broker]}\n  web1:"
     )
     jobs = {job.name: job for part in parts("web3", text) for job in part.jobs}
-    assert "host=10.0.0.41 port=5432 user=replicator" in jobs["postgresql-copy"].script.reveal()
+    script = jobs["postgresql-copy"].script.reveal()
+    assert "host=10.0.0.41 port=5432 user=replicator" in script
+    assert "target_session_attrs=read-write" in script
     assert "postgresql-roles" not in jobs
     access = postgresql.render_access(place(parse(text), "data1"), ("10.0.0.13",))
     assert "host replication replicator 10.0.0.13/32 scram-sha-256" in access

@@ -25,7 +25,6 @@ from airfleet.components.hosts.base import (
     EXECUTION,
     LIB,
     LOG,
-    PGBOUNCER,
     POSTGRES,
     SERVER_USER,
     TRIGGERER_LOGS,
@@ -140,7 +139,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
 
 def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Setting, ...]:
     """What everybody who talks to the broker is told."""
-    results = f"db+postgresql+psycopg2://celery:{place.credentials.celery.reveal()}"
+    results = place.site(HOME).dsn("celery", "celery", place.credentials.celery, driver="psycopg2").reveal()
     return (
         *settings.list_celery_settings(),
         Setting("core", "hostname_callable", "airfleet_provider.identity.find_address", "the address in fleet.yaml"),
@@ -150,7 +149,7 @@ def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Set
         Setting(
             "celery",
             "result_backend",
-            f"{results}@{place.primary.address}:{PGBOUNCER}/celery",
+            f"db+{results}",
             "a database of its own, so that workers need no way to Airflow's",
         ),
         Setting(
@@ -189,7 +188,9 @@ def session_dsn(place: Place, driver: str) -> str:
 def direct_dsn(place: Place) -> str:
     """PostgreSQL itself, for scheduler hosts: a lease cannot be held through a pooler."""
     site = replace(place.site(HOME), database_port=POSTGRES)
-    return site.dsn("airflow", "airflow", place.credentials.platform.airflow, driver="psycopg2").reveal()
+    dsn = site.dsn("airflow", "airflow", place.credentials.platform.airflow, driver="psycopg2").reveal()
+    # A guardian waits for an answer itself, and so would wait for a dead host each time that is the first.
+    return f"{dsn}&load_balance_hosts=random" if len(site.database_hosts) > 1 else dsn
 
 
 def environment(place: Place, home: str, **more: str) -> dict[str, str]:

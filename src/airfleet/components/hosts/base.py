@@ -107,7 +107,7 @@ class Place:
     @property
     def primary(self) -> Host:
         """The host of the database that takes writes."""
-        return self.fleet.with_role("database")[0]
+        return self.fleet.primary
 
     @property
     def public_url(self) -> str:
@@ -128,7 +128,7 @@ class Place:
             execution_port=EXECUTION,
             database_port=PGBOUNCER,
             listen=self.listen,
-            database_host=self.primary.address,
+            database_hosts=self.addresses("database"),
             public_url=self.public_url,
         )
 

@@ -13,8 +13,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     if "database" in roles:
         parts.append(postgresql.describe(place))
         parts.append(postgresql.describe_exporter(place))
-        if place.host == place.primary:
-            parts.append(postgresql.describe_bouncer(place))
+        parts.append(postgresql.describe_bouncer(place))
     if "broker" in roles:
         parts.append(rabbitmq.describe(place))
     if "web" in roles:

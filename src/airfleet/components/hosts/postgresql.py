@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
+from airfleet.components.hosts import replication
 from airfleet.components.hosts.base import (
     ETC,
     LIB,
@@ -37,25 +37,28 @@ SHARED_HOST, OWN_HOST = 0.25, 0.75
 
 def describe(place: Place) -> Part:
     replica = place.host != place.primary
-    others = tuple(host.address for host in place.fleet.with_role("database") if host != place.primary)
+    others = replication.list_peers(place)
+    guards = replication.list_files(place)
     files = (
-        HostFile(CONFIG / "postgresql.conf", render_config(place, replica=replica)),
+        HostFile(CONFIG / "postgresql.conf", render_config(place)),
         HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
     )
     bin_ = Path(f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin")
+    command = (str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}")
     server = Service(
         name="postgresql",
-        what="PostgreSQL, a read replica" if replica else "PostgreSQL",
+        what="PostgreSQL",
         stage=Stage.POOLER if replica else Stage.STORES,
-        command=(str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}"),
+        command=replication.guard(command, place),
         user=USER,
-        files=files,
+        files=(*files, *guards),
+        env_files=(replication.PASSWORD,) if guards else (),
         kind="notify",
         stop_signal="SIGINT",
         stop_s=120,
         health=Tcp(POSTGRES),
     )
-    make = _copy(place, bin_) if replica else _create(bin_)
+    make = replication.copy_primary(place) if replica else _create(bin_)
     return Part(
         name="postgresql",
         packages=(f"postgresql-{place.machine.system.postgresql}",),
@@ -70,21 +73,22 @@ def describe(place: Place) -> Part:
             Folder(WAL, USER, USER, 0o700),
             Folder(Path(SOCKETS), USER, USER, 0o2775),
         ),
-        files=files,
-        jobs=(make,) if replica else (make, _roles(place)),
-        services=(server,),
-        ports=_ports(place, others, replica=replica),
+        files=(*files, *guards),
+        jobs=(make,) if replica else (make, replication.synchronise(place), _roles(place)),
+        services=(server, *replication.describe_watch(place, guards)),
+        ports=_ports(place, others),
     )
 
 
-def _ports(place: Place, replicas: tuple[str, ...], *, replica: bool) -> tuple[Port, ...]:
-    if replica:
-        return (Port(POSTGRES, place.addresses("web", "scheduler", "worker"), "reports read here"),)
-    clients = (*place.addresses("scheduler"), *replicas)
-    return (Port(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here"),)
+def _ports(place: Place, others: tuple[str, ...]) -> tuple[Port, ...]:
+    clients = (*place.addresses("scheduler"), *others)
+    ports = (Port(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here"),)
+    # Any of several may be the replica that reports read.
+    readers = place.addresses("web", "scheduler", "worker") if others and place.fleet.databases else ()
+    return (*ports, Port(POSTGRES, readers, "reports read here")) if readers else ports
 
 
-def render_config(place: Place, *, replica: bool) -> str:
+def render_config(place: Place) -> str:
     """postgresql.conf, sized to the machine; a primary on a host of its own gets most of it."""
     alone = set(place.host.roles) <= {"database", "monitor", "logs"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
@@ -116,7 +120,7 @@ def render_config(place: Place, *, replica: bool) -> str:
         "archive_command": f"'test -f {WAL}/%f || (cp %p {WAL}/.%f && mv {WAL}/.%f {WAL}/%f)'",
         "archive_timeout": "5min",
         "hot_standby": "on",
-        "max_standby_streaming_delay": "10min" if replica else "30s",
+        "max_standby_streaming_delay": "10min" if replication.list_peers(place) else "30s",
         "log_line_prefix": "'%m [%p] %u@%d '",
         "timezone": "'UTC'",
         "log_timezone": "'UTC'",
@@ -138,7 +142,7 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         *(
             f"host {own} all {_mask(address)} scram-sha-256"
             for address in place.addresses("web", "scheduler", "worker")
-            if place.fleet.databases and place.host != place.primary
+            if place.fleet.databases and replicas
         ),
     ]
     return "\n".join([*lines, ""])
@@ -152,7 +156,9 @@ def _mask(address: str) -> str:
 
 def _create(bin_: Path) -> Job:
     script = (
-        f"test -f {DATA}/PG_VERSION && exit 0\n"
+        f"if test -f {DATA}/standby.signal; then\n"
+        '  echo "a replica is here: airfleet failover --database makes it the primary" >&2; exit 1\n'
+        f"fi\ntest -f {DATA}/PG_VERSION && exit 0\n"
         f"find {DATA} -mindepth 1 -delete\n"
         f"{bin_}/initdb --auth-local=peer --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 -D {DATA}/new\n"
         f"mv {DATA}/new/* {DATA}/\nrmdir {DATA}/new\n"
@@ -164,19 +170,6 @@ def _create(bin_: Path) -> Job:
         f"mv {DATA}/new/PG_VERSION {DATA}/",
     )
     return Job(CREATE, "make the database cluster", Stage.STORES, Secret(script), USER)
-
-
-def _copy(place: Place, bin_: Path) -> Job:
-    password = place.credentials.replication.reveal()
-    source = f"host={place.primary.address} port={POSTGRES} user=replicator password={password}"
-    script = (
-        f"test -f {DATA}/PG_VERSION && exit 0\n"
-        f"find {DATA} -mindepth 1 -delete\n"
-        f"{bin_}/pg_basebackup -d {shlex.quote(source)} -D {DATA}/new -R -X stream -c fast\n"
-        f"find {DATA}/new -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t {DATA} {{}} +\n"
-        f"mv {DATA}/new/PG_VERSION {DATA}/\nrmdir {DATA}/new\n"
-    )
-    return Job("postgresql-copy", "copy the primary", Stage.POOLER, Secret(script), USER, timeout_s=3600)
 
 
 def _roles(place: Place) -> Job:

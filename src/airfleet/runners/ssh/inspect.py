@@ -15,7 +15,7 @@ from airfleet.components.hosts.base import ETC, OPT, FleetCredentials, HostFile,
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch
-from airfleet.runners.ssh import credentials, facts, plan, runtime
+from airfleet.runners.ssh import credentials, facts, plan, promotions, runtime
 from airfleet.runners.ssh.connection import Connection, HostError
 from airfleet.runners.ssh.facts import Facts, Probe
 from airfleet.runners.ssh.plan import Desired
@@ -83,7 +83,7 @@ def read_wish(project: Path, state: Path | None) -> Wish:
         key = resolve(SecretRef(file=fleet.tls.key), environ=environ, project=project, where="fleet.yaml: tls.key")
         tls = haproxy.join_tls(certificate, key)
     return Wish(
-        fleet=fleet,
+        fleet=promotions.apply_to(fleet, folder),
         project=project,
         credentials=credentials.read(folder, fleet.databases),
         objects=Objects(

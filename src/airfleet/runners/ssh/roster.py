@@ -47,8 +47,10 @@ def find_gone(known: Iterable[Host], fleet: Fleet) -> tuple[Host, ...]:
 
 def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
     """Raise UsageError where another host than before would get the database, which would be an empty one."""
-    before = next((host for host in known if "database" in host.roles), None)
-    after = fleet.with_role("database")[0]
+    stores = [host for host in known if "database" in host.roles]
+    promoted = [host for host in stores if host.name == fleet.promoted.primary]
+    before = next(iter([*promoted, *stores]), None)
+    after = fleet.primary
     if before is not None and before.address != after.address:
         raise UsageError(
             f"the database would begin anew on {after.name}; its data is on {before.name} ({before.address})",

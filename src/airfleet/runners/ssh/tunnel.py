@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airfleet.components.hosts.base import POSTGRES
 from airfleet.runners.local.launch import find_state
-from airfleet.runners.ssh import credentials
+from airfleet.runners.ssh import credentials, promotions
 from airfleet.runners.ssh.connection import Connection
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
@@ -20,7 +20,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     folder = find_state(project, state)
     folder.create()
     password = credentials.read(folder, fleet.databases).platform.airflow.reveal()
-    connection = Connection(fleet.with_role("database")[0], project)
+    connection = Connection(promotions.apply_to(fleet, folder).primary, project)
     connection.open()
     try:
         with connection.forward("127.0.0.1", POSTGRES) as port:

@@ -1,0 +1,149 @@
+"""Two or more database hosts: who copies from whom, how much is waited for, and never two primaries."""
+
+from __future__ import annotations
+
+import shlex
+
+from airfleet.components.hosts.base import (
+    ETC,
+    LIB,
+    POSTGRES,
+    HostFile,
+    Job,
+    Place,
+    Service,
+    Stage,
+    private,
+)
+from airfleet.spec.secrets import Secret
+
+USER = "postgres"
+DATA = LIB / "postgresql"
+GUARD = ETC / "postgresql" / "guard.sh"
+PASSWORD = ETC / "postgresql" / "replicator.env"
+SQL = "psql -X -q -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres postgres"
+LOOK_EVERY_S = 2
+
+
+def list_peers(place: Place) -> tuple[str, ...]:
+    """The other database hosts; each of them may be the primary tomorrow."""
+    return tuple(host.address for host in place.fleet.with_role("database") if host != place.host)
+
+
+def list_files(place: Place) -> tuple[HostFile, ...]:
+    """What keeps a server from being a second primary."""
+    if not list_peers(place):
+        return ()
+    password = f"PGPASSWORD={place.credentials.replication.reveal()}\n"
+    return HostFile(GUARD, render_guard(place)), private(PASSWORD, password, USER)
+
+
+def guard(command: tuple[str, ...], place: Place) -> tuple[str, ...]:
+    """The server's command, which is not begun where another server has been promoted."""
+    return ("/bin/bash", str(GUARD), *command) if list_peers(place) else command
+
+
+def describe_watch(place: Place, files: tuple[HostFile, ...]) -> tuple[Service, ...]:
+    """What stops this server should another be promoted while this one cannot be told, as in a partition."""
+    if not files:
+        return ()
+    watch = Service(
+        name="postgresql-guard",
+        what="stops PostgreSQL here when another host has become the primary",
+        stage=Stage.EDGE,
+        command=("/bin/bash", str(GUARD), "watch"),
+        user=USER,
+        files=files,
+        env_files=(PASSWORD,),
+    )
+    return (watch,)
+
+
+def render_guard(place: Place) -> str:
+    """A promoted server counts its time lines up, so a primary that finds a higher count than its own is the former.
+
+    With synchronous replication a server that reaches no other does not begin either: it could confirm nothing.
+    """
+    bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
+    return f"""\
+# Written by airfleet: never two primaries.
+peers={shlex.quote(" ".join(list_peers(place)))}
+own() {{ {bin_}/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: *//p"; }}
+ask() {{ {bin_}/psql "host=$1 port={POSTGRES} user=replicator dbname=postgres replication=true connect_timeout=2" \\
+  -XAtc 'IDENTIFY_SYSTEM' 2>/dev/null | cut -d '|' -f 2; }}
+is_former() {{
+  heard=
+  for peer in $peers; do
+    line=$(ask $peer)
+    [ -n "$line" ] || continue
+    heard=1
+    [ "$line" -gt "$(own)" ] && {{ by=$peer; return 0; }}
+  done
+  return 1
+}}
+may_begin() {{
+  [ -f {DATA}/standby.signal ] && return 0
+  is_former && {{ echo "$by has been promoted: this host may not be a primary; airfleet apply makes it a replica" >&2
+    return 1; }}
+  [ -n "$heard" ] && return 0
+  echo "no other database host answers" >&2
+  ! grep -qs "^synchronous_standby_names = 'ANY" {DATA}/postgresql.auto.conf
+}}
+if [ "$1" != watch ]; then
+  may_begin || {{ sleep 2; exit 1; }}
+  unset PGPASSWORD
+  exec "$@"
+fi
+while sleep {LOOK_EVERY_S}; do
+  [ -f {DATA}/postmaster.pid ] && [ ! -f {DATA}/standby.signal ] && is_former || continue
+  echo "$by has been promoted: PostgreSQL is stopped here"
+  kill -INT "$(head -n 1 {DATA}/postmaster.pid)"
+done
+"""
+
+
+def copy_primary(place: Place) -> Job:
+    """Make this host a replica of whichever host is the primary; what it held as a former primary is kept aside.
+
+    The copy is whole before anything is moved, and there is none while no other host takes writes.
+    """
+    password = place.credentials.replication.reveal()
+    peers = list_peers(place)
+    source = (
+        f"host={','.join(peers)} port={POSTGRES} user=replicator password={password}"
+        f" target_session_attrs=read-write connect_timeout=5"
+    )
+    bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
+    script = (
+        f"test -f {DATA}/standby.signal && exit 0\n"
+        f"rm -rf {DATA}.new\ninstall -d -o {USER} -g {USER} -m 700 {DATA}.new\n"
+        f"runuser -u {USER} -- {bin_}/pg_basebackup -d {shlex.quote(source)} -D {DATA}.new -R -X stream -c fast\n"
+        "systemctl stop airfleet-postgresql.service 2>/dev/null || true\n"
+        f"if test -f {DATA}/PG_VERSION; then rm -rf {DATA}.former; mv {DATA} {DATA}.former; fi\n"
+        f"rm -rf {DATA}\nmv {DATA}.new {DATA}\n"
+    )
+    return Job("postgresql-copy", "copy the primary", Stage.POOLER, turn(place, script), timeout_s=3600)
+
+
+def synchronise(place: Place) -> Job:
+    """Whether a commit waits for a replica; said to the server once there is one, as it would wait for ever."""
+    if place.fleet.replication == "asynchronous" or not list_peers(place):
+        stage, names, wait = Stage.STORES, "''", ""
+    else:
+        stage, names = Stage.METADATA, "'ANY 1 (*)'"
+        count = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+        wait = (
+            f'found() {{ [ "$({SQL} -At -c "{count}")" -gt 0 ]; }}\n'
+            "for i in $(seq 120); do found && break; sleep 1; done\n"
+            'found || { echo "no replica streams from here: a commit would wait for ever" >&2; exit 1; }\n'
+        )
+    script = (
+        f"{wait}{SQL} <<'SQL'\nALTER SYSTEM SET synchronous_standby_names = {names};\nSELECT pg_reload_conf();\nSQL\n"
+    )
+    return Job("postgresql-sync", "say what a commit waits for", stage, turn(place, script), USER, ("postgresql",))
+
+
+def turn(place: Place, script: str) -> Secret:
+    """The script of a role, which is run again on every host after each promotion."""
+    count = place.fleet.promoted.turn
+    return Secret(f"{script}# promotion {count}\n" if count else script)

@@ -1,0 +1,138 @@
+"""The change of the primary database host: the former one is stopped first where it answers, and stays so.
+
+Each step may be done again: a run that was cut off is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from airfleet.components.hosts.replication import DATA
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.ssh import promotions
+from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.shell import HostShell
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host, Promoted
+
+SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql"
+# Disabled, it does not come back at a boot; `apply` enables it again once it is a replica.
+UNITS = "airfleet-pgbouncer airfleet-postgresql"
+FENCE = f"systemctl disable -q {UNITS}; systemctl stop {UNITS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A promotion: seconds since it was asked for until it took writes, and until a scheduler worked on it."""
+
+    before: str
+    after: str
+    fenced: bool
+    writes_s: float
+    works_s: float
+
+
+class Promotion:
+    """Makes another database host the primary of a fleet."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        folder: StateFolder,
+        shells: Mapping[str, HostShell],
+        *,
+        notify: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._fleet = fleet
+        self._folder = folder
+        self._shells = shells
+        self._notify = notify
+        self._clock = clock
+        self._sleep = sleep
+
+    def run(self, *, to: str | None, lost: bool, timeout_s: float) -> Done:
+        """Stop the primary where it answers, promote a replica, and wait until a scheduler works on it."""
+        begun = self._clock()
+        before, after = self._fleet.primary, self._choose(to)
+        if self._is_replica(after):
+            fenced = self._fence(before, after, lost=lost)
+            self._promote(after)
+        else:
+            self._notify(f"{after.name} takes writes already: an earlier run was cut off")
+            fenced = self._fence(before, after, lost=True)
+        promotions.write(self._folder, Promoted(after.name, self._fleet.promoted.turn + 1))
+        writes_s = self._clock() - begun
+        self._notify(f"{after.name} takes writes after {writes_s:.1f} s")
+        self._await_work(after, begun + timeout_s)
+        return Done(before.name, after.name, fenced, writes_s, self._clock() - begun)
+
+    def _choose(self, to: str | None) -> Host:
+        others = [host for host in self._fleet.with_role("database") if host != self._fleet.primary]
+        if not others:
+            raise UsageError(
+                "there is one database host, and nobody to promote",
+                where=self._fleet.primary.name,
+                hint="give a second host the role `database`, and apply",
+            )
+        chosen = next((host for host in others if to in (None, host.name)), None)
+        if chosen is None:
+            raise UsageError(f"{to} is no replica", hint=f"one of {', '.join(host.name for host in others)}")
+        return chosen
+
+    def _is_replica(self, host: Host) -> bool:
+        said = self._ask(host, "SELECT pg_is_in_recovery()", "the replica")
+        return said == "t"
+
+    def _fence(self, before: Host, after: Host, *, lost: bool) -> bool:
+        """Stop the former primary, which first sends all that it wrote; False when it does not answer."""
+        try:
+            done = self._shells[before.name].run(FENCE, timeout_s=130)
+        except HostError as error:
+            if self._fleet.replication == "asynchronous" and not lost:
+                raise AirfleetError(
+                    f"{before.name} does not answer, and with asynchronous replication {after.name} may lack its last"
+                    " moments",
+                    where=before.name,
+                    hint="turn its power off, then say --lost; `replication: synchronous` in fleet.yaml loses nothing",
+                ) from error
+            self._notify(f"{before.name} does not answer; it will find that it is no primary any more")
+            return False
+        if done.code:
+            raise HostError(f"PostgreSQL does not stop: {done.err.strip()}", where=before.name, hint="stop it there")
+        self._notify(f"{before.name} is stopped, and does not start again")
+        return True
+
+    def _promote(self, host: Host) -> None:
+        # No replica follows it yet, so that a commit which waited for one would wait for ever.
+        self._ask(host, "ALTER SYSTEM SET synchronous_standby_names = ''", "the replica")
+        self._ask(host, "SELECT pg_reload_conf()", "the replica")
+        if self._ask(host, "SELECT pg_promote(true, 60)", "the promotion", timeout_s=90) != "t":
+            hint = f"journalctl -u airfleet-postgresql on it; the data is in {DATA}"
+            raise HostError("it was not promoted within 60 s", where=host.name, hint=hint)
+
+    def _await_work(self, host: Host, deadline: float) -> None:
+        """Until a scheduler has a heartbeat that it wrote here."""
+        since = self._ask(host, "SELECT clock_timestamp()", "the new primary")
+        sql = f"SELECT count(*) FROM job WHERE state = 'running' AND {_beat(since)}"  # noqa: S608 - its own words
+        while self._ask(host, sql, "the new primary", database="airflow") == "0":
+            if self._clock() > deadline:
+                hint = "airfleet status; the promotion itself is done"
+                raise AirfleetError("no scheduler works on the new primary yet", where=host.name, hint=hint)
+            self._sleep(0.2)
+
+    def _ask(self, host: Host, sql: str, what: str, *, database: str = "postgres", timeout_s: float = 20) -> str:
+        done = self._shells[host.name].run(f"{SQL} {database} -c {shlex.quote(sql)}", timeout_s=timeout_s)
+        if done.code:
+            said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
+            raise HostError(f"{what} does not answer: {said}", where=host.name, hint="airfleet status")
+        return done.out.strip()
+
+
+def _beat(since: str) -> str:
+    return f"job_type = 'SchedulerJob' AND latest_heartbeat > '{since}'"

@@ -1,0 +1,28 @@
+"""Which database host was promoted last: kept on the control machine, beside the secrets, for every later command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+from airfleet.runners.local.state import StateFolder, write_file
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Promoted
+
+NAME = "database.json"
+
+
+def read(folder: StateFolder) -> Promoted:
+    """The last promotion; none yet where nothing is written."""
+    path = folder.root / NAME
+    return Promoted(**json.loads(path.read_text())) if path.exists() else Promoted()
+
+
+def write(folder: StateFolder, promoted: Promoted) -> None:
+    """Keep a promotion; a kill leaves the one before."""
+    write_file(folder.root / NAME, json.dumps(asdict(promoted)))
+
+
+def apply_to(fleet: Fleet, folder: StateFolder) -> Fleet:
+    """The fleet with the primary that it has now."""
+    return replace(fleet, promoted=read(folder))
