@@ -221,7 +221,7 @@ def _remove(unit: str) -> str:
         f"systemctl disable -q {unit} || true\nsystemctl stop --no-block {unit} || true\n"
         f"for i in $(seq {REMOVE_S * 5}); do\n"
         f'  case "$(systemctl show -P ActiveState {unit})" in inactive|failed)\n'
-        f"    rm -f {files}; systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; exit 0;;\n"
+        f"    rm -f {files}; systemctl daemon-reload; systemctl reset-failed -q {unit} 2>/dev/null || true; exit 0;;\n"
         "  esac\n  sleep 0.2\ndone\necho draining"
     )
 
