@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airfleet.drills.catalogue import Blow
-from airfleet.drills.hands import ShellHands, check
+from airfleet.drills.hands import Hands, check
+from airfleet.drills.operations import COMMANDS
 from airfleet.drills.scripts import AHEAD_S
 from machines import Bed, Machine, MachineError
 
@@ -38,9 +39,12 @@ class BedHands:
     """Power, a whole host's freeze and its network cable belong to the bed; all else is done as on any fleet."""
 
     bed: Bed
-    inside: ShellHands
+    inside: Hands
 
     def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
+        if blow.act in COMMANDS:  # a command for all hosts is run once
+            self.inside.strike(blow, hosts)
+            return
         for host in hosts:
             match blow.act:
                 case "pull the plug of":
@@ -81,4 +85,4 @@ class BedHands:
                     self._run(other.name, "systemctl try-restart airfleet-scheduler.service")
 
     def _run(self, host: str, script: str) -> None:
-        check(self.inside.shells[host], script, host, script, timeout_s=240)
+        check(MachineShell(self.bed[host]), script, host, script, timeout_s=240)
