@@ -23,6 +23,7 @@ def list_commands() -> list[CLICommand]:
     """The commands below `airflow airfleet`; what they run is imported when they run."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command  # noqa: PLC0415
 
+    from airfleet_provider.compat.execution import list_options  # noqa: PLC0415
     from airfleet_provider.compat.processor import list_processor_options  # noqa: PLC0415
 
     releaser = ActionCommand(
@@ -43,5 +44,11 @@ def list_commands() -> list[CLICommand]:
         func=lazy_load_command("airfleet_provider.reparse.run_command"),
         args=list_processor_options(),
     )
-    commands = [processor, releaser, scheduler]
+    execution = ActionCommand(
+        name="execution-api",
+        help="Start an API server for tasks, with a short way for the calls that each task makes",
+        func=lazy_load_command("airfleet_provider.execution.command.run_command"),
+        args=list_options(),
+    )
+    commands = [processor, execution, releaser, scheduler]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

@@ -15,13 +15,14 @@ def describe(site: Site, *, runners: tuple[str, ...]) -> Component:
         processes=(
             Process(
                 name=NAME,
-                commands=(("airflow", "api-server", "--apps", "execution", "--port", port),),
+                commands=(("airflow", "airfleet", "execution-api", "--apps", "execution", "--port", port),),
                 # Airflow makes its versioned routes at the first call below /execution, and that takes seconds.
                 health=Http(f"{site.execution_url}/", status=404, warm_up=f"{site.execution_url}/execution/health"),
                 after=("metadata",),
                 stops_after=runners,  # running tasks report their end to it
                 preload=(
                     "airflow.cli.commands.api_server_command",
+                    "airfleet_provider.execution.command",
                     "uvicorn.protocols.http.httptools_impl",
                     "uvicorn.loops.uvloop",
                 ),

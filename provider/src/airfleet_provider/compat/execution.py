@@ -1,0 +1,164 @@
+"""What the shortcut repeats of Airflow's execution API; tests/local/test_execution_api.py runs both side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+# Of the source of everything that is repeated.
+DIGEST = "a7f66836c808e23f82eebbde0a2e7d0e7e8bfc8359285c33492366bb0028fd00"
+
+
+def list_options() -> tuple[Any, ...]:
+    """What `airflow api-server` takes on its command line."""
+    from airflow.cli.cli_config import core_commands
+
+    return next(tuple(command.args) for command in core_commands if command.name == "api-server")
+
+
+def serve(arguments: Any, wrap: Callable[[Any], Any]) -> None:  # noqa: ANN401 - argparse's namespace
+    """Run the execution API of this process in the wrapper; one with processes of its own runs unwrapped."""
+    from airflow.cli.commands import api_server_command
+    from airflow.configuration import conf
+
+    is_alone = arguments.workers == 1 and conf.get("api", "server_type", fallback="uvicorn").lower() == "uvicorn"
+    if is_alone:
+        os.environ["AIRFLOW_API_APPS"] = arguments.apps
+        from airflow.api_fastapi import main
+
+        main.app = wrap(main.app)
+    api_server_command.api_server(arguments)
+
+
+def find_obstacle() -> str | None:
+    """Why Airflow's own code has to answer everything; None when the shortcut does the same."""
+    from airflow import settings
+    from airflow.configuration import conf
+    from airflow.version import version
+
+    if digest_source() != DIGEST:
+        return f"Airflow {version} answers in another way"
+    if settings.engine.dialect.name != "postgresql" or settings.engine.dialect.driver != "psycopg2":
+        return "the metadata database is not PostgreSQL by psycopg2"
+    wants = (("core", "multi_team"), ("traces", "otel_on"), ("state_store", "clear_on_success"))
+    for section, key in wants:
+        if conf.getboolean(section, key, fallback=False):
+            return f"[{section}] {key} is set"
+    return None
+
+
+def digest_source() -> str:
+    """A digest of the functions that the shortcut repeats, as they are installed."""
+    from airflow.api_fastapi.execution_api import app, security
+    from airflow.api_fastapi.execution_api.datamodels import taskinstance as models
+    from airflow.api_fastapi.execution_api.datamodels import token
+    from airflow.api_fastapi.execution_api.routes import task_instances as routes
+    from airflow.api_fastapi.execution_api.versions import bundle
+    from airflow.models.log import Log
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.models.taskinstance import TaskInstance
+
+    repeated = (
+        routes.ti_run,
+        routes.ti_update_state,
+        routes._create_ti_state_update_query_and_update_state,
+        routes.ti_heartbeat,
+        routes.ti_put_rtif,
+        routes._is_eligible_to_retry,
+        TaskInstance.update_rtif,
+        TaskInstance.duration_expression_update,
+        RenderedTaskInstanceFields,
+        Log,
+        models.TIRunContext,
+        models.DagRun,
+        models.TIEnterRunningPayload,
+        models.TISuccessStatePayload,
+        models.TIHeartbeatInfo,
+        token.TIClaims,
+        security.JWTBearer,
+        security.require_auth,
+        app.JWTReissueMiddleware,
+        app.CorrelationIdMiddleware,
+    )
+    columns = sorted(str(column) for column in (*TaskInstance.__table__.columns, *Log.__table__.columns))
+    text = "\n".join((*map(inspect.getsource, repeated), *columns, bundle.versions[0].value))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Models:
+    """Airflow's own checks of what comes in, and its own form of what goes out."""
+
+    def __init__(self) -> None:
+        from airflow.api_fastapi.execution_api.app import _jwt_generator, _jwt_validator
+        from airflow.api_fastapi.execution_api.datamodels import taskinstance as models
+        from airflow.api_fastapi.execution_api.datamodels.token import TIClaims, TIToken
+        from airflow.api_fastapi.execution_api.routes.task_instances import _is_eligible_to_retry
+        from airflow.api_fastapi.execution_api.versions import bundle
+        from airflow.configuration import conf
+        from pydantic import JsonValue, TypeAdapter
+
+        self.version: str = bundle.versions[0].value
+        self.kept_runs: int = conf.getint("core", "num_dag_runs_to_retain_rendered_fields", fallback=0)
+        self._validator = _jwt_validator()
+        self._make_generator = _jwt_generator
+        self._claims, self._token = TIClaims, TIToken
+        self._started = models.TIEnterRunningPayload
+        self._ended = models.TISuccessStatePayload
+        self._alive = models.TIHeartbeatInfo
+        self._context, self._run = models.TIRunContext, models.DagRun
+        self._fields = TypeAdapter(dict[str, JsonValue])
+        self._may_retry = _is_eligible_to_retry
+
+    async def read_claims(self, token: str) -> tuple[str, Mapping[str, Any]]:
+        """The task instance of a valid token and its claims; raises whatever a check does for any other token."""
+        claims = await self._validator.avalidated_claims(token, {})
+        claims.setdefault("scope", "execution")
+        known = self._token(id=claims["sub"], claims=self._claims(**claims))
+        return str(known.id), claims
+
+    def sign(self, task_instance: str) -> str:
+        """The token with which a task that has started goes on."""
+        return str(self._make_generator().generate(extras={"sub": task_instance, "scope": "execution"}))
+
+    def read_start(self, body: bytes) -> dict[str, Any]:
+        return dict(self._started.model_validate_json(body).model_dump())
+
+    def read_success(self, body: bytes) -> dict[str, Any] | None:
+        """The end of a task that changed no asset; raises ValueError for any other state."""
+        payload = self._ended.model_validate_json(body)
+        if payload.task_outlets or payload.outlet_events:
+            return None
+        return {
+            "end_date": payload.end_date,
+            "label": payload.rendered_map_index,
+            "has_label": "rendered_map_index" in payload.model_fields_set,
+        }
+
+    def read_heartbeat(self, body: bytes) -> dict[str, Any]:
+        return dict(self._alive.model_validate_json(body).model_dump())
+
+    def read_fields(self, body: bytes) -> dict[str, Any]:
+        """Rendered fields with secrets masked."""
+        from airflow._shared.secrets_masker import redact
+
+        return {name: redact(value, name) for name, value in self._fields.validate_json(body).items()}
+
+    def write_context(self, row: Mapping[str, Any]) -> bytes:
+        """What a task that starts is told."""
+        run = {name: row[name] for name in self._run.model_fields if name in row}
+        context = self._context(
+            dag_run=self._run(**run, consumed_asset_events=[], note=None, team_name=None),
+            task_reschedule_count=row["reschedules"],
+            max_tries=row["max_tries"],
+            variables=[],
+            connections=[],
+            xcom_keys_to_clear=row["xcom_keys"],
+            should_retry=self._may_retry(row["previous_state"], row["try_number"], row["max_tries"]),
+        )
+        return str(context.model_dump_json(exclude_unset=True)).encode()

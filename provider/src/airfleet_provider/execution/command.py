@@ -1,0 +1,26 @@
+"""`airflow airfleet execution-api`: the API that tasks report to, apart from the UI."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+from airfleet_provider import compat
+from airfleet_provider.compat import execution
+from airfleet_provider.execution.shortcut import Rows, Shortcut
+
+log = logging.getLogger("airfleet")
+
+
+def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """Airflow's application with the short way in front, or as it is where Airflow is not as known."""
+    if obstacle := execution.find_obstacle():
+        log.warning("Every call of a task takes Airflow's own way: %s", obstacle)
+        return app
+    return Shortcut(app, execution.Models(), Rows(compat.connect).ask)
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Serve until stopped."""
+    execution.serve(arguments, wrap)

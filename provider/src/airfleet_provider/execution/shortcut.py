@@ -1,0 +1,184 @@
+"""The execution API with a short way for the calls that every task makes; Airflow's own code answers all others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from airfleet_provider.execution import statements
+
+log = logging.getLogger("airfleet")
+
+CALL = re.compile(
+    r"/execution/task-instances/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/"
+    r"(run|state|heartbeat|rtif)"
+)
+METHODS = {"run": "PATCH", "state": "PATCH", "heartbeat": "PUT", "rtif": "PUT"}
+# Who may make a call, where it is not a task that runs only.
+RUNNING = frozenset({"execution"})
+SCOPES = {"run": frozenset({"execution", "workload"})}
+# A token that is about to be renewed goes to Airflow, which renews it.
+RENEWED_SHARE, RENEWED_S = 0.2, 30
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response."""
+
+    status: int
+    body: bytes = b""
+    token: str = ""
+
+
+class Rows:
+    """One statement at a time on a connection of each thread, each statement a transaction."""
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._own = threading.local()
+
+    def ask(self, sql: str, words: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row, if there is one; whatever goes wrong, the next statement has a new connection."""
+        connection = getattr(self._own, "connection", None)
+        try:
+            if connection is None:
+                connection = self._own.connection = self._connect()
+            with connection.cursor() as cursor:
+                cursor.execute(sql, words)
+                row = cursor.fetchone()
+                return None if row is None else dict(zip((one.name for one in cursor.description), row, strict=True))
+        except Exception:
+            self._own.connection = None
+            if connection is not None:
+                connection.close()
+            raise
+
+
+@dataclass(slots=True)
+class Shortcut:
+    """An ASGI application in front of Airflow's."""
+
+    app: Callable[..., Awaitable[None]]
+    models: Any
+    ask: Callable[[str, Mapping[str, Any]], dict[str, Any] | None]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CONNECTIONS, "shortcut"))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
+        """Answer, or let Airflow answer."""
+        call = CALL.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if call is None or scope["method"] != METHODS[call[2]] or scope["query_string"]:
+            await self.app(scope, receive, send)
+            return
+        began = time.monotonic()
+        body, ahead = await read_body(receive)
+        headers = dict(scope["headers"])
+        answer = None if body is None else await self.answer(call[1], call[2], headers, body)
+        if answer is None:
+            await self.app(scope, replay(ahead, receive), send)
+            return
+        await respond(send, answer, headers.get(b"correlation-id"), self.models.version)
+        log.info("%s %s: %d, %.1f ms", call[2], call[1], answer.status, 1000 * (time.monotonic() - began))
+
+    async def answer(self, instance: str, call: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer | None:
+        """The response to a call that is as it usually is; None for all that Airflow must look at."""
+        kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if (
+            kind.lower() != "bearer"
+            or headers.get(b"airflow-api-version", b"").decode("latin-1") != self.models.version
+        ):
+            return None
+        try:
+            subject, claims = await self.models.read_claims(token)
+            scope = claims["scope"]
+            if subject != instance or scope not in SCOPES.get(call, RUNNING):
+                return None
+            if scope == "execution" and is_to_be_renewed(claims, self.now().timestamp()):
+                return None
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.threads, getattr(self, call), instance, scope, body)
+        except Exception as error:
+            log.debug("Airflow answers %s of %s: %s", call, instance, error)
+            return None
+
+    def run(self, instance: str, scope: str, body: bytes) -> Answer | None:
+        """Start a task instance that is queued, and is not resumed."""
+        start = self.models.read_start(body)
+        extra = json.dumps({"host_name": start["hostname"]}) if start["hostname"] else None
+        row = self.ask(statements.START, {**start, "id": instance, "now": self.now(), "extra": extra})
+        if row is None:
+            return None
+        token = self.models.sign(instance) if scope == "workload" else ""
+        return Answer(200, self.models.write_context(row), token)
+
+    def state(self, instance: str, _: str, body: bytes) -> Answer | None:
+        """End a task instance that runs, with success and without news of assets."""
+        end = self.models.read_success(body)
+        found = end and self.ask(statements.SUCCEED, {**end, "id": instance, "now": self.now()})
+        return Answer(204) if found else None
+
+    def heartbeat(self, instance: str, _: str, body: bytes) -> Answer | None:
+        """Note that a task instance runs where it is known to run."""
+        sign = self.models.read_heartbeat(body)
+        return Answer(204) if self.ask(statements.HEARTBEAT, {**sign, "id": instance, "now": self.now()}) else None
+
+    def rtif(self, instance: str, _: str, body: bytes) -> Answer | None:
+        """Keep the rendered fields of a task instance."""
+        fields = self.models.read_fields(body)
+        words = {"fields": json.dumps(fields), "id": instance, "kept": self.models.kept_runs}
+        if not fields or not self.ask(statements.SHOW_FIELDS, words):
+            return None
+        return Answer(201, b'{"message":"Rendered task instance fields successfully set"}')
+
+
+def is_to_be_renewed(claims: Mapping[str, Any], now: float) -> bool:
+    """Whether Airflow would send a new token along."""
+    expires, issued = int(claims["exp"]), int(claims["iat"])
+    return expires - int(now) <= max(int((expires - issued) * RENEWED_SHARE), RENEWED_S)
+
+
+async def read_body(receive: Any) -> tuple[bytes | None, list[Any]]:  # noqa: ANN401 - ASGI has no types
+    """The whole body, None when the client left before its end; and what was received, to be received again."""
+    ahead: list[Any] = []
+    while True:
+        message = await receive()
+        ahead.append(message)
+        if message["type"] != "http.request":
+            return None, ahead
+        if not message.get("more_body"):
+            return b"".join(one.get("body", b"") for one in ahead), ahead
+
+
+def replay(ahead: list[Any], receive: Any) -> Callable[[], Awaitable[Any]]:  # noqa: ANN401 - ASGI has no types
+    """A `receive` that begins with what was received already."""
+    pending = iter(ahead)
+
+    async def again() -> Any:  # noqa: ANN401
+        for message in pending:
+            return message
+        return await receive()
+
+    return again
+
+
+async def respond(send: Any, answer: Answer, correlation: bytes | None, version: str) -> None:  # noqa: ANN401
+    """Send a response with the headers that Airflow's would have."""
+    headers = [(b"airflow-api-version", version.encode()), (b"content-type", b"application/json")]
+    if answer.body:
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+    if answer.token:
+        headers.append((b"refreshed-api-token", answer.token.encode()))
+    if correlation:
+        headers.append((b"correlation-id", correlation))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

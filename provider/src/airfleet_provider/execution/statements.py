@@ -1,0 +1,83 @@
+"""The task calls that come most often, each as one round trip that checks everything before it changes anything.
+
+A call that finds no row has changed nothing, and Airflow's own code then answers it: every refusal is Airflow's.
+"""
+
+from __future__ import annotations
+
+START = """
+WITH ti AS (
+    SELECT t.id, t.state, t.dag_id, t.run_id, t.task_id, t.map_index, t.try_number, t.max_tries, d.owners,
+        r.logical_date, r.data_interval_start, r.data_interval_end, r.run_after, r.start_date, r.end_date,
+        r.clear_number, r.run_type, r.state AS run_state, r.conf, r.triggering_user_name, r.partition_key,
+        r.partition_date
+    FROM task_instance t
+    JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id
+    JOIN dag d ON d.dag_id = t.dag_id
+    WHERE t.id = %(id)s AND t.state IN ('queued', 'restarting')
+        AND t.next_method IS NULL AND (t.next_kwargs IS NULL OR t.next_kwargs = 'null')
+        AND NOT EXISTS (SELECT FROM dagrun_asset_event e WHERE e.dag_run_id = r.id)
+    FOR UPDATE OF t
+), started AS (
+    UPDATE task_instance t
+    SET state = 'running', start_date = %(start_date)s, end_date = NULL, hostname = %(hostname)s,
+        unixname = %(unixname)s, pid = %(pid)s, last_heartbeat_at = %(now)s, updated_at = %(now)s,
+        retry_delay_override = NULL, retry_reason = NULL
+    FROM ti WHERE t.id = ti.id
+), audit AS (
+    INSERT INTO log (dttm, event, dag_id, task_id, run_id, map_index, try_number, logical_date, owner, extra)
+    SELECT %(now)s, 'running', dag_id, task_id, run_id, map_index, try_number, logical_date, owners, %(extra)s FROM ti
+)
+SELECT dag_id, run_id, logical_date, data_interval_start, data_interval_end, run_after, start_date, end_date,
+    clear_number, run_type, run_state AS state, conf, triggering_user_name, partition_key, partition_date,
+    state AS previous_state, try_number, max_tries,
+    (SELECT count(*) FROM task_reschedule s WHERE s.ti_id = ti.id) AS reschedules,
+    ARRAY(
+        SELECT x.key FROM xcom x WHERE x.dag_id = ti.dag_id AND x.task_id = ti.task_id AND x.run_id = ti.run_id
+            AND (ti.map_index < 0 OR x.map_index = ti.map_index)
+    ) AS xcom_keys
+FROM ti
+"""
+
+SUCCEED = """
+WITH ti AS (
+    SELECT t.id, t.dag_id, t.run_id, t.task_id, t.map_index, t.try_number, t.hostname, r.logical_date, d.owners
+    FROM task_instance t
+    JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id
+    JOIN dag d ON d.dag_id = t.dag_id
+    WHERE t.id = %(id)s AND t.state = 'running'
+    FOR UPDATE OF t
+), ended AS (
+    UPDATE task_instance t
+    SET state = 'success', end_date = %(end_date)s, duration = extract(epoch FROM %(end_date)s - t.start_date),
+        next_method = NULL, next_kwargs = 'null', updated_at = %(now)s,
+        rendered_map_index = CASE WHEN %(has_label)s THEN %(label)s ELSE t.rendered_map_index END
+    FROM ti WHERE t.id = ti.id
+), audit AS (
+    INSERT INTO log (dttm, event, dag_id, task_id, run_id, map_index, try_number, logical_date, owner, extra)
+    SELECT %(now)s, 'success', dag_id, task_id, run_id, map_index, try_number, logical_date, owners,
+        '{"host_name": ' || to_json(nullif(hostname, ''))::text || '}'
+    FROM ti
+)
+SELECT id FROM ti
+"""
+
+HEARTBEAT = """
+UPDATE task_instance SET last_heartbeat_at = %(now)s, updated_at = %(now)s
+WHERE id = %(id)s AND state = 'running' AND hostname = %(hostname)s AND pid = %(pid)s
+RETURNING id
+"""
+
+# Several statements sent together are one transaction.
+SHOW_FIELDS = """
+INSERT INTO rendered_task_instance_fields (dag_id, task_id, run_id, map_index, rendered_fields, k8s_pod_yaml)
+SELECT dag_id, task_id, run_id, map_index, %(fields)s, 'null' FROM task_instance WHERE id = %(id)s
+ON CONFLICT (dag_id, task_id, run_id, map_index)
+DO UPDATE SET rendered_fields = excluded.rendered_fields, k8s_pod_yaml = excluded.k8s_pod_yaml;
+DELETE FROM rendered_task_instance_fields f USING task_instance t
+WHERE t.id = %(id)s AND %(kept)s > 0 AND f.dag_id = t.dag_id AND f.task_id = t.task_id
+    AND f.run_id NOT IN (
+        SELECT r.run_id FROM dag_run r WHERE r.dag_id = t.dag_id ORDER BY r.run_after DESC LIMIT %(kept)s
+    );
+SELECT id FROM task_instance WHERE id = %(id)s
+"""

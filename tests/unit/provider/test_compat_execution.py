@@ -1,0 +1,48 @@
+"""The installed Airflow answers the calls of a task as the shortcut does; tests/local runs both side by side."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.api_fastapi.execution_api.routes import execution_api_router
+from airflow.api_fastapi.execution_api.routes.task_instances import ti_id_router
+from fastapi.routing import APIRoute
+
+from airfleet_provider.compat import execution
+from airfleet_provider.execution import command, shortcut
+
+
+def test_what_is_repeated_is_as_known() -> None:
+    assert execution.digest_source() == execution.DIGEST
+
+
+def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = object()
+    monkeypatch.setattr(execution, "DIGEST", "another")
+    assert command.wrap(app) is app
+
+
+def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:
+    routes = {
+        route.path.removeprefix("/{task_instance_id}/"): route
+        for route in ti_id_router.routes
+        if isinstance(route, APIRoute)
+    }
+    assert {name: {method} for name, method in shortcut.METHODS.items()} == {
+        name: routes[name].methods for name in shortcut.METHODS
+    }
+
+
+def test_a_workload_may_start_and_nothing_else() -> None:
+    allowed = {
+        route.path: route.allowed_token_types
+        for route in execution_api_router.routes
+        if isinstance(route, APIRoute) and hasattr(route, "allowed_token_types")
+    }
+    for call in shortcut.METHODS:
+        scopes = allowed[f"/task-instances/{{task_instance_id}}/{call}"]
+        assert scopes == shortcut.SCOPES.get(call, frozenset({"execution"})), call
+
+
+def test_the_api_server_has_the_options_that_are_read() -> None:
+    flags = {flag for option in execution.list_options() for flag in option.flags}
+    assert {"--apps", "--workers", "--port", "--host"} <= flags
