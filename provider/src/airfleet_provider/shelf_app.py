@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from airflow.configuration import conf
-from airflow.plugins_manager import AirflowPlugin
 from fastapi import FastAPI, HTTPException, Request, Response
 
 from airfleet_provider import bundle, shelf
@@ -24,10 +23,3 @@ def give(release: str, request: Request) -> Response:
         return Response(bundle.read_archive(release), media_type="application/octet-stream")
     except LookupError:
         raise HTTPException(404) from None
-
-
-class ShelfPlugin(AirflowPlugin):  # type: ignore[misc]
-    """Mounts the shelf beside Airflow's API; it asks for a signature where Airflow asks for a login."""
-
-    name = "airfleet-releases"
-    fastapi_apps = [{"app": app, "url_prefix": shelf.PATH, "name": "airfleet releases"}]  # noqa: RUF012

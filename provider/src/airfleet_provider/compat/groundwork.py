@@ -31,6 +31,7 @@ TASK_MODULES = (
     "airflow.sdk.bases.xcom",
     "airflow.sdk.definitions.asset.metadata",
     "airflow.sdk.definitions.mappedoperator",
+    "airflow.plugins_manager",
     "airflow.sdk.serde",
     "encodings.idna",
     "jinja2.ext",
