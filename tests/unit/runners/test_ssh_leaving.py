@@ -117,3 +117,14 @@ def test_the_database_does_not_move_to_an_empty_host_unseen() -> None:
         roster.check_primary(FLEET.hosts, moved)
     roster.check_primary(FLEET.hosts, FLEET)
     roster.check_primary((), moved)
+
+
+def test_a_promoted_replica_is_where_the_data_is() -> None:
+    hosts = tuple(
+        replace(host, roles=("database", *host.roles)) if host.name == "sched1" else host for host in FLEET.hosts
+    )
+    fleet = replace(FLEET, hosts=hosts, promoted=Promoted("data1", 1))
+    roster.check_primary(hosts, fleet)
+    without = replace(fleet, hosts=tuple(host for host in hosts if host.name != "data1"))
+    with pytest.raises(UsageError, match=r"begin anew on sched1; its data is on data1"):
+        roster.check_primary(hosts, without)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import Any
 
 from celery import current_app
@@ -21,7 +22,9 @@ def start_keeper(**_: object) -> None:
     """All processes of the pool are forked later, and inherit the way to the keeper."""
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
-    os.environ[CHANNEL_VARIABLE] = str(keeper.start(Limits())[1])
+    guard, channel = keeper.start(Limits())
+    os.environ[CHANNEL_VARIABLE] = str(channel)
+    threading.Thread(target=keeper.reap, args=(guard, True), daemon=True, name="airfleet-guard").start()
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

@@ -181,10 +181,10 @@ def start(chosen: Limits) -> tuple[int, int]:
     return pid, ours.detach()
 
 
-def reap(pid: int) -> bool:
-    """Whether the guard has ended; nobody else reaps it."""
+def reap(pid: int, wait: bool = False) -> bool:
+    """Whether the guard has ended, or with `wait` once it has; nobody else reaps it."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        return os.waitpid(pid, 0 if wait else os.WNOHANG)[0] == pid
     except ChildProcessError:
         return True
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -191,7 +192,10 @@ class WarmProcess:
                     task.status.close()
             compat.reseed()
             compat.run_task(streams, self.loaded.bag, self.loaded.repeat)
+        except BaseException:  # what stopped a task that never began is told to whoever reads the worker's log
+            traceback.print_exc()
         finally:
+            _flush()
             os._exit(124)
 
     def _reap(self, task: Task) -> None:
