@@ -3,7 +3,7 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo fleet-demo down test check drill drill-local bench bench-up bench-releases bench-stock \
+.PHONY: help up demo fleet-demo down test test-hosts check drill drill-local bench bench-up bench-releases bench-stock \
 	bench-fleet soak lock clean run-env dev-env
 
 help:  ## Show this list
@@ -48,6 +48,10 @@ bench-releases: dev-env  ## Time Dag releases beside a stock Dag processor: benc
 bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: bench/results/stock.json
 	@tools/rabbitmq
 	PYTHONPATH=bench $(BIN)/python -m stock $(ARGS)
+
+test-hosts: dev-env  ## Run the tests on machines made here, those that take minutes too
+	tools/machines
+	$(BIN)/pytest -m "drill or not drill" tests/hosts $(ARGS)
 
 drill: dev-env  ## Break a fleet of machines made here on purpose, every way it knows: bench/results/drills.json
 	tools/machines

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from machines import Bed, why_not
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes unless it is asked for."""
+    if "drill" not in config.option.markexpr:
+        for item in items:
+            if Path(__file__).parent in item.path.parents and item.get_closest_marker("drill"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: `make test-hosts` runs it"))
 
 
 @pytest.fixture(scope="session")
