@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from airfleet.components.hosts.base import Stage
 from airfleet.runners.ssh.facts import Facts
 from airfleet.runners.ssh.plan import Desired, decide
-from airfleet.runners.ssh.rolling import haproxy_aside, haproxy_back
+from airfleet.runners.ssh.rolling import haproxy_aside, haproxy_back, is_back
 from airfleet.runners.ssh.steps import Bring, Step
 from airfleet.runners.ssh.waves import add_restarts, make_waves
 from places import NINE, desired
@@ -65,3 +65,12 @@ def test_a_host_led_past_is_led_to_again_by_the_balancer_itself_should_nobody_do
     assert "systemd-run --quiet --collect --unit=airfleet-aside-web2" in script
     assert script.index("systemd-run") < script.index("talk 'set server web/web2 state drain")
     assert "systemctl stop airfleet-aside-web2.timer" in haproxy_back("web2", "python3.11")
+
+
+def test_a_worker_is_back_when_it_is_another_process_that_has_taken_up_its_work() -> None:
+    before = "a1 active said\nb1 active said\n"
+    assert not is_back(before, before), "systemd has not begun"
+    assert not is_back(before, "a1 deactivating said\nb2 active said\n")
+    assert not is_back(before, "a2 active\nb2 active said\n")
+    assert is_back(before, "a2 active said\nb2 active said\n")
+    assert is_back("", "")

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from airfleet.components.hosts import haproxy
-from airfleet.components.hosts.base import Service, Stage
+from airfleet.components.hosts import haproxy, workers
+from airfleet.components.hosts.base import WORKER_USER, Service, Stage
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh.inspect import View
 from airfleet.runners.ssh.steps import Step
@@ -52,10 +52,12 @@ class Rolling:
         return found.strip()
 
     def prepare(self, view: View, own: Sequence[Step], stage: Stage) -> str:
-        """Lead requests past a web host; what is returned is for `finish`."""
+        """Lead requests past a web host, see what runs before it is restarted; what is returned is for `finish`."""
         name = view.desired.place.host.name
         if stage == Stage.API and list_restarts(own, stage) and self._has_others(view):
             self._on_balancers(haproxy_aside, name, f"requests past {name}")
+        if stage == Stage.WORK:
+            return self._look_at_workers(view, own, stage)
         return self._read_seat(name) if stage == Stage.CONTROL and list_restarts(own, stage) else ""
 
     def finish(self, view: View, own: Sequence[Step], stage: Stage, before: str, *, is_last: bool) -> bool:
@@ -66,9 +68,7 @@ class Rolling:
             self._on_balancers(haproxy_back, name, f"requests to {name} again")
         if stage == Stage.CONTROL and any(service.name == "scheduler" for service in restarted):
             self._await_seat(name, before)
-        if stage == Stage.WORK and not is_last:
-            return self._await_workers(view, [service for service in restarted if service.drains])
-        return True
+        return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
 
     def _has_others(self, view: View) -> bool:
         return any("web" in one.desired.place.host.roles for one in self._views if one is not view)
@@ -112,22 +112,42 @@ class Rolling:
                 return
             self._sleep(1.0)
 
-    def _await_workers(self, view: View, services: Sequence[Service]) -> bool:
-        name = view.desired.place.host.name
-        script = f"systemctl show -P ActiveState {' '.join(service.unit for service in services)}"
-        end = self._clock() + self._drain_s
-        told = False
-        while services:
-            states = set(view.connection.check(script, what="looking at the workers").split())
-            if states <= {"active"}:
-                break
+    def _await_workers(self, view: View, own: Sequence[Step], before: str) -> bool:
+        """Until each worker is another process than before, and has said that it takes tasks."""
+        name, end, told = view.desired.place.host.name, self._clock() + self._drain_s, False
+        while not is_back(before, now := self._look_at_workers(view, own, Stage.WORK)):
             if self._clock() >= end:
                 return False
-            if not told:
+            if not told and "deactivating" in now:
                 self._notify(f"{name}: waits for running tasks; the other workers of its pools go on meanwhile")
                 told = True
             self._sleep(1.0)
         return True
+
+    @staticmethod
+    def _look_at_workers(view: View, own: Sequence[Step], stage: Stage) -> str:
+        services = [service for service in list_restarts(own, stage) if service.drains]
+        return view.connection.check(look_at(services), what="looking at the workers") if services else ""
+
+
+def look_at(services: Iterable[Service]) -> str:
+    """A script with one line for each worker: its invocation, its state, and `said` once it has taken up its work."""
+    lines = []
+    for service in services:
+        note = f"{workers.NOTES}/{service.name.removeprefix('worker-')}.json"
+        lines.append(
+            f"pid=$(systemctl show -P MainPID {service.unit})\n"
+            f"echo $(systemctl show -P InvocationID {service.unit}) $(systemctl show -P ActiveState {service.unit})"
+            f" $(runuser -u {WORKER_USER} -- grep -qs '\"pid\": '$pid'[,}}]' {note} && echo said)"
+        )
+    return "\n".join(lines)
+
+
+def is_back(before: str, now: str) -> bool:
+    """Whether every worker is another than before, and has taken up its work."""
+    was = {line.split()[0] for line in before.splitlines() if line.split()}
+    lines = [line.split() for line in now.splitlines()]
+    return all(len(words) == 3 and words[0] not in was and words[1:] == ["active", "said"] for words in lines)
 
 
 def _talk(python: str) -> str:
