@@ -17,6 +17,7 @@ from airfleet.runners.ssh.apply import Applier
 from airfleet.runners.ssh.facts import Facts, UnitFact
 from airfleet.runners.ssh.inspect import View
 from airfleet.runners.ssh.leaving import Farewell
+from airfleet.spec.topology import Promoted
 from places import NINE, desired, parse
 
 FLEET = parse()
