@@ -123,10 +123,11 @@ def _list_host_problems(errors: Iterable[AirfleetError]) -> Iterator[Problem]:
 
 
 def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[Problem]:
+    missing: dict[str, list[str]] = {}
     for one in services:
         unit = f"airfleet-{one.service}"
         if one.state == "missing":
-            yield Problem(one.host, f"{one.service} was never set up", "airfleet apply")
+            missing.setdefault(one.host, []).append(one.service)
         elif one.state == "deactivating":
             yield Problem(one.host, f"{one.service} stops, once its tasks have ended", "wait, or look at its tasks")
         elif one.state != "active" and one.restarts:
@@ -135,6 +136,8 @@ def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[Proble
         elif one.state != "active":
             hint = f"`airfleet apply` starts it; why it ended, it says there: {LOGS} {unit} -n 50"
             yield Problem(one.host, f"{one.service} does not run: it is {one.state}", hint)
+    for host, names in missing.items():
+        yield Problem(host, f"not set up yet: {', '.join(names)}", "`airfleet apply` does it")
 
 
 def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sight]) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -124,9 +125,13 @@ def _build(recipe: Recipe, root: Path, work: Path) -> None:
     (work / "packages.txt").write_text(recipe.packages)
     (work / "requirements.txt").write_text(recipe.requirements)
     hashed = not recipe.requirements or "--hash" in recipe.requirements
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    is_own = (recipe.python, recipe.arch) == (python, platform.machine())
     _run(
         [
-            *(find_uv(), "pip", "install", "--quiet", "--target", str(packages), "--only-binary", ":all:"),
+            *(find_uv(), "pip", "install", "--quiet", "--target", str(packages)),
+            # What has no wheels is built for this machine's Python; for another it could not be.
+            *(() if is_own else ("--only-binary", ":all:")),
             *("--python-version", recipe.python, "--python-platform", f"{recipe.arch}-{GLIBC}"),
             *(("--require-hashes",) if hashed else ()),
             *("--requirement", str(work / "packages.txt"), "--requirement", str(work / "requirements.txt")),
@@ -138,7 +143,7 @@ def _build(recipe: Recipe, root: Path, work: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     _write_environment(root, recipe)
-    if f"{sys.version_info.major}.{sys.version_info.minor}" == recipe.python:
+    if recipe.python == python:
         # Never looked at again, as nothing in this folder ever changes.
         _run([sys.executable, "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash", str(packages)])
         (root / "compiled").touch()
