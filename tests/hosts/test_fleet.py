@@ -188,3 +188,50 @@ def test_two_applies_at_once_and_the_second_is_told_who_has_the_lease(applied: F
     assert "eve@elsewhere applies this fleet since 2026-01-01 10:00:00 UTC" in done.stderr
     host.run("sudo rm /var/lib/airfleet/lease")
     applied.apply()
+
+
+def test_an_apply_that_was_killed_is_followed_by_one_that_goes_on_at_once(applied: Fleet) -> None:
+    applied.write(io=7)
+    with subprocess.Popen([*AIRFLEET, "apply"], stderr=subprocess.PIPE, text=True, cwd=applied.folder) as going:
+        assert going.stderr
+        assert any("changes on 1 of 1 hosts" in line for line in going.stderr)
+        going.kill()
+    applied.apply()
+    assert applied.run("plan", "--check").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "told"),
+    [
+        # A file is enough to look like another system; nothing else of it is there.
+        (
+            "rm /etc/os-release; printf 'ID=rocky\\nVERSION_ID=9.4\\n' > /etc/os-release",
+            "ln -sfn ../usr/lib/os-release /etc/os-release",
+            "h1: rocky 9.4 is not supported",
+        ),
+        ("mv /etc/sudoers.d/ops /root/", "mv /root/ops /etc/sudoers.d/", "h1: cannot become root: sudo: a password"),
+    ],
+    ids=["another system", "no sudo"],
+)
+def test_a_host_that_cannot_be_worked_on_is_one_line(
+    applied: Fleet, host: Machine, spoil: str, mend: str, told: str
+) -> None:
+    host.console(spoil)
+    try:
+        done = applied.run("plan")
+    finally:
+        host.console(mend)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "\n  hint: " in done.stderr
+
+
+def test_a_service_is_not_moved_to_a_port_that_somebody_has(applied: Fleet, host: Machine) -> None:
+    host.run("sudo systemd-run --quiet --unit thief python3 -m http.server 9090")
+    wait_until(lambda: "9090" in host.run("ss -Hltn").stdout, "the thief", timeout_s=30)
+    applied.write(io=7, more="ports: {api: 9090}\n")
+    done = applied.run("plan")
+    applied.write(io=7)
+    host.run("sudo systemctl stop thief")
+    assert "h1: port 9090 is taken by python3" in done.stderr
+    assert applied.run("plan", "--check").returncode == 0
