@@ -110,9 +110,10 @@ class Runner:
         return hosts if blow.which == "every" else hosts[:1]
 
     def _settle(self, load: Load) -> tuple[Ledger, float]:
-        """The ledger once all that was asked for is done, or when patience ends."""
+        """The ledger once all that was asked for is done, or when nothing more came for as long as patience lasts."""
         deadline = self.clock() + self.pace.settle_s
         wanted = set(load.expected())
+        fewest = len(wanted)
         while True:
             try:
                 clocks = read_clocks(self.shells, self.clock)
@@ -123,6 +124,8 @@ class Runner:
                 self.notify(f"{error.where}: {error.what}")
             else:
                 left = wanted - {one.instance for one in ledger.attempts if one.is_done}
+                if len(left) < fewest:
+                    fewest, deadline = len(left), self.clock() + self.pace.settle_s
                 if not left or self.clock() > deadline:
                     return ledger, clocks.unsure_s
                 self.notify(f"{len(left)} of {len(wanted)} tasks are still to come")

@@ -38,6 +38,7 @@ class MadeUp:
     up: float = float("inf")
     recovers_s: float = 3.0
     forgets: int = 0
+    each_takes_s: float = 0.0
     breaks: Callable[[float], None] = lambda _: None
     name: str = "made up"
 
@@ -79,10 +80,12 @@ class MadeUp:
 
     def lines(self) -> list[str]:
         assert self.load is not None
-        said = []
+        said: list[dict[str, object]] = []
+        late = 0
         for number, one in enumerate(self.load.expected()[self.forgets :]):
             due = datetime.fromisoformat(one.run).timestamp()
-            start = self.up if self.down <= due < self.up else due
+            start = self.up + late * self.each_takes_s if self.down <= due < self.up else due
+            late += self.down <= due < self.up
             if start > self.now:
                 continue
             token = {"attempt": str(number)}
@@ -136,6 +139,12 @@ def test_who_is_active_is_asked_when_the_blow_falls() -> None:
     world.breaks = fail_over
     drill(world, "kill-scheduler")
     assert "strike s2" in world.calls
+
+
+def test_a_backlog_that_is_worked_off_slowly_is_waited_for() -> None:
+    outcome = drill(MadeUp(recovers_s=2.0, each_takes_s=1.0), "api-outage")
+    assert outcome.findings.lost == ()
+    assert max(one.started for one in outcome.attempts) > outcome.window.ended + 60.0
 
 
 def test_what_never_ran_is_lost_once_patience_has_ended() -> None:

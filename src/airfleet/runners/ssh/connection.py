@@ -122,10 +122,14 @@ class Connection:
     def forward(self, address: str, port: int) -> Iterator[int]:
         """A port of this machine's loopback that leads to a port the host can reach."""
         listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=_accept, args=(listener, self._client, address, port), daemon=True).start()
+        leader = threading.Thread(target=_accept, args=(listener, self._client, address, port), daemon=True)
+        leader.start()
         try:
             yield listener.getsockname()[1]
         finally:
+            # Closed under its feet, it would go on with whoever gets the number of the file next: the next listener.
+            listener.shutdown(socket.SHUT_RDWR)
+            leader.join()
             listener.close()
 
 
@@ -224,7 +228,7 @@ def _accept(listener: socket.socket, client: Any, address: str, port: int) -> No
     while True:
         try:
             local, peer = listener.accept()
-        except OSError:  # the listener was closed
+        except OSError:  # the listener was shut down
             return
         try:
             channel = client.get_transport().open_channel("direct-tcpip", (address, port), peer, timeout=CONNECT_S)
