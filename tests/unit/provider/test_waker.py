@@ -14,12 +14,18 @@ from airfleet_provider.scheduling.waker import Waker
 
 
 @dataclass
+class Notice:
+    payload: str
+
+
+@dataclass
 class Database:
     """A connection that gets its news over a pipe."""
 
     is_broken: bool = False
     revision: str | None = schema.REVISION
-    notifies: list[str] = field(default_factory=list)
+    notifies: list[Notice] = field(default_factory=list)
+    payload: str = "sales run_1"
     statements: list[str] = field(default_factory=list)
     pipe: tuple[int, int] = field(default_factory=os.pipe)
     is_closed: bool = False
@@ -35,7 +41,7 @@ class Database:
             raise OSError("the server has gone")
         os.set_blocking(self.pipe[0], False)
         try:
-            self.notifies += ["n"] * len(os.read(self.pipe[0], 100))
+            self.notifies += [Notice(self.payload)] * len(os.read(self.pipe[0], 100))
         except BlockingIOError:
             return
 
@@ -73,12 +79,38 @@ def make(database: Any) -> tuple[Waker, Clock]:  # noqa: ANN401 - a Database, or
 def test_news_end_the_wait_and_all_of_it_is_one() -> None:
     database = Database()
     wait, _ = make(database)
+    wait.wait(0)
     database.tell()
     database.tell()
     wait.wait(60)
     assert database.statements[-1] == f"LISTEN {schema.CHANNEL}"
+    assert wait.take() == {("sales", "run_1")}
     wait.wait(0.01)  # nothing is left to end this one early
     assert database.notifies == []
+    assert wait.take() == frozenset()
+
+
+def test_a_loop_that_did_not_wait_hears_what_came_meanwhile() -> None:
+    database = Database()
+    wait, _ = make(database)
+    assert wait.take() is None  # nobody listens yet
+    wait.wait(0)
+    wait.take()
+    database.tell()
+    assert wait.take() == {("sales", "run_1")}
+
+
+def test_after_a_lost_connection_everything_is_looked_at() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    wait.take()
+    database.is_broken = True
+    assert wait.take() is None
+    database.is_broken = False
+    clock.now += waker.RETRY_S
+    wait.wait(0)
+    assert wait.take() is None
 
 
 @pytest.mark.parametrize(("worked", "rest"), [(0.0, []), (0.02, [0.02]), (3.0, [waker.LONGEST_REST_S])])

@@ -24,5 +24,12 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         keep_result_connections(self.celery_app)
         waker.start()
 
+    def _process_workloads(self, workload_list: list[Any]) -> None:
+        super()._process_workloads(workload_list)
+        for task in (workload.ti for workload in workload_list if hasattr(workload, "ti")):
+            # The scheduler wrote this id when it queued the task, and would load and lock it to write it again.
+            if self.event_buffer.get(task.key) == ("queued", task.external_executor_id):
+                del self.event_buffer[task.key]
+
     def _send_workloads_to_celery(self, workload_tuples_to_send: Sequence[Any]) -> list[Any]:
         return compat.send_until_refused(super()._send_workloads_to_celery, workload_tuples_to_send)

@@ -5,13 +5,14 @@ from __future__ import annotations
 CHANNEL = "airfleet_scheduler"
 
 # Changed whenever SQL changes; the function's comment holds the one that is installed.
-REVISION = "1"
+REVISION = "2"
 
 READ_REVISION = """
 SELECT obj_description(p.oid, 'pg_proc') FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = 'airfleet' AND p.proname = 'wake_scheduler'
 """
 
+# A task's change names its Dag run; a notice without a name is about everything else.
 # May be run by several at once. Equal notices of one transaction are one; the scheduler's own queueing sends none.
 SQL = """
 BEGIN;
@@ -19,7 +20,11 @@ SELECT pg_advisory_xact_lock(4707001);
 CREATE SCHEMA IF NOT EXISTS airfleet;
 CREATE OR REPLACE FUNCTION airfleet.wake_scheduler() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('airfleet_scheduler', '');
+    IF TG_TABLE_NAME = 'task_instance' THEN
+        PERFORM pg_notify('airfleet_scheduler', NEW.dag_id || ' ' || NEW.run_id);
+    ELSE
+        PERFORM pg_notify('airfleet_scheduler', '');
+    END IF;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER airfleet_wake AFTER UPDATE OF state ON task_instance FOR EACH ROW
@@ -36,6 +41,6 @@ CREATE OR REPLACE TRIGGER airfleet_wake AFTER UPDATE OF state ON dag_run FOR EAC
     EXECUTE FUNCTION airfleet.wake_scheduler();
 CREATE OR REPLACE TRIGGER airfleet_wake AFTER INSERT ON asset_dag_run_queue FOR EACH STATEMENT
     EXECUTE FUNCTION airfleet.wake_scheduler();
-COMMENT ON FUNCTION airfleet.wake_scheduler() IS '1';
+COMMENT ON FUNCTION airfleet.wake_scheduler() IS '2';
 COMMIT;
 """

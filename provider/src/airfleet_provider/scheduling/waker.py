@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airfleet_provider import compat
-from airfleet_provider.compat import scheduling
+from airfleet_provider.compat import looks, ready, scheduling
 from airfleet_provider.scheduling import schema
+from airfleet_provider.scheduling.news import News, Run
 
 log = logging.getLogger("airfleet")
 
@@ -31,9 +32,11 @@ class Waker:
     connect: Callable[[], Any]
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    news: News = field(default_factory=News)
     connection: Any = None
     retry_at: float = 0.0
     woke_at: float = field(default=0.0)
+    chosen: frozenset[Run] | tuple[()] | None = ()
 
     def wait(self, seconds: float) -> None:
         """Return after `seconds`, or sooner for news; without a database it only sleeps."""
@@ -52,15 +55,34 @@ class Waker:
                 self._hang_up(began)
                 self.sleep(min(seconds, RETRY_S))
         self.woke_at = self.clock()
+        self.chosen = self.news.choose(self.woke_at)
+
+    def take(self) -> frozenset[Run] | None:
+        """The Dag runs that the loop which begins is to look at, None for everything there is to do; never fails."""
+        chosen, self.chosen = self.chosen, ()
+        if self.connection is None:
+            return None
+        if isinstance(chosen, tuple):  # the last loop did not wait
+            try:
+                self._hear()
+            except Exception as error:
+                log.warning("Waiting without news from the database: %s", error)
+                self._hang_up(self.clock())
+                return None
+            return self.news.choose(self.clock())
+        return chosen
 
     def _has_news(self, seconds: float) -> bool:
-        self.connection.poll()
-        if not self.connection.notifies and seconds > 0:
+        self._hear()
+        if not self.news.is_left and seconds > 0:
             select.select([self.connection], [], [], seconds)
-            self.connection.poll()
-        found = bool(self.connection.notifies)
+            self._hear()
+        return self.news.is_left
+
+    def _hear(self) -> None:
+        self.connection.poll()
+        self.news.hear(notice.payload for notice in self.connection.notifies)
         self.connection.notifies.clear()
-        return found
 
     def _is_listening(self, now: float) -> bool:
         if self.connection is None and now >= self.retry_at:
@@ -75,6 +97,7 @@ class Waker:
 
     def _hang_up(self, now: float) -> None:
         self.retry_at = now + RETRY_S
+        self.news.is_everything = True  # nobody knows what was not heard
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
@@ -96,4 +119,12 @@ def start() -> None:
     else:
         waker = Waker(compat.connect)
         scheduling.replace_sleep(waker.wait)
+        if obstacle := looks.find_obstacle():
+            log.warning("The scheduler looks at every Dag run in each loop, as in stock Airflow: %s", obstacle)
+        else:
+            looks.look_at_news(waker.take, waker.news.forget)
+        if obstacle := ready.find_obstacle():
+            log.warning("The scheduler asks every rule about every task, as in stock Airflow: %s", obstacle)
+        else:
+            ready.pass_over_waiting()
         scheduling.wait_after_work(lambda: waker.connection is not None)

@@ -1,0 +1,68 @@
+"""Which tasks of a Dag run cannot be ready, so that Airflow need not find it out with its rules and a query for each.
+
+tests/local/test_scheduling.py compares runs of Dags with every trigger rule with and without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+# Of the source of the rules.
+DIGEST = "edf29512288e825a3b815db1f0a5c19d6e5afa9aa5e9c21baca14e999e9ba3d1"
+
+
+def find_obstacle() -> str | None:
+    """Why Airflow has to ask its rules about every task; None when the rules are those that are known here."""
+    from airflow.version import version
+
+    return None if digest_source() == DIGEST else f"Airflow {version} has other rules"
+
+
+def digest_source() -> str:
+    """A digest of all the rules by which the scheduler tells whether a task may run."""
+    from airflow.models.dagrun import DagRun
+    from airflow.serialization.definitions import baseoperator
+    from airflow.task.trigger_rule import TriggerRule
+    from airflow.ti_deps.deps import base_ti_dep
+
+    rules = sorted(baseoperator.DEFAULT_OPERATOR_DEPS, key=lambda rule: type(rule).__name__)
+    parts: list[Any] = [type(rule) for rule in rules]
+    parts += [TriggerRule, base_ti_dep, DagRun._get_ready_tis]
+    return hashlib.sha256("\n".join(map(inspect.getsource, parts)).encode()).hexdigest()
+
+
+def pass_over_waiting() -> None:
+    """Ask the rules only about tasks before which something has ended; no rule but `always` lets another one start."""
+    from airflow.models.dagrun import DagRun
+
+    ask = DagRun._get_ready_tis
+    if hasattr(ask, "__wrapped__"):
+        return
+
+    @functools.wraps(ask)
+    def get_ready(self: Any, schedulable_tis: list[Any], finished_tis: list[Any], session: Any) -> Any:  # noqa: ANN401
+        asked = schedulable_tis
+        if not any(task.is_setup or task.is_teardown for task in self.get_dag().task_dict.values()):
+            done = {ti.task_id for ti in finished_tis}
+            asked = [ti for ti in schedulable_tis if not is_waiting(ti, done)]
+        return ask(self, asked, finished_tis, session=session)
+
+    DagRun._get_ready_tis = get_ready
+
+
+def is_waiting(ti: Any, done: Collection[str]) -> bool:  # noqa: ANN401 - a task instance with its task
+    """Whether nothing that comes right before this task has ended; of mapped tasks, Airflow must say it."""
+    from airflow.serialization.definitions.mappedoperator import is_mapped
+
+    task = ti.task
+    before = task.upstream_task_ids
+    if not before or not before.isdisjoint(done) or task.trigger_rule == "always" or ti.map_index >= 0:
+        return False
+    return not is_mapped(task) and next(task.iter_mapped_task_groups(), None) is None

@@ -1,0 +1,171 @@
+"""Drives runs of Dags with every trigger rule through the loops of Airflow's scheduler; JSON of all states on the way.
+
+scheduling_twins.py stock|own      with AIRFLOW__DATABASE__SQL_ALCHEMY_CONN set to an empty PostgreSQL database
+"""
+
+from __future__ import annotations
+
+# Airflow has no types.
+# ruff: noqa: ANN401
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow import settings
+from airflow.executors.executor_loader import ExecutorLoader
+from airflow.jobs.job import Job
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.models import DagModel, DagRun, TaskInstance, import_all_models
+from airflow.models.base import Base
+from airflow.models.dagbag import DBDagBag
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.pool import Pool
+from airflow.models.tasklog import LogTemplate
+from airflow.sdk import DAG, task
+from airflow.task.trigger_rule import TriggerRule
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from sqlalchemy import event, select
+
+from airfleet_provider import compat
+from airfleet_provider.compat import looks, ready
+
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+SETUP_RULE = "all_done_setup_success"
+LONGEST = 20
+
+
+def make_dags() -> list[DAG]:
+    """What tasks are called decides how they end: `fail…`, `skip…`, all others with success."""
+    dags = []
+    for rule in sorted(rule.value for rule in TriggerRule if rule.value != SETUP_RULE):
+        with DAG(f"rule_{rule}", schedule=None, start_date=DAY, max_active_tasks=50) as dag:
+            first, late = step("first"), step("late")
+            first >> late
+            for name, ups in {
+                "all": ["first", "late"],
+                "failed": ["fail_one", "late"],
+                "skipped": ["skip_one", "late"],
+                "none": ["late"],
+                "both": ["fail_two", "skip_two", "first"],
+            }.items():
+                after = step(f"after_{name}", rule)
+                for up in ups:
+                    (dag.task_dict[up] if up in dag.task_dict else step(up).operator) >> after.operator
+                after >> step(f"then_{name}")
+        dags.append(dag)
+    with DAG("chain", schedule=None, start_date=DAY) as dag:
+        previous = step("s0")
+        for number in range(1, 6):
+            current = step(f"s{number}")
+            previous >> current
+            previous = current
+    dags.append(dag)
+    with DAG("mapped", schedule=None, start_date=DAY, max_active_tasks=50) as dag:
+
+        @task(task_id="many")
+        def many(x: int) -> None:
+            pass
+
+        step("before") >> many.expand(x=[1, 2, 3]) >> step("after")
+    dags.append(dag)
+    with DAG("setups", schedule=None, start_date=DAY) as dag:
+        begin, work, end = step("fail_begin").as_setup(), step("work"), step("end")
+        begin >> step("middle") >> work >> end.as_teardown(setups=begin)
+    dags.append(dag)
+    return dags
+
+
+def step(name: str, rule: str = "all_success") -> Any:
+    @task(task_id=name, trigger_rule=rule)
+    def work() -> None:
+        pass
+
+    return work()
+
+
+def read_states(session: Any) -> dict[str, Any]:
+    rows = session.execute(
+        select(TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
+    )
+    states = {f"{dag}.{name}[{index}]": state for dag, name, index, state in rows}
+    runs = session.execute(select(DagRun.dag_id, DagRun._state))
+    return dict(sorted({**states, **dict(map(tuple, runs))}.items()))
+
+
+def end_queued(session: Any, turn: int) -> set[tuple[str, str]]:
+    """End what is queued in every other Dag; the Dag runs in which something ended."""
+    ended = set()
+    for ti in session.scalars(select(TaskInstance).where(TaskInstance.state == "queued")):
+        if hash_of(ti.dag_id) % 2 == turn % 2:
+            word = ti.task_id.partition("_")[0]
+            ti.state = {"fail": "failed", "skip": "skipped"}.get(word, "success")
+            ti.start_date = ti.end_date = DAY
+            ended.add((ti.dag_id, ti.run_id))
+    return ended
+
+
+def hash_of(name: str) -> int:
+    return sum(name.encode())
+
+
+def main(mode: str) -> None:
+    import_all_models()
+    Base.metadata.create_all(settings.engine)
+    with compat.open_session() as session:
+        session.add(DagBundleModel(name="b"))
+        session.add(LogTemplate(filename="f", elasticsearch_id="e"))
+        session.add(Pool(pool="default_pool", slots=500, include_deferred=False))
+    made = [compat.serialise(dag)[1] for dag in make_dags()]
+    with compat.open_session() as session:
+        compat.write_dags(session, bundle="b", release=None, dags=made, errors={})
+    with compat.open_session() as session:
+        for data in made:
+            dag = DBDagBag().get_latest_version_of_dag(data["dag"]["dag_id"], session=session)
+            dag.create_dagrun(
+                run_id="run",
+                logical_date=DAY,
+                data_interval=(DAY, DAY),
+                run_after=DAY,
+                run_type=DagRunType.MANUAL,
+                triggered_by=DagRunTriggeredByType.TEST,
+                state=DagRunState.QUEUED,
+                session=session,
+            )
+    with compat.open_session() as session:
+        for model in session.scalars(select(DagModel)):
+            model.is_paused = False
+    chosen: list[frozenset[tuple[str, str]] | None] = [None]
+    obstacles = [looks.find_obstacle(), ready.find_obstacle()]
+    if mode == "own":
+        looks.look_at_news(lambda: chosen[0], lambda runs: None)
+        ready.pass_over_waiting()
+    ExecutorLoader.init_executors()
+    runner = SchedulerJobRunner(job=Job(), num_runs=-1)
+    statements = [0]
+    event.listen(settings.engine, "before_cursor_execute", lambda *_: statements.__setitem__(0, statements[0] + 1))
+    with compat.open_session() as session:
+        session.add(runner.job)
+    seen: list[dict[str, Any]] = []
+    for turn in range(LONGEST):
+        for _ in range(2):  # a change that the scheduler made itself is told, too
+            with compat.open_session() as session:
+                before = read_states(session)
+            with compat.open_session() as session:
+                runner._do_scheduling(session)
+                session.expunge_all()
+            for executor in runner.executors:
+                executor.queued_tasks.clear()
+            with compat.open_session() as session:
+                after = read_states(session)
+            chosen[0] = frozenset((name.partition(".")[0], "run") for name in after if after[name] != before.get(name))
+            seen.append(after)
+        with compat.open_session() as session:
+            chosen[0] = (chosen[0] or frozenset()) | end_queued(session, turn)
+    json.dump(
+        {"obstacles": obstacles, "digest": ready.digest_source(), "seen": seen, "statements": statements[0]}, sys.stdout
+    )
+
+
+main(sys.argv[1])
