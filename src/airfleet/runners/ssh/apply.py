@@ -160,11 +160,13 @@ class Applier:
             except AirfleetError as caught:
                 error = caught
             seconds = self._clock() - begun
+            # Services of one batch take their time side by side, small steps one after another.
+            share = seconds if isinstance(batch[0].action, Bring) else seconds / len(batch)
             with self._lock:
                 if error is not None:
                     self._failed[view.desired.place.host.name] = error
                 for step in batch:
-                    result = Result(step, seconds / len(batch), error, note)
+                    result = Result(step, share, error, note)
                     self._results.append(result)
                     self._notify(result)
             if error is not None:
