@@ -22,6 +22,11 @@ def test_what_was_short_needs_more_before_it_goes_on(free: int, was_short: bool,
     assert is_short(free, was_short=was_short) is short
 
 
-def test_the_fullest_file_system_counts_and_one_that_is_not_there_is_full(tmp_path: Path) -> None:
+def test_the_fullest_file_system_counts_and_one_that_cannot_be_asked_is_full(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     assert measure([str(tmp_path)]) > 0
-    assert measure([str(tmp_path), str(tmp_path / "gone")]) == 0
+    assert measure([str(tmp_path), str(tmp_path / "file" / "below")]) == 0
+
+
+def test_a_folder_that_the_first_task_will_make_has_the_room_of_the_one_above(tmp_path: Path) -> None:
+    assert measure([str(tmp_path / "worker" / "bundles")]) > 0

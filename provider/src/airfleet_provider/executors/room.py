@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from airflow.configuration import conf
 
@@ -19,12 +20,15 @@ def is_short(free: int, *, was_short: bool) -> bool:
 
 def measure(folders: Iterable[str]) -> int:
     """The free bytes of the fullest file system of some folders; one that cannot be asked counts as full."""
-    return min((_measure(folder) for folder in folders), default=0)
+    return min((_measure(Path(folder)) for folder in folders), default=0)
 
 
-def _measure(folder: str) -> int:
+def _measure(folder: Path) -> int:
     try:
         found = os.statvfs(folder)
+    except FileNotFoundError:
+        # Made by the first task; on a new host there are only those above it.
+        return _measure(folder.parent) if folder != folder.parent else 0
     except OSError:
         return 0
     return found.f_bavail * found.f_frsize
