@@ -52,7 +52,7 @@ def wait_after_work(is_listening: Callable[[], bool]) -> None:
     def do_scheduling(self: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
         if is_listening():
             for executor in self.executors:
-                executor.sync()
+                getattr(executor, "read_results", executor.sync)()
                 if executor.event_buffer:
                     with create_session(scoped=False) as own:
                         harvest(self, executor=executor, session=own)

@@ -17,12 +17,26 @@ from airfleet_provider.survival.watch import Watch
 class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: ignore[misc]
     """Hands tasks to Celery; what cannot be sent now is sent later."""
 
+    has_read = False
+
     def start(self) -> None:
         """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
         compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()).may_judge)
         super().start()
         keep_result_connections(self.celery_app)
         waker.start()
+
+    def read_results(self) -> None:
+        """Read results now, and not once more in this loop: those that come meanwhile are read in the next."""
+        super().sync()
+        self.has_read = True
+
+    def sync(self) -> None:
+        """Read results, unless that was done at the beginning of the loop."""
+        if self.has_read:
+            self.has_read = False
+        else:
+            super().sync()
 
     def _process_workloads(self, workload_list: list[Any]) -> None:
         super()._process_workloads(workload_list)
