@@ -287,7 +287,5 @@ def _watch(unit: str) -> list[str]:
 
 
 def _tell(unit: str) -> str:
-    return (
-        f"echo error: {unit} is not healthy: $(systemctl show -P ActiveState,SubState,Result {unit} | tr '\\n' ' ') >&2; "
-        f"journalctl -q -n 8 --no-pager -o cat -u {unit} >&2"
-    )
+    state = f"systemctl show -P ActiveState,SubState,Result {unit} | tr '\\n' ' '"
+    return f"echo error: {unit} is not healthy: $({state}) >&2; journalctl -q -n 8 --no-pager -o cat -u {unit} >&2"
