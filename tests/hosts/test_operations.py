@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
+import httpx
 import pytest
 
 from deadline import wait_until
@@ -52,13 +56,83 @@ def test_a_worker_drains_while_the_other_goes_on_and_stays_drained_through_a_res
 
 
 def test_an_apply_that_restarts_everything_kills_no_task_and_fails_no_request(four: Four) -> None:
-    before, _ = four.ledger()
+    before = four.ledger()
     runs = begin(four, 60, 5)
     with Poller(four.url) as poller:
         four.do("apply", "--restart")
     four.wait(runs)
     began, ended = four.ledger()
-    assert (began, ended) == (before + 5, before + 5), "each ran once, and to its end"
+    assert (began - before[0], ended - before[1]) == (5, 5), "each ran once, and to its end"
     assert poller.failed == []
     assert poller.asked > 100
     assert four.run("plan", "--check").returncode == 0
+
+
+def test_a_lost_primary_is_replaced_the_fleet_follows_and_it_comes_back_as_a_replica(four: Four) -> None:
+    four.write("replication: synchronous\n")
+    four.do("apply")
+    assert is_replica(four, "db2")
+    before, _ = four.ledger()
+    runs = begin(four, 60, 4)
+    with Writer(four) as writer:
+        wait_until(lambda: len(writer.confirmed) > 3, "some confirmed runs", timeout_s=60)
+        four.bed["db1"].pull_plug()
+        lost = time.monotonic()
+        confirmed = len(writer.confirmed)
+        four.do("failover", "--database")
+        wait_until(lambda: len(writer.confirmed) > confirmed + 3, "runs after it", timeout_s=120)
+        print(f"confirmed again {writer.again(lost):.1f} s after the primary was lost")
+    runs += writer.confirmed
+    four.wait(runs)
+    began, ended = four.ledger()
+    assert began == ended, "no attempt was cut off"
+    assert began - before >= len(runs)
+    assert not is_replica(four, "db2")
+
+    four.bed["db1"].power_on()
+    four.bed["db1"].wait_ready()
+    log = "sudo journalctl -q -b -u airfleet-postgresql | grep 'has been promoted'"
+    wait_until(lambda: four.bed["db1"].run(log, check=False).stdout, "db1 is kept out", timeout_s=120, every_s=1)
+    four.do("apply")
+    assert is_replica(four, "db1")
+    assert four.run("plan", "--check").returncode == 0
+    four.do("failover", "--database")
+    assert not is_replica(four, "db1")
+    four.do("apply")
+    assert is_replica(four, "db2")
+    four.wait([four.trigger(1)])
+    assert four.run("plan", "--check").returncode == 0
+
+
+def is_replica(four: Four, host: str) -> bool:
+    script = "sudo -u postgres psql -XAtq -h /run/postgresql postgres -c 'SELECT pg_is_in_recovery()'"
+    return four.bed[host].run(script).stdout.strip() == "t"
+
+
+class Writer:
+    """Asks for runs all the time, and remembers those that were confirmed and when."""
+
+    def __init__(self, four: Four) -> None:
+        self._four = four
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._times: list[float] = []
+        self.confirmed: list[str] = []
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(120)
+
+    def again(self, since: float) -> float:
+        """How long after this moment the first run was confirmed that came more than a moment later."""
+        return next(at for at in self._times if at > since + 2) - since
+
+    def _write(self) -> None:
+        while not self._over.wait(0.5):
+            with suppress(httpx.HTTPError):
+                self.confirmed.append(self._four.trigger(0.1))
+                self._times.append(time.monotonic())

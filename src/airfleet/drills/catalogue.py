@@ -57,6 +57,9 @@ class Drill:
     aim_s: float | None
     after_s: float = 90.0
     may_kill: bool = False
+    # airfleet's own commands: what people do about it, and once all is given back.
+    then: tuple[tuple[str, ...], ...] = ()
+    at_last: tuple[tuple[str, ...], ...] = ()
 
     @property
     def length_s(self) -> int:
@@ -203,6 +206,20 @@ _DRILLS = (
     ),
     _clock("worker", "A worker host's clock is wrong"),
     _clock("scheduler", "The scheduler's clock is wrong"),
+    Drill(
+        name="database-lost",
+        title="The database's host loses power",
+        done="The primary goes silent, and a replica is promoted with `airfleet failover --database`.",
+        promised="The fleet follows it, tasks go on; with `replication: synchronous` nothing confirmed is lost.",
+        blow=Blow("pull the plug of", "one", "database"),
+        measure="longest gap",
+        bar_s=60.0,
+        aim_s=20.0,
+        after_s=240.0,
+        may_kill=True,
+        then=(("failover", "--database", "--lost"),),
+        at_last=(("apply",),),
+    ),
     _operate(
         Blow("roll", "every", "worker"),
         name="rolling-apply",

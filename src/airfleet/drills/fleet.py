@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from airfleet.drills.catalogue import Component
 from airfleet.drills.hands import ShellHands, check, on_each
 from airfleet.drills.load import Load, render_project
-from airfleet.drills.operations import OperatorHands, Poller, find_page
+from airfleet.drills.operations import OperatorHands, Poller, find_page, run_command
 from airfleet.drills.outcome import Event
 from airfleet.drills.runner import Runner
 from airfleet.errors import AirfleetError
@@ -26,7 +26,7 @@ from airfleet.operations.failover import Failover
 from airfleet.releases import manifest
 from airfleet.releases.ledger import Ledger
 from airfleet.runners.local import launch
-from airfleet.runners.ssh import tunnel
+from airfleet.runners.ssh import promotions, tunnel
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet, Releases
 from airfleet.spec.secrets import Secret
@@ -70,12 +70,18 @@ class FleetPlatform:
     actor: str
     clock: Callable[[], float]
     name: str = "airfleet"
+    state: Path | None = None
     list_broken: Callable[[], tuple[str, ...]] = tuple
+    follow: Callable[[], Secret] | None = None
     _before: str | None = field(default=None, init=False)
 
     def find_hosts(self, component: Component) -> Sequence[str]:
         """The hosts that run a component, the one that matters most first."""
-        return tuple(host.name for host in self.fleet.with_role(ROLES[component]))
+        hosts = self.fleet.with_role(ROLES[component])
+        if component == "database":
+            primary = promotions.apply_to(self.fleet, launch.find_state(self.project, self.state)).primary
+            hosts = (primary, *(host for host in hosts if host != primary))
+        return tuple(host.name for host in hosts)
 
     def find_active_scheduler(self) -> str:
         """The host whose scheduler holds the lease; of one scheduler, or several that all work, the first."""
@@ -108,6 +114,12 @@ class FleetPlatform:
             self._make_live("rollback", self._before, "a drill is over")
         else:
             self._make_live("promote", self._save(self.project, "after a drill"), "a drill is over")
+
+    def operate(self, words: Sequence[str]) -> None:
+        """Run one of airfleet's own commands; the database may be on another host then."""
+        run_command(words, self.project, self.state)
+        if self.follow:
+            self.database = self.follow()
 
     def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
         """Who took over as the scheduler, whether two ever worked at once, and what users of the UI saw."""
@@ -166,7 +178,16 @@ def prepare(
     on_each(lambda host: check(shells[host], "true", host, "a look"), tuple(shells))
     database = stack.enter_context(tunnel.open_database(fleet, project, state))
     hands = OperatorHands(ShellHands(shells), project, state, Poller(find_page(fleet)), notify)
-    platform = FleetPlatform(fleet, project, database, actor, time.time, list_broken=hands.list_broken)
+    platform = FleetPlatform(
+        fleet,
+        project,
+        database,
+        actor,
+        time.time,
+        state=state,
+        list_broken=hands.list_broken,
+        follow=lambda: stack.enter_context(tunnel.open_database(fleet, project, state)),
+    )
     workers = {name: shells[name] for name in platform.find_hosts("worker")}
     return Runner(platform, hands, workers, notify)
 

@@ -88,19 +88,24 @@ class OperatorHands:
         return (f"{len(failed)} of {asked} requests to the UI failed, the first {failed[0]}",) if failed else ()
 
     def _run(self, words: Sequence[str]) -> None:
-        state = ("--state", str(self.state)) if self.state else ()
         self.notify(f"airfleet {' '.join(words)}")
-        done = subprocess.run(
-            [sys.executable, "-m", "airfleet", *words, *state],
-            cwd=self.project,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=MOST_S,
-        )
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise AirfleetError(f"airfleet {' '.join(words)}: {said}", hint="the fleet is as that command left it")
+        run_command(words, self.project, self.state)
+
+
+def run_command(words: Sequence[str], project: Path, state: Path | None) -> None:
+    """Run one of airfleet's own commands as people do; AirfleetError with its last words unless it ends well."""
+    kept = ("--state", str(state)) if state else ()
+    done = subprocess.run(
+        [sys.executable, "-m", "airfleet", *words, *kept],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=MOST_S,
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise AirfleetError(f"airfleet {' '.join(words)}: {said}", hint="the fleet is as that command left it")
 
 
 def list_commands(act: Act, hosts: Sequence[str]) -> list[tuple[str, ...]]:

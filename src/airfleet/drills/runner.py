@@ -29,6 +29,9 @@ class Platform(Protocol):
     def find_active_scheduler(self) -> str: ...
     def deploy(self, load: Load) -> None: ...
     def withdraw(self, load: Load) -> None: ...
+    def operate(self, words: Sequence[str]) -> None:
+        """Run one of airfleet's own commands on it."""
+
     def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
         """What else was seen in that time, and which promises it broke, such as two active schedulers."""
 
@@ -63,9 +66,13 @@ class Runner:
         try:
             self._wait_until(began + drill.blow.at_s)
             struck, recovered, events = self._strike(drill.blow)
-            self._wait_until(ended)
-            if is_lethal(drill.blow.act):
-                self.hands.give_back(drill.blow, struck)
+            try:
+                self._operate(drill.then)
+                self._wait_until(ended)
+            finally:
+                if is_lethal(drill.blow.act):
+                    self.hands.give_back(drill.blow, struck)
+            self._operate(drill.at_last)
             ledger, clocks = self._settle(load)
         finally:
             self.platform.withdraw(load)
@@ -100,6 +107,11 @@ class Runner:
         recovered = events[-1].at if len(events) > 1 else None
         self.notify("given back" if recovered else "done")
         return hosts, recovered, tuple(events)
+
+    def _operate(self, commands: Sequence[Sequence[str]]) -> None:
+        for words in commands:
+            self.notify(f"airfleet {' '.join(words)}")
+            self.platform.operate(words)
 
     def _choose(self, blow: Blow) -> tuple[str, ...]:
         if blow.which == "the active":

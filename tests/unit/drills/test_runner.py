@@ -39,6 +39,7 @@ class MadeUp:
     recovers_s: float = 3.0
     forgets: int = 0
     each_takes_s: float = 0.0
+    refuses: bool = False
     breaks: Callable[[float], None] = lambda _: None
     name: str = "made up"
 
@@ -50,7 +51,7 @@ class MadeUp:
         self.breaks(self.now)
 
     def find_hosts(self, component: Component) -> Sequence[str]:
-        return {"worker": ("w1", "w2"), "api-server": ("a1", "a2", "a3")}.get(component, ())
+        return {"worker": ("w1", "w2"), "api-server": ("a1", "a2", "a3"), "database": ("d1", "d2")}.get(component, ())
 
     def find_active_scheduler(self) -> str:
         return self.active
@@ -61,6 +62,11 @@ class MadeUp:
 
     def withdraw(self, load: Load) -> None:
         self.calls.append("withdraw")
+
+    def operate(self, words: Sequence[str]) -> None:
+        self.calls.append(" ".join(words))
+        if self.refuses:
+            raise AirfleetError("not now")
 
     def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
         return (Event(self.down + 1, "seen", "s2 leads"),), ()
@@ -100,6 +106,20 @@ def drill(world: MadeUp, which: str | Drill) -> Outcome:
     said = CATALOGUE[which] if isinstance(which, str) else which
     runner = Runner(world, world, {"w1": world}, lambda _: None, world.clock, world.sleep, Pace(settle_s=20.0))
     return runner.run(said, lambda began, length: Load(began, length, LEDGER))
+
+
+def test_a_replica_is_promoted_while_the_primary_is_away_and_all_is_mended_at_last() -> None:
+    world = MadeUp(recovers_s=9.0)
+    outcome = drill(world, "database-lost")
+    assert outcome.is_kept, outcome.broken
+    assert world.calls == [
+        *("deploy", "strike d1", "failover --database --lost"),
+        *("give back d1", "apply", "withdraw"),
+    ]
+    world = MadeUp(refuses=True)
+    with pytest.raises(AirfleetError):
+        drill(world, "database-lost")
+    assert world.calls[-2:] == ["give back d1", "withdraw"], "also when nobody can be promoted"
 
 
 def test_a_calm_take_over_is_told_with_its_gap_and_its_events() -> None:
@@ -176,8 +196,8 @@ def test_a_host_without_power_gets_it_back_only_after_the_load() -> None:
 
 def test_a_fleet_without_the_component_is_not_struck() -> None:
     world = MadeUp()
-    with pytest.raises(AirfleetError, match="no host runs a database"):
-        drill(world, "restart-database")
+    with pytest.raises(AirfleetError, match="no host runs a broker"):
+        drill(world, "restart-broker")
     assert world.calls == ["deploy", "withdraw"]
 
 

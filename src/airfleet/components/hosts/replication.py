@@ -96,8 +96,10 @@ if [ "$1" != watch ]; then
 fi
 while sleep {LOOK_EVERY_S}; do
   [ -f {DATA}/postmaster.pid ] && [ ! -f {DATA}/standby.signal ] && is_former || continue
-  echo "$by has been promoted: PostgreSQL is stopped here"
-  kill -INT "$(head -n 1 {DATA}/postmaster.pid)"
+  echo "$by has been promoted: no PostgreSQL may run here as a primary"
+  pid=$(head -n 1 {DATA}/postmaster.pid)
+  # After a loss of power the number in the file may be another program's.
+  [ "$(cat /proc/$pid/comm 2>/dev/null)" = postgres ] && kill -INT "$pid"
 done
 """
 
