@@ -6,7 +6,6 @@ tests/unit/provider/test_compat_groundwork.py holds it to Airflow's private name
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import os
 import socket
@@ -48,6 +47,7 @@ def import_modules() -> None:
 
 def keep_parts() -> None:
     """Build what tasks build for themselves and never change, and use once what remembers its first use."""
+    from airflow.sdk._shared.secrets_masker import redact
     from airflow.sdk.api.client import get_hostname, getuser
     from airflow.sdk.definitions._internal.templater import create_template_env
     from airflow.sdk.execution_time import comms, task_runner
@@ -59,6 +59,7 @@ def keep_parts() -> None:
         comms.CommsDecoder(socket=ours)
     task_runner.TypeAdapter(task_runner.JsonValue)
     create_template_env()
+    redact({"key": "value"}, "key")
     with contextlib.suppress(Exception):  # a task that cannot find out either will say so
         get_hostname()
         getuser()
@@ -67,13 +68,13 @@ def keep_parts() -> None:
 def _keep_adapters(module: Any) -> None:  # noqa: ANN401 - a module of Airflow's
     """Let a module share the pydantic adapters it makes; each costs a millisecond or two."""
     original = module.TypeAdapter
-    keep = functools.cache(original)
+    kept: dict[int, tuple[Any, Any]] = {}
 
     def adapt(kind: Any) -> Any:  # noqa: ANN401 - whatever pydantic takes
-        try:
-            return keep(kind)
-        except TypeError:  # not hashable
-            return original(kind)
+        # By identity, as a union of all messages is slow to hash; the pair keeps the kind, and so its identity, alive.
+        if id(kind) not in kept:
+            kept[id(kind)] = (kind, original(kind))
+        return kept[id(kind)][1]
 
     module.TypeAdapter = adapt
 
