@@ -144,7 +144,8 @@ def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
     fleet = launch.read_fleet(project)
     with ExitStack() as stack:
         runner = prepare(stack, fleet, project, None, "drills", say)
-        hands = BedHands(bed, runner.hands)
+        # Operations are commands as anywhere; what a script cannot do to one of these machines, its bed does.
+        hands = replace(runner.hands, inside=BedHands(bed, runner.hands.inside))
         return replace(runner, hands=hands).run(drill, partial(Load, ledger=LEDGER, queues=fleet.queues))
 
 
