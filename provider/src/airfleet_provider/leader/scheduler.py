@@ -22,12 +22,14 @@ WHERE job_type = 'SchedulerJob' AND state = 'running'
 RETIRE = """
 UPDATE job SET state = 'failed', end_date = clock_timestamp() WHERE job_type = 'SchedulerJob' AND state = 'running'
 """
-# What was queued in the last moments may never have been sent. Without its id it is not adopted but queued anew, at no
-# cost of a retry; a worker that has the old message after all is refused, as that task instance is no more.
+# What was queued in the last moments before the old one's last heartbeat, or later, may never have been sent. Without
+# its id it is not adopted but queued anew, at no cost of a retry; a worker that has the old message after all is
+# refused, as that task instance is no more.
 REQUEUE = """
 UPDATE task_instance SET external_executor_id = NULL, max_tries = max_tries + 1
-WHERE state = 'queued' AND queued_dttm > clock_timestamp() - make_interval(secs => %(recent)s)
-    AND queued_by_job_id IN (SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running')
+FROM job
+WHERE job.id = queued_by_job_id AND job.job_type = 'SchedulerJob' AND job.state = 'running'
+    AND task_instance.state = 'queued' AND queued_dttm > job.latest_heartbeat - make_interval(secs => %(recent)s)
 """
 # Longer than a lease runs, and than a scheduler takes from queueing a task to sending it.
 RECENT_S = 20.0
