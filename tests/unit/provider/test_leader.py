@@ -99,6 +99,14 @@ ACTIVE_CASES = {
         replace(ACTIVE, held=held(beat_age=HUNG_AFTER_S + 1, running_since=NOW - 1)),
         Do.WAIT,
     ),
+    "nor one that went on after an outage and is slow to beat": (
+        replace(ACTIVE, held=held(beat_age=600.0, running_since=NOW - 2 * HUNG_AFTER_S)),
+        Do.WAIT,
+    ),
+    "but kills it when it never does": (
+        replace(ACTIVE, held=held(beat_age=600.0, running_since=NOW - 3 * HUNG_AFTER_S - 1)),
+        Do.KILL,
+    ),
     "gives a new one time for its first heartbeat": (
         replace(ACTIVE, held=held(beat_age=None, running_since=NOW - HUNG_AFTER_S - 1)),
         Do.WAIT,

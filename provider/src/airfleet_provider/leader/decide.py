@@ -249,8 +249,7 @@ def _decide_holder(seen: Seen, held: Held) -> Decision:
 
 
 def _is_hung(now: float, held: Held) -> bool:
-    if now - held.running_since < HUNG_AFTER_S:
-        return False
-    if held.beat_age is None:
+    # One that has begun, or gone on after an outage, has not had its turn yet: on a busy machine it takes its time.
+    if held.beat_age is None or held.beat_age >= held.renewed - held.running_since:
         return now - held.running_since > 3 * HUNG_AFTER_S
     return held.beat_age > HUNG_AFTER_S
