@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.executors import local_executor
 
+from airfleet_provider.compat import local_workers
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.executors.reports import KnowsScheduled
 from airfleet_provider.runtime import keeper
@@ -34,6 +35,7 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         self.waiting: dict[Any, float] = {}
         self.guard, channel = keeper.start(Limits())
         os.environ[CHANNEL_VARIABLE] = str(channel)
+        local_workers.end_with_scheduler()
         super().start()
         waker.start()
 

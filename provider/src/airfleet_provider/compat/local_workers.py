@@ -1,0 +1,30 @@
+"""The workers of Airflow's LocalExecutor; tests/unit/provider/test_compat_local_workers.py holds it to their name."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from typing import Any
+
+from airflow.executors import local_executor
+
+from airfleet_provider.nursery import die_with
+
+
+def end_with_scheduler() -> None:
+    """Let workers started from now on end when this process does, however it does.
+
+    They hold both ends of the pipe that they wait at, so an idle one would wait for ever for a scheduler that failed.
+    """
+    run = local_executor._run_worker
+    if hasattr(run, "__wrapped__"):
+        return
+    scheduler = os.getpid()
+
+    @functools.wraps(run)
+    def run_worker(**options: Any) -> None:  # noqa: ANN401 - Airflow's own
+        die_with(scheduler, signal.SIGKILL)
+        run(**options)
+
+    local_executor._run_worker = run_worker
