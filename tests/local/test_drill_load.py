@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +17,13 @@ pytestmark = pytest.mark.local
 
 def test_every_expected_instance_and_no_other_is_done_once(other: Platform) -> None:
     other.up()
-    ledger = other.project / "ledger"
-    load = Load(datetime.now(UTC), 6, str(ledger), dags=2, every_s=2, short_s=0.1, long_s=0.6)
+    load = Load(datetime.now(UTC), 6, str(other.project / "ledger"), dags=2, every_s=2, short_s=0.1, long_s=0.6)
     for name, text in render_project(load).items():
         (other.project / name).parent.mkdir(exist_ok=True)
         (other.project / name).write_text(text)
 
     def done() -> list[Instance]:
-        file = ledger / "ledger.jsonl"
+        file = Path(load.folder) / "ledger.jsonl"
         attempts = read_ledger(file.read_text().splitlines()).attempts if file.exists() else ()
         return sorted(one.instance for one in attempts if one.is_done)
 
