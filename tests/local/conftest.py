@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.errors import AirfleetError
+from airfleet.runners.local.rabbitmq import find_programs
 from fleets import Platform, make
 from shops import Database, Shop, migrate, start_postgres
 
@@ -36,6 +38,19 @@ def other() -> Iterator[Platform]:
     """A platform of the test's own that is not up yet."""
     with make("other") as platform:
         yield platform
+
+
+@pytest.fixture
+def celery(other: Platform) -> Platform:
+    """A platform of the test's own whose tasks run on a Celery worker, up."""
+    try:
+        find_programs()
+    except AirfleetError as error:
+        pytest.skip(str(error))
+    fleet = other.project / "fleet.yaml"
+    fleet.write_text(fleet.read_text() + "executor: celery\n")
+    other.up()
+    return other
 
 
 @pytest.fixture(scope="session")

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import psutil
 import psycopg
 import pytest
 
-from airfleet.errors import AirfleetError
-from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.runners.local.state import StateFolder
 from deadline import wait_until
 from fleets import HEALTHY_S, Platform
 
-try:
-    find_programs()
-    MISSING = ""
-except AirfleetError as error:
-    MISSING = str(error)
-
-pytestmark = [pytest.mark.local, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
-
-
-@pytest.fixture
-def celery(other: Platform) -> Iterator[Platform]:
-    fleet = other.project / "fleet.yaml"
-    fleet.write_text(fleet.read_text() + "executor: celery\n")
-    other.up()
-    yield other
+pytestmark = pytest.mark.local
 
 
 def read_listeners(pids: set[int]) -> set[str]:

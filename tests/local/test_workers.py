@@ -5,31 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from airfleet.errors import AirfleetError
-from airfleet.runners.local.rabbitmq import find_programs
 from deadline import wait_until
 from fleets import HEALTHY_S, Platform
 
-try:
-    find_programs()
-    MISSING = ""
-except AirfleetError as error:
-    MISSING = str(error)
-
-pytestmark = [pytest.mark.local, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
-
-
-@pytest.fixture
-def celery(other: Platform) -> Iterator[Platform]:
-    fleet = other.project / "fleet.yaml"
-    fleet.write_text(fleet.read_text() + "executor: celery\n")
-    other.up()
-    yield other
+pytestmark = pytest.mark.local
 
 
 def look(platform: Platform) -> dict[str, Any]:

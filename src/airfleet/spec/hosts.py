@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from airfleet.spec import topology
-from airfleet.spec.section import Section, rule, shaped
+from airfleet.spec.section import Pattern, Section, rule, shaped
 from airfleet.spec.topology import MOST_CONCURRENCY, Role
 
 _UNITS = {"M": 1 << 20, "G": 1 << 30}
@@ -40,19 +40,6 @@ def _size(text: str) -> str:
 
 
 Size = Annotated[str, AfterValidator(_size), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*[MG]$"})]
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise rule(
-            f"not a regular expression: {error}", "put a backslash before a character that means itself"
-        ) from None
-    return text
-
-
-Pattern = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
 
 
 class Ssh(Section):

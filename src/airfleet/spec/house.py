@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from airfleet.spec import fleet
 from airfleet.spec.fleet import Level
-from airfleet.spec.section import Section, rule
+from airfleet.spec.section import Pattern, Section
 
 _DEFAULT = fleet.Checks()
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise rule(
-            f"not a regular expression: {error}", "put a backslash before a character that means itself"
-        ) from None
-    return text
 
 
 def _level(check: str, description: str) -> Any:  # noqa: ANN401  (as pydantic types a field's default)
@@ -65,6 +54,6 @@ class Checks(Section):
     catchup_runs: Annotated[int, Field(ge=1)] = Field(
         default=_DEFAULT.catchup_runs, description="Runs that a Dag may start at once to catch up."
     )
-    dag_id_pattern: Annotated[str, Field(min_length=1), AfterValidator(_pattern)] = Field(
+    dag_id_pattern: Pattern = Field(
         default=_DEFAULT.dag_id_pattern, description="The regular expression that a whole Dag id fits."
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 
@@ -28,3 +29,16 @@ class Section(BaseModel):
     """A map whose keys are all known, and whose values are taken as they are written."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise rule(
+            f"not a regular expression: {error}", "put a backslash before a character that means itself"
+        ) from None
+    return text
+
+
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
