@@ -1,4 +1,4 @@
-"""The fleet that is drilled: six machines, and what of airfleet is taken away for the comparison with stock Airflow."""
+"""The fleet that is drilled: seven machines, and what of airfleet is taken away for the comparison with stock Airflow."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ PACKAGES = (
     *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
     *("prometheus-postgres-exporter", "rabbitmq-server"),
 )
-# Two of everything that may die; the second web host is the database's, as no drill breaks both of its roles.
+# Two of everything that may die; what shares a host is never broken by one drill.
 ROLES = {
-    "web1": "roles: [web, balancer]",
+    "web1": "roles: [web, balancer, broker]",
     "sched1": "roles: [scheduler]",
     "sched2": "roles: [scheduler]",
     "work1": "pools: [default]",
     "work2": "pools: [default]",
-    "data1": "roles: [database, broker, web]",
+    "data1": "roles: [database]",
+    "data2": "roles: [database, web]",
 }
-POOLS = "pools:\n  default: {concurrency: 12}\n"
+SETTINGS = "pools:\n  default: {concurrency: 12}\nreplication: synchronous\n"
 STOCK_IS = (
     "the same machines, releases, warm task runtime and services, with Airflow's own values of every setting that "
     "decides survival, Airflow's own CeleryExecutor and result backend, and two plain schedulers, both active; with "
@@ -53,7 +54,7 @@ def write_project(project: Path, bed: Bed, *, is_stock: bool) -> None:
     lines = [f"  {name}: {{address: {bed[name].address}, {roles}}}" for name, roles in ROLES.items()]
     ssh = f"ssh: {{user: ops, key: {bed.layout.key}, known_hosts: {bed.layout.known_hosts}}}"
     stock = [f"airflow: {json.dumps(_STOCK)}", "scheduler_mode: active-active"] if is_stock else []
-    (project / "fleet.yaml").write_text("\n".join(["name: drilled", ssh, "hosts:", *lines, POOLS, *stock, ""]))
+    (project / "fleet.yaml").write_text("\n".join(["name: drilled", ssh, "hosts:", *lines, SETTINGS, *stock, ""]))
 
 
 _DAG = """\

@@ -11,6 +11,16 @@ from airfleet.spec.secrets import Secret
 if TYPE_CHECKING:
     from airfleet.components.rabbitmq import Node
 
+LOOPBACK = "127.0.0.1"
+# libpq's words for a host that has lost its power, and so does not even refuse: noticed after 3 s, or 11 s of silence.
+DEAD_PEER = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 10000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+
 
 def reveal(value: str | Secret) -> str:
     """The plain text of a value, for the one place that hands it on."""
@@ -171,8 +181,8 @@ class Site:
     execution_port: int
     database_port: int
     broker: Node | None = None
-    listen: str = "127.0.0.1"
-    database_hosts: tuple[str, ...] = ("127.0.0.1",)
+    listen: str = LOOPBACK
+    database_hosts: tuple[str, ...] = (LOOPBACK,)
     public_url: str = ""
 
     @property
@@ -208,9 +218,12 @@ class Site:
         """The URL of a database, which leads to the primary wherever that is; passwords are URL-safe characters."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         login = f"{scheme}://{user}:{password.reveal()}"
+        # asyncpg has no words for these limits: airfleet_provider.keepalive sets them.
+        limits = [] if driver == "asyncpg" else [f"{name}={value}" for name, value in DEAD_PEER.items()]
         if len(self.database_hosts) == 1:
-            return Secret(f"{login}@{self.database_hosts[0]}:{self.database_port}/{database}")
-        hosts = "&".join(f"host={host}:{self.database_port}" for host in self.database_hosts)
-        # A host that has lost its power does not even refuse; asyncpg has another word for the limit, and a default.
-        limits = "" if driver == "asyncpg" else "&connect_timeout=3&tcp_user_timeout=10000"
-        return Secret(f"{login}@/{database}?{hosts}&target_session_attrs=read-write{limits}")
+            [host] = self.database_hosts
+            query = f"?{'&'.join(limits)}" if limits and host != LOOPBACK else ""
+            return Secret(f"{login}@{host}:{self.database_port}/{database}{query}")
+        hosts = [f"host={host}:{self.database_port}" for host in self.database_hosts]
+        words = "&".join([*hosts, "target_session_attrs=read-write", *limits])
+        return Secret(f"{login}@/{database}?{words}")

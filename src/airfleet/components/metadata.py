@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from airfleet.components.base import Component, Credentials, File, Process, Site, reveal
+from airfleet.components.base import DEAD_PEER, LOOPBACK, Component, Credentials, File, Process, Site, reveal
 from airfleet.spec.fleet import SlotPool
 from airfleet.spec.secrets import Secret
 
@@ -72,7 +72,7 @@ def _create_admin(credentials: Credentials) -> tuple[str | Secret, ...]:
 
 def connect_database(site: Site, credentials: Credentials, name: str) -> dict[str, object]:
     """The Airflow connection to one of the project's own databases on the embedded server."""
-    many = {"extra": {"target_session_attrs": "read-write", "connect_timeout": 3}}
+    is_local = site.database_hosts == (LOOPBACK,)
     return {
         "conn_type": "postgres",
         "host": ",".join(site.database_hosts),
@@ -81,5 +81,5 @@ def connect_database(site: Site, credentials: Credentials, name: str) -> dict[st
         "login": name,
         "password": credentials.databases[name].reveal(),
         "description": "made by airfleet: fleet.yaml, databases",
-        **(many if len(site.database_hosts) > 1 else {}),
+        **({} if is_local else {"extra": {"target_session_attrs": "read-write", **DEAD_PEER}}),
     }

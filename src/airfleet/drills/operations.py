@@ -19,6 +19,7 @@ from airfleet.spec.fleet import Fleet
 
 ASK_EVERY_S = 0.1
 MOST_S = 1800.0
+SAID_LINES = 12
 # What is run, one command after another; with {host}, for each host.
 COMMANDS: Mapping[Act, tuple[tuple[str, ...], ...]] = {
     "roll": (("apply", "--restart"),),
@@ -93,7 +94,7 @@ class OperatorHands:
 
 
 def run_command(words: Sequence[str], project: Path, state: Path | None) -> None:
-    """Run one of airfleet's own commands as people do; AirfleetError with its last words unless it ends well."""
+    """Run one of airfleet's own commands as people do; AirfleetError with what it said unless it ends well."""
     kept = ("--state", str(state)) if state else ()
     done = subprocess.run(
         [sys.executable, "-m", "airfleet", *words, *kept],
@@ -104,8 +105,9 @@ def run_command(words: Sequence[str], project: Path, state: Path | None) -> None
         timeout=MOST_S,
     )
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise AirfleetError(f"airfleet {' '.join(words)}: {said}", hint="the fleet is as that command left it")
+        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-SAID_LINES:])
+        message = f"airfleet {' '.join(words)} ended with {done.returncode}:\n{said}"
+        raise AirfleetError(message, hint="the fleet is as that command left it")
 
 
 def list_commands(act: Act, hosts: Sequence[str]) -> list[tuple[str, ...]]:

@@ -125,6 +125,12 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         *settings.list_settings(bare, site, secrets.platform),
         *list_broker_settings(place, rabbitmq.SCHEDULER, secrets.broker_scheduler),
         Setting("database", "sql_alchemy_conn_async", session_dsn(place, "asyncpg"), "prepares statements, so no pool"),
+        Setting(
+            "database",
+            "sql_alchemy_connect_args_async",
+            "airfleet_provider.keepalive.ASYNC_CONNECT",
+            "a request that waits for a database host without power waits 10 s, not for ever",
+        ),
         Setting("logging", "base_log_folder", str(LOG / HOME), "where systemd's clean-up finds them"),
         Setting(
             "logging",

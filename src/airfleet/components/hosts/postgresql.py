@@ -119,6 +119,11 @@ def render_config(place: Place) -> str:
         # Renamed when it is whole: a copy that was cut off is never taken for the file.
         "archive_command": f"'test -f {WAL}/%f || (cp %p {WAL}/.%f && mv {WAL}/.%f {WAL}/%f)'",
         "archive_timeout": "5min",
+        # The session of a client that is gone ends, and its locks with it.
+        "tcp_keepalives_idle": "5",
+        "tcp_keepalives_interval": "2",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "10s",
         "hot_standby": "on",
         "max_standby_streaming_delay": "10min" if replication.list_peers(place) else "30s",
         "log_line_prefix": "'%m [%p] %u@%d '",
@@ -236,6 +241,11 @@ def describe_bouncer(place: Place) -> Part:
             "pool_mode = transaction",
             "max_client_conn = 2000",
             "server_idle_timeout = 60",
+            # As PostgreSQL's own: a client's host that is gone keeps no session, and none of its locks.
+            "tcp_keepidle = 5",
+            "tcp_keepintvl = 2",
+            "tcp_keepcnt = 3",
+            "tcp_user_timeout = 10000",
             "ignore_startup_parameters = extra_float_digits",
             "",
         ]

@@ -1,0 +1,55 @@
+"""Connections of the API to databases whose hosts may lose their power: a dead one is given up after seconds.
+
+libpq is told so in the connection's URL. asyncpg has no word for it: a query would wait for ever on a connection whose
+host is gone, and with it everybody who waits for one of the pool; and a silent host would use up the next one's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+CONNECT_S = 3
+# TCP asks a silent peer after 5 s, then every 2 s, and gives up after the third question; unanswered data, after 10 s.
+OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+)
+
+
+async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **options: Any) -> Any:  # noqa: ANN401
+    """A connection of asyncpg to the first host that gives one, all asked at once; OSError when none does in 3 s."""
+    hosts = [host] if isinstance(host, str) else host
+    ports = [port] if isinstance(port, int) else port
+    tries = [asyncio.create_task(_connect_one(*place, options)) for place in zip(hosts, ports, strict=True)]
+    try:
+        for ended in asyncio.as_completed(tries):
+            try:
+                return await ended
+            except Exception as error:
+                refused = error
+        raise refused
+    finally:
+        for one in tries:
+            one.cancel()
+
+
+async def _connect_one(host: str, port: int, options: dict[str, Any]) -> Any:  # noqa: ANN401 - asyncpg has no types
+    import asyncpg  # noqa: PLC0415 - processes without an asynchronous engine load this module too
+
+    class Watched(asyncpg.Connection):  # type: ignore[misc]
+        def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:  # noqa: ANN401
+            for option in OPTIONS:
+                transport.get_extra_info("socket").setsockopt(*option)
+            super().__init__(protocol, transport, *rest)
+
+    return await asyncpg.connect(host=host, port=port, timeout=CONNECT_S, connection_class=Watched, **options)
+
+
+# What `[database] sql_alchemy_connect_args_async` names.
+ASYNC_CONNECT = {"async_creator_fn": connect}

@@ -1,0 +1,64 @@
+"""The API's connections to a database: which host they take, and that a dead one is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from airfleet_provider import keepalive
+
+
+@contextlib.asynccontextmanager
+async def silent_host() -> AsyncIterator[int]:
+    """The port of one who takes a connection and never says a word, as a host that froze."""
+    server = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(3600), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def give(host: str, port: int, **_: object) -> str:
+    """As asyncpg connects: to one host at once, to the other never."""
+    if host == "silent":
+        await asyncio.sleep(3600)
+    if host == "replica":
+        raise asyncpg.TargetServerAttributeNotMatched("it takes no writes")
+    return f"{host}:{port}"
+
+
+@pytest.mark.parametrize("hosts", [["silent", "primary"], ["primary", "silent"], ["replica", "primary"]])
+def test_the_one_that_takes_writes_is_taken_whoever_is_silent(
+    hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncpg, "connect", give)
+    assert asyncio.run(keepalive.connect(host=hosts, port=[1, 2])) == f"primary:{hosts.index('primary') + 1}"
+
+
+def test_who_finds_nobody_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncpg, "connect", give)
+    with pytest.raises(asyncpg.TargetServerAttributeNotMatched, match="no writes"):
+        asyncio.run(keepalive.connect(host=["replica", "replica"], port=[1, 2]))
+
+
+def test_a_host_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepalive, "CONNECT_S", 0.05)
+
+    async def try_it() -> None:
+        async with silent_host() as port:
+            await keepalive.connect(host="127.0.0.1", port=port, user="u", database="d", ssl=False)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(try_it())
+
+
+def test_every_option_is_one_that_a_socket_takes() -> None:
+    with socket.socket() as sock:
+        for level, name, value in keepalive.OPTIONS:
+            sock.setsockopt(level, name, value)
+            assert sock.getsockopt(level, name) == value
