@@ -1,4 +1,4 @@
-"""The fleet that is drilled: seven machines, and what of airfleet is taken away for the comparison with stock Airflow."""
+"""The fleet that is drilled: seven machines, and what the comparison with stock takes away."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.promotion import FENCE, Promotion
+from airfleet.operations.promotion import FENCE, OPEN, Promotion
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh import promotions
 from airfleet.runners.ssh.connection import HostError, Output
@@ -35,9 +35,10 @@ class Shell:
             raise HostError("it does not answer", where=self.name)
         words = {"pg_is_in_recovery": "t" if self.replica else "f", "pg_promote": "t", "count(*)": "1", FENCE: ""}
         said = {**words, **self.answers}
-        for word in (FENCE, "pg_is_in_recovery", "synchronous_standby_names", "pg_promote", "count(*)"):
+        names = {FENCE: "fence", OPEN: "open"}
+        for word in (*names, "pg_is_in_recovery", "synchronous_standby_names", "pg_promote", "count(*)"):
             if word in script:
-                self.log.append(f"{self.name}: {'fence' if word == FENCE else word}")
+                self.log.append(f"{self.name}: {names.get(word, word)}")
         return Output(0, next((said[word] for word in said if word in script), "") + "\n", "")
 
 
@@ -64,6 +65,7 @@ def test_the_former_primary_is_stopped_before_the_other_is_promoted_and_the_role
         "web3: fence",
         "data1: synchronous_standby_names",
         "data1: pg_promote",
+        "data1: open",
         "data1: count(*)",
     ]
     again = promotions.apply_to(parse(TWO), folder)
@@ -90,6 +92,7 @@ def test_a_promotion_that_was_cut_off_is_finished(folder: StateFolder) -> None:
     log: list[str] = []
     promote(parse(TWO), folder, log, data1=Shell("data1", log, replica=False))
     assert "data1: pg_promote" not in log
+    assert "data1: open" in log
     assert promotions.read(folder).primary == "data1"
 
 

@@ -23,6 +23,8 @@ SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql"
 # Disabled, it does not come back at a boot; `apply` enables it again once it is a replica.
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 FENCE = f"systemctl disable -q {UNITS}; systemctl stop {UNITS}"
+# It tells clients what the server said of itself at first: that it is a replica, which takes no writes.
+OPEN = "systemctl restart airfleet-pgbouncer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Promotion:
         else:
             self._notify(f"{after.name} takes writes already: an earlier run was cut off")
             fenced = self._fence(before, after, lost=True)
+        self._open(after)
         promotions.write(self._folder, Promoted(after.name, self._fleet.promoted.turn + 1))
         writes_s = self._clock() - begun
         self._notify(f"{after.name} takes writes after {writes_s:.1f} s")
@@ -115,6 +118,11 @@ class Promotion:
         if self._ask(host, "SELECT pg_promote(true, 60)", "the promotion", timeout_s=90) != "t":
             hint = f"journalctl -u airfleet-postgresql on it; the data is in {DATA}"
             raise HostError("it was not promoted within 60 s", where=host.name, hint=hint)
+
+    def _open(self, host: Host) -> None:
+        done = self._shells[host.name].run(OPEN, timeout_s=60)
+        if done.code:
+            raise HostError(f"PgBouncer does not start: {done.err.strip()}", where=host.name, hint="start it there")
 
     def _await_work(self, host: Host, deadline: float) -> None:
         """Until a scheduler has a heartbeat that it wrote here."""
