@@ -2,6 +2,9 @@
 
 An executor's main process starts a guard before any task, and with it a channel that all its supervisors inherit. The
 guard does nothing but start the keeper again when it dies. All stay below the executor: in its session and cgroup.
+
+A keeper that is forked from the executor serves at once, but each fork of it copies the page tables of all that the
+executor has in its memory. So a lean one is started anew beside it, and relieves it as soon as it is ready.
 """
 
 from __future__ import annotations
@@ -24,13 +27,15 @@ from setproctitle import setproctitle
 
 from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
-from airfleet_provider.runtime import limits, messages, warm
+from airfleet_provider.runtime import lean, limits, messages, warm
 from airfleet_provider.runtime.limits import Limits, Record
 from airfleet_provider.runtime.messages import Home
 from airfleet_provider.runtime.witness import is_fresh
 
 PR_SET_CHILD_SUBREAPER = 36
 RESTART_S = 0.5
+# The exit code of a keeper that another one has relieved.
+RELIEVED = 3
 # A file in a folder may be mended; a release cannot change.
 REMEMBER_S = 60.0
 
@@ -50,21 +55,32 @@ class Keeper:
 
     requests: socket.socket
     limits: Limits
+    relief: socket.socket | None = None
+    is_relieved: bool = False
     clock: Callable[[], float] = time.monotonic
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     homes: dict[Home, Warm] = field(default_factory=dict)
     refusals: dict[Home, tuple[str, float]] = field(default_factory=dict)
 
     def serve(self) -> None:
-        """Returns when every supervisor has gone."""
+        """Returns when every supervisor has gone, or another keeper hears them from now on."""
         self.selector.register(self.requests, selectors.EVENT_READ, self._hear_supervisor)
-        while self.requests.fileno() >= 0:
+        if self.relief:
+            self.selector.register(self.relief, selectors.EVENT_READ, self._hear_relief)
+        while self.requests.fileno() >= 0 and not self.is_relieved:
             for key, _ in self.selector.select(self.limits.age_s if self.homes else None):
                 key.data()
             _reap_all()
             self._let_go_surplus()
         for home in list(self.homes):
             self._let_go(home)
+
+    def _hear_relief(self) -> None:
+        if self.relief:
+            message, _ = messages.receive(self.relief)
+            self.is_relieved = message is not None  # or else the other one died before it was ready
+            self.selector.unregister(self.relief)
+            self.relief.close()
 
     def _hear_supervisor(self) -> None:
         message, descriptors = messages.receive(self.requests)
@@ -117,6 +133,8 @@ class Keeper:
                 ours.close()
                 self.requests.close()
                 self.selector.close()
+                if self.relief:
+                    self.relief.close()
                 for other in self.homes.values():
                     other.control.close()
                 for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
@@ -209,29 +227,53 @@ def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
 
 
 def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
+    """Run a keeper at once and a lean one that relieves it; the exit code of the last to end."""
+    ours, theirs = messages.pair()
+    with ours, theirs:
+        running = {_fork_keeper(requests, chosen, ours, theirs), lean.start(requests, chosen, theirs)}
+    while True:
+        pid, status = os.wait()
+        running.discard(pid)
+        if not running:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _fork_keeper(requests: socket.socket, chosen: Limits, relief: socket.socket, other: socket.socket) -> int:
     keeper = os.fork()
     if keeper == 0:
         code = 1
         try:
-            setproctitle("airfleet keeper of warm processes")
-            _become_subreaper()
-            compat.hide_memory()
-            groundwork.import_modules()
-            groundwork.keep_parts()
-            gc.collect()
-            gc.freeze()
-            Keeper(requests, chosen).serve()
-            _wait_for_children()
-            code = 0
+            other.close()
+            code = keep(requests, chosen, relief)
         except BaseException:
             traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
-    while True:
-        pid, status = os.wait()
-        if pid == keeper:
-            return os.waitstatus_to_exitcode(status)
+    return keeper
+
+
+def keep(
+    requests: socket.socket,
+    chosen: Limits,
+    relief: socket.socket | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> int:
+    """Be a keeper; the exit code once it is over."""
+    setproctitle("airfleet keeper of warm processes")
+    _become_subreaper()
+    compat.hide_memory()
+    groundwork.import_modules()
+    groundwork.keep_parts()
+    gc.collect()
+    gc.freeze()
+    on_ready()
+    keeper = Keeper(requests, chosen, relief)
+    keeper.serve()
+    if keeper.is_relieved:
+        return RELIEVED  # the guard reaps what it leaves
+    _wait_for_children()
+    return 0
 
 
 def _wait_for_children() -> None:

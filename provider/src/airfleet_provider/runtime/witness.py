@@ -60,9 +60,9 @@ class Witness:
     def list_modules(self) -> list[str]:
         """The files of the project's own modules that were loaded."""
         found = []
-        for name, module in list(sys.modules.items()):
-            path = getattr(module, "__file__", None)
-            if name not in self.before and isinstance(path, str) and _is_own(path):
+        for name in sys.modules.keys() - self.before:  # a look at any other would copy its page
+            path = getattr(sys.modules[name], "__file__", None)
+            if isinstance(path, str) and _is_own(path):
                 found.append(path)
         return sorted(found)
 
