@@ -30,3 +30,12 @@ def test_the_scheduler_is_not_told_what_it_wrote_itself(monkeypatch: pytest.Monk
     tasks = [SimpleNamespace(key=key, external_executor_id="id") for key in ("same", "other", "failed")]
     executor._process_workloads([*(SimpleNamespace(ti=task) for task in tasks), SimpleNamespace(callback="one")])
     assert set(executor.event_buffer) == {"other", "failed"}
+
+
+def test_workers_have_work_in_store_when_more_than_half_of_what_may_be_sent_is_out() -> None:
+    executor = object.__new__(CeleryExecutor)
+    executor.parallelism = 32
+    executor.queued_tasks, executor.queued_callbacks, executor.queued_connection_tests = {}, {}, {}
+    for running, expected in ((15, False), (16, True), (32, True)):
+        executor.running = set(range(running))
+        assert executor.has_store() is expected

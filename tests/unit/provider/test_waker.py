@@ -100,6 +100,19 @@ def test_a_loop_that_did_not_wait_hears_what_came_meanwhile() -> None:
     assert wait.take() == {("sales", "run_1")}
 
 
+def test_news_wait_while_the_workers_have_work_in_store() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    clock.now += 0.01  # as long as the loop took
+    database.tell()
+    wait.wait(1)
+    wait.has_store = lambda: True
+    database.tell()
+    wait.wait(1)
+    assert clock.slept[-2:] == [0.01, 0.25]
+
+
 def test_after_a_lost_connection_everything_is_looked_at() -> None:
     database = Database()
     wait, clock = make(database)

@@ -33,11 +33,11 @@ def replace_sleep(sleep: Callable[[float], None]) -> None:
     scheduler_job_runner.time = types.SimpleNamespace(sleep=sleep)
 
 
-def wait_after_work(is_listening: Callable[[], bool]) -> None:
+def wait_after_work(is_listening: Callable[[], bool], has_store: Callable[[], bool] = lambda: False) -> None:
     """Let the scheduler wait after a loop that left nothing undone; Airflow's loops again after any that did something.
 
     A loop leaves something undone when it queued as many tasks as it may at once, or when it freed slots of an executor
-    that was full. All else it waits for is news, its own changes too. Results are read before anything is queued, not
+    that was full; not so when that executor has work in store for its workers. All else it waits for is news, its own changes too. Results are read before anything is queued, not
     only after: one that has waited with the scheduler must not be taken for that of a task which is to run again.
     """
     from airflow.configuration import conf
@@ -58,12 +58,13 @@ def wait_after_work(is_listening: Callable[[], bool]) -> None:
                         harvest(self, executor=executor, session=own)
         free = sum(executor.slots_available for executor in self.executors)
         queued = int(schedule(self, session))
-        return queued if queued >= min(at_once, free) or not may_wait(self) else 0
+        is_cut_off = queued >= min(at_once, free) and not (queued >= free and has_store())
+        return queued if is_cut_off or not may_wait(self) else 0
 
     def process_executor_events(self: Any, executor: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
         was_full = executor.slots_available <= len(executor.event_buffer)
         ended = int(harvest(self, executor=executor, session=session))
-        return ended if was_full or not may_wait(self) else 0
+        return ended if (was_full and not has_store()) or not may_wait(self) else 0
 
     def may_wait(runner: Any) -> bool:  # noqa: ANN401 - Airflow's own
         return runner.num_runs <= 0 and is_listening()

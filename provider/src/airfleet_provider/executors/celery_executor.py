@@ -24,7 +24,11 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()).may_judge)
         super().start()
         keep_result_connections(self.celery_app)
-        waker.start()
+        waker.start(self.has_store)
+
+    def has_store(self) -> bool:
+        """Whether tasks wait at the workers: airfleet lets four times as many be sent as there are slots."""
+        return bool(self.slots_available <= self.parallelism // 2)
 
     def read_results(self) -> None:
         """Read results now, and not once more in this loop: those that come meanwhile are read in the next."""

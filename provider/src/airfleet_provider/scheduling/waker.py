@@ -18,11 +18,13 @@ log = logging.getLogger("airfleet")
 
 RETRY_S = 5.0
 LONGEST_REST_S = 0.05
+# Workers with work in store do not wait for the scheduler, and a loop costs as much for one task as for many.
+STORE_REST_S = 0.25
 
 
-def choose_rest(worked_s: float) -> float:
+def choose_rest(worked_s: float, *, has_store: bool = False) -> float:
     """How long to rest after a loop, news or not, so that a steady trickle takes half a core and no more."""
-    return min(max(worked_s, 0.0), LONGEST_REST_S)
+    return STORE_REST_S if has_store else min(max(worked_s, 0.0), LONGEST_REST_S)
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Waker:
     connect: Callable[[], Any]
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    has_store: Callable[[], bool] = lambda: False
     news: News = field(default_factory=News)
     connection: Any = None
     retry_at: float = 0.0
@@ -46,7 +49,8 @@ class Waker:
         else:
             try:
                 if self._has_news(seconds):
-                    rest = min(choose_rest(began - self.woke_at), seconds) - (self.clock() - began)
+                    rest = choose_rest(began - self.woke_at, has_store=self.has_store())
+                    rest = min(rest, seconds) - (self.clock() - began)
                     if rest > 0:
                         self.sleep(rest)
                         self._has_news(0)  # the coming loop sees to what came meanwhile
@@ -112,12 +116,15 @@ def install(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, w
         cursor.execute(schema.SQL)
 
 
-def start() -> None:
-    """Make the scheduler of this process wait for news; where it waits in another way than known, leave it alone."""
+def start(has_store: Callable[[], bool] = lambda: False) -> None:
+    """Make the scheduler of this process wait for news; where it waits in another way than known, leave it alone.
+
+    `has_store` says whether the workers have more than they can run, so that nobody waits for the next loop.
+    """
     if obstacle := scheduling.find_obstacle():
         log.warning("The scheduler looks for work once a second, as in stock Airflow: %s", obstacle)
     else:
-        waker = Waker(compat.connect)
+        waker = Waker(compat.connect, has_store=has_store)
         scheduling.replace_sleep(waker.wait)
         if obstacle := looks.find_obstacle():
             log.warning("The scheduler looks at every Dag run in each loop, as in stock Airflow: %s", obstacle)
@@ -127,4 +134,4 @@ def start() -> None:
             log.warning("The scheduler asks every rule about every task, as in stock Airflow: %s", obstacle)
         else:
             ready.pass_over_waiting()
-        scheduling.wait_after_work(lambda: waker.connection is not None)
+        scheduling.wait_after_work(lambda: waker.connection is not None, has_store)
