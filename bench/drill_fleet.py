@@ -9,8 +9,8 @@ from airfleet.components.hosts.airflow import QUORUM
 from machines import Bed
 
 PACKAGES = (
-    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
-    *("prometheus-postgres-exporter", "rabbitmq-server"),
+    *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
+    *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
 # Two of everything that may die; what shares a host is never broken by one drill.
 ROLES = {

@@ -19,8 +19,8 @@ from machines.image import Recipe, ensure_image
 
 AIRFLEET = [sys.executable, "-m", "airfleet"]
 PACKAGES = (
-    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
-    *("prometheus-postgres-exporter", "rabbitmq-server"),
+    *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
+    *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
 DAG = """
 from airflow.sdk import dag, task

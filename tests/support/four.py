@@ -18,8 +18,8 @@ from machines import Bed
 
 AIRFLEET = [sys.executable, "-m", "airfleet"]
 PACKAGES = (
-    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
-    *("prometheus-postgres-exporter", "rabbitmq-server"),
+    *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
+    *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
 ROLES = {
     "db1": "roles: [database]",

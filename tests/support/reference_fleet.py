@@ -19,8 +19,8 @@ from machines.image import Recipe, ensure_image
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "fleet" / "fleet.yaml"
 PACKAGES = (
-    *("haproxy", "nftables", "pgbouncer", "postgresql-15", "prometheus-node-exporter"),
-    *("prometheus-postgres-exporter", "rabbitmq-server"),
+    *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
+    *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
 POOL_HOSTS = {"default": "cpu1", "cpu": "cpu1", "memory": "memory1", "io": "io1"}
 _ADDRESS = re.compile(r"^(  (\w+): \{address: )[\d.]+", re.MULTILINE)

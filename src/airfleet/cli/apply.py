@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 import tempfile
 import threading
 import time
@@ -83,7 +81,7 @@ def command(
         wish = inspect.read_wish(project, state)
         folder = launching.find_state(wish.project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-        token = stack.enter_context(lease.claim(folder.root, _actor(), since))
+        token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         run = Run(wish, folder, stack, token, source, restart, drain)
         survey, outcome, farewell = run.carry_out(_forget(roster.read(folder.root), forget))
         errors = (*survey.errors, *outcome.errors)
@@ -173,7 +171,7 @@ class Run:
                 hint="mend it first",
             )
             return farewell, survey, Outcome((), (error,), survey.steps)
-        held = self.stack.enter_context(lease.hold(keeper.connection, _actor(), self.token))
+        held = self.stack.enter_context(lease.hold(keeper.connection, lease.find_actor(), self.token))
         if held.before != keeper.lease:
             _say("somebody applied this fleet in the meantime: looking again")
             farewell, survey = self._look(known)
@@ -211,7 +209,7 @@ class Run:
     ) -> Applier:
         return Applier(
             views,
-            who=_actor(),
+            who=lease.find_actor(),
             archives=archives or {},
             clock=time.monotonic,
             notify=_notify,
@@ -265,10 +263,3 @@ def _describe(
         "health": [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in seen],
         "errors": [{"host": error.where, "what": error.what, "hint": error.hint} for error in errors],
     }
-
-
-def _actor() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):
-        return "unknown"

@@ -22,13 +22,17 @@ from airfleet.operations.backup.store import Store
 from airfleet.operations.backup.take import take
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder
+from airfleet.spec.fleet import Fleet
 
-KEEP = 7
+# ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
+LATEST = "latest"
 
 
 @click.group("db", short_help="Back up the databases, and bring them back to any moment since.")
 def command() -> None:
     """Back up the metadata database and all others of the platform's server, and restore them.
+
+    On a fleet the primary database host makes a backup every day by itself.
 
     \b
     Example:
@@ -40,22 +44,28 @@ def command() -> None:
 @command.command("backup")
 @options.project
 @options.state
-@click.option("--keep", type=click.IntRange(1), default=KEEP, show_default=True, help="Backups to keep; older ones go.")
 @options.as_json
-def backup_command(project: Path, state: Path | None, keep: int, as_json: bool) -> None:
+def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
     """Copy the running server's data and check the copy. From the first backup on, every change is archived too.
 
-    Backups are in `backups` in the state folder, which may be a link to another disk. They hold no key: keep a copy
-    of `secrets/fernet_key` elsewhere, or the connections in a backup cannot be read.
+    Backups are in `backups` in the state folder, which may be a link to another disk; on a fleet they are where
+    `backups` in fleet.yaml says. As many are kept as it says. They hold no key: keep a copy of `secrets/` elsewhere, or
+    the connections in a backup cannot be read.
 
     \b
     Example:
       airfleet db backup
     """
+    fleet = _read_fleet(project)
     folder = launching.find_state(project, state)
-    cluster = _find_cluster(folder)
-    port = _find_port(folder)
-    made = take(cluster, port, airflow=launching.airflow_version(), keep=keep, notify=_say)
+    if fleet.hosts:
+        from airfleet.cli import fleet_db
+
+        made = fleet_db.backup(fleet, folder, launching.find_project(project))
+    else:
+        cluster = _find_cluster(folder)
+        port = _find_port(folder)
+        made = take(cluster, port, airflow=launching.airflow_version(), keep=fleet.backups.keep, notify=_say)
     if as_json:
         click.echo(made.to_json())
     else:
@@ -73,8 +83,14 @@ def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
     Example:
       airfleet db backups --json
     """
+    fleet = _read_fleet(project)
     folder = launching.find_state(project, state)
-    backups = Store(folder.root / "backups").list()
+    if fleet.hosts:
+        from airfleet.cli import fleet_db
+
+        backups = list(fleet_db.list_backups(fleet, folder, launching.find_project(project)))
+    else:
+        backups = Store(folder.root / "backups").list()
     if as_json:
         click.echo(json.dumps([json.loads(backup.to_json()) for backup in backups], indent=2))
         return
@@ -87,7 +103,11 @@ def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
 @command.command("restore")
 @options.project
 @options.state
-@click.option("--to", "moment", help="The moment to go back to, UTC unless it says otherwise.  [default: the newest]")
+@click.option(
+    "--to",
+    "moment",
+    help="The moment to go back to, UTC unless it says otherwise, or `latest`.  [default: latest]",
+)
 @click.option("--backup", "name", help="The backup to begin from.  [default: the newest before that moment]")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @options.as_json
@@ -96,12 +116,18 @@ def restore_command(
 ) -> None:
     """Put the databases of a stopped platform back to a moment. The present data is kept aside, not removed.
 
+    A fleet is stopped by this command as far as needed, and brought back. What was cut off goes on with the next call.
+
     \b
     Example:
       airfleet down && airfleet db restore --to "2026-11-24 16:05" && airfleet up
+      airfleet db restore --to latest --yes
     """
-    to = _read_moment(moment) if moment else None
+    to = _read_moment(moment) if moment and moment != LATEST else None
     folder = launching.find_state(project, state)
+    if _read_fleet(project).hosts:
+        _restore_fleet(project, state, folder, name=name, to=to, yes=yes, as_json=as_json)
+        return
     cluster = _find_cluster(folder)
     with folder.lock():
         chosen = catalogue.choose(Store(cluster.backups).list(), name=name, to=to)
@@ -112,6 +138,32 @@ def restore_command(
         return
     click.echo(f"the databases are as they were at {done.to:%Y-%m-%d %H:%M:%S} UTC; `airfleet up` starts on them")
     click.echo(f"the former data is in {done.kept}: remove it when you do not need it any more", err=True)
+
+
+def _restore_fleet(
+    project: Path,
+    state: Path | None,
+    folder: StateFolder,
+    *,
+    name: str | None,
+    to: datetime | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    from airfleet.cli import fleet_db
+
+    done = fleet_db.restore(project, state, folder, name=name, to=to, yes=yes)
+    if as_json:
+        body = {"backup": done.backup, "to": done.to and done.to.isoformat(), "kept": done.kept}
+        click.echo(json.dumps({**body, "stopped_s": round(done.stopped_s, 1)}))
+        return
+    moment = f"at {done.to:%Y-%m-%d %H:%M:%S} UTC" if done.to else "at the newest change that was archived"
+    click.echo(f"the databases are as they were {moment}; the fleet stood still for {done.stopped_s:.0f} s")
+    click.echo(f"the former data is in {done.kept} there: remove it when you do not need it any more", err=True)
+
+
+def _read_fleet(project: Path) -> Fleet:
+    return launching.read_fleet(launching.find_project(project))
 
 
 def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool) -> None:

@@ -13,7 +13,9 @@ import click
 from rich.table import Table
 
 from airfleet.cli import view
+from airfleet.components.hosts.backups import NAME as BACKUP
 from airfleet.errors import AirfleetError
+from airfleet.operations.backup import repository
 from airfleet.runners.ssh import health, inspect
 from airfleet.runners.ssh.health import Sight
 from airfleet.runners.ssh.inspect import View
@@ -76,8 +78,21 @@ def look(project: Path, state: Path | None) -> Report:
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
         survey = inspect.survey(wish, stack, lambda _: None)
-        seen = health.look(wish.fleet, survey.views)
+        seen = (*health.look(wish.fleet, survey.views), *_look_at_backups(wish.fleet, survey.views))
     return build(wish.fleet, survey.views, survey.errors, seen)
+
+
+def _look_at_backups(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
+    """What there is of backups, and whether changes are archived; nothing where the primary is not set up."""
+    for one in views:
+        if one.desired.place.host != fleet.primary or f"airfleet-{BACKUP}.service" not in one.facts.units:
+            continue
+        try:
+            found = repository.look(one.connection, fleet.primary.name, fleet.backups)
+        except AirfleetError as error:
+            yield Sight("backups", False, error.what)
+        else:
+            yield from (Sight(*said) for said in repository.judge(found, fleet.backups))
 
 
 def show(report: Report, *, as_json: bool) -> NoReturn:

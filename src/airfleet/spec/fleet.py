@@ -127,6 +127,15 @@ class Releases:
 
 
 @dataclass(frozen=True, slots=True)
+class Backups:
+    """How many backups of the databases are kept; on hosts also how often one is made, and where."""
+
+    keep: int = 7
+    every_hours: int = 24
+    folder: str = "/var/lib/airfleet/backups"
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """All that fleet.yaml says, with every default filled in."""
 
@@ -145,6 +154,7 @@ class Fleet:
     schedulers: int = 1
     scheduler_mode: Literal["active-standby", "active-active"] = "active-standby"
     releases: Releases = field(default_factory=Releases)
+    backups: Backups = field(default_factory=Backups)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
     routing: tuple[Route, ...] = ()

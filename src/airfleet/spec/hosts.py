@@ -177,7 +177,6 @@ class Retention(Section):
     """Days that a host keeps what it wrote."""
 
     logs: Annotated[int, Field(ge=1)] = Field(default=30, description="Days that task logs are kept.")
-    wal: Annotated[int, Field(ge=1)] = Field(default=7, description="Days that archived WAL files are kept.")
 
 
 def convert_host(name: str, written: Host, ssh: topology.Ssh, *, only: bool, pools: tuple[str, ...]) -> topology.Host:

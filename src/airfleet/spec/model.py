@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from airfleet.spec import fleet
+from airfleet.spec.backups import Backups
 from airfleet.spec.hosts import Host, Name, Retention, Route, Ssh, Tls, WorkerPool
 from airfleet.spec.house import Checks
 from airfleet.spec.releases import Releases
@@ -238,6 +239,7 @@ class FleetFile(Section):
         description="What runs tasks on this machine: the scheduler, or a Celery worker fed by RabbitMQ as on hosts.",
     )
     releases: Releases = Field(default=Releases(), description="What becomes of releases, with `dags: releases`.")
+    backups: Backups = Field(default=Backups(), description="Backups of the databases, and of every change since.")
     env: dict[EnvKey, TextOrReference] = Field(
         default={},
         description="Environment variables of every Airflow process, as text or references; not for Airflow's options.",

@@ -93,7 +93,6 @@ class Retention:
     """Days that a host keeps what it wrote."""
 
     logs: int = 30
-    wal: int = 7
 
 
 @dataclass(frozen=True, slots=True)

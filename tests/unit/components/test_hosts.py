@@ -47,7 +47,7 @@ def services_on(name: str, text: str = NINE) -> set[str]:
         ("web2", {"api-server", "execution-api"}),
         ("sched1", {"scheduler", "dag-processor", "triggerer", "triggerer-logs", "releaser"}),
         ("cpu1", {"proxy", "worker-logs", "worker-default", "worker-cpu"}),
-        ("data1", {"postgresql", "pgbouncer", "postgres-exporter", "rabbitmq"}),
+        ("data1", {"postgresql", "pgbouncer", "backup", "postgres-exporter", "rabbitmq"}),
     ],
 )
 def test_a_host_runs_what_its_roles_say(host: str, services: set[str]) -> None:

@@ -29,7 +29,7 @@ def describe(place: Place) -> Part:
     tmpfiles = HostFile(
         Path("/etc/tmpfiles.d/airfleet.conf"),
         f"# Written by airfleet: what systemd makes at boot and cleans up every day.\nd {RUN} 0755 root root\n"
-        f"e {LOG}/tasks - - - {keep.logs}d\ne {LOG}/server - - - {keep.logs}d\ne {LIB}/wal - - - {keep.wal}d\n",
+        f"e {LOG}/tasks - - - {keep.logs}d\ne {LOG}/server - - - {keep.logs}d\n",
     )
     system = place.machine.system
     return Part(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.components.hosts import airflow, common, haproxy, postgresql, rabbitmq, workers
+from airfleet.components.hosts import airflow, backups, common, haproxy, postgresql, rabbitmq, workers
 from airfleet.components.hosts.base import Part, Place
 
 
@@ -14,6 +14,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
         parts.append(postgresql.describe(place))
         parts.append(postgresql.describe_exporter(place))
         parts.append(postgresql.describe_bouncer(place))
+        parts.append(backups.describe(place))
     if "broker" in roles:
         parts.append(rabbitmq.describe(place))
     if "web" in roles:

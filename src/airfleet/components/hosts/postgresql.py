@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.components.hosts import replication
+from airfleet.components.hosts import backups, replication
 from airfleet.components.hosts.base import (
     ETC,
     LIB,
@@ -27,7 +27,6 @@ from airfleet.spec.secrets import Secret
 USER = "postgres"
 CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
-WAL = LIB / "wal"
 CONFIG = ETC / "postgresql"
 SOCKETS = "/run/postgresql"
 MIB = 1 << 20
@@ -70,7 +69,6 @@ def describe(place: Place) -> Part:
         folders=(
             Folder(CONFIG),
             Folder(DATA, USER, USER, 0o700),
-            Folder(WAL, USER, USER, 0o700),
             Folder(Path(SOCKETS), USER, USER, 0o2775),
         ),
         files=(*files, *guards),
@@ -116,8 +114,7 @@ def render_config(place: Place) -> str:
         "max_wal_size": "2GB",
         "checkpoint_completion_target": "0.9",
         "archive_mode": "on",
-        # Renamed when it is whole: a copy that was cut off is never taken for the file.
-        "archive_command": f"'test -f {WAL}/%f || (cp %p {WAL}/.%f && mv {WAL}/.%f {WAL}/%f)'",
+        "archive_command": f"'{backups.ARCHIVE_COMMAND}'",
         "archive_timeout": "5min",
         # The session of a client that is gone ends, and its locks with it.
         "tcp_keepalives_idle": "5",

@@ -23,7 +23,7 @@ class Backup:
     first_segment: str
     bytes: int
     postgres: str
-    airflow: str
+    airflow: str = ""
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "began": self.began.isoformat(), "ended": self.ended.isoformat()}, indent=2)

@@ -1,0 +1,98 @@
+"""Backups of the fleet's PostgreSQL by pgBackRest: every change at once, the whole of it once a day."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airfleet.components.hosts.base import (
+    ETC,
+    LIB,
+    POSTGRES,
+    Folder,
+    HostFile,
+    Part,
+    Place,
+    Service,
+    Stage,
+)
+
+NAME = "backup"
+USER = "postgres"
+DATA = LIB / "postgresql"
+SOCKETS = "/run/postgresql"
+STANZA = "airfleet"
+CONFIG = ETC / "pgbackrest" / "pgbackrest.conf"
+SCRIPT = ETC / "pgbackrest" / "backup.sh"
+COMMAND = f"/usr/bin/pgbackrest --config={CONFIG} --stanza={STANZA}"
+# What the server runs for each file of its changes.
+ARCHIVE_COMMAND = f"{COMMAND} archive-push %p"
+LOOK_EVERY_S = 60
+AFTER_FAILURE_S = 600
+
+
+def describe(place: Place) -> Part:
+    """The repository of this host, and what makes a backup when one is due; on a replica it waits to be promoted."""
+    config = HostFile(CONFIG, render_config(place))
+    script = HostFile(SCRIPT, render_script(place))
+    service = Service(
+        name=NAME,
+        what="makes a backup of the databases when one is due",
+        stage=Stage.EDGE,
+        command=("/bin/bash", str(SCRIPT)),
+        user=USER,
+        files=(config, script),
+    )
+    return Part(
+        name=NAME,
+        packages=("pgbackrest",),
+        # Newer packages bring a server that other hosts could ask.
+        masks=("pgbackrest.service",),
+        folders=(Folder(CONFIG.parent), Folder(Path(place.fleet.backups.folder), USER, USER, 0o700)),
+        files=(config, script),
+        services=(service,),
+    )
+
+
+def render_config(place: Place) -> str:
+    """pgbackrest.conf: where the server and the repository are, and how much is kept."""
+    wanted = place.fleet.backups
+    return f"""\
+# Written by airfleet; say it in fleet.yaml instead.
+[global]
+repo1-path={wanted.folder}
+repo1-retention-full={wanted.keep}
+compress-type=zst
+process-max={max(1, place.machine.cpus // 2)}
+start-fast=y
+lock-path={SOCKETS}/pgbackrest
+log-level-file=off
+log-level-console=off
+log-level-stderr=warn
+[{STANZA}]
+pg1-path={DATA}
+pg1-port={POSTGRES}
+pg1-socket-path={SOCKETS}
+"""
+
+
+def prepare(folder: str) -> str:
+    """A line of shell after which the repository is there; it is begun by the primary only."""
+    return f"[ -f {folder}/archive/{STANZA}/archive.info ] || {COMMAND} stanza-create"
+
+
+def render_script(place: Place) -> str:
+    """What waits until this host is the primary and its newest backup is too old."""
+    return f"""\
+# Written by airfleet.
+takes_writes() {{ [ "$(psql -XAtq -h {SOCKETS} postgres -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ]; }}
+newest() {{ {COMMAND} info --output=json | grep -o '"stop":[0-9]*' | tr -dc '0-9\\n' | sort -n | tail -n 1; }}
+is_due() {{ last=$(newest); [ $(( $(date +%s) - ${{last:-0}} )) -ge {place.fleet.backups.every_hours * 3600} ]; }}
+make() {{ nice {COMMAND} backup --type=full && echo "made a backup"; }}
+while :; do
+  if takes_writes; then
+    {prepare(place.fleet.backups.folder)}
+    if is_due; then make || sleep {AFTER_FAILURE_S}; fi
+  fi
+  sleep {LOOK_EVERY_S}
+done
+"""

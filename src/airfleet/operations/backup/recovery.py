@@ -1,0 +1,238 @@
+"""Bring the database of a fleet back to a moment, and the fleet with it.
+
+The backup is unpacked while the fleet works. From the moment that its data is in place there is only one way, forward:
+a restore that was cut off goes on with the next call. Before it, `airfleet apply` starts everything on the former data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from airfleet.components.hosts import backups
+from airfleet.components.hosts.base import Stage
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.backup import catalogue, repository, scripts
+from airfleet.operations.backup.catalogue import Backup
+from airfleet.operations.backup.scripts import Order, Situation
+from airfleet.runners.ssh import health, inspect, lease, transaction
+from airfleet.runners.ssh.apply import Applier, Result
+from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.inspect import View, Wish
+from airfleet.runners.ssh.lease import Held
+from airfleet.runners.ssh.steps import Bring, RunJob, Step
+
+# A restore works on them all: one that goes on unseen would work on with a past that is no longer true.
+NEEDED = frozenset({"database", "scheduler", "web"})
+UNPACK_S = RECOVER_S = 12 * 3600.0
+STOP_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a restore would do."""
+
+    backup: Backup
+    to: datetime | None
+    situation: Situation
+    stops: tuple[str, ...]
+    copies: tuple[str, ...]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the data is in its place already."""
+        return self.situation.has_done(Order("", self.backup.name, self.to).wish)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was done: from which backup, up to which moment, where the former data is, and for how long all stood."""
+
+    backup: str
+    to: datetime | None
+    kept: str
+    stopped_s: float
+    seen: tuple[health.Sight, ...]
+
+
+class Recovery:
+    """Restores one fleet; every step may be done again."""
+
+    def __init__(
+        self,
+        wish: Wish,
+        stack: ExitStack,
+        *,
+        token: str,
+        notify: Callable[[str], None],
+        tell: Callable[[Result], None],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`tell` is told every step by which the fleet is brought back."""
+        self._wish = wish
+        self._stack = stack
+        self._token = token
+        self._notify = notify
+        self._tell = tell
+        self._clock = clock
+        self._now = now
+        self._views: tuple[View, ...] = ()
+
+    def look(self, *, name: str | None, to: datetime | None) -> Plan:
+        """Choose the backup, and see whether all that is needed is there; nothing is changed."""
+        survey = inspect.survey(self._wish, self._stack, lambda _: None)
+        needed = {host.name for host in self._wish.fleet.hosts if NEEDED & set(host.roles)}
+        if away := next((error for error in survey.errors if error.where in needed), None):
+            hint = "bring it back, or take it out of fleet.yaml: what it runs must not work on with what is undone"
+            raise HostError(away.what, where=away.where, hint=hint)
+        self._views = survey.views
+        primary = self._primary
+        said = primary.connection.check(scripts.build_look(), what="looking at the data")
+        situation = scripts.parse_look(said)
+        if situation.is_replica:
+            hint = "airfleet failover --database makes a replica the primary"
+            raise AirfleetError("this host holds a replica, not the primary", where=self._name(primary), hint=hint)
+        known = repository.list_backups(primary.connection, self._name(primary))
+        chosen = catalogue.choose(known, name=name, to=to)
+        if situation.free < situation.size and not situation.is_exchanged:
+            needs = f"{situation.size >> 20} MiB are needed, {situation.free >> 20} are free"
+            what = f"there is no room to restore beside the present data: {needs}"
+            raise AirfleetError(what, where=self._name(primary), hint=f"look at {backups.DATA.parent} there")
+        if to and to > self._now():
+            raise UsageError(f"{to:%Y-%m-%d %H:%M:%S} UTC lies ahead", hint="--to latest restores all that is archived")
+        replicas = tuple(
+            host.name for host in self._wish.fleet.with_role("database") if host != primary.desired.place.host
+        )
+        return Plan(
+            chosen, to, situation, tuple(self._name(view) for view in self._views if _list_units(view)), replicas
+        )
+
+    def run(self, plan: Plan) -> Restored:
+        """Do it; raises AirfleetError when the moment cannot be reached, and everything works as before."""
+        primary = self._primary
+        with lease.hold(primary.connection, lease.find_actor(), self._token) as held:
+            if plan.goes_on:
+                self._notify("the data is in its place already: an earlier restore was cut off after that")
+                begun, name, reached = self._clock(), plan.situation.name, plan.to
+            else:
+                order = Order(self._now().strftime(catalogue.STAMP), plan.backup.name, plan.to)
+                name = order.name
+                self._unpack(order)
+                begun = self._clock()
+                self._stop(held)
+                reached = self._recover(order, held)
+            self._bring_back(held)
+            stopped_s = self._clock() - begun
+            seen = health.wait(self._wish.fleet, self._views, self._clock)
+            self._finish()
+        return Restored(plan.backup.name, plan.to or reached, f"{backups.DATA}.before-{name}", stopped_s, seen)
+
+    @property
+    def _primary(self) -> View:
+        wanted = self._wish.fleet.primary
+        return next(view for view in self._views if view.desired.place.host == wanted)
+
+    @staticmethod
+    def _name(view: View) -> str:
+        return view.desired.place.host.name
+
+    def _unpack(self, order: Order) -> None:
+        self._notify(f"unpacking {order.backup} beside the present data; the fleet works on meanwhile")
+        self._do(self._primary, scripts.unpack(order), "unpacking the backup", UNPACK_S)
+
+    def _stop(self, held: Held) -> None:
+        self._require(held)
+        self._notify("stopping schedulers, APIs and the database; running tasks wait")
+        stores = [view for view in self._views if "database" in view.desired.place.host.roles]
+        others = [view for view in self._views if view not in stores and _list_units(view)]
+        # The database last, so that who stops can still say so there.
+        for views in (others, stores):
+            with ThreadPoolExecutor(max(1, len(views))) as pool:
+                list(pool.map(self._fence, views))
+
+    def _fence(self, view: View) -> None:
+        self._do(view, scripts.fence(_list_units(view)), "stopping what works on the database", STOP_S)
+
+    def _recover(self, order: Order, held: Held) -> datetime:
+        self._notify(f"recovering {f'to {order.to:%Y-%m-%d %H:%M:%S} UTC' if order.to else 'all that was archived'}")
+        place = self._primary.desired.place
+        bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
+        script = scripts.recover(order, bin_, "/etc/airfleet/postgresql/postgresql.conf", place.machine.system.python)
+        try:
+            said = self._do(self._primary, script, "the recovery", RECOVER_S)
+        except HostError as error:
+            if self._is_exchanged(order):
+                raise
+            self._notify("nothing was changed: everything is started on the former data")
+            self._bring_back(held)
+            raise HostError(error.what, where=error.where, hint=f"all that was said: {scripts.LOG} there") from error
+        return datetime.fromtimestamp(float(said.split()[0]), UTC)
+
+    def _is_exchanged(self, order: Order) -> bool:
+        said = self._primary.connection.check(scripts.build_look(), what="looking at the data")
+        found = scripts.parse_look(said)
+        return found.is_exchanged and found.name == order.name
+
+    def _bring_back(self, held: Held) -> None:
+        """Start what does not run, and do again what fleet.yaml wants of the database's content."""
+        self._require(held)
+        self._notify("bringing the fleet back")
+        survey = inspect.change_steps(
+            inspect.survey(self._wish, self._stack, self._notify), lambda _, steps: tuple(filter(_brings_back, steps))
+        )
+        absent = [error.where for error in survey.errors]
+        applier = Applier(
+            survey.views,
+            who=lease.find_actor(),
+            archives={},
+            clock=self._clock,
+            notify=self._tell,
+            lost=held.lost,
+            absent=absent,
+        )
+        outcome = applier.run()
+        self._views = survey.views
+        for error in outcome.errors:
+            raise HostError(error.what, where=error.where, hint="mend it, then restore again: it goes on from here")
+
+    def _finish(self) -> None:
+        for view in self._views:
+            if "database" in view.desired.place.host.roles:
+                self._do(view, scripts.finish(), "forgetting the restore", STOP_S)
+
+    def _do(self, view: View, script: str, what: str, timeout_s: float) -> str:
+        wait_s = timeout_s + transaction.WAIT_S
+        done = view.connection.run(transaction.wrap(script), timeout_s=wait_s)
+        if done.code:
+            raise repository.explain(done, what, self._name(view))
+        return done.out
+
+    def _require(self, held: Held) -> None:
+        if held.lost.is_set():
+            hint = "look whether somebody applies, then restore again"
+            raise AirfleetError("the lease was lost", where=self._wish.fleet.primary.name, hint=hint)
+
+
+def _list_units(view: View) -> tuple[str, ...]:
+    """What works on the database: every process of Airflow but the workers, which wait for their API."""
+    desired = view.desired
+    return tuple(
+        service.unit
+        for service in desired.services
+        if service.command[0].startswith(str(desired.place.runtime)) and service.stage in (Stage.API, Stage.CONTROL)
+    )
+
+
+def _brings_back(step: Step) -> bool:
+    match step.action:
+        case Bring(_, how):
+            return how == "start"
+        case RunJob(job):
+            return job.name in scripts.JOBS
+        case _:
+            return False

@@ -1,0 +1,183 @@
+"""The backups of a fleet, as pgBackRest keeps them for the primary: make one, list them, and say how they stand."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from airfleet.components.hosts import backups
+from airfleet.operations.backup.catalogue import Backup
+from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.spec.fleet import Backups
+
+TAKE_S = 6 * 3600.0
+# Another backup is at work: pgBackRest makes one at a time.
+LOCKED = 50
+# The archive is late when nothing got there for so long; a file is due every five minutes.
+LATE_S = 600
+MARK = "@@airfleet@@"
+SQL = f"psql -XAtq -v ON_ERROR_STOP=1 -h {backups.SOCKETS} postgres"
+
+
+class Shell(Protocol):
+    """A root shell on one host."""
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """How backups stand: what there is, what it takes of the disk, and what waits to be archived since when."""
+
+    backups: tuple[Backup, ...]
+    used: int
+    free: int
+    now: datetime
+    waiting: int = 0
+    silent_s: float = 0.0
+    began_s: float = 0.0
+
+
+def take(shell: Shell, host: str, wanted: Backups, notify: Callable[[str], None]) -> Backup:
+    """A new whole backup of the primary while everything runs; what has become too old is removed after it."""
+    notify(f"{host}: copying the database into {wanted.folder}")
+    said = _run(shell, host, build_take(wanted), "the backup", timeout_s=TAKE_S)
+    return parse_backups(said)[-1]
+
+
+def list_backups(shell: Shell, host: str) -> tuple[Backup, ...]:
+    """Every whole backup, the oldest first."""
+    script = f"cd /\nrunuser -u {backups.USER} -- {backups.COMMAND} info --output=json"
+    return parse_backups(_run(shell, host, script, "listing the backups"))
+
+
+def look(shell: Shell, host: str, wanted: Backups) -> Archive:
+    """How backups and the archive stand."""
+    return parse_look(_run(shell, host, build_look(wanted), "looking at the backups"))
+
+
+def build_take(wanted: Backups) -> str:
+    """The script that makes a backup, after one that is just being made."""
+    inner = (
+        f"set -e\n{backups.prepare(wanted.folder)}\nfor i in $(seq 1800); do\n"
+        f"  code=0; {backups.COMMAND} backup --type=full || code=$?\n"
+        f"  [ $code = {LOCKED} ] || break\n  sleep 2\ndone\n[ $code = 0 ] || exit $code\n"
+        f"{backups.COMMAND} info --output=json"
+    )
+    return f"cd /\nrunuser -u {backups.USER} -- sh -c {shlex.quote(inner)}"
+
+
+def build_look(wanted: Backups) -> str:
+    """The script whose answer `parse_look` reads."""
+    status = f"{backups.DATA}/pg_wal/archive_status"
+    sql = (
+        "SELECT extract(epoch FROM clock_timestamp() - coalesce(last_archived_time, began))::bigint,"
+        " extract(epoch FROM clock_timestamp() - began)::bigint"
+        " FROM pg_stat_archiver, pg_postmaster_start_time() began"
+    )
+    as_server = f"runuser -u {backups.USER} --"
+    return (
+        f"cd /\n{as_server} {backups.COMMAND} info --output=json\necho\necho '{MARK}'\n"
+        f"du -sb {wanted.folder} | cut -f 1\ndf -B1 --output=avail {wanted.folder} | tail -n 1\ndate +%s\n"
+        f"find {status} -name '*.ready' 2>/dev/null | wc -l\n{as_server} {SQL} -c {shlex.quote(sql)} || echo '0|0'"
+    )
+
+
+def parse_backups(text: str) -> tuple[Backup, ...]:
+    """The whole backups that pgBackRest tells of, the oldest first."""
+    found = [
+        _convert(one, {base["id"]: base["version"] for base in stanza["db"]})
+        for stanza in json.loads(text)
+        for one in stanza["backup"]
+        if not one.get("error")
+    ]
+    return tuple(sorted(found, key=lambda backup: backup.ended))
+
+
+def _convert(one: dict[str, Any], versions: dict[int, str]) -> Backup:
+    return Backup(
+        name=one["label"],
+        began=datetime.fromtimestamp(one["timestamp"]["start"], UTC),
+        # It is told in whole seconds, of which the rest may be a part of the copy.
+        ended=datetime.fromtimestamp(one["timestamp"]["stop"], UTC) + timedelta(seconds=1),
+        first_segment=one["archive"]["start"],
+        bytes=one["info"]["repository"]["delta"],
+        postgres=versions[one["database"]["id"]],
+    )
+
+
+def parse_look(text: str) -> Archive:
+    """How backups stand, from the answer to `build_look`."""
+    listed, _, rest = text.partition(MARK)
+    used, free, now, waiting, ages = rest.split()
+    silent, _, began = ages.partition("|")
+    return Archive(
+        backups=parse_backups(listed),
+        used=int(used),
+        free=int(free),
+        now=datetime.fromtimestamp(int(now), UTC),
+        waiting=int(waiting),
+        silent_s=float(silent),
+        began_s=float(began),
+    )
+
+
+def judge(archive: Archive, wanted: Backups) -> tuple[tuple[str, bool, str], ...]:
+    """What to say of the backups and of the archive: what it is, whether it is well, and what was seen."""
+    return (_judge_backups(archive, wanted), _judge_archive(archive))
+
+
+def _judge_backups(archive: Archive, wanted: Backups) -> tuple[str, bool, str]:
+    room = f"{_size(archive.used)} used, {_size(archive.free)} free in {wanted.folder}"
+    if not archive.backups:
+        return "backups", archive.began_s < LATE_S, f"none yet; {room}"
+    age = archive.now - archive.backups[-1].ended
+    is_well = age < timedelta(hours=wanted.every_hours, seconds=LATE_S) * 1.25
+    return "backups", is_well, f"{len(archive.backups)}, the newest {_age(age)} old; {room}"
+
+
+def _judge_archive(archive: Archive) -> tuple[str, bool, str]:
+    if not archive.waiting or archive.silent_s < LATE_S:
+        return "archive", True, "takes every change"
+    since = _age(timedelta(seconds=archive.silent_s))
+    return (
+        "archive",
+        False,
+        f"takes no changes for {since}: {archive.waiting} files wait; free its disk, or see the log",
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _age(age: timedelta) -> str:
+    minutes = max(0, int(age.total_seconds() // 60))
+    return f"{minutes // 60} h" if minutes >= 120 else f"{minutes} min"
+
+
+def _run(shell: Shell, host: str, script: str, what: str, *, timeout_s: float = 60) -> str:
+    done = shell.run(script, timeout_s=timeout_s)
+    if done.code:
+        raise explain(done, what, host)
+    return done.out
+
+
+def explain(done: Output, what: str, host: str) -> HostError:
+    """The error of a script of pgBackRest or PostgreSQL: what it said first, and its own hint."""
+    text = f"{done.err}\n{done.out}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = next((line.partition("ERROR:")[2] or line.partition("FATAL:")[2] for line in lines if _tells(line)), "")
+    hint = next((line.partition("HINT:")[2].strip() for line in lines if line.startswith("HINT:")), "")
+    if "not found" in text or "No such file or directory" in text:
+        hint = hint or "airfleet apply installs it"
+    last = lines[-1] if lines else f"exit code {done.code}"
+    return HostError(f"{what} failed: {told.strip() or last}", where=host, hint=hint or "airfleet status", output=text)
+
+
+def _tells(line: str) -> bool:
+    return "ERROR:" in line or "FATAL:" in line

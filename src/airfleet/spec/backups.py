@@ -1,0 +1,29 @@
+"""The `backups` section of fleet.yaml as people write it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from airfleet.spec import fleet
+from airfleet.spec.section import Section
+
+_DEFAULT = fleet.Backups()
+
+
+class Backups(Section):
+    """Backups of the databases, and of every change since."""
+
+    keep: Annotated[int, Field(ge=1, le=999)] = Field(
+        default=_DEFAULT.keep,
+        description="Backups that are kept, and the changes since the oldest of them; what is older goes.",
+    )
+    every_hours: Annotated[int, Field(ge=1, le=168)] = Field(
+        default=_DEFAULT.every_hours, description="Hours between two backups that the primary database host makes."
+    )
+    folder: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/._-]+$")] = Field(
+        default=_DEFAULT.folder,
+        description="Where they are on the database hosts: best a mount of another machine that all of them see.",
+        examples=["/mnt/backups"],
+    )

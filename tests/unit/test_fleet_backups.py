@@ -1,0 +1,117 @@
+"""Backups of a fleet: what is read from pgBackRest, what is said of it, and what a restore that was cut off left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airfleet.operations.backup import repository, scripts
+from airfleet.operations.backup.repository import Archive
+from airfleet.operations.backup.scripts import Order
+from airfleet.runners.ssh.connection import Output
+from airfleet.spec.fleet import Backups
+
+ENDED = datetime(2026, 11, 24, 12, 0, 9, tzinfo=UTC)
+NOW = ENDED + timedelta(hours=1)
+
+
+def tell(label: str = "20261124-120000F", stop: datetime = ENDED, *, error: bool = False) -> dict[str, object]:
+    return {
+        "label": label,
+        "archive": {"start": "000000020000000000000005", "stop": "000000020000000000000006"},
+        "database": {"id": 1, "repo-key": 1},
+        "error": error,
+        "info": {"repository": {"delta": 2812281, "size": 2812281}, "size": 22992586},
+        "timestamp": {"start": int(stop.timestamp()) - 9, "stop": int(stop.timestamp())},
+        "type": "full",
+    }
+
+
+def info(*told: dict[str, object]) -> str:
+    return json.dumps([{"name": "airfleet", "db": [{"id": 1, "version": "15"}], "backup": list(told)}])
+
+
+def test_a_backup_is_read_and_what_lies_within_its_last_second_is_not_after_it() -> None:
+    (found,) = repository.parse_backups(info(tell()))
+    assert (found.name, found.bytes, found.postgres) == ("20261124-120000F", 2812281, "15")
+    assert found.first_segment == "000000020000000000000005"
+    assert (found.began, found.ended) == (ENDED - timedelta(seconds=9), ENDED + timedelta(seconds=1))
+
+
+def test_damaged_backups_are_no_backups_and_the_newest_comes_last() -> None:
+    later = ENDED + timedelta(days=1)
+    found = repository.parse_backups(info(tell("c", later), tell("b", error=True), tell("a")))
+    assert [backup.name for backup in found] == ["a", "c"]
+    assert repository.parse_backups('[{"name": "airfleet", "db": [], "backup": []}]') == ()
+
+
+@pytest.mark.parametrize(
+    ("age", "every", "is_well"), [(1, 24, True), (29, 24, True), (31, 24, False), (2, 1, False), (31, 48, True)]
+)
+def test_a_backup_that_is_overdue_is_told(age: int, every: int, is_well: bool) -> None:
+    backups = repository.parse_backups(info(tell()))
+    archive = Archive(backups, 3 << 20, 5 << 30, ENDED + timedelta(hours=age))
+    (what, well, said), _ = repository.judge(archive, Backups(every_hours=every))
+    assert (what, well) == ("backups", is_well)
+    assert "1, the newest" in said
+    assert "3 MiB used, 5.0 GiB free in /var/lib/airfleet/backups" in said
+
+
+def test_no_backup_is_well_only_while_the_first_is_being_made() -> None:
+    archive = Archive((), 0, 1, NOW, began_s=60)
+    assert repository.judge(archive, Backups())[0][1]
+    assert not repository.judge(replace(archive, began_s=3600), Backups())[0][1]
+
+
+@pytest.mark.parametrize(("waiting", "silent_s", "is_well"), [(0, 9000, True), (1, 60, True), (3, 900, False)])
+def test_an_archive_is_ill_while_changes_wait_for_it(waiting: int, silent_s: float, is_well: bool) -> None:
+    archive = Archive((), 0, 1, NOW, waiting=waiting, silent_s=silent_s)
+    what, well, said = repository.judge(archive, Backups())[1]
+    assert (what, well) == ("archive", is_well)
+    assert is_well or "takes no changes for 15 min: 3 files wait" in said
+
+
+def test_how_backups_stand_is_read_from_one_answer() -> None:
+    text = f"{info(tell())}\n{repository.MARK}\n4096\n 8192\n{int(NOW.timestamp())}\n2\n77|3600\n"
+    found = repository.parse_look(text)
+    assert (found.used, found.free, found.now) == (4096, 8192, NOW)
+    assert (found.waiting, found.silent_s, found.began_s) == (2, 77, 3600)
+    assert len(found.backups) == 1
+
+
+def test_an_error_of_the_programs_is_one_line_with_their_own_hint() -> None:
+    text = "WARN: x\nERROR: [055]: unable to load info file\nHINT: has a stanza-create been performed?\nHINT: other\n"
+    error = repository.explain(Output(55, "", text), "the backup", "db1")
+    assert error.what == "the backup failed: [055]: unable to load info file"
+    assert (error.where, error.hint) == ("db1", "has a stanza-create been performed?")
+    bare = repository.explain(Output(127, "", "sh: 1: pgbackrest: not found"), "the backup", "db1")
+    assert (bare.what, bare.hint) == ("the backup failed: sh: 1: pgbackrest: not found", "airfleet apply installs it")
+
+
+ORDER = Order("20261124T130000Z", "20261124-120000F", NOW)
+
+
+def look(mark: str, server: str = "down", wish: str = ORDER.wish) -> scripts.Situation:
+    return scripts.parse_look(f"100\n 200\nprimary\n{server}\n{mark}\n{ORDER.name}\n{wish}\n")
+
+
+def test_a_restore_goes_on_only_where_its_own_data_is_in_place_and_nobody_has_written_since() -> None:
+    assert look(ORDER.name).has_done(ORDER.wish)
+    assert not look("-").has_done(ORDER.wish)
+    assert not look("20200101T000000Z").has_done(ORDER.wish), "the data of an earlier restore"
+    assert not look(ORDER.name, "up").has_done(ORDER.wish)
+    assert not look(ORDER.name).has_done(replace(ORDER, to=None).wish)
+
+
+def test_without_a_restore_under_way_nothing_goes_on() -> None:
+    found = scripts.parse_look("100\n 200\nreplica\nup\n-\n")
+    assert (found.size, found.free, found.is_replica, found.name) == (100, 200, True, "")
+    assert not found.has_done("")
+
+
+def test_a_moment_is_told_with_its_zone_and_the_newest_needs_none() -> None:
+    assert "--target='2026-11-24 13:00:09.000000+00'" in scripts.unpack(ORDER)
+    assert "--type=default" in scripts.unpack(replace(ORDER, to=None))
