@@ -37,8 +37,9 @@ def wait_after_work(is_listening: Callable[[], bool], has_store: Callable[[], bo
     """Let the scheduler wait after a loop that left nothing undone; Airflow's loops again after any that did something.
 
     A loop leaves something undone when it queued as many tasks as it may at once, or when it freed slots of an executor
-    that was full; not so when that executor has work in store for its workers. All else it waits for is news, its own changes too. Results are read before anything is queued, not
-    only after: one that has waited with the scheduler must not be taken for that of a task which is to run again.
+    that was full; not so when that executor has work in store for its workers. All else it waits for is news, its own
+    changes too. Results are read before anything is queued, not only after: one that has waited with the scheduler must
+    not be taken for that of a task which is to run again.
     """
     from airflow.configuration import conf
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
