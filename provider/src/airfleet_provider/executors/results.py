@@ -7,11 +7,13 @@ from typing import Any
 from celery.backends.database import DatabaseBackend, session_cleanup
 from sqlalchemy.exc import DBAPIError
 
-from airfleet_provider.compat.celery import write_result
+from airfleet_provider.compat.celery import compile_result
 
 
 class PatientBackend(DatabaseBackend):  # type: ignore[misc]
     """Tries again for as long as the database is away: a result that is lost would hold its slot for ever."""
+
+    compiled: Any = None
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether the connection failed, and not the statement."""
@@ -32,5 +34,10 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
         )
         session = self.ResultSession()
         with session_cleanup(session):
-            session.execute(write_result(self.task_cls.__table__, task_id, meta))
+            connection = session.connection()
+            if self.compiled is None:
+                self.compiled = compile_result(self.task_cls.__table__, connection.dialect)
+            connection.execute(
+                self.compiled, {name: meta.get(name) for name in self.compiled.column_keys} | {"task_id": task_id}
+            )
             session.commit()
