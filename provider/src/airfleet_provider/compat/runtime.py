@@ -311,6 +311,17 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
     return WarmActivity
 
 
+def send_plainly(client: Any) -> None:  # noqa: ANN401 - airflow.sdk.api.client.Client
+    """Let a client of an API without TLS send by a transport that costs less; proxies it has been given stay."""
+    import httpx
+
+    from airfleet_provider.runtime.transport import PlainTransport
+
+    usual = getattr(client, "_transport", None)
+    if type(usual) is httpx.HTTPTransport and client.base_url.scheme == "http":
+        client._transport = PlainTransport(usual)
+
+
 def stock_coordinator() -> Any:  # noqa: ANN401 - airflow.sdk.execution_time.coordinator.BaseCoordinator
     """How Airflow itself starts a Python task."""
     from airflow.sdk.execution_time.coordinator import _build_python_coordinator

@@ -60,6 +60,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
                 end.close()
             self._tell(answer.get("refused", "the keeper did not answer"), os.fspath(dag_rel_path))
             return self.stock.execute_task(**given, **kwargs)
+        compat.send_plainly(client)
         code, state = compat.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
         return self.ExecutionResult(code, state)
 

@@ -1,0 +1,94 @@
+"""A client whose calls take the plain way sees what it would see of httpx's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from airfleet_provider.compat import runtime as compat
+from airfleet_provider.runtime.transport import PlainTransport
+
+
+class Echo(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    seen: list[tuple[str, dict[str, str], bytes]] = []  # noqa: RUF012 - each test has a class of its own
+    hangs_up = False
+
+    def do_PATCH(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items() if name.lower() != "host"}
+        self.seen.append((self.path, headers, body))
+        self.send_response(409 if self.path.startswith("/conflict") else 200)
+        self.send_header("X-One", "1")
+        self.send_header("X-One", "2")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = self.hangs_up
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[SimpleNamespace]:
+    handler = type("Own", (Echo,), {"seen": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        found.daemon_threads = True
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield SimpleNamespace(url=f"http://127.0.0.1:{found.server_port}", handler=handler)
+        found.shutdown()
+
+
+def make(url: str, *, plain: bool = True) -> httpx.Client:
+    client = httpx.Client(base_url=url, trust_env=False, timeout=5)
+    if plain:
+        compat.send_plainly(client)
+        assert isinstance(client._transport, PlainTransport)
+    return client
+
+
+@pytest.mark.parametrize("path", ["/a%20b?x=1&y=%C3%A9", "/conflict", "/"])
+@pytest.mark.parametrize("body", [b"", b'{"a": 1}'])
+def test_both_ways_send_and_tell_the_same(server: SimpleNamespace, path: str, body: bytes) -> None:
+    answers = []
+    for plain in (False, True):
+        with make(server.url, plain=plain) as client:
+            found = client.patch(path, content=body, headers={"Authorization": "Bearer t"})
+            headers = [(name, value) for name, value in found.headers.multi_items() if name != "date"]
+            answers.append((found.status_code, headers, found.content, found.reason_phrase, found.http_version))
+    assert answers[0] == answers[1]
+    assert server.handler.seen[0] == server.handler.seen[1]
+
+
+def test_a_server_that_hung_up_meanwhile_is_called_again(server: SimpleNamespace) -> None:
+    server.handler.hangs_up = True
+    with make(server.url) as client:
+        for _ in range(3):
+            assert client.patch("/", content=b"x").content == b"x"
+            connection = client._transport._connection  # type: ignore[attr-defined]
+            if connection is not None:
+                connection.sock.recv(1)  # returns once the server has hung up
+
+
+def test_a_body_of_unknown_length_goes_the_usual_way(server: SimpleNamespace) -> None:
+    with make(server.url) as client:
+        client.patch("/", content=iter([b"a", b"b"]))
+    assert server.handler.seen[0][1]["transfer-encoding"] == "chunked"
+
+
+def test_errors_are_those_that_calls_are_repeated_for(server: SimpleNamespace) -> None:
+    with make("http://127.0.0.1:9") as client, pytest.raises(httpx.ConnectError):
+        client.patch("/")
+
+
+def test_a_client_with_tls_or_another_transport_is_left_alone() -> None:
+    for client in (httpx.Client(base_url="https://x"), httpx.Client(transport=httpx.MockTransport(httpx.Response))):
+        before = client._transport
+        compat.send_plainly(client)
+        assert client._transport is before
