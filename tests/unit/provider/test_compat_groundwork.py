@@ -44,8 +44,7 @@ def test_a_task_logs_to_its_own_channel() -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            groundwork.log_to(log)
-            groundwork.keep_log(log)
+            os.dup2(log, groundwork.prepare_log())
             supervisor._configure_logs_over_json_channel(write)
             task_runner.log.info("hello")
         finally:

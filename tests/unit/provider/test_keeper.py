@@ -11,7 +11,7 @@ def test_relieved_keeper_leaves_later_requests_to_the_other() -> None:
     supervisor, requests = messages.pair()
     lean, relief = messages.pair()
     messages.send(lean, {"ready": True})
-    keeper = Keeper(requests, Limits(), relief)
+    keeper = Keeper(requests, Limits(), 2, relief)
     keeper.serve()
     assert keeper.is_relieved
     messages.send(supervisor, {"bundle": "b"})
@@ -22,7 +22,7 @@ def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
     supervisor, requests = messages.pair()
     lean, relief = messages.pair()
     lean.close()
-    keeper = Keeper(requests, Limits(), relief)
+    keeper = Keeper(requests, Limits(), 2, relief)
     keeper.refusals[messages.Home("b", None, "d.py")] = ("no", float("inf"))
     answers, given = messages.pair()
     order = {"bundle": "b", "version": None, "path": "d.py"}

@@ -79,15 +79,14 @@ def _keep_adapters(module: Any) -> None:  # noqa: ANN401 - a module of Airflow's
     module.TypeAdapter = adapt
 
 
-def log_to(descriptor: int) -> None:
-    """Send this process's log, as a task's, to this descriptor."""
-    from airflow.sdk.execution_time.supervisor import _configure_logs_over_json_channel
+def prepare_log() -> int:
+    """Set this process's log up as a task's: the descriptor that says where it goes, here and in whatever is forked.
 
-    _configure_logs_over_json_channel(descriptor)
-
-
-def keep_log(descriptor: int) -> None:
-    """Let tasks forked from now on log as this process does, each to a channel of its own in place of `descriptor`."""
+    Tasks that set up theirs move it to a channel of their own; it begins as a copy of stderr.
+    """
     from airflow.sdk.execution_time import supervisor
 
+    descriptor = os.dup(2)
+    supervisor._configure_logs_over_json_channel(descriptor)
     supervisor._configure_logs_over_json_channel = lambda log_fd: os.dup2(log_fd, descriptor, inheritable=False)
+    return descriptor

@@ -55,6 +55,7 @@ class Keeper:
 
     requests: socket.socket
     limits: Limits
+    log: int
     relief: socket.socket | None = None
     is_relieved: bool = False
     clock: Callable[[], float] = time.monotonic
@@ -139,7 +140,7 @@ class Keeper:
                     other.control.close()
                 for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
                     os.close(descriptor)
-                warm.run(home, theirs)
+                warm.run(home, theirs, self.log)
                 code = 0
             except BaseException:
                 traceback.print_exc()
@@ -265,10 +266,11 @@ def keep(
     compat.hide_memory()
     groundwork.import_modules()
     groundwork.keep_parts()
+    log = groundwork.prepare_log()
     gc.collect()
     gc.freeze()
     on_ready()
-    keeper = Keeper(requests, chosen, relief)
+    keeper = Keeper(requests, chosen, log, relief)
     keeper.serve()
     if keeper.is_relieved:
         return RELIEVED  # the guard reaps what it leaves

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.runtime import messages, sharing
 from airfleet_provider.runtime.messages import Home
@@ -58,8 +57,11 @@ class Loaded:
                 os.write(descriptor, text)
 
 
-def load(home: Home) -> Loaded:
-    """Load the Dag file in this process, as a task would; raises NotSharedError when tasks cannot share that."""
+def load(home: Home, log: int) -> Loaded:
+    """Load the Dag file in this process, as a task would; raises NotSharedError when tasks cannot share that.
+
+    `log` is the descriptor that this process logs to.
+    """
     said = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("log", "stdout", "stderr")]
     saved = [os.dup(stream) for stream in (1, 2)]
     compat.become_loader()
@@ -76,8 +78,7 @@ def load(home: Home) -> Loaded:
     _flush()
     for stream, descriptor in zip((1, 2), said[1:], strict=True):
         os.dup2(descriptor, stream)
-    log = os.dup(said[0])
-    groundwork.log_to(log)
+    os.dup2(said[0], log, inheritable=False)
     witness.begin()
     try:
         bag = compat.load_bag(bundle, home.path)
@@ -98,7 +99,6 @@ def load(home: Home) -> Loaded:
         _check_text(Path(module))
     if objection := witness.find_objection():
         raise NotSharedError(objection)
-    groundwork.keep_log(log)
     return Loaded(bag, witness.list_watched(), *(_read_back(descriptor) for descriptor in said))
 
 
@@ -236,11 +236,11 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-def run(home: Home, control: socket.socket) -> None:
+def run(home: Home, control: socket.socket, log: int) -> None:
     """Load, say so to the keeper, and serve; or say why not, and tell that to all who ask."""
     setproctitle(f"airfleet warm {home.path}")
     try:
-        loaded = load(home)
+        loaded = load(home, log)
     except Exception as error:
         reason = str(error) if isinstance(error, NotSharedError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):
