@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,18 @@ def test_a_message_travels_whole_with_its_descriptors() -> None:
     assert messages.receive(taken)[0] == {"exit": 0}
     for one in (theirs, given, taken):
         one.close()
+
+
+def test_modules_of_the_project_are_seen_whatever_a_load_does_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "airfleet_test_one.py").write_text("import airfleet_test_two\n")
+    (tmp_path / "airfleet_test_two.py").write_text("import sys\nsys.modules.pop('wave', None)\nimport wave\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("wave")
+    seen = witness.Witness()
+    seen.begin()
+    importlib.import_module("airfleet_test_one")
+    seen.end()
+    assert [Path(path).stem for path in seen.list_modules()] == ["airfleet_test_one", "airfleet_test_two"]
+    assert witness.MARK not in sys.modules

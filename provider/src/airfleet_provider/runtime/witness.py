@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import sys
+import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 INSTALLED = ("/site-packages/", "/dist-packages/")
 PSEUDO = ("/proc/", "/sys/", "/dev/")
+# In sys.modules, which keeps its order, between what was there before a load and what came with it.
+MARK = "airfleet: what follows came with the Dag file"
 
 Fingerprint = tuple[int, int, int] | None
 
@@ -43,12 +47,12 @@ class Witness:
 
     looks: bool = False
     reads: set[str] = field(default_factory=set)
-    before: frozenset[str] = frozenset()
+    modules: tuple[str, ...] = ()
     sockets: frozenset[str] = frozenset()
 
     def begin(self) -> None:
         """Note what is there before the load."""
-        self.before = frozenset(sys.modules)
+        sys.modules[MARK] = types.ModuleType(MARK)
         self.sockets = frozenset(_list_sockets())
         sys.addaudithook(self._hear)
         self.looks = True
@@ -56,12 +60,15 @@ class Witness:
     def end(self) -> None:
         """Look away from now on."""
         self.looks = False
+        # The newest come first; a look at an older one would copy the page that its name is on.
+        self.modules = tuple(itertools.takewhile(lambda name: name != MARK, reversed(sys.modules)))
+        del sys.modules[MARK]
 
     def list_modules(self) -> list[str]:
         """The files of the project's own modules that were loaded."""
         found = []
-        for name in sys.modules.keys() - self.before:  # a look at any other would copy its page
-            path = getattr(sys.modules[name], "__file__", None)
+        for name in self.modules:
+            path = getattr(sys.modules.get(name), "__file__", None)
             if isinstance(path, str) and _is_own(path):
                 found.append(path)
         return sorted(found)
