@@ -18,13 +18,23 @@ from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder, write_file
-from airfleet.runners.ssh import health, inspect, lease, leaving, packages, roster, runtime, waves
+from airfleet.runners.ssh import (
+    archives,
+    health,
+    inspect,
+    lease,
+    leaving,
+    packages,
+    roster,
+    runtime,
+    versions,
+    waves,
+)
 from airfleet.runners.ssh.apply import Applier, Outcome, Result
 from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.inspect import Survey, View, Wish
 from airfleet.runners.ssh.leaving import Farewell
 from airfleet.runners.ssh.rolling import Rolling
-from airfleet.runners.ssh.steps import Unpack
 from airfleet.spec.topology import Host
 
 # What `--offline` means without a folder.
@@ -80,6 +90,7 @@ def command(
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
         folder = launching.find_state(wish.project, state)
+        versions.check_settled(folder)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         run = Run(wish, folder, stack, token, source, restart, drain)
@@ -94,19 +105,19 @@ def command(
         for sight in seen:
             click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
     for host in sorted({one.step.host for one in outcome.done} - {host.name for host in wish.fleet.hosts}):
-        _say(f"{host} left the fleet: {leaving.LEFT}")
+        say(f"{host} left the fleet: {leaving.LEFT}")
     for error in farewell.silent:
         click.echo(leaving.explain_silent(error), err=True)
     if outcome.skipped:
-        _say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
+        say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
     if errors:
         click.echo(inspect.describe_errors(errors), err=True)
         _keep_outputs(errors, folder)
-    _say(f"{len([one for one in outcome.done if one.error is None])} changes in {seconds:.1f} s")
+    say(f"{len([one for one in outcome.done if one.error is None])} changes in {seconds:.1f} s")
     if errors or not all(sight.is_well for sight in seen):
         raise SystemExit(1)
     url = survey.views[0].desired.place.public_url
-    _say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
+    say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +169,7 @@ class Run:
 
     def _look(self, known: tuple[Host, ...]) -> tuple[Farewell, Survey]:
         farewell = leaving.look(self.wish, roster.find_gone(known, self.wish.fleet), self.stack)
-        survey = inspect.survey(replace(self.wish, leaving=farewell.draining), self.stack, _say)
+        survey = inspect.survey(replace(self.wish, leaving=farewell.draining), self.stack, say)
         return farewell, inspect.change_steps(survey, waves.add_restarts) if self.restart else survey
 
     def _change(self, known: tuple[Host, ...], farewell: Farewell, survey: Survey) -> tuple[Farewell, Survey, Outcome]:
@@ -173,26 +184,27 @@ class Run:
             return farewell, survey, Outcome((), (error,), survey.steps)
         held = self.stack.enter_context(lease.hold(keeper.connection, lease.find_actor(), self.token))
         if held.before != keeper.lease:
-            _say("somebody applied this fleet in the meantime: looking again")
+            say("somebody applied this fleet in the meantime: looking again")
             farewell, survey = self._look(known)
         roster.write(self.folder.root, (*self.wish.fleet.hosts, *known))
+        versions.keep(self.folder)
         left = Outcome((), (), ())
         if farewell.steps:
-            _say(f"hosts that leave: {', '.join(view.desired.place.host.name for view in farewell.views)}")
+            say(f"hosts that leave: {', '.join(view.desired.place.host.name for view in farewell.views)}")
             left = leaving.see_off(farewell.views, lambda views: self._applier(views, held.lost))
             farewell, survey = self._look(known)
         if survey.steps:
-            _say(plan.summarise(survey))
-        archives: dict[str, Path] = {}
+            say(plan.summarise(survey))
+        built: dict[str, Path] = {}
         if self.source.is_offline:
             work = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="airfleet-")))
             cache = runtime.find_cache().with_name("packages")
-            shipment = packages.ship(survey, self.source.folder, work, cache, _say)
-            survey, archives = shipment.survey, shipment.archives
-        archives |= _build_archives(survey)
+            shipment = packages.ship(survey, self.source.folder, work, cache, say)
+            survey, built = shipment.survey, shipment.archives
+        built |= archives.build(survey, say)
         absent = [error.where for error in survey.errors]
-        rolling = Rolling(survey.views, drain_s=self.drain_s, notify=_say)
-        outcome = self._applier(survey.views, held.lost, archives, absent, rolling).run()
+        rolling = Rolling(survey.views, drain_s=self.drain_s, notify=say)
+        outcome = self._applier(survey.views, held.lost, built, absent, rolling).run()
         errors = left.errors + outcome.errors
         if held.lost.is_set() and outcome.skipped and not errors:
             hint = "look whether somebody else applies, then apply again"
@@ -203,39 +215,28 @@ class Run:
         self,
         views: Iterable[View],
         lost: threading.Event,
-        archives: Mapping[str, Path] | None = None,
+        built: Mapping[str, Path] | None = None,
         absent: Iterable[str] = (),
         rolling: Rolling | None = None,
     ) -> Applier:
         return Applier(
             views,
             who=lease.find_actor(),
-            archives=archives or {},
+            archives=built or {},
             clock=time.monotonic,
-            notify=_notify,
+            notify=notify,
             lost=lost,
             absent=absent,
             rolling=rolling,
         )
 
 
-def _build_archives(survey: Survey) -> dict[str, Path]:
-    recipes = {
-        view.recipe.digest: view.recipe
-        for view in survey.views
-        for step in view.steps
-        if isinstance(step.action, Unpack)
-    }
-    cache = runtime.find_cache()
-    return {digest: runtime.ensure(recipe, cache, _say) for digest, recipe in recipes.items()}
-
-
-def _notify(result: Result) -> None:
+def notify(result: Result) -> None:
     if result.step.is_small and not result.error:
         return
     mark = "failed: " if result.error else ""
     note = f" [{result.note.splitlines()[-1]}]" if result.note == "draining" else ""
-    _say(f"{result.step.host}: {mark}{result.step.what} {result.seconds:.1f} s{note}")
+    say(f"{result.step.host}: {mark}{result.step.what} {result.seconds:.1f} s{note}")
 
 
 def _keep_outputs(errors: tuple[AirfleetError, ...], folder: StateFolder) -> None:
@@ -246,7 +247,7 @@ def _keep_outputs(errors: tuple[AirfleetError, ...], folder: StateFolder) -> Non
             click.echo(f"all that {error.where} said: {path}", err=True)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
 

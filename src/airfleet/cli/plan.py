@@ -13,7 +13,7 @@ import click
 from airfleet.cli import options
 from airfleet.components.hosts.base import Stage
 from airfleet.runners.local import launch
-from airfleet.runners.ssh import inspect, leaving, roster
+from airfleet.runners.ssh import inspect, leaving, roster, versions
 from airfleet.runners.ssh.inspect import Survey
 from airfleet.runners.ssh.steps import Step
 
@@ -35,7 +35,9 @@ def command(project: Path, state: Path | None, check: bool, with_diff: bool, as_
     """
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
-        known = roster.read(launch.find_state(wish.project, state).root)
+        folder = launch.find_state(wish.project, state)
+        versions.check_settled(folder)
+        known = roster.read(folder.root)
         roster.check_primary(known, wish.fleet)
         farewell = leaving.look(wish, roster.find_gone(known, wish.fleet), stack)
         wish = replace(wish, leaving=farewell.draining)

@@ -223,13 +223,16 @@ def test_a_lock_loses_whole_packages() -> None:
 
 
 def test_a_recipe_s_name_moves_with_everything_in_it(tmp_path: Path) -> None:
-    recipe = runtime.read_recipe(tmp_path, None, python="python3.11", arch="x86_64")
-    assert recipe.digest == runtime.read_recipe(tmp_path, None, python="python3.11", arch="x86_64").digest
+    def read(airflow: str) -> runtime.Recipe:
+        return runtime.read_recipe(tmp_path, None, airflow=airflow, python="python3.11", arch="x86_64")
+
+    recipe = read("3.3.2")
+    assert recipe.digest == read("3.3.2").digest
     others = [
         replace(recipe, python="3.12"), replace(recipe, packages="x"), replace(recipe, requirements="y"),
-        replace(recipe, provider=()),
+        replace(recipe, provider=()), read("3.3.1"),
     ]  # fmt: skip
-    assert len({recipe.digest, *(other.digest for other in others)}) == 5
+    assert len({recipe.digest, *(other.digest for other in others)}) == 6
     assert "pyinfra" not in recipe.packages
     assert "apache-airflow-core==3.3.2" in recipe.versions
 

