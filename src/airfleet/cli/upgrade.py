@@ -1,0 +1,90 @@
+"""`airfleet upgrade`: move a fleet to another version of Airflow while it works, and back."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options
+from airfleet.cli.apply import DRAIN_S, notify, say
+from airfleet.errors import UsageError
+from airfleet.operations.upgrade import dump, move
+from airfleet.operations.upgrade.run import Upgrade
+from airfleet.runners.local import launch
+from airfleet.runners.ssh import health, inspect, lease, versions
+
+
+@click.command("upgrade", short_help="Move a running fleet to another version of Airflow, or back.")
+@options.project
+@options.state
+@click.option("--to", metavar="VERSION", help="The version to move to.  [default: the newest that airfleet knows]")
+@click.option("--back", is_flag=True, help="Move to the version before; also takes back a move that was cut off.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0),
+    default=DRAIN_S,
+    show_default=True,
+    help="Seconds to wait for the tasks of a worker that restarts.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.as_json
+def command(
+    project: Path, state: Path | None, *, to: str | None, back: bool, drain: float, yes: bool, as_json: bool
+) -> None:
+    """Move a fleet from one version of Airflow to another, host by host: no task ends for it.
+
+    It shows what it will do and asks. The metadata database is backed up first. What was cut off goes on at the next
+    call, or is taken back with --back; until then `apply` changes nothing.
+
+    \b
+    Example:
+      airfleet upgrade
+      airfleet upgrade --to 3.3.2 --yes
+      airfleet upgrade --back
+    """
+    if to and back:
+        raise UsageError("--to and --back name two ways at once")
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        wish = inspect.read_wish(project, state)
+        folder = launch.find_state(wish.project, state)
+        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
+        running = versions.read(folder)
+        chosen = move.choose(running, [*versions.find_locks()], to=to, back=back)
+        if chosen is None:
+            say(f"{wish.fleet.name} runs Airflow {running.version} already")
+            if as_json:
+                click.echo(json.dumps({"before": running.version, "after": running.version, "changes": 0}))
+            return
+        upgrade = Upgrade(wish, folder, stack, token=token, drain_s=drain, back_up=dump.take, tell=say, notify=notify)
+        survey = upgrade.look(chosen)
+        for line in move.describe(chosen, wish.fleet, drain_s=drain):
+            click.echo(line, err=as_json)
+        _confirm(yes)
+        done = upgrade.run(chosen, survey, stamp=time.strftime("%Y%m%d-%H%M%S", time.gmtime()))
+        seen = health.wait(wish.fleet, done.views, time.monotonic)
+    seconds = time.monotonic() - begun
+    if as_json:
+        about = {"before": done.before, "after": done.after, "backup": done.backup, "schema_moved": done.schema_moved}
+        sights = [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in seen]
+        click.echo(json.dumps({**about, "changes": done.changes, "seconds": round(seconds, 2), "health": sights}))
+    else:
+        for sight in seen:
+            click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
+    say(f"{wish.fleet.name} runs Airflow {done.after}: {done.changes} changes in {seconds:.1f} s")
+    if not all(sight.is_well for sight in seen):
+        raise SystemExit(1)
+
+
+def _confirm(yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to ask", hint="say --yes")
+    click.confirm("do it?", abort=True, err=True)

@@ -1,0 +1,117 @@
+"""From what a fleet runs and what is asked to the move between two versions of Airflow. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from airfleet.components.hosts.base import Stage
+from airfleet.errors import UsageError
+from airfleet.runners.ssh.steps import Bring, Step, Unpack
+from airfleet.runners.ssh.versions import Running, order
+from airfleet.spec.fleet import Fleet
+
+NOW = "airfleet upgrade"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A fleet goes from one version to another; `is_begun` when some hosts may have got there already."""
+
+    before: str
+    after: str
+    is_begun: bool = False
+    backup: str = ""
+
+    @property
+    def is_back(self) -> bool:
+        return order(self.after) < order(self.before)
+
+    @property
+    def begun(self) -> Running:
+        """What is kept while it goes on."""
+        return Running(self.before, target=self.after, backup=self.backup)
+
+    @property
+    def done(self) -> Running:
+        """What is kept once every host has got there."""
+        return Running(self.after, before=self.before, backup=self.backup)
+
+
+def choose(running: Running, known: Sequence[str], *, to: str | None, back: bool) -> Move | None:
+    """The move that is asked for, or the one that was cut off; None where nothing is to be done."""
+    if running.target:
+        return _go_on(running, to=to, back=back)
+    if back:
+        to = _find_earlier(running, known)
+    after = to or known[-1]
+    if after not in known:
+        raise UsageError(
+            f"this airfleet does not know Airflow {after}", where="--to", hint=f"one of {', '.join(known)}"
+        )
+    return None if after == running.version else Move(running.version, after)
+
+
+def _go_on(running: Running, *, to: str | None, back: bool) -> Move:
+    if back or to == running.version:
+        # Some hosts are there already, and go back; the schema may have gone ahead too.
+        return Move(running.target, running.version, is_begun=True)
+    if to in (None, running.target):
+        return Move(running.version, running.target, is_begun=True, backup=running.backup)
+    raise UsageError(
+        f"this fleet is on its way from Airflow {running.version} to {running.target}",
+        where="--to",
+        hint=f"`{NOW}` goes on with it, `{NOW} --back` takes it back",
+    )
+
+
+def _find_earlier(running: Running, known: Sequence[str]) -> str:
+    now = order(running.version)
+    if running.before and order(running.before) < now:
+        return running.before
+    earlier = [version for version in known if order(version) < now]
+    if not earlier:
+        raise UsageError(f"this airfleet knows no version before Airflow {running.version}", where="--back")
+    return earlier[-1]
+
+
+def describe(move: Move, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
+    """What the move does, a line for each part of it, in its order."""
+    begun = ", which was cut off and goes on" if move.is_begun else ""
+    webs, schedulers, workers = (_list(fleet, role) for role in ("web", "scheduler", "worker"))
+    serve = [
+        f"web hosts, one by one behind the balancers: {webs}",
+        f"schedulers, those that stand by first; the active one hands over and comes last: {schedulers}",
+    ]
+    work = [
+        f"workers, one of each pool at a time; their running tasks end first, {drain_s:g} s at most: {workers}",
+    ]
+    # An api-server answers workers of its own version and of older ones.
+    rolling = [*work, *serve] if move.is_back else [*serve, *work]
+    backup = "keep the backup that was made" if move.backup else "back up the metadata database"
+    return (
+        f"{fleet.name}: Airflow {move.before} to {move.after}{begun}",
+        "packages: unpack them beside those that run",
+        f"database: {backup}, on {fleet.primary.name}",
+        "schema: move it where the versions differ in it; then schedulers and api-servers stand still, and tasks wait",
+        *rolling,
+        "nothing of it ends a task" + ("" if move.is_back else f"; the way back: {NOW} --back"),
+    )
+
+
+def _list(fleet: Fleet, role: str) -> str:
+    return ", ".join(host.name for host in fleet.hosts if role in host.roles)
+
+
+def take_unpacking(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Of the steps of a host those that nobody notices."""
+    return tuple(step for step in steps if isinstance(step.action, Unpack))
+
+
+def take_workers(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Of the steps of a host those after which its workers run from the new packages, and nothing else does."""
+    return tuple(
+        step
+        for step in steps
+        if step.stage == Stage.BASE or (isinstance(step.action, Bring) and step.action.service.drains)
+    )

@@ -1,0 +1,221 @@
+"""A fleet's way from one version of Airflow to another, which any later call can finish or take back.
+
+What it is on its way to is written down before the first change that anybody could notice. Every part looks at the
+hosts and does what is left to do, so that a call that was cut off is finished by the next.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from airfleet.components.hosts import airflow
+from airfleet.components.hosts.base import OPT, RUN, SERVER_USER, Job, Service, Stage
+from airfleet.errors import AirfleetError
+from airfleet.operations.upgrade import move as moves
+from airfleet.operations.upgrade import schema
+from airfleet.operations.upgrade.move import NOW, Move
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.ssh import archives, inspect, lease, rolling, steps, units, versions
+from airfleet.runners.ssh.apply import Applier, Result
+from airfleet.runners.ssh.connection import Connection
+from airfleet.runners.ssh.inspect import Survey, View, Wish
+from airfleet.runners.ssh.rolling import Rolling
+
+LOOK_EVERY_S = 1.0
+SCHEMA_S = 3600.0
+STOP_S = 120.0
+Change = Callable[[tuple[steps.Step, ...]], tuple[steps.Step, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A move that ended well."""
+
+    before: str
+    after: str
+    backup: str
+    schema_moved: bool
+    changes: int
+    views: tuple[View, ...]
+
+
+class Upgrade:
+    """Moves one fleet; `back_up` makes a backup of a name through a connection to the primary, and says where it is."""
+
+    def __init__(
+        self,
+        wish: Wish,
+        folder: StateFolder,
+        stack: ExitStack,
+        *,
+        token: str,
+        drain_s: float,
+        back_up: Callable[[Connection, str], str],
+        tell: Callable[[str], None],
+        notify: Callable[[Result], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._wish = wish
+        self._folder = folder
+        self._stack = stack
+        self._token = token
+        self._drain_s = drain_s
+        self._back_up = back_up
+        self._tell = tell
+        self._notify = notify
+        self._clock = clock
+        self._sleep = sleep
+        self._changes = 0
+
+    def look(self, move: Move) -> Survey:
+        """What has to change on the hosts; raises AirfleetError where something is amiss before it begins."""
+        if not move.is_begun:
+            now = self._survey(Move(move.before, move.before))
+            if now.steps:
+                raise AirfleetError(
+                    f"this fleet is not what fleet.yaml says: {len(now.steps)} changes are to be made first",
+                    where=self._wish.fleet.name,
+                    hint="airfleet plan, then airfleet apply; an upgrade changes the version and nothing else",
+                )
+        return self._survey(move)
+
+    def run(self, move: Move, survey: Survey, *, stamp: str) -> Done:
+        """Do all of it, from where the fleet is; `stamp` tells its backup from others."""
+        primary = _find(survey, self._wish.fleet.primary.name)
+        held = self._stack.enter_context(lease.hold(primary.connection, lease.find_actor(), self._token))
+        if held.before != primary.lease:
+            raise AirfleetError("somebody applied this fleet in the meantime", hint=f"look again: {NOW}")
+        built = archives.build(survey, self._tell)
+        self._apply(survey, held.lost, built, moves.take_unpacking)
+        is_moved = self._read_schema(survey) != self._want_schema(survey)
+        if not move.backup:
+            where = self._back_up(primary.connection, f"{move.before}-to-{move.after}-{stamp}")
+            self._tell(f"backup of the metadata database: {where}")
+            move = replace(move, backup=where)
+        versions.write(self._folder, move.begun)
+        if move.is_back:
+            # While the api-servers are there: a task that cannot report its end would keep its worker from ending.
+            survey = self._survey(move)
+            self._apply(survey, held.lost, built, moves.take_workers)
+            self._await_workers(survey)
+        if is_moved:
+            self._pause(survey)
+            if move.is_back:
+                self._take_schema_back(move, survey)
+        survey = self._survey(move)
+        self._apply(survey, held.lost, built, tuple)
+        self._await_workers(survey)
+        survey = self._survey(move)
+        if survey.steps:
+            left = ", ".join(sorted({step.what for step in survey.steps}))
+            raise AirfleetError(f"not all is as it should be: {left}", hint=f"`{NOW}` goes on with it")
+        versions.write(self._folder, move.done)
+        return Done(move.before, move.after, move.backup, is_moved, self._changes, survey.views)
+
+    def _survey(self, move: Move) -> Survey:
+        wish = replace(self._wish, airflow=move.after, beside=move.before)
+        survey = inspect.survey(wish, self._stack, self._tell)
+        if survey.errors:
+            self._tell(inspect.describe_errors(survey.errors))
+            hint = "mend them first; with a host away nobody could say what it runs"
+            raise AirfleetError("an upgrade needs all hosts", where=self._wish.fleet.name, hint=hint)
+        return survey
+
+    def _apply(self, survey: Survey, lost: threading.Event, built: Mapping[str, Path], change: Change) -> None:
+        chosen = inspect.change_steps(survey, lambda _, own: change(own))
+        outcome = Applier(
+            chosen.views,
+            who=lease.find_actor(),
+            archives=built,
+            clock=self._clock,
+            notify=self._notify,
+            lost=lost,
+            rolling=Rolling(chosen.views, drain_s=self._drain_s, notify=self._tell),
+        ).run()
+        self._changes += len([one for one in outcome.done if one.error is None])
+        if outcome.errors:
+            self._tell(inspect.describe_errors(outcome.errors))
+            raise AirfleetError(
+                "it stopped half-way, and the fleet works on",
+                where=", ".join(error.where for error in outcome.errors),
+                hint=f"`{NOW}` goes on from there, `{NOW} --back` takes it back",
+            )
+        if outcome.skipped and lost.is_set():
+            raise AirfleetError("the lease was lost", hint=f"look whether somebody else applies, then `{NOW}` again")
+
+    def _read_schema(self, survey: Survey) -> frozenset[schema.Revision]:
+        primary = _find(survey, self._wish.fleet.primary.name)
+        return schema.parse(primary.connection.check(schema.ask_current(), what="asking for the schema"))
+
+    def _want_schema(self, survey: Survey) -> frozenset[schema.Revision]:
+        view = self._find_keeper(survey)
+        script = schema.ask_wanted(view.desired.place.runtime)
+        return schema.parse(view.connection.check(script, what="asking for the schema of the new packages"))
+
+    def _find_keeper(self, survey: Survey) -> View:
+        """The host that makes the schema."""
+        return _find(survey, self._wish.fleet.with_role("scheduler")[0].name)
+
+    def _pause(self, survey: Survey) -> None:
+        """Stop whatever works on the schema; tasks that run wait for the API, and report when it is back."""
+        self._tell("the schema moves: schedulers and api-servers stand still until it has; tasks wait")
+        for view in survey.views:
+            runtime = str(view.desired.place.runtime)
+            own = [service for service in view.desired.services if service.command[0].startswith(runtime)]
+            names = [service.unit for service in own if service.stage in (Stage.API, Stage.CONTROL)]
+            if names:
+                script = f"systemctl stop {' '.join(names)}"
+                view.connection.check(script, timeout_s=STOP_S, what="stopping what works on the schema")
+
+    def _take_schema_back(self, move: Move, survey: Survey) -> None:
+        """By the newer packages, as the older ones do not know where the schema is."""
+        view = self._find_keeper(survey)
+        newer = inspect.read_recipe(replace(self._wish, airflow=move.before), view.desired.place.machine)
+        place = replace(view.desired.place, runtime=OPT / newer.digest)
+        commands = schema.list_downgrades(self._read_schema(survey), self._want_schema(survey))
+        script = airflow.administer(place, commands)
+        job = Job("schema-back", "the schema of before", Stage.METADATA, script, SERVER_USER, timeout_s=SCHEMA_S)
+        view.connection.check(steps.script(steps.RunJob(job)), timeout_s=SCHEMA_S + 30, what=f"the job {job.name}")
+
+    def _await_workers(self, survey: Survey) -> None:
+        """Until every worker runs from what its unit says now, and has taken up its work."""
+        end, told = self._clock() + self._drain_s, False
+        while busy := [name for view in survey.views for name in _list_behind(view)]:
+            if self._clock() >= end:
+                raise AirfleetError(
+                    "their running tasks have not ended",
+                    where=", ".join(busy),
+                    hint=f"they go on and restart by themselves; `{NOW}` looks at them again",
+                )
+            if not told:
+                self._tell(f"waits for running tasks: {', '.join(busy)}")
+                told = True
+            self._sleep(LOOK_EVERY_S)
+
+
+def _find(survey: Survey, name: str) -> View:
+    return next(view for view in survey.views if view.desired.place.host.name == name)
+
+
+def _list_behind(view: View) -> list[str]:
+    services = [service for service in view.desired.services if service.drains]
+    if not services:
+        return []
+    said = view.connection.check(look_behind(services), what="looking at the workers").splitlines()
+    return [f"{unit}@{view.desired.place.host.name}" for unit in said]
+
+
+def look_behind(services: list[Service]) -> str:
+    """A script with a line for each worker that was started from something else, or has not taken up its work."""
+    lines = []
+    for service in services:
+        current = f"cmp -s {units.fingerprint_path(service)} {RUN}/{service.unit}"
+        serves = f"[ \"$(set -- $({rolling.look_at([service])}); echo $2 $3)\" = 'active said' ]"
+        lines.append(f"({current} && {serves}) || echo {service.name}")
+    return "\n".join(lines)

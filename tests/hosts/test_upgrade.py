@@ -1,0 +1,92 @@
+"""A fleet moves from one version of Airflow to another and back while it works; a move that was killed is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from deadline import wait_until
+from four import AIRFLEET, PACKAGES, ROLES, Four, Poller
+from machines import Bed, why_not
+from machines.image import Recipe, ensure_image
+
+pytestmark = [pytest.mark.hosts, pytest.mark.drill]
+OLD, NEW = "3.3.1", "3.3.2"
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
+    if reason := why_not():
+        pytest.skip(f"no machines can run here: {reason}")
+    with Bed.create(list(ROLES), image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
+        bed.wait_ready()
+        made = Four(tmp_path_factory.mktemp("four"), bed)
+        made.write()
+        made.do("apply")
+        made.do("release", "deploy", "-m", "first")
+        yield made
+
+
+def test_a_fleet_moves_back_and_forth_while_it_works(four: Four) -> None:
+    move(four, OLD, "--back")
+    done = move(four, NEW)
+    backup = str(done["backup"]).removeprefix("db1:")
+    assert four.bed["db1"].run(f"sudo stat -c '%a %U' {backup}").stdout.strip() == "600 root"
+    restored = f"""\
+sudo -u postgres createdb -h /run/postgresql tried
+sudo cat {backup} | sudo -u postgres pg_restore -h /run/postgresql --dbname tried
+sudo -u postgres psql -XAtq -h /run/postgresql tried -c 'SELECT count(*) FROM dag_run'
+sudo -u postgres dropdb -h /run/postgresql tried"""  # noqa: S608 - a path that the command printed
+    assert int(four.bed["db1"].run(restored).stdout) > 0
+
+
+def test_a_move_that_was_killed_is_finished_or_taken_back_by_the_next_call(four: Four) -> None:
+    begin_and_kill(four, "--to", OLD)
+    assert running(four)["target"] == OLD
+    refused = four.run("apply")
+    assert refused.returncode == 1
+    assert "on its way from Airflow 3.3.2 to 3.3.1" in refused.stderr
+    move(four, NEW, "--back")
+    begin_and_kill(four, "--to", OLD)
+    move(four, OLD)
+    assert four.run("upgrade", "--yes").returncode == 0
+
+
+def move(four: Four, version: str, *words: str) -> dict[str, object]:
+    """Move while tasks run and somebody asks the UI; neither notices."""
+    began, ended = four.ledger()
+    runs = [four.trigger(60) for _ in range(4)]
+    wait_until(lambda: four.ledger()[0] == began + 4, "tasks that run", timeout_s=240, every_s=1)
+    with Poller(four.url) as poller:
+        begun = time.monotonic()
+        done = four.do("upgrade", *words, "--yes", "--json")
+        print(f"{version} after {time.monotonic() - begun:.0f} s, {poller.asked} requests: {done}")
+        runs.append(four.trigger(1))
+    four.wait(runs)
+    assert [count - before for count, before in zip(four.ledger(), (began, ended), strict=True)] == [5, 5]
+    assert poller.failed == []
+    assert poller.asked > 100
+    assert four.call("GET", "/version")["version"] == version
+    assert running(four)["target"] == ""
+    assert four.run("plan", "--check").returncode == 0
+    return dict(json.loads(done))
+
+
+def begin_and_kill(four: Four, *words: str) -> None:
+    """A call that is killed once it has begun to change the fleet."""
+    call = subprocess.Popen([*AIRFLEET, "upgrade", *words, "--yes"], cwd=four.folder)
+    try:
+        wait_until(lambda: running(four)["target"] or call.poll() is not None, "a move", timeout_s=300, every_s=0.1)
+    finally:
+        os.kill(call.pid, signal.SIGKILL)
+        call.wait()
+
+
+def running(four: Four) -> dict[str, str]:
+    return dict(json.loads((four.folder / ".airfleet" / "airflow.json").read_text()))

@@ -1,0 +1,37 @@
+"""`airfleet upgrade`: what it refuses before it looks at a host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from airfleet.cli.upgrade import command
+from airfleet.errors import UsageError
+from places import NINE
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "fleet.yaml").write_text(NINE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--to", "3.3.1", "--back"), "two ways at once"),
+        (("--to", "3.3.99"), "does not know Airflow 3.3.99"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_host_is_asked(project: Path, words: tuple[str, ...], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        CliRunner().invoke(command, [str(project), *words], catch_exceptions=False)
+
+
+def test_a_fleet_that_is_there_already_is_left_alone(project: Path) -> None:
+    done = CliRunner().invoke(command, [str(project), "--yes", "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert '"changes": 0' in done.stdout

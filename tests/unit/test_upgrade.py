@@ -1,0 +1,247 @@
+"""Which move is asked for, in which order it goes, and what is told of it; the scripts as a shell takes them."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from airfleet.components.hosts.base import Stage
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.upgrade import dump, move, run, schema
+from airfleet.operations.upgrade.move import Move
+from airfleet.operations.upgrade.run import Upgrade, look_behind
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.ssh import inspect, plan, runtime, versions
+from airfleet.runners.ssh.facts import Facts
+from airfleet.runners.ssh.inspect import Survey, View
+from airfleet.runners.ssh.lease import Held
+from airfleet.runners.ssh.steps import Bring, Unpack
+from airfleet.runners.ssh.versions import Running
+from places import desired, parse
+
+KNOWN = ("3.3.0", "3.3.1", "3.3.2", "3.3.10")
+
+
+@pytest.mark.parametrize(
+    ("running", "to", "back", "wanted"),
+    [
+        (Running("3.3.1"), None, False, Move("3.3.1", "3.3.10")),
+        (Running("3.3.10"), None, False, None),
+        (Running("3.3.1"), "3.3.2", False, Move("3.3.1", "3.3.2")),
+        (Running("3.3.10"), None, True, Move("3.3.10", "3.3.2")),
+        (Running("3.3.2", before="3.3.0"), None, True, Move("3.3.2", "3.3.0")),
+        (Running("3.3.1", before="3.3.2"), None, True, Move("3.3.1", "3.3.0")),
+        (Running("3.3.1", target="3.3.2", backup="b"), None, False, Move("3.3.1", "3.3.2", True, "b")),
+        (Running("3.3.1", target="3.3.2", backup="b"), "3.3.2", False, Move("3.3.1", "3.3.2", True, "b")),
+        (Running("3.3.1", target="3.3.2", backup="b"), None, True, Move("3.3.2", "3.3.1", True)),
+        (Running("3.3.1", target="3.3.2", backup="b"), "3.3.1", False, Move("3.3.2", "3.3.1", True)),
+    ],
+)
+def test_a_move_is_chosen_from_what_runs_and_what_is_asked(
+    running: Running, to: str | None, back: bool, wanted: Move | None
+) -> None:
+    assert move.choose(running, KNOWN, to=to, back=back) == wanted
+
+
+@pytest.mark.parametrize(
+    ("running", "to", "back"),
+    [
+        (Running("3.3.1"), "3.9.9", False),
+        (Running("3.3.0"), None, True),
+        (Running("3.3.1", target="3.3.2"), "3.3.0", False),
+    ],
+)
+def test_a_move_that_cannot_be_is_refused_with_a_reason(running: Running, to: str | None, back: bool) -> None:
+    with pytest.raises(UsageError):
+        move.choose(running, KNOWN, to=to, back=back)
+
+
+def test_a_move_that_is_taken_back_and_cut_off_again_goes_on_back() -> None:
+    there = Move("3.3.1", "3.3.2", backup="b")
+    undone = move.choose(there.begun, KNOWN, to=None, back=True)
+    assert undone is not None
+    again = move.choose(undone.begun, KNOWN, to=None, back=False)
+    assert again is not None
+    assert (again.after, again.is_back, again.done.version, again.done.target) == ("3.3.1", True, "3.3.1", "")
+
+
+def test_workers_come_last_and_on_the_way_back_first() -> None:
+    there = move.describe(Move("3.3.1", "3.3.2"), parse(), drain_s=900)
+    back = move.describe(Move("3.3.2", "3.3.1"), parse(), drain_s=900)
+
+    def position(lines: tuple[str, ...], word: str) -> int:
+        return next(number for number, line in enumerate(lines) if line.startswith(word))
+
+    assert position(there, "web hosts") < position(there, "schedulers") < position(there, "workers")
+    assert position(back, "workers") < position(back, "web hosts")
+    assert "cpu1, memory1, io1" in there[position(there, "workers")]
+    assert "flights: Airflow 3.3.1 to 3.3.2" in there[0]
+
+
+def test_on_the_way_back_workers_change_alone_and_packages_before_all() -> None:
+    steps = plan.decide(desired("cpu1"), Facts())
+    assert [type(step.action) for step in move.take_unpacking(steps)] == [Unpack]
+    chosen = move.take_workers(steps)
+    brought = {
+        step.action.service.name for step in chosen if isinstance(step.action, Bring) and step.stage != Stage.BASE
+    }
+    assert brought == {"worker-default", "worker-cpu"}
+    assert not move.take_workers(plan.decide(desired("web2"), Facts()))[-1].stage > Stage.BASE
+
+
+def test_the_locks_are_known_oldest_first_and_the_newest_is_what_a_new_fleet_runs(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    known = [*versions.find_locks()]
+    assert known == sorted(known, key=versions.order)
+    assert "3.3.1" in known
+    assert versions.read(folder) == Running(known[-1])
+    with pytest.raises(AirfleetError, match=r"not 3\.3\.99"):
+        versions.find_lock("3.3.99")
+
+
+def test_every_lock_pins_the_airflow_that_it_is_named_after() -> None:
+    for version, path in versions.find_locks().items():
+        assert f"\napache-airflow=={version} " in path.read_text()
+
+
+def test_what_a_fleet_runs_is_kept_once_and_a_move_keeps_others_out(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    versions.write(folder, Running("3.3.1"))
+    versions.keep(folder)
+    assert versions.read(folder) == Running("3.3.1")
+    versions.check_settled(folder)
+    versions.write(folder, Move("3.3.1", "3.3.2", backup="b").begun)
+    with pytest.raises(AirfleetError, match=r"on its way from Airflow 3\.3\.1 to 3\.3\.2"):
+        versions.check_settled(folder)
+
+
+def test_the_schema_goes_back_only_where_it_is_ahead() -> None:
+    there = schema.parse("alembic_version aaa\nalembic_version_fab fff\nsome noise\n")
+    assert len(there) == 2
+    assert schema.list_downgrades(there, there) == ()
+    wanted = schema.parse("alembic_version older\nalembic_version_fab fff\n")
+    assert schema.list_downgrades(there, wanted) == (("db", "downgrade", "--to-revision", "older", "--yes"),)
+
+
+def test_a_backup_s_name_never_leaves_its_folder() -> None:
+    never: Any = None
+    with pytest.raises(AirfleetError):
+        dump.take(never, "../../etc/passwd")
+
+
+@pytest.mark.parametrize("text", [schema.ask_current(), schema.ask_wanted(Path("/opt/x")), dump.SCRIPT])
+def test_the_scripts_are_what_a_shell_takes(text: str) -> None:
+    assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+def test_a_worker_is_behind_until_it_runs_from_what_its_unit_says() -> None:
+    services = [service for service in desired("cpu1").services if service.drains]
+    done = subprocess.run(["bash", "-c", look_behind(services)], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["worker-default", "worker-cpu"]
+
+
+def test_the_heads_of_the_installed_packages_are_found_without_airflow() -> None:
+    root = Path(schema.__file__).parents[4] / ".venv"
+    if not (root / "bin" / "python").exists():
+        pytest.skip("there is no .venv of this repository to look at")
+    done = subprocess.run(["sh", "-c", schema.ask_wanted(root)], capture_output=True, text=True, check=True)
+    assert {one.table for one in schema.parse(done.stdout)} == set(schema.CHAINS)
+
+
+class Fleet:
+    """What an upgrade does to a fleet, noted in its order; `schema` is where the database stands."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, schema: str, cut: str = "") -> None:
+        self.did: list[str] = []
+        self.folder, self.schema, self.cut = StateFolder(tmp_path), schema, cut
+        views = [
+            View(cast(Any, Host(self, name)), desired(name), Facts(), (), runtime.Recipe("", "", "", "", ()))
+            for name in ("web1", "sched1", "cpu1", "data1")
+        ]
+        monkeypatch.setattr(run.inspect, "survey", lambda wish, *_: Survey(tuple(views), ()))
+        monkeypatch.setattr(run.inspect, "read_recipe", lambda *_: views[0].recipe)
+        monkeypatch.setattr(run.archives, "build", lambda *_: {})
+        monkeypatch.setattr(run.lease, "hold", lambda *_: nullcontext(Held(threading.Event(), "")))
+        monkeypatch.setattr(Upgrade, "_apply", self._apply)
+        self.survey = Survey(tuple(views), ())
+
+    def _apply(self, _: object, __: object, ___: object, change: object) -> None:
+        self.note({move.take_unpacking: "unpack", move.take_workers: "workers", tuple: "all"}[cast(Any, change)])
+
+    def note(self, what: str) -> None:
+        if what == self.cut:
+            raise KeyboardInterrupt
+        self.did.append(what)
+
+    def go(self, wanted: Move) -> None:
+        wish = cast(Any, inspect.Wish(parse(), Path(), cast(Any, None), cast(Any, None), "3.3.1"))
+
+        def back_up(_: object, name: str) -> str:
+            self.note("backup")
+            assert not versions.read(self.folder).target or wanted.is_begun
+            return name
+
+        with ExitStack() as stack:
+            upgrade = Upgrade(
+                wish, self.folder, stack, token="t", drain_s=1, back_up=back_up, tell=lambda _: None,
+                notify=lambda _: None,
+            )  # fmt: skip
+            upgrade.run(wanted, self.survey, stamp="now")
+
+
+class Host:
+    """A connection that answers as a host whose packages want the schema `wanted`."""
+
+    def __init__(self, fleet: Fleet, name: str) -> None:
+        self._fleet, self.name = fleet, name
+
+    def check(self, script: str, *, what: str = "", **_: object) -> str:
+        if what == "asking for the schema":
+            return f"alembic_version {self._fleet.schema}"
+        if "new packages" in what:
+            return "alembic_version wanted"
+        if what != "looking at the workers":
+            self._fleet.note(f"{what} on {self.name}")
+        return ""
+
+
+PAUSE = [f"stopping what works on the schema on {name}" for name in ("web1", "sched1")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "schema", "order"),
+    [
+        (Move("3.3.1", "3.3.2"), "wanted", ["unpack", "backup", "all"]),
+        (Move("3.3.1", "3.3.2"), "other", ["unpack", "backup", *PAUSE, "all"]),
+        (Move("3.3.1", "3.3.2", is_begun=True, backup="b"), "wanted", ["unpack", "all"]),
+        (Move("3.3.2", "3.3.1"), "wanted", ["unpack", "backup", "workers", "all"]),
+        (
+            Move("3.3.2", "3.3.1"),
+            "other",
+            ["unpack", "backup", "workers", *PAUSE, "the job schema-back on sched1", "all"],
+        ),
+    ],
+)
+def test_a_move_does_its_parts_in_an_order_that_ends_no_task(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: Move, schema: str, order: list[str]
+) -> None:
+    fleet = Fleet(monkeypatch, tmp_path, schema=schema)
+    fleet.go(wanted)
+    assert fleet.did == order
+    assert (versions.read(fleet.folder).version, versions.read(fleet.folder).target) == (wanted.after, "")
+
+
+@pytest.mark.parametrize(("cut", "target"), [("unpack", ""), ("backup", ""), (PAUSE[0], "3.3.2"), ("all", "3.3.2")])
+def test_a_move_that_is_cut_off_is_known_once_anybody_could_notice_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: str, target: str
+) -> None:
+    versions.write(StateFolder(tmp_path), Running("3.3.1"))
+    with pytest.raises(KeyboardInterrupt):
+        Fleet(monkeypatch, tmp_path, schema="other", cut=cut).go(Move("3.3.1", "3.3.2"))
+    kept = versions.read(StateFolder(tmp_path))
+    assert (kept.version, kept.target, bool(kept.backup)) == ("3.3.1", target, bool(target))
