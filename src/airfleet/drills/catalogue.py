@@ -15,6 +15,7 @@ Act = Literal[
     "fill the disk of",
     "set ahead the clock of",
     "roll",
+    "upgrade",
     "drain",
 ]
 Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
@@ -113,7 +114,7 @@ def _clock(component: Component, title: str) -> Drill:
     )
 
 
-def _operate(blow: Blow, *, name: str, title: str, done: str) -> Drill:
+def _operate(blow: Blow, *, name: str, title: str, done: str, after_s: float = 420.0) -> Drill:
     return Drill(
         name=name,
         title=title,
@@ -123,7 +124,7 @@ def _operate(blow: Blow, *, name: str, title: str, done: str) -> Drill:
         measure="longest gap",
         bar_s=None,
         aim_s=None,
-        after_s=420.0,
+        after_s=after_s,
     )
 
 
@@ -225,6 +226,13 @@ _DRILLS = (
         name="rolling-apply",
         title="An apply restarts everything",
         done="`airfleet apply --restart` restarts every process of Airflow, host by host, as after an upgrade.",
+    ),
+    _operate(
+        Blow("upgrade", "every", "worker"),
+        name="upgrade",
+        title="Airflow moves to another version and back",
+        done="`airfleet upgrade --back` moves the fleet to the version before, `airfleet upgrade` to the newest again.",
+        after_s=900.0,
     ),
     _operate(
         Blow("drain", "every", "worker"),

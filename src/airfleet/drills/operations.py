@@ -23,6 +23,7 @@ SAID_LINES = 12
 # What is run, one command after another; with {host}, for each host.
 COMMANDS: Mapping[Act, tuple[tuple[str, ...], ...]] = {
     "roll": (("apply", "--restart"),),
+    "upgrade": (("upgrade", "--back", "--yes"), ("upgrade", "--yes")),
     "drain": (
         ("workers", "drain", "{host}", "--timeout", "600"),
         ("workers", "resume", "{host}"),

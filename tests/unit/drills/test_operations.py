@@ -63,6 +63,11 @@ def test_each_host_is_drained_and_resumed_before_the_next() -> None:
     assert list_commands("roll", ["io1", "io2"]) == [("apply", "--restart")]
 
 
+def test_an_upgrade_is_drilled_there_and_back() -> None:
+    words = list_commands("upgrade", ["io1", "io2"])
+    assert words == [("upgrade", "--back", "--yes"), ("upgrade", "--yes")]
+
+
 def test_a_request_that_failed_during_an_operation_is_told(
     moody: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
