@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import make_url
 
 from airfleet.components.base import reveal
-from airfleet.components.hosts import postgresql, rabbitmq
-from airfleet.components.hosts.base import Stage
+from airfleet.components.hosts import common, postgresql, rabbitmq
+from airfleet.components.hosts.base import Port, Stage
 from airfleet.runners.ssh import units
 from places import CREDENTIALS, NINE, SECRETS, desired, parse, parts, place, with_setting
 
@@ -101,6 +101,12 @@ def test_no_secret_is_readable_by_everybody_or_shown(host: str) -> None:
 
 def firewall(name: str) -> str:
     return reveal(next(file for file in desired(name).files if file.path.name == "firewall.nft").content)
+
+
+def test_the_firewall_is_the_same_text_each_time() -> None:
+    ports = [Port(5432, ("10.0.0.1",), why) for why in ("leases", "reports", "replicas", "backups")]
+    text = common.render_firewall(ports, (22,))
+    assert [line.split('"')[1] for line in text.splitlines() if "5432" in line] == sorted(port.why for port in ports)
 
 
 def test_the_firewall_opens_what_a_role_needs_and_for_whom() -> None:

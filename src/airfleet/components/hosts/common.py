@@ -95,7 +95,7 @@ def render_firewall(ports: Iterable[Port], ssh_ports: Iterable[int]) -> str:
         '    meta l4proto { 1, 58 } accept comment "ICMP"',
         f'    tcp dport {_set(map(str, sorted(set(ssh_ports))))} accept comment "SSH"',
     ]
-    for port in sorted(set(ports), key=lambda port: (port.number, port.sources)):
+    for port in sorted(set(ports), key=lambda port: (port.number, port.sources, port.why)):
         opened = f'tcp dport {port.number} accept comment "{port.why}"'
         lines += [f"    {source}{opened}" for source in _families(port.sources)]
     return "\n".join([*lines, "  }", "}", ""])
