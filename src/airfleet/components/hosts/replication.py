@@ -120,9 +120,12 @@ def copy_primary(place: Place) -> Job:
         f"test -f {DATA}/standby.signal && exit 0\n"
         f"rm -rf {DATA}.new\ninstall -d -o {USER} -g {USER} -m 700 {DATA}.new\n"
         f"runuser -u {USER} -- {bin_}/pg_basebackup -d {shlex.quote(source)} -D {DATA}.new -R -X stream -c fast\n"
+        "state=$(systemctl is-active airfleet-postgresql.service)\n"
         "systemctl stop airfleet-postgresql.service 2>/dev/null || true\n"
         f"if test -f {DATA}/PG_VERSION; then rm -rf {DATA}.former; mv {DATA} {DATA}.former; fi\n"
         f"rm -rf {DATA}\nmv {DATA}.new {DATA}\n"
+        # A former primary that tries to begin again and again was no service to start when `apply` looked.
+        'case "$state" in active|activating) systemctl start airfleet-postgresql.service;; esac\n'
     )
     return Job("postgresql-copy", "copy the primary", Stage.POOLER, turn(place, script), timeout_s=3600)
 
