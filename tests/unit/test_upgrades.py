@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from contextlib import ExitStack, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ import pytest
 
 from airfleet.components.hosts.base import Stage
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.upgrade import dump, move, run, schema
+from airfleet.operations.backup.catalogue import Backup
+from airfleet.operations.upgrade import move, run, schema
 from airfleet.operations.upgrade.move import Move
 from airfleet.operations.upgrade.run import Upgrade, look_behind
 from airfleet.runners.local.state import StateFolder
@@ -128,13 +130,7 @@ def test_the_schema_goes_back_only_where_it_is_ahead() -> None:
     assert schema.list_downgrades(there, wanted) == (("db", "downgrade", "--to-revision", "older", "--yes"),)
 
 
-def test_a_backup_s_name_never_leaves_its_folder() -> None:
-    never: Any = None
-    with pytest.raises(AirfleetError):
-        dump.take(never, "../../etc/passwd")
-
-
-@pytest.mark.parametrize("text", [schema.ask_current(), schema.ask_wanted(Path("/opt/x")), dump.SCRIPT])
+@pytest.mark.parametrize("text", [schema.ask_current(), schema.ask_wanted(Path("/opt/x"))])
 def test_the_scripts_are_what_a_shell_takes(text: str) -> None:
     assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
 
@@ -168,10 +164,16 @@ class Fleet:
         monkeypatch.setattr(run.archives, "build", lambda *_: {})
         monkeypatch.setattr(run.lease, "hold", lambda *_: nullcontext(Held(threading.Event(), "")))
         monkeypatch.setattr(Upgrade, "_apply", self._apply)
+        monkeypatch.setattr(run.repository, "take", self._take)
         self.survey = Survey(tuple(views), ())
 
     def _apply(self, _: object, __: object, ___: object, change: object) -> None:
         self.note({move.take_unpacking: "unpack", move.take_workers: "workers", tuple: "all"}[cast(Any, change)])
+
+    def _take(self, *_: object) -> Backup:
+        self.note("backup")
+        now = datetime(2026, 11, 24, tzinfo=UTC)
+        return Backup("20261124-220000F", now, now, "1", 0, "15")
 
     def note(self, what: str) -> None:
         if what == self.cut:
@@ -180,18 +182,12 @@ class Fleet:
 
     def go(self, wanted: Move) -> None:
         wish = cast(Any, inspect.Wish(parse(), Path(), cast(Any, None), cast(Any, None), "3.3.1"))
-
-        def back_up(_: object, name: str) -> str:
-            self.note("backup")
-            assert not versions.read(self.folder).target or wanted.is_begun
-            return name
-
         with ExitStack() as stack:
             upgrade = Upgrade(
-                wish, self.folder, stack, token="t", drain_s=1, back_up=back_up, tell=lambda _: None,
+                wish, self.folder, stack, token="t", drain_s=1, tell=lambda _: None,
                 notify=lambda _: None,
             )  # fmt: skip
-            upgrade.run(wanted, self.survey, stamp="now")
+            upgrade.run(wanted, self.survey)
 
 
 class Host:

@@ -13,7 +13,7 @@ import click
 from airfleet.cli import options
 from airfleet.cli.apply import DRAIN_S, notify, say
 from airfleet.errors import UsageError
-from airfleet.operations.upgrade import dump, move
+from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.local import launch
 from airfleet.runners.ssh import health, inspect, lease, versions
@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Move a fleet from one version of Airflow to another, host by host: no task ends for it.
 
-    It shows what it will do and asks. The metadata database is backed up first. What was cut off goes on at the next
+    It shows what it will do and asks. The databases are backed up first. What was cut off goes on at the next
     call, or is taken back with --back; until then `apply` changes nothing.
 
     \b
@@ -62,12 +62,12 @@ def command(
             if as_json:
                 click.echo(json.dumps({"before": running.version, "after": running.version, "changes": 0}))
             return
-        upgrade = Upgrade(wish, folder, stack, token=token, drain_s=drain, back_up=dump.take, tell=say, notify=notify)
+        upgrade = Upgrade(wish, folder, stack, token=token, drain_s=drain, tell=say, notify=notify)
         survey = upgrade.look(chosen)
         for line in move.describe(chosen, wish.fleet, drain_s=drain):
             click.echo(line, err=as_json)
         _confirm(yes)
-        done = upgrade.run(chosen, survey, stamp=time.strftime("%Y%m%d-%H%M%S", time.gmtime()))
+        done = upgrade.run(chosen, survey)
         seen = health.wait(wish.fleet, done.views, time.monotonic)
     seconds = time.monotonic() - begun
     if as_json:

@@ -88,7 +88,7 @@ def describe(move: Move, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
     ]
     # An api-server answers workers of its own version and of older ones.
     rolling = [*work, *serve] if move.is_back else [*serve, *work]
-    backup = "keep the backup that was made" if move.backup else "back up the metadata database"
+    backup = "keep the backup that was made" if move.backup else "back it up"
     return (
         f"{fleet.name}: Airflow {move.before} to {move.after}{begun}",
         "packages: unpack them beside those that run",

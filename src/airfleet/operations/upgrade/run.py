@@ -16,13 +16,13 @@ from pathlib import Path
 from airfleet.components.hosts import airflow
 from airfleet.components.hosts.base import OPT, RUN, SERVER_USER, Job, Service, Stage
 from airfleet.errors import AirfleetError
+from airfleet.operations.backup import repository
 from airfleet.operations.upgrade import move as moves
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.move import NOW, Move
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh import archives, inspect, lease, rolling, steps, units, versions
 from airfleet.runners.ssh.apply import Applier, Result
-from airfleet.runners.ssh.connection import Connection
 from airfleet.runners.ssh.inspect import Survey, View, Wish
 from airfleet.runners.ssh.rolling import Rolling
 
@@ -45,7 +45,7 @@ class Done:
 
 
 class Upgrade:
-    """Moves one fleet; `back_up` makes a backup of a name through a connection to the primary, and says where it is."""
+    """Moves one fleet."""
 
     def __init__(
         self,
@@ -55,7 +55,6 @@ class Upgrade:
         *,
         token: str,
         drain_s: float,
-        back_up: Callable[[Connection, str], str],
         tell: Callable[[str], None],
         notify: Callable[[Result], None],
         clock: Callable[[], float] = time.monotonic,
@@ -66,7 +65,6 @@ class Upgrade:
         self._stack = stack
         self._token = token
         self._drain_s = drain_s
-        self._back_up = back_up
         self._tell = tell
         self._notify = notify
         self._clock = clock
@@ -85,8 +83,8 @@ class Upgrade:
                 )
         return self._survey(move)
 
-    def run(self, move: Move, survey: Survey, *, stamp: str) -> Done:
-        """Do all of it, from where the fleet is; `stamp` tells its backup from others."""
+    def run(self, move: Move, survey: Survey) -> Done:
+        """Do all of it, from where the fleet is."""
         primary = _find(survey, self._wish.fleet.primary.name)
         held = self._stack.enter_context(lease.hold(primary.connection, lease.find_actor(), self._token))
         if held.before != primary.lease:
@@ -95,9 +93,9 @@ class Upgrade:
         self._apply(survey, held.lost, built, moves.take_unpacking)
         is_moved = self._read_schema(survey) != self._want_schema(survey)
         if not move.backup:
-            where = self._back_up(primary.connection, f"{move.before}-to-{move.after}-{stamp}")
-            self._tell(f"backup of the metadata database: {where}")
-            move = replace(move, backup=where)
+            host = self._wish.fleet.primary.name
+            made = repository.take(primary.connection, host, self._wish.fleet.backups, self._tell)
+            move = replace(move, backup=made.name)
         versions.write(self._folder, move.begun)
         if move.is_back:
             # While the api-servers are there: a task that cannot report its end would keep its worker from ending.

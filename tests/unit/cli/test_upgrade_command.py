@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from airfleet.cli.main import cli
 from airfleet.cli.upgrade import command
-from airfleet.errors import UsageError
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.ssh import versions
+from airfleet.runners.ssh.versions import Running
 from places import NINE
 
 
@@ -35,3 +39,15 @@ def test_a_fleet_that_is_there_already_is_left_alone(project: Path) -> None:
     done = CliRunner().invoke(command, [str(project), "--yes", "--json"], catch_exceptions=False)
     assert done.exit_code == 0
     assert '"changes": 0' in done.stdout
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("apply",)])
+def test_a_fleet_on_its_way_is_left_to_whoever_ends_it(
+    project: Path, verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StateFolder(project / ".airfleet")
+    folder.create()
+    versions.write(folder, Running("3.3.1", target="3.3.2", backup="b"))
+    monkeypatch.chdir(project)
+    with pytest.raises(AirfleetError, match=r"on its way from Airflow 3\.3\.1 to 3\.3\.2"):
+        CliRunner().invoke(cli, verb, catch_exceptions=False)
