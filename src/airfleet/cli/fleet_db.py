@@ -17,7 +17,7 @@ from airfleet.operations.backup import repository
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.recovery import Plan, Recovery, Restored
 from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import inspect, lease, promotions
+from airfleet.runners.ssh import inspect, lease, promotions, versions
 from airfleet.runners.ssh.apply import Result
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
@@ -42,6 +42,7 @@ def restore(
     """Ask, and bring the fleet back to the moment."""
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
+        versions.check_settled(folder)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         recovery = Recovery(wish, stack, token=token, notify=say, tell=_tell)

@@ -41,7 +41,7 @@ def test_a_fleet_that_is_there_already_is_left_alone(project: Path) -> None:
     assert '"changes": 0' in done.stdout
 
 
-@pytest.mark.parametrize("verb", [("plan",), ("apply",)])
+@pytest.mark.parametrize("verb", [("plan",), ("apply",), ("db", "restore", "--yes", "--to", "latest")])
 def test_a_fleet_on_its_way_is_left_to_whoever_ends_it(
     project: Path, verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
