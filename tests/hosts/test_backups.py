@@ -77,6 +77,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         made.write()
         made.do("apply")
         made.do("release", "deploy", "-m", "first")
+        wait_until(made.backups, "the first backup, which nobody asked for", timeout_s=300, every_s=2)
         yield made
 
 
@@ -90,8 +91,7 @@ def is_whole(two: Two) -> None:
     assert "failed" not in two.bed["one"].run("systemctl list-units --failed 'airfleet-*' --no-legend").stdout
 
 
-def test_a_fleet_makes_its_first_backup_by_itself_and_more_when_asked_and_keeps_as_many_as_it_says(two: Two) -> None:
-    wait_until(two.backups, "the first backup", timeout_s=300, every_s=2)
+def test_a_fleet_makes_a_backup_when_asked_and_keeps_as_many_as_it_says(two: Two) -> None:
     for _ in range(2):
         two.do("db", "backup")
     assert len(two.backups()) == 2
@@ -146,6 +146,23 @@ def test_a_restore_that_is_killed_anywhere_is_undone_by_apply_or_ended_by_the_ne
     assert two.ask("one", "warehouse", "SELECT n FROM mark") == "1"
     is_whole(two)
     assert two.bed["one"].run("ls -d /var/lib/airfleet/postgresql.restoring", check=False).stdout == ""
+    two.wait([two.trigger(0.1)])
+
+
+def test_a_restore_is_undone_and_the_archive_leads_on_from_there(two: Two) -> None:
+    two.ask("one", "warehouse", "CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
+    moment = two.now()
+    two.ask("one", "warehouse", "INSERT INTO kept VALUES (2)")
+    two.do("db", "restore", "--to", moment, "--yes")
+    assert two.ask("one", "warehouse", "SELECT count(*) FROM kept") == "1"
+    two.do("db", "restore", "--undo", "--yes")
+    assert two.ask("one", "warehouse", "SELECT count(*) FROM kept") == "2"
+    is_whole(two)
+    two.do("db", "backup")
+    two.ask("one", "warehouse", "INSERT INTO kept VALUES (3)")
+    two.do("db", "restore", "--to", "latest", "--yes")
+    assert two.ask("one", "warehouse", "SELECT count(*) FROM kept") == "3"
+    is_whole(two)
     two.wait([two.trigger(0.1)])
 
 

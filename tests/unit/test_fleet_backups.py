@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airfleet.operations.backup import repository, scripts
+from airfleet.components.base import reveal
+from airfleet.components.hosts import backups
+from airfleet.operations.backup import recovery, repository, scripts
 from airfleet.operations.backup.repository import Archive
 from airfleet.operations.backup.scripts import Order
+from airfleet.runners.ssh import plan
 from airfleet.runners.ssh.connection import Output
+from airfleet.runners.ssh.facts import Facts
+from airfleet.runners.ssh.steps import Bring, RunJob
 from airfleet.spec.fleet import Backups
+from places import NINE, desired
 
 ENDED = datetime(2026, 11, 24, 12, 0, 9, tzinfo=UTC)
 NOW = ENDED + timedelta(hours=1)
+ORDER = Order("20261124T130000Z", "20261124-120000F", NOW)
+TWO = NINE.replace("  data1:", "  data2: {address: 10.0.0.42, roles: [database]}\n  data1:")
+HOSTS = ("data1", "data2", "sched1")
 
 
 def tell(label: str = "20261124-120000F", stop: datetime = ENDED, *, error: bool = False) -> dict[str, object]:
@@ -91,9 +101,6 @@ def test_an_error_of_the_programs_is_one_line_with_their_own_hint() -> None:
     assert (bare.what, bare.hint) == ("the backup failed: sh: 1: pgbackrest: not found", "airfleet apply installs it")
 
 
-ORDER = Order("20261124T130000Z", "20261124-120000F", NOW)
-
-
 def look(mark: str, server: str = "down", wish: str = ORDER.wish) -> scripts.Situation:
     return scripts.parse_look(f"100\n 200\nprimary\n{server}\n{mark}\n{ORDER.name}\n{wish}\n")
 
@@ -106,6 +113,16 @@ def test_a_restore_goes_on_only_where_its_own_data_is_in_place_and_nobody_has_wr
     assert not look(ORDER.name).has_done(replace(ORDER, to=None).wish)
 
 
+def test_what_earlier_restores_kept_is_known_the_newest_last() -> None:
+    kept = "postgresql.before-20261123T000000Z\npostgresql.before-20261124T000000Z\n"
+    found = scripts.parse_look(f"100\n 200\nprimary\ndown\n-\n{kept}")
+    assert found.former[-1] == "postgresql.before-20261124T000000Z"
+    assert (found.name, found.wish) == ("", "")
+    both = scripts.parse_look(f"100\n 200\nprimary\ndown\n{ORDER.name}\n{ORDER.name}\n{ORDER.wish}\n{kept}")
+    assert both.has_done(ORDER.wish)
+    assert len(both.former) == 2
+
+
 def test_without_a_restore_under_way_nothing_goes_on() -> None:
     found = scripts.parse_look("100\n 200\nreplica\nup\n-\n")
     assert (found.size, found.free, found.is_replica, found.name) == (100, 200, True, "")
@@ -115,3 +132,59 @@ def test_without_a_restore_under_way_nothing_goes_on() -> None:
 def test_a_moment_is_told_with_its_zone_and_the_newest_needs_none() -> None:
     assert "--target='2026-11-24 13:00:09.000000+00'" in scripts.unpack(ORDER)
     assert "--type=default" in scripts.unpack(replace(ORDER, to=None))
+
+
+def text_of(host: str, name: str, more: str = "") -> str:
+    return reveal(next(file for file in desired(host, NINE + more).files if file.path.name == name).content)
+
+
+def test_the_server_hands_every_change_to_the_repository_that_fleet_yaml_names() -> None:
+    more = "backups: {folder: /mnt/backups, keep: 3, every_hours: 6}\n"
+    config = text_of("data1", "pgbackrest.conf", more)
+    assert "repo1-path=/mnt/backups\nrepo1-retention-full=3\n" in config
+    assert f"archive_command = '{backups.ARCHIVE_COMMAND}'" in text_of("data1", "postgresql.conf", more)
+    assert "-ge 21600 ]" in text_of("data1", "backup.sh", more)
+    (folder,) = [folder for folder in desired("data1", NINE + more).folders if str(folder.path) == "/mnt/backups"]
+    assert (folder.owner, folder.mode) == ("postgres", 0o700)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        text_of("data1", "backup.sh"),
+        repository.build_take(Backups()),
+        repository.build_look(Backups()),
+        scripts.build_look(),
+        scripts.unpack(ORDER),
+        scripts.unpack(replace(ORDER, to=None)),
+        scripts.copy_former(replace(ORDER, backup="postgresql.before-20261124T000000Z", to=None)),
+        scripts.fence(("airfleet-scheduler.service",)),
+        scripts.fence(()),
+        scripts.recover(ORDER, "/usr/lib/postgresql/15/bin", "/etc/x.conf", "python3.11"),
+        scripts.finish(),
+    ],
+)
+def test_every_script_is_one_that_a_shell_can_read(script: str) -> None:
+    done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_restore_stops_what_works_on_the_database_and_lets_workers_be() -> None:
+    assert set(recovery.list_units(desired("sched1"))) == {
+        f"airfleet-{name}.service" for name in ("scheduler", "dag-processor", "triggerer", "releaser")
+    }
+    assert set(recovery.list_units(desired("web1"))) == {
+        f"airfleet-{name}.service" for name in ("api-server", "execution-api")
+    }
+    assert recovery.list_units(desired("cpu1")) == ()
+
+
+def test_a_fleet_is_brought_back_by_starts_and_the_jobs_of_the_database_and_by_nothing_else() -> None:
+    want = desired("data1")
+    steps = plan.decide(want, Facts())
+    kept = [step for step in steps if recovery.brings_back(step)]
+    assert {step.action.service.name for step in kept if isinstance(step.action, Bring)} >= {"postgresql", "pgbouncer"}
+    jobs = [step.action.job.name for step in kept if isinstance(step.action, RunJob)]
+    assert jobs == ["postgresql-sync", "postgresql-roles"]
+    assert all(isinstance(step.action, Bring | RunJob) for step in kept)
+    assert set(scripts.JOBS) <= {job.name for host in HOSTS for part in desired(host, TWO).parts for job in part.jobs}

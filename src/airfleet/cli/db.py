@@ -109,10 +109,11 @@ def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
     help="The moment to go back to, UTC unless it says otherwise, or `latest`.  [default: latest]",
 )
 @click.option("--backup", "name", help="The backup to begin from.  [default: the newest before that moment]")
+@click.option("--undo", is_flag=True, help="On a fleet: go back to what the last restore kept aside.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @options.as_json
 def restore_command(
-    project: Path, state: Path | None, moment: str | None, name: str | None, yes: bool, as_json: bool
+    project: Path, state: Path | None, moment: str | None, name: str | None, undo: bool, yes: bool, as_json: bool
 ) -> None:
     """Put the databases of a stopped platform back to a moment. The present data is kept aside, not removed.
 
@@ -122,12 +123,19 @@ def restore_command(
     Example:
       airfleet down && airfleet db restore --to "2026-11-24 16:05" && airfleet up
       airfleet db restore --to latest --yes
+      airfleet db restore --undo
     """
     to = _read_moment(moment) if moment and moment != LATEST else None
     folder = launching.find_state(project, state)
     if _read_fleet(project).hosts:
-        _restore_fleet(project, state, folder, name=name, to=to, yes=yes, as_json=as_json)
+        if undo and (moment or name):
+            raise UsageError("--undo is said without --to and --backup")
+        _restore_fleet(project, state, folder, name=name, to=to, undo=undo, yes=yes, as_json=as_json)
         return
+    if undo:
+        raise UsageError(
+            "--undo is for fleets", hint="put the folder that the restore named in the place of `postgres`"
+        )
     cluster = _find_cluster(folder)
     with folder.lock():
         chosen = catalogue.choose(Store(cluster.backups).list(), name=name, to=to)
@@ -147,12 +155,13 @@ def _restore_fleet(
     *,
     name: str | None,
     to: datetime | None,
+    undo: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     from airfleet.cli import fleet_db
 
-    done = fleet_db.restore(project, state, folder, name=name, to=to, yes=yes)
+    done = fleet_db.restore(project, state, folder, name=name, to=to, undo=undo, yes=yes)
     if as_json:
         body = {"backup": done.backup, "to": done.to and done.to.isoformat(), "kept": done.kept}
         click.echo(json.dumps({**body, "stopped_s": round(done.stopped_s, 1)}))

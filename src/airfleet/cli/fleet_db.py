@@ -37,7 +37,14 @@ def list_backups(fleet: Fleet, folder: StateFolder, project: Path) -> tuple[Back
 
 
 def restore(
-    project: Path, state: Path | None, folder: StateFolder, *, name: str | None, to: datetime | None, yes: bool
+    project: Path,
+    state: Path | None,
+    folder: StateFolder,
+    *,
+    name: str | None,
+    to: datetime | None,
+    undo: bool,
+    yes: bool,
 ) -> Restored:
     """Ask, and bring the fleet back to the moment."""
     with ExitStack() as stack:
@@ -46,7 +53,7 @@ def restore(
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         recovery = Recovery(wish, stack, token=token, notify=say, tell=_tell)
-        plan = recovery.look(name=name, to=to)
+        plan = recovery.look(name=name, to=to, undo=undo)
         _confirm(wish.fleet, plan, yes=yes)
         done = recovery.run(plan)
     for sight in done.seen:
@@ -62,9 +69,10 @@ def say(text: str) -> None:
 
 
 def _confirm(fleet: Fleet, plan: Plan, *, yes: bool) -> None:
-    moment = f"{plan.to:%Y-%m-%d %H:%M:%S} UTC" if plan.to else "the newest change that is archived"
+    newest = "what they were when the last restore began" if plan.is_undo else "the newest change that is archived"
+    moment = f"{plan.to:%Y-%m-%d %H:%M:%S} UTC" if plan.to else newest
     lines = [
-        f"This brings all databases of the fleet {fleet.name} back to {moment}, from backup {plan.backup.name}.",
+        f"This brings all databases of the fleet {fleet.name} back to {moment}, from {plan.source}.",
         "Everything later is undone: Dag runs, releases, users, the project's own databases.",
         f"It stops what works on the database on {', '.join(plan.stops)}; workers and their tasks wait.",
         f"The present data, {plan.situation.size >> 20} MiB, is kept beside it on {fleet.primary.name}.",

@@ -167,6 +167,9 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sigh
             lost = [name for name in servers if name in down]
             hint = f"bring {', '.join(lost or servers)} back, or give the pool another host"
             yield Problem("fleet", f"nobody serves the queue {queue}: its tasks wait", hint)
+        elif sight.what in repository.SIGHTS:
+            hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
+            yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
         else:
             yield Problem("fleet", f"{sight.what}: {sight.detail}", "look at the hosts above first")
 

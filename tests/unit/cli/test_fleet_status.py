@@ -78,6 +78,13 @@ def test_a_service_that_was_never_set_up_waits_for_an_apply() -> None:
     assert "airfleet apply" in problem.hint
 
 
+def test_an_archive_that_takes_nothing_is_a_problem_of_the_primary() -> None:
+    report = build(seen=(Sight("archive", False, "takes no changes for 15 min: 3 files wait"),))
+    (problem,) = report.problems
+    assert (problem.where, problem.what) == ("data1", "archive: takes no changes for 15 min: 3 files wait")
+    assert "journalctl -u airfleet-backup" in problem.hint
+
+
 def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
     down = HostError("it said <script>", where="io1", hint="look & see")
     views = [look(host.name) for host in FLEET.hosts if host.name != "io1"]

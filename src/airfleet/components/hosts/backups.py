@@ -24,6 +24,8 @@ STANZA = "airfleet"
 CONFIG = ETC / "pgbackrest" / "pgbackrest.conf"
 SCRIPT = ETC / "pgbackrest" / "backup.sh"
 COMMAND = f"/usr/bin/pgbackrest --config={CONFIG} --stanza={STANZA}"
+# It is there from when this host is a replica until it is the primary and has made a backup.
+PROMOTED = LIB / NAME / "promoted"
 # What the server runs for each file of its changes.
 ARCHIVE_COMMAND = f"{COMMAND} archive-push %p"
 LOOK_EVERY_S = 60
@@ -47,7 +49,11 @@ def describe(place: Place) -> Part:
         packages=("pgbackrest",),
         # Newer packages bring a server that other hosts could ask.
         masks=("pgbackrest.service",),
-        folders=(Folder(CONFIG.parent), Folder(Path(place.fleet.backups.folder), USER, USER, 0o700)),
+        folders=(
+            Folder(CONFIG.parent),
+            Folder(PROMOTED.parent, USER, USER, 0o700),
+            Folder(Path(place.fleet.backups.folder), USER, USER, 0o700),
+        ),
         files=(config, script),
         services=(service,),
     )
@@ -84,15 +90,20 @@ def render_script(place: Place) -> str:
     """What waits until this host is the primary and its newest backup is too old."""
     return f"""\
 # Written by airfleet.
-takes_writes() {{ [ "$(psql -XAtq -h {SOCKETS} postgres -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ]; }}
+is_replica() {{ psql -XAtq -h {SOCKETS} postgres -c 'SELECT pg_is_in_recovery()' 2>/dev/null; }}
 newest() {{ {COMMAND} info --output=json | grep -o '"stop":[0-9]*' | tr -dc '0-9\\n' | sort -n | tail -n 1; }}
-is_due() {{ last=$(newest); [ $(( $(date +%s) - ${{last:-0}} )) -ge {place.fleet.backups.every_hours * 3600} ]; }}
-make() {{ nice {COMMAND} backup --type=full && echo "made a backup"; }}
+is_due() {{
+  # What was written while another host was the primary is not in the archive of this one.
+  [ -f {PROMOTED} ] && return 0
+  last=$(newest); [ $(( $(date +%s) - ${{last:-0}} )) -ge {place.fleet.backups.every_hours * 3600} ]
+}}
+make() {{ nice {COMMAND} backup --type=full && rm -f {PROMOTED} && echo "made a backup"; }}
 while :; do
-  if takes_writes; then
-    {prepare(place.fleet.backups.folder)}
-    if is_due; then make || sleep {AFTER_FAILURE_S}; fi
-  fi
+  case "$(is_replica)" in
+    t) : > {PROMOTED};;
+    f) {prepare(place.fleet.backups.folder)}
+      if is_due; then make || sleep {AFTER_FAILURE_S}; fi;;
+  esac
   sleep {LOOK_EVERY_S}
 done
 """

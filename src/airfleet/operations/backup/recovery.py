@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airfleet.components.hosts import backups
-from airfleet.components.hosts.base import Stage
+from airfleet.components.hosts.base import LIB, Stage
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue, repository, scripts
-from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.scripts import Order, Situation
 from airfleet.runners.ssh import health, inspect, lease, transaction
 from airfleet.runners.ssh.apply import Applier, Result
 from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.inspect import View, Wish
 from airfleet.runners.ssh.lease import Held
+from airfleet.runners.ssh.plan import Desired
 from airfleet.runners.ssh.steps import Bring, RunJob, Step
 
 # A restore works on them all: one that goes on unseen would work on with a past that is no longer true.
@@ -34,9 +34,9 @@ STOP_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a restore would do."""
+    """What a restore would do: `source` is a backup's name, or that of the data which an earlier restore kept aside."""
 
-    backup: Backup
+    source: str
     to: datetime | None
     situation: Situation
     stops: tuple[str, ...]
@@ -45,7 +45,12 @@ class Plan:
     @property
     def goes_on(self) -> bool:
         """Whether the data is in its place already."""
-        return self.situation.has_done(Order("", self.backup.name, self.to).wish)
+        return self.situation.has_done(Order("", self.source, self.to).wish)
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it takes back an earlier restore."""
+        return self.source.startswith(scripts.FORMER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,8 @@ class Recovery:
         self._now = now
         self._views: tuple[View, ...] = ()
 
-    def look(self, *, name: str | None, to: datetime | None) -> Plan:
-        """Choose the backup, and see whether all that is needed is there; nothing is changed."""
+    def look(self, *, name: str | None, to: datetime | None, undo: bool) -> Plan:
+        """Choose what to restore, and see whether all that is needed is there; nothing is changed."""
         survey = inspect.survey(self._wish, self._stack, lambda _: None)
         needed = {host.name for host in self._wish.fleet.hosts if NEEDED & set(host.roles)}
         if away := next((error for error in survey.errors if error.where in needed), None):
@@ -97,8 +102,7 @@ class Recovery:
         if situation.is_replica:
             hint = "airfleet failover --database makes a replica the primary"
             raise AirfleetError("this host holds a replica, not the primary", where=self._name(primary), hint=hint)
-        known = repository.list_backups(primary.connection, self._name(primary))
-        chosen = catalogue.choose(known, name=name, to=to)
+        source = self._choose(situation, name=name, to=to, undo=undo)
         if situation.free < situation.size and not situation.is_exchanged:
             needs = f"{situation.size >> 20} MiB are needed, {situation.free >> 20} are free"
             what = f"there is no room to restore beside the present data: {needs}"
@@ -109,8 +113,19 @@ class Recovery:
             host.name for host in self._wish.fleet.with_role("database") if host != primary.desired.place.host
         )
         return Plan(
-            chosen, to, situation, tuple(self._name(view) for view in self._views if _list_units(view)), replicas
+            source, to, situation, tuple(self._name(view) for view in self._views if list_units(view.desired)), replicas
         )
+
+    def _choose(self, situation: Situation, *, name: str | None, to: datetime | None, undo: bool) -> str:
+        where = self._name(self._primary)
+        if not undo:
+            known = repository.list_backups(self._primary.connection, where)
+            return catalogue.choose(known, name=name, to=to).name
+        if situation.wish.startswith(scripts.FORMER) and situation.has_done(situation.wish):
+            return situation.wish.split()[0]
+        if not situation.former:
+            raise UsageError("no restore has kept anything aside", where=where, hint="airfleet db restore --to")
+        return situation.former[-1]
 
     def run(self, plan: Plan) -> Restored:
         """Do it; raises AirfleetError when the moment cannot be reached, and everything works as before."""
@@ -120,9 +135,9 @@ class Recovery:
                 self._notify("the data is in its place already: an earlier restore was cut off after that")
                 begun, name, reached = self._clock(), plan.situation.name, plan.to
             else:
-                order = Order(self._now().strftime(catalogue.STAMP), plan.backup.name, plan.to)
+                order = Order(self._now().strftime(catalogue.STAMP), plan.source, plan.to)
                 name = order.name
-                self._unpack(order)
+                self._unpack(order, is_undo=plan.is_undo)
                 begun = self._clock()
                 self._stop(held)
                 reached = self._recover(order, held)
@@ -130,7 +145,7 @@ class Recovery:
             stopped_s = self._clock() - begun
             seen = health.wait(self._wish.fleet, self._views, self._clock)
             self._finish()
-        return Restored(plan.backup.name, plan.to or reached, f"{backups.DATA}.before-{name}", stopped_s, seen)
+        return Restored(plan.source, plan.to or reached, f"{LIB}/{scripts.FORMER}{name}", stopped_s, seen)
 
     @property
     def _primary(self) -> View:
@@ -141,22 +156,23 @@ class Recovery:
     def _name(view: View) -> str:
         return view.desired.place.host.name
 
-    def _unpack(self, order: Order) -> None:
-        self._notify(f"unpacking {order.backup} beside the present data; the fleet works on meanwhile")
-        self._do(self._primary, scripts.unpack(order), "unpacking the backup", UNPACK_S)
+    def _unpack(self, order: Order, *, is_undo: bool) -> None:
+        verb, make = ("copying", scripts.copy_former) if is_undo else ("unpacking", scripts.unpack)
+        self._notify(f"{verb} {order.backup} beside the present data; the fleet works on meanwhile")
+        self._do(self._primary, make(order), f"{verb} {order.backup}", UNPACK_S)
 
     def _stop(self, held: Held) -> None:
         self._require(held)
         self._notify("stopping schedulers, APIs and the database; running tasks wait")
         stores = [view for view in self._views if "database" in view.desired.place.host.roles]
-        others = [view for view in self._views if view not in stores and _list_units(view)]
+        others = [view for view in self._views if view not in stores and list_units(view.desired)]
         # The database last, so that who stops can still say so there.
         for views in (others, stores):
             with ThreadPoolExecutor(max(1, len(views))) as pool:
                 list(pool.map(self._fence, views))
 
     def _fence(self, view: View) -> None:
-        self._do(view, scripts.fence(_list_units(view)), "stopping what works on the database", STOP_S)
+        self._do(view, scripts.fence(list_units(view.desired)), "stopping what works on the database", STOP_S)
 
     def _recover(self, order: Order, held: Held) -> datetime:
         self._notify(f"recovering {f'to {order.to:%Y-%m-%d %H:%M:%S} UTC' if order.to else 'all that was archived'}")
@@ -183,7 +199,7 @@ class Recovery:
         self._require(held)
         self._notify("bringing the fleet back")
         survey = inspect.change_steps(
-            inspect.survey(self._wish, self._stack, self._notify), lambda _, steps: tuple(filter(_brings_back, steps))
+            inspect.survey(self._wish, self._stack, self._notify), lambda _, steps: tuple(filter(brings_back, steps))
         )
         absent = [error.where for error in survey.errors]
         applier = Applier(
@@ -218,9 +234,8 @@ class Recovery:
             raise AirfleetError("the lease was lost", where=self._wish.fleet.primary.name, hint=hint)
 
 
-def _list_units(view: View) -> tuple[str, ...]:
-    """What works on the database: every process of Airflow but the workers, which wait for their API."""
-    desired = view.desired
+def list_units(desired: Desired) -> tuple[str, ...]:
+    """What works on the database on a host: every process of Airflow but the workers, which wait for their API."""
     return tuple(
         service.unit
         for service in desired.services
@@ -228,7 +243,8 @@ def _list_units(view: View) -> tuple[str, ...]:
     )
 
 
-def _brings_back(step: Step) -> bool:
+def brings_back(step: Step) -> bool:
+    """Whether a step of `apply` belongs to a restore; other changes of fleet.yaml wait for an apply."""
     match step.action:
         case Bring(_, how):
             return how == "start"

@@ -20,6 +20,8 @@ LOCKED = 50
 # The archive is late when nothing got there for so long; a file is due every five minutes.
 LATE_S = 600
 MARK = "@@airfleet@@"
+# What `judge` looks at.
+SIGHTS = ("backups", "archive")
 SQL = f"psql -XAtq -v ON_ERROR_STOP=1 -h {backups.SOCKETS} postgres"
 
 
@@ -57,7 +59,12 @@ def list_backups(shell: Shell, host: str) -> tuple[Backup, ...]:
 
 def look(shell: Shell, host: str, wanted: Backups) -> Archive:
     """How backups and the archive stand."""
-    return parse_look(_run(shell, host, build_look(wanted), "looking at the backups"))
+    said = _run(shell, host, build_look(wanted), "looking at the backups")
+    try:
+        return parse_look(said)
+    except ValueError as error:
+        hint = f"look at {wanted.folder} there; `airfleet apply` makes it"
+        raise HostError("the backups cannot be looked at", where=host, hint=hint, output=said) from error
 
 
 def build_take(wanted: Backups) -> str:
@@ -147,7 +154,7 @@ def _judge_archive(archive: Archive) -> tuple[str, bool, str]:
     return (
         "archive",
         False,
-        f"takes no changes for {since}: {archive.waiting} files wait; free its disk, or see the log",
+        f"takes no changes for {since}: {archive.waiting} files wait",
     )
 
 

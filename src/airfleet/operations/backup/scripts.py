@@ -16,6 +16,8 @@ from airfleet.components.hosts.base import LIB
 
 DATA = backups.DATA
 DRAFT = f"{DATA}.restoring"
+# What a restore keeps, with the moment at which it began.
+FORMER = f"{DATA.name}.before-"
 STATE = f"{LIB}/restore.state"
 MARK = "airfleet_restored"
 LOG = f"{LIB}/restore.log"
@@ -35,7 +37,7 @@ if call(-100, one, -100, other, 2):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One restore: its name, the backup it begins from, and the moment it goes to; none is the newest."""
+    """One restore: its name, the backup or the former data it begins from, and the moment; none is the newest."""
 
     name: str
     backup: str
@@ -58,6 +60,7 @@ class Situation:
     name: str = ""
     wish: str = ""
     is_exchanged: bool = False
+    former: tuple[str, ...] = ()
 
     def has_done(self, wish: str) -> bool:
         """Whether a restore that was cut off had put this very data in its place, and nothing was written since."""
@@ -70,14 +73,16 @@ def build_look() -> str:
 du -sb {DATA} | cut -f 1; df -B1 --output=avail {LIB} | tail -n 1
 [ -f {DATA}/standby.signal ] && echo replica || echo primary
 systemctl is-active -q airfleet-postgresql && echo up || echo down
-cat {DATA}/{MARK} 2>/dev/null || printf -; echo; cat {STATE} 2>/dev/null; true
+cat {DATA}/{MARK} 2>/dev/null || printf -; echo; cat {STATE} 2>/dev/null
+cd {LIB}; ls -d {FORMER}* 2>/dev/null; true
 """
 
 
 def parse_look(text: str) -> Situation:
     """How the data stands."""
-    size, free, role, server, mark, *state = [line.strip() for line in text.splitlines()]
-    name, wish = [*state, "", ""][:2]
+    size, free, role, server, mark, *rest = [line.strip() for line in text.splitlines()]
+    former = tuple(sorted(line for line in rest if line.startswith(FORMER)))
+    name, wish = [*(line for line in rest if line not in former), "", ""][:2]
     return Situation(
         size=int(size),
         free=int(free),
@@ -86,6 +91,7 @@ def parse_look(text: str) -> Situation:
         name=name,
         wish=wish,
         is_exchanged=bool(name) and mark == name,
+        former=former,
     )
 
 
@@ -100,9 +106,29 @@ if [ -d {DRAFT} ]; then
       kill -QUIT $pid; while [ -d /proc/$pid ]; do sleep 0.1; done
     fi
   fi
-  if [ -n "$own" ] && [ "$(cat {DATA}/{MARK} 2>/dev/null)" = "$own" ]; then mv {DRAFT} {DATA}.before-$own
+  if [ -n "$own" ] && [ "$(cat {DATA}/{MARK} 2>/dev/null)" = "$own" ]; then mv {DRAFT} {LIB}/{FORMER}$own
   else rm -rf {DRAFT}; fi
 fi
+"""
+
+
+def copy_former(order: Order) -> str:
+    """Copy what an earlier restore kept aside beside the data that the server works on.
+
+    It is recovered as if it were a backup, so that it goes on under a time line of its own: the archive holds changes
+    of both under the same numbers.
+    """
+    lines = (
+        f"restore_command = '{backups.COMMAND} --pg1-path={DRAFT} archive-get %f \"%p\"'\n"
+        "recovery_target_timeline = 'current'\n"
+    )
+    return f"""\
+{_begin(order)}
+test -f {LIB}/{order.backup}/PG_VERSION
+cp -a --reflink=auto {LIB}/{order.backup} {DRAFT}
+rm -f {DRAFT}/postmaster.pid {DRAFT}/{MARK}
+printf %s {shlex.quote(lines)} >> {DRAFT}/postgresql.auto.conf
+install -o {backups.USER} -g {backups.USER} -m 600 /dev/null {DRAFT}/recovery.signal
 """
 
 
@@ -112,14 +138,16 @@ def unpack(order: Order) -> str:
     if order.to:
         moment = order.to.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
         target = f"--type=time --target={shlex.quote(moment)} --target-action=promote"
-    state = shlex.quote(f"{order.name}\n{order.wish}\n")
     return f"""\
-set -eu; cd /
-{settle()}
-printf %s {state} > {STATE}.new; mv {STATE}.new {STATE}
+{_begin(order)}
 install -d -o {backups.USER} -g {backups.USER} -m 700 {DRAFT}
 runuser -u {backups.USER} -- {backups.COMMAND} restore --pg1-path={DRAFT} --set={order.backup} {target}
 """
+
+
+def _begin(order: Order) -> str:
+    state = shlex.quote(f"{order.name}\n{order.wish}\n")
+    return f"set -eu; cd /\n{settle()}\nprintf %s {state} > {STATE}.new; mv {STATE}.new {STATE}"
 
 
 def fence(units: Iterable[str]) -> str:
@@ -159,7 +187,7 @@ wal={DATA}/pg_wal
 for file in $wal/*; do
   name=${{file##*/}}
   case $name in *[!0-9A-F]*) continue;; esac
-  if [ ${{#name}} = 24 ] && [ ! -f $wal/archive_status/$name.done ]; then cp -p $file {DRAFT}/pg_wal/; fi
+  if [ ${{#name}} = 24 ] && [ ! -f $wal/archive_status/$name.done ]; then cp -np $file {DRAFT}/pg_wal/; fi
 done
 : > {LOG}; chown {backups.USER}: {LOG}; chmod 600 {LOG}
 ask() {{ {as_server} psql -XAtq -v ON_ERROR_STOP=1 -h {DRAFT} postgres "$@"; }}
@@ -180,7 +208,7 @@ control stop -m fast
 {as_server} sh -c 'printf %s {order.name} > {DRAFT}/{MARK}'
 sync -f {DRAFT}
 {python} -c {shlex.quote(EXCHANGE)} {DRAFT} {DATA}
-mv {DRAFT} {DATA}.before-{order.name}
+mv {DRAFT} {LIB}/{FORMER}{order.name}
 sync -f {LIB}
 """
 
