@@ -23,7 +23,7 @@ from airfleet.spec.secrets import Secret
 @click.command("failover", short_help="Let the standby take over, on purpose: scheduler or database.")
 @options.project
 @options.state
-@click.option("--database", is_flag=True, help="Not ready: promote a replica of the database.")
+@click.option("--database", is_flag=True, help="Promote a replica of the database.")
 @click.option("--to", help="The database host to promote.  [default: the first replica]")
 @click.option("--lost", is_flag=True, help="The primary is gone for good: go on although it cannot be stopped first.")
 @click.option(
@@ -37,9 +37,8 @@ def command(
 
     Running tasks go on under Celery. A LocalExecutor waits for its own tasks to end first.
 
-    --database is not ready yet: see the guide on operations. A replica becomes the primary and the whole fleet follows
-    it; tasks go on. The former primary is stopped first where it answers, and cannot come back as a second one;
-    `airfleet apply` makes it a replica.
+    With --database a replica becomes the primary and the whole fleet follows it; tasks go on. The former primary is
+    stopped first where it answers, and cannot come back as a second one; `airfleet apply` makes it a replica.
 
     \b
     Example:
