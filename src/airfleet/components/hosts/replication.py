@@ -120,7 +120,7 @@ def copy_primary(place: Place) -> Job:
         f"test -f {DATA}/standby.signal && exit 0\n"
         f"rm -rf {DATA}.new\ninstall -d -o {USER} -g {USER} -m 700 {DATA}.new\n"
         f"runuser -u {USER} -- {bin_}/pg_basebackup -d {shlex.quote(source)} -D {DATA}.new -R -X stream -c fast\n"
-        "state=$(systemctl is-active airfleet-postgresql.service)\n"
+        "state=$(systemctl is-active airfleet-postgresql.service || true)\n"
         "systemctl stop airfleet-postgresql.service 2>/dev/null || true\n"
         f"if test -f {DATA}/PG_VERSION; then rm -rf {DATA}.former; mv {DATA} {DATA}.former; fi\n"
         f"rm -rf {DATA}\nmv {DATA}.new {DATA}\n"
