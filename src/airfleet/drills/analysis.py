@@ -72,7 +72,7 @@ def analyse(
         repeated=tuple(_repeats(by_instance.values())),
         usual_gap=find_gap(starts, window.began, window.struck),
         longest_gap=find_gap(starts, window.struck, window.ended),
-        first_start_s=_first_after(starts, window.struck if window.recovered is None else window.recovered),
+        first_start_s=_first_after(attempts, window.struck if window.recovered is None else window.recovered),
         rerun_s=_rerun(killed, by_instance, window.struck),
         started=len(attempts),
         wanted=len(expected),
@@ -88,9 +88,9 @@ def find_gap(starts: Sequence[float], began: float, ended: float) -> Gap:
     return Gap(at, seconds)
 
 
-def _first_after(starts: Sequence[float], moment: float) -> float | None:
-    index = bisect_left(starts, moment)
-    return starts[index] - moment if index < len(starts) else None
+def _first_after(attempts: Iterable[Attempt], moment: float) -> float | None:
+    """Also of a start that came after the load's end, which is late and not never."""
+    return min((one.started - moment for one in attempts if one.started >= moment), default=None)
 
 
 def _overlaps(groups: Iterable[Sequence[Attempt]], unsure_s: float) -> Iterable[Pair]:

@@ -119,6 +119,8 @@ def test_the_first_start_counts_from_recovery_where_something_was_given_back() -
     outage = Window(began=0.0, struck=10.0, recovered=40.0, ended=100.0)
     assert analyse(attempts, [], outage).first_start_s == 4.5
     assert analyse(attempts[:1], [], outage).first_start_s is None
+    late = [*attempts[:1], attempt("c", 130.0)]
+    assert analyse(late, [], outage).first_start_s == 90.0, "after the load's end is late, and not never"
 
 
 def test_running_again_counts_to_the_last_of_what_the_blow_interrupted() -> None:
