@@ -24,12 +24,11 @@ ROLES = {
 }
 SETTINGS = "pools:\n  default: {concurrency: 12}\nreplication: synchronous\n"
 STOCK_IS = (
-    "the same machines, releases, warm task runtime and services, with Airflow's own values of every setting that "
-    "decides survival, Airflow's own CeleryExecutor and result backend, and two plain schedulers, both active; with "
-    "Airflow's own task runtime as well, these two cores cannot hold one task a second"
+    "the same machines, releases, executor, warm task runtime and services, with Airflow's own values of every setting "
+    "that decides survival, its own result backend, and two plain schedulers, both active; with Airflow's own executor "
+    "and task runtime as well, these two cores cannot hold one task a second"
 )
 _STOCK = {
-    "core": {"executor": "airflow.providers.celery.executors.celery_executor.CeleryExecutor"},
     "workers": {
         "execution_api_retries": "5",
         "execution_api_retry_wait_max": "90",
