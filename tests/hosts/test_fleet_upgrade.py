@@ -7,30 +7,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from deadline import wait_until
-from four import AIRFLEET, PACKAGES, ROLES, Four, Poller
-from machines import Bed, why_not
-from machines.image import Recipe, ensure_image
+from four import AIRFLEET, Four, Poller
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 OLD, NEW = "3.3.1", "3.3.2"
-
-
-@pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
-    if reason := why_not():
-        pytest.skip(f"no machines can run here: {reason}")
-    with Bed.create(list(ROLES), image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
-        bed.wait_ready()
-        made = Four(tmp_path_factory.mktemp("four"), bed)
-        made.write()
-        made.do("apply")
-        made.do("release", "deploy", "-m", "first")
-        yield made
 
 
 def test_a_fleet_moves_back_and_forth_while_it_works(four: Four) -> None:

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 import httpx
 import pytest
 
 from deadline import wait_until
-from four import PACKAGES, ROLES, Four, Poller
-from machines import Bed, why_not
-from machines.image import Recipe, ensure_image
+from four import Four, Poller
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
-
-
-@pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
-    if reason := why_not():
-        pytest.skip(f"no machines can run here: {reason}")
-    with Bed.create(list(ROLES), image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
-        bed.wait_ready()
-        made = Four(tmp_path_factory.mktemp("four"), bed)
-        made.write()
-        made.do("apply")
-        made.do("release", "deploy", "-m", "first")
-        yield made
 
 
 def begin(four: Four, seconds: float, count: int) -> list[str]:
