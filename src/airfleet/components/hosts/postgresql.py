@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from airfleet.components.base import DEAD_PEER
 from airfleet.components.hosts import backups, replication
 from airfleet.components.hosts.base import (
     ETC,
@@ -117,10 +118,10 @@ def render_config(place: Place) -> str:
         "archive_command": f"'{backups.ARCHIVE_COMMAND}'",
         "archive_timeout": "5min",
         # The session of a client that is gone ends, and its locks with it.
-        "tcp_keepalives_idle": "5",
-        "tcp_keepalives_interval": "2",
-        "tcp_keepalives_count": "3",
-        "tcp_user_timeout": "10s",
+        "tcp_keepalives_idle": str(DEAD_PEER["keepalives_idle"]),
+        "tcp_keepalives_interval": str(DEAD_PEER["keepalives_interval"]),
+        "tcp_keepalives_count": str(DEAD_PEER["keepalives_count"]),
+        "tcp_user_timeout": str(DEAD_PEER["tcp_user_timeout"]),
         "hot_standby": "on",
         "max_standby_streaming_delay": "10min" if replication.list_peers(place) else "30s",
         "log_line_prefix": "'%m [%p] %u@%d '",
@@ -239,10 +240,10 @@ def describe_bouncer(place: Place) -> Part:
             "max_client_conn = 2000",
             "server_idle_timeout = 60",
             # As PostgreSQL's own: a client's host that is gone keeps no session, and none of its locks.
-            "tcp_keepidle = 5",
-            "tcp_keepintvl = 2",
-            "tcp_keepcnt = 3",
-            "tcp_user_timeout = 10000",
+            f"tcp_keepidle = {DEAD_PEER['keepalives_idle']}",
+            f"tcp_keepintvl = {DEAD_PEER['keepalives_interval']}",
+            f"tcp_keepcnt = {DEAD_PEER['keepalives_count']}",
+            f"tcp_user_timeout = {DEAD_PEER['tcp_user_timeout']}",
             "ignore_startup_parameters = extra_float_digits",
             "",
         ]
