@@ -6,6 +6,7 @@ This is the one module of the provider that the control side imports as well, so
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -166,18 +167,16 @@ def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = No
 
 
 def _move_in(draft: Path, folder: Path) -> None:
+    # One at a time: what one has just moved in, another would take for the half of a copy that it saw before.
+    turn = os.open(folder.parent, os.O_RDONLY)
     try:
-        draft.rename(folder)
-    except OSError:
-        if is_whole(folder):
-            return
-        if not folder.is_dir():
-            raise
-        discard(folder)
-        with contextlib.suppress(OSError):
-            draft.rename(folder)
+        fcntl.flock(turn, fcntl.LOCK_EX)
         if not is_whole(folder):
-            raise
+            if folder.is_dir():
+                discard(folder)
+            draft.rename(folder)
+    finally:
+        os.close(turn)
 
 
 def _link(old: Path, new: Path, body: bytes, mode: int) -> bool:
