@@ -111,8 +111,10 @@ def find_backends(roots: Sequence[psutil.Process], dsn: str) -> list[psutil.Proc
 
 
 def family(root: psutil.Process) -> list[psutil.Process]:
-    """A process and all below it."""
-    return [root, *root.children(recursive=True)]
+    """A process and all below it; none of one that has just ended."""
+    with suppress(psutil.NoSuchProcess):
+        return [root, *root.children(recursive=True)]
+    return []
 
 
 def read(name: str) -> dict[str, Any]:

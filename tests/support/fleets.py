@@ -164,8 +164,11 @@ class Platform:
         if snapshot is None:
             return []
         found = find_members((*snapshot.sessions, snapshot.supervisor), marker=self.state.peek_instance())
-        below = [child for one in found for child in one.children(recursive=True) if one.is_running()]
-        return list({one.pid: one for one in (*found, *below)}.values())
+        everyone = {one.pid: one for one in found}
+        for one in found:
+            with contextlib.suppress(psutil.NoSuchProcess):  # tasks end at any moment
+                everyone |= {child.pid: child for child in one.children(recursive=True)}
+        return list(everyone.values())
 
     def log(self, name: str) -> str:
         return (self.state.logs / f"{name}.log").read_text()
