@@ -16,13 +16,16 @@ from airfleet.cli import view
 from airfleet.components.hosts.backups import NAME as BACKUP
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import repository
-from airfleet.runners.ssh import health, inspect
+from airfleet.runners.local import launch
+from airfleet.runners.ssh import health, inspect, versions
 from airfleet.runners.ssh.health import Sight
 from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.versions import Running
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
 LOGS = "sudo journalctl -u"
+AIRFLOW = "Airflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,20 @@ def look(project: Path, state: Path | None) -> Report:
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
         survey = inspect.survey(wish, stack, lambda _: None)
-        seen = (*health.look(wish.fleet, survey.views), *_look_at_backups(wish.fleet, survey.views))
+        running = versions.read(launch.find_state(wish.project, state))
+        seen = (
+            judge_version(running),
+            *health.look(wish.fleet, survey.views),
+            *_look_at_backups(wish.fleet, survey.views),
+        )
     return build(wish.fleet, survey.views, survey.errors, seen)
+
+
+def judge_version(running: Running) -> Sight:
+    """Which version of Airflow a fleet runs; one that is between two is not well."""
+    if running.target:
+        return Sight(AIRFLOW, False, f"on its way from {running.version} to {running.target}")
+    return Sight(AIRFLOW, True, running.version)
 
 
 def _look_at_backups(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
@@ -170,6 +185,8 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sigh
         elif sight.what in repository.SIGHTS:
             hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
             yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
+        elif sight.what == AIRFLOW:
+            yield Problem("fleet", f"{sight.what}: {sight.detail}", versions.GO_ON)
         else:
             yield Problem("fleet", f"{sight.what}: {sight.detail}", "look at the hosts above first")
 

@@ -15,6 +15,7 @@ from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.facts import Facts, UnitFact
 from airfleet.runners.ssh.health import Sight
 from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.versions import Running
 from places import desired, parse
 
 FLEET = parse()
@@ -42,6 +43,13 @@ def test_a_fleet_that_is_well_has_no_problems() -> None:
         "web, balancer",
         "worker (default, cpu)",
     ]
+
+
+def test_a_fleet_between_two_versions_of_airflow_is_told_how_to_go_on() -> None:
+    assert build(seen=(fleet_status.judge_version(Running("3.3.2", before="3.3.1")),)).problems == ()
+    (problem,) = build(seen=(fleet_status.judge_version(Running("3.3.1", target="3.3.2")),)).problems
+    assert problem.what == "Airflow: on its way from 3.3.1 to 3.3.2"
+    assert "upgrade --back" in problem.hint
 
 
 def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> None:

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from airflow.exceptions import AirflowException
@@ -17,7 +25,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from airfleet_provider.compat import survival
 from airfleet_provider.executors.results import PatientBackend
+from airfleet_provider.survival import arrival
 from airfleet_provider.survival.patience import LONGEST_BLINK_S, Patience
+from airfleet_provider.survival.pulse import Pulse
 from airfleet_provider.survival.watch import Watch
 
 TIMEOUT_S = 90.0
@@ -54,6 +64,112 @@ def test_silence_is_death_only_after_a_whole_time_out_in_which_it_could_speak(
 
 def test_a_watch_finds_nobody_to_report_to() -> None:
     assert not Watch(["http://127.0.0.1:9"], 0.0).may_judge()
+
+
+@dataclass
+class Host:
+    """A host on the loopback that answers until it has lost its power."""
+
+    server: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0), backlog=0))
+    waiting: list[socket.socket] = field(default_factory=list)
+
+    def serve(self) -> None:
+        self.server.settimeout(0)
+        while not self.waiting:
+            try:
+                self.server.accept()[0].close()
+            except BlockingIOError:
+                return
+
+    @property
+    def port(self) -> int:
+        return int(self.server.getsockname()[1])
+
+    def lose_power(self) -> None:
+        for _ in range(8):  # once its backlog is full, what else comes is dropped
+            connection = socket.socket()
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", self.port))
+            self.waiting.append(connection)
+
+    def close(self) -> None:
+        for one in (*self.waiting, self.server):
+            one.close()
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.close()
+
+
+def feel(pulse: Pulse, now: list[float], host: Host | None = None, *, until: float) -> None:
+    while now[0] < until:
+        pulse.feel(["127.0.0.1", "a.name"])
+        if host:
+            host.serve()
+        now[0] += 5.0
+
+
+def test_a_host_is_silent_that_used_to_answer(host: Host) -> None:
+    now = [0.0]
+    pulse = Pulse(host.port, clock=lambda: now[0])
+    feel(pulse, now, host, until=60)
+    assert not pulse.is_silent("127.0.0.1", 12.0)
+    host.lose_power()
+    feel(pulse, now, host, until=75)
+    assert pulse.is_silent("127.0.0.1", 12.0)
+    assert not pulse.is_silent("a.name", 10.0)
+
+
+def test_a_host_that_refuses_has_answered() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+    now = [0.0]
+    pulse = Pulse(port, clock=lambda: now[0])
+    feel(pulse, now, until=60)
+    assert pulse.answered["127.0.0.1"] == 50.0
+
+
+def test_a_host_that_never_answered_is_not_called_silent(host: Host) -> None:
+    host.lose_power()
+    now = [0.0]
+    pulse = Pulse(host.port, clock=lambda: now[0])
+    feel(pulse, now, host, until=600)
+    assert not pulse.is_silent("127.0.0.1", 12.0)
+
+
+@pytest.mark.parametrize(("could_report", "lost"), [(True, {"127.0.0.1"}), (False, set())])
+def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: bool, lost: set[str]) -> None:
+    now = [0.0]
+    watch = Watch([], TIMEOUT_S, clock=lambda: now[0], pulse=Pulse(host.port, clock=lambda: now[0]))
+    found: set[str] = set()
+    while now[0] < 90:
+        if now[0] == 50:
+            host.lose_power()
+        watch.patience = watch.patience.look(now[0], could_report=could_report)
+        found |= watch.find_lost(["127.0.0.1"])
+        host.serve()
+        assert not found or now[0] >= 60
+        now[0] += 5.0
+    assert found == lost
+
+
+def test_of_a_lost_host_the_tasks_are_found_that_were_silent_for_less_long() -> None:
+    tasks = [SimpleNamespace(hostname=host, silent_s=silent) for host in ("lost", "well") for silent in (10, 30, 60)]
+
+    class Runner:
+        _task_instance_heartbeat_timeout_secs = 40.0
+
+        def _find_task_instances_without_heartbeats(self, *, session: object) -> list[SimpleNamespace]:
+            return [one for one in tasks if one.silent_s > self._task_instance_heartbeat_timeout_secs]
+
+    runner = Runner()
+    with survival._only_of(runner, {"lost"}, 20.0):
+        found = runner._find_task_instances_without_heartbeats(session=None)
+    assert [(one.hostname, one.silent_s) for one in found] == [("lost", 30), ("lost", 60)]
+    assert [one.silent_s for one in runner._find_task_instances_without_heartbeats(session=None)] == [60, 60]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +211,11 @@ def test_what_is_wrong_with_a_task_itself_is_not_tried_again() -> None:
 def test_airflow_is_as_the_seams_expect() -> None:
     loop = inspect.getsource(SchedulerJobRunner._run_scheduler_loop)
     assert "self._find_and_purge_task_instances_without_heartbeats" in loop
+    purge = inspect.getsource(SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats)
+    assert "self._find_task_instances_without_heartbeats(\n                session=session" in purge
+    find = inspect.getsource(SchedulerJobRunner._find_task_instances_without_heartbeats)
+    assert "timedelta(seconds=self._task_instance_heartbeat_timeout_secs)" in find
+    assert "TI.queued_by_job_id == self.job.id" in find
     run = inspect.getsource(SchedulerJobRunner._execute)
     assert run.index("executor.start()") < run.index("self._run_scheduler_loop()")
     assert inspect.signature(get_execution_api_server_url).bind()
@@ -104,3 +225,37 @@ def test_airflow_is_as_the_seams_expect() -> None:
     assert "return key, args, result" in inspect.getsource(send_workload_to_executor)
     assert celery_executor.AirflowTaskTimeout is AirflowTaskTimeout
     assert not DatabaseBackend.exception_safe_to_retry(None, Exception())
+
+
+def test_a_process_starts_once_the_database_answers_and_says_meanwhile_why_it_does_not() -> None:
+    now, said = [100.0], []
+
+    def look() -> None:
+        if now[0] < 230:
+            raise OSError("connection refused\nIs the server running?")
+
+    arrival.wait(look, said.append, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    assert now[0] == 230
+    assert said == [
+        "no database for 0 s, waiting: connection refused",
+        "no database for 60 s, waiting: connection refused",
+        "no database for 120 s, waiting: connection refused",
+        "the database is there again after 130 s",
+    ]
+
+
+def test_where_the_database_is_comes_from_the_environment_or_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "airflow.cfg"
+    config.write_text("[core]\nparallelism = 4\n\n[database]\nsql_alchemy_conn = postgresql://a:b%%40c@/d?host=e:1\n")
+    environment = {"AIRFLOW_CONFIG": str(config)}
+    assert arrival.read_url(environment) == "postgresql://a:b%40c@/d?host=e:1"
+    assert arrival.read_url({**environment, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql:///f"}).endswith("f")
+
+
+def test_the_command_keeps_its_process_and_its_words(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import os, sys; print(os.getpid(), sys.argv[1])", "a b"]
+    script = f"from airfleet_provider.survival import arrival; arrival.ask = lambda url: None; arrival.main({words!r})"
+    environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql:///"}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as child:
+        out, _ = child.communicate()
+    assert out.split(maxsplit=1) == [str(child.pid), "a b\n"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Protocol
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -16,8 +17,20 @@ log = logging.getLogger(__name__)
 RETRY_S = 1.0
 
 
-def outlast_outages(may_judge: Callable[[], bool]) -> None:
-    """Let the scheduler of this process go on after its database was away, and call no task dead before it may."""
+class Judge(Protocol):
+    """Who says which silence of tasks means death."""
+
+    @property
+    def asks_hosts(self) -> bool: ...
+    def may_judge(self) -> bool: ...
+    def find_lost(self, hosts: Collection[str]) -> Collection[str]: ...
+
+
+def outlast_outages(judge: Judge, lost_s: float) -> None:
+    """Let the scheduler of this process go on after its database was away, and call no task dead before it may.
+
+    The tasks of a host that is lost are dead after `lost_s` of silence.
+    """
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
     from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
@@ -38,12 +51,43 @@ def outlast_outages(may_judge: Callable[[], bool]) -> None:
                 return
 
     @functools.wraps(purge)
-    def judge(self: Any) -> None:  # noqa: ANN401 - a SchedulerJobRunner
-        if may_judge():
+    def purge_dead(self: Any) -> None:  # noqa: ANN401
+        if judge.may_judge():
             purge(self)
+        if judge.asks_hosts and (lost := judge.find_lost(_list_hosts(self.job.id))):
+            log.warning("no answer from %s, whose tasks are dead after %s s of silence", ", ".join(lost), lost_s)
+            with _only_of(self, lost, lost_s):
+                purge(self)
 
     SchedulerJobRunner._run_scheduler_loop = run
-    SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats = judge
+    SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats = purge_dead
+
+
+def _list_hosts(job_id: int) -> list[str]:
+    """Where the running tasks are that a scheduler queued."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import select
+
+    own = (TaskInstance.state == TaskInstanceState.RUNNING, TaskInstance.queued_by_job_id == job_id)
+    with create_session() as session:
+        return [host for host in session.scalars(select(TaskInstance.hostname).where(*own).distinct()) if host]
+
+
+@contextlib.contextmanager
+def _only_of(runner: Any, hosts: Collection[str], silent_s: float) -> Iterator[None]:  # noqa: ANN401
+    """Let a scheduler find only tasks of these hosts, with another time-out."""
+    find, timeout_s = runner._find_task_instances_without_heartbeats, runner._task_instance_heartbeat_timeout_secs
+    runner._task_instance_heartbeat_timeout_secs = silent_s
+    runner._find_task_instances_without_heartbeats = lambda *, session: [
+        one for one in find(session=session) if one.hostname in hosts
+    ]
+    try:
+        yield
+    finally:
+        del runner._find_task_instances_without_heartbeats
+        runner._task_instance_heartbeat_timeout_secs = timeout_s
 
 
 def is_outage(error: Exception) -> bool:
@@ -60,6 +104,13 @@ def read_heartbeat_timeout() -> float:
     from airflow.configuration import conf
 
     return float(conf.getint("scheduler", "task_instance_heartbeat_timeout"))
+
+
+def read_log_port() -> int:
+    """Where worker hosts serve the logs of their tasks."""
+    from airflow.configuration import conf
+
+    return int(conf.getint("logging", "worker_log_server_port"))
 
 
 def read_api_urls() -> list[str]:

@@ -11,7 +11,8 @@ from airfleet_provider.compat import survival as compat
 from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.executors.reports import KnowsScheduled
 from airfleet_provider.scheduling import waker
-from airfleet_provider.survival.watch import Watch
+from airfleet_provider.survival.pulse import Pulse
+from airfleet_provider.survival.watch import LOST_S, Watch
 
 
 class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: ignore[misc]
@@ -21,7 +22,8 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
 
     def start(self) -> None:
         """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
-        compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()).may_judge)
+        watch = Watch(compat.read_api_urls(), compat.read_heartbeat_timeout(), pulse=Pulse(compat.read_log_port()))
+        compat.outlast_outages(watch, LOST_S)
         super().start()
         keep_result_connections(self.celery_app)
         waker.start(self.has_store)

@@ -1,17 +1,20 @@
-"""What a scheduler asks before it calls a silent task dead: could tasks report?"""
+"""What a scheduler asks before it calls a silent task dead: could tasks report, and is its host still there?"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import httpx
 
 from airfleet_provider.survival.patience import Patience
+from airfleet_provider.survival.pulse import Pulse
 
 ANSWER_S = 3.0
+# A task of a host that has not answered for so long is dead when it was silent for so long itself.
+HOST_SILENT_S, LOST_S = 12.0, 20.0
 
 
 @dataclass(slots=True)
@@ -22,11 +25,26 @@ class Watch:
     timeout_s: float
     clock: Callable[[], float] = time.monotonic
     patience: Patience = field(default_factory=Patience)
+    pulse: Pulse | None = None
+
+    @property
+    def asks_hosts(self) -> bool:
+        """Whether tasks run on hosts that may be lost without this scheduler."""
+        return self.pulse is not None
 
     def may_judge(self) -> bool:
         """Look now, and say whether silence means death."""
         self.patience = self.patience.look(self.clock(), could_report=self._could_report())
         return self.patience.is_over(self.clock(), self.timeout_s)
+
+    def find_lost(self, hosts: Collection[str]) -> frozenset[str]:
+        """Of the hosts that run tasks those that are gone, and nothing else that tasks need is; asks them anew."""
+        if self.pulse is None:
+            return frozenset()
+        self.pulse.feel(hosts)
+        if not self.patience.is_over(self.clock(), LOST_S):
+            return frozenset()
+        return frozenset(host for host in hosts if self.pulse.is_silent(host, HOST_SILENT_S))
 
     def _could_report(self) -> bool:
         return any(_answers(url) for url in self.urls)

@@ -45,6 +45,7 @@ HOME = "server"
 FOLDER = ETC / HOME
 STATE = LIB / HOME
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
+AWAIT_DATABASE = "airfleet_provider.survival.arrival"
 QUORUM = {
     "task_default_queue_type": "quorum",
     "task_create_missing_queue_type": "quorum",
@@ -262,7 +263,10 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
         name=process.name,
         what=process.name,
         stage=stage,
-        command=(str(place.runtime / "bin" / "airflow"), *(reveal(word) for word in command[1:])),
+        command=(
+            *(str(place.runtime / "bin" / "python"), "-m", AWAIT_DATABASE),
+            *(str(place.runtime / "bin" / "airflow"), *(reveal(word) for word in command[1:])),
+        ),
         user=SERVER_USER,
         files=files,
         env=environment(place, HOME),

@@ -61,7 +61,7 @@ def describe(place: Place) -> Part:
         ),
         files=(config, user),
         services=(logs, *(_worker(place, pool, (config, user)) for pool in pools)),
-        ports=(Port(WORKER_LOGS, place.addresses("web"), "logs of running tasks"),),
+        ports=(Port(WORKER_LOGS, place.addresses("web", "scheduler"), "logs of running tasks; is the host there?"),),
     )
 
 

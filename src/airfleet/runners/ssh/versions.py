@@ -12,6 +12,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local.state import StateFolder, write_file
 
 NAME = "airflow.json"
+GO_ON = "`airfleet upgrade` goes on with it, `airfleet upgrade --back` takes it back"
 LOCK = re.compile(r"airflow-(\d+\.\d+\.\d+)\.txt")
 
 
@@ -73,5 +74,5 @@ def check_settled(folder: StateFolder) -> None:
         raise AirfleetError(
             f"this fleet is on its way from Airflow {running.version} to {running.target}",
             where=str(folder.root / NAME),
-            hint="`airfleet upgrade` goes on with it, `airfleet upgrade --back` takes it back",
+            hint=GO_ON,
         )

@@ -1,0 +1,75 @@
+"""`python -m airfleet_provider.survival.arrival COMMAND...`: becomes the command once the metadata database answers.
+
+Most of Airflow's processes end when they lose the database. Each start of one costs seconds of CPU before it finds that
+the database is still away, and all of them at once would slow down whatever waits for the machine then.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+LOOK_EVERY_S = 1.0
+SAY_EVERY_S = 60.0
+
+
+def main(arguments: Sequence[str] = sys.argv[1:]) -> NoReturn:
+    """Wait, then be the command."""
+    wait(lambda: ask(read_url(os.environ)), say)
+    os.execv(arguments[0], list(arguments))
+
+
+def wait(
+    look: Callable[[], None],
+    say: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once a look at the database raises nothing; says why it waits, and again each minute."""
+    begun, said = clock(), None
+    while True:
+        try:
+            look()
+        except Exception as error:
+            if said is None or clock() - said >= SAY_EVERY_S:
+                said = clock()
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                say(f"no database for {said - begun:.0f} s, waiting: {lines[0]}")
+            sleep(LOOK_EVERY_S)
+        else:
+            if said is not None:
+                say(f"the database is there again after {clock() - begun:.0f} s")
+            return
+
+
+def read_url(environment: Mapping[str, str]) -> str:
+    """What `[database] sql_alchemy_conn` says: importing Airflow for it would cost what is to be saved."""
+    if url := environment.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
+        return url
+    config = configparser.RawConfigParser()
+    config.read_string(Path(environment["AIRFLOW_CONFIG"]).read_text())
+    return config["database"]["sql_alchemy_conn"].replace("%%", "%")
+
+
+def ask(url: str) -> None:
+    """One statement on a new connection; raises what went wrong."""
+    from sqlalchemy import create_engine, text  # noqa: PLC0415 - without a database to ask nobody needs it
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def say(line: str) -> None:
+    """A line in the journal of the service."""
+    print(f"airfleet: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
