@@ -17,6 +17,7 @@ Act = Literal[
     "roll",
     "upgrade",
     "drain",
+    "restore",
 ]
 Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
 Which = Literal["the active", "one", "every"]
@@ -220,6 +221,17 @@ _DRILLS = (
         may_kill=True,
         then=(("failover", "--database", "--lost"),),
         at_last=(("apply",),),
+    ),
+    Drill(
+        name="restore",
+        title="The databases are restored from their backup",
+        done="`airfleet db restore --to latest` makes them anew from the last backup and every change since.",
+        promised="Tasks wait and go on; nothing is lost, done twice or killed.",
+        blow=Blow("restore", "one", "database"),
+        measure="longest gap",
+        bar_s=None,
+        aim_s=None,
+        after_s=300.0,
     ),
     _operate(
         Blow("roll", "every", "worker"),

@@ -57,7 +57,7 @@ def write_scripts(blow: Blow, *, ssh_port: int = 22, grace_s: float = GRACE_S) -
             return _lasting(after_s, EVERY_UNIT, strike=_SET_CLOCK, back=_SET_CLOCK_BACK)
         case "pull the plug of":
             return Scripts(_RESET)
-        case "roll" | "upgrade" | "drain":
+        case "roll" | "upgrade" | "drain" | "restore":
             raise ValueError(f"{blow.act} is done by commands, not on a host")
 
 

@@ -83,6 +83,15 @@ def test_a_request_that_failed_during_an_operation_is_told(
     assert made.list_broken() == (), "the next drill begins anew"
 
 
+def test_a_restore_stops_the_ui_and_so_nobody_asks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(OperatorHands, "_run", lambda _, words: ran.append(words))
+    made = hands("http://127.0.0.1:9/")
+    made.strike(Blow("restore", "one", "database"), ["data1"])
+    assert ran == [("db", "restore", "--to", "latest", "--yes")]
+    assert made.poller.asked == 0
+
+
 def test_what_is_no_operation_is_left_to_other_hands() -> None:
     inside = Noted()
     hands("http://127.0.0.1:9/", inside).strike(Blow("kill", "one", "worker"), ["io1"])
