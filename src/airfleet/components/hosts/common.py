@@ -1,4 +1,4 @@
-"""What every host has: Python, folders, the firewall, the node exporter, the clean-up of old files."""
+"""What every host has: Python, folders, the firewall, the clean-up of old files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from airfleet.components.hosts.base import (
     ETC,
     LIB,
     LOG,
-    NODE_METRICS,
     RUN,
     Folder,
     HostFile,
@@ -18,7 +17,6 @@ from airfleet.components.hosts.base import (
     Port,
     Service,
     Stage,
-    Tcp,
 )
 
 FIREWALL = "firewall"
@@ -37,27 +35,6 @@ def describe(place: Place) -> Part:
         packages=(system.python, "ca-certificates", *(("nftables",) if place.fleet.firewall else ())),
         folders=(Folder(LIB), Folder(LOG), Folder(RUN), Folder(LIB / "jobs", mode=0o700)),
         files=(tmpfiles,),
-    )
-
-
-def describe_node_exporter(place: Place) -> Part:
-    """The machine's own metrics."""
-    watchers = place.addresses("monitor")
-    listen = place.listen if watchers else "127.0.0.1"
-    service = Service(
-        name="node-exporter",
-        what="metrics of this machine",
-        stage=Stage.EDGE,
-        command=("/usr/bin/prometheus-node-exporter", f"--web.listen-address={listen}:{NODE_METRICS}"),
-        user="prometheus",
-        health=Tcp(NODE_METRICS, place.host.address if watchers else "127.0.0.1"),
-    )
-    return Part(
-        name="node-exporter",
-        packages=("prometheus-node-exporter",),
-        masks=("prometheus-node-exporter.service",),
-        services=(service,),
-        ports=(Port(NODE_METRICS, watchers, "metrics of the machine"),) if watchers else (),
     )
 
 

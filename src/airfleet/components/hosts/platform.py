@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from airfleet.components.hosts import airflow, backups, common, haproxy, postgresql, rabbitmq, workers
+from airfleet.components.hosts import airflow, backups, common, exporters, haproxy, postgresql, rabbitmq, workers
 from airfleet.components.hosts.base import Part, Place
 
 
 def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     """The parts of one host, the firewall that lets in what they need among them."""
     roles = set(place.host.roles)
-    parts = [common.describe(place), common.describe_node_exporter(place)]
+    parts = [common.describe(place), exporters.describe_machine(place)]
     if "database" in roles:
         parts.append(postgresql.describe(place))
-        parts.append(postgresql.describe_exporter(place))
+        parts.append(exporters.describe_postgresql(place))
         parts.append(postgresql.describe_bouncer(place))
         parts.append(backups.describe(place))
     if "broker" in roles:

@@ -11,7 +11,6 @@ from airfleet.components.hosts.base import (
     LIB,
     PGBOUNCER,
     POSTGRES,
-    POSTGRES_METRICS,
     Folder,
     HostFile,
     Job,
@@ -269,31 +268,4 @@ def describe_bouncer(place: Place) -> Part:
         files=files,
         services=(service,),
         ports=(Port(PGBOUNCER, clients, "Airflow's database and task results"),),
-    )
-
-
-def describe_exporter(place: Place) -> Part:
-    """The server's metrics, read by a role that sees statistics only."""
-    watchers = place.addresses("monitor")
-    listen = place.listen if watchers else "127.0.0.1"
-    password = place.credentials.monitor.reveal()
-    dsn = f"postgresql://monitor:{password}@127.0.0.1:{POSTGRES}/airflow?sslmode=disable"
-    secret = private(ETC / "postgres-exporter.env", f"DATA_SOURCE_NAME={dsn}\n", "root")
-    service = Service(
-        name="postgres-exporter",
-        what="metrics of PostgreSQL",
-        stage=Stage.EDGE,
-        command=("/usr/bin/prometheus-postgres-exporter", f"--web.listen-address={listen}:{POSTGRES_METRICS}"),
-        user="prometheus",
-        files=(secret,),
-        env_files=(secret.path,),
-        health=Tcp(POSTGRES_METRICS, place.host.address if watchers else "127.0.0.1"),
-    )
-    return Part(
-        name="postgres-exporter",
-        packages=("prometheus-postgres-exporter",),
-        masks=("prometheus-postgres-exporter.service",),
-        files=(secret,),
-        services=(service,),
-        ports=(Port(POSTGRES_METRICS, watchers, "metrics of PostgreSQL"),) if watchers else (),
     )

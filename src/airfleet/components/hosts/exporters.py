@@ -1,0 +1,54 @@
+"""Metrics that Prometheus reads: of the machine, and of PostgreSQL. Without a monitor nobody but the host sees them."""
+
+from __future__ import annotations
+
+from airfleet.components.hosts.base import (
+    ETC,
+    NODE_METRICS,
+    POSTGRES,
+    POSTGRES_METRICS,
+    HostFile,
+    Part,
+    Place,
+    Port,
+    Service,
+    Stage,
+    Tcp,
+    private,
+)
+
+
+def describe_machine(place: Place) -> Part:
+    """The machine's own metrics."""
+    return _describe(place, "node-exporter", "metrics of this machine", NODE_METRICS)
+
+
+def describe_postgresql(place: Place) -> Part:
+    """The server's metrics, read by a role that sees statistics only."""
+    password = place.credentials.monitor.reveal()
+    dsn = f"postgresql://monitor:{password}@127.0.0.1:{POSTGRES}/airflow?sslmode=disable"
+    secret = private(ETC / "postgres-exporter.env", f"DATA_SOURCE_NAME={dsn}\n", "root")
+    return _describe(place, "postgres-exporter", "metrics of PostgreSQL", POSTGRES_METRICS, secret)
+
+
+def _describe(place: Place, name: str, what: str, port: int, *secrets: HostFile) -> Part:
+    watchers = place.addresses("monitor")
+    listen = place.listen if watchers else "127.0.0.1"
+    service = Service(
+        name=name,
+        what=what,
+        stage=Stage.EDGE,
+        command=(f"/usr/bin/prometheus-{name}", f"--web.listen-address={listen}:{port}"),
+        user="prometheus",
+        files=secrets,
+        env_files=tuple(secret.path for secret in secrets),
+        health=Tcp(port, place.host.address if watchers else "127.0.0.1"),
+    )
+    return Part(
+        name=name,
+        packages=(f"prometheus-{name}",),
+        masks=(f"prometheus-{name}.service",),
+        files=secrets,
+        services=(service,),
+        ports=(Port(port, watchers, what),) if watchers else (),
+    )
