@@ -8,6 +8,7 @@ from __future__ import annotations
 # Airflow has no types, and the names of tables are those below.
 # ruff: noqa: ANN401, S608
 import json
+import re
 import sys
 import uuid
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ DEFER = {
 
 @dataclass(frozen=True)
 class Case:
-    """One call on one kind of task instance; `short` says that the shortcut answers it."""
+    """One call on one kind of task instance, an XCom's by method and key; `short` says that the shortcut answers it."""
 
     name: str
     call: str
@@ -60,6 +61,13 @@ class Case:
     before: str = ""
     times: int = 1
 
+
+AN_XCOM = (
+    "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, dag_result, timestamp)"
+    " SELECT r.id, t.task_id, i, 'k', t.dag_id, t.run_id, {value}, true, '2026-01-01' FROM task_instance t, dag_run r,"
+    " generate_series(-1, 2) i WHERE t.id = :id AND r.run_id = t.run_id AND i = t.map_index"
+)
+VALUE = {"é": [1, 1.0, 1.5e300, None, True, 2**70, "\u2603 %s"]}
 
 CASES = (
     Case("start queued", "run", START, {"state": "queued"}, short=True),
@@ -113,6 +121,7 @@ CASES = (
     Case("start without a token", "run", START, {"state": "queued"}, headers={"authorization": ""}),
     Case("start with a forged token", "run", START, {"state": "queued"}, headers={"authorization": "Bearer x.y.z"}),
     Case("start by an old client", "run", START, {"state": "queued"}, headers={"airflow-api-version": "2025-11-05"}),
+    Case("start with a body of no type", "run", START, {"state": "queued"}, headers={"content-type": ""}),
     Case("start one that is not there", "run", START, {"id": None}),
     Case("succeed", "state", SUCCESS, RUNS, short=True),
     Case("succeed with a label", "state", {**SUCCESS, "rendered_map_index": "m"}, {**RUNS, "map_index": 1}, short=True),
@@ -139,6 +148,37 @@ CASES = (
     Case("beat of one that was stopped", "heartbeat", BEAT, {**RUNS, "state": "failed"}),
     Case("beat of one that is not there", "heartbeat", BEAT, {"id": None}),
     Case("show fields", "rtif", {"command": "echo", "env": {"password": "p"}, "list": [1, None]}, RUNS, short=True),
+    Case("push", "POST k", VALUE, RUNS, short=True),
+    Case("push nothing", "POST k", None, RUNS),
+    Case("push a text", "POST k", "a 'b' \\ c", RUNS, short=True),
+    Case("push of a mapped one", "POST k?map_index=2", 7, {**RUNS, "map_index": 2}, short=True),
+    Case("push a result", "POST return_value?dag_result=true", [], RUNS, short=True),
+    Case("push in place of another", "POST k", VALUE, RUNS, short=True, before=AN_XCOM.format(value="'1'"), times=2),
+    Case("push what others are mapped over", "POST return_value?mapped_length=3", [1, 2, 3], RUNS),
+    Case("push with a wrong index", "POST k?map_index=x", 1, RUNS),
+    Case("push with a key of two parts", "POST k/l", 1, RUNS),
+    Case("push for a task that is not there", "POST k?map_index=5", 1, RUNS),
+    Case("push in a run that is not there", "POST k", 1, {"id": None}, run="nowhere"),
+    Case("push what no database takes", "POST k", "a\u0000b", RUNS),
+    Case("push a body of another type", "POST k", 1, RUNS, headers={"content-type": "text/plain"}),
+    Case("push without a token", "POST k", 1, RUNS, headers={"authorization": ""}),
+    Case("push with the token of a workload", "POST k", 1, RUNS, scope="workload"),
+    Case("pull", "GET k", None, RUNS, short=True, before=AN_XCOM.format(value='\'{"a": [1.0, "é"]}\'')),
+    Case("pull nothing", "GET k", None, RUNS, short=True, before=AN_XCOM.format(value="NULL")),
+    Case("pull a null", "GET k", None, RUNS, short=True, before=AN_XCOM.format(value="'null'")),
+    Case(
+        "pull of a mapped one",
+        "GET k?map_index=2",
+        None,
+        {**RUNS, "map_index": 2},
+        short=True,
+        before=AN_XCOM.format(value="'3'"),
+    ),
+    Case("pull what is not there", "GET k", None, RUNS),
+    Case("pull of earlier runs", "GET k?include_prior_dates=true", None, RUNS, before=AN_XCOM.format(value="'3'")),
+    Case("pull by offset", "GET k?offset=0", None, RUNS, before=AN_XCOM.format(value="'3'")),
+    Case("pull one of a sequence", "GET k/item/0", None, RUNS, before=AN_XCOM.format(value="'3'")),
+    Case("pull by an old client", "GET k", None, RUNS, headers={"airflow-api-version": "2025-11-05"}),
     Case("show fields twice", "rtif", {"command": "echo"}, RUNS, short=True, times=2),
     Case("show fields of a mapped one", "rtif", {"é": "\u2603 %s"}, {**RUNS, "map_index": 4}, short=True),
     Case("show no fields", "rtif", {}, RUNS),
@@ -164,11 +204,12 @@ TABLES = (
     "task_reschedule",
     "trigger",
     "task_instance_history",
+    "xcom",
 )
 EMPTIED = ("task_reschedule", "trigger")
 # What differs between two equal calls: what is generated, and the clock.
 GENERATED = {"id", "ti_id", "task_instance_id", "task_id", "task_display_name", "trigger_id"}
-CLOCKED = {"dttm", "updated_at", "last_heartbeat_at", "created_date"}
+CLOCKED = {"timestamp", "dttm", "updated_at", "last_heartbeat_at", "created_date"}
 IGNORED = dict.fromkeys(TABLES, GENERATED | CLOCKED)
 # Airflow writes the time of the call there.
 IGNORED["task_reschedule"] = IGNORED["task_reschedule"] | {"start_date", "duration"}
@@ -230,7 +271,7 @@ def look(session: Any, task: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def call(client: TestClient, case: Case, task_instance: str) -> list[Any]:
+def call(client: TestClient, case: Case, task: str, task_instance: str) -> list[Any]:
     """The answers to the call of a case."""
     subject = case.subject or task_instance
     token = _jwt_generator().generate(extras={"sub": subject, "scope": case.scope})
@@ -240,21 +281,28 @@ def call(client: TestClient, case: Case, task_instance: str) -> list[Any]:
         "correlation-id": "c",
         **case.headers,
     }
-    method = "PATCH" if case.call in ("run", "state") else "PUT"
+    method, path = "PATCH" if case.call in ("run", "state") else "PUT", f"task-instances/{task_instance}/{case.call}"
+    if " " in case.call:
+        method, _, key = case.call.partition(" ")
+        path = f"xcoms/d/{case.run}/{task}/{key}"
+    body = {} if method == "GET" else {"json": case.body}
     answers = []
     for _ in range(case.times):
-        answer = client.request(
-            method, f"/execution/task-instances/{task_instance}/{case.call}", json=case.body, headers=headers
-        )
+        answer = client.request(method, f"/execution/{path}", headers=headers, **body)
         kept = {name: answer.headers.get(name) for name in ("content-type", "correlation-id", "airflow-api-version")}
         answers.append(
             {
                 "status": answer.status_code,
                 "headers": {**kept, "renewed": "refreshed-api-token" in answer.headers},
-                "body": json.loads(answer.text.replace(task_instance, "ID")) if answer.content else None,
+                "body": json.loads(tidy(answer.text, task, task_instance)) if answer.content else None,
             }
         )
     return answers
+
+
+def tidy(answer: str, task: str, task_instance: str) -> str:
+    """What an answer says, without what the twins do not share."""
+    return re.sub(r"look for ID \w+", "look for it", answer.replace(task_instance, "ID").replace(task, "TASK"))
 
 
 def main() -> None:
@@ -284,7 +332,7 @@ def main() -> None:
                     for table in EMPTIED:
                         session.execute(text(f"DELETE FROM {table}"))
                     made = make(session, case, f"t{number}{name}")
-                answers = call(client, case, made)
+                answers = call(client, case, f"t{number}{name}", made)
                 with compat.open_session() as session:
                     found[name] = {"answers": answers, "rows": look(session, f"t{number}{name}")}
             found["was_short"] = bool(asked) and all(one == "found" for one in asked)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from airflow.api_fastapi.execution_api.routes import execution_api_router
 from airflow.api_fastapi.execution_api.routes.task_instances import ti_id_router
+from airflow.api_fastapi.execution_api.routes.xcoms import router as xcom_router
 from fastapi.routing import APIRoute
 
 from airfleet_provider.compat import execution
-from airfleet_provider.execution import command, shortcut
+from airfleet_provider.execution import calls, command, shortcut
 
 
 def test_what_is_repeated_is_as_known() -> None:
@@ -27,9 +28,16 @@ def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:
         for route in ti_id_router.routes
         if isinstance(route, APIRoute)
     }
-    assert {name: {method} for name, method in shortcut.METHODS.items()} == {
-        name: routes[name].methods for name in shortcut.METHODS
+    assert {name: {method} for name, method in calls.METHODS.items()} == {
+        name: routes[name].methods for name in calls.METHODS
     }
+    xcoms = {
+        method
+        for route in xcom_router.routes
+        if isinstance(route, APIRoute) and route.path == "/{dag_id}/{run_id}/{task_id}/{key:path}"
+        for method in route.methods
+    }
+    assert set(calls.XCOM_METHODS) <= xcoms
 
 
 def test_a_workload_may_start_and_nothing_else() -> None:
@@ -38,7 +46,7 @@ def test_a_workload_may_start_and_nothing_else() -> None:
         for route in execution_api_router.routes
         if isinstance(route, APIRoute) and hasattr(route, "allowed_token_types")
     }
-    for call in shortcut.METHODS:
+    for call in calls.METHODS:
         scopes = allowed[f"/task-instances/{{task_instance_id}}/{call}"]
         assert scopes == shortcut.SCOPES.get(call, frozenset({"execution"})), call
 

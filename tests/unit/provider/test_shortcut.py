@@ -40,6 +40,7 @@ def send(
     token: str = "good",  # noqa: S107
     version: str = VERSION,
     query: bytes = b"",
+    content: str = "application/json",
     parts: tuple[bytes, ...] = (b"ali", b"ve"),
     row: object = {"id": ID},
     claims: Mapping[str, Any] = CLAIMS,
@@ -71,6 +72,7 @@ def send(
     models = Models()
     models.claims = claims
     headers = [(b"authorization", f"Bearer {token}".encode()), (b"airflow-api-version", version.encode())]
+    headers += [(b"content-type", content.encode())] if content else []
     scope = {"type": "http", "path": path, "method": method, "query_string": query, "headers": headers}
     asyncio.run(Shortcut(airflow, models, ask)(scope, receive, respond))
     return (answers[0] if answers else 0), read
@@ -78,6 +80,7 @@ def send(
 
 def test_what_is_usual_is_answered() -> None:
     assert send() == (204, b"")
+    assert send(content="application/json; charset=utf-8") == (204, b"")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,8 @@ def test_what_is_usual_is_answered() -> None:
         {"token": "forged"},
         {"version": "2025-11-05"},
         {"query": b"a=b"},
+        {"content": "text/plain"},
+        {"content": ""},
         {"row": None},
         {"row": OSError("the database has gone")},
         {"claims": {**CLAIMS, "scope": "workload"}},

@@ -12,7 +12,7 @@ from typing import Any
 # ruff: noqa: PLC0415
 
 # Of the source of everything that is repeated.
-DIGEST = "a7f66836c808e23f82eebbde0a2e7d0e7e8bfc8359285c33492366bb0028fd00"
+DIGEST = "a7131d7862d08266096293d8eda3c1c729d5bd380020ce74f94bcd7374c9d46b"
 
 
 def list_options() -> tuple[Any, ...]:
@@ -59,10 +59,12 @@ def digest_source() -> str:
     from airflow.api_fastapi.execution_api.datamodels import taskinstance as models
     from airflow.api_fastapi.execution_api.datamodels import token
     from airflow.api_fastapi.execution_api.routes import task_instances as routes
+    from airflow.api_fastapi.execution_api.routes import xcoms
     from airflow.api_fastapi.execution_api.versions import bundle
     from airflow.models.log import Log
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
 
     repeated = (
         routes.ti_run,
@@ -85,8 +87,16 @@ def digest_source() -> str:
         security.require_auth,
         app.JWTReissueMiddleware,
         app.CorrelationIdMiddleware,
+        xcoms.has_xcom_access,
+        xcoms.get_xcom,
+        xcoms.GetXcomFilterParams,
+        xcoms.set_xcom,
+        xcoms.XComResponse,
+        XComModel.set,
+        XComModel.get_many,
     )
-    columns = sorted(str(column) for column in (*TaskInstance.__table__.columns, *Log.__table__.columns))
+    tables = (TaskInstance.__table__, Log.__table__, XComModel.__table__)
+    columns = sorted(str(column) for table in tables for column in table.columns)
     text = "\n".join((*map(inspect.getsource, repeated), *columns, bundle.versions[0].value))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,20 +14,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airfleet_provider.execution import statements
+from airfleet_provider.execution.calls import Call, find_call
 
 log = logging.getLogger("airfleet")
 
-CALL = re.compile(
-    r"/execution/task-instances/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/"
-    r"(run|state|heartbeat|rtif)"
-)
-METHODS = {"run": "PATCH", "state": "PATCH", "heartbeat": "PUT", "rtif": "PUT"}
 # Who may make a call, where it is not a task that runs only.
 RUNNING = frozenset({"execution"})
 SCOPES = {"run": frozenset({"execution", "workload"})}
 # A token that is about to be renewed goes to Airflow, which renews it.
 RENEWED_SHARE, RENEWED_S = 0.2, 30
 CONNECTIONS = 8
+JSON = b"application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +72,22 @@ class Shortcut:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
         """Answer, or let Airflow answer."""
-        call = CALL.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if call is None or scope["method"] != METHODS[call[2]] or scope["query_string"]:
+        is_call = scope["type"] == "http"
+        call = find_call(scope["method"], scope["path"], scope["query_string"].decode("latin-1")) if is_call else None
+        if call is None:
             await self.app(scope, receive, send)
             return
         began = time.monotonic()
         body, ahead = await read_body(receive)
         headers = dict(scope["headers"])
-        answer = None if body is None else await self.answer(call[1], call[2], headers, body)
+        answer = None if body is None else await self.answer(call, headers, body)
         if answer is None:
             await self.app(scope, replay(ahead, receive), send)
             return
         await respond(send, answer, headers.get(b"correlation-id"), self.models.version)
-        log.info("%s %s: %d, %.1f ms", call[2], call[1], answer.status, 1000 * (time.monotonic() - began))
+        log.info("%s %s: %d, %.1f ms", call.name, call.about, answer.status, 1000 * (time.monotonic() - began))
 
-    async def answer(self, instance: str, call: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer | None:
+    async def answer(self, call: Call, headers: Mapping[bytes, bytes], body: bytes) -> Answer | None:
         """The response to a call that is as it usually is; None for all that Airflow must look at."""
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if (
@@ -98,47 +95,61 @@ class Shortcut:
             or headers.get(b"airflow-api-version", b"").decode("latin-1") != self.models.version
         ):
             return None
+        if body and not headers.get(b"content-type", b"").startswith(JSON):
+            return None
         try:
             subject, claims = await self.models.read_claims(token)
             scope = claims["scope"]
-            if subject != instance or scope not in SCOPES.get(call, RUNNING):
+            if call.instance not in ("", subject) or scope not in SCOPES.get(call.name, RUNNING):
                 return None
             if scope == "execution" and is_to_be_renewed(claims, self.now().timestamp()):
                 return None
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.threads, getattr(self, call), instance, scope, body)
+            return await loop.run_in_executor(self.threads, getattr(self, call.name), call, scope, body)
         except Exception as error:
-            log.debug("Airflow answers %s of %s: %s", call, instance, error)
+            log.debug("Airflow answers %s of %s: %s", call.name, call.about, error)
             return None
 
-    def run(self, instance: str, scope: str, body: bytes) -> Answer | None:
+    def run(self, call: Call, scope: str, body: bytes) -> Answer | None:
         """Start a task instance that is queued, and is not resumed."""
         start = self.models.read_start(body)
         extra = json.dumps({"host_name": start["hostname"]}) if start["hostname"] else None
-        row = self.ask(statements.START, {**start, "id": instance, "now": self.now(), "extra": extra})
+        row = self.ask(statements.START, {**call.words, **start, "now": self.now(), "extra": extra})
         if row is None:
             return None
-        token = self.models.sign(instance) if scope == "workload" else ""
+        token = self.models.sign(call.instance) if scope == "workload" else ""
         return Answer(200, self.models.write_context(row), token)
 
-    def state(self, instance: str, _: str, body: bytes) -> Answer | None:
+    def state(self, call: Call, _: str, body: bytes) -> Answer | None:
         """End a task instance that runs, with success and without news of assets."""
         end = self.models.read_success(body)
-        found = end and self.ask(statements.SUCCEED, {**end, "id": instance, "now": self.now()})
+        found = end and self.ask(statements.SUCCEED, {**call.words, **end, "now": self.now()})
         return Answer(204) if found else None
 
-    def heartbeat(self, instance: str, _: str, body: bytes) -> Answer | None:
+    def heartbeat(self, call: Call, _: str, body: bytes) -> Answer | None:
         """Note that a task instance runs where it is known to run."""
         sign = self.models.read_heartbeat(body)
-        return Answer(204) if self.ask(statements.HEARTBEAT, {**sign, "id": instance, "now": self.now()}) else None
+        return Answer(204) if self.ask(statements.HEARTBEAT, {**call.words, **sign, "now": self.now()}) else None
 
-    def rtif(self, instance: str, _: str, body: bytes) -> Answer | None:
+    def rtif(self, call: Call, _: str, body: bytes) -> Answer | None:
         """Keep the rendered fields of a task instance."""
         fields = self.models.read_fields(body)
-        words = {"fields": json.dumps(fields), "id": instance, "kept": self.models.kept_runs}
+        words = {**call.words, "fields": json.dumps(fields), "kept": self.models.kept_runs}
         if not fields or not self.ask(statements.SHOW_FIELDS, words):
             return None
         return Answer(201, b'{"message":"Rendered task instance fields successfully set"}')
+
+    def pull(self, call: Call, *_: object) -> Answer | None:
+        """Read one value that a task left."""
+        row = self.ask(statements.PULL, call.words)
+        if row is None:
+            return None
+        return Answer(200, f'{{"key":{json.dumps(call.words["key"])},"value":{row["value"]}}}'.encode())
+
+    def push(self, call: Call, _: str, body: bytes) -> Answer | None:
+        """Leave one value, in place of an earlier one."""
+        words = {**call.words, "value": json.dumps(json.loads(body)), "now": self.now()}
+        return Answer(201, b'{"message":"XCom successfully set"}') if self.ask(statements.PUSH, words) else None
 
 
 def is_to_be_renewed(claims: Mapping[str, Any], now: float) -> bool:
@@ -173,7 +184,7 @@ def replay(ahead: list[Any], receive: Any) -> Callable[[], Awaitable[Any]]:  # n
 
 async def respond(send: Any, answer: Answer, correlation: bytes | None, version: str) -> None:  # noqa: ANN401
     """Send a response with the headers that Airflow's would have."""
-    headers = [(b"airflow-api-version", version.encode()), (b"content-type", b"application/json")]
+    headers = [(b"airflow-api-version", version.encode()), (b"content-type", JSON)]
     if answer.body:
         headers.append((b"content-length", str(len(answer.body)).encode()))
     if answer.token:

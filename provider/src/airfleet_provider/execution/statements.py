@@ -81,3 +81,18 @@ WHERE t.id = %(id)s AND %(kept)s > 0 AND f.dag_id = t.dag_id AND f.task_id = t.t
     );
 SELECT id FROM task_instance WHERE id = %(id)s
 """
+
+PULL = """
+SELECT coalesce(x.value, 'null')::text AS value FROM xcom x JOIN dag_run r ON r.id = x.dag_run_id
+WHERE x.dag_id = %(dag_id)s AND x.task_id = %(task_id)s AND x.run_id = %(run_id)s AND x.map_index = %(map_index)s
+    AND x.key = %(key)s
+"""
+
+PUSH = """
+INSERT INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, dag_result, timestamp)
+SELECT id, dag_id, run_id, %(task_id)s, %(map_index)s, %(key)s, %(value)s, %(dag_result)s, %(now)s
+FROM dag_run WHERE dag_id = %(dag_id)s AND run_id = %(run_id)s
+ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
+SET value = excluded.value, dag_result = excluded.dag_result, timestamp = excluded.timestamp
+RETURNING key
+"""

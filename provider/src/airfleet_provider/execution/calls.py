@@ -1,0 +1,56 @@
+"""Which calls of a task have a short way, read from a request's method, path and query. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+TASK = re.compile(
+    r"/execution/task-instances/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/"
+    r"(run|state|heartbeat|rtif)"
+)
+XCOM = re.compile(r"/execution/xcoms/([^/]+)/([^/]+)/([^/]+)/([^/]+)")
+METHODS = {"run": "PATCH", "state": "PATCH", "heartbeat": "PUT", "rtif": "PUT"}
+XCOM_METHODS = {"GET": "pull", "POST": "push"}
+# What a client may add to a call, and how it writes it.
+PULLED = {"map_index": re.compile(r"\d{1,9}")}
+PUSHED = {**PULLED, "dag_result": re.compile("true")}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: what is asked for, whose token it takes where not anybody's, and what the path and query say."""
+
+    name: str
+    instance: str = ""
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """What it is about, for a log."""
+        return self.instance or "{dag_id} {run_id} {task_id} {key} {map_index}".format_map(self.words)
+
+
+def find_call(method: str, path: str, query: str) -> Call | None:
+    """The call that a request is; None for all that Airflow has to look at."""
+    if found := TASK.fullmatch(path):
+        is_known = METHODS[found[2]] == method and not query
+        return Call(found[2], found[1], {"id": found[1]}) if is_known else None
+    if method in XCOM_METHODS and (found := XCOM.fullmatch(path)):
+        name = XCOM_METHODS[method]
+        said = parse_qsl(query, keep_blank_values=True)
+        allowed = PULLED if name == "pull" else PUSHED
+        if len(dict(said)) < len(said) or any(not _is_plain(allowed, *one) for one in said):
+            return None
+        more = dict(said)
+        where = dict(zip(("dag_id", "run_id", "task_id", "key"), found.groups(), strict=True))
+        index = int(more.get("map_index", -1))
+        return Call(name, words={**where, "map_index": index, "dag_result": "dag_result" in more})
+    return None
+
+
+def _is_plain(allowed: Mapping[str, re.Pattern[str]], name: str, value: str) -> bool:
+    return name in allowed and bool(allowed[name].fullmatch(value))
