@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -25,6 +26,7 @@ from airfleet.runners.local.ports import find_free
 from support import AIRFLEET, AIRFLOW, run, say, timed
 
 PATIENCE_S = 300
+SCHEDULER = re.compile(r"\bair(flow|fleet) scheduler\b")
 DAG = """
 from airflow.sdk import dag, task
 
@@ -44,6 +46,7 @@ class Idle:
     """What a platform with nothing to do takes: cores, proportional memory, processes."""
 
     cores: float
+    scheduler_cores: float
     pss_mib: float
     processes: int
 
@@ -65,6 +68,7 @@ def main() -> None:
         "first": round(medians["standalone_first_s"] / medians["first_s"], 2),
         "second": round(medians["standalone_second_s"] / medians["second_s"], 2),
         "idle_cores": round(medians["standalone_idle_cores"] / medians["idle_cores"], 2),
+        "idle_scheduler": round(medians["standalone_idle_scheduler_cores"] / medians["idle_scheduler_cores"], 2),
         "idle_pss": round(medians["standalone_idle_pss_mib"] / medians["idle_pss_mib"], 2),
     }
     machine = {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)}
@@ -74,6 +78,7 @@ def main() -> None:
         ("first start, s", "first_s", "first"),
         ("second start, s", "second_s", "second"),
         ("idle, cores", "idle_cores", "idle_cores"),
+        ("idle scheduler, cores", "idle_scheduler_cores", "idle_scheduler"),
         ("idle, PSS MiB", "idle_pss_mib", "idle_pss"),
     ):
         print(f"{label:24}{medians[own]:>10.2f}{medians[f'standalone_{own}']:>12.2f}{ratios[ratio]:>7.2f}x")
@@ -166,10 +171,13 @@ def wait_healthy(port: int, process: subprocess.Popen[bytes]) -> None:
 def measure_idle(root: psutil.Process, arguments: argparse.Namespace) -> Idle:
     """Cores over the idle seconds, children that came and went included; memory and processes at the end."""
     time.sleep(arguments.settle)
+    schedulers = [one for one in support.family(root) if SCHEDULER.search(" ".join(one.cmdline()))]
+    begun, before = time.monotonic(), sum(map(support.count_cpu, schedulers))
     cores = support.measure_cores([root], arguments.idle)
+    scheduler_cores = (sum(map(support.count_cpu, schedulers)) - before) / (time.monotonic() - begun)
     members = support.family(root)
     pss = sum(process.memory_full_info().pss for process in members)
-    return Idle(cores, pss / 2**20, len(members))
+    return Idle(cores, scheduler_cores, pss / 2**20, len(members))
 
 
 @contextmanager
