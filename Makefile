@@ -4,7 +4,7 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo fleet-demo down test test-hosts check drill drill-local bench bench-up bench-releases bench-stock \
-	bench-fleet soak lock clean run-env dev-env
+	bench-fleet soak sdk-tests lock clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -62,6 +62,9 @@ drill-local: dev-env  ## Break a platform on this machine on purpose, part by pa
 
 soak: dev-env  ## Run thousands of tasks and look for what grows or is left: bench/results/soak.json
 	PYTHONPATH=bench $(BIN)/python bench/soak.py $(ARGS)
+
+sdk-tests: dev-env  ## Run Airflow's own tests of the task SDK on the task runtime: docs/reference/sdk-tests.md
+	$(BIN)/python tools/sdk_tests.py
 
 lock: dev-env  ## Pin the newest allowed versions into constraints/
 	tools/lock

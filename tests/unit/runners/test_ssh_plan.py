@@ -245,6 +245,14 @@ def test_a_unit_keeps_odd_values_as_they_are() -> None:
     assert 'ExecStart=/bin/x "a b" $$HOME 100%%' in text
 
 
+def test_a_worker_has_drained_before_its_host_stops_what_tasks_need() -> None:
+    found = {one.name: units.render(one) for one in desired("cpu1").services}
+    (after,) = [line for line in found["worker-cpu"].splitlines() if line.startswith("After=")]
+    assert {"airfleet-proxy.service", "airfleet-worker-logs.service"} <= set(after.split())
+    assert "airfleet-worker" not in after.replace("airfleet-worker-logs", "")
+    assert "airfleet-proxy" not in found["worker-logs"]
+
+
 def test_a_file_is_put_in_place_whole() -> None:
     script = steps.script(WriteFile(HostFile(Path("/etc/airfleet/x"), "hi", "airfleet", 0o640)))
     assert script.index("chmod 640") < script.index("mv -f")

@@ -175,6 +175,7 @@ class Service:
     """A long-running process as systemd runs it; it starts again when any of the files it reads has changed.
 
     With `reload` a changed file is only announced to it; `undo` takes back what a command that has ended left behind.
+    It has ended before what it comes `after` is stopped, also when the host shuts down.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Service:
     health: Health | Tcp | None = None
     wait_s: float = 90
     drains: bool = False
+    after: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from airfleet.components.hosts import airflow, backups, common, exporters, haproxy, postgresql, rabbitmq, workers
-from airfleet.components.hosts.base import Part, Place
+from airfleet.components.hosts.base import Part, Place, Stage
 
 
 def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
@@ -26,4 +29,14 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     if "balancer" in roles:
         parts.append(haproxy.describe_balancer(place))
     ports = [port for part in parts for port in part.ports]
+    parts = [_let_drain_first(part, parts) for part in parts]
     return (*parts, common.describe_firewall(place, ports, ssh_ports))
+
+
+def _let_drain_first(part: Part, parts: Iterable[Part]) -> Part:
+    """What drains comes after all that its tasks may need on this host, so that this stays until they have ended."""
+    needed = tuple(
+        service.unit for one in parts for service in one.services if service.stage <= Stage.WORK and not service.drains
+    )
+    services = tuple(replace(one, after=needed) if one.drains else one for one in part.services)
+    return replace(part, services=services)

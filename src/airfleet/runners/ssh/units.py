@@ -23,7 +23,8 @@ def render(service: Service) -> str:
         f"Description=airfleet: {service.what}",
         "StartLimitIntervalSec=0",
     ]
-    lines += [] if service.kind == "oneshot" else [f"After={TARGETS}", "Wants=network-online.target"]
+    after = " ".join((TARGETS, *service.after))
+    lines += [] if service.kind == "oneshot" else [f"After={after}", "Wants=network-online.target"]
     lines += ["", "[Service]", f"Type={service.kind}", f"User={service.user}"]
     lines += [f'Environment="{key}={_escape(value)}"' for key, value in sorted(service.env.items())]
     lines += [f"EnvironmentFile={path}" for path in service.env_files]
