@@ -13,6 +13,13 @@ from airfleet.drills.scripts import AHEAD_S
 from machines import Bed, Machine, MachineError
 
 
+# Each is a job of its own for systemd, so what the tasks of a worker need must be named after it.
+RESTART = """
+units=$(systemctl list-units --plain --no-legend 'airfleet-*.service' | cut -d ' ' -f 1)
+systemctl restart $(echo "$units" | grep airfleet-worker- ; echo "$units" | grep -v airfleet-worker-)
+"""
+
+
 @dataclass(frozen=True)
 class Said:
     code: int
@@ -76,9 +83,7 @@ class BedHands:
     def _set_clock(self, blow: Blow, host: str, ahead_s: int) -> None:
         """All machines have one clock, so the host's services are started anew with another one before their eyes."""
         self.bed[host].skew_clock(ahead_s)
-        self._run(
-            host, "systemctl restart $(systemctl list-units --plain --no-legend 'airfleet-*.service' | cut -d ' ' -f 1)"
-        )
+        self._run(host, RESTART)
         if blow.component == "scheduler" and ahead_s:
             for other in self.bed.machines:  # so that the one with the wrong clock is the active one again
                 if other.name != host:
