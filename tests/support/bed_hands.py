@@ -12,7 +12,6 @@ from airfleet.drills.operations import COMMANDS
 from airfleet.drills.scripts import AHEAD_S
 from machines import Bed, Machine, MachineError
 
-
 # Each is a job of its own for systemd, so what the tasks of a worker need must be named after it.
 RESTART = """
 units=$(systemctl list-units --plain --no-legend 'airfleet-*.service' | cut -d ' ' -f 1)
