@@ -17,6 +17,10 @@ RESTART = """
 units=$(systemctl list-units --plain --no-legend 'airfleet-*.service' | cut -d ' ' -f 1)
 systemctl restart $(echo "$units" | grep airfleet-worker- ; echo "$units" | grep -v airfleet-worker-)
 """
+RESTART_OTHER = """
+unit=airfleet-scheduler.service
+if systemctl cat $unit >/dev/null 2>&1; then systemctl try-restart $unit; fi
+"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class BedHands:
         if blow.component == "scheduler" and ahead_s:
             for other in self.bed.machines:  # so that the one with the wrong clock is the active one again
                 if other.name != host:
-                    self._run(other.name, "systemctl try-restart airfleet-scheduler.service")
+                    self._run(other.name, RESTART_OTHER)
 
     def _run(self, host: str, script: str) -> None:
         check(MachineShell(self.bed[host]), script, host, script, timeout_s=240)
