@@ -116,11 +116,11 @@ def test_a_host_is_silent_that_used_to_answer(host: Host) -> None:
     now = [0.0]
     pulse = Pulse(host.port, clock=lambda: now[0])
     feel(pulse, now, host, until=60)
-    assert not pulse.is_silent("127.0.0.1", 12.0)
+    assert not pulse.is_silent("127.0.0.1", 9.0)
     host.lose_power()
     feel(pulse, now, host, until=75)
-    assert pulse.is_silent("127.0.0.1", 12.0)
-    assert not pulse.is_silent("a.name", 10.0)
+    assert pulse.is_silent("127.0.0.1", 9.0)
+    assert not pulse.is_silent("a.name", 9.0)
 
 
 def test_a_host_that_refuses_has_answered() -> None:
@@ -129,7 +129,17 @@ def test_a_host_that_refuses_has_answered() -> None:
     now = [0.0]
     pulse = Pulse(port, clock=lambda: now[0])
     feel(pulse, now, until=60)
-    assert pulse.answered["127.0.0.1"] == 50.0
+    assert pulse.known == {"127.0.0.1"}
+    assert not pulse.is_silent("127.0.0.1", 0.0)
+
+
+def test_a_scheduler_that_did_not_look_for_long_calls_no_host_silent_for_it(host: Host) -> None:
+    now = [0.0]
+    pulse = Pulse(host.port, clock=lambda: now[0])
+    feel(pulse, now, host, until=10)
+    now[0] += 14
+    feel(pulse, now, host, until=25)
+    assert not pulse.is_silent("127.0.0.1", 9.0)
 
 
 def test_a_host_that_never_answered_is_not_called_silent(host: Host) -> None:
@@ -137,7 +147,7 @@ def test_a_host_that_never_answered_is_not_called_silent(host: Host) -> None:
     now = [0.0]
     pulse = Pulse(host.port, clock=lambda: now[0])
     feel(pulse, now, host, until=600)
-    assert not pulse.is_silent("127.0.0.1", 12.0)
+    assert not pulse.is_silent("127.0.0.1", 9.0)
 
 
 @pytest.mark.parametrize(("could_report", "lost"), [(True, {"127.0.0.1"}), (False, set())])

@@ -16,11 +16,12 @@ ANSWERS = (0, errno.ECONNREFUSED)
 
 @dataclass(slots=True)
 class Pulse:
-    """When each host last answered on a port, where something may listen or not; nothing here waits."""
+    """Since when each host leaves questions on a port unanswered, where something may listen or not; nothing waits."""
 
     port: int
     clock: Callable[[], float] = time.monotonic
-    answered: dict[str, float] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    unanswered: dict[str, float] = field(default_factory=dict)
     asked: dict[str, tuple[float, socket.socket]] = field(default_factory=dict)
 
     def feel(self, hosts: Iterable[str]) -> None:
@@ -28,13 +29,17 @@ class Pulse:
         for host, (when, asked) in self.asked.items():
             with closing(asked):
                 if _has_answer(asked):
-                    self.answered[host] = when
+                    self.known.add(host)
+                    self.unanswered.pop(host, None)
+                else:
+                    self.unanswered.setdefault(host, when)
         self.asked = {host: (self.clock(), connection) for host in hosts if (connection := _ask(host, self.port))}
-        self.answered = {host: when for host, when in self.answered.items() if host in self.asked}
+        self.known &= self.asked.keys()
+        self.unanswered = {host: when for host, when in self.unanswered.items() if host in self.known}
 
     def is_silent(self, host: str, seconds: float) -> bool:
         """Whether a host that used to answer has not for so long; one that never did may be behind a firewall."""
-        return host in self.answered and self.clock() - self.answered[host] >= seconds
+        return host in self.unanswered and self.clock() - self.unanswered[host] >= seconds
 
 
 def _ask(host: str, port: int) -> socket.socket | None:

@@ -13,8 +13,9 @@ from airfleet_provider.survival.patience import Patience
 from airfleet_provider.survival.pulse import Pulse
 
 ANSWER_S = 3.0
-# A task of a host that has not answered for so long is dead when it was silent for so long itself.
-HOST_SILENT_S, LOST_S = 12.0, 20.0
+# A host is lost that left a question unanswered for so long, in which TCP asks four times; its tasks are dead then
+# that were silent for so long themselves.
+HOST_SILENT_S, LOST_S = 9.0, 20.0
 
 
 @dataclass(slots=True)
