@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from airfleet.drills.catalogue import Blow
 from airfleet.drills.hands import Hands, check
-from airfleet.drills.operations import COMMANDS
 from airfleet.drills.scripts import AHEAD_S
 from machines import Bed, Machine, MachineError
 
+# What is done to one host after another from outside; all else is done inside, to all hosts at once.
+OUTSIDE = frozenset({"pull the plug of", "freeze", "cut off", "set ahead the clock of"})
 # Each is a job of its own for systemd, so what the tasks of a worker need must be named after it.
 RESTART = """
 units=$(systemctl list-units --plain --no-legend 'airfleet-*.service' | cut -d ' ' -f 1)
@@ -52,7 +53,7 @@ class BedHands:
     inside: Hands
 
     def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
-        if blow.act in COMMANDS:  # a command for all hosts is run once
+        if blow.act not in OUTSIDE:
             self.inside.strike(blow, hosts)
             return
         for host in hosts:
@@ -65,10 +66,11 @@ class BedHands:
                     self.bed.partition([host], [one for one in self.bed.layout.names if one != host])
                 case "set ahead the clock of":
                     self._set_clock(blow, host, AHEAD_S)
-                case _:
-                    self.inside.strike(blow, [host])
 
     def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
+        if blow.act not in OUTSIDE:
+            self.inside.give_back(blow, hosts)
+            return
         for host in hosts:
             match blow.act:
                 case "pull the plug of":
@@ -80,8 +82,6 @@ class BedHands:
                     self.bed.heal()
                 case "set ahead the clock of":
                     self._set_clock(blow, host, 0)
-                case _:
-                    self.inside.give_back(blow, [host])
 
     def _set_clock(self, blow: Blow, host: str, ahead_s: int) -> None:
         """All machines have one clock, so the host's services are started anew with another one before their eyes."""

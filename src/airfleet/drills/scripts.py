@@ -24,6 +24,10 @@ EVERY_UNIT = "airfleet-*.service"
 FILLER = "/var/lib/airfleet/drill-filler"
 _TIMER = "airfleet-drill-back"
 AHEAD_S = 300
+# A database waits for the other one's host, and so its first tries may fail.
+_START = " || ".join(
+    ("systemctl start $units", *(f"{{ sleep {wait}; systemctl start $units; }}" for wait in (5, 10, 20)))
+)
 GRACE_S = 30.0  # how much later than the drill itself the host takes a blow back
 
 
@@ -45,7 +49,7 @@ def write_scripts(blow: Blow, *, ssh_port: int = 22, grace_s: float = GRACE_S) -
         case "restart":
             return Scripts(_with_units(units, "systemctl restart $units"))
         case "stop":
-            return _lasting(after_s, units, strike="systemctl stop $units", back="systemctl start $units")
+            return _lasting(after_s, units, strike="systemctl stop $units", back=_START)
         case "freeze":
             stop, go_on = (f"systemctl kill --signal={signal} $units" for signal in ("STOP", "CONT"))
             return _lasting(after_s, EVERY_UNIT, strike=stop, back=go_on)
