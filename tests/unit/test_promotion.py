@@ -36,7 +36,8 @@ class Shell:
         words = {"pg_is_in_recovery": "t" if self.replica else "f", "pg_promote": "t", "count(*)": "1", FENCE: ""}
         said = {**words, **self.answers}
         names = {FENCE: "fence", OPEN: "open"}
-        for word in (*names, "pg_is_in_recovery", "synchronous_standby_names", "pg_promote", "count(*)"):
+        asked = ("pg_is_in_recovery", "synchronous_standby_names", "pg_promote", "count(*)", "CHECKPOINT")
+        for word in (*names, *asked):
             if word in script:
                 self.log.append(f"{self.name}: {names.get(word, word)}")
         return Output(0, next((said[word] for word in said if word in script), "") + "\n", "")
@@ -67,6 +68,7 @@ def test_the_former_primary_is_stopped_before_the_other_is_promoted_and_the_role
         "data1: pg_promote",
         "data1: open",
         "data1: count(*)",
+        "data1: CHECKPOINT",
     ]
     again = promotions.apply_to(parse(TWO), folder)
     assert (again.primary.name, again.promoted.turn) == ("data1", 1)

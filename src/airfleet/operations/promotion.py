@@ -73,6 +73,8 @@ class Promotion:
         writes_s = self._clock() - begun
         self._notify(f"{after.name} takes writes after {writes_s:.1f} s")
         self._await_work(after, begun + timeout_s)
+        # The control file tells of a promotion from the next checkpoint on, and before that no backup can begin.
+        self._ask(after, "CHECKPOINT", "the new primary", timeout_s=300)
         return Done(before.name, after.name, fenced, writes_s, self._clock() - begun)
 
     def _choose(self, to: str | None) -> Host:
