@@ -20,7 +20,8 @@ SAY_EVERY_S = 60.0
 
 def main(arguments: Sequence[str] = sys.argv[1:]) -> NoReturn:
     """Wait, then be the command."""
-    wait(lambda: ask(read_url(os.environ)), say)
+    url = read_url(os.environ)
+    wait(lambda: ask(url), say)
     os.execv(arguments[0], list(arguments))
 
 
