@@ -108,6 +108,16 @@ def test_what_breaks_is_on_screen_and_gone_when_mended(fleet: Platform, project:
     wait_until(lambda: "dags/hello.py loads again" in fleet.log("airfleet"), "the mending", timeout_s=30)
 
 
+def test_a_link_is_told_as_an_import_error_and_all_else_is_published(fleet: Platform, project: Path) -> None:
+    (project / "dags" / "common").symlink_to("../include")
+    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error", timeout_s=30)
+    assert broken["file"] == "dags/common"
+    (project / "include" / "words.py").write_text('WORD = "published all the same"\n')
+    wait_description(fleet, "published all the same")
+    (project / "dags" / "common").unlink()
+    wait_until(lambda: not fleet.status()["import_errors"], "the mending", timeout_s=30)
+
+
 def test_editors_do_not_confuse_it(fleet: Platform, project: Path) -> None:
     path = project / "dags" / "hello.py"
     before = count_published(fleet)

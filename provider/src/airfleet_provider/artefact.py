@@ -6,6 +6,7 @@ This is the one module of the provider that the control side imports as well, so
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -17,7 +18,7 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 # What of a project becomes part of a release; tests and state stay behind.
@@ -41,11 +42,23 @@ IGNORE_FILE = ".airflowignore"
 # Only dags/ holds Dag files; Airflow looks through the whole release.
 IGNORE_CONTENT = b"/include/\n"
 ID_PREFIX = "r"
+# Releases of earlier versions have so many digits of their digest in their id; people are shown so many of any.
 ID_DIGITS = 16
+# What the kernel says of a folder in which nothing can be made.
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+HINT = "copy into dags/ or include/ what Dags need from elsewhere, and remove the link"
 
 
 class CorruptError(Exception):
     """What was unpacked is not what the release id promises."""
+
+
+class RefusedError(Exception):
+    """A project holds something in dags/ or include/ that may not become part of a release; `refused` says why."""
+
+    def __init__(self, refused: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{path} {why}" for path, why in sorted(refused.items())))
+        self.refused = dict(refused)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,9 +79,13 @@ class Tree:
 
     @property
     def id(self) -> str:
-        """`r` and 16 hexadecimal digits of a SHA-256 over paths, contents and executable bits."""
+        """`r` and the SHA-256 over paths, contents and executable bits."""
         lines = [[entry.path, entry.digest, entry.is_executable] for entry in self.entries]
-        return ID_PREFIX + hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:ID_DIGITS]
+        return ID_PREFIX + hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+    def is_release(self, release: str) -> bool:
+        """Whether the id names these files; an id of an earlier version of airfleet has fewer digits."""
+        return release in (self.id, shorten(self.id))
 
     def digests(self) -> dict[str, str]:
         """The digest of each file by its path."""
@@ -81,28 +98,116 @@ class Tree:
         )
 
 
+def shorten(release: str) -> str:
+    """A release id as people are shown it."""
+    return release[: len(ID_PREFIX) + ID_DIGITS]
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a folder holds: the content of each plain file, and what is no plain file of this folder, with the reason.
+
+    The kernel follows no link on the way: each folder and file is opened by its name in the folder above, and what
+    was opened is looked at, so that nobody can put a link there between the look and the reading.
+    """
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    executable: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tree(self) -> Tree:
+        """The files that were read."""
+        return _tree(self.contents, self.executable)
+
+    def require(self) -> None:
+        """Raise RefusedError if there was anything but plain files."""
+        if self.refused:
+            raise RefusedError(self.refused)
+
+    def enter(self, folder: int, prefix: str, owner: int) -> None:
+        """Read all that a release may hold below an open folder."""
+        for name in sorted(os.listdir(folder)):
+            if name not in IGNORED_NAMES and not IGNORED_FILES.fullmatch(name):
+                self.take(folder, name, prefix + name, owner)
+
+    def take(self, folder: int, name: str, path: str, owner: int) -> None:
+        """Read one file or folder by its name in an open folder; what has gone meanwhile was never there."""
+        try:
+            if not (reason := _refuse(os.stat(name, dir_fd=folder, follow_symlinks=False), owner)):
+                reason = self._open(folder, name, path, owner)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            reason = LINK if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        if reason:
+            self.refused[path] = reason
+
+    def _open(self, folder: int, name: str, path: str, owner: int) -> str:
+        # Without O_NONBLOCK, the opening of a pipe that took the place of the file would wait for its other end.
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            status = os.fstat(descriptor)
+            if reason := _refuse(status, owner):
+                return reason
+            if stat.S_ISDIR(status.st_mode):
+                self.enter(descriptor, f"{path}/", owner)
+                return ""
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                self.contents[path] = file.read()
+            # Not os.access: nothing may be executed from a file system that is mounted so.
+            if status.st_mode & stat.S_IXUSR:
+                self.executable.add(path)
+            return ""
+        finally:
+            os.close(descriptor)
+
+
+LINK = "is a symbolic link"
+
+
+def _refuse(status: os.stat_result, owner: int) -> str:
+    """Why something may not be part of a release, or nothing."""
+    mode = status.st_mode
+    if stat.S_ISLNK(mode):
+        return LINK
+    if stat.S_ISDIR(mode):
+        return ""
+    if not stat.S_ISREG(mode):
+        return "is neither a file nor a folder"
+    if status.st_nlink > 1 and status.st_uid != owner:
+        return "is another name (a hard link) of a file that belongs to another user than the project"
+    return ""
+
+
 def read(project: Path) -> tuple[Tree, Mapping[str, bytes]]:
-    """The tree of a project as it is now, and the content of each of its files."""
-    contents = {IGNORE_FILE: IGNORE_CONTENT}
-    executable = set()
-    for path in _walk(project):
-        name = path.relative_to(project).as_posix()
-        contents[name] = path.read_bytes()
-        if os.access(path, os.X_OK):
-            executable.add(name)
-    return _tree(contents, executable), contents
+    """The tree of a project as it is now, and the content of each of its files; raises RefusedError.
+
+    A link is refused wherever it leads. One that leaves the project would carry what it leads to, such as a key, into
+    the release; one that stays inside would be a link in the folder and a copy in the release, and Dags could tell.
+    """
+    scan = look(project)
+    scan.require()
+    return scan.tree, scan.contents
 
 
-def _walk(project: Path) -> Iterator[Path]:
-    for name in FILES:
-        if (project / name).is_file():
-            yield project / name
-    for folder in FOLDERS:
-        for root, folders, files in os.walk(project / folder):
-            folders[:] = sorted(name for name in folders if name not in IGNORED_NAMES)
-            for name in sorted(files):
-                if not IGNORED_FILES.fullmatch(name):
-                    yield Path(root) / name
+def look(project: Path) -> Scan:
+    """What of a project becomes part of a release, and what of it may not."""
+    scan = Scan(contents={IGNORE_FILE: IGNORE_CONTENT})
+    with _opened(project) as root:
+        owner = os.fstat(root).st_uid
+        for name in (*FILES, *FOLDERS):
+            scan.take(root, name, name, owner)
+    return scan
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _tree(contents: Mapping[str, bytes], executable: set[str]) -> Tree:
@@ -138,20 +243,10 @@ def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = No
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        contents: dict[str, bytes] = {}
-        executable = set()
-        with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-            for member in opened:
-                path = PurePosixPath(member.name)
-                content = opened.extractfile(member)
-                if path.is_absolute() or ".." in path.parts or content is None:
-                    raise CorruptError(f"{release} holds {member.name}, which is no plain file below it")
-                contents[member.name] = content.read()
-                if member.mode & 0o100:
-                    executable.add(member.name)
-        found = _tree(contents, executable).id
-        if found != release:
-            raise CorruptError(f"{release} was asked for, and {found} arrived")
+        contents, executable = _read_archive(release, archive)
+        tree = _tree(contents, executable)
+        if not tree.is_release(release):
+            raise CorruptError(f"{release} was asked for, and {tree.id} arrived")
         for parent in {(draft / name).parent for name in contents}:
             parent.mkdir(parents=True, exist_ok=True)
         for name, body in contents.items():
@@ -164,6 +259,29 @@ def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = No
         _move_in(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _read_archive(release: str, archive: bytes) -> tuple[dict[str, bytes], set[str]]:
+    contents: dict[str, bytes] = {}
+    executable = set()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+            for member in opened:
+                content = opened.extractfile(member) if member.isreg() else None
+                if content is None or member.name in contents or not _is_plain(member.name):
+                    raise CorruptError(f"{release} holds {member.name!r}, which is no plain file below it")
+                contents[member.name] = content.read()
+                if member.mode & stat.S_IXUSR:
+                    executable.add(member.name)
+    except tarfile.TarError as error:
+        raise CorruptError(f"the archive of {release} cannot be read: {error}") from error
+    return contents, executable
+
+
+def _is_plain(name: str) -> bool:
+    path = PurePosixPath(name)
+    is_inside = not path.is_absolute() and ".." not in path.parts and path.as_posix() == name and "\0" not in name
+    return is_inside and not IGNORED_NAMES.intersection(path.parts)
 
 
 def _move_in(draft: Path, folder: Path) -> None:
@@ -182,13 +300,18 @@ def _move_in(draft: Path, folder: Path) -> None:
 def _link(old: Path, new: Path, body: bytes, mode: int) -> bool:
     """Make `new` another name of `old` if that is the same file."""
     try:
-        with old.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != mode or file.read() != body:
+        descriptor = os.open(old, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) != mode or file.read() != body:
                 return False
-        new.hardlink_to(old)
+            new.hardlink_to(old)
+            if os.path.samestat(new.lstat(), status):
+                return True
     except OSError:
         return False  # it is not there, or on another file system, or has all the links that one can have
-    return True
+    new.unlink()  # somebody has put another file there since
+    return False
 
 
 def is_whole(folder: Path) -> bool:
@@ -204,11 +327,14 @@ def settle(release: str, folder: Path) -> bool:
         return False
     try:
         verify(release, folder)
-        _seal(folder)
     except CorruptError:
         return False
-    except PermissionError:  # a folder that is only read, such as one on NFS: it is verified each time
-        return True
+    try:
+        _seal(folder)
+    except OSError as error:
+        # A folder that is only read, such as one on NFS: it is verified each time.
+        if error.errno not in READ_ONLY:
+            raise
     return True
 
 
@@ -230,17 +356,10 @@ def _seal(folder: Path) -> None:
 
 def verify(release: str, folder: Path) -> None:
     """Raise CorruptError unless the folder holds exactly the release."""
-    contents: dict[str, bytes] = {}
-    executable = set()
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in IGNORED_NAMES]
-        for name in files:
-            path = Path(root) / name
-            if IGNORED_FILES.fullmatch(name):
-                continue
-            contents[path.relative_to(folder).as_posix()] = path.read_bytes()
-            if os.access(path, os.X_OK):
-                executable.add(path.relative_to(folder).as_posix())
-    found = _tree(contents, executable).id
-    if found != release:
-        raise CorruptError(f"{folder} is not {release} any more, but {found}")
+    scan = Scan()
+    with _opened(folder) as root:
+        scan.enter(root, "", os.fstat(root).st_uid)
+    if scan.refused:
+        raise CorruptError(f"{folder} is not {release} any more: {RefusedError(scan.refused)}")
+    if not scan.tree.is_release(release):
+        raise CorruptError(f"{folder} is not {release} any more, but {scan.tree.id}")

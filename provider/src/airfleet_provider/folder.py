@@ -48,11 +48,11 @@ class Follower:
         while True:
             folder = self._inspect()
             ripe = {path for path, at in self.due.items() if at <= self.now()}
-            if self.published and folder.digests == self.published.digests and not ripe:
+            if self.published and _is_same(folder, self.published) and not ripe:
                 return
             started = self.now()
             found = self._collect(folder, ripe if self.published else folder.codes)
-            if not found.parsed or artefact.read(self.project)[0].digests() == folder.digests:
+            if not found.parsed or artefact.look(self.project).tree.digests() == folder.digests:
                 break
             # Something was saved meanwhile, and who knows which of the two was parsed.
             forget(found.keys[path] for path in found.parsed)
@@ -95,7 +95,8 @@ class Follower:
         return results.inspect(self.bundle, "", self.project, environment, self.memory)
 
     def _publish(self, folder: results.Unpacked, found: results.Results) -> Published:
-        errors = found.errors()
+        refused = {path: f"{path} {why}\nhint: {artefact.HINT}" for path, why in folder.refused.items()}
+        errors = {**found.errors(), **refused}
         while True:
             release = Release(
                 bundle=self.bundle,
@@ -161,6 +162,10 @@ def find_loops(*, has_fab_roles: bool) -> list[Loop]:
     return [
         Loop(Follower(name, project, has_fab_roles), Watcher(project, artefact.FOLDERS)) for name, project in folders
     ]
+
+
+def _is_same(one: results.Unpacked, other: results.Unpacked) -> bool:
+    return one.digests == other.digests and one.refused == other.refused
 
 
 def forget(keys: Iterable[str]) -> None:

@@ -236,7 +236,7 @@ class Releaser:
         except store.StoreError as error:
             raise RefusedError(str(error)) from error
         self._publish(release, found, deployment.actor, deployment.reason, finish)
-        log.info("%s of %s is live: deployment %s", name, deployment.bundle, deployment.id)
+        log.info("%s of %s is live: deployment %s", artefact.shorten(name), deployment.bundle, deployment.id)
         bundle.point(compat.storage_root() / deployment.bundle, name)
         self.plan(release)
         self.crowded[deployment.bundle] = deployment.keep

@@ -57,6 +57,8 @@ class Unpacked:
     intervals: Mapping[str, int]
     closures: Mapping[str, frozenset[str]]
     codes: Mapping[str, str]
+    # What lies there and may not be part of a release; a release has nothing of the kind.
+    refused: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,9 @@ class Results:
 def inspect(
     bundle: str, release: str, folder: Path, environment: str, memory: dict[object, closure.Imports] | None = None
 ) -> Unpacked:
-    """Read an unpacked release; nothing of it is executed."""
-    tree, contents = artefact.read(folder)
-    digests = tree.digests()
+    """Read an unpacked release, or a project's folder; nothing of it is executed."""
+    scan = artefact.look(folder)
+    contents, digests = scan.contents, scan.tree.digests()
     found = closure.Closures(contents, digests, memory)
     files = [path for path in compat.list_dag_files(folder) if path in digests]
     closures = {path: found.of(path) for path in files}
@@ -117,6 +119,7 @@ def inspect(
         intervals={path: seconds for path in files if (seconds := closure.read_interval(contents[path]))},
         closures=closures,
         codes={path: parse.key_code(path, closures[path], digests, environment) for path in files},
+        refused=scan.refused,
     )
 
 

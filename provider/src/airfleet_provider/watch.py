@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airfleet_provider import compat, verdict
+from airfleet_provider import artefact, compat, verdict
 from airfleet_provider.publish import run
 from airfleet_provider.verdict import Action, Evidence, Policy, Tally, Verdict
 
@@ -84,7 +84,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
     log.log(
         logging.WARNING if found.action is Action.ROLL_BACK else logging.INFO,
         "%s of %s: %s",
-        row.release,
+        artefact.shorten(row.release),
         row.bundle,
         found.sentence,
     )

@@ -100,7 +100,9 @@ def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_t
         findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
         release_check.report(findings)
         if release_check.find_errors(findings):
-            raise AirfleetError("the release was not made live", where=release, hint="the live release is what it was")
+            raise AirfleetError(
+                "the release was not made live", where=artefact.shorten(release), hint="the live release is what it was"
+            )
     _promote(ledger, release, project, message, begun, watch=watch)
 
 
@@ -152,7 +154,7 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
         commit = release.manifest.get("commit") or {}
         short = commit.get("id", "")[:8] + ("+" if commit.get("dirty") else "")
         table.add_row(
-            release.id,
+            artefact.shorten(release.id),
             _stand(release),
             _moment(release.built_at),
             release.built_by,
@@ -188,7 +190,9 @@ def diff(old: str | None, new: str | None, project: Path, state: Path | None) ->
     """List the files that differ between two releases; those left out are the live one and the project as it is now."""
     ledger = _open(project, state)
     before = ledger.find(old).manifest["files"] if old else _files(ledger.find_live())
-    after = ledger.find(new).manifest["files"] if new else artefact.read(launching.find_project(project))[0].digests()
+    after = (
+        ledger.find(new).manifest["files"] if new else manifest.read_tree(launching.find_project(project))[0].digests()
+    )
     difference = manifest.compare(before, after)
     for mark, paths in (("+", difference.added), ("-", difference.removed), ("~", difference.changed)):
         for path in paths:
@@ -245,9 +249,9 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
         click.echo(json.dumps({key: ended.detail[key] for key in ("kept", "gone", "parses")}, indent=2))
         return
     for release, why in ended.detail["kept"].items():
-        click.echo(f"keep {release}: {why}")
+        click.echo(f"keep {artefact.shorten(release)}: {why}")
     for release in ended.detail["gone"]:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {release}")
+        click.echo(f"{'would remove' if dry_run else 'removed'} {artefact.shorten(release)}")
     click.echo(f"results of parses that no release needs: {ended.detail['parses']}", err=True)
 
 
@@ -267,6 +271,16 @@ def _open(project: Path, state: Path | None) -> Ledger:
     if dsn is None:
         raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")
     return Ledger(dsn, fleet.name)
+
+
+def _require_apart(state: Path, project: Path) -> None:
+    for folder in artefact.FOLDERS:
+        if state.is_relative_to(project / folder):
+            raise UsageError(
+                "the state folder, which has the secrets, lies where releases are made from",
+                where=str(state),
+                hint=f"move it out of {folder}/, and name it with --state",
+            )
 
 
 def _require_releases(project: Path) -> None:
@@ -297,7 +311,8 @@ def _examine(
 def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str, Mapping[str, bytes]]:
     ledger = _open(project, state)
     project = launching.find_project(project)
-    tree, contents = artefact.read(project)
+    _require_apart(launching.find_state(project, state).root, project)
+    tree, contents = manifest.read_tree(project)
     if not tree.dag_files():
         raise AirfleetError("there is no Python file in dags/", where=str(project), hint="a release needs a Dag")
     made = manifest.describe(
@@ -309,7 +324,7 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str
         python=platform.python_version(),
     )
     is_new = ledger.save(made, artefact.pack(tree, contents), launching.read_fleet(project).releases.store)
-    click.echo(f"{tree.id}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
+    click.echo(f"{artefact.shorten(tree.id)}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
     return ledger, tree.id, contents
 
 
@@ -320,7 +335,7 @@ def _promote(ledger: Ledger, release: str, project: Path, reason: str, begun: fl
     if ended.is_watched and watch:
         ended = ledger.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
         if ended.state == "failed":
-            raise AirfleetError(_explain(ended), where=release)
+            raise AirfleetError(_explain(ended), where=artefact.shorten(release))
         click.echo(f"promote {number}: {ended.verdict}", err=True)
     elif ended.is_watched:
         click.echo(
@@ -332,10 +347,11 @@ def _await_live(ledger: Ledger, number: int, action: str, begun: float) -> Deplo
     ended = ledger.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
     if ended.state == "failed":
         hint = "" if ended.live_at else "the live release is what it was"
-        raise AirfleetError(_explain(ended), where=ended.release or "", hint=hint)
+        raise AirfleetError(_explain(ended), where=artefact.shorten(ended.release or ""), hint=hint)
     dags = ended.detail.get("dags", {})
     counts = ", ".join(f"{count} {what}" for what, count in dags.items() if isinstance(count, int) and count)
-    click.echo(f"{ended.release} is live after {time.monotonic() - begun:.1f} s: {counts or 'no Dags'}", err=True)
+    name, seconds = artefact.shorten(ended.release or ""), time.monotonic() - begun
+    click.echo(f"{name} is live after {seconds:.1f} s: {counts or 'no Dags'}", err=True)
     click.echo(ended.release)
     return ended
 

@@ -21,6 +21,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch
 from airfleet.runners.local.state import BrokenFile, Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage, measure
+from airfleet_provider import artefact
 
 if TYPE_CHECKING:
     from airfleet.releases.ledger import Deployment
@@ -219,7 +220,7 @@ def describe_release(deployment: Deployment) -> str:
     said = f": {deployment.opinion}" if deployment.opinion else ""
     if deployment.is_watched and deployment.watch_until:
         said = f", watched for {describe_duration(max(0.0, (deployment.watch_until - now).total_seconds()))} more"
-    return f"{deployment.release} is live for {since}{said}"
+    return f"{artefact.shorten(deployment.release or '')} is live for {since}{said}"
 
 
 def tabulate(

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from airfleet.errors import AirfleetError
+from airfleet_provider import artefact
 from airfleet_provider.artefact import Tree
 
 GIT_TIMEOUT_S = 20.0
@@ -50,6 +52,16 @@ class Difference:
     @property
     def is_empty(self) -> bool:
         return not (self.added or self.removed or self.changed)
+
+
+def read_tree(project: Path) -> tuple[Tree, Mapping[str, bytes]]:
+    """The files of a project that make a release; raises AirfleetError where one may not be part of any."""
+    try:
+        return artefact.read(project)
+    except artefact.RefusedError as error:
+        path, why = min(error.refused.items())
+        more = f" (and {len(error.refused) - 1} more such)" if len(error.refused) > 1 else ""
+        raise AirfleetError(f"{why}, which no release may hold{more}", where=path, hint=artefact.HINT) from error
 
 
 def describe(tree: Tree, *, commit: Commit | None, actor: str, message: str, airflow: str, python: str) -> Manifest:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import socket
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,3 +163,184 @@ def test_many_at_once_over_half_a_copy_all_have_the_whole(project: Path, tmp_pat
     assert artefact.is_whole(folder)
     artefact.verify(tree.id, folder)
     assert [path.name for path in folder.parent.iterdir()] == [tree.id]
+
+
+SECRET = "the-signing-key-of-the-fleet"
+
+
+@pytest.fixture
+def outside(project: Path) -> Path:
+    """A secret beside the Dags, as the state folder has them."""
+    secret = project / ".airfleet" / "secrets" / "jwt_secret"
+    secret.parent.mkdir(parents=True)
+    secret.write_text(SECRET)
+    return secret
+
+
+@pytest.mark.parametrize("target", ["../.airfleet/secrets/jwt_secret", "/etc/passwd", "../dags/x.py", "nowhere"])
+def test_a_link_to_a_file_is_refused_by_its_path(project: Path, outside: Path, target: str) -> None:
+    assert outside.exists()
+    (project / "include" / "table.txt").symlink_to(target)
+    with pytest.raises(artefact.RefusedError, match=r"include/table\.txt is a symbolic link"):
+        artefact.read(project)
+    assert SECRET.encode() not in b"".join(artefact.look(project).contents.values())
+
+
+@pytest.mark.parametrize("name", ["dags/common", "include/data", "dags/deep/more"])
+def test_a_link_to_a_folder_is_refused_by_its_path_and_not_left_out(project: Path, outside: Path, name: str) -> None:
+    (project / name).symlink_to(outside.parent)
+    with pytest.raises(artefact.RefusedError, match=f"{name} is a symbolic link"):
+        artefact.read(project)
+
+
+@pytest.mark.parametrize("name", ["dags", "include", "requirements.txt"])
+def test_what_a_release_is_made_of_may_not_itself_be_a_link(project: Path, name: str) -> None:
+    (project / name).rename(project / "elsewhere")
+    (project / name).symlink_to("elsewhere")
+    with pytest.raises(artefact.RefusedError, match=f"{name} is a symbolic link"):
+        artefact.read(project)
+
+
+def test_pipes_sockets_and_devices_are_refused_and_nobody_waits_for_them(project: Path) -> None:
+    os.mkfifo(project / "include" / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(project / "dags" / "s.py"))
+        refused = artefact.look(project).refused
+    assert refused == dict.fromkeys(["include/pipe", "dags/s.py"], "is neither a file nor a folder")
+
+
+@pytest.mark.parametrize("late", ["link", "pipe"])
+def test_what_is_put_in_place_of_a_file_after_the_look_at_it_is_not_read(
+    project: Path, outside: Path, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, genuine = project / "dags" / "x.py", os.open
+
+    def swap(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "x.py":
+            target.unlink()
+            if late == "link":
+                target.symlink_to(outside)
+            else:
+                os.mkfifo(target)
+        return genuine(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", swap)
+    scan = artefact.look(project)
+    assert scan.refused.keys() == {"dags/x.py"}
+    assert SECRET.encode() not in b"".join(scan.contents.values())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_another_name_of_another_users_file_is_refused(project: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.write_text(SECRET)
+    os.chown(foreign, 65534, 65534)
+    (project / "include" / "table.txt").hardlink_to(foreign)
+    with pytest.raises(artefact.RefusedError, match=r"include/table\.txt is another name"):
+        artefact.read(project)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_not_left_out(project: Path) -> None:
+    (project / "dags" / "deep").chmod(0)
+    try:
+        with pytest.raises(artefact.RefusedError, match="dags/deep cannot be read"):
+            artefact.read(project)
+    finally:
+        (project / "dags" / "deep").chmod(0o755)
+
+
+def test_a_release_in_which_somebody_put_a_link_is_not_that_release(project: Path, tmp_path: Path) -> None:
+    tree, contents = artefact.read(project)
+    folder = tmp_path / "versions" / tree.id
+    artefact.unpack(tree.id, artefact.pack(tree, contents), folder)
+    kept = tmp_path / "kept.py"
+    (folder / "dags" / "x.py").rename(kept)
+    (folder / "dags" / "x.py").symlink_to(kept)
+    with pytest.raises(artefact.CorruptError, match="symbolic link"):
+        artefact.verify(tree.id, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("dags/x.py", tarfile.SYMTYPE),
+        ("dags/x.py", tarfile.LNKTYPE),
+        ("dags/x.py", tarfile.FIFOTYPE),
+        ("dags/x.py", tarfile.CHRTYPE),
+        ("./dags/y.py", tarfile.REGTYPE),
+        (".airfleet/moved.py", tarfile.REGTYPE),
+        ("dags/a.py", tarfile.REGTYPE),
+    ],
+)
+def test_an_archive_holds_plain_files_each_once(tmp_path: Path, name: str, kind: bytes) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("dags/a.py"), io.BytesIO(b""))
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "dags/a.py"
+        archive.addfile(member, io.BytesIO(b""))
+    with pytest.raises(artefact.CorruptError, match="no plain file"):
+        artefact.unpack("r1", buffer.getvalue(), tmp_path / "versions" / "r1")
+
+
+def test_what_is_no_archive_is_corrupt(tmp_path: Path) -> None:
+    with pytest.raises(artefact.CorruptError, match="cannot be read"):
+        artefact.unpack("r1", b"<html>502</html>", tmp_path / "versions" / "r1")
+
+
+def test_the_whole_digest_is_checked_and_its_beginning_where_a_release_is_older(project: Path, tmp_path: Path) -> None:
+    tree, contents = artefact.read(project)
+    archive = artefact.pack(tree, contents)
+    assert len(tree.id) == 65
+    artefact.unpack(tree.id, archive, tmp_path / "whole")
+    twin = tree.id[:-1] + ("0" if tree.id[-1] != "0" else "1")  # same first 16 digits, other files
+    with pytest.raises(artefact.CorruptError):
+        artefact.unpack(twin, archive, tmp_path / "twin")
+    old = artefact.shorten(tree.id)
+    artefact.unpack(old, archive, tmp_path / old)
+    artefact.verify(old, tmp_path / old)
+    with pytest.raises(artefact.CorruptError):
+        artefact.verify(tree.id[:16], tmp_path / old)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_good_copy_on_a_read_only_mount_is_used(
+    project: Path, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, contents = artefact.read(project)
+    folder = tmp_path / tree.id
+    for name, body in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    (folder / "include" / "run.sh").chmod(0o755)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert artefact.settle(tree.id, folder)
+    assert not artefact.is_whole(folder)
+
+
+def test_a_full_disk_is_no_read_only_mount(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tree, contents = artefact.read(project)
+    folder = project / "copy"
+    for name, body in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    (folder / "include" / "run.sh").chmod(0o755)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match="No space"):
+        artefact.settle(tree.id, folder)
+
+
+def test_executable_bits_are_those_of_the_file_also_where_nothing_may_be_executed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = artefact.read(project)[0].id
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # as on a mount with noexec
+    assert artefact.read(project)[0].id == before

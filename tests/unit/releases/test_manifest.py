@@ -6,6 +6,9 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from airfleet.errors import AirfleetError
 from airfleet.releases import manifest
 from airfleet_provider import artefact
 
@@ -58,3 +61,14 @@ def test_the_id_depends_on_the_files_and_on_nothing_else(tmp_path: Path) -> None
 
     assert describe("ann").id == describe("ben").id == first.id
     assert json.loads(json.dumps(describe("ann").to_json()))["files"] == dict(first.digests())
+
+
+def test_a_link_in_a_project_is_told_with_its_path_and_what_to_do(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "here")
+    (project / "dags" / "key.txt").symlink_to("../.airfleet/secrets/jwt_secret")
+    with pytest.raises(AirfleetError) as caught:
+        manifest.read_tree(project)
+    assert str(caught.value) == (
+        "dags/key.txt: is a symbolic link, which no release may hold\n\n"
+        "hint: copy into dags/ or include/ what Dags need from elsewhere, and remove the link"
+    )
