@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ VARIABLE = "AIRFLEET_RELEASES"
 # Clocks of hosts differ; a request that was overheard is worth nothing later.
 VALID_S = 300
 TIMEOUT_S = 60
+_MOMENT, _SIGNATURE = re.compile(r"[0-9]{1,12}"), re.compile(r"[0-9a-f]{64}")
 TIME_HEADER, SIGNATURE_HEADER = "X-Airfleet-Time", "X-Airfleet-Signature"
 
 
@@ -31,8 +33,10 @@ def sign(key: str, release: str, moment: int) -> str:
 
 
 def is_signed(key: str, release: str, moment: str, signature: str, now: float) -> bool:
-    """Whether a request was signed with the key, not long ago."""
-    if not moment.isdigit() or abs(now - int(moment)) > VALID_S:
+    """Whether a request was signed with the key, not long ago; False for whatever else the headers hold."""
+    if not _MOMENT.fullmatch(moment) or not _SIGNATURE.fullmatch(signature) or not release.isascii():
+        return False
+    if abs(now - int(moment)) > VALID_S:
         return False
     return hmac.compare_digest(sign(key, release, int(moment)), signature)
 

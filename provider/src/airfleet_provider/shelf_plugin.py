@@ -1,4 +1,4 @@
-"""The plugin that mounts the shelf: all who load plugins import it, and only an api-server what it mounts."""
+"""The plugin of the api-server: all who load plugins import it, and only an api-server what it mounts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airfleet_provider import shelf
+from airfleet_provider import login_throttle, shelf
 
 
 async def answer(
@@ -20,7 +20,13 @@ async def answer(
 
 
 class ShelfPlugin(AirflowPlugin):  # type: ignore[misc]
-    """Mounts the shelf beside Airflow's API; it asks for a signature where Airflow asks for a login."""
+    """Mounts the shelf beside Airflow's API, and limits failed logins in front of it.
+
+    The shelf asks for a signature where Airflow asks for a login.
+    """
 
     name = "airfleet-releases"
     fastapi_apps = [{"app": answer, "url_prefix": shelf.PATH, "name": "airfleet releases"}]  # noqa: RUF012
+    fastapi_root_middlewares = [  # noqa: RUF012
+        {"middleware": login_throttle.LoginThrottle, "args": [], "kwargs": {}, "name": "airfleet login throttle"}
+    ]

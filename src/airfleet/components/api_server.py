@@ -15,13 +15,16 @@ ROUTES = (
 )
 
 
-def describe(site: Site) -> Component:
+def describe(site: Site, *, balancers: tuple[str, ...] = ()) -> Component:
+    """What `balancers` say of a request's origin is believed, and nobody else."""
+    command = ("airflow", "api-server", "--apps", "core")
     return Component(
         name="api-server",
         processes=(
             Process(
                 name="api-server",
-                commands=(("airflow", "api-server", "--apps", "core"),),
+                commands=((*command, "--proxy-headers") if balancers else command,),
+                env={"FORWARDED_ALLOW_IPS": ",".join(balancers)} if balancers else {},
                 health=Http(f"{site.api_url}/api/v2/version"),
                 after=("metadata",),
                 preload=ROUTES,

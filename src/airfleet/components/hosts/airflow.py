@@ -63,7 +63,12 @@ def describe_web(place: Place) -> Part:
     return _describe(
         place,
         "web",
-        {Stage.API: (api_server.describe(site), execution_api.describe(site, runners=()))},
+        {
+            Stage.API: (
+                api_server.describe(site, balancers=place.addresses("balancer")),
+                execution_api.describe(site, runners=()),
+            )
+        },
         (
             Port(
                 EXECUTION,
@@ -139,9 +144,18 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
             str(LOG / HOME / "dag_processor"),
             "beside the others",
         ),
-        Setting("fab", "enable_proxy_fix", "True", "the balancer stands in front"),
+        *_list_edge_settings(place),
         *_list_user_settings(place),
     )
+
+
+def _list_edge_settings(place: Place) -> Iterable[Setting]:
+    """What the web hosts believe of a request; without a balancer in front any client could say where it came from."""
+    if not place.fleet.with_role("balancer"):
+        return
+    yield Setting("fab", "enable_proxy_fix", "True", "the balancer stands in front, and drops what clients say")
+    if place.fleet.tls:
+        yield Setting("fab", "cookie_secure", "True", "browsers reach the UI by HTTPS only")
 
 
 def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Setting, ...]:
@@ -269,7 +283,7 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
         ),
         user=SERVER_USER,
         files=files,
-        env=environment(place, HOME),
+        env=environment(place, HOME, **{key: value for key, value in process.env.items() if isinstance(value, str)}),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
         stop_signal=process.stop_signal,
         stop_s=max(process.stop_timeout_s, 15),

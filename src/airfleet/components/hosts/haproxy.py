@@ -26,6 +26,13 @@ BACKENDS = ("web", "execution")
 USER = "haproxy"
 # Where a worker without a way to the database fetches the files of a release.
 RELEASES_PATH = "/airfleet/releases/"
+# Whoever asks here for a token and is refused more often than this in a minute has to wait, from one address.
+LOGIN_PATH = "/auth/token"
+LOGIN_FAILURES = 10
+# Of the 4000 connections, what one address may hold: browsers behind one NAT share an address.
+CONNECTIONS_PER_SOURCE = 500
+# A browser that has seen it once asks for this host by HTTPS only, for a year.
+HSTS = "max-age=31536000"
 COMMON = f"""\
 # Written by airfleet.
 global
@@ -42,6 +49,8 @@ defaults
   retries 3
   retry-on conn-failure empty-response
   timeout connect 3s
+  # A request's head has to arrive within this time.
+  timeout http-request 10s
   timeout client 5m
   timeout server 5m
   timeout http-keep-alive 60s
@@ -70,15 +79,40 @@ def describe_balancer(place: Place) -> Part:
 
 
 def render_balancer(place: Place) -> str:
+    """What faces people: it believes no client's word on where a request came from, and waits for no slow one."""
     tls = f" ssl crt {FOLDER / 'fleet.pem'} alpn h2,http/1.1" if place.fleet.tls else ""
-    secure = "  http-request set-header X-Forwarded-Proto https\n" if tls else ""
-    return (
-        f"{COMMON.format(name='balancer')}"
-        f"frontend ui\n  bind {place.listen}:{place.fleet.ports.api}{tls}\n  option forwardfor\n{secure}"
-        # What workers fetch is for workers.
-        f"  http-request deny if {{ path_beg {RELEASES_PATH} /execution }}\n  default_backend web\n"
-        f"{_backend('web', place, API, '/api/v2/version', 200)}"
-    )
+    hsts = f'  http-after-response set-header Strict-Transport-Security "{HSTS}"\n' if tls else ""
+    return f"""\
+{COMMON.format(name="balancer")}\
+  # The first 16 KiB of a body have to arrive as soon as the head.
+  option http-buffer-request
+  timeout client 1m
+frontend ui
+  bind {place.listen}:{place.fleet.ports.api}{tls}
+  stick-table type ipv6 size 100k expire 10m store conn_cur,gpc0,gpc0_rate(1m)
+  tcp-request connection track-sc0 src
+  tcp-request connection reject if {{ sc_conn_cur(0) gt {CONNECTIONS_PER_SOURCE} }}
+  # What workers fetch is for workers. The web hosts decode a path once, so it is decoded once here.
+  http-request set-var(txn.path) path,url_dec,regsub(/+,/,g)
+  http-request deny if {{ var(txn.path) -i -m beg {RELEASES_PATH.rstrip("/")} /execution }}
+  http-request deny if {{ var(txn.path) -m reg (^|/)[.][.]?(/|$) }}
+  http-request set-var(txn.login) bool(true) if METH_POST {{ var(txn.path) -m beg {LOGIN_PATH} }}
+  acl is_login var(txn.login) -m bool
+  http-request return status 429 hdr Retry-After 60 content-type text/plain string "Too many failed logins\\n" \
+if is_login {{ sc_gpc0_rate(0) gt {LOGIN_FAILURES} }}
+  http-response sc-inc-gpc0(0) if is_login {{ status 401 }}
+  # Only this balancer says where a request came from.
+  http-request del-header Forwarded
+  http-request del-header X-Forwarded- -m beg
+  http-request del-header X-Real-IP
+  option forwardfor
+  http-request set-header X-Forwarded-Proto {"https" if tls else "http"}
+  http-after-response set-header X-Content-Type-Options nosniff
+  http-after-response set-header X-Frame-Options SAMEORIGIN
+  http-after-response set-header Content-Security-Policy "frame-ancestors 'self'" \
+unless {{ res.hdr(Content-Security-Policy) -m found }}
+{hsts}  default_backend web
+{_backend("web", place, API, "/api/v2/version", 200)}"""
 
 
 def describe_proxy(place: Place) -> Part:

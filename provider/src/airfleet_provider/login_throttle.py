@@ -1,0 +1,81 @@
+"""A limit on wrong passwords at Airflow's token endpoint, which has none of its own.
+
+It counts failures of one address in one minute; requests under way do not count yet. Each process of an api-server
+counts for itself; a balancer in front of several counts for them all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+PATHS = ("/auth/token", "/auth/token/cli")
+FAILURES, WITHIN_S = 10, 60.0
+# A flood from more addresses than this forgets the oldest of them.
+MOST_ADDRESSES = 10_000
+UNAUTHORIZED = 401
+REFUSAL = b'{"detail": "Too many failed logins from this address; try again in a minute"}'
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class LoginThrottle:
+    """Answers 429 to an address whose logins failed too often in the last minute; all else is the application's."""
+
+    def __init__(
+        self,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        *,
+        failures: int = FAILURES,
+        within_s: float = WITHIN_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._failures = failures
+        self._within_s = within_s
+        self._clock = clock
+        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].rstrip("/") not in PATHS:
+            await self._app(scope, receive, send)
+            return
+        address = (scope.get("client") or ("",))[0]
+        if self._count(address) >= self._failures:
+            await self._refuse(send)
+            return
+
+        async def watch(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start" and message["status"] == UNAUTHORIZED:
+                self._note(address)
+            await send(message)
+
+        await self._app(scope, receive, watch)
+
+    def _count(self, address: str) -> int:
+        times = self._seen.get(address)
+        while times and self._clock() - times[0] > self._within_s:
+            times.popleft()
+        if not times:
+            self._seen.pop(address, None)
+            return 0
+        return len(times)
+
+    def _note(self, address: str) -> None:
+        self._seen.setdefault(address, deque(maxlen=self._failures)).append(self._clock())
+        self._seen.move_to_end(address)
+        if len(self._seen) > MOST_ADDRESSES:
+            self._seen.popitem(last=False)
+
+    async def _refuse(self, send: Send) -> None:
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(REFUSAL)).encode()),
+            (b"retry-after", str(int(self._within_s)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 429, "headers": headers})
+        await send({"type": "http.response.body", "body": REFUSAL})

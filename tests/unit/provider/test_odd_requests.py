@@ -1,0 +1,115 @@
+"""The provider's own ASGI applications answer odd bytes with a refusal, never with an error of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from airfleet_provider import shelf, shelf_plugin
+from airfleet_provider.execution.shortcut import Shortcut
+from airfleet_provider.login_throttle import LoginThrottle
+
+KEY = "key"
+ODD = (b"", b"\xb2", b"\xc2\xb2", b"9" * 5000, b"-1", b"1e9", b" 1", b"\xe9" * 64, b"0" * 64, b"\x00", b"a" * 64)
+PATHS = ("/x", "/é", "/\udc80", "/" + "a" * 9000, "/\x00", "//", "/r/../x", "/²")
+
+
+def ask(app: Any, path: str, headers: Iterable[tuple[bytes, bytes]] = (), **more: Any) -> int:  # noqa: ANN401
+    """The status of one request."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": more.get("body", b""), "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": more.get("method", "GET"),
+        "path": path,
+        "query_string": more.get("query", b""),
+        "headers": list(headers),
+        "root_path": "",
+        "client": (more.get("client", "10.0.0.1"), 1),
+    }
+    asyncio.run(app(scope, receive, send))
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_shelf_refuses_whatever_is_not_signed(path: str) -> None:
+    (mounted,) = shelf_plugin.ShelfPlugin.fastapi_apps
+    names = (shelf.TIME_HEADER.lower().encode(), shelf.SIGNATURE_HEADER.lower().encode())
+    for moment, signature in itertools.product(ODD, ODD):
+        status = ask(mounted["app"], path, zip(names, (moment, signature), strict=True))
+        assert status in (400, 403, 404), (moment, signature)
+
+
+def test_a_signature_counts_for_its_release_and_for_some_minutes() -> None:
+    now = int(time.time())
+    signed = shelf.sign(KEY, "r1", now)
+    assert shelf.is_signed(KEY, "r1", str(now), signed, now)
+    assert not shelf.is_signed(KEY, "r2", str(now), signed, now)
+    assert not shelf.is_signed(KEY, "r1", str(now), signed.upper(), now)
+    assert not shelf.is_signed(KEY, "r1", str(now), signed, now + shelf.VALID_S + 1)
+
+
+def test_the_short_way_leaves_what_is_odd_to_airflow() -> None:
+    async def airflow(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401
+        await send({"type": "http.response.start", "status": 418, "headers": []})
+
+    class Models:
+        version = "1"
+
+        async def read_claims(self, token: str) -> Any:  # noqa: ANN401
+            token.encode("ascii")
+            raise ValueError(token)
+
+    def ask_nothing(*_: object) -> None:
+        raise AssertionError("nothing may be asked of the database")
+
+    app = Shortcut(airflow, Models(), ask_nothing)
+    call = "/execution/task-instances/00000000-0000-0000-0000-000000000000/heartbeat"
+    xcom = "/execution/xcoms/d\x00/r/t/é"
+    for odd in ODD:
+        headers = [(b"authorization", b"Bearer " + odd), (b"airflow-api-version", b"1"), (b"content-type", odd)]
+        assert ask(app, call, headers, method="PUT", body=odd) == 418
+        assert ask(app, xcom, headers, method="GET", query=b"map_index=" + odd) == 418
+
+
+def refuse_logins(status: list[int]) -> Any:  # noqa: ANN401
+    async def airflow(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401
+        await send({"type": "http.response.start", "status": status[0], "headers": []})
+
+    return airflow
+
+
+def test_an_address_that_guesses_waits_and_others_do_not() -> None:
+    now, status = [0.0], [401]
+    app = LoginThrottle(refuse_logins(status), failures=3, within_s=60, clock=lambda: now[0])
+    guess = {"method": "POST", "client": "10.0.0.9"}
+    assert [ask(app, "/auth/token", **guess) for _ in range(5)] == [401, 401, 401, 429, 429]
+    assert ask(app, "/auth/token/cli", **guess) == 429
+    assert ask(app, "/auth/token/", **guess) == 429
+    assert ask(app, "/api/v2/dags", **guess) == 401, "other paths are not limited"
+    status[0] = 201
+    assert ask(app, "/auth/token", method="POST", client="10.0.0.8") == 201
+    assert ask(app, "/auth/token", **guess) == 429, "the right password does not help within that minute"
+    now[0] = 61
+    assert ask(app, "/auth/token", **guess) == 201
+
+
+def test_logins_that_succeed_are_never_limited() -> None:
+    app = LoginThrottle(refuse_logins([201]), failures=3)
+    assert {ask(app, "/auth/token", method="POST") for _ in range(20)} == {201}
+
+
+def test_the_api_server_gets_the_limit() -> None:
+    (added,) = shelf_plugin.ShelfPlugin.fastapi_root_middlewares
+    assert added["middleware"] is LoginThrottle
