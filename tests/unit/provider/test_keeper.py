@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import selectors
+
+import pytest
+
 from airfleet_provider.runtime import messages
-from airfleet_provider.runtime.keeper import Keeper
-from airfleet_provider.runtime.limits import Limits
+from airfleet_provider.runtime.keeper import RETRY_S, Keeper, Warm
+from airfleet_provider.runtime.limits import Limits, Record
 
 
 def test_relieved_keeper_leaves_later_requests_to_the_other() -> None:
@@ -32,3 +36,20 @@ def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
     keeper.serve()
     assert not keeper.is_relieved
     assert messages.receive(answers)[0] == {"refused": "no"}
+
+
+@pytest.mark.parametrize(("lasting", "is_tried_again"), [(True, False), (False, True)])
+def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, is_tried_again: bool) -> None:
+    now = 0.0
+    _, requests = messages.pair()
+    keeper = Keeper(requests, Limits(), 2, clock=lambda: now)
+    home = messages.Home("shop", "r1", "dags/small.py")
+    ours, theirs = messages.pair()
+    found = Warm(ours, Record(born=0.0, used=0.0))
+    keeper.homes[home] = found
+    keeper.selector.register(ours, selectors.EVENT_READ)
+    messages.send(theirs, {"refused": "no web host answers", "lasting": lasting})
+    keeper._hear_warm(home, found)
+    assert keeper._find_refusal(home) == "no web host answers"
+    now = RETRY_S
+    assert (keeper._find_refusal(home) is None) == is_tried_again

@@ -220,9 +220,18 @@ def sync_permissions(dags: Collection[Mapping[str, Any]]) -> None:
 
 
 def is_task() -> bool:
-    """Whether this process runs user code for a supervisor, and has no way to the database."""
+    """Whether this process runs user code, or loads it for tasks, and so has no way to the database."""
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
-    return getattr(runner, "SUPERVISOR_COMMS", None) is not None
+    return getattr(runner, "SUPERVISOR_COMMS", None) is not None or is_blocked()
+
+
+def is_blocked() -> bool:
+    """Whether Airflow has taken the database away from this process, as from each that runs or loads a task."""
+    settings, supervisor = (
+        sys.modules.get(name) for name in ("airflow.settings", "airflow.sdk.execution_time.supervisor")
+    )
+    blocked = getattr(supervisor, "BlockedDBSession", None)
+    return blocked is not None and getattr(settings, "Session", None) is blocked
 
 
 def read_secret_key() -> str:

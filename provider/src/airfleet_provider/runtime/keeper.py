@@ -38,6 +38,8 @@ RESTART_S = 0.5
 RELIEVED = 3
 # A file in a folder may be mended; a release cannot change.
 REMEMBER_S = 60.0
+# What failed for a reason that is not the file's own is tried again soon.
+RETRY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -168,8 +170,8 @@ class Keeper:
         elif "ready" in message:
             found.record.memory_bytes = message["ready"]
         elif "refused" in message:
-            forever = home.version is not None
-            self.refusals[home] = (message["refused"], float("inf") if forever else self.clock() + REMEMBER_S)
+            lasts_s = RETRY_S if not message["lasting"] else REMEMBER_S if home.version is None else float("inf")
+            self.refusals[home] = (message["refused"], self.clock() + lasts_s)
             self._let_go(home, found)
 
     def _let_go(self, home: Home, found: Warm | None = None) -> None:

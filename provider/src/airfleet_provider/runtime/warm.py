@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
+from airfleet_provider.compat import crashes
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.runtime import messages, sharing
 from airfleet_provider.runtime.messages import Home
@@ -75,11 +76,12 @@ def load(home: Home, log: int) -> Loaded:
         raise LookedUpError(lookups[-1])
 
     restore = compat.refuse_lookups(on_lookup)
+    # Before stdout and stderr are put aside: below systemd both are sockets, which the load did not open.
+    witness.begin()
     _flush()
     for stream, descriptor in zip((1, 2), said[1:], strict=True):
         os.dup2(descriptor, stream)
     os.dup2(said[0], log, inheritable=False)
-    witness.begin()
     try:
         bag = compat.load_bag(bundle, home.path)
     except LookedUpError:
@@ -239,12 +241,15 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 def run(home: Home, control: socket.socket, log: int) -> None:
     """Load, say so to the keeper, and serve; or say why not, and tell that to all who ask."""
     setproctitle(f"airfleet warm {home.path}")
+    crashes.end_on_crash()
     try:
         loaded = load(home, log)
     except Exception as error:
-        reason = str(error) if isinstance(error, NotSharedError) else f"{type(error).__name__}: {error}"
+        # What the file is like stays so; a release that could not be fetched just now may be there a moment later.
+        is_lasting = isinstance(error, NotSharedError)
+        reason = str(error) if is_lasting else describe_failure(error)
         with contextlib.suppress(OSError):
-            messages.send(control, {"refused": reason})
+            messages.send(control, {"refused": reason, "lasting": is_lasting})
         refuse_all(control, reason)
         return
     gc.collect()
@@ -255,6 +260,12 @@ def run(home: Home, control: socket.socket, log: int) -> None:
         with contextlib.suppress(OSError):
             messages.send(control, {"watch": watched})
     WarmProcess(control, loaded).serve()
+
+
+def describe_failure(error: BaseException) -> str:
+    """What went wrong, and what led to it: an error that asks for another try says nothing of the reason."""
+    cause = error.__cause__
+    return f"{type(error).__name__}: {error}" + (f" ({type(cause).__name__}: {cause})" if cause else "")
 
 
 def refuse_all(control: socket.socket, reason: str) -> None:

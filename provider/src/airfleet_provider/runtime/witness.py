@@ -48,12 +48,14 @@ class Witness:
     looks: bool = False
     reads: set[str] = field(default_factory=set)
     modules: tuple[str, ...] = ()
-    sockets: frozenset[str] = frozenset()
+    sockets: frozenset[tuple[int, int]] = frozenset()
+    threads: frozenset[int] = frozenset()
 
     def begin(self) -> None:
-        """Note what is there before the load."""
+        """Note what is there before the load; none of it is the load's, whatever number it has afterwards."""
         sys.modules[MARK] = types.ModuleType(MARK)
         self.sockets = frozenset(_list_sockets())
+        self.threads = frozenset(_list_threads())
         sys.addaudithook(self._hear)
         self.looks = True
 
@@ -81,15 +83,18 @@ class Witness:
         """What a fork would share or lose: a connection, or a thread that does not know of forks."""
         if opened := sorted(set(_list_sockets()) - self.sockets):
             return f"loading it left {len(opened)} connections open"
-        if len(_list_threads()) > 1:
+        if self._list_new_threads():
             # Libraries that know about forks, such as OpenBLAS, end their threads at one.
             pid = os.fork()
             if pid == 0:
                 os._exit(0)
             os.waitpid(pid, 0)
-            if others := _list_threads()[1:]:
+            if others := self._list_new_threads():
                 return f"loading it left threads running: {', '.join(sorted(set(others)))}"
         return None
+
+    def _list_new_threads(self) -> list[str]:
+        return [name for thread, name in _list_threads().items() if thread not in self.threads]
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.looks or event not in ("open", "os.listdir", "os.scandir"):
@@ -114,21 +119,22 @@ def _is_own(path: str) -> bool:
     return not path.startswith((sys.base_prefix + "/lib/python", sys.prefix + "/lib/python"))
 
 
-def _list_sockets() -> Iterable[str]:
+def _list_sockets() -> Iterable[tuple[int, int]]:
+    """Every open socket, by what it is and not by its number: a copy under another number is the same connection."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
         try:
             found = os.fstat(int(name))
         except OSError:
             continue
         if stat.S_ISSOCK(found.st_mode):
-            yield f"{name}:{found.st_ino}"
+            yield found.st_dev, found.st_ino
 
 
-def _list_threads() -> list[str]:
-    names = []
-    for task in sorted(Path("/proc/self/task").iterdir(), key=lambda path: int(path.name)):
+def _list_threads() -> dict[int, str]:
+    names = {}
+    for task in Path("/proc/self/task").iterdir():
         try:
-            names.append((task / "comm").read_text().strip())
+            names[int(task.name)] = (task / "comm").read_text().strip()
         except OSError:
             continue
     return names

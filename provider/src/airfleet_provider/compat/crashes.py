@@ -1,0 +1,126 @@
+"""A process whose native code crashes ends at once, and its log says where; Airflow's own would crash for ever.
+
+tests/unit/provider/test_compat_crashes.py holds it to Airflow's private names.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import re
+import signal
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+STDERR = 2
+# What the processor or the C library sends to a process that cannot go on.
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+# faulthandler's first line of the thread that crashed, and a line of its stack, the innermost function first.
+CURRENT = re.compile(rb"Current thread 0x[0-9a-f]+.*\(most recent call first\):")
+FRAME = re.compile(rb'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)')
+
+
+def end_on_crash() -> None:
+    """Let this process, and what is forked from it, write its Python stack to stderr and end when it crashes.
+
+    Airflow handles SIGSEGV in Python while it loads a Dag file, and so for as long as the process lives. Such a handler
+    runs when the crashing instruction returns, which it never does: the process would burn a core until it is killed.
+    """
+    from airflow.dag_processing.importers import python_importer
+
+    python_importer.signal = Signals()
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    faulthandler.enable(STDERR)
+
+
+class Signals:
+    """The module `signal`, but nobody takes a crash over."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
+        return getattr(signal, name)
+
+    def signal(self, number: int, handler: Any) -> Any:  # noqa: ANN401 - as the module's own
+        return signal.getsignal(number) if number in CRASHES else signal.signal(number, handler)
+
+
+@dataclass(slots=True)
+class Stack:
+    """Reads from the lines of a process's stderr which function it crashed in."""
+
+    is_near: bool = False
+    place: str = ""
+
+    def hear(self, line: bytes) -> None:
+        """Take note of the first line below that of the thread that crashed, and of no other."""
+        if self.is_near:
+            found = FRAME.match(line)
+            # The file's name comes from the task; only its end is shown, on one line.
+            self.place = "{function} ({file}:{line})".format(**_read(found)) if found else "native code"
+        self.is_near = bool(CURRENT.match(line))
+
+
+def _read(found: re.Match[bytes]) -> dict[str, str]:
+    words = {name: value.decode("utf-8", "replace") for name, value in found.groupdict().items()}
+    return {name: "".join(one if one.isprintable() else "?" for one in value)[-200:] for name, value in words.items()}
+
+
+@dataclass(slots=True)
+class Stacks:
+    """What the children of a supervisor have said of their crashes, by pid."""
+
+    known: dict[int, Stack] = field(default_factory=dict)
+    listening: Stack | None = None
+
+    def follow(self, forward: Callable[..., Any], *loggers: Any, **options: Any) -> Any:  # noqa: ANN401 - Airflow's own
+        """What forwards lines to a log, and lets the stack at hand hear them first."""
+        inner, stack = forward(*loggers, **options), self.listening
+        return inner if stack is None else _pass_on(inner, stack)
+
+
+def _pass_on(inner: Any, stack: Stack) -> Generator[None, bytes | bytearray, None]:  # noqa: ANN401 - Airflow's own
+    next(inner)
+    while True:
+        line = yield
+        stack.hear(bytes(line))
+        inner.send(line)
+
+
+def tell_crashes() -> None:
+    """Let Airflow's supervisors in this process say in a task's log by which crash it ended, and in which function."""
+    from airflow.sdk.execution_time import supervisor
+
+    watched, activity = supervisor.WatchedSubprocess, supervisor.ActivitySubprocess
+    create, forward, settle = (
+        watched._create_log_forwarder,
+        supervisor.forward_to_log,
+        activity.update_task_state_if_needed,
+    )
+    if hasattr(create, "__wrapped__"):
+        return
+    stacks = Stacks()
+
+    @functools.wraps(create)
+    def create_forwarder(self: Any, loggers: Any, name: str, **options: Any) -> Any:  # noqa: ANN401 - Airflow's own
+        if name == "task.stderr":
+            stacks.listening = stacks.known[self.pid] = Stack()
+        try:
+            return create(self, loggers, name, **options)
+        finally:
+            stacks.listening = None
+
+    # All that the task said has been read by now.
+    @functools.wraps(settle)
+    def update_state(self: Any) -> Any:  # noqa: ANN401 - Airflow's own
+        stack = stacks.known.pop(self.pid, Stack())
+        if -(self._exit_code or 0) in CRASHES:
+            name = signal.Signals(-self._exit_code).name
+            self.process_log.critical(f"Killed by {name} in {stack.place or 'native code'}", signal_name=name)
+        return settle(self)
+
+    watched._create_log_forwarder = create_forwarder
+    supervisor.forward_to_log = functools.partial(stacks.follow, forward)
+    activity.update_task_state_if_needed = update_state
