@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-REPARSE_MARK = "AIRFLEET_REPARSE_EVERY"
-
 
 @dataclass(frozen=True, slots=True)
 class Imports:
@@ -126,20 +124,3 @@ def _touches_path(node: ast.AST) -> bool:
         and isinstance(node.value, ast.Name)
         and node.value.id == "sys"
     )
-
-
-def read_interval(content: bytes) -> int | None:
-    """The seconds after which a Dag file wants to be evaluated again, if it says so in a line of its own."""
-    if REPARSE_MARK.encode() not in content:
-        return None
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError):
-        return None
-    for node in tree.body:
-        targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
-        named = any(isinstance(target, ast.Name) and target.id == REPARSE_MARK for target in targets)
-        value = getattr(node, "value", None)
-        if named and isinstance(value, ast.Constant) and type(value.value) is int and value.value > 0:
-            return value.value
-    return None

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import artefact, children, closure, compat, parse
+from airfleet_provider import artefact, children, closure, compat, directives, parse
 from airfleet_provider.publish import Dag, run
 
 # A releaser that is killed parses at most this much again.
@@ -116,7 +116,7 @@ def inspect(
         id=release,
         folder=folder,
         digests=digests,
-        intervals={path: seconds for path in files if (seconds := closure.read_interval(contents[path]))},
+        intervals={path: seconds for path in files if (seconds := directives.read_interval(contents[path]))},
         closures=closures,
         codes={path: parse.key_code(path, closures[path], digests, environment) for path in files},
         refused=scan.refused,

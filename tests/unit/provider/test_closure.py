@@ -87,23 +87,6 @@ def test_what_was_read_once_is_not_read_again_in_the_next_release() -> None:
     assert len(memory) == len(known) + 3
 
 
-@pytest.mark.parametrize(
-    ("code", "seconds"),
-    [
-        ("AIRFLEET_REPARSE_EVERY = 300", 300),
-        ("import a\nAIRFLEET_REPARSE_EVERY: int = 5", 5),
-        ("AIRFLEET_REPARSE_EVERY = '300'", None),
-        ("AIRFLEET_REPARSE_EVERY = 0", None),
-        ("AIRFLEET_REPARSE_EVERY = True", None),
-        ("if x:\n    AIRFLEET_REPARSE_EVERY = 300", None),
-        ("# AIRFLEET_REPARSE_EVERY = 300", None),
-        ("AIRFLEET_REPARSE_EVERY = = 300", None),
-    ],
-)
-def test_only_a_line_of_its_own_sets_a_clock(code: str, seconds: int | None) -> None:
-    assert closure.read_interval(code.encode()) == seconds
-
-
 def test_a_key_changes_with_all_that_a_result_depends_on_and_nothing_else() -> None:
     digests = {"dags/x.py": "1", "include/a.py": "2", "include/data.txt": "3", "other.txt": "4"}
     files = ("dags/x.py", "include/a.py")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-OPT_OUT = "AIRFLEET_WARM_START"
-REPARSE = "AIRFLEET_REPARSE_EVERY"
-# Their values belong to one moment, and stock Airflow takes them anew for each task.
-CLOCKS = frozenset({"now", "today", "utcnow", "days_ago", "localtime", "gmtime", "time_ns", "monotonic"})
+from airfleet_provider import directives
+
+# Its value belongs to one task.
 PER_TASK = frozenset({"get_parsing_context"})
 
 
@@ -18,16 +17,15 @@ def find_objection(source: str) -> str | None:
         tree = ast.parse(source)
     except SyntaxError:
         return "it does not load"
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            names = {target.id for target in node.targets if isinstance(target, ast.Name)}
-            if REPARSE in names:
-                return f"line {node.lineno}: {REPARSE}"
-            if OPT_OUT in names and isinstance(node.value, ast.Constant) and not node.value.value:
-                return f"line {node.lineno}: {OPT_OUT} = {node.value.value}"
+    for name, line, value in directives.read(tree):
+        if name == directives.REPARSE_EVERY:
+            return f"line {line}: {name}"
+        if not value:
+            return f"line {line}: {name} = {value}"
     for call in _walk_loading(tree):
         name = _name_of(call.func)
-        if name in CLOCKS or name in PER_TASK or (name == "time" and not call.args and not call.keywords):
+        # What belongs to one moment stock Airflow takes anew for each task.
+        if directives.is_clock(call, name) or name in PER_TASK:
             return f"line {call.lineno}: {name}() while loading"
     return None
 

@@ -11,11 +11,10 @@ from airfleet.releases.checks import cron, serialised
 from airfleet.releases.checks.facts import Facts
 from airfleet.releases.checks.findings import Caught, Check
 from airfleet.releases.checks.source import Source, last_name
+from airfleet_provider.directives import is_clock
 
 MINUTE_S = 60
 MINUTES_A_DAY = 24 * 60
-
-_MOVING = frozenset({"now", "utcnow", "today", "yesterday", "tomorrow", "days_ago", "time"})
 
 
 def find_floods(facts: Facts) -> Iterator[Caught]:
@@ -64,7 +63,7 @@ _TOO_OFTEN = "a sensor, an asset or a message that starts it costs less than loo
 def _moving_starts(source: Source) -> Iterator[Caught]:
     for key, value in source.options:
         calls = (node for node in ast.walk(value) if isinstance(node, ast.Call)) if key == "start_date" else ()
-        moving = next((name for call in calls if (name := last_name(call.func)) in _MOVING), None)
+        moving = next((name for call in calls if is_clock(call, name := last_name(call.func))), None)
         if moving:
             what = f"the start_date moves with {moving}(): it is another one each time the file is loaded"
             yield Caught(source.path, value.lineno, what, "write a fixed date: datetime(2026, 1, 1)")
