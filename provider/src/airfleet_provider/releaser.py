@@ -6,7 +6,6 @@ import contextlib
 import gc
 import json
 import logging
-import select
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from airfleet_provider import (
 )
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
+from airfleet_provider.waiting import wait_readable
 
 log = logging.getLogger(__name__)
 
@@ -386,7 +386,7 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
         soonest = min(releaser.due.values(), default=float("inf")) - releaser.now()
         longest = watch.EVERY_S if is_watching else WAIT_S
         waits = [longest, max(0.0, soonest), *(loop.wait_s() for loop in loops)]
-        select.select([connection, *(loop for loop in loops if loop.watches)], [], [], min(waits))
+        wait_readable([connection, *(loop for loop in loops if loop.watches)], min(waits))
         connection.poll()
         connection.notifies.clear()
 

@@ -6,7 +6,6 @@ import enum
 import functools
 import inspect
 import os
-import select
 import selectors
 import signal
 import socket
@@ -327,8 +326,3 @@ def stock_coordinator() -> Any:  # noqa: ANN401 - airflow.sdk.execution_time.coo
     from airflow.sdk.execution_time.coordinator import _build_python_coordinator
 
     return _build_python_coordinator()
-
-
-def can_read(channel: socket.socket, timeout_s: float) -> bool:
-    """Whether something can be received before the time is over."""
-    return bool(select.select([channel], [], [], timeout_s)[0])

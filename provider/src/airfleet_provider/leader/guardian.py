@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import select
 import signal
 import socket
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from airfleet_provider.leader.decide import (
 )
 from airfleet_provider.leader.lease import GUARDIAN, Lease
 from airfleet_provider.leader.session import AwayError, Session
+from airfleet_provider.waiting import wait_readable
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +260,7 @@ class Guardian:
             sources.append(self._scheduler)
         if self._lease:
             sources.append(self._lease.session)
-        ready, _, _ = select.select(sources, [], [], seconds)
+        ready = wait_readable(sources, seconds)
         if self._reader in ready:
             with suppress(BlockingIOError):
                 self._reader.recv(4096)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from psycopg2 import DatabaseError, OperationalError, extensions
+
+from airfleet_provider.waiting import wait_readable, wait_writable
 
 Row = Mapping[str, Any]
 
@@ -82,16 +83,15 @@ class Session:
 def _in_time(seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + seconds
 
-    def wait(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
+    def answer(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
         while (state := connection.poll()) != extensions.POLL_OK:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise OperationalError(f"no answer within {seconds:g} s")
-            reads = [connection] if state == extensions.POLL_READ else []
-            writes = [connection] if state == extensions.POLL_WRITE else []
-            select.select(reads, writes, [], remaining)
+            wait = wait_readable if state == extensions.POLL_READ else wait_writable
+            wait([connection], remaining)
 
-    extensions.set_wait_callback(wait)
+    extensions.set_wait_callback(answer)
     try:
         yield
     finally:

@@ -12,9 +12,10 @@ from typing import Any
 import structlog
 from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
-from airfleet_provider.compat import exits
+from airfleet_provider.compat import cold, crashes, exits
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.runtime import messages
+from airfleet_provider.waiting import wait_readable
 
 log = structlog.get_logger(logger_name="airfleet")
 
@@ -29,7 +30,10 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         self.stock = compat.stock_coordinator()
         self.obstacle = compat.find_obstacle()
         self.told: set[str] = set()
-        exits.notice_exits()  # for the tasks that start in Airflow's own way
+        crashes.tell_crashes()
+        # For the tasks that start in Airflow's own way.
+        exits.notice_exits()
+        cold.keep_apart(CHANNEL_VARIABLE)
 
     def execute_task(
         self,
@@ -84,7 +88,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             messages.send(channel, order, [one.fileno() for one in given])
             for one in given:
                 one.close()
-            if compat.can_read(ours, self.patience_s):
+            if wait_readable([ours], self.patience_s):
                 answer = messages.receive(ours)[0] or {}
         except OSError as error:
             answer = {"refused": f"the keeper has gone: {error}"}

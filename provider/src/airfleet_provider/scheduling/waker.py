@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from airfleet_provider import compat
 from airfleet_provider.compat import looks, ready, scheduling
 from airfleet_provider.scheduling import schema
 from airfleet_provider.scheduling.news import News, Run
+from airfleet_provider.waiting import wait_readable
 
 log = logging.getLogger("airfleet")
 
@@ -79,7 +79,7 @@ class Waker:
     def _has_news(self, seconds: float) -> bool:
         self._hear()
         if not self.news.is_left and seconds > 0:
-            select.select([self.connection], [], [], seconds)
+            wait_readable([self.connection], seconds)
             self._hear()
         return self.news.is_left
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import signal
 import socket
@@ -19,6 +20,8 @@ class Wake:
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
         self._reader, self._writer = socket.socketpair()
+        self._poll = select.poll()  # select() refuses descriptors above 1023
+        self._poll.register(self._reader, select.POLLIN)
         self._previous: dict[int, signal.Handlers | Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
@@ -32,7 +35,7 @@ class Wake:
 
     def wait(self, seconds: float) -> None:
         """Sleep this long, or until the next signal."""
-        select.select([self._reader], [], [], seconds)
+        self._poll.poll(math.ceil(max(seconds, 0.0) * 1000))
         with suppress(BlockingIOError):
             self._reader.recv(4096)
 
