@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet_provider import artefact, compat
+from airfleet_provider.compat import crashes
 
 READ_EVENTS = frozenset({"open", "os.listdir", "os.scandir"})
 
@@ -121,6 +122,7 @@ def prepare_child(
 ) -> Callable[[str], bytes]:
     """Make this forked process ready; what it returns parses one Dag file into the JSON of a result."""
     compat.forget_connections()
+    crashes.end_on_crash()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
     sys.path.insert(0, str(folder))  # before the project's own folder, which may be there
     witness = Witness(f"{folder}/")

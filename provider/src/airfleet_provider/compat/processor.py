@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from airfleet_provider.compat import crashes
+
 # ruff: noqa: PLC0415
 
 
@@ -26,5 +28,6 @@ def run_dag_processor(arguments: Any, on_look: Callable[[], None]) -> None:  # n
             on_look()
             return []
 
+    crashes.end_on_crash()  # in the children that it forks, which load Dag files
     dag_processor_command.DagFileProcessorManager = CallbackProcessor
     dag_processor_command.dag_processor(arguments)

@@ -1,0 +1,57 @@
+"""What a task that starts in Airflow's own way inherits; tests/unit/provider/test_compat_cold.py holds it to that."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import stat
+from collections.abc import Collection
+from typing import Any
+
+from airfleet_provider.compat import crashes
+
+
+def keep_apart(channel_variable: str) -> None:
+    """Let tasks that this process forks reach nothing of it, and end when they crash.
+
+    Such a task is a fork of the executor's own process, with every descriptor of it: without this it could order
+    processes of other Dag files from the keeper, stop it, or speak on a connection to a database.
+    """
+    # Airflow is imported inside: a process that does not need this should not pay for it.
+    from airflow.sdk.execution_time import supervisor  # noqa: PLC0415
+
+    original = supervisor._fork_main
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def fork_main(requests: Any, stdout: Any, stderr: Any, log_fd: int, target: Any) -> None:  # noqa: ANN401
+        os.environ.pop(channel_variable, None)
+        forget_connections({0, 1, 2, log_fd, *(one.fileno() for one in (requests, stdout, stderr))})
+        crashes.end_on_crash()
+        original(requests, stdout, stderr, log_fd, target)
+
+    supervisor._fork_main = fork_main
+
+
+def forget_connections(kept: Collection[int]) -> None:
+    """Let go of every inherited connection but these; the numbers stay taken, so objects that hold them reach nothing.
+
+    Sockets for datagrams stay: metrics go out by one.
+    """
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
+        number = int(name)
+        with contextlib.suppress(OSError):  # the listing's own, closed by now
+            if number not in kept and number != null and _is_connection(number):
+                os.dup2(null, number, inheritable=False)
+    os.close(null)
+
+
+def _is_connection(number: int) -> bool:
+    if not stat.S_ISSOCK(os.fstat(number).st_mode):
+        return False
+    with socket.socket(fileno=os.dup(number)) as copy:
+        return copy.type in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)

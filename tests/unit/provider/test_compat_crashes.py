@@ -1,0 +1,109 @@
+"""A process that has loaded a Dag file and then crashes ends at once, and says where."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from airflow.dag_processing.importers import python_importer
+from airflow.sdk.execution_time import supervisor
+
+from airfleet_provider.compat.crashes import Stack
+
+# Each crash in a fork of a process that has loaded a Dag file, as tasks of a warm process are.
+CRASH = """
+import ctypes, json, os, signal, sys
+from pathlib import Path
+from airfleet_provider.compat import crashes
+from airflow.dag_processing.dagbag import BundleDagBag
+
+def read_nowhere():
+    ctypes.string_at(0)
+
+def give_up():
+    os.abort()
+
+def send(name):
+    os.kill(os.getpid(), getattr(signal, name))
+
+crashes.end_on_crash()
+folder = Path(sys.argv[1])
+bag = BundleDagBag(dag_folder=str(folder / "small.py"), bundle_path=folder, bundle_name="b", safe_mode=False)
+assert list(bag.dags) == ["small"], bag.import_errors
+ways = {"SIGSEGV": read_nowhere, "SIGABRT": give_up}
+for name in ("SIGILL", "SIGBUS", "SIGFPE"):
+    ways[name] = lambda name=name: send(name)
+ended = {}
+for name, crash in ways.items():
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), 2)
+        crash()
+        os._exit(0)
+    ended[name] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(json.dumps(ended))
+"""
+SMALL = """
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def small():
+    @task
+    def work(): ...
+    work()
+
+small()
+"""
+
+
+def test_every_crash_ends_the_process_and_tells_the_function(tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(SMALL)
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout.splitlines()[-1])
+    assert ended == {name: -signal.Signals[name] for name in ended}
+    assert len(ended) == 5
+    places = {"SIGSEGV": "string_at (", "SIGABRT": "give_up ("}
+    for name in ended:
+        stack = Stack()
+        for line in (tmp_path / name).read_bytes().splitlines():
+            stack.hear(line)
+        assert stack.place.startswith(places.get(name, "send (")), (tmp_path / name).read_text()
+
+
+def test_what_a_task_writes_as_its_stack_stays_one_short_line() -> None:
+    stack = Stack()
+    stack.hear(b"Current thread 0x00007f00 (most recent call first):")
+    stack.hear(b'  File "' + b"x" * 9000 + b'\x1b[2J\r.py", line 7 in work')
+    assert stack.place.startswith("work (")
+    assert len(stack.place) < 300
+    assert stack.place.isprintable()
+    quiet = Stack()
+    quiet.hear(b'  File "x.py", line 1 in work')
+    assert quiet.place == ""
+
+
+def test_airflow_takes_signals_over_and_tells_ends_where_this_builds_on_it() -> None:
+    source = inspect.getsource(python_importer)
+    assert "signal.signal(signal.SIGSEGV, " in source
+    assert "import signal\n" in source
+    create = inspect.signature(supervisor.WatchedSubprocess._create_log_forwarder)
+    create.bind("self", (), "task.stderr", data=b"", log_level=40)
+    assert "forward_to_log(" in inspect.getsource(supervisor.WatchedSubprocess._create_log_forwarder)
+    assert '"task.stderr"' in inspect.getsource(supervisor.WatchedSubprocess._register_pipe_readers)
+    wait = inspect.getsource(supervisor.ActivitySubprocess.wait)
+    assert wait.index("_monitor_subprocess()") < wait.index("self.update_task_state_if_needed()")
