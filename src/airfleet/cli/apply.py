@@ -63,6 +63,7 @@ DRAIN_S = 900.0
 @click.option(
     "--forget", multiple=True, metavar="HOST", help="Look no more for a host that left fleet.yaml and is gone for good."
 )
+@options.accept_new_hosts
 @options.as_json
 def command(
     project: Path,
@@ -72,6 +73,7 @@ def command(
     drain: float,
     offline: str | None,
     forget: tuple[str, ...],
+    accept_new_hosts: bool,
     as_json: bool,
 ) -> None:
     """Make every host of fleet.yaml what it says: packages, files, services, firewall, in the right order.
@@ -88,7 +90,7 @@ def command(
     source = _find_source(offline)
     begun = time.monotonic()
     with ExitStack() as stack:
-        wish = inspect.read_wish(project, state)
+        wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
         folder = launching.find_state(wish.project, state)
         versions.check_settled(folder)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -18,3 +18,8 @@ state = click.option(
     "--state", type=click.Path(path_type=Path), help="The state folder.  [default: .airfleet in the project]"
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+accept_new_hosts = click.option(
+    "--accept-new-hosts",
+    is_flag=True,
+    help="Accept hosts whose SSH key is not known yet: shows the fingerprints, and writes them to the known hosts.",
+)

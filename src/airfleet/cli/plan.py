@@ -25,8 +25,11 @@ CHANGES = 3
 @options.state
 @click.option("--check", is_flag=True, help="Exit with 0 when there is nothing to do, and with 3 when there is.")
 @click.option("--diff/--no-diff", "with_diff", default=True, show_default=True, help="Show how files would change.")
+@options.accept_new_hosts
 @options.as_json
-def command(project: Path, state: Path | None, check: bool, with_diff: bool, as_json: bool) -> None:
+def command(
+    project: Path, state: Path | None, check: bool, with_diff: bool, accept_new_hosts: bool, as_json: bool
+) -> None:
     """Look at every host of fleet.yaml and show what `airfleet apply` would change there, and why. Changes nothing.
 
     \b
@@ -34,7 +37,7 @@ def command(project: Path, state: Path | None, check: bool, with_diff: bool, as_
       airfleet plan --check
     """
     with ExitStack() as stack:
-        wish = inspect.read_wish(project, state)
+        wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
         folder = launch.find_state(wish.project, state)
         versions.check_settled(folder)
         known = roster.read(folder.root)

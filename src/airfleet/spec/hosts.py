@@ -65,9 +65,9 @@ class Ssh(Section):
     )
     known_hosts: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="The file with the hosts' public keys, relative to the project. A new host is added to it.",
+        description="The file with the hosts' public keys, relative to the project; and the only one read.",
         examples=["ssh/known_hosts"],
-        json_schema_extra={"x-default": "~/.ssh/known_hosts"},
+        json_schema_extra={"x-default": "as in the SSH configuration"},
     )
 
 

@@ -7,19 +7,21 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airfleet.components.hosts.base import Service, Stage
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh import apply, connection, lease, plan, runtime, steps, transaction
+from airfleet.runners.ssh import apply, connection, inspect, lease, plan, runtime, steps, transaction
 from airfleet.runners.ssh.apply import Applier, Outcome
-from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.connection import HostError, Output
 from airfleet.runners.ssh.facts import Facts
 from airfleet.runners.ssh.inspect import View
-from airfleet.spec.topology import Host, Ssh
+from airfleet.runners.ssh.rolling import Rolling
 from deadline import wait_until
 from places import NINE, desired, parse, with_setting
 
@@ -40,6 +42,18 @@ class Fake:
         return ""
 
 
+class Breaking(Fake):
+    """A connection that is lost once somebody looks at the workers of its host before they restart."""
+
+    def check(self, script: str, *, timeout_s: float = 60, data: object = None, what: str = "") -> str:
+        if "looking at the workers" in what and self.fails == "lost":
+            raise HostError("the connection broke", where=self.name)
+        return super().check(script, timeout_s=timeout_s, data=data, what=what)
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        return Output(0, "", "")
+
+
 def carry_out(
     tmp_path: Any,  # noqa: ANN401
     *,
@@ -49,12 +63,14 @@ def carry_out(
     lost: threading.Event | None = None,
     absent: tuple[str, ...] = (),
     hear: Callable[[str, str], None] = lambda _, __: None,
+    make: type[Fake] = Fake,
+    rolls: bool = False,
 ) -> tuple[Outcome, list[tuple[str, str]]]:
     log: list[tuple[str, str]] = []
     views = []
     for name in (name for name in HOSTS if name not in absent):
         want = desired(name, text)
-        fake: Any = Fake(name, log, (fails or {}).get(name, ""), hear)
+        fake: Any = make(name, log, (fails or {}).get(name, ""), hear)
         recipe = runtime.Recipe("3.11", "x86_64", "", "", ())
         views.append(View(fake, want, facts(name), plan.decide(want, facts(name)), recipe))
     archive = tmp_path / "archive"
@@ -67,6 +83,7 @@ def carry_out(
         notify=lambda _: None,
         lost=lost or threading.Event(),
         absent=absent,
+        rolling=Rolling(views, drain_s=1, notify=lambda _: None, sleep=lambda _: None) if rolls else None,
     ).run()
     return outcome, log
 
@@ -185,21 +202,52 @@ def test_hosts_that_serve_the_same_are_restarted_one_after_another(tmp_path: Any
     assert [host for host, _ in itertools.groupby(restarts)] == ["web1", "web2", "web3"]
 
 
-@pytest.mark.parametrize(
-    ("reason", "what", "hint"),
-    [
-        ("Authentication error (username=ops)", "refuses the login as ops", "ssh-copy-id"),
-        ("SSH host key error: does not match", "is not the known one", "ssh-keygen -R 10.0.0.1"),
-        ("Could not resolve hostname", "cannot be resolved", "IP address"),
-        ("Invalid private key file: /x/k.pub", "is no private key", "without .pub"),
-        ("Private key file (/x/k) is encrypted", "has a passphrase", "ssh-agent"),
-        ("Could not connect (timed out)", "10.0.0.1:2222 does not answer to SSH", "look whether it is up"),
-    ],
-)
-def test_a_failed_connection_is_one_line_with_a_hint(reason: str, what: str, hint: str) -> None:
-    said = connection.explain_connect(reason, Host("h1", "10.0.0.1", ("web",), ssh=Ssh("ops", 2222)))
-    assert what in said[0]
-    assert hint in said[1]
+def test_a_connection_that_is_lost_between_two_steps_is_the_outcome_of_one_host(tmp_path: Path) -> None:
+    from test_ssh_plan import converged  # noqa: PLC0415
+
+    text = with_setting(NINE, "concurrency: 32", "concurrency: 31")
+    text = with_setting(text, "concurrency: 4,", "concurrency: 5,")
+    outcome, log = carry_out(
+        tmp_path,
+        facts=lambda name: converged(desired(name)),
+        text=text,
+        fails={"io1": "lost"},
+        make=Breaking,
+        rolls=True,
+    )
+    assert [(error.where, error.what) for error in outcome.errors] == [("io1", "the connection broke")]
+    assert {step.host for step in outcome.skipped} == {"io1"}
+    assert position(log, "cpu1", "restart airfleet-worker-cpu") > 0
+
+
+def test_what_nobody_thought_of_is_the_error_of_one_host(tmp_path: Path) -> None:
+    def hear(host: str, what: str) -> None:
+        if host == "io1" and "install" in what:
+            raise AttributeError("'Channel' object has no attribute 'setsockopt'")
+
+    outcome, log = carry_out(tmp_path, hear=hear)
+    assert [error.where for error in outcome.errors] == ["io1"]
+    assert "unexpected: AttributeError: 'Channel' object" in outcome.errors[0].what
+    assert position(log, "cpu1", "start airfleet-worker-cpu") > 0
+
+
+def test_what_nobody_thought_of_while_hosts_are_looked_at_is_the_error_of_one_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = Fake("data1", [], "", lambda _, __: None)
+
+    def look(_: object, connection: Any) -> View:  # noqa: ANN401
+        if connection.host.name == "io1":
+            raise AttributeError("'Channel' object has no attribute 'setsockopt'")
+        fake: Any = seen
+        return View(fake, desired(connection.host.name), Facts(), (), runtime.Recipe("3.11", "x86_64", "", "", ()))
+
+    monkeypatch.setattr(inspect, "inspect", look)
+    wish: Any = SimpleNamespace(fleet=parse(), project=tmp_path, accept_new_hosts=False)
+    with ExitStack() as stack:
+        survey = inspect.survey(wish, stack, lambda _: None)
+    assert [error.where for error in survey.errors] == ["io1"]
+    assert len(survey.views) == len(HOSTS) - 1
 
 
 @pytest.mark.parametrize(
@@ -213,7 +261,7 @@ def test_a_failed_connection_is_one_line_with_a_hint(reason: str, what: str, hin
         ),
         ("Temporary failure resolving 'deb.debian.org'", "cannot resolve its package mirror"),
         ("E: Unable to locate package haproxy", "does not have it"),
-        ("something else", "the next `airfleet apply` goes on"),
+        ("something else", "the same command goes on"),
     ],
 )
 def test_a_known_failure_has_its_own_hint(text: str, hint: str) -> None:

@@ -233,7 +233,7 @@ def test_a_recipe_s_name_moves_with_everything_in_it(tmp_path: Path) -> None:
         replace(recipe, provider=()), read("3.3.1"),
     ]  # fmt: skip
     assert len({recipe.digest, *(other.digest for other in others)}) == 6
-    assert "pyinfra" not in recipe.packages
+    assert "paramiko" not in recipe.packages
     assert "apache-airflow-core==3.3.2" in recipe.versions
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from airfleet.runners.ssh.connection import Connection
+from airfleet.runners.ssh.login import Login
 from airfleet.spec.topology import Host
 
 
@@ -19,9 +21,6 @@ class Client:
     def __init__(self, name: str, refusals: int = 0) -> None:
         self.name = name
         self.refusals = refusals
-
-    def get_transport(self) -> Client:
-        return self
 
     def open_channel(self, *_: object, **__: object) -> socket.socket:
         if self.refusals:
@@ -35,7 +34,7 @@ class Client:
 
 def connect(client: Client) -> Connection:
     connection = Connection(Host("h1", "10.0.0.1", ()), Path())
-    connection._client = client
+    connection._login = Login(client, ExitStack())  # type: ignore[arg-type]
     return connection
 
 

@@ -15,6 +15,7 @@ from airfleet.components.hosts import postgresql
 from airfleet.components.hosts.base import Stage
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh import steps, transaction
+from airfleet.runners.ssh.connection import as_host_error
 from airfleet.runners.ssh.inspect import View
 from airfleet.runners.ssh.rolling import Rolling
 from airfleet.runners.ssh.steps import Bring, Install, RunJob, Step, Unpack
@@ -117,13 +118,14 @@ class Applier:
         if rolling is None:
             self._host(view, own)
             return True
-        before = rolling.prepare(view, own, stage)
-        self._host(view, own)
         name = view.desired.place.host.name
         try:
+            before = rolling.prepare(view, own, stage)
+            self._host(view, own)
             return name not in self._failed and rolling.finish(view, own, stage, before, is_last=is_last)
-        except AirfleetError as error:
-            self._failed[name] = error
+        except Exception as error:  # a lost connection, or what nobody thought of: the outcome of this host alone
+            with self._lock:
+                self._failed[name] = as_host_error(error, name)
             return False
 
     def _waits(self, view: View, stage: Stage) -> bool:
@@ -157,8 +159,8 @@ class Applier:
             note = ""
             try:
                 note = self._do(view, batch)
-            except AirfleetError as caught:
-                error = caught
+            except Exception as caught:  # what nobody thought of on one host must not end the work on the others
+                error = as_host_error(caught, view.desired.place.host.name)
             seconds = self._clock() - begun
             # Services of one batch take their time side by side, small steps one after another.
             share = seconds if isinstance(batch[0].action, Bring) else seconds / len(batch)

@@ -1,4 +1,4 @@
-"""One SSH connection to one host: pyinfra makes it, scripts go through it, always as root."""
+"""One SSH connection to one host: scripts go through it, always as root, and ways to ports that the host reaches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from airfleet.errors import AirfleetError
+from airfleet.runners.ssh.login import CONNECT_S, Login, Policy, Welcome, open_login
 from airfleet.spec.topology import Host
 
-CONNECT_S = 10
-# A host that does not acknowledge for so long is gone, whatever TCP hopes.
-DEAD_AFTER_MS = 20_000
+# Behind a jump host TCP tells nothing of the host itself, so it is asked; a slow line may be full for some seconds.
+ASK_EVERY_S = 5.0
+DEAD_AFTER_S = 60.0
 CHUNK = 1 << 17
 # Output that comes later than this after the end of its command is that of something else.
 LEFT_OPEN_S = 1.0
@@ -46,22 +48,33 @@ class Output:
 
 
 class Connection:
-    """A host that scripts can be run on, from one thread at a time."""
+    """A host that scripts can be run on, from several threads at a time.
 
-    def __init__(self, host: Host, project: Path) -> None:
+    The key of a host that is not known yet is accepted only where `welcome` is given, which is told of it. `config`
+    takes the place of the user's and the system's SSH configuration.
+    """
+
+    def __init__(
+        self, host: Host, project: Path, *, welcome: Welcome | None = None, config: Path | None = None
+    ) -> None:
         self.host = host
+        self.ssh_port: int | None = None  # where its SSH server was reached, as the host itself sees it
         self._project = project
-        self._client: Any = None
+        self._policy = Policy(welcome=welcome, config=config)
+        self._login: Login | None = None
         self._become = ""
 
     def open(self) -> None:
         """Connect and become root; raises HostError with a hint."""
-        self._client = _connect(self.host, self._project)
-        transport = self._client.get_transport()
-        transport.set_keepalive(5)
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
-        user = self._execute("id -u", None, 30)
-        self._become = "" if user.out.strip() == "0" else "sudo -n "
+        try:
+            self._login = open_login(self.host, self._project, self._policy)
+        except AirfleetError as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
+            raise HostError(what, where=self.host.name, hint=error.hint) from None
+        threading.Thread(target=_keep_asking, args=(self._login.transport,), daemon=True).start()
+        said = self._execute("id -u; echo $SSH_CONNECTION", None, 30).out.split()
+        self.ssh_port = int(said[4]) if len(said) == 5 and said[4].isdigit() else None
+        self._become = "" if said[:1] == ["0"] else "sudo -n "
         if self._become:
             tried = self._execute("sudo -n true", None, 30)
             if tried.code:
@@ -71,6 +84,10 @@ class Connection:
                     where=self.host.name,
                     hint="log in as root, or let the user run sudo without a password (NOPASSWD in /etc/sudoers.d)",
                 )
+
+    def make_another(self) -> Connection:
+        """A connection of its own to the same host, not opened yet."""
+        return Connection(self.host, self._project, welcome=self._policy.welcome, config=self._policy.config)
 
     def run(self, script: str, *, timeout_s: float = 60, data: BinaryIO | None = None) -> Output:
         """Run a shell script as root; it comes over standard input, so that no secret shows among the processes.
@@ -92,14 +109,20 @@ class Connection:
         return output.out
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        if self._login is not None:
+            self._login.close()
+
+    @property
+    def _transport(self) -> Any:  # noqa: ANN401
+        if self._login is None:
+            raise EOFError("it is not open")
+        return self._login.transport
 
     def _execute(self, command: str, data: bytes | BinaryIO | None, timeout_s: float) -> Output:
         import paramiko  # noqa: PLC0415
 
         try:
-            channel = self._client.get_transport().open_session(timeout=CONNECT_S)
+            channel = self._transport.open_session(timeout=CONNECT_S)
             channel.settimeout(timeout_s)
             channel.exec_command(command)
             feeder = threading.Thread(target=_feed, args=(channel, data), daemon=True)
@@ -108,13 +131,13 @@ class Connection:
             code = channel.recv_exit_status()
             channel.close()
             feeder.join(5)
-        except (TimeoutError, OSError, EOFError, paramiko.SSHException, AttributeError) as error:
-            hint = "look whether it is up; the next `airfleet apply` goes on from here"
+        except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
+            hint = "look whether it is up; the same command goes on from here"
             raise HostError(
                 f"the connection broke: {error or type(error).__name__}", where=self.host.name, hint=hint
             ) from None
         if code < 0:
-            hint = "look whether it restarted; the next `airfleet apply` goes on from here"
+            hint = "look whether it restarted; the same command goes on from here"
             raise HostError("the connection ended before the command did", where=self.host.name, hint=hint)
         return Output(code, out.decode(errors="replace"), err.decode(errors="replace"))
 
@@ -122,7 +145,7 @@ class Connection:
     def forward(self, address: str, port: int) -> Iterator[int]:
         """A port of this machine's loopback that leads to a port the host can reach."""
         listener = socket.create_server(("127.0.0.1", 0))
-        leader = threading.Thread(target=_accept, args=(listener, self._client, address, port), daemon=True)
+        leader = threading.Thread(target=_accept, args=(listener, self._transport, address, port), daemon=True)
         leader.start()
         try:
             yield listener.getsockname()[1]
@@ -150,19 +173,25 @@ def _failure(output: Output, what: str, host: str) -> HostError:
 
 
 HINTS = (
-    ("No space left on device", "the disk is full: free some space, then apply again"),
-    ("not enough free space", "the disk is full: free some space, then apply again"),
-    ("Disk quota exceeded", "the disk is full: free some space, then apply again"),
+    ("No space left on device", "the disk is full: free some space, then run the command again"),
+    ("not enough free space", "the disk is full: free some space, then run the command again"),
+    ("Disk quota exceeded", "the disk is full: free some space, then run the command again"),
     ("Read-only file system", "its disk lets nobody write: look at `dmesg` there"),
     ("Temporary failure resolving", "the host cannot resolve its package mirror: look at its DNS; or apply --offline"),
     ("Failed to fetch", "the package mirror does not answer: look at /etc/apt/sources.list; or apply --offline"),
     ("Unable to fetch", "the package mirror does not answer: look at /etc/apt/sources.list; or apply --offline"),
     ("Unable to locate package", "the package mirror does not have it: look at /etc/apt/sources.list (main, universe)"),
     ("has no installation candidate", "the package mirror does not have it: look at /etc/apt/sources.list"),
-    ("Could not get lock", "another program installs packages there: wait for it to end, then apply again"),
-    ("frontend lock was locked", "another program installs packages there: wait for it to end, then apply again"),
-    ("ddress already in use", "another program has the port: stop it, then apply again"),
-    ("an earlier apply began", "wait for it to end, or restart the host; then apply again"),
+    (
+        "Could not get lock",
+        "another program installs packages there: wait for it to end, then run the command again",
+    ),
+    (
+        "frontend lock was locked",
+        "another program installs packages there: wait for it to end, then run the command again",
+    ),
+    ("ddress already in use", "another program has the port: stop it, then run the command again"),
+    ("an earlier apply began", "wait for it to end, or restart the host; then run the command again"),
 )
 # What says least is said last by many programs.
 NOISE = ("Note: ", "E: Sub-process", "E: Some index files failed", "W: ", "See ", "and the entire system.")
@@ -177,9 +206,36 @@ def find_telling(text: str) -> str:
     return next(iter([*known, *errors, *reversed(lines)]), "")[:300]
 
 
-def find_hint(text: str, otherwise: str = "mend it there; the next `airfleet apply` goes on from here") -> str:
+def find_hint(text: str, otherwise: str = "mend it there; the same command goes on from here") -> str:
     """What to do about the output of a command that failed."""
     return next((hint for words, hint in HINTS if words in text), otherwise)
+
+
+def as_host_error(error: Exception, host: str) -> AirfleetError:
+    """The error of one host, also where nobody thought of it: it must not end the work on the others."""
+    if isinstance(error, AirfleetError):
+        return error
+    log.debug("unexpected on %s", host, exc_info=error)
+    what = f"unexpected: {type(error).__name__}: {error}"
+    output = "".join(traceback.format_exception(error))
+    return HostError(what, where=host, hint="this is a fault of airfleet: please report it", output=output)
+
+
+def _keep_asking(transport: Any) -> None:  # noqa: ANN401
+    """End a connection whose other end has gone silent, so that nobody waits for it for ever."""
+    while transport.is_active():
+        answered = threading.Event()
+        threading.Thread(target=_ask, args=(transport, answered), daemon=True).start()
+        if not answered.wait(DEAD_AFTER_S):
+            transport.close()
+            return
+        time.sleep(ASK_EVERY_S)
+
+
+def _ask(transport: Any, answered: threading.Event) -> None:  # noqa: ANN401
+    with suppress(Exception):  # paramiko's errors have no common base; whatever came of it, the wait is over
+        transport.global_request("keepalive@openssh.com", wait=True)
+    answered.set()
 
 
 def _feed(channel: Any, data: bytes | BinaryIO | None) -> None:  # noqa: ANN401
@@ -223,7 +279,7 @@ def _read(channel: Any, end: float) -> tuple[bytes, bytes]:  # noqa: ANN401
         time.sleep(0.02)
 
 
-def _accept(listener: socket.socket, client: Any, address: str, port: int) -> None:  # noqa: ANN401
+def _accept(listener: socket.socket, transport: Any, address: str, port: int) -> None:  # noqa: ANN401
     """Lead each connection on; one that the host refuses ends, and the next is led on all the same."""
     while True:
         try:
@@ -231,7 +287,7 @@ def _accept(listener: socket.socket, client: Any, address: str, port: int) -> No
         except OSError:  # the listener was shut down
             return
         try:
-            channel = client.get_transport().open_channel("direct-tcpip", (address, port), peer, timeout=CONNECT_S)
+            channel = transport.open_channel("direct-tcpip", (address, port), peer, timeout=CONNECT_S)
         except Exception as error:  # paramiko's errors have no common base; who has connected sees the connection end
             log.warning("a connection to %s:%d was not led on: %s", address, port, error or type(error).__name__)
             local.close()
@@ -250,62 +306,3 @@ def _pump(source: Any, target: Any) -> None:  # noqa: ANN401
         for end in (source, target):
             with suppress(OSError, EOFError):
                 end.close()
-
-
-def _connect(host: Host, project: Path) -> Any:  # noqa: ANN401
-    import paramiko  # noqa: PLC0415
-    from pyinfra.api.config import Config  # noqa: PLC0415
-    from pyinfra.api.exceptions import ConnectError, PyinfraError  # noqa: PLC0415
-    from pyinfra.api.inventory import Inventory  # noqa: PLC0415
-    from pyinfra.api.state import State  # noqa: PLC0415
-
-    for name in ("pyinfra", "paramiko"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    data: dict[str, object] = {"ssh_hostname": host.address}
-    if host.ssh.user:
-        data["ssh_user"] = host.ssh.user
-    if host.ssh.port:
-        data["ssh_port"] = host.ssh.port
-    if host.ssh.known_hosts:
-        data["ssh_known_hosts_file"] = str(project / Path(host.ssh.known_hosts).expanduser())
-    if host.ssh.key:
-        key = project / Path(host.ssh.key).expanduser()
-        if not key.is_file():
-            raise HostError(f"no such key file: {key}", where=host.name, hint="`ssh.key` in fleet.yaml names it")
-        data["ssh_key"] = str(key)
-    inventory: Any = Inventory(([(host.name, data)], {}))  # type: ignore[no-untyped-call]
-    State(inventory, Config(CONNECT_TIMEOUT=CONNECT_S))  # type: ignore[no-untyped-call]
-    connector = inventory.get_host(host.name).connector
-    try:
-        connector.connect()
-    except (ConnectError, PyinfraError, paramiko.SSHException, OSError, EOFError) as error:
-        what, hint = explain_connect(str(error), host)
-        raise HostError(what, where=host.name, hint=hint) from None
-    return connector.client
-
-
-def explain_connect(reason: str, host: Host) -> tuple[str, str]:
-    """A failed connection in one line, and what to look at."""
-    where = host.address if host.ssh.port is None else f"{host.address}:{host.ssh.port}"
-    if "Authentication" in reason or "authentication" in reason:
-        user = f" as {host.ssh.user}" if host.ssh.user else ""
-        return (
-            f"the host refuses the login{user}",
-            "name the right `user` and `ssh.key`, or add the key there: ssh-copy-id",
-        )
-    if "host key" in reason.lower():
-        return (
-            f"the host key of {where} is not the known one",
-            f"if it was installed anew: ssh-keygen -R {host.address}",
-        )
-    if "private key file" in reason.lower():
-        locked = "is encrypted" in reason
-        return (
-            f"the key {host.ssh.key} {'has a passphrase' if locked else 'is no private key'}",
-            "add it to ssh-agent and leave out `ssh.key`" if locked else "name the private key, without .pub",
-        )
-    if "resolve" in reason:
-        return f"{host.address} cannot be resolved", "write its IP address in fleet.yaml, or add it to DNS"
-    silent = ("timed out", "banner", "No existing session")
-    told = "" if any(words in reason for words in silent) else f": {reason}"
-    return f"{where} does not answer to SSH{told}", "look whether it is up, and whether its SSH port lets you in"

