@@ -1,7 +1,8 @@
-"""Connections of the API to databases whose hosts may lose their power: a dead one is given up after seconds.
+"""After how long a host that lost its power is given up, by connections to databases and to brokers.
 
 libpq is told so in the connection's URL. asyncpg has no word for it: a query would wait for ever on a connection whose
 host is gone, and with it everybody who waits for one of the pool; and a silent host would use up the next one's time.
+py-amqp asks a silent broker after a minute, and gives up one that leaves data unanswered for a second.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
 )
+
+
+def list_tcp_options() -> dict[int, int]:
+    """The same for a library that sets options of TCP itself, as py-amqp does."""
+    return {option: value for level, option, value in OPTIONS if level == socket.IPPROTO_TCP}
 
 
 async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **options: Any) -> Any:  # noqa: ANN401

@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from airfleet.components.base import Setting
 
-# What every sender of results is told: a result that cannot be stored is stored later.
+# How often a broker and a worker at least say something; twice as long a silence ends their connection.
+HEARTBEAT_S = 10
+# What every Celery process is told: a result that cannot be stored is stored later; a broker that does not answer a new
+# connection is passed over after 2 s, and one that says nothing at all, though its host is there, is left after 20 s.
 CELERY: dict[str, object] = {
+    "broker_connection_timeout": 2,
+    # The scheduler does it itself: kombu says goodbye first to a broker that hangs, and waits for its answer.
+    "task_publish_retry": False,
+    "broker_heartbeat": HEARTBEAT_S,
     "override_backends": {"db": "airfleet_provider.executors.results:PatientBackend"},
     "result_backend_always_retry": True,
     "result_backend_max_sleep_between_retries_ms": 5000,
@@ -83,5 +90,25 @@ def list_broker_settings() -> tuple[Setting, ...]:
             "1000000",
             "a task that cannot be sent waits for the broker; with 3 it has failed after 3 s",
         ),
+        Setting(
+            "celery",
+            "operation_timeout",
+            "15",
+            "interrupts a task's sending wherever it is, and so is the last resort behind the time-outs below; with "
+            "1 s a scheduler on a busy machine never gets as far as its first task, as each try connects anew",
+        ),
         Setting("celery_broker_transport_options", "confirm_publish", "True", "a task that was sent has arrived"),
+        Setting(
+            "celery_broker_transport_options",
+            "read_timeout",
+            "5",
+            "a broker that leaves a question unanswered for so long is left for the next; the default is to wait",
+        ),
+        Setting("celery_broker_transport_options", "write_timeout", "5", "the same of one that takes no more data"),
+        Setting(
+            "celery_broker_transport_options",
+            "connect_retries_timeout",
+            "10",
+            "with the default a broker that does not answer uses up the time of all others, and none is asked",
+        ),
     )

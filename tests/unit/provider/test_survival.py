@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +23,7 @@ from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.providers.celery.executors import celery_executor
 from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback, send_workload_to_executor
 from airflow.sdk.exceptions import AirflowTaskTimeout
+from amqp.exceptions import AccessRefused, InternalError, MessageNacked, NotFound, PreconditionFailed
 from celery.backends.database import DatabaseBackend
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -26,9 +31,11 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from airfleet_provider.compat import survival
 from airfleet_provider.executors.results import PatientBackend
 from airfleet_provider.survival import arrival
+from airfleet_provider.survival.asking import WAIT_S
 from airfleet_provider.survival.patience import LONGEST_BLINK_S, Patience
 from airfleet_provider.survival.pulse import Pulse
-from airfleet_provider.survival.watch import Watch
+from airfleet_provider.survival.watch import ANSWER_S, Watch
+from deadline import wait_until
 
 TIMEOUT_S = 90.0
 
@@ -64,6 +71,70 @@ def test_silence_is_death_only_after_a_whole_time_out_in_which_it_could_speak(
 
 def test_a_watch_finds_nobody_to_report_to() -> None:
     assert not Watch(["http://127.0.0.1:9"], 0.0).may_judge()
+
+
+@contextlib.contextmanager
+def silent_urls(number: int) -> Iterator[list[str]]:
+    """Hosts that take no connection and refuse none, as without power: the queue of each is full."""
+    with contextlib.ExitStack() as stack:
+        urls = []
+        for _ in range(number):
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            urls.append(f"http://127.0.0.1:{server.getsockname()[1]}")
+            for _ in range(3):
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(server.getsockname())
+        yield urls
+
+
+@contextlib.contextmanager
+def health(status: int, *, after_s: float = 0.0) -> Iterator[str]:
+    """An execution API that says so of its health."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            time.sleep(after_s)
+            with contextlib.suppress(OSError):
+                self.send_response(status if self.path == "/execution/health" else 500)
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_api_hosts_without_power_do_not_hold_up_the_scheduler_that_asks_another() -> None:
+    with silent_urls(4) as silent, health(200) as well:
+        watch = Watch([*silent, well], 0.0)
+        began = time.monotonic()
+        looks = [watch.may_judge() for _ in range(3)]
+        assert all(looks)
+        assert time.monotonic() - began < ANSWER_S  # one after another they would take four times as long, each time
+
+
+def test_where_no_api_host_answers_a_look_ends_all_the_same() -> None:
+    with silent_urls(4) as silent:
+        watch = Watch(silent, 0.0)
+        began = time.monotonic()
+        assert not any(watch.may_judge() for _ in range(3))
+        assert time.monotonic() - began < ANSWER_S
+
+
+def test_an_answer_that_came_late_counts_at_the_next_look() -> None:
+    with health(200, after_s=2 * WAIT_S) as slow:
+        watch = Watch([slow], 0.0)
+        wait_until(watch.may_judge, "the answer")
+
+
+def test_an_api_without_its_database_is_nobody_to_report_to() -> None:
+    with health(503) as url:
+        watch = Watch([url], 0.0)
+        assert not any(watch.may_judge() for _ in range(3))
 
 
 @dataclass
@@ -194,28 +265,64 @@ def test_a_broken_connection_is_an_outage_and_a_wrong_statement_is_not(error: Ex
     assert PatientBackend.exception_safe_to_retry(None, error)  # type: ignore[arg-type]
 
 
-def test_after_the_first_that_the_broker_refuses_no_other_is_tried_and_none_fails() -> None:
-    tried = []
+class Broker:
+    """Takes some tasks, and says of each other what it is told to."""
 
-    def send(workloads: list[tuple[str, str, str, str]]) -> list[tuple[object, ...]]:
-        (one,) = workloads
-        tried.append(one[0])
-        answer = "sent" if one[0] == "a" else ExceptionWithTraceback(BrokerError("refused"), "")
-        return [(one[0], one[1], answer)]
+    def __init__(self, takes: str, failures: list[BaseException]) -> None:
+        self.takes, self.failures = takes, failures
+        self.tried: list[str] = []
 
-    answers = survival.send_until_refused(send, [(name, "task", "default", "") for name in "abc"])
-    assert tried == ["a", "b"]
-    assert answers[0] == ("a", "task", "sent")
-    assert [(one[0], type(one[2].exception)) for one in answers[1:]] == [
-        ("b", AirflowTaskTimeout),
-        ("c", AirflowTaskTimeout),
-    ]
+    def send(self, workloads: Sequence[tuple[str, str]]) -> list[tuple[str, str, object]]:
+        ((name, what),) = workloads
+        self.tried.append(name)
+        takes = name in self.takes or not self.failures
+        return [(name, what, "sent" if takes else ExceptionWithTraceback(self.failures.pop(0), ""))]
+
+    def discard(self) -> None:
+        self.tried.append("new connection")
 
 
-def test_what_is_wrong_with_a_task_itself_is_not_tried_again() -> None:
-    wrong = ExceptionWithTraceback(AirflowException("no such queue"), "")
-    answers = survival.send_until_refused(lambda one: [(one[0][0], "task", wrong)], [("a", "task", "q", "")])
-    assert answers == [("a", "task", wrong)]
+def send(broker: Broker, names: str) -> list[tuple[str, str]]:
+    answers = survival.send_until_refused(broker.send, [(name, "task") for name in names], broker.discard)
+    return [(one[0], type(one[2].exception).__name__ if one[2] != "sent" else "sent") for one in answers]
+
+
+def test_after_the_first_that_the_broker_refuses_twice_no_other_is_tried_and_none_fails() -> None:
+    broker = Broker("a", [BrokerError("refused"), BrokerError("refused")])
+    assert send(broker, "abc") == [("a", "sent"), ("b", "AirflowTaskTimeout"), ("c", "AirflowTaskTimeout")]
+    assert broker.tried == ["a", "b", "new connection", "b", "new connection"]
+
+
+def test_a_connection_that_ended_since_its_last_use_costs_no_task_a_turn() -> None:
+    broker = Broker("", [ConnectionResetError("by peer")])
+    assert send(broker, "ab") == [("a", "sent"), ("b", "sent")]
+    assert broker.tried == ["a", "new connection", "a", "b"]
+
+
+def test_what_took_the_whole_time_out_is_not_tried_again_at_once() -> None:
+    broker = Broker("", [AirflowTaskTimeout("late")])
+    assert send(broker, "ab") == [("a", "AirflowTaskTimeout"), ("b", "AirflowTaskTimeout")]
+    assert broker.tried == ["a", "new connection"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_outage"),
+    [
+        (MessageNacked(), True),
+        (NotFound("home node of durable queue is down", (50, 10)), True),
+        (InternalError("timeout", (50, 10)), True),
+        (AccessRefused("Login was refused", (0, 0)), True),
+        (AccessRefused("access to queue refused", (50, 10)), False),
+        (PreconditionFailed("inequivalent arg", (50, 10)), False),
+        (AirflowException("no such queue"), False),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_task_itself_is_not_tried_again_and_what_is_with_the_broker_is(
+    failure: Exception, is_outage: bool
+) -> None:
+    broker = Broker("", [failure, failure])
+    assert send(broker, "a") == [("a", "AirflowTaskTimeout" if is_outage else type(failure).__name__)]
 
 
 def test_airflow_is_as_the_seams_expect() -> None:

@@ -121,22 +121,36 @@ def read_api_urls() -> list[str]:
     return str(conf.get("airfleet", "execution_apis", fallback="")).split() or [str(get_execution_api_server_url())]
 
 
-def send_until_refused(send: Callable[[Sequence[Any]], list[Any]], workloads: Sequence[Any]) -> list[Any]:
-    """Send one after another; once the broker does not answer, the rest is to be tried again later, like the first.
+def send_until_refused(
+    send: Callable[[Sequence[Any]], list[Any]], workloads: Sequence[Any], discard: Callable[[], None]
+) -> list[Any]:
+    """Send one after another; once the broker does not take one, the rest is to be tried again later, like the first.
 
-    Airflow tries again what took too long, and fails what a broker that is away refused; both are an outage.
+    Airflow tries again what took too long, and fails what a broker that is away refused; both are an outage. Nobody
+    knows then how far the connection got, so `discard` is called, and the next try makes a new one: at once and a
+    single time where a connection may just have ended since its last use.
     """
     from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
     from airflow.sdk.exceptions import AirflowTaskTimeout
-    from kombu.exceptions import OperationalError
+
+    from airfleet_provider.compat.publishing import is_outage as is_broker_outage
 
     done: list[Any] = []
+    may_try_anew = True
     for workload in workloads:
-        (answer,) = send([workload])
-        failure = answer[-1].exception if isinstance(answer[-1], ExceptionWithTraceback) else None
-        if not isinstance(failure, (AirflowTaskTimeout, OperationalError, ConnectionError)):
-            done.append(answer)
-            continue
-        late = ExceptionWithTraceback(AirflowTaskTimeout("the broker does not answer"), "")
-        return [*done, *((*one[:2], late) for one in workloads[len(done) :])]
+        while is_broker_outage(failure := _read_failure(answer := send([workload])[0])):
+            log.warning("the broker took no task, which is sent again: %s: %s", type(failure).__name__, failure)
+            discard()
+            if isinstance(failure, AirflowTaskTimeout) or not may_try_anew:
+                late = ExceptionWithTraceback(AirflowTaskTimeout("the broker does not answer"), "")
+                return [*done, *((*one[:2], late) for one in workloads[len(done) :])]
+            may_try_anew = False
+        done.append(answer)
     return done
+
+
+def _read_failure(answer: Sequence[Any]) -> BaseException | None:
+    """What went wrong with a workload that was sent, by Airflow's answer."""
+    from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
+
+    return answer[-1].exception if isinstance(answer[-1], ExceptionWithTraceback) else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.providers.celery.executors import celery_executor
 
+from airfleet_provider.compat import publishing
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.executors.reports import KnowsScheduled
@@ -26,7 +27,15 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         compat.outlast_outages(watch, LOST_S)
         super().start()
         keep_result_connections(self.celery_app)
+        self.set_up_publishing()
         waker.start(self.has_store)
+
+    def set_up_publishing(self) -> None:
+        """Before the first task is sent: no state of a broker or of the way to it stops this process for good."""
+        self.publisher = publishing.find_publishing_app(self.team_name)
+        publishing.close_abruptly(self.publisher)
+        for app in (self.celery_app, self.publisher):
+            publishing.notice_dead_brokers(app)
 
     def has_store(self) -> bool:
         """Whether tasks wait at the workers: airfleet lets four times as many be sent as there are slots."""
@@ -52,4 +61,8 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
                 del self.event_buffer[task.key]
 
     def _send_workloads_to_celery(self, workload_tuples_to_send: Sequence[Any]) -> list[Any]:
-        return compat.send_until_refused(super()._send_workloads_to_celery, workload_tuples_to_send)
+        return compat.send_until_refused(
+            super()._send_workloads_to_celery,
+            workload_tuples_to_send,
+            lambda: publishing.discard_connections(self.publisher),
+        )

@@ -11,6 +11,7 @@ from celery import current_app
 from celery.signals import worker_init, worker_process_init
 
 from airfleet_provider.compat.celery import keep_result_connections
+from airfleet_provider.compat.publishing import notice_dead_brokers
 from airfleet_provider.executors.draining import Drain
 from airfleet_provider.runtime import keeper
 from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
@@ -31,6 +32,12 @@ def start_keeper(**_: object) -> None:
 def obey_drains(sender: Any, **_: object) -> None:  # noqa: ANN401 - a Celery worker
     """Before the worker makes what consumes."""
     sender.app.steps["consumer"].add(Drain)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def notice_a_dead_broker(sender: Any, **_: object) -> None:  # noqa: ANN401 - a Celery worker
+    """Before the worker connects."""
+    notice_dead_brokers(sender.app)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from airfleet_provider.survival.asking import PATH, Asker
 from airfleet_provider.survival.patience import Patience
 from airfleet_provider.survival.pulse import Pulse
 
@@ -27,6 +28,10 @@ class Watch:
     clock: Callable[[], float] = time.monotonic
     patience: Patience = field(default_factory=Patience)
     pulse: Pulse | None = None
+    asker: Asker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asker = Asker([url for url in self.urls if not _is_encrypted(url)], ANSWER_S)
 
     @property
     def asks_hosts(self) -> bool:
@@ -48,14 +53,16 @@ class Watch:
         return frozenset(host for host in hosts if self.pulse.is_silent(host, HOST_SILENT_S))
 
     def _could_report(self) -> bool:
-        return any(_answers(url) for url in self.urls)
+        return self.asker.hears() or any(_answers(url) for url in self.urls if _is_encrypted(url))
+
+
+def _is_encrypted(url: str) -> bool:
+    """On a fleet tasks report inside of its network, without TLS; elsewhere there is one URL at most."""
+    return urlsplit(url).scheme == "https"
 
 
 def _answers(url: str) -> bool:
-    parts = urlsplit(url)
     try:
-        url = f"{parts.scheme}://{parts.netloc}/execution/health"
-        # Reading all certificates that there are takes 20 CPU-ms, and without TLS there is nothing to verify.
-        return httpx.get(url, timeout=ANSWER_S, verify=parts.scheme == "https").status_code < 500
+        return httpx.get(f"https://{urlsplit(url).netloc}{PATH}", timeout=ANSWER_S).status_code < 500
     except httpx.HTTPError:
         return False

@@ -1,0 +1,94 @@
+"""How Celery keeps connections to the broker, and how it gives up one whose state nobody knows.
+
+tests/local/test_publishing.py holds these names of Celery, kombu and py-amqp to what is relied on here.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from amqp.exceptions import AccessRefused, AMQPError, ContentTooLarge, MessageNacked, PreconditionFailed
+from celery.app.amqp import AMQP
+from kombu.exceptions import OperationalError
+from kombu.messaging import Producer
+from kombu.pools import ProducerPool
+
+from airfleet_provider.keepalive import list_tcp_options
+
+# kombu has no types.
+make_producer_pool: Any = ProducerPool
+# Classes of AMQP's methods about one exchange, queue or message; the others are about the connection.
+OF_ONE_TASK = (40, 50, 60)
+
+
+class AbruptProducer(Producer):
+    """After a failure it closes the socket at once.
+
+    kombu's own says goodbye first, and waits without a limit for an answer that a broker which hangs never gives.
+    """
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self.__connection__ is not None:
+            self.__connection__.collect()
+        self.release()  # type: ignore[no-untyped-call]
+
+
+class AbruptAMQP(AMQP):  # type: ignore[misc]
+    """Celery's way to the broker, with producers that never wait for a goodbye."""
+
+    _producer_pool: Any = None
+
+    @property
+    def producer_pool(self) -> Any:  # noqa: ANN401 - kombu has no types
+        """The producers of this process; Celery sets the attribute to None after a fork."""
+        if self._producer_pool is None:
+            connections = self.app.pool
+            self._producer_pool = make_producer_pool(connections, limit=connections.limit, Producer=AbruptProducer)
+        return self._producer_pool
+
+
+def find_publishing_app(team: str | None) -> Any:  # noqa: ANN401 - a Celery application
+    """The application through which Airflow's executor sends tasks; it is not the executor's own."""
+    from airflow.providers.celery.executors.celery_executor_utils import (  # noqa: PLC0415 - it costs seconds
+        _get_celery_app_for_workload,
+    )
+
+    return _get_celery_app_for_workload(team)
+
+
+def close_abruptly(app: Any) -> None:  # noqa: ANN401 - a Celery application
+    """Let an application close a connection without a word after a failure."""
+    app.amqp = AbruptAMQP(app)
+
+
+def notice_dead_brokers(app: Any) -> None:  # noqa: ANN401 - a Celery application
+    """Give up a broker's host without power as any other dead peer; before the application has a connection.
+
+    airflow.cfg cannot say it: of these options it knows only plain ones, and this is a table.
+    """
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "socket_settings": list_tcp_options()}
+
+
+def discard_connections(app: Any) -> None:  # noqa: ANN401 - a Celery application
+    """Close every connection of an application without a word, and begin with the next broker.
+
+    A time-out by SIGALRM interrupts whatever instruction is being executed: half a frame may have been written or
+    read, an answer may be outstanding that the next call would take for its own, a connection may be in no pool.
+    """
+    for pool in (app.amqp.producer_pool, app.pool):
+        pool.resize(pool.limit, reset=True)
+    app.pool.connection.maybe_switch_next()
+
+
+def is_outage(failure: BaseException | None) -> bool:
+    """Whether the broker failed to take a message, and not the message was wrong: it is to be sent again later."""
+    from airflow.sdk.exceptions import AirflowTaskTimeout  # noqa: PLC0415 - workers need not pay for it
+
+    if isinstance(failure, (PreconditionFailed, ContentTooLarge)):
+        return False
+    if isinstance(failure, AccessRefused):  # of a login while its password is exchanged, or of a queue for good
+        return failure.method_sig[0] not in OF_ONE_TASK
+    return isinstance(failure, (AirflowTaskTimeout, OperationalError, OSError, AMQPError, MessageNacked))

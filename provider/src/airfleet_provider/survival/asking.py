@@ -1,0 +1,100 @@
+"""Whether any of several HTTP services answers, asked all at once, without anybody waiting for one that is silent."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urlsplit
+
+PATH = "/execution/health"
+# A service of a host that works has answered by then; what comes later is read at the next look.
+WAIT_S = 0.25
+
+
+@dataclass(slots=True)
+class Asker:
+    """Asks each URL for its health anew once it has answered, or has been silent for `answer_s`."""
+
+    urls: Sequence[str]
+    answer_s: float
+    clock: Callable[[], float] = time.monotonic
+    open: dict[str, Question] = field(default_factory=dict)
+
+    def hears(self) -> bool:
+        """Whether one has answered well since the last call; ends after a quarter of a second."""
+        is_heard = self._read()
+        end = self.clock() + WAIT_S
+        for url in self.urls:
+            if url in self.open and self.clock() - self.open[url].asked >= self.answer_s:
+                self.open.pop(url).close()
+            if url not in self.open:
+                self.open[url] = Question(urlsplit(url), self.clock())
+        while not is_heard and self.open and self.clock() < end:
+            self._wait(end)
+            is_heard = self._read()
+        return is_heard
+
+    def _wait(self, end: float) -> None:
+        poll = select.poll()
+        for question in self.open.values():
+            poll.register(question.connection, question.awaits)
+        poll.poll(max(0.0, end - self.clock()) * 1000)
+
+    def _read(self) -> bool:
+        answers = {url: answer for url, question in self.open.items() if (answer := question.advance()) is not None}
+        for url in answers:
+            self.open.pop(url).close()
+        return any(answers.values())
+
+
+@dataclass(slots=True)
+class Question:
+    """One request over a connection that nothing blocks on."""
+
+    parts: SplitResult
+    asked: float
+    connection: socket.socket = field(init=False)
+    is_sent: bool = False
+    heard: bytes = b""
+
+    def __post_init__(self) -> None:
+        host, port = str(self.parts.hostname), self.parts.port or 80
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.connection = socket.socket(family)
+        self.connection.setblocking(False)
+        with suppress(OSError):
+            self.connection.connect_ex((host, port))
+
+    @property
+    def awaits(self) -> int:
+        """What `poll` is to look for."""
+        return select.POLLIN if self.is_sent else select.POLLOUT
+
+    def advance(self) -> bool | None:
+        """Go on as far as can be without waiting: whether it answered well, or None while it has not."""
+        poll = select.poll()
+        poll.register(self.connection, self.awaits)
+        if not poll.poll(0):
+            return None
+        try:
+            if not self.is_sent:
+                self.connection.send(f"GET {PATH} HTTP/1.0\r\nHost: {self.parts.netloc}\r\n\r\n".encode())
+                self.is_sent = True
+                return None
+            self.heard += (more := self.connection.recv(1024))
+        except BlockingIOError:
+            return None
+        except OSError:
+            return False
+        words = self.heard.split(maxsplit=2)
+        if len(words) > 2 and words[1].isdigit():
+            return words[0].startswith(b"HTTP/") and int(words[1]) < 500
+        return None if more else False
+
+    def close(self) -> None:
+        """Whatever is still to come, nobody hears."""
+        self.connection.close()

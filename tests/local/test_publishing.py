@@ -1,0 +1,151 @@
+"""Tasks reach a real RabbitMQ over a link that hangs: one that failed is sent later, and nothing is stuck for ever.
+
+The scheduler's part runs in a process of its own, as Celery's settings are read once for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airfleet.components import survival
+from airfleet.components.rabbitmq import Node
+from airfleet.errors import AirfleetError
+from airfleet.runners.local.rabbitmq import find_programs
+from brokers import Link, link, serve
+
+pytestmark = pytest.mark.local
+SENDER = Path(__file__).parents[1] / "support" / "task_sender.py"
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    try:
+        find_programs()
+    except AirfleetError as error:
+        pytest.skip(str(error))
+    with serve() as node:
+        yield node
+
+
+@pytest.fixture
+def way(node: Node) -> Iterator[Link]:
+    with link(node.ports.amqp) as way:
+        yield way
+
+
+class Sender:
+    """A scheduler's executor that sends tasks with the settings of a platform, and says what became of each."""
+
+    def __init__(self, home: Path, urls: list[str], **settings: str) -> None:
+        environment = {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CELERY__BROKER_URL": ";".join(urls),
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+sqlite:///{home}/results.db",
+            "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(survival.CELERY | {"override_backends": {}}),
+        }
+        for setting in survival.list_broker_settings():
+            environment[f"AIRFLOW__{setting.section}__{setting.key}".upper()] = setting.value
+        self.process = subprocess.Popen(
+            [sys.executable, str(SENDER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment | settings,
+        )
+
+    def send(self, task: str) -> str:
+        """Try once to send it: `sent`, or why not."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{task}\n")
+        self.process.stdin.flush()
+        while not (line := self.process.stdout.readline()).startswith(f"{task} "):
+            assert line, "the sender has ended"
+        return line.split()[-1]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def senders(tmp_path: Path) -> Iterator[list[Sender]]:
+    made: list[Sender] = []
+    yield made
+    for one in made:
+        one.close()
+
+
+def url(node: Node, port: int) -> str:
+    return node.url.reveal().replace(f":{node.ports.amqp}/", f":{port}/")
+
+
+def read_queue(node: Node) -> list[str]:
+    """The ids of the tasks that arrived, in turn; the queue is empty then."""
+    import kombu  # noqa: PLC0415 - tests that are skipped need not pay for it
+
+    found = []
+    with kombu.Connection(node.url.reveal()) as connection:
+        channel = connection.default_channel
+        while message := channel.basic_get("default", no_ack=True):
+            found.append(message.headers["id"])
+    return found
+
+
+def test_a_scheduler_whose_new_connection_takes_a_while_sends_its_first_task(
+    node: Node, way: Link, senders: list[Sender], tmp_path: Path
+) -> None:
+    """Which a standby found that took over on a busy machine: each try began anew, and none came to its end."""
+    way.delay_s = 0.3
+    senders.append(sender := Sender(tmp_path, [url(node, way.port)]))
+    assert sender.send("first") == "sent"
+    assert read_queue(node) == ["first"]
+
+
+def test_a_broker_that_takes_connections_and_says_nothing_is_passed_over(
+    node: Node, senders: list[Sender], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        senders.append(sender := Sender(tmp_path, [url(node, silent.getsockname()[1]), node.url.reveal()]))
+        assert sender.send("first") == "sent"
+    assert read_queue(node) == ["first"]
+
+
+def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
+    node: Node, way: Link, senders: list[Sender], tmp_path: Path
+) -> None:
+    """The alarm interrupts here, as the other time-outs are set above it: the state of the connection is unknown."""
+    settings = {"AIRFLOW__CELERY__OPERATION_TIMEOUT": "1"}
+    senders.append(sender := Sender(tmp_path, [url(node, way.port)], **settings))
+    while sender.send("first") != "sent":
+        pass  # a busy machine may need more than a second for its first connection
+    for after, where in ((0, "before an answer"), (3, "within a frame's head"), (9, "within a frame")):
+        way.hold(after)
+        assert sender.send(where) == "AirflowTaskTimeout", where
+        way.free()
+        assert sender.send(where) == "sent", where
+        assert sender.send(f"after it was held {where}") == "sent"
+    arrived = read_queue(node)
+    assert len(set(arrived)) == 7
+    assert all(arrived.count(name) == 1 for name in arrived if name.startswith("after"))
+
+
+def test_a_broker_that_hangs_holds_up_the_scheduler_for_seconds_only(
+    node: Node, way: Link, senders: list[Sender], tmp_path: Path
+) -> None:
+    senders.append(sender := Sender(tmp_path, [url(node, way.port), node.url.reveal()]))
+    assert sender.send("first") == "sent"
+    way.hold()
+    # In this one call it leaves the broker that hangs, and sends the task by way of the other.
+    assert sender.send("second") == "sent"
+    way.free()
+    assert set(read_queue(node)) == {"first", "second"}

@@ -1,0 +1,38 @@
+"""An executor without a scheduler: sends the tasks named on its input, and says what became of each."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from airfleet_provider.compat import publishing
+from airfleet_provider.executors.celery_executor import CeleryExecutor
+
+
+class Workload:
+    """What Airflow hands to an executor, as far as sending needs it."""
+
+    def __init__(self, name: str) -> None:
+        self.ti = SimpleNamespace(external_executor_id=name)
+
+    def model_dump_json(self) -> str:
+        return "{}"
+
+
+def main() -> None:
+    executor = CeleryExecutor()
+    executor.set_up_publishing()
+    why: list[Any] = []
+    is_outage = publishing.is_outage
+    publishing.is_outage = lambda failure: why.append(failure) or is_outage(failure)  # type: ignore[func-returns-value]
+    for line in sys.stdin:
+        name = line.strip()
+        why.clear()
+        executor._send_workloads_to_celery([(name, Workload(name), "default", None)])
+        failure = why[-1]
+        print(name, type(failure).__name__ if failure else "sent", flush=True)
+
+
+if __name__ == "__main__":
+    main()
