@@ -50,5 +50,15 @@ def list_commands() -> list[CLICommand]:
         func=lazy_load_command("airfleet_provider.execution.command.run_command"),
         args=list_options(),
     )
-    commands = [processor, execution, releaser, scheduler]
+    admin = ActionCommand(
+        name="admin",
+        help="Make the administrator, or change its password where the file has another than last time",
+        func=lazy_load_command("airfleet_provider.access.command.run_command"),
+        args=(
+            Arg(("--username",), default="admin", help="The name to log in with"),
+            # In a file, as every user of the machine can read a command line.
+            Arg(("--password-file",), required=True, help="The file that holds the password and nothing else"),
+        ),
+    )
+    commands = [admin, processor, execution, releaser, scheduler]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

@@ -109,7 +109,8 @@ class Process:
     """A long-running process, or with `once` a job that must end well before what is `after` it may start.
 
     A job with a `fingerprint` is not run again while the database remembers that it ended well with the same one.
-    A process stops once all that came `after` it have stopped, and all that it `stops_after`.
+    A process stops once all that came `after` it have stopped, and all that it `stops_after`. `inputs` are files that
+    are there while it runs, and at no other time.
     `commands` are run one after another. Those that begin with `airflow` are Airflow's own command lines and may be
     forked from an image that has imported it; `preload` names the modules worth importing before they are needed, and
     as `module:function` what is worth calling.
@@ -122,6 +123,7 @@ class Process:
     stops_after: tuple[str, ...] = ()
     once: bool = False
     fingerprint: str = ""
+    inputs: tuple[File, ...] = ()
     preload: tuple[str, ...] = ()
     env: dict[str, str | Secret] = field(default_factory=dict)
     url: str = ""

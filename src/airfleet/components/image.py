@@ -10,7 +10,7 @@ MODULES = (
     "airflow.api_fastapi.app",
     "airflow.api_fastapi.execution_api.app",
     "airflow.api_fastapi.execution_api.routes",
-    "airflow.providers.fab.auth_manager.fab_auth_manager",
+    "airfleet_provider.access.manager",
     "airflow.providers.fab.www.security_appless",
     # Every process would do these at its first query, for most of a second.
     "airflow.models:import_all_models",

@@ -27,7 +27,7 @@ def describe(
     The values of connections and variables are given with their secrets resolved. `versions` names all that the
     schema depends on; while it, the commands and the objects stay the same, the job need not run again.
     """
-    folder = site.state / "secrets"
+    folder = site.state / "secrets" / "inputs"
     pools = {
         name: {"slots": pool.slots, "description": pool.description, "include_deferred": pool.include_deferred}
         for name, pool in slot_pools.items()
@@ -37,8 +37,12 @@ def describe(
         ("variables", variables, ("--action-on-existing-key", "overwrite")),
         ("pools", pools, ()),
     )
-    commands: list[tuple[str | Secret, ...]] = [("airflow", "db", "migrate"), _create_admin(credentials)]
-    files: list[File] = []
+    password = File(folder / "admin_password", credentials.admin)
+    commands: list[tuple[str, ...]] = [
+        ("airflow", "db", "migrate"),
+        ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path)),
+    ]
+    files = [password]
     for kind, objects, flags in imports:
         if objects:
             path = folder / f"{kind}.json"
@@ -50,24 +54,15 @@ def describe(
         after=("databases",),
         once=True,
         fingerprint=_fingerprint(commands, files, versions),
+        inputs=tuple(files),
         env={"AIRFLOW__FAB__UPDATE_FAB_PERMS": "True"},
     )
-    return Component(name="metadata", processes=(job,), files=tuple(files))
+    return Component(name="metadata", processes=(job,))
 
 
-def _fingerprint(commands: list[tuple[str | Secret, ...]], files: list[File], versions: str) -> str:
-    words = [reveal(word) for command in commands for word in command]
+def _fingerprint(commands: list[tuple[str, ...]], files: list[File], versions: str) -> str:
+    words = [word for command in commands for word in command]
     return hashlib.sha256("\0".join([versions, *words, *(reveal(file.content) for file in files)]).encode()).hexdigest()
-
-
-def _create_admin(credentials: Credentials) -> tuple[str | Secret, ...]:
-    # Airflow changes nothing when the user exists; the command line stays inside a forked process.
-    # In one word, as a password that begins with a dash would be taken for an option.
-    password = Secret(f"--password={credentials.admin.reveal()}")
-    return (
-        *("airflow", "users", "create", "--username", ADMIN, password),
-        *("--role", "Admin", "--firstname", "Fleet", "--lastname", "Admin", "--email", "admin@localhost"),
-    )
 
 
 def connect_database(site: Site, credentials: Credentials, name: str) -> dict[str, object]:

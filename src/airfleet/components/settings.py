@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from airfleet.components import survival
 from airfleet.components.base import Component, Credentials, File, Setting, Site
+from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 
@@ -30,8 +33,9 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         Setting(
             "core",
             "auth_manager",
-            "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
-            "users with hashed passwords and roles in the database; the simple manager keeps passwords in clear",
+            "airfleet_provider.access.manager.FabAuthManager",
+            "FAB's: users with hashed passwords and roles in the database; tokens end with the password they were made "
+            "for",
         ),
         Setting("core", "hostname_callable", "airflow.utils.net.get_host_ip_address", "no DNS needed on one machine"),
         Setting("database", "sql_alchemy_conn", dsn, "the embedded PostgreSQL"),
@@ -186,12 +190,37 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
 
 
 def render(settings: Iterable[Setting]) -> str:
-    """The text of an airflow.cfg, in which a later setting wins; Airflow's parser reads a doubled % as one."""
-    sections: dict[str, dict[str, str]] = {}
+    """The text of an airflow.cfg, in which a later setting wins, whatever its case.
+
+    Every value is read back as it was given, but for blanks around its lines; raises UsageError for one that cannot be.
+    """
+    values: dict[tuple[str, str], str] = {}
     for setting in settings:
-        sections.setdefault(setting.section, {})[setting.key] = setting.value.replace("%", "%%")
-    lines = ["# Written by airfleet at every start; say it in fleet.yaml under `airflow:` instead."]
-    for section, values in sections.items():
-        lines.append(f"\n[{section}]")
-        lines.extend(f"{key} = {value}" for key, value in values.items())
-    return "\n".join(lines) + "\n"
+        values[setting.section.lower(), setting.key.lower()] = setting.value.replace("\r\n", "\n")
+    writer = configparser.RawConfigParser()
+    for (section, key), value in values.items():
+        if not writer.has_section(section):
+            writer.add_section(section)
+        # Airflow's parser reads a doubled % as one.
+        writer.set(section, key, value.replace("%", "%%"))
+    text = io.StringIO()
+    text.write("# Written by airfleet at every start; say it in fleet.yaml under `airflow:` instead.\n\n")
+    writer.write(text)
+    _check_rendered(text.getvalue(), values)
+    return text.getvalue()
+
+
+def _check_rendered(text: str, values: Mapping[tuple[str, str], str]) -> None:
+    reader = configparser.ConfigParser()
+    reader.read_string(text)
+    for (section, key), value in values.items():
+        # A lone carriage return ends a line when a file is read.
+        if "\r" in value or _strip_lines(reader[section][key]) != _strip_lines(value):
+            hint = "no line of it may begin with # or ; or hold a carriage return"
+            raise UsageError(
+                "Airflow could not read this value", where=f"fleet.yaml: airflow.{section}.{key}", hint=hint
+            )
+
+
+def _strip_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().split("\n")]

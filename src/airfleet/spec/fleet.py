@@ -11,7 +11,15 @@ from airfleet.spec.topology import DEFAULT_POOLS, Host, Promoted, Retention, Rol
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
 
-RESERVED_DATABASES = frozenset({"airflow", "celery", "postgres", "template0", "template1"})
+# Databases and roles of airfleet's own, and names that PostgreSQL, its pg_hba.conf or PgBouncer read in their own way.
+RESERVED_DATABASES = frozenset(
+    {
+        *("airflow", "airflow_session", "celery", "monitor", "pgbouncer", "replicator"),
+        *("postgres", "template0", "template1"),
+        *("all", "replication", "samegroup", "samerole", "sameuser"),
+        *("current_role", "current_user", "none", "public", "session_user", "user"),
+    }
+)
 
 # Airflow options that airfleet sets itself, each with what a user does in its place.
 OWNED_INSTEAD: Mapping[tuple[str, str], str] = {

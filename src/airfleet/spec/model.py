@@ -51,7 +51,7 @@ def _env_key(key: str) -> str:
 
 
 def _database(name: str) -> str:
-    if name in fleet.RESERVED_DATABASES:
+    if name in fleet.RESERVED_DATABASES or name.startswith("pg_"):
         raise rule(f"the database {name!r} is not yours to create", "choose another name")
     return name
 

@@ -35,6 +35,8 @@ def _ports(ports: dict[str, Any]) -> Iterator[Finding]:
 
 def _owned(airflow: dict[str, Any]) -> Iterator[Finding]:
     for section, options in airflow.items():
+        if section.lower() == "default":
+            yield Finding(("airflow", section), "this section would set options of every other one", "name theirs")
         for option in _map(options):
             # Airflow takes names in any case, and reads x_cmd and x_secret in place of x.
             name = option.lower()

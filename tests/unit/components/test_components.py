@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from airfleet.components import platform, postgres, settings
-from airfleet.components.base import Component, Credentials, Process, Site, reveal
+from airfleet.components.base import Component, Credentials, Process, Setting, Site, reveal
+from airfleet.errors import UsageError
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
@@ -64,7 +65,9 @@ def read_config(fleet: Fleet) -> configparser.ConfigParser:
 
 
 def read_file(components: tuple[Component, ...], name: str) -> object:
-    file = next(file for component in components for file in component.files if file.path.name == name)
+    files = [file for component in components for file in component.files]
+    files += [file for component in components for process in component.processes for file in process.inputs]
+    file = next(file for file in files if file.path.name == name)
     assert file.mode == 0o600
     return json.loads(reveal(file.content))
 
@@ -170,19 +173,23 @@ def test_the_objects_of_fleet_yaml_are_imported(
     assert read_file(components, "variables.json") == {"days": 7}
     assert read_file(components, "pools.json") == {"crm": {"slots": 2, "description": "", "include_deferred": True}}
     kinds = [command[1] for command in processes["metadata"].commands]
-    assert kinds == ["db", "users", "connections", "variables", "pools"]
+    assert kinds == ["db", "airfleet", "connections", "variables", "pools"]
 
 
-def test_a_password_that_begins_with_a_dash_is_no_option(processes: dict[str, Process]) -> None:
-    create = next(command for command in processes["metadata"].commands if command[1] == "users")
-    assert f"--password={CREDENTIALS.admin.reveal()}" in [reveal(word) for word in create]
+def test_what_the_metadata_job_reads_is_written_for_it_alone(
+    components: tuple[Component, ...], processes: dict[str, Process]
+) -> None:
+    inputs = {file.path.name: file.mode for file in processes["metadata"].inputs}
+    assert inputs == dict.fromkeys(("admin_password", "connections.json", "variables.json", "pools.json"), 0o600)
+    kept = [reveal(file.content) for component in components for file in component.files]
+    assert not any(CREDENTIALS.admin.reveal() in content for content in kept)
 
 
 def test_a_fleet_without_objects_imports_nothing() -> None:
     fleet = load.parse("", file="fleet.yaml", default_name="x", cpus=2)
     components = platform.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
     job = next(process for component in components for process in component.processes if process.name == "metadata")
-    assert [command[1] for command in job.commands] == ["db", "users"]
+    assert [command[1] for command in job.commands] == ["db", "airfleet"]
 
 
 def test_the_metadata_job_runs_again_only_when_something_it_does_has_changed(fleet: Fleet) -> None:
@@ -201,3 +208,30 @@ def test_tasks_are_told_where_releases_are_kept(place: str, known: dict[str, str
     fleet = load.parse(f"dags: releases\nreleases: {{store: {place}}}\n", file="fleet.yaml", default_name="x", cpus=2)
     config = read_config(fleet)
     assert json.loads(config["dag_processor"]["dag_bundle_config_list"])[0]["kwargs"] == known
+
+
+@pytest.mark.parametrize(
+    "value", ["a\nb", "100%\n%(x)s", "one\n[core]\nfernet_key = mine", "{\n  1: 2\n}", "x = y : z", "é$HOME"]
+)
+def test_a_value_is_read_back_and_no_other_with_it(value: str) -> None:
+    mine = Setting("webserver", "text", value, "fleet.yaml: airflow")
+    parser = configparser.ConfigParser()
+    parser.read_string(settings.render([Setting("core", "fernet_key", "ours", "kept"), mine]))
+    assert [line.strip() for line in parser["webserver"]["text"].split("\n")] == [
+        line.strip() for line in value.split("\n")
+    ]
+    assert dict(parser["core"]) == {"fernet_key": "ours"}
+
+
+@pytest.mark.parametrize("value", ["a\r[core]\rx = y", "a\n# b", "a\n; b"])
+def test_a_value_that_would_be_read_otherwise_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match=r"webserver\.text"):
+        settings.render([Setting("webserver", "text", value, "fleet.yaml: airflow")])
+
+
+def test_the_case_of_a_name_makes_no_second_option() -> None:
+    text = settings.render([Setting("core", "fernet_key", "a", "ours"), Setting("Core", "FERNET_KEY", "b", "theirs")])
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    assert parser["core"]["fernet_key"] == "b"
+    assert text.lower().count("fernet_key") == 1

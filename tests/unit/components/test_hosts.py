@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import json
+import re
 
 import pytest
 from sqlalchemy import make_url
@@ -20,8 +22,18 @@ HOSTS = [host.name for host in parse().hosts]
 def text_of(name: str, text: str = NINE) -> str:
     """All that is written on a host."""
     want = desired(name, text)
-    scripts = [job.script.reveal() for part in want.parts for job in part.jobs]
+    scripts = [decode(job.script.reveal()) for part in want.parts for job in part.jobs]
     return "\n".join([*(reveal(file.content) for file in (*want.files, *want.early)), *scripts])
+
+
+def decode(script: str) -> str:
+    """A script with what it writes to files in place of its base64."""
+    return re.sub(
+        r"<<'END_OF_INPUT'\n(.*?)\nEND_OF_INPUT",
+        lambda match: base64.b64decode(match[1]).decode(),
+        script,
+        flags=re.DOTALL,
+    )
 
 
 def secrets_on(name: str) -> set[str]:
@@ -232,3 +244,27 @@ def test_broker_users_touch_the_pools_queues_only() -> None:
 def test_a_long_task_keeps_its_message_for_days() -> None:
     config = rabbitmq.render_config(place(parse(), "data1"), ("10.0.0.41",))
     assert "consumer_timeout = 604800000" in config
+
+
+def test_the_pooler_is_not_the_user_whom_the_server_takes_for_its_superuser() -> None:
+    want = desired("data1")
+    pooler = next(service for service in want.services if service.name == "pgbouncer")
+    [trusted] = [
+        line.split()[2]
+        for line in postgresql.render_access(place(parse(), "data1"), ()).splitlines()
+        if line.startswith("local")
+    ]
+    assert pooler.user != trusted
+    assert pooler.user in want.users
+    data = next(folder for folder in want.folders if folder.path == postgresql.DATA)
+    assert (data.owner, data.mode) == (trusted, 0o700)
+    passwords = next(file for file in pooler.files if file.path.name == "users.txt")
+    assert (passwords.group, passwords.mode) == (pooler.user, 0o640)
+
+
+def test_no_name_of_a_database_is_a_keyword_in_the_access_file() -> None:
+    access = postgresql.render_access(place(parse(), "data1"), ())
+    assert '"warehouse"' in access
+    for line in access.splitlines():
+        if "scram" in line and "warehouse" in line:
+            assert line.split()[1] == '"airflow","celery","warehouse"'

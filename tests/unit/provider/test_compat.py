@@ -125,7 +125,7 @@ def test_the_provider_is_described_as_airflow_wants_it() -> None:
     assert {"package-name", "name", "description"} <= set(info)
     (group,) = provider_info.list_commands()
     names = [command.name for command in group.subcommands]
-    assert (group.name, names) == ("airfleet", ["dag-processor", "execution-api", "releaser", "scheduler"])
+    assert (group.name, names) == ("airfleet", ["admin", "dag-processor", "execution-api", "releaser", "scheduler"])
 
 
 @pytest.mark.parametrize("part", ["airflow ", "python ", "packages "])

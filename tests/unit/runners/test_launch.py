@@ -146,8 +146,8 @@ def test_secrets_are_resolved_and_show_nowhere(project: Path, monkeypatch: pytes
         f"ports: {{api: {ports.find_free()}}}\n"
         "connections: {crm: {type: http, host: crm, password: {env: CRM_PASSWORD}}}\n",
     )
-    files = [file for component in made.components for file in component.files if file.path.name == "connections.json"]
-    assert "hunter2" in files[0].content.reveal()
+    inputs = [file for one in made.components for process in one.processes for file in process.inputs]
+    assert "hunter2" in next(file for file in inputs if file.path.name == "connections.json").content.reveal()
     assert "hunter2" not in repr(made.components)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
@@ -17,7 +19,7 @@ from airfleet.components import (
     survival,
     triggerer,
 )
-from airfleet.components.base import Component, Process, Setting, reveal
+from airfleet.components.base import Component, File, Process, Setting, reveal
 from airfleet.components.hosts import rabbitmq
 from airfleet.components.hosts.base import (
     API,
@@ -102,8 +104,7 @@ def describe_scheduler(place: Place) -> Part:
     part = replace(part, services=(*part.services, logs))
     if place.host != place.fleet.with_role("scheduler")[0]:
         return part
-    files, job = _metadata(place, part)
-    return replace(part, files=(*part.files, *files), jobs=(job,))
+    return replace(part, jobs=(_metadata(place),))
 
 
 def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, what: str) -> Service:
@@ -292,7 +293,7 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
     )
 
 
-def _metadata(place: Place, part: Part) -> tuple[tuple[HostFile, ...], Job]:
+def _metadata(place: Place) -> Job:
     """Schema, users and fleet.yaml's objects: Airflow's own commands in turn, once for each change."""
     site = place.site(HOME)
     secrets = place.credentials.platform
@@ -306,15 +307,23 @@ def _metadata(place: Place, part: Part) -> tuple[tuple[HostFile, ...], Job]:
         versions=place.objects.versions,
     )
     (process,) = component.processes
-    folder = FOLDER / "objects"
-    moved = {str(file.path): str(folder / file.path.name) for file in component.files}
-    files = tuple(private(folder / file.path.name, reveal(file.content), SERVER_USER) for file in component.files)
-    commands = ([moved.get(word, word) for word in map(reveal, command[1:])] for command in process.commands)
+    commands = [[reveal(word) for word in command[1:]] for command in process.commands]
     more = {key: reveal(value) for key, value in process.env.items()}
-    script = Secret(f"{administer(place, commands, **more).reveal()}# {process.fingerprint}\n")
-    return files, Job(
-        "metadata", "schema, users, connections, variables", Stage.METADATA, script, SERVER_USER, timeout_s=600
-    )
+    script = f"{_write_inputs(process.inputs)}{administer(place, commands, **more).reveal()}# {process.fingerprint}\n"
+    what = "schema, users, connections, variables"
+    return Job("metadata", what, Stage.METADATA, Secret(script), SERVER_USER, timeout_s=600)
+
+
+def _write_inputs(files: Iterable[File]) -> str:
+    """Lines of shell that write what a job reads, for as long as it runs; what a killed one left goes first."""
+    listed = tuple(files)
+    [folder] = {file.path.parent for file in listed}
+    lines = [f"rm -rf {folder}", f"trap 'rm -rf {folder}' EXIT", f"mkdir -p -m 700 {folder}"]
+    for file in listed:
+        content = base64.b64encode(reveal(file.content).encode()).decode()
+        # By standard input, as every user of the host can read the arguments of a program.
+        lines += [f"(umask 077; base64 -d > {file.path}) <<'END_OF_INPUT'", *textwrap.wrap(content, 76), "END_OF_INPUT"]
+    return "\n".join([*lines, ""])
 
 
 def administer(place: Place, commands: Iterable[Sequence[str]], **more: str) -> Secret:

@@ -25,6 +25,8 @@ from airfleet.components.hosts.base import (
 from airfleet.spec.secrets import Secret
 
 USER = "postgres"
+# Every worker reaches the pooler, and the server trusts its own user as superuser: so the pooler is another.
+BOUNCER_USER = "pgbouncer"
 CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
 CONFIG = ETC / "postgresql"
@@ -51,7 +53,6 @@ def describe(place: Place) -> Part:
         command=replication.guard(command, place),
         user=USER,
         files=(*files, *guards),
-        env_files=(replication.PASSWORD,) if guards else (),
         kind="notify",
         stop_signal="SIGINT",
         stop_s=120,
@@ -133,7 +134,8 @@ def render_config(place: Place) -> str:
 
 def render_access(place: Place, replicas: tuple[str, ...]) -> str:
     """pg_hba.conf: Airflow comes through PgBouncer on this host, replicas replicate, reports read."""
-    own = ", ".join(["airflow", "celery", *place.fleet.databases])
+    # In quotes, as a name without them may be a keyword of this file.
+    own = ",".join(f'"{name}"' for name in ("airflow", "celery", *place.fleet.databases))
     lines = [
         "# Written by airfleet.",
         "local all postgres peer",
@@ -247,13 +249,13 @@ def describe_bouncer(place: Place) -> Part:
             "",
         ]
     )
-    files = (HostFile(folder / "pgbouncer.ini", config), private(folder / "users.txt", users, USER))
+    files = (HostFile(folder / "pgbouncer.ini", config), private(folder / "users.txt", users, BOUNCER_USER))
     service = Service(
         name="pgbouncer",
         what="PgBouncer",
         stage=Stage.POOLER,
         command=("/usr/sbin/pgbouncer", str(folder / "pgbouncer.ini")),
-        user=USER,
+        user=BOUNCER_USER,
         files=files,
         kind="notify",
         stop_signal="SIGINT",
@@ -264,6 +266,7 @@ def describe_bouncer(place: Place) -> Part:
         name="pgbouncer",
         packages=("pgbouncer",),
         masks=("pgbouncer.service",),
+        users=(BOUNCER_USER,),
         folders=(Folder(folder),),
         files=files,
         services=(service,),

@@ -13,14 +13,14 @@ from airfleet.components.hosts.base import (
     Place,
     Service,
     Stage,
-    private,
 )
 from airfleet.spec.secrets import Secret
 
 USER = "postgres"
 DATA = LIB / "postgresql"
 GUARD = ETC / "postgresql" / "guard.sh"
-PASSWORD = ETC / "postgresql" / "replicator.env"
+# libpq takes it from a file that belongs to the server's user alone.
+PASSFILE = ETC / "postgresql" / "replicator.pgpass"
 SQL = "psql -X -q -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres postgres"
 LOOK_EVERY_S = 2
 
@@ -34,8 +34,8 @@ def list_files(place: Place) -> tuple[HostFile, ...]:
     """What keeps a server from being a second primary."""
     if not list_peers(place):
         return ()
-    password = f"PGPASSWORD={place.credentials.replication.reveal()}\n"
-    return HostFile(GUARD, render_guard(place)), private(PASSWORD, password, USER)
+    line = Secret(f"*:*:*:*:{place.credentials.replication.reveal()}\n")
+    return HostFile(GUARD, render_guard(place)), HostFile(PASSFILE, line, USER, 0o600, USER)
 
 
 def guard(command: tuple[str, ...], place: Place) -> tuple[str, ...]:
@@ -54,7 +54,6 @@ def describe_watch(place: Place, files: tuple[HostFile, ...]) -> tuple[Service, 
         command=("/bin/bash", str(GUARD), "watch"),
         user=USER,
         files=files,
-        env_files=(PASSWORD,),
     )
     return (watch,)
 
@@ -69,7 +68,8 @@ def render_guard(place: Place) -> str:
 # Written by airfleet: never two primaries.
 peers={shlex.quote(" ".join(list_peers(place)))}
 own() {{ {bin_}/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: *//p"; }}
-ask() {{ {bin_}/psql "host=$1 port={POSTGRES} user=replicator dbname=postgres replication=true connect_timeout=2" \\
+ask() {{ {bin_}/psql "host=$1 port={POSTGRES} user=replicator passfile={PASSFILE} dbname=postgres replication=true \
+  connect_timeout=2" \\
   -XAtc 'IDENTIFY_SYSTEM' 2>/dev/null | cut -d '|' -f 2; }}
 is_former() {{
   heard=
@@ -91,7 +91,6 @@ may_begin() {{
 }}
 if [ "$1" != watch ]; then
   may_begin || {{ sleep 2; exit 1; }}
-  unset PGPASSWORD
   exec "$@"
 fi
 while sleep {LOOK_EVERY_S}; do
@@ -109,10 +108,9 @@ def copy_primary(place: Place) -> Job:
 
     The copy is whole before anything is moved, and there is none while no other host takes writes.
     """
-    password = place.credentials.replication.reveal()
     peers = list_peers(place)
     source = (
-        f"host={','.join(peers)} port={POSTGRES} user=replicator password={password}"
+        f"host={','.join(peers)} port={POSTGRES} user=replicator passfile={PASSFILE}"
         f" target_session_attrs=read-write connect_timeout=5"
     )
     bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"

@@ -23,6 +23,8 @@ from airfleet.spec.secrets import Secret
 
 # Raised when an older airfleet could not read the folder any more.
 LAYOUT = 1
+# Earlier versions left what they imported, the passwords of connections among it.
+KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class StateFolder:
             self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
             for folder in (self.logs, self.secrets, self.root / "airflow"):
                 folder.mkdir(mode=0o700, exist_ok=True)
+            for name in KEPT_ONCE:
+                (self.secrets / name).unlink(missing_ok=True)
             write_file(self.root / ".gitignore", "*\n", mode=0o644)
         except OSError as error:
             raise AirfleetError(

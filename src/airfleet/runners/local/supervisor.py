@@ -138,6 +138,8 @@ class Supervisor:
         for component in self._launch.components:
             for file in component.files:
                 write_file(file.path, reveal(file.content), mode=file.mode)
+        for unit in self._units:
+            _remove_inputs(unit.process)  # of a supervisor that was killed
 
     def _sweep(self) -> None:
         """End whatever an earlier supervisor, or this one, left running."""
@@ -255,6 +257,9 @@ class Supervisor:
         if isinstance(unit.process.health, Heartbeat) and unit.process.health.alone:
             self._checker.retire_jobs(unit.process.health.job_type)
         unit.started = time.time()
+        for file in unit.process.inputs:
+            file.path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_file(file.path, reveal(file.content), mode=file.mode)
         if unit.child:
             unit.child.open_gate()
 
@@ -266,6 +271,7 @@ class Supervisor:
     def _note_exit(self, unit: Supervised, code: int) -> None:
         session = unit.pid
         unit.pid, unit.exit_code, unit.check, unit.result = None, code, None, None
+        _remove_inputs(unit.process)
         if code == 0 and unit.rules.skippable:
             self._checker.note_done(unit.name, unit.process.fingerprint)
         if unit.name == IMAGE and self._nursery:
@@ -326,6 +332,11 @@ class Supervisor:
                 # Processes hold the file open for appending, so it is copied and emptied in place.
                 shutil.copyfile(log, log.with_suffix(".log.1"))
                 os.truncate(log, 0)
+
+
+def _remove_inputs(process: Process) -> None:
+    for file in process.inputs:
+        file.path.unlink(missing_ok=True)
 
 
 def _make_checker(database: Secret) -> Checker:

@@ -1,0 +1,47 @@
+"""`airflow airfleet admin`: the administrator that airfleet makes, with the password of a file."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from airfleet_provider import compat
+from airfleet_provider.compat import access
+
+KNOWN = "SELECT fingerprint FROM airfleet.job WHERE name = 'admin-password'"
+NOTE = (
+    "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES ('admin-password', %s, clock_timestamp())"
+    " ON CONFLICT (name) DO UPDATE SET fingerprint = EXCLUDED.fingerprint, ended_at = EXCLUDED.ended_at"
+)
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Make the user with the password of the file, and change the password when the file has another than last time.
+
+    A password that the user chose in the UI stays until the file changes. A change ends the user's sessions.
+    """
+    password = Path(arguments.password_file).read_text()
+    with closing(compat.connect()) as connection:
+        known = _read(connection)
+        with access.open_users() as users:
+            if not users.exists(arguments.username):
+                users.create_admin(arguments.username, password)
+            elif known is None or not access.is_hash_of(known, password):
+                if users.has_password(arguments.username, password):
+                    print(f"{arguments.username} has this password already")
+                else:
+                    users.set_password(arguments.username, password)
+                    print(f"the password of {arguments.username} was changed, its sessions have ended")
+            else:
+                return
+        with connection.cursor() as cursor:
+            cursor.execute(NOTE, (access.make_hash(password),))
+
+
+def _read(connection: Any) -> str | None:  # noqa: ANN401 - a psycopg2 connection, which has no types
+    with connection.cursor() as cursor:
+        cursor.execute(KNOWN)
+        row = cursor.fetchone()
+    return str(row[0]) if row else None

@@ -1,0 +1,96 @@
+"""Secrets of one machine: none is shown to other users, and each can be rotated."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from deadline import wait_until
+from fleets import SECRET, Platform
+
+pytestmark = pytest.mark.local
+
+
+class Watch:
+    """Reads the arguments of every process of this machine as fast as it can."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            for process in psutil.process_iter():
+                try:
+                    self.seen.add("\0".join(process.cmdline()))
+                except psutil.Error:
+                    continue
+
+
+def log_in(platform: Platform, password: str) -> httpx.Response:
+    url = f"http://127.0.0.1:{platform.port}/auth/token"
+    return httpx.post(url, json={"username": "admin", "password": password}, timeout=60, trust_env=False)
+
+
+def ask(platform: Platform, token: str) -> int:
+    url = f"http://127.0.0.1:{platform.port}/api/v2/connections"
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code
+
+
+def list_secrets(platform: Platform) -> dict[str, str]:
+    """Every secret of the platform's own, and one that fleet.yaml refers to."""
+    own = {path.name: path.read_text() for path in platform.state.secrets.iterdir() if path.is_file()}
+    return {**own, "crm": SECRET}
+
+
+def test_the_admin_password_is_rotated_and_never_an_argument(platform: Platform) -> None:
+    old = platform.password
+    token = log_in(platform, old).json()["access_token"]
+    assert ask(platform, token) == 200
+    file = platform.state.secrets / "admin_password"
+    new = "--a dash's first word"
+    file.write_text(new)
+    with Watch() as watch:
+        # The same command as a scheduler host runs, as a process of its own.
+        platform.airfleet("airflow", "airfleet", "admin", "--password-file", str(file))
+    commands = [line for line in watch.seen if "airfleet\0admin" in line]
+    assert commands, "the job ran too fast to be seen"
+    for line in watch.seen:
+        for name, secret in list_secrets(platform).items():
+            assert secret not in line, name
+    assert log_in(platform, old).status_code == 401
+    assert log_in(platform, new).status_code == 201
+    # Airflow keeps users for 30 s.
+    wait_until(lambda: ask(platform, token) == 401, "the end of the former token", timeout_s=60, every_s=1)
+    platform.token = ""
+    assert platform.succeeds("quick")
+
+
+def test_what_was_imported_is_not_left_in_clear(platform: Platform) -> None:
+    found = [
+        path
+        for path in platform.state.root.rglob("*")
+        if path.is_file() and "postgres" not in path.parts and SECRET.encode() in _read(path)
+    ]
+    assert found == []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

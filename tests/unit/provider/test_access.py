@@ -1,0 +1,158 @@
+"""Who may log in: the administrator's password, and tokens that end with the password they were made for."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.fab.auth_manager import fab_auth_manager
+
+from airfleet_provider import compat
+from airfleet_provider.access import command
+from airfleet_provider.access.manager import FabAuthManager
+from airfleet_provider.compat import access
+
+
+class Users:
+    """Users in memory, and which of their sessions were ended."""
+
+    def __init__(self) -> None:
+        self.passwords: dict[str, str] = {}
+        self.ended: list[str] = []
+
+    def exists(self, username: str) -> bool:
+        return username in self.passwords
+
+    def has_password(self, username: str, password: str) -> bool:
+        return self.passwords[username] == password
+
+    def create_admin(self, username: str, password: str) -> None:
+        self.passwords[username] = password
+
+    def set_password(self, username: str, password: str) -> None:
+        self.passwords[username] = password
+        self.ended.append(username)
+
+
+class Cursor:
+    """The one row that the command keeps."""
+
+    def __init__(self) -> None:
+        self.row: tuple[str] | None = None
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def execute(self, statement: str, values: tuple[str] | None = None) -> None:
+        if values:
+            self.row = values
+
+    def fetchone(self) -> tuple[str] | None:
+        return self.row
+
+
+class Place:
+    """A platform whose admin job may be run with a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.users, self.cursor, self.file = Users(), Cursor(), folder / "password"
+
+    def run(self, password: str) -> None:
+        self.file.write_text(password)
+        command.run_command(argparse.Namespace(username="admin", password_file=str(self.file)))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    made = Place(tmp_path)
+
+    @contextlib.contextmanager
+    def open_users() -> Iterator[Users]:
+        yield made.users
+
+    monkeypatch.setattr(access, "open_users", open_users)
+    monkeypatch.setattr(compat, "connect", lambda: SimpleNamespace(cursor=lambda: made.cursor, close=lambda: None))
+    return made
+
+
+def test_another_password_in_the_file_is_the_one_that_counts(place: Place) -> None:
+    place.run("first")
+    place.run("second")
+    assert place.users.passwords == {"admin": "second"}
+    assert place.users.ended == ["admin"]
+
+
+def test_a_password_chosen_in_the_ui_stays_until_the_file_changes(place: Place) -> None:
+    place.run("first")
+    place.users.passwords["admin"] = "my own"
+    place.run("first")
+    assert place.users.passwords == {"admin": "my own"}
+    place.run("second")
+    assert place.users.passwords == {"admin": "second"}
+
+
+def test_a_platform_of_before_gets_the_password_that_its_file_has(place: Place) -> None:
+    place.users.passwords["admin"] = "the first one, which an earlier rotation left valid"
+    place.run("rotated")
+    assert place.users.passwords == {"admin": "rotated"}
+
+
+def test_the_password_is_kept_as_a_slow_hash_only(place: Place) -> None:
+    place.run("first")
+    assert place.cursor.row
+    assert "first" not in place.cursor.row[0]
+    assert place.cursor.row[0].startswith("scrypt:")
+
+
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> tuple[FabAuthManager, SimpleNamespace]:
+    """An auth manager whose database holds one user, and that user."""
+    user = SimpleNamespace(id=7, password="hash-one")
+    made = FabAuthManager.__new__(FabAuthManager)
+    made.cache = {}
+
+    def read(self: FabAuthManager, token: dict[str, Any]) -> SimpleNamespace:
+        kept: SimpleNamespace = self.cache.setdefault(int(token["sub"]), SimpleNamespace(**vars(user)))
+        return kept
+
+    monkeypatch.setattr(fab_auth_manager.FabAuthManager, "deserialize_user", read)
+    return made, user
+
+
+def test_a_token_ends_with_the_password_it_was_made_for(manager: tuple[FabAuthManager, SimpleNamespace]) -> None:
+    auth, user = manager
+    token = auth.serialize_user(user)
+    assert auth.deserialize_user(token).id == 7
+    user.password = "hash-two"
+    fresh = auth.serialize_user(user)
+    assert auth.deserialize_user(fresh).id == 7, "a user that is kept too long may not shut out a new token"
+    with pytest.raises(ValueError, match="password was changed"):
+        auth.deserialize_user(token)
+
+
+def test_a_token_of_stock_airflow_is_refused(manager: tuple[FabAuthManager, SimpleNamespace]) -> None:
+    auth, _ = manager
+    with pytest.raises(ValueError, match="password was changed"):
+        auth.deserialize_user({"sub": "7"})
+
+
+def test_a_token_tells_nothing_of_the_hash(manager: tuple[FabAuthManager, SimpleNamespace]) -> None:
+    auth, user = manager
+    assert "hash-one" not in str(auth.serialize_user(user))
+
+
+def test_the_user_manager_of_fab_has_what_is_asked_of_it() -> None:
+    from airflow.providers.fab.auth_manager.security_manager.override import (  # noqa: PLC0415
+        FabAirflowSecurityManagerOverride as Manager,
+    )
+
+    for name in ("find_user", "find_role", "add_user", "reset_password"):
+        assert callable(getattr(Manager, name)), name
