@@ -51,8 +51,8 @@ def describe_settings() -> str:
     fleet = load.parse("name: fleet", file="fleet.yaml", default_name="fleet", cpus=4)
     node = Node("", Path("rabbitmq"), Path("server"), Path("epmd"), Ports(5672, 4369, 25672), nothing, nothing)
     head = "What airfleet writes into airflow.cfg on one machine; `airflow:` in fleet.yaml overrides the rest.\n"
-    local = settings.list_settings(fleet, site, credentials)
-    celery = settings.list_settings(fleet, replace(site, broker=node), credentials)
+    local = settings.list_settings(fleet, site, credentials, keys=Path("keys.json"))
+    celery = settings.list_settings(fleet, replace(site, broker=node), credentials, keys=Path("keys.json"))
     return "\n".join(
         [
             "# Airflow's settings\n",

@@ -37,6 +37,7 @@ _VALUES = {name: Secret(f"s3cret-{name}") for name in SECRETS}
 CREDENTIALS = FleetCredentials(
     Credentials(*(_VALUES[name] for name in SECRETS[:6]), databases={"warehouse": _VALUES["warehouse"]}),
     *(_VALUES[name] for name in SECRETS[6:12]),
+    identity="0123456789abcdef",
 )
 DEBIAN = System("Debian 12", "python3.11", 15)
 OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-token")}, "apache-airflow==3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from airflow.configuration import conf
@@ -17,7 +18,8 @@ def give(release: str, request: Request) -> Response:
     """The archive, to whoever knows the key; nobody else learns whether it is there."""
     moment = request.headers.get(shelf.TIME_HEADER, "")
     signature = request.headers.get(shelf.SIGNATURE_HEADER, "")
-    if not shelf.is_signed(conf.get("api", "secret_key"), release, moment, signature, time.time()):
+    keys = (conf.get("api", "secret_key"), *json.loads(conf.get("airfleet", "other_secret_keys", fallback="[]")))
+    if not any(shelf.is_signed(key, release, moment, signature, time.time()) for key in keys):
         raise HTTPException(403)
     try:
         return Response(bundle.read_archive(release), media_type="application/octet-stream")

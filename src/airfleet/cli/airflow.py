@@ -32,5 +32,6 @@ def command(project: Path, state: Path | None, arguments: tuple[str, ...]) -> No
     folder = launching.find_state(project, state)
     if folder.read_dsn() is None:
         raise UsageError("no platform was ever up here", where=str(folder.root), hint="airfleet up")
-    environment = launching.build_environment(os.environ, {}, project, folder.root)
+    inherited = launching.choose_inherited(os.environ)
+    environment = launching.build_environment(inherited, {}, project, folder.root)
     os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)

@@ -18,6 +18,7 @@ from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder, write_file
+from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import (
     archives,
     health,
@@ -40,6 +41,7 @@ from airfleet.spec.topology import Host
 # What `--offline` means without a folder.
 HERE = "apt"
 DRAIN_S = 900.0
+REST_EVERY_S = 3.0
 
 
 @click.command("apply", short_help="Make the hosts what fleet.yaml says.")
@@ -64,6 +66,7 @@ DRAIN_S = 900.0
     "--forget", multiple=True, metavar="HOST", help="Look no more for a host that left fleet.yaml and is gone for good."
 )
 @options.accept_new_hosts
+@click.option("--revoke", is_flag=True, help="End former values of rotated secrets now, also where a task carries one.")
 @options.as_json
 def command(
     project: Path,
@@ -74,6 +77,7 @@ def command(
     offline: str | None,
     forget: tuple[str, ...],
     accept_new_hosts: bool,
+    revoke: bool,
     as_json: bool,
 ) -> None:
     """Make every host of fleet.yaml what it says: packages, files, services, firewall, in the right order.
@@ -95,8 +99,16 @@ def command(
         versions.check_settled(folder)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        run = Run(wish, folder, stack, token, source, restart, drain)
-        survey, outcome, farewell = run.carry_out(_forget(roster.read(folder.root), forget))
+        known = _forget(roster.read(folder.root), forget)
+        run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, restart, drain)
+        survey, outcome, farewell = run.carry_out(known)
+        while not (survey.errors or outcome.errors or outcome.skipped) and run.rotate(at_once=revoke):
+            # The connections and the lease of this round end before those of the next begin.
+            run.stack.close()
+            wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
+            run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, False, drain)
+            survey, more, farewell = run.carry_out(roster.read(folder.root))
+            outcome = Outcome(outcome.done + more.done, more.errors, more.skipped)
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else health.PATIENCE_S
         seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
@@ -110,6 +122,8 @@ def command(
         say(f"{host} left the fleet: {leaving.LEFT}")
     for error in farewell.silent:
         click.echo(leaving.explain_silent(error), err=True)
+    for line in Ledger(folder.secrets).describe(time.time()):
+        say(f"rotation of {line}")
     if outcome.skipped:
         say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
     if errors:
@@ -168,6 +182,33 @@ class Run:
             farewell, survey, outcome = self._change(known, farewell, survey)
         roster.write(self.folder.root, (*self.wish.fleet.hosts, *leaving.find_left(known, farewell)))
         return survey, outcome, farewell
+
+    def rotate(self, *, at_once: bool) -> bool:
+        """Let the rotation of secrets take its next step, once nothing works with what came before it; whether it did.
+
+        What drains is waited for as long as for any restart.
+        """
+        ledger = Ledger(self.folder.secrets)
+        if not any(ledger.describe(time.time())):
+            return False
+        end, told = time.monotonic() + self.drain_s, False
+        while not self._is_at_rest():
+            if time.monotonic() >= end:
+                say("some processes still work with former secrets; the next apply goes on")
+                return False
+            if not told:
+                say("waiting for what still works with former secrets")
+                told = True
+            time.sleep(REST_EVERY_S)
+        for line in ledger.describe(time.time()):
+            say(f"every host is ready: {line}")
+        return ledger.advance(time.time(), at_once=at_once)
+
+    def _is_at_rest(self) -> bool:
+        """Whether every host is as it should be, and each process runs from what is there now."""
+        with ExitStack() as stack:
+            farewell, survey = replace(self, stack=stack, restart=False)._look(roster.read(self.folder.root))
+            return not (survey.steps or survey.errors or farewell.steps)
 
     def _look(self, known: tuple[Host, ...]) -> tuple[Farewell, Survey]:
         farewell = leaving.look(self.wish, roster.find_gone(known, self.wish.fleet), self.stack)

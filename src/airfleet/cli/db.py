@@ -22,7 +22,9 @@ from airfleet.operations.backup.store import Store
 from airfleet.operations.backup.take import take
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder
+from airfleet.runners.rotation import Ledger, present_alone
 from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
 
 # ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
 LATEST = "latest"
@@ -205,8 +207,13 @@ def _find_cluster(folder: StateFolder) -> Cluster:
         data=data,
         binaries=launching.find_postgres(),
         backups=folder.root / "backups",
-        superuser=folder.read_credentials(()).superuser,
+        superuser=_read_superuser(folder),
     )
+
+
+def _read_superuser(folder: StateFolder) -> Secret:
+    ledger = Ledger(folder.secrets)
+    return folder.read_credentials((), lambda name, secret: present_alone(ledger.notice(name, secret))).superuser
 
 
 def _find_port(folder: StateFolder) -> int:

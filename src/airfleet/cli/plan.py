@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,6 +14,7 @@ import click
 from airfleet.cli import options
 from airfleet.components.hosts.base import Stage
 from airfleet.runners.local import launch
+from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import inspect, leaving, roster, versions
 from airfleet.runners.ssh.inspect import Survey
 from airfleet.runners.ssh.steps import Step
@@ -51,6 +53,9 @@ def command(
     else:
         show(steps, with_diff=with_diff)
         click.echo(summarise(survey), err=True)
+    ledger = Ledger(folder.secrets)
+    for line in ledger.describe(time.time()):
+        click.echo(f"rotation of {line}", err=True)
     for error in farewell.silent:
         click.echo(leaving.explain_silent(error), err=True)
     for view in farewell.views:
@@ -58,7 +63,7 @@ def command(
     if survey.errors:
         click.echo(inspect.describe_errors(survey.errors), err=True)
         raise SystemExit(1)
-    raise SystemExit(CHANGES if check and steps else 0)
+    raise SystemExit(CHANGES if check and (steps or ledger.is_due(time.time())) else 0)
 
 
 def show(steps: Iterable[Step], *, with_diff: bool) -> None:

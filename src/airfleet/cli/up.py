@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -121,7 +122,8 @@ def _run_daemon(supervise: Callable[[], None], log: Path, writer: int) -> int:
 
 def _describe_login(folder: StateFolder, is_new: bool) -> str:
     file = _password_file(folder)
-    if is_new:
+    # What is no terminal is a file or a CI system's log, which keeps what it is told.
+    if is_new and sys.stderr.isatty():
         return f"log in as {ADMIN} with password {file.read_text()} (shown this once, kept in {file})"
     return f"log in as {ADMIN} with the password in {file}"
 

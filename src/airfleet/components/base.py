@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, find_login
 
 if TYPE_CHECKING:
     from airfleet.components.rabbitmq import Node
@@ -219,7 +219,7 @@ class Site:
     def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
         """The URL of a database, which leads to the primary wherever that is; passwords are URL-safe characters."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
-        login = f"{scheme}://{user}:{password.reveal()}"
+        login = f"{scheme}://{find_login(user, password)}:{password.reveal()}"
         # asyncpg has no words for these limits: airfleet_provider.keepalive sets them.
         limits = [] if driver == "asyncpg" else [f"{name}={value}" for name, value in DEAD_PEER.items()]
         if len(self.database_hosts) == 1:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from airfleet.components.base import DEAD_PEER, LOOPBACK, Component, Credentials, File, Process, Site, reveal
 from airfleet.spec.fleet import SlotPool
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Rotating, Secret, find_login
 
 ADMIN = "admin"
 
@@ -43,6 +43,9 @@ def describe(
         ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path)),
     ]
     files = [password]
+    key = credentials.fernet_key
+    if isinstance(key, Rotating) and key.is_settling:
+        commands.append(("airflow", "rotate-fernet-key"))
     for kind, objects, flags in imports:
         if objects:
             path = folder / f"{kind}.json"
@@ -73,7 +76,7 @@ def connect_database(site: Site, credentials: Credentials, name: str) -> dict[st
         "host": ",".join(site.database_hosts),
         "port": site.database_port,
         "schema": name,
-        "login": name,
+        "login": find_login(name, credentials.databases[name]),
         "password": credentials.databases[name].reveal(),
         "description": "made by airfleet: fleet.yaml, databases",
         **({} if is_local else {"extra": {"target_session_attrs": "read-write", **DEAD_PEER}}),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airfleet.components.base import Command, Component, Connect, Credentials, Process, Site
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, list_accepted
 
 SUPERUSER = "postgres"
 
@@ -46,11 +46,17 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
         after=("postgres",),
         once=True,
         env={
-            "AIRFLEET_SUPERUSER_DSN": site.dsn(SUPERUSER, SUPERUSER, credentials.superuser),
+            "AIRFLEET_SUPERUSER_DSNS": Secret(json.dumps(list_superuser_dsns(site, credentials))),
+            "AIRFLEET_SUPERUSER": credentials.superuser,
             "AIRFLEET_DATABASES": Secret(json.dumps({name: secret.reveal() for name, secret in owners.items()})),
         },
     )
     return Component(name="postgres", processes=(server, databases), prepare=(initdb,))
+
+
+def list_superuser_dsns(site: Site, credentials: Credentials) -> list[str]:
+    """How the superuser may be able to log in: with the present password, or with a former one not yet exchanged."""
+    return [site.dsn(SUPERUSER, SUPERUSER, one).reveal() for one in list_accepted(credentials.superuser)]
 
 
 def wal_archive(backups: Path) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +48,10 @@ def describe(node: Node) -> Component:
     """A node with one user, who has a password and one virtual host, and with no plugin and no default user."""
     config = node.folder / "rabbitmq.conf"
     plugins = node.folder / "enabled_plugins"
+    definitions = node.folder / "definitions.json"
     settings = {
         "listeners.tcp.1": f"{HOST}:{node.ports.amqp}",
-        "default_user": USER,
-        "default_pass": node.password.reveal(),
-        "default_vhost": VHOST,
+        "load_definitions": str(definitions),
         # A message is confirmed when its task has ended; the default closes the channel after 30 minutes.
         "consumer_timeout": str(7 * 24 * 3600 * 1000),
     }
@@ -78,8 +80,27 @@ def describe(node: Node) -> Component:
         stop_timeout_s=20,
     )
     files = (
-        File(config, Secret("".join(f"{key} = {value}\n" for key, value in settings.items()))),
+        File(config, "".join(f"{key} = {value}\n" for key, value in settings.items())),
+        File(definitions, render_definitions(node.password)),
         File(plugins, "[].\n"),
         File(node.folder / ".erlang.cookie", node.cookie),
     )
     return Component(name="rabbitmq", processes=(names, server), files=files)
+
+
+def render_definitions(password: Secret) -> Secret:
+    """One user with all rights on one virtual host; read at every start, so that another password counts from then."""
+    user = {
+        "name": USER,
+        "password_hash": hash_password(USER, password),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "tags": "",
+    }
+    rights = {"user": USER, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
+    return Secret(json.dumps({"vhosts": [{"name": VHOST}], "users": [user], "permissions": [rights]}, indent=1))
+
+
+def hash_password(user: str, password: Secret) -> str:
+    """RabbitMQ's salted hash; the salt is the same at every apply, so that nothing changes for nothing."""
+    salt = hashlib.sha256(f"{user}:{password.reveal()}".encode()).digest()[:4]
+    return base64.b64encode(salt + hashlib.sha256(salt + password.reveal().encode()).digest()).decode()

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from airfleet.components import survival
 from airfleet.components.base import Component, Credentials, File, Setting, Site
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, by_login, list_accepted
 
+# What Airflow calls a key that has no name.
+UNNAMED_KEY = "not-used"
 # The database, and the role of the same name, in which workers leave Celery's results.
 RESULTS = "celery"
 # Tasks sent to a worker for each of its slots.
 IN_FLIGHT = 4
 
 
-def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[Setting, ...]:
-    """All settings of one platform on one machine; what fleet.yaml says under `airflow:` comes last and wins."""
+def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: Path) -> tuple[Setting, ...]:
+    """All settings of one platform on one machine; what fleet.yaml says under `airflow:` comes last and wins.
+
+    `keys` is the file with the keys that tokens may be signed with.
+    """
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
     own = (
         *_list_bundle_settings(fleet, site),
@@ -28,7 +36,12 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         *list_runtime_settings(fleet.queues),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
-        Setting("core", "fernet_key", credentials.fernet_key.reveal(), "encrypts connections and variables at rest"),
+        Setting(
+            "core",
+            "fernet_key",
+            ",".join(key.reveal() for key in list_accepted(credentials.fernet_key)),
+            "encrypts connections and variables at rest; what former keys encrypted is still read",
+        ),
         Setting("core", "execution_api_server_url", f"{site.execution_url}/execution/", "the execution-api process"),
         Setting(
             "core",
@@ -47,6 +60,9 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[S
         Setting(
             "api_auth", "jwt_secret", credentials.jwt_secret.reveal(), "the default differs from process to process"
         ),
+        Setting("api_auth", "jwt_kid", name_key(credentials.jwt_secret), "tells which key a token was signed with"),
+        Setting("api_auth", "trusted_jwks_url", str(keys), "tokens of a former key are valid while it is exchanged"),
+        *_list_former_keys(credentials),
         Setting("logging", "base_log_folder", str(site.logs / "tasks"), "logs live in the state folder"),
         Setting(
             "logging",
@@ -185,8 +201,38 @@ def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
 
 def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
     """Airflow's configuration: one file, no process."""
-    config = File(site.airflow_home / "airflow.cfg", Secret(render(list_settings(fleet, site, credentials))))
-    return Component(name="airflow", processes=(), files=(config,))
+    keys = File(site.airflow_home / "keys.json", render_keys(credentials.jwt_secret))
+    config = File(
+        site.airflow_home / "airflow.cfg", Secret(render(list_settings(fleet, site, credentials, keys=keys.path)))
+    )
+    return Component(name="airflow", processes=(), files=(config, keys))
+
+
+def name_key(key: Secret) -> str:
+    """The name of a key in the tokens that it signs; it tells nothing about the key."""
+    return hashlib.sha256(f"airfleet key {key.reveal()}".encode()).hexdigest()[:16]
+
+
+def render_keys(key: Secret) -> Secret:
+    """The keys that tokens may be signed with, as a JSON Web Key Set; tokens of before name none of them."""
+    accepted = sorted(((name_key(one), one) for one in list_accepted(key)), key=lambda pair: pair[0])
+    oldest = next(iter(by_login("", key).values()))
+    keys = [
+        {
+            "kty": "oct",
+            "alg": "HS512",
+            "kid": name,
+            "k": base64.urlsafe_b64encode(one.reveal().encode()).decode().rstrip("="),
+        }
+        for name, one in (*accepted, (UNNAMED_KEY, oldest))
+    ]
+    return Secret(json.dumps({"keys": keys}, indent=1) + "\n")
+
+
+def _list_former_keys(credentials: Credentials) -> tuple[Setting, ...]:
+    former = [key.reveal() for key in list_accepted(credentials.secret_key)[1:]]
+    why = "requests for releases that were signed with these are still answered"
+    return (Setting("airfleet", "other_secret_keys", json.dumps(former), why),) if former else ()
 
 
 def render(settings: Iterable[Setting]) -> str:

@@ -58,6 +58,41 @@ class Secret:
         raise TypeError("a Secret cannot be pickled")
 
 
+class Rotating(Secret):
+    """A secret that may be under exchange: the value in use, and others that are accepted beside it.
+
+    Each value has a slot of its own, so that what knows a login by one password at a time has a login for each.
+    `is_settling` says that everybody uses the value by now, so that what was kept under the others is to be rewritten.
+    """
+
+    __slots__ = ("is_settling", "others", "slot")
+
+    def __init__(
+        self, value: str, *, slot: int = 0, others: tuple[Rotating, ...] = (), is_settling: bool = False
+    ) -> None:
+        super().__init__(value)
+        self.slot = slot
+        self.others = others
+        self.is_settling = is_settling
+
+
+def list_accepted(secret: Secret) -> tuple[Secret, ...]:
+    """Every value that is valid now, the one in use first."""
+    return (secret, *secret.others) if isinstance(secret, Rotating) else (secret,)
+
+
+def by_login(name: str, secret: Secret) -> dict[str, Secret]:
+    """Every login that is valid now with its password, in an order that does not change when another comes into use."""
+    pairs = [(find_login(name, one), one) for one in list_accepted(secret)]
+    return dict(sorted(pairs, key=lambda pair: pair[0]))
+
+
+def find_login(name: str, secret: Secret) -> str:
+    """The login that this value of a secret belongs to; a dot is in no name that fleet.yaml may give."""
+    slot = secret.slot if isinstance(secret, Rotating) else 0
+    return f"{name}.{slot}" if slot else name
+
+
 def resolve(ref: SecretRef, *, environ: Mapping[str, str], project: Path, where: str = "fleet.yaml") -> Secret:
     """Return the secret a reference points to, or raise UsageError that never holds any of it.
 

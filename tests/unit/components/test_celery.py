@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def processes() -> dict[str, Process]:
 
 def read_config() -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
-    parser.read_string(settings.render(settings.list_settings(FLEET, replace(SITE, broker=BROKER), OWN)))
+    parser.read_string(
+        settings.render(settings.list_settings(FLEET, replace(SITE, broker=BROKER), OWN, keys=Path("keys.json")))
+    )
     return parser
 
 
@@ -70,7 +73,10 @@ def test_the_broker_listens_on_the_loopback_with_a_password_and_without_a_defaul
     files = {file.path.name: reveal(file.content) for file in rabbitmq.describe(BROKER).files}
     config = dict(line.split(" = ") for line in files["rabbitmq.conf"].splitlines())
     assert config["listeners.tcp.1"] == "127.0.0.1:15672"
-    assert (config["default_user"], config["default_pass"]) == ("airflow", "br0ker")
+    assert "default_user" not in config
+    [user] = json.loads(files["definitions.json"])["users"]
+    assert (user["name"], user["password_hash"]) == ("airflow", rabbitmq.hash_password("airflow", BROKER.password))
+    assert "br0ker" not in "".join(files.values())
     env = {key: reveal(value) for key, value in processes["rabbitmq"].env.items()}
     assert env["ERL_EPMD_ADDRESS"] == "127.0.0.1"
     assert "inet_dist_use_interface {127,0,0,1}" in env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]

@@ -14,7 +14,7 @@ from airfleet.components.base import Component, Credentials, Process, Setting, S
 from airfleet.errors import UsageError
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Rotating, Secret
 
 PASSWORDS = [f"s3cret-{number}" for number in range(7)]
 CREDENTIALS = Credentials(*map(Secret, PASSWORDS[:6]), databases={"warehouse": Secret(PASSWORDS[6])})
@@ -60,7 +60,7 @@ def processes(components: tuple[Component, ...]) -> dict[str, Process]:
 
 def read_config(fleet: Fleet) -> configparser.ConfigParser:
     parser = configparser.ConfigParser()  # interpolates as Airflow's own does
-    parser.read_string(settings.render(settings.list_settings(fleet, SITE, CREDENTIALS)))
+    parser.read_string(settings.render(settings.list_settings(fleet, SITE, CREDENTIALS, keys=Path("keys.json"))))
     return parser
 
 
@@ -81,7 +81,7 @@ def test_what_is_rendered_is_read_back_percent_signs_and_all(fleet: Fleet) -> No
 
 def test_a_project_in_an_odd_folder_is_still_a_bundle(fleet: Fleet) -> None:
     odd = Site(**{**{name: getattr(SITE, name) for name in Site.__slots__}, "project": Path('/srv/a "b" \\c')})
-    text = settings.render(settings.list_settings(fleet, odd, CREDENTIALS))
+    text = settings.render(settings.list_settings(fleet, odd, CREDENTIALS, keys=Path("keys.json")))
     parser = configparser.ConfigParser()
     parser.read_string(text)
     bundle = json.loads(parser["dag_processor"]["dag_bundle_config_list"])[0]
@@ -96,7 +96,7 @@ def test_what_the_user_says_wins(fleet: Fleet) -> None:
 
 
 def test_every_setting_has_its_reason(fleet: Fleet) -> None:
-    for setting in settings.list_settings(fleet, SITE, CREDENTIALS):
+    for setting in settings.list_settings(fleet, SITE, CREDENTIALS, keys=Path("keys.json")):
         assert len(setting.why) > 10, setting
 
 
@@ -235,3 +235,10 @@ def test_the_case_of_a_name_makes_no_second_option() -> None:
     parser.read_string(text)
     assert parser["core"]["fernet_key"] == "b"
     assert text.lower().count("fernet_key") == 1
+
+
+def test_a_key_under_exchange_signs_and_the_former_one_is_still_known() -> None:
+    former, new = Rotating("former"), Rotating("new", others=(Rotating("former"),))
+    known = {key["kid"]: key["k"] for key in json.loads(settings.render_keys(new).reveal())["keys"]}
+    assert {settings.name_key(former), settings.name_key(new)} <= known.keys()
+    assert known[settings.UNNAMED_KEY] == known[settings.name_key(former)]

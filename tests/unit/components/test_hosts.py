@@ -217,11 +217,11 @@ def test_the_second_database_host_streams_from_the_first() -> None:
     )
     jobs = {job.name: job for part in parts("web3", text) for job in part.jobs}
     script = jobs["postgresql-copy"].script.reveal()
-    assert "host=10.0.0.41 port=5432 user=replicator" in script
+    assert "host=10.0.0.41 port=5432" in script
     assert "target_session_attrs=read-write" in script
     assert "postgresql-roles" not in jobs
     access = postgresql.render_access(place(parse(text), "data1"), ("10.0.0.13",))
-    assert "host replication replicator 10.0.0.13/32 scram-sha-256" in access
+    assert "host replication +replicator 10.0.0.13/32 scram-sha-256" in access
     stages = {service.name: service.stage for part in parts("web3", text) for service in part.services}
     assert stages["postgresql"] > Stage.STORES
 

@@ -170,3 +170,30 @@ def test_a_folder_that_postgres_cannot_get_through_is_named(project: Path) -> No
         prepare(project)
     assert caught.value.where == str(project.parent)
     assert f"chmod o+x {project.parent}" in caught.value.hint
+
+
+def test_tasks_are_not_given_what_the_caller_keeps_in_his_environment() -> None:
+    caller = {
+        "PATH": "/bin",
+        "LC_ALL": "C",
+        "https_proxy": "http://proxy",
+        "SSH_AUTH_SOCK": "/tmp/agent",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "CRM_PASSWORD": "y",
+        "PGPASSWORD": "z",
+    }
+    assert launch.choose_inherited(caller) == {"PATH": "/bin", "LC_ALL": "C", "https_proxy": "http://proxy"}
+
+
+def test_a_platform_is_prepared_without_the_caller_s_secrets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_PASSWORD", "hunter2")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/tmp/agent")
+    made = prepare(
+        project,
+        f"ports: {{api: {ports.find_free()}}}\n"
+        "connections: {crm: {type: http, host: crm, password: {env: CRM_PASSWORD}}}\n"
+        "env: {REGION: eu}\n",
+    )
+    assert "hunter2" not in made.environment.values()
+    assert "SSH_AUTH_SOCK" not in made.environment
+    assert made.environment["REGION"] == "eu"

@@ -106,6 +106,7 @@ def test_a_dead_service_is_started_and_a_failed_job_is_run_again() -> None:
         "postgresql-create",
         "postgresql-sync",
         "postgresql-roles",
+        "rabbitmq-logins",
     ]
 
 

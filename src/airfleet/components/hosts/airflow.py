@@ -46,6 +46,7 @@ from airfleet.spec.secrets import Secret
 HOME = "server"
 FOLDER = ETC / HOME
 STATE = LIB / HOME
+KEYS = FOLDER / "keys.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 AWAIT_DATABASE = "airfleet_provider.survival.arrival"
 QUORUM = {
@@ -56,6 +57,8 @@ QUORUM = {
 }
 # They hold a lock or listen for as long as they live, which a pool of transactions cannot carry.
 NEED_SESSION = frozenset({"scheduler", "releaser", "metadata"})
+# They are shown tokens, and read the keys for them when they start.
+CHECK_TOKENS = frozenset({"api-server", "execution-api"})
 
 
 def describe_web(place: Place) -> Part:
@@ -129,7 +132,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
     fleet, site, secrets = place.fleet, place.site(HOME), place.credentials
     bare = replace(fleet, airflow={})
     return (
-        *settings.list_settings(bare, site, secrets.platform),
+        *settings.list_settings(bare, site, secrets.platform, keys=KEYS),
         *list_broker_settings(place, rabbitmq.SCHEDULER, secrets.broker_scheduler),
         Setting("database", "sql_alchemy_conn_async", session_dsn(place, "asyncpg"), "prepares statements, so no pool"),
         Setting(
@@ -252,8 +255,20 @@ def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, 
         SERVER_USER,
     )
     user = user_environment(place, HOME, SERVER_USER)
+    known = settings.render_keys(place.credentials.platform.jwt_secret).reveal()
+    keys = (private(KEYS, known, SERVER_USER),) if name == "web" else ()
     services = tuple(
-        _serve(place, stage, process, (config, user, *((session,) if process.name in NEED_SESSION else ())))
+        _serve(
+            place,
+            stage,
+            process,
+            (
+                config,
+                *(keys if process.name in CHECK_TOKENS else ()),
+                user,
+                *((session,) if process.name in NEED_SESSION else ()),
+            ),
+        )
         for stage, group in components.items()
         for component in group
         for process in component.processes
@@ -266,7 +281,7 @@ def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, 
             Folder(STATE, SERVER_USER, SERVER_USER, 0o750),
             Folder(LOG / HOME, SERVER_USER, SERVER_USER, 0o750),
         ),
-        files=(config, session, user),
+        files=(config, *keys, session, user),
         services=services,
         ports=ports,
     )

@@ -62,7 +62,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class FleetCredentials:
-    """The secrets of one fleet, made once and kept on the control machine; a host is given its own only."""
+    """The secrets of one fleet, made once and kept on the control machine; a host is given its own only.
+
+    `identity` is no secret: a word that is the same for as long as the fleet is.
+    """
 
     platform: Credentials
     celery: Secret
@@ -71,6 +74,7 @@ class FleetCredentials:
     broker_scheduler: Secret
     broker_worker: Secret
     erlang_cookie: Secret
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)

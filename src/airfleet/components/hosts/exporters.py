@@ -16,6 +16,7 @@ from airfleet.components.hosts.base import (
     Tcp,
     private,
 )
+from airfleet.spec.secrets import find_login
 
 
 def describe_machine(place: Place) -> Part:
@@ -25,8 +26,9 @@ def describe_machine(place: Place) -> Part:
 
 def describe_postgresql(place: Place) -> Part:
     """The server's metrics, read by a role that sees statistics only."""
-    password = place.credentials.monitor.reveal()
-    dsn = f"postgresql://monitor:{password}@127.0.0.1:{POSTGRES}/airflow?sslmode=disable"
+    password = place.credentials.monitor
+    login = f"{find_login('monitor', password)}:{password.reveal()}"
+    dsn = f"postgresql://{login}@127.0.0.1:{POSTGRES}/airflow?sslmode=disable"
     secret = private(ETC / "postgres-exporter.env", f"DATA_SOURCE_NAME={dsn}\n", "root")
     return _describe(place, "postgres-exporter", "metrics of PostgreSQL", POSTGRES_METRICS, secret)
 

@@ -22,7 +22,7 @@ from airfleet.components.hosts.base import (
     Tcp,
     private,
 )
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, by_login
 
 USER = "postgres"
 # Every worker reaches the pooler, and the server trusts its own user as superuser: so the pooler is another.
@@ -53,6 +53,7 @@ def describe(place: Place) -> Part:
         command=replication.guard(command, place),
         user=USER,
         files=(*files, *guards),
+        env=replication.ENVIRONMENT if guards else {},
         kind="notify",
         stop_signal="SIGINT",
         stop_s=120,
@@ -72,8 +73,8 @@ def describe(place: Place) -> Part:
             Folder(DATA, USER, USER, 0o700),
             Folder(Path(SOCKETS), USER, USER, 0o2775),
         ),
-        files=(*files, *guards),
-        jobs=(make,) if replica else (make, replication.synchronise(place), _roles(place)),
+        files=(*files, *guards, *replication.list_logins(place)),
+        jobs=(make, replication.follow(place)) if replica else (make, replication.synchronise(place), _roles(place)),
         services=(server, *replication.describe_watch(place, guards)),
         ports=_ports(place, others),
     )
@@ -124,6 +125,7 @@ def render_config(place: Place) -> str:
         "tcp_user_timeout": str(DEAD_PEER["tcp_user_timeout"]),
         "hot_standby": "on",
         "max_standby_streaming_delay": "10min" if replication.list_peers(place) else "30s",
+        **({"primary_conninfo": f"'{replication.render_source(place)}'"} if replication.list_peers(place) else {}),
         "log_line_prefix": "'%m [%p] %u@%d '",
         "timezone": "'UTC'",
         "log_timezone": "'UTC'",
@@ -140,9 +142,10 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         "# Written by airfleet.",
         "local all postgres peer",
         f"host {own} all 127.0.0.1/32 scram-sha-256",
-        "host airflow,postgres monitor 127.0.0.1/32 scram-sha-256",
-        *(f"host airflow airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
-        *(f"host replication replicator {_mask(address)} scram-sha-256" for address in replicas),
+        # A plus stands for the role and every login that is a member of it, as there are two during a rotation.
+        "host airflow,postgres +monitor 127.0.0.1/32 scram-sha-256",
+        *(f"host airflow +airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
+        *(f"host replication +replicator {_mask(address)} scram-sha-256" for address in replicas),
         *(
             f"host {own} all {_mask(address)} scram-sha-256"
             for address in place.addresses("web", "scheduler", "worker")
@@ -183,17 +186,14 @@ def _roles(place: Place) -> Job:
     """
     secrets = place.credentials
     owners = {"airflow": secrets.platform.airflow, "celery": secrets.celery, **secrets.platform.databases}
-    lines = ["SET client_min_messages = warning;"]
+    # A statement that fails is not written to the server's log, as it may hold a password.
+    lines = ["SET client_min_messages = warning;", "SET log_min_error_statement = panic;"]
     for role, password, options in (
-        *((name, secret, "LOGIN") for name, secret in owners.items()),
-        ("replicator", secrets.replication, "LOGIN REPLICATION"),
-        ("monitor", secrets.monitor, "LOGIN"),
+        *((name, secret, "") for name, secret in owners.items()),
+        ("replicator", secrets.replication, " REPLICATION"),
+        ("monitor", secrets.monitor, ""),
     ):
-        exists = f"EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"
-        lines += [
-            f"SELECT 'CREATE ROLE \"{role}\"' WHERE NOT {exists} \\gexec",
-            f"ALTER ROLE \"{role}\" {options} PASSWORD '{password.reveal()}';",
-        ]
+        lines += _logins(role, password, options)
     for name in owners:
         exists = f"EXISTS (SELECT FROM pg_database WHERE datname = '{name}')"
         lines += [
@@ -214,12 +214,47 @@ def _roles(place: Place) -> Job:
     return Job("postgresql-roles", "roles and databases", Stage.STORES, Secret(script), USER, after=("postgresql",))
 
 
+def _logins(role: str, password: Secret, options: str) -> list[str]:
+    """A role, and a login for each password that is valid now, which works as that role; no other login stays.
+
+    PostgreSQL knows one password for each role, so the second one of a rotation is a member's, whose sessions own what
+    they make as the role would. Sessions of a login that ends are ended.
+    """
+    valid = by_login(role, password)
+    lines = [_create_role(role)]
+    if role not in valid:
+        lines.append(f'ALTER ROLE "{role}" NOLOGIN{options} PASSWORD NULL;')
+    for login, value in valid.items():
+        if login != role:
+            lines += [_create_role(login), f'GRANT "{role}" TO "{login}";']
+            # A session that only replicates has no role to take.
+            lines += [] if "REPLICATION" in options else [f"ALTER ROLE \"{login}\" SET role = '{role}';"]
+        lines.append(f"ALTER ROLE \"{login}\" LOGIN{options} PASSWORD '{value.reveal()}';")
+    listed = ", ".join(f"'{login}'" for login in valid)
+    return [
+        *lines,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608 - names are checked
+        f" WHERE usename ~ '^{role}([.][0-9]+)?$' AND usename NOT IN ({listed}) \\g /dev/null",
+        "SELECT format('DROP ROLE %I', rolname) FROM pg_roles"  # noqa: S608
+        f" WHERE rolname ~ '^{role}[.][0-9]+$' AND rolname NOT IN ({listed}) \\gexec",
+    ]
+
+
+def _create_role(name: str) -> str:
+    exists = f"EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}')"
+    return f"SELECT 'CREATE ROLE \"{name}\"' WHERE NOT {exists} \\gexec"
+
+
 def describe_bouncer(place: Place) -> Part:
     """PgBouncer in front of the primary: many short connections of Airflow become few of the server."""
     secrets = place.credentials
     owners = {"airflow": secrets.platform.airflow, "celery": secrets.celery, **secrets.platform.databases}
     folder = ETC / "pgbouncer"
-    users = "".join(f'"{name}" "{secret.reveal()}"\n' for name, secret in owners.items())
+    users = "".join(
+        f'"{login}" "{value.reveal()}"\n'
+        for name, secret in owners.items()
+        for login, value in by_login(name, secret).items()
+    )
     local = f"host=127.0.0.1 port={POSTGRES}"
     listens = place.listen if place.listen == "0.0.0.0" else f"127.0.0.1,{place.listen}"  # noqa: S104
     config = "\n".join(
@@ -249,7 +284,8 @@ def describe_bouncer(place: Place) -> Part:
             "",
         ]
     )
-    files = (HostFile(folder / "pgbouncer.ini", config), private(folder / "users.txt", users, BOUNCER_USER))
+    own, passwords = HostFile(folder / "pgbouncer.ini", config), private(folder / "users.txt", users, BOUNCER_USER)
+    files = (own, passwords)
     service = Service(
         name="pgbouncer",
         what="PgBouncer",
@@ -257,6 +293,9 @@ def describe_bouncer(place: Place) -> Part:
         command=("/usr/sbin/pgbouncer", str(folder / "pgbouncer.ini")),
         user=BOUNCER_USER,
         files=files,
+        # With another configuration it starts anew; logins it reads while it runs, and nobody's connection ends.
+        env={"AIRFLEET_CONFIG": own.digest},
+        reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         kind="notify",
         stop_signal="SIGINT",
         health=Tcp(PGBOUNCER),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -16,6 +15,7 @@ from airfleet.components.hosts.base import (
     RABBITMQ_METRICS,
     Folder,
     HostFile,
+    Job,
     Part,
     Place,
     Port,
@@ -24,7 +24,8 @@ from airfleet.components.hosts.base import (
     Tcp,
     private,
 )
-from airfleet.spec.secrets import Secret
+from airfleet.components.rabbitmq import hash_password
+from airfleet.spec.secrets import Secret, by_login, find_login
 
 USER = "rabbitmq"
 VHOST = "airfleet"
@@ -84,6 +85,7 @@ def describe(place: Place) -> Part:
         masks=("rabbitmq-server.service", "epmd.service", "epmd.socket"),
         folders=(Folder(FOLDER),),
         files=files,
+        jobs=(end_logins(place),),
         services=(service,),
         ports=(
             Port(AMQP, place.addresses("scheduler", "worker"), "the queues"),
@@ -127,7 +129,7 @@ def render_definitions(place: Place) -> str:
     """Users with hashed passwords and what each may touch: only the queues of the pools, and Celery's own."""
     queues = "|".join(re.escape(queue) for queue in place.fleet.queues)
     every = f"^({queues}|{CONTROL})$"
-    users = {SCHEDULER: place.credentials.broker_scheduler, WORKER: place.credentials.broker_worker}
+    logins = list_logins(place)
     return json.dumps(
         {
             "vhosts": [{"name": VHOST}],
@@ -138,27 +140,43 @@ def render_definitions(place: Place) -> str:
                     "hashing_algorithm": "rabbit_password_hashing_sha256",
                     "tags": "",
                 }
-                for name, secret in users.items()
+                for name, secret in logins.items()
             ],
             "permissions": [
                 {
-                    "user": SCHEDULER,
+                    "user": name,
                     "vhost": VHOST,
                     "configure": every,
-                    "write": f"^({queues}|{CONTROL}|{DIRECT})$",
+                    "write": f"^({queues}|{CONTROL}|{DIRECT})$" if base == SCHEDULER else every,
                     "read": every,
-                },
-                {"user": WORKER, "vhost": VHOST, "configure": every, "write": every, "read": every},
+                }
+                for base in (SCHEDULER, WORKER)
+                for name in logins
+                if name.partition(".")[0] == base
             ],
         },
         indent=1,
     )
 
 
-def hash_password(user: str, password: Secret) -> str:
-    """RabbitMQ's salted hash; the salt is the same at every apply, so that nothing changes for nothing."""
-    salt = hashlib.sha256(f"{user}:{password.reveal()}".encode()).digest()[:4]
-    return base64.b64encode(salt + hashlib.sha256(salt + password.reveal().encode()).digest()).decode()
+def list_logins(place: Place) -> dict[str, Secret]:
+    """Every login with its password; while one is exchanged there are two for the same."""
+    users = {SCHEDULER: place.credentials.broker_scheduler, WORKER: place.credentials.broker_worker}
+    return {login: one for name, secret in users.items() for login, one in by_login(name, secret).items()}
+
+
+def end_logins(place: Place) -> Job:
+    """Remove what was a login of airfleet's and is none any more, which ends its connections."""
+    valid = list_logins(place)
+    bases = "|".join(sorted({name.partition(".")[0] for name in valid}))
+    kept = "\n".join(valid)
+    script = (
+        "rabbitmqctl -s list_users | cut -f 1"
+        f" | {{ grep -E '^({bases})([.][0-9]+)?$' || true; }}"
+        f" | {{ grep -vxF '{kept}' || true; }}"
+        ' | while read -r user; do rabbitmqctl -q delete_user "$user"; done\n'
+    )
+    return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), after=("rabbitmq",))
 
 
 def url(place: Place, user: str, password: Secret) -> str:
@@ -166,4 +184,6 @@ def url(place: Place, user: str, password: Secret) -> str:
     nodes = place.addresses("broker")
     first = place.fleet.hosts.index(place.host) % len(nodes)
     ordered = nodes[first:] + nodes[:first]
-    return ";".join(f"amqp://{user}:{password.reveal()}@{address}:{AMQP}/{VHOST}" for address in ordered)
+    return ";".join(
+        f"amqp://{find_login(user, password)}:{password.reveal()}@{address}:{AMQP}/{VHOST}" for address in ordered
+    )

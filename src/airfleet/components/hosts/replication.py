@@ -14,13 +14,14 @@ from airfleet.components.hosts.base import (
     Service,
     Stage,
 )
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, find_login
 
 USER = "postgres"
 DATA = LIB / "postgresql"
 GUARD = ETC / "postgresql" / "guard.sh"
-# libpq takes it from a file that belongs to the server's user alone.
-PASSFILE = ETC / "postgresql" / "replicator.pgpass"
+# libpq takes login and password from here whenever it connects, so that a rotation restarts nothing.
+LOGIN, SERVICE = ETC / "postgresql" / "replicator.conf", "airfleet_replication"
+ENVIRONMENT = {"PGSERVICEFILE": str(LOGIN)}
 SQL = "psql -X -q -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres postgres"
 LOOK_EVERY_S = 2
 
@@ -34,8 +35,22 @@ def list_files(place: Place) -> tuple[HostFile, ...]:
     """What keeps a server from being a second primary."""
     if not list_peers(place):
         return ()
-    line = Secret(f"*:*:*:*:{place.credentials.replication.reveal()}\n")
-    return HostFile(GUARD, render_guard(place)), HostFile(PASSFILE, line, USER, 0o600, USER)
+    return (HostFile(GUARD, render_guard(place)),)
+
+
+def list_logins(place: Place) -> tuple[HostFile, ...]:
+    """How this host logs in at the others; the file belongs to the server's user alone."""
+    if not list_peers(place):
+        return ()
+    password = place.credentials.replication
+    login = f"[{SERVICE}]\nuser={find_login('replicator', password)}\npassword={password.reveal()}\n"
+    return (HostFile(LOGIN, Secret(login), USER, 0o600, USER),)
+
+
+def render_source(place: Place) -> str:
+    """How a replica finds whichever host takes writes, in libpq's words."""
+    hosts = ",".join(list_peers(place))
+    return f"service={SERVICE} host={hosts} port={POSTGRES} target_session_attrs=read-write connect_timeout=5"
 
 
 def guard(command: tuple[str, ...], place: Place) -> tuple[str, ...]:
@@ -54,6 +69,7 @@ def describe_watch(place: Place, files: tuple[HostFile, ...]) -> tuple[Service, 
         command=("/bin/bash", str(GUARD), "watch"),
         user=USER,
         files=files,
+        env=ENVIRONMENT,
     )
     return (watch,)
 
@@ -68,7 +84,7 @@ def render_guard(place: Place) -> str:
 # Written by airfleet: never two primaries.
 peers={shlex.quote(" ".join(list_peers(place)))}
 own() {{ {bin_}/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: *//p"; }}
-ask() {{ {bin_}/psql "host=$1 port={POSTGRES} user=replicator passfile={PASSFILE} dbname=postgres replication=true \
+ask() {{ {bin_}/psql "host=$1 port={POSTGRES} service={SERVICE} dbname=postgres replication=true \
   connect_timeout=2" \\
   -XAtc 'IDENTIFY_SYSTEM' 2>/dev/null | cut -d '|' -f 2; }}
 is_former() {{
@@ -108,16 +124,16 @@ def copy_primary(place: Place) -> Job:
 
     The copy is whole before anything is moved, and there is none while no other host takes writes.
     """
-    peers = list_peers(place)
-    source = (
-        f"host={','.join(peers)} port={POSTGRES} user=replicator passfile={PASSFILE}"
-        f" target_session_attrs=read-write connect_timeout=5"
-    )
     bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
     script = (
         f"test -f {DATA}/standby.signal && exit 0\n"
         f"rm -rf {DATA}.new\ninstall -d -o {USER} -g {USER} -m 700 {DATA}.new\n"
-        f"runuser -u {USER} -- {bin_}/pg_basebackup -d {shlex.quote(source)} -D {DATA}.new -R -X stream -c fast\n"
+        f"export PGSERVICEFILE={LOGIN}\n"
+        f"runuser -u {USER} -- {bin_}/pg_basebackup -d {shlex.quote(render_source(place))}"
+        f" -D {DATA}.new -X stream -c fast\n"
+        # Where it copies from says the configuration; what the copied server may have noted itself would win.
+        f"sed -i '/^primary_conninfo/d' {DATA}.new/postgresql.auto.conf\n"
+        f"install -o {USER} -g {USER} -m 600 /dev/null {DATA}.new/standby.signal\n"
         "state=$(systemctl is-active airfleet-postgresql.service || true)\n"
         "systemctl stop airfleet-postgresql.service 2>/dev/null || true\n"
         f"if test -f {DATA}/PG_VERSION; then rm -rf {DATA}.former; mv {DATA} {DATA}.former; fi\n"
@@ -126,6 +142,13 @@ def copy_primary(place: Place) -> Job:
         'case "$state" in active|activating) systemctl start airfleet-postgresql.service;; esac\n'
     )
     return Job("postgresql-copy", "copy the primary", Stage.POOLER, turn(place, script), timeout_s=3600)
+
+
+def follow(place: Place) -> Job:
+    """Let a replica read where it copies from in its configuration; earlier versions had the server note it itself."""
+    sql = "ALTER SYSTEM RESET primary_conninfo;\nSELECT pg_reload_conf();"
+    script = f"{SQL} -o /dev/null <<'SQL'\n{sql}\nSQL\n"
+    return Job("postgresql-follow", "say where to copy from", Stage.METADATA, turn(place, script), USER)
 
 
 def synchronise(place: Place) -> Job:

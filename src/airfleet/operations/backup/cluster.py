@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from airfleet.components import postgres
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import choose_user
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, list_accepted
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -98,18 +99,30 @@ class Cluster:
 
     def _wait_writable(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         while process.poll() is None:
-            with (
-                suppress(psycopg.OperationalError),
-                psycopg.connect(self.dsn(port), autocommit=True, connect_timeout=5) as connection,
-            ):
-                row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-                if row and not row[0]:
-                    return
+            for password in list_accepted(self.superuser):
+                with (
+                    suppress(psycopg.OperationalError),
+                    psycopg.connect(self._dsn(port, password), autocommit=True, connect_timeout=5) as connection,
+                ):
+                    row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+                    if row and not row[0]:
+                        self._set_password(connection)
+                        return
             time.sleep(POLL_S)
         raise AirfleetError(_explain_end(log.read_text(errors="replace")), where=str(log))
 
+    def _set_password(self, connection: psycopg.Connection) -> None:
+        # What was recovered may be from before a rotation.
+        connection.execute("SET log_min_error_statement = panic")
+        change = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}")
+        connection.execute(change.format(sql.Literal(self.superuser.reveal())))
+
     def dsn(self, port: int) -> str:
-        return f"postgresql://{postgres.SUPERUSER}:{self.superuser.reveal()}@127.0.0.1:{port}/postgres"
+        return self._dsn(port, self.superuser)
+
+    @staticmethod
+    def _dsn(port: int, password: Secret) -> str:
+        return f"postgresql://{postgres.SUPERUSER}:{password.reveal()}@127.0.0.1:{port}/postgres"
 
 
 def as_server_user() -> dict[str, Any]:

@@ -30,8 +30,10 @@ WARM_UP_S = 120.0
 class Checker:
     """Runs health checks, from any thread."""
 
-    def __init__(self, database: Secret) -> None:
+    def __init__(self, database: Secret, others: tuple[Secret, ...] = ()) -> None:
+        """`others` are URLs by which the database may be reached before its passwords are set."""
         self._database = database
+        self._others = others
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
     def check(self, health: Http | Heartbeat | Seat | Connect | Port | Consumed, *, started: float) -> Result:
@@ -42,8 +44,7 @@ class Checker:
                     status = self._http.get(url).status_code
                     return Result(status == wanted, f"answers HTTP {status}")
                 case Connect():
-                    self._query("SELECT 1")
-                    return Result(True)
+                    return self._check_login()
                 case Port(number):
                     with socket.create_connection(("127.0.0.1", number), timeout=TIMEOUT_S):
                         return Result(True)
@@ -62,6 +63,13 @@ class Checker:
             return Result(False, _first_line(error), conclusive=isinstance(health, Connect))
         except (httpx.HTTPError, psycopg.Error, amqp.AMQPError) as error:
             return Result(False, _first_line(error))
+
+    def _check_login(self) -> Result:
+        for url in (self._database, *self._others):
+            with suppress(psycopg.OperationalError), psycopg.connect(url.reveal(), connect_timeout=int(TIMEOUT_S)):
+                return Result(True)
+        self._query("SELECT 1")
+        return Result(True)
 
     def warm_up(self, url: str) -> None:
         """Ask for the URL and wait for the answer, whatever it is."""

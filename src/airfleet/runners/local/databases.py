@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql
@@ -22,11 +23,25 @@ ALTER TABLE airfleet.job OWNER TO airflow;
 
 def main() -> None:
     """Converge the server to the databases and passwords that the environment names."""
-    with psycopg.connect(os.environ["AIRFLEET_SUPERUSER_DSN"], autocommit=True) as connection:
+    with connect(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"])) as connection:
+        password = sql.Literal(os.environ["AIRFLEET_SUPERUSER"])
+        connection.execute(sql.SQL("SET log_min_error_statement = panic"))  # it may hold a password
+        connection.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(password))
         for name, password in json.loads(os.environ["AIRFLEET_DATABASES"]).items():
             ensure(connection, name, password)
-    with psycopg.connect(os.environ["AIRFLEET_SUPERUSER_DSN"], dbname="airflow", autocommit=True) as connection:
+    with connect(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), dbname="airflow") as connection:
         connection.execute(OWN_TABLES)
+
+
+def connect(dsns: Sequence[str], dbname: str = "postgres") -> psycopg.Connection:
+    """A connection by the first login that the server accepts; raises the error of the first when it accepts none."""
+    refused: psycopg.OperationalError | None = None
+    for dsn in dsns:
+        try:
+            return psycopg.connect(dsn, autocommit=True, dbname=dbname)
+        except psycopg.OperationalError as error:
+            refused = refused or error
+    raise refused or ValueError("no login is given")
 
 
 def ensure(connection: psycopg.Connection, name: str, password: str) -> None:

@@ -22,11 +22,24 @@ from airfleet.runners.local import ports
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.runners.local.state import StateFolder
+from airfleet.runners.rotation import Ledger, present_alone
 from airfleet.spec import load
 from airfleet.spec.fleet import Connection, Fleet, SecretRef
-from airfleet.spec.secrets import resolve
+from airfleet.spec.secrets import Secret, resolve
 
 STATE_FOLDER = ".airfleet"
+# Where programs, certificates and proxies are, and how text and times are shown.
+INHERITED = frozenset(
+    {
+        *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "TZDIR", "USER"),
+        *("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM"),
+        *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"),
+        *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+        *("ALL_PROXY", "FTP_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
+        *("all_proxy", "ftp_proxy", "https_proxy", "http_proxy", "no_proxy"),
+        *("COVERAGE_PROCESS_START", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS"),
+    }
+)
 POSTGRES = 18
 LEAST_FREE_BYTES = 500 << 20
 
@@ -78,7 +91,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     connections = {key: resolve_connection(value, project) for key, value in fleet.connections.items()}
     variables = {key: resolve_value(value, project) for key, value in fleet.variables.items()}
     environment = build_environment(
-        os.environ,
+        choose_inherited(os.environ),
         {key: str(resolve_value(value, project)) for key, value in fleet.env.items()},
         project,
         folder.root,
@@ -86,7 +99,13 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     )
     broker = _find_broker(folder, instance.instance) if fleet.executor == "celery" else None
     results = (RESULTS,) if broker else ()
-    credentials = folder.read_credentials((*fleet.databases, *results))
+    ledger = Ledger(folder.secrets)
+
+    def present(name: str, secret: Secret) -> Secret:
+        return present_alone(ledger.notice(name, secret))
+
+    credentials = folder.read_credentials((*fleet.databases, *results), present)
+    ledger.write()
     site = Site(
         project=project,
         state=folder.root,
@@ -124,6 +143,14 @@ def _find_broker(folder: StateFolder, instance: str) -> Node:
         password=folder.keep_secret("broker_password"),
         cookie=folder.keep_secret("broker_cookie"),
     )
+
+
+def choose_inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment of whoever starts a platform its processes and tasks are given: nothing that is secret.
+
+    What else a task needs is said under `env` in fleet.yaml, for all to see; `{env: NAME}` there takes it from here.
+    """
+    return {key: value for key, value in environ.items() if key in INHERITED or key.startswith("LC_")}
 
 
 def build_environment(

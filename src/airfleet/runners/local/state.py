@@ -173,12 +173,20 @@ class StateFolder:
         path = self.secrets / name
         if not path.exists():
             write_file(path, make())
-        return Secret(path.read_text())
+        value = path.read_text().strip()
+        if not value:
+            hint = "remove the file, and another one is made"
+            raise AirfleetError("this secret is empty", where=str(path), hint=hint)
+        return Secret(value)
 
-    def read_credentials(self, databases: tuple[str, ...]) -> Credentials:
-        """The platform's secrets, each made when it is first asked for."""
+    def read_credentials(
+        self, databases: tuple[str, ...], present: Callable[[str, Secret], Secret] = lambda _, secret: secret
+    ) -> Credentials:
+        """The platform's secrets, each made when it is first asked for, and as `present` hands it on."""
 
-        keep = self.keep_secret
+        def keep(name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> Secret:
+            return present(name, self.keep_secret(name, make))
+
         return Credentials(
             admin=keep("admin_password", lambda: secrets.token_urlsafe(12)),
             superuser=keep("postgres_superuser"),

@@ -17,12 +17,14 @@ import psutil
 
 from airfleet.components.base import Command, Heartbeat, Http, Process, Warm, reveal
 from airfleet.components.image import NAME as IMAGE
+from airfleet.components.postgres import list_superuser_dsns
 from airfleet.runners.local import processes
 from airfleet.runners.local.launch import Launch
 from airfleet.runners.local.nursery import Child, Nursery
 from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder, write_file
 from airfleet.runners.local.supervision import Do, Phase, Result, Rules, Seen, Unit, decide
 from airfleet.runners.local.wake import Wake
+from airfleet.runners.rotation import Ledger
 from airfleet.spec.secrets import Secret
 
 if TYPE_CHECKING:
@@ -124,7 +126,8 @@ class Supervisor:
 
     @cached_property
     def _server_checker(self) -> Checker:
-        return _make_checker(self._launch.site.dsn("postgres", "postgres", self._launch.credentials.superuser))
+        first, *others = map(Secret, list_superuser_dsns(self._launch.site, self._launch.credentials))
+        return _make_checker(first, *others)
 
     def stop(self) -> None:
         """Begin to stop, and give running tasks their time; when asked again, do not wait for them."""
@@ -167,7 +170,9 @@ class Supervisor:
                 unit.entered = time.time()
                 unit.is_cold = unit.unit.phase is Phase.HEALTHY
             self._act(unit, action)
-        self._was_healthy = self._was_healthy or all(unit.is_ready for unit in self._units)
+        if not self._was_healthy and all(unit.is_ready for unit in self._units):
+            self._was_healthy = True
+            Ledger(self._folder.secrets).settle(time.time())
         if not self._was_healthy and not self._stopping:
             for unit in self._units:
                 if unit.unit.failures >= HOPELESS_FAILURES:
@@ -339,7 +344,7 @@ def _remove_inputs(process: Process) -> None:
         file.path.unlink(missing_ok=True)
 
 
-def _make_checker(database: Secret) -> Checker:
+def _make_checker(database: Secret, *others: Secret) -> Checker:
     from airfleet.runners.local.checks import Checker  # noqa: PLC0415 - the image imports Airflow while this imports
 
-    return Checker(database)
+    return Checker(database, others)

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 
 from airfleet.components.hosts.base import FleetCredentials
-from airfleet.runners.local.state import StateFolder, write_file
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.rotation import Ledger, present
 from airfleet.spec.secrets import Secret
-
-BYTES = 24
 
 
 def read(folder: StateFolder, databases: tuple[str, ...]) -> FleetCredentials:
-    """All secrets, each made when it is first asked for; to remove a file is to rotate its secret."""
+    """All secrets, each made when it is first asked for; to remove a file is to rotate its secret.
+
+    A secret whose file has another value than the hosts have is given as the present step of its rotation wants it.
+    """
+    ledger = Ledger(folder.secrets)
+
+    def show(name: str, secret: Secret) -> Secret:
+        return present(ledger.notice(name, secret))
 
     def keep(name: str) -> Secret:
-        path = folder.secrets / name
-        if not path.exists():
-            write_file(path, secrets.token_urlsafe(BYTES))
-        return Secret(path.read_text().strip())
+        return show(name, folder.keep_secret(name))
 
-    return FleetCredentials(
-        platform=folder.read_credentials(databases),
+    platform = folder.read_credentials(databases, show)
+    credentials = FleetCredentials(
+        platform=platform,
         celery=keep("postgres_celery"),
         replication=keep("postgres_replicator"),
         monitor=keep("postgres_monitor"),
         broker_scheduler=keep("rabbitmq_scheduler"),
         broker_worker=keep("rabbitmq_worker"),
         erlang_cookie=keep("erlang_cookie"),
+        # Of the key that the first hosts were made with; it stays when that key is rotated, and tells nothing about it.
+        identity=folder.keep_secret("identity", lambda: _identify(platform.fernet_key)).reveal(),
     )
+    ledger.write()
+    return credentials
 
 
-def identify(credentials: FleetCredentials) -> str:
-    """A word that is the same for the same fleet and tells nothing about its secrets: of the key that never changes."""
-    return hashlib.sha256(b"airfleet " + credentials.platform.fernet_key.reveal().encode()).hexdigest()[:16]
+def _identify(key: Secret) -> str:
+    return hashlib.sha256(b"airfleet " + key.reveal().encode()).hexdigest()[:16]

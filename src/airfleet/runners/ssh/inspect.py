@@ -155,7 +155,7 @@ def inspect(wish: Wish, connection: Connection) -> View:
     probe = facts.parse_probe(connection.check(facts.PROBE, what="looking at the host"))
     wrong_clock = plan.find_wrong_clock(host.name, probe.clock, asked=asked, answered=time.time())
     machine = identify(host, probe)
-    owner = credentials.identify(wish.credentials)
+    owner = wish.credentials.identity
     if probe.owner not in ("", owner):
         raise HostError(
             "this host belongs to a fleet with other secrets",

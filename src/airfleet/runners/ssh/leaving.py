@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from airfleet.components.hosts.base import LIB, LOG, OPT, Place, Stage
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh import credentials, facts, inspect, plan, runtime
+from airfleet.runners.ssh import facts, inspect, plan, runtime
 from airfleet.runners.ssh.apply import Applier, Outcome
 from airfleet.runners.ssh.connection import Connection, as_host_error
 from airfleet.runners.ssh.facts import Facts
@@ -67,7 +67,7 @@ def _look(wish: Wish, host: Host, stack: ExitStack) -> View | None:
     stack.callback(connection.close)
     connection.open()
     probe = facts.parse_probe(connection.check(facts.PROBE, what="looking at the host"))
-    if probe.owner != credentials.identify(wish.credentials):
+    if probe.owner != wish.credentials.identity:
         return None
     # Without a role it should be nothing at all.
     nobody = replace(host, roles=("worker",) if "worker" in host.roles else (), pools=())

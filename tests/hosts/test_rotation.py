@@ -1,0 +1,149 @@
+"""Secrets of a fleet at work are exchanged: no task is lost, no request fails, and former values are worth nothing."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+from test_operations import begin
+
+from airfleet.components.settings import name_key
+from airfleet.spec.secrets import Secret
+from four import AIRFLEET, Four, Poller
+
+pytestmark = [pytest.mark.hosts, pytest.mark.drill]
+
+# What logs in at PostgreSQL, and the database that it may see.
+LOGINS = {"airflow": "airflow", "celery": "celery", "warehouse": "warehouse", "monitor": "airflow"}
+KILLED_AFTER_S = (4, 20)
+
+
+def names(four: Four) -> list[str]:
+    """Every secret that the fleet has."""
+    kept = {"rotations.json", "identity"}
+    return sorted(path.name for path in folder(four).iterdir() if path.is_file() and path.name not in kept)
+
+
+def folder(four: Four) -> Path:
+    return four.folder / ".airfleet" / "secrets"
+
+
+def remove(four: Four, *chosen: str) -> dict[str, str]:
+    """The former values of these secrets, whose files are gone: that is how a rotation is asked for."""
+    former = {name: (folder(four) / name).read_text() for name in chosen}
+    for name in chosen:
+        (folder(four) / name).unlink()
+    four.token = ""
+    return former
+
+
+def can_log_in(four: Four, login: str, password: str, database: str) -> bool:
+    """Whether any login of this name, by whichever number, is let in by PostgreSQL with the password."""
+    for user in (login, f"{login}.1", f"{login}.2"):
+        word = shlex.quote(f"host=127.0.0.1 port=5432 dbname={database} user={user} connect_timeout=10")
+        script = (
+            f"export PGPASSWORD={shlex.quote(password)}; psql {word} -Atc 'SELECT 1' >/dev/null 2>&1 && echo in || true"
+        )
+        if "in" in four.bed["db1"].run(f"sudo bash -c {shlex.quote(script)}").stdout.split():
+            return True
+    return False
+
+
+def can_use_broker(four: Four, login: str, password: str) -> bool:
+    for user in (login, f"{login}.1", f"{login}.2"):
+        script = f"rabbitmqctl -q authenticate_user {user} {shlex.quote(password)} >/dev/null 2>&1 && echo in || true"
+        if "in" in four.bed["app1"].run(f"sudo bash -c {shlex.quote(script)}").stdout.split():
+            return True
+    return False
+
+
+def log_in(four: Four, password: str) -> int:
+    body = {"username": "admin", "password": password}
+    return httpx.post(f"{four.url}/auth/token", json=body, timeout=60).status_code
+
+
+def forge(key: str) -> str:
+    """A token of the execution API, as who knows the key could make it."""
+    now = int(time.time())
+    claims = {"sub": "00000000-0000-0000-0000-000000000000", "aud": "urn:airflow.apache.org:task"}
+    body = {**claims, "iat": now, "nbf": now, "exp": now + 600, "scope": "execution"}
+    return jwt.encode(body, key, algorithm="HS512", headers={"kid": name_key(Secret(key))})
+
+
+def takes_token(four: Four, key: str) -> bool:
+    """Whether the execution API believes a token that was signed with this key."""
+    script = (
+        f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {forge(key)}'"
+        f" http://{four.bed['app1'].address}:8881/execution/variables/none"
+    )
+    return four.bed["app2"].run(script).stdout.strip() not in ("401", "403")
+
+
+def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
+    four.write("databases: [warehouse]\n")
+    four.do("apply")
+    before = four.ledger()
+    runs = begin(four, 90, 4)
+    former = remove(four, *names(four))
+    assert {"postgres_celery", "rabbitmq_worker", "jwt_secret", "fernet_key", "erlang_cookie"} <= former.keys()
+    with Poller(four.url) as poller:
+        four.do("apply")
+    four.wait(runs)
+    began, ended = four.ledger()
+    assert (began - before[0], ended - before[1]) == (4, 4), "each ran once, and to its end"
+    assert poller.failed == []
+    for login, database in LOGINS.items():
+        if login != "warehouse":
+            assert not can_log_in(four, login, former[f"postgres_{login}"], database), login
+        now = (folder(four) / f"postgres_{login}").read_text()
+        assert can_log_in(four, login, now, database), login
+    for login in ("scheduler", "worker"):
+        assert not can_use_broker(four, login, former[f"rabbitmq_{login}"]), login
+    assert log_in(four, former["admin_password"]) == 401
+    assert log_in(four, (folder(four) / "admin_password").read_text()) == 201
+    # Tasks may still carry these.
+    assert can_log_in(four, "warehouse", former["postgres_warehouse"], "warehouse")
+    assert takes_token(four, former["jwt_secret"])
+    assert takes_token(four, (folder(four) / "jwt_secret").read_text())
+    four.do("apply", "--revoke")
+    assert not can_log_in(four, "warehouse", former["postgres_warehouse"], "warehouse")
+    assert not takes_token(four, former["jwt_secret"])
+    assert takes_token(four, (folder(four) / "jwt_secret").read_text())
+    assert four.run("plan", "--check").returncode == 0
+    four.wait(begin(four, 1, 2))
+    follows = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    script = f"sudo runuser -u postgres -- psql -XAtq -h /run/postgresql postgres -c {shlex.quote(follows)}"
+    assert four.bed["db1"].run(script).stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("name", ["postgres_celery", "rabbitmq_worker", "jwt_secret"])
+def test_one_secret_while_tasks_run_and_apply_is_killed(four: Four, name: str) -> None:
+    before = four.ledger()
+    runs = begin(four, 45, 4)
+    former = remove(four, name)[name]
+    for seconds in KILLED_AFTER_S:
+        with subprocess.Popen([*AIRFLEET, "apply"], cwd=four.folder, stderr=subprocess.PIPE, text=True) as apply:
+            try:
+                apply.wait(seconds)
+            except subprocess.TimeoutExpired:
+                apply.kill()
+                apply.communicate()
+        # Whatever it came to, the fleet runs new tasks.
+        runs.append(four.trigger(1))
+    four.do("apply", "--revoke")
+    four.wait(runs)
+    began, ended = four.ledger()
+    assert (began - before[0], ended - before[1]) == (len(runs), len(runs)), "each ran once, and to its end"
+    match name:
+        case "jwt_secret":
+            assert not takes_token(four, former)
+        case "rabbitmq_worker":
+            assert not can_use_broker(four, "worker", former)
+        case _:
+            assert not can_log_in(four, "celery", former, "celery")
+    assert four.run("plan", "--check").returncode == 0

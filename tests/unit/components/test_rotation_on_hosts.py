@@ -1,0 +1,155 @@
+"""In the middle of any step of a rotation, what one host uses is accepted by every other."""
+
+from __future__ import annotations
+
+import configparser
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from airfleet.components.base import reveal
+from airfleet.components.hosts import platform
+from airfleet.components.hosts.base import FleetCredentials, Place
+from airfleet.components.rabbitmq import hash_password
+from airfleet.runners.rotation import Step, advance, notice, present
+from airfleet.runners.ssh import units
+from airfleet.runners.ssh.plan import Desired
+from airfleet.spec.secrets import Rotating, Secret
+from places import CREDENTIALS, NINE, parse, place, with_setting
+
+# Two database hosts, so that one of them copies the other.
+DATA = "  data1: {address: 10.0.0.41, roles: [database, broker]}\n"
+TEXT = with_setting(NINE, "[web, monitor]", "[web, monitor, database]").replace(DATA, "")
+FLEET = parse(with_setting(TEXT, "  web1:", f"{DATA}  web1:"))
+URL = re.compile(r"://([\w.]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)")
+PLATFORM = ("airflow", "fernet_key", "jwt_secret", "secret_key", "admin")
+OWN = ("celery", "replication", "monitor", "broker_scheduler", "broker_worker", "erlang_cookie")
+Fleet = dict[str, Desired]
+
+
+def exchange(name: str, value: Rotating) -> FleetCredentials:
+    """The credentials of the fleet with this secret as it is in one step."""
+    if name == "warehouse":
+        databases = {"warehouse": value}
+        return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, databases=databases))
+    if name in PLATFORM:
+        return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, **{name: value}))
+    return replace(CREDENTIALS, **{name: value})
+
+
+def walk() -> Iterator[Rotating]:
+    entry = notice(notice(None, Secret("first0")), Secret("second0"))
+    yield Rotating("first0")
+    yield present(entry)
+    while entry.step is not Step.SETTLED:
+        entry = advance(entry, 0.0)
+        yield present(entry)
+
+
+def render(credentials: FleetCredentials) -> Fleet:
+    wanted = {}
+    for host in FLEET.hosts:
+        where: Place = replace(place(FLEET, host.name), credentials=credentials)
+        wanted[host.name] = Desired(where, platform.describe(where, ssh_ports=(22,)))
+    return wanted
+
+
+def read(fleet: Fleet, host: str, path: str) -> str:
+    return next((reveal(file.content) for file in fleet[host].files if str(file.path) == path), "")
+
+
+def list_used(fleet: Fleet) -> Iterator[tuple[str, str, str]]:
+    """Every login that some host uses: where, with what name, with what password."""
+    for want in fleet.values():
+        for file in want.files:
+            for login, password, port in re.findall(
+                r"://([\w.]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)", reveal(file.content)
+            ):
+                yield ("broker" if port == "5672" else "database"), login, password
+            if file.path.name == "replicator.conf":
+                [pair] = re.findall(r"user=(.+)\npassword=(.+)\n", reveal(file.content))
+                yield "database", *pair
+
+
+def list_accepted(fleet: Fleet) -> set[tuple[str, str, str]]:
+    """Every login that the database and the broker are told of."""
+    pairs = re.findall(r'"([\w.]+)" "([\w-]+)"', read(fleet, "data1", "/etc/airfleet/pgbouncer/users.txt"))
+    roles = next(
+        job.script.reveal() for part in fleet["data1"].parts for job in part.jobs if job.name == "postgresql-roles"
+    )
+    pairs += re.findall(r"""ALTER ROLE "([\w.]+)" LOGIN[ A-Z]* PASSWORD '([\w-]+)'""", roles)
+    return {("database", *pair) for pair in pairs}
+
+
+def accepts_at_broker(fleet: Fleet, login: str, password: str) -> bool:
+    users = json.loads(read(fleet, "data1", "/etc/airfleet/rabbitmq/definitions.json"))["users"]
+    return any(
+        user["name"] == login and user["password_hash"] == hash_password(login, Secret(password)) for user in users
+    )
+
+
+@pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
+def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
+    steps = [render(exchange(name, value)) for value in walk()]
+    for before, after in itertools.pairwise(steps):
+        for user, owner in itertools.product((before, after), repeat=2):
+            known = list_accepted(owner)
+            for where, login, password in list_used(user):
+                if where == "broker":
+                    assert accepts_at_broker(owner, login, password), (name, login)
+                else:
+                    assert (where, login, password) in known, (name, login)
+            config = configparser.ConfigParser()
+            config.read_string(read(user, "sched1", "/etc/airfleet/server/airflow.cfg"))
+            keys = {key["kid"] for key in json.loads(read(owner, "web2", "/etc/airfleet/server/keys.json"))["keys"]}
+            assert config["api_auth"]["jwt_kid"] in keys, name
+            other = configparser.ConfigParser()
+            other.read_string(read(owner, "web2", "/etc/airfleet/server/airflow.cfg"))
+            writes_with = config["core"]["fernet_key"].split(",")[0]
+            assert writes_with in other["core"]["fernet_key"].split(","), name
+
+
+@pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
+def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
+    *_, last = walk()
+    for want in render(exchange(name, last)).values():
+        texts = [reveal(file.content) for file in want.files]
+        texts += [job.script.reveal() for part in want.parts for job in part.jobs]
+        assert not any("first0" in text for text in texts)
+
+
+@pytest.mark.parametrize("name", ["celery", "airflow", "warehouse", "replication", "broker_worker", "broker_scheduler"])
+def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
+    """What everybody depends on reads its logins while it runs."""
+    stores = {"airfleet-postgresql.service", "airfleet-pgbouncer.service", "airfleet-rabbitmq.service"}
+    steps = [render(exchange(name, value)) for value in walk()]
+    for before, after in itertools.pairwise(steps):
+        for host in ("data1", "web3"):
+            was, now = ({one.unit: one for one in fleet[host].services} for fleet in (before, after))
+            for unit in stores & was.keys():
+                old, new = (reveal(units.fingerprint(one[unit]).content).split() for one in (was, now))
+                assert old[0] == new[0], (name, unit)
+                assert old[1] == new[1] or now[unit].reload, (name, unit)
+
+
+def test_a_task_s_logs_and_releases_are_asked_for_with_a_key_that_is_known() -> None:
+    steps = [render(exchange("secret_key", value)) for value in walk()]
+    for before, after in itertools.pairwise(steps):
+        for user, owner in itertools.product((before, after), repeat=2):
+            worker, web = configparser.ConfigParser(), configparser.ConfigParser()
+            worker.read_string(read(user, "cpu1", "/etc/airfleet/worker/airflow.cfg"))
+            web.read_string(read(owner, "web2", "/etc/airfleet/server/airflow.cfg"))
+            others = json.loads(web.get("airfleet", "other_secret_keys", fallback="[]"))
+            assert worker["api"]["secret_key"] in (web["api"]["secret_key"], *others)
+
+
+def test_what_was_encrypted_with_the_former_key_is_rewritten_before_that_key_goes() -> None:
+    rewrites = [
+        any("rotate-fernet-key" in job.script.reveal() for part in fleet["sched1"].parts for job in part.jobs)
+        for fleet in (render(exchange("fernet_key", value)) for value in walk())
+    ]
+    assert rewrites == [False, False, False, True, False]
