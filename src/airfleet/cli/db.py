@@ -213,7 +213,7 @@ def _find_cluster(folder: StateFolder) -> Cluster:
 
 def _read_superuser(folder: StateFolder) -> Secret:
     ledger = Ledger(folder.secrets)
-    return folder.read_credentials((), lambda name, secret: present_alone(ledger.notice(name, secret))).superuser
+    return folder.read_credentials((), lambda name, secret: present_alone(name, ledger.notice(name, secret))).superuser
 
 
 def _find_port(folder: StateFolder) -> int:

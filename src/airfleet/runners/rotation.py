@@ -28,7 +28,8 @@ NAME = "rotations.json"
 # while the task runs, and accepted 10 minutes longer), and the login of a project's own database.
 CARRIED_S = 2 * 3600 + 600
 # A backup from before a rotation holds these in their former value.
-KEPT = frozenset({"fernet_key", "postgres_superuser"})
+SUPERUSER = "postgres_superuser"
+KEPT = frozenset({"fernet_key", SUPERUSER})
 # Logins that no task is ever given for its own use.
 OWN_LOGINS = frozenset(f"postgres_{name}" for name in ("airflow", "celery", "monitor", "replicator", "superuser"))
 
@@ -104,10 +105,12 @@ def present(entry: Entry) -> Rotating:
     return Rotating(used.value.reveal(), slot=used.slot, others=others, is_settling=entry.step is Step.FINISH)
 
 
-def present_alone(entry: Entry) -> Rotating:
+def present_alone(name: str, entry: Entry) -> Rotating:
     """The secret on one machine, where everything starts anew with the newest value; the former ones are still read."""
     former = [one.value for one in entry.held[:-1]]
-    others = tuple(Rotating(value.reveal()) for value in (*former, *entry.retired))
+    # Data that was restored has the superuser's password of its time; the first to log in sets the present one.
+    tried = entry.retired if name == SUPERUSER else ()
+    others = tuple(Rotating(value.reveal()) for value in (*former, *tried))
     return Rotating(entry.held[-1].value.reveal(), others=others, is_settling=bool(former))
 
 

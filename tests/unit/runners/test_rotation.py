@@ -89,7 +89,7 @@ def test_a_secret_at_rest_is_one_value() -> None:
 
 
 def test_one_machine_uses_the_new_value_at_once_and_reads_the_former() -> None:
-    shown = present_alone(begin("a", "b"))
+    shown = present_alone("x", begin("a", "b"))
     assert shown.reveal() == "b"
     assert valid(shown) == {"a", "b"}
     assert shown.slot == 0
@@ -144,12 +144,20 @@ def test_one_machine_forgets_at_once_what_nothing_carries(tmp_path: Path) -> Non
             ledger.notice(name, Secret(value))
     ledger.settle(50.0)
     again = Ledger(tmp_path)
-    assert valid(present_alone(again.notice("postgres_airflow", Secret("b")))) == {"b"}
-    assert valid(present_alone(again.notice("jwt_secret", Secret("b")))) == {"a", "b"}
+    assert valid(present_alone("postgres_airflow", again.notice("postgres_airflow", Secret("b")))) == {"b"}
+    assert valid(present_alone("jwt_secret", again.notice("jwt_secret", Secret("b")))) == {"a", "b"}
     # A restored backup may want it.
-    assert valid(present_alone(again.notice("postgres_superuser", Secret("b")))) == {"a", "b"}
+    assert valid(present_alone("postgres_superuser", again.notice("postgres_superuser", Secret("b")))) == {"a", "b"}
     again.settle(50.0 + find_carried("jwt_secret"))
-    assert valid(present_alone(Ledger(tmp_path).notice("jwt_secret", Secret("b")))) == {"b"}
+    assert valid(present_alone("jwt_secret", Ledger(tmp_path).notice("jwt_secret", Secret("b")))) == {"b"}
+
+
+def test_one_machine_gives_airflow_no_former_key_once_nothing_is_encrypted_with_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    for value in ("a", "b"):
+        ledger.notice("fernet_key", Secret(value))
+    ledger.settle(0.0)
+    assert valid(present_alone("fernet_key", ledger.notice("fernet_key", Secret("b")))) == {"b"}
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     ledger = Ledger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
-        return present_alone(ledger.notice(name, secret))
+        return present_alone(name, ledger.notice(name, secret))
 
     credentials = folder.read_credentials((*fleet.databases, *results), present)
     ledger.write()
