@@ -25,7 +25,9 @@ FROM airfleet.lease WHERE name = %(name)s
 LOCK = "SELECT pg_try_advisory_lock(%(lock)s) AS locked"
 BREAK = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity, airfleet.lease
-WHERE lease.name = %(name)s AND expires_at < clock_timestamp() AND usename = current_user
+WHERE lease.name = %(name)s AND expires_at < clock_timestamp()
+    -- While a password is exchanged there are two logins, both members of the role that everybody works as.
+    AND pg_has_role(usename, current_user, 'MEMBER')
     AND datname = current_database() AND application_name = %(prefix)s || holder
 """
 ACQUIRE = """
@@ -62,7 +64,7 @@ UNLOCK = "SELECT pg_advisory_unlock(%(lock)s), pg_notify(%(channel)s, 'free')"
 # Schedulers of any other epoch, also of one whose successor died before it had ended them.
 END_BACKENDS = """
 SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
-WHERE usename = current_user AND datname = current_database()
+WHERE pg_has_role(usename, current_user, 'MEMBER') AND datname = current_database()
     AND application_name LIKE %(prefix)s || '%%' AND application_name <> %(prefix)s || %(epoch)s
 """
 UNFENCED = """

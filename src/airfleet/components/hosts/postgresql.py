@@ -202,6 +202,8 @@ def _roles(place: Place) -> Job:
         ]
     lines += [
         "GRANT pg_monitor TO monitor;",
+        # A scheduler that takes over ends the sessions of the one before, whichever of two logins that one has.
+        "GRANT pg_signal_backend, pg_read_all_stats TO airflow;",
         'GRANT CONNECT ON DATABASE "airflow" TO monitor;',
         "\\connect airflow",
         "CREATE SCHEMA IF NOT EXISTS airfleet AUTHORIZATION airflow;",

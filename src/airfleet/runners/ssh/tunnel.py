@@ -11,7 +11,7 @@ from airfleet.runners.local.launch import find_state
 from airfleet.runners.ssh import credentials, promotions
 from airfleet.runners.ssh.connection import Connection
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, find_login
 
 
 @contextmanager
@@ -19,11 +19,12 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     """The URL of the database while the way to it is open; it listens on the loopback of its host only."""
     folder = find_state(project, state)
     folder.create()
-    password = credentials.read(folder, fleet.databases).platform.airflow.reveal()
+    password = credentials.read(folder, fleet.databases).platform.airflow
+    login = f"{find_login('airflow', password)}:{password.reveal()}"
     connection = Connection(promotions.apply_to(fleet, folder).primary, project)
     connection.open()
     try:
         with connection.forward("127.0.0.1", POSTGRES) as port:
-            yield Secret(f"postgresql://airflow:{password}@127.0.0.1:{port}/airflow")
+            yield Secret(f"postgresql://{login}@127.0.0.1:{port}/airflow")
     finally:
         connection.close()
