@@ -31,7 +31,10 @@ CARRIED_S = 2 * 3600 + 600
 SUPERUSER = "postgres_superuser"
 KEPT = frozenset({"fernet_key", SUPERUSER})
 # Logins that no task is ever given for its own use.
-OWN_LOGINS = frozenset(f"postgres_{name}" for name in ("airflow", "celery", "monitor", "replicator", "superuser"))
+OWN_LOGINS = frozenset(
+    f"postgres_{name}"
+    for name in ("airflow", "celery", "monitor", "replicator", "results_reader", "results_writer", "superuser")
+)
 
 
 class Step(enum.StrEnum):
