@@ -56,7 +56,8 @@ def can_log_in(four: Four, login: str, password: str, database: str) -> bool:
 
 def can_use_broker(four: Four, login: str, password: str) -> bool:
     for user in (login, f"{login}.1", f"{login}.2"):
-        script = f"rabbitmqctl -q authenticate_user {user} {shlex.quote(password)} >/dev/null 2>&1 && echo in || true"
+        tool = "HOME=/var/lib/rabbitmq rabbitmqctl -q -n rabbit@localhost authenticate_user"
+        script = f"{tool} {user} {shlex.quote(password)} >/dev/null 2>&1 && echo in || true"
         if "in" in four.bed["app1"].run(f"sudo bash -c {shlex.quote(script)}").stdout.split():
             return True
     return False
@@ -104,6 +105,7 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
         assert can_log_in(four, login, now, database), login
     for login in ("scheduler", "worker"):
         assert not can_use_broker(four, login, former[f"rabbitmq_{login}"]), login
+        assert can_use_broker(four, login, (folder(four) / f"rabbitmq_{login}").read_text()), login
     assert log_in(four, former["admin_password"]) == 401
     assert log_in(four, (folder(four) / "admin_password").read_text()) == 201
     # Tasks may still carry these.

@@ -6,8 +6,10 @@ import configparser
 import itertools
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -153,3 +155,44 @@ def test_what_was_encrypted_with_the_former_key_is_rewritten_before_that_key_goe
         for fleet in (render(exchange("fernet_key", value)) for value in walk())
     ]
     assert rewrites == [False, False, False, True, False]
+
+
+BROKER = """\
+#!/bin/sh
+[ "$*" != "${*#*-n rabbit@localhost}" ] || exit 69
+for word; do last=$word; done
+case "$*" in
+  *list_users*) [ -f "$0.down" ] && exit 69; printf '%s\\t[]\\n' guest scheduler worker worker.1 worker.12 mine;;
+  *delete_user*) echo "$last" >> "$0.deleted";;
+esac
+"""
+
+
+def end_logins(tmp_path: Path, worker: Rotating) -> tuple[int, list[str]]:
+    """How the job ended that removes former logins, and which it removed."""
+    tool = tmp_path / "rabbitmqctl"
+    tool.write_text(BROKER)
+    tool.chmod(0o755)
+    want = render(exchange("broker_worker", worker))["data1"]
+    [job] = [job for part in want.parts for job in part.jobs if job.name == "rabbitmq-logins"]
+    script = "set -eu\n" + job.script.reveal().replace("/usr/sbin/rabbitmqctl", str(tool))
+    done = subprocess.run(["bash", "-s"], input=script, text=True, check=False, capture_output=True)
+    deleted = tmp_path / "rabbitmqctl.deleted"
+    return done.returncode, deleted.read_text().split() if deleted.exists() else []
+
+
+def test_former_logins_of_the_broker_end_and_nobody_else_s(tmp_path: Path) -> None:
+    second = Rotating("second0", slot=1)
+    assert end_logins(tmp_path, second) == (0, ["worker", "worker.12"])
+
+
+def test_both_logins_stay_while_both_are_valid(tmp_path: Path) -> None:
+    both = Rotating("first0", others=(Rotating("second0", slot=1),))
+    assert end_logins(tmp_path, both) == (0, ["worker.12"])
+
+
+def test_a_broker_that_does_not_answer_is_no_broker_without_logins(tmp_path: Path) -> None:
+    (tmp_path / "rabbitmqctl.down").touch()
+    code, deleted = end_logins(tmp_path, Rotating("second0", slot=1))
+    assert code != 0
+    assert deleted == []

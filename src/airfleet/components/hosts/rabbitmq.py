@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from airfleet.components.hosts.base import (
@@ -85,7 +86,7 @@ def describe(place: Place) -> Part:
         masks=("rabbitmq-server.service", "epmd.service", "epmd.socket"),
         folders=(Folder(FOLDER),),
         files=files,
-        jobs=(end_logins(place),),
+        jobs=(end_logins(place, env),),
         services=(service,),
         ports=(
             Port(AMQP, place.addresses("scheduler", "worker"), "the queues"),
@@ -165,16 +166,19 @@ def list_logins(place: Place) -> dict[str, Secret]:
     return {login: one for name, secret in users.items() for login, one in by_login(name, secret).items()}
 
 
-def end_logins(place: Place) -> Job:
+def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     """Remove what was a login of airfleet's and is none any more, which ends its connections."""
     valid = list_logins(place)
     bases = "|".join(sorted({name.partition(".")[0] for name in valid}))
     kept = "\n".join(valid)
+    name = env["RABBITMQ_NODENAME"]
+    long = "--longnames " if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
     script = (
-        "rabbitmqctl -s list_users | cut -f 1"
-        f" | {{ grep -E '^({bases})([.][0-9]+)?$' || true; }}"
-        f" | {{ grep -vxF '{kept}' || true; }}"
-        ' | while read -r user; do rabbitmqctl -q delete_user "$user"; done\n'
+        f'export HOME={env["HOME"]}\ntool() {{ timeout 60 /usr/sbin/rabbitmqctl -s {long}-n {name} "$@"; }}\n'
+        'users=$(tool list_users | cut -f 1); test -n "$users"\n'
+        f"for user in $(printf '%s\\n' \"$users\" | {{ grep -E '^({bases})([.][0-9]+)?$' || true; }}"
+        f" | {{ grep -vxF '{kept}' || true; }}); do\n"
+        '  tool delete_user "$user"\ndone\n'
     )
     return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), after=("rabbitmq",))
 

@@ -172,7 +172,8 @@ class Supervisor:
             self._act(unit, action)
         if not self._was_healthy and all(unit.is_ready for unit in self._units):
             self._was_healthy = True
-            Ledger(self._folder.secrets).settle(time.time())
+            with suppress(OSError):  # a full disk: the next start forgets the former secrets
+                Ledger(self._folder.secrets).settle(time.time())
         if not self._was_healthy and not self._stopping:
             for unit in self._units:
                 if unit.unit.failures >= HOPELESS_FAILURES:

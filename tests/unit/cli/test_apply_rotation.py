@@ -1,0 +1,78 @@
+"""`apply` and the rotation of secrets: a step begins only when nothing works with what came before it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from airfleet.cli import apply
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.rotation import Ledger, Step
+from airfleet.spec.secrets import Secret
+
+
+def rotation(tmp_path: Path, *values: str) -> StateFolder:
+    folder = StateFolder(tmp_path)
+    folder.create()
+    ledger = Ledger(folder.secrets)
+    for value in values:
+        ledger.notice("postgres_celery", Secret(value))
+    ledger.write()
+    return folder
+
+
+def step(folder: StateFolder, value: str) -> Step:
+    return Ledger(folder.secrets).notice("postgres_celery", Secret(value)).step
+
+
+def run(folder: StateFolder, monkeypatch: pytest.MonkeyPatch, looks: list[Any], drain_s: float = 100) -> apply.Run:
+    """A run that sees these things in turn, on a clock that goes on with each pause."""
+    now = [0.0]
+    monkeypatch.setattr(apply.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(apply.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def look(self: apply.Run, known: object) -> Any:  # noqa: ANN401 - made up
+        assert not self.restart, "a look may not want a restart of everything"
+        return looks.pop(0) if len(looks) > 1 else looks[0]
+
+    monkeypatch.setattr(apply.Run, "_look", look)
+    wish = cast("Any", SimpleNamespace())
+    return apply.Run(wish, folder, ExitStack(), "token", apply.Source(is_offline=False), True, drain_s)
+
+
+def seen(*, steps: tuple[str, ...] = (), errors: tuple[str, ...] = (), leaving: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
+    return SimpleNamespace(steps=leaving), SimpleNamespace(steps=steps, errors=errors)
+
+
+def test_without_a_rotation_no_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(rotation(tmp_path, "a"), monkeypatch, []).rotate(at_once=False) is False
+
+
+def test_the_next_step_begins_once_every_host_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = rotation(tmp_path, "a", "b")
+    assert run(folder, monkeypatch, [seen()]).rotate(at_once=False)
+    assert step(folder, "b") is Step.USE
+
+
+@pytest.mark.parametrize("before", [seen(steps=("restart",)), seen(errors=("away",)), seen(leaving=("drains",))])
+def test_what_still_works_with_the_former_value_is_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Any,  # noqa: ANN401
+) -> None:
+    folder = rotation(tmp_path, "a", "b")
+    assert run(folder, monkeypatch, [before, before, seen()]).rotate(at_once=False)
+    assert step(folder, "b") is Step.USE
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_host_that_is_not_seen_to_be_ready_keeps_both_values_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    folder = rotation(tmp_path, "a", "b")
+    assert not run(folder, monkeypatch, [seen(steps=("restart",))]).rotate(at_once=at_once)
+    assert step(folder, "b") is Step.ACCEPT
