@@ -23,6 +23,8 @@ down: run-env  ## Stop the platform of PROJECT
 
 test: dev-env  ## Run all checks and tests
 	tools/chromium
+	tools/haproxy
+	@tools/rabbitmq || echo "make test: the tests with Celery will be skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check
 	$(BIN)/pytest examples/flights/tests tests/local tests/hosts $(ARGS)

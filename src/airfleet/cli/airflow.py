@@ -1,8 +1,9 @@
-"""`airfleet airflow …`: Airflow's own command line, against this platform."""
+"""`airfleet airflow …`: Airflow's own command line, against this platform or this fleet."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 
 from airfleet.cli import options
 from airfleet.errors import UsageError
+from airfleet.operations import refusals
 from airfleet.runners.local import launch as launching
 
 
@@ -20,15 +22,32 @@ from airfleet.runners.local import launch as launching
 )
 @options.project_option
 @options.state
+@click.option("--host", help="Of a fleet: the scheduler host to run it on.  [default: the first that answers]")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(project: Path, state: Path | None, arguments: tuple[str, ...]) -> None:
+def command(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> None:
     """Run Airflow's own command line with the configuration of this platform; it replaces this process.
+
+    Of a fleet it runs on a scheduler host, with that host's configuration and as the user of its services; input,
+    output, terminal, Ctrl-C and exit code are as if it ran here. Files that it names are files of that host.
 
     \b
     Example:
       airfleet airflow dags list
+      airfleet airflow users create --username ann --role Viewer --email a@example.com --firstname A --lastname N
     """
     project = launching.find_project(project)
+    if (fleet := launching.read_fleet(project)).hosts:
+        from airfleet.operations import commands  # noqa: PLC0415 - one machine needs nothing that speaks SSH
+
+        refusals.check(arguments, fleet=True)
+        connection = commands.reach(commands.choose(fleet, host), project, lambda line: click.echo(line, err=True))
+        try:
+            raise SystemExit(commands.run(connection, arguments, token=secrets.token_hex(8)))
+        finally:
+            connection.close()
+    if host:
+        raise UsageError("--host is of a fleet", where=str(project), hint="fleet.yaml names no hosts")
+    refusals.check(arguments, fleet=False)
     folder = launching.find_state(project, state)
     if folder.read_dsn() is None:
         raise UsageError("no platform was ever up here", where=str(folder.root), hint="airfleet up")

@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
+from airfleet.errors import AirfleetError
 from airfleet.runners.local import diagnosis
 from airfleet.runners.local import launch as launching
+from airfleet.spec.fleet import Fleet
 
 MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL", "red")}
 
@@ -22,14 +24,23 @@ MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL",
 def command(project: Path, state: Path | None, as_json: bool) -> None:
     """Look at versions, libraries, fleet.yaml, ports, folders, clock, disk and memory; each finding has a hint.
 
-    Exits with 1 when something would keep the platform from starting. Changes nothing.
+    Of a fleet: at this machine's SSH configuration, keys, known_hosts, secrets and locks, and at every host: whether it
+    answers, its disks, its clock, its version of Airflow, services that have failed.
+
+    Exits with 1 when something would keep the platform from working. Changes nothing.
 
     \b
     Example:
       airfleet doctor --json
     """
     project = launching.find_project(project)
-    findings = diagnosis.examine(project, launching.find_state(project, state))
+    folder = launching.find_state(project, state)
+    if (fleet := _read_fleet(project)) and fleet.hosts:
+        from airfleet.runners.ssh import diagnosis as fleets  # noqa: PLC0415 - only a fleet needs what speaks SSH
+
+        findings = fleets.examine(fleet, project, folder)
+    else:
+        findings = diagnosis.examine(project, folder)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -39,3 +50,10 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
             if finding.hint:
                 click.echo(f"      hint: {finding.hint}")
     raise SystemExit(1 if any(finding.level == "error" for finding in findings) else 0)
+
+
+def _read_fleet(project: Path) -> Fleet | None:
+    try:
+        return launching.read_fleet(project)
+    except AirfleetError:  # one of the findings of this machine says so
+        return None

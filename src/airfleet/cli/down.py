@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options, view
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local import processes
 from airfleet.runners.local.state import Snapshot, StateFolder
@@ -24,13 +24,24 @@ POLL_S = 0.3
 @options.project
 @options.state
 @click.option("--now", is_flag=True, help="Do not wait for running tasks; the next `up` runs them again.")
-def command(project: Path, state: Path | None, now: bool) -> None:
+@click.option("--yes", is_flag=True, help="Of a fleet: do it without asking.")
+def command(project: Path, state: Path | None, now: bool, yes: bool) -> None:
     """Stop the platform: running tasks get the time that `up --drain` said, what is left is run again at the next `up`.
+
+    Of a fleet: stop schedulers, then workers once their tasks have ended, then web hosts, on all hosts and after you
+    have agreed. Database, broker and balancer go on. `airfleet apply` starts everything again.
 
     \b
     Example:
       airfleet down
     """
+    if project.is_dir() and (fleet := launching.read_fleet(project)).hosts:
+        from airfleet.cli import fleet_down  # noqa: PLC0415 - only a fleet needs what speaks SSH
+
+        if now:
+            raise UsageError("--now is of one machine", hint="a fleet's tasks end by themselves, or in the UI")
+        fleet_down.run(fleet, project, state, yes=yes)
+        return
     folder = launching.find_state(project, state)
     was_held = folder.is_held()
     if was_held:

@@ -13,6 +13,7 @@ import click
 from airfleet.cli import options
 from airfleet.errors import UsageError
 from airfleet.runners.local import launch as launching
+from airfleet.spec.fleet import Fleet
 
 POLL_S = 0.2
 
@@ -23,13 +24,32 @@ POLL_S = 0.2
 @options.state
 @click.option("-f", "--follow", is_flag=True, help="Go on as they write more.")
 @click.option("-n", "--lines", type=click.IntRange(0), default=50, show_default=True, help="Lines to begin with.")
-def command(component: str | None, project: Path, state: Path | None, follow: bool, lines: int) -> None:
+@click.option("--host", "hosts", multiple=True, help="Of a fleet: a host to read; more than one may be named.")
+@click.option("--since", help='Of a fleet: how far back, as journalctl takes it: "1 hour ago".')
+def command(
+    component: str | None,
+    project: Path,
+    state: Path | None,
+    follow: bool,
+    lines: int,
+    hosts: tuple[str, ...],
+    since: str | None,
+) -> None:
     """Show the logs of one component, or of all with its name before each line.
+
+    Of a fleet: the journals of all hosts, with the host before each line. Lines of one host come together; with
+    --follow all come as they are written.
 
     \b
     Example:
       airfleet logs -f scheduler
+      airfleet logs worker-default --host cpu1 --since "1 hour ago" -n 1000
     """
+    if project.is_dir() and (fleet := launching.read_fleet(project)).hosts:
+        _show_fleet(fleet, project, component, follow=follow, lines=lines, hosts=hosts, since=since)
+        return
+    if hosts or since:
+        raise UsageError("--host and --since are of a fleet", where=str(project), hint="fleet.yaml names no hosts")
     folder = launching.find_state(project, state)
     files = {path.stem: path for path in sorted(folder.logs.glob("*.log"))}
     if component is not None and component not in files:
@@ -47,6 +67,29 @@ def command(component: str | None, project: Path, state: Path | None, follow: bo
         news = [_follow(name, handle, width) for name, handle in handles.items()]
         if not any(news):
             time.sleep(POLL_S)
+
+
+def _show_fleet(
+    fleet: Fleet,
+    project: Path,
+    component: str | None,
+    *,
+    follow: bool,
+    lines: int,
+    hosts: tuple[str, ...],
+    since: str | None,
+) -> None:
+    from airfleet.runners.ssh import journals  # noqa: PLC0415 - only a fleet needs what speaks SSH
+
+    chosen = journals.choose(fleet, hosts)
+    width = max(len(host.name) for host in chosen)
+    question = journals.Question(component, lines, since, follow)
+    project = launching.find_project(project)
+    errors = journals.show(chosen, project, question, write=lambda host, line: click.echo(f"{host:<{width}} | {line}"))
+    for error in errors:
+        click.echo(f"{error.where}: {error.what}", err=True)
+    if errors:
+        raise SystemExit(1)
 
 
 def _follow(name: str, handle: BinaryIO, width: int) -> bool:

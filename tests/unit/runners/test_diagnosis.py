@@ -52,7 +52,11 @@ def test_versions(changes: dict[str, str | None], wrong: list[str]) -> None:
 
 
 def test_requirements_name_what_is_not_installed(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("# made by uv\ncelery==5.6.3\nsqlalchemy==1.4 ; x\nabsent==1\nloose>1\n")
+    (tmp_path / "requirements.txt").write_text(
+        "# made by uv\ncelery==5.6.3\nsqlalchemy==1.4 ; python_version > '3'\nabsent==1  # why\n--no-index\n./own\n"
+        "celery==1 ; python_version < '3'\nnowhere==1 ; sys_platform == 'win32'\ncelery[redis]>5 \\\n"
+        "    --hash=sha256:00 \\\n    --hash=sha256:01\n"
+    )
     found = list(diagnosis._judge_requirements(tmp_path, GOOD.get))
     assert [finding.level for finding in found] == ["error"]
     assert found[0].what == "sqlalchemy 2.0.51, not 1.4; absent absent, not 1"
@@ -127,3 +131,8 @@ def test_garbage_in_the_state_folder_is_a_finding_and_no_crash(project: Path) ->
     (project / ".airfleet").mkdir()
     (project / ".airfleet" / "instance.json").write_text("[1")
     assert examine(project)["state folder"].level == "error"
+
+
+def test_a_fresh_clone_has_what_its_example_wants() -> None:
+    example = Path(__file__).parents[3] / "examples" / "flights"
+    assert [found.level for found in diagnosis._judge_requirements(example, diagnosis._installed)] == ["ok"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+from packaging.requirements import InvalidRequirement, Requirement
 
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch, ports
@@ -119,15 +120,31 @@ def _judge_requirements(project: Path, installed: Callable[[str], str | None]) -
     path = project / "requirements.txt"
     if not path.exists():
         return
-    pinned = re.findall(r"^([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;\\]+)", path.read_text(), re.MULTILINE)
+    wanted = list(read_requirements(path.read_text()))
     wrong = [
-        f"{name} {installed(name) or 'absent'}, not {version}" for name, version in pinned if installed(name) != version
+        f"{one.name} {version or 'absent'}, not {str(one.specifier).removeprefix('==') or 'any version'}"
+        for one in wanted
+        if not ((version := installed(one.name)) and one.specifier.contains(version, prereleases=True))
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         yield Finding("error", "requirements.txt", "; ".join(wrong[:3]) + more, f"pip install -r {path}")
     else:
-        yield Finding("ok", "requirements.txt", f"{len(pinned)} pinned packages are installed")
+        yield Finding("ok", "requirements.txt", f"all {len(wanted)} packages are installed")
+
+
+def read_requirements(text: str) -> Iterator[Requirement]:
+    """The packages that a requirements file wants of this very Python and system; pip's own options are left out."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = re.split(r"(?:^|\s)(?:#|--?[a-z])", line, maxsplit=1)[0].strip()
+        if not words:
+            continue
+        try:
+            requirement = Requirement(words)
+        except InvalidRequirement:  # a path or an address, whose name is known to pip alone
+            continue
+        if requirement.marker is None or requirement.marker.evaluate():
+            yield requirement
 
 
 def _judge_folder(folder: Path, is_writable: bool) -> Finding:

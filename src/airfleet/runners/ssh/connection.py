@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import socket
@@ -107,6 +108,23 @@ class Connection:
         if output.code:
             raise _failure(output, what or "a command", self.host.name)
         return output.out
+
+    def start(self, script: str, *, terminal: os.terminal_size | None = None) -> Any:  # noqa: ANN401
+        """The open channel of a script that runs as root; with `terminal` it has one of that size.
+
+        The script is an argument there, so it must hold no secret.
+        """
+        import paramiko  # noqa: PLC0415
+
+        try:
+            channel = self._transport.open_session(timeout=CONNECT_S)
+            if terminal:
+                channel.get_pty(os.environ.get("TERM", "vt100"), terminal.columns, terminal.lines)
+            channel.exec_command(os.fsencode(f"{self._become}sh -c {shlex.quote(script)}"))
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            what = f"the connection broke: {error or type(error).__name__}"
+            raise HostError(what, where=self.host.name, hint="look whether it is up") from None
+        return channel
 
     def close(self) -> None:
         if self._login is not None:

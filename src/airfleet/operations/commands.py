@@ -1,0 +1,91 @@
+"""Airflow's own command line on a scheduler host, with the configuration that its scheduler has there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from airfleet.components.hosts.base import LIB, OPT
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.ssh import terminal
+from airfleet.runners.ssh.connection import Connection, HostError
+from airfleet.runners.ssh.units import FOLDER
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host
+
+UNIT = f"{FOLDER}/airfleet-scheduler.service"
+NOT_SET_UP = 97
+TERM = re.compile(r"[\w.+-]+")
+
+
+def choose(fleet: Fleet, name: str | None) -> tuple[Host, ...]:
+    """The scheduler hosts to try in turn, or the one that was named; raises UsageError where it is none."""
+    hosts = fleet.with_role("scheduler")
+    if name is None:
+        return hosts
+    chosen = tuple(host for host in hosts if host.name == name)
+    if not chosen:
+        known = ", ".join(host.name for host in hosts)
+        raise UsageError(f"{name!r} is no scheduler host", hint=f"there are: {known}")
+    return chosen
+
+
+def reach(hosts: Iterable[Host], project: Path, notify: Callable[[str], None]) -> Connection:
+    """A connection to the first host that answers; raises HostError when none does."""
+    failed: HostError | None = None
+    for host in hosts:
+        connection = Connection(host, project)
+        try:
+            connection.open()
+        except HostError as error:
+            connection.close()
+            if failed is not None:
+                notify(f"{failed.where}: {failed.what}")
+            failed = error
+            continue
+        if failed is not None:
+            notify(f"{failed.where}: {failed.what}; {host.name} does it")
+        return connection
+    raise failed or AirfleetError("no host to ask")
+
+
+def run(connection: Connection, arguments: Sequence[str], *, token: str) -> int:
+    """Run one command there as the service's user; its exit code."""
+    is_terminal = terminal.is_terminal()
+    name = f"airfleet-command-{token}.service"
+    script = build_script(arguments, name, term=os.environ.get("TERM", "") if is_terminal else None)
+
+    def interrupt(signal: str) -> None:
+        connection.run(f"systemctl kill --signal={signal} {name}", timeout_s=20)
+
+    code = terminal.attach(connection, script, terminal=is_terminal, interrupt=interrupt)
+    if code == NOT_SET_UP:
+        raise HostError("no scheduler is set up there yet", where=connection.host.name, hint="airfleet apply")
+    return code
+
+
+def build_script(arguments: Sequence[str], name: str, *, term: str | None) -> str:
+    """A script that runs Airflow in a unit of its own, which ends with all that it has started.
+
+    The environment and the user are those of the installed scheduler: what the host runs, not what fleet.yaml wants of
+    it. systemd reads the secrets among them from their files. With `term` it has a terminal.
+    """
+    # systemd replaces $NAME in arguments, and $$ by $.
+    words = shlex.join(word.replace("$", "$$") for word in arguments)
+    how = "--pipe" if term is None else "--pty"
+    if term and TERM.fullmatch(term):
+        how += f" --setenv=TERM={term}"
+    return f"""\
+[ -f {UNIT} ] || exit {NOT_SET_UP}
+runtime=$(sed -n 's|^ExecStart={OPT}/\\([^/]*\\)/.*|\\1|p' {UNIT})
+set --
+while IFS= read -r line; do
+  case $line in User=*|Environment=*|EnvironmentFile=*) set -- "$@" --property "$line";; esac
+done < {UNIT}
+exec systemd-run --quiet --collect --wait {how} --unit={name} --description='airfleet airflow' \\
+  --property=WorkingDirectory={LIB}/server --property=NoNewPrivileges=yes "$@" \\
+  -- {OPT}/"$runtime"/bin/airflow {words}
+"""
