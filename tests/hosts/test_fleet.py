@@ -122,6 +122,10 @@ def test_a_task_runs_in_the_pool_of_its_queue_and_its_log_is_shown(applied: Flee
         (task,) = api.get(f"{where}/taskInstances").json()["task_instances"]
         assert (task["state"], task["queue"], task["hostname"]) == ("success", "io", applied.bed["h1"].address)
         assert "Hostname not available" not in api.get(f"{where}/taskInstances/say/logs/1").text
+    # The streams of a service are sockets of the journal, and the release was not on this host before.
+    status = json.loads(applied.run("status", "--json").stdout)
+    assert (status["warm_starts"], status["cold_starts"]) == (1, 0), status["paths"]
+    assert status["fast_path_share"] == 1.0, status["paths"]
 
 
 def test_a_worker_cannot_read_the_way_to_the_database(host: Machine) -> None:

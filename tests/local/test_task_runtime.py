@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 import signal
@@ -54,6 +55,21 @@ def versions():
     work()
 
 versions()
+"""
+
+
+ASKS = """
+from datetime import date
+TODAY = date.today()
+from airflow.sdk import dag, task
+
+@dag(schedule=None, catchup=False, is_paused_upon_creation=False)
+def held_apart():
+    @task
+    def work(): ...
+    work()
+
+held_apart()
 """
 
 
@@ -161,6 +177,26 @@ def test_the_log_says_the_same_as_in_stock_airflow(tasks: Platform, runs: dict[s
     assert not any("correct-horse" in line for line in warm)
 
 
+CRASHES = {
+    "crashes": ("SIGSEGV", "crashes"),
+    "reads_nowhere": ("SIGSEGV", "string_at"),
+    "gives_up_at_once": ("SIGABRT", "gives_up_at_once"),
+    "executes_nonsense": ("SIGILL", "executes_nonsense"),
+}
+
+
+@pytest.mark.parametrize("task", CRASHES)
+def test_a_task_that_crashes_fails_and_says_where(tasks: Platform, runs: dict[str, str], task: str) -> None:
+    number, function = CRASHES[task]
+    for dag, run in runs.items():
+        one = tasks.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}")
+        assert (one["state"], one["try_number"]) == ("failed", 2 if task == "reads_nowhere" else 1)
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/1?full_content=true"
+        said = [line["event"] for line in tasks.call("GET", path)["content"]]
+        assert any(line.startswith(f"Killed by {number} in {function} (") for line in said), said
+        assert any(line.startswith('  File "') and f" in {task}" in line for line in said), said
+
+
 def find(platform: Platform, title: str) -> list[psutil.Process]:
     found = []
     for process in platform.processes():
@@ -194,6 +230,32 @@ def test_a_task_outlives_what_it_was_forked_from(tasks: Platform, title: str) ->
         assert tasks.succeeds("versions")
     assert tasks.wait_run("held", run) == "success"
     assert tasks.succeeds("held")
+
+
+def read_starts(platform: Platform) -> dict[str, Any]:
+    return dict(json.loads(platform.airfleet("status", "--json").stdout)["paths"]["task-start"])
+
+
+def test_status_says_how_many_tasks_started_cold_and_why(tasks: Platform) -> None:
+    before = read_starts(tasks)
+    (tasks.project / "dags" / "asks.py").write_text(ASKS)
+    assert tasks.succeeds("held_apart")
+    assert tasks.succeeds("versions")
+    after = read_starts(tasks)
+    assert (after["fast"] - before["fast"], after["slow"] - before["slow"]) == (1, 1)
+    reasons = {one["reason"]: one["expected"] for one in after["reasons"]}
+    assert reasons["dags/asks.py: asks.py, line 3: today() while loading"] is False
+
+
+def test_a_guard_that_is_killed_with_its_keeper_is_started_again(tasks: Platform) -> None:
+    guards = find(tasks, "airfleet guard")
+    for process in [*guards, *find(tasks, "airfleet keeper")]:
+        process.send_signal(signal.SIGKILL)
+    before = read_starts(tasks)
+    assert tasks.succeeds("versions")
+    after = read_starts(tasks)
+    assert (after["fast"] - before["fast"], after["slow"] - before["slow"]) == (1, 0)
+    assert find(tasks, "airfleet guard") not in ([], guards)
 
 
 def test_a_task_that_is_killed_while_its_warm_process_is_dead_fails(tasks: Platform) -> None:

@@ -154,6 +154,24 @@ def make(kind, queue):
 
         crashes()
 
+        @task(retries=1)
+        def reads_nowhere():
+            import ctypes
+
+            ctypes.string_at(0)
+
+        @task
+        def gives_up_at_once():
+            os.abort()
+
+        @task
+        def executes_nonsense():
+            os.kill(os.getpid(), signal.SIGILL)
+
+        reads_nowhere()
+        gives_up_at_once()
+        executes_nonsense()
+
         BashOperator(task_id="bash", bash_command="exit 0")
         BashOperator(task_id="bash_skips", bash_command="exit 99")
         BashOperator(task_id="bash_fails", bash_command="exit 1")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import artefact, closure, compat, results
+from airfleet_provider import artefact, closure, compat, fallbacks, results
 from airfleet_provider.publish import NotStoredError, Published, Release, publish, run
 from airfleet_provider.watcher import Watcher
 
@@ -141,7 +142,8 @@ class Loop:
         if self.watches and not self.watcher.drain():
             self.watches = False
             if self.now() - self.started < SOON_S:
-                log.warning("cannot watch %s: looking every %.0f s", self.follower.project, LOOK_UNTOLD_S)
+                reason = f"cannot watch {self.follower.project}: looking every {LOOK_UNTOLD_S:.0f} s"
+                fallbacks.open_counter(fallbacks.FOLDER_WATCH, os.environ).fell_back(reason)
         if not self.watches and self.now() - self.started > SOON_S:
             self.watcher.start()
             self.watches, self.started = True, self.now()

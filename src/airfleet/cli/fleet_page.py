@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 
+from airfleet.cli import view
 from airfleet.cli.fleet_status import Report
+from airfleet.operations import fallbacks
 
 STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
@@ -54,11 +56,19 @@ def render(report: Report, when: str) -> str:
             _tabulate(("host", "address", "roles", "state", "services", "what is wrong"), hosts),
             "<h2>From outside</h2>",
             _tabulate(("", "what", "seen"), outside),
+            *_list_fallbacks(report),
             f"<p>{report.changes} changes wait for <code>airfleet apply</code></p>" if report.changes else "",
             "</body></html>",
             "",
         ]
     )
+
+
+def _list_fallbacks(report: Report) -> Iterator[str]:
+    lines = list(fallbacks.list_lines(report.courses, view.describe_duration))
+    if lines:
+        yield "<h2>Not by the fast path</h2>"
+        yield f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _mark(kind: str, text: str) -> str:

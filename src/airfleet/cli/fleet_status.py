@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +15,9 @@ from rich.table import Table
 from airfleet.cli import view
 from airfleet.components.hosts.backups import NAME as BACKUP
 from airfleet.errors import AirfleetError
+from airfleet.operations import fallbacks
 from airfleet.operations.backup import repository
+from airfleet.operations.fallbacks import Course
 from airfleet.runners.local import launch
 from airfleet.runners.ssh import health, inspect, versions
 from airfleet.runners.ssh.health import Sight
@@ -70,6 +72,7 @@ class Report:
     services: tuple[ServiceStatus, ...]
     health: tuple[Sight, ...]
     problems: tuple[Problem, ...]
+    courses: tuple[Course, ...] = ()
 
     @property
     def changes(self) -> int:
@@ -87,7 +90,8 @@ def look(project: Path, state: Path | None) -> Report:
             *health.look(wish.fleet, survey.views),
             *_look_at_backups(wish.fleet, survey.views),
         )
-    return build(wish.fleet, survey.views, survey.errors, seen)
+        courses = fallbacks.look(survey.views)
+    return replace(build(wish.fleet, survey.views, survey.errors, seen), courses=courses)
 
 
 def judge_version(running: Running) -> Sight:
@@ -200,6 +204,7 @@ def describe(report: Report) -> dict[str, object]:
         "health": [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in report.health],
         "problems": [asdict(problem) for problem in report.problems],
         "changes": report.changes,
+        **fallbacks.describe(report.courses),
     }
 
 
@@ -212,6 +217,8 @@ def _print(report: Report) -> None:
     view.console().print(table)
     for sight in report.health:
         click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}")
+    for line in fallbacks.list_lines(report.courses, view.describe_duration):
+        click.echo(line)
     for problem in report.problems:
         click.echo(f"{problem.where}: {problem.what}", err=True)
         if problem.hint:

@@ -11,6 +11,7 @@ import click
 
 from airfleet.cli import options, view
 from airfleet.errors import UsageError
+from airfleet.operations import fallbacks
 from airfleet.releases.ledger import Deployment
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import BrokenFile, Snapshot, write_file
@@ -25,7 +26,8 @@ from airfleet.runners.local.usage import Usage, measure
     "--page", type=click.Path(path_type=Path, dir_okay=False), help="Of a fleet: also write an HTML page here."
 )
 def command(project: Path, state: Path | None, as_json: bool, page: Path | None) -> None:
-    """Show each component: state, pid, memory, time up, address; the live release; Dag files that do not load.
+    """Show each component: state, pid, memory, time up, address; the live release; Dag files that do not load;
+    what did not take its fast path, and why.
 
     Of a fleet: each host with its roles, what is wrong there, a hint for each problem, and the look from outside.
 
@@ -57,10 +59,14 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
     usage = measure(snapshot)
     errors = view.list_import_errors(folder)
     release = view.find_release(folder)
+    courses = fallbacks.read_here(folder.root)
     if as_json:
-        click.echo(json.dumps(describe(snapshot, usage, errors, release), indent=2, default=str))
+        said = describe(snapshot, usage, errors, release) | fallbacks.describe(courses)
+        click.echo(json.dumps(said, indent=2, default=str))
     else:
         view.console().print(view.tabulate(snapshot, usage, errors, release))
+        for line in fallbacks.list_lines(courses, view.describe_duration):
+            click.echo(line)
     raise SystemExit(0 if snapshot.phase == "healthy" else 1)
 
 

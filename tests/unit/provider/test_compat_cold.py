@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 from airfleet_provider.compat.cold import keep_apart
 from airfleet_provider.runtime import messages
-from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
+from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
 from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
 ours, theirs = messages.pair()

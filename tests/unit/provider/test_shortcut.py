@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airfleet_provider.execution.shortcut import Rows, Shortcut, is_to_be_renewed
+from airfleet_provider import fallbacks
+from airfleet_provider.execution.shortcut import Bypass, Rows, Shortcut, is_to_be_renewed
+from airfleet_provider.fallbacks import Counter
 
 ID = "01a20eed-65a7-739f-9629-4b534eed291f"
 VERSION = "2026-06-30"
@@ -35,6 +39,7 @@ class Models:
 
 def send(
     *,
+    counter: Counter | None = None,
     path: str = f"/execution/task-instances/{ID}/heartbeat",
     method: str = "PUT",
     token: str = "good",  # noqa: S107
@@ -74,7 +79,8 @@ def send(
     headers = [(b"authorization", f"Bearer {token}".encode()), (b"airflow-api-version", version.encode())]
     headers += [(b"content-type", content.encode())] if content else []
     scope = {"type": "http", "path": path, "method": method, "query_string": query, "headers": headers}
-    asyncio.run(Shortcut(airflow, models, ask)(scope, receive, respond))
+    counter = counter or Counter("execution-api", None)
+    asyncio.run(Shortcut(airflow, models, ask, counter=counter)(scope, receive, respond))
     return (answers[0] if answers else 0), read
 
 
@@ -136,3 +142,44 @@ def test_a_connection_that_failed_is_not_used_again() -> None:
         with pytest.raises(OSError, match="broken"):
             rows.ask("SELECT 1", {})
     assert [one.is_closed for one in made] == [True, True]
+
+
+def test_each_call_that_has_a_short_way_is_counted_by_why_it_was_not_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "fallbacks"
+    counter = Counter("execution-api", folder)
+    denied = RuntimeError("permission denied for table task_instance\nDETAIL: value of one call")
+    send(counter=counter)
+    send(counter=counter, path="/execution/health")
+    for row in (denied, denied, None):
+        send(counter=counter, row=row)
+    send(counter=counter, token="forged\x1b[2J")
+    tally = fallbacks.read(*((folder / f"execution-api.{kind}").read_text() for kind in ("count", "json")))
+    assert tally.fast == 1
+    assert {one.text: (one.count, one.expected) for one in tally.reasons} == {
+        "heartbeat: RuntimeError: permission denied for table task_instance": (2, False),
+        "heartbeat: what it is about is not as it usually is": (1, True),
+        "heartbeat: its token is refused": (1, True),
+    }
+
+
+def test_where_airflow_answers_everything_each_call_is_counted(tmp_path: Path) -> None:
+    counter, answered = Counter("execution-api", tmp_path / "fallbacks"), []
+
+    async def airflow(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        answered.append(scope["path"])
+
+    for path in (f"/execution/task-instances/{ID}/heartbeat", "/execution/health"):
+        scope = {"type": "http", "path": path, "method": "PUT", "query_string": b""}
+        asyncio.run(Bypass(airflow, counter, "Airflow 9 answers in another way")(scope, None, None))
+    assert len(answered) == 2
+    tally = fallbacks.read("", (tmp_path / "fallbacks" / "execution-api.json").read_text())
+    assert [(one.text, one.count) for one in tally.reasons] == [("Airflow 9 answers in another way", 1)]
+
+
+def test_words_of_a_caller_begin_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "airfleet")
+    path = "/execution/xcoms/d/r/t/key\nFORGED LOG LINE\x1b[2J"
+    assert send(path=path, method="GET", row={"value": "1"}, parts=(b"",))[0] == 200
+    (line,) = caplog.messages
+    assert "key\\nFORGED LOG LINE\\x1b[2J" in line
+    assert line.isprintable()

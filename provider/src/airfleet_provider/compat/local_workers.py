@@ -9,11 +9,12 @@ from typing import Any
 
 from airflow.executors import local_executor
 
+from airfleet_provider.compat import cold
 from airfleet_provider.nursery import die_with
 
 
 def end_with_scheduler() -> None:
-    """Let workers started from now on end when this process does, however it does.
+    """Let workers started from now on end when this process does, however it does, and supervise as airfleet does.
 
     They hold both ends of the pipe that they wait at, so an idle one would wait for ever for a scheduler that failed.
     """
@@ -25,6 +26,7 @@ def end_with_scheduler() -> None:
     @functools.wraps(run)
     def run_worker(**options: Any) -> None:  # noqa: ANN401 - Airflow's own
         die_with(scheduler, signal.SIGKILL)
+        cold.prepare_supervisors()
         run(**options)
 
     local_executor._run_worker = run_worker

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from airfleet_provider.plain import one_line
+
 TASK = re.compile(
     r"/execution/task-instances/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/"
     r"(run|state|heartbeat|rtif)"
@@ -30,8 +32,8 @@ class Call:
 
     @property
     def about(self) -> str:
-        """What it is about, for a log."""
-        return self.instance or "{dag_id} {run_id} {task_id} {key} {map_index}".format_map(self.words)
+        """What it is about, for a log; whoever calls chose the words."""
+        return one_line(self.instance or "{dag_id} {run_id} {task_id} {key} {map_index}".format_map(self.words))
 
 
 def find_call(method: str, path: str, query: str) -> Call | None:

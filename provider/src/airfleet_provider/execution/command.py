@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from typing import Any
 
-from airfleet_provider import compat
+from airfleet_provider import compat, fallbacks
 from airfleet_provider.compat import execution
-from airfleet_provider.execution.shortcut import Rows, Shortcut
+from airfleet_provider.execution.shortcut import FLUSH_S, Bypass, Rows, Shortcut
 
 log = logging.getLogger("airfleet")
 
 
 def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Airflow's application with the short way in front, or as it is where Airflow is not as known."""
+    counter = fallbacks.open_counter(fallbacks.EXECUTION_API, os.environ, flush_every_s=FLUSH_S)
     if obstacle := execution.find_obstacle():
         log.warning("Every call of a task takes Airflow's own way: %s", obstacle)
-        return app
-    return Shortcut(app, execution.Models(), Rows(compat.connect).ask)
+        return Bypass(app, counter, obstacle)
+    return Shortcut(app, execution.Models(), Rows(compat.connect).ask, counter=counter)
 
 
 def run_command(arguments: argparse.Namespace) -> None:

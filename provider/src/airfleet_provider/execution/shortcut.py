@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airfleet_provider import fallbacks
 from airfleet_provider.execution import statements
 from airfleet_provider.execution.calls import Call, find_call
+from airfleet_provider.fallbacks import Counter
 
 log = logging.getLogger("airfleet")
 
@@ -25,6 +27,12 @@ SCOPES = {"run": frozenset({"execution", "workload"})}
 RENEWED_SHARE, RENEWED_S = 0.2, 30
 CONNECTIONS = 8
 JSON = b"application/json"
+# So often at most the counts of calls go to their files.
+FLUSH_S = 1.0
+
+
+class UnusualError(Exception):
+    """A call that is Airflow's by design, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,8 @@ class Shortcut:
     ask: Callable[[str, Mapping[str, Any]], dict[str, Any] | None]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CONNECTIONS, "shortcut"))
+    counter: Counter = field(default_factory=lambda: Counter(fallbacks.EXECUTION_API, None))
+    flush: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
         """Answer, or let Airflow answer."""
@@ -82,33 +92,55 @@ class Shortcut:
         headers = dict(scope["headers"])
         answer = None if body is None else await self.answer(call, headers, body)
         if answer is None:
+            self._flush_later()
             await self.app(scope, replay(ahead, receive), send)
             return
+        self.counter.took_fast()
+        self._flush_later()
         await respond(send, answer, headers.get(b"correlation-id"), self.models.version)
         log.info("%s %s: %d, %.1f ms", call.name, call.about, answer.status, 1000 * (time.monotonic() - began))
 
     async def answer(self, call: Call, headers: Mapping[bytes, bytes], body: bytes) -> Answer | None:
-        """The response to a call that is as it usually is; None for all that Airflow must look at."""
+        """The response to a call that is as it usually is; None for all that Airflow must look at, which is counted."""
+        try:
+            return await self._answer(call, headers, body)
+        except UnusualError as reason:
+            self.counter.fell_back(f"{call.name}: {reason}", expected=True)
+        except Exception as error:
+            self.counter.fell_back(f"{call.name}: {describe(error)}")
+        return None
+
+    async def _answer(self, call: Call, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if (
-            kind.lower() != "bearer"
-            or headers.get(b"airflow-api-version", b"").decode("latin-1") != self.models.version
-        ):
-            return None
+        if kind.lower() != "bearer":
+            raise UnusualError("it has no token")
+        if headers.get(b"airflow-api-version", b"").decode("latin-1") != self.models.version:
+            raise UnusualError("the client speaks another version of the API")
         if body and not headers.get(b"content-type", b"").startswith(JSON):
-            return None
+            raise UnusualError("its body is not JSON")
         try:
             subject, claims = await self.models.read_claims(token)
-            scope = claims["scope"]
-            if call.instance not in ("", subject) or scope not in SCOPES.get(call.name, RUNNING):
-                return None
-            if scope == "execution" and is_to_be_renewed(claims, self.now().timestamp()):
-                return None
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.threads, getattr(self, call.name), call, scope, body)
         except Exception as error:
-            log.debug("Airflow answers %s of %s: %s", call.name, call.about, error)
-            return None
+            raise UnusualError("its token is refused") from error
+        scope = claims["scope"]
+        if call.instance not in ("", subject) or scope not in SCOPES.get(call.name, RUNNING):
+            raise UnusualError("its token is another task's, or for something else")
+        if scope == "execution" and is_to_be_renewed(claims, self.now().timestamp()):
+            raise UnusualError("its token is about to be renewed")
+        loop = asyncio.get_running_loop()
+        answer: Answer | None = await loop.run_in_executor(self.threads, getattr(self, call.name), call, scope, body)
+        if answer is None:
+            raise UnusualError("what it is about is not as it usually is")
+        return answer
+
+    def _flush_later(self) -> None:
+        """Have counts in their files a moment later, when no other call may come to take them there."""
+        if self.flush is None and self.counter.is_left:
+            self.flush = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self.flush = None
+        self.counter.flush()
 
     def run(self, call: Call, scope: str, body: bytes) -> Answer | None:
         """Start a task instance that is queued, and is not resumed."""
@@ -122,7 +154,10 @@ class Shortcut:
 
     def state(self, call: Call, _: str, body: bytes) -> Answer | None:
         """End a task instance that runs, with success and without news of assets."""
-        end = self.models.read_success(body)
+        try:
+            end = self.models.read_success(body)
+        except ValueError as error:
+            raise UnusualError("it does not end with success") from error
         found = end and self.ask(statements.SUCCEED, {**call.words, **end, "now": self.now()})
         return Answer(204) if found else None
 
@@ -150,6 +185,25 @@ class Shortcut:
         """Leave one value, in place of an earlier one."""
         words = {**call.words, "value": json.dumps(json.loads(body)), "now": self.now()}
         return Answer(201, b'{"message":"XCom successfully set"}') if self.ask(statements.PUSH, words) else None
+
+
+def describe(error: Exception) -> str:
+    """An error by its kind and its first line; what follows in PostgreSQL's words are the values of one call."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+class Bypass:
+    """An ASGI application that counts the calls which would have a short way, had this Airflow one."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], counter: Counter, reason: str) -> None:
+        self.app, self.counter, self.reason = app, counter, reason
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
+        """Let Airflow answer."""
+        is_http = scope["type"] == "http"
+        if is_http and find_call(scope["method"], scope["path"], scope["query_string"].decode("latin-1")):
+            self.counter.fell_back(self.reason)
+        await self.app(scope, receive, send)
 
 
 def is_to_be_renewed(claims: Mapping[str, Any], now: float) -> bool:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import Any
+import time
+from typing import Any, NoReturn
 
 from celery import current_app
 from celery.signals import worker_init, worker_process_init
 
+from airfleet_provider.compat import cold
 from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.compat.publishing import notice_dead_brokers
 from airfleet_provider.executors.draining import Drain
-from airfleet_provider.runtime import keeper
-from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
+from airfleet_provider.runtime.keeper import RESTART_S, Guard
 from airfleet_provider.runtime.limits import Limits
+from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
@@ -23,9 +25,19 @@ def start_keeper(**_: object) -> None:
     """All processes of the pool are forked later, and inherit the way to the keeper."""
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
-    guard, channel = keeper.start(Limits())
-    os.environ[CHANNEL_VARIABLE] = str(channel)
-    threading.Thread(target=keeper.reap, args=(guard, True), daemon=True, name="airfleet-guard").start()
+    guard = Guard.start(Limits())
+    os.environ[CHANNEL_VARIABLE] = str(guard.channel)
+    # After the fork of the guard, which needs none of it; before those of the pool, which share it.
+    cold.prepare_supervisors()
+    threading.Thread(target=keep_guard, args=(guard,), daemon=True, name="airfleet-guard").start()
+
+
+def keep_guard(guard: Guard) -> NoReturn:
+    """Have a guard for as long as the worker lives."""
+    while True:
+        guard.wait()
+        time.sleep(RESTART_S)
+        guard.revive()
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

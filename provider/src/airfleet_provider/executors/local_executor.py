@@ -11,9 +11,9 @@ from airflow.executors import local_executor
 from airfleet_provider.compat import local_workers
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.executors.reports import KnowsScheduled
-from airfleet_provider.runtime import keeper
-from airfleet_provider.runtime.coordinator import CHANNEL_VARIABLE
+from airfleet_provider.runtime.keeper import Guard
 from airfleet_provider.runtime.limits import Limits
+from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
 from airfleet_provider.scheduling import waker
 from airfleet_provider.survival.watch import LOST_S, Watch
 
@@ -33,8 +33,8 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()), LOST_S)
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
-        self.guard, channel = keeper.start(Limits())
-        os.environ[CHANNEL_VARIABLE] = str(channel)
+        self.guard = Guard.start(Limits())
+        os.environ[CHANNEL_VARIABLE] = str(self.guard.channel)
         local_workers.end_with_scheduler()
         super().start()
         waker.start()
@@ -53,10 +53,9 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         self.queued_tasks.update(held)
 
     def sync(self) -> None:
-        """Read what workers report, and reap a guard that was killed."""
+        """Read what workers report, and start a guard that was killed anew."""
         super().sync()
-        if self.guard and keeper.reap(self.guard):
-            self.guard = 0
+        self.guard.revive()
 
     def change_state(self, key: Any, state: Any, info: Any = None, remove_running: bool = True) -> None:  # noqa: ANN401
         """Note what became of a workload."""

@@ -9,17 +9,12 @@ import stat
 from os import PathLike
 from typing import Any
 
-import structlog
 from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
-from airfleet_provider.compat import cold, crashes, exits
+from airfleet_provider import directives, fallbacks
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.runtime import messages
-from airfleet_provider.waiting import wait_readable
-
-log = structlog.get_logger(logger_name="airfleet")
-
-CHANNEL_VARIABLE = "AIRFLEET_KEEPER_FD"
+from airfleet_provider.waiting import wait_readable, wait_writable
 
 
 class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
@@ -29,11 +24,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         self.patience_s = patience_s
         self.stock = compat.stock_coordinator()
         self.obstacle = compat.find_obstacle()
-        self.told: set[str] = set()
-        crashes.tell_crashes()
-        # For the tasks that start in Airflow's own way.
-        exits.notice_exits()
-        cold.keep_apart(CHANNEL_VARIABLE)
+        self.starts = fallbacks.open_counter(fallbacks.TASK_START, os.environ)
 
     def execute_task(
         self,
@@ -62,8 +53,12 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         if status is None or "pid" not in answer:
             for end in [*ends, *([status] if status else [])]:
                 end.close()
-            self._tell(answer.get("refused", "the keeper did not answer"), os.fspath(dag_rel_path))
+            reason = answer.get("refused", "the keeper did not answer" if not kwargs else f"unknown: {sorted(kwargs)}")
+            # Who asks for it in the Dag file need not be warned of it.
+            is_asked_for = f"{directives.WARM_START} = False" in reason
+            self.starts.fell_back(f"{os.fspath(dag_rel_path)}: {reason}", expected=is_asked_for)
             return self.stock.execute_task(**given, **kwargs)
+        self.starts.took_fast()
         compat.send_plainly(client)
         code, state = compat.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
         return self.ExecutionResult(code, state)
@@ -85,6 +80,9 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         order = {"bundle": bundle_info.name, "version": bundle_info.version, "path": path}
         answer: dict[str, Any] = {}
         try:
+            # One that never reads must not hold this task up for ever.
+            if not wait_writable([channel], self.patience_s):
+                raise TimeoutError(f"it has not taken a request for {self.patience_s:g} s")
             messages.send(channel, order, [one.fileno() for one in given])
             for one in given:
                 one.close()
@@ -98,17 +96,11 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
                 one.close()
         return [pair[0] for pair in pairs], answer, ours
 
-    def _tell(self, reason: str, path: str) -> None:
-        """Say once in each process why tasks of a file start in Airflow's own way."""
-        if (line := f"{path}: {reason}") not in self.told:
-            self.told.add(line)
-            log.info("Tasks of this file start without a warm process", file=path, reason=reason)
-
 
 def find_channel() -> socket.socket | None:
     """The channel to the keeper that this process inherited; the caller detaches it."""
     with contextlib.suppress(KeyError, ValueError, OSError):
-        descriptor = int(os.environ[CHANNEL_VARIABLE])
+        descriptor = int(os.environ[messages.CHANNEL_VARIABLE])
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return socket.socket(fileno=descriptor)
     return None

@@ -25,8 +25,10 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
+from airfleet_provider import fallbacks
 from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
+from airfleet_provider.fallbacks import Counter
 from airfleet_provider.runtime import lean, limits, messages, warm
 from airfleet_provider.runtime.limits import Limits, Record
 from airfleet_provider.runtime.messages import Home
@@ -191,23 +193,55 @@ class Keeper:
             self._let_go(home)
 
 
-def start(chosen: Limits) -> tuple[int, int]:
-    """Start a guard below this process: its pid, and the descriptor on which supervisors forked from now on may ask."""
-    ours, theirs = messages.pair()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        guard(theirs, chosen)
-    theirs.close()
-    return pid, ours.detach()
+@dataclass(slots=True)
+class Guard:
+    """The guard below an executor's process, which is there before any task and started anew when it has ended.
+
+    The executor keeps the end of the channel at which the guard and its keeper hear, so that a later guard hears what
+    was asked meanwhile. `channel` is the descriptor at which all supervisors that are forked from now on may ask.
+    """
+
+    chosen: Limits
+    requests: socket.socket
+    channel: int
+    pid: int
+    clock: Callable[[], float] = time.monotonic
+    started: float = 0.0
+
+    @classmethod
+    def start(cls, chosen: Limits) -> Guard:
+        """Start one by a fork of this process, which has no threads yet."""
+        ours, theirs = messages.pair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            guard(theirs, chosen)
+        return cls(chosen, theirs, ours.detach(), pid)
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+        _reap(self.pid, 0)
+
+    def revive(self) -> None:
+        """Start a new one if it has ended, but not again and again; it is a new program, as this may have threads."""
+        now = self.clock()
+        if now - self.started >= RESTART_S and _reap(self.pid, os.WNOHANG):
+            self.started = now
+            self.pid = lean.start_guard(self.requests, self.chosen)
+            count_keepers().fell_back("the guard of warm processes ended and was started again")
 
 
-def reap(pid: int, wait: bool = False) -> bool:
-    """Whether the guard has ended, or with `wait` once it has; nobody else reaps it."""
+def _reap(pid: int, options: int) -> bool:
+    """Whether the guard has ended; nobody else reaps it."""
     try:
-        return os.waitpid(pid, 0 if wait else os.WNOHANG)[0] == pid
+        return os.waitpid(pid, options)[0] == pid
     except ChildProcessError:
         return True
+
+
+def count_keepers() -> Counter:
+    """How often a keeper had to be started again."""
+    return fallbacks.open_counter(fallbacks.WARM_KEEPER, os.environ)
 
 
 def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
@@ -222,6 +256,7 @@ def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
         _become_subreaper()
         while (code := _run_keeper(requests, chosen)) != 0:
             print(f"airfleet: the keeper of warm processes ended with {code} and is started again", file=sys.stderr)
+            count_keepers().fell_back(f"the keeper of warm processes ended with {code} and was started again")
             time.sleep(RESTART_S)
     except BaseException:
         traceback.print_exc()
@@ -236,9 +271,16 @@ def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
         running = {_fork_keeper(requests, chosen, ours, theirs), lean.start(requests, chosen, theirs)}
     while True:
         pid, status = os.wait()
+        if pid not in running:
+            continue  # one that a relieved keeper left
         running.discard(pid)
+        code = os.waitstatus_to_exitcode(status)
         if not running:
-            return os.waitstatus_to_exitcode(status)
+            return code
+        if code == RELIEVED:
+            count_keepers().took_fast()
+        elif code:
+            count_keepers().fell_back(f"one of two keepers of warm processes ended with {code}")
 
 
 def _fork_keeper(requests: socket.socket, chosen: Limits, relief: socket.socket, other: socket.socket) -> int:

@@ -14,6 +14,7 @@ from airfleet_provider.runtime import messages
 from airfleet_provider.runtime.limits import Limits
 
 CODE = "from airfleet_provider.runtime.lean import main; main()"
+GUARD = "from airfleet_provider.runtime.lean import guard; guard()"
 # Its imports take two seconds of a core, which an executor that starts needs for itself.
 AFTER_S = 2.0
 
@@ -29,6 +30,28 @@ def start(requests: socket.socket, chosen: Limits, relief: socket.socket) -> int
             os.execv(sys.executable, [sys.executable, "-c", CODE, json.dumps(given)])
         os._exit(1)
     return pid
+
+
+def start_guard(requests: socket.socket, chosen: Limits) -> int:
+    """Start a guard as a program of its own; its pid."""
+    number = requests.fileno()
+    given = {"requests": number, "limits": asdict(chosen), "path": sys.path}
+    environment = {key: value for key, value in os.environ.items() if key != messages.CHANNEL_VARIABLE}
+    command = [sys.executable, "-c", GUARD, json.dumps(given)]
+    # A descriptor that is copied to its own number is inherited.
+    return os.posix_spawn(sys.executable, command, environment, file_actions=[(os.POSIX_SPAWN_DUP2, number, number)])
+
+
+def guard() -> None:
+    """Be a guard."""
+    given = json.loads(sys.argv.pop())
+    sys.path[:] = given["path"]
+    requests = socket.socket(fileno=given["requests"])
+    requests.set_inheritable(False)
+    _close_others(requests.fileno())
+    from airfleet_provider.runtime import keeper  # noqa: PLC0415 - found by the path that was given
+
+    keeper.guard(requests, Limits(**given["limits"]))
 
 
 def main() -> None:

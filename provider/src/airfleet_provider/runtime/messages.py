@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MESSAGE_BYTES = 1 << 16
+# The descriptor on which supervisors ask the keeper; all of an executor's processes inherit both.
+CHANNEL_VARIABLE = "AIRFLEET_KEEPER_FD"
 # Of a task: its channel of requests, stdout, stderr, its log, and the socket on which its supervisor hears how it ends.
 TASK_DESCRIPTORS = 5
 

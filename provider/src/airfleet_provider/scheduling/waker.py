@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airfleet_provider import compat
+from airfleet_provider import compat, fallbacks
 from airfleet_provider.compat import looks, ready, scheduling
+from airfleet_provider.fallbacks import Counter
 from airfleet_provider.scheduling import schema
 from airfleet_provider.scheduling.news import News, Run
 from airfleet_provider.waiting import wait_readable
 
-log = logging.getLogger("airfleet")
-
 RETRY_S = 5.0
+# So often at most the counts of waits and looks go to their files.
+FLUSH_S = 2.0
 LONGEST_REST_S = 0.05
 # Workers with work in store do not wait for the scheduler, and a loop costs as much for one task as for many.
 STORE_REST_S = 0.25
@@ -40,11 +41,16 @@ class Waker:
     retry_at: float = 0.0
     woke_at: float = field(default=0.0)
     chosen: frozenset[Run] | tuple[()] | None = ()
+    waits: Counter = field(default_factory=lambda: Counter(fallbacks.SCHEDULER_WAKE, None))
+    looks: Counter = field(default_factory=lambda: Counter(fallbacks.SCHEDULER_LOOK, None))
+    # Why there is no connection; nothing before the first wait, in which it is made.
+    reason: str = ""
 
     def wait(self, seconds: float) -> None:
         """Return after `seconds`, or sooner for news; without a database it only sleeps."""
         began = self.clock()
         if not self._is_listening(began):
+            self.waits.fell_back(self.reason)
             self.sleep(seconds)
         else:
             try:
@@ -54,9 +60,10 @@ class Waker:
                     if rest > 0:
                         self.sleep(rest)
                         self._has_news(0)  # the coming loop sees to what came meanwhile
+                self.waits.took_fast()
             except Exception as error:
-                log.warning("Waiting without news from the database: %s", error)
-                self._hang_up(began)
+                self._hang_up(began, error)
+                self.waits.fell_back(self.reason)
                 self.sleep(min(seconds, RETRY_S))
         self.woke_at = self.clock()
         self.chosen = self.news.choose(self.woke_at)
@@ -64,16 +71,17 @@ class Waker:
     def take(self) -> frozenset[Run] | None:
         """The Dag runs that the loop which begins is to look at, None for everything there is to do; never fails."""
         chosen, self.chosen = self.chosen, ()
-        if self.connection is None:
-            return None
-        if isinstance(chosen, tuple):  # the last loop did not wait
+        if self.connection is not None and isinstance(chosen, tuple):  # the last loop did not wait
             try:
                 self._hear()
+                chosen = self.news.choose(self.clock())
             except Exception as error:
-                log.warning("Waiting without news from the database: %s", error)
-                self._hang_up(self.clock())
-                return None
-            return self.news.choose(self.clock())
+                self._hang_up(self.clock(), error)
+        if self.connection is None or isinstance(chosen, tuple):
+            if self.reason:
+                self.looks.fell_back(self.reason)
+            return None
+        self.looks.took_fast()
         return chosen
 
     def _has_news(self, seconds: float) -> bool:
@@ -95,11 +103,12 @@ class Waker:
                 install(self.connection)
                 self.connection.cursor().execute(f"LISTEN {schema.CHANNEL}")
             except Exception as error:
-                log.warning("The scheduler looks for work once a second, as in stock Airflow: %s", error)
-                self._hang_up(now)
+                self._hang_up(now, error)
         return self.connection is not None
 
-    def _hang_up(self, now: float) -> None:
+    def _hang_up(self, now: float, error: Exception) -> None:
+        first = str(error).strip().partition("\n")[0]
+        self.reason = f"no notifications from the database: {first or type(error).__name__}"
         self.retry_at = now + RETRY_S
         self.news.is_everything = True  # nobody knows what was not heard
         connection, self.connection = self.connection, None
@@ -121,17 +130,22 @@ def start(has_store: Callable[[], bool] = lambda: False) -> None:
 
     `has_store` says whether the workers have more than they can run, so that nobody waits for the next loop.
     """
+    waits, looked, rules = (
+        fallbacks.open_counter(name, os.environ, flush_every_s=FLUSH_S)
+        for name in (fallbacks.SCHEDULER_WAKE, fallbacks.SCHEDULER_LOOK, fallbacks.SCHEDULER_RULES)
+    )
     if obstacle := scheduling.find_obstacle():
-        log.warning("The scheduler looks for work once a second, as in stock Airflow: %s", obstacle)
+        waits.fell_back(f"the scheduler looks for work once a second, as in stock Airflow: {obstacle}")
     else:
-        waker = Waker(compat.connect, has_store=has_store)
+        waker = Waker(compat.connect, has_store=has_store, waits=waits, looks=looked)
         scheduling.replace_sleep(waker.wait)
         if obstacle := looks.find_obstacle():
-            log.warning("The scheduler looks at every Dag run in each loop, as in stock Airflow: %s", obstacle)
+            looked.fell_back(f"the scheduler looks at every Dag run in each loop, as in stock Airflow: {obstacle}")
         else:
             looks.look_at_news(waker.take, waker.news.forget)
         if obstacle := ready.find_obstacle():
-            log.warning("The scheduler asks every rule about every task, as in stock Airflow: %s", obstacle)
+            rules.fell_back(f"the scheduler asks every rule about every task, as in stock Airflow: {obstacle}")
         else:
+            rules.took_fast()
             ready.pass_over_waiting()
         scheduling.wait_after_work(lambda: waker.connection is not None, has_store)

@@ -1,0 +1,67 @@
+"""A guard that is killed with its keeper is started again, and hears what supervisors asked meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXECUTOR = """
+import json, os, signal, socket, sys, time
+import psutil
+from pathlib import Path
+from airfleet_provider.runtime import messages
+from airfleet_provider.runtime.keeper import RESTART_S, Guard
+from airfleet_provider.runtime.limits import Limits
+from airfleet_provider.waiting import wait_readable
+
+guard = Guard.start(Limits())
+killed = psutil.Process(guard.pid)
+family = [killed, *killed.children(recursive=True)]
+for one in family:
+    one.kill()
+ours, theirs = messages.pair()
+fillers = [messages.pair()[0] for _ in range(messages.TASK_DESCRIPTORS - 1)]
+order = {"bundle": "no such bundle", "version": None, "path": "x.py"}
+with socket.socket(fileno=os.dup(guard.channel)) as channel:
+    messages.send(channel, order, [*(one.fileno() for one in fillers), theirs.fileno()])
+theirs.close()
+deadline = time.monotonic() + 60
+while guard.pid == killed.pid and time.monotonic() < deadline:
+    guard.revive()
+    time.sleep(0.05)
+assert guard.pid != killed.pid
+revived = psutil.Process(guard.pid)
+environment = revived.environ()
+assert wait_readable([ours], 100), "nobody heard the request"
+answer, _ = messages.receive(ours)
+guard.revive()
+said = {"answer": answer, "pid": guard.pid == revived.pid, "variable": messages.CHANNEL_VARIABLE in environment}
+Path(sys.argv[1]).write_text(json.dumps(said))
+"""
+
+
+def test_it_hears_what_was_asked_while_there_was_none(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path / "home"),
+        "AIRFLEET_STATE": str(tmp_path),
+        "AIRFLEET_KEEPER_FD": "99",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", EXECUTOR, str(tmp_path / "said")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads((tmp_path / "said").read_text())
+    assert "no such bundle" in said["answer"]["refused"]
+    assert said["pid"] is True
+    assert said["variable"] is False
+    reasons = json.loads((tmp_path / "fallbacks" / "warm-keeper.json").read_text())
+    assert "the guard of warm processes ended and was started again" in reasons
