@@ -15,6 +15,7 @@ from typing import Any
 
 from airfleet_provider import artefact, bundle, compat, keeping, schema, store
 from airfleet_provider.keeping import Known
+from airfleet_provider.plain import one_line
 from airfleet_provider.publish import run
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def _remove_archives(name: str) -> None:
                 if row.location != store.DATABASE:
                     store.remove(row.location)
             except store.StoreError as error:
-                log.warning("left for the next time: %s", error)
+                log.warning("left for the next time: %s", one_line(error))
                 continue
             run(session, FORGET_PLACE, id=row.id)
 

@@ -24,6 +24,8 @@ from typing import NoReturn
 
 from setproctitle import setproctitle
 
+from airfleet_provider.plain import one_line
+
 REQUEST_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1
 GO = b"g"
@@ -75,7 +77,7 @@ def import_modules(names: Sequence[str]) -> None:
             if function:
                 getattr(imported, function)()
         except (ImportError, AttributeError) as error:
-            print(f"airfleet: cannot preload {name}: {error}", file=sys.stderr, flush=True)
+            print(f"airfleet: cannot preload {name}: {one_line(error)}", file=sys.stderr, flush=True)
     gc.collect()
     gc.freeze()
     gc.enable()

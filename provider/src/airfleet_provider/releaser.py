@@ -25,6 +25,7 @@ from airfleet_provider import (
     store,
     watch,
 )
+from airfleet_provider.plain import one_line
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
 from airfleet_provider.waiting import wait_readable
@@ -329,7 +330,8 @@ class Releaser:
                 if path in release.intervals:
                     self.due[name, live, path] = self.now() + release.intervals[path]
             if broken := after.errors().keys() - before.errors().keys():
-                log.warning("%s: what is live stays, as these do not load now: %s", name, ", ".join(sorted(broken)))
+                listed = one_line(", ".join(sorted(broken)), 2000)
+                log.warning("%s: what is live stays, as these do not load now: %s", name, listed)
             elif before.hashes() != after.hashes() or before.errors() != after.errors():
                 self._republish(release, after)
 
@@ -353,7 +355,9 @@ class Releaser:
             run(session, ENTER, id=deployment.id, release=release, state=state)
 
     def _fail(self, deployment: Deployment, detail: Mapping[str, object]) -> None:
-        log.warning("deployment %s of %s failed: %s", deployment.id, deployment.bundle, detail["message"])
+        log.warning(
+            "deployment %s of %s failed: %s", deployment.id, deployment.bundle, one_line(detail["message"], 2000)
+        )
         with compat.open_session() as session:
             run(session, FINISH, id=deployment.id, state="failed", detail=json.dumps(detail))
 
@@ -375,7 +379,7 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
         try:
             releaser.tick()
         except RefusedError as refusal:
-            log.warning("not evaluated again: %s", refusal)
+            log.warning("not evaluated again: %s", one_line(refusal, 2000))
         try:
             is_watching = watch.step()
         except Exception:

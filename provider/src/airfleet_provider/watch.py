@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airfleet_provider import artefact, compat, verdict
+from airfleet_provider.plain import one_line
 from airfleet_provider.publish import run
 from airfleet_provider.verdict import Action, Evidence, Policy, Tally, Verdict
 
@@ -86,7 +87,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
         "%s of %s: %s",
         artefact.shorten(row.release),
         row.bundle,
-        found.sentence,
+        one_line(found.sentence, 2000),
     )
     return found
 

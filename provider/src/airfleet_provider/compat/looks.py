@@ -252,7 +252,7 @@ def _drop_ended(executor: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's
         if row is not None and row.try_number == key.try_number and row.state in ENDED:
             state, _ = executor.event_buffer.pop(key)
             log.info(
-                "%s of %s %s[%d], try %d: %s, reported %s",
+                "%s of %s %r[%d], try %d: %s, reported %s",
                 key.task_id,
                 key.dag_id,
                 key.run_id,

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
+from airfleet_provider.plain import one_line
+
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
@@ -45,7 +47,9 @@ def outlast_outages(judge: Judge, lost_s: float) -> None:
             except (DBAPIError, PendingRollbackError) as error:
                 if not is_outage(error):
                     raise
-                log.warning("the database does not answer, the scheduler waits for it: %s", str(error).splitlines()[0])
+                log.warning(
+                    "the database does not answer, the scheduler waits for it: %s", one_line(str(error).splitlines()[0])
+                )
                 time.sleep(RETRY_S)
             else:
                 return

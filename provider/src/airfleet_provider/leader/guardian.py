@@ -24,6 +24,7 @@ from airfleet_provider.leader.decide import (
 )
 from airfleet_provider.leader.lease import GUARDIAN, Lease
 from airfleet_provider.leader.session import AwayError, Session
+from airfleet_provider.plain import one_line
 from airfleet_provider.waiting import wait_readable
 
 log = logging.getLogger(__name__)
@@ -284,7 +285,7 @@ class Guardian:
             self._said = text
 
     def _say_lost(self, error: AwayError) -> None:
-        text = f"the database does not answer: {str(error).strip() or type(error).__name__}"
+        text = f"the database does not answer: {one_line(str(error).strip() or type(error).__name__)}"
         if text != self._said:
             log.warning("%s", text)
             self._said = text

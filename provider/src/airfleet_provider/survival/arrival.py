@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from airfleet_provider.plain import one_line
+
 LOOK_EVERY_S = 1.0
 SAY_EVERY_S = 60.0
 
@@ -69,7 +71,7 @@ def ask(url: str) -> None:
 
 def say(line: str) -> None:
     """A line in the journal of the service."""
-    print(f"airfleet: {line}", file=sys.stderr, flush=True)
+    print(f"airfleet: {one_line(line, 1000)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
