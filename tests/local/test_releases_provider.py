@@ -127,6 +127,7 @@ def test_a_release_that_does_not_load_touches_nothing(shop: Shop) -> None:
     [
         ("import os; os._exit(7)", "exited with 7"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL"),
+        ("import ctypes; ctypes.string_at(0)", "was ended by SIGSEGV"),
         ("import time\nwhile True: time.sleep(1)", "10 s"),
     ],
 )

@@ -55,7 +55,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
                 end.close()
             reason = answer.get("refused", "the keeper did not answer" if not kwargs else f"unknown: {sorted(kwargs)}")
             # Who asks for it in the Dag file need not be warned of it.
-            is_asked_for = f"{directives.WARM_START} = False" in reason
+            is_asked_for = f"{directives.WARM_START} = " in reason
             self.starts.fell_back(f"{os.fspath(dag_rel_path)}: {reason}", expected=is_asked_for)
             return self.stock.execute_task(**given, **kwargs)
         self.starts.took_fast()

@@ -194,8 +194,11 @@ class WarmProcess:
                     task.status.close()
             compat.reseed()
             compat.run_task(streams, self.loaded.bag, self.loaded.repeat)
-        except BaseException:  # what stopped a task that never began is told to whoever reads the worker's log
-            traceback.print_exc()
+        except BaseException:
+            # What stopped a task that never began is told in the worker's log and in its own.
+            for descriptor in {2, streams[2]}:
+                with contextlib.suppress(OSError):
+                    os.write(descriptor, traceback.format_exc().encode())
         finally:
             _flush()
             os._exit(124)
