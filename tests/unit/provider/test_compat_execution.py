@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from airfleet_provider.compat import execution
 from airfleet_provider.execution import calls, command, shortcut
+from airfleet_provider.execution.shortcut import Bypass
 
 
 def test_what_is_repeated_is_as_known() -> None:
@@ -18,8 +19,11 @@ def test_what_is_repeated_is_as_known() -> None:
 
 def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
     app = object()
+    monkeypatch.delenv("AIRFLEET_STATE", raising=False)
     monkeypatch.setattr(execution, "DIGEST", "another")
-    assert command.wrap(app) is app
+    wrapped = command.wrap(app)
+    assert isinstance(wrapped, Bypass)
+    assert wrapped.app is app
 
 
 def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:
