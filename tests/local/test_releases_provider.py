@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from deadline import wait_until
-from shops import AIRFLOW, Shop
+from shops import AIRFLOW, FERNET_KEY, PASSWORD, Shop
 
 pytestmark = pytest.mark.local
 
@@ -267,3 +268,117 @@ def test_the_dag_processor_parses_nothing_and_leaves_all_as_it_is(shop: Shop) ->
         assert set(shop.executed().values()) == {1}
         rows = shop.database.query("SELECT active FROM dag_bundle WHERE name = 'shop'")
         assert rows == [(True,)]
+
+
+HOSTILE = """
+import gc, json, os, re
+from pathlib import Path
+
+stolen = {}
+
+
+def attempt(what):
+    def run(function):
+        try:
+            stolen[what] = str(function())
+        except BaseException as error:
+            stolen[what] = f"REFUSED {type(error).__name__}"
+    return run
+
+
+@attempt("orm")
+def _():
+    from airflow.models import Variable as Stored
+    from airflow.utils.session import create_session
+    with create_session() as session:
+        return session.query(Stored).all()
+
+
+@attempt("engine")
+def _():
+    from airflow import settings
+    return settings.engine.connect()
+
+
+@attempt("poison")
+def _():
+    from airfleet_provider import compat
+    with compat.open_session() as session:
+        session.connection().exec_driver_sql("DELETE FROM airfleet.parsed")
+
+
+@attempt("poison by a connection")
+def _():
+    from airfleet_provider import compat
+    compat.connect().cursor().execute("DELETE FROM airfleet.parsed")
+
+
+@attempt("dsn")
+def _():
+    from airflow.configuration import conf
+    return conf.get("database", "sql_alchemy_conn")
+
+
+@attempt("fernet")
+def _():
+    from airflow.configuration import conf
+    return conf.get("core", "fernet_key")
+
+
+@attempt("write")
+def _():
+    from airflow.sdk import Variable as Own
+    Own.set("planted", "1")
+
+
+stolen["environment"] = json.dumps(dict(os.environ))
+stolen["parent"] = Path(f"/proc/{os.getppid()}/environ").read_text()
+links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+stolen["descriptors"] = [os.readlink(link) for link in links if os.path.lexists(link)]
+memory = bytearray()
+for line in Path("/proc/self/maps").read_text().splitlines():
+    span, rights = line.split()[:2]
+    begin, end = (int(part, 16) for part in span.split("-"))
+    if rights.startswith("rw") and end - begin < 1 << 28:
+        with open("/proc/self/mem", "rb", 0) as file:
+            try:
+                file.seek(begin)
+                while begin < end and (part := file.read(min(1 << 20, end - begin))):
+                    Path(os.environ["EXECUTIONS"] + ".memory").open("ab").write(part)
+                    begin += len(part)
+            except OSError:
+                pass
+stolen["variable"] = Variable.get("colour")
+from airflow.sdk.bases.hook import BaseHook
+stolen["connection"] = BaseHook.get_connection("shop").password
+Path(os.environ["EXECUTIONS"] + ".stolen").write_text(json.dumps(stolen))
+"""
+
+
+def test_a_hostile_dag_file_finds_no_way_to_the_database(shop: Shop) -> None:
+    shop.database.airflow("variables", "set", "colour", "green")
+    shop.database.airflow("connections", "add", "shop", "--conn-uri", "http://ann:of-the-shop@example.com")
+    shop.write("d02", more=HOSTILE)
+    detail = shop.deploy(shop.build())
+    assert detail["parsed"] == 20
+    stolen = json.loads((shop.project / "executions.stolen").read_text())
+    for what in ("orm", "engine", "poison", "poison by a connection", "write"):
+        assert stolen[what].startswith("REFUSED"), (what, stolen[what])
+    everything = json.dumps(stolen).encode() + (shop.project / "executions.memory").read_bytes()
+    for secret in (PASSWORD, FERNET_KEY):
+        assert secret.encode() not in everything
+    assert (stolen["variable"], stolen["connection"]) == ("green", "of-the-shop")
+    sockets = [target for target in stolen["descriptors"] if target.startswith("socket:")]
+    assert len(sockets) == 1, "its own channel, and none to the database"
+    assert shop.database.query("SELECT count(*) FROM airfleet.parsed")[0][0] >= 20
+    accesses = "SELECT result -> 'accesses' FROM airfleet.parsed WHERE result -> 'dags' ? %s"
+    ((noted,),) = shop.database.query(accesses, f"{shop.name}_d02")
+    assert {"database", "variable", "connection"} <= {one["kind"] for one in noted}
+
+
+def test_a_file_that_ends_the_parser_itself_costs_itself_only(shop: Shop) -> None:
+    shop.write("d11", more="import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
+    detail = shop.deploy(shop.build(), allow_errors=True)
+    assert [error["path"] for error in detail["errors"]] == ["dags/d11.py"]
+    assert "was ended" in detail["errors"][0]["error"]
+    assert detail["dags"]["written"] == 19

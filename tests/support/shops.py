@@ -256,13 +256,19 @@ def accepts(port: int) -> bool:
     return False
 
 
+# The server asks for no password; what executes Dag files must not see it all the same.
+PASSWORD = "password-of-the-metadata-database"
+FERNET_KEY = "Zm9yLXRlc3RzLW9ubHktbm90LWEtc2VjcmV0LWtleSE="
+
+
 def migrate(folder: Path, port: int) -> Database:
     bundle = {"name": "shop", "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {}}
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(folder / "airflow"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres:{PASSWORD}@127.0.0.1:{port}/postgres",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__FERNET_KEY": FERNET_KEY,
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(folder / "bundles"),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2147483647",

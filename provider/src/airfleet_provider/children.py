@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -14,6 +15,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 
 PR_SET_PDEATHSIG = 1
+# What a child says begins with one of these.
+QUESTION, ANSWER, SEPARATOR = b"question", b"answer", b"\n"
+# Nobody may fill the memory of the process that reads it.
+LARGEST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +42,33 @@ class Child:
 
 
 def work_through(
-    items: Iterable[str], prepare: Callable[[], Callable[[str], bytes]], *, count: int, timeout_s: float
+    items: Iterable[str],
+    prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]],
+    *,
+    count: int,
+    timeout_s: float,
+    answer: Callable[[bytes], bytes] = lambda _: b"",
 ) -> Iterator[Outcome]:
-    """One outcome for each item, in the order in which they end; `prepare` runs in each child before its first item."""
+    """One outcome for each item, in the order in which they end; `prepare` runs in each child before its first item.
+
+    It is given a function by which the child may ask something; `answer` answers that here.
+    """
     pending = deque(items)
     children: list[Child] = []
     try:
         while pending or any(child.item is not None for child in children):
             while pending and len(children) < count:
-                children.append(_fork(prepare, [child.channel for child in children]))
+                children.append(_fork(prepare))
                 _assign(children[-1], pending.popleft())
-            yield from _collect(children, pending, timeout_s)
+            yield from _collect(children, pending, timeout_s, answer)
     finally:
         for child in children:
             _end(child)
 
 
-def _collect(children: list[Child], pending: deque[str], timeout_s: float) -> Iterator[Outcome]:
+def _collect(
+    children: list[Child], pending: deque[str], timeout_s: float, answer: Callable[[bytes], bytes]
+) -> Iterator[Outcome]:
     first = min(child.since for child in children) + timeout_s
     ready = wait([child.channel for child in children], max(0.0, first - time.monotonic()))
     now = time.monotonic()
@@ -63,12 +78,17 @@ def _collect(children: list[Child], pending: deque[str], timeout_s: float) -> It
             continue
         if child.channel in ready:
             try:
-                answer = child.channel.recv_bytes()
+                kind, _, said = child.channel.recv_bytes(LARGEST).partition(SEPARATOR)
             except (EOFError, OSError):
                 children.remove(child)
                 yield Outcome(item, None, f"The process that parsed it {_end(child)}.", seconds)
                 continue
-            yield Outcome(item, answer, None, seconds)
+            if kind == QUESTION:
+                found = answer(said)
+                with contextlib.suppress(OSError):  # it has died; the end of its channel says so
+                    child.channel.send_bytes(found)
+                continue
+            yield Outcome(item, said, None, seconds)
             child.item = None
             if pending:
                 _assign(child, pending.popleft())
@@ -106,7 +126,14 @@ def _end(child: Child) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
 
-def _fork(prepare: Callable[[], Callable[[str], bytes]], others: list[Connection]) -> Child:
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however that ends; exit if it already has."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]]) -> Child:
     ours, theirs = Pipe()
     parent = os.getpid()
     sys.stdout.flush()
@@ -117,14 +144,16 @@ def _fork(prepare: Callable[[], Callable[[str], bytes]], others: list[Connection
         return Child(pid, ours)
     code = 1
     try:
-        ours.close()
-        for other in others:
-            other.close()
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == parent:
-            work = prepare()
-            while True:
-                theirs.send_bytes(work(theirs.recv_bytes().decode()))
+        die_with(parent)
+        _close_all_but(theirs.fileno())
+
+        def ask(question: bytes) -> bytes:
+            theirs.send_bytes(QUESTION + SEPARATOR + question)
+            return theirs.recv_bytes()
+
+        work = prepare(ask)
+        while True:
+            theirs.send_bytes(ANSWER + SEPARATOR + work(theirs.recv_bytes().decode()))
     except EOFError:
         code = 0
     except BaseException:
@@ -133,3 +162,11 @@ def _fork(prepare: Callable[[], Callable[[str], bytes]], others: list[Connection
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _close_all_but(channel: int) -> None:
+    """Keep nothing of what the parent has open, such as a connection, but the standard streams."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
+        if int(name) > 2 and int(name) != channel:
+            with contextlib.suppress(OSError):
+                os.close(int(name))

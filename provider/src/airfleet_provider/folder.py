@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import artefact, closure, compat, fallbacks, results
+from airfleet_provider import artefact, closure, compat, fallbacks, results, upkeep
+from airfleet_provider.parser_process import Parser
 from airfleet_provider.publish import NotStoredError, Published, Release, publish, run
 from airfleet_provider.watcher import Watcher
 
@@ -35,6 +36,7 @@ class Follower:
     bundle: str
     project: Path
     has_fab_roles: bool
+    parser: Parser
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     memory: dict[object, closure.Imports] = field(default_factory=dict)
@@ -43,13 +45,15 @@ class Follower:
     published: results.Unpacked | None = None
     keys: frozenset[str] = frozenset()
     due: dict[str, float] = field(default_factory=dict)
+    dags: frozenset[str] = frozenset()
+    looks_next: float = float("-inf")
 
     def follow(self) -> None:
         """Publish the folder as it is now, unless that is what was published last and no file wants a new look."""
         while True:
             folder = self._inspect()
             ripe = {path for path, at in self.due.items() if at <= self.now()}
-            if self.published and _is_same(folder, self.published) and not ripe:
+            if self.published and _is_same(folder, self.published) and not ripe and not self._has_lost():
                 return
             started = self.now()
             found = self._collect(folder, ripe if self.published else folder.codes)
@@ -64,12 +68,12 @@ class Follower:
         log.info("published %s: %s, parsed %d in %.2f s", self.bundle, counts, len(found.parsed), took)
 
     def _collect(self, folder: results.Unpacked, again: Iterable[str]) -> results.Results:
-        found = results.collect(folder, again=again)
+        found = results.collect(folder, self.parser, again=again)
         # What did not load may have lacked a variable or a host then.
         doubtful = [path for path, one in found.summaries.items() if one["error"] and path not in found.parsed]
         if not doubtful:
             return found
-        anew = results.collect(folder, again=doubtful)
+        anew = results.collect(folder, self.parser, again=doubtful)
         return results.Results(anew.summaries, anew.keys, found.parsed | anew.parsed)
 
     def ask(self, bundle: str, path: str) -> None:
@@ -80,6 +84,18 @@ class Follower:
     def wait_s(self) -> float:
         """The seconds until a file wants to be evaluated again."""
         return min((at - self.now() for at in self.due.values()), default=LOOK_S)
+
+    def _has_lost(self) -> bool:
+        """Whether somebody removed from Airflow's tables what was published; says there that the rest is not old."""
+        if self.now() < self.looks_next:
+            return False
+        self.looks_next = self.now() + upkeep.EVERY_S
+        with compat.open_session() as session:
+            upkeep.refresh(session, self.bundle)
+            missing = upkeep.list_missing(session, self.bundle, self.dags)
+        if missing:
+            log.warning("%s: Airflow has lost %s; published again", self.bundle, ", ".join(missing))
+        return bool(missing)
 
     def _inspect(self) -> results.Unpacked:
         folder = self._read()
@@ -109,7 +125,9 @@ class Follower:
                 reason=None,
             )
             try:
-                return publish(release, found.load, lambda *_: None, has_fab_roles=self.has_fab_roles)
+                published = publish(release, found.load, lambda *_: None, has_fab_roles=self.has_fab_roles)
+                self.dags = frozenset(dag.dag_id for dag in release.dags)
+                return published
             except NotStoredError as refusal:
                 errors = {**errors, **refusal.errors}
 
@@ -157,13 +175,12 @@ class Loop:
         return max(0.0, min(LOOK_S if self.watches else LOOK_UNTOLD_S, self.follower.wait_s()))
 
 
-def find_loops(*, has_fab_roles: bool) -> list[Loop]:
+def find_loops(parser: Parser, *, has_fab_roles: bool) -> list[Loop]:
     """One for each bundle that is a project's folder."""
     bundles: list[dict[str, Any]] = json.loads(compat.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
     folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] == CLASSPATH]
-    return [
-        Loop(Follower(name, project, has_fab_roles), Watcher(project, artefact.FOLDERS)) for name, project in folders
-    ]
+    followers = [Follower(name, project, has_fab_roles, parser) for name, project in folders]
+    return [Loop(follower, Watcher(follower.project, artefact.FOLDERS)) for follower in followers]
 
 
 def _is_same(one: results.Unpacked, other: results.Unpacked) -> bool:

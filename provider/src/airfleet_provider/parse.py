@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet_provider import artefact, compat
-from airfleet_provider.compat import crashes
+from airfleet_provider.compat import crashes, parsing
 
 READ_EVENTS = frozenset({"open", "os.listdir", "os.scandir"})
 
@@ -47,7 +47,7 @@ def digest_read(name: str, digests: Mapping[str, str]) -> str:
 
 @dataclass(slots=True)
 class Witness:
-    """What Dag files do while they are parsed in this process, told by Python itself."""
+    """What Dag files do while they are parsed in this process, told by Python itself and by what Airflow asks."""
 
     root: str
     path: str = ""
@@ -58,7 +58,6 @@ class Witness:
     def start(self) -> None:
         """Watch from now on; Python cannot be told to stop."""
         sys.addaudithook(self._hear)
-        compat.watch_lookups(self.record, self._use_database)
 
     def begin(self, path: str) -> None:
         """Attribute what comes to this Dag file."""
@@ -75,16 +74,9 @@ class Witness:
         if self.path:
             self.accesses.append({"kind": kind, "what": what, "line": line})
 
-    def _use_database(self) -> None:
-        frame = sys._getframe(1)
-        is_user = False
-        while frame is not None:
-            if frame.f_code.co_filename.endswith("airflow/secrets/metastore.py"):
-                return  # for a variable or a connection, which is recorded as such
-            is_user |= frame.f_code.co_filename.startswith(self.root)
-            frame = frame.f_back  # type: ignore[assignment]
-        if is_user:
-            self.record("database", "Airflow's metadata database")
+    def use_database(self) -> None:
+        """Note that the file being parsed tried to open Airflow's database, which is closed here."""
+        self.record("database", "Airflow's metadata database")
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in READ_EVENTS:
@@ -118,15 +110,30 @@ class Witness:
 
 
 def prepare_child(
-    folder: Path, bundle: str, closures: Mapping[str, frozenset[str]], *, twice: bool
+    folder: Path,
+    bundle: str,
+    closures: Mapping[str, frozenset[str]],
+    ask: Callable[[bytes], bytes],
+    *,
+    twice: bool,
 ) -> Callable[[str], bytes]:
-    """Make this forked process ready; what it returns parses one Dag file into the JSON of a result."""
-    compat.forget_connections()
+    """Make this forked process ready; what it returns parses one Dag file into the JSON of a result.
+
+    From here on the process executes code of Dag files: it has no way to Airflow's database, and `ask` is how it has
+    variables and connections looked up.
+    """
     crashes.end_on_crash()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
     sys.path.insert(0, str(folder))  # before the project's own folder, which may be there
     witness = Witness(f"{folder}/")
     witness.start()
+
+    def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(ask(json.dumps(question).encode()))
+        return found
+
+    parsing.answer_lookups(look_up, witness.record)
+    parsing.close_database(witness.use_database)
 
     def work(path: str) -> bytes:
         witness.begin(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,12 +21,18 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def list_commands() -> list[CLICommand]:
-    """The commands below `airflow airfleet`; what they run is imported when they run."""
+    """The commands below `airflow airfleet`; what they run is imported when they run.
+
+    Airflow asks every provider for its commands before it runs any, so this is where `airflow db clean` is narrowed.
+    """
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command  # noqa: PLC0415
 
+    from airfleet_provider.compat.cleanup import narrow_cleanup  # noqa: PLC0415
     from airfleet_provider.compat.execution import list_options  # noqa: PLC0415
     from airfleet_provider.compat.processor import list_processor_options  # noqa: PLC0415
 
+    if sys.argv[1:3] == ["db", "clean"]:
+        narrow_cleanup()
     releaser = ActionCommand(
         name="releaser",
         help="Parse and publish the releases that are asked for, until stopped",

@@ -23,8 +23,11 @@ from airfleet_provider import (
     results,
     schema,
     store,
+    upkeep,
     watch,
 )
+from airfleet_provider.compat import parsing
+from airfleet_provider.parser_process import Parser
 from airfleet_provider.plain import one_line
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
@@ -138,6 +141,7 @@ class Releaser:
     """The work of the agent, without the waiting."""
 
     has_fab_roles: bool
+    parser: Parser
     now: Callable[[], float] = time.monotonic
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
     # Bundles with a new release, and how many of their old ones stay.
@@ -146,6 +150,7 @@ class Releaser:
     environment: str = field(default_factory=compat.describe_environment)
     inspected: results.Unpacked | None = None
     followed: frozenset[str] = frozenset()
+    looks_next: float = float("-inf")
 
     def step(self) -> bool:
         """Work off the oldest unfinished deployment; whether there was one."""
@@ -174,11 +179,11 @@ class Releaser:
         self._enter(deployment, name, "parsing")
         release = self.unpack(deployment.bundle, name)
         unpacked = self.now()
-        found = results.collect(release, twice=deployment.is_check)
+        found = results.collect(release, self.parser, twice=deployment.is_check)
         fresh = found.parsed
         # What did not load may have lacked a variable or a host then; only good results are never asked for again.
         if doubtful := [path for path, one in found.summaries.items() if one["error"] and path not in fresh]:
-            found = results.collect(release, again=doubtful)
+            found = results.collect(release, self.parser, again=doubtful)
             fresh |= found.parsed
         errors = found.errors()
         parsed = self.now()
@@ -323,8 +328,8 @@ class Releaser:
         for name, live in {(name, live) for name, live, _ in ripe}:
             release = self.unpack(name, live)
             paths = [path for one, _, path in ripe if one == name]
-            before = results.collect(release)
-            after = results.collect(release, again=paths)
+            before = results.collect(release, self.parser)
+            after = results.collect(release, self.parser, again=paths)
             for path in paths:
                 del self.due[name, live, path]
                 if path in release.intervals:
@@ -334,6 +339,24 @@ class Releaser:
                 log.warning("%s: what is live stays, as these do not load now: %s", name, listed)
             elif before.hashes() != after.hashes() or before.errors() != after.errors():
                 self._republish(release, after)
+
+    def look_after(self) -> None:
+        """Keep what is live in Airflow's tables; publish again what somebody removed from them."""
+        if self.now() < self.looks_next:
+            return
+        self.looks_next = self.now() + upkeep.EVERY_S
+        with compat.open_session() as session:
+            pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
+        for name, live in pointers:
+            if name in self.followed:
+                continue
+            with compat.open_session() as session:
+                upkeep.refresh(session, name)
+                missing = upkeep.list_missing(session, name, upkeep.list_live(session, name))
+            if missing:
+                log.warning("%s: Airflow has lost %s; published again", name, ", ".join(missing))
+                release = self.unpack(name, live)
+                self._republish(release, results.collect(release, self.parser))
 
     def _republish(self, release: results.Unpacked, found: results.Results) -> None:
         def finish(session: Any, _: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
@@ -376,10 +399,11 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
             if name not in releaser.followed:
                 releaser.ask(name, path)
         releaser.tidy()
-        try:
-            releaser.tick()
-        except RefusedError as refusal:
-            log.warning("not evaluated again: %s", one_line(refusal, 2000))
+        for chore in (releaser.tick, releaser.look_after):
+            try:
+                chore()
+            except RefusedError as refusal:
+                log.warning("left for the next time: %s", one_line(refusal, 2000))
         try:
             is_watching = watch.step()
         except Exception:
@@ -398,15 +422,17 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
 def main() -> NoReturn:
     """Wait until no other releaser is at work, and be it."""
     has_fab_roles = compat.prepare_publisher()
+    parsing.seal_memory()
+    parser = Parser()
     gc.freeze()  # children share what is imported by now
     gc.set_threshold(GARBAGE)
     connection = compat.connect()
     cursor = connection.cursor()
     cursor.execute(schema.SQL)
     cursor.execute("SELECT pg_advisory_lock(%s)", (schema.AGENT_LOCK,))
-    loops = folder.find_loops(has_fab_roles=has_fab_roles)
+    loops = folder.find_loops(parser, has_fab_roles=has_fab_roles)
     followed = frozenset(loop.follower.bundle for loop in loops)
-    work(Releaser(has_fab_roles, followed=followed), loops, connection)
+    work(Releaser(has_fab_roles, parser, followed=followed), loops, connection)
 
 
 def run_command(_: object) -> NoReturn:

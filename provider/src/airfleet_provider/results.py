@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airfleet_provider import artefact, children, closure, compat, directives, parse
+from airfleet_provider.parser_process import Parser
 from airfleet_provider.publish import Dag, run
 
 # A releaser that is killed parses at most this much again.
@@ -123,13 +122,13 @@ def inspect(
     )
 
 
-def collect(release: Unpacked, *, again: Iterable[str] = (), twice: bool = False) -> Results:
+def collect(release: Unpacked, parser: Parser, *, again: Iterable[str] = (), twice: bool = False) -> Results:
     """The results of all Dag files; only those without one, and those to be parsed `again`, are executed."""
     forced = frozenset(again)
     keys = find_keys(release)
     summaries = {path: one for path, one in read_summaries(keys).items() if path not in forced}
     missing = [path for path in release.codes if path not in summaries]
-    for path, key in parse_files(release, missing, twice=twice):
+    for path, key in parse_files(release, parser, missing, twice=twice):
         if keys.get(path, key) != key:
             forget(keys[path])  # it has read other files this time, and the old result would still be found
         keys[path] = key
@@ -159,16 +158,15 @@ def read_summaries(keys: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
         return {paths[row.key]: row.summary for row in run(session, READ_SUMMARIES, keys=list(paths))}
 
 
-def parse_files(release: Unpacked, paths: Sequence[str], *, twice: bool) -> Iterable[tuple[str, str]]:
-    """Parse Dag files in warm children and store each result as soon as it is there; path and key of each."""
+def parse_files(release: Unpacked, parser: Parser, paths: Sequence[str], *, twice: bool) -> Iterable[tuple[str, str]]:
+    """Have Dag files parsed and store each result as soon as it is there; path and key of each."""
     if not paths:
         return
-    compat.import_ahead(release.folder / path for path in paths)
-    prepare = partial(parse.prepare_child, release.folder, release.bundle, release.closures, twice=twice)
     limit = float(compat.read_setting("dag_processor", "dag_file_processor_timeout", "50"))
     batch: list[Answer] = []
     stored = time.monotonic()
-    for outcome in children.work_through(paths, prepare, count=os.cpu_count() or 1, timeout_s=limit):
+    outcomes = parser.parse(release.folder, release.bundle, paths, release.closures, twice=twice, timeout_s=limit)
+    for outcome in outcomes:
         batch.append(read_answer(release, outcome))
         if len(batch) >= BATCH or time.monotonic() - stored > BATCH_S:
             store(batch)

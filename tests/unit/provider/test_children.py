@@ -21,7 +21,7 @@ def behave(item: str) -> bytes:
     return f"{item} {os.getpid()}".encode()
 
 
-def prepare() -> Callable[[str], bytes]:
+def prepare(_: object) -> Callable[[str], bytes]:
     return behave
 
 

@@ -33,3 +33,10 @@ def test_a_request_is_a_row_with_a_bundle_and_a_file() -> None:
     assert table.name == "dag_priority_parsing_request"
     assert {"bundle_name", "relative_fileloc"} <= set(table.columns.keys())
     assert "DagPriorityParsingRequest(" in inspect.getsource(dag_parsing)
+
+
+def test_a_callback_that_is_stopped_deactivates_no_dag() -> None:
+    stopped = inspect.getsource(DagFileProcessorManager._kill_timed_out_processors)
+    assert "last_finish_time=timezone.utcnow()" in stopped, "Airflow takes it for a parse: see deactivate_stale_dags"
+    parameters = inspect.signature(DagFileProcessorManager.deactivate_stale_dags).parameters
+    assert list(parameters) == ["self", "last_parsed", "session"]

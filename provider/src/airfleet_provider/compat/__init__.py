@@ -14,7 +14,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,6 @@ def open_session() -> Iterator[Any]:
         yield session
 
 
-def forget_connections() -> None:
-    """Drop the connections that a forked child shares with its parent, without closing the parent's."""
-    from airflow import settings
-
-    settings.engine.dispose(close=False)
-
-
 def list_dag_files(folder: Path) -> tuple[str, ...]:
     """The files in the dags/ of a release or a project that Airflow would look for Dags in."""
     from airflow.utils.file import list_py_file_paths
@@ -127,29 +120,6 @@ def serialise(dag: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - airflow
 
     data: dict[str, Any] = json.loads(json.dumps(DagSerialization.to_dict(dag)))
     return str(SerializedDagModel.hash(data)), data
-
-
-def watch_lookups(on_lookup: Callable[[str, str], None], on_database: Callable[[], None]) -> None:
-    """Call back for every variable and connection that is asked for in this process, and each use of the database."""
-    from airflow import settings
-    from airflow.sdk.execution_time import supervisor
-    from sqlalchemy import event
-
-    original = supervisor.ensure_secrets_backend_loaded
-
-    class Recorder:
-        def get_variable(self, key: str, team_name: str | None = None) -> None:
-            on_lookup("variable", key)
-
-        def get_connection(self, conn_id: str, team_name: str | None = None) -> None:
-            on_lookup("connection", conn_id)
-
-    def load() -> list[Any]:
-        return [Recorder(), *original()]
-
-    supervisor.ensure_secrets_backend_loaded = load
-
-    event.listen(settings.engine, "engine_connect", lambda *_: on_database())
 
 
 @functools.cache

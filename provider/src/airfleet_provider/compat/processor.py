@@ -23,6 +23,14 @@ def run_dag_processor(arguments: Any, on_look: Callable[[], None]) -> None:  # n
     from airflow.dag_processing.manager import DagFileProcessorManager
 
     class CallbackProcessor(DagFileProcessorManager):  # type: ignore[misc]
+        def deactivate_stale_dags(self, last_parsed: dict[Any, Any], **others: Any) -> None:  # noqa: ANN401
+            """Deactivate the Dags of bundles that are gone, and no others.
+
+            All Dags were parsed long ago here. Airflow takes a callback that it stops for running too long for a parse
+            of its file, and would deactivate all Dags of it.
+            """
+            super().deactivate_stale_dags({}, **others)
+
         def claim_priority_files(self) -> list[Any]:
             """None, ever: Airflow would refresh the bundle for them, again and again when it may not."""
             on_look()

@@ -1,0 +1,212 @@
+"""What a process that executes Dag files is given of Airflow: its settings without secrets, and no database."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+# Whole sections that say how databases, brokers and stores of secrets are reached.
+CLOSED_SECTIONS = frozenset({"database", "celery", "celery_broker_transport_options", "secrets"})
+CLOSED_KEYS = frozenset({("workers", "secrets_backend"), ("workers", "secrets_backend_kwargs")})
+# Airflow takes a sensitive setting from a command or a store of secrets as well.
+INDIRECT = ("_cmd", "_secret")
+# A setting that holds one of the secrets somewhere in it is one too; shorter ones are words.
+LONG_ENOUGH = 8
+TALKATIVE = ("airflow.dag_processing", "airflow.models", "airflow.serialization")
+
+
+def render_open_settings() -> str:
+    """The text of this process's airflow.cfg, environment included, less all that is secret."""
+    from airflow.configuration import AIRFLOW_CONFIG, conf
+
+    found = configparser.RawConfigParser()
+    found.read(AIRFLOW_CONFIG)
+    for name, value in os.environ.items():
+        _, section, key = (*name.split("__", 2), "", "")[:3]
+        if name.startswith("AIRFLOW__") and key:
+            section = section.lower()
+            if not found.has_section(section):
+                found.add_section(section)
+            found.set(section, key.lower(), value.replace("%", "%%"))
+    sensitive = {(section.lower(), key.lower()) for section, key in conf.sensitive_config_values} | CLOSED_KEYS
+    secrets: set[str] = set()
+    for section in found.sections():
+        for key, value in found.items(section):
+            names = {key, *(key.removesuffix(end) for end in INDIRECT)}
+            if section in CLOSED_SECTIONS or sensitive.intersection((section, name) for name in names):
+                found.remove_option(section, key)
+                secrets.add(value)
+    long = {value for value in secrets if len(value) >= LONG_ENOUGH}
+    for section in found.sections():
+        for key, value in found.items(section):
+            if any(secret in value for secret in long):
+                found.remove_option(section, key)
+    text = io.StringIO()
+    found.write(text)
+    return text.getvalue()
+
+
+def write_open_settings(path: Path) -> None:
+    """Put them into a file, whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}.", delete=False) as draft:
+        draft.write(render_open_settings())
+    Path(draft.name).replace(path)
+
+
+def list_open_environment(config: Path) -> dict[str, str]:
+    """The environment of a process that executes Dag files: this one's, with none of Airflow's settings in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
+    return {**kept, "AIRFLOW_CONFIG": str(config), "_AIRFLOW_PROCESS_CONTEXT": "client"}
+
+
+def seal_memory() -> None:
+    """Let no other process of the same user read the memory or the environment of this one."""
+    from airflow.sdk.execution_time.supervisor import _make_process_nondumpable
+
+    _make_process_nondumpable()
+
+
+def prepare_parser() -> None:
+    """Import what every Dag file needs."""
+    import airflow.dag_processing.dagbag
+    import airflow.models.serialized_dag
+    import airflow.providers.standard.operators.bash
+    import airflow.providers.standard.operators.empty
+    import airflow.providers.standard.operators.python
+    import airflow.sdk.execution_time.supervisor
+    import airflow.sdk.execution_time.task_runner
+    import airflow.serialization.serialized_objects  # noqa: F401
+    from airflow._shared.logging.structlog import PER_LOGGER_LEVELS
+
+    PER_LOGGER_LEVELS.update(dict.fromkeys(TALKATIVE, logging.WARNING))
+
+
+def close_database(on_use: Callable[[], None]) -> None:
+    """Take Airflow's database from this process, as Airflow does where it executes Dag files; tell of each use."""
+    from airflow import settings
+    from airflow.sdk.execution_time import supervisor
+
+    supervisor.block_orm_access()
+    blocked = settings.Session
+
+    class ToldSession(blocked):  # type: ignore[misc, valid-type]
+        def __init__(self, *words: Any, **options: Any) -> None:  # noqa: ANN401 - whatever a session is given
+            on_use()
+            super().__init__()
+
+    settings.Session = ToldSession
+
+
+def answer_lookups(
+    ask: Callable[[Mapping[str, Any]], Mapping[str, Any]], on_lookup: Callable[[str, str], None]
+) -> None:
+    """Have variables and connections that Dag files ask for looked up by `ask`; tell of each."""
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time import comms, supervisor, task_runner
+
+    class Lookups:
+        """What Airflow takes for the supervisor of this process."""
+
+        def send(self, message: Any) -> Any:  # noqa: ANN401 - Airflow's messages
+            match message:
+                case comms.GetVariable(key=key):
+                    found = ask({"kind": "variable", "name": key})
+                    if found:
+                        return comms.VariableResult(key=key, value=found["value"])
+                    return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": key})
+                case comms.GetConnection(conn_id=name):
+                    found = ask({"kind": "connection", "name": name})
+                    if found:
+                        return comms.ConnectionResult(**found)
+                    return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": name})
+                case comms.GetVariableKeys(prefix=prefix, limit=limit, offset=offset):
+                    found = ask({"kind": "variable_keys", "prefix": prefix or "", "limit": limit, "offset": offset})
+                    return comms.VariableKeysResult(**found)
+                case comms.MaskSecret():
+                    return None
+            raise RuntimeError(f"a Dag file may not do this while it is loaded: {type(message).__name__}")
+
+        async def asend(self, message: Any) -> Any:  # noqa: ANN401 - Airflow's messages
+            return self.send(message)
+
+    task_runner.SUPERVISOR_COMMS = Lookups()
+    original = supervisor.ensure_secrets_backend_loaded
+
+    class Recorder:
+        def get_variable(self, key: str, team_name: str | None = None) -> None:
+            on_lookup("variable", key)
+
+        def get_connection(self, conn_id: str, team_name: str | None = None) -> None:
+            on_lookup("connection", conn_id)
+
+    def load() -> list[Any]:
+        return [Recorder(), *original()]
+
+    supervisor.ensure_secrets_backend_loaded = load
+
+
+def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
+    """What a Dag file asked for, as JSON: nothing where there is no such thing.
+
+    A database that does not answer is an error, and never "no such thing": what was parsed would be kept.
+    """
+    match question:
+        case {"kind": "variable", "name": str(name)}:
+            value = _ask_backends("get_variable", name)
+            return {} if value is None else {"value": value}
+        case {"kind": "connection", "name": str(name)}:
+            found = _ask_backends("get_connection", name)
+            return {} if found is None else _describe_connection(name, found)
+        case {"kind": "variable_keys", "prefix": str(prefix), "limit": int(limit), "offset": int(offset)}:
+            return _list_variables(prefix, limit, offset)
+    raise ValueError(f"a Dag file asked for something unknown: {sorted(question)}")
+
+
+def _ask_backends(method: str, name: str) -> Any:  # noqa: ANN401 - a value or a connection
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+    from sqlalchemy.exc import DBAPIError
+
+    for backend in ensure_secrets_backend_loaded():
+        try:
+            if (found := getattr(backend, method)(name)) is not None:
+                return found
+        except DBAPIError:
+            raise
+        except Exception:
+            logging.getLogger(__name__).exception("%s cannot look up %r", type(backend).__name__, name)
+    return None
+
+
+def _describe_connection(name: str, found: Any) -> dict[str, Any]:  # noqa: ANN401 - Airflow's or the task SDK's
+    return {
+        "conn_id": name,
+        "conn_type": found.conn_type,
+        "host": found.host,
+        "schema": found.schema,
+        "login": found.login,
+        "password": found.password,
+        "port": found.port,
+        "extra": found.extra,
+    }
+
+
+def _list_variables(prefix: str, limit: int, offset: int) -> dict[str, Any]:
+    from airflow.models import Variable
+    from sqlalchemy import func, select
+
+    from airfleet_provider import compat
+
+    matching = Variable.key.startswith(prefix, autoescape=True)
+    with compat.open_session() as session:
+        keys = session.scalars(select(Variable.key).where(matching).order_by(Variable.key).limit(limit).offset(offset))
+        total = session.scalar(select(func.count()).select_from(Variable).where(matching))
+        return {"keys": list(keys), "total_entries": total}

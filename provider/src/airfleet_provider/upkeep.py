@@ -1,0 +1,58 @@
+"""What keeps live Dags live in Airflow's tables although nobody parses them again.
+
+Airflow takes a Dag for gone when it was not parsed for long: `airflow db clean` removes its rows, and import errors
+likewise. A Dag processor of Airflow's own parses every file every 30 s, and writes back what was removed. Here a file
+is parsed once, so the releaser says once an hour what is live, and publishes again what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from airfleet_provider.publish import run
+
+EVERY_S = 60.0
+# Rows that somebody holds at this moment are left for the next time.
+REFRESH_DAGS = """
+UPDATE dag SET last_parsed_time = now() WHERE dag_id IN (
+    SELECT dag_id FROM dag
+    WHERE bundle_name = %(bundle)s AND NOT is_stale AND last_parsed_time < now() - interval '1 hour'
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+"""
+REFRESH_ERRORS = """
+UPDATE import_error SET timestamp = now() WHERE id IN (
+    SELECT id FROM import_error WHERE bundle_name = %(bundle)s AND timestamp < now() - interval '1 hour'
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+"""
+# A Dag that another bundle has taken over is not missing here.
+LIST_MISSING = """
+SELECT n.dag_id FROM unnest(%(dags)s::text[]) AS n(dag_id)
+WHERE NOT EXISTS (SELECT FROM dag d WHERE d.dag_id = n.dag_id AND (d.bundle_name <> %(bundle)s OR NOT d.is_stale))
+    OR NOT EXISTS (
+        SELECT FROM dag_version v JOIN serialized_dag s ON s.dag_version_id = v.id WHERE v.dag_id = n.dag_id
+    )
+ORDER BY 1
+"""
+LIST_LIVE = """
+SELECT jsonb_object_keys(r.dags) FROM airfleet.pointer p JOIN airfleet.release r ON r.id = p.live
+WHERE p.bundle = %(bundle)s
+"""
+
+
+def refresh(session: Any, bundle: str) -> int:  # noqa: ANN401 - sqlalchemy.orm.Session
+    """Say that what is live in a bundle is not old; for how many Dags that had to be said."""
+    run(session, REFRESH_ERRORS, bundle=bundle)
+    return int(run(session, REFRESH_DAGS, bundle=bundle).rowcount)
+
+
+def list_live(session: Any, bundle: str) -> list[str]:  # noqa: ANN401 - sqlalchemy.orm.Session
+    """The ids of the Dags of the live release."""
+    return list(run(session, LIST_LIVE, bundle=bundle).scalars())
+
+
+def list_missing(session: Any, bundle: str, dags: Collection[str]) -> list[str]:  # noqa: ANN401 - as above
+    """Those Dags of a bundle that Airflow has no more, or has marked as gone."""
+    return list(run(session, LIST_MISSING, bundle=bundle, dags=list(dags)).scalars())

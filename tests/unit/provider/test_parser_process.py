@@ -1,0 +1,97 @@
+"""The process in which Dag files are executed: what it knows, and what one file can do to the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from airflow.configuration import conf
+
+from airfleet_provider import children
+from airfleet_provider.compat import parsing
+from airfleet_provider.parser_process import Parser
+
+FILE = """
+from airflow.sdk import DAG
+
+with DAG("{name}", schedule=None):
+    pass
+{more}
+"""
+
+
+@pytest.fixture
+def parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parser]:
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
+    parser = Parser()
+    yield parser
+    parser.stop()
+
+
+def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, children.Outcome]:
+    (project / "dags").mkdir(exist_ok=True)
+    for name, more in files.items():
+        (project / "dags" / f"{name}.py").write_text(FILE.format(name=name, more=more))
+    paths = [f"dags/{name}.py" for name in files]
+    closures = {path: frozenset({path}) for path in paths}
+    found = parser.parse(project, "shop", paths, closures, twice=False, timeout_s=30)
+    return {Path(one.item).stem: one for one in found}
+
+
+def test_a_file_that_ends_the_whole_process_costs_itself_only(parser: Parser, tmp_path: Path) -> None:
+    murder = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    found = parse(parser, tmp_path, {"a": "", "b": murder, "c": ""})
+    assert found["b"].answer is None
+    assert "was ended" in str(found["b"].error)
+    for name in ("a", "c"):
+        _, _, result = (found[name].answer or b"").partition(b"\n")
+        assert json.loads(result)["dags"].keys() == {name}
+
+
+def test_lookups_are_answered_by_the_one_who_asked_for_the_parse(
+    parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def look_up(question: Mapping[str, object]) -> dict[str, object]:
+        asked.append(question)
+        return {"value": "green"} if question["name"] == "colour" else {}
+
+    monkeypatch.setattr(parsing, "look_up", look_up)
+    more = "from airflow.sdk import Variable; assert [Variable.get(x, default=None) for x in ('colour', 'size')] == {}"
+    found = parse(parser, tmp_path, {"a": more.format(["green", None])})
+    assert b'"error": null' in (found["a"].answer or b""), found
+    assert asked == [{"kind": "variable", "name": "colour"}, {"kind": "variable", "name": "size"}]
+
+
+def test_a_lookup_that_cannot_be_made_is_no_answer(
+    parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(_: object) -> dict[str, object]:
+        raise ConnectionError("the database is away")
+
+    monkeypatch.setattr(parsing, "look_up", look_up)
+    more = "from airflow.sdk import Variable; Variable.get('colour', default='never')"
+    with pytest.raises(ConnectionError):
+        parse(parser, tmp_path, {"a": more})
+    monkeypatch.setattr(parsing, "look_up", lambda _: {"value": "green"})
+    assert parse(parser, tmp_path, {"a": more})["a"].answer, "the next job is not told the last one's outcomes"
+
+
+def test_no_secret_is_among_the_settings_that_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://airflow:pass-of-base@db/airflow")
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD", "cat /etc/dsn-of-base")
+    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", "amqp://ann:pass-of-broker@mq")
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY_SECRET", "path-of-fernet")
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "the-jwt-secret")
+    monkeypatch.setenv("AIRFLOW__OWN__URL", "https://the-jwt-secret@example.com")
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND_KWARGS", '{"token": "of-the-vault"}')
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_QUEUE", "50% more")
+    text = parsing.render_open_settings()
+    for secret in ("pass-of-base", "dsn-of-base", "pass-of-broker", "path-of-fernet", "the-jwt-secret", "of-the-vault"):
+        assert secret not in text
+    assert "default_queue = 50%% more" in text
+    own = conf.get("core", "fernet_key")
+    assert not own or own not in text
