@@ -17,6 +17,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -44,6 +45,8 @@ IGNORE_CONTENT = b"/include/\n"
 ID_PREFIX = "r"
 # Releases of earlier versions have so many digits of their digest in their id; people are shown so many of any.
 ID_DIGITS = 16
+# How exactly it is known when a release was last used; a task that begins should not write each time.
+USED_S = 3_600.0
 # What the kernel says of a folder in which nothing can be made.
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 HINT = "copy into dags/ or include/ what Dags need from elsewhere, and remove the link"
@@ -231,6 +234,21 @@ def pack(tree: Tree, contents: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def read_archive(release: str, archive: bytes) -> tuple[Tree, Mapping[str, bytes]]:
+    """The tree in an archive, and the content of each file; raises CorruptError unless it is that release."""
+    contents, executable = _read_archive(release, archive)
+    tree = _tree(contents, executable)
+    if not tree.is_release(release):
+        raise CorruptError(f"{release} was asked for, and {tree.id} arrived")
+    return tree, contents
+
+
+def overlay(tree: Tree, contents: Mapping[str, bytes], more: Mapping[str, bytes]) -> tuple[Tree, Mapping[str, bytes]]:
+    """A tree with other files put over it."""
+    merged = {IGNORE_FILE: IGNORE_CONTENT, **contents, **more}
+    return _tree(merged, {entry.path for entry in tree.entries if entry.is_executable} - more.keys()), merged
+
+
 def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = None) -> None:
     """Put a release into a folder that is there whole or not at all; raises CorruptError unless it is that release.
 
@@ -243,10 +261,8 @@ def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = No
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        contents, executable = _read_archive(release, archive)
-        tree = _tree(contents, executable)
-        if not tree.is_release(release):
-            raise CorruptError(f"{release} was asked for, and {tree.id} arrived")
+        tree, contents = read_archive(release, archive)
+        executable = {entry.path for entry in tree.entries if entry.is_executable}
         for parent in {(draft / name).parent for name in contents}:
             parent.mkdir(parents=True, exist_ok=True)
         for name, body in contents.items():
@@ -319,6 +335,21 @@ def is_whole(folder: Path) -> bool:
     return (folder / MARK).is_file()
 
 
+def use(folder: Path) -> bool:
+    """Whether the folder is whole; says of one that is that somebody uses it now, to the hour."""
+    mark = folder / MARK
+    try:
+        if time.time() - mark.stat().st_mtime > USED_S:
+            os.utime(mark)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        return is_whole(folder)
+    return True
+
+
 def settle(release: str, folder: Path) -> bool:
     """Whether the release is in its folder, whole; a copy that somebody put there is verified once."""
     if is_whole(folder):
@@ -340,11 +371,15 @@ def settle(release: str, folder: Path) -> bool:
 
 def discard(folder: Path) -> None:
     """Have no such folder; nobody ever sees half of it."""
-    with (
-        contextlib.suppress(FileNotFoundError),
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as grave,
-    ):
-        folder.rename(Path(grave) / folder.name)
+    with contextlib.suppress(FileNotFoundError), aside(folder):
+        pass
+
+
+@contextlib.contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """Move a folder away at once; where it is now is removed afterwards, unless it was moved back."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as grave:
+        yield folder.rename(Path(grave) / folder.name)
 
 
 def _seal(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
-from airfleet_provider import artefact, compat, schema, shelf, store
+from airfleet_provider import artefact, compat, schema, shelf, store, unavailable
+
+log = logging.getLogger(__name__)
 
 RESCHEDULE_S = 30.0
 LIVE = "live"
@@ -57,13 +60,18 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
     def initialize(self) -> None:
         """Have the files of the release in place, whole and verified, before any is read."""
         if self.version:
-            if not artefact.is_whole(self.path):
+            if not artefact.use(self.path):
                 with self.lock():
                     self._settle(self.version)
         else:
             # The tracking instance must come up with nothing published yet and without a database.
-            with contextlib.suppress(Exception), self.lock():
-                self._follow()
+            try:
+                with self.lock():
+                    self._follow()
+            except Exception as error:
+                log.warning(
+                    "%s: this host does not have the live release now: %s", self.name, unavailable.describe(error)
+                )
         super().initialize()
 
     def get_current_version(self) -> BundleVersion | None:
@@ -89,10 +97,17 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
         except CollectedError:
             raise
         except Exception as error:
-            if compat.is_task():
-                # The task is started again later, on this host or another, and loses no try.
-                raise compat.reschedule(RESCHEDULE_S, datetime.now(UTC)) from error
-            raise
+            if not compat.is_task():
+                raise
+            if given_up := unavailable.judge(self.versions_dir, release, error):
+                raise given_up from error
+            log.warning(
+                "%s is not here; started again in %.0f s: %s", release, RESCHEDULE_S, unavailable.describe(error)
+            )
+            # The task is started again later, on this host or another, and loses no try.
+            raise compat.reschedule(RESCHEDULE_S, datetime.now(UTC)) from error
+        if compat.is_task():
+            unavailable.forget(self.versions_dir, release)
 
     def _read(self, release: str) -> bytes:
         if not compat.is_task():
@@ -158,7 +173,8 @@ def have(name: str, release: str) -> Path:
     folder = base / "versions" / release
     if not artefact.settle(release, folder):
         artefact.unpack(release, read_archive(release), folder, like=base / LIVE)
-    tombstone(folder.parent, release).unlink(missing_ok=True)
+    if (stone := tombstone(folder.parent, release)).exists():  # not asked of a folder that is only read
+        stone.unlink(missing_ok=True)
     return folder
 
 

@@ -30,13 +30,22 @@ SELECT r.id, r.built_at, r.used_at, r.pinned AS is_pinned,
 FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
 WHERE r.bundle = %(bundle)s AND r.collected_at IS NULL
 """
+# What fleet.yaml said when somebody last promoted or pruned; a rollback, or the watch, knows nothing of that file.
+READ_KEEP = """
+SELECT (detail -> 'policy' ->> 'keep')::int FROM airfleet.deployment
+WHERE bundle = %(bundle)s AND detail -> 'policy' ->> 'keep' IS NOT NULL
+    AND (action = 'promote' AND live_at IS NOT NULL OR action = 'prune' AND NOT detail @> '{"dry": true}')
+ORDER BY id DESC LIMIT 1
+"""
 # The last callbacks of a run come when it has ended.
 COUNT_RUNS = """
 SELECT bundle_version, count(*) AS runs FROM dag_run
 WHERE bundle_version = ANY(%(releases)s::text[])
     AND (state IN ('queued', 'running') OR end_date > now() - interval '10 minutes') GROUP BY 1
 """
-# Asks again what may have changed since: a row that somebody uses at this moment is waited for, and then stays.
+# A row that somebody uses at this moment is waited for. What happened meanwhile is seen by the statement after it.
+HOLD = "SELECT id FROM airfleet.release WHERE id = ANY(%(releases)s::text[]) ORDER BY id FOR UPDATE"
+# Asks again what may have changed since, Dag runs that were cleared included.
 MARK = """
 UPDATE airfleet.release r SET collected_at = now(), archive = NULL, keys = NULL
 WHERE r.id = ANY(%(releases)s::text[]) AND r.collected_at IS NULL AND NOT r.pinned
@@ -44,6 +53,8 @@ WHERE r.id = ANY(%(releases)s::text[]) AND r.collected_at IS NULL AND NOT r.pinn
     AND NOT EXISTS (SELECT 1 FROM airfleet.pointer p WHERE r.id IN (p.live, p.previous))
     AND NOT EXISTS (SELECT 1 FROM airfleet.deployment d WHERE d.release = r.id
         AND d.state IN ('requested', 'parsing', 'publishing', 'watching'))
+    AND NOT EXISTS (SELECT 1 FROM dag_run WHERE bundle_version = r.id
+        AND (state IN ('queued', 'running') OR end_date > now() - interval '10 minutes'))
 RETURNING r.id
 """
 LIST_LEFT = """
@@ -73,18 +84,23 @@ class Collected:
         return {"kept": dict(self.kept), "gone": list(self.gone), "parses": self.parses}
 
 
-def collect(name: str, keep: int, *, dry: bool = False) -> Collected:
-    """Remove all of a bundle that nobody needs; `dry` only says what that is."""
+def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collected:
+    """Remove all of a bundle that nobody needs; `dry` only says what that is.
+
+    How many of the last releases stay is what was said last for this bundle, unless it is said here.
+    """
     with compat.open_session() as session:
+        keep = keep or run(session, READ_KEEP, bundle=name).scalar() or keeping.KEEP
         known = _list_known(session, name)
         kept = keeping.judge(known, keep, datetime.now(UTC))
         going = [one.id for one in known if one.id not in kept]
         if dry:
             parses = int(run(session, f"SELECT count(*) {OLD_PARSES}").scalar())
             return Collected(kept, tuple(going), parses)
+        run(session, HOLD, releases=going)
         gone = tuple(sorted(release for (release,) in run(session, MARK, releases=going)))
     _remove_archives(name)
-    _remove_folders(name)
+    remove_folders(name)
     with compat.open_session() as session:
         parses = run(session, f"DELETE {OLD_PARSES}").rowcount
     if gone or parses:
@@ -117,7 +133,8 @@ def _remove_archives(name: str) -> None:
             run(session, FORGET_PLACE, id=row.id)
 
 
-def _remove_folders(name: str) -> None:
+def remove_folders(name: str) -> None:
+    """Remove from this host the folders of releases that were collected, wherever that was done."""
     versions = compat.storage_root() / name / "versions"
     with compat.open_session() as session:
         gone = {release for (release,) in run(session, LIST_GONE, bundle=name)}

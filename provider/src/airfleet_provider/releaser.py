@@ -18,7 +18,6 @@ from airfleet_provider import (
     collect,
     compat,
     folder,
-    keeping,
     reparse,
     results,
     schema,
@@ -125,11 +124,6 @@ class Deployment:
         return self.detail.get("undo")
 
     @property
-    def keep(self) -> int:
-        """How many of the last releases stay, needed or not."""
-        return int(self.detail.get("policy", {}).get("keep", keeping.KEEP))
-
-    @property
     def watch_seconds(self) -> float:
         """How long it is watched once it is live: the way back is not, nor what a developer follows."""
         policy = Policy.read(self.detail.get("policy", {}))
@@ -144,8 +138,8 @@ class Releaser:
     parser: Parser
     now: Callable[[], float] = time.monotonic
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    # Bundles with a new release, and how many of their old ones stay.
-    crowded: dict[str, int] = field(default_factory=dict)
+    # Bundles with a new release.
+    crowded: set[str] = field(default_factory=set)
     memory: dict[object, closure.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=compat.describe_environment)
     inspected: results.Unpacked | None = None
@@ -245,19 +239,20 @@ class Releaser:
         log.info("%s of %s is live: deployment %s", artefact.shorten(name), deployment.bundle, deployment.id)
         bundle.point(compat.storage_root() / deployment.bundle, name)
         self.plan(release)
-        self.crowded[deployment.bundle] = deployment.keep
+        self.crowded.add(deployment.bundle)
 
     def _prune(self, deployment: Deployment) -> None:
-        found = collect.collect(deployment.bundle, deployment.keep, dry=bool(deployment.detail.get("dry")))
+        asked = deployment.detail.get("policy", {}).get("keep")
+        found = collect.collect(deployment.bundle, keep=asked, dry=bool(deployment.detail.get("dry")))
         with compat.open_session() as session:
             run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(found.to_json()))
 
     def tidy(self) -> None:
         """Remove what new releases made superfluous; whatever goes wrong, nobody waits for this."""
         while self.crowded:
-            name, keep = self.crowded.popitem()
+            name = self.crowded.pop()
             try:
-                collect.collect(name, keep)
+                collect.collect(name)
             except Exception:
                 log.exception("cannot remove old releases of %s now", name)
 
@@ -326,8 +321,10 @@ class Releaser:
         """Evaluate again the files whose time has come; publish what changed, unless it is for the worse."""
         ripe = {key for key, at in self.due.items() if at <= self.now()}
         for name, live in {(name, live) for name, live, _ in ripe}:
+            paths = [path for bundle_name, release_id, path in ripe if (bundle_name, release_id) == (name, live)]
+            for path in paths:  # before anything can fail: a release that cannot be had is not asked for at once again
+                self.due[name, live, path] = self.now() + WAIT_S
             release = self.unpack(name, live)
-            paths = [path for one, _, path in ripe if one == name]
             before = results.collect(release, self.parser)
             after = results.collect(release, self.parser, again=paths)
             for path in paths:

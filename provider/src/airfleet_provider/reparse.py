@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from airfleet_provider import compat, schema
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airfleet_provider import collect, compat, schema
 from airfleet_provider.compat import processor
 from airfleet_provider.publish import run
 
 TELL = """
 SELECT pg_notify(%(channel)s, 'reparse') WHERE EXISTS (SELECT FROM dag_priority_parsing_request)
 """
+TIDY_EVERY_S = 3_600.0
+log = logging.getLogger(__name__)
 TAKE = "DELETE FROM dag_priority_parsing_request RETURNING bundle_name, relative_fileloc"
 
 
@@ -24,6 +31,31 @@ def take() -> list[tuple[str, str]]:
         return [(row.bundle_name, row.relative_fileloc) for row in run(session, TAKE)]
 
 
+@dataclass(slots=True)
+class Chores:
+    """What a Dag processor does beside callbacks, about once a second."""
+
+    now: Callable[[], float] = time.monotonic
+    tidies_next: float = 0.0
+
+    def __call__(self) -> None:
+        tell()
+        if self.now() > self.tidies_next:
+            self.tidies_next = self.now() + TIDY_EVERY_S
+            try:
+                remove_folders()
+            except Exception:
+                log.exception("cannot remove the folders of old releases now")
+
+
+def remove_folders() -> None:
+    """Remove the folders of collected releases from this host, whose releaser may be waiting for its turn."""
+    with compat.open_session() as session:
+        names = list(run(session, "SELECT bundle FROM airfleet.pointer").scalars())
+    for name in names:
+        collect.remove_folders(name)
+
+
 def run_command(arguments: object) -> None:
     """`airflow airfleet dag-processor`."""
-    processor.run_dag_processor(arguments, tell)
+    processor.run_dag_processor(arguments, Chores())

@@ -24,11 +24,18 @@ from airfleet_provider import artefact
 
 if TYPE_CHECKING:
     from airfleet.releases.checks.findings import Finding
+    from airfleet.spec.fleet import Fleet
 
 # What only one of these commands needs is imported there.
 # ruff: noqa: PLC0415
 
 watch_option = click.option("--watch", is_flag=True, help="Wait until the watch is over; exit with 1 if it went back.")
+tests_option = click.option(
+    "--tests/--no-tests",
+    "with_tests",
+    default=None,
+    help="Run the project's own tests, on this machine, as you. By default only where it is the whole platform.",
+)
 message_option = click.option("-m", "--message", default="", help="Why; kept with the release and in the audit trail.")
 
 
@@ -58,8 +65,8 @@ def build(project: Path, state: Path | None, message: str) -> None:
 @options.state
 @click.option("--format", "format_name", type=click.Choice(release_check.FORMATS), default="text", show_default=True)
 @click.option("--fix", is_flag=True, help="First rewrite what can be rewritten of Airflow 2 code.")
-@click.option("--no-tests", is_flag=True, help="Leave out the project's own tests.")
-def check(project: Path, state: Path | None, format_name: str, fix: bool, no_tests: bool) -> None:
+@tests_option
+def check(project: Path, state: Path | None, format_name: str, fix: bool, with_tests: bool | None) -> None:
     """Find what would break if the Dags as they are now went live; exits with 1 when something would.
 
     \b
@@ -71,7 +78,7 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, no_tes
 
         ruff.fix(launching.find_project(project))
     ledger, release, contents = _build(project, state, "")
-    findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
+    findings = _examine(ledger, release, contents, project, with_tests=with_tests)
     release_check.write(findings, format_name)
     raise SystemExit(1 if release_check.find_errors(findings) else 0)
 
@@ -81,13 +88,18 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, no_tes
 @options.state
 @message_option
 @click.option("--no-check", is_flag=True, help="Refuse only what does not load.")
-@click.option("--no-tests", is_flag=True, help="Leave out the project's own tests.")
+@tests_option
 @watch_option
-def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_tests: bool, watch: bool) -> None:
+def deploy(
+    project: Path, state: Path | None, message: str, no_check: bool, with_tests: bool | None, watch: bool
+) -> None:
     """Build a release of the Dags as they are now, check it, and make it live unless something would break.
 
     It returns when the release is live. The platform watches it on, for as long as fleet.yaml says (`releases`), and
     goes back by itself when files do not load, Dags are gone whose runs never ended, or more tasks fail than before.
+
+    The project's own tests are code of the project, which runs on this machine as you. For a fleet they run only with
+    --tests; they are given PATH, HOME and the locale, and neither your SSH agent nor other variables.
 
     \b
     Example:
@@ -97,7 +109,7 @@ def deploy(project: Path, state: Path | None, message: str, no_check: bool, no_t
     _require_releases(project)
     ledger, release, contents = _build(project, state, message)
     if not no_check:
-        findings = _examine(ledger, release, contents, project, with_tests=not no_tests)
+        findings = _examine(ledger, release, contents, project, with_tests=with_tests)
         release_check.report(findings)
         if release_check.find_errors(findings):
             raise AirfleetError(
@@ -283,6 +295,15 @@ def _require_apart(state: Path, project: Path) -> None:
             )
 
 
+def _find_versions(fleet: Fleet, project: Path, state: Path | None) -> tuple[str, str]:
+    """The Airflow and the Python that will run a release; hosts have their own Python, not always the same."""
+    if not fleet.hosts:
+        return launching.airflow_version(), platform.python_version()
+    from airfleet.runners.ssh import versions
+
+    return versions.read(launching.find_state(project, state)).version, ""
+
+
 def _require_releases(project: Path) -> None:
     project = launching.find_project(project)
     if launching.read_fleet(project).dags != "releases":
@@ -294,17 +315,20 @@ def _require_releases(project: Path) -> None:
 
 
 def _examine(
-    ledger: Ledger, release: str, contents: Mapping[str, bytes], project: Path, *, with_tests: bool
+    ledger: Ledger, release: str, contents: Mapping[str, bytes], project: Path, *, with_tests: bool | None
 ) -> tuple[Finding, ...]:
     project = launching.find_project(project)
+    fleet = launching.read_fleet(project)
+    if with_tests is None and fleet.hosts and (project / "tests").is_dir():
+        click.echo("the project's tests were not run: --tests runs them on this machine, as you", err=True)
     return release_check.examine(
         ledger,
         release,
         project,
-        launching.read_fleet(project),
+        fleet,
         contents,
         actor=_actor(),
-        with_tests=with_tests,
+        with_tests=not fleet.hosts if with_tests is None else with_tests,
     )
 
 
@@ -315,15 +339,17 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str
     tree, contents = manifest.read_tree(project)
     if not tree.dag_files():
         raise AirfleetError("there is no Python file in dags/", where=str(project), hint="a release needs a Dag")
+    fleet = launching.read_fleet(project)
+    airflow, python = _find_versions(fleet, project, state)
     made = manifest.describe(
         tree,
         commit=manifest.read_commit(project),
         actor=_actor(),
         message=message,
-        airflow=launching.airflow_version(),
-        python=platform.python_version(),
+        airflow=airflow,
+        python=python,
     )
-    is_new = ledger.save(made, artefact.pack(tree, contents), launching.read_fleet(project).releases.store)
+    is_new = ledger.save(made, artefact.pack(tree, contents), fleet.releases.store)
     click.echo(f"{artefact.shorten(tree.id)}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
     return ledger, tree.id, contents
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -106,5 +107,5 @@ def _tell(deployment: Deployment) -> None:
 def _test(project: Path) -> ProjectTests:
     from airfleet.releases.checks import project_tests
 
-    with test.environment(project) as environment:
+    with test.environment(project, test.keep_plain(os.environ)) as environment:
         return project_tests.run(project, environment=environment)

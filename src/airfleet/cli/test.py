@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,17 +36,26 @@ def command(project: Path, arguments: tuple[str, ...]) -> None:
     project = launching.find_project(project)
     if find_spec("pytest") is None:
         raise UsageError("pytest is not installed", where=sys.prefix, hint="pip install pytest")
-    with environment(project) as own:
+    with environment(project, os.environ) as own:
         run = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, env=own, check=False)
     raise SystemExit(run.returncode)
 
 
+# What tests are given of the environment of somebody who deploys: nothing that opens a door.
+PLAIN = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|TMPDIR|LANG|LC_\w+|VIRTUAL_ENV|PYTHON\w+|COVERAGE_\w+|CI")
+
+
+def keep_plain(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say where things are and how to write; no agent, no key, no password."""
+    return {name: value for name, value in variables.items() if PLAIN.fullmatch(name)}
+
+
 @contextmanager
-def environment(project: Path) -> Iterator[dict[str, str]]:
+def environment(project: Path, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """What the tests of a project see: their own Airflow without a platform, and the project's folder on the path."""
     with tempfile.TemporaryDirectory(prefix="airfleet-test-") as scratch:
         yield {
-            **launching.build_environment(os.environ, {}, project, Path(scratch)),
+            **launching.build_environment(variables, {}, project, Path(scratch)),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
         }

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform as interpreter
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -26,9 +23,9 @@ from airfleet.operations.failover import Failover
 from airfleet.releases import manifest
 from airfleet.releases.ledger import Ledger
 from airfleet.runners.local import launch
-from airfleet.runners.ssh import promotions, tunnel
+from airfleet.runners.ssh import promotions, tunnel, versions
 from airfleet.runners.ssh.shell import HostShell
-from airfleet.spec.fleet import Fleet, Releases
+from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Role
 from airfleet_provider import artefact
@@ -43,7 +40,9 @@ ROLES: Mapping[Component, Role] = {
 }
 # Workers may write there and nowhere else; it outlives a boot.
 LEDGER = "/var/lib/airfleet/worker/drill"
-UNWATCHED = Releases(watch_seconds=0)
+# What the deployment of a drill's load says in the database, for whoever comes after a drill that was killed.
+DRILL = "drill"
+NOTHING = artefact.Tree(())
 _TENURES: LiteralString = """
 SELECT seat, extract(epoch FROM began_at)::float AS began, extract(epoch FROM ended_at)::float AS ended,
     extract(epoch FROM clock_timestamp())::float AS now
@@ -73,7 +72,6 @@ class FleetPlatform:
     state: Path | None = None
     list_broken: Callable[[], tuple[str, ...]] = tuple
     follow: Callable[[], Secret] | None = None
-    _before: str | None = field(default=None, init=False)
 
     def find_hosts(self, component: Component) -> Sequence[str]:
         """The hosts that run a component, the one that matters most first."""
@@ -94,26 +92,32 @@ class FleetPlatform:
         return active.name
 
     def deploy(self, load: Load) -> None:
-        """Make a release live that has the load; nothing watches it, as a drill fails tasks on purpose."""
-        live = self._releases.find_live()
-        self._before = live.id if live else None
-        with tempfile.TemporaryDirectory(prefix="airfleet-drill-") as folder:
-            for name in artefact.FOLDERS:
-                if (self.project / name).is_dir():
-                    shutil.copytree(self.project / name, Path(folder) / name)
-            for name, text in render_project(load).items():
-                path = Path(folder) / name
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(text)
-            release = self._save(Path(folder), "the load of a drill")
-        self._make_live("promote", release, "a drill begins")
+        """Make a release live of what is live now and the load; nothing watches it, as a drill fails tasks on purpose.
+
+        What was live stands in the deployment before anything goes live. When a drill was killed, the next one finds
+        it there, and takes it for its own.
+        """
+        releases = self._releases
+        latest = releases.find_latest()
+        before = latest and (latest.detail[DRILL]["before"] if DRILL in latest.detail else latest.release)
+        tree, contents = releases.read_files(before) if before else (NOTHING, {})
+        more = {name: text.encode() for name, text in render_project(load).items()}
+        release = self._save(*artefact.overlay(tree, contents, more), "the load of a drill")
+        self._make_live("promote", release, "a drill begins", drill={"load": load.prefix, "before": before})
 
     def withdraw(self, load: Load) -> None:
-        """Make the release live again that was before; of a project that had none, its Dags as they are."""
-        if self._before:
-            self._make_live("rollback", self._before, "a drill is over")
+        """Make the release live again that was before; where none was, one without Dags.
+
+        What somebody deployed meanwhile stays.
+        """
+        latest = self._releases.find_latest()
+        if latest is None or latest.detail.get(DRILL, {}).get("load") != load.prefix:
+            return
+        if before := latest.detail[DRILL]["before"]:
+            self._make_live("rollback", before, "a drill is over")
         else:
-            self._make_live("promote", self._save(self.project, "after a drill"), "a drill is over")
+            nothing = self._save(*artefact.overlay(NOTHING, {}, {}), "after a drill")
+            self._make_live("promote", nothing, "a drill is over")
 
     def operate(self, words: Sequence[str]) -> None:
         """Run one of airfleet's own commands; the database may be on another host then."""
@@ -133,22 +137,15 @@ class FleetPlatform:
     def _releases(self) -> Ledger:
         return Ledger(self.database, self.fleet.name)
 
-    def _save(self, project: Path, message: str) -> str:
-        tree, contents = artefact.read(project)
-        made = manifest.describe(
-            tree,
-            commit=manifest.read_commit(self.project),
-            actor=self.actor,
-            message=message,
-            airflow=launch.airflow_version(),
-            python=interpreter.python_version(),
-        )
+    def _save(self, tree: artefact.Tree, contents: Mapping[str, bytes], message: str) -> str:
+        version = versions.read(launch.find_state(self.project, self.state)).version
+        made = manifest.describe(tree, commit=None, actor=self.actor, message=message, airflow=version, python="")
         self._releases.save(made, artefact.pack(tree, contents), self.fleet.releases.store)
         return tree.id
 
-    def _make_live(self, action: LiteralString, release: str, reason: str) -> None:
-        releases = self._releases
-        number = releases.request(action, release, actor=self.actor, reason=reason, policy=UNWATCHED)
+    def _make_live(self, action: LiteralString, release: str, reason: str, **more: object) -> None:
+        releases, policy = self._releases, replace(self.fleet.releases, watch_seconds=0)
+        number = releases.request(action, release, actor=self.actor, reason=reason, policy=policy, **more)
         ended = releases.wait(number, lambda _: None)
         if ended.state == "failed":
             message = ended.verdict or str(ended.detail.get("message", "it failed"))

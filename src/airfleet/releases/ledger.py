@@ -16,7 +16,8 @@ from airfleet.errors import AirfleetError
 from airfleet.releases.manifest import Manifest
 from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
-from airfleet_provider import store
+from airfleet_provider import artefact, store
+from airfleet_provider.artefact import Tree
 
 CHANNEL = "airfleet_release"
 # Shared by who puts a release somewhere, exclusive for who removes one; the provider has the same.
@@ -230,6 +231,20 @@ class Ledger:
             raise AirfleetError(f"{what} begins with {prefix!r}", hint="airfleet release list")
         return found[0]
 
+    def read_files(self, release: str) -> tuple[Tree, Mapping[str, bytes]]:
+        """The files of a release as it was built, whatever the project's folder says by now."""
+        with self._connect() as connection:
+            row = connection.execute(
+                "SELECT archive, location FROM airfleet.release WHERE id = %s AND collected_at IS NULL", (release,)
+            ).fetchone()
+            if row is None:
+                raise AirfleetError("the files of this release were removed", where=release, hint="build it again")
+            archive = bytes(row[0]) if row[0] is not None else store.read(row[1])
+        try:
+            return artefact.read_archive(release, archive)
+        except artefact.CorruptError as error:
+            raise AirfleetError(str(error), hint="deploy again; what is live on the hosts is not touched") from error
+
     def pin(self, release: str, *, pinned: bool) -> None:
         """Keep a release until it is unpinned, whatever else happens, or no longer."""
         with self._connect() as connection:
@@ -273,7 +288,7 @@ class Ledger:
             )
         except psycopg.OperationalError as error:
             raise AirfleetError(
-                f"cannot reach the metadata database: {str(error).strip().splitlines()[0]}", hint="airfleet up"
+                f"cannot reach the metadata database: {_first_line(error)}", hint="airfleet up"
             ) from error
         try:
             with connection:
@@ -285,3 +300,17 @@ class Ledger:
                 "this platform has no releases",
                 hint="say `dags: releases` in fleet.yaml, and start it again: airfleet up",
             ) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise AirfleetError(
+                f"the metadata database went away: {_first_line(error)}",
+                hint="a deployment that was asked for goes on without this command; `airfleet release show` tells",
+            ) from error
+        except psycopg.Error as error:
+            raise AirfleetError(
+                f"the metadata database refused this: {_first_line(error)}",
+                hint="is the platform of another version than this airfleet? `airfleet status` and the database's log",
+            ) from error
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import email.message
+import errno
+import os
+import time
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airfleet_provider import artefact, bundle, compat, shelf, store
 from airfleet_provider.bundle import CollectedError, ReleaseBundle, ReleasedElsewhereError
+from airfleet_provider.unavailable import UnavailableError
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +150,75 @@ def test_a_release_that_no_web_host_has_is_not_waited_for(monkeypatch: pytest.Mo
     monkeypatch.setattr(shelf, "fetch", refuse)
     with pytest.raises(CollectedError):
         ReleaseBundle(name="shop", version="r1").initialize()
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(shelf, "fetch", refuse)
+
+
+def refuse_by_http(code: int) -> Exception:
+    return urllib.error.HTTPError("http://web/r1", code, "said the web host", email.message.Message(), None)
+
+
+def begin_to_wait(storage: Path, minutes: float) -> None:
+    """A task of this host has waited for r1 for so long."""
+    with pytest.raises(AirflowRescheduleException):
+        ReleaseBundle(name="shop", version="r1").initialize()
+    (mark,) = (storage / "shop" / "versions").glob(".r1.*")
+    began = time.time() - 60 * minutes
+    os.utime(mark, (began, began))
+
+
+@pytest.mark.parametrize(
+    ("error", "minutes", "said"),
+    [
+        (refuse_by_http(403), 11, "secret_key of this host is not that of the web hosts"),
+        (refuse_by_http(502), 61, "said the web host"),
+        (OSError(errno.ENOSPC, "No space left on device", "/var/lib/x"), 61, "look at the disk"),
+        (artefact.CorruptError("other files arrived"), 61, "other files arrived"),
+        (LookupError("a task has no way to the database"), 11, "no way to the database"),
+    ],
+    ids=["refused", "a web host that is ill", "a full disk", "a broken archive", "no way"],
+)
+def test_a_task_waits_for_its_release_for_a_time_and_then_fails_with_the_reason(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, minutes: float, said: str
+) -> None:
+    fail_with(monkeypatch, error)
+    begin_to_wait(storage, minutes - 2)
+    begin_to_wait(storage, minutes)
+    with pytest.raises(UnavailableError, match=said):
+        ReleaseBundle(name="shop", version="r1").initialize()
+
+
+def test_an_outage_is_waited_for_longer_than_a_refusal(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, refuse_by_http(503))
+    begin_to_wait(storage, 50)
+    begin_to_wait(storage, 50)
+
+
+def test_the_next_wait_begins_anew_once_the_release_was_there(
+    storage: Path, release: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, archive = release
+    fail_with(monkeypatch, refuse_by_http(503))
+    with pytest.raises(AirflowRescheduleException):
+        ReleaseBundle(name="shop", version=name).initialize()
+    monkeypatch.setattr(shelf, "fetch", lambda *_: archive)
+    ReleaseBundle(name="shop", version=name).initialize()
+    assert [path.name for path in (storage / "shop" / "versions").iterdir()] == [name]
+
+
+def test_a_live_release_that_cannot_be_had_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fill() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/x")
+
+    monkeypatch.setattr(compat, "open_session", fill)
+    ReleaseBundle(name="shop").initialize()
+    assert "does not have the live release now" in caplog.text
+    assert "No space left on device" in caplog.text

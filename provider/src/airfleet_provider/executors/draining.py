@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 from celery import bootsteps
 
+from airfleet_provider import disuse
+from airfleet_provider.compat import storage_root
 from airfleet_provider.compat import workers as compat
 from airfleet_provider.executors import room
 
@@ -22,6 +25,8 @@ from airfleet_provider.executors import room
 MARK, NOTES = "AIRFLEET_DRAINED", "AIRFLEET_WORKERS"
 LOOK_EVERY_S = 0.5
 SIGN_EVERY = 10
+# Releases that no task uses; not while a worker that starts is awaited.
+TIDY_FIRST_S, TIDY_EVERY_S = 60.0, 3_600.0
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +44,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._note = Note(Path(notes) / f"{self._mark.name}.json")
         self._queues = compat.list_queues(consumer)
         self._is_full = False
+        self._tidies_next = time.monotonic() + TIDY_FIRST_S
         self._timer: Any = None
 
     def include_if(self, _: Any) -> bool:  # noqa: ANN401
@@ -58,6 +64,9 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._measure()
         compat.consume(consumer, () if is_drained or self._is_full else self._queues, of=self._queues)
         tasks = compat.list_tasks()
+        if time.monotonic() > self._tidies_next:
+            self._tidies_next = time.monotonic() + TIDY_EVERY_S
+            disuse.tidy_quietly(storage_root())
         self._note.write(
             describe(self._queues, compat.count_slots(consumer), tasks, drained=is_drained, full=self._is_full)
         )

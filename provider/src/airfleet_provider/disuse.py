@@ -1,0 +1,106 @@
+"""Removing from a host without a way to the database the releases that no task used for days.
+
+Nothing is lost by it: a task that needs such a release later has it fetched again, as on a new host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet_provider import artefact, unavailable
+
+log = logging.getLogger(__name__)
+
+UNUSED_S = 3 * 86_400.0
+# However long ago: what ran last here will likely run next.
+KEPT = 2
+DRAFT_S = 86_400.0
+LIVE = "live"
+TRACKING = "_tracking"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A release on this host, and when a task last began on it, by this host's clock."""
+
+    folder: Path
+    tracking: Path
+    used_at: float
+
+
+def tidy(storage: Path, now: float) -> list[str]:
+    """Remove what is not used from the storage of all bundles of this host; the names of what went."""
+    return [name for versions in sorted(storage.glob("*/versions")) for name in _tidy_bundle(versions, storage, now)]
+
+
+def _tidy_bundle(versions: Path, storage: Path, now: float) -> list[str]:
+    bundle = versions.parent
+    live = _read_link(bundle / LIVE)
+    held = sorted(_list_held(versions, storage / TRACKING / bundle.name), key=lambda one: one.used_at, reverse=True)
+    gone = [one.folder.name for one in held[KEPT:] if one.folder.name != live and _remove(one, now)]
+    for left in versions.glob(".r*"):
+        if left.is_dir() and now - left.stat().st_mtime > DRAFT_S:
+            artefact.discard(left)
+    unavailable.forget_old(versions, now)
+    return gone
+
+
+def _list_held(versions: Path, tracking: Path) -> list[Held]:
+    folders = [folder for folder in versions.glob("r*") if artefact.is_whole(folder)]
+    return [
+        Held(folder, used, max(_modified(folder / artefact.MARK), _modified(used)))
+        for folder in folders
+        for used in (tracking / folder.name,)
+    ]
+
+
+def _remove(one: Held, now: float) -> bool:
+    if now - one.used_at < UNUSED_S or _is_running(one.tracking):
+        return False
+    # A task that began at this moment has touched the mark, or finds no release and has it fetched again.
+    with artefact.aside(one.folder) as grave:
+        if _modified(grave / artefact.MARK) > one.used_at:
+            grave.rename(one.folder)
+            return False
+    one.tracking.unlink(missing_ok=True)
+    return True
+
+
+def _is_running(tracking: Path) -> bool:
+    """Whether a task of this host runs on the release: Airflow holds a lock on this file then, however long that is."""
+    with contextlib.suppress(FileNotFoundError), tracking.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _read_link(path: Path) -> str:
+    try:
+        return path.readlink().name
+    except OSError:
+        return ""
+
+
+def tidy_quietly(storage: Path) -> None:
+    """Do it; whatever goes wrong, the worker that does it goes on."""
+    try:
+        gone = tidy(storage, time.time())
+    except Exception:
+        log.exception("cannot remove unused releases now")
+        return
+    if gone:
+        log.info("removed releases that no task used for %.0f days: %s", UNUSED_S / 86_400, ", ".join(gone))
