@@ -152,11 +152,12 @@ def test_folders_that_come_and_go_are_followed(fleet: Platform, project: Path) -
 def test_a_killed_releaser_misses_nothing(fleet: Platform, project: Path) -> None:
     pid = fleet.pid("releaser")
     assert pid
-    (watcher,) = psutil.Process(pid).children()
+    helpers = psutil.Process(pid).children()
+    assert {one.cmdline()[0] for one in helpers} == {"airfleet watcher", "airfleet parser"}
     psutil.Process(pid).kill()
     (project / "include" / "words.py").write_text('WORD = "meanwhile"\n')
     wait_description(fleet, "meanwhile")
-    wait_until(lambda: not watcher.is_running(), "the end of the watcher", timeout_s=10)
+    wait_until(lambda: not [one for one in helpers if one.is_running()], "the end of its helpers", timeout_s=10)
 
 
 def test_a_quiet_folder_is_not_parsed(fleet: Platform, project: Path) -> None:

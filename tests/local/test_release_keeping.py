@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from airfleet.errors import AirfleetError
@@ -34,6 +35,34 @@ def prune(kiosk: Shop, **detail: object) -> dict[str, object]:
 def have_archive(kiosk: Shop) -> set[str]:
     rows = kiosk.database.query("SELECT id FROM airfleet.release WHERE bundle = %s AND archive IS NOT NULL", kiosk.name)
     return {row[0] for row in rows}
+
+
+def test_a_rollback_and_the_watch_keep_as_many_as_fleet_yaml_said_last(kiosk: Shop) -> None:
+    many = {"watch_seconds": 0, "keep": 30}
+    made = []
+    for number in range(23):
+        kiosk.write("d00", task=f"t{number}")
+        made.append(kiosk.build())
+        kiosk.deploy(made[-1], policy=many)
+    kiosk.age()
+    kiosk.deploy(None, "rollback")  # as `airfleet release rollback`, the watch and a drill ask for it
+    kiosk.deploy(None, "prune", dry=True, policy={"keep": 2})  # which only asks what would be
+    kiosk.deploy(made[-1], "rollback")
+    assert have_archive(kiosk) == set(made)
+
+
+def test_a_run_that_is_cleared_while_releases_are_collected_keeps_its_release(kiosk: Shop) -> None:
+    cleared, *_ = make(kiosk, 4)
+    run = kiosk.run("d00", cleared, state="success")
+    kiosk.age()
+    with psycopg.connect(kiosk.database.dsn) as connection:
+        connection.execute("SELECT 1 FROM airfleet.release WHERE id = %s FOR UPDATE", (cleared,))
+        asked = kiosk.ask(None, "prune", policy=POLICY)
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%FOR UPDATE%%'"
+        wait_until(lambda: kiosk.database.query(waits), "the collection to come to this release")
+        kiosk.database.query("UPDATE dag_run SET state = 'queued', end_date = NULL WHERE run_id = %s", run)
+    assert kiosk.wait(asked)[0] == "done"
+    assert cleared in have_archive(kiosk)
 
 
 def test_what_nothing_needs_goes_after_a_promotion_and_by_hand(kiosk: Shop) -> None:
@@ -164,7 +193,7 @@ def test_airflow_has_the_path_of_a_dag_that_moved_once_no_kept_release_has_anoth
     kiosk.write("d00", task="with_the_move")
     kiosk.deploy(kiosk.build(), policy=POLICY)
     assert path() == artefact.MOVED_FILE
-    kiosk.deploy(None, "rollback", policy=POLICY)
+    kiosk.deploy(None, "rollback")
     assert path() == artefact.MOVED_FILE  # runs of the release that it goes back from may be unfinished
     make(kiosk, 3)
     kiosk.age()

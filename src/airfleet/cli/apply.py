@@ -60,7 +60,8 @@ REST_EVERY_S = 3.0
     metavar="[FOLDER]",
     is_flag=False,
     flag_value=HERE,
-    help="Send the hosts their Debian packages: they need no mirror. Fetched here with apt, or taken from a folder.",
+    help="Send the hosts their Debian packages: they need no mirror. Fetched here with apt, or taken "
+    "from a folder, where nothing checks who made them.",
 )
 @click.option(
     "--forget", multiple=True, metavar="HOST", help="Look no more for a host that left fleet.yaml and is gone for good."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_the_workflow_checks_as_a_deploy_does(tmp_path: Path) -> None:
     said = "\n".join(step.get("run", "") for step in workflow["jobs"]["check"]["steps"])
     assert "airfleet test" in said
     assert "airfleet release check --no-tests --format github" in said
+
+
+def test_the_workflow_runs_nothing_that_may_be_another_program_tomorrow(tmp_path: Path) -> None:
+    init(".", cwd=tmp_path)
+    workflow = yaml.safe_load((tmp_path / ".github" / "workflows" / "check.yaml").read_text())
+    steps = workflow["jobs"]["check"]["steps"]
+    for action in [step["uses"] for step in steps if "uses" in step]:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)
+    said = "\n".join(step.get("run", "") for step in steps)
+    assert '= "$AIRFLEET_COMMIT" ]' in said, "a name of a branch or a tag is refused"
+    assert "pip install uv" not in said
 
 
 def test_nothing_is_overwritten_and_nothing_half_made(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airfleet.cli import release_check
+from airfleet.cli.test import keep_plain
 from airfleet.releases.checks import formats
 from airfleet.releases.checks.findings import Finding
 from airfleet.spec import load
@@ -38,3 +39,8 @@ def test_a_deploy_lists_what_stops_it_and_counts_the_rest(capsys: pytest.Capture
 def test_the_queues_are_those_of_the_pools(text: str, queues: set[str] | None) -> None:
     fleet = load.parse(text, file="fleet.yaml", default_name="x", cpus=2)
     assert release_check.list_queues(fleet) == queues
+
+
+def test_the_tests_of_who_deploys_see_no_key_and_no_agent() -> None:
+    given = {"PATH": "/bin", "HOME": "/home/ann", "LC_ALL": "C", "SSH_AUTH_SOCK": "/tmp/agent", "AWS_SECRET_KEY": "k"}
+    assert keep_plain(given) == {"PATH": "/bin", "HOME": "/home/ann", "LC_ALL": "C"}

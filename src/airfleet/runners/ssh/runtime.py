@@ -76,6 +76,13 @@ def drop_packages(lock: str, names: frozenset[str]) -> str:
     return "".join(block for block in blocks if block.partition("==")[0].lower() not in names)
 
 
+def list_unhashed(requirements: str) -> tuple[str, ...]:
+    """The requirements of a file that say no hash."""
+    lines = requirements.replace("\\\n", " ").splitlines()
+    stripped = [line.partition(" #")[0].strip() for line in lines if not line.lstrip().startswith("#")]
+    return tuple(line for line in stripped if line and not line.startswith("-") and "--hash=" not in line)
+
+
 def _read_provider() -> list[tuple[str, bytes]]:
     spec = find_spec("airfleet_provider")
     if spec is None or spec.origin is None:
@@ -101,7 +108,7 @@ def ensure(recipe: Recipe, cache: Path, tell: Callable[[str], None]) -> Path:
     tell(f"building Airflow for Python {recipe.python} on {recipe.arch}")
     with tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as folder:
         root = Path(folder) / "root"
-        _build(recipe, root, Path(folder))
+        _build(recipe, root, Path(folder), tell)
         draft = Path(folder) / "archive"
         compressor = ["pigz", "-1"] if shutil.which("pigz") else ["gzip", "-1"]
         _run(["tar", "-C", str(root), "--owner=0", "--group=0", "-I", " ".join(compressor), "-cf", str(draft), "."])
@@ -109,24 +116,30 @@ def ensure(recipe: Recipe, cache: Path, tell: Callable[[str], None]) -> Path:
     return archive
 
 
-def _build(recipe: Recipe, root: Path, work: Path) -> None:
+def _build(recipe: Recipe, root: Path, work: Path, tell: Callable[[str], None]) -> None:
     packages = root / "lib" / f"python{recipe.python}" / "site-packages"
     packages.mkdir(parents=True)
     (work / "packages.txt").write_text(recipe.packages)
     (work / "requirements.txt").write_text(recipe.requirements)
-    hashed = not recipe.requirements or "--hash" in recipe.requirements
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     is_own = (recipe.python, recipe.arch) == (python, platform.machine())
-    _run(
-        [
-            *(find_uv(), "pip", "install", "--quiet", "--target", str(packages)),
-            # What has no wheels is built for this machine's Python; for another it could not be.
-            *(() if is_own else ("--only-binary", ":all:")),
-            *("--python-version", recipe.python, "--python-platform", f"{recipe.arch}-{GLIBC}"),
-            *(("--require-hashes",) if hashed else ()),
-            *("--requirement", str(work / "packages.txt"), "--requirement", str(work / "requirements.txt")),
-        ]
-    )
+    install = [
+        *(find_uv(), "pip", "install", "--quiet", "--target", str(packages)),
+        # What has no wheels is built for this machine's Python; for another it could not be.
+        *(() if is_own else ("--only-binary", ":all:")),
+        *("--python-version", recipe.python, "--python-platform", f"{recipe.arch}-{GLIBC}"),
+    ]
+    lock, own = str(work / "packages.txt"), str(work / "requirements.txt")
+    if not list_unhashed(recipe.requirements):
+        _run([*install, "--require-hashes", "--requirement", lock, "--requirement", own])
+    else:
+        tell(
+            "the project's requirements have no hashes, so the hosts get whatever the package mirror gives; "
+            "`uv pip compile --generate-hashes` writes them"
+        )
+        # Airflow's own packages are checked all the same, and the project's may not change their versions.
+        _run([*install, "--require-hashes", "--requirement", lock])
+        _run([*install, "--constraint", lock, "--requirement", own])
     shutil.rmtree(packages / "bin", ignore_errors=True)
     for path, content in recipe.provider:
         target = packages / path

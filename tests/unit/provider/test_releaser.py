@@ -1,0 +1,64 @@
+"""The releaser's clock: what happens when the live release cannot be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airfleet_provider import results
+from airfleet_provider.parser_process import Parser
+from airfleet_provider.releaser import RefusedError, Releaser
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(clock: Clock) -> Releaser:
+    return Releaser(has_fab_roles=False, parser=Parser(), now=clock, environment="")
+
+
+def unpack(releaser: Releaser, monkeypatch: pytest.MonkeyPatch, *, intervals: dict[str, int]) -> None:
+    nothing = results.Results({}, {}, frozenset())
+
+    def have(_: Releaser, bundle: str, release: str) -> results.Unpacked:
+        return results.Unpacked(bundle, release, Path(), {}, intervals, {}, {}, {})
+
+    monkeypatch.setattr(Releaser, "unpack", have)
+    monkeypatch.setattr(results, "collect", lambda *_, **__: nothing)
+
+
+def test_a_live_release_that_cannot_be_had_is_not_asked_for_at_once_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = Clock(), []
+
+    def refuse(_: Releaser, bundle: str, release: str) -> results.Unpacked:
+        asked.append(clock.now)
+        raise RefusedError("the store does not answer")
+
+    monkeypatch.setattr(Releaser, "unpack", refuse)
+    releaser = make(clock)
+    releaser.due["shop", "r1", "dags/a.py"] = clock.now
+    for _ in range(100):  # as often as the loop would turn if nothing made it wait
+        clock.now += 0.01
+        if min(releaser.due.values()) <= clock.now:
+            with pytest.raises(RefusedError):
+                releaser.tick()
+    assert len(asked) == 1
+    assert min(releaser.due.values()) > clock.now + 10
+    unpack(releaser, monkeypatch, intervals={"dags/a.py": 300})
+    clock.now += 60
+    releaser.tick()
+    assert releaser.due == {("shop", "r1", "dags/a.py"): clock.now + 300}
+
+
+def test_entries_of_two_releases_of_one_bundle_are_each_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    releaser = make(clock)
+    unpack(releaser, monkeypatch, intervals={})
+    releaser.due = {("shop", "r1", "dags/a.py"): clock.now, ("shop", "r2", "dags/b.py"): clock.now}
+    releaser.tick()
+    assert releaser.due == {}
