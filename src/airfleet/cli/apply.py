@@ -190,7 +190,7 @@ class Run:
         What drains is waited for as long as for any restart.
         """
         ledger = Ledger(self.folder.secrets)
-        if not any(ledger.describe(time.time())):
+        if not ledger.is_due(time.time(), at_once=at_once):
             return False
         end, told = time.monotonic() + self.drain_s, False
         while not self._is_at_rest():

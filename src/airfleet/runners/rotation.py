@@ -159,9 +159,12 @@ class Ledger:
             self._entries[name] = advance(entry, now, carried_s=find_carried(name), keeps=name in KEPT)
         self.write()
 
-    def is_due(self, now: float) -> bool:
+    def is_due(self, now: float, *, at_once: bool = False) -> bool:
         """Whether a rotation could go on now."""
-        return any(advance(one, now, carried_s=find_carried(name)) != one for name, one in self._entries.items())
+        return any(
+            advance(one, now, carried_s=0.0 if at_once else find_carried(name)) != one
+            for name, one in self._entries.items()
+        )
 
     def describe(self, now: float) -> Iterator[str]:
         """One line for each rotation under way."""

@@ -76,3 +76,19 @@ def test_a_host_that_is_not_seen_to_be_ready_keeps_both_values_valid(
     folder = rotation(tmp_path, "a", "b")
     assert not run(folder, monkeypatch, [seen(steps=("restart",))]).rotate(at_once=at_once)
     assert step(folder, "b") is Step.ACCEPT
+
+
+def test_an_apply_that_can_only_wait_looks_at_no_host_again_unless_it_may_revoke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StateFolder(tmp_path)
+    folder.create()
+    ledger = Ledger(folder.secrets)
+    for value in ("a", "b"):
+        ledger.notice("jwt_secret", Secret(value))
+    ledger.advance(0.0)
+    monkeypatch.setattr(apply.time, "time", lambda: 100.0)
+    ledger.advance(100.0)
+    assert not run(folder, monkeypatch, []).rotate(at_once=False)
+    assert run(folder, monkeypatch, [seen()]).rotate(at_once=True)
+    assert Ledger(folder.secrets).notice("jwt_secret", Secret("b")).step is Step.SETTLED
