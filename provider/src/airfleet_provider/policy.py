@@ -1,4 +1,7 @@
-"""Airflow's cluster policy: sends each task to a queue when its Dag file is loaded, as fleet.yaml says."""
+"""Airflow's cluster policy: sends each task to a queue when its Dag file is loaded, as fleet.yaml says.
+
+Every process of Airflow loads it before anything else, so it is also where lookups are made to tell outages.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.policies import hookimpl
 
 from airfleet_provider import compat
+from airfleet_provider.compat.lookups import tell_outages
 from airfleet_provider.routing import Routing, UnknownPoolError
+
+# Airflow calls nothing of a policy when it loads it.
+tell_outages()
 
 
 @hookimpl  # type: ignore[untyped-decorator]

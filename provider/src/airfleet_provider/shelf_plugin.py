@@ -1,4 +1,7 @@
-"""The plugin of the api-server: all who load plugins import it, and only an api-server what it mounts."""
+"""What airfleet adds to an api-server: the shelf, and honest answers while the database is away.
+
+All who load plugins import this module, and only an api-server what it adds.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,13 @@ async def answer(
     await app(scope, receive, send)
 
 
+def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """The application with 503 in place of what it refuses because its database is away."""
+    from airfleet_provider.survival.answers import HonestAnswers  # noqa: PLC0415
+
+    return HonestAnswers(app)
+
+
 class ShelfPlugin(AirflowPlugin):  # type: ignore[misc]
     """Mounts the shelf beside Airflow's API, and limits failed logins in front of it.
 
@@ -27,6 +37,8 @@ class ShelfPlugin(AirflowPlugin):  # type: ignore[misc]
 
     name = "airfleet-releases"
     fastapi_apps = [{"app": answer, "url_prefix": shelf.PATH, "name": "airfleet releases"}]  # noqa: RUF012
+    # The last is the outermost: the throttle does not count what an outage refused.
     fastapi_root_middlewares = [  # noqa: RUF012
-        {"middleware": login_throttle.LoginThrottle, "args": [], "kwargs": {}, "name": "airfleet login throttle"}
+        {"middleware": answer_honestly, "name": "airfleet outages"},
+        {"middleware": login_throttle.LoginThrottle, "args": [], "kwargs": {}, "name": "airfleet login throttle"},
     ]

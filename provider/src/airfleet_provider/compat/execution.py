@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import os
@@ -34,6 +35,32 @@ def serve(arguments: Any, wrap: Callable[[Any], Any]) -> None:  # noqa: ANN401 -
 
         main.app = wrap(main.app)
     api_server_command.api_server(arguments)
+
+
+def report_outages(note: Callable[[BaseException], None]) -> None:
+    """Answer with an error when the database fails while a task reports its end.
+
+    Airflow rolls back, writes that the task has failed, whatever it reported, and says that all is well. It lets only
+    DataError through, which is what an outage is made here; as it was noted, `HonestAnswers` answers with 503.
+    """
+    from airflow.api_fastapi.execution_api.routes import task_instances as routes
+    from sqlalchemy.exc import DataError, SQLAlchemyError
+
+    from airfleet_provider.compat.survival import is_outage
+
+    update = routes._create_ti_state_update_query_and_update_state
+
+    @functools.wraps(update)
+    def report(**words: Any) -> Any:  # noqa: ANN401 - Airflow's own arguments and result
+        try:
+            return update(**words)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            note(error)
+            raise DataError("reporting the state of a task", None, error) from error
+
+    routes._create_ti_state_update_query_and_update_state = report
 
 
 def find_obstacle() -> str | None:

@@ -35,6 +35,7 @@ def outlast_outages(judge: Judge, lost_s: float) -> None:
     """
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
     from sqlalchemy.exc import DBAPIError, PendingRollbackError
+    from sqlalchemy.exc import TimeoutError as ExhaustedError
 
     loop = SchedulerJobRunner._run_scheduler_loop
     purge = SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats
@@ -44,7 +45,7 @@ def outlast_outages(judge: Judge, lost_s: float) -> None:
         while True:
             try:
                 loop(self)
-            except (DBAPIError, PendingRollbackError) as error:
+            except (DBAPIError, PendingRollbackError, ExhaustedError) as error:
                 if not is_outage(error):
                     raise
                 log.warning(
@@ -95,12 +96,31 @@ def _only_of(runner: Any, hosts: Collection[str], silent_s: float) -> Iterator[N
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether the connection broke, or could not be made: not what a statement itself did wrong."""
+    """Whether the connection broke, or could not be had: not what a statement itself did wrong."""
     from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
+    from sqlalchemy.exc import TimeoutError as ExhaustedError
 
-    if isinstance(error, PendingRollbackError):
+    if isinstance(error, PendingRollbackError | ExhaustedError):
         return True
     return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def notice_exhausted_pools(note: Callable[[BaseException], None]) -> None:
+    """Call back when a pool has no connection to give: a database that hangs looks so, and SQLAlchemy has no event."""
+    from sqlalchemy.exc import TimeoutError as ExhaustedError
+    from sqlalchemy.pool import Pool
+
+    original = Pool.connect
+
+    @functools.wraps(original)
+    def connect(self: Any) -> Any:  # noqa: ANN401 - a Pool and its connection
+        try:
+            return original(self)
+        except ExhaustedError as error:
+            note(error)
+            raise
+
+    Pool.connect = connect  # type: ignore[method-assign]
 
 
 def read_heartbeat_timeout() -> float:

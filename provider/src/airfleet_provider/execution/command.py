@@ -10,12 +10,15 @@ from typing import Any
 from airfleet_provider import compat, fallbacks
 from airfleet_provider.compat import execution
 from airfleet_provider.execution.shortcut import FLUSH_S, Bypass, Rows, Shortcut
+from airfleet_provider.survival.answers import HonestAnswers, note
 
 log = logging.getLogger("airfleet")
 
 
 def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
-    """Airflow's application with the short way in front, or as it is where Airflow is not as known."""
+    """Airflow's application with the short way in front, or without it where Airflow is not as known."""
+    execution.report_outages(note)
+    app = HonestAnswers(app)
     counter = fallbacks.open_counter(fallbacks.EXECUTION_API, os.environ, flush_every_s=FLUSH_S)
     if obstacle := execution.find_obstacle():
         log.warning("Every call of a task takes Airflow's own way: %s", obstacle)

@@ -1,0 +1,180 @@
+"""Lookups of variables and connections that tell "it is not there" from "nobody could say".
+
+Airflow asks one secrets back end after another, and swallows what goes wrong in any of them. A store that is away then
+looks like one that does not have the value, and a task goes on with a default. Here the back ends keep their order, and
+what a later one finds still counts; but when none has the value and one of them failed, the lookup fails too.
+
+The seam is `ensure_secrets_loaded`, from which all lookups of Airflow take their back ends.
+tests/unit/provider/test_compat_lookups.py holds it to Airflow's names.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+LOOKUPS = ("get_variable", "get_connection", "aget_variable", "aget_connection")
+SUPERVISED = "airflow.sdk.execution_time.secrets.execution_api.ExecutionAPISecretsBackend"
+# Modules that may have taken `ensure_secrets_loaded` for themselves before this process was told.
+TAKERS = ("airflow.models.variable", "airflow.models.connection")
+
+
+def tell_outages() -> None:
+    """From now on no lookup in this process takes a back end that failed for one that has nothing."""
+    from airflow import configuration
+    from airflow.sdk import configuration as sdk
+
+    for module in (configuration, sdk):
+        original = module.ensure_secrets_loaded
+        if hasattr(original, "__wrapped__"):
+            continue
+        told = _told(original)
+        module.ensure_secrets_loaded = told
+        for name in TAKERS:
+            taker = sys.modules.get(name)
+            if getattr(taker, "ensure_secrets_loaded", None) is original:
+                taker.ensure_secrets_loaded = told  # type: ignore[union-attr]
+
+
+def _told(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    @functools.wraps(original)
+    def load(*args: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 - what Airflow says
+        return follow(original(*args, **kwargs))
+
+    return load
+
+
+def follow(backends: Iterable[Any]) -> list[Any]:
+    """The back ends of one lookup, and a last one that fails when one of them did."""
+    failures: list[str] = []
+    followed = [Followed(one, failures) for one in backends]
+    return [*followed, Last(failures)]
+
+
+class Followed:
+    """A secrets back end whose failures are noted; Airflow takes it for the one that it is."""
+
+    def __init__(self, backend: Any, failures: list[str]) -> None:  # noqa: ANN401 - a BaseSecretsBackend
+        kind = type(backend)
+        is_supervised = f"{kind.__module__}.{kind.__qualname__}" == SUPERVISED
+        self._asked = Supervised() if is_supervised else backend
+        self._backend = backend
+        self._failures = failures
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._backend)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the back end has
+        if name not in LOOKUPS:
+            return getattr(self._backend, name)
+        lookup = getattr(self._asked, name)
+        return _note_async(self, lookup) if inspect.iscoroutinefunction(lookup) else _note(self, lookup)
+
+    def note(self, error: Exception) -> None:
+        """Keep what went wrong for whoever is told that nothing was found."""
+        said = (str(error).strip().splitlines() or [""])[0]
+        self._failures.append(f"{type(self._backend).__name__}: {type(error).__name__}: {said}")
+
+
+def _note(followed: Followed, lookup: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(lookup)
+    def ask(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the back end takes and gives
+        try:
+            return lookup(*args, **kwargs)
+        except Exception as error:
+            followed.note(error)
+            raise
+
+    return ask
+
+
+def _note_async(followed: Followed, lookup: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(lookup)
+    async def ask(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        try:
+            return await lookup(*args, **kwargs)
+        except Exception as error:
+            followed.note(error)
+            raise
+
+    return ask
+
+
+class Last:
+    """Asked after all back ends, of which none had the value."""
+
+    def __init__(self, failures: list[str]) -> None:
+        self._failures = failures
+
+    def get_variable(self, key: str, team_name: str | None = None) -> None:
+        self._answer(f"variable {key!r}")
+
+    def get_connection(self, conn_id: str, team_name: str | None = None) -> None:
+        self._answer(f"connection {conn_id!r}")
+
+    def _answer(self, what: str) -> None:
+        if self._failures:
+            raise make_error(f"nobody could say whether there is a {what}: {'; '.join(self._failures)}")
+
+
+class Supervised:
+    """What Airflow's back end of tasks and triggers asks of their supervisor, without swallowing what goes wrong."""
+
+    def get_variable(self, key: str, team_name: str | None = None) -> Any:  # noqa: ANN401 - a value, or None
+        from airflow.sdk.execution_time import comms, task_runner
+
+        return _read(task_runner.SUPERVISOR_COMMS.send(comms.GetVariable(key=key)), key)
+
+    def get_connection(self, conn_id: str, team_name: str | None = None) -> Any:  # noqa: ANN401
+        from airflow.sdk.execution_time import comms, task_runner
+
+        return _read(task_runner.SUPERVISOR_COMMS.send(comms.GetConnection(conn_id=conn_id)), conn_id)
+
+    async def aget_variable(self, key: str) -> Any:  # noqa: ANN401
+        from airflow.sdk.execution_time import comms, task_runner
+
+        return _read(await task_runner.SUPERVISOR_COMMS.asend(comms.GetVariable(key=key)), key)
+
+    async def aget_connection(self, conn_id: str) -> Any:  # noqa: ANN401
+        from airflow.sdk.execution_time import comms, task_runner
+
+        return _read(await task_runner.SUPERVISOR_COMMS.asend(comms.GetConnection(conn_id=conn_id)), conn_id)
+
+
+def _read(answer: Any, name: str) -> Any:  # noqa: ANN401 - a message of the supervisor
+    from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSecretsBackendAccessDenied, ErrorType
+    from airflow.sdk.execution_time import comms
+    from airflow.sdk.execution_time.context import _process_connection_result_conn
+
+    if isinstance(answer, comms.VariableResult):
+        return answer.value
+    if not isinstance(answer, comms.ErrorResponse):
+        return _process_connection_result_conn(answer)
+    if answer.error in (ErrorType.VARIABLE_NOT_FOUND, ErrorType.CONNECTION_NOT_FOUND):
+        return None
+    if answer.error is ErrorType.PERMISSION_DENIED:
+        raise AirflowSecretsBackendAccessDenied(f"Access denied for {name!r} by Execution API")
+    raise AirflowRuntimeError(answer)
+
+
+def make_error(text: str) -> Exception:
+    """The one kind of error that Airflow's lookups let through; an api-server answers it with 500, which is retried."""
+    error: Exception = _error_class()(text)
+    return error
+
+
+@functools.cache
+def _error_class() -> Any:  # noqa: ANN401 - a subclass of what Airflow has no types for
+    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+
+    class LookupFailedError(AirflowSecretsBackendAccessDenied):  # type: ignore[misc]
+        """A store that may have the value did not answer."""
+
+    return LookupFailedError
