@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from airfleet.drills.catalogue import Blow
 from airfleet.drills.hands import Hands, check
-from airfleet.drills.scripts import AHEAD_S
+from airfleet.drills.scripts import find_skew
 from machines import Bed, Machine, MachineError
 
 # What is done to one host after another from outside; all else is done inside, to all hosts at once.
-OUTSIDE = frozenset({"pull the plug of", "freeze", "cut off", "set ahead the clock of"})
+OUTSIDE = frozenset({"pull the plug of", "freeze", "cut off", "set ahead the clock of", "set back the clock of"})
 # Each is a job of its own for systemd, so what the tasks of a worker need must be named after it.
 RESTART = """
 units=$(systemctl list-units --plain --no-legend 'airfleet-*.service' | cut -d ' ' -f 1)
@@ -64,8 +64,8 @@ class BedHands:
                     self.bed[host].freeze()
                 case "cut off":
                     self.bed.partition([host], [one for one in self.bed.layout.names if one != host])
-                case "set ahead the clock of":
-                    self._set_clock(blow, host, AHEAD_S)
+                case "set ahead the clock of" | "set back the clock of":
+                    self._set_clock(blow, host, find_skew(blow.act))
 
     def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
         if blow.act not in OUTSIDE:
@@ -80,14 +80,14 @@ class BedHands:
                     self.bed[host].thaw()
                 case "cut off":
                     self.bed.heal()
-                case "set ahead the clock of":
+                case "set ahead the clock of" | "set back the clock of":
                     self._set_clock(blow, host, 0)
 
-    def _set_clock(self, blow: Blow, host: str, ahead_s: int) -> None:
+    def _set_clock(self, blow: Blow, host: str, skew_s: int) -> None:
         """All machines have one clock, so the host's services are started anew with another one before their eyes."""
-        self.bed[host].skew_clock(ahead_s)
+        self.bed[host].skew_clock(skew_s)
         self._run(host, RESTART)
-        if blow.component == "scheduler" and ahead_s:
+        if blow.component == "scheduler" and skew_s:
             for other in self.bed.machines:  # so that the one with the wrong clock is the active one again
                 if other.name != host:
                     self._run(other.name, RESTART_OTHER)

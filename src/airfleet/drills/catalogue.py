@@ -14,6 +14,7 @@ Act = Literal[
     "pull the plug of",
     "fill the disk of",
     "set ahead the clock of",
+    "set back the clock of",
     "roll",
     "upgrade",
     "drain",
@@ -100,15 +101,15 @@ def _outage(component: Component, name: str, title: str, done: str) -> Drill:
     )
 
 
-def _clock(component: Component, title: str) -> Drill:
+def _clock(component: Component, direction: Literal["ahead", "back"], title: str) -> Drill:
+    """Held for two minutes longer than a task may be silent, after the restarts with which it may begin and end."""
+    act: Act = "set ahead the clock of" if direction == "ahead" else "set back the clock of"
     return Drill(
-        name=f"clock-{component}",
+        name=f"clock-{component}" if direction == "ahead" else f"clock-{component}-{direction}",
         title=title,
-        done=f"The clock of one {component} host goes 5 minutes ahead, and is set right after 2 minutes.",
+        done=f"The clock of one {component} host is set {direction} by 10 minutes, and set right after 4 minutes.",
         promised="`airfleet status` says so; nothing is lost, done twice or killed.",
-        blow=Blow(
-            "set ahead the clock of", "the active" if component == "scheduler" else "one", component, lasts_s=120.0
-        ),
+        blow=Blow(act, "the active" if component == "scheduler" else "one", component, lasts_s=240.0),
         measure="first start",
         bar_s=None,
         aim_s=None,
@@ -206,8 +207,12 @@ _DRILLS = (
         aim_s=None,
         may_kill=True,
     ),
-    _clock("worker", "A worker host's clock is wrong"),
-    _clock("scheduler", "The scheduler's clock is wrong"),
+    _clock("worker", "ahead", "A worker host's clock is ahead"),
+    _clock("worker", "back", "A worker host's clock is behind"),
+    _clock("scheduler", "ahead", "The scheduler's clock is ahead"),
+    _clock("scheduler", "back", "The scheduler's clock is behind"),
+    _clock("database", "ahead", "The database's clock is ahead"),
+    _clock("database", "back", "The database's clock is behind"),
     Drill(
         name="database-lost",
         title="The database's host loses power",

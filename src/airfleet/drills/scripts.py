@@ -23,7 +23,7 @@ UNITS: dict[Component, str] = {
 EVERY_UNIT = "airfleet-*.service"
 FILLER = "/var/lib/airfleet/drill-filler"
 _TIMER = "airfleet-drill-back"
-AHEAD_S = 300
+SKEW_S = 570  # just within the 10 minutes that tokens of tasks bear
 # A database waits for the other one's host, and so its first tries may fail.
 _START = " || ".join(
     ("systemctl start $units", *(f"{{ sleep {wait}; systemctl start $units; }}" for wait in (5, 10, 20)))
@@ -57,8 +57,9 @@ def write_scripts(blow: Blow, *, ssh_port: int = 22, grace_s: float = GRACE_S) -
             return _lasting(after_s, EVERY_UNIT, strike=_cut(ssh_port), back="nft delete table inet airfleet_drill")
         case "fill the disk of":
             return _lasting(after_s, EVERY_UNIT, strike=_FILL, back=f"rm -f {FILLER}")
-        case "set ahead the clock of":
-            return _lasting(after_s, EVERY_UNIT, strike=_SET_CLOCK, back=_SET_CLOCK_BACK)
+        case "set ahead the clock of" | "set back the clock of":
+            strike, back = _set_clock(find_skew(blow.act))
+            return _lasting(after_s, EVERY_UNIT, strike=strike, back=back)
         case "pull the plug of":
             return Scripts(_RESET)
         case "roll" | "upgrade" | "drain" | "restore":
@@ -108,15 +109,26 @@ free=$(df --output=avail --block-size=1 "$(dirname {FILLER})" | tail -n 1)
 fallocate --length="$free" {FILLER} || true
 dd if=/dev/zero of={FILLER} bs=4k oflag=append conv=notrunc,fsync 2>/dev/null || true"""
 
-# What keeps the time right would undo it; the mark lets whoever comes second set nothing back again.
-_SET_CLOCK = f"""\
-timedatectl set-ntp false 2>/dev/null || true
-touch /run/airfleet-drill-clock
-date --set='+{AHEAD_S} seconds' >/dev/null"""
-_SET_CLOCK_BACK = (
-    f"rm /run/airfleet-drill-clock 2>/dev/null && date --set='-{AHEAD_S} seconds' >/dev/null; "
-    "timedatectl set-ntp true 2>/dev/null || true"
-)
+
+def find_skew(act: Act) -> int:
+    """By how many seconds a host's clock is ahead once this is done to it."""
+    return SKEW_S if act == "set ahead the clock of" else -SKEW_S
+
+
+def _set_clock(skew_s: int) -> tuple[str, str]:
+    """Setting it and setting it right; the mark lets whoever comes second set nothing right again."""
+    # What keeps the time right would undo it.
+    strike = (
+        "timedatectl set-ntp false 2>/dev/null || true\n"
+        "touch /run/airfleet-drill-clock\n"
+        f"date --set='{skew_s:+d} seconds' >/dev/null"
+    )
+    back = (
+        f"rm /run/airfleet-drill-clock 2>/dev/null && date --set='{-skew_s:+d} seconds' >/dev/null; "
+        "timedatectl set-ntp true 2>/dev/null || true"
+    )
+    return strike, back
+
 
 # Nothing is synced and nobody is told; the session ends first, so that the script's caller hears of its end.
 _RESET = """\
