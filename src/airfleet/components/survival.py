@@ -68,9 +68,9 @@ def list_settings() -> tuple[Setting, ...]:
         Setting(
             "api_auth",
             "jwt_leeway",
-            "600",
-            "a token of a host whose clock is minutes ahead starts its task all the same; with 10 s every task of a "
-            "scheduler with such a clock fails",
+            "60",
+            "users stay logged in when clocks of web hosts differ by a minute; tokens of tasks have a rule of their "
+            "own, in airfleet's execution API",
         ),
         Setting(
             "execution_api",

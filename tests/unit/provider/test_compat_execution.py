@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from airfleet_provider.compat import execution
 from airfleet_provider.execution import calls, command, shortcut
 from airfleet_provider.execution.shortcut import Bypass
+from airfleet_provider.survival.answers import HonestAnswers
 
 
 def test_what_is_repeated_is_as_known() -> None:
@@ -18,12 +19,15 @@ def test_what_is_repeated_is_as_known() -> None:
 
 
 def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seam in ("report_outages", "accept_early_tokens"):
+        monkeypatch.setattr(execution, seam, lambda *_: None)
     app = object()
     monkeypatch.delenv("AIRFLEET_STATE", raising=False)
     monkeypatch.setattr(execution, "DIGEST", "another")
     wrapped = command.wrap(app)
     assert isinstance(wrapped, Bypass)
-    assert wrapped.app is app
+    assert isinstance(wrapped.app, HonestAnswers)
+    assert wrapped.app._app is app
 
 
 def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:

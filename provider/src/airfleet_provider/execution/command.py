@@ -18,6 +18,7 @@ log = logging.getLogger("airfleet")
 def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Airflow's application with the short way in front, or without it where Airflow is not as known."""
     execution.report_outages(note)
+    execution.accept_early_tokens()
     app = HonestAnswers(app)
     counter = fallbacks.open_counter(fallbacks.EXECUTION_API, os.environ, flush_every_s=FLUSH_S)
     if obstacle := execution.find_obstacle():
