@@ -200,3 +200,27 @@ def test_a_database_that_hangs_pauses_the_scheduler_in_time(seats: Seats) -> Non
     before = seats.writes(1)
     wait_until(lambda: seats.writes(1) > before or seats.epoch() > 1, "more work")
     assert seats.pids("a")[0] == guardian, "its guardian did not live"
+
+
+@pytest.mark.parametrize("minutes", [10, -10], ids=["ahead", "behind"])
+def test_a_wrong_clock_of_the_database_neither_keeps_a_dead_holder_nor_ends_a_living_one(
+    seats: Seats, minutes: int
+) -> None:
+    """What a promoted replica finds in the row when its clock and the former primary's differ."""
+    expires = f"UPDATE airfleet.lease SET expires_at = clock_timestamp() + interval '{minutes} minutes'"  # noqa: S608
+    for _ in range(3):
+        seats.server.query(expires)
+        seats.wait_renewals(1)
+    assert seats.epoch() == 1
+    seats.signal("a", signal.SIGSTOP)
+    seats.server.query(expires)
+    wait_until(lambda: seats.epoch() == 2, "the standby", timeout_s=3 * TTL_S)
+
+
+def test_a_holder_that_died_with_the_database_is_not_waited_for(seats: Seats) -> None:
+    seats.server.query("UPDATE airfleet.lease SET expires_at = clock_timestamp() + interval '10 minutes'")
+    seats.server.stop(signal.SIGQUIT)
+    for pid in reversed(seats.pids("a")):
+        os.kill(pid, signal.SIGKILL)
+    seats.server.start()
+    wait_until(lambda: seats.epoch() == 2, "the standby", timeout_s=3 * TTL_S)

@@ -88,3 +88,7 @@ def test_what_is_not_there_is_still_not_there(said: dict[str, Any]) -> None:
 
 def test_a_task_that_succeeded_does_not_fail_because_a_connection_broke(said: dict[str, Any]) -> None:
     assert said["end"] == {"lost": 503, "state": "running"}
+
+
+def test_a_scheduler_finds_whom_it_was_told_and_not_who_spoke_meanwhile(said: dict[str, Any]) -> None:
+    assert said["tasks"] == {"running": 1, "of another scheduler": 0, "dead": 1, "spoke meanwhile": 0}

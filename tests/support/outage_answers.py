@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import uuid
+from dataclasses import replace
 from typing import Any
 
 os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
@@ -28,6 +29,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import insert, text
 from starlette.testclient import TestClient
 
+from airfleet_provider.compat import survival
 from airfleet_provider.execution.command import wrap
 
 assert User
@@ -130,6 +132,21 @@ def end_without_a_connection(execution: TestClient, task: str, token: dict[str, 
     return said
 
 
+def find_dead() -> dict[str, int]:
+    """How many tasks a scheduler finds that it was told are dead, and of those that spoke meanwhile."""
+    with create_session() as session:
+        session.execute(text("UPDATE task_instance SET queued_by_job_id = 7, last_heartbeat_at = now()"))
+    beats = survival._read_beats(7)
+    moved = {task: replace(beat, stamp="an earlier one") for task, beat in beats.items()}
+    with create_session() as session:
+        return {
+            "running": len(beats),
+            "of another scheduler": len(survival._read_beats(8)),
+            "dead": len(survival._load(session, beats)),
+            "spoke meanwhile": len(survival._load(session, moved)),
+        }
+
+
 def main() -> None:
     task = prepare()
     token = _jwt_generator().generate(extras={"sub": task, "scope": "execution"})
@@ -151,6 +168,7 @@ def main() -> None:
             answers = look(execution, core, {"authorization": f"Bearer {token}"}, user)
             said[when] = {"answers": {**answers, **own}, "inside": look_inside()}
         said["end"] = end_without_a_connection(execution, task, {"authorization": f"Bearer {token}"})
+        said["tasks"] = find_dead()
     print(json.dumps(said), flush=True)
 
 

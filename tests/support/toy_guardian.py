@@ -46,8 +46,8 @@ class Toy:
     def retire(self, session: object) -> None:
         pass
 
-    def read_beat(self, session: object) -> float | None:
-        return 0.0
+    def read_beat(self, session: object) -> str:
+        return str(time.monotonic())
 
 
 def main(dsn: str, seat: str) -> None:

@@ -28,7 +28,7 @@ EXPIRED = replace(THEIRS, expires=NOW - 0.1)
 STANDBY = Seen(
     now=NOW, child=Child.READY, connected=True, connected_since=NOW - 60, row=THEIRS, looked=NOW, proven=True, tried=NOW
 )
-HELD = Held(epoch=5, sure_until=NOW + 4, renewed=NOW, fenced=True, beat_age=1.0, running_since=NOW - 100)
+HELD = Held(epoch=5, sure_until=NOW + 4, renewed=NOW, fenced=True, running_since=NOW - 100, beat="b", beat_seen=NOW - 1)
 ACTIVE = Seen(now=NOW, child=Child.RUNNING, held=HELD, connected=True, row=THEIRS, looked=NOW - 200, locked=True)
 
 
@@ -94,21 +94,21 @@ ACTIVE_CASES = {
     "kills a paused one when asked to end": (replace(ACTIVE, stopping=True, child=Child.PAUSED), Do.KILL),
     "gives the lease back when it has ended": (replace(ACTIVE, child=Child.ABSENT), Do.RELEASE),
     "or lets it run out": (replace(ACTIVE, child=Child.ABSENT, connected=False), Do.FORGET),
-    "kills one that hangs": (replace(ACTIVE, held=held(beat_age=HUNG_AFTER_S + 1)), Do.KILL),
+    "kills one that hangs": (replace(ACTIVE, held=held(beat_seen=NOW - HUNG_AFTER_S - 1)), Do.KILL),
     "but not one that has only just gone on": (
-        replace(ACTIVE, held=held(beat_age=HUNG_AFTER_S + 1, running_since=NOW - 1)),
+        replace(ACTIVE, held=held(beat_seen=None, running_since=NOW - 1)),
         Do.WAIT,
     ),
     "nor one that went on after an outage and is slow to beat": (
-        replace(ACTIVE, held=held(beat_age=600.0, running_since=NOW - 2 * HUNG_AFTER_S)),
+        replace(ACTIVE, held=held(beat_seen=None, running_since=NOW - 2 * HUNG_AFTER_S)),
         Do.WAIT,
     ),
     "but kills it when it never does": (
-        replace(ACTIVE, held=held(beat_age=600.0, running_since=NOW - 3 * HUNG_AFTER_S - 1)),
+        replace(ACTIVE, held=held(beat_seen=None, running_since=NOW - 3 * HUNG_AFTER_S - 1)),
         Do.KILL,
     ),
     "gives a new one time for its first heartbeat": (
-        replace(ACTIVE, held=held(beat_age=None, running_since=NOW - HUNG_AFTER_S - 1)),
+        replace(ACTIVE, held=held(beat=None, beat_seen=None, running_since=NOW - HUNG_AFTER_S - 1)),
         Do.WAIT,
     ),
 }
@@ -132,5 +132,28 @@ def test_a_wait_without_a_connection_ends_before_the_lease_is_unsure() -> None:
 
 
 def test_a_scheduler_stops_before_anybody_may_take_its_lease() -> None:
-    renewed = HELD.renew(NOW, requested=False, beat_age=0)
+    renewed = HELD.renew(NOW, requested=False, beat="b")
     assert renewed.sure_until == NOW + TTL_S - MARGIN_S < NOW + TTL_S
+
+
+@pytest.mark.parametrize("ahead_s", [-600.0, -30.0, 0.0, 30.0, 600.0])
+def test_a_scheduler_is_judged_by_the_guardians_clock_whatever_its_own_says(ahead_s: float) -> None:
+    """Beats of a host whose clock is wrong, and a step of that clock in between; then it hangs."""
+    now = NOW
+    holder = replace(HELD, beat=None, beat_seen=None).go_on(now)
+    while now < NOW + 300:
+        step = ahead_s if now > NOW + 100 else 0.0
+        holder = holder.renew(now, requested=False, beat=str(now // 5 * 5 + step))
+        assert decide(replace(ACTIVE, now=now, held=holder)).do is not Do.KILL
+        now += RENEW_EVERY_S
+    hung = now
+    while decide(replace(ACTIVE, now=now, held=holder)).do is not Do.KILL:
+        now += RENEW_EVERY_S
+        holder = holder.renew(now, requested=False, beat="the last")
+        assert now < hung + HUNG_AFTER_S + 10
+    assert now >= hung + HUNG_AFTER_S - 5
+
+
+def test_a_beat_of_before_is_no_sign_of_a_scheduler_that_goes_on() -> None:
+    gone_on = replace(HELD, beat="old", beat_seen=NOW - 1).go_on(NOW)
+    assert gone_on.renew(NOW + 1, requested=False, beat="old").beat_seen is None

@@ -10,11 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from airflow.exceptions import AirflowException
@@ -34,7 +33,8 @@ from airfleet_provider.survival import arrival
 from airfleet_provider.survival.asking import WAIT_S
 from airfleet_provider.survival.patience import LONGEST_BLINK_S, Patience
 from airfleet_provider.survival.pulse import Pulse
-from airfleet_provider.survival.watch import ANSWER_S, Watch
+from airfleet_provider.survival.silence import Beat
+from airfleet_provider.survival.watch import ANSWER_S, LOST_S, Watch
 from deadline import wait_until
 
 TIMEOUT_S = 90.0
@@ -69,8 +69,36 @@ def test_silence_is_death_only_after_a_whole_time_out_in_which_it_could_speak(
     assert look(*looks).is_over(looks[-1][0] if looks else 0.0, TIMEOUT_S) is is_over
 
 
-def test_a_watch_finds_nobody_to_report_to() -> None:
-    assert not Watch(["http://127.0.0.1:9"], 0.0).may_judge()
+def test_nobody_is_dead_while_there_is_nobody_to_report_to() -> None:
+    watch = Watch(["http://127.0.0.1:9"], 0.0)
+    assert not watch.judge({"a": Beat("h", 1)})
+
+
+def watch_tasks(says: Callable[[float], Mapping[object, Beat]], *, until: float) -> dict[object, float]:
+    """When each task is called dead that says so and so at each moment; the api-servers answer all the time."""
+    now, dead = [0.0], {}
+    with health(200) as url:
+        watch = Watch([url], 40.0, clock=lambda: now[0])
+        while now[0] < until:
+            for tasks in watch.judge(says(now[0])).values():
+                dead.update({task: now[0] for task in tasks if task not in dead})
+            now[0] += 5.0
+    return dead
+
+
+@pytest.mark.parametrize("skew_s", [-600.0, -60.0, 0.0, 60.0, 600.0])
+def test_a_task_is_judged_by_whether_it_spoke_and_not_by_what_its_stamp_says(skew_s: float) -> None:
+    """Two api-servers take turns, one of which has a wrong clock; one task falls silent after 100 s."""
+
+    def says(now: float) -> dict[object, Beat]:
+        clock = skew_s if now % 10 else 0.0
+        return {"lives": Beat("h", now + clock), "dies": Beat("h", min(now, 100.0) + (clock if now < 100 else 0.0))}
+
+    assert watch_tasks(says, until=300) == {"dies": 140.0}
+
+
+def test_a_task_that_is_new_has_spoken_just_now() -> None:
+    assert not watch_tasks(lambda now: {now // 30: Beat("h", "never changes")}, until=200)
 
 
 @contextlib.contextmanager
@@ -221,36 +249,27 @@ def test_a_host_that_never_answered_is_not_called_silent(host: Host) -> None:
     assert not pulse.is_silent("127.0.0.1", 9.0)
 
 
-@pytest.mark.parametrize(("could_report", "lost"), [(True, {"127.0.0.1"}), (False, set())])
-def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: bool, lost: set[str]) -> None:
+@pytest.mark.parametrize("could_report", [True, False])
+def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: bool) -> None:
+    """Of its tasks those are dead that were silent for 20 s; the others have the whole time-out."""
     now = [0.0]
-    watch = Watch([], TIMEOUT_S, clock=lambda: now[0], pulse=Pulse(host.port, clock=lambda: now[0]))
-    found: set[str] = set()
-    while now[0] < 90:
-        if now[0] == 50:
-            host.lose_power()
-        watch.patience = watch.patience.look(now[0], could_report=could_report)
-        found |= watch.find_lost(["127.0.0.1"])
-        host.serve()
-        assert not found or now[0] >= 60
-        now[0] += 5.0
-    assert found == lost
-
-
-def test_of_a_lost_host_the_tasks_are_found_that_were_silent_for_less_long() -> None:
-    tasks = [SimpleNamespace(hostname=host, silent_s=silent) for host in ("lost", "well") for silent in (10, 30, 60)]
-
-    class Runner:
-        _task_instance_heartbeat_timeout_secs = 40.0
-
-        def _find_task_instances_without_heartbeats(self, *, session: object) -> list[SimpleNamespace]:
-            return [one for one in tasks if one.silent_s > self._task_instance_heartbeat_timeout_secs]
-
-    runner = Runner()
-    with survival._only_of(runner, {"lost"}, 20.0):
-        found = runner._find_task_instances_without_heartbeats(session=None)
-    assert [(one.hostname, one.silent_s) for one in found] == [("lost", 30), ("lost", 60)]
-    assert [one.silent_s for one in runner._find_task_instances_without_heartbeats(session=None)] == [60, 60]
+    found: dict[object, float] = {}
+    with health(200) as url:
+        pulse = Pulse(host.port, clock=lambda: now[0])
+        watch = Watch([url if could_report else "http://127.0.0.1:9"], TIMEOUT_S, clock=lambda: now[0], pulse=pulse)
+        while now[0] < 90:
+            if now[0] == 50:
+                host.lose_power()
+            beats: dict[object, Beat] = {
+                "of the host": Beat("127.0.0.1", min(now[0], 50.0)),
+                "elsewhere": Beat("a.name", min(now[0], 50.0)),
+            }
+            for silent_s, tasks in watch.judge(beats).items():
+                assert silent_s == LOST_S
+                found.update({task: now[0] for task in tasks if task not in found})
+            host.serve()
+            now[0] += 5.0
+    assert found == ({"of the host": 70.0} if could_report else {})
 
 
 @pytest.mark.parametrize(
@@ -331,8 +350,14 @@ def test_airflow_is_as_the_seams_expect() -> None:
     purge = inspect.getsource(SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats)
     assert "self._find_task_instances_without_heartbeats(\n                session=session" in purge
     find = inspect.getsource(SchedulerJobRunner._find_task_instances_without_heartbeats)
-    assert "timedelta(seconds=self._task_instance_heartbeat_timeout_secs)" in find
-    assert "TI.queued_by_job_id == self.job.id" in find
+    for piece in (
+        "asset_loader, alias_loader = _eager_load_dag_run_for_validation()",
+        "selectinload(TI.dag_model)",
+        "selectinload(TI.dag_version)",
+        "TI.state.in_((TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING))",
+        "TI.queued_by_job_id == self.job.id",
+    ):
+        assert piece in find
     run = inspect.getsource(SchedulerJobRunner._execute)
     assert run.index("executor.start()") < run.index("self._run_scheduler_loop()")
     assert inspect.signature(get_execution_api_server_url).bind()

@@ -6,10 +6,11 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from airfleet_provider.plain import one_line
+from airfleet_provider.survival.silence import Beat
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -22,16 +23,14 @@ RETRY_S = 1.0
 class Judge(Protocol):
     """Who says which silence of tasks means death."""
 
-    @property
-    def asks_hosts(self) -> bool: ...
-    def may_judge(self) -> bool: ...
-    def find_lost(self, hosts: Collection[str]) -> Collection[str]: ...
+    def judge(self, beats: Mapping[object, Beat]) -> Mapping[float, Collection[object]]:
+        """Of the tasks that run those that are dead, by the seconds of silence that they were given."""
 
 
-def outlast_outages(judge: Judge, lost_s: float) -> None:
-    """Let the scheduler of this process go on after its database was away, and call no task dead before it may.
+def outlast_outages(judge: Judge) -> None:
+    """Let the scheduler of this process go on after its database was away, and call dead only whom the judge does.
 
-    The tasks of a host that is lost are dead after `lost_s` of silence.
+    Airflow compares the stamps of heartbeats, which api-servers write, with the clock of the scheduler's host.
     """
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
     from sqlalchemy.exc import DBAPIError, PendingRollbackError
@@ -57,42 +56,65 @@ def outlast_outages(judge: Judge, lost_s: float) -> None:
 
     @functools.wraps(purge)
     def purge_dead(self: Any) -> None:  # noqa: ANN401
-        if judge.may_judge():
-            purge(self)
-        if judge.asks_hosts and (lost := judge.find_lost(_list_hosts(self.job.id))):
-            log.warning("no answer from %s, whose tasks are dead after %s s of silence", ", ".join(lost), lost_s)
-            with _only_of(self, lost, lost_s):
+        beats = _read_beats(self.job.id)
+        for silent_s, dead in judge.judge(beats).items():
+            log.warning("%d tasks are dead after %g s of silence", len(dead), silent_s)
+            with _only(self, {task: beats[task] for task in dead}, silent_s):
                 purge(self)
 
     SchedulerJobRunner._run_scheduler_loop = run
     SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats = purge_dead
 
 
-def _list_hosts(job_id: int) -> list[str]:
-    """Where the running tasks are that a scheduler queued."""
+def _read_beats(job_id: int) -> dict[object, Beat]:
+    """The tasks that a scheduler queued and that run, with their last signs of life."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
-    from airflow.utils.state import TaskInstanceState
     from sqlalchemy import select
 
-    own = (TaskInstance.state == TaskInstanceState.RUNNING, TaskInstance.queued_by_job_id == job_id)
+    wanted = select(TaskInstance.id, TaskInstance.hostname, TaskInstance.last_heartbeat_at).where(
+        TaskInstance.state.in_(_list_running()),
+        TaskInstance.queued_by_job_id == job_id,
+        TaskInstance.last_heartbeat_at.is_not(None),
+    )
     with create_session() as session:
-        return [host for host in session.scalars(select(TaskInstance.hostname).where(*own).distinct()) if host]
+        return {task: Beat(host or "", stamp) for task, host, stamp in session.execute(wanted)}
+
+
+def _list_running() -> tuple[Any, ...]:
+    from airflow.utils.state import TaskInstanceState
+
+    return (TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
 
 
 @contextlib.contextmanager
-def _only_of(runner: Any, hosts: Collection[str], silent_s: float) -> Iterator[None]:  # noqa: ANN401
-    """Let a scheduler find only tasks of these hosts, with another time-out."""
-    find, timeout_s = runner._find_task_instances_without_heartbeats, runner._task_instance_heartbeat_timeout_secs
-    runner._task_instance_heartbeat_timeout_secs = silent_s
-    runner._find_task_instances_without_heartbeats = lambda *, session: [
-        one for one in find(session=session) if one.hostname in hosts
-    ]
+def _only(runner: Any, dead: Mapping[object, Beat], silent_s: float) -> Iterator[None]:  # noqa: ANN401
+    """Let a scheduler find these tasks and no others, except one that has spoken meanwhile."""
+    timeout_s = runner._task_instance_heartbeat_timeout_secs
+    runner._task_instance_heartbeat_timeout_secs = silent_s  # what is written of them says this
+    runner._find_task_instances_without_heartbeats = lambda *, session: _load(session, dead)
     try:
         yield
     finally:
         del runner._find_task_instances_without_heartbeats
         runner._task_instance_heartbeat_timeout_secs = timeout_s
+
+
+def _load(session: Any, dead: Mapping[object, Beat]) -> list[Any]:  # noqa: ANN401
+    """Task instances with all that Airflow loads of those it calls dead."""
+    from airflow.jobs.scheduler_job_runner import _eager_load_dag_run_for_validation
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+    from sqlalchemy.orm import selectinload
+
+    loaded = (selectinload(TaskInstance.dag_model), selectinload(TaskInstance.dag_version))
+    wanted = (
+        select(TaskInstance)
+        .options(*loaded, *_eager_load_dag_run_for_validation())
+        .join(TaskInstance.dag_model)
+        .where(TaskInstance.id.in_(dead), TaskInstance.state.in_(_list_running()))
+    )
+    return [one for one in session.scalars(wanted) if one.last_heartbeat_at == dead[one.id].stamp]
 
 
 def is_outage(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.executors.reports import KnowsScheduled
 from airfleet_provider.scheduling import waker
 from airfleet_provider.survival.pulse import Pulse
-from airfleet_provider.survival.watch import LOST_S, Watch
+from airfleet_provider.survival.watch import Watch
 
 
 class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: ignore[misc]
@@ -24,7 +24,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
     def start(self) -> None:
         """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
         watch = Watch(compat.read_api_urls(), compat.read_heartbeat_timeout(), pulse=Pulse(compat.read_log_port()))
-        compat.outlast_outages(watch, LOST_S)
+        compat.outlast_outages(watch)
         super().start()
         keep_result_connections(self.celery_app)
         self.set_up_publishing()

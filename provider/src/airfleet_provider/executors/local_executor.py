@@ -15,7 +15,7 @@ from airfleet_provider.runtime.keeper import Guard
 from airfleet_provider.runtime.limits import Limits
 from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
 from airfleet_provider.scheduling import waker
-from airfleet_provider.survival.watch import LOST_S, Watch
+from airfleet_provider.survival.watch import Watch
 
 # A supervisor reports within this time after its task was deferred, or it was killed and never will.
 REPORT_S = 10.0
@@ -30,7 +30,7 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
 
     def start(self) -> None:
         """Start the keeper first, so that all supervisors inherit the way to it; then wait for work by event."""
-        compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()), LOST_S)
+        compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()))
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
         self.guard = Guard.start(Limits())

@@ -34,8 +34,8 @@ class Work(Protocol):
     def retire(self, session: Session) -> None:
         """In the guardian: write down that earlier workers have ended."""
 
-    def read_beat(self, session: Session) -> float | None:
-        """In the guardian: how many seconds ago the work last showed that it goes on."""
+    def read_beat(self, session: Session) -> str:
+        """In the guardian: what changes each time when the work shows that it goes on."""
 
 
 class Scheduler:

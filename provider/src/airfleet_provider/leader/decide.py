@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.2
 # After an outage of the database the old holder may come back first, so that its scheduler need not begin anew.
 PATIENCE_S = 2.0
 RECONNECT_EVERY_S = 0.2
-# A scheduler whose own heartbeat, due every 5 s, is so old does not schedule.
+# A scheduler whose own heartbeat, due every 5 s, has not changed for so long does not schedule.
 HUNG_AFTER_S = 30.0
 
 
@@ -60,12 +60,16 @@ class Do(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The lease as it was read: `free` when nobody holds it, `expires` on our own clock, at the latest."""
+    """The lease as it was read: `free` when nobody holds it.
+
+    `renewed` is a stamp by the database's clock, and says only whether the lease was renewed since an earlier look.
+    `expires` is by our own clock, from when we saw the last renewal.
+    """
 
     epoch: int
     holder: str
     renewed: float
-    expires: float
+    expires: float = float("inf")
     requested: bool = False
 
     @property
@@ -82,14 +86,24 @@ class Held:
     renewed: float
     fenced: bool = False
     requested: bool = False
-    # The age of the scheduler's heartbeat; unknown before the first.
-    beat_age: float | None = None
     # When the scheduler began, or could go on after a pause or an outage.
     running_since: float = 0.0
+    # The stamp of the scheduler's last heartbeat, by its host's clock; unknown before the first look.
+    beat: str | None = None
+    # When we saw that stamp change, by our own clock; never since `running_since` when there is none.
+    beat_seen: float | None = None
 
-    def renew(self, now: float, *, requested: bool, beat_age: float | None) -> Held:
-        """Renewed by a statement that was sent at this time."""
-        return replace(self, renewed=now, sure_until=now + TTL_S - MARGIN_S, requested=requested, beat_age=beat_age)
+    def renew(self, now: float, *, requested: bool, beat: str | None) -> Held:
+        """Renewed by a statement that was sent at this time; `beat` was read after it."""
+        is_new = self.beat is not None and beat != self.beat
+        return replace(
+            self,
+            renewed=now,
+            sure_until=now + TTL_S - MARGIN_S,
+            requested=requested,
+            beat=beat,
+            beat_seen=now if is_new else self.beat_seen,
+        )
 
     def hurry(self) -> Held:
         """Renewed next, because something was announced."""
@@ -101,7 +115,7 @@ class Held:
 
     def go_on(self, now: float) -> Held:
         """With a scheduler that runs from now on."""
-        return replace(self, running_since=now, beat_age=None)
+        return replace(self, running_since=now, beat=None, beat_seen=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +264,6 @@ def _decide_holder(seen: Seen, held: Held) -> Decision:
 
 def _is_hung(now: float, held: Held) -> bool:
     # One that has begun, or gone on after an outage, has not had its turn yet: on a busy machine it takes its time.
-    if held.beat_age is None or held.beat_age >= held.renewed - held.running_since:
+    if held.beat_seen is None:
         return now - held.running_since > 3 * HUNG_AFTER_S
-    return held.beat_age > HUNG_AFTER_S
+    return now - held.beat_seen > HUNG_AFTER_S

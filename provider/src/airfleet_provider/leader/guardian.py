@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 
 from airfleet_provider.leader import machine
@@ -57,6 +58,9 @@ class Guardian:
         self._connected_since = NEVER
         self._row: Row | None = None
         self._first: Row | None = None
+        # Kept over an outage of the database: who could not renew meanwhile has not renewed.
+        self._renewal: float | None = None
+        self._renewal_seen = NEVER
         self._looked = NEVER
         self._tried = NEVER
         self._broken = False
@@ -144,15 +148,15 @@ class Guardian:
         now = machine.read_clock()
         match decision.do:
             case Do.LOOK:
-                self._row = lease.read(machine.read_clock)
+                self._row = self._date(lease.read())
                 self._first = self._first or self._row
                 self._looked, self._broken = machine.read_clock(), False
                 self._attend(lease, "standby" if self._child is Child.READY else "warming")
             case Do.TRY:
                 self._tried = now
                 lease.lock()
-            case Do.BREAK:
-                lease.break_lock()
+            case Do.BREAK if self._row:
+                lease.break_lock(self._row.renewed)
                 self._broken = True
             case Do.TAKE:
                 epoch = lease.acquire(decision.why)
@@ -170,6 +174,12 @@ class Guardian:
             case Do.RELEASE if held:
                 self._held = None
                 lease.release(held.epoch)
+
+    def _date(self, row: Row) -> Row:
+        """The lease with the time when it runs out, if what was read of it is the last renewal."""
+        if row.renewed != self._renewal:
+            self._renewal, self._renewal_seen = row.renewed, machine.read_clock()
+        return replace(row, expires=self._renewal_seen + TTL_S)
 
     def _connect(self) -> None:
         self._tried = machine.read_clock()
@@ -192,11 +202,11 @@ class Guardian:
     def _renew(self, lease: Lease, held: Held, now: float) -> None:
         requested = lease.renew(held.epoch)
         if requested is not None:
-            age = self._work.read_beat(lease.session)
-            self._held = held.renew(now, requested=requested, beat_age=age)
+            beat = self._work.read_beat(lease.session)
+            self._held = held.renew(now, requested=requested, beat=beat)
             self._attend(lease, "active" if self._child is Child.RUNNING else "taking over")
             return
-        row = lease.read(machine.read_clock)
+        row = lease.read()
         if (row.epoch, row.holder) == (held.epoch, self._holder):
             self._wait(0.1)  # an earlier session of our own has not ended yet
         else:

@@ -1,12 +1,12 @@
-"""The lease in PostgreSQL: who may schedule now, told by the database's clock and by whose session lives.
+"""The lease in PostgreSQL: who may schedule now, told by renewals that others see and by whose session lives.
 
-Two things make a holder: the row, which names it and runs out, and a session lock, which ends with its connection.
-Only who holds the lock writes the row; who finds the row run out ends the session that holds the lock.
+Two things make a holder: the row, which names it and is renewed all the time, and a session lock, which ends with its
+connection. Only who holds the lock writes the row. Who sees no renewal for as long as the lease runs, by its own clock,
+ends the session that holds the lock. The times in the tables are the database's, for people to read: its clock may be
+set, and after a promotion it is another host's.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from airfleet_provider.leader import schema
 from airfleet_provider.leader.decide import Row
@@ -18,14 +18,13 @@ KEPT_TENURES = 1000
 
 READ = """
 SELECT epoch, holder, requested IS NOT DISTINCT FROM epoch AS requested,
-    extract(epoch FROM renewed_at)::float AS renewed,
-    extract(epoch FROM expires_at - clock_timestamp())::float AS remaining
+    extract(epoch FROM renewed_at)::float AS renewed
 FROM airfleet.lease WHERE name = %(name)s
 """
 LOCK = "SELECT pg_try_advisory_lock(%(lock)s) AS locked"
 BREAK = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity, airfleet.lease
-WHERE lease.name = %(name)s AND expires_at < clock_timestamp()
+WHERE lease.name = %(name)s AND extract(epoch FROM renewed_at)::float = %(renewed)s
     -- While a password is exchanged there are two logins, both members of the role that everybody works as.
     AND pg_has_role(usename, current_user, 'MEMBER')
     AND datname = current_database() AND application_name = %(prefix)s || holder
@@ -97,14 +96,13 @@ class Lease:
         session.run(schema.SQL)
         session.run(f"LISTEN {schema.CHANNEL}")
 
-    def read(self, clock: Callable[[], float]) -> Row:
-        """The lease, with its expiry on this clock, at the latest."""
+    def read(self) -> Row:
+        """The lease as it is now."""
         (row,) = self.session.run(READ, name=NAME)
         return Row(
             epoch=row["epoch"],
             holder=row["holder"],
             renewed=row["renewed"],
-            expires=clock() + row["remaining"],
             requested=row["requested"],
         )
 
@@ -114,9 +112,9 @@ class Lease:
             self.locked = self.session.run(LOCK, lock=schema.HOLDER_LOCK)[0]["locked"]
         return self.locked
 
-    def break_lock(self) -> None:
-        """End the session of a holder that has not renewed in time."""
-        self.session.run(BREAK, name=NAME, prefix=GUARDIAN)
+    def break_lock(self, renewed: float) -> None:
+        """End the session of a holder that has not renewed since this stamp was read."""
+        self.session.run(BREAK, name=NAME, prefix=GUARDIAN, renewed=renewed)
 
     def acquire(self, why: str) -> int:
         """The new epoch, from which on every earlier one is over; the lock must be held."""

@@ -15,7 +15,7 @@ from airfleet_provider.leader.session import Session
 
 READ_EPOCH = "SELECT epoch FROM airfleet.lease WHERE name = %s"
 BEAT = """
-SELECT extract(epoch FROM clock_timestamp() - max(latest_heartbeat))::float AS age FROM job
+SELECT coalesce(string_agg(id || ' ' || latest_heartbeat, ',' ORDER BY id), '') AS beat FROM job
 WHERE job_type = 'SchedulerJob' AND state = 'running'
 """
 # The new scheduler adopts what these jobs had queued at its first loop, not when their heartbeats are old.
@@ -71,6 +71,5 @@ class AirflowScheduler:
         session.run(REQUEUE, recent=RECENT_S)
         session.run(RETIRE)
 
-    def read_beat(self, session: Session) -> float | None:
-        age: float | None = session.run(BEAT)[0]["age"]
-        return age
+    def read_beat(self, session: Session) -> str:
+        return str(session.run(BEAT)[0]["beat"])

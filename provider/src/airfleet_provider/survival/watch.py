@@ -1,9 +1,10 @@
-"""What a scheduler asks before it calls a silent task dead: could tasks report, and is its host still there?"""
+"""What a scheduler asks before it calls a silent task dead: could it report, and is its host still there?"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -12,6 +13,9 @@ import httpx
 from airfleet_provider.survival.asking import PATH, Asker
 from airfleet_provider.survival.patience import Patience
 from airfleet_provider.survival.pulse import Pulse
+from airfleet_provider.survival.silence import Beat, Silence
+
+log = logging.getLogger(__name__)
 
 ANSWER_S = 3.0
 # A host is lost that left a question unanswered for so long, in which TCP asks four times; its tasks are dead then
@@ -27,23 +31,33 @@ class Watch:
     timeout_s: float
     clock: Callable[[], float] = time.monotonic
     patience: Patience = field(default_factory=Patience)
+    silence: Silence = field(default_factory=Silence)
     pulse: Pulse | None = None
     asker: Asker = field(init=False)
 
     def __post_init__(self) -> None:
         self.asker = Asker([url for url in self.urls if not _is_encrypted(url)], ANSWER_S)
 
-    @property
-    def asks_hosts(self) -> bool:
-        """Whether tasks run on hosts that may be lost without this scheduler."""
-        return self.pulse is not None
-
     def may_judge(self) -> bool:
-        """Look now, and say whether silence means death."""
+        """Look now, and say whether every task could have reported for the whole time-out."""
         self.patience = self.patience.look(self.clock(), could_report=self._could_report())
         return self.patience.is_over(self.clock(), self.timeout_s)
 
-    def find_lost(self, hosts: Collection[str]) -> frozenset[str]:
+    def judge(self, beats: Mapping[object, Beat]) -> Mapping[float, Collection[object]]:
+        """Look now at the tasks that run, and say which are dead, by the seconds of silence that they were given."""
+        may_judge, now = self.may_judge(), self.clock()
+        self.silence.look(now, beats)
+        dead: dict[float, Collection[object]] = {}
+        if may_judge and (silent := self.silence.find(now, self.timeout_s)):
+            dead[self.timeout_s] = silent
+        lost = self._find_lost({beat.host for beat in beats.values() if beat.host})
+        silent = frozenset(task for task in self.silence.find(now, LOST_S) if beats[task].host in lost)
+        if gone := silent.difference(*dead.values()):
+            log.warning("no answer from %s, whose tasks are dead after %g s of silence", ", ".join(lost), LOST_S)
+            dead[LOST_S] = gone
+        return dead
+
+    def _find_lost(self, hosts: Collection[str]) -> frozenset[str]:
         """Of the hosts that run tasks those that are gone, and nothing else that tasks need is; asks them anew."""
         if self.pulse is None:
             return frozenset()
