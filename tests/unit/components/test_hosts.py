@@ -6,6 +6,7 @@ import base64
 import configparser
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import make_url
@@ -14,6 +15,7 @@ from airfleet.components.base import reveal
 from airfleet.components.hosts import common, postgresql, rabbitmq
 from airfleet.components.hosts.base import Port, Stage
 from airfleet.runners.ssh import units
+from airfleet.spec.secrets import Secret
 from places import CREDENTIALS, NINE, SECRETS, desired, parse, parts, place, with_setting
 
 HOSTS = [host.name for host in parse().hosts]
@@ -268,3 +270,17 @@ def test_no_name_of_a_database_is_a_keyword_in_the_access_file() -> None:
     for line in access.splitlines():
         if "scram" in line and "warehouse" in line:
             assert line.split()[1] == '"airflow","celery","warehouse"'
+
+
+@pytest.mark.parametrize("databases", [0, 1, 20])
+def test_the_server_takes_what_all_pools_may_ask_of_it(databases: int) -> None:
+    names = ", ".join(f"project{number}" for number in range(databases))
+    text = NINE.replace("databases: [warehouse]", f"databases: [{names}]")
+    fleet = parse(text)
+    secrets = replace(CREDENTIALS.platform, databases={name: Secret("x") for name in fleet.databases})
+    where = replace(place(fleet, "data1"), credentials=replace(CREDENTIALS, platform=secrets))
+    settings = dict(line.split(" = ") for line in postgresql.render_config(where).splitlines() if " = " in line)
+    pooler = next(file for file in postgresql.describe_bouncer(where).files if file.path.name == "pgbouncer.ini")
+    pools = sum(int(size) for size in re.findall(r"pool_size=(\d+)", reveal(pooler.content)))
+    direct = 2 * 16  # each scheduler: its lease and a pool of 5 and 10 more
+    assert int(settings["max_connections"]) >= pools + direct + 20

@@ -32,6 +32,12 @@ DATA = LIB / "postgresql"
 CONFIG = ETC / "postgresql"
 SOCKETS = "/run/postgresql"
 MIB = 1 << 20
+# The connections of PgBouncer's pools: Airflow's by transaction and by session, Celery's results, a project's database.
+METADATA_POOL, SESSION_POOL, RESULTS_POOL, PROJECT_POOL = 40, 60, 20, 10
+# A scheduler holds its lease and has a pool of its own, of 5 connections and 10 more under load; reports on a replica,
+# backups, replicas, monitoring, and people who look.
+SCHEDULER_SESSIONS, OTHERS = 20, 40
+LEAST_CONNECTIONS = 200
 # The server's own share of a host that does other things too.
 SHARED_HOST, OWN_HOST = 0.25, 0.75
 
@@ -92,7 +98,7 @@ def render_config(place: Place) -> str:
     """postgresql.conf, sized to the machine; a primary on a host of its own gets most of it."""
     alone = set(place.host.roles) <= {"database", "monitor", "logs"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
-    connections = 200
+    connections = count_connections(place)
     listens = f"127.0.0.1, {place.listen}"
     values = {
         "listen_addresses": f"'{'*' if place.listen == '0.0.0.0' else listens}'",  # noqa: S104
@@ -132,6 +138,13 @@ def render_config(place: Place) -> str:
     }
     lines = [f"{key} = {value}" for key, value in values.items()]
     return "\n".join(["# Written by airfleet, from the memory and the CPUs of this host.", *lines, ""])
+
+
+def count_connections(place: Place) -> int:
+    """As many as all pools of PgBouncer take at once, and what reaches the server without it, with some to spare."""
+    pools = METADATA_POOL + SESSION_POOL + RESULTS_POOL + PROJECT_POOL * len(place.fleet.databases)
+    schedulers = SCHEDULER_SESSIONS * len(place.fleet.with_role("scheduler"))
+    return max(LEAST_CONNECTIONS, pools + schedulers + OTHERS)
 
 
 def render_access(place: Place, replicas: tuple[str, ...]) -> str:
@@ -257,17 +270,17 @@ def describe_bouncer(place: Place) -> Part:
         for name, secret in owners.items()
         for login, value in by_login(name, secret).items()
     )
-    local = f"host=127.0.0.1 port={POSTGRES}"
+    local, own = f"host=127.0.0.1 port={POSTGRES}", f"pool_mode=session pool_size={PROJECT_POOL}"
     listens = place.listen if place.listen == "0.0.0.0" else f"127.0.0.1,{place.listen}"  # noqa: S104
     config = "\n".join(
         [
             ";; Written by airfleet.",
             "[databases]",
-            f"airflow = {local} dbname=airflow pool_size=40",
+            f"airflow = {local} dbname=airflow pool_size={METADATA_POOL}",
             # For what needs a session: migrations, LISTEN, advisory locks, prepared statements.
-            f"airflow_session = {local} dbname=airflow pool_mode=session pool_size=60",
-            f"celery = {local} dbname=celery pool_size=20",
-            *(f"{name} = {local} dbname={name} pool_mode=session pool_size=10" for name in place.fleet.databases),
+            f"airflow_session = {local} dbname=airflow pool_mode=session pool_size={SESSION_POOL}",
+            f"celery = {local} dbname=celery pool_size={RESULTS_POOL}",
+            *(f"{name} = {local} dbname={name} {own}" for name in place.fleet.databases),
             "[pgbouncer]",
             f"listen_addr = {listens}",
             f"listen_port = {PGBOUNCER}",
