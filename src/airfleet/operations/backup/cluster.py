@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from airfleet.spec.secrets import Secret, list_accepted
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
-START_S = 60.0
+# A server that recovers says something for each 16 MiB of changes, and may be at its last checkpoint for minutes.
+STALLED_S = 600.0
 POLL_S = 0.1
 
 
@@ -98,16 +99,27 @@ class Cluster:
             process.wait()
 
     def _wait_writable(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        said, since = -1, time.monotonic()
         while process.poll() is None:
+            refusals = []
             for password in list_accepted(self.superuser):
-                with (
-                    suppress(psycopg.OperationalError),
-                    psycopg.connect(self._dsn(port, password), autocommit=True, connect_timeout=5) as connection,
-                ):
-                    row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-                    if row and not row[0]:
-                        self._set_password(connection)
-                        return
+                try:
+                    with psycopg.connect(self._dsn(port, password), autocommit=True, connect_timeout=5) as connection:
+                        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+                        if row and not row[0]:
+                            self._set_password(connection)
+                            return
+                        refusals.append("")
+                except psycopg.OperationalError as error:
+                    refusals.append(_find_refusal(str(error)))
+            if all(refusals):
+                hint = "the passwords in .airfleet/secrets are not those of this backup"
+                raise AirfleetError(f"PostgreSQL refuses: {refusals[0]}", where=str(log), hint=hint)
+            if (size := log.stat().st_size) != said:
+                said, since = size, time.monotonic()
+            elif time.monotonic() - since > STALLED_S:
+                what = f"PostgreSQL has neither begun to serve nor said anything for {STALLED_S:g} s"
+                raise AirfleetError(what, where=str(log), hint="its last lines are there")
             time.sleep(POLL_S)
         raise AirfleetError(_explain_end(log.read_text(errors="replace")), where=str(log))
 
@@ -157,6 +169,12 @@ def remove(folder: Path) -> None:
             shutil.rmtree(gone, ignore_errors=True)
             folder.rename(gone)
         shutil.rmtree(gone)
+
+
+def _find_refusal(text: str) -> str:
+    """What a server says that will never let us in; nothing while it only starts or recovers."""
+    fatal = [line.partition("FATAL:")[2].strip() for line in text.splitlines() if "FATAL:" in line]
+    return next((line for line in fatal if not line.startswith("the database system is")), "")
 
 
 def _explain_end(log: str) -> str:
