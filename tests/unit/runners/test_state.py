@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ SNAPSHOT = Snapshot(
 )
 HOLD = """
 import sys
+import threading
 from pathlib import Path
 from airfleet.runners.local.state import StateFolder
 with StateFolder(Path(sys.argv[1])).lock():
@@ -113,6 +115,30 @@ def test_one_process_holds_the_folder_and_its_death_lets_go(folder: StateFolder)
     assert not folder.is_held()
     with folder.lock():
         assert folder.is_held()
+
+
+def test_looking_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    folder.create()
+    with folder.lock():
+        pass
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            folder.is_held()
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(2000):
+            with folder.lock():  # raises AirfleetError when somebody else has it
+                pass
+    finally:
+        done.set()
+        for looker in lookers:
+            looker.join()
 
 
 def test_a_folder_that_does_not_exist_is_held_by_nobody(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def describe_bouncer(place: Place) -> Part:
         for name, secret in owners.items()
         for login, value in by_login(name, secret).items()
     )
-    local, own = f"host=127.0.0.1 port={POSTGRES}", f"pool_mode=session pool_size={PROJECT_POOL}"
+    local, pool = f"host=127.0.0.1 port={POSTGRES}", f"pool_mode=session pool_size={PROJECT_POOL}"
     listens = place.listen if place.listen == "0.0.0.0" else f"127.0.0.1,{place.listen}"  # noqa: S104
     config = "\n".join(
         [
@@ -280,7 +280,7 @@ def describe_bouncer(place: Place) -> Part:
             # For what needs a session: migrations, LISTEN, advisory locks, prepared statements.
             f"airflow_session = {local} dbname=airflow pool_mode=session pool_size={SESSION_POOL}",
             f"celery = {local} dbname=celery pool_size={RESULTS_POOL}",
-            *(f"{name} = {local} dbname={name} {own}" for name in place.fleet.databases),
+            *(f"{name} = {local} dbname={name} {pool}" for name in place.fleet.databases),
             "[pgbouncer]",
             f"listen_addr = {listens}",
             f"listen_port = {PGBOUNCER}",

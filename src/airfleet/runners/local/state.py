@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import secrets
+import struct
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,9 @@ from airfleet.spec.secrets import Secret
 LAYOUT = 1
 # Earlier versions left what they imported, the passwords of connections among it.
 KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
+# A lock of an open file, as flock(2) takes, which can also be looked at without being taken: fcntl(2), F_OFD_SETLK.
+_LOCK_FORMAT = "hhqqi"
+_WHOLE_FILE = struct.pack(_LOCK_FORMAT, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ class StateFolder:
         """Hold the folder for this process; raises AirfleetError while another one has it."""
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
         except BlockingIOError as error:
             os.close(descriptor)
             raise AirfleetError(
@@ -129,14 +133,17 @@ class StateFolder:
             os.close(descriptor)
 
     def is_held(self) -> bool:
-        """Whether a supervisor holds the folder now."""
+        """Whether a supervisor holds the folder now; looking takes nothing, and keeps nobody from taking it."""
         try:
-            with self.lock():
-                return False
-        except AirfleetError:
-            return True
+            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return False
+        try:
+            found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        finally:
+            os.close(descriptor)
+        kind, *_ = struct.unpack(_LOCK_FORMAT, found)
+        return bool(kind != fcntl.F_UNLCK)
 
     def read_instance(self, *, airflow: str, postgres: str) -> Instance:
         """Who made this folder, made now if it is new; raises AirfleetError when these versions cannot use it."""
