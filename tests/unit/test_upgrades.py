@@ -152,8 +152,18 @@ def test_the_heads_of_the_installed_packages_are_found_without_airflow() -> None
 class Fleet:
     """What an upgrade does to a fleet, noted in its order; `schema` is where the database stands."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, schema: str, cut: str = "") -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        *,
+        schema: str,
+        cut: str = "",
+        fails: str = "",
+        moves_to: str = "",
+    ) -> None:
         self.did: list[str] = []
+        self.fails, self.moves_to = fails, moves_to
         self.folder, self.schema, self.cut = StateFolder(tmp_path), schema, cut
         views = [
             View(cast(Any, Host(self, name)), desired(name), Facts(), (), runtime.Recipe("", "", "", "", ()))
@@ -178,6 +188,9 @@ class Fleet:
     def note(self, what: str) -> None:
         if what == self.cut:
             raise KeyboardInterrupt
+        if what == self.fails:
+            self.schema = self.moves_to or self.schema
+            raise AirfleetError("it stopped half-way")
         self.did.append(what)
 
     def go(self, wanted: Move) -> None:
@@ -241,3 +254,24 @@ def test_a_move_that_is_cut_off_is_known_once_anybody_could_notice_it(
         Fleet(monkeypatch, tmp_path, schema="other", cut=cut).go(Move("3.3.1", "3.3.2"))
     kept = versions.read(StateFolder(tmp_path))
     assert (kept.version, kept.target, bool(kept.backup)) == ("3.3.1", target, bool(target))
+
+
+STARTED = [f"starting it again on {name}" for name in ("web1", "sched1")]
+
+
+@pytest.mark.parametrize(
+    ("fails", "moves_to", "state", "started"),
+    [
+        ("backup", "", "the fleet works on", False),
+        (PAUSE[1], "", "the schema has not moved, and the fleet works on as before", True),
+        ("all", "", "the schema has not moved, and the fleet works on as before", True),
+        ("all", "wanted", "schedulers and api-servers stand still, and tasks wait until it goes on", False),
+    ],
+)
+def test_a_move_that_fails_starts_what_it_stopped_where_that_can_work_and_says_how_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: str, moves_to: str, state: str, started: bool
+) -> None:
+    fleet = Fleet(monkeypatch, tmp_path, schema="other", fails=fails, moves_to=moves_to)
+    with pytest.raises(AirfleetError, match=state):
+        fleet.go(Move("3.3.1", "3.3.2"))
+    assert [one for one in fleet.did if one in STARTED] == (STARTED if started else [])

@@ -70,6 +70,9 @@ class Upgrade:
         self._clock = clock
         self._sleep = sleep
         self._changes = 0
+        # What `_pause` stopped, by host, and the schema that it worked on.
+        self._stopped: dict[str, tuple[View, list[str]]] = {}
+        self._paused_schema: frozenset[schema.Revision] = frozenset()
 
     def look(self, move: Move) -> Survey:
         """What has to change on the hosts; raises AirfleetError where something is amiss before it begins."""
@@ -84,7 +87,14 @@ class Upgrade:
         return self._survey(move)
 
     def run(self, move: Move, survey: Survey) -> Done:
-        """Do all of it, from where the fleet is."""
+        """Do all of it, from where the fleet is; an error says whether the fleet works on or stands still."""
+        try:
+            return self._run(move, survey)
+        except AirfleetError as error:
+            state = self._go_on_as_before(survey)
+            raise AirfleetError(f"{error.what}; {state}", where=error.where, hint=error.hint) from error
+
+    def _run(self, move: Move, survey: Survey) -> Done:
         primary = _find(survey, self._wish.fleet.primary.name)
         held = self._stack.enter_context(lease.hold(primary.connection, lease.find_actor(), self._token))
         if held.before != primary.lease:
@@ -108,6 +118,7 @@ class Upgrade:
                 self._take_schema_back(move, survey)
         survey = self._survey(move)
         self._apply(survey, held.lost, built, tuple)
+        self._stopped.clear()
         self._await_workers(survey)
         survey = self._survey(move)
         if survey.steps:
@@ -140,7 +151,7 @@ class Upgrade:
         if outcome.errors:
             self._tell(inspect.describe_errors(outcome.errors))
             raise AirfleetError(
-                "it stopped half-way, and the fleet works on",
+                "it stopped half-way",
                 where=", ".join(error.where for error in outcome.errors),
                 hint=f"`{NOW}` goes on from there, `{NOW} --back` takes it back",
             )
@@ -163,13 +174,30 @@ class Upgrade:
     def _pause(self, survey: Survey) -> None:
         """Stop whatever works on the schema; tasks that run wait for the API, and report when it is back."""
         self._tell("the schema moves: schedulers and api-servers stand still until it has; tasks wait")
+        self._paused_schema = self._read_schema(survey)
         for view in survey.views:
             runtime = str(view.desired.place.runtime)
             own = [service for service in view.desired.services if service.command[0].startswith(runtime)]
             names = [service.unit for service in own if service.stage in (Stage.API, Stage.CONTROL)]
             if names:
+                self._stopped[view.desired.place.host.name] = (view, names)
                 script = f"systemctl stop {' '.join(names)}"
                 view.connection.check(script, timeout_s=STOP_S, what="stopping what works on the schema")
+
+    def _go_on_as_before(self, survey: Survey) -> str:
+        """Start what was stopped for a schema that has not moved; what the fleet does now."""
+        if not self._stopped:
+            return "the fleet works on"
+        still = "schedulers and api-servers stand still, and tasks wait"
+        try:
+            if self._read_schema(survey) != self._paused_schema:
+                return f"the schema has moved: {still} until it goes on"
+            for view, names in self._stopped.values():
+                # Each is what it was: units change after the schema has moved.
+                view.connection.check(f"systemctl start {' '.join(names)}", timeout_s=STOP_S, what="starting it again")
+        except AirfleetError as error:
+            return f"{still}: {error.what}"
+        return "the schema has not moved, and the fleet works on as before"
 
     def _take_schema_back(self, move: Move, survey: Survey) -> None:
         """By the newer packages, as the older ones do not know where the schema is."""
