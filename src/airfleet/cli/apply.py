@@ -26,6 +26,7 @@ from airfleet.runners.ssh import (
     lease,
     leaving,
     packages,
+    promotions,
     roster,
     runtime,
     versions,
@@ -98,6 +99,7 @@ def command(
         wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
         folder = launching.find_state(wish.project, state)
         versions.check_settled(folder)
+        promotions.check_settled(folder)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         known = _forget(roster.read(folder.root), forget)

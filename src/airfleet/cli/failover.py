@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +25,8 @@ from airfleet.spec.secrets import Secret
 @options.project
 @options.state
 @click.option("--database", is_flag=True, help="Promote a replica of the database.")
-@click.option("--to", help="The database host to promote.  [default: the first replica]")
-@click.option("--lost", is_flag=True, help="The primary is gone for good: go on although it cannot be stopped first.")
+@click.option("--to", help="The database host to promote.  [default: the replica that is furthest]")
+@click.option("--lost", is_flag=True, help="Go on although what the other hosts have, or may have, is lost.")
 @click.option(
     "--timeout", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds to wait for the other one."
 )
@@ -37,8 +38,9 @@ def command(
 
     Running tasks go on under Celery. A LocalExecutor waits for its own tasks to end first.
 
-    With --database a replica becomes the primary and the whole fleet follows it; tasks go on. The former primary is
-    stopped first where it answers, and cannot come back as a second one; `airfleet apply` makes it a replica.
+    With --database the replica that has come furthest becomes the primary, and the whole fleet follows it; tasks go
+    on. The former primary is stopped first where it answers, and cannot come back as a second one; `airfleet apply`
+    makes it a replica. Where something that was confirmed may be lost, it says what and stops, unless you say --lost.
 
     \b
     Example:
@@ -85,18 +87,28 @@ def _promote(
     if fleet is None or not fleet.hosts:
         raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
     from airfleet.operations.promotion import Promotion
-    from airfleet.runners.ssh import promotions
+    from airfleet.runners.ssh import lease, promotions
+    from airfleet.runners.ssh.connection import HostError
     from airfleet.runners.ssh.shell import HostShell
 
-    fleet = promotions.apply_to(fleet, folder)
     with ExitStack() as stack:
+        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
+        fleet = promotions.apply_to(fleet, folder)
         shells = {host.name: HostShell(host, launching.find_project(project)) for host in fleet.with_role("database")}
         for shell in shells.values():
             stack.callback(shell.close)
+        for name, shell in shells.items():
+            # The lease is on the primary, and nobody knows yet which host that is in the end: all that answer are held.
+            try:
+                stack.enter_context(lease.hold(shell, lease.find_actor(), token))
+            except HostError as error:
+                click.echo(f"{name}: {error.what}; nobody is kept from work on it", err=True)
         change = Promotion(fleet, folder, shells, notify=lambda text: click.echo(text, err=True))
         done = change.run(to=to, lost=lost, timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
     click.echo(f"{done.after} is the primary; a scheduler works on it {done.works_s:.1f} s after it was asked for")
-    click.echo(f"`airfleet apply` makes {done.before} its replica; fleet.yaml stays as it is", err=True)
+    former = done.before if done.before != done.after else "the former primary"
+    click.echo(f"`airfleet apply` makes {former} its replica; fleet.yaml stays as it is", err=True)

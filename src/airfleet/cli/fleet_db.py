@@ -50,6 +50,7 @@ def restore(
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
         versions.check_settled(folder)
+        promotions.check_settled(folder)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         recovery = Recovery(wish, stack, token=token, notify=say, tell=_tell)

@@ -14,12 +14,13 @@ from rich.table import Table
 
 from airfleet.cli import view
 from airfleet.components.hosts.backups import NAME as BACKUP
+from airfleet.components.hosts.replication import DATA
 from airfleet.errors import AirfleetError
-from airfleet.operations import fallbacks
+from airfleet.operations import database_hosts, fallbacks
 from airfleet.operations.backup import repository
 from airfleet.operations.fallbacks import Course
 from airfleet.runners.local import launch
-from airfleet.runners.ssh import health, inspect, versions
+from airfleet.runners.ssh import health, inspect, steps, versions
 from airfleet.runners.ssh.health import Sight
 from airfleet.runners.ssh.inspect import View
 from airfleet.runners.ssh.versions import Running
@@ -28,6 +29,11 @@ from airfleet.spec.topology import Host
 
 LOGS = "sudo journalctl -u"
 AIRFLOW = "Airflow"
+REPLICA = "replica"
+REPLICA_HINT = (
+    f"why, it says there: {LOGS} airfleet-postgresql -n 50; one that lacks too much is copied anew by `airfleet apply`"
+    f" after: sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ def look(project: Path, state: Path | None) -> Report:
             judge_version(running),
             *health.look(wish.fleet, survey.views),
             *_look_at_backups(wish.fleet, survey.views),
+            *_look_at_replicas(wish.fleet, survey.views),
         )
         courses = fallbacks.look(survey.views)
     return replace(build(wish.fleet, survey.views, survey.errors, seen), courses=courses)
@@ -112,6 +119,25 @@ def _look_at_backups(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
             yield Sight("backups", False, error.what)
         else:
             yield from (Sight(*said) for said in repository.judge(found, fleet.backups))
+
+
+def _look_at_replicas(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
+    """Whether each replica follows the primary; nothing where there is one database host, or it is not set up."""
+    unit = "airfleet-postgresql.service"
+    own = [one for one in views if "database" in one.desired.place.host.roles and unit in one.facts.units]
+    if len(fleet.with_role("database")) < 2:
+        return
+    seen = {}
+    for one in own:
+        name = one.desired.place.host.name
+        try:
+            seen[name] = database_hosts.parse(
+                name, one.connection.check(database_hosts.LOOK, what="asking its database")
+            )
+        except AirfleetError as error:
+            yield Sight(f"{REPLICA} {name}", False, error.what)
+    for what, is_well, detail in database_hosts.judge_replicas(seen, fleet.primary.name):
+        yield Sight(what, is_well, detail)
 
 
 def show(report: Report, *, as_json: bool) -> NoReturn:
@@ -189,6 +215,8 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sigh
         elif sight.what in repository.SIGHTS:
             hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
             yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
+        elif sight.what.startswith(f"{REPLICA} "):
+            yield Problem(sight.what.removeprefix(f"{REPLICA} "), f"{REPLICA}: {sight.detail}", REPLICA_HINT)
         elif sight.what == AIRFLOW:
             yield Problem("fleet", f"{sight.what}: {sight.detail}", versions.GO_ON)
         else:

@@ -15,7 +15,7 @@ from airfleet.cli import options
 from airfleet.components.hosts.base import Stage
 from airfleet.runners.local import launch
 from airfleet.runners.rotation import Ledger
-from airfleet.runners.ssh import inspect, leaving, roster, versions
+from airfleet.runners.ssh import inspect, leaving, promotions, roster, versions
 from airfleet.runners.ssh.inspect import Survey
 from airfleet.runners.ssh.steps import Step
 
@@ -42,6 +42,7 @@ def command(
         wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
         folder = launch.find_state(wish.project, state)
         versions.check_settled(folder)
+        promotions.check_settled(folder)
         known = roster.read(folder.root)
         roster.check_primary(known, wish.fleet)
         farewell = leaving.look(wish, roster.find_gone(known, wish.fleet), stack)

@@ -16,7 +16,7 @@ from airfleet.errors import UsageError
 from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.local import launch
-from airfleet.runners.ssh import health, inspect, lease, versions
+from airfleet.runners.ssh import health, inspect, lease, promotions, versions
 
 
 @click.command("upgrade", short_help="Move a running fleet to another version of Airflow, or back.")
@@ -55,6 +55,7 @@ def command(
         folder = launch.find_state(wish.project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
+        promotions.check_settled(folder)
         running = versions.read(folder)
         chosen = move.choose(running, [*versions.find_locks()], to=to, back=back)
         if chosen is None:

@@ -1,6 +1,7 @@
 """The change of the primary database host: the former one is stopped first where it answers, and stays so.
 
-Each step may be done again: a run that was cut off is finished by the next one.
+Which host is promoted is written down before anything is done to any. Each step may be done again: a run that was cut
+off is finished by the next one, with the same host.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from airfleet.components.hosts.replication import DATA
 from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations import database_hosts
+from airfleet.operations.database_hosts import LOOK, SQL, Choice, DatabaseHost
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh import promotions
 from airfleet.runners.ssh.connection import HostError
@@ -19,10 +23,12 @@ from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host, Promoted
 
-SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql"
 # Disabled, it does not come back at a boot; `apply` enables it again once it is a replica.
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 FENCE = f"systemctl disable -q {UNITS}; systemctl stop {UNITS}"
+UNFENCE = f"systemctl enable -q {UNITS}; systemctl start {UNITS}"
+# For so long a replica may still write down what the former primary sent it last.
+CATCH_UP_S = 15.0
 # It tells clients what the server said of itself at first: that it is a replica, which takes no writes.
 OPEN = "systemctl restart airfleet-pgbouncer"
 
@@ -61,57 +67,109 @@ class Promotion:
     def run(self, *, to: str | None, lost: bool, timeout_s: float) -> Done:
         """Stop the primary where it answers, promote a replica, and wait until a scheduler works on it."""
         begun = self._clock()
-        before, after = self._fleet.primary, self._choose(to)
-        if self._is_replica(after):
-            fenced = self._fence(before, after, lost=lost)
-            self._promote(after)
+        before = self._fleet.primary
+        choice = self._choose(to, lost=lost)
+        after = next(host for host in self._fleet.with_role("database") if host.name == choice.target)
+        for loss in choice.losses:
+            self._notify(f"{after.name} goes on without what it lacks: {loss}")
+        if after == before:
+            self._notify(f"{after.name} is the primary already: an earlier run was cut off after that")
+            fenced = True
         else:
-            self._notify(f"{after.name} takes writes already: an earlier run was cut off")
-            fenced = self._fence(before, after, lost=True)
-        self._open(after)
-        promotions.write(self._folder, Promoted(after.name, self._fleet.promoted.turn + 1))
+            fenced = self._move(before, after, choice, lost=lost)
         writes_s = self._clock() - begun
         self._notify(f"{after.name} takes writes after {writes_s:.1f} s")
-        self._await_work(after, begun + timeout_s)
-        # The control file tells of a promotion from the next checkpoint on, and before that no backup can begin.
-        self._ask(after, "CHECKPOINT", "the new primary", timeout_s=300)
+        try:
+            self._await_work(after, begun + timeout_s)
+            # The control file tells of a promotion from the next checkpoint on, and before that no backup can begin.
+            self._ask(after, "CHECKPOINT", "the new primary", timeout_s=300)
+        except AirfleetError:
+            self._end()
+            raise
+        self._end()
         return Done(before.name, after.name, fenced, writes_s, self._clock() - begun)
 
-    def _choose(self, to: str | None) -> Host:
-        others = [host for host in self._fleet.with_role("database") if host != self._fleet.primary]
-        if not others:
+    def _end(self) -> None:
+        """The promotion is done; the next one may choose another host."""
+        promotions.write(self._folder, replace(promotions.read(self._folder), target=""))
+
+    def _move(self, before: Host, after: Host, choice: Choice, *, lost: bool) -> bool:
+        """Fence the one and open the other; whether the former primary answered."""
+        turn = self._fleet.promoted.turn
+        # From here on any later call goes on with this host, whatever happens.
+        promotions.write(self._folder, replace(self._fleet.promoted, target=after.name))
+        if choice.is_done:
+            self._notify(f"{after.name} takes writes already: an earlier run was cut off")
+        fenced = self._fence(before)
+        if not choice.is_done:
+            if fenced:
+                self._await_all(before, after, lost=lost)
+            self._promote(after)
+        self._open(after)
+        promotions.write(self._folder, Promoted(after.name, turn + 1, after.name))
+        return fenced
+
+    def _choose(self, to: str | None, *, lost: bool) -> Choice:
+        hosts = self._fleet.with_role("database")
+        if len(hosts) == 1:
             raise UsageError(
                 "there is one database host, and nobody to promote",
                 where=self._fleet.primary.name,
                 hint="give a second host the role `database`, and apply",
             )
-        chosen = next((host for host in others if to in (None, host.name)), None)
-        if chosen is None:
-            raise UsageError(f"{to} is no replica", hint=f"one of {', '.join(host.name for host in others)}")
-        return chosen
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            seen = {one.name: one for one in pool.map(self._look, hosts)}
+        return database_hosts.choose(
+            seen,
+            primary=self._fleet.primary.name,
+            begun=self._fleet.promoted.target,
+            to=to,
+            lost=lost,
+            synchronous=self._fleet.replication == "synchronous",
+        )
 
-    def _is_replica(self, host: Host) -> bool:
-        said = self._ask(host, "SELECT pg_is_in_recovery()", "the replica")
-        return said == "t"
+    def _look(self, host: Host) -> DatabaseHost:
+        try:
+            done = self._shells[host.name].run(LOOK, timeout_s=20)
+        except HostError:
+            return DatabaseHost(host.name, "away")
+        if done.code:
+            said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
+            self._notify(f"{host.name}: PostgreSQL there does not say how far it has come: {said}")
+            return DatabaseHost(host.name, "away")
+        return database_hosts.parse(host.name, done.out)
 
-    def _fence(self, before: Host, after: Host, *, lost: bool) -> bool:
+    def _fence(self, before: Host) -> bool:
         """Stop the former primary, which first sends all that it wrote; False when it does not answer."""
         try:
             done = self._shells[before.name].run(FENCE, timeout_s=130)
-        except HostError as error:
-            if self._fleet.replication == "asynchronous" and not lost:
-                raise AirfleetError(
-                    f"{before.name} does not answer, and with asynchronous replication {after.name} may lack its last"
-                    " moments",
-                    where=before.name,
-                    hint="turn its power off, then say --lost; `replication: synchronous` in fleet.yaml loses nothing",
-                ) from error
+        except HostError:
             self._notify(f"{before.name} does not answer; it will find that it is no primary any more")
             return False
         if done.code:
             raise HostError(f"PostgreSQL does not stop: {done.err.strip()}", where=before.name, hint="stop it there")
         self._notify(f"{before.name} is stopped, and does not start again")
         return True
+
+    def _await_all(self, before: Host, after: Host, *, lost: bool) -> None:
+        """Until the replica has all that the former primary wrote, which is started again when that does not come."""
+        former = self._look(before)
+        deadline = self._clock() + CATCH_UP_S
+        while (chosen := self._look(after)).condition == "replica" and chosen.reach < former.reach:
+            if self._clock() <= deadline:
+                self._sleep(0.2)
+                continue
+            lag = database_hosts.describe_lag(chosen, former)
+            if lost:
+                self._notify(f"{after.name} goes on without what it lacks: {lag} of {before.name}")
+                return
+            self._shells[before.name].run(UNFENCE, timeout_s=130)
+            self._end()
+            raise AirfleetError(
+                f"{after.name} lacks {lag} of what {before.name} has, which is started again",
+                where=after.name,
+                hint="wait until it follows (airfleet status), or say --lost to go on without",
+            )
 
     def _promote(self, host: Host) -> None:
         # No replica follows it yet, so that a commit which waited for one would wait for ever.

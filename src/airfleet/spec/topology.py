@@ -97,10 +97,15 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """Which database host was promoted last, and how many promotions there were; none yet is the file's first."""
+    """Which database host was promoted last, and how many promotions there were; none yet is the file's first.
+
+    `target` is the host of a promotion that was begun and is not known to have ended; it is the primary itself while
+    only the wait for a scheduler is left.
+    """
 
     primary: str = ""
     turn: int = 0
+    target: str = ""
 
 
 DEFAULT_POOLS = (WorkerPool(DEFAULT_QUEUE, (DEFAULT_QUEUE,)),)

@@ -18,14 +18,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh.connection import Connection, HostError
+from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.spec.topology import Host
 
 PATH = "/var/lib/airfleet/lease"
 SECONDS = 60
 RENEW_S = 15
 TAKEN = 9
+
+
+class Shell(Protocol):
+    """A root shell on the host that has the lease."""
+
+    @property
+    def host(self) -> Host: ...
+    def run(self, script: str, *, timeout_s: float = 60) -> Output: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ class Held:
 
 
 @contextmanager
-def hold(connection: Connection, who: str, token: str) -> Iterator[Held]:
+def hold(connection: Shell, who: str, token: str) -> Iterator[Held]:
     """Hold the lease; once it is lost no further step is begun."""
     before = _take(connection, who, token)
     lost, done = threading.Event(), threading.Event()
@@ -126,7 +136,7 @@ def hold(connection: Connection, who: str, token: str) -> Iterator[Held]:
             connection.run(build_release(token))
 
 
-def _take(connection: Connection, who: str, token: str) -> str:
+def _take(connection: Shell, who: str, token: str) -> str:
     output = connection.run(build_script(who, token), timeout_s=20)
     if output.code == TAKEN:
         holder = parse_holder(output.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
+from airfleet.errors import AirfleetError
 from airfleet.runners.local.state import StateFolder, write_file
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
@@ -21,6 +22,17 @@ def read(folder: StateFolder) -> Promoted:
 def write(folder: StateFolder, promoted: Promoted) -> None:
     """Keep a promotion; a kill leaves the one before."""
     write_file(folder.root / NAME, json.dumps(asdict(promoted)))
+
+
+def check_settled(folder: StateFolder) -> None:
+    """Raise AirfleetError while a promotion is half done: nobody knows which host takes writes."""
+    promoted = read(folder)
+    if (target := promoted.target) not in ("", promoted.primary):
+        raise AirfleetError(
+            f"the promotion of {target} was begun and not ended",
+            where=str(folder.root / NAME),
+            hint="airfleet failover --database ends it",
+        )
 
 
 def apply_to(fleet: Fleet, folder: StateFolder) -> Fleet:

@@ -15,6 +15,11 @@ class HostShell:
         self._connection = Connection(host, project)
         self._is_open = False
 
+    @property
+    def host(self) -> Host:
+        """Where it is."""
+        return self._connection.host
+
     def run(self, script: str, *, timeout_s: float = 60) -> Output:
         """How a script ended; raises HostError when the host is away."""
         try:

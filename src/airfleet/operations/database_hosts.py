@@ -1,0 +1,213 @@
+"""What the database hosts of a fleet are, how far each has come, and which of them may be the primary next. Pure rules.
+
+One question is asked of every database host before anything is changed. The rules read nothing but the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from airfleet.components.hosts.replication import DATA
+from airfleet.errors import AirfleetError, UsageError
+
+Condition = Literal["primary", "replica", "stopped", "away"]
+
+SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql"
+# A replica that is so far behind does not follow in any useful sense; the primary keeps 1 GiB of WAL for it.
+LAG_BYTES = 64 << 20
+_LOOK = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN 'replica' ELSE 'primary' END,"
+    # The control file tells of a promotion only from the next checkpoint on.
+    " CASE WHEN pg_is_in_recovery() THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver),"
+    " (SELECT timeline_id FROM pg_control_checkpoint()),"
+    " (SELECT min_recovery_end_timeline FROM pg_control_recovery()))"
+    " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,"
+    " (CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+    " ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::bigint,"
+    " coalesce((SELECT status FROM pg_stat_wal_receiver), '')"
+)
+# A server that is stopped says in its control file how far it had come.
+LOOK = f"""\
+if systemctl is-active -q airfleet-postgresql; then exec {SQL} postgres -c "{_LOOK}"; fi
+bin=/usr/lib/postgresql/$(cat {DATA}/PG_VERSION)/bin
+LC_ALL=C $bin/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: */line /p
+s/^Latest checkpoint location: */at /p; s/^Database cluster state: */state /p"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseHost:
+    """One database host: what it is, its timeline, how many bytes of WAL it has, and whether it receives more.
+
+    One that is away does not answer, or its PostgreSQL does not. Of one that crashed nobody knows how far it came:
+    `position` is its last checkpoint.
+    """
+
+    name: str
+    condition: Condition
+    timeline: int = 0
+    position: int = 0
+    follows: bool = False
+    crashed: bool = False
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How far it has come: a later timeline is further."""
+        return self.timeline, self.position
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The host that becomes the primary, whether it takes writes already, and what will be lost by it."""
+
+    target: str
+    is_done: bool = False
+    losses: tuple[str, ...] = ()
+
+
+def parse(name: str, text: str) -> DatabaseHost:
+    """What the question said."""
+    words = text.strip().split("|")
+    if len(words) == 4 and words[0] in ("primary", "replica"):
+        condition: Condition = "primary" if words[0] == "primary" else "replica"
+        return DatabaseHost(name, condition, int(words[1]), int(words[2] or 0), words[3] == "streaming")
+    said = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
+    if "at" not in said:
+        raise AirfleetError(f"its database host says nothing that is known: {text.strip()[:80]!r}", where=name)
+    high, low = said["at"].split("/")
+    position = (int(high, 16) << 32) + int(low, 16)
+    crashed = not said.get("state", "").startswith("shut down")
+    return DatabaseHost(name, "stopped", int(said.get("line", "0")), position, crashed=crashed)
+
+
+def choose(
+    hosts: Mapping[str, DatabaseHost], *, primary: str, begun: str, to: str | None, lost: bool, synchronous: bool
+) -> Choice:
+    """The host to promote; raises AirfleetError where that may lose what was confirmed, or make a second primary.
+
+    `begun` is the target of a promotion that was cut off; `lost` says that losses are accepted.
+    """
+    if to is not None and to not in hosts:
+        raise UsageError(f"{to} is no database host", hint=f"one of {', '.join(hosts)}")
+    if begun == primary:
+        # It was promoted and written down; only what comes after that is left, if it is wanted and there still.
+        if to in (None, primary) and hosts[primary].condition == "primary":
+            return Choice(primary, is_done=True)
+        begun = ""
+    _check_begun(hosts, begun, to, lost=lost)
+    writers = [one.name for one in hosts.values() if one.condition == "primary" and one.name != primary]
+    if writers:
+        if not begun and hosts[primary].condition == "primary":
+            writers.append(primary)
+        return _go_on(writers, begun, to)
+    if to == primary:
+        raise UsageError(f"{to} is the primary already")
+    replicas = [one for one in hosts.values() if one.condition == "replica" and one.name != primary]
+    wanted = to or begun
+    candidates = [one for one in replicas if wanted in ("", one.name)]
+    if not candidates:
+        what = f"{wanted} is no replica that answers" if wanted else "no replica answers"
+        raise AirfleetError(what, where=wanted or primary, hint="start PostgreSQL there; `airfleet status` shows why")
+    chosen = max(candidates, key=lambda one: one.reach)
+    losses = tuple(_list_losses(hosts, chosen, primary, synchronous=synchronous))
+    if losses and not lost:
+        raise AirfleetError(
+            f"{chosen.name} may lack what was confirmed: {'; '.join(losses)}",
+            where=chosen.name,
+            hint="mend that first; or turn off what does not answer, and say --lost to go on without what is lacking",
+        )
+    return Choice(chosen.name, losses=losses)
+
+
+def _check_begun(hosts: Mapping[str, DatabaseHost], begun: str, to: str | None, *, lost: bool) -> None:
+    """A promotion that was begun is ended with the same host, which may take writes already."""
+    if not begun or begun not in hosts:
+        return
+    is_away = hosts[begun].condition == "away"
+    if to not in (None, begun) and not (is_away and lost):
+        raise AirfleetError(
+            f"the promotion of {begun} was begun and not ended",
+            where=begun,
+            hint=f"airfleet failover --database --to {begun}; where it is gone for good, turn it off and add --lost",
+        )
+    if is_away and to in (None, begun):
+        raise AirfleetError(
+            f"the promotion of {begun} was begun, and {begun} does not answer: it may take writes",
+            where=begun,
+            hint="bring it back; where it is gone for good, turn it off, and name another host with --to and --lost",
+        )
+
+
+def _go_on(writers: list[str], begun: str, to: str | None) -> Choice:
+    """Somebody takes writes who is not the primary that is known: an earlier run was cut off, or ran elsewhere."""
+    if len(writers) > 1:
+        raise AirfleetError(
+            f"{' and '.join(writers)} take writes, and nothing is promoted while two do",
+            where=writers[0],
+            hint="stop airfleet-postgresql on the one whose data is to be given up",
+        )
+    (writer,) = writers
+    if writer not in (begun, to):
+        raise AirfleetError(
+            f"{writer} takes writes already, and nothing is promoted beside it",
+            where=writer,
+            hint=f"airfleet failover --database --to {writer} makes it the primary of this fleet",
+        )
+    if to not in (None, writer):
+        raise AirfleetError(f"{writer} takes writes already, and {to} would be a second primary", where=writer)
+    return Choice(writer, is_done=True)
+
+
+def _list_losses(
+    hosts: Mapping[str, DatabaseHost], chosen: DatabaseHost, primary: str, *, synchronous: bool
+) -> list[str]:
+    """What the chosen host may lack, as far as anybody can know before the primary is stopped."""
+    found = []
+    others = [one for one in hosts.values() if one.name not in (chosen.name, primary)]
+    for one in others:
+        if one.condition == "away":
+            found.append(f"how far {one.name} has come is not known, as it does not answer")
+        elif one.reach > chosen.reach:
+            found.append(f"{one.name} has {describe_lag(chosen, one)} more")
+    former = hosts[primary]
+    if former.condition == "away" and not synchronous:
+        found.append(f"{primary} does not answer, and with asynchronous replication only it may have its last moments")
+    elif former.crashed and not synchronous:
+        found.append(
+            f"PostgreSQL on {primary} crashed, and with asynchronous replication only it may have its last moments"
+        )
+    elif former.condition == "away":
+        # While the primary is only cut off from us, any replica that it still reaches lets it confirm.
+        found += [f"{one.name} may still follow {primary}, which does not answer" for one in others if one.follows]
+    elif former.timeline > chosen.timeline or former.position - chosen.position > LAG_BYTES:
+        found.append(f"{primary} has {describe_lag(chosen, former)} more")
+    elif former.condition == "primary" and not chosen.follows:
+        found.append(f"{chosen.name} does not follow {primary}")
+    return found
+
+
+def describe_lag(behind: DatabaseHost, ahead: DatabaseHost) -> str:
+    """How much one lacks of what the other has."""
+    if behind.timeline < ahead.timeline:
+        return f"a later timeline ({ahead.timeline}, not {behind.timeline})"
+    missing = max(0, ahead.position - behind.position)
+    return f"{missing / (1 << 20):.1f} MiB" if missing >= 1 << 20 else f"{missing} bytes"
+
+
+def judge_replicas(hosts: Mapping[str, DatabaseHost], primary: str) -> list[tuple[str, bool, str]]:
+    """For each replica of a fleet whether it follows the primary, and how far it is behind."""
+    found = []
+    for one in hosts.values():
+        if one.name == primary or one.condition == "away":
+            continue
+        if one.condition != "replica":
+            found.append((f"replica {one.name}", False, f"it is no replica: PostgreSQL there is {one.condition}"))
+            continue
+        former = hosts.get(primary)
+        lag = describe_lag(one, former) if former and former.condition == "primary" else "an unknown amount"
+        is_near = former is None or (one.timeline >= former.timeline and former.position - one.position <= LAG_BYTES)
+        follows = "follows" if one.follows else "does not follow"
+        found.append((f"replica {one.name}", one.follows and is_near, f"{follows} {primary}, {lag} behind"))
+    return found
