@@ -22,7 +22,7 @@ import pytest
 
 from airfleet.drills.analysis import Findings, Window, analyse
 from airfleet.drills.ledger import read_ledger
-from airfleet.drills.load import SETTINGS, Load, render_project
+from airfleet.drills.load import SETTINGS, STORE, Load, render_project
 from deadline import wait_until
 from fleets import HEALTHY_S, Platform, make
 
@@ -57,6 +57,15 @@ def query(platform: Platform, sql: str) -> list[tuple]:
         return connection.execute(sql).fetchall()  # type: ignore[arg-type]
 
 
+def store(platform: Platform, load: Load) -> None:
+    """Have what the load's tasks look up."""
+    dsn = platform.state.read_dsn()
+    assert dsn
+    with psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=5) as connection:
+        for statement in STORE:
+            connection.execute(statement, {"name": load.prefix, "secret": load.secret})
+
+
 def active(platform: Platform) -> str:
     rows = query(platform, "SELECT name FROM airfleet.seat WHERE state = 'active' AND seen_at > now() - interval '5 s'")
     return rows[0][0] if rows else ""
@@ -77,6 +86,7 @@ def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, 
     length = BEFORE_S + lasts_s + AFTER_S
     began = datetime.now(UTC) + timedelta(seconds=8)
     load = Load(began=began.replace(microsecond=0), length_s=length - length % 10, ledger=str(ledger), long_s=30.0)
+    store(platform, load)
     for file, text in sorted(render_project(load).items(), key=lambda one: one[0] == "dags/drill_load.py"):
         path = platform.project / file
         path.parent.mkdir(exist_ok=True)
@@ -96,7 +106,9 @@ def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, 
     with contextlib.suppress(AssertionError):  # the findings name what is missing
         wait_until(ended, "the end of all work", timeout_s=max(0.0, end - time.time()) + 240, every_s=1)
     found = read_ledger((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
-    findings = analyse(found.attempts, expected, Window(load.began.timestamp(), struck, recovered, end))
+    window = Window(load.began.timestamp(), struck, recovered, end)
+    findings = analyse(found.attempts, expected, window, wrong=found.wrong)
+    assert not findings.wrong
     report(name, findings)
     return findings
 

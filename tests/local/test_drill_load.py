@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from airfleet.drills.ledger import Instance, read_ledger
-from airfleet.drills.load import Load, render_project
+from airfleet.drills.load import STORE, Load, render_project
 from deadline import wait_until
 from fleets import Platform
 
@@ -18,6 +19,11 @@ pytestmark = pytest.mark.local
 def test_every_expected_instance_and_no_other_is_done_once(other: Platform) -> None:
     other.up()
     load = Load(datetime.now(UTC), 6, str(other.project / "ledger"), dags=2, every_s=2, short_s=0.1, long_s=0.6)
+    dsn = other.state.read_dsn()
+    assert dsn
+    with psycopg.connect(dsn.reveal()) as connection:
+        for statement in STORE:
+            connection.execute(statement, {"name": load.prefix, "secret": load.secret})
     for name, text in render_project(load).items():
         (other.project / name).parent.mkdir(exist_ok=True)
         (other.project / name).write_text(text)
@@ -30,3 +36,5 @@ def test_every_expected_instance_and_no_other_is_done_once(other: Platform) -> N
     wait_until(lambda: set(done()) >= set(load.expected()), "all that is expected", timeout_s=120, every_s=0.5)
     assert done() == sorted(load.expected())
     assert len(done()) == 9
+    lines = (Path(load.folder) / "ledger.jsonl").read_text().splitlines()
+    assert read_ledger(lines).wrong == ()

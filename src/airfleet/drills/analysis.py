@@ -52,10 +52,16 @@ class Findings:
     started: int
     wanted: int
     rate: float
+    wrong: tuple[str, ...] = ()  # what tasks were told that is not so
 
 
 def analyse(
-    attempts: Sequence[Attempt], expected: Collection[Instance], window: Window, *, unsure_s: float = 0.0
+    attempts: Sequence[Attempt],
+    expected: Collection[Instance],
+    window: Window,
+    *,
+    unsure_s: float = 0.0,
+    wrong: Sequence[str] = (),
 ) -> Findings:
     """Read the ledger of one drill; attempts are compared in the drill's clock, which is known to `unsure_s`."""
     attempts = sorted(attempts, key=lambda one: one.started)
@@ -77,6 +83,7 @@ def analyse(
         started=len(attempts),
         wanted=len(expected),
         rate=len(expected) / (window.ended - window.began) if window.ended > window.began else 0.0,
+        wrong=tuple(wrong),
     )
 
 

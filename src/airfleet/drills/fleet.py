@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from airfleet.drills.catalogue import Component
 from airfleet.drills.hands import ShellHands, check, on_each
-from airfleet.drills.load import Load, render_project
+from airfleet.drills.load import REMOVE, STORE, Load, render_project
 from airfleet.drills.operations import OperatorHands, Poller, find_page, run_command
 from airfleet.drills.outcome import Event
 from airfleet.drills.runner import Runner
@@ -97,6 +97,7 @@ class FleetPlatform:
         What was live stands in the deployment before anything goes live. When a drill was killed, the next one finds
         it there, and takes it for its own.
         """
+        self._store(STORE, load)
         releases = self._releases
         latest = releases.find_latest()
         before = latest and (latest.detail[DRILL]["before"] if DRILL in latest.detail else latest.release)
@@ -110,6 +111,7 @@ class FleetPlatform:
 
         What somebody deployed meanwhile stays.
         """
+        self._store(REMOVE, load)
         latest = self._releases.find_latest()
         if latest is None or latest.detail.get(DRILL, {}).get("load") != load.prefix:
             return
@@ -118,6 +120,15 @@ class FleetPlatform:
         else:
             nothing = self._save(*artefact.overlay(NOTHING, {}, {}), "after a drill")
             self._make_live("promote", nothing, "a drill is over")
+
+    def _store(self, statements: Sequence[LiteralString], load: Load) -> None:
+        """Have what its tasks look up, or nothing of it any more."""
+        try:
+            with psycopg.connect(self.database.reveal(), connect_timeout=10) as connection:
+                for statement in statements:
+                    connection.execute(statement, {"name": load.prefix, "secret": load.secret})
+        except psycopg.Error as error:
+            raise AirfleetError(f"the metadata database does not answer: {error}") from error
 
     def operate(self, words: Sequence[str]) -> None:
         """Run one of airfleet's own commands; the database may be on another host then."""

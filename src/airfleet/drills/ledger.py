@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _START = ("attempt", "dag", "run", "task", "map", "try", "host", "pid", "boot", "wall", "mono")
+_WANTED = {
+    "start": _START,
+    "beat": ("attempt", "mono"),
+    "wrong": ("attempt", "said"),
+    "end": ("attempt", "mono", "how"),
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,10 +69,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """All attempts by their start, and the lines that no attempt could be made of."""
+    """All attempts by their start, the lines that no attempt could be made of, and the wrong answers that tasks got."""
 
     attempts: tuple[Attempt, ...]
     unread: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
 
 
 def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
@@ -78,7 +85,7 @@ def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
     starts: dict[str, dict[str, Any]] = {}
     signs: dict[str, float] = {}
     ends: dict[str, tuple[float, str]] = {}
-    unread = []
+    unread, wrong = [], []
     for line in lines:
         if not line.strip():
             continue
@@ -89,6 +96,8 @@ def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
             starts[said["attempt"]] = said
         elif said["what"] == "beat":
             signs[said["attempt"]] = max(said["mono"], signs.get(said["attempt"], said["mono"]))
+        elif said["what"] == "wrong":
+            wrong.append((said["attempt"], said["said"]))
         else:
             ends.setdefault(said["attempt"], (said["mono"], said["how"]))
     attempts = []
@@ -107,13 +116,18 @@ def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
                 how=how,
             )
         )
-    return Ledger(tuple(sorted(attempts, key=lambda one: (one.started, one.token))), tuple(unread))
+    names = {one.token: str(one.instance) for one in attempts}
+    return Ledger(
+        tuple(sorted(attempts, key=lambda one: (one.started, one.token))),
+        tuple(unread),
+        tuple(f"{text} in {names.get(token, 'an attempt that is not known')}" for token, text in wrong),
+    )
 
 
 def _parse(line: str) -> dict[str, Any] | None:
     try:
         said = json.loads(line)
-        wanted = {"start": _START, "beat": ("attempt", "mono"), "end": ("attempt", "mono", "how")}[said["what"]]
+        wanted = _WANTED[said["what"]]
         return said if all(key in said for key in wanted) else None
     except (ValueError, TypeError, KeyError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from typing import LiteralString
 
 from airfleet.drills.ledger import Instance
 
@@ -17,7 +18,8 @@ _FILES = ("dags/drill_load.py", "include/drill_ledger.py")
 class Load:
     """Dags that take turns so that runs begin evenly: `dags` of them, each every `every_s`, for `length_s`.
 
-    Each run is one short task; every run of the first Dag has a long one beside it.
+    Each run is one short task; every run of the first Dag has a long one beside it. Every task looks up a variable, a
+    connection and an XCom of its own, so that a drill also finds wrong answers.
     """
 
     began: datetime
@@ -45,6 +47,11 @@ class Load:
         return f"{self.ledger}/{self.prefix}"
 
     @property
+    def secret(self) -> str:
+        """What the variable and the connection of this load hold, both named after its prefix."""
+        return f"what {self.prefix} holds"
+
+    @property
     def ends(self) -> datetime:
         return self.began + timedelta(seconds=self.length_s)
 
@@ -63,6 +70,17 @@ class Load:
         )
 
 
+# What a load's tasks look up, as Airflow keeps it when it is not encrypted.
+STORE: tuple[LiteralString, ...] = (
+    "DELETE FROM variable WHERE key = %(name)s",
+    "DELETE FROM connection WHERE conn_id = %(name)s",
+    "INSERT INTO variable (key, val, is_encrypted) VALUES (%(name)s, %(secret)s, false)",
+    "INSERT INTO connection (conn_id, conn_type, host, is_encrypted, is_extra_encrypted)"
+    " VALUES (%(name)s, 'generic', %(secret)s, false, false)",
+)
+REMOVE = STORE[:2]
+
+
 def render_project(load: Load) -> dict[str, str]:
     """The files of a project that makes this load, to be deployed like any other."""
     folder = resources.files("airfleet.drills") / "project"
@@ -70,6 +88,7 @@ def render_project(load: Load) -> dict[str, str]:
         **asdict(load),
         "prefix": load.prefix,
         "ledger": load.folder,
+        "secret": load.secret,
         "began": load.began.astimezone(UTC).isoformat(),
         "ends": load.ends.astimezone(UTC).isoformat(),
     }

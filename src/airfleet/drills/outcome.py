@@ -79,6 +79,8 @@ def judge(
         broken.append(
             f"{_count(len(unforgiven), 'attempt')} killed, the first {unforgiven[0].instance} on {unforgiven[0].host}"
         )
+    if findings.wrong:
+        broken.append(f"{_count(len(findings.wrong), 'wrong answer')}, the first: {findings.wrong[0]}")
     got = measure(drill, findings)
     if drill.bar_s is not None and got is None:
         broken.append(f"{drill.measure}: never within the drill; the bar is {drill.bar_s:g} s")
@@ -102,6 +104,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "doubled": len(findings.doubled),
         "killed": len(findings.killed),
         "repeated": len(findings.repeated),
+        "wrong": len(findings.wrong),
         "kept": outcome.is_kept,
         "broken": list(outcome.broken),
         "tasks_per_s": _round(findings.rate),

@@ -78,7 +78,7 @@ class Runner:
             self.platform.withdraw(load)
         seen, broken = self.platform.witness(began, ended)
         window = Window(began, events[0].at, recovered, ended)
-        findings = analyse(ledger.attempts, load.expected(), window, unsure_s=clocks)
+        findings = analyse(ledger.attempts, load.expected(), window, unsure_s=clocks, wrong=ledger.wrong)
         return Outcome(
             drill=drill,
             platform=self.platform.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import random
 from importlib import resources
 from pathlib import Path
@@ -114,3 +115,10 @@ def test_a_line_torn_by_a_full_disk_spoils_only_itself(writer: ModuleType, tmp_p
     ledger = read_ledger((tmp_path / "ledger.jsonl").read_text().splitlines())
     assert len(ledger.attempts) == 1
     assert ledger.unread == ('{"what": "sta',)
+
+
+def test_what_a_task_was_told_wrongly_is_kept_and_the_task_goes_on() -> None:
+    wrong = json.dumps({"what": "wrong", "attempt": "a", "said": "variable 'a default'", "mono": 51.0})
+    ledger = read_ledger([*lines_of("a", wall=1000.0, mono=50.0, seconds=2.0), wrong])
+    assert ledger.wrong == ("variable 'a default' in d.short of r",)
+    assert ledger.attempts[0].is_done

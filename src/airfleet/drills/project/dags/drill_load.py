@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from airflow.sdk import DAG, get_current_context, task
+from airflow.sdk import DAG, Connection, Variable, get_current_context, task
 from include.drill_ledger import work
 from include.drill_settings import LOAD
+
+
+def look_up(one: Any) -> dict[str, Any]:
+    """What this task is told of a variable, a connection and an XCom that are there."""
+    one.xcom_push("own", LOAD["secret"])
+    return {
+        "variable": Variable.get(LOAD["prefix"], default="a default"),
+        "connection": Connection.get(LOAD["prefix"]).host,
+        "XCom": one.xcom_pull(task_ids=one.task_id, key="own"),
+    }
 
 
 def do(seconds: float) -> None:
@@ -28,6 +39,7 @@ def do(seconds: float) -> None:
             "try": one.try_number,
         },
         seconds,
+        lambda: [f"{name} {told!r}" for name, told in look_up(one).items() if told != LOAD["secret"]],
     )
 
 

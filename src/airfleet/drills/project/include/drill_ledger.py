@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,8 +14,11 @@ from uuid import uuid4
 BEAT_S = 0.5
 
 
-def work(folder: Path, instance: Mapping[str, Any], seconds: float) -> None:
-    """Run for some seconds; start and end are on disk when this goes on, signs of life in between are only written."""
+def work(folder: Path, instance: Mapping[str, Any], seconds: float, check: Callable[[], Sequence[str]] = tuple) -> None:
+    """Run for some seconds; start and end are on disk when this goes on, signs of life in between are only written.
+
+    `check` says which wrong answers the task was given; they are written down, and the task goes on.
+    """
     attempt = uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "ledger.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -24,6 +27,8 @@ def work(folder: Path, instance: Mapping[str, Any], seconds: float) -> None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         place = {"host": socket.gethostname(), "pid": os.getpid(), "boot": boot, "wall": time.time()}
         _append(descriptor, {"what": "start", **instance, "attempt": attempt, **place}, durable=True)
+        for wrong in check():
+            _append(descriptor, {"what": "wrong", "attempt": attempt, "said": wrong}, durable=True)
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(BEAT_S, left))
