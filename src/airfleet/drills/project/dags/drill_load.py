@@ -15,7 +15,7 @@ from include.drill_ledger import work
 from include.drill_settings import LOAD
 
 
-def look_up(one: Any) -> dict[str, Any]:
+def look_up(one: Any) -> dict[str, Any]:  # noqa: ANN401 - a RuntimeTaskInstance
     """What this task is told of a variable, a connection and an XCom that are there."""
     one.xcom_push("own", LOAD["secret"])
     return {
