@@ -136,7 +136,7 @@ class Shop:
 
     def wait(self, deployment: int) -> tuple[str, dict[str, Any]]:
         ends = ("done", "failed", "watching")
-        wait_until(lambda: self.state(deployment) in ends, "the deployment's end", timeout_s=60)
+        wait_until(lambda: self.state(deployment) in ends, "the deployment's end", timeout_s=180)
         return self.database.query("SELECT state, detail FROM airfleet.deployment WHERE id = %s", deployment)[0]
 
     def deploy(self, release: str | None, action: str = "promote", **detail: object) -> dict[str, Any]:

@@ -421,13 +421,15 @@ def main() -> NoReturn:
     has_fab_roles = compat.prepare_publisher()
     parsing.seal_memory()
     parser = Parser()
+    loops = folder.find_loops(parser, has_fab_roles=has_fab_roles)
+    if loops:
+        parser.start()  # a folder is parsed at every start: the parser imports Airflow meanwhile
     gc.freeze()  # children share what is imported by now
     gc.set_threshold(GARBAGE)
     connection = compat.connect()
     cursor = connection.cursor()
     cursor.execute(schema.SQL)
     cursor.execute("SELECT pg_advisory_lock(%s)", (schema.AGENT_LOCK,))
-    loops = folder.find_loops(parser, has_fab_roles=has_fab_roles)
     followed = frozenset(loop.follower.bundle for loop in loops)
     work(Releaser(has_fab_roles, parser, followed=followed), loops, connection)
 

@@ -13,6 +13,7 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
+from airfleet_provider import artefact, shelf
 from airfleet_provider.compat import workers
 from airfleet_provider.executors import draining, room
 
@@ -75,6 +76,25 @@ def test_a_worker_without_room_takes_nothing_until_there_is_room(
     monkeypatch.setattr(room, "measure", lambda _: room.ENOUGH)
     assert waiting.get(timeout=20) == "two"
     wait_until(lambda: note()["state"] == "serving")
+
+
+@pytest.mark.parametrize("fetches", [True, False])
+def test_a_worker_that_fetches_its_releases_drops_those_that_no_task_uses(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetches: bool
+) -> None:
+    monkeypatch.setattr(draining, "TIDY_FIRST_S", 0.0)
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
+    if fetches:
+        monkeypatch.setenv(shelf.VARIABLE, "http://127.0.0.1:1")
+    versions = tmp_path / "bundles" / "shop" / "versions"
+    for name, days in (("r1", 40), ("r2", 2), ("r3", 1)):
+        mark = versions / name / artefact.MARK
+        mark.parent.mkdir(parents=True)
+        mark.touch()
+        os.utime(mark, (time.time() - days * 86_400,) * 2)
+    note = request.getfixturevalue("note")
+    wait_until(lambda: note().get("state") == "serving")
+    assert {path.name for path in versions.iterdir()} == ({"r2", "r3"} if fetches else {"r1", "r2", "r3"})
 
 
 def test_a_message_of_airflow_s_is_called_by_its_task() -> None:

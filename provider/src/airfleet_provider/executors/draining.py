@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from airfleet_provider import disuse
+from airfleet_provider import disuse, shelf
 from airfleet_provider.compat import storage_root
 from airfleet_provider.compat import workers as compat
 from airfleet_provider.executors import room
@@ -44,6 +44,8 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._note = Note(Path(notes) / f"{self._mark.name}.json")
         self._queues = compat.list_queues(consumer)
         self._is_full = False
+        # On one machine the releaser has the same folders, and removes what nobody needs by itself.
+        self._fetches = shelf.VARIABLE in os.environ
         self._tidies_next = time.monotonic() + TIDY_FIRST_S
         self._timer: Any = None
 
@@ -64,7 +66,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._measure()
         compat.consume(consumer, () if is_drained or self._is_full else self._queues, of=self._queues)
         tasks = compat.list_tasks()
-        if time.monotonic() > self._tidies_next:
+        if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S
             disuse.tidy_quietly(storage_root())
         self._note.write(
