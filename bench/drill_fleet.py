@@ -1,4 +1,4 @@
-"""The fleet that is drilled: seven machines, and what the comparison with stock takes away."""
+"""The fleet that is drilled: eight machines, and what the comparison with stock takes away."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ PACKAGES = (
     *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
     *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
-# Two of everything that may die; what shares a host is never broken by one drill.
+# Two of everything that may die, and three brokers; what shares a host is never broken by one drill.
 ROLES = {
+    "mq1": "roles: [broker]",
     "web1": "roles: [web, balancer, broker]",
     "sched1": "roles: [scheduler]",
     "sched2": "roles: [scheduler]",
     "work1": "pools: [default]",
     "work2": "pools: [default]",
     "data1": "roles: [database]",
-    "data2": "roles: [database, web]",
+    "data2": "roles: [database, web, broker]",
 }
 SETTINGS = "pools:\n  default: {concurrency: 12}\nreplication: synchronous\n"
 STOCK_IS = (

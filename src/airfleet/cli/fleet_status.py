@@ -185,17 +185,19 @@ def _list_host_problems(errors: Iterable[AirfleetError]) -> Iterator[Problem]:
 def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[Problem]:
     missing: dict[str, list[str]] = {}
     for one in services:
-        unit = f"airfleet-{one.service}"
+        unit, name = f"airfleet-{one.service}", one.service
+        if one.what != name and one.service.startswith("worker-"):
+            name = f"{one.service} ({one.what})"
         if one.state == "missing":
             missing.setdefault(one.host, []).append(one.service)
         elif one.state == "deactivating":
-            yield Problem(one.host, f"{one.service} stops, once its tasks have ended", "wait, or look at its tasks")
+            yield Problem(one.host, f"{name} stops, once its tasks have ended", "wait, or look at its tasks")
         elif one.state != "active" and one.restarts:
-            what = f"{one.service} ends again and again: {one.restarts} restarts, now {one.state}"
+            what = f"{name} ends again and again: {one.restarts} restarts, now {one.state}"
             yield Problem(one.host, what, f"why, it says there: {LOGS} {unit} -n 50")
         elif one.state != "active":
             hint = f"`airfleet apply` starts it; why it ended, it says there: {LOGS} {unit} -n 50"
-            yield Problem(one.host, f"{one.service} does not run: it is {one.state}", hint)
+            yield Problem(one.host, f"{name} does not run: it is {one.state}", hint)
     for host, names in missing.items():
         yield Problem(host, f"not set up yet: {', '.join(names)}", "`airfleet apply` does it")
 
@@ -207,11 +209,7 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sigh
             continue
         queue = sight.what.removeprefix("queue ")
         if queue in fleet.queues and queue != sight.what:
-            pools = {pool.name for pool in fleet.pools if queue in pool.queues}
-            servers = [host.name for host in fleet.hosts if pools & set(host.pools)]
-            lost = [name for name in servers if name in down]
-            hint = f"bring {', '.join(lost or servers)} back, or give the pool another host"
-            yield Problem("fleet", f"nobody serves the queue {queue}: its tasks wait", hint)
+            yield _judge_queue(fleet, queue, down)
         elif sight.what in repository.SIGHTS:
             hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
             yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
@@ -221,6 +219,23 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sigh
             yield Problem("fleet", f"{sight.what}: {sight.detail}", versions.GO_ON)
         else:
             yield Problem("fleet", f"{sight.what}: {sight.detail}", "look at the hosts above first")
+
+
+def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> Problem:
+    """A queue that stands still: of which pool, and which of its hosts, or of the brokers', is why."""
+    pools = [pool.name for pool in fleet.pools if queue in pool.queues]
+    servers = [host.name for host in fleet.hosts if set(pools) & set(host.pools)]
+    brokers = [host.name for host in fleet.with_role("broker") if host.name in down]
+    if all(name in down for name in servers):
+        hint = f"bring {', '.join(servers)} back, or give the pool another host"
+    elif brokers:
+        hint = f"RabbitMQ of {', '.join(brokers)} is gone; workers go on with another within 20 s: look again then"
+    else:
+        units = ", ".join(f"airfleet-worker-{name}" for name in pools)
+        up = ", ".join(name for name in servers if name not in down)
+        hint = f"`airfleet workers list` shows whether {up} is drained; why else, it says there: {LOGS} {units} -n 50"
+    what = f"nobody serves the queue {queue} of the pool {', '.join(pools)}: its tasks wait"
+    return Problem("fleet", what, hint)
 
 
 def describe(report: Report) -> dict[str, object]:

@@ -60,6 +60,8 @@ class Drill:
     aim_s: float | None
     after_s: float = 90.0
     may_kill: bool = False
+    # Hosts that the struck component has at the least; with fewer it would be another drill.
+    least_hosts: int = 1
     # airfleet's own commands: what people do about it, and once all is given back.
     then: tuple[tuple[str, ...], ...] = ()
     at_last: tuple[tuple[str, ...], ...] = ()
@@ -225,6 +227,31 @@ _DRILLS = (
         after_s=240.0,
         may_kill=True,
         then=(("failover", "--database", "--lost"),),
+        at_last=(("apply",),),
+    ),
+    Drill(
+        name="broker-lost",
+        title="One of three brokers loses power",
+        done="A broker's host goes silent, and with it the connections of the workers and the scheduler that used it.",
+        promised="They go on with another broker within seconds; nothing is lost, and no running task is killed.",
+        blow=Blow("pull the plug of", "one", "broker"),
+        measure="longest gap",
+        bar_s=20.0,
+        aim_s=10.0,
+        after_s=120.0,
+        least_hosts=3,
+    ),
+    Drill(
+        name="failover-twice",
+        title="Scheduler and database fail over at once",
+        done="The active scheduler is killed, and at that moment `airfleet failover --database` promotes a replica.",
+        promised="The standby takes over on the new primary, and hands tasks to the broker; running tasks go on.",
+        blow=Blow("kill", "the active", "scheduler"),
+        measure="longest gap",
+        bar_s=60.0,
+        aim_s=20.0,
+        after_s=240.0,
+        then=(("failover", "--database"),),
         at_last=(("apply",),),
     ),
     Drill(

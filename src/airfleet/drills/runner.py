@@ -59,6 +59,7 @@ class Runner:
 
     def run(self, drill: Drill, load_of: Callable[[datetime, int], Load]) -> Outcome:
         """Run a drill to its end; what it did is taken back and its load withdrawn, also when it fails half-way."""
+        self._require_hosts(drill)
         load = load_of(datetime.fromtimestamp(self.clock() + self.pace.lead_s, UTC), drill.length_s)
         began, ended = load.began.timestamp(), load.ends.timestamp()
         self.notify(f"{drill.name}: {load.rate:.2f} tasks/s for {drill.length_s} s")
@@ -120,6 +121,14 @@ class Runner:
         if not hosts:
             raise AirfleetError(f"no host runs a {blow.component}", hint="this drill needs one")
         return hosts if blow.which == "every" else hosts[:1]
+
+    def _require_hosts(self, drill: Drill) -> None:
+        component = drill.blow.component
+        if drill.least_hosts > 1 and (found := len(self.platform.find_hosts(component))) < drill.least_hosts:
+            hint = f"give the role to {drill.least_hosts} hosts in fleet.yaml, or leave this drill out"
+            raise AirfleetError(
+                f"{drill.name} needs {drill.least_hosts} hosts with a {component}, not {found}", hint=hint
+            )
 
     def _settle(self, load: Load) -> tuple[Ledger, float]:
         """The ledger once all that was asked for is done, or when nothing more came for as long as patience lasts."""

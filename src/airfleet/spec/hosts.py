@@ -145,7 +145,7 @@ class WorkerPool(Section):
         default=None,
         description="Processes and threads that the pool may have on each host (systemd's TasksMax).",
         examples=[4096],
-        json_schema_extra={"x-default": "systemd's own"},
+        json_schema_extra={"x-default": "1024, and 512 more for each of `concurrency`"},
     )
     drain: Annotated[int, Field(ge=0, le=7 * 86400)] = Field(
         default=3600, description="Seconds that running tasks are given to finish when a worker stops."
@@ -207,7 +207,7 @@ def convert_pool(name: str, written: WorkerPool) -> topology.WorkerPool:
             memory=bytes_of(written.memory) if written.memory else None,
             cpus=written.cpus,
             io_weight=written.io_weight,
-            tasks=written.tasks_max,
+            tasks=written.tasks_max or topology.most_processes(written.concurrency),
         ),
         drain_s=written.drain,
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-Role = Literal["web", "scheduler", "worker", "database", "broker", "balancer", "monitor", "logs"]
+Role = Literal["web", "scheduler", "worker", "database", "broker", "balancer", "monitor"]
 ROLES: tuple[Role, ...] = get_args(Role)
 # A fleet without one of these runs nothing.
 NEEDED_ROLES: tuple[Role, ...] = ("web", "scheduler", "worker", "database", "broker")
@@ -18,8 +18,7 @@ ROLE_WORDS: Mapping[Role, str] = {
     "database": "runs PostgreSQL",
     "broker": "runs RabbitMQ",
     "balancer": "spreads the traffic over the web hosts",
-    "monitor": "may read every host's metrics",
-    "logs": "collects what the components write",
+    "monitor": "may read every host's metrics; what reads them there is your own",
 }
 DEFAULT_QUEUE = "default"
 BROKER_SIZES = (1, 3)
@@ -108,4 +107,10 @@ class Promoted:
     target: str = ""
 
 
-DEFAULT_POOLS = (WorkerPool(DEFAULT_QUEUE, (DEFAULT_QUEUE,)),)
+def most_processes(concurrency: int) -> int:
+    """Processes and threads that a pool may have, unless fleet.yaml says: enough for tasks that count all cores."""
+    return 1024 + 512 * concurrency
+
+
+_ONE = WorkerPool(DEFAULT_QUEUE, (DEFAULT_QUEUE,))
+DEFAULT_POOLS = (replace(_ONE, limits=Limits(tasks=most_processes(_ONE.concurrency))),)

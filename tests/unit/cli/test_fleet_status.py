@@ -58,8 +58,26 @@ def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> Non
     assert (io1.state, io1.running, io1.services) == ("down", 0, 0)
     host, queue = report.problems
     assert (host.where, host.hint) == ("io1", "look whether it is up")
-    assert queue.what == "nobody serves the queue io: its tasks wait"
+    assert queue.what == "nobody serves the queue io of the pool io: its tasks wait"
     assert "bring io1 back" in queue.hint
+
+
+def test_workers_that_are_up_are_not_to_be_brought_back() -> None:
+    (queue,) = build(seen=(Sight("queue io", False, "0 workers"),)).problems
+    assert "back" not in queue.hint
+    assert "journalctl -u airfleet-worker-io" in queue.hint
+    assert "airfleet workers list" in queue.hint
+
+
+def test_a_queue_without_workers_while_a_broker_is_gone_is_laid_to_the_broker() -> None:
+    *_, queue = build(down="data1", seen=(Sight("queue io", False, "0 workers"),)).problems
+    assert "RabbitMQ of data1 is gone" in queue.hint
+    assert "io1" not in queue.hint
+
+
+def test_a_worker_that_does_not_run_is_told_with_its_pool_and_queues() -> None:
+    (problem,) = build(io1={"worker-io": UnitFact("failed", "enabled")}).problems
+    assert problem.what == "worker-io (worker of the pool io, which serves the queue io) does not run: it is failed"
 
 
 @pytest.mark.parametrize(
@@ -98,5 +116,5 @@ def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
     views = [look(host.name) for host in FLEET.hosts if host.name != "io1"]
     page = fleet_page.render(fleet_status.build(FLEET, views, [down], (Sight("queue io", False, "0"),)), "today")
     assert "it said &lt;script&gt;<br><small>look &amp; see</small>" in page
-    assert "nobody serves the queue io" in page
+    assert "nobody serves the queue io of the pool io" in page
     assert "<title>flights: 2 problems</title>" in page

@@ -176,7 +176,19 @@ def test_a_pool_has_its_own_limits_and_tasks_are_not_killed_at_a_restart() -> No
 
 
 def test_one_greedy_task_is_killed_and_not_its_whole_pool() -> None:
-    assert "OOMPolicy=continue" in unit("memory1", "worker-memory")
+    for host, pool in (("memory1", "memory"), ("io1", "io")):  # with a limit of its own, or the host's
+        assert "OOMPolicy=continue" in unit(host, f"worker-{pool}")
+
+
+def test_a_pool_that_says_nothing_has_a_limit_of_processes_all_the_same() -> None:
+    assert "TasksMax=3072" in unit("cpu1", "worker-cpu")  # of four tasks at once
+
+
+def test_a_pool_waits_for_no_other_of_its_host_at_a_restart() -> None:
+    """A log server is no need of tasks, and would stop only once the last of them has ended."""
+    after = [line for line in unit("cpu1", "worker-cpu").splitlines() if line.startswith("After=")]
+    assert "airfleet-proxy" in after[0]
+    assert "logs" not in after[0]
 
 
 def test_log_servers_listen_on_the_fleet_s_address_only() -> None:

@@ -122,6 +122,19 @@ def test_a_replica_is_promoted_while_the_primary_is_away_and_all_is_mended_at_la
     assert world.calls[-2:] == ["give back d1", "withdraw"], "also when nobody can be promoted"
 
 
+def test_scheduler_and_database_fail_over_at_once() -> None:
+    world = MadeUp(recovers_s=9.0)
+    assert drill(world, "failover-twice").is_kept
+    assert world.calls == ["deploy", "strike s1", "failover --database", "apply", "withdraw"]
+
+
+def test_a_drill_that_needs_three_brokers_strikes_no_only_one() -> None:
+    world = MadeUp()
+    with pytest.raises(AirfleetError, match="broker-lost needs 3 hosts with a broker"):
+        drill(world, "broker-lost")
+    assert world.calls == []
+
+
 def test_a_calm_take_over_is_told_with_its_gap_and_its_events() -> None:
     world = MadeUp(recovers_s=1.5)
     outcome = drill(world, "kill-scheduler")

@@ -70,3 +70,14 @@ def test_a_child_that_holds_the_stream_open_is_not_waited_for(monkeypatch: pytes
 def test_a_connection_that_ends_before_the_command_is_an_error() -> None:
     with pytest.raises(EOFError):
         read(b"half", "closed")
+
+
+def test_a_worker_that_is_not_healthy_is_named_with_its_pool_and_queues() -> None:
+    said = (
+        "error: airfleet-worker-heavy.service is not healthy (worker of the pool heavy, which serves the queue heavy):"
+        " failed failed exit-code\nModuleNotFoundError: No module named 'polars'\n"
+    )
+    error = connection._failure(connection.Output(1, "", said), "restarting airfleet-worker-heavy", "h1")
+    expected = "airfleet-worker-heavy (worker of the pool heavy, which serves the queue heavy) is not healthy: "
+    assert error.what.startswith(expected)
+    assert "polars" in error.what

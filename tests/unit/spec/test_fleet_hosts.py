@@ -119,6 +119,7 @@ pools:
         ("memory: 8G", "memory: 8 GB", "expected a size, found '8 GB'"),
         ("address: 10.0.0.11", "address: ops@10.0.0.11", "expected an IP address or a host name"),
         ("roles: [web, balancer]", "roles: [web, balancer, db]", "expected web, scheduler, worker"),
+        ("roles: [web, monitor]", "roles: [web, logs]", "expected web, scheduler, worker"),
     ],
 )
 def test_a_mistake_is_named(change: str, to: str, expected: str) -> None:

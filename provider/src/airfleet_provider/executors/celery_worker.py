@@ -15,6 +15,7 @@ from airfleet_provider.compat import cold
 from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.compat.publishing import notice_dead_brokers
 from airfleet_provider.executors.draining import Drain
+from airfleet_provider.runtime import sacrifice
 from airfleet_provider.runtime.keeper import RESTART_S, Guard
 from airfleet_provider.runtime.limits import Limits
 from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
@@ -56,3 +57,9 @@ def notice_a_dead_broker(sender: Any, **_: object) -> None:  # noqa: ANN401 - a 
 def keep_connections(**_: object) -> None:
     """Each process of the pool keeps one connection for its results."""
     keep_result_connections(current_app)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def go_before_the_worker(**_: object) -> None:
+    """Each process of the pool, and each task that it starts without a warm process."""
+    sacrifice.offer(sacrifice.SUPERVISOR)

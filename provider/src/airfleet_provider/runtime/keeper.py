@@ -29,7 +29,7 @@ from airfleet_provider import fallbacks
 from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.fallbacks import Counter
-from airfleet_provider.runtime import lean, limits, messages, warm
+from airfleet_provider.runtime import lean, limits, messages, sacrifice, warm
 from airfleet_provider.runtime.limits import Limits, Record
 from airfleet_provider.runtime.messages import Home
 from airfleet_provider.runtime.witness import is_fresh
@@ -144,6 +144,7 @@ class Keeper:
                     other.control.close()
                 for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
                     os.close(descriptor)
+                sacrifice.offer(sacrifice.WARM)
                 warm.run(home, theirs, self.log)
                 code = 0
             except BaseException:

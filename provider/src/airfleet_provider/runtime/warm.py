@@ -22,7 +22,7 @@ from setproctitle import setproctitle
 
 from airfleet_provider.compat import crashes
 from airfleet_provider.compat import runtime as compat
-from airfleet_provider.runtime import messages, sharing
+from airfleet_provider.runtime import messages, sacrifice, sharing
 from airfleet_provider.runtime.messages import Home
 from airfleet_provider.runtime.witness import Witness
 
@@ -169,6 +169,7 @@ class WarmProcess:
         *streams, channel = descriptors
         pid = os.fork()
         if pid == 0:
+            sacrifice.offer(sacrifice.TASK)
             self._become_task(streams, channel)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)

@@ -115,7 +115,7 @@ def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, 
     return Service(
         name=f"{'triggerer' if home == HOME else home}-logs",
         what=f"{what} to the web hosts",
-        stage=Stage.WORK,
+        stage=Stage.EDGE,
         command=(
             *(str(place.runtime / "bin" / "python"), "-m", "uvicorn", "--factory", LOG_SERVER),
             *("--host", place.listen, "--port", str(port), "--no-access-log"),

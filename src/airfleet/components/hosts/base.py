@@ -37,7 +37,7 @@ class Stage(IntEnum):
     API = 40
     CONTROL = 50
     WORK = 60
-    EDGE = 70
+    EDGE = 70  # what people look through, and no task needs
 
 
 @dataclass(frozen=True, slots=True)

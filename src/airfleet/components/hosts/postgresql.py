@@ -96,7 +96,7 @@ def _ports(place: Place, others: tuple[str, ...]) -> tuple[Port, ...]:
 
 def render_config(place: Place) -> str:
     """postgresql.conf, sized to the machine; a primary on a host of its own gets most of it."""
-    alone = set(place.host.roles) <= {"database", "monitor", "logs"}
+    alone = set(place.host.roles) <= {"database", "monitor"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
     connections = count_connections(place)
     listens = f"127.0.0.1, {place.listen}"

@@ -35,6 +35,9 @@ FOLDER = ETC / "rabbitmq"
 DATA = Path("/var/lib/rabbitmq")
 # A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
 CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+# Seconds after which a node is given up that says nothing, though nobody closed its connection, as without power. With
+# Erlang's 60 s, whatever the cluster has to agree on, such as the queue of a worker that comes back, waits for so long.
+NET_TICK_S = 8
 # Celery's own: events, remote control, replies, delays.
 CONTROL = r"celeryev.*|.*celery\.pidbox|celery_delayed.*"
 # Through it a message reaches any queue by its name: the scheduler sends tasks so, and a worker may not.
@@ -104,15 +107,15 @@ def _interface(address: str) -> str:
 
 
 def render_config(place: Place, nodes: tuple[str, ...]) -> str:
-    watched = place.listen if place.addresses("monitor") else "127.0.0.1"
     values = {
+        "net_ticktime": str(NET_TICK_S),
         "listeners.tcp.1": f"{place.listen}:{AMQP}",
         "consumer_timeout": str(CONSUMER_TIMEOUT_MS),
         "heartbeat": "30",
         "vm_memory_high_watermark.relative": "0.4",
         "disk_free_limit.absolute": "1GB",
         "load_definitions": str(FOLDER / "definitions.json"),
-        "prometheus.tcp.ip": watched,
+        "prometheus.tcp.ip": find_metrics_address(place),
         "prometheus.tcp.port": str(RABBITMQ_METRICS),
         "log.console.level": "warning",
     }
@@ -124,6 +127,11 @@ def render_config(place: Place, nodes: tuple[str, ...]) -> str:
             for index, address in enumerate(nodes, 1)
         }
     return "\n".join(["# Written by airfleet.", *(f"{key} = {value}" for key, value in values.items()), ""])
+
+
+def find_metrics_address(place: Place) -> str:
+    """Where a node tells its metrics: to this host alone, unless another one may read them."""
+    return place.listen if place.addresses("monitor") else "127.0.0.1"
 
 
 def render_definitions(place: Place) -> str:

@@ -65,13 +65,17 @@ def describe(place: Place) -> Part:
     )
 
 
+def _list_queues(pool: WorkerPool) -> str:
+    return f"the queue{'s' * (len(pool.queues) > 1)} {', '.join(pool.queues)}"
+
+
 def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Service:
     size = ("--concurrency", str(pool.concurrency))
     if pool.min is not None and pool.min < pool.concurrency:
         size = ("--autoscale", f"{pool.concurrency},{pool.min}")
     return Service(
         name=f"worker-{pool.name}",
-        what=f"worker of the pool {pool.name}",
+        what=f"worker of the pool {pool.name}, which serves {_list_queues(pool)}",
         stage=Stage.WORK,
         command=(
             *(str(place.runtime / "bin" / "airflow"), "celery", "worker", "--skip-serve-logs"),

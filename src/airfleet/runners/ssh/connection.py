@@ -179,10 +179,10 @@ def _failure(output: Output, what: str, host: str) -> HostError:
     told = find_telling(text) or f"exit code {output.code}"
     if output.code in (124, 137):
         told = f"it took too long; the last it said: {told}" if text else "it took too long"
-    if sick := re.search(r"^(airfleet-\S+)\.service is not healthy", text, re.MULTILINE):
+    if sick := re.search(r"^(?:error: )?(airfleet-\S+)\.service is not healthy( \([^\n)]*\))?", text, re.MULTILINE):
         cause = find_telling(text[sick.end() :].partition("\n")[2])
         return HostError(
-            f"{sick[1]} is not healthy: {cause or 'it says nothing'}",
+            f"{sick[1]}{sick[2] or ''} is not healthy: {cause or 'it says nothing'}",
             where=host,
             hint=find_hint(cause, f"look there: journalctl -u {sick[1]}"),
             output=f"{output.out}{output.err}",

@@ -6,12 +6,14 @@ The hosts are asked to look, through SSH: this machine may reach nothing else of
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from airfleet.components.hosts.rabbitmq import VHOST
+from airfleet.components.hosts.base import RABBITMQ_METRICS, Place
+from airfleet.components.hosts.rabbitmq import VHOST, find_metrics_address
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh.inspect import View
 from airfleet.spec.fleet import Fleet
@@ -32,6 +34,9 @@ try:
 except (OSError, ValueError) as error:
     sys.exit(str(error) or type(error).__name__)
 """
+CONSUMERS = re.compile(
+    r'^rabbitmq_detailed_queue_consumers\{.*?queue="(?P<queue>(?:[^"\\]|\\.)*)".*?\} (?P<count>\S+)$', re.M
+)
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -67,9 +72,8 @@ def look(fleet: Fleet, views: Iterable[View]) -> tuple[Sight, ...]:
         others = [view for name, view in by_name.items() if name != host.name][:MOST_ASKED]
         own = [by_name[host.name]] if host.name in by_name else []
         seen += look_at_ui(f"{scheme}://{host.address}:{fleet.ports.api}", (*others, *own))
-    for host in fleet.with_role("broker")[:1]:
-        if host.name in by_name:
-            seen += _look_at_queues(fleet, by_name[host.name])
+    brokers = [by_name[host.name] for host in fleet.with_role("broker") if host.name in by_name]
+    seen += _look_at_queues(fleet, brokers)
     return tuple(seen)
 
 
@@ -100,18 +104,42 @@ def _judge_ui(url: str, text: str) -> list[Sight]:
     return [Sight(url, True, "answers"), *parts]
 
 
-def _look_at_queues(fleet: Fleet, view: View) -> list[Sight]:
-    command = f"HOME=/var/lib/rabbitmq rabbitmqctl -q list_queues -p {VHOST} --no-table-headers name consumers"
-    node = next(
-        (service.env["RABBITMQ_NODENAME"] for service in view.desired.services if service.name == "rabbitmq"), ""
+def _look_at_queues(fleet: Fleet, brokers: Sequence[View]) -> Iterator[Sight]:
+    """What all nodes together say, as each knows only the queues that it leads."""
+    counts: dict[str, int] = {}
+    silent = []
+    for view in brokers:
+        try:
+            text = view.connection.check(ask_consumers(view.desired.place), what="asking RabbitMQ for its queues")
+        except AirfleetError:
+            silent.append(view.desired.place.host.name)
+        else:
+            for queue, count in read_consumers(text).items():
+                counts[queue] = max(count, counts.get(queue, 0))
+    if silent:
+        yield Sight("broker", False, f"RabbitMQ of {', '.join(silent)} does not tell its queues")
+    if len(silent) < len(brokers):
+        for queue in fleet.queues:
+            count = counts.get(queue, 0)
+            yield Sight(f"queue {queue}", count > 0, f"{count} workers")
+
+
+def ask_consumers(place: Place) -> str:
+    """A command for a node's own host, which asks where Prometheus does.
+
+    `rabbitmqctl` would let every other node connect back to it, at ports that no firewall lets in.
+    """
+    address = find_metrics_address(place)
+    path = f"/metrics/detailed?vhost={VHOST}&family=queue_consumer_count"
+    request = f"GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n"
+    inner = (
+        f"exec 3<>/dev/tcp/{address}/{RABBITMQ_METRICS} && printf '{request}' >&3 && "
+        'read -r _ status _ <&3 && test "$status" = 200 && cat <&3'
     )
-    long = "-l" if "." in node else ""
-    try:
-        text = view.connection.check(command.replace("rabbitmqctl", f"rabbitmqctl {long} -n {node}"), what="the broker")
-    except AirfleetError:
-        return [Sight("broker", False, "does not tell its queues")]
-    consumers = {words[0]: words[1] for line in text.splitlines() if len(words := line.split()) == 2}
-    return [
-        Sight(f"queue {queue}", consumers.get(queue, "0") not in ("", "0"), f"{consumers.get(queue, '0')} workers")
-        for queue in fleet.queues
-    ]
+    return f"timeout {ASK_S} bash -c {shlex.quote(inner)}"
+
+
+def read_consumers(text: str) -> dict[str, int]:
+    """The consumers of each queue, of a node's metrics."""
+    found = CONSUMERS.finditer(text)
+    return {one["queue"].replace('\\"', '"').replace("\\\\", "\\"): int(float(one["count"])) for one in found}

@@ -250,29 +250,33 @@ def _run(job: Job) -> str:
 def _bring(service: Service, how: str) -> str:
     unit = service.unit
     verb = {"start": "restart", "restart": "restart", "reload": "reload"}[how]
+    # Where a worker drains, whatever it comes after could neither stop nor start until that has ended; the order of the
+    # steps is the one that counts here, and systemd's that of a boot.
+    mode = "" if verb == "reload" else "--job-mode=ignore-dependencies "
     # What drains may take an hour to stop; it goes on by itself and is looked at again at the next apply.
     block = "--no-block " if service.drains and how == "restart" else ""
     lines = [
         f"systemctl enable -q {unit}",
         f"systemctl reset-failed {unit} 2>/dev/null || true",
-        f"systemctl {block}{verb} {unit} || {{ {_tell(unit)}; exit 1; }}",
+        f"systemctl {block}{mode}{verb} {unit} || {{ {_tell(service)}; exit 1; }}",
     ]
     stopping = f'case "$(systemctl show -P ActiveState {unit})" in deactivating) echo draining; exit 0;; esac'
     lines += [
         f"end=$(( $(date +%s) + {service.wait_s:g} ))",
         f"until {units.check(service)} && cmp -s {units.fingerprint_path(service)} /run/airfleet/{unit}; do",
         f"  if [ $(( end - $(date +%s) )) -lt {max(service.wait_s - 20, 0):g} ]; then {stopping if block else ':'}; fi",
-        f"  if [ $(date +%s) -ge $end ]; then {_tell(unit)}; exit 1; fi",
+        f"  if [ $(date +%s) -ge $end ]; then {_tell(service)}; exit 1; fi",
         "  sleep 0.2",
         "done",
     ]
     if service.health is None and service.kind != "oneshot":
-        lines += _watch(unit)
+        lines += _watch(service)
     return "\n".join(lines)
 
 
-def _watch(unit: str) -> list[str]:
+def _watch(service: Service) -> list[str]:
     """What cannot be asked for its health is healthy once it has run for some time as one and the same process."""
+    unit = service.unit
     return [
         f"pid=$(systemctl show -P MainPID {unit}) since=$(date +%s)",
         f"while [ $(( $(date +%s) - since )) -lt {STEADY_S} ]; do",
@@ -280,12 +284,17 @@ def _watch(unit: str) -> list[str]:
         f"  now=$(systemctl show -P MainPID {unit})",
         '  if [ "$now" = 0 ] || [ "$now" != "$pid" ]; then pid=$now since=$(date +%s); fi',
         f"  if [ $(systemctl show -P NRestarts {unit}) -ge {CRASHES} ] || [ $(date +%s) -ge $end ]; then",
-        f"    echo error: {unit} ends and is started again and again >&2; {_tell(unit)}; exit 1",
+        f"    echo error: {unit} ends and is started again and again >&2; {_tell(service)}; exit 1",
         "  fi",
         "done",
     ]
 
 
-def _tell(unit: str) -> str:
+def _tell(service: Service) -> str:
+    unit = service.unit
     state = f"systemctl show -P ActiveState,SubState,Result {unit} | tr '\\n' ' '"
-    return f"echo error: {unit} is not healthy: $({state}) >&2; journalctl -q -n 8 --no-pager -o cat -u {unit} >&2"
+    # Of a worker, whose tasks wait now.
+    what = f" '({service.what})'" if service.drains else ""
+    return (
+        f"echo error: {unit} is not healthy{what}: $({state}) >&2; journalctl -q -n 8 --no-pager -o cat -u {unit} >&2"
+    )

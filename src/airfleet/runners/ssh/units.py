@@ -44,6 +44,8 @@ def render(service: Service) -> str:
             f"TimeoutStartSec={service.wait_s:g}",
             "LimitNOFILE=65536",
             *_limit(service.limits),
+            # The task that took too much is killed; by default all of the service is stopped with it.
+            *(["OOMPolicy=continue"] if service.drains else []),
             "NoNewPrivileges=yes",
             "ProtectSystem=full",
             "ProtectHome=yes",
@@ -97,8 +99,6 @@ def _limit(limits: Limits) -> list[str]:
     if limits.memory is not None:
         # Throttled before it is killed; swapping would only make it slow.
         lines += [f"MemoryHigh={limits.memory * 9 // 10}", f"MemoryMax={limits.memory}", "MemorySwapMax=0"]
-        # The task that took too much is killed; by default all of the service is stopped with it.
-        lines.append("OOMPolicy=continue")
     if limits.cpus is not None:
         lines.append(f"CPUQuota={limits.cpus * 100:g}%")
     if limits.tasks is not None:

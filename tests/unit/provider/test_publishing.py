@@ -1,0 +1,41 @@
+"""The connections to the broker, as far as they need none; tests/local/test_publishing.py has a real one."""
+
+from __future__ import annotations
+
+import socket
+
+from amqp.transport import TCPTransport
+from celery import Celery
+
+from airfleet_provider import keepalive
+from airfleet_provider.compat import publishing
+
+
+def test_a_broker_without_power_is_given_up_as_any_other_peer() -> None:
+    """py-amqp's own values ask a silent broker after 60 s, and give up a slow one after 1 s."""
+    app = Celery(broker="amqp://guest@127.0.0.1//")
+    app.conf.broker_transport_options = {"confirm_publish": True}
+    publishing.notice_dead_brokers(app)
+    for connection in (app.connection_for_read(), app.connection_for_write()):
+        options = connection.transport_options
+        assert options["confirm_publish"] is True, "what airflow.cfg says stays"
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            way = TCPTransport(
+                f"127.0.0.1:{server.getsockname()[1]}", connect_timeout=5, socket_settings=options["socket_settings"]
+            )
+            way.connect()
+            for level, option, value in keepalive.OPTIONS:
+                assert way.sock.getsockopt(level, option) == value
+            way.close()
+
+
+def test_after_a_failure_every_pooled_connection_is_new_and_begins_with_the_next_broker() -> None:
+    app = Celery(broker="amqp://guest@first//;amqp://guest@second//")
+    publishing.close_abruptly(app)
+    lent = [app.producer_pool.acquire(block=True) for _ in range(app.pool.limit)]  # as if none had been given back
+    assert lent[0].connection.hostname == "first"
+    publishing.discard_connections(app)
+    with app.producer_or_acquire() as producer:
+        assert isinstance(producer, publishing.AbruptProducer)
+        assert producer.connection.hostname == "second"
+        assert producer.connection not in [one.connection for one in lent]
