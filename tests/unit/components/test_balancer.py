@@ -27,7 +27,7 @@ from deadline import wait_until
 from places import NINE, desired, parse, place, with_setting
 
 TLS = with_setting(NINE, "hosts:", "tls: {certificate: cert.pem, key: key.pem}\nhosts:")
-ALONE = NINE.replace("[web]", "[logs]").replace("[web, monitor]", "[monitor]").replace("[web, balancer]", "[web]")
+ALONE = NINE.replace("[web]", "[monitor]").replace("[web, monitor]", "[monitor]").replace("[web, balancer]", "[web]")
 PROGRAM = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
 needs_haproxy = pytest.mark.skipif(PROGRAM is None, reason="no haproxy here: apt-get install haproxy")
 SILENT_S = 1.5

@@ -6,9 +6,12 @@ import socket
 
 from amqp.transport import TCPTransport
 from celery import Celery
+from celery.worker.consumer import Consumer as CeleryConsumer
 
+from airfleet.components import survival
 from airfleet_provider import keepalive
 from airfleet_provider.compat import publishing
+from airfleet_provider.executors.consumer import DELAYS
 
 
 def test_a_broker_without_power_is_given_up_as_any_other_peer() -> None:
@@ -27,6 +30,24 @@ def test_a_broker_without_power_is_given_up_as_any_other_peer() -> None:
             for level, option, value in keepalive.OPTIONS:
                 assert way.sock.getsockopt(level, option) == value
             way.close()
+
+
+def test_a_worker_that_comes_back_does_nothing_that_no_task_needs_before_it_takes_one() -> None:
+    app = Celery(broker="amqp://guest@127.0.0.1//")
+    app.conf.task_default_queue_type = "quorum"  # which is what brings the queues for delays
+    found = {}
+    for consumer in ("celery.worker.consumer:Consumer", str(survival.CELERY["worker_consumer"])):
+        app.conf.worker_consumer = consumer
+        worker = app.WorkController(pool_cls="solo")
+        (step,) = [step for step in worker.steps if type(step).__name__ == "Consumer"]
+        made = step.create(worker)
+        found[consumer] = {type(one).__name__ for one in made.steps}
+    stock, ours = found.values()
+    assert {"Mingle", "Gossip", "Tasks", "Heart", "Control"} <= stock
+    assert stock - ours >= {"Mingle", "Gossip"}
+    assert not {"Mingle", "Gossip", "DelayedDelivery"} & ours
+    assert {"Tasks", "Heart", "Control", "Connection"} <= ours
+    assert DELAYS in CeleryConsumer.Blueprint.default_steps, "Celery calls it otherwise"
 
 
 def test_after_a_failure_every_pooled_connection_is_new_and_begins_with_the_next_broker() -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from airfleet.components.base import DEAD_PEER
 from airfleet.components.hosts.base import (
     AMQP,
     EPMD,
@@ -35,9 +36,9 @@ FOLDER = ETC / "rabbitmq"
 DATA = Path("/var/lib/rabbitmq")
 # A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
 CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
-# Seconds after which a node is given up that says nothing, though nobody closed its connection, as without power. With
-# Erlang's 60 s, whatever the cluster has to agree on, such as the queue of a worker that comes back, waits for so long.
-NET_TICK_S = 8
+# Seconds after which the other nodes give up one that hangs; Erlang's own are 60. Until then everything waits that the
+# cluster has to agree on, such as the queue of a worker that comes back. With fewer a busy host would count as gone.
+NET_TICK_S = 20
 # Celery's own: events, remote control, replies, delays.
 CONTROL = r"celeryev.*|.*celery\.pidbox|celery_delayed.*"
 # Through it a message reaches any queue by its name: the scheduler sends tasks so, and a worker may not.
@@ -64,7 +65,7 @@ def describe(place: Place) -> Part:
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_LOGS": "-",
         "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _interface("127.0.0.1" if alone else place.listen),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_interface('127.0.0.1' if alone else place.listen)} {_dead_peer()}",
         "HOME": str(DATA),
         # With another configuration or cookie it starts anew; users and queues it reads while it runs.
         "AIRFLEET_CONFIG": hashlib.sha256("".join(file.digest for file in (*files[:2], files[3])).encode()).hexdigest(),
@@ -127,6 +128,14 @@ def render_config(place: Place, nodes: tuple[str, ...]) -> str:
             for index, address in enumerate(nodes, 1)
         }
     return "\n".join(["# Written by airfleet.", *(f"{key} = {value}" for key, value in values.items()), ""])
+
+
+def _dead_peer() -> str:
+    """Let the kernel give up another node whose host has lost its power, as all other connections of the fleet do."""
+    # Linux's numbers of TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT.
+    numbers = {4: "keepalives_idle", 5: "keepalives_interval", 6: "keepalives_count", 18: "tcp_user_timeout"}
+    raw = ",".join(f"{{raw,6,{number},<<{DEAD_PEER[name]}:32/native>>}}" for number, name in numbers.items())
+    return " ".join(f"-kernel inet_dist_{side}_options [{{keepalive,true}},{raw}]" for side in ("listen", "connect"))
 
 
 def find_metrics_address(place: Place) -> str:
