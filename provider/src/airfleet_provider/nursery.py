@@ -14,16 +14,19 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from setproctitle import setproctitle
 
+from airfleet_provider import warm_commands
 from airfleet_provider.plain import one_line
 
 REQUEST_BYTES = 1 << 20
@@ -51,8 +54,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     setproctitle("airfleet image")  # the first call must come before the environment changes
     channel = socket.socket(fileno=int(descriptor))
     import_modules(preload)
+    listener = warm_commands.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
     channel.send(b"warm")
+    poll = select.poll()
+    for one in filter(None, (channel, listener)):
+        poll.register(one, select.POLLIN)
     while True:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if listener and listener.fileno() in ready:
+            warm_commands.accept(listener, (channel,), lambda argv: run_commands([argv]))
+        if channel.fileno() not in ready:
+            continue
         message, descriptors = receive(channel)
         if not message:
             return
@@ -64,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             env=body["env"],
             supervisor=body["supervisor"],
         )
-        channel.send(json.dumps({"name": order.name, "pid": fork(order, descriptors, channel)}).encode())
+        pid = fork(order, descriptors, [one for one in (channel, listener) if one])
+        channel.send(json.dumps({"name": order.name, "pid": pid}).encode())
 
 
 def import_modules(names: Sequence[str]) -> None:
@@ -93,7 +106,7 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     return message, list(descriptors)
 
 
-def fork(order: Order, descriptors: list[int], channel: socket.socket) -> int:
+def fork(order: Order, descriptors: list[int], own: Sequence[socket.socket]) -> int:
     """The pid of a grandchild that runs the order; it is orphaned at once, to the nearest subreaper."""
     read_end, write_end = os.pipe()
     middle = os.fork()
@@ -102,7 +115,8 @@ def fork(order: Order, descriptors: list[int], channel: socket.socket) -> int:
         if child:
             os.write(write_end, str(child).encode())
             os._exit(0)
-        channel.close()
+        for one in own:
+            one.close()
         os.close(read_end)
         os.close(write_end)
         run(order, *descriptors)

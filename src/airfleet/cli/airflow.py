@@ -13,6 +13,7 @@ from airfleet.cli import options
 from airfleet.errors import UsageError
 from airfleet.operations import refusals
 from airfleet.runners.local import launch as launching
+from airfleet.runners.local import warm
 
 
 @click.command(
@@ -25,7 +26,9 @@ from airfleet.runners.local import launch as launching
 @click.option("--host", help="Of a fleet: the scheduler host to run it on.  [default: the first that answers]")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> None:
-    """Run Airflow's own command line with the configuration of this platform; it replaces this process.
+    """Run Airflow's own command line with the configuration of this platform.
+
+    While the platform is up, its process that has imported Airflow already is forked, so the command starts at once.
 
     Of a fleet it runs on a scheduler host, with that host's configuration and as the user of its services; input,
     output, terminal, Ctrl-C and exit code are as if it ran here. Files that it names are files of that host.
@@ -53,4 +56,6 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
         raise UsageError("no platform was ever up here", where=str(folder.root), hint="airfleet up")
     inherited = launching.choose_inherited(os.environ)
     environment = launching.build_environment(inherited, {}, project, folder.root)
+    if (code := warm.run(folder, arguments, environment)) is not None:
+        raise SystemExit(code)
     os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)

@@ -1,0 +1,150 @@
+"""Airflow's command line, forked from the process that has imported Airflow: one process for each command.
+
+A client of the same user connects to a Unix socket and is greeted. It then sends one order with its three standard
+streams, may send numbers of signals, and is told the exit code. Nothing runs before the order is whole, and a command
+whose client is gone gets SIGHUP. It has no controlling terminal: its client passes on what comes from the keyboard.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+NAME = "commands.sock"
+GREETING = b"ready"
+REQUEST_BYTES = 1 << 20
+STREAMS = 3
+ALLOWED = frozenset(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)))
+
+
+def listen(home: Path) -> socket.socket | None:
+    """The socket on which commands are asked for, in a folder that only this user may enter; None without it."""
+    path = home / NAME
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        path.unlink(missing_ok=True)
+        made.bind(str(path))
+        path.chmod(0o600)
+        made.listen(16)
+    except OSError as error:  # a path that is too long, or a disk that is full: commands start cold
+        print(f"airfleet: commands start cold: {error}", file=sys.stderr, flush=True)
+        made.close()
+        return None
+    return made
+
+
+def accept(listener: socket.socket, others: Sequence[socket.socket], run: Callable[[Sequence[str]], int]) -> None:
+    """Serve one client in a process of its own, which is orphaned at once; never raises, and never waits for it."""
+    try:
+        client, _ = listener.accept()
+    except OSError:
+        return
+    with client:
+        middle = os.fork()
+        if middle:
+            os.waitpid(middle, 0)
+            return
+        code = 1
+        try:
+            if os.fork() == 0:
+                for one in (listener, *others):
+                    one.close()
+                code = _attend(client, run)
+        except BaseException as error:
+            print(f"airfleet: a command could not be run: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+
+
+def _attend(client: socket.socket, run: Callable[[Sequence[str]], int]) -> int:
+    setproctitle("airfleet command")
+    if _user_of(client) != os.geteuid():
+        return 1
+    client.send(GREETING)
+    message, streams = _receive(client)
+    if not message or len(streams) != STREAMS:
+        return 1
+    order = json.loads(message)
+    child = os.fork()
+    if child == 0:
+        client.close()
+        _become(order, streams, run)
+    for stream in streams:
+        os.close(stream)
+    code = os.waitstatus_to_exitcode(_await(client, child))
+    with suppress(OSError):
+        client.send(json.dumps({"code": code if code >= 0 else 128 - code}).encode())
+    return 0
+
+
+def _user_of(client: socket.socket) -> int:
+    told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", told)[1])
+
+
+def _receive(client: socket.socket) -> tuple[bytes, list[int]]:
+    room = array.array("i")
+    message, ancillary, _, _ = client.recvmsg(REQUEST_BYTES, socket.CMSG_SPACE(STREAMS * room.itemsize))
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            room.frombytes(data[: len(data) - len(data) % room.itemsize])
+    return message, list(room)
+
+
+def _await(client: socket.socket, child: int) -> int:
+    """The child's status; what the client sends meanwhile are signals, and its end is one too."""
+    with os.fdopen(os.pidfd_open(child), "rb") as ended:
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        poll.register(client, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if ended.fileno() in ready:
+                return os.waitpid(child, 0)[1]
+            number = client.recv(16)
+            if not number:
+                poll.unregister(client)
+            wanted = int(number) if number.isdigit() else int(signal.SIGHUP)
+            if wanted in ALLOWED:
+                with suppress(ProcessLookupError):
+                    os.killpg(child, wanted)
+
+
+def _become(order: Mapping[str, Any], streams: Sequence[int], run: Callable[[Sequence[str]], int]) -> NoReturn:
+    code = 1
+    try:
+        os.setsid()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL)
+        os.chdir(order["cwd"])
+        os.umask(order["umask"])
+        os.environ.clear()
+        os.environ.update(order["env"])
+        setproctitle("airflow " + " ".join(order["argv"][1:3]))
+        code = run(order["argv"])
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for output in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                output.flush()
+        os._exit(code)

@@ -1,0 +1,195 @@
+"""A command from the warm process is as one that was started: words, streams, environment, folder, signals and code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from airfleet.runners.local import warm
+from airfleet.runners.local.state import StateFolder
+from airfleet_provider import warm_commands
+from deadline import wait_until
+
+FAKE_AIRFLOW = """
+import json, os, signal, sys, time
+
+def main():
+    match sys.argv[1]:
+        case "tell":
+            umask = os.umask(0)
+            told = {"argv": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ), "umask": umask,
+                    "tty": [os.isatty(n) for n in range(3)], "stdin": sys.stdin.read() if not os.isatty(0) else ""}
+            print(json.dumps(told))
+            print("talk", file=sys.stderr)
+        case "exit":
+            sys.exit(int(sys.argv[2]))
+        case "words":
+            sys.exit("in words")
+        case "crash":
+            raise ValueError("broken")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "wait":
+            print("waits", flush=True)
+            try:
+                time.sleep(600)
+            finally:
+                print("ends", flush=True)
+"""
+CLIENT = """
+import os, sys
+from pathlib import Path
+from airfleet.runners.local import warm
+from airfleet.runners.local.state import StateFolder
+code = warm.run(StateFolder(Path(sys.argv[1])), sys.argv[2:], dict(os.environ))
+sys.exit(99 if code is None else code)
+"""
+
+
+@dataclass
+class Platform:
+    folder: StateFolder
+    image: subprocess.Popen[bytes]
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-c", CLIENT, str(self.folder.root), *words]
+
+    def run(self, *words: str, text: str = "", cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=cwd,
+            env={**os.environ, **env},
+        )
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    package = tmp_path / "lib" / "airflow"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(FAKE_AIRFLOW)
+    folder = StateFolder(tmp_path / "state")
+    folder.create()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path / 'lib'}:{os.environ.get('PYTHONPATH', '')}",
+        "AIRFLOW_HOME": str(folder.root / "airflow"),
+        "OF_THE_IMAGE": "1",
+    }
+    command = [sys.executable, "-m", "airfleet_provider.nursery", str(theirs.fileno())]
+    image = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+    theirs.close()
+    with folder.lock(), ours:
+        assert ours.recv(64) == b"warm"
+        yield Platform(folder, image)
+        ours.close()
+        image.wait(20)
+
+
+def test_both_ends_say_the_same() -> None:
+    assert (warm.NAME, warm.GREETING) == (warm_commands.NAME, warm_commands.GREETING)
+    assert {int(one) for one in warm.PASSED_ON} == warm_commands.ALLOWED
+
+
+def test_words_input_folder_and_environment_are_the_caller_s(platform: Platform, tmp_path: Path) -> None:
+    odd = ("tell", "a b", "it's", "", "é", "$HOME", "-x", "a\nb")
+    done = platform.run(*odd, text="typed\n", cwd=tmp_path, OWN="1")
+    told = json.loads(done.stdout)
+    assert told["argv"] == ["airflow", *odd]
+    assert (told["stdin"], told["cwd"], told["tty"]) == ("typed\n", str(tmp_path), [False] * 3)
+    assert told["env"]["OWN"] == "1"
+    assert "OF_THE_IMAGE" not in told["env"]
+    assert (done.stderr, done.returncode) == ("talk\n", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["exit", "7"], 7), (["exit", "0"], 0), (["words"], 1), (["crash"], 1), (["kill"], 137)]
+)
+def test_the_exit_code_is_the_command_s(platform: Platform, words: list[str], code: int) -> None:
+    done = platform.run(*words)
+    assert done.returncode == code
+    assert ("broken" in done.stderr) == (words == ["crash"])
+    assert ("in words" in done.stderr) == (words == ["words"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_caller_ends_the_command(platform: Platform, number: signal.Signals) -> None:
+    with subprocess.Popen(platform.command("wait"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+        assert process.stdout.read() == ("ends\n" if number == signal.SIGINT else "")
+
+
+def test_a_caller_that_is_killed_leaves_no_command(platform: Platform) -> None:
+    with subprocess.Popen(platform.command("wait"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "waits\n"
+        process.kill()
+        assert process.stdout.read() == "", "the output is closed: nobody is left who holds it"
+
+
+def test_a_terminal_stays_one(platform: Platform) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, platform.command("tell"))
+    said = b""
+    try:
+        while data := os.read(terminal, 4096):
+            said += data
+    except OSError:
+        pass  # the terminal has gone with its last user
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
+    assert json.loads(said.split(b"\r\n")[0])["tty"] == [True] * 3
+
+
+def test_two_commands_run_side_by_side_and_the_image_stays(platform: Platform) -> None:
+    with subprocess.Popen(platform.command("wait"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "waits\n"
+        assert platform.run("exit", "3").returncode == 3
+        process.terminate()
+        process.wait(20)
+    assert platform.image.poll() is None
+
+
+def test_without_a_warm_process_nothing_was_begun(platform: Platform, tmp_path: Path) -> None:
+    assert platform.run("db", "shell").returncode == 99, "psql wants a terminal of its own"
+    platform.image.kill()
+    platform.image.wait(20)
+    assert platform.run("exit", "3").returncode == 99
+    assert warm.run(StateFolder(tmp_path / "nowhere"), ["exit", "3"], {}) is None
+
+
+def test_a_client_that_says_nothing_keeps_nobody_waiting(platform: Platform) -> None:
+    path = str(platform.folder.root / "airflow" / warm.NAME)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+        silent.connect(path)
+        assert silent.recv(64) == warm.GREETING
+        assert platform.run("exit", "3").returncode == 3
+        silent.send(b"nonsense")
+        assert silent.recv(64) == b""
+    wait_until(lambda: platform.run("exit", "3").returncode == 3, "it still serves", timeout_s=20)
+
+
+def test_no_other_user_gets_through(platform: Platform) -> None:
+    path = platform.folder.root / "airflow" / warm.NAME
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
