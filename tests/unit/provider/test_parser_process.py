@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from airflow.configuration import conf
+from airflow.sdk.execution_time import supervisor
 
 from airfleet_provider import children
-from airfleet_provider.compat import parsing
+from airfleet_provider.compat import lookups, parsing
 from airfleet_provider.parser_process import Parser
 
 FILE = """
@@ -78,6 +79,24 @@ def test_a_lookup_that_cannot_be_made_is_no_answer(
         parse(parser, tmp_path, {"a": more})
     monkeypatch.setattr(parsing, "look_up", lambda _: {"value": "green"})
     assert parse(parser, tmp_path, {"a": more})["a"].answer, "the next job is not told the last one's outcomes"
+
+
+def test_a_store_of_secrets_that_fails_is_no_store_without_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Vault:
+        def get_variable(self, key: str) -> str | None:
+            raise ConnectionError("the vault is sealed")
+
+    class Metastore:
+        def get_variable(self, key: str) -> str | None:
+            return {"colour": "green"}.get(key)
+
+    def load() -> list[object]:
+        return lookups.follow([Vault(), Metastore()])
+
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", load)
+    assert parsing.look_up({"kind": "variable", "name": "colour"}) == {"value": "green"}
+    with pytest.raises(Exception, match="the vault is sealed"):
+        parsing.look_up({"kind": "variable", "name": "size"})
 
 
 def test_no_secret_is_among_the_settings_that_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

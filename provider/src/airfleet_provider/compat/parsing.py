@@ -157,7 +157,8 @@ def answer_lookups(
 def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
     """What a Dag file asked for, as JSON: nothing where there is no such thing.
 
-    A database that does not answer is an error, and never "no such thing": what was parsed would be kept.
+    A database or a store of secrets that does not answer is an error, and never "no such thing": what was parsed with a
+    default would be kept.
     """
     match question:
         case {"kind": "variable", "name": str(name)}:
@@ -173,16 +174,16 @@ def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ask_backends(method: str, name: str) -> Any:  # noqa: ANN401 - a value or a connection
     from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
-    from sqlalchemy.exc import DBAPIError
 
+    failure: Exception | None = None
     for backend in ensure_secrets_backend_loaded():
         try:
             if (found := getattr(backend, method)(name)) is not None:
                 return found
-        except DBAPIError:
-            raise
-        except Exception:
-            logging.getLogger(__name__).exception("%s cannot look up %r", type(backend).__name__, name)
+        except Exception as error:
+            failure = failure or error
+    if failure:
+        raise failure
     return None
 
 
