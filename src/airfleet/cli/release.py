@@ -278,7 +278,7 @@ def _open(project: Path, state: Path | None) -> Ledger:
         from airfleet.runners.ssh import tunnel
 
         way = tunnel.open_database(fleet, project, state)
-        return Ledger(click.get_current_context().with_resource(way), fleet.name)
+        return Ledger(click.get_current_context().with_resource(way), fleet.name, start="airfleet apply")
     dsn = launching.find_state(project, state).read_dsn()
     if dsn is None:
         raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")

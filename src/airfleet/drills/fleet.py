@@ -146,7 +146,7 @@ class FleetPlatform:
 
     @property
     def _releases(self) -> Ledger:
-        return Ledger(self.database, self.fleet.name)
+        return Ledger(self.database, self.fleet.name, start="airfleet apply")
 
     def _save(self, tree: artefact.Tree, contents: Mapping[str, bytes], message: str) -> str:
         version = versions.read(launch.find_state(self.project, self.state)).version

@@ -105,11 +105,15 @@ class Deployment:
 
 
 class Ledger:
-    """What one project's releases are and were; every change is one transaction."""
+    """What one project's releases are and were; every change is one transaction.
 
-    def __init__(self, database: Secret, bundle: str) -> None:
+    `start` is the command that starts the platform, for those who find it down.
+    """
+
+    def __init__(self, database: Secret, bundle: str, *, start: str = "airfleet up") -> None:
         self._database = database
         self._bundle = bundle
+        self._start = start
 
     def save(self, manifest: Manifest, archive: bytes, place: str) -> bool:
         """Keep a release; whether it is new. The same files are the same release, whoever builds them."""
@@ -288,7 +292,7 @@ class Ledger:
             )
         except psycopg.OperationalError as error:
             raise AirfleetError(
-                f"cannot reach the metadata database: {_first_line(error)}", hint="airfleet up"
+                f"cannot reach the metadata database: {_first_line(error)}", hint=self._start
             ) from error
         try:
             with connection:
@@ -298,7 +302,7 @@ class Ledger:
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise AirfleetError(
                 "this platform has no releases",
-                hint="say `dags: releases` in fleet.yaml, and start it again: airfleet up",
+                hint=f"say `dags: releases` in fleet.yaml, and start it again: {self._start}",
             ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise AirfleetError(

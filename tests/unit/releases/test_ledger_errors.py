@@ -55,3 +55,14 @@ def test_every_error_of_the_database_says_what_and_has_a_hint(
         ledger.pin("r1", pinned=True)
     assert caught.value.hint
     assert "\n" not in caught.value.what
+
+
+@pytest.mark.parametrize("start", ["airfleet up", "airfleet apply"])
+def test_the_hint_starts_the_platform_that_is_meant(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise psycopg.OperationalError("connection refused")
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(AirfleetError) as caught:
+        Ledger(Secret("host=db"), "shop", start=start).pin("r1", pinned=True)
+    assert caught.value.hint == start
