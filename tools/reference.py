@@ -46,10 +46,10 @@ def describe_fleet() -> str:
 def describe_settings() -> str:
     """Every Airflow setting that is not Airflow's default, and why."""
     nothing = Secret("")
-    credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {settings.RESULTS: nothing})
+    credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
     site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432)
     fleet = load.parse("name: fleet", file="fleet.yaml", default_name="fleet", cpus=4)
-    node = Node("", Path("rabbitmq"), Path("server"), Path("epmd"), Ports(5672, 4369, 25672), nothing, nothing)
+    node = Node("", Path("rabbitmq"), Path("server"), Path("epmd"), Ports(5672, 4369, 25672), *[nothing] * 4)
     head = "What airfleet writes into airflow.cfg on one machine; `airflow:` in fleet.yaml overrides the rest.\n"
     local = settings.list_settings(fleet, site, credentials, keys=Path("keys.json"))
     celery = settings.list_settings(fleet, replace(site, broker=node), credentials, keys=Path("keys.json"))

@@ -19,7 +19,8 @@ from four import AIRFLEET, Four, Poller
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 
 # What logs in at PostgreSQL, and the database that it may see.
-LOGINS = {"airflow": "airflow", "celery": "celery", "warehouse": "warehouse", "monitor": "airflow"}
+LOGINS = {"airflow": "airflow", "warehouse": "warehouse", "monitor": "airflow"}
+BROKER_LOGINS = {"publisher": "publisher", "pool-default": "pool_default"}
 KILLED_AFTER_S = (4, 20)
 
 
@@ -91,7 +92,13 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
     before = four.ledger()
     runs = begin(four, 90, 4)
     former = remove(four, *names(four))
-    assert {"postgres_celery", "rabbitmq_worker", "jwt_secret", "fernet_key", "erlang_cookie"} <= former.keys()
+    assert {
+        "postgres_results_writer",
+        "rabbitmq_pool_default",
+        "jwt_secret",
+        "fernet_key",
+        "erlang_cookie",
+    } <= former.keys()
     with Poller(four.url) as poller:
         four.do("apply")
     four.wait(runs)
@@ -103,9 +110,9 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
             assert not can_log_in(four, login, former[f"postgres_{login}"], database), login
         now = (folder(four) / f"postgres_{login}").read_text()
         assert can_log_in(four, login, now, database), login
-    for login in ("scheduler", "worker"):
-        assert not can_use_broker(four, login, former[f"rabbitmq_{login}"]), login
-        assert can_use_broker(four, login, (folder(four) / f"rabbitmq_{login}").read_text()), login
+    for login, name in BROKER_LOGINS.items():
+        assert not can_use_broker(four, login, former[f"rabbitmq_{name}"]), login
+        assert can_use_broker(four, login, (folder(four) / f"rabbitmq_{name}").read_text()), login
     assert log_in(four, former["admin_password"]) == 401
     assert log_in(four, (folder(four) / "admin_password").read_text()) == 201
     # Tasks may still carry these.
@@ -123,7 +130,7 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
     assert four.bed["db1"].run(script).stdout.strip() == "1"
 
 
-@pytest.mark.parametrize("name", ["postgres_celery", "rabbitmq_worker", "jwt_secret"])
+@pytest.mark.parametrize("name", ["postgres_results_writer", "rabbitmq_pool_default", "jwt_secret"])
 def test_one_secret_while_tasks_run_and_apply_is_killed(four: Four, name: str) -> None:
     before = four.ledger()
     runs = begin(four, 45, 4)
@@ -144,8 +151,8 @@ def test_one_secret_while_tasks_run_and_apply_is_killed(four: Four, name: str) -
     match name:
         case "jwt_secret":
             assert not takes_token(four, former)
-        case "rabbitmq_worker":
-            assert not can_use_broker(four, "worker", former)
+        case "rabbitmq_pool_default":
+            assert not can_use_broker(four, "pool-default", former)
         case _:
-            assert not can_log_in(four, "celery", former, "celery")
+            assert not can_log_in(four, "airfleet_results_writer", former, "airfleet_results")
     assert four.run("plan", "--check").returncode == 0

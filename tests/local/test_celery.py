@@ -25,15 +25,19 @@ def read_listeners(pids: set[int]) -> set[str]:
     }
 
 
+def connect(folder: StateFolder, role: str, database: str = "airfleet_results") -> psycopg.Connection:
+    server = (folder.secrets / "metadata_dsn").read_text().rsplit("@", 1)[1].rsplit("/", 1)[0]
+    password = (folder.secrets / f"postgres_results_{role}").read_text()
+    return psycopg.connect(f"postgresql://airfleet_results_{role}:{password}@{server}/{database}")
+
+
 def count_results(folder: StateFolder) -> int:
-    dsn = (folder.secrets / "metadata_dsn").read_text()
-    password = (folder.secrets / "postgres_celery").read_text()
-    server = dsn.rsplit("@", 1)[1].rsplit("/", 1)[0]
-    with psycopg.connect(f"postgresql://celery:{password}@{server}/celery") as connection:
-        row = connection.execute("SELECT count(*) FROM celery_taskmeta").fetchone()
-    # The role that workers use gets no further than that.
-    with pytest.raises(psycopg.OperationalError, match="permission denied"):
-        psycopg.connect(f"postgresql://celery:{password}@{server}/airflow")
+    with connect(folder, "reader") as connection:
+        row = connection.execute("SELECT count(*) FROM airfleet.task_result").fetchone()
+    # The logins get no further than that.
+    for role in ("reader", "writer"):
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            connect(folder, role, "airflow")
     assert row is not None
     return int(row[0])
 

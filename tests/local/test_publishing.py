@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.components import survival
+from airfleet.components.queues import publisher
 from airfleet.components.rabbitmq import Node
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.rabbitmq import find_programs
@@ -85,8 +86,12 @@ def senders(tmp_path: Path) -> Iterator[list[Sender]]:
         one.close()
 
 
+def read_url(node: Node) -> str:
+    return node.url(publisher(node.publisher)).reveal()
+
+
 def url(node: Node, port: int) -> str:
-    return node.url.reveal().replace(f":{node.ports.amqp}/", f":{port}/")
+    return read_url(node).replace(f":{node.ports.amqp}/", f":{port}/")
 
 
 def read_queue(node: Node) -> list[str]:
@@ -94,7 +99,7 @@ def read_queue(node: Node) -> list[str]:
     import kombu  # noqa: PLC0415 - tests that are skipped need not pay for it
 
     found = []
-    with kombu.Connection(node.url.reveal()) as connection:
+    with kombu.Connection(read_url(node)) as connection:
         channel = connection.default_channel
         while message := channel.basic_get("default", no_ack=True):
             found.append(message.headers["id"])
@@ -115,7 +120,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_passed_over(
     node: Node, senders: list[Sender], tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        senders.append(sender := Sender(tmp_path, [url(node, silent.getsockname()[1]), node.url.reveal()]))
+        senders.append(sender := Sender(tmp_path, [url(node, silent.getsockname()[1]), read_url(node)]))
         assert sender.send("first") == "sent"
     assert read_queue(node) == ["first"]
 
@@ -142,7 +147,7 @@ def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
 def test_a_broker_that_hangs_holds_up_the_scheduler_for_seconds_only(
     node: Node, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
-    senders.append(sender := Sender(tmp_path, [url(node, way.port), node.url.reveal()]))
+    senders.append(sender := Sender(tmp_path, [url(node, way.port), read_url(node)]))
     assert sender.send("first") == "sent"
     way.hold()
     # In this one call it leaves the broker that hangs, and sends the task by way of the other.

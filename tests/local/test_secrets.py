@@ -119,7 +119,7 @@ def refuses_broker(platform: Platform, password: str) -> bool:
     address = url.removeprefix("amqp://")
     try:
         with amqp.Connection(
-            host=address, userid="airflow", password=password, virtual_host="airflow", login_timeout=10
+            host=address, userid="publisher", password=password, virtual_host="airflow", login_timeout=10
         ):
             return False
     except amqp.AccessRefused:
@@ -131,8 +131,16 @@ def test_every_secret_of_one_machine_can_be_rotated_at_once(celery: Platform) ->
     secrets = celery.state.secrets
     celery.down()
     names = [
-        *("admin_password", "postgres_superuser", "postgres_airflow", "postgres_warehouse", "postgres_celery"),
-        *("fernet_key", "jwt_secret", "secret_key", "broker_password", "broker_cookie"),
+        *("admin_password", "postgres_superuser", "postgres_airflow", "postgres_warehouse", "postgres_results_writer"),
+        *(
+            "fernet_key",
+            "jwt_secret",
+            "secret_key",
+            "broker_publisher",
+            "broker_consumer",
+            "broker_cookie",
+            "signing_key",
+        ),
     ]
     former = {name: (secrets / name).read_text() for name in names}
     for name in names:
@@ -142,10 +150,12 @@ def test_every_secret_of_one_machine_can_be_rotated_at_once(celery: Platform) ->
     for name in names:
         assert (secrets / name).read_text() != former[name], name
     assert log_in(celery, former["admin_password"]).status_code == 401
-    for login in ("airflow", "warehouse", "celery"):
+    for login in ("airflow", "warehouse"):
         assert refuses_login(celery, login, former[f"postgres_{login}"], login), login
+    former_writer = former["postgres_results_writer"]
+    assert refuses_login(celery, "airfleet_results_writer", former_writer, "airfleet_results")
     assert refuses_login(celery, "postgres", former["postgres_superuser"], "postgres")
-    assert refuses_broker(celery, former["broker_password"])
+    assert refuses_broker(celery, former["broker_publisher"])
     # The connections were encrypted with the former key, and now are with the new one.
     assert celery.succeeds("reads")
     celery.down()

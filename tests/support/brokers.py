@@ -20,6 +20,8 @@ from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
 from deadline import wait_until
 
+QUEUES = ("default",)
+
 
 @contextlib.contextmanager
 def serve() -> Iterator[Node]:
@@ -27,9 +29,9 @@ def serve() -> Iterator[Node]:
     programs = find_programs()
     with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
         numbers = Ports(ports.find_free(), ports.find_free(), ports.find_free())
-        secrets = Secret("only-for-tests"), Secret("ONLYFORTESTS")
+        secrets = [Secret(f"only-for-tests-{number}") for number in range(4)]
         node = Node("tests", Path(name), programs.server, programs.names_server, numbers, *secrets)
-        component = describe(node)
+        component = describe(node, QUEUES)
         for file in component.files:
             file.path.write_text(reveal(file.content))
             file.path.chmod(0o600)

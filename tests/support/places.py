@@ -5,6 +5,7 @@ from __future__ import annotations
 from airfleet.components.base import Credentials
 from airfleet.components.hosts import platform
 from airfleet.components.hosts.base import OPT, FleetCredentials, Machine, Objects, Part, Place, System
+from airfleet.components.results import Logins
 from airfleet.runners.ssh.plan import Desired
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
@@ -29,15 +30,23 @@ pools:
   memory: {concurrency: 2, memory: 8G}
   io: {concurrency: 32, io_weight: 50, tasks_max: 500}
 """
+POOLS = ("default", "cpu", "memory", "io")
 SECRETS = (
     *("admin", "superuser", "airflow", "fernet", "jwt", "key"),
-    *("celery", "replication", "monitor", "scheduler", "worker", "cookie", "warehouse"),
+    *("replication", "monitor", "cookie", "writer", "reader", "publisher", "signing", "warehouse"),
+    *(f"pool-{pool}" for pool in POOLS),
 )
 _VALUES = {name: Secret(f"s3cret-{name}") for name in SECRETS}
 CREDENTIALS = FleetCredentials(
-    Credentials(*(_VALUES[name] for name in SECRETS[:6]), databases={"warehouse": _VALUES["warehouse"]}),
-    *(_VALUES[name] for name in SECRETS[6:12]),
+    platform=Credentials(*(_VALUES[name] for name in SECRETS[:6]), databases={"warehouse": _VALUES["warehouse"]}),
+    replication=_VALUES["replication"],
+    monitor=_VALUES["monitor"],
+    erlang_cookie=_VALUES["cookie"],
     identity="0123456789abcdef",
+    results=Logins(_VALUES["writer"], _VALUES["reader"]),
+    publisher=_VALUES["publisher"],
+    consumers={pool: _VALUES[f"pool-{pool}"] for pool in POOLS},
+    signing=_VALUES["signing"],
 )
 DEBIAN = System("Debian 12", "python3.11", 15)
 OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-token")}, "apache-airflow==3")

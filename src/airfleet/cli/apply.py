@@ -21,6 +21,7 @@ from airfleet.runners.local.state import StateFolder, write_file
 from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import (
     archives,
+    credentials,
     health,
     inspect,
     lease,
@@ -192,7 +193,8 @@ class Run:
         What drains is waited for as long as for any restart.
         """
         ledger = Ledger(self.folder.secrets)
-        if not ledger.is_due(time.time(), at_once=at_once):
+        has_former = credentials.has_former(self.folder)
+        if not ledger.is_due(time.time(), at_once=at_once) and not has_former:
             return False
         end, told = time.monotonic() + self.drain_s, False
         while not self._is_at_rest():
@@ -205,7 +207,10 @@ class Run:
             time.sleep(REST_EVERY_S)
         for line in ledger.describe(time.time()):
             say(f"every host is ready: {line}")
-        return ledger.advance(time.time(), at_once=at_once)
+        if has_former:
+            say("every host has logins of its own: what earlier versions shared is removed")
+            credentials.retire_former(self.folder)
+        return ledger.advance(time.time(), at_once=at_once) or has_former
 
     def _is_at_rest(self) -> bool:
         """Whether every host is as it should be, and each process runs from what is there now."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airfleet.components.results import Logins
 from airfleet.spec.secrets import Secret, find_login
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class Credentials:
     jwt_secret: Secret
     secret_key: Secret
     databases: dict[str, Secret]
+    results: Logins | None = None
 
 
 @dataclass(frozen=True, slots=True)

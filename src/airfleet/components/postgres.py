@@ -30,6 +30,7 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
         unprivileged=True,
     )
     owners = {"airflow": credentials.airflow, **credentials.databases}
+    readers = credentials.results.by_role if credentials.results else {}
     options = tuple(f"--{key}={value}" for key, value in _list_options(fleet, site).items())
     server = Process(
         name="postgres",
@@ -49,6 +50,7 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
             "AIRFLEET_SUPERUSER_DSNS": Secret(json.dumps(list_superuser_dsns(site, credentials))),
             "AIRFLEET_SUPERUSER": credentials.superuser,
             "AIRFLEET_DATABASES": Secret(json.dumps({name: secret.reveal() for name, secret in owners.items()})),
+            "AIRFLEET_RESULTS": Secret(json.dumps({name: secret.reveal() for name, secret in readers.items()})),
         },
     )
     return Component(name="postgres", processes=(server, databases), prepare=(initdb,))

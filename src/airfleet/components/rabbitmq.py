@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from airfleet.components import queues
 from airfleet.components.base import Component, File, Port, Process
 from airfleet.spec.secrets import Secret
 
-USER = VHOST = "airflow"
+VHOST = "airflow"
+QUEUE_TYPE: Final = "classic"
 HOST = "127.0.0.1"
 # Erlang's schedulers spin for a while before they sleep; on a machine that runs tasks too, that time is the tasks'.
 CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
@@ -35,17 +35,23 @@ class Node:
     server: Path
     names_server: Path
     ports: Ports
-    password: Secret
+    publisher: Secret
+    consumer: Secret
     cookie: Secret
+    signing: Secret
 
-    @property
-    def url(self) -> Secret:
+    def url(self, login: queues.Login) -> Secret:
         """What Celery connects to; passwords are made of URL-safe characters."""
-        return Secret(f"amqp://{USER}:{self.password.reveal()}@{HOST}:{self.ports.amqp}/{VHOST}")
+        return Secret(f"amqp://{login.name}:{login.password.reveal()}@{HOST}:{self.ports.amqp}/{VHOST}")
 
 
-def describe(node: Node) -> Component:
-    """A node with one user, who has a password and one virtual host, and with no plugin and no default user."""
+def list_logins(node: Node, names: tuple[str, ...]) -> tuple[queues.Login, queues.Login]:
+    """The scheduler, and the worker, which takes from these queues."""
+    return queues.publisher(node.publisher), queues.consumer("default", node.consumer, names)
+
+
+def describe(node: Node, names: tuple[str, ...]) -> Component:
+    """A node with these queues, two users of one virtual host, no plugin and no default user."""
     config = node.folder / "rabbitmq.conf"
     plugins = node.folder / "enabled_plugins"
     definitions = node.folder / "definitions.json"
@@ -69,7 +75,7 @@ def describe(node: Node) -> Component:
         "RABBITMQ_PID_FILE": str(node.folder / "pid"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {CALM}",
     }
-    names = Process(name="epmd", commands=((str(node.names_server),),), health=Port(node.ports.names), env=env)
+    names_server = Process(name="epmd", commands=((str(node.names_server),),), health=Port(node.ports.names), env=env)
     server = Process(
         name="rabbitmq",
         commands=((str(node.server),),),
@@ -80,27 +86,9 @@ def describe(node: Node) -> Component:
         stop_timeout_s=20,
     )
     files = (
-        File(config, "".join(f"{key} = {value}\n" for key, value in settings.items())),
-        File(definitions, render_definitions(node.password)),
+        File(config, Secret("".join(f"{key} = {value}\n" for key, value in settings.items()))),
+        File(definitions, Secret(queues.render_definitions(VHOST, list_logins(node, names), names, QUEUE_TYPE))),
         File(plugins, "[].\n"),
         File(node.folder / ".erlang.cookie", node.cookie),
     )
-    return Component(name="rabbitmq", processes=(names, server), files=files)
-
-
-def render_definitions(password: Secret) -> Secret:
-    """One user with all rights on one virtual host; read at every start, so that another password counts from then."""
-    user = {
-        "name": USER,
-        "password_hash": hash_password(USER, password),
-        "hashing_algorithm": "rabbit_password_hashing_sha256",
-        "tags": "",
-    }
-    rights = {"user": USER, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
-    return Secret(json.dumps({"vhosts": [{"name": VHOST}], "users": [user], "permissions": [rights]}, indent=1))
-
-
-def hash_password(user: str, password: Secret) -> str:
-    """RabbitMQ's salted hash; the salt is the same at every apply, so that nothing changes for nothing."""
-    salt = hashlib.sha256(f"{user}:{password.reveal()}".encode()).digest()[:4]
-    return base64.b64encode(salt + hashlib.sha256(salt + password.reveal().encode()).digest()).decode()
+    return Component(name="rabbitmq", processes=(names_server, server), files=files)

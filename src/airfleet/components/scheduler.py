@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Component, Heartbeat, Process, Seat
+from airfleet.components import celery
+from airfleet.components.base import Component, File, Heartbeat, Process, Seat
 from airfleet.spec.fleet import Fleet
 
 # The last two are what a task needs: each is forked from here.
@@ -26,8 +27,11 @@ def list_names(fleet: Fleet) -> tuple[str, ...]:
     return (NAME, *(f"{NAME}-{number}" for number in range(2, fleet.schedulers + 1)))
 
 
-def describe(fleet: Fleet, *, drain_s: float) -> Component:
-    """Schedulers of one machine that are given `drain_s` seconds for the tasks that they run themselves."""
+def describe(fleet: Fleet, *, drain_s: float, link: File | None = None) -> Component:
+    """Schedulers of one machine that are given `drain_s` seconds for the tasks that they run themselves.
+
+    `link` is what they are told of Celery.
+    """
     is_local = fleet.executor == "local"
     is_guarded = fleet.schedulers > 1 and fleet.scheduler_mode == "active-standby"
     processes = tuple(
@@ -38,10 +42,11 @@ def describe(fleet: Fleet, *, drain_s: float) -> Component:
             after=("metadata",) if is_local else ("metadata", "rabbitmq"),
             preload=MODULES if is_local else CELERY_MODULES,
             stop_timeout_s=drain_s if is_local else HAND_OVER_S,
+            env={celery.VARIABLE: str(link.path)} if link else {},
         )
         for name in list_names(fleet)
     )
-    return Component(name=NAME, processes=processes)
+    return Component(name=NAME, processes=processes, files=(link,) if link else ())
 
 
 def describe_on_host(fleet: Fleet, host: str) -> Component:

@@ -18,8 +18,6 @@ from airfleet.spec.secrets import Secret, by_login, list_accepted
 
 # What Airflow calls a key that has no name.
 UNNAMED_KEY = "not-used"
-# The database, and the role of the same name, in which workers leave Celery's results.
-RESULTS = "celery"
 # Tasks sent to a worker for each of its slots.
 IN_FLIGHT = 4
 
@@ -32,7 +30,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: P
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
     own = (
         *_list_bundle_settings(fleet, site),
-        *_list_executor_settings(fleet, site, credentials),
+        *_list_executor_settings(fleet, site),
         *list_runtime_settings(fleet.queues),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
@@ -111,6 +109,13 @@ def list_celery_settings() -> tuple[Setting, ...]:
             "airfleet_provider.executors.celery_executor.CeleryExecutor",
             "Celery's, with a scheduler that waits for news in place of looking once a second",
         ),
+        Setting(
+            "celery",
+            "celery_config_options",
+            "airfleet_provider.executors.celery_config.CONFIG",
+            "each process has its own login, workers run what the scheduler signed and take no orders from each other, "
+            "and no side decodes an object that another one wrote",
+        ),
         Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more than it brings"),
         Setting("celery", "task_track_started", "False", "nobody reads it, and it doubles the writes of results"),
         Setting(
@@ -123,7 +128,7 @@ def list_celery_settings() -> tuple[Setting, ...]:
     )
 
 
-def _list_executor_settings(fleet: Fleet, site: Site, credentials: Credentials) -> tuple[Setting, ...]:
+def _list_executor_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
     if site.broker is None:
         return (
             Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism"),
@@ -134,7 +139,6 @@ def _list_executor_settings(fleet: Fleet, site: Site, credentials: Credentials) 
                 "one machine needs no broker; tasks are forked from warm processes",
             ),
         )
-    results = site.dsn(RESULTS, RESULTS, credentials.databases[RESULTS], driver="psycopg2").reveal()
     return (
         Setting(
             "core",
@@ -143,18 +147,11 @@ def _list_executor_settings(fleet: Fleet, site: Site, credentials: Credentials) 
             "the worker runs `parallelism` tasks at once; the others wait at its door, so that no slot waits for them",
         ),
         *list_celery_settings(),
-        Setting("celery", "broker_url", site.broker.url.reveal(), "the RabbitMQ node of this platform"),
-        Setting(
-            "celery",
-            "result_backend",
-            f"db+{results}",
-            "the default is the metadata database with all its rights; this role sees results only",
-        ),
         Setting(
             "celery",
             "extra_celery_config",
-            json.dumps({"imports": ["airfleet_provider.executors.celery_worker"], **survival.CELERY}),
-            "workers start the keeper of warm processes, and results wait for a database that is away",
+            json.dumps(survival.CELERY),
+            "results wait for a database that is away",
         ),
         *survival.list_broker_settings(),
     )

@@ -17,9 +17,6 @@ CELERY: dict[str, object] = {
     # The scheduler does it itself: kombu says goodbye first to a broker that hangs, and waits for its answer.
     "task_publish_retry": False,
     "broker_heartbeat": HEARTBEAT_S,
-    "override_backends": {"db": "airfleet_provider.executors.results:PatientBackend"},
-    # A worker takes tasks again as soon as it has another broker.
-    "worker_consumer": "airfleet_provider.executors.consumer:Consumer",
     "result_backend_always_retry": True,
     "result_backend_max_sleep_between_retries_ms": 5000,
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.components.base import Component, Consumed, Process
+from airfleet.components import celery, rabbitmq, results
+from airfleet.components.base import Component, Consumed, Credentials, File, Process, Site
 from airfleet.components.rabbitmq import Node
 from airfleet.spec.fleet import Fleet
 
@@ -29,21 +30,44 @@ def notes(state: Path) -> Path:
     return state / "workers"
 
 
-def describe(fleet: Fleet, broker: Node, state: Path, *, drain_s: float) -> Component:
+def list_queues(fleet: Fleet) -> tuple[str, ...]:
+    """The queues of one machine: that of tasks which name none is among them, whatever it is called."""
+    default = fleet.airflow.get("operators", {}).get("default_queue", QUEUE)
+    return tuple(dict.fromkeys((default, QUEUE)))
+
+
+def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: Node, *, drain_s: float) -> Component:
     """One worker with all of the fleet's slots, which is given `drain_s` seconds at a stop to let its tasks finish."""
+    assert credentials.results is not None  # noqa: S101 - made beside the broker
+    state, names = site.state, list_queues(fleet)
+    _, login = rabbitmq.list_logins(broker, names)
+    dsn = site.dsn(results.DATABASE, results.WRITER, credentials.results.writer, driver="psycopg2")
+    text = celery.render_worker(broker.url(login), dsn, names, rabbitmq.QUEUE_TYPE, broker.signing)
+    link = File(broker.folder / "celery-worker.json", text)
     command = (
-        *("airflow", "celery", "worker", "--queues", QUEUE, "--concurrency", str(fleet.parallelism)),
+        *(
+            "airflow",
+            "celery",
+            "worker",
+            "--queues",
+            ",".join(list_queues(fleet)),
+            "--concurrency",
+            str(fleet.parallelism),
+        ),
         "--skip-serve-logs",  # the api-server reads the same folder
-        *("--without-mingle", "--without-gossip"),  # there is no other worker to talk to
     )
     process = Process(
         name=NAME,
         commands=(command,),
-        health=Consumed(broker.url, QUEUE, unless=mark(state)),
+        health=Consumed(broker.url(login), QUEUE, unless=mark(state)),
         after=("metadata", "rabbitmq"),
         stops_after=("scheduler",),
         preload=MODULES,
-        env={"AIRFLEET_DRAINED": str(mark(state)), "AIRFLEET_WORKERS": str(notes(state))},
+        env={
+            "AIRFLEET_DRAINED": str(mark(state)),
+            "AIRFLEET_WORKERS": str(notes(state)),
+            celery.VARIABLE: str(link.path),
+        },
         stop_timeout_s=drain_s,
     )
-    return Component(name=NAME, processes=(process,))
+    return Component(name=NAME, processes=(process,), files=(link,))

@@ -15,6 +15,7 @@ MOST_SCHEDULERS = 2
 RESERVED_DATABASES = frozenset(
     {
         *("airflow", "airflow_session", "celery", "monitor", "pgbouncer", "replicator"),
+        *("airfleet_results", "airfleet_results_writer", "airfleet_results_reader"),
         *("postgres", "template0", "template1"),
         *("all", "replication", "samegroup", "samerole", "sameuser"),
         *("current_role", "current_user", "none", "public", "session_user", "user"),
@@ -37,6 +38,9 @@ OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
     ("api_auth", "jwt_secret"): "leave it out: airfleet makes the key once and keeps it",
     ("celery", "broker_url"): "leave it out: airfleet runs the broker",
     ("celery", "result_backend"): "leave it out: airfleet keeps results in a database of their own",
+    ("celery", "celery_config_options"): "use `extra_celery_config`: airfleet's own come on top of it",
+    ("celery", "worker_enable_remote_control"): "leave it out: `airfleet workers` needs none, and it lets tasks in",
+    ("celery", "worker_autoscale"): "leave it out: a worker keeps a process for each of its slots",
     ("celery", "worker_concurrency"): "use `pools`: each has its `concurrency`",
     ("logging", "base_log_folder"): "leave it out: logs are kept in the state folder",
     ("dag_processor", "dag_bundle_config_list"): "leave it out: airfleet serves the Dags of the project as a bundle",

@@ -120,12 +120,6 @@ class WorkerPool(Section):
     concurrency: Annotated[int, Field(ge=1, le=MOST_CONCURRENCY)] = Field(
         default=16, description="Tasks that may run at once on each of its hosts."
     )
-    min: Annotated[int, Field(ge=1, le=MOST_CONCURRENCY)] | None = Field(
-        default=None,
-        description="Worker processes that are kept while there is nothing to do.",
-        examples=[2],
-        json_schema_extra={"x-default": "all of `concurrency`"},
-    )
     memory: Size | None = Field(
         default=None,
         description="Memory that the pool may use on each host (systemd's MemoryMax).",
@@ -202,7 +196,6 @@ def convert_pool(name: str, written: WorkerPool) -> topology.WorkerPool:
         name=name,
         queues=(name,) if written.queues is None else tuple(dict.fromkeys(written.queues)),
         concurrency=written.concurrency,
-        min=written.min,
         limits=topology.Limits(
             memory=bytes_of(written.memory) if written.memory else None,
             cpus=written.cpus,

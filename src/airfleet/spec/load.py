@@ -86,6 +86,9 @@ def _findings(error: ValidationError) -> Iterator[Finding]:
                 yield Finding(path, "this key is required and not there")
             case "extra_forbidden" if path[0] == "checks" and path[-1] in fleet.FIXED_CHECKS:
                 yield Finding(path, f"{path[-1]} is always an error", "remove this line")
+            case "extra_forbidden" if path[0] == "pools" and path[-1] == "min":
+                what = "a worker keeps a process for each of its slots: pools do not scale by themselves"
+                yield Finding(path, what, "remove this line; `concurrency` says how many tasks run at once")
             case "extra_forbidden":
                 yield Finding(path, f"unknown key {path[-1]!r}", _near(str(path[-1]), manual.keys(root, path[:-1])))
             case _:

@@ -64,7 +64,6 @@ class WorkerPool:
     name: str
     queues: tuple[str, ...]
     concurrency: int = 16
-    min: int | None = None
     limits: Limits = field(default_factory=Limits)
     drain_s: int = 3600
 

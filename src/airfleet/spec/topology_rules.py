@@ -55,12 +55,9 @@ def _pool(name: str, pool: dict[str, Any]) -> Iterator[Finding]:
     if pool.get("queues") == []:
         yield Finding(("pools", name, "queues"), "a pool that serves no queue gets no task", "name a queue")
     concurrency = pool.get("concurrency", topology.WorkerPool("", ()).concurrency)
-    least, memory = pool.get("min"), pool.get("memory")
+    memory = pool.get("memory")
     if not isinstance(concurrency, int):
         return
-    if isinstance(least, int) and least > concurrency:
-        what = f"{least} processes are more than the {concurrency} of `concurrency`"
-        yield Finding(("pools", name, "min"), what, "make it smaller, or remove it")
     if isinstance(memory, str) and re.fullmatch("[1-9][0-9]*[MG]", memory):
         needed = concurrency * LEAST_SLOT_MEMORY
         if hosts.bytes_of(memory) < needed:

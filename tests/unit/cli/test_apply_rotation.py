@@ -20,13 +20,13 @@ def rotation(tmp_path: Path, *values: str) -> StateFolder:
     folder.create()
     ledger = Ledger(folder.secrets)
     for value in values:
-        ledger.notice("postgres_celery", Secret(value))
+        ledger.notice("postgres_results_writer", Secret(value))
     ledger.write()
     return folder
 
 
 def step(folder: StateFolder, value: str) -> Step:
-    return Ledger(folder.secrets).notice("postgres_celery", Secret(value)).step
+    return Ledger(folder.secrets).notice("postgres_results_writer", Secret(value)).step
 
 
 def run(folder: StateFolder, monkeypatch: pytest.MonkeyPatch, looks: list[Any], drain_s: float = 100) -> apply.Run:
@@ -92,3 +92,17 @@ def test_an_apply_that_can_only_wait_looks_at_no_host_again_unless_it_may_revoke
     assert not run(folder, monkeypatch, []).rotate(at_once=False)
     assert run(folder, monkeypatch, [seen()]).rotate(at_once=True)
     assert Ledger(folder.secrets).notice("jwt_secret", Secret("b")).step is Step.SETTLED
+
+
+def test_the_logins_of_an_earlier_version_are_forgotten_once_nobody_uses_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = rotation(tmp_path, "a")
+    files = [folder.secrets / name for name in ("postgres_celery", "rabbitmq_worker", "rabbitmq_scheduler")]
+    for file in files:
+        file.write_text("shared by all")
+    assert not run(folder, monkeypatch, [seen(errors=("away",))]).rotate(at_once=False)
+    assert all(file.exists() for file in files), "a host that is away may still use them"
+    assert run(folder, monkeypatch, [seen()]).rotate(at_once=False), "one more round removes them from the hosts"
+    assert not any(file.exists() for file in files)
+    assert not run(folder, monkeypatch, []).rotate(at_once=False)

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import make_url
 
 from airfleet.components.base import reveal
-from airfleet.components.hosts import common, postgresql, rabbitmq
+from airfleet.components.hosts import common, platform, postgresql, rabbitmq
 from airfleet.components.hosts.base import Port, Stage
+from airfleet.components.signing import derive_private
 from airfleet.runners.ssh import units
 from airfleet.spec.secrets import Secret
 from places import CREDENTIALS, NINE, SECRETS, desired, parse, parts, place, with_setting
@@ -73,14 +74,50 @@ def test_one_host_runs_it_all() -> None:
     assert {"api-server", "scheduler", "worker-default", "postgresql", "rabbitmq", "balancer"} <= one
 
 
-@pytest.mark.parametrize("host", ["cpu1", "memory1", "io1"])
-def test_a_worker_has_no_way_to_the_metadata_database(host: str) -> None:
-    assert secrets_on(host) == {"celery", "worker", "key"}
+def link_of(host: str, name: str) -> dict[str, object]:
+    """What a service is told of Celery, by the file that its environment names."""
+    want = desired(host)
+    service = next(one for one in want.services if one.name == name)
+    file = next(one for one in want.files if str(one.path) == service.env["AIRFLEET_CELERY"])
+    assert file in service.files, "with another login it starts anew"
+    assert file.mode == 0o640
+    found: dict[str, object] = json.loads(reveal(file.content))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("host", "pools"), [("cpu1", {"pool-default", "pool-cpu"}), ("memory1", {"pool-memory"}), ("io1", {"pool-io"})]
+)
+def test_a_worker_has_its_own_pools_logins_and_no_way_to_the_metadata_database(host: str, pools: set[str]) -> None:
+    assert secrets_on(host) == {"writer", "key", *pools}
     config = config_of(host, "worker")
     assert not config.has_option("database", "sql_alchemy_conn")
     assert config["core"]["execution_api_server_url"] == "http://127.0.0.1:8882/execution/"
-    assert "postgresql" not in config["celery"]["broker_url"]
-    assert make_url(config["celery"]["result_backend"].removeprefix("db+")).database == "celery"
+    assert not {"broker_url", "result_backend"} & set(config["celery"])
+    for pool in pools:
+        link = link_of(host, f"worker-{pool.removeprefix('pool-')}")
+        assert make_url(str(link["broker_url"])).username == pool
+        results = make_url(str(link["result_backend"]).removeprefix("db+"))
+        assert (results.database, results.username) == ("airfleet_results", "airfleet_results_writer")
+        assert link["queues"] == [pool.removeprefix("pool-")]
+        assert "signing_key" not in link
+
+
+def test_only_schedulers_can_publish_and_sign() -> None:
+    private = derive_private(CREDENTIALS.signing).reveal()
+    assert [host for host in HOSTS if private in text_of(host)] == ["sched1", "sched2"]
+    assert not any("signing" in secrets_on(host) for host in HOSTS)
+    link = link_of("sched1", "scheduler")
+    assert make_url(str(link["broker_url"])).username == "publisher"
+    assert [host for host in HOSTS if "publisher" in secrets_on(host)] == ["sched1", "sched2"]
+    others = {service.name for service in desired("sched1").services if "AIRFLEET_CELERY" in service.env}
+    assert others == {"scheduler"}
+
+
+@pytest.mark.parametrize("host", ["web1", "web2"])
+def test_a_web_host_has_no_login_but_the_pooler_s(host: str) -> None:
+    assert not {"publisher", "reader", "writer", "signing"} & secrets_on(host)
+    assert ":5432" not in "".join(reveal(file.content) for file in desired(host).files)
 
 
 def test_on_a_host_that_does_everything_workers_still_read_a_file_of_their_own() -> None:
@@ -93,7 +130,7 @@ def test_on_a_host_that_does_everything_workers_still_read_a_file_of_their_own()
 
 
 def test_secrets_are_where_they_are_needed_only() -> None:
-    assert "worker" not in secrets_on("web1") | secrets_on("sched1")
+    assert "writer" not in secrets_on("web1") | secrets_on("sched1")
     assert {"replication", "monitor", "cookie"} & (
         secrets_on("web1") | secrets_on("sched1") | secrets_on("cpu1")
     ) == set()
@@ -200,7 +237,7 @@ def test_log_servers_listen_on_the_fleet_s_address_only() -> None:
 def test_every_host_that_starts_tasks_or_sends_them_knows_how_they_start(host: str) -> None:
     config = config_of(host, "worker" if host == "io1" else "server")
     assert set(json.loads(config["sdk"]["queue_to_coordinator"])) == {"default", "cpu", "memory", "io"}
-    assert json.loads(config["celery"]["extra_celery_config"])["imports"]
+    assert config["celery"]["celery_config_options"] == "airfleet_provider.executors.celery_config.CONFIG"
 
 
 def test_another_concurrency_changes_one_unit_of_one_pool() -> None:
@@ -244,15 +281,46 @@ def test_three_brokers_make_one_cluster_and_clients_know_them_all() -> None:
     text = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
     config = rabbitmq.render_config(place(parse(text), "data1"), ("10.0.0.21", "10.0.0.22", "10.0.0.41"))
     assert "cluster_formation.classic_config.nodes.3 = rabbit@10.0.0.41" in config
-    url = rabbitmq.url(place(parse(text), "cpu1"), "worker", CREDENTIALS.broker_worker)
-    assert url.count("amqp://worker:") == 3
+    url = rabbitmq.url(place(parse(text), "cpu1"), "pool-cpu", CREDENTIALS.consumers["cpu"])
+    assert url.reveal().count("amqp://pool-cpu:") == 3
 
 
-def test_broker_users_touch_the_pools_queues_only() -> None:
+def test_each_node_of_a_cluster_keeps_a_copy_of_every_queue() -> None:
+    text = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
+    for host, address in (("data1", "10.0.0.41"), ("sched1", "10.0.0.21")):
+        (job,) = (job for part in parts(host, text) for job in part.jobs if job.name == "rabbitmq-copies")
+        assert f"grow rabbit@{address} all" in job.script.reveal()
+        assert job.stage > Stage.STORES, "all nodes have started"
+    assert "rabbitmq-copies" not in {job.name for part in parts("data1") for job in part.jobs}
+
+
+def test_a_pool_s_login_reads_its_own_queues_and_does_nothing_else() -> None:
     body = json.loads(rabbitmq.render_definitions(place(parse(), "data1")))
-    assert {user["name"] for user in body["users"]} == {"scheduler", "worker"}
-    assert all("default|cpu|memory|io|" in permission["write"] for permission in body["permissions"])
+    assert {queue["name"] for queue in body["queues"]} == {"default", "cpu", "memory", "io"}
+    rights = {one["user"]: (one["configure"], one["write"], one["read"]) for one in body["permissions"]}
+    assert rights.pop("publisher") == ("^$", r"^amq\.default$", "^$")
+    assert rights == {f"pool-{pool}": ("^$", "^$", f"^({pool})$") for pool in ("default", "cpu", "memory", "io")}
     assert all(user["password_hash"] for user in body["users"])
+
+
+def test_what_an_earlier_version_left_is_removed_after_everything_else_and_not_while_it_may_be_used() -> None:
+    def jobs(former: Secret | None) -> dict[str, Stage]:
+        where = place(parse(), "data1")
+        where = replace(where, credentials=replace(CREDENTIALS, former_results=former))
+        return {job.name: job.stage for part in platform.describe(where, ssh_ports=(22,)) for job in part.jobs}
+
+    assert {name: stage for name, stage in jobs(None).items() if "former" in name} == {
+        "rabbitmq-former": Stage.EDGE,
+        "postgresql-former": Stage.EDGE,
+    }
+    assert not [name for name in jobs(Secret("old")) if "former" in name]
+
+
+def test_workers_of_an_earlier_version_still_leave_their_results() -> None:
+    where = replace(place(parse(), "data1"), credentials=replace(CREDENTIALS, former_results=Secret("old")))
+    text = "".join(reveal(file.content) for file in postgresql.describe_bouncer(where).files)
+    assert '"celery" "old"' in text
+    assert "dbname=celery " in text
 
 
 def test_a_long_task_keeps_its_message_for_days() -> None:

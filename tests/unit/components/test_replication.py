@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,7 @@ def read_config(host: str, home: str) -> configparser.ConfigParser:
     ("home", "host", "section", "key"),
     [
         ("server", "sched1", "database", "sql_alchemy_conn"),
-        ("server", "web1", "celery", "result_backend"),
-        ("worker", "cpu1", "celery", "result_backend"),
+        ("server", "web1", "database", "sql_alchemy_conn"),
     ],
 )
 def test_clients_know_every_database_host_and_take_the_one_that_takes_writes(
@@ -58,6 +58,14 @@ def test_clients_know_every_database_host_and_take_the_one_that_takes_writes(
     _, words = psycopg2.dialect().create_connect_args(url)
     assert (words["host"].split(","), words["port"].split(",")) == (["10.0.0.33", "10.0.0.41"], ["6432", "6432"])
     assert (words["target_session_attrs"], words["connect_timeout"]) == ("read-write", "3")
+
+
+@pytest.mark.parametrize(("host", "name"), [("sched1", "celery"), ("cpu1", "celery-cpu")])
+def test_results_find_it_in_the_same_way(host: str, name: str) -> None:
+    files = {file.path.name: file for part in parts(fleet(), host) for file in part.files}
+    url = make_url(json.loads(reveal(files[f"{name}.json"].content))["result_backend"].removeprefix("db+"))
+    _, words = psycopg2.dialect().create_connect_args(url)
+    assert (words["host"].split(","), words["target_session_attrs"]) == (["10.0.0.33", "10.0.0.41"], "read-write")
 
 
 def test_asynchronous_clients_do_too() -> None:

@@ -16,20 +16,21 @@ import pytest
 from airfleet.components.base import reveal
 from airfleet.components.hosts import platform
 from airfleet.components.hosts.base import FleetCredentials, Place
-from airfleet.components.rabbitmq import hash_password
+from airfleet.components.queues import hash_password
 from airfleet.runners.rotation import Step, advance, notice, present
 from airfleet.runners.ssh import units
 from airfleet.runners.ssh.plan import Desired
 from airfleet.spec.secrets import Rotating, Secret
+from airfleet_provider.executors.signing import Signer, Verifier
 from places import CREDENTIALS, NINE, parse, place, with_setting
 
 # Two database hosts, so that one of them copies the other.
 DATA = "  data1: {address: 10.0.0.41, roles: [database, broker]}\n"
 TEXT = with_setting(NINE, "[web, monitor]", "[web, monitor, database]").replace(DATA, "")
 FLEET = parse(with_setting(TEXT, "  web1:", f"{DATA}  web1:"))
-URL = re.compile(r"://([\w.]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)")
+URL = re.compile(r"://([\w.-]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)")
 PLATFORM = ("airflow", "fernet_key", "jwt_secret", "secret_key", "admin")
-OWN = ("celery", "replication", "monitor", "broker_scheduler", "broker_worker", "erlang_cookie")
+OWN = ("writer", "reader", "replication", "monitor", "publisher", "pool-cpu", "signing", "erlang_cookie")
 Fleet = dict[str, Desired]
 
 
@@ -40,6 +41,11 @@ def exchange(name: str, value: Rotating) -> FleetCredentials:
         return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, databases=databases))
     if name in PLATFORM:
         return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, **{name: value}))
+    if name in ("writer", "reader"):
+        return replace(CREDENTIALS, results=replace(CREDENTIALS.results, **{name: value}))
+    if name.startswith("pool-"):
+        pools = {**CREDENTIALS.consumers, name.removeprefix("pool-"): value}
+        return replace(CREDENTIALS, consumers=pools)
     return replace(CREDENTIALS, **{name: value})
 
 
@@ -69,7 +75,7 @@ def list_used(fleet: Fleet) -> Iterator[tuple[str, str, str]]:
     for want in fleet.values():
         for file in want.files:
             for login, password, port in re.findall(
-                r"://([\w.]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)", reveal(file.content)
+                r"://([\w.-]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)", reveal(file.content)
             ):
                 yield ("broker" if port == "5672" else "database"), login, password
             if file.path.name == "replicator.conf":
@@ -105,6 +111,9 @@ def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
                     assert accepts_at_broker(owner, login, password), (name, login)
                 else:
                     assert (where, login, password) in known, (name, login)
+            sends = json.loads(read(user, "sched1", "/etc/airfleet/server/celery.json"))
+            accepted = json.loads(read(owner, "cpu1", "/etc/airfleet/worker/celery-cpu.json"))["public_keys"]
+            assert Verifier.read(accepted, ()).keys.keys() >= {Signer.read(sends["signing_key"]).name}, name
             config = configparser.ConfigParser()
             config.read_string(read(user, "sched1", "/etc/airfleet/server/airflow.cfg"))
             keys = {key["kid"] for key in json.loads(read(owner, "web2", "/etc/airfleet/server/keys.json"))["keys"]}
@@ -124,7 +133,7 @@ def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
         assert not any("first0" in text for text in texts)
 
 
-@pytest.mark.parametrize("name", ["celery", "airflow", "warehouse", "replication", "broker_worker", "broker_scheduler"])
+@pytest.mark.parametrize("name", ["writer", "reader", "airflow", "warehouse", "replication", "pool-cpu", "publisher"])
 def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
     """What everybody depends on reads its logins while it runs."""
     stores = {"airfleet-postgresql.service", "airfleet-pgbouncer.service", "airfleet-rabbitmq.service"}
@@ -162,7 +171,7 @@ BROKER = """\
 [ "$*" != "${*#*-n rabbit@localhost}" ] || exit 69
 for word; do last=$word; done
 case "$*" in
-  *list_users*) [ -f "$0.down" ] && exit 69; printf '%s\\t[]\\n' guest scheduler worker worker.1 worker.12 mine;;
+  *list_users*) [ -f "$0.down" ] && exit 69; printf '%s\\t[]\\n' guest publisher pool-cpu pool-cpu.1 pool-cpu.12 mine;;
   *delete_user*) echo "$last" >> "$0.deleted";;
 esac
 """
@@ -173,7 +182,7 @@ def end_logins(tmp_path: Path, worker: Rotating) -> tuple[int, list[str]]:
     tool = tmp_path / "rabbitmqctl"
     tool.write_text(BROKER)
     tool.chmod(0o755)
-    want = render(exchange("broker_worker", worker))["data1"]
+    want = render(exchange("pool-cpu", worker))["data1"]
     [job] = [job for part in want.parts for job in part.jobs if job.name == "rabbitmq-logins"]
     script = "set -eu\n" + job.script.reveal().replace("/usr/sbin/rabbitmqctl", str(tool))
     done = subprocess.run(["bash", "-s"], input=script, text=True, check=False, capture_output=True)
@@ -183,12 +192,12 @@ def end_logins(tmp_path: Path, worker: Rotating) -> tuple[int, list[str]]:
 
 def test_former_logins_of_the_broker_end_and_nobody_else_s(tmp_path: Path) -> None:
     second = Rotating("second0", slot=1)
-    assert end_logins(tmp_path, second) == (0, ["worker", "worker.12"])
+    assert end_logins(tmp_path, second) == (0, ["pool-cpu", "pool-cpu.12"])
 
 
 def test_both_logins_stay_while_both_are_valid(tmp_path: Path) -> None:
     both = Rotating("first0", others=(Rotating("second0", slot=1),))
-    assert end_logins(tmp_path, both) == (0, ["worker.12"])
+    assert end_logins(tmp_path, both) == (0, ["pool-cpu.12"])
 
 
 def test_a_broker_that_does_not_answer_is_no_broker_without_logins(tmp_path: Path) -> None:

@@ -2,23 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from types import SimpleNamespace
 
 import pytest
+from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.celery.executors import celery_executor
 
-from airfleet_provider.executors.celery_executor import CeleryExecutor
+from airfleet_provider.compat import instances
+from airfleet_provider.executors.celery_executor import MOST_REFUSALS, CeleryExecutor
+from airfleet_provider.executors.results import REFUSED
+from airfleet_provider.executors.unanswered import Unanswered
 
 
-def test_results_are_read_once_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch) -> CeleryExecutor:
+    made = CeleryExecutor()
+    monkeypatch.setattr(instances, "send_again", lambda ids: set())
+    monkeypatch.setattr(instances, "list_awaited", set)
+    return made
+
+
+def key(name: str) -> TaskInstanceKey:
+    return TaskInstanceKey("dag", name, "run", 1, -1)
+
+
+def sent(executor: CeleryExecutor, *names: str) -> None:
+    for name in names:
+        executor.running.add(key(name))
+        executor.workloads[key(name)] = SimpleNamespace(task_id=f"id-{name}")
+
+
+def test_results_are_read_once_in_a_loop(executor: CeleryExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
     monkeypatch.setattr(celery_executor.CeleryExecutor, "sync", lambda _: reads.append("read"))
-    executor = object.__new__(CeleryExecutor)
     executor.read_results()  # at the beginning of a loop
     executor.sync()  # further down
     assert len(reads) == 1
     executor.sync()  # of a loop that did not read at its beginning
     assert len(reads) == 2
+
+
+def test_a_slot_whose_result_was_lost_is_free_once_its_task_has_ended() -> None:
+    unanswered = Unanswered()
+    messages: dict[Hashable, str] = {"ended": "a", "runs": "b"}
+    assert unanswered.look(100, messages, {"b"}) == []
+    assert unanswered.look(115, messages, {"b"}) == []
+    assert unanswered.look(130, messages, {"b"}) == ["ended"]
+
+
+def test_a_task_that_was_queued_anew_is_not_taken_for_the_one_that_ended() -> None:
+    unanswered = Unanswered()
+    unanswered.look(100, {"one": "first"}, set())
+    assert unanswered.look(160, {"one": "second"}, {"second"}) == []
+    assert unanswered.look(190, {"one": "second"}, {"second"}) == []
+
+
+def test_a_lost_result_frees_the_executor_s_slot(executor: CeleryExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(executor, "ended", "runs")
+    monkeypatch.setattr(instances, "list_awaited", lambda ids: {"id-runs"})
+    executor.free_unanswered(100.0)
+    executor.free_unanswered(131.0)
+    assert executor.running == {key("runs")} == set(executor.workloads)
+
+
+def test_what_a_worker_refused_is_sent_again_and_fails_only_when_it_is_refused_again_and_again(
+    executor: CeleryExecutor,
+) -> None:
+    for _ in range(MOST_REFUSALS):
+        sent(executor, "one")
+        executor.update_task_state(key("one"), REFUSED, None)
+        executor.send_refused()
+        assert executor.running == set()
+        assert executor.event_buffer == {}
+    sent(executor, "one")
+    executor.update_task_state(key("one"), REFUSED, None)
+    executor.send_refused()
+    assert executor.event_buffer[key("one")][0] == "failed"
+
+
+def test_what_is_locked_is_tried_in_the_next_loop(executor: CeleryExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(executor, "one")
+    executor.update_task_state(key("one"), REFUSED, None)
+    monkeypatch.setattr(instances, "send_again", set)
+    executor.send_refused()
+    assert executor.running == {key("one")}
+    monkeypatch.setattr(instances, "send_again", lambda ids: set())
+    executor.send_refused()
+    assert executor.running == set()
+
+
+def test_revoking_a_task_asks_no_worker(executor: CeleryExecutor) -> None:
+    sent(executor, "one")
+    executor.celery_app = SimpleNamespace()  # it has no way to a worker
+    executor.revoke_task(ti=SimpleNamespace(key=key("one"), id="uuid"))
+    assert executor.running == set() == set(executor.workloads)
 
 
 def test_the_scheduler_is_not_told_what_it_wrote_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,6 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from airfleet_provider.compat import survival
-from airfleet_provider.executors.results import PatientBackend
 from airfleet_provider.survival import arrival
 from airfleet_provider.survival.asking import WAIT_S
 from airfleet_provider.survival.patience import LONGEST_BLINK_S, Patience
@@ -281,7 +280,6 @@ def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: 
 )
 def test_a_broken_connection_is_an_outage_and_a_wrong_statement_is_not(error: Exception, outage: bool) -> None:
     assert survival.is_outage(error) is outage
-    assert PatientBackend.exception_safe_to_retry(None, error)  # type: ignore[arg-type]
 
 
 class Broker:

@@ -112,7 +112,7 @@ def test_the_ledger_is_written_before_a_value_is_handed_on_and_read_again(tmp_pa
 def test_every_rotation_takes_its_steps_and_those_that_wait_do_not_hold_up_others(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     for value in ("a", "b"):
-        for name in ("jwt_secret", "postgres_celery"):
+        for name in ("jwt_secret", "postgres_results_writer"):
             ledger.notice(name, Secret(value))
     assert ledger.advance(0.0)
     assert ledger.advance(10.0)
@@ -166,9 +166,9 @@ def test_one_machine_gives_airflow_no_former_key_once_nothing_is_encrypted_with_
         ("jwt_secret", True),
         ("postgres_warehouse", True),
         ("postgres_airflow", False),
-        ("postgres_celery", False),
+        ("postgres_results_writer", False),
         ("postgres_replicator", False),
-        ("rabbitmq_worker", False),
+        ("rabbitmq_pool_default", False),
         ("admin_password", False),
     ],
 )

@@ -107,6 +107,8 @@ def test_a_dead_service_is_started_and_a_failed_job_is_run_again() -> None:
         "postgresql-sync",
         "postgresql-roles",
         "rabbitmq-logins",
+        "postgresql-former",
+        "rabbitmq-former",
     ]
 
 

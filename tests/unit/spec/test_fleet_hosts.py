@@ -100,7 +100,7 @@ pools:
         "there is no pool 'gpu'",
         "a pool that serves no queue gets no task",
         "16 tasks do not fit into 100M: each takes 64 MiB at the least",
-        "20 processes are more than the 16 of `concurrency`",
+        "a worker keeps a process for each of its slots: pools do not scale by themselves",
         "no host serves this pool, so nobody serves its queue io",
         "no pool serves the queue 'default', where tasks that name no queue go",
     ):

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from airflow.exceptions import AirflowConfigException
+from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.celery.executors import celery_executor
+from celery.signals import before_task_publish
+from kombu.serialization import dumps
 
-from airfleet_provider.compat import publishing
+from airfleet_provider.compat import instances, publishing
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.compat.celery import keep_result_connections
+from airfleet_provider.executors import celery_config, signing
 from airfleet_provider.executors.reports import KnowsScheduled
+from airfleet_provider.executors.results import REFUSED
+from airfleet_provider.executors.unanswered import Unanswered
 from airfleet_provider.scheduling import waker
 from airfleet_provider.survival.pulse import Pulse
 from airfleet_provider.survival.watch import Watch
 
+# A message that was refused is sent again, signed anew; a worker that knows no key of ours would refuse it for ever.
+MOST_REFUSALS = 3
+RESULTS_KEPT_S = 7 * 24 * 3600.0
+CLEAN_EVERY_S = 3600.0
+
 
 class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: ignore[misc]
-    """Hands tasks to Celery; what cannot be sent now is sent later."""
+    """Hands signed tasks to Celery; what cannot be sent now is sent later."""
 
     has_read = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.unanswered = Unanswered()
+        self.refused: dict[Any, str] = {}
+        self.refusals: Counter[Any] = Counter()
+        self.cleaned_at = time.monotonic()
 
     def start(self) -> None:
         """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
         watch = Watch(compat.read_api_urls(), compat.read_heartbeat_timeout(), pulse=Pulse(compat.read_log_port()))
         compat.outlast_outages(watch)
+        sign_messages(celery_config.read_link())
         super().start()
         keep_result_connections(self.celery_app)
         self.set_up_publishing()
@@ -47,11 +69,60 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         self.has_read = True
 
     def sync(self) -> None:
-        """Read results, unless that was done at the beginning of the loop."""
+        """Read results, unless that was done at the beginning of the loop; then see to what has none."""
         if self.has_read:
             self.has_read = False
         else:
             super().sync()
+        if self.refused:
+            self.send_refused()
+        now = time.monotonic()
+        if self.workloads and self.unanswered.is_due(now):
+            self.free_unanswered(now)
+        if now - self.cleaned_at >= CLEAN_EVERY_S:
+            self.cleaned_at = now
+            self.celery_app.backend.remove_old(RESULTS_KEPT_S)
+
+    def success(self, key: Any, info: Any = None) -> None:  # noqa: ANN401
+        """Note that a message has been worked off."""
+        self.refusals.pop(key, None)
+        super().success(key, info)
+
+    def update_task_state(self, key: Any, state: str, info: Any) -> None:  # noqa: ANN401
+        """Note what a worker has left of a message: one of a few words."""
+        if state != REFUSED:
+            super().update_task_state(key, state, info)
+        elif key not in self.refused and key in self.workloads:
+            self.refused[key] = self.workloads[key].task_id
+
+    def send_refused(self) -> None:
+        """Have what a worker refused queued anew, such as what an earlier version sent without a signature."""
+        for key in [key for key in self.refused if self.refusals[key] >= MOST_REFUSALS or not is_task(key)]:
+            self.log.error("Workers refuse %s: do they have the public key of this scheduler?", key)
+            del self.refused[key], self.refusals[key]
+            self.fail(key)
+        locked = instances.send_again(set(self.refused.values()))
+        for key in [key for key, one in self.refused.items() if one not in locked]:
+            self.log.warning("A worker refused %s as not signed by this scheduler; it is sent again if it waits", key)
+            self.refusals[key] += 1
+            del self.refused[key]
+            self._forget(key)
+
+    def free_unanswered(self, now: float) -> None:
+        """Free the slots of tasks that ended while their results were lost."""
+        sent = {key: one.task_id for key, one in self.workloads.items() if is_task(key)}
+        for key in self.unanswered.look(now, sent, instances.list_awaited(set(sent.values()))):
+            self.log.warning("No result came for %s, which has ended: its slot is free", key)
+            self._forget(key)
+
+    def _forget(self, key: Any) -> None:  # noqa: ANN401
+        self.running.discard(key)
+        self.workloads.pop(key, None)
+
+    def revoke_task(self, *, ti: Any) -> None:  # noqa: ANN401 - airflow.models.TaskInstance
+        """Forget a message; workers take no orders, and a task that is not queued any more does not start."""
+        self.workloads.pop(ti.key, None)
+        super().revoke_task(ti=ti)
 
     def _process_workloads(self, workload_list: list[Any]) -> None:
         super()._process_workloads(workload_list)
@@ -66,3 +137,22 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
             workload_tuples_to_send,
             lambda: publishing.discard_connections(self.publisher),
         )
+
+
+def is_task(key: Any) -> bool:  # noqa: ANN401
+    """Whether a key is of a task instance, which can be asked for, and not of a callback."""
+    return isinstance(key, TaskInstanceKey)
+
+
+def sign_messages(link: celery_config.Link) -> None:
+    """Sign whatever this process sends from now on."""
+    if not link.signing_key:
+        raise AirflowConfigException("AIRFLEET_CELERY names no file with the key that signs tasks")
+    signer = signing.Signer.read(link.signing_key)
+
+    def sign(*, body: Any, headers: dict[str, Any], routing_key: str, **_: Any) -> None:  # noqa: ANN401
+        # The very bytes that kombu makes of it a moment later.
+        kind, encoding, text = dumps(body, serializer="json")  # type: ignore[no-untyped-call]
+        headers[signing.HEADER] = signer.sign(headers, routing_key, kind, encoding, text.encode())
+
+    before_task_publish.connect(sign, weak=False, dispatch_uid="airfleet")

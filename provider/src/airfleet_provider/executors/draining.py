@@ -69,9 +69,8 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S
             disuse.tidy_quietly(storage_root())
-        self._note.write(
-            describe(self._queues, compat.count_slots(consumer), tasks, drained=is_drained, full=self._is_full)
-        )
+        words = describe(self._queues, compat.count_slots(consumer), tasks, drained=is_drained, full=self._is_full)
+        self._note.write({**words, "refused": getattr(consumer, "refused", 0)})
 
     def _measure(self) -> None:
         free = room.measure(room.find_folders())

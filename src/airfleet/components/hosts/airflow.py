@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from types import MappingProxyType
 
 from airfleet.components import (
     api_server,
+    celery,
     dag_processor,
     execution_api,
     metadata,
+    queues,
     releaser,
+    results,
     scheduler,
     settings,
     survival,
@@ -49,12 +53,6 @@ STATE = LIB / HOME
 KEYS = FOLDER / "keys.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 AWAIT_DATABASE = "airfleet_provider.survival.arrival"
-QUORUM = {
-    "task_default_queue_type": "quorum",
-    "task_create_missing_queue_type": "quorum",
-    "worker_soft_shutdown_timeout": 0,
-    "imports": ["airfleet_provider.executors.celery_worker"],
-}
 # They hold a lock or listen for as long as they live, which a pool of transactions cannot carry.
 NEED_SESSION = frozenset({"scheduler", "releaser", "metadata"})
 # They are shown tokens, and read the keys for them when they start.
@@ -89,6 +87,18 @@ def describe_web(place: Place) -> Part:
 
 def describe_scheduler(place: Place) -> Part:
     """The scheduler, what parses and calls back, and what waits for deferred tasks."""
+    queue_names = tuple(dict.fromkeys((*place.fleet.queues, _default_queue(place))))
+    link = private(
+        FOLDER / "celery.json",
+        celery.render_scheduler(
+            rabbitmq.url(place, queues.PUBLISHER, place.credentials.publisher),
+            results_dsn(place, results.READER),
+            queue_names,
+            rabbitmq.QUEUE_TYPE,
+            place.credentials.signing,
+        ).reveal(),
+        SERVER_USER,
+    )
     part = _describe(
         place,
         "scheduler",
@@ -101,6 +111,7 @@ def describe_scheduler(place: Place) -> Part:
             )
         },
         (Port(TRIGGERER_LOGS, place.addresses("web"), "logs of deferred tasks"),),
+        links={scheduler.NAME: link},
     )
     config = next(file for file in part.files if file.path.name == "airflow.cfg")
     logs = serve_logs(place, HOME, SERVER_USER, TRIGGERER_LOGS, config, "shows the logs of deferred tasks")
@@ -133,7 +144,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
     bare = replace(fleet, airflow={})
     return (
         *settings.list_settings(bare, site, secrets.platform, keys=KEYS),
-        *list_broker_settings(place, rabbitmq.SCHEDULER, secrets.broker_scheduler),
+        *list_celery_settings(place),
         Setting("database", "sql_alchemy_conn_async", session_dsn(place, "asyncpg"), "prepares statements, so no pool"),
         Setting(
             "database",
@@ -162,31 +173,27 @@ def _list_edge_settings(place: Place) -> Iterable[Setting]:
         yield Setting("fab", "cookie_secure", "True", "browsers reach the UI by HTTPS only")
 
 
-def list_broker_settings(place: Place, user: str, password: Secret) -> tuple[Setting, ...]:
-    """What everybody who talks to the broker is told."""
-    results = place.site(HOME).dsn("celery", "celery", place.credentials.celery, driver="psycopg2").reveal()
+def list_celery_settings(place: Place) -> tuple[Setting, ...]:
+    """What everybody who deals with tasks is told; logins and keys are in a file of each process that needs some."""
     return (
         *settings.list_celery_settings(),
         Setting("core", "hostname_callable", "airfleet_provider.identity.find_address", "the address in fleet.yaml"),
         Setting(
-            "celery", "broker_url", rabbitmq.url(place, user, password), "every node of RabbitMQ, no proxy between"
-        ),
-        Setting(
-            "celery",
-            "result_backend",
-            f"db+{results}",
-            "a database of its own, so that workers need no way to Airflow's",
-        ),
-        Setting(
             "celery",
             "extra_celery_config",
-            json.dumps({**QUORUM, **survival.CELERY}),
-            "queues and results outlast a loss; workers start a keeper",
+            json.dumps({"worker_soft_shutdown_timeout": 0, **survival.CELERY}),
+            "results outlast a loss",
         ),
         *survival.list_broker_settings(),
         Setting("operators", "default_queue", _default_queue(place), "the queue of tasks that name none"),
         Setting("airfleet", "routing", _render_routing(place), "fleet.yaml: pools and routing"),
     )
+
+
+def results_dsn(place: Place, role: str) -> Secret:
+    """How a role of the results gets there."""
+    password = place.credentials.results.by_role[role]
+    return place.site(HOME).dsn(results.DATABASE, role, password, driver="psycopg2")
 
 
 def _render_routing(place: Place) -> str:
@@ -244,7 +251,14 @@ def quote(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, ...]], ports: tuple[Port, ...]) -> Part:
+def _describe(
+    place: Place,
+    name: str,
+    components: dict[Stage, tuple[Component, ...]],
+    ports: tuple[Port, ...],
+    links: Mapping[str, HostFile] = MappingProxyType({}),
+) -> Part:
+    """`links` are the files of those processes that deal with Celery."""
     config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), SERVER_USER)
     apis = " ".join(f"http://{address}:{EXECUTION}" for address in place.addresses("web"))
     session = private(
@@ -268,8 +282,15 @@ def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, 
                 user,
                 *((session,) if process.name in NEED_SESSION else ()),
             ),
+            links.get(process.name),
         )
         for stage, group in components.items()
+        for component in group
+        for process in component.processes
+    )
+    needs_session = any(
+        process.name in NEED_SESSION
+        for group in components.values()
         for component in group
         for process in component.processes
     )
@@ -281,13 +302,13 @@ def _describe(place: Place, name: str, components: dict[Stage, tuple[Component, 
             Folder(STATE, SERVER_USER, SERVER_USER, 0o750),
             Folder(LOG / HOME, SERVER_USER, SERVER_USER, 0o750),
         ),
-        files=(config, *keys, session, user),
+        files=(config, *keys, *((session,) if needs_session else ()), user, *links.values()),
         services=services,
         ports=ports,
     )
 
 
-def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, ...]) -> Service:
+def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, ...], link: HostFile | None) -> Service:
     (command,) = process.commands
     return Service(
         name=process.name,
@@ -298,8 +319,13 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
             *(str(place.runtime / "bin" / "airflow"), *(reveal(word) for word in command[1:])),
         ),
         user=SERVER_USER,
-        files=files,
-        env=environment(place, HOME, **{key: value for key, value in process.env.items() if isinstance(value, str)}),
+        files=(*files, link) if link else files,
+        env=environment(
+            place,
+            HOME,
+            **{key: value for key, value in process.env.items() if isinstance(value, str)},
+            **({celery.VARIABLE: str(link.path)} if link else {}),
+        ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
         stop_signal=process.stop_signal,
         stop_s=max(process.stop_timeout_s, 15),

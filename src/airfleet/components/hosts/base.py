@@ -9,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from airfleet.components.base import Credentials, Health, Site, reveal
+from airfleet.components.results import Logins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host, Limits, Role
@@ -64,17 +65,21 @@ class Machine:
 class FleetCredentials:
     """The secrets of one fleet, made once and kept on the control machine; a host is given its own only.
 
-    `identity` is no secret: a word that is the same for as long as the fleet is.
+    `identity` is no secret: a word that is the same for as long as the fleet is. `consumers` has the broker's password
+    of each worker pool. With `former_results` hosts may still run a version whose workers log in with it, and what that
+    version left at the broker and in the database stays.
     """
 
     platform: Credentials
-    celery: Secret
     replication: Secret
     monitor: Secret
-    broker_scheduler: Secret
-    broker_worker: Secret
     erlang_cookie: Secret
     identity: str
+    results: Logins
+    publisher: Secret
+    consumers: Mapping[str, Secret]
+    signing: Secret
+    former_results: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from airfleet.components import results
 from airfleet.components.base import DEAD_PEER
 from airfleet.components.hosts import backups, replication
 from airfleet.components.hosts.base import (
@@ -80,10 +81,15 @@ def describe(place: Place) -> Part:
             Folder(Path(SOCKETS), USER, USER, 0o2775),
         ),
         files=(*files, *guards, *replication.list_logins(place)),
-        jobs=(make, replication.follow(place)) if replica else (make, replication.synchronise(place), _roles(place)),
+        jobs=(make, replication.follow(place)) if replica else _list_jobs(place, make),
         services=(server, *replication.describe_watch(place, guards)),
         ports=_ports(place, others),
     )
+
+
+def _list_jobs(place: Place, make: Job) -> tuple[Job, ...]:
+    jobs = (make, replication.synchronise(place), _roles(place))
+    return jobs if place.credentials.former_results else (*jobs, _remove_former(place))
 
 
 def _ports(place: Place, others: tuple[str, ...]) -> tuple[Port, ...]:
@@ -150,7 +156,8 @@ def count_connections(place: Place) -> int:
 def render_access(place: Place, replicas: tuple[str, ...]) -> str:
     """pg_hba.conf: Airflow comes through PgBouncer on this host, replicas replicate, reports read."""
     # In quotes, as a name without them may be a keyword of this file.
-    own = ",".join(f'"{name}"' for name in ("airflow", "celery", *place.fleet.databases))
+    names = ("airflow", *_former(place), results.DATABASE, *place.fleet.databases)
+    own = ",".join(f'"{name}"' for name in names)
     lines = [
         "# Written by airfleet.",
         "local all postgres peer",
@@ -166,6 +173,12 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         ),
     ]
     return "\n".join([*lines, ""])
+
+
+def _former(place: Place) -> dict[str, Secret]:
+    """The owner of the database in which workers of an earlier version leave their results, while there may be any."""
+    password = place.credentials.former_results
+    return {results.FORMER: password} if password else {}
 
 
 def _mask(address: str) -> str:
@@ -198,11 +211,11 @@ def _roles(place: Place) -> Job:
     Names are checked by fleet.yaml's model, passwords are made of URL-safe characters.
     """
     secrets = place.credentials
-    owners = {"airflow": secrets.platform.airflow, "celery": secrets.celery, **secrets.platform.databases}
+    owners = {"airflow": secrets.platform.airflow, **secrets.platform.databases}
     # A statement that fails is not written to the server's log, as it may hold a password.
     lines = ["SET client_min_messages = warning;", "SET log_min_error_statement = panic;"]
     for role, password, options in (
-        *((name, secret, "") for name, secret in owners.items()),
+        *((name, secret, "") for name, secret in {**owners, **secrets.results.by_role}.items()),
         ("replicator", secrets.replication, " REPLICATION"),
         ("monitor", secrets.monitor, ""),
     ):
@@ -223,6 +236,13 @@ def _roles(place: Place) -> Job:
         "CREATE TABLE IF NOT EXISTS airfleet.job (name text PRIMARY KEY, fingerprint text NOT NULL,"
         " ended_at timestamptz NOT NULL);",
         "ALTER TABLE airfleet.job OWNER TO airflow;",
+        "\\connect postgres",
+        f"SELECT 'CREATE DATABASE {results.DATABASE}' WHERE NOT EXISTS"  # noqa: S608 - a constant
+        f" (SELECT FROM pg_database WHERE datname = '{results.DATABASE}') \\gexec",
+        f"REVOKE ALL ON DATABASE {results.DATABASE} FROM PUBLIC;",
+        f"GRANT CONNECT ON DATABASE {results.DATABASE} TO {results.WRITER}, {results.READER};",
+        f"\\connect {results.DATABASE}",
+        results.SCHEMA,
     ]
     sql = "\n".join(lines)
     script = f"psql -X -q -v ON_ERROR_STOP=1 -h {SOCKETS} -U postgres postgres <<'SQL'\n{sql}\nSQL\n"
@@ -260,10 +280,21 @@ def _create_role(name: str) -> str:
     return f"SELECT 'CREATE ROLE \"{name}\"' WHERE NOT {exists} \\gexec"
 
 
+def _remove_former(place: Place) -> Job:
+    """The results of earlier versions, pickles that nobody reads any more, and the role that owned them."""
+    assert place.credentials.former_results is None  # noqa: S101 - a worker may still write there
+    lines = (f"DROP DATABASE IF EXISTS {results.FORMER} WITH (FORCE);", f"DROP ROLE IF EXISTS {results.FORMER};")
+    sql = "\n".join(("SET client_min_messages = warning;", *lines))
+    script = f"psql -X -q -v ON_ERROR_STOP=1 -h {SOCKETS} -U postgres postgres <<'SQL'\n{sql}\nSQL\n"
+    what = "remove the results of earlier versions"
+    return Job("postgresql-former", what, Stage.EDGE, Secret(script), USER)
+
+
 def describe_bouncer(place: Place) -> Part:
     """PgBouncer in front of the primary: many short connections of Airflow become few of the server."""
     secrets = place.credentials
-    owners = {"airflow": secrets.platform.airflow, "celery": secrets.celery, **secrets.platform.databases}
+    owners = {"airflow": secrets.platform.airflow, **_former(place), **secrets.results.by_role}
+    owners |= secrets.platform.databases
     folder = ETC / "pgbouncer"
     users = "".join(
         f'"{login}" "{value.reveal()}"\n'
@@ -279,7 +310,10 @@ def describe_bouncer(place: Place) -> Part:
             f"airflow = {local} dbname=airflow pool_size={METADATA_POOL}",
             # For what needs a session: migrations, LISTEN, advisory locks, prepared statements.
             f"airflow_session = {local} dbname=airflow pool_mode=session pool_size={SESSION_POOL}",
-            f"celery = {local} dbname=celery pool_size={RESULTS_POOL}",
+            *(
+                f"{name} = {local} dbname={name} pool_size={RESULTS_POOL}"
+                for name in (*_former(place), results.DATABASE)
+            ),
             *(f"{name} = {local} dbname={name} {pool}" for name in place.fleet.databases),
             "[pgbouncer]",
             f"listen_addr = {listens}",

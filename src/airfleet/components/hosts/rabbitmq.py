@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+from airfleet.components import queues
 from airfleet.components.base import DEAD_PEER
 from airfleet.components.hosts.base import (
     AMQP,
@@ -26,12 +27,11 @@ from airfleet.components.hosts.base import (
     Tcp,
     private,
 )
-from airfleet.components.rabbitmq import hash_password
 from airfleet.spec.secrets import Secret, by_login, find_login
 
 USER = "rabbitmq"
 VHOST = "airfleet"
-SCHEDULER, WORKER = "scheduler", "worker"
+QUEUE_TYPE: Final = "quorum"
 FOLDER = ETC / "rabbitmq"
 DATA = Path("/var/lib/rabbitmq")
 # A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
@@ -39,10 +39,10 @@ CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 # Seconds after which the other nodes give up one that hangs; Erlang's own are 60. Until then everything waits that the
 # cluster has to agree on, such as the queue of a worker that comes back. With fewer a busy host would count as gone.
 NET_TICK_S = 20
-# Celery's own: events, remote control, replies, delays.
-CONTROL = r"celeryev.*|.*celery\.pidbox|celery_delayed.*"
-# Through it a message reaches any queue by its name: the scheduler sends tasks so, and a worker may not.
-DIRECT = r"amq\.default"
+# The logins that earlier versions gave to the scheduler and to all workers alike.
+FORMER_LOGINS = ("scheduler", "worker")
+# Celery's, of earlier versions: for delays, events and remote control. No task waits in one.
+FORMER_QUEUES = r"^celery_delayed_|^celeryev\.|\.celery\.pidbox$"
 
 
 def describe(place: Place) -> Part:
@@ -90,7 +90,7 @@ def describe(place: Place) -> Part:
         masks=("rabbitmq-server.service", "epmd.service", "epmd.socket"),
         folders=(Folder(FOLDER),),
         files=files,
-        jobs=(end_logins(place, env),),
+        jobs=(end_logins(place, env), *_list_jobs(place, nodes)),
         services=(service,),
         ports=(
             Port(AMQP, place.addresses("scheduler", "worker"), "the queues"),
@@ -144,49 +144,47 @@ def find_metrics_address(place: Place) -> str:
 
 
 def render_definitions(place: Place) -> str:
-    """Users with hashed passwords and what each may touch: only the queues of the pools, and Celery's own."""
-    queues = "|".join(re.escape(queue) for queue in place.fleet.queues)
-    every = f"^({queues}|{CONTROL})$"
-    logins = list_logins(place)
-    return json.dumps(
-        {
-            "vhosts": [{"name": VHOST}],
-            "users": [
-                {
-                    "name": name,
-                    "password_hash": hash_password(name, secret),
-                    "hashing_algorithm": "rabbit_password_hashing_sha256",
-                    "tags": "",
-                }
-                for name, secret in logins.items()
-            ],
-            "permissions": [
-                {
-                    "user": name,
-                    "vhost": VHOST,
-                    "configure": every,
-                    "write": f"^({queues}|{CONTROL}|{DIRECT})$" if base == SCHEDULER else every,
-                    "read": every,
-                }
-                for base in (SCHEDULER, WORKER)
-                for name in logins
-                if name.partition(".")[0] == base
-            ],
-        },
-        indent=1,
+    """The queues of the pools, the scheduler's login and one for each pool."""
+    return queues.render_definitions(VHOST, list_logins(place), place.fleet.queues, QUEUE_TYPE)
+
+
+def list_logins(place: Place) -> tuple[queues.Login, ...]:
+    """The scheduler, and the workers of each pool."""
+    secrets = place.credentials
+    pools = (queues.consumer(pool.name, secrets.consumers[pool.name], pool.queues) for pool in place.fleet.pools)
+    return (queues.publisher(secrets.publisher), *pools)
+
+
+def _list_jobs(place: Place, nodes: tuple[str, ...]) -> tuple[Job, ...]:
+    jobs = []
+    if len(nodes) > 1:
+        jobs.append(_grow(place))
+    if place.credentials.former_results is None and place.host == place.fleet.with_role("broker")[0]:
+        jobs.append(_remove_former(place, nodes))
+    return tuple(jobs)
+
+
+def _grow(place: Place) -> Job:
+    """The first node of a cluster makes the queues when it is still alone; each other adds itself to them."""
+    node = f"rabbit@{place.host.address}"
+    script = (
+        f"# queues: {' '.join(place.fleet.queues)}\n"
+        f'tool() {{ timeout 60 /usr/sbin/rabbitmq-queues -q --longnames -n {node} "$@"; }}\n'
+        f"tool grow {node} all --vhost-pattern '^{VHOST}$' --errors-only || true\n"
+        # It says of a queue that has the node already that this is an error: what counts is what came of it.
+        f"for queue in {' '.join(place.fleet.queues)}; do\n"
+        f"  tool quorum_status --vhost {VHOST} \"$queue\" | grep -qF '{node}' || "
+        f'{{ echo "{node} keeps no copy of the queue $queue" >&2; exit 1; }}\n'
+        "done\n"
     )
-
-
-def list_logins(place: Place) -> dict[str, Secret]:
-    """Every login with its password; while one is exchanged there are two for the same."""
-    users = {SCHEDULER: place.credentials.broker_scheduler, WORKER: place.credentials.broker_worker}
-    return {login: one for name, secret in users.items() for login, one in by_login(name, secret).items()}
+    return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), timeout_s=600)
 
 
 def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     """Remove what was a login of airfleet's and is none any more, which ends its connections."""
-    valid = list_logins(place)
-    bases = "|".join(sorted({name.partition(".")[0] for name in valid}))
+    logins = list_logins(place)
+    valid = [name for login in logins for name in by_login(login.name, login.password)]
+    bases = "|".join(login.name for login in logins)
     kept = "\n".join(valid)
     name = env["RABBITMQ_NODENAME"]
     long = "--longnames " if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
@@ -200,11 +198,37 @@ def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), after=("rabbitmq",))
 
 
-def url(place: Place, user: str, password: Secret) -> str:
+# Celery of earlier versions declared an exchange for each queue, and more for remote control, events and delays.
+# RabbitMQ's tools remove one by Erlang alone. Those whose names begin with "amq." are RabbitMQ's own.
+_REMOVE_EXCHANGES = """\
+[rabbit_exchange:delete(Name, false, <<"airfleet">>)
+ || X <- rabbit_exchange:list(<<"airfleet">>), Name <- [element(2, X)],
+    re:run(element(4, Name), "^(amq[.].*)?$") =:= nomatch],
+ok."""
+
+
+def _remove_former(place: Place, nodes: tuple[str, ...]) -> Job:
+    """What earlier versions left at the broker; queues of tasks and their messages stay."""
+    node, long = ("rabbit@localhost", "") if len(nodes) == 1 else (f"rabbit@{place.host.address}", "--longnames ")
+    script = (
+        f"export HOME={DATA}\n"
+        f'tool() {{ timeout 120 /usr/sbin/rabbitmqctl -q {long}-n {node} "$@"; }}\n'
+        "users=$(tool list_users --no-table-headers | cut -f1)\n"
+        f"for user in {' '.join(FORMER_LOGINS)}; do\n"
+        '  if printf "%s\\n" "$users" | grep -qx "$user"; then tool delete_user "$user"; fi\n'
+        "done\n"
+        f"tool eval '{_REMOVE_EXCHANGES}'\n"
+        f"tool list_queues -p {VHOST} --no-table-headers name | {{ grep -E '{FORMER_QUEUES}' || true; }} |\n"
+        f'  while read -r queue; do tool delete_queue -p {VHOST} --if-empty "$queue" < /dev/null || true; done\n'
+    )
+    what = "remove logins, exchanges and queues of earlier versions"
+    return Job("rabbitmq-former", what, Stage.EDGE, Secret(script), timeout_s=600)
+
+
+def url(place: Place, user: str, password: Secret) -> Secret:
     """Every node, in an order of this host's own, so that clients spread; Celery goes on when one dies."""
     nodes = place.addresses("broker")
     first = place.fleet.hosts.index(place.host) % len(nodes)
     ordered = nodes[first:] + nodes[:first]
-    return ";".join(
-        f"amqp://{find_login(user, password)}:{password.reveal()}@{address}:{AMQP}/{VHOST}" for address in ordered
-    )
+    urls = (f"amqp://{find_login(user, password)}:{password.reveal()}@{address}:{AMQP}/{VHOST}" for address in ordered)
+    return Secret(";".join(urls))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.components import settings
+from airfleet.components import celery, queues, results, settings
 from airfleet.components.base import Setting
 from airfleet.components.hosts import airflow, rabbitmq
 from airfleet.components.hosts.base import (
@@ -49,6 +49,7 @@ def describe(place: Place) -> Part:
     config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), WORKER_USER)
     user = airflow.user_environment(place, HOME, WORKER_USER)
     pools = [place.fleet.pool(name) for name in place.host.pools]
+    links = {pool.name: _link(place, pool) for pool in pools}
     logs = airflow.serve_logs(place, HOME, WORKER_USER, WORKER_LOGS, config, "shows the logs of this host's tasks")
     return Part(
         name="workers",
@@ -59,8 +60,11 @@ def describe(place: Place) -> Part:
             Folder(STATE, WORKER_USER, WORKER_USER, 0o750),
             Folder(TASK_LOGS, WORKER_USER, WORKER_USER, 0o750),
         ),
-        files=(config, user),
-        services=(logs, *(_worker(place, pool, (config, user)) for pool in pools)),
+        files=(config, user, *links.values()),
+        services=(
+            logs,
+            *(_worker(place, pool, (config, user, links[pool.name])) for pool in pools),
+        ),
         ports=(Port(WORKER_LOGS, place.addresses("web", "scheduler"), "logs of running tasks; is the host there?"),),
     )
 
@@ -69,17 +73,27 @@ def _list_queues(pool: WorkerPool) -> str:
     return f"the queue{'s' * (len(pool.queues) > 1)} {', '.join(pool.queues)}"
 
 
+def _link(place: Place, pool: WorkerPool) -> HostFile:
+    """What the workers of one pool, and of no other, are told of Celery."""
+    login = queues.consumer(pool.name, place.credentials.consumers[pool.name], pool.queues)
+    text = celery.render_worker(
+        rabbitmq.url(place, login.name, login.password),
+        airflow.results_dsn(place, results.WRITER),
+        pool.queues,
+        rabbitmq.QUEUE_TYPE,
+        place.credentials.signing,
+    )
+    return private(FOLDER / f"celery-{pool.name}.json", text.reveal(), WORKER_USER)
+
+
 def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Service:
-    size = ("--concurrency", str(pool.concurrency))
-    if pool.min is not None and pool.min < pool.concurrency:
-        size = ("--autoscale", f"{pool.concurrency},{pool.min}")
     return Service(
         name=f"worker-{pool.name}",
         what=f"worker of the pool {pool.name}, which serves {_list_queues(pool)}",
         stage=Stage.WORK,
         command=(
             *(str(place.runtime / "bin" / "airflow"), "celery", "worker", "--skip-serve-logs"),
-            *("--queues", ",".join(pool.queues), "--celery-hostname", f"{pool.name}@{place.host.name}", *size),
+            *("--queues", ",".join(pool.queues), "--concurrency", str(pool.concurrency)),
         ),
         user=WORKER_USER,
         files=files,
@@ -88,6 +102,7 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
             HOME,
             AIRFLEET_RELEASES=f"http://127.0.0.1:{PROXY}",
             AIRFLEET_POOL=pool.name,
+            **{celery.VARIABLE: str(files[-1].path)},
             AIRFLEET_DRAINED=str(MARKS / pool.name),
             AIRFLEET_WORKERS=str(NOTES),
         ),
@@ -117,6 +132,6 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting("logging", "base_log_folder", str(TASK_LOGS), "where systemd's clean-up finds them"),
         Setting("logging", "worker_log_server_port", str(WORKER_LOGS), "the port that the firewall opens"),
         Setting("dag_processor", "dag_bundle_storage_path", str(STATE / "bundles"), "kept over a boot"),
-        *airflow.list_broker_settings(place, rabbitmq.WORKER, place.credentials.broker_worker),
+        *airflow.list_celery_settings(place),
         *(setting for key, setting in said.items() if key not in PRIVATE),
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
+
+from airfleet.components import results
 
 # airfleet's own memory, beside Airflow's tables: which jobs ended well, and with what.
 OWN_TABLES = """
@@ -31,6 +33,35 @@ def main() -> None:
             ensure(connection, name, password)
     with connect(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), dbname="airflow") as connection:
         connection.execute(OWN_TABLES)
+    if passwords := json.loads(os.environ["AIRFLEET_RESULTS"]):
+        ensure_results(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), passwords)
+
+
+def ensure_results(dsns: Sequence[str], passwords: Mapping[str, str]) -> None:
+    """The database that workers leave results in, which belongs to neither side; that of earlier versions goes."""
+    with connect(dsns) as connection:
+        connection.execute("SET log_min_error_statement = panic")  # it may hold a password
+        for name, password in passwords.items():
+            ensure_role(connection, name, password)
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (results.DATABASE,)).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(results.DATABASE)))
+        # No worker runs while this does.
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(results.FORMER)))
+        connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(results.FORMER)))
+        for name in passwords:
+            words = sql.Identifier(results.DATABASE), sql.Identifier(name)
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(words[0]))
+            connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*words))
+    with connect(dsns, dbname=results.DATABASE) as connection:
+        connection.execute(results.SCHEMA)
+
+
+def ensure_role(connection: psycopg.Connection, name: str, password: str) -> None:
+    """A role that logs in with this password."""
+    role = sql.Identifier(name)
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password)))
 
 
 def connect(dsns: Sequence[str], dbname: str = "postgres") -> psycopg.Connection:
@@ -47,9 +78,7 @@ def connect(dsns: Sequence[str], dbname: str = "postgres") -> psycopg.Connection
 def ensure(connection: psycopg.Connection, name: str, password: str) -> None:
     """One database, owned by a role of the same name that logs in with this password and sees no other database."""
     role = sql.Identifier(name)
-    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password)))
+    ensure_role(connection, name, password)
     if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
         connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role))
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(role))

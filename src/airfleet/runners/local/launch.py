@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from airfleet.components import platform
 from airfleet.components.base import Component, Credentials, Site
 from airfleet.components.rabbitmq import Node, Ports
-from airfleet.components.settings import RESULTS
+from airfleet.components.results import Logins
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
@@ -97,14 +97,18 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         folder.root,
         importable=fleet.dags == "folder",
     )
-    broker = _find_broker(folder, instance.instance) if fleet.executor == "celery" else None
-    results = (RESULTS,) if broker else ()
     ledger = Ledger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
         return present_alone(name, ledger.notice(name, secret))
 
-    credentials = folder.read_credentials((*fleet.databases, *results), present)
+    credentials = folder.read_credentials(fleet.databases, present)
+    broker = None
+    if fleet.executor == "celery":
+        broker = _find_broker(folder, instance.instance, present("signing_key", folder.keep_secret("signing_key")))
+        names = ("postgres_results_writer", "postgres_results_reader")
+        logins = Logins(*(present(name, folder.keep_secret(name)) for name in names))
+        credentials = replace(credentials, results=logins)
     ledger.write()
     site = Site(
         project=project,
@@ -131,7 +135,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     return Launch(fleet, site, credentials, components, environment)
 
 
-def _find_broker(folder: StateFolder, instance: str) -> Node:
+def _find_broker(folder: StateFolder, instance: str, signing: Secret) -> Node:
     programs = find_programs()
     (folder.root / "rabbitmq").mkdir(mode=0o700, exist_ok=True)
     return Node(
@@ -140,8 +144,10 @@ def _find_broker(folder: StateFolder, instance: str) -> Node:
         server=programs.server,
         names_server=programs.names_server,
         ports=Ports(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free()),
-        password=folder.keep_secret("broker_password"),
+        publisher=folder.keep_secret("broker_publisher"),
+        consumer=folder.keep_secret("broker_consumer"),
         cookie=folder.keep_secret("broker_cookie"),
+        signing=signing,
     )
 
 

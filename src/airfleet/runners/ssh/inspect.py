@@ -93,7 +93,7 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     return Wish(
         fleet=promotions.apply_to(fleet, folder),
         project=project,
-        credentials=credentials.read(folder, fleet.databases),
+        credentials=credentials.read(folder, fleet.databases, [pool.name for pool in fleet.pools]),
         objects=Objects(
             connections={key: launch.resolve_connection(one, project) for key, one in fleet.connections.items()},
             variables={key: value(one) for key, one in fleet.variables.items()},

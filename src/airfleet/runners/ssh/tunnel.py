@@ -19,7 +19,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     """The URL of the database while the way to it is open; it listens on the loopback of its host only."""
     folder = find_state(project, state)
     folder.create()
-    password = credentials.read(folder, fleet.databases).platform.airflow
+    password = credentials.read(folder, fleet.databases, [pool.name for pool in fleet.pools]).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
     connection = Connection(promotions.apply_to(fleet, folder).primary, project)
     connection.open()

@@ -1,0 +1,53 @@
+"""What the executor asks and writes of task instances in the metadata database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+
+def list_awaited(ids: Collection[str]) -> set[str]:
+    """Those of these Celery ids whose task instances wait for a worker or are with one."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import select
+
+    states = (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
+    own = (TaskInstance.state.in_(states), TaskInstance.external_executor_id.is_not(None))
+    with create_session(scoped=False) as session:
+        found = session.scalars(select(TaskInstance.external_executor_id).where(*own))
+        return {one for one in found if one in ids}
+
+
+def send_again(ids: Collection[str]) -> set[str]:
+    """Have the scheduler queue those anew that still wait for a worker; the ids of those that could not be touched.
+
+    A row that is locked is left for the next time, as the scheduler itself may have locked it.
+    """
+    from airflow._shared.timezones import timezone
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import select, update
+
+    own = (TaskInstance.state == TaskInstanceState.QUEUED, TaskInstance.external_executor_id.in_(list(ids)))
+    free = select(TaskInstance.id).where(*own).with_for_update(skip_locked=True)
+    values = {
+        "state": TaskInstanceState.SCHEDULED,
+        "queued_dttm": None,
+        "queued_by_job_id": None,
+        "scheduled_dttm": timezone.utcnow(),
+    }
+    if not ids:
+        return set()
+    with create_session(scoped=False) as session:
+        session.execute(
+            update(TaskInstance)
+            .where(TaskInstance.id.in_(free.scalar_subquery()))
+            .values(values)
+            .execution_options(synchronize_session=False)
+        )
+        return {one for one in session.scalars(select(TaskInstance.external_executor_id).where(*own)) if one}

@@ -1,0 +1,99 @@
+"""A RabbitMQ node by itself, with the definitions that a fleet gives it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import amqp
+
+from airfleet.components import rabbitmq
+from airfleet.components.base import Port, reveal
+from airfleet.runners.local import ports
+from airfleet.runners.local.rabbitmq import find_programs
+from airfleet.spec.secrets import Secret
+from deadline import wait_until
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A node on the loopback."""
+
+    node: str
+    port: int
+    env: Mapping[str, str]
+    tools: Path
+
+    def connect(self, user: str, password: str, vhost: str = "airfleet") -> amqp.Connection:
+        connection = amqp.Connection(
+            f"127.0.0.1:{self.port}", user, password, virtual_host=vhost, read_timeout=20, write_timeout=20
+        )
+        connection.connect()
+        return connection
+
+    def control(self, *words: str) -> str:
+        """What rabbitmqctl says."""
+        command = [str(self.tools / "rabbitmqctl"), "-q", "-n", self.node, *words]
+        return subprocess.run(command, env=self.env, check=True, capture_output=True, text=True, timeout=120).stdout
+
+    def run(self, script: str) -> str:
+        """What a script of a host says that is run for this node in place of the host's."""
+        script = script.replace("/usr/sbin/", f"{self.tools}/").replace("rabbit@localhost", self.node)
+        words = ["sh", "-euc", script]
+        done = subprocess.run(words, env=self.env, check=False, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@contextlib.contextmanager
+def serve(definitions: str) -> Iterator[Broker]:
+    """A new node with these definitions that runs until the end."""
+    programs = find_programs()
+    with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
+        listens = rabbitmq.Ports(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free())
+        secret = Secret("x" * 20)
+        node = rabbitmq.Node(
+            name=f"airfleet-test-{os.getpid()}",
+            folder=Path(name),
+            server=programs.server,
+            names_server=programs.names_server,
+            ports=listens,
+            publisher=secret,
+            consumer=secret,
+            cookie=secret,
+            signing=secret,
+        )
+        component = rabbitmq.describe(node, ())
+        for file in component.files:
+            file.path.write_text(definitions if file.path.name == "definitions.json" else reveal(file.content))
+            file.path.chmod(file.mode)
+        started = []
+        try:
+            for process in component.processes:
+                env = {**os.environ, **{key: reveal(value) for key, value in process.env.items()}}
+                with (Path(name) / f"{process.name}.log").open("ab") as log:
+                    words = [reveal(word) for word in process.commands[0]]
+                    started.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
+                assert isinstance(process.health, Port)
+                wait_until(partial(is_open, process.health.number), process.name, timeout_s=120)
+            broker = Broker(f"{node.name}@localhost", listens.amqp, env, programs.server.parent)
+            broker.control("await_startup")
+            yield broker
+            broker.control("stop")
+        finally:
+            for one in reversed(started):
+                one.terminate()
+                one.wait(60)
+
+
+def is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
