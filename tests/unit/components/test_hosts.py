@@ -349,7 +349,7 @@ def test_no_name_of_a_database_is_a_keyword_in_the_access_file() -> None:
     assert '"warehouse"' in access
     for line in access.splitlines():
         if "scram" in line and "warehouse" in line:
-            assert line.split()[1] == '"airflow","celery","warehouse"'
+            assert line.split()[1] == '"airflow","airfleet_results","warehouse"'
 
 
 @pytest.mark.parametrize("databases", [0, 1, 20])

@@ -35,7 +35,7 @@ def server() -> Iterator[Server]:
         databases.ensure_role(psycopg.connect(one.dsn, autocommit=True), roles.FORMER, "old")
         one.query(f'CREATE DATABASE "{roles.FORMER}" OWNER "{roles.FORMER}"')
         for _ in range(2):  # at every start
-            databases.ensure_results(one.dsn, PASSWORDS)
+            databases.ensure_results([one.dsn], PASSWORDS)
         yield one
 
 
@@ -198,5 +198,5 @@ def test_a_refused_result_ends_with_an_error(server: Server, worker: PatientBack
         with pytest.raises(ProgrammingError, match="permission denied"):
             worker.mark_as_done("one", None)
     finally:
-        databases.ensure_results(server.dsn, PASSWORDS)
+        databases.ensure_results([server.dsn], PASSWORDS)
     worker.mark_as_done("one", None)
