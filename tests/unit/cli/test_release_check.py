@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from airfleet.cli import release_check
+import places
+from airfleet.cli import release, release_check
 from airfleet.cli.test import keep_plain
+from airfleet.errors import UsageError
 from airfleet.releases.checks import formats
 from airfleet.releases.checks.findings import Finding
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.ssh import versions
 from airfleet.spec import load
 
 STOPS = Finding("tags", "error", "dags/a.py", 4, "a", None, "a has no tags", "add one")
@@ -44,3 +50,15 @@ def test_the_queues_are_those_of_the_pools(text: str, queues: set[str] | None) -
 def test_the_tests_of_who_deploys_see_no_key_and_no_agent() -> None:
     given = {"PATH": "/bin", "HOME": "/home/ann", "LC_ALL": "C", "SSH_AUTH_SOCK": "/tmp/agent", "AWS_SECRET_KEY": "k"}
     assert keep_plain(given) == {"PATH": "/bin", "HOME": "/home/ann", "LC_ALL": "C"}
+
+
+def test_a_release_of_a_fleet_names_the_airflow_that_the_fleet_runs(tmp_path: Path) -> None:
+    versions.write(StateFolder(tmp_path), versions.Running("3.3.1"))
+    assert release._find_versions(places.parse(places.NINE), tmp_path, tmp_path) == ("3.3.1", "")
+
+
+@pytest.mark.parametrize("folder", ["dags/state", "include"])
+def test_no_release_is_made_of_a_folder_that_holds_the_secrets(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UsageError, match="secrets"):
+        release._require_apart(tmp_path / folder, tmp_path)
+    release._require_apart(tmp_path / ".airfleet", tmp_path)
