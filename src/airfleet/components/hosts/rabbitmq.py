@@ -187,9 +187,11 @@ def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     bases = "|".join(login.name for login in logins)
     kept = "\n".join(valid)
     name = env["RABBITMQ_NODENAME"]
+    # The tool reads its standard input, which is the script itself.
     long = "--longnames " if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
     script = (
-        f'export HOME={env["HOME"]}\ntool() {{ timeout 60 /usr/sbin/rabbitmqctl -s {long}-n {name} "$@"; }}\n'
+        f"export HOME={env['HOME']}\n"
+        f'tool() {{ timeout 60 /usr/sbin/rabbitmqctl -s {long}-n {name} "$@" < /dev/null; }}\n'
         'users=$(tool list_users | cut -f 1); test -n "$users"\n'
         f"for user in $(printf '%s\\n' \"$users\" | {{ grep -E '^({bases})([.][0-9]+)?$' || true; }}"
         f" | {{ grep -vxF '{kept}' || true; }}); do\n"
