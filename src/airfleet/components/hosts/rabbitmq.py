@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from airfleet.components import queues
@@ -33,7 +32,11 @@ USER = "rabbitmq"
 VHOST = "airfleet"
 QUEUE_TYPE: Final = "quorum"
 FOLDER = ETC / "rabbitmq"
-DATA = Path("/var/lib/rabbitmq")
+# Erlang looks for its cookie here. The folder is root's: root writes nothing into a folder of this user's.
+HOME = FOLDER
+# Debian's own command beside it would look for another cookie, in the user's home.
+RABBITMQCTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+CONTROL_TOOL = f"runuser -u {USER} -- env HOME={HOME} {RABBITMQCTL}"
 # A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
 CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 # Seconds after which the other nodes give up one that hangs; Erlang's own are 60. Until then everything waits that the
@@ -53,7 +56,7 @@ def describe(place: Place) -> Part:
         HostFile(FOLDER / "rabbitmq.conf", render_config(place, nodes)),
         HostFile(FOLDER / "enabled_plugins", "[rabbitmq_prometheus].\n"),
         private(FOLDER / "definitions.json", render_definitions(place), USER),
-        HostFile(DATA / ".erlang.cookie", place.credentials.erlang_cookie, USER, 0o400, USER),
+        HostFile(HOME / ".erlang.cookie", place.credentials.erlang_cookie, USER, 0o400, USER),
     )
     # A node of one talks to nobody; nodes of a cluster find each other by address, without DNS.
     alone = not others
@@ -66,7 +69,7 @@ def describe(place: Place) -> Part:
         "RABBITMQ_LOGS": "-",
         "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_interface('127.0.0.1' if alone else place.listen)} {_dead_peer()}",
-        "HOME": str(DATA),
+        "HOME": str(HOME),
         # With another configuration or cookie it starts anew; users and queues it reads while it runs.
         "AIRFLEET_CONFIG": hashlib.sha256("".join(file.digest for file in (*files[:2], files[3])).encode()).hexdigest(),
     }
@@ -78,11 +81,11 @@ def describe(place: Place) -> Part:
         user=USER,
         files=files,
         env=env,
-        reload=(("/usr/sbin/rabbitmqctl", "-q", "import_definitions", str(files[2].path)),),
+        reload=((RABBITMQCTL, "-q", "import_definitions", str(files[2].path)),),
         kind="notify",
         stop_s=120,
         wait_s=180,
-        health=Tcp(AMQP, place.host.address),
+        health=Tcp(AMQP, place.own_address),
     )
     return Part(
         name="rabbitmq",

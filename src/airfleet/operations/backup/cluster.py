@@ -21,6 +21,7 @@ from airfleet.components import postgres
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import choose_user
+from airfleet.runners.local.state import sync_folder
 from airfleet.spec.secrets import Secret, list_accepted
 
 AT_FDCWD = -100
@@ -61,13 +62,12 @@ class Cluster:
             raise AirfleetError(f"{program} failed: {lines[-1]}", where=str(self.data), hint="airfleet doctor")
         return output
 
-    def own(self, *paths: Path) -> None:
-        """Give these to the user that the server runs as, and nobody else a way into them."""
+    def own(self, path: Path | int, *, mode: int = 0o700) -> None:
+        """Give it to the user that the server runs as, and nobody else a way into it."""
         user = choose_user(True)
-        for path in paths:
-            if user:
-                os.chown(path, user.pw_uid, user.pw_gid)
-            path.chmod(0o700)
+        os.chmod(path, mode)  # noqa: PTH101 - it may be an open file
+        if user:
+            os.chown(path, user.pw_uid, user.pw_gid)
 
     @contextmanager
     def serve(self, data: Path, log: Path) -> Iterator[int]:
@@ -149,16 +149,7 @@ def exchange(one: Path, other: Path) -> None:
     if call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
         reason = os.strerror(ctypes.get_errno())
         raise AirfleetError(f"this file system cannot exchange two folders at once: {reason}", where=str(one))
-    sync(one.parent)
-
-
-def sync(folder: Path) -> None:
-    """Make names in this folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(one.parent)
 
 
 def remove(folder: Path) -> None:

@@ -20,9 +20,10 @@ from airfleet.components import postgres
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
-from airfleet.operations.backup.cluster import Cluster, exchange, remove, sync
+from airfleet.operations.backup.cluster import Cluster, exchange, remove
 from airfleet.operations.backup.store import Store, extract
 from airfleet.operations.backup.take import Clock, read_clock
+from airfleet.runners.local.state import sync_folder
 
 MARK = "airfleet_restoring"
 SETTINGS = "postgresql.auto.conf"
@@ -50,8 +51,7 @@ def restore(
         notify("saving what the server has not archived yet")
         _rescue(cluster)
         notify(f"unpacking {backup.name}")
-        draft.mkdir()
-        cluster.own(draft)
+        draft.mkdir(mode=0o700)
         (draft / MARK).touch()
         extract(store.folder(backup), draft)
         _write_recovery(cluster, draft, to)
@@ -61,7 +61,7 @@ def restore(
         with cluster.serve(draft, log) as port:
             reached = _read_newest(cluster, port)
         (draft / MARK).unlink()
-        sync(draft)
+        sync_folder(draft)
         exchange(draft, cluster.data)
         kept = keep_aside(cluster, clock())
     if kept is None:
@@ -80,7 +80,7 @@ def keep_aside(cluster: Cluster, now: datetime) -> Path | None:
         return None
     kept = cluster.data.with_name(f"{cluster.data.name}.before-{now.strftime(catalogue.STAMP)}")
     draft.rename(kept)
-    sync(draft.parent)
+    sync_folder(draft.parent)
     return kept
 
 
@@ -103,17 +103,21 @@ def _rescue(cluster: Cluster) -> None:
     for file in sorted((cluster.data / "pg_wal").glob("*")):
         is_segment = len(file.name) == catalogue.SEGMENT_LENGTH or file.suffix == ".history"
         target = cluster.wal / f"{file.name}.gz"
-        if not file.is_file() or not is_segment or target.exists():
+        if file.is_symlink() or not file.is_file() or not is_segment or target.exists():
             continue
         draft = target.with_suffix(".new")
-        with file.open("rb") as source, gzip.open(draft, "wb", compresslevel=1) as packed:
-            shutil.copyfileobj(source, packed)
-        cluster.own(draft)
-        descriptor = os.open(draft, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        draft.unlink(missing_ok=True)
+        # Both folders are the server's: where root does this, it follows no link that somebody put there.
+        source_fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        draft_fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(source_fd, "rb") as source, os.fdopen(draft_fd, "wb") as raw:
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1) as packed:
+                shutil.copyfileobj(source, packed)
+            raw.flush()
+            os.fsync(raw.fileno())
+            cluster.own(raw.fileno(), mode=0o600)
         draft.rename(target)
-    sync(cluster.wal)
+    sync_folder(cluster.wal)
 
 
 def _write_recovery(cluster: Cluster, draft: Path, to: datetime | None) -> None:
@@ -136,12 +140,13 @@ def _quote(value: str) -> str:
 
 
 def _give(cluster: Cluster, draft: Path) -> None:
-    for folder, _, files in os.walk(draft):
-        cluster.own(Path(folder))
+    """Give the data to the server's user: what is inside a folder first, as nobody else gets into it until then."""
+    for folder, _, files in os.walk(draft, topdown=False):
         for name in files:
             path = Path(folder) / name
-            cluster.own(path)
-            path.chmod(0o600)
+            if not path.is_symlink():
+                cluster.own(path, mode=0o600)
+        cluster.own(Path(folder))
 
 
 def _read_newest(cluster: Cluster, port: int) -> datetime:

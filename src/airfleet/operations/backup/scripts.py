@@ -21,6 +21,8 @@ FORMER = f"{DATA.name}.before-"
 STATE = f"{LIB}/restore.state"
 MARK = "airfleet_restored"
 LOG = f"{LIB}/restore.log"
+# The data is the server's, and so are the names in it: root would follow a link that somebody put there.
+AS_SERVER = f"runuser -u {backups.USER} --"
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 # What fleet.yaml wants of the database's content is done again, as the restored one may be from before it.
 JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata")
@@ -73,7 +75,7 @@ def build_look() -> str:
 du -sb {DATA} | cut -f 1; df -B1 --output=avail {LIB} | tail -n 1
 [ -f {DATA}/standby.signal ] && echo replica || echo primary
 systemctl is-active -q airfleet-postgresql && echo up || echo down
-cat {DATA}/{MARK} 2>/dev/null || printf -; echo; cat {STATE} 2>/dev/null
+{AS_SERVER} cat {DATA}/{MARK} 2>/dev/null || printf -; echo; cat {STATE} 2>/dev/null
 cd {LIB}; ls -d {FORMER}* 2>/dev/null; true
 """
 
@@ -100,13 +102,11 @@ def settle() -> str:
     return f"""\
 own=$(head -n 1 {STATE} 2>/dev/null || true)
 if [ -d {DRAFT} ]; then
-  if [ -f {DRAFT}/postmaster.pid ]; then
-    pid=$(head -n 1 {DRAFT}/postmaster.pid)
-    if [ "$(cat /proc/$pid/comm 2>/dev/null)" = postgres ]; then
-      kill -QUIT $pid; while [ -d /proc/$pid ]; do sleep 0.1; done
-    fi
+  pid=$({AS_SERVER} head -n 1 {DRAFT}/postmaster.pid 2>/dev/null | tr -dc 0-9)
+  if [ -n "$pid" ] && [ "$(cat /proc/$pid/comm 2>/dev/null)" = postgres ]; then
+    {AS_SERVER} kill -QUIT $pid && while [ -d /proc/$pid ]; do sleep 0.1; done
   fi
-  if [ -n "$own" ] && [ "$(cat {DATA}/{MARK} 2>/dev/null)" = "$own" ]; then mv {DRAFT} {LIB}/{FORMER}$own
+  if [ -n "$own" ] && [ "$({AS_SERVER} cat {DATA}/{MARK} 2>/dev/null)" = "$own" ]; then mv {DRAFT} {LIB}/{FORMER}$own
   else rm -rf {DRAFT}; fi
 fi
 """
@@ -122,13 +122,18 @@ def copy_former(order: Order) -> str:
         f"restore_command = '{backups.COMMAND} --pg1-path={DRAFT} archive-get %f \"%p\"'\n"
         "recovery_target_timeline = 'current'\n"
     )
+    copy = f"""\
+set -eu; umask 077
+cp -a --reflink=auto {LIB}/{order.backup}/. {DRAFT}
+rm -f {DRAFT}/postmaster.pid {DRAFT}/{MARK}
+printf %s {shlex.quote(lines)} >> {DRAFT}/postgresql.auto.conf
+: > {DRAFT}/recovery.signal
+"""
     return f"""\
 {_begin(order)}
 test -f {LIB}/{order.backup}/PG_VERSION
-cp -a --reflink=auto {LIB}/{order.backup} {DRAFT}
-rm -f {DRAFT}/postmaster.pid {DRAFT}/{MARK}
-printf %s {shlex.quote(lines)} >> {DRAFT}/postgresql.auto.conf
-install -o {backups.USER} -g {backups.USER} -m 600 /dev/null {DRAFT}/recovery.signal
+install -d -o {backups.USER} -g {backups.USER} -m 700 {DRAFT}
+{AS_SERVER} sh -c {shlex.quote(copy)}
 """
 
 
@@ -141,7 +146,7 @@ def unpack(order: Order) -> str:
     return f"""\
 {_begin(order)}
 install -d -o {backups.USER} -g {backups.USER} -m 700 {DRAFT}
-runuser -u {backups.USER} -- {backups.COMMAND} restore --pg1-path={DRAFT} --set={order.backup} {target}
+{AS_SERVER} {backups.COMMAND} restore --pg1-path={DRAFT} --set={order.backup} {target}
 """
 
 
@@ -163,7 +168,7 @@ systemctl stop airfleet-backup 2>/dev/null || true
 if [ -d {DATA} ]; then
   systemctl disable -q {UNITS} || true
   systemctl stop {UNITS}
-  if [ -f {DATA}/standby.signal ]; then mv {DATA}/standby.signal {DATA}/standby.former; fi
+  if [ -f {DATA}/standby.signal ]; then {AS_SERVER} mv -T {DATA}/standby.signal {DATA}/standby.former; fi
 fi
 cd {LIB}/jobs 2>/dev/null && rm -f {" ".join(JOBS)}; true
 """
@@ -174,7 +179,6 @@ def recover(order: Order, bin_: str, config: str, python: str) -> str:
 
     Changes that the present server had no time to archive are taken from its own folder.
     """
-    as_server = f"runuser -u {backups.USER} --"
     options = (
         f"-c config_file={config} -c listen_addresses= -c unix_socket_directories={DRAFT} -c archive_command= "
         "-c hot_standby=off -c synchronous_standby_names="
@@ -187,11 +191,11 @@ wal={DATA}/pg_wal
 for file in $wal/*; do
   name=${{file##*/}}
   case $name in *[!0-9A-F]*) continue;; esac
-  if [ ${{#name}} = 24 ] && [ ! -f $wal/archive_status/$name.done ]; then cp -np $file {DRAFT}/pg_wal/; fi
+  if [ ${{#name}} = 24 ] && [ ! -f $wal/archive_status/$name.done ]; then {AS_SERVER} cp -np $file {DRAFT}/pg_wal/; fi
 done
 : > {LOG}; chown {backups.USER}: {LOG}; chmod 600 {LOG}
-ask() {{ {as_server} psql -XAtq -v ON_ERROR_STOP=1 -h {DRAFT} postgres "$@"; }}
-control() {{ {as_server} {bin_}/pg_ctl -D {DRAFT} -s -w -t {RECOVER_S} "$@"; }}
+ask() {{ {AS_SERVER} psql -XAtq -v ON_ERROR_STOP=1 -h {DRAFT} postgres "$@"; }}
+control() {{ {AS_SERVER} {bin_}/pg_ctl -D {DRAFT} -s -w -t {RECOVER_S} "$@"; }}
 failed() {{
   control stop -m immediate 2>/dev/null || true
   grep FATAL: {LOG} | grep -v 'not accepting connections\\|starting up' | tail -n 1 >&2
@@ -199,13 +203,13 @@ failed() {{
 }}
 control start -l {LOG} -o {shlex.quote(options)} || failed
 until [ "$(ask -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ]; do
-  {as_server} {bin_}/pg_ctl -D {DRAFT} status >/dev/null || failed
+  {AS_SERVER} {bin_}/pg_ctl -D {DRAFT} status >/dev/null || failed
   sleep 0.2
 done
 ask -c {shlex.quote(newest)}
 ask{resets} -c 'ALTER SYSTEM RESET synchronous_standby_names'
 control stop -m fast
-{as_server} sh -c 'printf %s {order.name} > {DRAFT}/{MARK}'
+{AS_SERVER} sh -c 'printf %s {order.name} > {DRAFT}/{MARK}'
 sync -f {DRAFT}
 {python} -c {shlex.quote(EXCHANGE)} {DRAFT} {DATA}
 mv {DRAFT} {LIB}/{FORMER}{order.name}
@@ -215,4 +219,4 @@ sync -f {LIB}
 
 def finish() -> str:
     """Forget the restore: everything works on its data."""
-    return f"{settle()}rm -f {DATA}/{MARK} {STATE}\n"
+    return f"{settle()}{AS_SERVER} rm -f {DATA}/{MARK}; rm -f {STATE}\n"

@@ -14,9 +14,9 @@ from airfleet.components import postgres
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
-from airfleet.operations.backup.cluster import Cluster, remove, sync
+from airfleet.operations.backup.cluster import Cluster, remove
 from airfleet.operations.backup.store import DESCRIPTION, MANIFEST, Store, verify
-from airfleet.runners.local.state import write_file
+from airfleet.runners.local.state import sync_folder, write_file
 
 Clock = Callable[[], datetime]
 
@@ -54,7 +54,7 @@ def take(
         write_file(draft / DESCRIPTION, backup.to_json())
         _sync_files(draft)
         draft.rename(store.folder(backup))
-        sync(store.root)
+        sync_folder(store.root)
         prune(cluster, store, keep=keep)
     return backup
 
@@ -118,4 +118,4 @@ def _sync_files(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    sync(folder)
+    sync_folder(folder)

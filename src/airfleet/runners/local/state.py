@@ -14,9 +14,9 @@ import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from airfleet.components.base import Credentials
 from airfleet.errors import AirfleetError
@@ -232,6 +232,43 @@ def write_file(path: Path, content: str, *, mode: int = 0o600) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in this folder outlive a power cut: that a file has its content says nothing of its name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+T = TypeVar("T")
+
+
+def build_record(kind: type[T], body: object, path: Path) -> T:
+    """One record of a state file; raises AirfleetError for one of a newer airfleet, which may mean more by it."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(body, dict):
+        raise AirfleetError("is not a record", where=str(path), hint="put it back from a copy of the state folder")
+    if unknown := sorted(body.keys() - names):
+        raise AirfleetError(
+            f"was written by a newer airfleet: {', '.join(unknown)}",
+            where=str(path),
+            hint="use the newest airfleet that was used on this fleet",
+        )
+    try:
+        return kind(**body)
+    except TypeError as error:
+        hint = "put it back from a copy of the state folder"
+        raise AirfleetError(f"is not complete: {error}", where=str(path), hint=hint) from None
+
+
+def read_record(kind: type[T], path: Path) -> T | None:
+    """The one record in a state file; None where there is no file."""
+    body = _read_json(path)
+    return None if body is None else build_record(kind, body, path)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

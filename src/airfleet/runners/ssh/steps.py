@@ -159,8 +159,7 @@ def script(action: Action) -> str:
             options = f"--system --user-group --home-dir {LIB / name} --shell /usr/sbin/nologin"
             return f"id -u {name} >/dev/null 2>&1 || useradd {options} {name}"
         case MakeFolder(folder):
-            path = shlex.quote(str(folder.path))
-            return f"mkdir -p {path}\nchown {folder.owner}:{folder.group} {path}\nchmod {folder.mode:o} {path}"
+            return _make_folder(folder)
         case WriteFile(file):
             return _write(file)
         case RemoveFile(path):
@@ -169,7 +168,7 @@ def script(action: Action) -> str:
             new = f"{OPT}/.new-{digest}"
             return (
                 f"umask 022\nrm -rf {new}\nmkdir -p {new}\ntar -xz --no-same-owner -C {new}\n"
-                f"test -e {new}/compiled || {new}/bin/{python} -m compileall -q {new}/lib\n"
+                f"test -e {new}/compiled || {new}/bin/{python} -m compileall -q {new}/lib || true\n"
                 f"rm -rf {OPT}/{digest}\nmv {new} {OPT}/{digest}"
             )
         case RemoveRuntime(digest):
@@ -226,13 +225,41 @@ def _remove(unit: str) -> str:
     )
 
 
+def require_own(path: Path) -> str:
+    """A line of shell that ends the script unless nobody but root can put anything into a folder, or rename it away.
+
+    Whoever can do that may plant a link, and root would write, or give away, what the link leads to. In a folder with
+    the sticky bit, such as /tmp, nobody can rename what is root's.
+    """
+    folders = " ".join(shlex.quote(str(folder)) for folder in (path, *path.parents))
+    others = "\\( ! -user root -o -perm /002 ! -perm -1000 -o -perm /020 ! -perm -1000 ! -group root \\)"
+    return (
+        f'if bad=$(find -L {folders} -maxdepth 0 {others} 2>&1) && [ -z "$bad" ]; then :; else\n'
+        '  echo "error: others than root may change this folder, so root writes nothing there: $bad" >&2; exit 1\nfi'
+    )
+
+
+def _make_folder(folder: Folder) -> str:
+    """Make it or take it as it is; it is changed from inside, so that no other one can take its place meanwhile."""
+    path, parent = shlex.quote(str(folder.path)), folder.path.parent
+    told = shlex.quote(f"error: {folder.path} is a link, and others than root may change {parent}")
+    return (
+        f"mkdir -p {path}\ncd -P {path}\n"
+        f"( {require_own(parent)}\n) 2>/dev/null || [ ! -L {path} ] || {{ echo {told} >&2; exit 1; }}\n"
+        f'[ "$(stat -c %d:%i .)" = "$(stat -Lc %d:%i {path})" ] || exit 1\n'
+        f"chown {folder.owner}:{folder.group} .\nchmod {folder.mode:o} ."
+    )
+
+
 def _write(file: HostFile) -> str:
     path, content = shlex.quote(str(file.path)), base64.b64encode(reveal(file.content).encode()).decode()
     new = shlex.quote(f"{file.path}.airfleet-new")
     lines = "\n".join(content[start : start + 76] for start in range(0, len(content), 76))
+    # With `set -C` the shell makes a new file (O_EXCL), and follows no link.
     return (
-        f"mkdir -p {shlex.quote(str(file.path.parent))}\numask 077\nbase64 -d > {new} <<'END'\n{lines}\nEND\n"
-        f"chown {file.owner}:{file.group} {new}\nchmod {file.mode:o} {new}\nmv -f {new} {path}"
+        f"mkdir -p {shlex.quote(str(file.path.parent))}\n{require_own(file.path.parent)}\n"
+        f"umask 077\nrm -f {new}\nset -C\nbase64 -d > {new} <<'END'\n{lines}\nEND\n"
+        f"chown {file.owner}:{file.group} {new}\nchmod {file.mode:o} {new}\nmv -fT {new} {path}"
     )
 
 
@@ -261,11 +288,14 @@ def _bring(service: Service, how: str) -> str:
         f"systemctl {block}{mode}{verb} {unit} || {{ {_tell(service)}; exit 1; }}",
     ]
     stopping = f'case "$(systemctl show -P ActiveState {unit})" in deactivating) echo draining; exit 0;; esac'
+    # What has no port to answer at is told to be well by others, who may be slow to notice that it crashes.
+    crashes = "" if units.port_of(service) is not None or service.kind == "oneshot" else _end_if_it_crashes(service)
     lines += [
-        f"end=$(( $(date +%s) + {service.wait_s:g} ))",
+        f"end=$(( $(date +%s) + {service.wait_s:g} )) base=$(systemctl show -P NRestarts {unit})",
         f"until {units.check(service)} && cmp -s {units.fingerprint_path(service)} /run/airfleet/{unit}; do",
         f"  if [ $(( end - $(date +%s) )) -lt {max(service.wait_s - 20, 0):g} ]; then {stopping if block else ':'}; fi",
         f"  if [ $(date +%s) -ge $end ]; then {_tell(service)}; exit 1; fi",
+        *((crashes,) if crashes else ()),
         "  sleep 0.2",
         "done",
     ]
@@ -283,11 +313,23 @@ def _watch(service: Service) -> list[str]:
         "  sleep 0.5",
         f"  now=$(systemctl show -P MainPID {unit})",
         '  if [ "$now" = 0 ] || [ "$now" != "$pid" ]; then pid=$now since=$(date +%s); fi',
-        f"  if [ $(systemctl show -P NRestarts {unit}) -ge {CRASHES} ] || [ $(date +%s) -ge $end ]; then",
-        f"    echo error: {unit} ends and is started again and again >&2; {_tell(service)}; exit 1",
-        "  fi",
+        f"  if [ $(date +%s) -ge $end ]; then {_tell_crashes(service)}; fi",
+        _end_if_it_crashes(service),
         "done",
     ]
+
+
+def _end_if_it_crashes(service: Service) -> str:
+    unit = service.unit
+    # systemd counts from zero again at a start by hand, so the count may have been of before.
+    return (
+        f"  count=$(systemctl show -P NRestarts {unit}); [ $count -ge $base ] || base=$count\n"
+        f"  if [ $(( count - base )) -ge {CRASHES} ]; then {_tell_crashes(service)}; fi"
+    )
+
+
+def _tell_crashes(service: Service) -> str:
+    return f"echo error: {service.unit} ends and is started again and again >&2; {_tell(service)}; exit 1"
 
 
 def _tell(service: Service) -> str:
