@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
+from airfleet_provider.leader import schema as leader_schema
+from airfleet_provider.survival import probe
 from servers import Server, serve
 
 pytestmark = pytest.mark.local
@@ -32,6 +35,55 @@ def test_the_schema_goes_back_and_forward_again(tmp_path: Path) -> None:
         assert read(server) == OLDER | kept
         airflow(server, tmp_path, "db", "migrate")
         assert read(server) == newest
+
+
+def test_missing_tables_and_processes_without_a_sign_of_life_are_noticed(tmp_path: Path) -> None:
+    with serve() as server:
+        airflow(server, tmp_path, "db", "migrate")
+        (sql,) = shlex.split(schema.ask_missing())[-1:]
+        assert server.query(sql) == []
+        server.query("ALTER TABLE rendered_task_instance_fields RENAME TO elsewhere")
+        assert server.query(sql) == [("rendered_task_instance_fields",)]
+        judge_heartbeats(server)
+        judge_seats(server)
+
+
+def judge_heartbeats(server: Server) -> None:
+    """A job counts when it began with the process, on its host, and has had a heartbeat since."""
+    url, now = server.dsn, 1_800_000_000.0
+    cases = {
+        "fresh": (-8, -1, "running", "10.0.0.1", True),
+        "no heartbeat since it began": (-8, -8, "running", "10.0.0.1", False),
+        "of the process before": (-60, -1, "running", "10.0.0.1", False),
+        "old": (-9, -45, "running", "10.0.0.1", False),
+        "ended": (-8, -1, "success", "10.0.0.1", False),
+        "of another host": (-8, -1, "running", "10.0.0.2", False),
+    }
+    for name, (begun, beat, state, host, is_well) in cases.items():
+        server.query("DELETE FROM job")
+        server.query(
+            "INSERT INTO job (job_type, state, hostname, start_date, latest_heartbeat)"
+            " VALUES ('TriggererJob', %s, %s, to_timestamp(%s), to_timestamp(%s))",
+            *(state, host, now + begun, now + beat),
+        )
+        said = probe.has_heartbeat(url, "TriggererJob", "10.0.0.1", age_s=10, max_age_s=30, now=now)
+        assert said == is_well, name
+
+
+def judge_seats(server: Server) -> None:
+    """A seat counts when it was taken since the process began, and who sits there is ready."""
+    server.query(leader_schema.SQL)
+    for state, taken_s, seen_s, is_well in (
+        ("standby", 5, 1, True), ("active", 5, 1, True), ("warming", 5, 1, False),
+        ("standby", 60, 1, False), ("standby", 5, 20, False),
+    ):  # fmt: skip
+        server.query("DELETE FROM airfleet.seat")
+        server.query(
+            "INSERT INTO airfleet.seat (name, holder, host, state, started_at, seen_at) VALUES ('s1', 'h', 'h', %s,"
+            " clock_timestamp() - %s * interval '1 s', clock_timestamp() - %s * interval '1 s')",
+            *(state, taken_s, seen_s),
+        )
+        assert probe.has_seat(server.dsn, "s1", age_s=10, max_age_s=10) == is_well, (state, taken_s, seen_s)
 
 
 def read(server: Server) -> frozenset[Revision]:

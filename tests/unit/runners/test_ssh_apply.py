@@ -16,7 +16,7 @@ import pytest
 
 from airfleet.components.hosts.base import Service, Stage
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh import apply, connection, inspect, lease, plan, runtime, steps, transaction
+from airfleet.runners.ssh import apply, connection, inspect, lease, plan, rolling, runtime, steps, transaction
 from airfleet.runners.ssh.apply import Applier, Outcome
 from airfleet.runners.ssh.connection import HostError, Output
 from airfleet.runners.ssh.facts import Facts
@@ -220,6 +220,44 @@ def test_a_connection_that_is_lost_between_two_steps_is_the_outcome_of_one_host(
     assert position(log, "cpu1", "restart airfleet-worker-cpu") > 0
 
 
+class Seated(Fake):
+    """The database tells of the seats: `fails` is what it says of sched1 after its restart."""
+
+    restarted = False
+
+    def check(self, script: str, *, timeout_s: float = 60, data: object = None, what: str = "") -> str:
+        if "restart airfleet-scheduler" in what:
+            Seated.restarted = True
+        return super().check(script, timeout_s=timeout_s, data=data, what=what)
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        return Output(0, self.fails if Seated.restarted and self.fails else "sched1:before\n", "")
+
+
+@pytest.mark.parametrize(("after", "restarts"), [("sched1:before", 1), ("sched1:after", 2)])
+def test_the_next_scheduler_is_left_as_it_is_when_one_did_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str, restarts: int
+) -> None:
+    from test_ssh_plan import converged  # noqa: PLC0415
+
+    monkeypatch.setattr(Seated, "restarted", False)
+    monkeypatch.setattr(rolling, "STANDBY_S", 0)
+    text = with_setting(NINE, "name: flights", "name: flights\nairflow: {scheduler: {parsing_processes: '3'}}")
+    outcome, log = carry_out(
+        tmp_path,
+        facts=lambda name: converged(desired(name)),
+        text=text,
+        fails={"data1": after},
+        make=Seated,
+        rolls=True,
+    )
+    assert len([host for host, what in log if "restart airfleet-scheduler.service" in what]) == restarts
+    if restarts == 1:
+        (error,) = outcome.errors
+        assert "its scheduler did not come back" in error.what
+        assert any(step.stage == Stage.CONTROL for step in outcome.skipped)
+
+
 def test_what_nobody_thought_of_is_the_error_of_one_host(tmp_path: Path) -> None:
     def hear(host: str, what: str) -> None:
         if host == "io1" and "install" in what:
@@ -340,3 +378,51 @@ def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> No
     )
     assert done.returncode != 0
     assert not (tmp_path / "opt" / "abc").exists()
+
+
+class Primary:
+    """The host that keeps the lease: its connection breaks for some renewals, or somebody else takes the lease."""
+
+    def __init__(self, answers: list[str]) -> None:
+        self.host = parse().primary
+        self.answers = answers
+        self.opened = 0
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        answer = self.answers.pop(0) if self.answers else "done"
+        if answer == "broken":
+            raise HostError("the connection broke", where=self.host.name)
+        return Output(lease.TAKEN if answer == "taken" else 0, '"eve"\nnow\n9\n', "")
+
+    def make_another(self) -> Primary:
+        self.opened += 1
+        return self
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answers", "seconds", "is_lost"),
+    [
+        (["done", "broken", "done"], 15, False),
+        (["done", "broken", "broken", "done"], 15, False),
+        (["done", *["broken"] * 9], 15, True),
+        (["done", "taken"], 15, True),
+        (["done", "broken"], 100, True),  # this machine slept meanwhile
+    ],
+)
+def test_a_lease_is_lost_when_it_has_run_out_and_not_with_the_first_broken_connection(
+    monkeypatch: pytest.MonkeyPatch, answers: list[str], seconds: int, is_lost: bool
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.01)
+    monkeypatch.setattr(lease, "SECONDS", 60)
+    primary: Any = Primary(list(answers))
+    clock = itertools.count(0, seconds / 2).__next__
+    with lease.hold(primary, "me", "token", clock=clock) as held:
+        wait_until(lambda: held.lost.is_set() or not primary.answers, "the answers are used up", timeout_s=10)
+        assert held.lost.wait(1) == is_lost
+        assert (primary.opened > 0) == ("broken" in answers and seconds == 15)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -281,18 +282,110 @@ def test_a_firewall_that_is_no_longer_wanted_takes_its_table_along() -> None:
     assert RemoveService("airfleet-firewall.service") in [step.action for step in found]
 
 
-@pytest.mark.parametrize(("restarts", "code"), [(0, 0), (steps.CRASHES, 1)])
+def run_with(tmp_path: Path, systemctl: str, script: str, *programs: str) -> subprocess.CompletedProcess[str]:
+    """A script on a host whose systemctl is made up; it keeps what it counts in a file beside it."""
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\ncd {tmp_path}\ncase "$*" in {systemctl} esac\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    for program in ("journalctl", *programs):
+        (tmp_path / program).symlink_to("/bin/true")
+    return subprocess.run(
+        ["sh", "-c", script],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+COUNTS_UP = "*NRestarts*) n=$(cat n 2>/dev/null || echo 0); echo $n; echo $(( n + 1 )) > n;; *MainPID*) echo 7;;"
+
+
+@pytest.mark.parametrize(("restarts", "code"), [("*NRestarts*) echo 4;; *MainPID*) echo 7;;", 0), (COUNTS_UP, 1)])
 def test_a_service_without_a_health_of_its_own_must_stay_for_some_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: str, code: int
 ) -> None:
-    monkeypatch.setattr(steps, "STEADY_S", 1)
-    systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\ncase "$*" in *NRestarts*) echo {restarts};; *MainPID*) echo 7;; esac\n')
-    systemctl.chmod(0o755)
-    (tmp_path / "journalctl").symlink_to("/bin/true")
-    service = next(one for one in desired("sched1").services if one.name == "triggerer")
-    script = "\n".join(["end=$(( $(date +%s) + 60 ))", *steps._watch(service)])
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    done = subprocess.run(["sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=False)
+    monkeypatch.setattr(steps, "STEADY_S", 2)
+    service = next(one for one in desired("sched1").services if one.name == "releaser")
+    begin = "end=$(( $(date +%s) + 60 )) base=$(systemctl show -P NRestarts x)"
+    done = run_with(tmp_path, restarts, "\n".join([begin, *steps._watch(service)]))
     assert done.returncode == code, done.stderr
-    assert ("started again and again" in done.stderr) == bool(restarts)
+    assert ("started again and again" in done.stderr) == bool(code)
+
+
+@pytest.mark.parametrize("name", ["scheduler", "dag-processor", "triggerer", "releaser"])
+def test_a_process_that_crashes_again_and_again_is_not_healthy(tmp_path: Path, name: str) -> None:
+    service = next(one for one in desired("sched1").services if one.name == name)
+    script = steps.script(Bring(service, "restart")).replace("/run/airfleet", str(tmp_path / "run"))
+    script = script.replace("/etc/airfleet", str(tmp_path / "etc"))
+    for folder in ("run", "etc/units"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / service.unit).write_text("same")
+    # It is active each time that somebody looks, and what it should have done by now is not to be seen.
+    systemctl = f"is-active*) exit 0;; {COUNTS_UP} *ActiveState*) echo active;;"
+    (tmp_path / "runuser").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "runuser").chmod(0o755)
+    done = run_with(tmp_path, systemctl, script)
+    assert done.returncode == 1
+    assert f"{service.unit} ends and is started again and again" in done.stderr
+
+
+def test_a_scheduler_is_healthy_once_the_database_tells_of_this_very_process(tmp_path: Path) -> None:
+    services = {one.name: units.check(one) for one in desired("sched1").services}
+    assert "probe $(systemctl show -P MainPID airfleet-scheduler.service) seat sched1 10" in services["scheduler"]
+    assert "heartbeat DagProcessorJob 10.0.0.21 30" in services["dag-processor"]
+    assert "heartbeat TriggererJob 10.0.0.21 30" in services["triggerer"]
+
+
+def test_one_file_that_does_not_compile_stops_no_unpacking(tmp_path: Path) -> None:
+    """As pip, which lets a package keep files that are no Python of this version."""
+    packages = tmp_path / "root" / "lib"
+    packages.mkdir(parents=True)
+    (packages / "good.py").write_text("a = 1\n")
+    (packages / "bad.py").write_text("print 'Python 2'\n")
+    (tmp_path / "root" / "bin").mkdir()
+    (tmp_path / "root" / "bin" / "python3.11").symlink_to(sys.executable)
+    archive = subprocess.run(["tar", "-C", str(tmp_path / "root"), "-cz", "."], capture_output=True, check=True).stdout
+    script = steps.script(Unpack("d1", "python3.11")).replace("/opt/airfleet", str(tmp_path / "opt"))
+    done = subprocess.run(["sh", "-c", f"set -e\n{script}"], input=archive, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "opt" / "d1" / "lib" / "__pycache__").glob("good.*.pyc"))
+    assert (tmp_path / "opt" / "d1" / "lib" / "bad.py").exists()
+
+
+def test_archives_that_nobody_uses_any_more_go(tmp_path: Path) -> None:
+    day = runtime.UNUSED_S + 60
+    for number in range(runtime.KEPT_ARCHIVES + 3):
+        (tmp_path / f"a{number}.tar.gz").touch()
+        os.utime(tmp_path / f"a{number}.tar.gz", (0, 10 * day - number * day))
+    for name, age in ((".build-old", 2 * day), (".build-now", 0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 10 * day - age))
+    runtime.prune(tmp_path, now=10 * day)
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == {*(f"a{number}.tar.gz" for number in range(runtime.KEPT_ARCHIVES)), ".build-now"}
+    runtime.prune(tmp_path, now=day)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_name_is_resolved_on_its_host_and_listened_on() -> None:
+    text = with_setting(NINE, "10.0.0.31", "cpu1.example")
+    probe = facts.parse_probe(
+        "@@airfleet@@ addresses\n127.0.0.1\n10.0.0.31\n@@airfleet@@ named\n127.0.1.1\n10.0.0.31\n"
+    )
+    want = desired("cpu1", text)
+    machine = replace(want.place.machine, addresses=probe.addresses, named=probe.named)
+    assert replace(want.place, machine=machine).listen == "10.0.0.31"
+    assert replace(want.place, machine=machine).own_address == "10.0.0.31"
+    assert "getent ahostsv4 cpu1.example" in facts.build_probe("cpu1.example")
+
+
+@pytest.mark.parametrize(("firewall", "count"), [("true", 0), ("false", 1)])
+def test_without_a_firewall_no_host_listens_on_every_address(firewall: str, count: int) -> None:
+    text = with_setting(NINE, "10.0.0.31", "cpu1.example") + f"firewall: {firewall}\n"
+    want = desired("cpu1", text)
+    behind_nat = replace(want.place.machine, addresses=("127.0.0.1", "192.168.7.7"))
+    want = Desired(replace(want.place, machine=behind_nat), want.parts)
+    obstacles = list(plan.find_obstacles(want, PROBE, converged(want)))
+    assert len(obstacles) == count
+    assert all("listen on every one" in one.what for one in obstacles)

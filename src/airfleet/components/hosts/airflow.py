@@ -23,7 +23,7 @@ from airfleet.components import (
     survival,
     triggerer,
 )
-from airfleet.components.base import Component, File, Process, Setting, reveal
+from airfleet.components.base import Component, File, Heartbeat, Http, Process, Seat, Setting, reveal
 from airfleet.components.hosts import rabbitmq
 from airfleet.components.hosts.base import (
     API,
@@ -36,6 +36,7 @@ from airfleet.components.hosts.base import (
     TRIGGERER_LOGS,
     Folder,
     HostFile,
+    HostHealth,
     Job,
     Part,
     Place,
@@ -134,7 +135,7 @@ def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, 
         user=user,
         files=(config,),
         env=environment(place, home),
-        health=Tcp(port, place.host.address),
+        health=Tcp(port, place.own_address),
     )
 
 
@@ -329,9 +330,17 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
         stop_signal=process.stop_signal,
         stop_s=max(process.stop_timeout_s, 15),
-        health=process.health,
+        health=_host_health(process),
         wait_s=180,
     )
+
+
+def _host_health(process: Process) -> HostHealth | None:
+    match process.health:
+        case Http() | Heartbeat() | Seat() | None as health:
+            return health
+        case other:
+            raise TypeError(f"{process.name}: no host can be asked for {other}")
 
 
 def _metadata(place: Place) -> Job:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from airfleet.components.base import Credentials, Health, Site, reveal
+from airfleet.components.base import Credentials, Heartbeat, Http, Seat, Site, reveal
 from airfleet.components.results import Logins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
@@ -19,6 +19,7 @@ LIB = Path("/var/lib/airfleet")
 LOG = Path("/var/log/airfleet")
 RUN = Path("/run/airfleet")
 OPT = Path("/opt/airfleet")
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT has no other; the firewall is in front
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 
 # Ports that nobody has to know; those that people use are in fleet.yaml.
@@ -52,13 +53,14 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a host turned out to be."""
+    """What a host turned out to be; `named` is what its address in fleet.yaml means there, where that is a name."""
 
     system: System
     arch: str
     memory: int
     cpus: int
     addresses: tuple[str, ...]
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,14 @@ class Place:
     @property
     def listen(self) -> str:
         """The one address to listen on; all of them where the host's address is not its own, as behind NAT."""
-        return self.host.address if self.host.address in self.machine.addresses else "0.0.0.0"  # noqa: S104
+        wanted = (self.host.address, *self.machine.named)
+        own = (one for one in wanted if one in self.machine.addresses and not one.startswith("127."))
+        return next(own, self.host.address if self.host.address in self.machine.addresses else EVERY_ADDRESS)
+
+    @property
+    def own_address(self) -> str:
+        """Where this host reaches what it listens on."""
+        return self.host.address if self.listen == EVERY_ADDRESS else self.listen
 
     def addresses(self, *roles: Role) -> tuple[str, ...]:
         """Where the hosts with any of the roles are."""
@@ -148,6 +157,10 @@ class Tcp:
 
     port: int
     address: str = "127.0.0.1"
+
+
+# What a host can be asked about one of its services.
+HostHealth = Http | Heartbeat | Seat | Tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +215,7 @@ class Service:
     stop_signal: str = "SIGTERM"
     stop_s: float = 30
     limits: Limits = field(default_factory=Limits)
-    health: Health | Tcp | None = None
+    health: HostHealth | None = None
     wait_s: float = 90
     drains: bool = False
     after: tuple[str, ...] = ()

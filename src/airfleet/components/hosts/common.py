@@ -74,7 +74,7 @@ def render_firewall(ports: Iterable[Port], ssh_ports: Iterable[int]) -> str:
     ]
     for port in sorted(set(ports), key=lambda port: (port.number, port.sources, port.why)):
         opened = f'tcp dport {port.number} accept comment "{port.why}"'
-        lines += [f"    {source}{opened}" for source in _families(port.sources)]
+        lines.append(f"    {_from(port.sources)}{opened}")
     return "\n".join([*lines, "  }", "}", ""])
 
 
@@ -83,9 +83,7 @@ def _set(words: Iterable[str]) -> str:
     return listed[0] if len(listed) == 1 else f"{{ {', '.join(listed)} }}"
 
 
-def _families(sources: tuple[str, ...]) -> list[str]:
+def _from(sources: tuple[str, ...]) -> str:
     if not sources:
-        return [""]
-    six = [source for source in sources if ":" in source]
-    four = [source for source in sources if ":" not in source]
-    return [f"{family} saddr {_set(sorted(set(own)))} " for family, own in (("ip", four), ("ip6", six)) if own]
+        return ""
+    return f"ip saddr {_set(sorted(set(sources)))} "

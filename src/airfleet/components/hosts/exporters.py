@@ -44,7 +44,7 @@ def _describe(place: Place, name: str, what: str, port: int, *secrets: HostFile)
         user="prometheus",
         files=secrets,
         env_files=tuple(secret.path for secret in secrets),
-        health=Tcp(port, place.host.address if watchers else "127.0.0.1"),
+        health=Tcp(port, place.own_address if watchers else "127.0.0.1"),
     )
     return Part(
         name=name,

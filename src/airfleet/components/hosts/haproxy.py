@@ -72,7 +72,7 @@ def describe_balancer(place: Place) -> Part:
         folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
         files=tuple(files),
         services=(
-            _service("balancer", "spreads UI and API over the web hosts", tuple(files), port, place.host.address),
+            _service("balancer", "spreads UI and API over the web hosts", tuple(files), port, place.own_address),
         ),
         ports=(Port(port, (), "UI and API"),),
     )

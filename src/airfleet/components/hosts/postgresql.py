@@ -182,8 +182,6 @@ def _former(place: Place) -> dict[str, Secret]:
 
 
 def _mask(address: str) -> str:
-    if ":" in address:
-        return f"{address}/128"
     return f"{address}/32" if address.replace(".", "").isdigit() else address
 
 

@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from airfleet.components.hosts import haproxy, workers
 from airfleet.components.hosts.base import WORKER_USER, Service, Stage
+from airfleet.components.scheduler import NAME as SCHEDULER
 from airfleet.errors import AirfleetError
+from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.inspect import View
 from airfleet.runners.ssh.steps import Step
 from airfleet.runners.ssh.waves import list_restarts
@@ -66,7 +68,7 @@ class Rolling:
         restarted = list_restarts(own, stage)
         if stage == Stage.API and restarted and self._has_others(view):
             self._on_balancers(haproxy_back, name, f"requests to {name} again")
-        if stage == Stage.CONTROL and any(service.name == "scheduler" for service in restarted):
+        if stage == Stage.CONTROL and any(service.name == SCHEDULER for service in restarted):
             self._await_seat(name, before)
         return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
 
@@ -105,11 +107,18 @@ class Rolling:
         ).strip()
 
     def _await_seat(self, name: str, before: str) -> None:
+        """Until another guardian than before sits there and is ready; raises HostError when none comes."""
         end = self._clock() + STANDBY_S
-        while before and self._clock() < end:
+        while before:
             now = self._read_seat(name)
             if now and now != before:
                 return
+            if self._clock() >= end:
+                raise HostError(
+                    f"its scheduler did not come back within {STANDBY_S} s: the other schedulers are left as they are",
+                    where=name,
+                    hint=f"why, it says there: journalctl -u airfleet-{SCHEDULER}",
+                )
             self._sleep(1.0)
 
     def _await_workers(self, view: View, own: Sequence[Step], before: str) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from typing import assert_never
 from urllib.parse import urlsplit
 
-from airfleet.components.base import Http
+from airfleet.components.base import Heartbeat, Http, Seat
 from airfleet.components.hosts.base import ETC, RUN, HostFile, Service, Tcp
 from airfleet.spec.topology import Limits
 
 FOLDER = "/etc/systemd/system"
+PROBE = "airfleet_provider.survival.probe"
+PROBE_S = 15
 TARGETS = "network-online.target airfleet-firewall.service"
 
 
@@ -79,8 +82,22 @@ def check(service: Service) -> str:
                 f'read -r _ status _ <&3 && test "$status" = {status}'
             )
             return f"{active} && timeout 10 bash -c {shlex.quote(inner)} 2>/dev/null"
-        case _:
+        case Heartbeat(job_type, max_age_s):
+            address = service.env["AIRFLEET_ADDRESS"]
+            return f"{active} && {_probe(service, 'heartbeat', job_type, address, f'{max_age_s:g}')}"
+        case Seat(name, max_age_s):
+            return f"{active} && {_probe(service, 'seat', name, f'{max_age_s:g}')}"
+        case None:
             return active
+        case _ as never:
+            assert_never(never)
+
+
+def _probe(service: Service, *words: str) -> str:
+    """A command that asks the metadata database whether this very process is at work."""
+    config = shlex.quote(f"AIRFLOW_CONFIG={service.env['AIRFLOW_CONFIG']}")
+    probe = f"{service.command[0]} -m {PROBE} $(systemctl show -P MainPID {service.unit}) {shlex.join(words)}"
+    return f"runuser -u {service.user} -- env {config} timeout {PROBE_S} {probe} 2>/dev/null"
 
 
 def port_of(service: Service) -> int | None:
@@ -90,8 +107,10 @@ def port_of(service: Service) -> int | None:
             return port
         case Http(url):
             return urlsplit(url).port
-        case _:
+        case Heartbeat() | Seat() | None:
             return None
+        case _ as never:
+            assert_never(never)
 
 
 def _limit(limits: Limits) -> list[str]:

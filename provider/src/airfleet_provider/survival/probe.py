@@ -1,0 +1,77 @@
+"""`python -m airfleet_provider.survival.probe PID heartbeat|seat NAME ...`: is this very process at work?
+
+It asks the metadata database. No two clocks are compared: a job is stamped by the host that it runs on and is judged by
+that host's clock, a seat is stamped and judged by the database's. Of the process itself only its age is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from airfleet_provider.survival.arrival import read_url
+
+# How much longer than the process a job or a seat of its own may seem to be there.
+SLACK_S = 1.0
+HEARTBEAT = (
+    "SELECT count(*) FROM job WHERE state = 'running' AND job_type = :name AND hostname = :host"
+    " AND start_date >= to_timestamp(:begun) AND latest_heartbeat >= to_timestamp(:fresh)"
+    " AND latest_heartbeat > start_date"
+)
+SEAT = (
+    "SELECT count(*) FROM airfleet.seat WHERE name = :name AND state IN ('active', 'standby')"
+    " AND clock_timestamp() - started_at <= :age * interval '1 s'"
+    " AND clock_timestamp() - seen_at <= :max_age * interval '1 s'"
+)
+
+
+def main(arguments: Sequence[str] = sys.argv[1:]) -> NoReturn:
+    """Exit with 0 when it is, and with 1 and a line of why when it is not."""
+    pid, kind, name, *rest = arguments
+    url = read_url(os.environ)
+    if kind == "heartbeat":
+        host, max_age = rest
+        is_well = has_heartbeat(url, name, host, age_s=measure_age(int(pid)), max_age_s=float(max_age))
+    else:
+        (max_age,) = rest
+        is_well = has_seat(url, name, age_s=measure_age(int(pid)), max_age_s=float(max_age))
+    raise SystemExit(0 if is_well else f"{name}: no {kind} of this process yet")
+
+
+def has_heartbeat(
+    url: str, job_type: str, host: str, *, age_s: float, max_age_s: float, now: float | None = None
+) -> bool:
+    """Whether a job of this type on this host began with a process of this age, and has had a heartbeat since."""
+    moment = time.time() if now is None else now
+    values = {"name": job_type, "host": host, "begun": moment - age_s - SLACK_S, "fresh": moment - max_age_s}
+    return _count(url, HEARTBEAT, values) > 0
+
+
+def has_seat(url: str, name: str, *, age_s: float, max_age_s: float) -> bool:
+    """Whether whoever took this seat when a process of this age began works, or stands by and is ready."""
+    return _count(url, SEAT, {"name": name, "age": age_s + SLACK_S, "max_age": max_age_s}) > 0
+
+
+def measure_age(pid: int) -> float:
+    """How long a process has lived; raises SystemExit when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        raise SystemExit(f"there is no process {pid}") from None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _count(url: str, sql: str, values: dict[str, Any]) -> int:
+    from sqlalchemy import create_engine, text  # noqa: PLC0415 - slow to import
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        return int(connection.execute(text(sql), values).scalar_one())
+
+
+if __name__ == "__main__":
+    main()
