@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from airfleet.cli.workers import explain_left
 from airfleet.errors import UsageError
 from airfleet.operations.workers import places
 from airfleet.operations.workers.crew import Sight, Task, Worker, choose, judge, list_deserted
+from airfleet.runners.ssh.connection import Output
+from places import parse
 
 TASK = {"dag": "sales", "run": "r", "task": "load", "running": True}
 
@@ -82,3 +86,43 @@ def test_what_is_waited_for_is_told_as_it_changes() -> None:
     left = places.wait(Hosts(), ["io@h1"], drained=True, timeout_s=9, notify=told.append, sleep=lambda _: None)
     assert left == ()
     assert told == ["io@h1: draining; 1 task to go: a.b", "io@h1: drained"]
+
+
+class Silent:
+    """A place where one worker is not to be seen, and another is."""
+
+    def read(self) -> tuple[Worker, ...]:
+        return (Worker("h2", "io", "serving"),)
+
+    def mark(self, workers: object, *, drained: bool) -> None:
+        raise AssertionError
+
+
+def test_a_worker_that_cannot_be_seen_is_not_at_rest() -> None:
+    told: list[str] = []
+    left = places.wait(Silent(), ["io@h1"], drained=True, timeout_s=0, notify=told.append, sleep=lambda _: None)
+    assert [(worker.name, worker.state) for worker in left] == [("io@h1", "away")]
+    error = explain_left(left, 0)
+    assert "could not be seen" in error.what
+    assert error.exit_code == 1
+    running = (*left, Worker("h2", "io", "draining"))
+    assert "tasks still run" in explain_left(running, 0).what
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        Output(0, f"{places.MARK} io  inactive 1 0\n\n", ""),  # systemctl gave no answer to one of its questions
+        Output(1, "", "Failed to connect to bus: Connection refused\n"),
+        Output(124, f"{places.MARK} io 0 inactive 1 0\n\n", ""),
+    ],
+)
+def test_a_pool_whose_host_does_not_tell_how_it_stands_is_away(output: Output) -> None:
+    class Shell:
+        def run(self, script: str, *, timeout_s: float) -> Output:
+            return output
+
+    fleet = parse()
+    shells: Any = {host.name: Shell() for host in fleet.with_role("worker")}
+    states = {worker.name: worker.state for worker in places.FleetPlace(fleet, shells).read()}
+    assert states["io@io1"] == "away"

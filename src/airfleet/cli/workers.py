@@ -76,7 +76,8 @@ def drain_command(targets: tuple[str, ...], project: Path, state: Path | None, t
     """Let workers take no new task, and wait until those they have have ended by themselves.
 
     A drained worker stays so, through restarts of its service and its host, until `airfleet workers resume`.
-    Exits with 1 when tasks still run at the end of the time; the worker goes on draining then.
+    Exits with 1 when tasks still run at the end of the time, or when it cannot be seen that they have ended; the worker
+    goes on draining then.
 
     \b
     Example:
@@ -92,9 +93,17 @@ def drain_command(targets: tuple[str, ...], project: Path, state: Path | None, t
             _say(f"nobody else serves {', '.join(deserted)}: tasks for it wait until somebody resumes")
         left = _turn(place, chosen, drained=True, timeout_s=timeout, as_json=as_json)
     if left and timeout:
-        names = ", ".join(worker.name for worker in left)
-        hint = "nothing was killed, and no new task comes: drain again to go on waiting, or resume"
-        raise AirfleetError(f"tasks still run after {timeout:g} s", where=names, hint=hint)
+        raise explain_left(left, timeout)
+
+
+def explain_left(left: tuple[Worker, ...], timeout_s: float) -> AirfleetError:
+    """What to say of workers that are not at rest when the time is over: whether their tasks run, or nobody knows."""
+    names = ", ".join(worker.name for worker in left)
+    if all(worker.state == "away" for worker in left):
+        hint = "their tasks may still run: look whether the host is up, then drain again"
+        return AirfleetError(f"they could not be seen at rest within {timeout_s:g} s", where=names, hint=hint)
+    hint = "nothing was killed, and no new task comes: drain again to go on waiting, or resume"
+    return AirfleetError(f"tasks still run after {timeout_s:g} s", where=names, hint=hint)
 
 
 @command.command("resume")

@@ -17,7 +17,7 @@ from airfleet.errors import AirfleetError
 from airfleet.operations.workers.crew import Sight, Worker, judge
 from airfleet.runners.local import launch
 from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.ssh.connection import HostError, as_host_error
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
@@ -58,15 +58,17 @@ class FleetPlace:
         pools = [self._fleet.pool(name) for name in host.pools]
         try:
             output = self._shells[host.name].run(build_look(host.pools), timeout_s=30)
-        except HostError as error:
-            return [
-                Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=error.what) for pool in pools
-            ]
-        sights = parse_look(output.out)
+        except Exception as error:  # what nobody thought of on one host must not hide the others' workers
+            why = as_host_error(error, host.name).what
+            return [Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=why) for pool in pools]
+        # What could not be seen is not taken for anything: its tasks may run.
+        sights = parse_look(output.out) if output.code == 0 else {}
+        said = (output.err.strip().splitlines() or ["its host does not tell how it stands"])[-1]
         return [
             judge(host.name, pool.name, pool.queues, pool.concurrency, sights[pool.name])
-            for pool in pools
             if pool.name in sights
+            else Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=said)
+            for pool in pools
         ]
 
 
@@ -126,8 +128,9 @@ def build_look(pools: Iterable[str]) -> str:
 now=$(date +%s)
 for pool in {names}; do
   unit=airfleet-worker-$pool.service; note={host_workers.NOTES}/$pool.json
+  written=$(runuser -u {WORKER_USER} -- stat -c %Y "$note" 2>/dev/null || echo $now)
   echo "{MARK} $pool $(systemctl show -P MainPID $unit) $(systemctl show -P ActiveState $unit) \\
-$([ -e {host_workers.MARKS}/$pool ] && echo 1 || echo 0) $(( now - $(stat -c %Y "$note" 2>/dev/null || echo $now) ))"
+$([ -e {host_workers.MARKS}/$pool ] && echo 1 || echo 0) $(( now - written ))"
   runuser -u {WORKER_USER} -- cat "$note" 2>/dev/null; echo
 done
 true
@@ -174,7 +177,9 @@ def wait(
     wanted, deadline = frozenset(names), clock() + timeout_s
     told: dict[str, str] = {}
     while True:
-        workers = [worker for worker in place.read() if worker.name in wanted]
+        seen = place.read()
+        workers = [worker for worker in seen if worker.name in wanted]
+        workers += [_unseen(name) for name in sorted(wanted - {worker.name for worker in seen})]
         for worker in workers:
             line = describe(worker)
             if told.get(worker.name) != line:
@@ -184,6 +189,11 @@ def wait(
         if not left or clock() >= deadline:
             return left
         sleep(1.0)
+
+
+def _unseen(name: str) -> Worker:
+    pool, _, host = name.partition("@")
+    return Worker(host, pool, "away", why="nothing tells how it stands")
 
 
 def describe(worker: Worker) -> str:
