@@ -275,3 +275,26 @@ def test_a_move_that_fails_starts_what_it_stopped_where_that_can_work_and_says_h
     with pytest.raises(AirfleetError, match=state):
         fleet.go(Move("3.3.1", "3.3.2"))
     assert [one for one in fleet.did if one in STARTED] == (STARTED if started else [])
+
+
+def test_the_oldest_version_says_what_to_do_to_go_further_back() -> None:
+    with pytest.raises(UsageError) as error:
+        move.choose(Running("3.3.1"), ["3.3.1", "3.3.2"], to=None, back=True)
+    assert "restore a backup" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("missing", "current", "wanted", "what"),
+    [
+        ((), "a1", "a1", ""),
+        (("xcom", "dag"), "", "", "tables are missing: dag, xcom"),
+        (("a", "b", "c", "d"), "", "", "tables are missing: a, b, c and 1 more"),
+        ((), "a1", "b2", "it is at a1, and Airflow wants b2"),
+        ((), "", "b2", "it is at nothing, and Airflow wants b2"),
+    ],
+)
+def test_what_is_wrong_with_the_schema_is_told(missing: tuple[str, ...], current: str, wanted: str, what: str) -> None:
+    def chain(name: str) -> list[schema.Revision]:
+        return [schema.Revision("alembic_version", name)] if name else []
+
+    assert schema.explain(missing, chain(current), chain(wanted)) == what

@@ -88,6 +88,8 @@ def command(
     What was cut off goes on at the next apply. Where there is nothing to do, nothing is touched. What has to restart
     does so host by host: requests are led past it, the active scheduler hands over, tasks run to their end.
 
+    Exits with 3 when all is done but for a removed host whose tasks still run: apply again after them.
+
     \b
     Example:
       airfleet plan && airfleet apply
@@ -118,12 +120,15 @@ def command(
         seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
     seconds = time.monotonic() - begun
     if as_json:
-        click.echo(json.dumps(_describe(outcome, seen, errors, seconds), indent=2))
+        still = [view.desired.place.host.name for view in farewell.views]
+        click.echo(json.dumps({**_describe(outcome, seen, errors, seconds), "draining": still}, indent=2))
     else:
         for sight in seen:
             click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
+    staying = {view.desired.place.host.name for view in farewell.views}
     for host in sorted({one.step.host for one in outcome.done} - {host.name for host in wish.fleet.hosts}):
-        say(f"{host} left the fleet: {leaving.LEFT}")
+        if host not in staying:
+            say(f"{host} left the fleet: {leaving.LEFT}")
     for error in farewell.silent:
         click.echo(leaving.explain_silent(error), err=True)
     for line in Ledger(folder.secrets).describe(time.time()):
@@ -136,6 +141,9 @@ def command(
     say(f"{len([one for one in outcome.done if one.error is None])} changes in {seconds:.1f} s")
     if errors or not all(sight.is_well for sight in seen):
         raise SystemExit(1)
+    if staying:
+        say(f"{', '.join(sorted(staying))} still drains, and has not left the fleet: apply again after its tasks")
+        raise SystemExit(plan.CHANGES)
     url = survey.views[0].desired.place.public_url
     say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
 

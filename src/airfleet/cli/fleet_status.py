@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from airfleet.errors import AirfleetError
 from airfleet.operations import database_hosts, fallbacks
 from airfleet.operations.backup import repository
 from airfleet.operations.fallbacks import Course
+from airfleet.operations.upgrade import schema
+from airfleet.operations.upgrade.schema import Revision
 from airfleet.runners.local import launch
 from airfleet.runners.ssh import health, inspect, steps, versions
 from airfleet.runners.ssh.health import Sight
@@ -28,12 +31,13 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
 LOGS = "sudo journalctl -u"
-AIRFLOW = "Airflow"
 REPLICA = "replica"
 REPLICA_HINT = (
     f"why, it says there: {LOGS} airfleet-postgresql -n 50; one that lacks too much is copied anew by `airfleet apply`"
     f" after: sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
 )
+AIRFLOW, SCHEMA = "Airflow", "schema of the metadata database"
+METADATA = "metadata"  # the job that makes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +95,13 @@ def look(project: Path, state: Path | None) -> Report:
         wish = inspect.read_wish(project, state)
         survey = inspect.survey(wish, stack, lambda _: None)
         running = versions.read(launch.find_state(wish.project, state))
+        with ThreadPoolExecutor(1) as beside:
+            schema_seen = beside.submit(lambda: tuple(_look_at_schema(wish.fleet, survey.views)))
+            outside = health.look(wish.fleet, survey.views)
         seen = (
             judge_version(running),
-            *health.look(wish.fleet, survey.views),
+            *schema_seen.result(),
+            *outside,
             *_look_at_backups(wish.fleet, survey.views),
             *_look_at_replicas(wish.fleet, survey.views),
         )
@@ -106,6 +114,27 @@ def judge_version(running: Running) -> Sight:
     if running.target:
         return Sight(AIRFLOW, False, f"on its way from {running.version} to {running.target}")
     return Sight(AIRFLOW, True, running.version)
+
+
+def _look_at_schema(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
+    """Whether Airflow's tables are there, as its version wants them; nothing before they were first made."""
+    by_name = {one.desired.place.host.name: one for one in views}
+    primary, keeper = by_name.get(fleet.primary.name), by_name.get(fleet.with_role("scheduler")[0].name)
+    if primary is None or keeper is None or METADATA not in keeper.facts.jobs:
+        return
+    try:
+        missing = primary.connection.check(schema.ask_missing(), what="asking for the tables").split()
+        current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current())
+        wanted = frozenset[Revision]() if missing else _ask(keeper, schema.ask_wanted(keeper.desired.place.runtime))
+    except AirfleetError as error:
+        yield Sight(SCHEMA, False, error.what)
+    else:
+        wrong = schema.explain(missing, current, wanted)
+        yield Sight(SCHEMA, not wrong, wrong or "as Airflow wants it")
+
+
+def _ask(one: View, script: str) -> frozenset[Revision]:
+    return schema.parse(one.connection.check(script, what="asking for the schema"))
 
 
 def _look_at_backups(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
@@ -215,6 +244,9 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sigh
             yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
         elif sight.what.startswith(f"{REPLICA} "):
             yield Problem(sight.what.removeprefix(f"{REPLICA} "), f"{REPLICA}: {sight.detail}", REPLICA_HINT)
+        elif sight.what == SCHEMA:
+            hint = "`airfleet db restore` brings tables back; a schema of another version: `airfleet upgrade` goes on"
+            yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
         elif sight.what == AIRFLOW:
             yield Problem("fleet", f"{sight.what}: {sight.detail}", versions.GO_ON)
         else:

@@ -118,3 +118,38 @@ def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
     assert "it said &lt;script&gt;<br><small>look &amp; see</small>" in page
     assert "nobody serves the queue io of the pool io" in page
     assert "<title>flights: 2 problems</title>" in page
+
+
+class Answers:
+    """A host that is asked about the schema."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+
+    def check(self, script: str, *, what: str) -> str:
+        return self.answers.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("missing", "current", "wanted", "said"),
+    [
+        ("", "alembic_version a1\n", "alembic_version a1\n", (True, "as Airflow wants it")),
+        ("dag\nxcom\n", "", "", (False, "tables are missing: dag, xcom")),
+        ("", "alembic_version a1\n", "alembic_version b2\n", (False, "it is at a1, and Airflow wants b2")),
+    ],
+)
+def test_a_schema_that_is_not_whole_is_a_problem(
+    missing: str, current: str, wanted: str, said: tuple[bool, str]
+) -> None:
+    primary: Any = Answers(missing, current)
+    keeper: Any = Answers(wanted)
+    views = (
+        replace(look("data1"), connection=primary),
+        replace(look("sched1"), connection=keeper, facts=replace(look("sched1").facts, jobs={"metadata": "f"})),
+    )
+    (sight,) = fleet_status._look_at_schema(FLEET, views)
+    assert (sight.is_well, sight.detail) == said
+    problems = build(seen=(sight,)).problems
+    assert len(problems) == (not sight.is_well)
+    assert all(one.where == "data1" and "db restore" in one.hint for one in problems)
+    assert list(fleet_status._look_at_schema(FLEET, (look("data1"), look("sched1")))) == []  # it was never made

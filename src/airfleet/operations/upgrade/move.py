@@ -71,7 +71,11 @@ def _find_earlier(running: Running, known: Sequence[str]) -> str:
         return running.before
     earlier = [version for version in known if order(version) < now]
     if not earlier:
-        raise UsageError(f"this airfleet knows no version before Airflow {running.version}", where="--back")
+        raise UsageError(
+            f"this airfleet knows no version before Airflow {running.version}",
+            where="--back",
+            hint="for an earlier one use the airfleet that this fleet came from, and restore a backup of then with it",
+        )
     return earlier[-1]
 
 

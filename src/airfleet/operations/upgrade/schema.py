@@ -15,6 +15,15 @@ CHAINS = {
 }
 
 
+# Tables without which Airflow does not work; a test compares them with Airflow's own.
+TABLES = (
+    *("connection", "variable", "slot_pool", "job", "trigger", "callback", "log", "import_error", "xcom"),
+    *("dag", "dag_bundle", "dag_code", "dag_run", "dag_schedule_asset_reference", "dag_tag", "dag_version"),
+    *("serialized_dag", "backfill", "deadline", "asset", "asset_event", "asset_dag_run_queue", "task_reschedule"),
+    *("task_instance", "task_instance_history", "rendered_task_instance_fields", "ab_user", "ab_role"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """One chain of migrations, and a place in it."""
@@ -27,6 +36,25 @@ def ask_current() -> str:
     """A script for the primary: where the schema stands."""
     queries = " UNION ALL ".join(f"SELECT '{table} ' || version_num FROM {table}" for table in CHAINS)  # noqa: S608 - its own
     return SQL + shlex.quote(queries)
+
+
+def ask_missing() -> str:
+    """A script for the primary: which of Airflow's tables are not there."""
+    names = ", ".join(f"'{name}'" for name in (*TABLES, *CHAINS))
+    return SQL + shlex.quote(f"SELECT name FROM unnest(ARRAY[{names}]) AS name WHERE to_regclass(name) IS NULL")  # noqa: S608
+
+
+def explain(missing: Iterable[str], current: Iterable[Revision], wanted: Iterable[Revision]) -> str:
+    """What is wrong with the schema; nothing when all is there and where the version of Airflow wants it."""
+    if names := sorted(missing):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"tables are missing: {', '.join(names[:3])}{more}"
+    there, where = frozenset(current), frozenset(wanted)
+    if there == where:
+        return ""
+    return "it is at {}, and Airflow wants {}".format(
+        *(", ".join(sorted(one.name for one in chain)) or "nothing" for chain in (there - where, where - there))
+    )
 
 
 def ask_wanted(runtime: Path) -> str:

@@ -1,0 +1,54 @@
+"""How `airfleet apply` ends: what it says, and with which exit code."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from airfleet.cli import apply
+from airfleet.components.hosts.base import Stage
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.ssh import health, steps
+from airfleet.runners.ssh.apply import Outcome
+from airfleet.runners.ssh.apply import Result as StepResult
+from airfleet.runners.ssh.inspect import Survey
+from airfleet.runners.ssh.leaving import Farewell
+from places import desired, parse
+
+
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, as_json: bool = False) -> Result:
+    """An apply that took `old1` out of the fleet, whose tasks have ended or still run."""
+    fleet = parse()
+    folder = StateFolder(tmp_path)
+    wish = SimpleNamespace(fleet=fleet, project=tmp_path)
+    old = SimpleNamespace(desired=SimpleNamespace(place=SimpleNamespace(host=SimpleNamespace(name="old1"))))
+    left: Any = Farewell((old,) if still_drains else ())  # type: ignore[arg-type]
+    unit = "airfleet-worker-io.service"
+    step = steps.Step("old1", Stage.BASE, steps.RemoveService(unit), f"stop and remove {unit}", "it left")
+    outcome = Outcome((StepResult(step, 1.0, None, "draining" if still_drains else ""),), (), ())
+    view: Any = SimpleNamespace(desired=desired("web1"))
+    monkeypatch.setattr(apply.inspect, "read_wish", lambda *_, **__: wish)
+    monkeypatch.setattr(apply.launching, "find_state", lambda *_: folder)
+    monkeypatch.setattr(apply.lease, "claim", lambda *_: nullcontext("token"))
+    monkeypatch.setattr(apply.Run, "carry_out", lambda *_: (Survey((view,), ()), outcome, left))
+    monkeypatch.setattr(health, "wait", lambda *_, **__: ())
+    return CliRunner().invoke(apply.command, [str(tmp_path), *(["--json"] if as_json else [])])
+
+
+def test_a_removed_host_whose_tasks_still_run_has_not_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = run(monkeypatch, tmp_path, still_drains=True)
+    assert done.exit_code == 3
+    assert "old1 still drains, and has not left the fleet: apply again" in done.output
+    assert "old1 left the fleet" not in done.output
+    assert '"draining": [\n    "old1"\n  ]' in run(monkeypatch, tmp_path, still_drains=True, as_json=True).output
+
+
+def test_a_removed_host_whose_tasks_have_ended_has_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = run(monkeypatch, tmp_path, still_drains=False)
+    assert done.exit_code == 0
+    assert "old1 left the fleet" in done.output
