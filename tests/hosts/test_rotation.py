@@ -12,6 +12,7 @@ import jwt
 import pytest
 from test_operations import begin
 
+from airfleet.components.hosts import rabbitmq
 from airfleet.components.settings import name_key
 from airfleet.spec.secrets import Secret
 from four import AIRFLEET, Four, Poller
@@ -57,8 +58,8 @@ def can_log_in(four: Four, login: str, password: str, database: str) -> bool:
 
 def can_use_broker(four: Four, login: str, password: str) -> bool:
     for user in (login, f"{login}.1", f"{login}.2"):
-        tool = "HOME=/var/lib/rabbitmq rabbitmqctl -q -n rabbit@localhost authenticate_user"
-        script = f"{tool} {user} {shlex.quote(password)} >/dev/null 2>&1 && echo in || true"
+        tool = f"runuser -u {rabbitmq.USER} -- env HOME={rabbitmq.HOME} {rabbitmq.RABBITMQCTL} -q -n rabbit@localhost"
+        script = f"{tool} authenticate_user {user} {shlex.quote(password)} >/dev/null 2>&1 && echo in || true"
         if "in" in four.bed["app1"].run(f"sudo bash -c {shlex.quote(script)}").stdout.split():
             return True
     return False

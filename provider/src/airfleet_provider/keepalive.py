@@ -33,16 +33,29 @@ async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **opt
     hosts = [host] if isinstance(host, str) else host
     ports = [port] if isinstance(port, int) else port
     tries = [asyncio.create_task(_connect_one(*place, options)) for place in zip(hosts, ports, strict=True)]
+    refused: Exception = OSError("no database host is named")
+    left = set(tries)
     try:
-        for ended in asyncio.as_completed(tries):
-            try:
-                return await ended
-            except Exception as error:
-                refused = error
+        while left:
+            ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            # Of several that end at once the first of the list is taken, and the others are not kept.
+            for one in sorted(ended, key=tries.index):
+                if error := one.exception():
+                    refused = error if isinstance(error, Exception) else refused
+                else:
+                    tries.remove(one)
+                    return one.result()
         raise refused
     finally:
         for one in tries:
             one.cancel()
+            one.add_done_callback(_drop)
+
+
+def _drop(ended: asyncio.Task[Any]) -> None:
+    """End a connection that nobody took, also one that came although it was called off."""
+    if not ended.cancelled() and ended.exception() is None:
+        ended.result().terminate()
 
 
 async def _connect_one(host: str, port: int, options: dict[str, Any]) -> Any:  # noqa: ANN401 - asyncpg has no types

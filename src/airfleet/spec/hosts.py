@@ -18,8 +18,21 @@ Name = Annotated[
     str,
     *shaped("[a-z][a-z0-9_-]{0,39}", "a name: a lower-case letter, then letters, digits, - and _, 40 at most"),
 ]
+
+
+def _no_ipv6(text: str) -> str:
+    if ":" in text:
+        raise rule(
+            f"IPv6 addresses are not supported: {text}",
+            "write the host's IPv4 address, or a name that leads to one; Airflow itself cannot read logs of such hosts",
+        )
+    return text
+
+
 Address = Annotated[
-    str, *shaped("[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?", "an IP address or a host name without spaces")
+    str,
+    AfterValidator(_no_ipv6),
+    *shaped("[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", "an IPv4 address or a host name without spaces"),
 ]
 Queue = Annotated[str, *shaped("[A-Za-z0-9_.-]{1,200}", "a queue name: letters, digits and _ . -")]
 NetPort = Annotated[int, Field(ge=1, le=65535)]
@@ -65,7 +78,7 @@ class Ssh(Section):
     )
     known_hosts: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="The file with the hosts' public keys, relative to the project; and the only one read.",
+        description="The file with the hosts' public keys, relative to the project. No other is read then.",
         examples=["ssh/known_hosts"],
         json_schema_extra={"x-default": "as in the SSH configuration"},
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.components.base import reveal
-from airfleet.components.hosts import platform
+from airfleet.components.hosts import platform, rabbitmq
 from airfleet.components.hosts.base import FleetCredentials, Place
 from airfleet.components.queues import hash_password
 from airfleet.runners.rotation import Step, advance, notice, present
@@ -185,7 +185,7 @@ def end_logins(tmp_path: Path, worker: Rotating) -> tuple[int, list[str]]:
     tool.chmod(0o755)
     want = render(exchange("pool-cpu", worker))["data1"]
     [job] = [job for part in want.parts for job in part.jobs if job.name == "rabbitmq-logins"]
-    script = "set -eu\n" + job.script.reveal().replace("/usr/sbin/rabbitmqctl", str(tool))
+    script = "set -eu\n" + job.script.reveal().replace(rabbitmq.RABBITMQCTL, str(tool))
     done = subprocess.run(["bash", "-s"], input=script, text=True, check=False, capture_output=True)
     deleted = tmp_path / "rabbitmqctl.deleted"
     return done.returncode, deleted.read_text().split() if deleted.exists() else []

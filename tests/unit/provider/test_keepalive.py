@@ -46,6 +46,42 @@ def test_who_finds_nobody_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(keepalive.connect(host=["replica", "replica"], port=[1, 2]))
 
 
+class Won:
+    """A connection that can be ended."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    def terminate(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_of_two_connections_one_is_kept_and_the_other_is_ended(is_late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"a": Won(), "b": Won()}
+
+    async def give_both(host: str, **_: object) -> Won:
+        if host == "b" and is_late:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+        return made[host]
+
+    async def take() -> object:
+        taken = await keepalive.connect(host=["a", "b"], port=[1, 2])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return taken
+
+    monkeypatch.setattr(asyncpg, "connect", give_both)
+    assert asyncio.run(take()) is made["a"]
+    assert (made["a"].ended, made["b"].ended) == (False, True)
+
+
+def test_without_a_host_it_is_an_error_like_any_other() -> None:
+    with pytest.raises(OSError, match="no database host is named"):
+        asyncio.run(keepalive.connect(host=[], port=[]))
+
+
 def test_a_host_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "CONNECT_S", 0.05)
 

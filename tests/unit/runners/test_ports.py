@@ -21,6 +21,11 @@ def test_the_kernel_gives_a_found_port_to_no_client() -> None:
     assert not any(first <= ports.find_free() <= last for _ in range(50))
 
 
+def test_several_ports_are_as_many_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports.random, "sample", lambda _, k: [20001, 20002, 20003][:k])
+    assert sorted(ports.find_several(3)) == [20001, 20002, 20003]
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - who listens everywhere listens here too
 def test_a_taken_port_names_its_owner_and_the_setting(address: str) -> None:
     with socket.socket() as listener:

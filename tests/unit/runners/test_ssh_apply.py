@@ -380,15 +380,15 @@ def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> No
     assert not (tmp_path / "opt" / "abc").exists()
 
 
-class Primary:
+class Primary(connection.Connection):
     """The host that keeps the lease: its connection breaks for some renewals, or somebody else takes the lease."""
 
     def __init__(self, answers: list[str]) -> None:
-        self.host = parse().primary
+        super().__init__(parse().primary, Path())
         self.answers = answers
         self.opened = 0
 
-    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+    def run(self, script: str, *, timeout_s: float = 60, data: object = None) -> Output:
         answer = self.answers.pop(0) if self.answers else "done"
         if answer == "broken":
             raise HostError("the connection broke", where=self.host.name)

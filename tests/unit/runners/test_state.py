@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import state
 from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder, write_file
+from airfleet.runners.ssh import promotions, roster, versions
 
 SNAPSHOT = Snapshot(
     fleet="flights",
@@ -219,3 +222,38 @@ def test_credentials_are_made_once_differ_and_never_print(folder: StateFolder) -
     values = {secret.reveal() for secret in [*secrets, *again.databases.values()]}
     assert len(values) == 8
     assert not any(value in repr(again) or value in str(again) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        (promotions.NAME, promotions.read),
+        (versions.NAME, versions.read),
+        (roster.NAME, lambda folder: roster.read(folder.root)),
+    ],
+)
+def test_what_a_newer_airfleet_wrote_is_refused_in_words(
+    folder: StateFolder, name: str, read: Callable[[StateFolder], object]
+) -> None:
+    record = {"version": "3.3.2"} if name == versions.NAME else {"primary": "db1", "turn": 1}
+    if name == roster.NAME:
+        record = {"name": "h1", "address": "10.0.0.1", "roles": ["worker"], "pools": [], "labels": {}, "ssh": {}}
+    for body in (record, {**record, "invented_later": 1}):
+        (folder.root / name).write_text(json.dumps([body] if name == roster.NAME else body))
+        if body is record:
+            assert read(folder)
+            continue
+        with pytest.raises(AirfleetError, match="newer airfleet: invented_later") as error:
+            read(folder)
+        assert error.value.where == str(folder.root / name)
+
+
+def test_a_file_that_was_written_is_there_after_a_power_cut(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    write_file(folder.root / "name", "content")
+    # Its content before its name, and then the name.
+    assert synced[-1] == folder.root.resolve()
+    assert len(synced) == 2

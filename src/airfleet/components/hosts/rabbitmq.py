@@ -34,9 +34,9 @@ QUEUE_TYPE: Final = "quorum"
 FOLDER = ETC / "rabbitmq"
 # Erlang looks for its cookie here. The folder is root's: root writes nothing into a folder of this user's.
 HOME = FOLDER
-# Debian's own command beside it would look for another cookie, in the user's home.
-RABBITMQCTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
-CONTROL_TOOL = f"runuser -u {USER} -- env HOME={HOME} {RABBITMQCTL}"
+# Debian's own commands of the same names would look for another cookie, in the user's home.
+TOOLS = "/usr/lib/rabbitmq/bin"
+RABBITMQCTL = f"{TOOLS}/rabbitmqctl"
 # A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
 CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 # Seconds after which the other nodes give up one that hangs; Erlang's own are 60. Until then everything waits that the
@@ -172,7 +172,8 @@ def _grow(place: Place) -> Job:
     node = f"rabbit@{place.host.address}"
     script = (
         f"# queues: {' '.join(place.fleet.queues)}\n"
-        f'tool() {{ timeout 60 /usr/sbin/rabbitmq-queues -q --longnames -n {node} "$@"; }}\n'
+        f"export HOME={HOME}\n"
+        f'tool() {{ timeout 60 {TOOLS}/rabbitmq-queues -q --longnames -n {node} "$@"; }}\n'
         f"tool grow {node} all --vhost-pattern '^{VHOST}$' --errors-only || true\n"
         # It says of a queue that has the node already that this is an error: what counts is what came of it.
         f"for queue in {' '.join(place.fleet.queues)}; do\n"
@@ -180,7 +181,7 @@ def _grow(place: Place) -> Job:
         f'{{ echo "{node} keeps no copy of the queue $queue" >&2; exit 1; }}\n'
         "done\n"
     )
-    return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), timeout_s=600)
+    return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), USER, timeout_s=600)
 
 
 def end_logins(place: Place, env: Mapping[str, str]) -> Job:
@@ -194,13 +195,13 @@ def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     long = "--longnames " if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
     script = (
         f"export HOME={env['HOME']}\n"
-        f'tool() {{ timeout 60 /usr/sbin/rabbitmqctl -s {long}-n {name} "$@" < /dev/null; }}\n'
+        f'tool() {{ timeout 60 {RABBITMQCTL} -s {long}-n {name} "$@" < /dev/null; }}\n'
         'users=$(tool list_users | cut -f 1); test -n "$users"\n'
         f"for user in $(printf '%s\\n' \"$users\" | {{ grep -E '^({bases})([.][0-9]+)?$' || true; }}"
         f" | {{ grep -vxF '{kept}' || true; }}); do\n"
         '  tool delete_user "$user"\ndone\n'
     )
-    return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), after=("rabbitmq",))
+    return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), USER, after=("rabbitmq",))
 
 
 # Celery of earlier versions declared an exchange for each queue, and more for remote control, events and delays.
@@ -216,8 +217,8 @@ def _remove_former(place: Place, nodes: tuple[str, ...]) -> Job:
     """What earlier versions left at the broker; queues of tasks and their messages stay."""
     node, long = ("rabbit@localhost", "") if len(nodes) == 1 else (f"rabbit@{place.host.address}", "--longnames ")
     script = (
-        f"export HOME={DATA}\n"
-        f'tool() {{ timeout 120 /usr/sbin/rabbitmqctl -q {long}-n {node} "$@"; }}\n'
+        f"export HOME={HOME}\n"
+        f'tool() {{ timeout 120 {RABBITMQCTL} -q {long}-n {node} "$@"; }}\n'
         "users=$(tool list_users --no-table-headers | cut -f1)\n"
         f"for user in {' '.join(FORMER_LOGINS)}; do\n"
         '  if printf "%s\\n" "$users" | grep -qx "$user"; then tool delete_user "$user"; fi\n'
@@ -227,7 +228,7 @@ def _remove_former(place: Place, nodes: tuple[str, ...]) -> Job:
         f'  while read -r queue; do tool delete_queue -p {VHOST} --if-empty "$queue" < /dev/null || true; done\n'
     )
     what = "remove logins, exchanges and queues of earlier versions"
-    return Job("rabbitmq-former", what, Stage.EDGE, Secret(script), timeout_s=600)
+    return Job("rabbitmq-former", what, Stage.EDGE, Secret(script), USER, timeout_s=600)
 
 
 def url(place: Place, user: str, password: Secret) -> Secret:

@@ -97,6 +97,8 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         folder.root,
         importable=fleet.dags == "folder",
     )
+    execution, database, *others = ports.find_several(5)
+    own_broker = Ports(*others)
     ledger = Ledger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
@@ -105,7 +107,8 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     credentials = folder.read_credentials(fleet.databases, present)
     broker = None
     if fleet.executor == "celery":
-        broker = _find_broker(folder, instance.instance, present("signing_key", folder.keep_secret("signing_key")))
+        signing = present("signing_key", folder.keep_secret("signing_key"))
+        broker = _find_broker(folder, instance.instance, signing, own_broker)
         names = ("postgres_results_writer", "postgres_results_reader")
         logins = Logins(*(present(name, folder.keep_secret(name)) for name in names))
         credentials = replace(credentials, results=logins)
@@ -117,8 +120,8 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         postgres_bin=binaries,
         instance=instance.instance,
         api_port=api_port,
-        execution_port=ports.find_free(),
-        database_port=fleet.ports.database or ports.find_free(),
+        execution_port=execution,
+        database_port=fleet.ports.database or database,
         broker=broker,
     )
     components = platform.describe(
@@ -135,7 +138,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     return Launch(fleet, site, credentials, components, environment)
 
 
-def _find_broker(folder: StateFolder, instance: str, signing: Secret) -> Node:
+def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: Ports) -> Node:
     programs = find_programs()
     (folder.root / "rabbitmq").mkdir(mode=0o700, exist_ok=True)
     return Node(
@@ -143,7 +146,7 @@ def _find_broker(folder: StateFolder, instance: str, signing: Secret) -> Node:
         folder=folder.root / "rabbitmq",
         server=programs.server,
         names_server=programs.names_server,
-        ports=Ports(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free()),
+        ports=own,
         publisher=folder.keep_secret("broker_publisher"),
         consumer=folder.keep_secret("broker_consumer"),
         cookie=folder.keep_secret("broker_cookie"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -15,12 +16,22 @@ LOWEST = 10_000
 FIRST_EPHEMERAL = 32_768
 
 
-def find_free() -> int:
+def find_several(count: int) -> tuple[int, ...]:
+    """As many ports, each another one: one that was just found is as free as before until somebody listens there."""
+    found: list[int] = []
+    for _ in range(count):
+        found.append(find_free(found))
+    return tuple(found)
+
+
+def find_free(other_than: Collection[int] = ()) -> int:
     """A port of the loopback that nobody uses now, and that the kernel gives to no client meanwhile.
 
     A server that restarts would find a client's port taken, up to a minute after that client has gone.
     """
     for port in random.sample(range(LOWEST, _first_ephemeral()), k=100):
+        if port in other_than:
+            continue
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -12,8 +12,8 @@ from airfleet.components.hosts.base import Folder, HostFile
 MARK = "@@airfleet@@"
 LARGEST_DIFF = 200_000
 
-# POSIX shell and what every Debian has; the SSH port is the one that this very connection came in by.
-PROBE = f"""\
+# POSIX shell and what every Debian has.
+_PROBE = f"""\
 s() {{ echo "{MARK} $1"; }}
 s clock; date +%s
 s os; [ -r /etc/os-release ] && . /etc/os-release; echo "$ID"; echo "$VERSION_ID"
@@ -30,8 +30,13 @@ grep -qs airfleet- "/proc/$pid/cgroup" && echo "$at ours $who" || echo "$at othe
 s boot; cat /proc/sys/kernel/random/boot_id
 s owner; cat /etc/airfleet/owner 2>/dev/null
 s airflow; cat /etc/airfleet/airflow 2>/dev/null
-s lease; head -n 3 /var/lib/airfleet/lease 2>/dev/null; true
+s lease; head -n 3 /var/lib/airfleet/lease 2>/dev/null
 """
+
+
+def build_probe(address: str) -> str:
+    """The script that asks what a machine is, and what the address that fleet.yaml gives it means there."""
+    return f"{_PROBE}s named; getent ahostsv4 {shlex.quote(address)} | cut -d ' ' -f 1; true\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Probe:
     listeners: tuple[Listener, ...]
     owner: str
     clock: int | None = None
+    named: tuple[str, ...] = ()
     lease: str = ""
     airflow: str = ""
 
@@ -112,6 +118,7 @@ def parse_probe(text: str) -> Probe:
         memory=int(_at(parts.get("memory", []), 0) or 0) * 1024,
         init=_at(parts.get("init", []), 0),
         addresses=tuple(dict.fromkeys(parts.get("addresses", []))),
+        named=tuple(dict.fromkeys(parts.get("named", []))),
         ssh_ports=tuple(int(port) for port in dict.fromkeys(parts.get("ssh", [])) if port.isdigit()),
         free={path: int(kib) * 1024 for path, kib in spaces if kib.isdigit()},
         packages=frozenset(parts.get("packages", [])),

@@ -152,7 +152,7 @@ def inspect(wish: Wish, connection: Connection) -> View:
     host = connection.host
     connection.open()
     asked = time.time()
-    probe = facts.parse_probe(connection.check(facts.PROBE, what="looking at the host"))
+    probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="looking at the host"))
     wrong_clock = plan.find_wrong_clock(host.name, probe.clock, asked=asked, answered=time.time())
     machine = identify(host, probe)
     owner = wish.credentials.identity
@@ -175,7 +175,8 @@ def inspect(wish: Wish, connection: Connection) -> View:
     fleet = replace(wish.fleet, hosts=wish.fleet.hosts + wish.leaving)
     place = Place(fleet, host, machine, OPT / recipe.digest, wish.credentials, objects)
     own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{wish.airflow}\n")))
-    ports = probe.ssh_ports or (host.ssh.port or 22,)
+    # The port that this very connection came in by stays open, whatever can be read of the server's configuration.
+    ports = (*probe.ssh_ports, *((connection.ssh_port,) if connection.ssh_port else ())) or (host.ssh.port or 22,)
     parts = (*platform.describe(place, ssh_ports=ports), own)
     desired = Desired(place, parts)
     question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
@@ -210,7 +211,7 @@ def identify(host: Host, probe: Probe) -> Machine:
         raise HostError(
             f"it runs {probe.init or 'something'} as its first process, not systemd", where=host.name, hint=hint
         )
-    return Machine(system, probe.arch, probe.memory, probe.cpus, probe.addresses)
+    return Machine(system, probe.arch, probe.memory, probe.cpus, probe.addresses, probe.named)
 
 
 def describe_errors(errors: Iterable[AirfleetError]) -> str:

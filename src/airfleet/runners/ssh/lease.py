@@ -14,14 +14,15 @@ import os
 import shlex
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.runners.ssh.connection import Connection, HostError, Output
 from airfleet.spec.topology import Host
 
 PATH = "/var/lib/airfleet/lease"
@@ -112,18 +113,31 @@ class Held:
 
 
 @contextmanager
-def hold(connection: Shell, who: str, token: str) -> Iterator[Held]:
-    """Hold the lease; once it is lost no further step is begun."""
+def hold(
+    connection: Shell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Held]:
+    """Hold the lease; once it is lost no further step is begun. A connection that breaks does not lose it at once."""
     before = _take(connection, who, token)
     lost, done = threading.Event(), threading.Event()
 
     def renew() -> None:
+        renewed, way = clock(), connection
         while not done.wait(RENEW_S):
+            begun = clock()
             try:
-                _take(connection, who, token)
-            except AirfleetError:
+                _take(way, who, token)
+                renewed = begun
+            except HostError:
+                # It still runs on the host, and is ours until then: the next try goes over a connection of its own.
+                if clock() - renewed > SECONDS - RENEW_S:
+                    lost.set()
+                    return
+                way = _reconnect(way, connection)
+            except Exception:  # somebody else has it; or nobody thought of this, and then it is not known to be ours
                 lost.set()
                 return
+        if isinstance(way, Connection) and way is not connection:
+            way.close()
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -134,6 +148,17 @@ def hold(connection: Shell, who: str, token: str) -> Iterator[Held]:
         thread.join()
         with suppress(HostError):  # it runs out by itself
             connection.run(build_release(token))
+
+
+def _reconnect(way: Shell, first: Shell) -> Shell:
+    if not isinstance(first, Connection):
+        return first  # it connects anew by itself
+    if isinstance(way, Connection) and way is not first:
+        way.close()
+    another = first.make_another()
+    with suppress(HostError):  # then the next renewal fails, and tries again
+        another.open()
+    return another
 
 
 def _take(connection: Shell, who: str, token: str) -> str:

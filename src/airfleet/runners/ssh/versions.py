@@ -9,7 +9,7 @@ from pathlib import Path
 
 import airfleet
 from airfleet.errors import AirfleetError
-from airfleet.runners.local.state import StateFolder, write_file
+from airfleet.runners.local.state import StateFolder, read_record, write_file
 
 NAME = "airflow.json"
 GO_ON = "`airfleet upgrade` goes on with it, `airfleet upgrade --back` takes it back"
@@ -52,8 +52,7 @@ def find_lock(version: str) -> Path:
 
 def read(folder: StateFolder) -> Running:
     """What the fleet runs; the newest version before its first apply."""
-    path = folder.root / NAME
-    return Running(**json.loads(path.read_text())) if path.exists() else Running([*find_locks()][-1])
+    return read_record(Running, folder.root / NAME) or Running([*find_locks()][-1])
 
 
 def write(folder: StateFolder, running: Running) -> None:
