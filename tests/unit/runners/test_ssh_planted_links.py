@@ -7,6 +7,7 @@ import pwd
 import shlex
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ ATTACKER = pwd.getpwnam("nobody")
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
     """A folder of a user with fewer rights, below folders of root's."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o711)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(tempfile.gettempdir()) and folder != Path(tempfile.gettempdir()):
+            folder.chmod(0o711)
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o700)
     os.chown(folder, ATTACKER.pw_uid, ATTACKER.pw_gid)
