@@ -113,9 +113,7 @@ class Held:
 
 
 @contextmanager
-def hold(
-    connection: Shell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Held]:
+def hold(connection: Shell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Held]:
     """Hold the lease; once it is lost no further step is begun. A connection that breaks does not lose it at once."""
     before = _take(connection, who, token)
     lost, done = threading.Event(), threading.Event()
