@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ import amqp
 
 from airfleet.components import rabbitmq
 from airfleet.components.base import Port, reveal
+from airfleet.components.hosts.rabbitmq import TOOLS
 from airfleet.runners.local import ports
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
@@ -45,8 +47,9 @@ class Broker:
 
     def run(self, script: str) -> str:
         """What a script of a host says that is run for this node in place of the host's."""
-        script = script.replace("/usr/sbin/", f"{self.tools}/").replace("rabbit@localhost", self.node)
-        words = ["sh", "-euc", script]
+        script = script.replace(f"{TOOLS}/", f"{self.tools}/").replace("rabbit@localhost", self.node)
+        script = re.sub("^export HOME=.*$", "", script, flags=re.MULTILINE)
+        words = ["bash", "-euc", script]
         done = subprocess.run(words, env=self.env, check=False, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

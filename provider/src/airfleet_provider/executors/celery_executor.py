@@ -81,7 +81,14 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
             self.free_unanswered(now)
         if now - self.cleaned_at >= CLEAN_EVERY_S:
             self.cleaned_at = now
+            self.remove_old_results()
+
+    def remove_old_results(self) -> None:
+        """Nobody asks for them; what goes wrong here is tried again later."""
+        try:
             self.celery_app.backend.remove_old(RESULTS_KEPT_S)
+        except Exception as error:
+            self.log.warning("Old results are not removed: %s", error)
 
     def success(self, key: Any, info: Any = None) -> None:  # noqa: ANN401
         """Note that a message has been worked off."""

@@ -93,7 +93,7 @@ def describe(place: Place) -> Part:
         masks=("rabbitmq-server.service", "epmd.service", "epmd.socket"),
         folders=(Folder(FOLDER),),
         files=files,
-        jobs=(end_logins(place, env), *_list_jobs(place, nodes)),
+        jobs=(end_logins(place, env), *_list_jobs(place, env)),
         services=(service,),
         ports=(
             Port(AMQP, place.addresses("scheduler", "worker"), "the queues"),
@@ -158,22 +158,20 @@ def list_logins(place: Place) -> tuple[queues.Login, ...]:
     return (queues.publisher(secrets.publisher), *pools)
 
 
-def _list_jobs(place: Place, nodes: tuple[str, ...]) -> tuple[Job, ...]:
+def _list_jobs(place: Place, env: Mapping[str, str]) -> tuple[Job, ...]:
     jobs = []
-    if len(nodes) > 1:
-        jobs.append(_grow(place))
+    if len(place.addresses("broker")) > 1:
+        jobs.append(_grow(place, env))
     if place.credentials.former_results is None and place.host == place.fleet.with_role("broker")[0]:
-        jobs.append(_remove_former(place, nodes))
+        jobs.append(_remove_former(env))
     return tuple(jobs)
 
 
-def _grow(place: Place) -> Job:
+def _grow(place: Place, env: Mapping[str, str]) -> Job:
     """The first node of a cluster makes the queues when it is still alone; each other adds itself to them."""
-    node = f"rabbit@{place.host.address}"
+    node = env["RABBITMQ_NODENAME"]
     script = (
-        f"# queues: {' '.join(place.fleet.queues)}\n"
-        f"export HOME={HOME}\n"
-        f'tool() {{ timeout 60 {TOOLS}/rabbitmq-queues -q --longnames -n {node} "$@"; }}\n'
+        f"{_tool('rabbitmq-queues', env)}\n"
         f"tool grow {node} all --vhost-pattern '^{VHOST}$' --errors-only || true\n"
         # It says of a queue that has the node already that this is an error: what counts is what came of it.
         f"for queue in {' '.join(place.fleet.queues)}; do\n"
@@ -213,12 +211,17 @@ _REMOVE_EXCHANGES = """\
 ok."""
 
 
-def _remove_former(place: Place, nodes: tuple[str, ...]) -> Job:
+def _tool(name: str, env: Mapping[str, str]) -> str:
+    """A shell function that asks the node of this host."""
+    long = " --longnames" if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
+    words = f"{TOOLS}/{name} -q{long} -n {env['RABBITMQ_NODENAME']}"
+    return f'export HOME={env["HOME"]}\ntool() {{ timeout 120 {words} "$@"; }}'
+
+
+def _remove_former(env: Mapping[str, str]) -> Job:
     """What earlier versions left at the broker; queues of tasks and their messages stay."""
-    node, long = ("rabbit@localhost", "") if len(nodes) == 1 else (f"rabbit@{place.host.address}", "--longnames ")
     script = (
-        f"export HOME={HOME}\n"
-        f'tool() {{ timeout 120 {RABBITMQCTL} -q {long}-n {node} "$@"; }}\n'
+        f"{_tool('rabbitmqctl', env)}\n"
         "users=$(tool list_users --no-table-headers | cut -f1)\n"
         f"for user in {' '.join(FORMER_LOGINS)}; do\n"
         '  if printf "%s\\n" "$users" | grep -qx "$user"; then tool delete_user "$user"; fi\n'
