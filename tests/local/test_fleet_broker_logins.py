@@ -45,7 +45,7 @@ class Broker:
         own = ("-n", self.env["RABBITMQ_NODENAME"])
         subprocess.run([tool, *own, "-q", "import_definitions", file], env=self.env, check=True, capture_output=True)
         job = rabbitmq.end_logins(where, {**self.env, "RABBITMQ_USE_LONGNAME": "false"})
-        script = "set -eu\n" + job.script.reveal().replace("/usr/sbin/rabbitmqctl", str(tool))
+        script = "set -eu\n" + job.script.reveal().replace(rabbitmq.RABBITMQCTL, str(tool))
         subprocess.run(["bash", "-s"], input=script, text=True, env=self.env, check=True, capture_output=True)
 
     def connect(self, worker: Secret) -> amqp.Connection:
