@@ -264,7 +264,9 @@ def _write(file: HostFile) -> str:
 
 
 def _run(job: Job) -> str:
-    body = base64.b64encode(b"set -eu\n" + job.script.reveal().encode()).decode()
+    # The whole script is read before its first command runs, which else could read the rest from standard input.
+    whole = f"{{\nset -eu\n{job.script.reveal()}\n}} </dev/null\n"
+    body = base64.b64encode(whole.encode()).decode()
     become = "" if job.user == "root" else f"runuser -u {job.user} -- "
     stamp = f"{JOBS}/{job.name}"
     return (
