@@ -1,6 +1,7 @@
 """How Celery keeps connections to the broker, and how it gives up one whose state nobody knows.
 
-tests/local/test_publishing.py holds these names of Celery, kombu and py-amqp to what is relied on here.
+tests/local/test_publishing.py and tests/unit/provider/test_compat_publishing.py hold these names of Celery, kombu and
+py-amqp to what is relied on here.
 """
 
 from __future__ import annotations
