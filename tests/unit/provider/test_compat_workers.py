@@ -53,7 +53,8 @@ def test_a_worker_stops_and_begins_to_take_tasks_as_its_mark_comes_and_goes(
 ) -> None:
     say = app.tasks["say"]
     wait_until(lambda: note().get("state") == "serving")
-    assert note() == {"state": "serving", "pid": os.getpid(), "queues": ["io"], "slots": 1, "tasks": []}
+    calm = {"state": "serving", "pid": os.getpid(), "queues": ["io"], "slots": 1, "tasks": [], "refused": 0}
+    assert note() == calm
     assert say.delay("one").get(timeout=20) == "one"
     (tmp_path / "io").touch()
     wait_until(lambda: note()["state"] == "drained")
