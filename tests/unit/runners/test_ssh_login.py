@@ -150,6 +150,38 @@ def test_a_revoked_key_is_refused_though_it_is_known(server: Server, tmp_path: P
         enter(server, tmp_path, told=[])
 
 
+@pytest.mark.parametrize("is_binary", [False, True])
+@pytest.mark.parametrize("is_named_by_the_fleet", [False, True])
+def test_a_key_that_the_ssh_configuration_revokes_is_refused_though_it_is_known(
+    server: Server, tmp_path: Path, is_binary: bool, is_named_by_the_fleet: bool
+) -> None:
+    (tmp_path / "known").write_text(server.known)
+    options = {"known_hosts": "known"} if is_named_by_the_fleet else {}
+    one, revoked = tmp_path / "one.pub", tmp_path / "revoked"
+    setting = f"RevokedHostKeys {revoked}"
+    for line, is_refused in ((server.public_key, True), (make_key(tmp_path / "another"), False)):
+        one.write_text(f"{line}\n")
+        revoked.write_text(f"# lost in March\n\n{line}\n")
+        if is_binary:
+            subprocess.run(["ssh-keygen", "-q", "-k", "-f", str(revoked), str(one)], check=True)
+        if is_refused:
+            with pytest.raises(AirfleetError, match="a key that is revoked"):
+                enter(server, tmp_path, setting, told=[], **options)
+        else:
+            enter(server, tmp_path, setting, **options)
+
+
+@pytest.mark.parametrize("content", [None, b"rubbish\n", b"SSHKRL\n\0rubbish"])
+def test_a_file_of_revoked_keys_that_cannot_be_read_lets_nobody_in(
+    server: Server, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "known").write_text(server.known)
+    if content:
+        (tmp_path / "revoked").write_bytes(content)
+    with pytest.raises(AirfleetError, match="cannot be read"):
+        enter(server, tmp_path, f"RevokedHostKeys {tmp_path / 'revoked'}", told=[])
+
+
 def test_a_file_that_the_fleet_names_has_to_be_there_and_is_the_only_one(server: Server, tmp_path: Path) -> None:
     (tmp_path / "known").write_text(server.known)
     with pytest.raises(AirfleetError, match="no such file of known hosts"):

@@ -21,8 +21,8 @@ class ClientConfig:
     """How a host is reached: where it is, how to log in, which keys it is known by, and what leads there.
 
     `alias` is its name in the files of known hosts. Where `is_strict`, the user lets no unknown host in, whatever is
-    asked for here. `jumps` are the hosts between, nearest first; `proxy` is a command whose input and output lead
-    there.
+    asked for here. `revoked` is a file of keys that no host may show. `jumps` are the hosts between, nearest first;
+    `proxy` is a command whose input and output lead there.
     """
 
     address: str
@@ -31,6 +31,7 @@ class ClientConfig:
     alias: str
     is_strict: bool = False
     known_hosts: tuple[Path, ...] = ()
+    revoked: Path | None = None
     hashes_names: bool = False
     identities: tuple[Path, ...] = ()
     certificates: tuple[Path, ...] = ()
@@ -98,6 +99,7 @@ def parse(text: str, host: str) -> ClientConfig:
         alias=first("hostkeyalias"),
         is_strict=first("stricthostkeychecking") in ("yes", "true"),
         known_hosts=_paths(files, tokens),
+        revoked=next(iter(_paths([first("revokedhostkeys", "none")], tokens)), None),
         hashes_names=first("hashknownhosts") == "yes",
         identities=_paths(values.get("identityfile", ()), tokens),
         certificates=_paths(values.get("certificatefile", ()), tokens),

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,6 +23,8 @@ from airfleet.errors import AirfleetError
 
 STANDARD_PORT = 22
 HASHED = "|1|"
+# How OpenSSH's binary lists of revoked keys begin.
+BINARY_LIST = b"SSHKRL\n\0"
 AUTHORITY, REVOKED = "@cert-authority", "@revoked"
 # How a key that a host showed stands: `changed` where the host is known by other keys only.
 Verdict = Literal["known", "unknown", "changed", "revoked"]
@@ -133,6 +136,35 @@ def judge(entries: Sequence[Entry], name: str, key: PublicKey) -> Verdict:
     if key.blob in plain:
         return "known"
     return "changed" if plain else "unknown"
+
+
+def is_revoked(path: Path, key: PublicKey) -> bool:
+    """Whether a file of revoked keys has a key: one key a line, or a list in OpenSSH's binary format.
+
+    Raises AirfleetError for a file that cannot be read, as the key may stand in it.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "RevokedHostKeys in the SSH configuration names it"
+        what = f"the file of revoked keys cannot be read: {error.strerror}"
+        raise AirfleetError(what, where=str(path), hint=hint) from None
+    if content.startswith(BINARY_LIST):
+        return _is_in_list(path, key)
+    lines = (line.strip() for line in content.decode(errors="surrogateescape").split("\n"))
+    named = "\n".join(f"* {line}" if line and not line.startswith("#") else "" for line in lines)
+    return any(entry.key.blob == key.blob for entry in parse(named, str(path)))
+
+
+def _is_in_list(path: Path, key: PublicKey) -> bool:
+    line = f"{key.kind} {base64.b64encode(key.blob).decode()}\n"
+    asked = subprocess.run(
+        ["ssh-keygen", "-Q", "-f", str(path), "/dev/stdin"], input=line, capture_output=True, text=True, check=False
+    )
+    # It says so of each key; an exit code other than 0 also stands for a list that it could not read.
+    if asked.returncode and "REVOKED" not in asked.stdout:
+        raise AirfleetError(f"the list of revoked keys cannot be read: {asked.stderr.strip()}", where=str(path))
+    return asked.returncode != 0
 
 
 def add(path: Path, name: str, key: PublicKey, *, hashed: bool = False) -> None:

@@ -216,10 +216,10 @@ def _check_key(
     files: Sequence[Path],
 ) -> None:
     where, file = _where(config), files[0] if files else None
+    if verdict == "revoked" or (config.revoked and known_hosts.is_revoked(config.revoked, key)):
+        raise AirfleetError(f"{where} shows a key that is revoked: {key.fingerprint}", hint="give it a new host key")
     if verdict == "known":
         return
-    if verdict == "revoked":
-        raise AirfleetError(f"{where} shows a key that is revoked: {key.fingerprint}", hint="give it a new host key")
     if verdict == "changed":
         forget = f"ssh-keygen -R {shlex.quote(name)}" + (f" -f {shlex.quote(str(file))}" if policy.files else "")
         raise AirfleetError(
