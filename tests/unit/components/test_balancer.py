@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import select
 import shutil
 import socket
 import ssl
@@ -143,10 +144,13 @@ def test_what_a_client_says_of_its_origin_does_not_pass(edge: Edge) -> None:
         **{"X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/pfx", "X-Forwarded-Port": "1"},
         **{"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https", "Forwarded": "for=1.2.3.4"},
         **{"X-Real-IP": "1.2.3.4", "x-forwarded-ssl": "on"},
+        # Flask reads these as it reads those with hyphens.
+        **{"X_Forwarded_Host": "evil.example", "x-forwarded_prefix": "/pfx", "X_Forwarded-For": "1.2.3.4"},
+        **{"X_Real_IP": "1.2.3.4"},
     }
     with edge.client() as client:
         told = client.get("/home", headers=lies).json()["headers"]
-    forwarded = {key: value for key, value in told.items() if "forwarded" in key or key == "x-real-ip"}
+    forwarded = {key: value for key, value in told.items() if "forwarded" in key or "real" in key}
     assert forwarded == {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http"}
 
 
@@ -163,6 +167,14 @@ def test_what_is_for_workers_is_not_reached_from_outside(edge: Edge, path: str) 
     with edge.raw(f"GET {path} HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n".encode()) as connection:
         head = connection.makefile("rb").readline()
     assert b" 403 " in head
+    assert path not in edge.seen
+
+
+@needs_haproxy
+@pytest.mark.parametrize("path", ["/airfleet/releases/r1%zz", "/execution/x%", "/auth/token%2"])
+def test_a_path_that_cannot_be_decoded_passes_no_rule(edge: Edge, path: str) -> None:
+    with edge.raw(f"GET {path} HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n".encode()) as connection:
+        assert b" 400 " in connection.makefile("rb").readline()
     assert path not in edge.seen
 
 
@@ -188,6 +200,27 @@ def test_failed_logins_are_limited_and_good_ones_are_not(edge: Edge) -> None:
     assert set(bad[bad.index(429) :]) == {429}
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
     assert others == 200
+
+
+@needs_haproxy
+def test_no_burst_of_guesses_gets_ahead_of_its_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(haproxy, "LOGIN_ATTEMPTS", 20)
+    answered = threading.Event()
+    plain = WebHost.do_POST
+
+    def wait(self: WebHost) -> None:
+        answered.wait(30)
+        plain(self)
+
+    monkeypatch.setattr(WebHost, "do_POST", wait)
+    guess = b"POST /auth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
+    with run(tmp_path, NINE) as edge, contextlib.ExitStack() as stack:
+        guesses = [stack.enter_context(edge.raw(guess)) for _ in range(30)]
+        wait_until(lambda: len(select.select(guesses, (), (), 0)[0]) == 10, "nobody is refused", timeout_s=20)
+        answered.set()
+        told = [one.makefile("rb").readline() for one in guesses]
+    assert sum(b" 401 " in line for line in told) == 20
+    assert sum(b" 429 " in line for line in told) == 10
 
 
 @needs_haproxy

@@ -29,6 +29,8 @@ RELEASES_PATH = "/airfleet/releases/"
 # Whoever asks here for a token and is refused more often than this in a minute has to wait, from one address.
 LOGIN_PATH = "/auth/token"
 LOGIN_FAILURES = 10
+# A refusal counts when it is said, and many may be asked for before the first: so all attempts are bounded too.
+LOGIN_ATTEMPTS = 60
 # Of the 4000 connections, what one address may hold: browsers behind one NAT share an address.
 CONNECTIONS_PER_SOURCE = 500
 # A browser that has seen it once asks for this host by HTTPS only, for a year.
@@ -89,22 +91,28 @@ def render_balancer(place: Place) -> str:
   timeout client 1m
 frontend ui
   bind {place.listen}:{place.fleet.ports.api}{tls}
-  stick-table type ipv6 size 100k expire 10m store conn_cur,gpc0,gpc0_rate(1m)
-  tcp-request connection track-sc0 src
+  stick-table type ipv6 size 100k expire 10m store conn_cur,gpc0,gpc0_rate(1m),gpc1,gpc1_rate(1m)
+  # Who has one address of IPv6 has 2^64 of them.
+  tcp-request connection track-sc0 src,ipmask(32,64)
   tcp-request connection reject if {{ sc_conn_cur(0) gt {CONNECTIONS_PER_SOURCE} }}
   # What workers fetch is for workers. The web hosts decode a path once, so it is decoded once here.
   http-request set-var(txn.path) path,url_dec,regsub(/+,/,g)
+  # One that cannot be decoded would pass the rules below.
+  http-request deny deny_status 400 unless {{ var(txn.path) -m found }}
   http-request deny if {{ var(txn.path) -i -m beg {RELEASES_PATH.rstrip("/")} /execution }}
   http-request deny if {{ var(txn.path) -m reg (^|/)[.][.]?(/|$) }}
   http-request set-var(txn.login) bool(true) if METH_POST {{ var(txn.path) -m beg {LOGIN_PATH} }}
   acl is_login var(txn.login) -m bool
   http-request return status 429 hdr Retry-After 60 content-type text/plain string "Too many failed logins\\n" \
-if is_login {{ sc_gpc0_rate(0) gt {LOGIN_FAILURES} }}
+if is_login {{ sc_gpc0_rate(0) gt {LOGIN_FAILURES} }} or is_login {{ sc_gpc1_rate(0) ge {LOGIN_ATTEMPTS} }}
+  http-request sc-inc-gpc1(0) if is_login
   http-response sc-inc-gpc0(0) if is_login {{ status 401 }}
   # Only this balancer says where a request came from.
   http-request del-header Forwarded
   http-request del-header X-Forwarded- -m beg
   http-request del-header X-Real-IP
+  # To what reads requests by CGI's rules, as Flask does, an underscore is a hyphen.
+  http-request del-header _ -m sub
   option forwardfor
   http-request set-header X-Forwarded-Proto {"https" if tls else "http"}
   http-after-response set-header X-Content-Type-Options nosniff
