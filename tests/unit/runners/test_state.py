@@ -29,6 +29,14 @@ SNAPSHOT = Snapshot(
     sessions=(18, 19),
     processes=(ProcessStatus("scheduler", "healthy", 18, 1.0, 2, "", ""),),
 )
+HOLD_AS_BEFORE = """
+import fcntl
+import sys
+with open(sys.argv[1] + "/lock", "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 HOLD = """
 import sys
 import threading
@@ -103,10 +111,11 @@ def test_a_file_in_place_of_a_folder_is_an_error_with_a_hint(tmp_path: Path, nam
     assert "--state" in caught.value.hint
 
 
-def test_one_process_holds_the_folder_and_its_death_lets_go(folder: StateFolder) -> None:
+@pytest.mark.parametrize("program", [HOLD, HOLD_AS_BEFORE])
+def test_one_process_of_any_version_holds_the_folder_and_its_death_lets_go(folder: StateFolder, program: str) -> None:
     assert not folder.is_held()
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", program, str(folder.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
@@ -118,6 +127,14 @@ def test_one_process_holds_the_folder_and_its_death_lets_go(folder: StateFolder)
     assert not folder.is_held()
     with folder.lock():
         assert folder.is_held()
+
+
+def test_an_earlier_version_does_not_start_a_second_platform(folder: StateFolder) -> None:
+    with folder.lock():
+        done = subprocess.run(
+            [sys.executable, "-c", HOLD_AS_BEFORE, str(folder.root)], check=False, capture_output=True
+        )
+    assert b"BlockingIOError" in done.stderr
 
 
 def test_looking_keeps_nobody_from_taking_it(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
 # A lock of an open file, as flock(2) takes, which can also be looked at without being taken: fcntl(2), F_OFD_SETLK.
 _LOCK_FORMAT = "hhqqi"
 _WHOLE_FILE = struct.pack(_LOCK_FORMAT, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+# A supervisor of an earlier version holds the file by flock(2), alone. Shared, the same lock keeps out that one only.
+_FORMER = fcntl.LOCK_SH | fcntl.LOCK_NB
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class StateFolder:
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+            fcntl.flock(descriptor, _FORMER)
         except BlockingIOError as error:
             os.close(descriptor)
             raise AirfleetError(
@@ -140,6 +143,9 @@ class StateFolder:
             return False
         try:
             found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+            fcntl.flock(descriptor, _FORMER)
+        except BlockingIOError:
+            return True
         finally:
             os.close(descriptor)
         kind, *_ = struct.unpack(_LOCK_FORMAT, found)
