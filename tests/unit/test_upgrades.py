@@ -194,7 +194,7 @@ class Fleet:
         self.did.append(what)
 
     def go(self, wanted: Move) -> None:
-        wish = cast(Any, inspect.Wish(parse(), Path(), cast(Any, None), cast(Any, None), "3.3.1"))
+        wish = cast(Any, inspect.Wish(parse(), Path(), *cast(Any, [None] * 3), "3.3.1"))
         with ExitStack() as stack:
             upgrade = Upgrade(
                 wish, self.folder, stack, token="t", drain_s=1, tell=lambda _: None,

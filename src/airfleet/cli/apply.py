@@ -16,7 +16,6 @@ import click
 from airfleet.cli import options, plan
 from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local import launch as launching
 from airfleet.runners.local.state import StateFolder, write_file
 from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import (
@@ -99,12 +98,12 @@ def command(
     source = _find_source(offline)
     begun = time.monotonic()
     with ExitStack() as stack:
-        wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
-        folder = launching.find_state(wish.project, state)
-        versions.check_settled(folder)
-        promotions.check_settled(folder)
+        folder = inspect.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
+        wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
+        versions.check_settled(folder)
+        promotions.check_settled(folder)
         known = _forget(roster.read(folder.root), forget)
         run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, restart, drain)
         survey, outcome, farewell = run.carry_out(known)
@@ -200,7 +199,8 @@ class Run:
 
         What drains is waited for as long as for any restart.
         """
-        ledger = Ledger(self.folder.secrets)
+        # As it was when the hosts were given their secrets: what began since then is known to none of them.
+        ledger = self.wish.ledger
         has_former = credentials.has_former(self.folder)
         if not ledger.is_due(time.time(), at_once=at_once) and not has_former:
             return False

@@ -132,7 +132,7 @@ def restore_command(
     if _read_fleet(project).hosts:
         if undo and (moment or name):
             raise UsageError("--undo is said without --to and --backup")
-        _restore_fleet(project, state, folder, name=name, to=to, undo=undo, yes=yes, as_json=as_json)
+        _restore_fleet(project, state, name=name, to=to, undo=undo, yes=yes, as_json=as_json)
         return
     if undo:
         raise UsageError(
@@ -153,7 +153,6 @@ def restore_command(
 def _restore_fleet(
     project: Path,
     state: Path | None,
-    folder: StateFolder,
     *,
     name: str | None,
     to: datetime | None,
@@ -163,7 +162,7 @@ def _restore_fleet(
 ) -> None:
     from airfleet.cli import fleet_db
 
-    done = fleet_db.restore(project, state, folder, name=name, to=to, undo=undo, yes=yes)
+    done = fleet_db.restore(project, state, name=name, to=to, undo=undo, yes=yes)
     if as_json:
         body = {"backup": done.backup, "to": done.to and done.to.isoformat(), "kept": done.kept}
         click.echo(json.dumps({**body, "stopped_s": round(done.stopped_s, 1)}))

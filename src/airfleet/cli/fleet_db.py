@@ -39,7 +39,6 @@ def list_backups(fleet: Fleet, folder: StateFolder, project: Path) -> tuple[Back
 def restore(
     project: Path,
     state: Path | None,
-    folder: StateFolder,
     *,
     name: str | None,
     to: datetime | None,
@@ -48,11 +47,12 @@ def restore(
 ) -> Restored:
     """Ask, and bring the fleet back to the moment."""
     with ExitStack() as stack:
+        folder = inspect.open_folder(project, state)
+        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         wish = inspect.read_wish(project, state)
         versions.check_settled(folder)
         promotions.check_settled(folder)
-        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-        token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         recovery = Recovery(wish, stack, token=token, notify=say, tell=_tell)
         plan = recovery.look(name=name, to=to, undo=undo)
         _confirm(wish.fleet, plan, yes=yes)

@@ -15,7 +15,6 @@ from airfleet.cli.apply import DRAIN_S, notify, say
 from airfleet.errors import UsageError
 from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
-from airfleet.runners.local import launch
 from airfleet.runners.ssh import health, inspect, lease, promotions, versions
 
 
@@ -51,10 +50,10 @@ def command(
         raise UsageError("--to and --back name two ways at once")
     begun = time.monotonic()
     with ExitStack() as stack:
-        wish = inspect.read_wish(project, state)
-        folder = launch.find_state(wish.project, state)
+        folder = inspect.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
+        wish = inspect.read_wish(project, state)
         promotions.check_settled(folder)
         running = versions.read(folder)
         chosen = move.choose(running, [*versions.find_locks()], to=to, back=back)

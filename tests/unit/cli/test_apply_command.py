@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from airfleet.cli import apply
 from airfleet.components.hosts.base import Stage
 from airfleet.runners.local.state import StateFolder
+from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import health, steps
 from airfleet.runners.ssh.apply import Outcome
 from airfleet.runners.ssh.apply import Result as StepResult
@@ -25,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     """An apply that took `old1` out of the fleet, whose tasks have ended or still run."""
     fleet = parse()
     folder = StateFolder(tmp_path)
-    wish = SimpleNamespace(fleet=fleet, project=tmp_path)
+    wish = SimpleNamespace(fleet=fleet, project=tmp_path, ledger=Ledger(folder.secrets))
     old = SimpleNamespace(desired=SimpleNamespace(place=SimpleNamespace(host=SimpleNamespace(name="old1"))))
     left: Any = Farewell((old,) if still_drains else ())  # type: ignore[arg-type]
     unit = "airfleet-worker-io.service"
@@ -33,7 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     outcome = Outcome((StepResult(step, 1.0, None, "draining" if still_drains else ""),), (), ())
     view: Any = SimpleNamespace(desired=desired("web1"))
     monkeypatch.setattr(apply.inspect, "read_wish", lambda *_, **__: wish)
-    monkeypatch.setattr(apply.launching, "find_state", lambda *_: folder)
+    monkeypatch.setattr(apply.inspect, "open_folder", lambda *_: folder)
     monkeypatch.setattr(apply.lease, "claim", lambda *_: nullcontext("token"))
     monkeypatch.setattr(apply.Run, "carry_out", lambda *_: (Survey((view,), ()), outcome, left))
     monkeypatch.setattr(health, "wait", lambda *_, **__: ())

@@ -40,7 +40,7 @@ def run(folder: StateFolder, monkeypatch: pytest.MonkeyPatch, looks: list[Any], 
         return looks.pop(0) if len(looks) > 1 else looks[0]
 
     monkeypatch.setattr(apply.Run, "_look", look)
-    wish = cast("Any", SimpleNamespace())
+    wish = cast("Any", SimpleNamespace(ledger=Ledger(folder.secrets)))
     return apply.Run(wish, folder, ExitStack(), "token", apply.Source(is_offline=False), True, drain_s)
 
 
@@ -75,6 +75,16 @@ def test_a_host_that_is_not_seen_to_be_ready_keeps_both_values_valid(
 ) -> None:
     folder = rotation(tmp_path, "a", "b")
     assert not run(folder, monkeypatch, [seen(steps=("restart",))]).rotate(at_once=at_once)
+    assert step(folder, "b") is Step.ACCEPT
+
+
+def test_a_value_that_another_command_found_meanwhile_is_known_to_no_host_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = rotation(tmp_path, "a")
+    begun = run(folder, monkeypatch, [seen()])
+    rotation(tmp_path, "a", "b")  # as `airfleet plan` does when it finds another value in the file
+    assert not begun.rotate(at_once=True)
     assert step(folder, "b") is Step.ACCEPT
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from airfleet.cli import failover
+from airfleet.cli import apply, db, failover, upgrade
 from airfleet.errors import AirfleetError
 from airfleet.operations import promotion
 from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import lease, shell
+from airfleet.runners.ssh import inspect, lease, shell
 from airfleet.runners.ssh.connection import HostError
 from places import NINE
 
@@ -64,3 +65,28 @@ def test_it_holds_the_lease_of_every_database_host_that_answers(project: Path, m
     monkeypatch.setattr(shell.HostShell, "close", lambda _: None)
     assert promote(project) is None
     assert held == []
+
+
+class ReadError(Exception):
+    """What is wished was read."""
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [(apply.command, ()), (upgrade.command, ("--yes",)), (db.restore_command, ("--yes",))],
+    ids=["apply", "upgrade", "restore"],
+)
+def test_which_host_is_the_primary_is_read_while_nobody_can_promote_another(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: click.Command,
+    words: tuple[str, ...],
+) -> None:
+    def read_wish(*_: object, **__: object) -> None:
+        refusal = promote(project)
+        assert isinstance(refusal, AirfleetError)
+        assert "applies this fleet" in refusal.what
+        raise ReadError
+
+    monkeypatch.setattr(inspect, "read_wish", read_wish)
+    assert isinstance(CliRunner().invoke(command, [str(project), *words]).exception, ReadError)

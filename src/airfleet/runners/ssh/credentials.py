@@ -16,12 +16,11 @@ FORMER_RESULTS = "postgres_celery"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 
 
-def read(folder: StateFolder, databases: tuple[str, ...], pools: Iterable[str]) -> FleetCredentials:
+def read(folder: StateFolder, ledger: Ledger, databases: tuple[str, ...], pools: Iterable[str]) -> FleetCredentials:
     """All secrets, each made when it is first asked for; to remove a file is to rotate its secret.
 
     A secret whose file has another value than the hosts have is given as the present step of its rotation wants it.
     """
-    ledger = Ledger(folder.secrets)
 
     def show(name: str, secret: Secret) -> Secret:
         return present(ledger.notice(name, secret))

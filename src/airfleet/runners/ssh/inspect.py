@@ -15,6 +15,8 @@ from airfleet.components.hosts.base import ETC, OPT, FleetCredentials, HostFile,
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch
+from airfleet.runners.local.state import StateFolder
+from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import credentials, facts, plan, promotions, runtime, versions
 from airfleet.runners.ssh.connection import Connection, HostError, as_host_error
 from airfleet.runners.ssh.facts import Facts, Probe
@@ -33,13 +35,15 @@ class Wish:
     """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain.
 
     `airflow` is the version that all hosts shall run; while the fleet moves, some may still run the one `beside` it.
-    A host whose key is not known is left out, unless new hosts are accepted.
+    A host whose key is not known is left out, unless new hosts are accepted. `ledger` is how far the rotations of the
+    credentials have come.
     """
 
     fleet: Fleet
     project: Path
     credentials: FleetCredentials
     objects: Objects
+    ledger: Ledger
     airflow: str
     beside: str = ""
     leaving: tuple[Host, ...] = ()
@@ -70,16 +74,27 @@ class Survey:
         return tuple(step for view in self.views for step in view.steps)
 
 
-def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = False) -> Wish:
-    """What fleet.yaml says of a fleet; raises UsageError, and AirfleetError where it names no hosts."""
+def open_folder(project: Path, state: Path | None) -> StateFolder:
+    """The state folder of a fleet, made if there is none; raises AirfleetError where fleet.yaml names no hosts."""
     project = launch.find_project(project)
-    fleet = launch.read_fleet(project)
-    if not fleet.hosts:
+    if not launch.read_fleet(project).hosts:
         hint = "name them under `hosts`; for this machine alone there is `airfleet up`"
         raise AirfleetError("fleet.yaml names no hosts", where=str(project), hint=hint)
     folder = launch.find_state(project, state)
     folder.create()
+    return folder
+
+
+def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = False) -> Wish:
+    """What fleet.yaml says of a fleet; raises UsageError, and AirfleetError where it names no hosts.
+
+    Whoever changes hosts reads it while nobody else may: another command may promote a host, or rotate a secret.
+    """
+    folder = open_folder(project, state)
+    project = launch.find_project(project)
+    fleet = launch.read_fleet(project)
     running = versions.read(folder)
+    ledger = Ledger(folder.secrets)
     environ = os.environ
 
     def value(thing: object) -> object:
@@ -93,7 +108,7 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     return Wish(
         fleet=promotions.apply_to(fleet, folder),
         project=project,
-        credentials=credentials.read(folder, fleet.databases, [pool.name for pool in fleet.pools]),
+        credentials=credentials.read(folder, ledger, fleet.databases, [pool.name for pool in fleet.pools]),
         objects=Objects(
             connections={key: launch.resolve_connection(one, project) for key, one in fleet.connections.items()},
             variables={key: value(one) for key, one in fleet.variables.items()},
@@ -103,6 +118,7 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
             versions="",
             tls=tls,
         ),
+        ledger=ledger,
         airflow=running.version,
         beside=running.target,
         accept_new_hosts=accept_new_hosts,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from airfleet.components.hosts.base import POSTGRES
 from airfleet.runners.local.launch import find_state
+from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import credentials, promotions
 from airfleet.runners.ssh.connection import Connection
 from airfleet.spec.fleet import Fleet
@@ -19,7 +20,8 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     """The URL of the database while the way to it is open; it listens on the loopback of its host only."""
     folder = find_state(project, state)
     folder.create()
-    password = credentials.read(folder, fleet.databases, [pool.name for pool in fleet.pools]).platform.airflow
+    pools = [pool.name for pool in fleet.pools]
+    password = credentials.read(folder, Ledger(folder.secrets), fleet.databases, pools).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
     connection = Connection(promotions.apply_to(fleet, folder).primary, project)
     connection.open()
