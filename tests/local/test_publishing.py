@@ -15,14 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components import survival
-from airfleet.components.queues import publisher
-from airfleet.components.rabbitmq import Node
+from airfleet.components import celery, signing, survival
+from airfleet.components.rabbitmq import QUEUE_TYPE, Node, list_logins
+from airfleet.components.settings import list_celery_settings
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.rabbitmq import find_programs
-from brokers import Link, link, serve
+from airfleet.spec.secrets import Secret
+from airfleet_provider.executors.signing import Verifier
+from brokers import QUEUES, Link, link, serve
 
 pytestmark = pytest.mark.local
+SIGNING = Secret("only-for-tests")
 SENDER = Path(__file__).parents[1] / "support" / "task_sender.py"
 
 
@@ -46,14 +49,17 @@ class Sender:
     """A scheduler's executor that sends tasks with the settings of a platform, and says what became of each."""
 
     def __init__(self, home: Path, urls: list[str], **settings: str) -> None:
+        link = home / "celery.json"
+        unused = Secret("postgresql+psycopg2://nobody@127.0.0.1:1/none")
+        text = celery.render_scheduler(Secret(";".join(urls)), unused, QUEUES, QUEUE_TYPE, SIGNING)
+        link.write_text(text.reveal())
         environment = {
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CELERY__BROKER_URL": ";".join(urls),
-            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+sqlite:///{home}/results.db",
-            "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(survival.CELERY | {"override_backends": {}}),
+            "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(survival.CELERY),
+            celery.VARIABLE: str(link),
         }
-        for setting in survival.list_broker_settings():
+        for setting in (*list_celery_settings(), *survival.list_broker_settings()):
             environment[f"AIRFLOW__{setting.section}__{setting.key}".upper()] = setting.value
         self.process = subprocess.Popen(
             [sys.executable, str(SENDER)],
@@ -86,22 +92,25 @@ def senders(tmp_path: Path) -> Iterator[list[Sender]]:
         one.close()
 
 
-def read_url(node: Node) -> str:
-    return node.url(publisher(node.publisher)).reveal()
-
-
-def url(node: Node, port: int) -> str:
-    return read_url(node).replace(f":{node.ports.amqp}/", f":{port}/")
+def url(node: Node, port: int | None = None) -> str:
+    """The scheduler's way to the broker, straight or by way of a port."""
+    login, _ = list_logins(node, QUEUES)
+    return node.url(login).reveal().replace(f":{node.ports.amqp}/", f":{port or node.ports.amqp}/")
 
 
 def read_queue(node: Node) -> list[str]:
-    """The ids of the tasks that arrived, in turn; the queue is empty then."""
+    """The ids of the tasks that arrived, in turn, each as a worker would take it; the queue is empty then."""
     import kombu  # noqa: PLC0415 - tests that are skipped need not pay for it
 
+    from airfleet_provider.executors.consumer import check  # noqa: PLC0415
+
+    verifier = Verifier.read(signing.list_public(SIGNING), QUEUES)
+    _, worker = list_logins(node, QUEUES)
     found = []
-    with kombu.Connection(read_url(node)) as connection:
+    with kombu.Connection(node.url(worker).reveal()) as connection:
         channel = connection.default_channel
-        while message := channel.basic_get("default", no_ack=True):
+        while message := channel.basic_get(QUEUES[0], no_ack=True):
+            check(verifier, message)
             found.append(message.headers["id"])
     return found
 
@@ -120,7 +129,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_passed_over(
     node: Node, senders: list[Sender], tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        senders.append(sender := Sender(tmp_path, [url(node, silent.getsockname()[1]), read_url(node)]))
+        senders.append(sender := Sender(tmp_path, [url(node, silent.getsockname()[1]), url(node)]))
         assert sender.send("first") == "sent"
     assert read_queue(node) == ["first"]
 
@@ -147,7 +156,7 @@ def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
 def test_a_broker_that_hangs_holds_up_the_scheduler_for_seconds_only(
     node: Node, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
-    senders.append(sender := Sender(tmp_path, [url(node, way.port), read_url(node)]))
+    senders.append(sender := Sender(tmp_path, [url(node, way.port), url(node)]))
     assert sender.send("first") == "sent"
     way.hold()
     # In this one call it leaves the broker that hangs, and sends the task by way of the other.

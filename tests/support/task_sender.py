@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from airfleet_provider.compat import publishing
-from airfleet_provider.executors.celery_executor import CeleryExecutor
+from airfleet_provider.executors.celery_config import read_link
+from airfleet_provider.executors.celery_executor import CeleryExecutor, sign_messages
 
 
 class Workload:
@@ -21,6 +22,7 @@ class Workload:
 
 
 def main() -> None:
+    sign_messages(read_link())
     executor = CeleryExecutor()
     executor.set_up_publishing()
     why: list[Any] = []
