@@ -54,8 +54,10 @@ def test_nothing_listens_wider_than_the_loopback(platform: Platform) -> None:
 
 
 def test_what_is_secret_is_the_owners_alone_and_shows_in_no_command_line_or_log(platform: Platform) -> None:
-    files = list(platform.state.secrets.iterdir())
+    kept = list(platform.state.secrets.rglob("*"))
+    files = [path for path in kept if path.is_file()]
     assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
+    assert {oct(path.stat().st_mode & 0o777) for path in kept if path.is_dir()} <= {"0o700"}
     assert platform.state.root.stat().st_mode & 0o066 == 0
     secrets = [file.read_text() for file in files if not file.suffix] + [SECRET]
     lines = []
