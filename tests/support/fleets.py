@@ -191,7 +191,7 @@ class Platform:
 
     def trigger(self, dag: str) -> str:
         """The id of a new run."""
-        wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=60, every_s=0.5)
+        wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=HEALTHY_S, every_s=0.5)
         return self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"]
 
     def run_state(self, dag: str, run: str) -> str:

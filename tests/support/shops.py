@@ -153,11 +153,11 @@ class Shop:
 
     def await_verdict(self, deployment: int) -> tuple[str, str]:
         """How the watch of a deployment ended, and why."""
-        wait_until(lambda: self.state(deployment) != "watching", "the verdict", timeout_s=30)
+        wait_until(lambda: self.state(deployment) != "watching", "the verdict", timeout_s=90)
         return self.database.query("SELECT state, verdict FROM airfleet.deployment WHERE id = %s", deployment)[0]
 
     def await_live(self, release: str) -> None:
-        wait_until(lambda: self.live() == release, f"{release} to be live", timeout_s=30)
+        wait_until(lambda: self.live() == release, f"{release} to be live", timeout_s=90)
 
     def run(self, dag: str, release: str, *states: str, state: str = "success") -> str:
         """A Dag run on a release as Airflow would have left it, with one task for each state."""
@@ -242,7 +242,7 @@ def start_postgres(folder: Path) -> Iterator[int]:
         [programs, "-D", home / "data", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **owner
     )
     try:
-        wait_until(lambda: accepts(port), "PostgreSQL", timeout_s=30)
+        wait_until(lambda: accepts(port), "PostgreSQL", timeout_s=90)
         yield port
     finally:
         process.send_signal(signal.SIGQUIT)
