@@ -1,0 +1,160 @@
+"""`seq40` and `wide` on the hosts of a fleet: airfleet's services and stock Airflow's in turns, on the same machines.
+
+Both run the same Dag files with the same slots on the same worker host. The data services of the fleet stay up in both
+turns; all else of the other system is stopped. All times are of one clock: the machines share this one's kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+import httpx
+
+from deadline import wait_until
+from fleet_stock import Stock
+from reference_fleet import ReferenceFleet
+from stock.workloads import WORKLOADS
+
+DAGS = Path(__file__).parent / "stock" / "dags"
+MEASURED = ("seq40", "wide")
+SLOTS = 8
+RUN_S = 900
+_ENDED = ("success", "failed")
+
+
+class Turn(Protocol):
+    """One of the two systems."""
+
+    name: str
+
+    def start(self) -> None:
+        """Return when tasks can run."""
+
+    def stop(self) -> None:
+        """Leave nothing running but the data services of the fleet."""
+
+    def log_in(self) -> httpx.Client:
+        """A client of its REST API."""
+
+    def count_starts(self) -> dict[str, int]:
+        """Cold and warm starts of tasks so far; empty where nobody counts them."""
+
+
+class Own:
+    """The fleet's own services, as `apply` left them."""
+
+    name = "airfleet"
+    keep = ("postgresql", "pgbouncer", "rabbitmq", "exporter")
+
+    def __init__(self, fleet: ReferenceFleet) -> None:
+        self._fleet = fleet
+
+    def start(self) -> None:
+        for machine in self._fleet.bed.machines:
+            machine.console("systemctl restart airfleet-firewall.service")
+        if self._fleet.run("apply", "--json").returncode:
+            raise SystemExit("bench: apply could not start the fleet's services again")
+
+    def stop(self) -> None:
+        listed = "systemctl list-units 'airfleet-*.service' --state=running --plain --no-legend --no-pager"
+        for machine in self._fleet.bed.machines:
+            units = [line.split()[0] for line in machine.console(listed).splitlines()]
+            if stopped := [unit for unit in units if not any(word in unit for word in self.keep)]:
+                machine.console(f"systemctl stop {' '.join(stopped)}", timeout_s=300)
+
+    def log_in(self) -> httpx.Client:
+        return self._fleet.log_in()
+
+    def count_starts(self) -> dict[str, int]:
+        status = json.loads(self._fleet.run("status", "--json").stdout)
+        starts = status["fast_paths"]["task_start"]
+        return {"cold": starts["slow"], "warm": starts["fast"]}
+
+
+def write_dags(folder: Path) -> None:
+    """The Dag files of the workloads; `wide` is ten Dags."""
+    for name in ("warmup", *MEASURED):
+        text = (DAGS / f"{name}.py").read_text()
+        dags = ("warmup",) if name == "warmup" else WORKLOADS[name].dags
+        for dag in dags:
+            (folder / f"{dag}.py").write_text(text)
+
+
+def measure(fleet: ReferenceFleet, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Both systems in turns; medians, their ratios, and the tasks of the measured runs that started cold."""
+    own, stock = Own(fleet), Stock(fleet, SLOTS, fleet.folder / "dags")
+    walls: dict[str, dict[str, list[float]]] = {}
+    starts = {"cold": 0, "warm": 0}
+    for number in range(rounds):
+        for system in (own, stock):
+            if number or system is stock:
+                system.start()
+            found = take_turn(system, number, starts)
+            for name, wall in found.items():
+                walls.setdefault(system.name, {}).setdefault(name, []).append(wall)
+            say(f"round {number + 1} of {rounds}: {system.name}: {found}")
+            system.stop()
+    own.start()
+    return summarise(walls, starts)
+
+
+def take_turn(system: Turn, number: int, starts: dict[str, int]) -> dict[str, float]:
+    """The seconds of each workload; each Dag has run once before it is measured, so that its file is loaded."""
+    with system.log_in() as api:
+        names = ["warmup", *(dag for name in MEASURED for dag in WORKLOADS[name].dags)]
+        for dag in names:
+            wait_until(lambda dag=dag: api.get(f"/dags/{dag}").is_success, f"{dag} to appear", timeout_s=300)
+            api.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
+        run_all(api, names, f"first_{number}")
+        before = system.count_starts()
+        found = {name: run_all(api, WORKLOADS[name].dags, f"round_{number}") for name in MEASURED}
+        after = system.count_starts()
+    for kind in after:
+        starts[kind] += after[kind] - before[kind]
+    return found
+
+
+def run_all(api: httpx.Client, dags: Sequence[str], run: str) -> float:
+    """Trigger a run of each Dag at once; the seconds from the first trigger to the end of the last run."""
+    begun = time.time()
+    for dag in dags:
+        api.post(f"/dags/{dag}/dagRuns", json={"logical_date": None, "dag_run_id": run}).raise_for_status()
+    ended = []
+    for dag in dags:
+        where = f"/dags/{dag}/dagRuns/{run}"
+        done = wait_until(
+            lambda where=where: (body := api.get(where).raise_for_status().json())["state"] in _ENDED and body,
+            f"the end of {run} of {dag}",
+            timeout_s=RUN_S,
+            every_s=0.5,
+        )
+        if done["state"] != "success":
+            raise SystemExit(f"bench: {run} of {dag}: {done['state']}, so its figures mean nothing")
+        ended.append(datetime.fromisoformat(done["end_date"]).timestamp())
+    return round(max(ended) - begun, 3)
+
+
+def summarise(walls: dict[str, dict[str, list[float]]], starts: dict[str, int]) -> dict[str, Any]:
+    """The figures by the names that README and the docs quote."""
+    seconds = {name: {work: median(runs) for work, runs in found.items()} for name, found in walls.items()}
+    wide = WORKLOADS["wide"].tasks
+    rates = {name: round(wide / found["wide"], 2) for name, found in seconds.items()}
+    own, stock = seconds["airfleet"], seconds["stock"]
+    return {
+        "slots": SLOTS,
+        "seq40_s": own["seq40"],
+        "stock_seq40_s": stock["seq40"],
+        "seq40_ratio": round(stock["seq40"] / own["seq40"], 2),
+        "wide_rate": rates["airfleet"],
+        "stock_wide_rate": rates["stock"],
+        "wide_ratio": round(rates["airfleet"] / rates["stock"], 2),
+        "cold_starts": starts["cold"],
+        "fast_path_share": round(starts["warm"] / max(1, starts["warm"] + starts["cold"]), 4),
+        "speed_runs_s": walls,
+    }
