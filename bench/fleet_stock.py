@@ -69,7 +69,7 @@ class Stock:
         token = login.raise_for_status().json()["access_token"]
         return httpx.Client(base_url=f"{base}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
-    def count_starts(self) -> dict[str, int]:
+    def count_paths(self) -> dict[str, int]:
         return {}
 
     def _list_units(self) -> list[tuple[Machine, str]]:
