@@ -364,3 +364,11 @@ def test_the_server_takes_what_all_pools_may_ask_of_it(databases: int) -> None:
     pools = sum(int(size) for size in re.findall(r"pool_size=(\d+)", reveal(pooler.content)))
     direct = 2 * 16  # each scheduler: its lease and a pool of 5 and 10 more
     assert int(settings["max_connections"]) >= pools + direct + 20
+
+
+def test_every_file_that_the_server_s_settings_name_is_written() -> None:
+    [part] = [part for part in parts("data1") if part.name == "postgresql"]
+    settings = next(file for file in part.files if file.path.name == "postgresql.conf").content
+    named = set(re.findall(r"^(?:hba|ident)_file = '(.*)'$", str(settings), re.MULTILINE))
+    assert len(named) == 2
+    assert named <= {str(file.path) for file in part.files}

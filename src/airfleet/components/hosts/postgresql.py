@@ -50,6 +50,8 @@ def describe(place: Place) -> Part:
     files = (
         HostFile(CONFIG / "postgresql.conf", render_config(place)),
         HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
+        # Nothing is mapped. Without a file the server takes the folder / for it, and each reload ends with an error.
+        HostFile(CONFIG / "pg_ident.conf", "# Written by airfleet.\n", "postgres", 0o640),
     )
     bin_ = Path(f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin")
     command = (str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}")
@@ -111,7 +113,7 @@ def render_config(place: Place) -> str:
         "port": str(POSTGRES),
         "unix_socket_directories": f"'{SOCKETS}'",
         "hba_file": f"'{CONFIG / 'pg_hba.conf'}'",
-        "ident_file": "''",
+        "ident_file": f"'{CONFIG / 'pg_ident.conf'}'",
         "max_connections": str(connections),
         "shared_buffers": f"{max(128, memory // 4 // MIB)}MB",
         "effective_cache_size": f"{max(256, memory * 3 // 4 // MIB)}MB",
