@@ -3,99 +3,52 @@
 from __future__ import annotations
 
 import itertools
-import os
-import secrets
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import amqp
 import pytest
 
-from airfleet.components import rabbitmq as local
-from airfleet.components.base import reveal
 from airfleet.components.hosts import rabbitmq
 from airfleet.components.hosts.base import Place
-from airfleet.errors import AirfleetError
-from airfleet.runners.local import ports
-from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.runners.local.state import write_file
 from airfleet.runners.rotation import Entry, Step, advance, notice, present
 from airfleet.spec.secrets import Rotating, Secret, find_login
 from deadline import wait_until
+from fleet_broker import Broker, serve
 from places import CREDENTIALS, parse, place
 
 pytestmark = pytest.mark.local
+PUBLISHER, WORKER = Rotating("of-the-scheduler"), Rotating("of-a-worker")
 
 
-@dataclass
-class Broker:
-    """A node that is told of logins as on a host."""
+class Exchange:
+    """A node whose logins the scheduler and the workers of the default pool are given step by step, as on a host."""
 
-    node: local.Node
-    env: dict[str, str]
+    def __init__(self, broker: Broker, folder: Path) -> None:
+        self.broker, self.definitions = broker, folder / "definitions.json"
 
-    def converge(self, worker: Rotating) -> None:
-        where: Place = replace(place(parse(), "data1"), credentials=replace(CREDENTIALS, broker_worker=worker))
-        file = self.node.folder / "definitions.json"
-        write_file(file, rabbitmq.render_definitions(where))
-        tool = self.node.server.with_name("rabbitmqctl")
-        own = ("-n", self.env["RABBITMQ_NODENAME"])
-        subprocess.run([tool, *own, "-q", "import_definitions", file], env=self.env, check=True, capture_output=True)
-        job = rabbitmq.end_logins(where, {**self.env, "RABBITMQ_USE_LONGNAME": "false"})
-        script = "set -eu\n" + job.script.reveal().replace(rabbitmq.RABBITMQCTL, str(tool))
-        subprocess.run(["bash", "-s"], input=script, text=True, env=self.env, check=True, capture_output=True)
+    def converge(self, publisher: Rotating, worker: Rotating) -> None:
+        where = place_data(publisher, worker)
+        write_file(self.definitions, rabbitmq.render_definitions(where))
+        self.broker.control("import_definitions", str(self.definitions))
+        [job] = [job for job in rabbitmq.describe(where).jobs if job.name == "rabbitmq-logins"]
+        self.broker.run(job.script.reveal())
 
-    def connect(self, worker: Secret) -> amqp.Connection:
-        connection = amqp.Connection(
-            host=f"127.0.0.1:{self.node.ports.amqp}",
-            userid=find_login("worker", worker),
-            password=worker.reveal(),
-            virtual_host=rabbitmq.VHOST,
-            login_timeout=20,
-        )
-        connection.connect()
-        return connection
+    def connect(self, name: str, password: Secret) -> amqp.Connection:
+        return self.broker.connect(find_login(name, password), password.reveal())
+
+
+def place_data(publisher: Rotating, worker: Rotating) -> Place:
+    consumers = {**CREDENTIALS.consumers, "default": worker}
+    return replace(place(parse(), "data1"), credentials=replace(CREDENTIALS, publisher=publisher, consumers=consumers))
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    try:
-        programs = find_programs()
-    except AirfleetError as error:
-        pytest.skip(str(error))
-    node = local.Node(
-        name=f"logins-{secrets.token_hex(4)}",
-        folder=tmp_path,
-        server=programs.server,
-        names_server=programs.names_server,
-        ports=local.Ports(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free()),
-        password=Secret("unused"),
-        cookie=Secret(secrets.token_hex(20)),
-    )
-    component = local.describe(node)
-    for file in component.files:
-        write_file(file.path, reveal(file.content), mode=file.mode)
-    write_file(tmp_path / "definitions.json", rabbitmq.render_definitions(place(parse(), "data1")))
-    with ExitStack() as stack, (tmp_path / "output").open("w") as output:
-        for process in component.processes:
-            env = {**os.environ, **{key: reveal(value) for key, value in process.env.items()}}
-            words = [reveal(word) for word in process.commands[0]]
-            running = stack.enter_context(subprocess.Popen(words, env=env, stdout=output, stderr=output, cwd="/"))
-            stack.callback(running.terminate)
-        made = Broker(node, env)
-        wait_until(lambda: _answers(made), "the broker", timeout_s=300, every_s=0.5)
-        yield made
-
-
-def _answers(broker: Broker) -> bool:
-    try:
-        broker.connect(CREDENTIALS.broker_worker).close()
-    except (OSError, amqp.AMQPError):
-        return False
-    return True
+def exchange(tmp_path: Path) -> Iterator[Exchange]:
+    with serve(rabbitmq.render_definitions(place_data(PUBLISHER, WORKER))) as broker:
+        yield Exchange(broker, tmp_path)
 
 
 def walk(*values: str) -> Iterator[Rotating]:
@@ -109,29 +62,29 @@ def walk(*values: str) -> Iterator[Rotating]:
         yield present(entry)
 
 
-def test_a_task_under_way_is_confirmed_by_the_login_it_was_taken_with(broker: Broker) -> None:
-    former = Rotating("before")
-    broker.converge(former)
-    worker = broker.connect(former)
+def test_a_task_under_way_is_confirmed_by_the_login_it_was_taken_with(exchange: Exchange) -> None:
+    with exchange.connect("publisher", PUBLISHER) as scheduler:
+        scheduler.channel().basic_publish(amqp.Message("task"), routing_key="default")
+    worker = exchange.connect("pool-default", WORKER)
     channel = worker.channel()
-    channel.queue_declare("default", durable=True, auto_delete=False)
-    channel.exchange_declare("default", "direct", durable=True, auto_delete=False)
-    channel.queue_bind("default", "default", "default")
-    channel.basic_publish(amqp.Message("task"), exchange="default", routing_key="default")
     taken = wait_until(lambda: channel.basic_get("default"), "the task", timeout_s=30)
-    steps = [former, *walk("before", "after")]
-    for was, now in itertools.pairwise(steps[:-1]):
-        broker.converge(now)
-        for value in (was, now):
-            broker.connect(value).close()
+    publishers, workers = (
+        [former, *walk(former.reveal(), f"{former.reveal()}-after")] for former in (PUBLISHER, WORKER)
+    )
+    for was, now in itertools.pairwise(zip(publishers[:-1], workers[:-1], strict=True)):
+        exchange.converge(*now)
+        for publisher, pool in (was, now):
+            exchange.connect("publisher", publisher).close()
+            exchange.connect("pool-default", pool).close()
         channel.queue_declare("default", passive=True)  # the connection lives
     channel.basic_ack(taken.delivery_tag)
-    broker.converge(steps[-1])
+    exchange.converge(publishers[-1], workers[-1])
     with pytest.raises((ConnectionError, amqp.AMQPError)):
         for _ in range(2):
             worker.drain_events(timeout=60)
-    with pytest.raises(amqp.AccessRefused):
-        broker.connect(former)
-    with broker.connect(steps[-1]) as other:
+    for name, former in (("publisher", PUBLISHER), ("pool-default", WORKER)):
+        with pytest.raises(amqp.AccessRefused):
+            exchange.connect(name, former)
+    with exchange.connect("pool-default", workers[-1]) as other:
         left = other.channel().queue_declare("default", passive=True)
         assert left.message_count == 0, "the task was confirmed, and is sent to nobody again"

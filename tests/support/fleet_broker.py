@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 
 import amqp
+import pytest
 
 from airfleet.components import rabbitmq
 from airfleet.components.base import Port, reveal
 from airfleet.components.hosts.rabbitmq import TOOLS
+from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
@@ -58,7 +60,10 @@ class Broker:
 @contextlib.contextmanager
 def serve(definitions: str) -> Iterator[Broker]:
     """A new node with these definitions that runs until the end."""
-    programs = find_programs()
+    try:
+        programs = find_programs()
+    except AirfleetError as error:
+        pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
         listens = rabbitmq.Ports(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free())
         secret = Secret("x" * 20)
@@ -85,7 +90,7 @@ def serve(definitions: str) -> Iterator[Broker]:
                     words = [reveal(word) for word in process.commands[0]]
                     started.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
                 assert isinstance(process.health, Port)
-                wait_until(partial(is_open, process.health.number), process.name, timeout_s=120)
+                wait_until(partial(is_open, process.health.number), process.name, timeout_s=300)
             broker = Broker(f"{node.name}@localhost", listens.amqp, env, programs.server.parent)
             broker.control("await_startup")
             yield broker

@@ -38,7 +38,7 @@ class Server:
             self.process = subprocess.Popen(
                 [str(launch.find_postgres() / "postgres"), *words], stdout=log, stderr=log, cwd="/", **as_nobody()
             )
-        wait_until(self.is_up, "PostgreSQL", timeout_s=60)
+        wait_until(self.is_up, "PostgreSQL", timeout_s=180)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         if self.process:
