@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from airfleet.components.hosts.postgresql import ASK_AIRFLOW
 from airfleet.components.hosts.replication import DATA
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import database_hosts
@@ -188,14 +189,14 @@ class Promotion:
         """Until a scheduler has a heartbeat that it wrote here."""
         since = self._ask(host, "SELECT clock_timestamp()", "the new primary")
         sql = f"SELECT count(*) FROM job WHERE state = 'running' AND {_beat(since)}"  # noqa: S608 - its own words
-        while self._ask(host, sql, "the new primary", database="airflow") == "0":
+        while self._ask(host, sql, "the new primary", psql=ASK_AIRFLOW) == "0":
             if self._clock() > deadline:
                 hint = "airfleet status; the promotion itself is done"
                 raise AirfleetError("no scheduler works on the new primary yet", where=host.name, hint=hint)
             self._sleep(0.2)
 
-    def _ask(self, host: Host, sql: str, what: str, *, database: str = "postgres", timeout_s: float = 20) -> str:
-        done = self._shells[host.name].run(f"{SQL} {database} -c {shlex.quote(sql)}", timeout_s=timeout_s)
+    def _ask(self, host: Host, sql: str, what: str, *, psql: str = f"{SQL} postgres", timeout_s: float = 20) -> str:
+        done = self._shells[host.name].run(f"{psql} -c {shlex.quote(sql)}", timeout_s=timeout_s)
         if done.code:
             said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
             raise HostError(f"{what} does not answer: {said}", where=host.name, hint="airfleet status")

@@ -15,7 +15,7 @@ MOST_SCHEDULERS = 2
 RESERVED_DATABASES = frozenset(
     {
         *("airflow", "airflow_session", "celery", "monitor", "pgbouncer", "replicator"),
-        *("airfleet_results", "airfleet_results_writer", "airfleet_results_reader"),
+        *("airfleet_results", "airfleet_results_writer", "airfleet_results_reader", "airfleet_looker"),
         *("postgres", "template0", "template1"),
         *("all", "replication", "samegroup", "samerole", "sameuser"),
         *("current_role", "current_user", "none", "public", "session_user", "user"),

@@ -334,7 +334,7 @@ def test_the_pooler_is_not_the_user_whom_the_server_takes_for_its_superuser() ->
     [trusted] = [
         line.split()[2]
         for line in postgresql.render_access(place(parse(), "data1"), ()).splitlines()
-        if line.startswith("local")
+        if line.startswith("local all ")
     ]
     assert pooler.user != trusted
     assert pooler.user in want.users

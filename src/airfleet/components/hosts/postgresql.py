@@ -32,6 +32,11 @@ CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
 CONFIG = ETC / "postgresql"
 SOCKETS = "/run/postgresql"
+# Who looks into Airflow's database for `airfleet`, with the rights of Airflow's role and no others. That role owns what
+# is there, and a superuser who read a view of its making would run its functions. Needs no password: only the server's
+# own user on this host may log in as it.
+LOOKER = "airfleet_looker"
+ASK_AIRFLOW = f"runuser -u {USER} -- psql -XAtq -v ON_ERROR_STOP=1 -h {SOCKETS} -U {LOOKER} airflow"
 MIB = 1 << 20
 # The connections of PgBouncer's pools: Airflow's by transaction and by session, Celery's results, a project's database.
 METADATA_POOL, SESSION_POOL, RESULTS_POOL, PROJECT_POOL = 40, 60, 20, 10
@@ -50,8 +55,7 @@ def describe(place: Place) -> Part:
     files = (
         HostFile(CONFIG / "postgresql.conf", render_config(place)),
         HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
-        # Nothing is mapped. Without a file the server takes the folder / for it, and each reload ends with an error.
-        HostFile(CONFIG / "pg_ident.conf", "# Written by airfleet.\n", "postgres", 0o640),
+        HostFile(CONFIG / "pg_ident.conf", f"# Written by airfleet.\n{LOOKER} {USER} {LOOKER}\n", "postgres", 0o640),
     )
     bin_ = Path(f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin")
     command = (str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}")
@@ -163,6 +167,7 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
     lines = [
         "# Written by airfleet.",
         "local all postgres peer",
+        f"local airflow {LOOKER} peer map={LOOKER}",
         f"host {own} all 127.0.0.1/32 scram-sha-256",
         # A plus stands for the role and every login that is a member of it, as there are two during a rotation.
         "host airflow,postgres +monitor 127.0.0.1/32 scram-sha-256",
@@ -227,11 +232,16 @@ def _roles(place: Place) -> Job:
             f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC;',
         ]
     lines += [
+        _create_role(LOOKER),
+        f"ALTER ROLE {LOOKER} LOGIN PASSWORD NULL;",
+        f"GRANT airflow TO {LOOKER};",
         "GRANT pg_monitor TO monitor;",
         # A scheduler that takes over ends the sessions of the one before, whichever of two logins that one has.
         "GRANT pg_signal_backend, pg_read_all_stats TO airflow;",
         'GRANT CONNECT ON DATABASE "airflow" TO monitor;',
         "\\connect airflow",
+        # The owner of a database says which names come first in it.
+        "SET search_path = pg_catalog;",
         "CREATE SCHEMA IF NOT EXISTS airfleet AUTHORIZATION airflow;",
         "CREATE TABLE IF NOT EXISTS airfleet.job (name text PRIMARY KEY, fingerprint text NOT NULL,"
         " ended_at timestamptz NOT NULL);",

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-SQL = "runuser -u postgres -- psql -XAtq -h /run/postgresql airflow -c "
+from airfleet.components.hosts.postgresql import ASK_AIRFLOW
+
 # The table that keeps the revision, where the package keeps its migrations, and the command that goes back.
 CHAINS = {
     "alembic_version": ("airflow/migrations", ("db", "downgrade")),
@@ -35,13 +36,14 @@ class Revision:
 def ask_current() -> str:
     """A script for the primary: where the schema stands."""
     queries = " UNION ALL ".join(f"SELECT '{table} ' || version_num FROM {table}" for table in CHAINS)  # noqa: S608 - its own
-    return SQL + shlex.quote(queries)
+    return f"{ASK_AIRFLOW} -c {shlex.quote(queries)}"
 
 
 def ask_missing() -> str:
     """A script for the primary: which of Airflow's tables are not there."""
     names = ", ".join(f"'{name}'" for name in (*TABLES, *CHAINS))
-    return SQL + shlex.quote(f"SELECT name FROM unnest(ARRAY[{names}]) AS name WHERE to_regclass(name) IS NULL")  # noqa: S608
+    query = f"SELECT name FROM unnest(ARRAY[{names}]) AS name WHERE to_regclass(name) IS NULL"  # noqa: S608 - its own
+    return f"{ASK_AIRFLOW} -c {shlex.quote(query)}"
 
 
 def explain(missing: Iterable[str], current: Iterable[Revision], wanted: Iterable[Revision]) -> str:

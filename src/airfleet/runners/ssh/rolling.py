@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from airfleet.components.hosts import haproxy, workers
 from airfleet.components.hosts.base import WORKER_USER, Service, Stage
+from airfleet.components.hosts.postgresql import ASK_AIRFLOW
 from airfleet.components.scheduler import NAME as SCHEDULER
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh.connection import HostError
@@ -24,7 +25,6 @@ ASIDE_S = 20
 FORGOTTEN_S = 300
 BACK_S = 60
 STANDBY_S = 120
-SQL = "runuser -u postgres -- psql -XAtq -h /run/postgresql airflow -c "
 
 
 class Rolling:
@@ -94,7 +94,7 @@ class Rolling:
             guarded = len(place.fleet.with_role("scheduler")) > 1 and place.fleet.scheduler_mode == "active-standby"
             if place.host == place.primary and guarded:
                 try:
-                    return view.connection.run(SQL + shlex.quote(sql), timeout_s=20).out
+                    return view.connection.run(f"{ASK_AIRFLOW} -c {shlex.quote(sql)}", timeout_s=20).out
                 except AirfleetError:
                     return ""
         return ""

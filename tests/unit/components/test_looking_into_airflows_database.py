@@ -1,0 +1,95 @@
+"""Airflow's role owns its database: whoever looks into it for `airfleet` must gain that role nothing."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import servers
+from airfleet.components.base import reveal
+from airfleet.components.hosts import postgresql
+from airfleet.operations.upgrade import schema
+from airfleet.runners.local.processes import UNPRIVILEGED_USER
+from places import NINE, parse, place
+from servers import Server
+
+pytestmark = pytest.mark.skipif(shutil.which("psql") is None, reason="no psql here: apt-get install postgresql-client")
+OWN_USER = UNPRIVILEGED_USER if not os.geteuid() else pwd.getpwuid(os.geteuid()).pw_name
+# What a function of the owner's making does with the rights of whoever calls it.
+EVIL = """
+CREATE FUNCTION public.evil() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  ALTER ROLE airflow SUPERUSER;
+  RETURN 'mine';
+EXCEPTION WHEN insufficient_privilege THEN
+  RETURN 'refused';
+END $$;
+CREATE VIEW public.alembic_version AS SELECT public.evil() AS version_num;
+CREATE TABLE public.alembic_version_fab AS SELECT 'here' AS version_num;
+"""
+
+
+@contextmanager
+def serve() -> Iterator[tuple[Server, Path]]:
+    """A server with the rendered roles and rules of access, and the folder of its socket."""
+    where = place(parse(NINE), "data1")
+    part = postgresql.describe(where)
+    [roles] = [job.script.reveal() for job in part.jobs if job.name == "postgresql-roles"]
+    texts = {file.path.name: reveal(file.content).replace(" postgres ", f" {OWN_USER} ") for file in part.files}
+    with servers.serve() as server:
+        # As the unit of a host names them; the job itself comes in over the loopback.
+        access = texts["pg_hba.conf"].replace(f"local all {OWN_USER} peer", "host all postgres 127.0.0.1/32 trust")
+        for name, text in (("pg_hba.conf", access), ("pg_ident.conf", texts["pg_ident.conf"])):
+            (server.folder / name).write_text(text)
+        server.stop()
+        server.start("-k", str(server.folder.parent))
+        command = roles.replace(f"-h {postgresql.SOCKETS}", f"-h 127.0.0.1 -p {server.port}")
+        subprocess.run(["sh", "-c", command], check=True)
+        yield server, server.folder.parent
+
+
+def ask(script: str, server: Server, sockets: Path) -> subprocess.CompletedProcess[str]:
+    """Run what `airfleet` runs on the primary."""
+    here = script.replace(f"-h {postgresql.SOCKETS}", f"-h {sockets} -p {server.port}")
+    here = here.replace("runuser -u postgres --", f"runuser -u {OWN_USER} --" if not os.geteuid() else "")
+    return subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=False, cwd="/")
+
+
+def test_a_view_that_the_owner_planted_runs_with_the_owners_rights_only() -> None:
+    with serve() as (server, sockets):
+        with psycopg.connect(f"{server.dsn.removesuffix('postgres')}airflow", autocommit=True) as connection:
+            connection.execute("SET SESSION AUTHORIZATION airflow")
+            connection.execute(EVIL)
+        told = ask(schema.ask_current(), server, sockets)
+        assert (told.returncode, sorted(told.stdout.splitlines())) == (
+            0,
+            ["alembic_version refused", "alembic_version_fab here"],
+        ), told.stderr
+        assert server.query("SELECT rolsuper FROM pg_roles WHERE rolname = 'airflow'") == [(False,)]
+        assert "alembic_version" not in ask(schema.ask_missing(), server, sockets).stdout
+
+
+def test_nobody_looks_with_the_rights_of_a_superuser() -> None:
+    for script in (schema.ask_current(), schema.ask_missing(), postgresql.ASK_AIRFLOW):
+        assert f"-U {postgresql.LOOKER} airflow" in script
+
+
+def test_only_the_servers_own_user_looks_and_only_at_airflows_database() -> None:
+    with serve() as (server, sockets):
+        looks = f"psql -w -XAtq -h {postgresql.SOCKETS} -U {postgresql.LOOKER}"
+        for script, code in (
+            (f"{postgresql.ASK_AIRFLOW} -c 'SELECT 1'", 0),
+            (f"runuser -u postgres -- {looks} postgres -c 'SELECT 1'", 2),
+            (f"{looks.replace(postgresql.SOCKETS, '127.0.0.1')} -p {server.port} airflow -c 'SELECT 1'", 2),
+        ):
+            assert ask(script, server, sockets).returncode == code, script
+        if not os.geteuid():
+            assert ask(f"{looks} airflow -c 'SELECT 1'", server, sockets).returncode == 2
