@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
-from typing import Any
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from rich.console import Console
 
-from airfleet.cli.workers import explain_left
+from airfleet.cli.workers import explain_left, tabulate
+from airfleet.components.hosts import workers as host_workers
+from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import UsageError
 from airfleet.operations.workers import places
-from airfleet.operations.workers.crew import Sight, Task, Worker, choose, judge, list_deserted
+from airfleet.operations.workers.crew import NOTE_BYTES, Sight, State, Task, Worker, choose, judge, list_deserted
 from airfleet.runners.ssh.connection import Output
 from places import parse
 
@@ -64,11 +71,73 @@ def test_a_queue_is_deserted_when_nobody_else_takes_from_it() -> None:
 
 def test_what_a_host_says_is_read_pool_by_pool() -> None:
     mark = places.MARK
-    text = f"{mark} io 7 active 1 4\n{note('drained')}\n\n{mark} cpu 0 inactive 0 0\n\n"
+    text = f"{mark} io 7 active 1 4\nnote {note('drained')}\n{mark} cpu 0 inactive 0 0\nnote \n"
     assert places.parse_look(text) == {
-        "io": Sight(7, stopping=False, marked=True, age_s=4, note=f"{note('drained')}\n\n"),
-        "cpu": Sight(None, stopping=False, marked=False, age_s=None, note="\n"),
+        "io": Sight(7, stopping=False, marked=True, age_s=4, note=note("drained")),
+        "cpu": Sight(None, stopping=False, marked=False, age_s=None, note=""),
     }
+
+
+def look_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the script for a host says there, of the pools `io` and `cpu`."""
+    monkeypatch.setattr(host_workers, "NOTES", folder)
+    monkeypatch.setattr(places, "READ_S", 1)
+    script = places.build_look(["io", "cpu"]).replace(f"runuser -u {WORKER_USER} -- ", "")
+    script = f'systemctl() {{ case "$3" in MainPID) echo 7;; *) echo active;; esac; }}\n{script}'
+    return subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout.decode(errors="replace")
+
+
+def test_a_note_speaks_for_its_own_pool_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any task may write anything there."""
+    forged = f"{places.MARK} cpu 7 active 1 0\n{note('drained')}\n{places.MARK} db 7 active 1 0\n"
+    (tmp_path / "io.json").write_text(f"x\n{forged}")
+    (tmp_path / "cpu.json").write_text(note("serving", TASK))
+    sights = places.parse_look(look_at(tmp_path, monkeypatch))
+    assert sights.keys() == {"io", "cpu"}
+    assert judge("h1", "cpu", ("cpu",), 1, sights["cpu"]).state == "serving"
+    assert judge("h1", "io", ("io",), 1, sights["io"]).state == "starting"
+
+
+@pytest.mark.parametrize("plant", ["pipe", "endless", "link"])
+def test_a_look_at_a_note_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str) -> None:
+    path = tmp_path / "io.json"
+    if plant == "pipe":
+        os.mkfifo(path)
+    elif plant == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 32)
+    (tmp_path / "cpu.json").write_text(note("serving"))
+    told = look_at(tmp_path, monkeypatch)
+    assert len(told) < 2 * NOTE_BYTES
+    assert judge("h1", "cpu", ("cpu",), 1, places.parse_look(told)["cpu"]).state == "serving"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"tasks": 5},
+        {"tasks": [5, None, {"dag": "[/red]\x1b[2J", "task": ["x"]}]},
+        {"slots": "many"},
+        {"slots": 10**400},
+        {"queues": 5},
+        {"queues": [{}, "\x1b[2J"]},
+        {"state": "[/]\x1b[2J"},
+        {"state": []},
+    ],
+)
+def test_a_note_that_lies_is_shown_and_breaks_nothing(lie: dict[str, object]) -> None:
+    text = json.dumps({**json.loads(note("serving", TASK)), **lie})
+    worker = judge("h1", "io", ("io",), 2, Sight(7, stopping=False, marked=False, age_s=1, note=text))
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(tabulate((worker,)))
+    shown.write(places.describe(worker))
+    assert "\x1b" not in shown.getvalue()
+    assert worker.state in get_args(State)
+    assert (
+        judge("h1", "io", (), 2, Sight(7, stopping=False, marked=False, age_s=1, note="[" * 10**6)).state == "starting"
+    )
 
 
 def test_what_is_waited_for_is_told_as_it_changes() -> None:

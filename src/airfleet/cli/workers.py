@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from airfleet.cli import options
@@ -150,7 +151,8 @@ def tabulate(workers: tuple[Worker, ...]) -> Table:
         which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         state = f"[{STYLES[worker.state]}]{worker.state}[/]"
         queues = ", ".join(worker.queues)
-        table.add_row(worker.host, worker.pool, state, queues, str(worker.slots), str(len(names)), which or worker.why)
+        words = (str(worker.slots), str(len(names)), escape(which or worker.why))
+        table.add_row(worker.host, worker.pool, state, escape(queues), *words)
     return table
 
 

@@ -332,6 +332,11 @@ def test_of_all_that_a_command_said_one_line_is_told(text: str, told: str) -> No
     assert connection.find_telling(text) == told
 
 
+def test_what_a_host_says_moves_no_cursor_and_sets_no_title() -> None:
+    told = connection.find_telling("error: \x1b]0;title\x07\x1b[2Jwell")
+    assert told == r"error: \x1b]0;title\x07\x1b[2Jwell"
+
+
 def run_wrapped(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     text = transaction.wrap(script).replace(transaction.NAME, str(folder / "apply"))
     return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=60)

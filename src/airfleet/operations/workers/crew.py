@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from airfleet.errors import UsageError
+from airfleet_provider.plain import one_line
 
 State = Literal["serving", "full", "draining", "drained", "starting", "away"]
 # A worker that lives touches its note every 5 s.
 SILENT_S = 20.0
+# More than a worker ever writes; a task of its can write anything there.
+NOTE_BYTES = 1 << 20
+MOST_SLOTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +69,18 @@ def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, sight: Sigh
     note = _read(sight.note)
     if note.get("pid") != sight.pid or sight.age_s is None:
         return Worker(host, pool, "starting", queues, slots, why="it has not said anything yet")
-    tasks = tuple(
-        Task(f"{one.get('dag', '?')}.{one.get('task', '?')}", bool(one.get("running"))) for one in note.get("tasks", ())
-    )
+    tasks = _list_tasks(note.get("tasks"))
     if sight.stopping:
         return Worker(host, pool, "draining", queues, slots, tasks, "it stops when its tasks have ended")
     if sight.age_s > SILENT_S:
         return Worker(host, pool, "away", queues, slots, tasks, f"it has said nothing for {sight.age_s:.0f} s")
-    said = note.get("state")
+    said: State | None = next((one for one in get_args(State) if one == note.get("state")), None)
     takes = said in ("serving", "full")
     state = "draining" if said == "draining" or takes == sight.marked else said or "starting"
     why = "its disk is full: it takes no tasks" if state == "full" else ""
-    return Worker(host, pool, state, tuple(note.get("queues", queues)), int(note.get("slots", slots)), tasks, why)
+    return Worker(
+        host, pool, state, _list_queues(note.get("queues"), queues), _count(note.get("slots"), slots), tasks, why
+    )
 
 
 def choose(workers: Sequence[Worker], targets: Sequence[str]) -> tuple[Worker, ...]:
@@ -107,6 +111,23 @@ def leaving_out(workers: Iterable[Worker], names: Iterable[str]) -> tuple[Worker
 def _read(note: str) -> dict[str, Any]:
     try:
         body = json.loads(note)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _list_tasks(said: object) -> tuple[Task, ...]:
+    tasks = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    return tuple(Task(f"{_name(one.get('dag'))}.{_name(one.get('task'))}", bool(one.get("running"))) for one in tasks)
+
+
+def _name(said: object) -> str:
+    return one_line(said) if isinstance(said, str) else "?"
+
+
+def _list_queues(said: object, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_name, said)) if isinstance(said, list) else otherwise
+
+
+def _count(said: object, otherwise: int) -> int:
+    return said if isinstance(said, int) and 0 <= said <= MOST_SLOTS else otherwise

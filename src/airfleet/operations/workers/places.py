@@ -14,7 +14,7 @@ from airfleet.components import worker as local_worker
 from airfleet.components.hosts import workers as host_workers
 from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import AirfleetError
-from airfleet.operations.workers.crew import Sight, Worker, judge
+from airfleet.operations.workers.crew import NOTE_BYTES, Sight, Worker, judge
 from airfleet.runners.local import launch
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh.connection import HostError, as_host_error
@@ -22,7 +22,8 @@ from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
-MARK = "@@airfleet@@"
+MARK, NOTE = "@@airfleet@@", "note"
+READ_S = 5
 
 
 class Place(Protocol):
@@ -89,7 +90,7 @@ class LocalPlace:
             stopping=bool(process and process.phase == "stopping"),
             marked=local_worker.mark(self._folder.root).exists(),
             age_s=time.time() - note.stat().st_mtime if note.exists() else None,
-            note=note.read_text() if note.exists() else "",
+            note=note.read_text(errors="replace")[:NOTE_BYTES] if note.exists() else "",
         )
         return (judge("localhost", local_worker.POOL, (local_worker.QUEUE,), self._fleet.parallelism, sight),)
 
@@ -123,15 +124,19 @@ def find(stack: ExitStack, project: Path, state: Path | None) -> Place:
 def build_look(pools: Iterable[str]) -> str:
     """A script that says of each pool's worker its process, its note and the note's age, and whether it is to drain."""
     names = " ".join(shlex.quote(name) for name in pools)
-    # The notes are the workers' own: they are read with no more rights than theirs.
+    # The notes are the workers' own: they are read with no more rights than theirs, in bounds of size and time, never
+    # from a pipe, and shown on one line that cannot be taken for another.
+    read = f'[ -f "$1" ] && head -c {NOTE_BYTES} "$1" | tr -d "\\n"'
     return f"""\
 now=$(date +%s)
 for pool in {names}; do
   unit=airfleet-worker-$pool.service; note={host_workers.NOTES}/$pool.json
-  written=$(runuser -u {WORKER_USER} -- stat -c %Y "$note" 2>/dev/null || echo $now)
+  written=$(timeout -k 1 {READ_S} runuser -u {WORKER_USER} -- stat -c %Y "$note" 2>/dev/null || echo $now)
   echo "{MARK} $pool $(systemctl show -P MainPID $unit) $(systemctl show -P ActiveState $unit) \\
 $([ -e {host_workers.MARKS}/$pool ] && echo 1 || echo 0) $(( now - written ))"
-  runuser -u {WORKER_USER} -- cat "$note" 2>/dev/null; echo
+  printf %s "{NOTE} "
+  timeout -k 1 {READ_S} runuser -u {WORKER_USER} -- sh -c {shlex.quote(read)} sh "$note" 2>/dev/null
+  echo
 done
 true
 """
@@ -140,12 +145,13 @@ true
 def parse_look(text: str) -> dict[str, Sight]:
     """What is found where each pool's worker should be."""
     found: dict[str, Sight] = {}
-    for block in text.split(MARK)[1:]:
-        head, _, note = block.partition("\n")
+    lines = text.split("\n")
+    for head, after in zip(lines, [*lines[1:], ""], strict=True):
         words = head.split()
-        if len(words) != 5:
+        if words[:1] != [MARK] or len(words) != 6:
             continue
-        pool, pid, active, marked, age = words
+        _, pool, pid, active, marked, age = words
+        note = after.removeprefix(f"{NOTE} ") if after.startswith(f"{NOTE} ") else ""
         runs = active in ("active", "deactivating") and pid.isdigit() and pid != "0"
         found[pool] = Sight(
             pid=int(pid) if runs else None,

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh.login import CONNECT_S, Login, Policy, Welcome, open_login
 from airfleet.spec.topology import Host
+from airfleet_provider.plain import one_line
 
 # Behind a jump host TCP tells nothing of the host itself, so it is asked; a slow line may be full for some seconds.
 ASK_EVERY_S = 5.0
@@ -221,7 +222,8 @@ def find_telling(text: str) -> str:
     lines = [line for line in lines if not line.startswith(NOISE)] or lines
     known = [line for words, _ in HINTS for line in lines if words in line]
     errors = [line for line in lines if line.startswith(("E: ", "error: ", "dpkg: error"))]
-    return next(iter([*known, *errors, *reversed(lines)]), "")[:300]
+    # A task's words come here through the journal of its worker.
+    return one_line(next(iter([*known, *errors, *reversed(lines)]), ""))
 
 
 def find_hint(text: str, otherwise: str = "mend it there; the same command goes on from here") -> str:
