@@ -27,7 +27,8 @@ test: dev-env  ## Run all checks and tests
 	@tools/rabbitmq || echo "make test: the tests with Celery will be skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest examples/flights/tests tests/local tests/hosts $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile examples/flights/tests tests/local $(ARGS)
+	$(BIN)/pytest tests/hosts $(ARGS)
 
 check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
 	$(BIN)/ruff format --check --quiet .
