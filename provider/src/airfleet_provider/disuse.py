@@ -63,10 +63,13 @@ def _remove(one: Held, now: float) -> bool:
     if now - one.used_at < UNUSED_S or _is_running(one.tracking):
         return False
     # A task that began at this moment has touched the mark, or finds no release and has it fetched again.
-    with artefact.aside(one.folder) as grave:
-        if _modified(grave / artefact.MARK) > one.used_at:
-            grave.rename(one.folder)
-            return False
+    try:
+        with artefact.aside(one.folder) as grave:
+            if _modified(grave / artefact.MARK) > one.used_at:
+                grave.rename(one.folder)
+                return False
+    except FileNotFoundError:  # the worker of another pool of this host was faster
+        return False
     one.tracking.unlink(missing_ok=True)
     return True
 

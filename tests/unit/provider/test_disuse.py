@@ -77,6 +77,21 @@ def test_a_release_that_a_task_begins_to_use_at_that_moment_stays(
     assert (folder / "dags" / "x.py").is_file()
 
 
+def test_the_workers_of_two_pools_clear_the_same_folders(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, days in (("r0", 40), ("r1", 30), ("r2", 1), ("r3", 1)):
+        hold(storage, name, days=days)
+    other = {"r1"}
+
+    def is_running(tracking: Path) -> bool:
+        if tracking.name in other:
+            artefact.discard(storage / "shop" / "versions" / tracking.name)
+        return False
+
+    monkeypatch.setattr(disuse, "_is_running", is_running)
+    assert disuse.tidy(storage, NOW) == ["r0"]
+    assert list_held(storage) == {"r2", "r3"}
+
+
 def test_half_made_copies_go_after_a_day(storage: Path) -> None:
     versions = hold(storage, "r0", days=1).parent
     for name, days in ((".r7.abc", 2), (".r8.def", 0.5)):
