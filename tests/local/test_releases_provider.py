@@ -11,6 +11,7 @@ from functools import partial
 import psycopg
 import pytest
 
+from airfleet_provider import artefact
 from deadline import wait_until
 from shops import AIRFLOW, FERNET_KEY, PASSWORD, Shop
 
@@ -45,6 +46,22 @@ def test_all_dags_switch_and_only_what_changed_is_parsed_and_written(shop: Shop)
     assert shop.database.query(pointer, shop.name) == [(one, two, "ann", "because")]
     link = shop.database.folder / "bundles" / shop.name / "live"
     assert link.resolve().name == one
+
+
+def test_the_way_back_leads_to_other_files_also_past_an_id_of_an_earlier_version(shop: Shop) -> None:
+    one = shop.build()
+    shop.deploy(one)
+    shop.write("d03", task="other")
+    two = shop.build()
+    former = artefact.shorten(two)
+    shop.database.query("UPDATE airfleet.release SET id = %s WHERE id = %s", former, two)
+    shop.deploy(former)
+    assert shop.build() == two
+    shop.deploy(two)
+    assert shop.ledger.find(former).id == two
+
+    shop.deploy(None, "rollback")
+    assert shop.live() == one
 
 
 def test_a_comment_changes_the_shown_source_and_no_version(shop: Shop) -> None:

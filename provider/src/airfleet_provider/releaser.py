@@ -69,11 +69,12 @@ SELECT bundle, id FROM airfleet.release WHERE collected_at IS NULL
     AND id IN (SELECT bundle_version FROM dag_run WHERE state IN ('queued', 'running'))
 """
 READ_POINTER = "SELECT live, previous, moved_at = now() AS is_moved FROM airfleet.pointer WHERE bundle = %(bundle)s"
-# What the watch took back is nobody's way back, unless it went live again since.
+# What the watch took back is nobody's way back, unless it went live again since; nor are the same files under the id of
+# 17 characters that an earlier version of airfleet gave them.
 FIND_PREVIOUS = """
 SELECT d.release FROM airfleet.deployment d JOIN airfleet.release r ON r.id = d.release AND r.collected_at IS NULL
 WHERE d.bundle = %(bundle)s AND d.live_at IS NOT NULL AND d.state <> 'failed'
-    AND d.release <> (SELECT live FROM airfleet.pointer WHERE bundle = %(bundle)s)
+    AND left(d.release, 17) <> (SELECT left(live, 17) FROM airfleet.pointer WHERE bundle = %(bundle)s)
     AND NOT EXISTS (SELECT 1 FROM airfleet.deployment f
         WHERE f.bundle = d.bundle AND f.release = d.release AND f.state = 'failed' AND f.live_at > d.live_at)
 ORDER BY d.live_at DESC LIMIT 1

@@ -229,7 +229,10 @@ class Ledger:
 
     def find(self, prefix: str) -> Release:
         """The one release whose id begins so; raises AirfleetError for none or several."""
-        found = self._select_releases("AND r.id LIKE %(prefix)s ORDER BY r.id LIMIT 2", prefix=f"{prefix}%")
+        found = self._select_releases("AND r.id LIKE %(prefix)s ORDER BY r.id LIMIT 3", prefix=f"{prefix}%")
+        if len(found) == 2 and found[0].id == artefact.shorten(found[1].id):
+            # The same files, which an earlier version of airfleet kept under the id that people are shown.
+            found = [max(found, key=lambda one: (one.live, not one.collected, len(one.id)))]
         if len(found) != 1:
             what = "no release" if not found else "more than one release"
             raise AirfleetError(f"{what} begins with {prefix!r}", hint="airfleet release list")
