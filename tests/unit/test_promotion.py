@@ -9,7 +9,7 @@ import pytest
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database_hosts import LAG_BYTES, LOOK, DatabaseHost, judge_replicas, parse
-from airfleet.operations.promotion import FENCE, OPEN, UNFENCE, Done, Promotion
+from airfleet.operations.promotion import FENCE, FORGET, OPEN, UNFENCE, Done, Promotion
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh import promotions
 from airfleet.runners.ssh.connection import HostError, Output
@@ -97,6 +97,8 @@ class World:
         elif script == UNFENCE:
             self.log.append(f"{host}: unfence")
             server.role = "primary"
+        elif script == FORGET:
+            self.log.append(f"{host}: forget")
         elif script == OPEN:
             self.log.append(f"{host}: open")
         elif "pg_promote" in script:
@@ -185,6 +187,38 @@ def test_a_promotion_that_was_begun_is_not_begun_with_another(world: World) -> N
     with pytest.raises(AirfleetError, match="was begun"):
         world.promote(to="web3")
     assert world.promote(to="web3", lost=True).after == "web3"
+    promotions.check_settled(world.folder)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_promotion_that_cannot_be_ended_is_given_up_from_wherever_it_stopped(world: World, after: bool) -> None:
+    for kill_at in range(1, 30):
+        world.folder.root.joinpath(promotions.NAME).unlink(missing_ok=True)
+        world.servers = {PRIMARY: Server("primary"), **{name: Server() for name in OTHERS}}
+        world.acts, world.kill_at, world.kill_after, world.log = 0, kill_at, after, []
+        with pytest.raises(Killed):
+            world.promote(to="data1")
+        world.kill_at = None
+        if "data1: promote" in world.log:
+            with pytest.raises(AirfleetError, match="begun and not ended"):
+                world.promote(to=PRIMARY)
+            return
+        if promotions.read(world.folder).target:
+            done = world.promote(to=PRIMARY)
+            assert (done.before, done.after) == ("data1", PRIMARY)
+            assert world.log.index("data1: forget") < world.log.index(f"{PRIMARY}: unfence"), "never two primaries"
+        assert world.primaries == [PRIMARY]
+        promotions.check_settled(world.folder)
+    raise AssertionError("it never came to its end")
+
+
+def test_a_promotion_of_a_host_that_is_gone_is_given_up_once_that_is_said(world: World) -> None:
+    promotions.write(world.folder, replace(promotions.read(world.folder), target="data1"))
+    world.servers[PRIMARY].role, world.servers["data1"].away = "stopped", True
+    with pytest.raises(AirfleetError, match="was begun"):
+        world.promote(to=PRIMARY)
+    assert world.promote(to=PRIMARY, lost=True).after == PRIMARY
+    assert world.primaries == [PRIMARY]
     promotions.check_settled(world.folder)
 
 

@@ -60,11 +60,15 @@ class DatabaseHost:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The host that becomes the primary, whether it takes writes already, and what will be lost by it."""
+    """The host that becomes the primary, whether it takes writes already, and what will be lost by it.
+
+    With `gives_up` the target is the primary that was, and stays it in place of the host that this names.
+    """
 
     target: str
     is_done: bool = False
     losses: tuple[str, ...] = ()
+    gives_up: str = ""
 
 
 def parse(name: str, text: str) -> DatabaseHost:
@@ -96,12 +100,14 @@ def choose(
         if to in (None, primary) and hosts[primary].condition == "primary":
             return Choice(primary, is_done=True)
         begun = ""
-    _check_begun(hosts, begun, to, lost=lost)
+    _check_begun(hosts, begun, to, primary, lost=lost)
     writers = [one.name for one in hosts.values() if one.condition == "primary" and one.name != primary]
     if writers:
         if not begun and hosts[primary].condition == "primary":
             writers.append(primary)
         return _go_on(writers, begun, to)
+    if to == primary and begun:
+        return Choice(primary, gives_up=begun)
     if to == primary:
         raise UsageError(f"{to} is the primary already")
     replicas = [one for one in hosts.values() if one.condition == "replica" and one.name != primary]
@@ -121,12 +127,13 @@ def choose(
     return Choice(chosen.name, losses=losses)
 
 
-def _check_begun(hosts: Mapping[str, DatabaseHost], begun: str, to: str | None, *, lost: bool) -> None:
-    """A promotion that was begun is ended with the same host, which may take writes already."""
+def _check_begun(hosts: Mapping[str, DatabaseHost], begun: str, to: str | None, primary: str, *, lost: bool) -> None:
+    """A promotion that was begun is ended with the same host, which may take writes already, or given up."""
     if not begun or begun not in hosts:
         return
     is_away = hosts[begun].condition == "away"
-    if to not in (None, begun) and not (is_away and lost):
+    is_given_up = to == primary and hosts[begun].condition == "replica"
+    if to not in (None, begun) and not is_given_up and not (is_away and lost):
         raise AirfleetError(
             f"the promotion of {begun} was begun and not ended",
             where=begun,

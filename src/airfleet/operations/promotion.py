@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from airfleet.components.hosts.postgresql import ASK_AIRFLOW
-from airfleet.components.hosts.replication import DATA
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import database_hosts
 from airfleet.operations.database_hosts import LOOK, SQL, Choice, DatabaseHost
@@ -28,6 +27,8 @@ from airfleet.spec.topology import Host, Promoted
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 FENCE = f"systemctl disable -q {UNITS}; systemctl stop {UNITS}"
 UNFENCE = f"systemctl enable -q {UNITS}; systemctl start {UNITS}"
+# A server that starts anew has forgotten that it was asked to become the primary.
+FORGET = "systemctl try-restart airfleet-postgresql"
 # For so long a replica may still write down what the former primary sent it last.
 CATCH_UP_S = 15.0
 # It tells clients what the server said of itself at first: that it is a replica, which takes no writes.
@@ -73,7 +74,10 @@ class Promotion:
         after = next(host for host in self._fleet.with_role("database") if host.name == choice.target)
         for loss in choice.losses:
             self._notify(f"{after.name} goes on without what it lacks: {loss}")
-        if after == before:
+        if choice.gives_up:
+            self._give_up(choice.gives_up, after, lost=lost)
+            fenced = True
+        elif after == before:
             self._notify(f"{after.name} is the primary already: an earlier run was cut off after that")
             fenced = True
         else:
@@ -88,7 +92,7 @@ class Promotion:
             self._end()
             raise
         self._end()
-        return Done(before.name, after.name, fenced, writes_s, self._clock() - begun)
+        return Done(choice.gives_up or before.name, after.name, fenced, writes_s, self._clock() - begun)
 
     def _end(self) -> None:
         """The promotion is done; the next one may choose another host."""
@@ -164,7 +168,7 @@ class Promotion:
             if lost:
                 self._notify(f"{after.name} goes on without what it lacks: {lag} of {before.name}")
                 return
-            self._shells[before.name].run(UNFENCE, timeout_s=130)
+            self._unfence(before)
             self._end()
             raise AirfleetError(
                 f"{after.name} lacks {lag} of what {before.name} has, which is started again",
@@ -172,12 +176,38 @@ class Promotion:
                 hint="wait until it follows (airfleet status), or say --lost to go on without",
             )
 
+    def _give_up(self, target: str, primary: Host, *, lost: bool) -> None:
+        """Let the primary go on that a promotion was to replace; the other host stays a replica."""
+        self._notify(f"the promotion of {target} is given up, and {primary.name} stays the primary")
+        # One that fleet.yaml names no more cannot be asked.
+        for host in (one for one in self._fleet.with_role("database") if one.name == target):
+            try:
+                done = self._shells[target].run(FORGET, timeout_s=130)
+            except HostError:
+                if not lost:
+                    raise
+                continue
+            if done.code:
+                hint = f"journalctl -u airfleet-postgresql on it; or turn it off, and add --to {primary.name} --lost"
+                raise HostError(f"PostgreSQL does not start: {done.err.strip()}", where=target, hint=hint)
+            if self._look(host).condition != "replica":
+                hint = f"airfleet failover --database --to {target}"
+                raise AirfleetError("it is no replica any more", where=target, hint=hint)
+        self._unfence(primary)
+
+    def _unfence(self, host: Host) -> None:
+        done = self._shells[host.name].run(UNFENCE, timeout_s=130)
+        if done.code:
+            what = f"PostgreSQL does not start again: {done.err.strip()}"
+            raise HostError(what, where=host.name, hint="journalctl -u airfleet-postgresql on it")
+
     def _promote(self, host: Host) -> None:
         # No replica follows it yet, so that a commit which waited for one would wait for ever.
         self._ask(host, "ALTER SYSTEM SET synchronous_standby_names = ''", "the replica")
         self._ask(host, "SELECT pg_reload_conf()", "the replica")
         if self._ask(host, "SELECT pg_promote(true, 60)", "the promotion", timeout_s=90) != "t":
-            hint = f"journalctl -u airfleet-postgresql on it; the data is in {DATA}"
+            former = self._fleet.primary.name
+            hint = f"journalctl -u airfleet-postgresql on it; `airfleet failover --database --to {former}` gives it up"
             raise HostError("it was not promoted within 60 s", where=host.name, hint=hint)
 
     def _open(self, host: Host) -> None:

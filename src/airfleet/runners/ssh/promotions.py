@@ -30,7 +30,7 @@ def check_settled(folder: StateFolder) -> None:
         raise AirfleetError(
             f"the promotion of {target} was begun and not ended",
             where=str(folder.root / NAME),
-            hint="airfleet failover --database ends it",
+            hint="airfleet failover --database ends it; with --to and the host that was the primary it is given up",
         )
 
 
