@@ -172,8 +172,9 @@ BROKER = """\
 for word; do last=$word; done
 cat > /dev/null  # as the real one does
 case "$*" in
-  *list_users*) [ -f "$0.down" ] && exit 69; printf '%s\\t[]\\n' guest publisher pool-cpu pool-cpu.1 pool-cpu.12 mine;;
-  *delete_user*) echo "$last" >> "$0.deleted";;
+  *list_users*) [ -f "$0.down" ] && exit 69; touch "$0.deleted"
+    printf '%s\\n' guest publisher pool-cpu pool-cpu.1 pool-cpu.12 mine | grep -vxFf "$0.deleted" | sed 's/$/\t[]/';;
+  *delete_user*) [ -f "$0.stuck" ] && exit 70; echo "$last" >> "$0.deleted"; [ -f "$0.late" ] && exit 67; true;;
 esac
 """
 
@@ -199,6 +200,16 @@ def test_former_logins_of_the_broker_end_and_nobody_else_s(tmp_path: Path) -> No
 def test_both_logins_stay_while_both_are_valid(tmp_path: Path) -> None:
     both = Rotating("first0", others=(Rotating("second0", slot=1),))
     assert end_logins(tmp_path, both) == (0, ["pool-cpu.12"])
+
+
+def test_every_node_of_a_cluster_may_remove_the_same_logins(tmp_path: Path) -> None:
+    (tmp_path / "rabbitmqctl.late").touch()  # another node was faster
+    assert end_logins(tmp_path, Rotating("second0", slot=1)) == (0, ["pool-cpu", "pool-cpu.12"])
+
+
+def test_a_login_that_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "rabbitmqctl.stuck").touch()
+    assert end_logins(tmp_path, Rotating("second0", slot=1)) == (1, [])
 
 
 def test_a_broker_that_does_not_answer_is_no_broker_without_logins(tmp_path: Path) -> None:
