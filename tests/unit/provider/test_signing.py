@@ -111,3 +111,25 @@ def test_a_worker_without_keys_does_not_start(monkeypatch: pytest.MonkeyPatch) -
 def test_a_scheduler_without_its_key_does_not_start() -> None:
     with pytest.raises(Exception, match="the key that signs tasks"):
         sign_messages(Link())
+
+
+def nest(depth: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(depth):
+        made = [made]
+    return made
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {HEADER: {"queue": ["cpu"], "key": "k", "signature": ""}},
+        {HEADER: {"queue": "cpu", "key": ["k"], "signature": ["s"]}},
+        {"more": nest(100_000)},
+        {"more": b"\xff"},
+    ],
+)
+def test_odd_headers_are_refused_and_end_no_worker(message: Message, odd: dict[str, Any]) -> None:
+    message.headers |= odd
+    with pytest.raises(RefusedError):
+        consumer.check(verifier("cpu"), message)

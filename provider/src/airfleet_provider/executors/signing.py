@@ -77,12 +77,12 @@ class Verifier:
         if not isinstance(said, Mapping):
             raise RefusedError("it is not signed")
         queue, name, made = (said.get(word) for word in ("queue", "key", "signature"))
-        if queue not in self.queues:
+        if not isinstance(queue, str) or queue not in self.queues:
             raise RefusedError(f"it was signed for the queue {queue!r}")
         if not isinstance(name, str) or name not in self.keys:
             raise RefusedError(f"no key {name!r} is known here")
         try:
             signature = base64.b64decode(str(made), validate=True)
             self.keys[name].verify(signature, _join(headers, queue, kind, encoding, body))
-        except (InvalidSignature, ValueError, TypeError):
+        except (InvalidSignature, ValueError, TypeError, RecursionError):
             raise RefusedError("its signature does not fit") from None
