@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.components.hosts import replication
 from airfleet.components.hosts.base import ETC, Folder, HostFile
 from airfleet.operations.backup import scripts
 from airfleet.operations.backup.scripts import Order
 from airfleet.runners.ssh import steps
-from places import NINE, parse, parts
+from places import NINE, parse, parts, place
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("runuser"), reason="it takes root and runuser to be two users"
@@ -187,3 +188,17 @@ def test_a_replica_that_is_fenced_moves_no_file_into_a_folder_that_its_user_poin
     path = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
     run(f"PATH={path}\n{sandbox(scripts.fence(()), tmp_path)}")
     assert list(target.iterdir()) == []
+
+
+def test_a_new_replica_is_finished_by_its_own_user(theirs: Path, tmp_path: Path, secret: Path) -> None:
+    """What was copied is the other host's word, and the folder is the server's user's."""
+    (tmp_path / "lib").mkdir()
+    new = tmp_path / "lib" / "postgresql.new"
+    (tmp_path / "pg_basebackup").write_text(f"#!/bin/sh\nln -s {secret} {new}/postgresql.auto.conf\n")
+    (tmp_path / "pg_basebackup").chmod(0o755)
+    script = replication.copy_primary(place(parse(), "data1")).script.reveal()
+    bin_ = next(word for word in script.split() if word.endswith("/pg_basebackup"))
+    done = run(sandbox(script.replace(bin_, str(tmp_path / "pg_basebackup")), tmp_path))
+    assert "ermission denied" in done.stderr
+    assert (new / "postgresql.auto.conf").is_symlink(), "root has read a file of its own for the server's user"
+    assert is_untouched(secret)

@@ -132,8 +132,8 @@ def copy_primary(place: Place) -> Job:
         f"runuser -u {USER} -- {bin_}/pg_basebackup -d {shlex.quote(render_source(place))}"
         f" -D {DATA}.new -X stream -c fast\n"
         # Where it copies from says the configuration; what the copied server may have noted itself would win.
-        f"sed -i '/^primary_conninfo/d' {DATA}.new/postgresql.auto.conf\n"
-        f"install -o {USER} -g {USER} -m 600 /dev/null {DATA}.new/standby.signal\n"
+        f"runuser -u {USER} -- sed -i '/^primary_conninfo/d' {DATA}.new/postgresql.auto.conf\n"
+        f"runuser -u {USER} -- install -m 600 /dev/null {DATA}.new/standby.signal\n"
         "state=$(systemctl is-active airfleet-postgresql.service || true)\n"
         "systemctl stop airfleet-postgresql.service 2>/dev/null || true\n"
         f"if test -f {DATA}/PG_VERSION; then rm -rf {DATA}.former; mv {DATA} {DATA}.former; fi\n"
