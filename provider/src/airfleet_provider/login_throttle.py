@@ -1,13 +1,13 @@
 """A limit on wrong passwords at Airflow's token endpoint, which has none of its own.
 
-It counts failures of one address in one minute; requests under way do not count yet. Each process of an api-server
-counts for itself; a balancer in front of several counts for them all.
+It counts failures of one address in one minute, and each request under way as one, so that no burst gets ahead of its
+refusals. Each process of an api-server counts for itself; a balancer in front of several counts for them all.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -39,13 +39,14 @@ class LoginThrottle:
         self._within_s = within_s
         self._clock = clock
         self._seen: OrderedDict[str, deque[float]] = OrderedDict()
+        self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].rstrip("/") not in PATHS:
             await self._app(scope, receive, send)
             return
         address = (scope.get("client") or ("",))[0]
-        if self._count(address) >= self._failures:
+        if self._count(address) + self._under_way[address] >= self._failures:
             await self._refuse(send)
             return
 
@@ -54,7 +55,13 @@ class LoginThrottle:
                 self._note(address)
             await send(message)
 
-        await self._app(scope, receive, watch)
+        self._under_way[address] += 1
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            self._under_way[address] -= 1
+            if not self._under_way[address]:
+                del self._under_way[address]
 
     def _count(self, address: str) -> int:
         times = self._seen.get(address)

@@ -83,6 +83,32 @@ def test_the_short_way_leaves_what_is_odd_to_airflow() -> None:
         assert ask(app, xcom, headers, method="GET", query=b"map_index=" + odd) == 418
 
 
+def test_guesses_that_come_at_once_are_limited_too() -> None:
+    async def guess_at_once(count: int) -> list[int]:
+        answered, waiting, told = asyncio.Event(), asyncio.Event(), []
+
+        async def airflow(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401
+            waiting.set()
+            await answered.wait()
+            await send({"type": "http.response.start", "status": 201, "headers": []})
+
+        async def send(message: dict[str, Any]) -> None:
+            told.extend([message["status"]] if "status" in message else [])
+
+        app = LoginThrottle(airflow, failures=3)
+        scope = {"type": "http", "method": "POST", "path": "/auth/token", "client": ("10.0.0.1", 1)}
+        guesses = [asyncio.ensure_future(app(dict(scope), None, send)) for _ in range(count)]  # type: ignore[arg-type]
+        await waiting.wait()
+        await asyncio.sleep(0)
+        answered.set()
+        await asyncio.gather(*guesses)
+        await app(dict(scope), None, send)  # type: ignore[arg-type]
+        return told
+
+    # What has ended well counts no more.
+    assert asyncio.run(guess_at_once(5)) == [429, 429, 201, 201, 201, 201]
+
+
 def refuse_logins(status: list[int]) -> Any:  # noqa: ANN401
     async def airflow(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401
         await send({"type": "http.response.start", "status": status[0], "headers": []})
