@@ -25,7 +25,7 @@ LOG = f"{LIB}/restore.log"
 AS_SERVER = f"runuser -u {backups.USER} --"
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 # What fleet.yaml wants of the database's content is done again, as the restored one may be from before it.
-JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata")
+JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata", "postgresql-former")
 RECOVERY = ("restore_command", "recovery_target_timeline", "recovery_target_time", "recovery_target_action")
 RECOVER_S = 24 * 3600
 EXCHANGE = """\
