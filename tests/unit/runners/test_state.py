@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +128,13 @@ def test_one_process_of_any_version_holds_the_folder_and_its_death_lets_go(folde
     assert not folder.is_held()
     with folder.lock():
         assert folder.is_held()
+
+
+def test_commands_that_begin_together_are_given_the_same_secrets(folder: StateFolder) -> None:
+    names = [f"secret{number}" for number in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        given = list(pool.map(lambda _: [folder.keep_secret(name).reveal() for name in names], range(4)))
+    assert given == [[(folder.secrets / name).read_text() for name in names]] * 4
 
 
 def test_an_earlier_version_does_not_start_a_second_platform(folder: StateFolder) -> None:

@@ -185,7 +185,14 @@ class StateFolder:
         """A secret of this platform, made when it is first asked for."""
         path = self.secrets / name
         if not path.exists():
-            write_file(path, make())
+            # One at a time: of two commands that begin together, one would go on with a value that the other replaces.
+            descriptor = os.open(self.secrets, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if not path.exists():
+                    write_file(path, make())
+            finally:
+                os.close(descriptor)
         value = path.read_text().strip()
         if not value:
             hint = "remove the file, and another one is made"
