@@ -38,7 +38,7 @@ def project() -> Iterator[Path]:
 def refused(project: Path, code: int, *words: str, command: tuple[str, ...] = ("up",), said: str) -> str:
     """What `airfleet` says on stderr; it ends with this code, in words, with a hint, and nothing runs afterwards."""
     platform = Platform(project, port=0)
-    done = platform.airfleet(*command, *words, check=False, timeout_s=60)
+    done = platform.airfleet(*command, *words, check=False, timeout_s=180)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "hint: " in done.stderr
@@ -160,7 +160,7 @@ def test_a_missing_c_library(project: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     if done.stderr.startswith(("unshare:", "mount:")):
         pytest.skip(f"cannot mount: {done.stderr.strip()}")

@@ -81,7 +81,7 @@ def test_every_component_has_a_log(platform: Platform) -> None:
 
 
 def test_airflows_own_command_line_speaks_to_this_platform(platform: Platform) -> None:
-    wait_until(lambda: platform.knows("quick"), "the Dags", timeout_s=60)
+    wait_until(lambda: platform.knows("quick"), "the Dags", timeout_s=90)
     done = platform.airfleet("airflow", "dags", "list", "--output", "json")
     listed = json.loads(done.stdout.splitlines()[-1])  # Airflow writes its warnings to stdout too
     assert {dag["dag_id"] for dag in listed} == {"quick", "slow", "reads"}
@@ -120,7 +120,7 @@ def test_a_dag_that_does_not_load_is_shown_and_harms_nothing(platform: Platform)
     broken = platform.project / "dags" / "broken.py"
     broken.write_text("from airflow.sdk import dag\ndef oops(:\n")
     try:
-        errors = wait_until(lambda: platform.status()["import_errors"], "the error", timeout_s=60, every_s=0.5)
+        errors = wait_until(lambda: platform.status()["import_errors"], "the error", timeout_s=90, every_s=0.5)
         assert [error["file"] for error in errors] == ["dags/broken.py"]
         assert "SyntaxError" in errors[0]["message"]
         done = platform.airfleet("status")
@@ -128,7 +128,7 @@ def test_a_dag_that_does_not_load_is_shown_and_harms_nothing(platform: Platform)
         assert platform.call("GET", "/importErrors")["total_entries"] == 1
         assert platform.status()["phase"] == "healthy"
         broken.write_text("from airflow.sdk import dag\n")
-        wait_until(lambda: not platform.status()["import_errors"], "the mending", timeout_s=60, every_s=0.5)
+        wait_until(lambda: not platform.status()["import_errors"], "the mending", timeout_s=90, every_s=0.5)
         assert platform.call("GET", "/importErrors")["total_entries"] == 0
     finally:
         broken.unlink()

@@ -83,7 +83,7 @@ def test_tasks_that_fail_more_than_before_take_it_back_and_it_is_not_undone(kios
     assert why.startswith(f"back to {artefact.shorten(old)}: 3 of 4 task attempts failed (75%), {kiosk.name}_d00 first")
     assert why.endswith("it was 25% for these Dags")
     kiosk.await_live(old)
-    wait_until(lambda: read_rollback(kiosk)[0] == "done", "the way back", timeout_s=30)
+    wait_until(lambda: read_rollback(kiosk)[0] == "done", "the way back", timeout_s=90)
     for _ in range(3):
         kiosk.run("d00", old, "failed", "failed")
     kiosk.deploy(old)  # whatever a watch of the way back would have done is done by now

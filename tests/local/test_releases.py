@@ -197,7 +197,7 @@ def test_a_release_whose_tasks_fail_goes_back_by_itself(fleet: Platform) -> None
     bad = fleet.airfleet("release", "deploy").stdout.strip()
     for _ in range(2):
         fleet.trigger("greet")
-    wait_until(lambda: fleet.status()["release"]["id"] == good, "the way back", timeout_s=60, every_s=1)
+    wait_until(lambda: fleet.status()["release"]["id"] == good, "the way back", timeout_s=90, every_s=1)
     status = fleet.status()["release"]
     assert status["verdict"].startswith(f"back to {artefact.shorten(good)}: 2 of 2 task attempts failed")
     assert status["by"] == "airfleet"
@@ -217,7 +217,7 @@ def test_a_dag_that_moves_while_it_runs_is_found_where_its_release_has_it(fleet:
     old = fleet.airfleet("release", "deploy").stdout.strip()
     (fleet.project / "hold").touch()
     run = fleet.trigger("greet")
-    wait_until(lambda: fleet.run_state("greet", run) == "running", "the run", timeout_s=60)
+    wait_until(lambda: fleet.run_state("greet", run) == "running", "the run", timeout_s=90)
     write(fleet.project, "moved")
     (fleet.project / "dags" / "deep" / "down").mkdir(parents=True)
     (fleet.project / "dags" / "greet.py").rename(fleet.project / "dags" / "deep" / "down" / "hello.py")

@@ -120,7 +120,7 @@ def read_log(platform: Platform, dag: str, run: str, task: str) -> list[str]:
 
 def end_from_outside(platform: Platform, dag: str, run: str) -> None:
     wait_until(
-        lambda: find_state(platform, dag, run, "ended_from_outside") == "running", "the endless task", timeout_s=60
+        lambda: find_state(platform, dag, run, "ended_from_outside") == "running", "the endless task", timeout_s=90
     )
     path = f"/dags/{dag}/dagRuns/{run}/taskInstances/ended_from_outside"
     platform.call("PATCH", path, json={"new_state": "failed"})
@@ -155,7 +155,7 @@ def test_what_is_killed_is_told(tasks: Platform, runs: dict[str, str]) -> None:
     for kind in ("warm", "cold"):
         for task in ("timed_out", "ended_from_outside"):
             path = tasks.project / f"killed-{task}-{kind}"
-            wait_until(path.exists, f"on_kill of {task}, {kind}", timeout_s=30)
+            wait_until(path.exists, f"on_kill of {task}, {kind}", timeout_s=90)
 
 
 def test_a_task_finds_its_process_as_in_stock_airflow(tasks: Platform, runs: dict[str, str]) -> None:
@@ -212,7 +212,7 @@ def hold(platform: Platform) -> Iterator[tuple[str, psutil.Process, psutil.Proce
     for name in ("go", "running"):
         (platform.project / name).unlink(missing_ok=True)
     run = platform.trigger("held")
-    wait_until((platform.project / "running").exists, "the held task", timeout_s=60)
+    wait_until((platform.project / "running").exists, "the held task", timeout_s=90)
     task, warm = (psutil.Process(int(pid)) for pid in (platform.project / "running").read_text().split())
     try:
         yield run, task, warm
@@ -270,7 +270,7 @@ def test_a_task_whose_supervisor_is_killed_ends_too(tasks: Platform) -> None:
         supervisors = [one for one in find(tasks, "airflow worker -- LocalExecutor") if "idle" not in one.cmdline()[0]]
         for supervisor in supervisors:
             supervisor.kill()
-        task.wait(timeout=30)
+        task.wait(timeout=90)
     assert tasks.succeeds("versions")
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, *, timeout_s: float = 30.0, every_s: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T], what: str, *, timeout_s: float = 90.0, every_s: float = 0.05) -> T:
     """The first true value of the condition; AssertionError that says what was waited for."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
