@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.configuration import conf
@@ -79,6 +80,31 @@ def test_a_lookup_that_cannot_be_made_is_no_answer(
         parse(parser, tmp_path, {"a": more})
     monkeypatch.setattr(parsing, "look_up", lambda _: {"value": "green"})
     assert parse(parser, tmp_path, {"a": more})["a"].answer, "the next job is not told the last one's outcomes"
+
+
+def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parser: Parser, tmp_path: Path) -> None:
+    odd = "from airflow.sdk import Variable; assert Variable.get('a\\0', default='none') == 'none'"
+    found = parse(parser, tmp_path, {"a": "", "b": odd, "c": ""})
+    for name in ("a", "b", "c"):
+        assert b'"error": null' in (found[name].answer or b""), found
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"kind": "variable", "name": "a\0"},
+        {"kind": "connection", "name": "\ud800"},
+        {"kind": "variable", "name": 5},
+        {"kind": "variable_keys", "prefix": "", "limit": -1, "offset": 0},
+        {"kind": "variable_keys", "prefix": "", "limit": 1, "offset": 10**30},
+        {"kind": "users"},
+        {},
+        [],
+        "variable",
+    ],
+)
+def test_an_odd_question_of_a_dag_file_ends_nothing(question: Any) -> None:  # noqa: ANN401
+    assert parsing.look_up(question) == {}
 
 
 def test_a_store_of_secrets_that_fails_is_no_store_without_the_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ CLOSED_KEYS = frozenset({("workers", "secrets_backend"), ("workers", "secrets_ba
 INDIRECT = ("_cmd", "_secret")
 # A setting that holds one of the secrets somewhere in it is one too; shorter ones are words.
 LONG_ENOUGH = 8
+MOST_KEYS = 1_000_000
 TALKATIVE = ("airflow.dag_processing", "airflow.models", "airflow.serialization")
 
 
@@ -158,18 +159,26 @@ def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
     """What a Dag file asked for, as JSON: nothing where there is no such thing.
 
     A database or a store of secrets that does not answer is an error, and never "no such thing": what was parsed with a
-    default would be kept.
+    default would be kept. A question that no database could answer is no such error: it would keep all other files from
+    being published as well.
     """
     match question:
-        case {"kind": "variable", "name": str(name)}:
+        case {"kind": "variable", "name": str(name)} if _can_be(name):
             value = _ask_backends("get_variable", name)
             return {} if value is None else {"value": value}
-        case {"kind": "connection", "name": str(name)}:
+        case {"kind": "connection", "name": str(name)} if _can_be(name):
             found = _ask_backends("get_connection", name)
             return {} if found is None else _describe_connection(name, found)
-        case {"kind": "variable_keys", "prefix": str(prefix), "limit": int(limit), "offset": int(offset)}:
+        case {"kind": "variable_keys", "prefix": str(prefix), "limit": int(limit), "offset": int(offset)} if (
+            _can_be(prefix) and 0 <= limit <= MOST_KEYS and 0 <= offset <= MOST_KEYS
+        ):
             return _list_variables(prefix, limit, offset)
-    raise ValueError(f"a Dag file asked for something unknown: {sorted(question)}")
+    return {}
+
+
+def _can_be(name: str) -> bool:
+    """Whether anything in a database can have this name."""
+    return "\0" not in name and name.encode(errors="replace").decode() == name
 
 
 def _ask_backends(method: str, name: str) -> Any:  # noqa: ANN401 - a value or a connection
