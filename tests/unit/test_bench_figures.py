@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import fleet_speed
 from stock import figures, ratios, usage
 from stock.__main__ import parse
 from stock.figures import Instance, Run, Usage
@@ -124,3 +125,14 @@ def test_the_command_line_chooses_what_runs() -> None:
     chosen = parse(["--workloads", "seq40,wide", "--executors", "celery", "--rounds", "1"])
     assert (chosen.workloads, chosen.executors, chosen.rounds) == (["seq40", "wide"], ["celery"], 1)
     assert parse([]).workloads == list(WORKLOADS)
+
+
+def test_the_figures_of_a_fleet_are_medians_and_ratios_above_one_where_airfleet_is_better() -> None:
+    walls = {
+        "airfleet": {"seq40": [4.0, 6.0], "wide": [10.0, 10.0]},
+        "stock": {"seq40": [40.0, 60.0], "wide": [50.0, 50.0]},
+    }
+    found = fleet_speed.summarise(walls, {"cold": 1, "warm": 479, "fast": 990, "slow": 10})
+    assert (found["seq40_s"], found["stock_seq40_s"], found["seq40_ratio"]) == (5, 50, 10)
+    assert (found["wide_rate"], found["stock_wide_rate"], found["wide_ratio"]) == (20, 4, 5)
+    assert (found["cold_starts"], found["fast_path_share"]) == (1, 0.99)
