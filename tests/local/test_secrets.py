@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from airfleet.runners.local import launch
 from deadline import wait_until
 from fleets import SECRET, Platform
 
@@ -61,6 +65,14 @@ def list_secrets(platform: Platform) -> dict[str, str]:
     return {**own, "crm": SECRET}
 
 
+def rotate(platform: Platform, file: Path) -> None:
+    """What a platform does at its start and a scheduler host at an apply, here while all is up."""
+    environment = launch.build_environment(os.environ, {}, platform.project, platform.state.root)
+    command = [sys.executable, "-m", "airflow", "airfleet", "admin", "--username", "admin", "--password-file", file]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_admin_password_is_rotated_and_never_an_argument(platform: Platform) -> None:
     old = platform.password
     token = log_in(platform, old).json()["access_token"]
@@ -69,8 +81,7 @@ def test_the_admin_password_is_rotated_and_never_an_argument(platform: Platform)
     new = "--a dash's first word"
     file.write_text(new)
     with Watch() as watch:
-        # The same command as a scheduler host runs, as a process of its own.
-        platform.airfleet("airflow", "airfleet", "admin", "--password-file", str(file))
+        rotate(platform, file)
     commands = [line for line in watch.seen if "airfleet\0admin" in line]
     assert commands, "the job ran too fast to be seen"
     for line in watch.seen:
