@@ -40,8 +40,8 @@ def main():
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "wait":
-            print("waits", flush=True)
             try:
+                print("waits", flush=True)
                 time.sleep(600)
             finally:
                 print("ends", flush=True)
