@@ -14,7 +14,7 @@ CREATE DATABASE airflow OWNER stock;
 SQL
 unit=/etc/systemd/system/airfleet-rabbitmq.service
 eval "$(sed -n 's/^Environment=//p' "$unit" | sed 's/^"\(.*\)"$/\1/; s/=\(.*\)/='"'"'\1'"'"'/; s/^/export /')"
-# The passwords of a bed that lives for minutes and that nobody else logs in to.
-runuser -u rabbitmq -- rabbitmqctl -q add_vhost stock
-runuser -u rabbitmq -- rabbitmqctl -q add_user stock "$STOCK_BROKER_PASSWORD"
-runuser -u rabbitmq -- rabbitmqctl -q set_permissions -p stock stock '.*' '.*' '.*'
+# Debian's own command of that name looks for another cookie. The passwords of a bed that lives for minutes and that nobody else logs in to.
+runuser -u rabbitmq -- /usr/lib/rabbitmq/bin/rabbitmqctl -q add_vhost stock
+runuser -u rabbitmq -- /usr/lib/rabbitmq/bin/rabbitmqctl -q add_user stock "$STOCK_BROKER_PASSWORD"
+runuser -u rabbitmq -- /usr/lib/rabbitmq/bin/rabbitmqctl -q set_permissions -p stock stock '.*' '.*' '.*'
