@@ -21,7 +21,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals, stopping
 from airfleet.runners.local.diagnosis import Finding
 from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import diagnosis, journals
+from airfleet.runners.ssh import diagnosis, journals, lease
 from airfleet.runners.ssh.connection import HostError, Output
 from places import NINE, parse
 
@@ -455,6 +455,14 @@ def test_what_is_wrong_on_a_host_is_told_with_a_hint(
     found = find(examine(project, WELL.replace(old, new)), subject)
     assert found.level == level
     assert found.hint
+
+
+def test_doctor_says_who_applies_this_fleet_now(project: Path) -> None:
+    (project / ".airfleet").mkdir(exist_ok=True)
+    with lease.claim(project / ".airfleet", "ann@here", "10:00"):
+        found = find(examine(project, WELL), "apply")
+    assert (found.level, found.what.split(" (")[0]) == ("warning", "ann@here")
+    assert find(examine(project, WELL), "apply").level == "ok"
 
 
 def prepare_key(project: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -370,6 +371,54 @@ def test_a_second_apply_of_the_same_project_is_told_who_has_it(tmp_path: Path) -
                 pass
     with lease.claim(tmp_path, "me@here", "10:02") as token:
         assert len(token) == 16
+
+
+CLAIM_AS_BEFORE = """\
+import fcntl, sys
+file = open(sys.argv[1] + "/apply.lock", "a+")
+fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+file.write("ann (pid 1) applies this fleet")
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_apply_of_an_earlier_version_is_noticed_and_notices_this_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CLAIM_AS_BEFORE, str(tmp_path)]
+    with lease.claim(tmp_path, "me@here", "10:00"):
+        before = subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL)
+        assert b"BlockingIOError" in before.stderr
+    (tmp_path / "apply.lock").unlink()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        assert lease.find_claim(tmp_path) == "ann (pid 1) applies this fleet"
+        with pytest.raises(AirfleetError, match="ann"), lease.claim(tmp_path, "me@here", "10:00"):
+            pytest.fail("applied twice")
+        holder.kill()
+    assert lease.find_claim(tmp_path) is None
+
+
+def test_looking_for_an_apply_makes_none_fail(tmp_path: Path) -> None:
+    assert lease.find_claim(tmp_path) is None
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            lease.find_claim(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(1000):
+            with lease.claim(tmp_path, "me@here", "10:00"):  # raises AirfleetError when somebody else has it
+                pass
+    finally:
+        done.set()
+        for looker in lookers:
+            looker.join()
 
 
 def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import secrets
-import struct
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
@@ -20,17 +19,13 @@ from typing import Any, TypeVar
 
 from airfleet.components.base import Credentials
 from airfleet.errors import AirfleetError
+from airfleet.runners.local import locks
 from airfleet.spec.secrets import Secret
 
 # Raised when an older airfleet could not read the folder any more.
 LAYOUT = 1
 # Earlier versions left what they imported, the passwords of connections among it.
 KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
-# A lock of an open file, as flock(2) takes, which can also be looked at without being taken: fcntl(2), F_OFD_SETLK.
-_LOCK_FORMAT = "hhqqi"
-_WHOLE_FILE = struct.pack(_LOCK_FORMAT, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-# A supervisor of an earlier version holds the file by flock(2), alone. Shared, the same lock keeps out that one only.
-_FORMER = fcntl.LOCK_SH | fcntl.LOCK_NB
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +116,7 @@ class StateFolder:
         """Hold the folder for this process; raises AirfleetError while another one has it."""
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
-            fcntl.flock(descriptor, _FORMER)
+            locks.take(descriptor)
         except BlockingIOError as error:
             os.close(descriptor)
             raise AirfleetError(
@@ -137,19 +131,7 @@ class StateFolder:
 
     def is_held(self) -> bool:
         """Whether a supervisor holds the folder now; looking takes nothing, and keeps nobody from taking it."""
-        try:
-            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
-            fcntl.flock(descriptor, _FORMER)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        kind, *_ = struct.unpack(_LOCK_FORMAT, found)
-        return bool(kind != fcntl.F_UNLCK)
+        return locks.is_taken(self.root / "lock")
 
     def read_instance(self, *, airflow: str, postgres: str) -> Instance:
         """Who made this folder, made now if it is new; raises AirfleetError when these versions cannot use it."""

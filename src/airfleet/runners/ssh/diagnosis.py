@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -148,13 +147,9 @@ def _judge_secrets(folder: StateFolder) -> Finding:
 
 
 def _judge_claim(folder: StateFolder) -> Finding:
-    path = folder.root / "apply.lock"
-    if path.exists():
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return Finding("warning", "apply", file.read().strip() or "somebody applies this fleet", "wait for it")
+    holder = lease.find_claim(folder.root)
+    if holder is not None:
+        return Finding("warning", "apply", holder, "wait for it")
     return Finding("ok", "apply", "none runs here")
 
 

@@ -6,7 +6,6 @@ token, so that the lease of an apply that was killed is taken over at once.
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import hashlib
 import json
@@ -22,13 +21,17 @@ from pathlib import Path
 from typing import Protocol
 
 from airfleet.errors import AirfleetError
+from airfleet.runners.local import locks
 from airfleet.runners.ssh.connection import Connection, HostError, Output
 from airfleet.spec.topology import Host
 
 PATH = "/var/lib/airfleet/lease"
+# In the state folder: who applies from this machine.
+CLAIM = "apply.lock"
 SECONDS = 60
 RENEW_S = 15
 TAKEN = 9
+SOMEBODY = "somebody applies this fleet"
 
 
 class Shell(Protocol):
@@ -89,12 +92,12 @@ def parse_holder(text: str) -> Holder:
 @contextmanager
 def claim(state: Path, who: str, since: str) -> Iterator[str]:
     """Be the only apply of this project on this machine; the token of all of them."""
-    with (state / "apply.lock").open("a+") as file:
+    with (state / CLAIM).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.take(file.fileno())
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "somebody applies this fleet"
+            holder = file.read().strip() or SOMEBODY
             raise AirfleetError(
                 holder, where=str(state.parent), hint="wait for it to end, or end that process"
             ) from None
@@ -102,6 +105,12 @@ def claim(state: Path, who: str, since: str) -> Iterator[str]:
         file.write(f"{who} (pid {os.getpid()}) applies this fleet since {since}")
         file.flush()
         yield hashlib.sha256(f"{socket.gethostname()} {state.resolve()}".encode()).hexdigest()[:16]
+
+
+def find_claim(state: Path) -> str | None:
+    """Who applies from this machine now, if somebody does; looking keeps nobody from it."""
+    path = state / CLAIM
+    return (path.read_text().strip() or SOMEBODY) if locks.is_taken(path) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+"""A lock of a whole file, which can be looked at without being taken, and which dies with its process.
+
+flock(2) has no way to look: whoever tries it holds it for a moment, and somebody who wanted it then fails.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+# `struct flock` of fcntl(2): the lock belongs to the open file, as one of flock(2) does.
+_FORMAT = "hhqqi"
+_WHOLE_FILE = struct.pack(_FORMAT, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+# Earlier versions hold the file by flock(2), alone. Shared, the same lock keeps out those only.
+_FORMER = fcntl.LOCK_SH | fcntl.LOCK_NB
+
+
+def take(descriptor: int) -> None:
+    """Lock a file that is open for writing, until it is closed; raises BlockingIOError while another process has it."""
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+    fcntl.flock(descriptor, _FORMER)
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a process has the lock of a file now; looking keeps nobody from taking it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        fcntl.flock(descriptor, _FORMER)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    kind, *_ = struct.unpack(_FORMAT, found)
+    return bool(kind != fcntl.F_UNLCK)
