@@ -78,7 +78,7 @@ class Ssh(Section):
     )
     known_hosts: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="The file with the hosts' public keys, relative to the project. No other is read then.",
+        description="The file with the hosts' public keys, relative to the project. Of others, @revoked lines count.",
         examples=["ssh/known_hosts"],
         json_schema_extra={"x-default": "as in the SSH configuration"},
     )

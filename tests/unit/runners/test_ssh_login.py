@@ -150,6 +150,22 @@ def test_a_revoked_key_is_refused_though_it_is_known(server: Server, tmp_path: P
         enter(server, tmp_path, told=[])
 
 
+def test_a_key_that_the_user_s_file_revokes_is_refused_though_the_fleet_names_another(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text(server.known)
+    (tmp_path / "known").write_text("no line of known hosts\n")
+    enter(server, tmp_path, known_hosts="hosts")
+    (tmp_path / "known").write_text(f"@revoked * {make_key(tmp_path / 'another')}\n")
+    enter(server, tmp_path, known_hosts="hosts")
+    (tmp_path / "known").write_text(f"no line of known hosts\n@revoked * {server.public_key}\n")
+    with pytest.raises(AirfleetError, match="a key that is revoked"):
+        enter(server, tmp_path, known_hosts="hosts", told=[])
+    (tmp_path / "known").write_text("@revoked * ssh-ed25519\n")
+    with pytest.raises(AirfleetError, match="cannot be read"):
+        enter(server, tmp_path, known_hosts="hosts", told=[])
+
+
 @pytest.mark.parametrize("is_binary", [False, True])
 @pytest.mark.parametrize("is_named_by_the_fleet", [False, True])
 def test_a_key_that_the_ssh_configuration_revokes_is_refused_though_it_is_known(

@@ -73,6 +73,34 @@ def read(paths: Iterable[Path], *, named: bool = False) -> tuple[Entry, ...]:
 
     Raises AirfleetError for a file that is missing though named, that cannot be read, or that has a broken line.
     """
+    return _read(paths, named=named)
+
+
+def read_revocations(paths: Iterable[Path]) -> tuple[Entry, ...]:
+    """The `@revoked` lines of files whose other lines do not count, broken ones among them.
+
+    Raises AirfleetError for a file that is there and cannot be read, and for a broken `@revoked` line.
+    """
+    return _read(paths, named=False, only=REVOKED)
+
+
+def parse(text: str, where: str, *, only: str = "") -> tuple[Entry, ...]:
+    """The lines of one file, or those with one marker `only`; raises AirfleetError for one that cannot be read."""
+    entries = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if only and line.split(maxsplit=1)[:1] != [only]:
+            continue
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        entry = _parse_line(line)
+        if entry is None:
+            hint = "no host is trusted by a file with a broken line: mend the line, or remove it"
+            raise AirfleetError("this line of known hosts cannot be read", where=f"{where}:{number}", hint=hint)
+        entries.append(entry)
+    return tuple(entries)
+
+
+def _read(paths: Iterable[Path], *, named: bool, only: str = "") -> tuple[Entry, ...]:
     entries: list[Entry] = []
     for path in paths:
         try:
@@ -86,21 +114,7 @@ def read(paths: Iterable[Path], *, named: bool = False) -> tuple[Entry, ...]:
             raise AirfleetError(
                 f"the file of known hosts cannot be read: {error.strerror}", where=str(path), hint="mend that first"
             ) from None
-        entries += parse(text, str(path))
-    return tuple(entries)
-
-
-def parse(text: str, where: str) -> tuple[Entry, ...]:
-    """The lines of one file; raises AirfleetError for one that cannot be read."""
-    entries = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        entry = _parse_line(line)
-        if entry is None:
-            hint = "no host is trusted by a file with a broken line: mend the line, or remove it"
-            raise AirfleetError("this line of known hosts cannot be read", where=f"{where}:{number}", hint=hint)
-        entries.append(entry)
+        entries += parse(text, str(path), only=only)
     return tuple(entries)
 
 

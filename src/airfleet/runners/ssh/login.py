@@ -182,6 +182,8 @@ def _log_in(
     name = known_hosts.name_of(config.alias or config.address, 22 if config.alias else config.port)
     files = (*policy.files, *(config.known_hosts if files_too or not policy.files else ()))
     entries = [*known_hosts.read(policy.files, named=True), *known_hosts.read(files[len(policy.files) :])]
+    # A key is revoked for good, whichever file says which hosts are known.
+    entries += known_hosts.read_revocations(path for path in config.known_hosts if path not in files)
     transport = paramiko.Transport(sock)
     try:
         transport.banner_timeout = transport.auth_timeout = float(CONNECT_S)
