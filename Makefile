@@ -3,8 +3,8 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo fleet-demo down test test-hosts check drill drill-local bench bench-up bench-releases bench-stock \
-	bench-fleet soak sdk-tests lock clean run-env dev-env
+.PHONY: help up demo fleet-demo down dev test test-hosts check check-steps docs drill drill-local bench bench-up \
+	bench-releases bench-stock bench-fleet soak sdk-tests lock clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,6 +21,8 @@ fleet-demo: dev-env  ## Make nine machines here, apply the reference fleet, run 
 down: run-env  ## Stop the platform of PROJECT
 	$(BIN)/airfleet down $(PROJECT)
 
+dev: dev-env  ## Make .venv with all that the checks and tests need
+
 test: dev-env  ## Run all checks and tests
 	tools/chromium
 	tools/haproxy
@@ -30,12 +32,19 @@ test: dev-env  ## Run all checks and tests
 	$(BIN)/pytest --numprocesses 2 --dist loadfile examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
 
-check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests
+check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests; print how long it took
+	@begun=$$(date +%s); $(MAKE) --no-print-directory check-steps && echo "make check: $$(($$(date +%s) - begun)) s"
+
+check-steps:
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest --quiet --numprocesses auto tests/unit
+	$(BIN)/pytest --quiet --numprocesses auto tests/unit $(ARGS)
+
+docs: dev-env  ## Build the documentation as web pages that need no network: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "make docs: $(CURDIR)/site/index.html"
 
 bench: bench-up bench-releases bench-stock  ## Run every benchmark
 
@@ -73,7 +82,7 @@ lock: dev-env  ## Pin the newest allowed versions into constraints/
 	tools/lock
 
 clean:  ## Remove what was installed here; projects keep their state
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .tools site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 run-env:
 	@tools/bootstrap run

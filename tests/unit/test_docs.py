@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from airfleet.cli.main import VERBS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+RECORDS = sorted((DOCS / "adr").glob("0*.md"))
 
 
 def test_the_reference_is_what_the_code_says() -> None:
@@ -33,6 +36,26 @@ def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("record", sorted((ROOT / "docs" / "adr").glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
 def test_every_decision_says_when_it_is_violated(record: Path) -> None:
     assert "**Violated when**" in record.read_text()
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+def test_every_decision_is_in_the_index(record: Path) -> None:
+    assert f"({record.name})" in (DOCS / "adr" / "index.md").read_text()
+
+
+def test_the_navigation_of_the_site_has_every_page() -> None:
+    navigation = yaml.safe_load((ROOT / "mkdocs.yaml").read_text())["nav"]
+    listed = {page.removeprefix("repository/") for page in _find_leaves(navigation)}
+    pages = {str(page.relative_to(DOCS)) for page in PAGES if DOCS in page.parents}
+    assert pages <= listed
+    assert all((DOCS / page).exists() or (ROOT / page).exists() for page in listed)
+
+
+def _find_leaves(tree: object) -> list[str]:
+    if isinstance(tree, str):
+        return [tree]
+    branches = tree.values() if isinstance(tree, dict) else tree
+    return [leaf for branch in branches for leaf in _find_leaves(branch)]

@@ -1,0 +1,187 @@
+"""Write docs/architecture.svg from the imports between the rooms of both halves.
+
+python tools/architecture.py           write the drawing
+python tools/architecture.py --check   exit with 1 when the drawing is not what the code says
+
+A room is a package at the first level of `airfleet` or `airfleet_provider`, or a module there that a room imports. The
+packages in `airfleet.runners` are rooms of their own. An arrow is left out when a longer way through other rooms
+implies it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).parents[1]
+DRAWING = ROOT / "docs" / "architecture.svg"
+HALVES = ("airfleet", "airfleet_provider")
+SPLIT = frozenset({"airfleet.runners"})  # packages whose own packages are the rooms
+ASSETS = frozenset({"airfleet.skeleton", "airfleet.constraints"})  # files that airfleet ships, no code of its own
+
+BOX_WIDTH, BOX_HEIGHT, GAP, ROW, MARGIN, HEAD = 132, 34, 18, 84, 28, 44
+_CENTRE = "text-anchor='middle'"
+FONT = "font-family='system-ui, sans-serif'"
+COLOURS = {"airfleet": ("#e8f0fe", "#3b6fd4"), "airfleet_provider": ("#e7f6ec", "#2e8b57")}
+
+Imports = Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a room is in the drawing."""
+
+    room: str
+    x: float
+    y: float
+
+
+def read_imports() -> Imports:
+    """Which rooms each room imports, directly."""
+    graph = grimp.build_graph(*HALVES, cache_dir=None)
+    packages = {module for module in graph.modules if graph.find_children(module)}
+    found: dict[str, set[str]] = {}
+    for module in graph.modules:
+        if (room := find_room(module, packages)) is None:
+            continue
+        found.setdefault(room, set())
+        for imported in graph.find_modules_directly_imported_by(module):
+            other = find_room(imported, packages)
+            if other is not None and other != room:
+                found[room].add(other)
+    used = {other for others in found.values() for other in others}
+    kept = {room for room in found if room in packages or room in used}
+    return {room: frozenset(found[room] & kept) for room in sorted(kept)}
+
+
+def find_room(module: str, packages: Iterable[str]) -> str | None:
+    """The room that a module belongs to, or None for the two roots and for what a split package keeps at its top."""
+    parts = module.split(".")
+    depth = 3 if ".".join(parts[:2]) in SPLIT else 2
+    room = ".".join(parts[:depth])
+    if len(parts) < depth or room in ASSETS or ".".join(parts[:2]) in ASSETS:
+        return None
+    return room if depth == 2 or room in packages else None
+
+
+def reduce(imports: Imports) -> Imports:
+    """Leave out each arrow that a longer way through other rooms implies."""
+    ways = {room: _reach(room, imports) for room in imports}
+    return {
+        room: frozenset(
+            other
+            for other in others
+            if not any(other in ways[between] and room not in ways[between] for between in others - {other})
+        )
+        for room, others in imports.items()
+    }
+
+
+def _reach(room: str, imports: Imports) -> frozenset[str]:
+    seen: set[str] = set()
+    todo = list(imports[room])
+    while todo:
+        if (other := todo.pop()) not in seen:
+            seen.add(other)
+            todo += imports[other]
+    return frozenset(seen)
+
+
+def find_levels(imports: Imports) -> dict[str, int]:
+    """How far each room is above the ground: more than every room that it imports. Rooms in a circle share a level."""
+    ways = {room: _reach(room, imports) for room in imports}
+    levels: dict[str, int] = {}
+
+    def level(room: str) -> int:
+        if room not in levels:
+            below = [other for other in ways[room] if room not in ways[other]]
+            levels[room] = 1 + max((level(other) for other in below), default=-1)
+        return levels[room]
+
+    for room in imports:
+        level(room)
+    return levels
+
+
+def arrange(imports: Imports, levels: Mapping[str, int]) -> list[Box]:
+    """Each half in columns of its own, each level in a row; a room stands above what it imports where there is room."""
+    top = max(levels.values())
+    boxes: dict[str, Box] = {}
+    left = float(MARGIN)
+    for half in HALVES:
+        rooms = [room for room in imports if room.startswith(half + ".")]
+        rows = [[room for room in rooms if levels[room] == level] for level in range(top + 1)]
+        width = max(len(row) for row in rows) * (BOX_WIDTH + GAP)
+        for level, row in enumerate(rows):
+            start = left + (width - len(row) * (BOX_WIDTH + GAP)) / 2
+            wanted: dict[str, float] = {
+                room: _find_mean([boxes[other].x for other in imports[room] if other in boxes]) for room in row
+            }
+            for place, room in enumerate(sorted(row, key=lambda room: (wanted[room], room))):
+                boxes[room] = Box(room, start + place * (BOX_WIDTH + GAP), HEAD + (top - level) * ROW)
+        left += width + 2 * MARGIN
+    return list(boxes.values())
+
+
+def _find_mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers) if numbers else 0.0
+
+
+def draw(imports: Imports) -> str:
+    """The drawing as SVG, with the arrows that no longer way implies."""
+    arrows = reduce(imports)
+    boxes = {box.room: box for box in arrange(arrows, find_levels(imports))}
+    width = max(box.x for box in boxes.values()) + BOX_WIDTH + MARGIN
+    height = max(box.y for box in boxes.values()) + BOX_HEIGHT + MARGIN
+    lines = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' role='img'>",
+        "<title>The rooms of airfleet and airfleet_provider, and which imports which</title>",
+        "<desc>Written by tools/architecture.py from the code.</desc>",
+        "<defs><marker id='to' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='7' markerHeight='7' orient='auto'>"
+        "<path d='M0 0L8 4L0 8z' fill='#667'/></marker></defs>",
+        f"<rect width='{width:.0f}' height='{height:.0f}' fill='#fff'/>",
+    ]
+    for half in HALVES:
+        own = [box for box in boxes.values() if box.room.startswith(half + ".")]
+        middle = (min(box.x for box in own) + max(box.x for box in own) + BOX_WIDTH) / 2
+        lines.append(
+            f"<text x='{middle:.0f}' y='24' {FONT} font-size='15' font-weight='600' fill='#223' {_CENTRE}>{half}</text>"
+        )
+    lines += [_draw_arrow(boxes[room], boxes[other]) for room in arrows for other in sorted(arrows[room])]
+    lines += [_draw_box(box) for box in sorted(boxes.values(), key=lambda box: box.room)]
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _draw_box(box: Box) -> str:
+    half, _, name = box.room.partition(".")
+    fill, line = COLOURS[half]
+    place = f"x='{box.x:.0f}' y='{box.y:.0f}' width='{BOX_WIDTH}' height='{BOX_HEIGHT}' rx='6'"
+    middle = f"x='{box.x + BOX_WIDTH / 2:.0f}' y='{box.y + 22:.0f}'"
+    text = f"<text {middle} {FONT} font-size='13' fill='#223' {_CENTRE}>{escape(name)}</text>"
+    return f"<rect {place} fill='{fill}' stroke='{line}'/>{text}"
+
+
+def _draw_arrow(start: Box, end: Box) -> str:
+    x1, x2 = start.x + BOX_WIDTH / 2, end.x + BOX_WIDTH / 2
+    y1, y2 = start.y + BOX_HEIGHT, end.y - 1
+    bend = (y2 - y1) / 2
+    path = f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"
+    return f"<path d='{path}' fill='none' stroke='#667' stroke-width='1.1' marker-end='url(#to)'/>"
+
+
+def main() -> None:
+    text = draw(read_imports())
+    if "--check" not in sys.argv:
+        DRAWING.write_text(text)
+    elif not DRAWING.exists() or DRAWING.read_text() != text:
+        print("docs/architecture.svg is not what the code says: python tools/architecture.py", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
