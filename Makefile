@@ -28,7 +28,7 @@ test: dev-env  ## Run all checks and tests
 	tools/haproxy
 	@tools/rabbitmq || echo "make test: the tests with Celery will be skipped" >&2
 	tools/machines
-	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory check docs
 	$(BIN)/pytest --numprocesses 2 --dist loadfile examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
 

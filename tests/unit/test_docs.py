@@ -15,6 +15,8 @@ from airfleet.cli.main import VERBS
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+CODE = [ROOT / "src" / "airfleet", ROOT / "provider" / "src" / "airfleet_provider"]
+ROOMS = {room.name for half in CODE for room in half.iterdir() if room.is_dir()}
 RECORDS = sorted((DOCS / "adr").glob("0*.md"))
 
 
@@ -44,6 +46,33 @@ def test_every_decision_says_when_it_is_violated(record: Path) -> None:
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
 def test_every_decision_is_in_the_index(record: Path) -> None:
     assert f"({record.name})" in (DOCS / "adr" / "index.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in {"CHANGELOG.md", "sdk-tests.md"}], ids=lambda path: path.name
+)
+def test_every_module_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    named = set(re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", text))
+    named |= {path for path in re.findall(r"`([a-z_]+(?:/[a-z_]+)+)`", text) if path.split("/")[0] in ROOMS}
+    dotted = set(re.findall(r"`(airfleet_provider(?:\.[a-z_]+)+)`", text))
+    assert [path for path in named if not path.startswith(("dags/", "include/")) and not _is_there(path)] == []
+    assert [module for module in dotted if not _is_there(module.replace(".", "/"))] == []
+
+
+def _is_there(path: str) -> bool:
+    """Whether a file or folder of the repository ends in this path; an extension may be left out."""
+    return (
+        any(
+            next(folder.rglob(f"{path}{extension}"), None)
+            for folder in [
+                *(half.parent for half in CODE),
+                *(ROOT / name for name in ("tests", "tools", "bench", "examples")),
+            ]
+            for extension in ("", ".py")
+        )
+        or (ROOT / path).exists()
+    )
 
 
 def test_the_navigation_of_the_site_has_every_page() -> None:
