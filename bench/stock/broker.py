@@ -2,49 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from dataclasses import replace
 from pathlib import Path
 
 from airfleet.components import rabbitmq
-from airfleet.components.base import Component, reveal
+from airfleet.components.base import reveal
+from airfleet.components.queues import Login, hash_password
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.runners.local.state import write_file
 from airfleet.spec.secrets import Secret
 from stock.crew import Crew, find_ports, is_listening, wait
 
+USER = "airflow"
+ERLANG_ARGUMENTS = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"
+
 
 def start(crew: Crew, folder: Path) -> str:
-    """Start a node with RabbitMQ's own settings, apart from where it listens; its URL."""
+    """Start a node with RabbitMQ's own settings, apart from where it listens, and return its URL.
+
+    The node has one user, who may do everything: the workers of stock Airflow declare their queues themselves.
+    """
     folder.mkdir()
     programs = find_programs()
+    password = Secret(secrets.token_urlsafe(24))
+    unused = Secret(secrets.token_urlsafe(24))  # the logins of airfleet's scheduler and workers do not exist here
     node = rabbitmq.Node(
         name=f"bench-{secrets.token_hex(4)}",
         folder=folder,
         server=programs.server,
         names_server=programs.names_server,
         ports=rabbitmq.Ports(*find_ports(3)),
-        password=Secret(secrets.token_urlsafe(24)),
+        publisher=unused,
+        consumer=unused,
         cookie=Secret(secrets.token_hex(20)),
+        signing=unused,
     )
-    component = _untune(rabbitmq.describe(node))
+    component = rabbitmq.describe(node, ())
     for file in component.files:
         write_file(file.path, reveal(file.content), mode=file.mode)
+    write_file(folder / "definitions.json", render_definitions(password))
     for process in component.processes:
         env = {**os.environ, **{key: reveal(value) for key, value in process.env.items()}}
+        env[ERLANG_ARGUMENTS] = env[ERLANG_ARGUMENTS].replace(rabbitmq.CALM, "")
         crew.start(process.name, [reveal(word) for word in process.commands[0]], env)
         port = node.ports.names if process.name == "epmd" else node.ports.amqp
         wait(lambda: is_listening(port), process.name, crew=crew)  # noqa: B023 - called now
-    return node.url.reveal()
+    return node.url(Login(USER, password)).reveal()
 
 
-def _untune(component: Component) -> Component:
-    key = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"
-    return replace(
-        component,
-        processes=tuple(
-            replace(one, env={**one.env, key: reveal(one.env.get(key, "")).replace(rabbitmq.CALM, "")})
-            for one in component.processes
-        ),
-    )
+def render_definitions(password: Secret) -> str:
+    """One virtual host, and one user with all rights on it."""
+    user = {
+        "name": USER,
+        "password_hash": hash_password(USER, password),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "tags": "",
+    }
+    rights = {"user": USER, "vhost": rabbitmq.VHOST, "configure": ".*", "write": ".*", "read": ".*"}
+    return json.dumps({"vhosts": [{"name": rabbitmq.VHOST}], "users": [user], "permissions": [rights]}, indent=1)
