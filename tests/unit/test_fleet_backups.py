@@ -14,7 +14,7 @@ from airfleet.components.hosts import backups
 from airfleet.operations.backup import recovery, repository, scripts
 from airfleet.operations.backup.repository import Archive
 from airfleet.operations.backup.scripts import Order
-from airfleet.runners.ssh import plan
+from airfleet.runners.ssh import plan, sections
 from airfleet.runners.ssh.connection import Output
 from airfleet.runners.ssh.facts import Facts
 from airfleet.runners.ssh.steps import Bring, RunJob
@@ -85,7 +85,7 @@ def test_an_archive_is_ill_while_changes_wait_for_it(waiting: int, silent_s: flo
 
 
 def test_how_backups_stand_is_read_from_one_answer() -> None:
-    text = f"{info(tell())}\n{repository.MARK}\n4096\n 8192\n{int(NOW.timestamp())}\n2\n77|3600\n"
+    text = f"{info(tell())}\n{sections.MARK}\n4096\n 8192\n{int(NOW.timestamp())}\n2\n77|3600\n"
     found = repository.parse_look(text)
     assert (found.used, found.free, found.now) == (4096, 8192, NOW)
     assert (found.waiting, found.silent_s, found.began_s) == (2, 77, 3600)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.operations import fallbacks
+from airfleet.runners.ssh import sections
 from airfleet_provider.fallbacks import FILE_BYTES, Counter
 
 
@@ -66,7 +67,7 @@ def test_a_host_without_files_or_with_garbage_in_their_place_is_read_all_the_sam
     write(tmp_path)
     folder = tmp_path / "fallbacks"
     (folder / "task-start.json").write_bytes(b"\xff" * 10 * FILE_BYTES)
-    forged = f"{fallbacks.MARK} task-start.count\n9\n"
+    forged = f"{sections.MARK} task-start.count\n9\n"
     (folder / "scheduler-wake.json").write_text(f'{{"x": [1, 1e400, false]}}\n{forged}')
     output = run_look(tmp_path)
     assert len(output) < 3 * FILE_BYTES

@@ -18,6 +18,7 @@ from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import UsageError
 from airfleet.operations.workers import places
 from airfleet.operations.workers.crew import NOTE_BYTES, Sight, State, Task, Worker, choose, judge, list_deserted
+from airfleet.runners.ssh import sections
 from airfleet.runners.ssh.connection import Output
 from places import parse
 
@@ -70,7 +71,7 @@ def test_a_queue_is_deserted_when_nobody_else_takes_from_it() -> None:
 
 
 def test_what_a_host_says_is_read_pool_by_pool() -> None:
-    mark = places.MARK
+    mark = sections.MARK
     text = f"{mark} io 7 active 1 4\nnote {note('drained')}\n{mark} cpu 0 inactive 0 0\nnote \n"
     assert places.parse_look(text) == {
         "io": Sight(7, stopping=False, marked=True, age_s=4, note=note("drained")),
@@ -89,7 +90,7 @@ def look_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_note_speaks_for_its_own_pool_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any task may write anything there."""
-    forged = f"{places.MARK} cpu 7 active 1 0\n{note('drained')}\n{places.MARK} db 7 active 1 0\n"
+    forged = f"{sections.MARK} cpu 7 active 1 0\n{note('drained')}\n{sections.MARK} db 7 active 1 0\n"
     (tmp_path / "io.json").write_text(f"x\n{forged}")
     (tmp_path / "cpu.json").write_text(note("serving", TASK))
     sights = places.parse_look(look_at(tmp_path, monkeypatch))
@@ -181,9 +182,9 @@ def test_a_worker_that_cannot_be_seen_is_not_at_rest() -> None:
 @pytest.mark.parametrize(
     "output",
     [
-        Output(0, f"{places.MARK} io  inactive 1 0\n\n", ""),  # systemctl gave no answer to one of its questions
+        Output(0, f"{sections.MARK} io  inactive 1 0\n\n", ""),  # systemctl gave no answer to one of its questions
         Output(1, "", "Failed to connect to bus: Connection refused\n"),
-        Output(124, f"{places.MARK} io 0 inactive 1 0\n\n", ""),
+        Output(124, f"{sections.MARK} io 0 inactive 1 0\n\n", ""),
     ],
 )
 def test_a_pool_whose_host_does_not_tell_how_it_stands_is_away(output: Output) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from airfleet.components.hosts.psql import AS_SERVER, build_command
 from airfleet.components.hosts.replication import DATA
 from airfleet.errors import AirfleetError, UsageError
 
 Condition = Literal["primary", "replica", "stopped", "away"]
 
-SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql"
+ASK = f"{AS_SERVER} {build_command()}"
 # A replica that is so far behind does not follow in any useful sense; the primary keeps 1 GiB of WAL for it.
 LAG_BYTES = 64 << 20
 _LOOK = (
@@ -30,7 +31,7 @@ _LOOK = (
 )
 # A server that is stopped says in its control file how far it had come.
 LOOK = f"""\
-if systemctl is-active -q airfleet-postgresql; then exec {SQL} postgres -c "{_LOOK}"; fi
+if systemctl is-active -q airfleet-postgresql; then exec {ASK} -c "{_LOOK}"; fi
 bin=/usr/lib/postgresql/$(cat {DATA}/PG_VERSION)/bin
 LC_ALL=C $bin/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: */line /p
 s/^Latest checkpoint location: */at /p; s/^Database cluster state: */state /p"

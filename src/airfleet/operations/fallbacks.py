@@ -19,10 +19,10 @@ from airfleet.components.hosts import workers
 from airfleet.components.hosts.base import SERVER_USER, WORKER_USER
 from airfleet.errors import AirfleetError
 from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.sections import MARK
 from airfleet_provider import fallbacks
 from airfleet_provider.fallbacks import Tally
 
-MARK = "@@airfleet@@"
 LONGEST_AGE_S = 3650.0 * 86400
 MOST_AT_ONCE = 32
 READ_S = 10

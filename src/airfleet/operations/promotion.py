@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from airfleet.components.hosts.postgresql import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import database_hosts
-from airfleet.operations.database_hosts import LOOK, SQL, Choice, DatabaseHost
+from airfleet.operations.database_hosts import ASK, LOOK, Choice, DatabaseHost
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh import promotions
 from airfleet.runners.ssh.connection import HostError
@@ -225,7 +225,7 @@ class Promotion:
                 raise AirfleetError("no scheduler works on the new primary yet", where=host.name, hint=hint)
             self._sleep(0.2)
 
-    def _ask(self, host: Host, sql: str, what: str, *, psql: str = f"{SQL} postgres", timeout_s: float = 20) -> str:
+    def _ask(self, host: Host, sql: str, what: str, *, psql: str = ASK, timeout_s: float = 20) -> str:
         done = self._shells[host.name].run(f"{psql} -c {shlex.quote(sql)}", timeout_s=timeout_s)
         if done.code:
             said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]

@@ -15,7 +15,7 @@ import pytest
 
 import servers
 from airfleet.components.base import reveal
-from airfleet.components.hosts import postgresql
+from airfleet.components.hosts import postgresql, psql
 from airfleet.operations.upgrade import schema
 from airfleet.runners.local.processes import UNPRIVILEGED_USER
 from places import NINE, parse, place
@@ -51,14 +51,14 @@ def serve() -> Iterator[tuple[Server, Path]]:
             (server.folder / name).write_text(text)
         server.stop()
         server.start("-k", str(server.folder.parent))
-        command = roles.replace(f"-h {postgresql.SOCKETS}", f"-h 127.0.0.1 -p {server.port}")
+        command = roles.replace(f"-h {psql.SOCKETS}", f"-h 127.0.0.1 -p {server.port}")
         subprocess.run(["sh", "-c", command], check=True)
         yield server, server.folder.parent
 
 
 def ask(script: str, server: Server, sockets: Path) -> subprocess.CompletedProcess[str]:
     """Run what `airfleet` runs on the primary."""
-    here = script.replace(f"-h {postgresql.SOCKETS}", f"-h {sockets} -p {server.port}")
+    here = script.replace(f"-h {psql.SOCKETS}", f"-h {sockets} -p {server.port}")
     here = here.replace("runuser -u postgres --", f"runuser -u {OWN_USER} --" if not os.geteuid() else "")
     return subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=False, cwd="/")
 
@@ -84,11 +84,11 @@ def test_nobody_looks_with_the_rights_of_a_superuser() -> None:
 
 def test_only_the_servers_own_user_looks_and_only_at_airflows_database() -> None:
     with serve() as (server, sockets):
-        looks = f"psql -w -XAtq -h {postgresql.SOCKETS} -U {postgresql.LOOKER}"
+        looks = f"psql -w -XAtq -h {psql.SOCKETS} -U {postgresql.LOOKER}"
         for script, code in (
             (f"{postgresql.ASK_AIRFLOW} -c 'SELECT 1'", 0),
             (f"runuser -u postgres -- {looks} postgres -c 'SELECT 1'", 2),
-            (f"{looks.replace(postgresql.SOCKETS, '127.0.0.1')} -p {server.port} airflow -c 'SELECT 1'", 2),
+            (f"{looks.replace(psql.SOCKETS, '127.0.0.1')} -p {server.port} airflow -c 'SELECT 1'", 2),
         ):
             assert ask(script, server, sockets).returncode == code, script
         if not os.geteuid():

@@ -15,11 +15,10 @@ from airfleet.components.hosts.base import (
     Service,
     Stage,
 )
+from airfleet.components.hosts.psql import SOCKETS, USER, build_command
 
 NAME = "backup"
-USER = "postgres"
 DATA = LIB / "postgresql"
-SOCKETS = "/run/postgresql"
 STANZA = "airfleet"
 CONFIG = ETC / "pgbackrest" / "pgbackrest.conf"
 SCRIPT = ETC / "pgbackrest" / "backup.sh"
@@ -90,7 +89,7 @@ def render_script(place: Place) -> str:
     """What waits until this host is the primary and its newest backup is too old."""
     return f"""\
 # Written by airfleet.
-is_replica() {{ psql -XAtq -h {SOCKETS} postgres -c 'SELECT pg_is_in_recovery()' 2>/dev/null; }}
+is_replica() {{ {build_command()} -c 'SELECT pg_is_in_recovery()' 2>/dev/null; }}
 newest() {{ {COMMAND} info --output=json | grep -o '"stop":[0-9]*' | tr -dc '0-9\\n' | sort -n | tail -n 1; }}
 is_due() {{
   # What was written while another host was the primary is not in the archive of this one.

@@ -23,20 +23,19 @@ from airfleet.components.hosts.base import (
     Tcp,
     private,
 )
+from airfleet.components.hosts.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.spec.secrets import Secret, by_login
 
-USER = "postgres"
 # Every worker reaches the pooler, and the server trusts its own user as superuser: so the pooler is another.
 BOUNCER_USER = "pgbouncer"
 CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
 CONFIG = ETC / "postgresql"
-SOCKETS = "/run/postgresql"
 # Who looks into Airflow's database for `airfleet`, with the rights of Airflow's role and no others. That role owns what
 # is there, and a superuser who read a view of its making would run its functions. Needs no password: only the server's
 # own user on this host may log in as it.
 LOOKER = "airfleet_looker"
-ASK_AIRFLOW = f"runuser -u {USER} -- psql -XAtq -v ON_ERROR_STOP=1 -h {SOCKETS} -U {LOOKER} airflow"
+ASK_AIRFLOW = f"{AS_SERVER} {build_command('airflow', login=LOOKER)}"
 MIB = 1 << 20
 # The connections of PgBouncer's pools: Airflow's by transaction and by session, Celery's results, a project's database.
 METADATA_POOL, SESSION_POOL, RESULTS_POOL, PROJECT_POOL = 40, 60, 20, 10
@@ -255,7 +254,7 @@ def _roles(place: Place) -> Job:
         results.SCHEMA,
     ]
     sql = "\n".join(lines)
-    script = f"psql -X -q -v ON_ERROR_STOP=1 -h {SOCKETS} -U postgres postgres <<'SQL'\n{sql}\nSQL\n"
+    script = f"{build_command()} <<'SQL'\n{sql}\nSQL\n"
     return Job("postgresql-roles", "roles and databases", Stage.STORES, Secret(script), USER, after=("postgresql",))
 
 
@@ -295,7 +294,7 @@ def _remove_former(place: Place) -> Job:
     assert place.credentials.former_results is None  # noqa: S101 - a worker may still write there
     lines = (f"DROP DATABASE IF EXISTS {results.FORMER} WITH (FORCE);", f"DROP ROLE IF EXISTS {results.FORMER};")
     sql = "\n".join(("SET client_min_messages = warning;", *lines))
-    script = f"psql -X -q -v ON_ERROR_STOP=1 -h {SOCKETS} -U postgres postgres <<'SQL'\n{sql}\nSQL\n"
+    script = f"{build_command()} <<'SQL'\n{sql}\nSQL\n"
     what = "remove the results of earlier versions"
     return Job("postgresql-former", what, Stage.EDGE, Secret(script), USER)
 

@@ -14,15 +14,14 @@ from airfleet.components.hosts.base import (
     Service,
     Stage,
 )
+from airfleet.components.hosts.psql import USER, build_command
 from airfleet.spec.secrets import Secret, find_login
 
-USER = "postgres"
 DATA = LIB / "postgresql"
 GUARD = ETC / "postgresql" / "guard.sh"
 # libpq takes login and password from here whenever it connects, so that a rotation restarts nothing.
 LOGIN, SERVICE = ETC / "postgresql" / "replicator.conf", "airfleet_replication"
 ENVIRONMENT = {"PGSERVICEFILE": str(LOGIN)}
-SQL = "psql -X -q -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres postgres"
 LOOK_EVERY_S = 2
 
 
@@ -147,7 +146,7 @@ def copy_primary(place: Place) -> Job:
 def follow(place: Place) -> Job:
     """Let a replica read where it copies from in its configuration; earlier versions had the server note it itself."""
     sql = "ALTER SYSTEM RESET primary_conninfo;\nSELECT pg_reload_conf();"
-    script = f"{SQL} -o /dev/null <<'SQL'\n{sql}\nSQL\n"
+    script = f"{build_command()} -o /dev/null <<'SQL'\n{sql}\nSQL\n"
     return Job("postgresql-follow", "say where to copy from", Stage.METADATA, turn(place, script), USER)
 
 
@@ -159,13 +158,12 @@ def synchronise(place: Place) -> Job:
         stage, names = Stage.METADATA, "'ANY 1 (*)'"
         count = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
         wait = (
-            f'found() {{ [ "$({SQL} -At -c "{count}")" -gt 0 ]; }}\n'
+            f'found() {{ [ "$({build_command()} -c "{count}")" -gt 0 ]; }}\n'
             "for i in $(seq 120); do found && break; sleep 1; done\n"
             'found || { echo "no replica streams from here: a commit would wait for ever" >&2; exit 1; }\n'
         )
-    script = (
-        f"{wait}{SQL} <<'SQL'\nALTER SYSTEM SET synchronous_standby_names = {names};\nSELECT pg_reload_conf();\nSQL\n"
-    )
+    sql = f"ALTER SYSTEM SET synchronous_standby_names = {names};\nSELECT pg_reload_conf();"
+    script = f"{wait}{build_command()} <<'SQL'\n{sql}\nSQL\n"
     return Job("postgresql-sync", "say what a commit waits for", stage, turn(place, script), USER, ("postgresql",))
 
 

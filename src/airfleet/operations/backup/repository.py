@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from airfleet.components.hosts import backups
+from airfleet.components.hosts.psql import AS_SERVER, build_command
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.runners.ssh.sections import MARK
 from airfleet.spec.fleet import Backups
 
 TAKE_S = 6 * 3600.0
@@ -19,10 +21,8 @@ TAKE_S = 6 * 3600.0
 LOCKED = 50
 # The archive is late when nothing got there for so long; a file is due every five minutes.
 LATE_S = 600
-MARK = "@@airfleet@@"
 # What `judge` looks at.
 SIGHTS = ("backups", "archive")
-SQL = f"psql -XAtq -v ON_ERROR_STOP=1 -h {backups.SOCKETS} postgres"
 
 
 class Shell(Protocol):
@@ -53,7 +53,7 @@ def take(shell: Shell, host: str, wanted: Backups, notify: Callable[[str], None]
 
 def list_backups(shell: Shell, host: str) -> tuple[Backup, ...]:
     """Every whole backup, the oldest first."""
-    script = f"cd /\nrunuser -u {backups.USER} -- {backups.COMMAND} info --output=json"
+    script = f"cd /\n{AS_SERVER} {backups.COMMAND} info --output=json"
     return parse_backups(_run(shell, host, script, "listing the backups"))
 
 
@@ -75,7 +75,7 @@ def build_take(wanted: Backups) -> str:
         f"  [ $code = {LOCKED} ] || break\n  sleep 2\ndone\n[ $code = 0 ] || exit $code\n"
         f"{backups.COMMAND} info --output=json"
     )
-    return f"cd /\nrunuser -u {backups.USER} -- sh -c {shlex.quote(inner)}"
+    return f"cd /\n{AS_SERVER} sh -c {shlex.quote(inner)}"
 
 
 def build_look(wanted: Backups) -> str:
@@ -86,11 +86,11 @@ def build_look(wanted: Backups) -> str:
         " extract(epoch FROM clock_timestamp() - began)::bigint"
         " FROM pg_stat_archiver, pg_postmaster_start_time() began"
     )
-    as_server = f"runuser -u {backups.USER} --"
+    ask = f"{AS_SERVER} {build_command()} -c {shlex.quote(sql)}"
     return (
-        f"cd /\n{as_server} {backups.COMMAND} info --output=json\necho\necho '{MARK}'\n"
+        f"cd /\n{AS_SERVER} {backups.COMMAND} info --output=json\necho\necho '{MARK}'\n"
         f"du -sb {wanted.folder} | cut -f 1\ndf -B1 --output=avail {wanted.folder} | tail -n 1\ndate +%s\n"
-        f"find {status} -name '*.ready' 2>/dev/null | wc -l\n{as_server} {SQL} -c {shlex.quote(sql)} || echo '0|0'"
+        f"find {status} -name '*.ready' 2>/dev/null | wc -l\n{ask} || echo '0|0'"
     )
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from airfleet.components.hosts import backups
 from airfleet.components.hosts.base import LIB
+from airfleet.components.hosts.psql import AS_SERVER, USER, build_command
 
 DATA = backups.DATA
 DRAFT = f"{DATA}.restoring"
@@ -21,8 +22,6 @@ FORMER = f"{DATA.name}.before-"
 STATE = f"{LIB}/restore.state"
 MARK = "airfleet_restored"
 LOG = f"{LIB}/restore.log"
-# The data is the server's, and so are the names in it: root would follow a link that somebody put there.
-AS_SERVER = f"runuser -u {backups.USER} --"
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 # What fleet.yaml wants of the database's content is done again, as the restored one may be from before it.
 JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata", "postgresql-former")
@@ -132,7 +131,7 @@ printf %s {shlex.quote(lines)} >> {DRAFT}/postgresql.auto.conf
     return f"""\
 {_begin(order)}
 test -f {LIB}/{order.backup}/PG_VERSION
-install -d -o {backups.USER} -g {backups.USER} -m 700 {DRAFT}
+install -d -o {USER} -g {USER} -m 700 {DRAFT}
 {AS_SERVER} sh -c {shlex.quote(copy)}
 """
 
@@ -145,7 +144,7 @@ def unpack(order: Order) -> str:
         target = f"--type=time --target={shlex.quote(moment)} --target-action=promote"
     return f"""\
 {_begin(order)}
-install -d -o {backups.USER} -g {backups.USER} -m 700 {DRAFT}
+install -d -o {USER} -g {USER} -m 700 {DRAFT}
 {AS_SERVER} {backups.COMMAND} restore --pg1-path={DRAFT} --set={order.backup} {target}
 """
 
@@ -193,8 +192,8 @@ for file in $wal/*; do
   case $name in *[!0-9A-F]*) continue;; esac
   if [ ${{#name}} = 24 ] && [ ! -f $wal/archive_status/$name.done ]; then {AS_SERVER} cp -np $file {DRAFT}/pg_wal/; fi
 done
-: > {LOG}; chown {backups.USER}: {LOG}; chmod 600 {LOG}
-ask() {{ {AS_SERVER} psql -XAtq -v ON_ERROR_STOP=1 -h {DRAFT} postgres "$@"; }}
+: > {LOG}; chown {USER}: {LOG}; chmod 600 {LOG}
+ask() {{ {AS_SERVER} {build_command(sockets=DRAFT)} "$@"; }}
 control() {{ {AS_SERVER} {bin_}/pg_ctl -D {DRAFT} -s -w -t {RECOVER_S} "$@"; }}
 failed() {{
   control stop -m immediate 2>/dev/null || true

@@ -18,11 +18,12 @@ from airfleet.operations.workers.crew import NOTE_BYTES, Sight, Worker, judge
 from airfleet.runners.local import launch
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh.connection import HostError, as_host_error
+from airfleet.runners.ssh.sections import MARK
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
-MARK, NOTE = "@@airfleet@@", "note"
+NOTE = "note"
 READ_S = 5
 
 

@@ -12,19 +12,18 @@ from pathlib import Path
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.diagnosis import LEAST_FREE_BYTES, Finding
 from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import client_config, known_hosts, lease, versions
+from airfleet.runners.ssh import client_config, known_hosts, lease, sections, versions
 from airfleet.runners.ssh.connection import Output
 from airfleet.runners.ssh.plan import WRONG_CLOCK_S
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
-MARK = "@@airfleet@@"
 LEAST_FREE_SHARE = 0.1
 CLOCK = "date +%s.%N"
 # Everything that may take a while is asked apart from the clock, whose answer is worth what its round trip was short.
 LOOK = f"""\
-s() {{ echo "{MARK} $1"; }}
+{sections.BEGIN}
 s system; . /etc/os-release; echo "$PRETTY_NAME"
 s airflow; cat /etc/airfleet/airflow 2>/dev/null
 s space; df -Pk / /var /var/lib/airfleet /opt 2>/dev/null | awk 'NR>1 {{print $6, $2, $4}}' | sort -u
@@ -156,7 +155,7 @@ def _judge_claim(folder: StateFolder) -> Finding:
 def _examine_host(
     host: Host, run: Callable[..., Output], clock: Callable[[], float], airflow: str
 ) -> Iterator[Finding]:
-    said = _split(run(LOOK, timeout_s=60).out)
+    said = sections.split(run(LOOK, timeout_s=60).out)
     system, there = _first(said, "system"), _first(said, "airflow")
     yield Finding("ok", host.name, f"answers; {system or 'an unknown system'}")
     if not there:
@@ -228,16 +227,5 @@ def _judge_lease(host: Host, lines: list[str]) -> Iterator[Finding]:
         yield Finding("warning", f"{host.name}: apply", what, f"wait for it; the lease runs out in {left} s")
 
 
-def _split(text: str) -> Mapping[str, list[str]]:
-    parts: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith(MARK):
-            lines = parts.setdefault(line.removeprefix(MARK).strip(), [])
-        elif line:
-            lines.append(line.strip())
-    return parts
-
-
 def _first(said: Mapping[str, list[str]], name: str) -> str:
-    return next(iter(said.get(name, [])), "")
+    return next(iter(said.get(name, [])), "").strip()

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from airfleet.components.hosts.base import Folder, HostFile
+from airfleet.runners.ssh import sections
 
-MARK = "@@airfleet@@"
 LARGEST_DIFF = 200_000
 
 # POSIX shell and what every Debian has.
 _PROBE = f"""\
-s() {{ echo "{MARK} $1"; }}
+{sections.BEGIN}
 s clock; date +%s
 s os; [ -r /etc/os-release ] && . /etc/os-release; echo "$ID"; echo "$VERSION_ID"
 s arch; uname -m
@@ -108,7 +108,7 @@ class Facts:
 
 def parse_probe(text: str) -> Probe:
     """The probe of a host; what it could not tell is empty."""
-    parts = _split(text)
+    parts = sections.split(text)
     system = parts.get("os", [])
     spaces = [line.rsplit(" ", 1) for line in parts.get("space", []) if " " in line]
     return Probe(
@@ -145,7 +145,7 @@ def build_question(
 ) -> str:
     """The script that compares a host with what is wanted; it sends what differs, unless it is secret."""
     lines = [
-        f's() {{ echo "{MARK} $1"; }}',
+        sections.BEGIN,
         's files; f() { [ -f "$1" ] || return 0; d=$(sha256sum < "$1"); d=${d%% *}; '
         'printf "%s %s %s" "$d" "$(stat -c "%U %G %a" "$1")" "$1"; '
         f'if [ "$d" != "$2" ] && [ "$3" = show ] && [ $(stat -c %s "$1") -lt {LARGEST_DIFF} ]; '
@@ -173,7 +173,7 @@ def build_question(
 
 def parse_answer(text: str, packages: frozenset[str]) -> Facts:
     """The facts of a host, from the answer to the question."""
-    parts = _split(text)
+    parts = sections.split(text)
     started = dict(_pairs(parts.get("started", [])))
     return Facts(
         files=dict(_files(parts.get("files", []))),
@@ -221,17 +221,6 @@ def _pairs(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
     for line in lines:
         key, _, value = line.partition(" ")
         yield key, value
-
-
-def _split(text: str) -> dict[str, list[str]]:
-    parts: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith(MARK):
-            lines = parts.setdefault(line.removeprefix(MARK).strip(), [])
-        elif line:
-            lines.append(line)
-    return parts
 
 
 def _at(lines: list[str], index: int) -> str:
