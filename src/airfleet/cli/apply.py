@@ -201,8 +201,9 @@ class Run:
         """
         # As it was when the hosts were given their secrets: what began since then is known to none of them.
         ledger = self.wish.ledger
-        has_former = credentials.has_former(self.folder)
-        if not ledger.is_due(time.time(), at_once=at_once) and not has_former:
+        pools = [pool.name for pool in self.wish.fleet.pools]
+        former = credentials.describe_former(self.folder, pools)
+        if not ledger.is_due(time.time(), at_once=at_once) and not former:
             return False
         end, told = time.monotonic() + self.drain_s, False
         while not self._is_at_rest():
@@ -215,10 +216,10 @@ class Run:
             time.sleep(REST_EVERY_S)
         for line in ledger.describe(time.time()):
             say(f"every host is ready: {line}")
-        if has_former:
-            say("every host has logins of its own: what earlier versions shared is removed")
-            credentials.retire_former(self.folder)
-        return ledger.advance(time.time(), at_once=at_once) or has_former
+        for line in former:
+            say(f"nothing uses them any more: {line} end")
+        credentials.retire_former(self.folder, ledger, pools)
+        return ledger.advance(time.time(), at_once=at_once) or bool(former)
 
     def _is_at_rest(self) -> bool:
         """Whether every host is as it should be, and each process runs from what is there now."""

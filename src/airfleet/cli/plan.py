@@ -15,7 +15,7 @@ from airfleet.cli import options
 from airfleet.components.hosts.base import Stage
 from airfleet.runners.local import launch
 from airfleet.runners.rotation import Ledger
-from airfleet.runners.ssh import inspect, leaving, promotions, roster, versions
+from airfleet.runners.ssh import credentials, inspect, leaving, promotions, roster, versions
 from airfleet.runners.ssh.inspect import Survey
 from airfleet.runners.ssh.steps import Step
 
@@ -34,6 +34,8 @@ def command(
 ) -> None:
     """Look at every host of fleet.yaml and show what `airfleet apply` would change there, and why. Changes nothing.
 
+    With --check, logins that are still valid though nothing begins with them any more are something to do, too.
+
     \b
     Example:
       airfleet plan --check
@@ -49,14 +51,17 @@ def command(
         wish = replace(wish, leaving=farewell.draining)
         survey = inspect.survey(wish, stack, lambda line: click.echo(line, err=True))
     steps = (*farewell.steps, *survey.steps)
+    ledger = Ledger(folder.secrets)
+    former = credentials.describe_former(folder, [pool.name for pool in wish.fleet.pools])
     if as_json:
-        click.echo(json.dumps(describe(survey, steps), indent=2))
+        click.echo(json.dumps({**describe(survey, steps), "former_logins": former}, indent=2))
     else:
         show(steps, with_diff=with_diff)
         click.echo(summarise(survey), err=True)
-    ledger = Ledger(folder.secrets)
     for line in ledger.describe(time.time()):
         click.echo(f"rotation of {line}", err=True)
+    for line in former:
+        click.echo(f"{line} are still valid: apply ends them once nothing uses them any more", err=True)
     for error in farewell.silent:
         click.echo(leaving.explain_silent(error), err=True)
     for view in farewell.views:
@@ -64,7 +69,7 @@ def command(
     if survey.errors:
         click.echo(inspect.describe_errors(survey.errors), err=True)
         raise SystemExit(1)
-    raise SystemExit(CHANGES if check and (steps or ledger.is_due(time.time())) else 0)
+    raise SystemExit(CHANGES if check and (steps or former or ledger.is_due(time.time())) else 0)
 
 
 def show(steps: Iterable[Step], *, with_diff: bool) -> None:

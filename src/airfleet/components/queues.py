@@ -21,6 +21,8 @@ NOTHING = "^$"
 # Through it a message reaches any queue by the queue's name.
 PUBLISH = r"^amq\.default$"
 PUBLISHER = "publisher"
+# How the login of a pool begins; no other login at the broker has such a name.
+CONSUMER = "pool-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def publisher(password: Secret) -> Login:
 
 def consumer(pool: str, password: Secret, queues: tuple[str, ...]) -> Login:
     """The workers of a pool, which read its queues and send nothing."""
-    return Login(f"pool-{pool}", password, reads=queues)
+    return Login(f"{CONSUMER}{pool}", password, reads=queues)
 
 
 def render_definitions(

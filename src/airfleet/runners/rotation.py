@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,12 @@ class Ledger:
             self._entries[name] = advance(entry, now, carried_s=carried_s, keeps=name in KEPT)
         self.write()
         return self._entries != before
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop secrets that nothing has any more."""
+        for name in names:
+            self._entries.pop(name, None)
+        self.write()
 
     def settle(self, now: float) -> None:
         """Forget former values, all steps at once: on one machine, once everything runs with the newest."""

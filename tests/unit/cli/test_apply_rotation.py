@@ -12,6 +12,7 @@ import pytest
 from airfleet.cli import apply
 from airfleet.runners.local.state import StateFolder
 from airfleet.runners.rotation import Ledger, Step
+from airfleet.runners.ssh import credentials
 from airfleet.spec.secrets import Secret
 
 
@@ -40,7 +41,10 @@ def run(folder: StateFolder, monkeypatch: pytest.MonkeyPatch, looks: list[Any], 
         return looks.pop(0) if len(looks) > 1 else looks[0]
 
     monkeypatch.setattr(apply.Run, "_look", look)
-    wish = cast("Any", SimpleNamespace(ledger=Ledger(folder.secrets)))
+    wish = cast(
+        "Any",
+        SimpleNamespace(ledger=Ledger(folder.secrets), fleet=SimpleNamespace(pools=[SimpleNamespace(name="cpu")])),
+    )
     return apply.Run(wish, folder, ExitStack(), "token", apply.Source(is_offline=False), True, drain_s)
 
 
@@ -116,3 +120,22 @@ def test_the_logins_of_an_earlier_version_are_forgotten_once_nobody_uses_them(
     assert run(folder, monkeypatch, [seen()]).rotate(at_once=False), "one more round removes them from the hosts"
     assert not any(file.exists() for file in files)
     assert not run(folder, monkeypatch, []).rotate(at_once=False)
+
+
+def test_the_login_of_a_pool_that_is_gone_ends_once_none_of_its_workers_drains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = rotation(tmp_path, "a")
+    for pool in ("cpu", "gone"):
+        folder.keep_secret(f"rabbitmq_pool_{pool}")
+    ledger = Ledger(folder.secrets)
+    ledger.notice("rabbitmq_pool_gone", Secret("x"))
+    ledger.write()
+    assert credentials.read(folder, ledger, (), ["cpu"]).former_pools == ("gone",)
+    for busy in (seen(steps=("remove airfleet-worker-gone.service",)), seen(errors=("away",))):
+        assert not run(folder, monkeypatch, [busy]).rotate(at_once=True)
+        assert credentials.read(folder, Ledger(folder.secrets), (), ["cpu"]).former_pools == ("gone",)
+    assert run(folder, monkeypatch, [seen()]).rotate(at_once=False), "one more round removes it at the broker"
+    assert credentials.read(folder, Ledger(folder.secrets), (), ["cpu"]).former_pools == ()
+    assert "gone" not in "".join(path.name + path.read_text() for path in folder.secrets.iterdir())
+    assert credentials.describe_former(folder, ["cpu"]) == ()

@@ -173,18 +173,19 @@ for word; do last=$word; done
 cat > /dev/null  # as the real one does
 case "$*" in
   *list_users*) [ -f "$0.down" ] && exit 69; touch "$0.deleted"
-    printf '%s\\n' guest publisher pool-cpu pool-cpu.1 pool-cpu.12 mine | grep -vxFf "$0.deleted" | sed 's/$/\t[]/';;
+    printf '%s\\n' guest publisher pool-cpu pool-cpu.1 pool-cpu.12 $(cat "$0.more" 2>/dev/null) mine |
+      grep -vxFf "$0.deleted" | sed 's/$/\t[]/';;
   *delete_user*) [ -f "$0.stuck" ] && exit 70; echo "$last" >> "$0.deleted"; [ -f "$0.late" ] && exit 67; true;;
 esac
 """
 
 
-def end_logins(tmp_path: Path, worker: Rotating) -> tuple[int, list[str]]:
+def end_logins(tmp_path: Path, worker: Rotating, *former_pools: str) -> tuple[int, list[str]]:
     """How the job ended that removes former logins, and which it removed."""
     tool = tmp_path / "rabbitmqctl"
     tool.write_text(BROKER)
     tool.chmod(0o755)
-    want = render(exchange("pool-cpu", worker))["data1"]
+    want = render(replace(exchange("pool-cpu", worker), former_pools=former_pools))["data1"]
     [job] = [job for part in want.parts for job in part.jobs if job.name == "rabbitmq-logins"]
     script = "set -eu\n" + job.script.reveal().replace(rabbitmq.RABBITMQCTL, str(tool))
     done = subprocess.run(["bash", "-s"], input=script, text=True, check=False, capture_output=True)
@@ -200,6 +201,13 @@ def test_former_logins_of_the_broker_end_and_nobody_else_s(tmp_path: Path) -> No
 def test_both_logins_stay_while_both_are_valid(tmp_path: Path) -> None:
     both = Rotating("first0", others=(Rotating("second0", slot=1),))
     assert end_logins(tmp_path, both) == (0, ["pool-cpu.12"])
+
+
+def test_the_login_of_a_pool_that_is_gone_stays_while_its_workers_may_drain_and_then_ends(tmp_path: Path) -> None:
+    (tmp_path / "rabbitmqctl.more").write_text("pool-gone pool-gone.3 pool-gone-too pool-old")
+    both = Rotating("first0", others=(Rotating("second0", slot=1),))
+    assert end_logins(tmp_path, both, "gone") == (0, ["pool-cpu.12", "pool-gone-too", "pool-old"])
+    assert end_logins(tmp_path, both) == (0, ["pool-cpu.12", "pool-gone-too", "pool-old", "pool-gone", "pool-gone.3"])
 
 
 def test_every_node_of_a_cluster_may_remove_the_same_logins(tmp_path: Path) -> None:

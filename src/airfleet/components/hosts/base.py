@@ -68,8 +68,9 @@ class FleetCredentials:
     """The secrets of one fleet, made once and kept on the control machine; a host is given its own only.
 
     `identity` is no secret: a word that is the same for as long as the fleet is. `consumers` has the broker's password
-    of each worker pool. With `former_results` hosts may still run a version whose workers log in with it, and what that
-    version left at the broker and in the database stays.
+    of each worker pool. `former_pools` are no longer in fleet.yaml; some of their workers may still drain. With
+    `former_results` hosts may still run a version whose workers log in with it, and what that version left at the
+    broker and in the database stays.
     """
 
     platform: Credentials
@@ -82,6 +83,7 @@ class FleetCredentials:
     consumers: Mapping[str, Secret]
     signing: Secret
     former_results: Secret | None = None
+    former_pools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 # Seconds after which the other nodes give up one that hangs; Erlang's own are 60. Until then everything waits that the
 # cluster has to agree on, such as the queue of a worker that comes back. With fewer a busy host would count as gone.
 NET_TICK_S = 20
+# Seconds that one call of RabbitMQ's tools takes on a busy host, most of them for Erlang to start.
+CALL_S = 20
 # The logins that earlier versions gave to the scheduler and to all workers alike.
 FORMER_LOGINS = ("scheduler", "worker")
 # Celery's, of earlier versions: for delays, events and remote control. No task waits in one.
@@ -179,15 +181,20 @@ def _grow(place: Place, env: Mapping[str, str]) -> Job:
         f'{{ echo "{node} keeps no copy of the queue $queue" >&2; exit 1; }}\n'
         "done\n"
     )
-    return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), USER, timeout_s=600)
+    timeout_s = 600 + CALL_S * len(place.fleet.queues)
+    return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), USER, timeout_s=timeout_s)
 
 
 def end_logins(place: Place, env: Mapping[str, str]) -> Job:
-    """Remove what was a login of airfleet's and is none any more, which ends its connections."""
+    """Remove what was a login of airfleet's and is none any more, which ends its connections.
+
+    The logins of a pool that has left fleet.yaml stay for as long as `former_pools` names it.
+    """
     logins = list_logins(place)
-    valid = [name for login in logins for name in by_login(login.name, login.password)]
-    bases = "|".join(login.name for login in logins)
-    kept = "\n".join(valid)
+    kept = "\n".join(name for login in logins for name in by_login(login.name, login.password))
+    former = "|".join(f"{queues.CONSUMER}{pool}" for pool in place.credentials.former_pools)
+    ours = f"^({queues.PUBLISHER}|{queues.CONSUMER}.+)([.][0-9]+)?$"
+    drain = f"^({former})([.][0-9]+)?$" if former else queues.NOTHING
     name = env["RABBITMQ_NODENAME"]
     # The tool reads its standard input, which is the script itself.
     long = "--longnames " if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
@@ -195,14 +202,16 @@ def end_logins(place: Place, env: Mapping[str, str]) -> Job:
         f"export HOME={env['HOME']}\n"
         f'tool() {{ timeout 60 {RABBITMQCTL} -s {long}-n {name} "$@" < /dev/null; }}\n'
         'users=$(tool list_users | cut -f 1); test -n "$users"\n'
-        f"for user in $(printf '%s\\n' \"$users\" | {{ grep -E '^({bases})([.][0-9]+)?$' || true; }}"
-        f" | {{ grep -vxF '{kept}' || true; }}); do\n"
+        f"for user in $(printf '%s\\n' \"$users\" | {{ grep -E '{ours}' || true; }}"
+        f" | {{ grep -vxF '{kept}' || true; }} | {{ grep -vE '{drain}' || true; }}); do\n"
         # Each node of a cluster does this at the same time, and what another has removed is an error to the tool.
         '  tool delete_user "$user" || {\n'
         '    users=$(tool list_users | cut -f 1); test -n "$users"\n'
         '    if printf \'%s\\n\' "$users" | grep -qxF "$user"; then exit 1; fi; }\ndone\n'
     )
-    return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), USER, after=("rabbitmq",))
+    # Each call is bounded by itself; all of them together take longer the more logins there may be to remove.
+    timeout_s = 300 + CALL_S * len(logins)
+    return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), USER, ("rabbitmq",), timeout_s)
 
 
 # Celery of earlier versions declared an exchange for each queue, and more for remote control, events and delays.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 from airfleet.components.hosts.base import FleetCredentials
@@ -13,6 +14,7 @@ from airfleet.spec.secrets import Secret
 
 # What earlier versions called the logins of all workers and of the scheduler; the first is a mark, too.
 FORMER_RESULTS = "postgres_celery"
+POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 
 
@@ -21,6 +23,8 @@ def read(folder: StateFolder, ledger: Ledger, databases: tuple[str, ...], pools:
 
     A secret whose file has another value than the hosts have is given as the present step of its rotation wants it.
     """
+
+    listed = tuple(pools)
 
     def show(name: str, secret: Secret) -> Secret:
         return present(ledger.notice(name, secret))
@@ -38,9 +42,10 @@ def read(folder: StateFolder, ledger: Ledger, databases: tuple[str, ...], pools:
         identity=folder.keep_secret("identity", lambda: _identify(platform.fernet_key)).reveal(),
         results=Logins(keep("postgres_results_writer"), keep("postgres_results_reader")),
         publisher=keep("rabbitmq_publisher"),
-        consumers={pool: keep(f"rabbitmq_pool_{pool}") for pool in pools},
+        consumers={pool: keep(f"{POOL}{pool}") for pool in listed},
         signing=keep("signing_key"),
-        former_results=folder.keep_secret(FORMER_RESULTS) if has_former(folder) else None,
+        former_results=folder.keep_secret(FORMER_RESULTS) if (folder.secrets / FORMER_RESULTS).exists() else None,
+        former_pools=list_former_pools(folder, listed),
     )
     ledger.write()
     return credentials
@@ -50,12 +55,25 @@ def _identify(key: Secret) -> str:
     return hashlib.sha256(b"airfleet " + key.reveal().encode()).hexdigest()[:16]
 
 
-def has_former(folder: StateFolder) -> bool:
-    """Whether some host may still use the logins of an earlier version."""
-    return (folder.secrets / FORMER_RESULTS).exists()
+def list_former_pools(folder: StateFolder, pools: Iterable[str]) -> tuple[str, ...]:
+    """The pools that fleet.yaml no longer names, and whose logins the broker still has."""
+    found = (re.fullmatch(f"{POOL}([A-Za-z0-9_-]+)", path.name) for path in folder.secrets.glob(f"{POOL}*"))
+    return tuple(sorted({one[1] for one in found if one} - set(pools)))
 
 
-def retire_former(folder: StateFolder) -> None:
-    """Forget those logins, once every host has its new ones; the next steps remove them from broker and database."""
-    for name in FORMER:
+def describe_former(folder: StateFolder, pools: Iterable[str]) -> tuple[str, ...]:
+    """The logins that some worker may still use though nothing begins with them any more, a line for each kind."""
+    gone = list_former_pools(folder, pools)
+    return (
+        *(("the logins that earlier versions shared",) if (folder.secrets / FORMER_RESULTS).exists() else ()),
+        *((f"the broker's logins of pools that are gone: {', '.join(gone)}",) if gone else ()),
+    )
+
+
+def retire_former(folder: StateFolder, ledger: Ledger, pools: Iterable[str]) -> None:
+    """Forget those logins, once nobody uses them; the next steps remove them from broker and database."""
+    names = (*FORMER, *(f"{POOL}{pool}" for pool in list_former_pools(folder, pools)))
+    ledger.forget(names)
+    # Last: as long as its file is there, the next apply forgets a login again.
+    for name in names:
         (folder.secrets / name).unlink(missing_ok=True)
