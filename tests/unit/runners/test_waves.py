@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airfleet.components.hosts.base import Stage
 from airfleet.runners.ssh.facts import Facts
@@ -36,6 +36,26 @@ def waves(stage: Stage, *names: str, text: str = NINE, restart: bool = True, act
 
 def test_web_hosts_restart_one_after_another() -> None:
     assert waves(Stage.API, "web1", "web2", "web3") == [["web1"], ["web2"], ["web3"]]
+
+
+def test_the_poolers_and_replicas_restart_one_after_another_after_the_primary() -> None:
+    two = NINE.replace("roles: [web, monitor]", "roles: [web, monitor, database]")
+    items = [
+        (view, [step for step in decide(view.desired, Facts()) if step.stage == Stage.POOLER])
+        for view in (Fake(desired(name, two)) for name in ("data1", "web3"))
+    ]
+    again = [
+        (
+            view,
+            [replace(one, action=replace(one.action, how="restart")) for one in own if isinstance(one.action, Bring)],
+        )
+        for view, own in items
+    ]
+    made = make_waves(Stage.POOLER, again)
+    assert desired("data1", two).place.primary.name == "web3"
+    assert [[item[0].desired.place.host.name for item in wave] for wave in made] == [["web3"], ["data1"]]
+    assert make_waves(Stage.POOLER, again, together=True) == [again]
+    assert make_waves(Stage.POOLER, items) == [items]
 
 
 def test_the_active_scheduler_comes_last() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Final
 
@@ -28,6 +29,8 @@ from airfleet.components.hosts.base import (
 )
 from airfleet.spec.secrets import Secret, by_login, find_login
 
+NAME = "rabbitmq"
+UNIT = f"airfleet-{NAME}.service"
 USER = "rabbitmq"
 VHOST = "airfleet"
 QUEUE_TYPE: Final = "quorum"
@@ -42,6 +45,8 @@ CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 # Seconds after which the other nodes give up one that hangs; Erlang's own are 60. Until then everything waits that the
 # cluster has to agree on, such as the queue of a worker that comes back. With fewer a busy host would count as gone.
 NET_TICK_S = 20
+# What `ask_to_stop` exits with.
+NEEDED, STRANGE = 11, 12
 # Seconds that one call of RabbitMQ's tools takes on a busy host, most of them for Erlang to start.
 CALL_S = 20
 # The logins that earlier versions gave to the scheduler and to all workers alike.
@@ -60,23 +65,23 @@ def describe(place: Place) -> Part:
         private(FOLDER / "definitions.json", render_definitions(place), USER),
         HostFile(HOME / ".erlang.cookie", place.credentials.erlang_cookie, USER, 0o400, USER),
     )
-    # A node of one talks to nobody; nodes of a cluster find each other by address, without DNS.
     alone = not others
+    names = _name_node(place)
     env = {
-        "RABBITMQ_NODENAME": "rabbit@localhost" if alone else f"rabbit@{place.host.address}",
-        "RABBITMQ_USE_LONGNAME": "false" if alone else "true",
+        "RABBITMQ_NODENAME": names["RABBITMQ_NODENAME"],
+        "RABBITMQ_USE_LONGNAME": names["RABBITMQ_USE_LONGNAME"],
         "RABBITMQ_CONFIG_FILE": str(FOLDER / "rabbitmq.conf"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(FOLDER / "enabled_plugins"),
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_LOGS": "-",
         "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_interface('127.0.0.1' if alone else place.listen)} {_dead_peer()}",
-        "HOME": str(HOME),
+        "HOME": names["HOME"],
         # With another configuration or cookie it starts anew; users and queues it reads while it runs.
         "AIRFLEET_CONFIG": hashlib.sha256("".join(file.digest for file in (*files[:2], files[3])).encode()).hexdigest(),
     }
     service = Service(
-        name="rabbitmq",
+        name=NAME,
         what="RabbitMQ",
         stage=Stage.STORES,
         command=("/usr/lib/rabbitmq/bin/rabbitmq-server",),
@@ -102,6 +107,34 @@ def describe(place: Place) -> Part:
             *((Port(EPMD, others, "RabbitMQ's nodes"), Port(ERLANG, others, "RabbitMQ's nodes")) if others else ()),
             *((Port(RABBITMQ_METRICS, watchers, "metrics of RabbitMQ"),) if watchers else ()),
         ),
+    )
+
+
+def _name_node(place: Place) -> dict[str, str]:
+    """What RabbitMQ's tools have to know to find the node of a host."""
+    # A node of one talks to nobody; nodes of a cluster find each other by address, without DNS.
+    alone = len(place.addresses("broker")) == 1
+    return {
+        "RABBITMQ_NODENAME": "rabbit@localhost" if alone else f"rabbit@{place.host.address}",
+        "RABBITMQ_USE_LONGNAME": "false" if alone else "true",
+        "HOME": str(HOME),
+    }
+
+
+def ask_to_stop(place: Place) -> str:
+    """A script that asks the node of this host whether it may stop.
+
+    It exits with `NEEDED` when a queue would then have no majority of its copies, and with `STRANGE` when a node runs
+    there and does not answer by the name and with the cookie that the host has by now.
+    """
+    names = _name_node(place)
+    inner = (
+        f"{_tool('rabbitmq-diagnostics', names)}\n"
+        f"tool ping || exit {STRANGE}\ntool check_if_node_is_quorum_critical || exit {NEEDED}"
+    )
+    return (
+        f"cd /\nsystemctl is-active -q {UNIT} || exit 0\n"
+        f"runuser -u {USER} -- bash -c {shlex.quote(inner)} </dev/null >/dev/null 2>&1"
     )
 
 

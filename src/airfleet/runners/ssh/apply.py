@@ -105,7 +105,8 @@ class Applier:
         """One wave after another; what is left when one does not come back is for the next apply."""
         rolling = self._rolling if any(is_restart(step) for _, own in work for step in own) else None
         active = rolling.find_active() if rolling and stage == Stage.CONTROL else ""
-        waves = make_waves(stage, work, active)
+        together = rolling is not None and stage == Stage.STORES and rolling.must_go_together(work)
+        waves = make_waves(stage, work, active, together=together)
         for wave in waves:
             roll = partial(self._roll, stage, rolling, is_last=wave is waves[-1])
             with ThreadPoolExecutor(max(1, len(wave))) as pool:

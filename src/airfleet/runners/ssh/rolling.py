@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from airfleet.components.hosts import haproxy, workers
+from airfleet.components.hosts import haproxy, rabbitmq, workers
 from airfleet.components.hosts.base import WORKER_USER, Service, Stage
 from airfleet.components.hosts.postgresql import ASK_AIRFLOW
 from airfleet.components.scheduler import NAME as SCHEDULER
@@ -25,6 +25,8 @@ ASIDE_S = 20
 FORGOTTEN_S = 300
 BACK_S = 60
 STANDBY_S = 120
+# How long a broker that has come back is waited for, until it has caught up with the others.
+COPIES_S = 180
 
 
 class Rolling:
@@ -53,9 +55,27 @@ class Rolling:
         )
         return found.strip()
 
+    def must_go_together(self, work: Iterable[tuple[View, Sequence[Step]]]) -> bool:
+        """Whether brokers have to restart at once: those with another Erlang cookie do not find each other."""
+        asked = [view for view, own in work if _restarts_broker(view, own)]
+
+        def is_strange(view: View) -> bool:
+            try:
+                return self._ask_broker(view) == rabbitmq.STRANGE
+            except AirfleetError:
+                return False
+
+        with ThreadPoolExecutor(max(1, len(asked))) as pool:
+            return any(list(pool.map(is_strange, asked)))
+
     def prepare(self, view: View, own: Sequence[Step], stage: Stage) -> str:
-        """Lead requests past a web host, see what runs before it is restarted; what is returned is for `finish`."""
+        """Lead requests past a web host, see what runs before it is restarted; what is returned is for `finish`.
+
+        Raises HostError when a broker may not stop, as another one is down.
+        """
         name = view.desired.place.host.name
+        if stage == Stage.STORES and _restarts_broker(view, own):
+            self._await_copies(view)
         if stage == Stage.API and list_restarts(own, stage) and self._has_others(view):
             self._on_balancers(haproxy_aside, name, f"requests past {name}")
         if stage == Stage.WORK:
@@ -71,6 +91,31 @@ class Rolling:
         if stage == Stage.CONTROL and any(service.name == SCHEDULER for service in restarted):
             self._await_seat(name, before)
         return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
+
+    def _await_copies(self, view: View) -> None:
+        """Until every queue of a broker has enough copies elsewhere; raises HostError while another broker is down."""
+        name, end = view.desired.place.host.name, self._clock() + COPIES_S
+        while self._ask_broker(view) == rabbitmq.NEEDED:
+            if self._clock() >= end:
+                if down := self._find_stopped_brokers(view):
+                    raise HostError(
+                        f"its RabbitMQ is not restarted: without it queues would stop, as {', '.join(down)} is down",
+                        where=name,
+                        hint="start the other broker, or take its host out of fleet.yaml; then apply again",
+                    )
+                self._notify(f"{name}: some queues have too few copies, and stop while its RabbitMQ restarts")
+                return
+            self._sleep(1.0)
+
+    @staticmethod
+    def _ask_broker(view: View) -> int:
+        return view.connection.run(rabbitmq.ask_to_stop(view.desired.place), timeout_s=300).code
+
+    def _find_stopped_brokers(self, view: View) -> list[str]:
+        there = {one.desired.place.host.name: one for one in self._views}
+        fleet = view.desired.place.fleet
+        others = [host.name for host in fleet.with_role("broker") if host != view.desired.place.host]
+        return [name for name in others if name not in there or not _is_active(there[name], rabbitmq.UNIT)]
 
     def _has_others(self, view: View) -> bool:
         return any("web" in one.desired.place.host.roles for one in self._views if one is not view)
@@ -137,6 +182,19 @@ class Rolling:
     def _look_at_workers(view: View, own: Sequence[Step], stage: Stage) -> str:
         services = [service for service in list_restarts(own, stage) if service.drains]
         return view.connection.check(look_at(services), what="looking at the workers") if services else ""
+
+
+def _restarts_broker(view: View, own: Sequence[Step]) -> bool:
+    """Whether one of several brokers is restarted by these steps."""
+    is_one_of_several = len(view.desired.place.fleet.with_role("broker")) > 1
+    return is_one_of_several and any(one.name == rabbitmq.NAME for one in list_restarts(own, Stage.STORES))
+
+
+def _is_active(view: View, unit: str) -> bool:
+    try:
+        return view.connection.run(f"systemctl is-active -q {unit}", timeout_s=20).code == 0
+    except AirfleetError:
+        return False
 
 
 def look_at(services: Iterable[Service]) -> str:

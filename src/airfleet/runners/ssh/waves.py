@@ -11,7 +11,8 @@ from airfleet.runners.ssh.steps import Bring, Step
 from airfleet.spec.topology import Host
 
 # Hosts that serve the same thing are changed one after another; of workers, those that serve the same pool.
-ROLLING = frozenset({Stage.API, Stage.CONTROL, Stage.EDGE})
+ROLLING = frozenset({Stage.STORES, Stage.POOLER, Stage.API, Stage.CONTROL, Stage.EDGE})
+STORES = frozenset({Stage.STORES, Stage.POOLER})
 
 
 class Placed(Protocol):
@@ -25,18 +26,34 @@ T = TypeVar("T", bound=Placed)
 Item = tuple[T, list[Step]]
 
 
-def make_waves(stage: Stage, work: Sequence[Item[T]], active: str = "") -> list[list[Item[T]]]:
+def make_waves(
+    stage: Stage, work: Sequence[Item[T]], active: str = "", *, together: bool = False
+) -> list[list[Item[T]]]:
     """The hosts of a stage in waves, one after another; the host whose scheduler is active comes last.
 
-    Nothing is served less for what starts or reads a file again, so that goes at once.
+    Nothing is served less for what starts or reads a file again, so that goes at once. With `together` everything does.
     """
-    if not any(map(is_restart, (step for _, own in work for step in own))):
+    if together or not any(map(is_restart, (step for _, own in work for step in own))):
         return [list(work)] if work else []
+    if stage in STORES:
+        return _by_copies(work)
     if stage == Stage.WORK:
         return _by_pools(work)
     if stage in ROLLING:
         return [[item] for item in sorted(work, key=lambda item: _host(item).name == active)]
     return [list(work)]
+
+
+def _by_copies(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
+    """What starts comes first, as it may be a copy that the others wait for; the primary comes before its replicas.
+
+    A replica that has fewer connections than its primary, or other such settings, does not start; PostgreSQL tells it
+    of the primary's settings when the primary has started with them.
+    """
+    starts = [item for item in work if not any(map(is_restart, item[1]))]
+    restarts = [item for item in work if any(map(is_restart, item[1]))]
+    ordered = sorted(restarts, key=lambda item: _host(item) != item[0].desired.place.primary)
+    return [*([starts] if starts else []), *([item] for item in ordered)]
 
 
 def _by_pools(work: Sequence[Item[T]]) -> list[list[Item[T]]]:

@@ -1,0 +1,168 @@
+"""Brokers that restart: one after another, each with its queues safe elsewhere; at once only where they must."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airfleet.components.hosts import rabbitmq
+from airfleet.components.hosts.base import Stage
+from airfleet.runners.ssh import runtime
+from airfleet.runners.ssh.apply import Applier, Outcome
+from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.runners.ssh.facts import Facts
+from airfleet.runners.ssh.inspect import View
+from airfleet.runners.ssh.rolling import Rolling
+from airfleet.runners.ssh.steps import Bring, Step
+from places import NINE, desired
+
+CLUSTER = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
+BROKERS = ("data1", "sched1", "sched2")
+
+
+@dataclass
+class Cluster:
+    """Three brokers; `away` is how many questions a broker that was restarted needs until it has caught up."""
+
+    away: int = 2
+    stopped: frozenset[str] = frozenset()
+    strange: frozenset[str] = frozenset()
+    broken: frozenset[str] = frozenset()
+    told: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    behind: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def connect(self, name: str) -> Any:  # noqa: ANN401 - a connection as far as it is used here
+        cluster = self
+
+        class Connection:
+            def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
+                with cluster.lock:
+                    cluster.log.append(f"{name}: {what}")
+                    if "restart airfleet-rabbitmq" in what:
+                        if name in cluster.broken:
+                            raise HostError("it broke", where=name)
+                        cluster.behind[name] = cluster.away
+                return ""
+
+            def run(self, script: str, *, timeout_s: float = 60) -> Output:
+                with cluster.lock:
+                    return Output(cluster.answer(name, script), "", "")
+
+        return Connection()
+
+    def answer(self, name: str, script: str) -> int:
+        if "check_if_node_is_quorum_critical" not in script:
+            return int(name in self.stopped)
+        if name in self.strange:
+            return rabbitmq.STRANGE
+        others = [other for other in BROKERS if other != name]
+        is_needed = any(other in self.stopped or self.behind.get(other, 0) > 0 for other in others)
+        for other in others:
+            self.behind[other] = self.behind.get(other, 0) - 1
+        return rabbitmq.NEEDED if is_needed else 0
+
+
+def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] = ()) -> Outcome:
+    """Bring RabbitMQ of these hosts so."""
+    views = []
+    for name in BROKERS:
+        if name in absent:
+            continue
+        want = desired(name, CLUSTER)
+        [service] = [one for one in want.services if one.name == rabbitmq.NAME]
+        how: Any = steps.get(name)
+        own = (Step(name, Stage.STORES, Bring(service, how), f"{how} {service.unit}", "it changed"),) if how else ()
+        views.append(View(cluster.connect(name), want, Facts(), own, runtime.Recipe("3.11", "x86_64", "", "", ())))
+    ticks: Callable[[], float] = itertools.count().__next__
+    return Applier(
+        views,
+        who="me@here",
+        archives={},
+        clock=ticks,
+        notify=lambda _: None,
+        lost=threading.Event(),
+        rolling=Rolling(views, drain_s=1, notify=cluster.told.append, clock=ticks, sleep=lambda _: None),
+    ).run()
+
+
+ALL = dict.fromkeys(BROKERS, "restart")
+
+
+def test_each_broker_is_waited_for_until_it_has_caught_up() -> None:
+    cluster = Cluster()
+    assert not restart(cluster, ALL).errors
+    assert [line.split(":")[0] for line in cluster.log] == list(BROKERS), "the primary first, then one by one"
+    assert cluster.told == []
+    assert all(cluster.behind[name] <= 0 for name in BROKERS[:-1])
+
+
+def test_a_broker_whose_fellow_does_not_come_back_stays_up() -> None:
+    cluster = Cluster(broken=frozenset({"sched1"}))
+    outcome = restart(cluster, ALL)
+    assert [error.where for error in outcome.errors] == ["sched1"]
+    assert "sched2: restart airfleet-rabbitmq.service" not in cluster.log
+    assert {step.host for step in outcome.skipped} == {"sched2"}
+
+
+def test_a_broker_that_is_down_is_started_before_any_other_restarts() -> None:
+    cluster = Cluster()
+    assert not restart(cluster, {**ALL, "sched2": "start"}).errors
+    assert cluster.log[0] == "sched2: start airfleet-rabbitmq.service"
+
+
+def test_no_broker_is_stopped_while_another_one_is_down() -> None:
+    cluster = Cluster(stopped=frozenset({"sched2"}))
+    outcome = restart(cluster, {"data1": "restart", "sched1": "restart"})
+    [error] = outcome.errors
+    assert "sched2 is down" in error.what
+    assert error.hint
+    assert cluster.log == []
+
+
+def test_a_broker_of_a_host_that_is_away_is_down() -> None:
+    cluster = Cluster(stopped=frozenset({"sched2"}))
+    assert "sched2 is down" in restart(cluster, {"data1": "restart"}, absent=("sched2",)).errors[0].what
+
+
+def test_copies_that_a_host_took_along_that_left_the_fleet_hold_up_no_change() -> None:
+    cluster = Cluster(away=10**6)
+    assert not restart(cluster, ALL).errors
+    assert len(cluster.log) == 3
+    assert all("too few copies" in line for line in cluster.told)
+
+
+def test_brokers_with_another_cookie_restart_at_once_as_they_would_not_find_each_other() -> None:
+    cluster = Cluster(strange=frozenset(BROKERS), stopped=frozenset(BROKERS))
+    assert not restart(cluster, ALL).errors
+    assert len(cluster.log) == 3
+
+
+def run_question(tmp_path: Path, ping: int, check: int, *, active: bool = True) -> int:
+    """What the question of a host exits with, when RabbitMQ's tool does so."""
+    place = desired("sched1", CLUSTER).place
+    for name, text in {
+        "systemctl": f"exit {int(not active)}",
+        "runuser": 'shift 3; exec "$@"',
+        "rabbitmq-diagnostics": (
+            f"case \"$*\" in '-q --longnames -n rabbit@'*' ping') exit {ping};; "
+            f"*' check_if_node_is_quorum_critical') exit {check};; esac; exit 99"
+        ),
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    script = f"PATH={tmp_path}:$PATH\n" + rabbitmq.ask_to_stop(place).replace(rabbitmq.TOOLS, str(tmp_path))
+    return subprocess.run(["bash", "-c", script], check=False, timeout=30).returncode
+
+
+def test_the_tools_of_a_node_say_whether_it_may_stop(tmp_path: Path) -> None:
+    assert run_question(tmp_path, 0, 0) == 0
+    assert run_question(tmp_path, 0, 69) == rabbitmq.NEEDED
+    assert run_question(tmp_path, 69, 69) == rabbitmq.STRANGE
+    assert run_question(tmp_path, 69, 69, active=False) == 0
