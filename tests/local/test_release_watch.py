@@ -49,6 +49,21 @@ def test_files_that_do_not_load_take_it_back(kiosk: Shop, pair: tuple[str, str])
     assert read_rollback(kiosk) == ("done", "airfleet", why, old)
 
 
+def test_the_way_back_leads_to_other_files_also_past_an_id_of_an_earlier_version(kiosk: Shop) -> None:
+    one = kiosk.build()
+    kiosk.deploy(one)
+    kiosk.write("d01", more="import no_such_module")
+    two = kiosk.build()
+    former = artefact.shorten(two)
+    kiosk.database.query("UPDATE airfleet.release SET id = %s WHERE id = %s", former, two)
+    kiosk.deploy(former, allow_errors=True)
+    assert kiosk.build() == two
+    kiosk.database.query("DELETE FROM import_error WHERE bundle_name = %s", kiosk.name)
+    state, why = kiosk.await_verdict(kiosk.watch(two, 600, allow_errors=True))
+    assert (state, why) == ("failed", f"back to {artefact.shorten(one)}: dags/d01.py does not load since it is live")
+    kiosk.await_live(one)
+
+
 def test_the_release_before_is_never_one_that_was_taken_back(kiosk: Shop, pair: tuple[str, str]) -> None:
     first, second = pair
     kiosk.deploy(second)

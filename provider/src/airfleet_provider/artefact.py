@@ -101,6 +101,11 @@ class Tree:
         )
 
 
+def is_same(one: str, other: str) -> bool:
+    """Whether two release ids name the same files: one of them may be the shorter id of an earlier version."""
+    return one == other or shorten(one) == other or shorten(other) == one
+
+
 def shorten(release: str) -> str:
     """A release id as people are shown it."""
     return release[: len(ID_PREFIX) + ID_DIGITS]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +99,28 @@ def _read_link(path: Path) -> str:
         return ""
 
 
+class Tidier:
+    """Tidies in a thread: a release may have many files, and a worker that removes them itself does nothing else."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def begin(self, storage: Path) -> bool:
+        """Begin, and return at once; False when the time before has not ended."""
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        self._thread = threading.Thread(target=tidy_quietly, args=(storage,), daemon=True, name="airfleet-tidy")
+        self._thread.start()
+        return True
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        if self._thread is not None:
+            self._thread.join()
+
+
 def tidy_quietly(storage: Path) -> None:
-    """Do it; whatever goes wrong, the worker that does it goes on."""
+    """Do it; whatever goes wrong is logged."""
     try:
         gone = tidy(storage, time.time())
     except Exception:

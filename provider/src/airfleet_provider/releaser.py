@@ -69,12 +69,13 @@ SELECT bundle, id FROM airfleet.release WHERE collected_at IS NULL
     AND id IN (SELECT bundle_version FROM dag_run WHERE state IN ('queued', 'running'))
 """
 READ_POINTER = "SELECT live, previous, moved_at = now() AS is_moved FROM airfleet.pointer WHERE bundle = %(bundle)s"
-# What the watch took back is nobody's way back, unless it went live again since; nor are the same files under the id of
-# 17 characters that an earlier version of airfleet gave them.
+# What the watch took back is nobody's way back, unless it went live again since; nor are the same files under the
+# shorter id that an earlier version of airfleet gave them, which the longer one begins with.
 FIND_PREVIOUS = """
 SELECT d.release FROM airfleet.deployment d JOIN airfleet.release r ON r.id = d.release AND r.collected_at IS NULL
+    JOIN airfleet.pointer p ON p.bundle = d.bundle
 WHERE d.bundle = %(bundle)s AND d.live_at IS NOT NULL AND d.state <> 'failed'
-    AND left(d.release, 17) <> (SELECT left(live, 17) FROM airfleet.pointer WHERE bundle = %(bundle)s)
+    AND NOT starts_with(d.release, p.live) AND NOT starts_with(p.live, d.release)
     AND NOT EXISTS (SELECT 1 FROM airfleet.deployment f
         WHERE f.bundle = d.bundle AND f.release = d.release AND f.state = 'failed' AND f.live_at > d.live_at)
 ORDER BY d.live_at DESC LIMIT 1
@@ -205,9 +206,12 @@ class Releaser:
             if run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.undoes or deployment.id).first():
                 raise RefusedError("a later deployment of the same bundle is done already")
             pointer = run(session, READ_POINTER, bundle=deployment.bundle).one()
+            previous = pointer.previous
+            if previous and artefact.is_same(previous, name):  # that is no way back
+                previous = run(session, FIND_PREVIOUS, bundle=deployment.bundle).scalar()
             detail = {
                 **before,
-                "previous": pointer.previous,
+                "previous": previous,
                 "gone": published.gone,
                 "parsed": len(fresh),
                 "cached": len(found.summaries) - len(fresh),
@@ -219,7 +223,7 @@ class Releaser:
                     "publish": round(self.now() - parsed, 3),
                 },
             }
-            is_watched = pointer.is_moved and pointer.previous and deployment.watch_seconds > 0
+            is_watched = pointer.is_moved and previous and deployment.watch_seconds > 0
             ended = run(
                 session,
                 GO_LIVE,

@@ -298,6 +298,9 @@ def test_the_whole_digest_is_checked_and_its_beginning_where_a_release_is_older(
     with pytest.raises(artefact.CorruptError):
         artefact.unpack(twin, archive, tmp_path / "twin")
     old = artefact.shorten(tree.id)
+    assert artefact.is_same(old, tree.id)
+    assert artefact.is_same(tree.id, old)
+    assert not artefact.is_same(tree.id, tree.id[:-1] + ("0" if tree.id[-1] != "0" else "1"))
     artefact.unpack(old, archive, tmp_path / old)
     artefact.verify(old, tmp_path / old)
     with pytest.raises(artefact.CorruptError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from airfleet_provider import artefact, shelf
+from airfleet_provider import artefact, disuse, shelf
 from airfleet_provider.compat import workers
 from airfleet_provider.executors import draining, room
 
@@ -95,7 +96,36 @@ def test_a_worker_that_fetches_its_releases_drops_those_that_no_task_uses(
         os.utime(mark, (time.time() - days * 86_400,) * 2)
     note = request.getfixturevalue("note")
     wait_until(lambda: note().get("state") == "serving")
-    assert {path.name for path in versions.iterdir()} == ({"r2", "r3"} if fetches else {"r1", "r2", "r3"})
+    if fetches:
+        wait_until(lambda: {path.name for path in versions.iterdir()} == {"r2", "r3"})
+    else:
+        assert {path.name for path in versions.iterdir()} == {"r1", "r2", "r3"}
+
+
+def test_a_worker_works_on_while_it_removes_many_files(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draining, "TIDY_FIRST_S", 0.0)
+    monkeypatch.setattr(draining, "TIDY_EVERY_S", 0.0)
+    monkeypatch.setenv(shelf.VARIABLE, "http://127.0.0.1:1")
+    begun: list[Path] = []
+    done = threading.Event()
+
+    def tidy(storage: Path, _: float) -> list[str]:
+        begun.append(storage)
+        done.wait(60)
+        return []
+
+    monkeypatch.setattr(disuse, "tidy", tidy)
+    note = request.getfixturevalue("note")
+    try:
+        wait_until(lambda: bool(begun))
+        wait_until(lambda: note().get("state") == "serving")
+        app = request.getfixturevalue("app")
+        assert app.tasks["say"].delay("one").get(timeout=20) == "one"
+        assert len(begun) == 1, "one at a time"
+    finally:
+        done.set()
 
 
 def test_a_message_of_airflow_s_is_called_by_its_task() -> None:

@@ -189,6 +189,19 @@ def test_an_outage_is_waited_for_and_a_refusal_for_a_minute() -> None:
     assert not backend.exception_safe_to_retry(ValueError("ours"))
 
 
+def test_a_refusal_of_long_ago_takes_no_patience_from_a_later_one() -> None:
+    now = [1e6]
+    backend = PatientBackend(app=Celery(), dburi="sqlite://", clock=lambda: now[0])
+    refusal = ProgrammingError("INSERT", {}, Exception("permission denied"))
+    assert backend.exception_safe_to_retry(refusal)
+    assert not backend.exception_safe_to_retry(ValueError("the result of that was given up for another reason"))
+    now[0] += 10 * REFUSED_S
+    for _ in range(6):
+        assert backend.exception_safe_to_retry(refusal)
+        now[0] += REFUSED_S / 6
+    assert not backend.exception_safe_to_retry(refusal)
+
+
 def test_a_refused_result_ends_with_an_error(server: Server, worker: PatientBackend) -> None:
     server_rows(server, f"REVOKE INSERT (task_id, status) ON airfleet.task_result FROM {roles.WRITER}")
     now = iter(range(0, 10**6, int(REFUSED_S / 2)))

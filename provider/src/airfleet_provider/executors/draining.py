@@ -46,6 +46,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._is_full = False
         # On one machine the releaser has the same folders, and removes what nobody needs by itself.
         self._fetches = shelf.VARIABLE in os.environ
+        self._tidier = disuse.Tidier()
         self._tidies_next = time.monotonic() + TIDY_FIRST_S
         self._timer: Any = None
 
@@ -68,7 +69,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         tasks = compat.list_tasks()
         if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S
-            disuse.tidy_quietly(storage_root())
+            self._tidier.begin(storage_root())
         words = describe(self._queues, compat.count_slots(consumer), tasks, drained=is_drained, full=self._is_full)
         self._note.write({**words, "refused": getattr(consumer, "refused", 0)})
 

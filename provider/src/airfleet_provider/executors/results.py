@@ -67,6 +67,7 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
         self.session_manager.prepared = True
         self.clock = clock
         self.refused_since: float | None = None
+        self.refused_last = 0.0
 
     def _create_tables(self) -> None:
         """The table is there, and no client may make one."""
@@ -79,8 +80,11 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
         if not isinstance(exc, DBAPIError):
             return False
         now = self.clock()
-        since = self.refused_since = now if self.refused_since is None else self.refused_since
-        if now - since < REFUSED_S:
+        # Celery tries again every few seconds: what was refused long before this has nothing to do with it.
+        if self.refused_since is None or now - self.refused_last > REFUSED_S:
+            self.refused_since = now
+        self.refused_last = now
+        if now - self.refused_since < REFUSED_S:
             return True
         log.error("The database refuses the results of this worker, so its slots are free later: %s", exc.orig)
         return False
