@@ -23,9 +23,14 @@ async def answer(
 
 
 def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
-    """The application with 503 in place of what it refuses because its database is away."""
+    """The application with 503 in place of what it refuses because its database is away.
+
+    Only an api-server comes here, so here it learns whom it may ask for logs, too.
+    """
+    from airfleet_provider.compat import log_requests  # noqa: PLC0415
     from airfleet_provider.survival.answers import HonestAnswers  # noqa: PLC0415
 
+    log_requests.restrict()
     return HonestAnswers(app)
 
 

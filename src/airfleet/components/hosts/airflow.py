@@ -34,6 +34,7 @@ from airfleet.components.hosts.base import (
     POSTGRES,
     SERVER_USER,
     TRIGGERER_LOGS,
+    WORKER_LOGS,
     Folder,
     HostFile,
     HostHealth,
@@ -52,6 +53,8 @@ HOME = "server"
 FOLDER = ETC / HOME
 STATE = LIB / HOME
 KEYS = FOLDER / "keys.json"
+# Who may be asked for logs. It is read at each request, so that a host that is added restarts nothing.
+LOG_SERVERS = FOLDER / "log_servers.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 AWAIT_DATABASE = "airfleet_provider.survival.arrival"
 # They hold a lock or listen for as long as they live, which a pool of transactions cannot carry.
@@ -160,6 +163,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
             str(LOG / HOME / "dag_processor"),
             "beside the others",
         ),
+        Setting("airfleet", "log_servers", str(LOG_SERVERS), "a task names the host that is asked for its log"),
         *_list_edge_settings(place),
         *_list_user_settings(place),
     )
@@ -272,6 +276,7 @@ def _describe(
     user = user_environment(place, HOME, SERVER_USER)
     known = settings.render_keys(place.credentials.platform.jwt_secret).reveal()
     keys = (private(KEYS, known, SERVER_USER),) if name == "web" else ()
+    asked = (HostFile(LOG_SERVERS, _render_log_servers(place)),) if name == "web" else ()
     services = tuple(
         _serve(
             place,
@@ -303,10 +308,16 @@ def _describe(
             Folder(STATE, SERVER_USER, SERVER_USER, 0o750),
             Folder(LOG / HOME, SERVER_USER, SERVER_USER, 0o750),
         ),
-        files=(config, *keys, *((session,) if needs_session else ()), user, *links.values()),
+        files=(config, *keys, *asked, *((session,) if needs_session else ()), user, *links.values()),
         services=services,
         ports=ports,
     )
+
+
+def _render_log_servers(place: Place) -> str:
+    workers = (f"{address}:{WORKER_LOGS}" for address in place.addresses("worker"))
+    triggerers = (f"{address}:{TRIGGERER_LOGS}" for address in place.addresses("scheduler"))
+    return json.dumps([*workers, *triggerers])
 
 
 def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, ...], link: HostFile | None) -> Service:

@@ -1,0 +1,90 @@
+"""Whom an api-server asks for logs: a task names its host, and must not send the request wherever it likes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.utils.log import file_task_handler
+from airflow.utils.log.file_task_handler import FileTaskHandler
+
+from airfleet_provider import compat
+from airfleet_provider.compat import log_requests
+
+WORKER = "10.0.0.31"
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URLs that were asked for, by an api-server of a fleet with one worker host."""
+    urls: list[str] = []
+
+    def fetch(url: str, _: str) -> Any:  # noqa: ANN401
+        urls.append(url)
+        return SimpleNamespace(status_code=200, headers={}, raise_for_status=lambda: None)
+
+    file = tmp_path / "log_servers.json"
+    file.write_text(json.dumps([f"{WORKER}:8793", "10.0.0.11:8794"]))
+    monkeypatch.setattr(file_task_handler, "_fetch_logs_from_service", fetch)
+    monkeypatch.setattr(compat, "read_setting", lambda *_: str(file))
+    log_requests.restrict()
+    log_requests.restrict()
+    return urls
+
+
+def ask(tmp_path: Path, hostname: str) -> list[str]:
+    """What is shown of a task that says it runs on this host."""
+    task: Any = SimpleNamespace(hostname=hostname, triggerer_job=None, task=None)
+    return list(FileTaskHandler(str(tmp_path))._read_from_logs_server(task, "dag_id=d/run_id=r/attempt=1.log")[0])
+
+
+def test_a_worker_of_the_fleet_is_asked(asked: list[str], tmp_path: Path) -> None:
+    ask(tmp_path, WORKER)
+    assert asked == [f"http://{WORKER}:8793/log/dag_id=d/run_id=r/attempt=1.log"]
+
+
+@pytest.mark.parametrize(
+    "hostname",
+    [
+        "169.254.169.254:80/latest/meta-data?",
+        "10.0.0.99",
+        f"{WORKER}:22",
+        f"{WORKER}:22/",
+        f"x@{WORKER}",
+        f"{WORKER}:8793@10.0.0.99",
+        "10.0.0.11",
+        f"10.0.0.99/{WORKER}:8793",
+        f"10.0.0.99#{WORKER}",
+        f"10.0.0.99\\@{WORKER}",
+    ],
+)
+def test_nobody_else_is_asked_whatever_a_task_says(asked: list[str], tmp_path: Path, hostname: str) -> None:
+    told = ask(tmp_path, hostname)
+    assert asked == []
+    assert "serves no logs of this fleet" in told[0]
+
+
+def test_a_list_that_cannot_be_read_lets_nobody_be_asked(asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "log_servers.json").unlink()
+    ask(tmp_path, WORKER)
+    assert asked == []
+
+
+def test_without_a_list_airflow_asks_whomever_it_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file_task_handler._fetch_logs_from_service
+    monkeypatch.setattr(compat, "read_setting", lambda *_: "")
+    log_requests.restrict()
+    assert file_task_handler._fetch_logs_from_service is before
+
+
+def test_airflow_asks_in_one_place() -> None:
+    source = inspect.getsource(file_task_handler)
+    assert source.count("_fetch_logs_from_service(") == 2
+    assert list(inspect.signature(file_task_handler._fetch_logs_from_service).parameters) == [
+        "url",
+        "log_relative_path",
+    ]
