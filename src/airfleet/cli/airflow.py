@@ -39,6 +39,8 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
       airfleet airflow users create --username ann --role Viewer --email a@example.com --firstname A --lastname N
     """
     project = launching.find_project(project)
+    if warning := refusals.warn_of_secret(arguments):
+        click.echo(f"warning: {warning}", err=True)
     if (fleet := launching.read_fleet(project)).hosts:
         from airfleet.operations import commands  # noqa: PLC0415 - one machine needs nothing that speaks SSH
 

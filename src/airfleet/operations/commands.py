@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -19,6 +20,12 @@ from airfleet.spec.topology import Host
 UNIT = f"{FOLDER}/airfleet-scheduler.service"
 NOT_SET_UP = 97
 TERM = re.compile(r"[\w.+-]+")
+# Airflow's command with the words of a file: every user of a host can read the arguments of a process. What is in the
+# working folder is no module of Python's, as for the command `airflow`.
+LAUNCH = (
+    "import sys; sys.path[:] = filter(None, sys.path); import json; "
+    'sys.argv = ["airflow", *json.load(open(sys.argv[1]))]; from airflow.__main__ import main; sys.exit(main())'
+)
 
 
 def choose(fleet: Fleet, name: str | None) -> tuple[Host, ...]:
@@ -56,36 +63,54 @@ def run(connection: Connection, arguments: Sequence[str], *, token: str) -> int:
     """Run one command there as the service's user; its exit code."""
     is_terminal = terminal.is_terminal()
     name = f"airfleet-command-{token}.service"
-    script = build_script(arguments, name, term=os.environ.get("TERM", "") if is_terminal else None)
+    script = build_script(name, term=os.environ.get("TERM", "") if is_terminal else None)
 
     def interrupt(signal: str) -> None:
         connection.run(f"systemctl kill --signal={signal} {name}", timeout_s=20)
 
-    code = terminal.attach(connection, script, terminal=is_terminal, interrupt=interrupt)
-    if code == NOT_SET_UP:
+    left = connection.run(build_words(arguments, name), timeout_s=20)
+    if left.code == NOT_SET_UP:
         raise HostError("no scheduler is set up there yet", where=connection.host.name, hint="airfleet apply")
-    return code
+    if left.code:
+        raise HostError(f"cannot leave the command there: {left.err.strip()}", where=connection.host.name)
+    return terminal.attach(connection, script, terminal=is_terminal, interrupt=interrupt)
 
 
-def build_script(arguments: Sequence[str], name: str, *, term: str | None) -> str:
-    """A script that runs Airflow in a unit of its own, which ends with all that it has started.
+def find_words(name: str) -> str:
+    """Where the words of a command are on its host, for its own user, until it has ended."""
+    return f"/run/airfleet/{name}.json"
+
+
+def build_words(arguments: Sequence[str], name: str) -> str:
+    """A script, read from standard input, that leaves the words of a command on its host."""
+    path = find_words(name)
+    return f"""\
+[ -f {UNIT} ] || exit {NOT_SET_UP}
+set -eu; umask 077; mkdir -p -m 755 /run/airfleet; rm -f {path}; set -C
+cat > {path} <<'END'
+{json.dumps(list(arguments))}
+END
+chown "$(sed -n 's/^User=//p' {UNIT})" {path}
+"""
+
+
+def build_script(name: str, *, term: str | None) -> str:
+    """A script that runs Airflow with the words that were left there, in a unit that ends with all that it has started.
 
     The environment and the user are those of the installed scheduler: what the host runs, not what fleet.yaml wants of
     it. systemd reads the secrets among them from their files. With `term` it has a terminal.
     """
-    # systemd replaces $NAME in arguments, and $$ by $.
-    words = shlex.join(word.replace("$", "$$") for word in arguments)
     how = "--pipe" if term is None else "--pty"
     if term and TERM.fullmatch(term):
         how += f" --setenv=TERM={term}"
     return f"""\
-[ -f {UNIT} ] || exit {NOT_SET_UP}
 runtime=$(sed -n 's|^ExecStart={OPT}/\\([^/]*\\)/.*|\\1|p' {UNIT})
 set --
 while IFS= read -r line; do
   case $line in User=*|Environment=*|EnvironmentFile=*) set -- "$@" --property "$line";; esac
 done < {UNIT}
 exec systemd-run --quiet --collect --wait {how} --unit={name} --description='airfleet airflow' \\
-  --property=WorkingDirectory={LIB}/server --property=NoNewPrivileges=yes "$@" \\
-  -- {OPT}/"$runtime"/bin/airflow {words}
+  --property=WorkingDirectory={LIB}/server --property=NoNewPrivileges=yes \\
+  --property='ExecStopPost=+/bin/rm -f {find_words(name)}' "$@" \\
+  -- {OPT}/"$runtime"/bin/python -c {shlex.quote(LAUNCH)} {find_words(name)}
 """

@@ -12,6 +12,32 @@ SCHEMAS = frozenset({"db", "fab-db"})
 CELERY = frozenset({"list-workers"})
 RUNS = {True: "systemd runs it: `airfleet status` shows it, `airfleet apply` starts it", False: "`airfleet up` runs it"}
 
+# Which words of a command carry a secret, and how to do without.
+_ASKS = "leave it out, and Airflow asks for it; or --use-random-password"
+_IN_FLEET = "name the {} in fleet.yaml, its secret by `env`, `file` or `command`"
+SECRETS = {
+    ("users", "create"): (("--password", "-p"), _ASKS),
+    ("users", "reset-password"): (("--password", "-p"), _ASKS),
+    ("connections", "add"): (
+        ("--conn-uri", "--conn-password", "--conn-json", "--conn-extra"),
+        _IN_FLEET.format("connection"),
+    ),
+}
+
+
+def warn_of_secret(arguments: Sequence[str]) -> str | None:
+    """What to say of a command that holds a secret, which is not shown: while it runs here, every user can read it."""
+    group, verb = [*[word for word in arguments if not word.startswith("-")][:2], "", ""][:2]
+    if (group, verb) == ("variables", "set"):
+        return f"every user of this machine can read the value in `variables set`: {_IN_FLEET.format('variable')}"
+    options, instead = SECRETS.get((group, verb), ((), ""))
+    for word in arguments:
+        for option in options:
+            is_short = not option.startswith("--")
+            if word == option or word.startswith(option if is_short else f"{option}="):
+                return f"every user of this machine can read what follows {option}: {instead}"
+    return None
+
 
 def check(arguments: Sequence[str], *, fleet: bool) -> None:
     """Raise UsageError for a command line of Airflow that would run beside, or undo, what airfleet does itself."""

@@ -96,11 +96,34 @@ def test_airflow_runs_with_what_the_scheduler_of_that_host_runs_with_and_words_a
     unit = tmp_path / "airfleet-scheduler.service"
     unit.write_text(UNIT)
     monkeypatch.setattr(commands, "UNIT", str(unit))
-    script = commands.build_script(ODD_WORDS, "airfleet-command-1.service", term=None)
+    script = commands.build_script("airfleet-command-1.service", term=None)
     told = run_there(tmp_path, script, monkeypatch)
     ahead, words = told[: told.index("--")], told[told.index("--") + 1 :]
-    # systemd itself makes one dollar of two.
-    assert [word.replace("$$", "$") for word in words] == ["/opt/airfleet/0123abcd/bin/airflow", *ODD_WORDS]
+    assert words[0] == "/opt/airfleet/0123abcd/bin/python"
+    assert not any("$" in word for word in words), "systemd would replace it"
+    path = tmp_path / "airfleet-command-1.service.json"
+    left = commands.build_words(ODD_WORDS, "airfleet-command-1.service").replace("/run/airfleet", str(tmp_path))
+    environment = install(tmp_path, chown=f'echo "$1" > {tmp_path}/owner')
+    subprocess.run(["sh", "-s"], input=left, env=environment, check=True, text=True)
+    assert (tmp_path / "owner").read_text() == "airfleet\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    # In place of Airflow, one that says what it was told; a module of the working folder must not come first.
+    package, cwd = tmp_path / "site" / "airflow", tmp_path / "cwd"
+    package.mkdir(parents=True)
+    cwd.mkdir()
+    (cwd / "json.py").write_text("raise SystemExit('of the working folder')")
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import json, sys\ndef main(): print(json.dumps(sys.argv))\n")
+    done = subprocess.run(
+        [sys.executable, *words[1:-1], words[-1].replace("/run/airfleet", str(tmp_path))],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == ["airflow", *ODD_WORDS]
+    assert any(word.startswith("--property=ExecStopPost=+/bin/rm -f ") for word in ahead)
     properties = [ahead[index + 1] for index, word in enumerate(ahead) if word == "--property"]
     assert properties == [
         "User=airfleet",
@@ -118,16 +141,16 @@ def test_with_a_terminal_it_has_one_and_a_strange_one_is_not_passed_on(
     unit = tmp_path / "airfleet-scheduler.service"
     unit.write_text(UNIT)
     monkeypatch.setattr(commands, "UNIT", str(unit))
-    told = run_there(tmp_path, commands.build_script(["info"], "u", term="xterm-256color"), monkeypatch)
+    told = run_there(tmp_path, commands.build_script("u", term="xterm-256color"), monkeypatch)
     assert "--pty" in told
     assert "--setenv=TERM=xterm-256color" in told
-    told = run_there(tmp_path, commands.build_script(["info"], "u", term="x; reboot"), monkeypatch)
+    told = run_there(tmp_path, commands.build_script("u", term="x; reboot"), monkeypatch)
     assert not any("reboot" in word for word in told)
 
 
 def test_a_host_without_a_scheduler_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "UNIT", str(tmp_path / "none"))
-    script = commands.build_script(["info"], "u", term=None)
+    script = commands.build_words(["info"], "u")
     done = subprocess.run(["sh", "-c", script], check=False)
     assert done.returncode == commands.NOT_SET_UP
 
@@ -177,6 +200,32 @@ def test_what_must_not_be_run_by_hand_is_refused_with_what_to_do(line: str, flee
 )
 def test_everything_else_is_let_through(line: str) -> None:
     refusals.check(shlex.split(line), fleet=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("users create -u ann --password hush", "--password"),
+        ("users create -u ann -p hush", "-p"),
+        ("users create -u ann -phush", "-p"),
+        ("users reset-password -u ann --password=hush", "--password"),
+        ("connections add db --conn-uri postgresql://a:hush@b/c", "--conn-uri"),
+        ("connections add db --conn-password hush", "--conn-password"),
+        ("connections add db --conn-json {}", "--conn-json"),
+        ("connections add db --conn-extra {}", "--conn-extra"),
+        ("variables set token hush", "variables set"),
+    ],
+)
+def test_a_secret_in_a_command_is_told_with_what_to_do_and_not_shown(line: str, option: str) -> None:
+    warning = refusals.warn_of_secret(shlex.split(line))
+    assert warning
+    assert option in warning
+    assert "hush" not in warning
+
+
+@pytest.mark.parametrize("line", ["users create -u ann", "users list", "dags list", "connections add db --conn-host x"])
+def test_a_command_without_a_secret_is_warned_of_by_nobody(line: str) -> None:
+    assert refusals.warn_of_secret(shlex.split(line)) is None
 
 
 def test_a_fleet_is_meant_and_nothing_here_is_started(project: Path) -> None:
