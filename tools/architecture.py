@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from math import ceil
 from pathlib import Path
 
 import grimp
@@ -24,7 +25,8 @@ HALVES = ("airfleet", "airfleet_provider")
 SPLIT = frozenset({"airfleet.runners"})  # packages whose own packages are the rooms
 ASSETS = frozenset({"airfleet.skeleton", "airfleet.constraints"})  # files that airfleet ships, no code of its own
 
-BOX_WIDTH, BOX_HEIGHT, GAP, ROW, MARGIN, HEAD = 132, 34, 18, 84, 28, 44
+BOX_WIDTH, BOX_HEIGHT, GAP, ROW, MARGIN, HEAD = 130, 34, 10, 76, 16, 44
+PER_ROW = 7
 _CENTRE = "text-anchor='middle'"
 FONT = "font-family='system-ui, sans-serif'"
 COLOURS = {"airfleet": ("#e8f0fe", "#3b6fd4"), "airfleet_provider": ("#e7f6ec", "#2e8b57")}
@@ -109,23 +111,35 @@ def find_levels(imports: Imports) -> dict[str, int]:
 
 
 def arrange(imports: Imports, levels: Mapping[str, int]) -> list[Box]:
-    """Each half in columns of its own, each level in a row; a room stands above what it imports where there is room."""
+    """Each half in columns of its own, a level below another; a room stands above what it imports where there is space.
+
+    A level with more rooms than a row holds takes several rows, in both halves.
+    """
     top = max(levels.values())
     boxes: dict[str, Box] = {}
+    rows = {half: [_find_rooms(half, level, imports, levels) for level in range(top + 1)] for half in HALVES}
+    heights = [max(ceil(len(rows[half][level]) / PER_ROW) for half in HALVES) for level in range(top + 1)]
     left = float(MARGIN)
     for half in HALVES:
-        rooms = [room for room in imports if room.startswith(half + ".")]
-        rows = [[room for room in rooms if levels[room] == level] for level in range(top + 1)]
-        width = max(len(row) for row in rows) * (BOX_WIDTH + GAP)
-        for level, row in enumerate(rows):
-            start = left + (width - len(row) * (BOX_WIDTH + GAP)) / 2
+        columns = max(min(len(row), PER_ROW) for row in rows[half])
+        for level, row in enumerate(rows[half]):
             wanted: dict[str, float] = {
                 room: _find_mean([boxes[other].x for other in imports[room] if other in boxes]) for room in row
             }
-            for place, room in enumerate(sorted(row, key=lambda room: (wanted[room], room))):
-                boxes[room] = Box(room, start + place * (BOX_WIDTH + GAP), HEAD + (top - level) * ROW)
-        left += width + 2 * MARGIN
+            ordered = sorted(row, key=lambda room: (wanted[room], room))
+            count = ceil(len(row) / PER_ROW) or 1
+            y = HEAD + sum(heights[level + 1 :]) * ROW
+            for number in range(count):
+                part = ordered[number::count]  # neighbours alternate, so that an arrow finds a gap
+                shift = (columns - len(part)) / 2
+                for place, room in enumerate(part):
+                    boxes[room] = Box(room, left + (shift + place) * (BOX_WIDTH + GAP), y + number * ROW)
+        left += columns * (BOX_WIDTH + GAP) + MARGIN
     return list(boxes.values())
+
+
+def _find_rooms(half: str, level: int, imports: Imports, levels: Mapping[str, int]) -> list[str]:
+    return [room for room in imports if room.startswith(half + ".") and levels[room] == level]
 
 
 def _find_mean(numbers: list[float]) -> float:
