@@ -27,6 +27,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airfleet.workspace.project import read_fleet
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
@@ -36,7 +38,6 @@ from airfleet.drills.fleet import LEDGER, prepare  # noqa: E402
 from airfleet.drills.load import Load  # noqa: E402
 from airfleet.drills.outcome import Outcome, to_json  # noqa: E402
 from airfleet.drills.page import render_page  # noqa: E402
-from airfleet.runners.local import launch  # noqa: E402
 from bed_hands import BedHands  # noqa: E402
 from machines import Bed, why_not  # noqa: E402
 from machines.image import Recipe, ensure_image  # noqa: E402
@@ -141,7 +142,7 @@ def run_all(
 def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
     """One drill, with connections of its own."""
     heal(bed, project)
-    fleet = launch.read_fleet(project)
+    fleet = read_fleet(project)
     with ExitStack() as stack:
         runner = prepare(stack, fleet, project, None, "drills", say)
         # Operations are commands as anywhere; what a script cannot do to one of these machines, its bed does.

@@ -11,8 +11,8 @@ from airfleet.components import rabbitmq
 from airfleet.components.base import reveal
 from airfleet.components.queues import Login, hash_password
 from airfleet.runners.local.rabbitmq import find_programs
-from airfleet.runners.local.state import write_file
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.state_folder import write_file
 from stock.crew import Crew, find_ports, is_listening, wait
 
 USER = "airflow"

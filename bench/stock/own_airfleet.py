@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.state_folder import StateFolder
 from stock import project
 from stock.crew import find_ports, gather, wait
 from stock.metadata import Metadata

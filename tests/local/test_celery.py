@@ -10,7 +10,7 @@ import psutil
 import psycopg
 import pytest
 
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.state_folder import StateFolder
 from deadline import wait_until
 from fleets import HEALTHY_S, Platform
 

@@ -12,9 +12,9 @@ import pytest
 
 from airfleet.components.hosts import rabbitmq
 from airfleet.components.hosts.base import Place
-from airfleet.runners.local.state import write_file
-from airfleet.runners.rotation import Entry, Step, advance, notice, present
 from airfleet.spec.secrets import Rotating, Secret, find_login
+from airfleet.workspace.rotation import Entry, Step, advance, notice, present
+from airfleet.workspace.state_folder import write_file
 from deadline import wait_until
 from fleet_broker import Broker, serve
 from places import CREDENTIALS, parse, place

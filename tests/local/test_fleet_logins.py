@@ -17,8 +17,8 @@ import pytest
 from airfleet.components import results
 from airfleet.components.hosts import postgresql
 from airfleet.components.hosts.base import FleetCredentials
-from airfleet.runners.rotation import Entry, Step, advance, notice, present
 from airfleet.spec.secrets import Rotating, Secret, find_login
+from airfleet.workspace.rotation import Entry, Step, advance, notice, present
 from airfleet_provider.leader import lease, schema
 from places import CREDENTIALS, parse, place
 from shops import start_postgres

@@ -9,8 +9,8 @@ import sys
 import psycopg
 import pytest
 
-from airfleet.runners.local.state import StateFolder
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.state_folder import StateFolder
 from deadline import wait_until
 from shops import Shop
 

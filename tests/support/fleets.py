@@ -18,7 +18,7 @@ import psutil
 
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import find_members
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.state_folder import StateFolder
 from deadline import wait_until
 
 HEALTHY_S = 180.0

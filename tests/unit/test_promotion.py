@@ -10,10 +10,10 @@ import pytest
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database_hosts import LAG_BYTES, LOOK, DatabaseHost, judge_replicas, parse
 from airfleet.operations.promotion import FENCE, FORGET, OPEN, UNFENCE, Done, Promotion
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import promotions
 from airfleet.runners.ssh.connection import HostError, Output
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace import primary_record
+from airfleet.workspace.state_folder import StateFolder
 from places import NINE
 from places import parse as parse_fleet
 
@@ -64,7 +64,7 @@ class World:
         self.servers = self.servers or {PRIMARY: Server("primary"), **{name: Server() for name in OTHERS}}
 
     def promote(self, *, to: str | None = None, lost: bool = False) -> Done:
-        fleet = promotions.apply_to(self.fleet, self.folder)
+        fleet = primary_record.apply_to(self.fleet, self.folder)
         shells = {name: Shell(self, name) for name in self.servers}
         now = [0.0]
         promotion = Promotion(
@@ -145,7 +145,7 @@ def test_the_furthest_is_promoted_once_the_former_primary_is_stopped_and_all_of_
     acts = [line for line in world.log if line.split(": ")[-1] in ("fence", "promote", "open")]
     assert acts == ["web2: fence", "data1: promote", "data1: open"]
     assert world.servers["data1"].position == world.servers[PRIMARY].position
-    again = promotions.apply_to(world.fleet, world.folder)
+    again = primary_record.apply_to(world.fleet, world.folder)
     assert (again.primary.name, again.promoted.turn, again.promoted.target) == ("data1", 1, "")
 
 
@@ -156,44 +156,44 @@ def test_whatever_was_cut_off_is_ended_with_the_same_host_and_one_primary(
     world: World, after: bool, lost: bool, first_to: str | None
 ) -> None:
     for kill_at in range(1, 30):
-        world.folder.root.joinpath(promotions.NAME).unlink(missing_ok=True)
+        world.folder.root.joinpath(primary_record.NAME).unlink(missing_ok=True)
         world.servers = {PRIMARY: Server("primary", away=lost), **{name: Server() for name in OTHERS}}
         world.acts, world.kill_at, world.kill_after = 0, kill_at, after
         try:
             world.promote(to=first_to, lost=lost)
         except Killed:
             world.kill_at = None
-            begun = promotions.read(world.folder).target
+            begun = primary_record.read(world.folder).target
             done = world.promote(lost=lost)
             assert begun in ("", done.after)
         else:
             assert kill_at > 8
             return
         alive = [name for name in world.primaries if not world.servers[name].away]
-        assert alive == [done.after] == [promotions.read(world.folder).primary]
+        assert alive == [done.after] == [primary_record.read(world.folder).primary]
         assert [server.timeline for server in world.servers.values()].count(2) == 1
     raise AssertionError("it never came to its end")
 
 
 def test_a_promotion_that_was_begun_is_not_begun_with_another(world: World) -> None:
-    promotions.write(world.folder, replace(promotions.read(world.folder), target="data1"))
+    primary_record.write(world.folder, replace(primary_record.read(world.folder), target="data1"))
     with pytest.raises(AirfleetError, match="promotion of data1 was begun"):
         world.promote(to="web3")
     with pytest.raises(AirfleetError, match="not ended"):
-        promotions.check_settled(world.folder)
+        primary_record.check_settled(world.folder)
     world.servers["data1"].away = True
     with pytest.raises(AirfleetError, match="it may take writes"):
         world.promote(lost=True)
     with pytest.raises(AirfleetError, match="was begun"):
         world.promote(to="web3")
     assert world.promote(to="web3", lost=True).after == "web3"
-    promotions.check_settled(world.folder)
+    primary_record.check_settled(world.folder)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_promotion_that_cannot_be_ended_is_given_up_from_wherever_it_stopped(world: World, after: bool) -> None:
     for kill_at in range(1, 30):
-        world.folder.root.joinpath(promotions.NAME).unlink(missing_ok=True)
+        world.folder.root.joinpath(primary_record.NAME).unlink(missing_ok=True)
         world.servers = {PRIMARY: Server("primary"), **{name: Server() for name in OTHERS}}
         world.acts, world.kill_at, world.kill_after, world.log = 0, kill_at, after, []
         with pytest.raises(Killed):
@@ -203,29 +203,29 @@ def test_a_promotion_that_cannot_be_ended_is_given_up_from_wherever_it_stopped(w
             with pytest.raises(AirfleetError, match="begun and not ended"):
                 world.promote(to=PRIMARY)
             return
-        if promotions.read(world.folder).target:
+        if primary_record.read(world.folder).target:
             done = world.promote(to=PRIMARY)
             assert (done.before, done.after) == ("data1", PRIMARY)
             assert world.log.index("data1: forget") < world.log.index(f"{PRIMARY}: unfence"), "never two primaries"
         assert world.primaries == [PRIMARY]
-        promotions.check_settled(world.folder)
+        primary_record.check_settled(world.folder)
     raise AssertionError("it never came to its end")
 
 
 def test_a_promotion_of_a_host_that_is_gone_is_given_up_once_that_is_said(world: World) -> None:
-    promotions.write(world.folder, replace(promotions.read(world.folder), target="data1"))
+    primary_record.write(world.folder, replace(primary_record.read(world.folder), target="data1"))
     world.servers[PRIMARY].role, world.servers["data1"].away = "stopped", True
     with pytest.raises(AirfleetError, match="was begun"):
         world.promote(to=PRIMARY)
     assert world.promote(to=PRIMARY, lost=True).after == PRIMARY
     assert world.primaries == [PRIMARY]
-    promotions.check_settled(world.folder)
+    primary_record.check_settled(world.folder)
 
 
 def test_a_primary_that_dies_before_its_promotion_has_ended_is_replaced(world: World) -> None:
     world.promote(to="web3")
-    promotions.write(world.folder, replace(promotions.read(world.folder), target="web3"))
-    promotions.check_settled(world.folder)
+    primary_record.write(world.folder, replace(primary_record.read(world.folder), target="web3"))
+    primary_record.check_settled(world.folder)
     world.servers["web3"].away = True
     assert world.promote(lost=True).after == "data1"
 
@@ -236,7 +236,7 @@ def refuses(world: World, text: str, **words: str) -> None:
     with pytest.raises(AirfleetError, match=text):
         world.promote(**words)  # type: ignore[arg-type]
     assert world.servers == before
-    assert promotions.read(world.folder).target == ""
+    assert primary_record.read(world.folder).target == ""
 
 
 def test_one_that_stopped_following_is_not_promoted(world: World) -> None:
@@ -286,7 +286,7 @@ def test_what_does_not_arrive_gives_the_former_primary_back(world: World) -> Non
     with pytest.raises(AirfleetError, match="lacks 300 bytes of what web2 has, which is started again"):
         world.promote()
     assert world.primaries == [PRIMARY]
-    promotions.check_settled(world.folder)
+    primary_record.check_settled(world.folder)
     assert world.promote(lost=True).after in OTHERS
     assert any("without what it lacks: 300 bytes" in line for line in world.log)
 

@@ -17,13 +17,14 @@ from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.upgrade import move, run, schema
 from airfleet.operations.upgrade.move import Move
 from airfleet.operations.upgrade.run import Upgrade, look_behind
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import inspect, plan, runtime, versions
+from airfleet.runners.ssh import inspect, plan, runtime
 from airfleet.runners.ssh.facts import Facts
 from airfleet.runners.ssh.inspect import Survey, View
 from airfleet.runners.ssh.lease import Held
 from airfleet.runners.ssh.steps import Bring, Unpack
-from airfleet.runners.ssh.versions import Running
+from airfleet.workspace import airflow_version
+from airfleet.workspace.airflow_version import Running
+from airfleet.workspace.state_folder import StateFolder
 from places import desired, parse
 
 KNOWN = ("3.3.0", "3.3.1", "3.3.2", "3.3.10")
@@ -98,28 +99,28 @@ def test_on_the_way_back_workers_change_alone_and_packages_before_all() -> None:
 
 def test_the_locks_are_known_oldest_first_and_the_newest_is_what_a_new_fleet_runs(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
-    known = [*versions.find_locks()]
-    assert known == sorted(known, key=versions.order)
+    known = [*airflow_version.find_locks()]
+    assert known == sorted(known, key=airflow_version.order)
     assert "3.3.1" in known
-    assert versions.read(folder) == Running(known[-1])
+    assert airflow_version.read(folder) == Running(known[-1])
     with pytest.raises(AirfleetError, match=r"not 3\.3\.99"):
-        versions.find_lock("3.3.99")
+        airflow_version.find_lock("3.3.99")
 
 
 def test_every_lock_pins_the_airflow_that_it_is_named_after() -> None:
-    for version, path in versions.find_locks().items():
+    for version, path in airflow_version.find_locks().items():
         assert f"\napache-airflow=={version} " in path.read_text()
 
 
 def test_what_a_fleet_runs_is_kept_once_and_a_move_keeps_others_out(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
-    versions.write(folder, Running("3.3.1"))
-    versions.keep(folder)
-    assert versions.read(folder) == Running("3.3.1")
-    versions.check_settled(folder)
-    versions.write(folder, Move("3.3.1", "3.3.2", backup="b").begun)
+    airflow_version.write(folder, Running("3.3.1"))
+    airflow_version.keep(folder)
+    assert airflow_version.read(folder) == Running("3.3.1")
+    airflow_version.check_settled(folder)
+    airflow_version.write(folder, Move("3.3.1", "3.3.2", backup="b").begun)
     with pytest.raises(AirfleetError, match=r"on its way from Airflow 3\.3\.1 to 3\.3\.2"):
-        versions.check_settled(folder)
+        airflow_version.check_settled(folder)
 
 
 def test_the_schema_goes_back_only_where_it_is_ahead() -> None:
@@ -242,17 +243,17 @@ def test_a_move_does_its_parts_in_an_order_that_ends_no_task(
     fleet = Fleet(monkeypatch, tmp_path, schema=schema)
     fleet.go(wanted)
     assert fleet.did == order
-    assert (versions.read(fleet.folder).version, versions.read(fleet.folder).target) == (wanted.after, "")
+    assert (airflow_version.read(fleet.folder).version, airflow_version.read(fleet.folder).target) == (wanted.after, "")
 
 
 @pytest.mark.parametrize(("cut", "target"), [("unpack", ""), ("backup", ""), (PAUSE[0], "3.3.2"), ("all", "3.3.2")])
 def test_a_move_that_is_cut_off_is_known_once_anybody_could_notice_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: str, target: str
 ) -> None:
-    versions.write(StateFolder(tmp_path), Running("3.3.1"))
+    airflow_version.write(StateFolder(tmp_path), Running("3.3.1"))
     with pytest.raises(KeyboardInterrupt):
         Fleet(monkeypatch, tmp_path, schema="other", cut=cut).go(Move("3.3.1", "3.3.2"))
-    kept = versions.read(StateFolder(tmp_path))
+    kept = airflow_version.read(StateFolder(tmp_path))
     assert (kept.version, kept.target, bool(kept.backup)) == ("3.3.1", target, bool(target))
 
 

@@ -14,6 +14,7 @@ from airfleet.errors import UsageError
 from airfleet.operations import refusals
 from airfleet.runners.local import launch as launching
 from airfleet.runners.local import warm
+from airfleet.workspace.project import find_project, find_state, read_fleet
 
 
 @click.command(
@@ -38,10 +39,10 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
       airfleet airflow dags list
       airfleet airflow users create --username ann --role Viewer --email a@example.com --firstname A --lastname N
     """
-    project = launching.find_project(project)
+    project = find_project(project)
     if warning := refusals.warn_of_secret(arguments):
         click.echo(f"warning: {warning}", err=True)
-    if (fleet := launching.read_fleet(project)).hosts:
+    if (fleet := read_fleet(project)).hosts:
         from airfleet.operations import commands  # noqa: PLC0415 - one machine needs nothing that speaks SSH
 
         refusals.check(arguments, fleet=True)
@@ -53,7 +54,7 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
     if host:
         raise UsageError("--host is of a fleet", where=str(project), hint="fleet.yaml names no hosts")
     refusals.check(arguments, fleet=False)
-    folder = launching.find_state(project, state)
+    folder = find_state(project, state)
     if folder.read_dsn() is None:
         raise UsageError("no platform was ever up here", where=str(folder.root), hint="airfleet up")
     inherited = launching.choose_inherited(os.environ)

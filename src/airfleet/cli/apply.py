@@ -16,28 +16,16 @@ import click
 from airfleet.cli import options, plan
 from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local.state import StateFolder, write_file
-from airfleet.runners.rotation import Ledger
-from airfleet.runners.ssh import (
-    archives,
-    credentials,
-    health,
-    inspect,
-    lease,
-    leaving,
-    packages,
-    promotions,
-    roster,
-    runtime,
-    versions,
-    waves,
-)
+from airfleet.runners.ssh import archives, health, inspect, lease, leaving, packages, runtime, waves
 from airfleet.runners.ssh.apply import Applier, Outcome, Result
 from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.inspect import Survey, View, Wish
 from airfleet.runners.ssh.leaving import Farewell
 from airfleet.runners.ssh.rolling import Rolling
 from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
+from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.state_folder import StateFolder, write_file
 
 # What `--offline` means without a folder.
 HERE = "apt"
@@ -102,9 +90,9 @@ def command(
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
-        versions.check_settled(folder)
-        promotions.check_settled(folder)
-        known = _forget(roster.read(folder.root), forget)
+        airflow_version.check_settled(folder)
+        primary_record.check_settled(folder)
+        known = _forget(applied_hosts.read(folder.root), forget)
         run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, restart, drain)
         survey, outcome, farewell = run.carry_out(known)
         while not (survey.errors or outcome.errors or outcome.skipped) and run.rotate(at_once=revoke):
@@ -112,7 +100,7 @@ def command(
             run.stack.close()
             wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
             run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, False, drain)
-            survey, more, farewell = run.carry_out(roster.read(folder.root))
+            survey, more, farewell = run.carry_out(applied_hosts.read(folder.root))
             outcome = Outcome(outcome.done + more.done, more.errors, more.skipped)
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else health.PATIENCE_S
@@ -186,12 +174,12 @@ class Run:
 
     def carry_out(self, known: tuple[Host, ...]) -> tuple[Survey, Outcome, Farewell]:
         """Do what can be done; `known` are the hosts of the last apply."""
-        roster.check_primary(known, self.wish.fleet)
+        applied_hosts.check_primary(known, self.wish.fleet)
         farewell, survey = self._look(known)
         outcome = Outcome((), (), ())
         if survey.steps or farewell.steps:
             farewell, survey, outcome = self._change(known, farewell, survey)
-        roster.write(self.folder.root, (*self.wish.fleet.hosts, *leaving.find_left(known, farewell)))
+        applied_hosts.write(self.folder.root, (*self.wish.fleet.hosts, *leaving.find_left(known, farewell)))
         return survey, outcome, farewell
 
     def rotate(self, *, at_once: bool) -> bool:
@@ -224,11 +212,11 @@ class Run:
     def _is_at_rest(self) -> bool:
         """Whether every host is as it should be, and each process runs from what is there now."""
         with ExitStack() as stack:
-            farewell, survey = replace(self, stack=stack, restart=False)._look(roster.read(self.folder.root))
+            farewell, survey = replace(self, stack=stack, restart=False)._look(applied_hosts.read(self.folder.root))
             return not (survey.steps or survey.errors or farewell.steps)
 
     def _look(self, known: tuple[Host, ...]) -> tuple[Farewell, Survey]:
-        farewell = leaving.look(self.wish, roster.find_gone(known, self.wish.fleet), self.stack)
+        farewell = leaving.look(self.wish, applied_hosts.find_gone(known, self.wish.fleet), self.stack)
         survey = inspect.survey(replace(self.wish, leaving=farewell.draining), self.stack, say)
         return farewell, inspect.change_steps(survey, waves.add_restarts) if self.restart else survey
 
@@ -246,8 +234,8 @@ class Run:
         if held.before != keeper.lease:
             say("somebody applied this fleet in the meantime: looking again")
             farewell, survey = self._look(known)
-        roster.write(self.folder.root, (*self.wish.fleet.hosts, *known))
-        versions.keep(self.folder)
+        applied_hosts.write(self.folder.root, (*self.wish.fleet.hosts, *known))
+        airflow_version.keep(self.folder)
         left = Outcome((), (), ())
         if farewell.steps:
             say(f"hosts that leave: {', '.join(view.desired.place.host.name for view in farewell.views)}")

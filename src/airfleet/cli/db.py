@@ -21,10 +21,11 @@ from airfleet.operations.backup.restore import restore
 from airfleet.operations.backup.store import Store
 from airfleet.operations.backup.take import take
 from airfleet.runners.local import launch as launching
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.rotation import Ledger, present_alone
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.rotation import Ledger, present_alone
+from airfleet.workspace.state_folder import StateFolder
 
 # ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
 LATEST = "latest"
@@ -59,11 +60,11 @@ def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
       airfleet db backup
     """
     fleet = _read_fleet(project)
-    folder = launching.find_state(project, state)
+    folder = find_state(project, state)
     if fleet.hosts:
         from airfleet.cli import fleet_db
 
-        made = fleet_db.backup(fleet, folder, launching.find_project(project))
+        made = fleet_db.backup(fleet, folder, find_project(project))
     else:
         cluster = _find_cluster(folder)
         port = _find_port(folder)
@@ -86,11 +87,11 @@ def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
       airfleet db backups --json
     """
     fleet = _read_fleet(project)
-    folder = launching.find_state(project, state)
+    folder = find_state(project, state)
     if fleet.hosts:
         from airfleet.cli import fleet_db
 
-        backups = list(fleet_db.list_backups(fleet, folder, launching.find_project(project)))
+        backups = list(fleet_db.list_backups(fleet, folder, find_project(project)))
     else:
         backups = Store(folder.root / "backups").list()
     if as_json:
@@ -128,7 +129,7 @@ def restore_command(
       airfleet db restore --undo
     """
     to = _read_moment(moment) if moment and moment != LATEST else None
-    folder = launching.find_state(project, state)
+    folder = find_state(project, state)
     if _read_fleet(project).hosts:
         if undo and (moment or name):
             raise UsageError("--undo is said without --to and --backup")
@@ -173,7 +174,7 @@ def _restore_fleet(
 
 
 def _read_fleet(project: Path) -> Fleet:
-    return launching.read_fleet(launching.find_project(project))
+    return read_fleet(find_project(project))
 
 
 def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool) -> None:

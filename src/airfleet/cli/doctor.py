@@ -11,8 +11,8 @@ import click
 from airfleet.cli import options
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import diagnosis
-from airfleet.runners.local import launch as launching
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace.project import find_project, find_state, read_fleet
 
 MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL", "red")}
 
@@ -33,8 +33,8 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     Example:
       airfleet doctor --json
     """
-    project = launching.find_project(project)
-    folder = launching.find_state(project, state)
+    project = find_project(project)
+    folder = find_state(project, state)
     if (fleet := _read_fleet(project)) and fleet.hosts:
         from airfleet.runners.ssh import diagnosis as fleets  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
@@ -54,6 +54,6 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
 
 def _read_fleet(project: Path) -> Fleet | None:
     try:
-        return launching.read_fleet(project)
+        return read_fleet(project)
     except AirfleetError:  # one of the findings of this machine says so
         return None

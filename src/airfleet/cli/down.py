@@ -12,9 +12,9 @@ import click
 
 from airfleet.cli import options, view
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local import launch as launching
 from airfleet.runners.local import processes
-from airfleet.runners.local.state import Snapshot, StateFolder
+from airfleet.workspace.project import find_state, read_fleet
+from airfleet.workspace.state_folder import Snapshot, StateFolder
 
 LEFTOVER_GRACE_S = 10.0
 POLL_S = 0.3
@@ -35,14 +35,14 @@ def command(project: Path, state: Path | None, now: bool, yes: bool) -> None:
     Example:
       airfleet down
     """
-    if project.is_dir() and (fleet := launching.read_fleet(project)).hosts:
+    if project.is_dir() and (fleet := read_fleet(project)).hosts:
         from airfleet.cli import fleet_down  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
         if now:
             raise UsageError("--now is of one machine", hint="a fleet's tasks end by themselves, or in the UI")
         fleet_down.run(fleet, project, state, yes=yes)
         return
-    folder = launching.find_state(project, state)
+    folder = find_state(project, state)
     was_held = folder.is_held()
     if was_held:
         _ask(folder, now)

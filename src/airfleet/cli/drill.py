@@ -16,8 +16,8 @@ import click
 from airfleet.cli import options
 from airfleet.drills.catalogue import CATALOGUE, Drill
 from airfleet.errors import UsageError
-from airfleet.runners.local import launch
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace.project import find_project, read_fleet
 
 # ruff: noqa: PLC0415 - a list of drills needs none of what runs them
 
@@ -47,7 +47,7 @@ def command(
         _list(as_json)
         return
     drills = [_find(name) for name in names]
-    project = launch.find_project(project)
+    project = find_project(project)
     fleet = _read(project, confirmed)
     from airfleet.drills.fleet import LEDGER, prepare
     from airfleet.drills.load import Load
@@ -73,7 +73,7 @@ def command(
 
 
 def _read(project: Path, confirmed: str | None) -> Fleet:
-    fleet = launch.read_fleet(project)
+    fleet = read_fleet(project)
     if not fleet.hosts:
         raise UsageError("fleet.yaml names no hosts", where=str(project), hint="drills are for fleets")
     if confirmed != fleet.name:

@@ -13,10 +13,10 @@ import click
 from airfleet.cli import options
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.failover import Failover
-from airfleet.runners.local import launch as launching
-from airfleet.runners.local.state import StateFolder
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.state_folder import StateFolder
 
 # ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
 
@@ -47,8 +47,8 @@ def command(
       airfleet failover
       airfleet failover --database && airfleet apply
     """
-    fleet = launching.read_fleet(launching.find_project(project)) if (project / "fleet.yaml").exists() else None
-    folder = launching.find_state(project, state)
+    fleet = read_fleet(find_project(project)) if (project / "fleet.yaml").exists() else None
+    folder = find_state(project, state)
     if database:
         _promote(fleet, folder, project, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
         return
@@ -67,7 +67,7 @@ def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: P
     if fleet and fleet.hosts:
         from airfleet.runners.ssh import tunnel
 
-        return stack.enter_context(tunnel.open_database(fleet, launching.find_project(project), state))
+        return stack.enter_context(tunnel.open_database(fleet, find_project(project), state))
     dsn = folder.read_dsn()
     if dsn is None or not folder.is_held():
         raise AirfleetError("nothing is up here", where=str(folder.root), hint="airfleet up")
@@ -87,15 +87,16 @@ def _promote(
     if fleet is None or not fleet.hosts:
         raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
     from airfleet.operations.promotion import Promotion
-    from airfleet.runners.ssh import lease, promotions
+    from airfleet.runners.ssh import lease
     from airfleet.runners.ssh.connection import HostError
     from airfleet.runners.ssh.shell import HostShell
+    from airfleet.workspace import primary_record
 
     with ExitStack() as stack:
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        fleet = promotions.apply_to(fleet, folder)
-        shells = {host.name: HostShell(host, launching.find_project(project)) for host in fleet.with_role("database")}
+        fleet = primary_record.apply_to(fleet, folder)
+        shells = {host.name: HostShell(host, find_project(project)) for host in fleet.with_role("database")}
         for shell in shells.values():
             stack.callback(shell.close)
         for name, shell in shells.items():

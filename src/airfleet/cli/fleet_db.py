@@ -16,12 +16,13 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import repository
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.recovery import Plan, Recovery, Restored
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import inspect, lease, promotions, versions
+from airfleet.runners.ssh import inspect, lease
 from airfleet.runners.ssh.apply import Result
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version, primary_record
+from airfleet.workspace.state_folder import StateFolder
 
 T = TypeVar("T")
 
@@ -51,8 +52,8 @@ def restore(
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         wish = inspect.read_wish(project, state)
-        versions.check_settled(folder)
-        promotions.check_settled(folder)
+        airflow_version.check_settled(folder)
+        primary_record.check_settled(folder)
         recovery = Recovery(wish, stack, token=token, notify=say, tell=_tell)
         plan = recovery.look(name=name, to=to, undo=undo)
         _confirm(wish.fleet, plan, yes=yes)
@@ -96,7 +97,7 @@ def _tell(result: Result) -> None:
 
 
 def _on_primary(fleet: Fleet, folder: StateFolder, project: Path, work: Callable[[HostShell, str], T]) -> T:
-    host: Host = promotions.apply_to(fleet, folder).primary
+    host: Host = primary_record.apply_to(fleet, folder).primary
     shell = HostShell(host, project)
     try:
         return work(shell, host.name)

@@ -11,17 +11,18 @@ import click
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import stopping
-from airfleet.runners.local import launch
-from airfleet.runners.ssh import lease, promotions
+from airfleet.runners.ssh import lease
 from airfleet.runners.ssh.connection import Connection
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace import primary_record
+from airfleet.workspace.project import find_project, find_state
 
 
 def run(fleet: Fleet, project: Path, state: Path | None, *, yes: bool) -> None:
     """Say what would stop, ask, and stop it."""
-    project = launch.find_project(project)
-    folder = launch.find_state(project, state)
+    project = find_project(project)
+    folder = find_state(project, state)
     folder.create()
     with ExitStack() as stack:
         shells = {host.name: HostShell(host, project) for host in fleet.hosts}
@@ -37,7 +38,7 @@ def run(fleet: Fleet, project: Path, state: Path | None, *, yes: bool) -> None:
             return
         _confirm(fleet, plan, yes=yes)
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), _now("%Y-%m-%d %H:%M:%S %Z")))
-        connection = Connection(promotions.apply_to(fleet, folder).primary, project)
+        connection = Connection(primary_record.apply_to(fleet, folder).primary, project)
         stack.callback(connection.close)
         connection.open()
         held = stack.enter_context(lease.hold(connection, lease.find_actor(), token))

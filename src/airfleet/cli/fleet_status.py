@@ -22,13 +22,14 @@ from airfleet.operations.backup import repository
 from airfleet.operations.fallbacks import Course
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
-from airfleet.runners.local import launch
-from airfleet.runners.ssh import health, inspect, steps, versions
+from airfleet.runners.ssh import health, inspect, steps
 from airfleet.runners.ssh.health import Sight
 from airfleet.runners.ssh.inspect import View
-from airfleet.runners.ssh.versions import Running
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version
+from airfleet.workspace.airflow_version import Running
+from airfleet.workspace.project import find_state
 
 LOGS = "sudo journalctl -u"
 REPLICA = "replica"
@@ -94,7 +95,7 @@ def look(project: Path, state: Path | None) -> Report:
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state)
         survey = inspect.survey(wish, stack, lambda _: None)
-        running = versions.read(launch.find_state(wish.project, state))
+        running = airflow_version.read(find_state(wish.project, state))
         with ThreadPoolExecutor(1) as beside:
             schema_seen = beside.submit(lambda: tuple(_look_at_schema(wish.fleet, survey.views)))
             outside = health.look(wish.fleet, survey.views)
@@ -248,7 +249,7 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sigh
             hint = "`airfleet db restore` brings tables back; a schema of another version: `airfleet upgrade` goes on"
             yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
         elif sight.what == AIRFLOW:
-            yield Problem("fleet", f"{sight.what}: {sight.detail}", versions.GO_ON)
+            yield Problem("fleet", f"{sight.what}: {sight.detail}", airflow_version.GO_ON)
         else:
             yield Problem("fleet", f"{sight.what}: {sight.detail}", "look at the hosts above first")
 

@@ -12,8 +12,8 @@ import click
 
 from airfleet.cli import options
 from airfleet.errors import UsageError
-from airfleet.runners.local import launch as launching
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace.project import find_project, find_state, read_fleet
 
 POLL_S = 0.2
 
@@ -45,12 +45,12 @@ def command(
       airfleet logs -f scheduler
       airfleet logs worker-default --host cpu1 --since "1 hour ago" -n 1000
     """
-    if project.is_dir() and (fleet := launching.read_fleet(project)).hosts:
+    if project.is_dir() and (fleet := read_fleet(project)).hosts:
         _show_fleet(fleet, project, component, follow=follow, lines=lines, hosts=hosts, since=since)
         return
     if hosts or since:
         raise UsageError("--host and --since are of a fleet", where=str(project), hint="fleet.yaml names no hosts")
-    folder = launching.find_state(project, state)
+    folder = find_state(project, state)
     files = {path.stem: path for path in sorted(folder.logs.glob("*.log"))}
     if component is not None and component not in files:
         known = ", ".join(files) or "none yet"
@@ -84,7 +84,7 @@ def _show_fleet(
     chosen = journals.choose(fleet, hosts)
     width = max(len(host.name) for host in chosen)
     question = journals.Question(component, lines, since, follow)
-    project = launching.find_project(project)
+    project = find_project(project)
     errors = journals.show(chosen, project, question, write=lambda host, line: click.echo(f"{host:<{width}} | {line}"))
     for error in errors:
         click.echo(f"{error.where}: {error.what}", err=True)

@@ -13,11 +13,12 @@ import click
 
 from airfleet.cli import options
 from airfleet.components.hosts.base import Stage
-from airfleet.runners.local import launch
-from airfleet.runners.rotation import Ledger
-from airfleet.runners.ssh import credentials, inspect, leaving, promotions, roster, versions
+from airfleet.runners.ssh import inspect, leaving
 from airfleet.runners.ssh.inspect import Survey
 from airfleet.runners.ssh.steps import Step
+from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
+from airfleet.workspace.project import find_state
+from airfleet.workspace.rotation import Ledger
 
 CHANGES = 3
 
@@ -42,12 +43,12 @@ def command(
     """
     with ExitStack() as stack:
         wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
-        folder = launch.find_state(wish.project, state)
-        versions.check_settled(folder)
-        promotions.check_settled(folder)
-        known = roster.read(folder.root)
-        roster.check_primary(known, wish.fleet)
-        farewell = leaving.look(wish, roster.find_gone(known, wish.fleet), stack)
+        folder = find_state(wish.project, state)
+        airflow_version.check_settled(folder)
+        primary_record.check_settled(folder)
+        known = applied_hosts.read(folder.root)
+        applied_hosts.check_primary(known, wish.fleet)
+        farewell = leaving.look(wish, applied_hosts.find_gone(known, wish.fleet), stack)
         wish = replace(wish, leaving=farewell.draining)
         survey = inspect.survey(wish, stack, lambda line: click.echo(line, err=True))
     steps = (*farewell.steps, *survey.steps)

@@ -20,6 +20,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
 from airfleet.releases.ledger import FINISHED, WAIT_S, Deployment, Ledger, Release
 from airfleet.runners.local import launch as launching
+from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider import artefact
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, with_t
     if fix:
         from airfleet.releases.checks import ruff
 
-        ruff.fix(launching.find_project(project))
+        ruff.fix(find_project(project))
     ledger, release, contents = _build(project, state, "")
     findings = _examine(ledger, release, contents, project, with_tests=with_tests)
     release_check.write(findings, format_name)
@@ -202,9 +203,7 @@ def diff(old: str | None, new: str | None, project: Path, state: Path | None) ->
     """List the files that differ between two releases; those left out are the live one and the project as it is now."""
     ledger = _open(project, state)
     before = ledger.find(old).manifest["files"] if old else _files(ledger.find_live())
-    after = (
-        ledger.find(new).manifest["files"] if new else manifest.read_tree(launching.find_project(project))[0].digests()
-    )
+    after = ledger.find(new).manifest["files"] if new else manifest.read_tree(find_project(project))[0].digests()
     difference = manifest.compare(before, after)
     for mark, paths in (("+", difference.added), ("-", difference.removed), ("~", difference.changed)):
         for path in paths:
@@ -252,7 +251,7 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
       airfleet release prune --dry-run
     """
     ledger = _open(project, state)
-    policy = launching.read_fleet(launching.find_project(project)).releases
+    policy = read_fleet(find_project(project)).releases
     number = ledger.request("prune", None, actor=_actor(), reason="prune", policy=policy, dry=dry_run)
     ended = ledger.wait(number, lambda _: None, until=FINISHED)
     if ended.state == "failed":
@@ -272,14 +271,14 @@ def _files(release: Release | None) -> Mapping[str, str]:
 
 
 def _open(project: Path, state: Path | None) -> Ledger:
-    project = launching.find_project(project)
-    fleet = launching.read_fleet(project)
+    project = find_project(project)
+    fleet = read_fleet(project)
     if fleet.hosts:
         from airfleet.runners.ssh import tunnel
 
         way = tunnel.open_database(fleet, project, state)
         return Ledger(click.get_current_context().with_resource(way), fleet.name, start="airfleet apply")
-    dsn = launching.find_state(project, state).read_dsn()
+    dsn = find_state(project, state).read_dsn()
     if dsn is None:
         raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")
     return Ledger(dsn, fleet.name)
@@ -299,14 +298,14 @@ def _find_versions(fleet: Fleet, project: Path, state: Path | None) -> tuple[str
     """The Airflow and the Python that will run a release; hosts have their own Python, not always the same."""
     if not fleet.hosts:
         return launching.airflow_version(), platform.python_version()
-    from airfleet.runners.ssh import versions
+    from airfleet.workspace import airflow_version
 
-    return versions.read(launching.find_state(project, state)).version, ""
+    return airflow_version.read(find_state(project, state)).version, ""
 
 
 def _require_releases(project: Path) -> None:
-    project = launching.find_project(project)
-    if launching.read_fleet(project).dags != "releases":
+    project = find_project(project)
+    if read_fleet(project).dags != "releases":
         raise UsageError(
             "this platform runs the Dags that lie in its folder, so none can be made live or taken back",
             where=str(project / "fleet.yaml"),
@@ -317,8 +316,8 @@ def _require_releases(project: Path) -> None:
 def _examine(
     ledger: Ledger, release: str, contents: Mapping[str, bytes], project: Path, *, with_tests: bool | None
 ) -> tuple[Finding, ...]:
-    project = launching.find_project(project)
-    fleet = launching.read_fleet(project)
+    project = find_project(project)
+    fleet = read_fleet(project)
     if with_tests is None and fleet.hosts and (project / "tests").is_dir():
         click.echo("the project's tests were not run: --tests runs them on this machine, as you", err=True)
     return release_check.examine(
@@ -334,12 +333,12 @@ def _examine(
 
 def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str, Mapping[str, bytes]]:
     ledger = _open(project, state)
-    project = launching.find_project(project)
-    _require_apart(launching.find_state(project, state).root, project)
+    project = find_project(project)
+    _require_apart(find_state(project, state).root, project)
     tree, contents = manifest.read_tree(project)
     if not tree.dag_files():
         raise AirfleetError("there is no Python file in dags/", where=str(project), hint="a release needs a Dag")
-    fleet = launching.read_fleet(project)
+    fleet = read_fleet(project)
     airflow, python = _find_versions(fleet, project, state)
     made = manifest.describe(
         tree,
@@ -355,7 +354,7 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str
 
 
 def _promote(ledger: Ledger, release: str, project: Path, reason: str, begun: float, *, watch: bool) -> None:
-    policy = launching.read_fleet(launching.find_project(project)).releases
+    policy = read_fleet(find_project(project)).releases
     number = ledger.request("promote", release, actor=_actor(), reason=reason, policy=policy)
     ended = _await_live(ledger, number, "promote", begun)
     if ended.is_watched and watch:

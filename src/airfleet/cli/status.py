@@ -13,9 +13,9 @@ from airfleet.cli import options, view
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
 from airfleet.releases.ledger import Deployment
-from airfleet.runners.local import launch as launching
-from airfleet.runners.local.state import BrokenFile, Snapshot, write_file
 from airfleet.runners.local.usage import Usage, measure
+from airfleet.workspace.project import find_state, read_fleet
+from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
 
 
 @click.command("status", short_help="Show what runs here, and how it does.")
@@ -37,7 +37,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
     Example:
       airfleet status --json
     """
-    if project.is_dir() and launching.read_fleet(project).hosts:
+    if project.is_dir() and read_fleet(project).hosts:
         from airfleet.cli import fleet_page, fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
         report = fleet_status.look(project, state)
@@ -48,7 +48,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
         raise UsageError(
             "there is a page of a fleet only", where=str(project), hint="`airfleet status` shows this machine"
         )
-    folder = launching.find_state(project, state)
+    folder = find_state(project, state)
     snapshot = folder.read_snapshot()
     if snapshot is None or not view.is_alive(snapshot):
         if as_json:

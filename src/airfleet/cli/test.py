@@ -17,6 +17,7 @@ import click
 from airfleet.cli import options
 from airfleet.errors import UsageError
 from airfleet.runners.local import launch as launching
+from airfleet.workspace.project import find_project
 
 
 @click.command(
@@ -33,7 +34,7 @@ def command(project: Path, arguments: tuple[str, ...]) -> None:
     Example:
       airfleet test -k ingest
     """
-    project = launching.find_project(project)
+    project = find_project(project)
     if find_spec("pytest") is None:
         raise UsageError("pytest is not installed", where=sys.prefix, hint="pip install pytest")
     with environment(project, os.environ) as own:

@@ -16,9 +16,10 @@ from airfleet.cli import options, view
 from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch as launching
-from airfleet.runners.local.state import Snapshot, StateFolder
 from airfleet.runners.local.supervisor import Supervisor
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.state_folder import Snapshot, StateFolder
 
 
 @click.command("up", short_help="Start a whole platform on this machine.")
@@ -40,9 +41,9 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, d
       airfleet up examples/flights
       airfleet up --detach --port 8081
     """
-    project = launching.find_project(project)
-    fleet = launching.read_fleet(project)
-    folder = launching.find_state(project, state)
+    project = find_project(project)
+    fleet = read_fleet(project)
+    folder = find_state(project, state)
     folder.create()
     is_new = not _password_file(folder).exists()
 

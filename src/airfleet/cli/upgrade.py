@@ -15,7 +15,8 @@ from airfleet.cli.apply import DRAIN_S, notify, say
 from airfleet.errors import UsageError
 from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
-from airfleet.runners.ssh import health, inspect, lease, promotions, versions
+from airfleet.runners.ssh import health, inspect, lease
+from airfleet.workspace import airflow_version, primary_record
 
 
 @click.command("upgrade", short_help="Move a running fleet to another version of Airflow, or back.")
@@ -54,9 +55,9 @@ def command(
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
         wish = inspect.read_wish(project, state)
-        promotions.check_settled(folder)
-        running = versions.read(folder)
-        chosen = move.choose(running, [*versions.find_locks()], to=to, back=back)
+        primary_record.check_settled(folder)
+        running = airflow_version.read(folder)
+        chosen = move.choose(running, [*airflow_version.find_locks()], to=to, back=back)
         if chosen is None:
             say(f"{wish.fleet.name} runs Airflow {running.version} already")
             if as_json:

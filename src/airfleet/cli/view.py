@@ -18,9 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import launch
-from airfleet.runners.local.state import BrokenFile, Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage, measure
+from airfleet.workspace.project import read_fleet
+from airfleet.workspace.state_folder import BrokenFile, Snapshot, StateFolder
 from airfleet_provider import artefact
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def find_release(folder: StateFolder) -> Deployment | None:
     if dsn is None or snapshot is None:
         return None
     try:
-        if launch.read_fleet(Path(snapshot.project)).dags != "releases":
+        if read_fleet(Path(snapshot.project)).dags != "releases":
             return None
         return Ledger(dsn, snapshot.fleet).find_latest()
     except AirfleetError:

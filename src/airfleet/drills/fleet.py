@@ -22,12 +22,13 @@ from airfleet.errors import AirfleetError
 from airfleet.operations.failover import Failover
 from airfleet.releases import manifest
 from airfleet.releases.ledger import Ledger
-from airfleet.runners.local import launch
-from airfleet.runners.ssh import promotions, tunnel, versions
+from airfleet.runners.ssh import tunnel
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Role
+from airfleet.workspace import airflow_version, primary_record
+from airfleet.workspace.project import find_state
 from airfleet_provider import artefact
 
 ROLES: Mapping[Component, Role] = {
@@ -77,7 +78,7 @@ class FleetPlatform:
         """The hosts that run a component, the one that matters most first."""
         hosts = self.fleet.with_role(ROLES[component])
         if component == "database":
-            primary = promotions.apply_to(self.fleet, launch.find_state(self.project, self.state)).primary
+            primary = primary_record.apply_to(self.fleet, find_state(self.project, self.state)).primary
             hosts = (primary, *(host for host in hosts if host != primary))
         return tuple(host.name for host in hosts)
 
@@ -149,7 +150,7 @@ class FleetPlatform:
         return Ledger(self.database, self.fleet.name, start="airfleet apply")
 
     def _save(self, tree: artefact.Tree, contents: Mapping[str, bytes], message: str) -> str:
-        version = versions.read(launch.find_state(self.project, self.state)).version
+        version = airflow_version.read(find_state(self.project, self.state)).version
         made = manifest.describe(tree, commit=None, actor=self.actor, message=message, airflow=version, python="")
         self._releases.save(made, artefact.pack(tree, contents), self.fleet.releases.store)
         return tree.id

@@ -16,12 +16,12 @@ from airfleet.components.hosts.postgresql import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import database_hosts
 from airfleet.operations.database_hosts import ASK, LOOK, Choice, DatabaseHost
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import promotions
 from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host, Promoted
+from airfleet.workspace import primary_record
+from airfleet.workspace.state_folder import StateFolder
 
 # Disabled, it does not come back at a boot; `apply` enables it again once it is a replica.
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
@@ -96,13 +96,13 @@ class Promotion:
 
     def _end(self) -> None:
         """The promotion is done; the next one may choose another host."""
-        promotions.write(self._folder, replace(promotions.read(self._folder), target=""))
+        primary_record.write(self._folder, replace(primary_record.read(self._folder), target=""))
 
     def _move(self, before: Host, after: Host, choice: Choice, *, lost: bool) -> bool:
         """Fence the one and open the other; whether the former primary answered."""
         turn = self._fleet.promoted.turn
         # From here on any later call goes on with this host, whatever happens.
-        promotions.write(self._folder, replace(self._fleet.promoted, target=after.name))
+        primary_record.write(self._folder, replace(self._fleet.promoted, target=after.name))
         if choice.is_done:
             self._notify(f"{after.name} takes writes already: an earlier run was cut off")
         fenced = self._fence(before)
@@ -111,7 +111,7 @@ class Promotion:
                 self._await_all(before, after, lost=lost)
             self._promote(after)
         self._open(after)
-        promotions.write(self._folder, Promoted(after.name, turn + 1, after.name))
+        primary_record.write(self._folder, Promoted(after.name, turn + 1, after.name))
         return fenced
 
     def _choose(self, to: str | None, *, lost: bool) -> Choice:

@@ -12,13 +12,13 @@ from click.testing import CliRunner, Result
 
 from airfleet.cli import apply, plan
 from airfleet.components.hosts.base import Stage
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.rotation import Ledger
 from airfleet.runners.ssh import health, steps
 from airfleet.runners.ssh.apply import Outcome
 from airfleet.runners.ssh.apply import Result as StepResult
 from airfleet.runners.ssh.inspect import Survey, Wish
 from airfleet.runners.ssh.leaving import Farewell
+from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.state_folder import StateFolder
 from places import desired, parse
 
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from airfleet.cli import apply
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.rotation import Ledger, Step
-from airfleet.runners.ssh import credentials
 from airfleet.spec.secrets import Secret
+from airfleet.workspace import credentials
+from airfleet.workspace.rotation import Ledger, Step
+from airfleet.workspace.state_folder import StateFolder
 
 
 def rotation(tmp_path: Path, *values: str) -> StateFolder:

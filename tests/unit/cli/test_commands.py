@@ -13,7 +13,7 @@ import pytest
 
 from airfleet import __version__
 from airfleet.cli.main import VERBS
-from airfleet.runners.local.state import Snapshot, StateFolder
+from airfleet.workspace.state_folder import Snapshot, StateFolder
 from deadline import wait_until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from airfleet.cli import apply, db, failover, upgrade
 from airfleet.errors import AirfleetError
 from airfleet.operations import promotion
-from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh import inspect, lease, shell
 from airfleet.runners.ssh.connection import HostError
+from airfleet.workspace.state_folder import StateFolder
 from places import NINE
 
 FLEET = NINE.replace("[web, monitor]", "[web, monitor, database]").replace("[web]", "[web, database]")

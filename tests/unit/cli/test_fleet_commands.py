@@ -20,9 +20,9 @@ from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals, stopping
 from airfleet.runners.local.diagnosis import Finding
-from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh import diagnosis, journals, lease
 from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.workspace.state_folder import StateFolder
 from places import NINE, parse
 
 # Nobody answers there: RFC 5737 keeps these addresses for documentation.

@@ -15,7 +15,7 @@ from airfleet.runners.ssh.connection import HostError
 from airfleet.runners.ssh.facts import Facts, UnitFact
 from airfleet.runners.ssh.health import Sight
 from airfleet.runners.ssh.inspect import View
-from airfleet.runners.ssh.versions import Running
+from airfleet.workspace.airflow_version import Running
 from places import desired, parse
 
 FLEET = parse()

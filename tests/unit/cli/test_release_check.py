@@ -12,9 +12,9 @@ from airfleet.cli.test import keep_plain
 from airfleet.errors import UsageError
 from airfleet.releases.checks import formats
 from airfleet.releases.checks.findings import Finding
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import versions
 from airfleet.spec import load
+from airfleet.workspace import airflow_version
+from airfleet.workspace.state_folder import StateFolder
 
 STOPS = Finding("tags", "error", "dags/a.py", 4, "a", None, "a has no tags", "add one")
 WARNS = Finding("retries", "warning", "dags/b.py", 9, "b", "t", "t is not tried again", "")
@@ -53,7 +53,7 @@ def test_the_tests_of_who_deploys_see_no_key_and_no_agent() -> None:
 
 
 def test_a_release_of_a_fleet_names_the_airflow_that_the_fleet_runs(tmp_path: Path) -> None:
-    versions.write(StateFolder(tmp_path), versions.Running("3.3.1"))
+    airflow_version.write(StateFolder(tmp_path), airflow_version.Running("3.3.1"))
     assert release._find_versions(places.parse(places.NINE), tmp_path, tmp_path) == ("3.3.1", "")
 
 

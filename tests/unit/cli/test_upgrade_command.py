@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from airfleet.cli.main import cli
 from airfleet.cli.upgrade import command
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import versions
-from airfleet.runners.ssh.versions import Running
+from airfleet.workspace import airflow_version
+from airfleet.workspace.airflow_version import Running
+from airfleet.workspace.state_folder import StateFolder
 from places import NINE
 
 
@@ -47,7 +47,7 @@ def test_a_fleet_on_its_way_is_left_to_whoever_ends_it(
 ) -> None:
     folder = StateFolder(project / ".airfleet")
     folder.create()
-    versions.write(folder, Running("3.3.1", target="3.3.2", backup="b"))
+    airflow_version.write(folder, Running("3.3.1", target="3.3.2", backup="b"))
     monkeypatch.chdir(project)
     with pytest.raises(AirfleetError, match=r"on its way from Airflow 3\.3\.1 to 3\.3\.2"):
         CliRunner().invoke(cli, verb, catch_exceptions=False)

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from airfleet.cli import view
-from airfleet.runners.local.state import BrokenFile, ProcessStatus, Snapshot, StateFolder
 from airfleet.runners.local.usage import Usage
+from airfleet.workspace.state_folder import BrokenFile, ProcessStatus, Snapshot, StateFolder
 
 SCHEDULER = ProcessStatus("scheduler", "starting", 17, 0.0, 0, "", "")
 SNAPSHOT = Snapshot("flights", "/srv", 1, 1.0, "starting", "http://here", 1.0, (17,), (SCHEDULER,))

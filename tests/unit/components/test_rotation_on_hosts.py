@@ -17,10 +17,10 @@ from airfleet.components.base import reveal
 from airfleet.components.hosts import platform, rabbitmq
 from airfleet.components.hosts.base import FleetCredentials, Place
 from airfleet.components.queues import hash_password
-from airfleet.runners.rotation import Step, advance, notice, present
 from airfleet.runners.ssh import units
 from airfleet.runners.ssh.plan import Desired
 from airfleet.spec.secrets import Rotating, Secret
+from airfleet.workspace.rotation import Step, advance, notice, present
 from airfleet_provider.executors.signing import Signer, Verifier
 from places import CREDENTIALS, NINE, parse, place, with_setting
 

@@ -10,6 +10,7 @@ import pytest
 
 from airfleet.runners.local import diagnosis, launch, ports
 from airfleet.runners.local.diagnosis import Finding
+from airfleet.workspace.project import find_state
 
 GOOD = {"apache-airflow-core": "3.3.2", "celery": "5.6.3", "sqlalchemy": "2.0.51"}
 
@@ -22,7 +23,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def examine(project: Path) -> dict[str, Finding]:
-    return {finding.subject: finding for finding in diagnosis.examine(project, launch.find_state(project, None))}
+    return {finding.subject: finding for finding in diagnosis.examine(project, find_state(project, None))}
 
 
 def levels(found: dict[str, Finding]) -> dict[str, str]:
@@ -119,7 +120,7 @@ def test_a_taken_port_is_an_error_unless_this_platform_has_it(project: Path) -> 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         (project / "fleet.yaml").write_text(f"ports: {{api: {listener.getsockname()[1]}}}\n")
         assert examine(project)["ports.api"].level == "error"
-        folder = launch.find_state(project, None)
+        folder = find_state(project, None)
         folder.create()
         with folder.lock():
             found = examine(project)

@@ -11,7 +11,8 @@ import pytest
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import launch, ports
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.state_folder import StateFolder
 
 CALLER = {
     "PATH": "/usr/bin",
@@ -34,10 +35,10 @@ def project() -> Iterator[Path]:
 
 def prepare(project: Path, fleet: str = "") -> launch.Launch:
     (project / "fleet.yaml").write_text(fleet or f"ports: {{api: {ports.find_free()}}}")
-    folder = launch.find_state(project, None)
+    folder = find_state(project, None)
     folder.create()
     with folder.lock():
-        return launch.prepare(launch.read_fleet(project), project, folder, drain_s=5)
+        return launch.prepare(read_fleet(project), project, folder, drain_s=5)
 
 
 def fake_postgres(folder: Path, script: str) -> Path:
@@ -49,19 +50,19 @@ def fake_postgres(folder: Path, script: str) -> Path:
 
 def test_a_project_is_a_folder_with_dags(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.parent)
-    assert launch.find_project(Path("project")) == project
+    assert find_project(Path("project")) == project
 
 
 @pytest.mark.parametrize(("name", "words"), [("none", "no such project folder"), ("project/dags", "no dags/ folder")])
 def test_anything_else_is_refused_with_a_hint(project: Path, name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        launch.find_project(project.parent / name)
+        find_project(project.parent / name)
     assert "dags" in caught.value.hint
 
 
 def test_the_state_is_beside_the_dags_unless_another_folder_is_named(project: Path, tmp_path: Path) -> None:
-    assert launch.find_state(project, None).root == project / ".airfleet"
-    assert launch.find_state(project, tmp_path / "other").root == tmp_path / "other"
+    assert find_state(project, None).root == project / ".airfleet"
+    assert find_state(project, tmp_path / "other").root == tmp_path / "other"
 
 
 def test_the_environment_is_the_callers_without_airflow_and_with_the_project(project: Path) -> None:

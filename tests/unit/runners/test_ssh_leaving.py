@@ -12,12 +12,13 @@ import pytest
 from test_ssh_plan import converged
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.ssh import leaving, plan, roster, runtime
+from airfleet.runners.ssh import leaving, plan, runtime
 from airfleet.runners.ssh.apply import Applier
 from airfleet.runners.ssh.facts import Facts, UnitFact
 from airfleet.runners.ssh.inspect import View
 from airfleet.runners.ssh.leaving import Farewell
 from airfleet.spec.topology import Promoted
+from airfleet.workspace import applied_hosts
 from places import NINE, desired, parse
 
 FLEET = parse()
@@ -91,20 +92,20 @@ def test_a_host_whose_worker_drains_keeps_what_the_fleet_lets_workers_reach() ->
 
 
 def test_the_roster_knows_who_left_and_takes_a_new_name_for_no_new_host(tmp_path: Path) -> None:
-    assert roster.read(tmp_path) == ()
-    roster.write(tmp_path, FLEET.hosts)
-    known = roster.read(tmp_path)
+    assert applied_hosts.read(tmp_path) == ()
+    applied_hosts.write(tmp_path, FLEET.hosts)
+    known = applied_hosts.read(tmp_path)
     assert [host.name for host in known] == [host.name for host in FLEET.hosts]
     renamed = parse(NINE.replace("io1:", "disk1:"))
-    assert roster.find_gone(known, renamed) == ()
+    assert applied_hosts.find_gone(known, renamed) == ()
     smaller = replace(FLEET, hosts=tuple(host for host in FLEET.hosts if host.name != "web3"))
-    assert [host.name for host in roster.find_gone(known, smaller)] == ["web3"]
+    assert [host.name for host in applied_hosts.find_gone(known, smaller)] == ["web3"]
 
 
 def test_a_torn_roster_is_told(tmp_path: Path) -> None:
-    (tmp_path / roster.NAME).write_text("[{")
+    (tmp_path / applied_hosts.NAME).write_text("[{")
     with pytest.raises(AirfleetError, match="cannot be read"):
-        roster.read(tmp_path)
+        applied_hosts.read(tmp_path)
 
 
 def test_the_database_does_not_move_to_an_empty_host_unseen() -> None:
@@ -115,9 +116,9 @@ def test_the_database_does_not_move_to_an_empty_host_unseen() -> None:
         ),
     )
     with pytest.raises(UsageError, match=r"begin anew on web1; its data is on data1"):
-        roster.check_primary(FLEET.hosts, moved)
-    roster.check_primary(FLEET.hosts, FLEET)
-    roster.check_primary((), moved)
+        applied_hosts.check_primary(FLEET.hosts, moved)
+    applied_hosts.check_primary(FLEET.hosts, FLEET)
+    applied_hosts.check_primary((), moved)
 
 
 def test_a_promoted_replica_is_where_the_data_is() -> None:
@@ -125,7 +126,7 @@ def test_a_promoted_replica_is_where_the_data_is() -> None:
         replace(host, roles=("database", *host.roles)) if host.name == "sched1" else host for host in FLEET.hosts
     )
     fleet = replace(FLEET, hosts=hosts, promoted=Promoted("data1", 1))
-    roster.check_primary(hosts, fleet)
+    applied_hosts.check_primary(hosts, fleet)
     without = replace(fleet, hosts=tuple(host for host in hosts if host.name != "data1"))
     with pytest.raises(UsageError, match=r"begin anew on sched1; its data is on data1"):
-        roster.check_primary(hosts, without)
+        applied_hosts.check_primary(hosts, without)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.runners.local import warm
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider import warm_commands
 from deadline import wait_until
 
@@ -50,7 +50,7 @@ CLIENT = """
 import os, sys
 from pathlib import Path
 from airfleet.runners.local import warm
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.state_folder import StateFolder
 code = warm.run(StateFolder(Path(sys.argv[1])), sys.argv[2:], dict(os.environ))
 sys.exit(99 if code is None else code)
 """

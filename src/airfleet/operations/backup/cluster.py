@@ -21,8 +21,8 @@ from airfleet.components import postgres
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import choose_user
-from airfleet.runners.local.state import sync_folder
 from airfleet.spec.secrets import Secret, list_accepted
+from airfleet.workspace.state_folder import sync_folder
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2

@@ -23,7 +23,7 @@ from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.cluster import Cluster, exchange, remove
 from airfleet.operations.backup.store import Store, extract
 from airfleet.operations.backup.take import Clock, read_clock
-from airfleet.runners.local.state import sync_folder
+from airfleet.workspace.state_folder import sync_folder
 
 MARK = "airfleet_restoring"
 SETTINGS = "postgresql.auto.conf"

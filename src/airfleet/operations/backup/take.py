@@ -16,7 +16,7 @@ from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.cluster import Cluster, remove
 from airfleet.operations.backup.store import DESCRIPTION, MANIFEST, Store, verify
-from airfleet.runners.local.state import sync_folder, write_file
+from airfleet.workspace.state_folder import sync_folder, write_file
 
 Clock = Callable[[], datetime]
 

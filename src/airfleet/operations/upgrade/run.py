@@ -20,11 +20,12 @@ from airfleet.operations.backup import repository
 from airfleet.operations.upgrade import move as moves
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.move import NOW, Move
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import archives, inspect, lease, rolling, steps, units, versions
+from airfleet.runners.ssh import archives, inspect, lease, rolling, steps, units
 from airfleet.runners.ssh.apply import Applier, Result
 from airfleet.runners.ssh.inspect import Survey, View, Wish
 from airfleet.runners.ssh.rolling import Rolling
+from airfleet.workspace import airflow_version
+from airfleet.workspace.state_folder import StateFolder
 
 LOOK_EVERY_S = 1.0
 SCHEMA_S = 3600.0
@@ -106,7 +107,7 @@ class Upgrade:
             host = self._wish.fleet.primary.name
             made = repository.take(primary.connection, host, self._wish.fleet.backups, self._tell)
             move = replace(move, backup=made.name)
-        versions.write(self._folder, move.begun)
+        airflow_version.write(self._folder, move.begun)
         if move.is_back:
             # While the api-servers are there: a task that cannot report its end would keep its worker from ending.
             survey = self._survey(move)
@@ -124,7 +125,7 @@ class Upgrade:
         if survey.steps:
             left = ", ".join(sorted({step.what for step in survey.steps}))
             raise AirfleetError(f"not all is as it should be: {left}", hint=f"`{NOW}` goes on with it")
-        versions.write(self._folder, move.done)
+        airflow_version.write(self._folder, move.done)
         return Done(move.before, move.after, move.backup, is_moved, self._changes, survey.views)
 
     def _survey(self, move: Move) -> Survey:

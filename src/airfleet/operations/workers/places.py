@@ -15,13 +15,13 @@ from airfleet.components.hosts import workers as host_workers
 from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import AirfleetError
 from airfleet.operations.workers.crew import NOTE_BYTES, Sight, Worker, judge
-from airfleet.runners.local import launch
-from airfleet.runners.local.state import StateFolder
 from airfleet.runners.ssh.connection import HostError, as_host_error
 from airfleet.runners.ssh.sections import MARK
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
+from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.state_folder import StateFolder
 
 NOTE = "note"
 READ_S = 5
@@ -106,8 +106,8 @@ class LocalPlace:
 
 def find(stack: ExitStack, project: Path, state: Path | None) -> Place:
     """The workers of a project's fleet, or of its platform here; raises AirfleetError where there can be none."""
-    project = launch.find_project(project)
-    fleet = launch.read_fleet(project)
+    project = find_project(project)
+    fleet = read_fleet(project)
     if fleet.hosts:
         shells = {host.name: HostShell(host, project) for host in fleet.with_role("worker")}
         for shell in shells.values():
@@ -119,7 +119,7 @@ def find(stack: ExitStack, project: Path, state: Path | None) -> Place:
             where=str(project),
             hint="say `executor: celery` in fleet.yaml, or name `hosts`",
         )
-    return LocalPlace(fleet, launch.find_state(project, state))
+    return LocalPlace(fleet, find_state(project, state))
 
 
 def build_look(pools: Iterable[str]) -> str:

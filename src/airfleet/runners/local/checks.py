@@ -15,9 +15,9 @@ import httpx
 import psycopg
 
 from airfleet.components.base import Connect, Consumed, Heartbeat, Http, Port, Seat
-from airfleet.runners.local.state import BrokenFile
 from airfleet.runners.local.supervision import Result
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.state_folder import BrokenFile
 
 TIMEOUT_S = 5.0
 # The place in a traceback of what a project consists of.

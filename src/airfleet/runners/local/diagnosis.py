@@ -18,8 +18,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch, ports
-from airfleet.runners.local.state import StateFolder
 from airfleet.spec import load
+from airfleet.workspace.state_folder import StateFolder
 
 Level = Literal["ok", "warning", "error"]
 

@@ -17,17 +17,16 @@ from airfleet.components import platform
 from airfleet.components.base import Component, Credentials, Site
 from airfleet.components.rabbitmq import Node, Ports
 from airfleet.components.results import Logins
-from airfleet.errors import AirfleetError, UsageError
+from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
 from airfleet.runners.local.rabbitmq import find_programs
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.rotation import Ledger, present_alone
-from airfleet.spec import load
-from airfleet.spec.fleet import Connection, Fleet, SecretRef
-from airfleet.spec.secrets import Secret, resolve
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+from airfleet.workspace.project import resolve_connection, resolve_value
+from airfleet.workspace.rotation import Ledger, present_alone
+from airfleet.workspace.state_folder import StateFolder
 
-STATE_FOLDER = ".airfleet"
 # Where programs, certificates and proxies are, and how text and times are shown.
 INHERITED = frozenset(
     {
@@ -53,25 +52,6 @@ class Launch:
     credentials: Credentials
     components: tuple[Component, ...]
     environment: Mapping[str, str]
-
-
-def find_project(folder: Path) -> Path:
-    """The absolute project folder; raises UsageError when it is none."""
-    if not folder.is_dir():
-        raise UsageError("no such project folder", where=str(folder), hint="give a folder with a dags/ folder in it")
-    if not (folder / "dags").is_dir():
-        raise UsageError("this folder has no dags/ folder, so it is no project", where=str(folder), hint="mkdir dags")
-    return folder.resolve()
-
-
-def find_state(project: Path, state: Path | None) -> StateFolder:
-    """The state folder of a project: beside its Dags, unless the user named another."""
-    return StateFolder((state or project / STATE_FOLDER).resolve())
-
-
-def read_fleet(project: Path) -> Fleet:
-    """What fleet.yaml says, or the defaults; raises UsageError, and has touched nothing."""
-    return load.read(project, cpus=os.cpu_count() or 1)
 
 
 def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float, port: int | None = None) -> Launch:
@@ -248,24 +228,3 @@ def _require_reach(*folders: Path) -> None:
             where=str(closed[0]),
             hint=f"run airfleet as a user of its own, or: chmod o+x {closed[0]}",
         )
-
-
-def resolve_value(value: object, project: Path) -> object:
-    """The value itself, or the secret that it refers to."""
-    return resolve(value, environ=os.environ, project=project).reveal() if isinstance(value, SecretRef) else value
-
-
-def resolve_connection(connection: Connection, project: Path) -> object:
-    """A connection as Airflow imports it, its secrets resolved."""
-    if connection.uri is not None:
-        return resolve_value(connection.uri, project)
-    fields = {
-        "conn_type": connection.type,
-        "host": connection.host,
-        "login": connection.login,
-        "password": resolve_value(connection.password, project),
-        "schema": connection.schema,
-        "port": connection.port,
-        "extra": {key: resolve_value(value, project) for key, value in connection.extra.items()} or None,
-    }
-    return {key: value for key, value in fields.items() if value is not None}

@@ -21,11 +21,11 @@ from airfleet.components.postgres import list_superuser_dsns
 from airfleet.runners.local import processes
 from airfleet.runners.local.launch import Launch
 from airfleet.runners.local.nursery import Child, Nursery
-from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder, write_file
 from airfleet.runners.local.supervision import Do, Phase, Result, Rules, Seen, Unit, decide
 from airfleet.runners.local.wake import Wake
-from airfleet.runners.rotation import Ledger
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.state_folder import ProcessStatus, Snapshot, StateFolder, write_file
 
 if TYPE_CHECKING:
     from airfleet.runners.local.checks import Checker

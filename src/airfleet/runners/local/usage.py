@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from airfleet.runners.local.state import Snapshot
+from airfleet.workspace.state_folder import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.state_folder import StateFolder
 
 NAME = "commands.sock"
 GREETING = b"ready"

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.diagnosis import LEAST_FREE_BYTES, Finding
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.ssh import client_config, known_hosts, lease, sections, versions
+from airfleet.runners.ssh import client_config, known_hosts, lease, sections
 from airfleet.runners.ssh.connection import Output
 from airfleet.runners.ssh.plan import WRONG_CLOCK_S
 from airfleet.runners.ssh.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version
+from airfleet.workspace.state_folder import StateFolder
 
 LEAST_FREE_SHARE = 0.1
 CLOCK = "date +%s.%N"
@@ -69,7 +70,7 @@ def examine(
 
 def _running(folder: StateFolder) -> str:
     try:
-        return versions.read(folder).version
+        return airflow_version.read(folder).version
     except AirfleetError:
         return ""
 
@@ -89,13 +90,13 @@ def _examine_control(fleet: Fleet, project: Path, folder: StateFolder) -> Iterat
 
 def _judge_locks(folder: StateFolder) -> Finding:
     try:
-        running = versions.read(folder)
-        versions.find_lock(running.version)
+        running = airflow_version.read(folder)
+        airflow_version.find_lock(running.version)
     except AirfleetError as error:
         return Finding("error", "Airflow", error.what, error.hint)
     if running.target:
         what = f"the fleet is on its way from {running.version} to {running.target}"
-        return Finding("warning", "Airflow", what, versions.GO_ON)
+        return Finding("warning", "Airflow", what, airflow_version.GO_ON)
     return Finding("ok", "Airflow", f"{running.version}, and its lock is here")
 
 

@@ -14,10 +14,7 @@ from airfleet.components.hosts import haproxy, platform
 from airfleet.components.hosts.base import ETC, OPT, FleetCredentials, HostFile, Machine, Objects, Part, Place
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import launch
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.rotation import Ledger
-from airfleet.runners.ssh import credentials, facts, plan, promotions, runtime, versions
+from airfleet.runners.ssh import facts, plan, runtime
 from airfleet.runners.ssh.connection import Connection, HostError, as_host_error
 from airfleet.runners.ssh.facts import Facts, Probe
 from airfleet.runners.ssh.plan import Desired
@@ -25,6 +22,10 @@ from airfleet.runners.ssh.steps import Step
 from airfleet.spec.fleet import Fleet, SecretRef
 from airfleet.spec.secrets import Secret, resolve
 from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version, credentials, primary_record
+from airfleet.workspace.project import find_project, find_state, read_fleet, resolve_connection, resolve_value
+from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.state_folder import StateFolder
 
 MOST_AT_ONCE = 32
 OWNER, AIRFLOW = ETC / "owner", ETC / "airflow"
@@ -76,11 +77,11 @@ class Survey:
 
 def open_folder(project: Path, state: Path | None) -> StateFolder:
     """The state folder of a fleet, made if there is none; raises AirfleetError where fleet.yaml names no hosts."""
-    project = launch.find_project(project)
-    if not launch.read_fleet(project).hosts:
+    project = find_project(project)
+    if not read_fleet(project).hosts:
         hint = "name them under `hosts`; for this machine alone there is `airfleet up`"
         raise AirfleetError("fleet.yaml names no hosts", where=str(project), hint=hint)
-    folder = launch.find_state(project, state)
+    folder = find_state(project, state)
     folder.create()
     return folder
 
@@ -91,14 +92,14 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     Whoever changes hosts reads it while nobody else may: another command may promote a host, or rotate a secret.
     """
     folder = open_folder(project, state)
-    project = launch.find_project(project)
-    fleet = launch.read_fleet(project)
-    running = versions.read(folder)
+    project = find_project(project)
+    fleet = read_fleet(project)
+    running = airflow_version.read(folder)
     ledger = Ledger(folder.secrets)
     environ = os.environ
 
     def value(thing: object) -> object:
-        return launch.resolve_value(thing, project)
+        return resolve_value(thing, project)
 
     tls = None
     if fleet.tls:
@@ -106,11 +107,11 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
         key = resolve(SecretRef(file=fleet.tls.key), environ=environ, project=project, where="fleet.yaml: tls.key")
         tls = haproxy.join_tls(certificate, key)
     return Wish(
-        fleet=promotions.apply_to(fleet, folder),
+        fleet=primary_record.apply_to(fleet, folder),
         project=project,
         credentials=credentials.read(folder, ledger, fleet.databases, [pool.name for pool in fleet.pools]),
         objects=Objects(
-            connections={key: launch.resolve_connection(one, project) for key, one in fleet.connections.items()},
+            connections={key: resolve_connection(one, project) for key, one in fleet.connections.items()},
             variables={key: value(one) for key, one in fleet.variables.items()},
             environment={
                 key: Secret(str(value(one))) if isinstance(one, SecretRef) else one for key, one in fleet.env.items()
@@ -182,7 +183,7 @@ def inspect(wish: Wish, connection: Connection) -> View:
         raise HostError(
             f"it was moved to Airflow {probe.airflow} by another control machine, and would go back to {wish.airflow}",
             where=host.name,
-            hint=f"copy .airfleet/{versions.NAME} from there",
+            hint=f"copy .airfleet/{airflow_version.NAME} from there",
         )
     recipe = read_recipe(wish, machine)
     objects = Objects(

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from airfleet.components.hosts.base import OPT
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh import versions
+from airfleet.workspace import airflow_version
 
 PROVIDER = "airfleet-provider"
 # The lock serves the control machine too; a host runs none of these.
@@ -68,7 +68,7 @@ def read_recipe(project: Path, requirements: str | None, *, airflow: str, python
     return Recipe(
         python=python.removeprefix("python"),
         arch=arch,
-        packages=drop_packages(versions.find_lock(airflow).read_text(), CONTROL_ONLY),
+        packages=drop_packages(airflow_version.find_lock(airflow).read_text(), CONTROL_ONLY),
         requirements=named.read_text() if named.is_file() else "",
         provider=tuple(_read_provider()),
     )

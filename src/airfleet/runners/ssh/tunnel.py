@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from airfleet.components.hosts.base import POSTGRES
-from airfleet.runners.local.launch import find_state
-from airfleet.runners.rotation import Ledger
-from airfleet.runners.ssh import credentials, promotions
 from airfleet.runners.ssh.connection import Connection
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login
+from airfleet.workspace import credentials, primary_record
+from airfleet.workspace.project import find_state
+from airfleet.workspace.rotation import Ledger
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     pools = [pool.name for pool in fleet.pools]
     password = credentials.read(folder, Ledger(folder.secrets), fleet.databases, pools).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
-    connection = Connection(promotions.apply_to(fleet, folder).primary, project)
+    connection = Connection(primary_record.apply_to(fleet, folder).primary, project)
     connection.open()
     try:
         with connection.forward("127.0.0.1", POSTGRES) as port:

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import state
-from airfleet.runners.local.state import ProcessStatus, Snapshot, StateFolder, write_file
-from airfleet.runners.ssh import promotions, roster, versions
+from airfleet.workspace import airflow_version, applied_hosts, primary_record, state_folder
+from airfleet.workspace.state_folder import ProcessStatus, Snapshot, StateFolder, write_file
 
 SNAPSHOT = Snapshot(
     fleet="flights",
@@ -42,7 +41,7 @@ HOLD = """
 import sys
 import threading
 from pathlib import Path
-from airfleet.runners.local.state import StateFolder
+from airfleet.workspace.state_folder import StateFolder
 with StateFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()
@@ -63,7 +62,7 @@ def refused(folder: StateFolder, **versions: str) -> AirfleetError:
 
 
 def write_instance(folder: StateFolder, **changes: object) -> None:
-    body = {"layout": state.LAYOUT, "instance": "abc", "airflow": "3.3.2", "postgres": "18", **changes}
+    body = {"layout": state_folder.LAYOUT, "instance": "abc", "airflow": "3.3.2", "postgres": "18", **changes}
     (folder.root / "instance.json").write_text(json.dumps(body))
 
 
@@ -76,7 +75,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_litter(
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state.os, "fsync", fail)
+    monkeypatch.setattr(state_folder.os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
         write_file(file, "new")
     assert file.read_text() == "old"
@@ -252,19 +251,19 @@ def test_credentials_are_made_once_differ_and_never_print(folder: StateFolder) -
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        (promotions.NAME, promotions.read),
-        (versions.NAME, versions.read),
-        (roster.NAME, lambda folder: roster.read(folder.root)),
+        (primary_record.NAME, primary_record.read),
+        (airflow_version.NAME, airflow_version.read),
+        (applied_hosts.NAME, lambda folder: applied_hosts.read(folder.root)),
     ],
 )
 def test_what_a_newer_airfleet_wrote_is_refused_in_words(
     folder: StateFolder, name: str, read: Callable[[StateFolder], object]
 ) -> None:
-    record = {"version": "3.3.2"} if name == versions.NAME else {"primary": "db1", "turn": 1}
-    if name == roster.NAME:
+    record = {"version": "3.3.2"} if name == airflow_version.NAME else {"primary": "db1", "turn": 1}
+    if name == applied_hosts.NAME:
         record = {"name": "h1", "address": "10.0.0.1", "roles": ["worker"], "pools": [], "labels": {}, "ssh": {}}
     for body in (record, {**record, "invented_later": 1}):
-        (folder.root / name).write_text(json.dumps([body] if name == roster.NAME else body))
+        (folder.root / name).write_text(json.dumps([body] if name == applied_hosts.NAME else body))
         if body is record:
             assert read(folder)
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import airfleet
 from airfleet.errors import AirfleetError
-from airfleet.runners.local.state import StateFolder, read_record, write_file
+from airfleet.workspace.state_folder import StateFolder, read_record, write_file
 
 NAME = "airflow.json"
 GO_ON = "`airfleet upgrade` goes on with it, `airfleet upgrade --back` takes it back"

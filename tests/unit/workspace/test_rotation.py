@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.runners.rotation import Entry, Ledger, Step, advance, find_carried, notice, present, present_alone
 from airfleet.spec.secrets import Rotating, Secret, by_login, find_login, list_accepted
+from airfleet.workspace.rotation import Entry, Ledger, Step, advance, find_carried, notice, present, present_alone
 
 HOUR = 3600.0
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from airfleet.components.hosts.base import FleetCredentials
 from airfleet.components.results import Logins
-from airfleet.runners.local.state import StateFolder
-from airfleet.runners.rotation import Ledger, present
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.rotation import Ledger, present
+from airfleet.workspace.state_folder import StateFolder
 
 # What earlier versions called the logins of all workers and of the scheduler; the first is a mark, too.
 FORMER_RESULTS = "postgres_celery"

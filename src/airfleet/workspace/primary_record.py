@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, replace
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.local.state import StateFolder, read_record, write_file
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
+from airfleet.workspace.state_folder import StateFolder, read_record, write_file
 
 NAME = "database.json"
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from airfleet.runners.local.state import write_file
 from airfleet.spec.secrets import Rotating, Secret
+from airfleet.workspace.state_folder import write_file
 
 NAME = "rotations.json"
 # What a task takes with it when it starts stays valid for as long as Airflow lets it: the task's token (2 h, renewed

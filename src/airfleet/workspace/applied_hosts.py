@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local.state import build_record, write_file
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host, Ssh
+from airfleet.workspace.state_folder import build_record, write_file
 
 NAME = "hosts.json"
 
