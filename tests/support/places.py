@@ -6,7 +6,7 @@ from airfleet.components.base import Credentials
 from airfleet.components.hosts import platform
 from airfleet.components.hosts.base import OPT, FleetCredentials, Machine, Objects, Part, Place, System
 from airfleet.components.results import Logins
-from airfleet.runners.ssh.plan import Desired
+from airfleet.runners.fleet.plan.diff import Desired
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret

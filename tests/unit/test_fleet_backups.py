@@ -14,10 +14,11 @@ from airfleet.components.hosts import backups
 from airfleet.operations.backup import recovery, repository, scripts
 from airfleet.operations.backup.repository import Archive
 from airfleet.operations.backup.scripts import Order
-from airfleet.runners.ssh import plan, sections
-from airfleet.runners.ssh.connection import Output
-from airfleet.runners.ssh.facts import Facts
-from airfleet.runners.ssh.steps import Bring, RunJob
+from airfleet.runners.fleet.plan import diff
+from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.steps import Bring, RunJob
+from airfleet.runners.fleet.transport import sections
+from airfleet.runners.fleet.transport.connection import Output
 from airfleet.spec.fleet import Backups
 from places import NINE, desired
 
@@ -181,7 +182,7 @@ def test_a_restore_stops_what_works_on_the_database_and_lets_workers_be() -> Non
 
 def test_a_fleet_is_brought_back_by_starts_and_the_jobs_of_the_database_and_by_nothing_else() -> None:
     want = desired("data1")
-    steps = plan.decide(want, Facts())
+    steps = diff.decide(want, Facts())
     kept = [step for step in steps if recovery.brings_back(step)]
     assert {step.action.service.name for step in kept if isinstance(step.action, Bring)} >= {"postgresql", "pgbouncer"}
     jobs = [step.action.job.name for step in kept if isinstance(step.action, RunJob)]

@@ -10,7 +10,7 @@ import pytest
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database_hosts import LAG_BYTES, LOOK, DatabaseHost, judge_replicas, parse
 from airfleet.operations.promotion import FENCE, FORGET, OPEN, UNFENCE, Done, Promotion
-from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import primary_record
 from airfleet.workspace.state_folder import StateFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.operations import fallbacks
-from airfleet.runners.ssh import sections
+from airfleet.runners.fleet.transport import sections
 from airfleet_provider.fallbacks import FILE_BYTES, Counter
 
 

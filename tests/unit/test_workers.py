@@ -18,8 +18,8 @@ from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import UsageError
 from airfleet.operations.workers import places
 from airfleet.operations.workers.crew import NOTE_BYTES, Sight, State, Task, Worker, choose, judge, list_deserted
-from airfleet.runners.ssh import sections
-from airfleet.runners.ssh.connection import Output
+from airfleet.runners.fleet.transport import sections
+from airfleet.runners.fleet.transport.connection import Output
 from places import parse
 
 TASK = {"dag": "sales", "run": "r", "task": "load", "running": True}

@@ -16,12 +16,16 @@ import click
 from airfleet.cli import options, plan
 from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.ssh import archives, health, inspect, lease, leaving, packages, runtime, waves
-from airfleet.runners.ssh.apply import Applier, Outcome, Result
-from airfleet.runners.ssh.connection import HostError
-from airfleet.runners.ssh.inspect import Survey, View, Wish
-from airfleet.runners.ssh.leaving import Farewell
-from airfleet.runners.ssh.rolling import Rolling
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply import airflow_archives, debian_packages, removed_hosts
+from airfleet.runners.fleet.apply.applier import Applier, Outcome, Result
+from airfleet.runners.fleet.apply.removed_hosts import Farewell
+from airfleet.runners.fleet.apply.rolling_restart import Rolling
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan import waves
+from airfleet.runners.fleet.survey import host_survey, outside_health
+from airfleet.runners.fleet.survey.host_survey import Survey, View, Wish
+from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
 from airfleet.workspace.rotation import Ledger
@@ -86,10 +90,10 @@ def command(
     source = _find_source(offline)
     begun = time.monotonic()
     with ExitStack() as stack:
-        folder = inspect.open_folder(project, state)
+        folder = host_survey.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
+        wish = host_survey.read_wish(project, state, accept_new_hosts=accept_new_hosts)
         airflow_version.check_settled(folder)
         primary_record.check_settled(folder)
         known = _forget(applied_hosts.read(folder.root), forget)
@@ -98,13 +102,15 @@ def command(
         while not (survey.errors or outcome.errors or outcome.skipped) and run.rotate(at_once=revoke):
             # The connections and the lease of this round end before those of the next begin.
             run.stack.close()
-            wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
+            wish = host_survey.read_wish(project, state, accept_new_hosts=accept_new_hosts)
             run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, False, drain)
             survey, more, farewell = run.carry_out(applied_hosts.read(folder.root))
             outcome = Outcome(outcome.done + more.done, more.errors, more.skipped)
         errors = (*survey.errors, *outcome.errors)
-        patience = 0.0 if errors else health.PATIENCE_S
-        seen = health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
+        patience = 0.0 if errors else outside_health.PATIENCE_S
+        seen = (
+            outside_health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
+        )
     seconds = time.monotonic() - begun
     if as_json:
         still = [view.desired.place.host.name for view in farewell.views]
@@ -115,15 +121,15 @@ def command(
     staying = {view.desired.place.host.name for view in farewell.views}
     for host in sorted({one.step.host for one in outcome.done} - {host.name for host in wish.fleet.hosts}):
         if host not in staying:
-            say(f"{host} left the fleet: {leaving.LEFT}")
+            say(f"{host} left the fleet: {removed_hosts.LEFT}")
     for error in farewell.silent:
-        click.echo(leaving.explain_silent(error), err=True)
+        click.echo(removed_hosts.explain_silent(error), err=True)
     for line in Ledger(folder.secrets).describe(time.time()):
         say(f"rotation of {line}")
     if outcome.skipped:
         say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
     if errors:
-        click.echo(inspect.describe_errors(errors), err=True)
+        click.echo(host_survey.describe_errors(errors), err=True)
         _keep_outputs(errors, folder)
     say(f"{len([one for one in outcome.done if one.error is None])} changes in {seconds:.1f} s")
     if errors or not all(sight.is_well for sight in seen):
@@ -179,7 +185,7 @@ class Run:
         outcome = Outcome((), (), ())
         if survey.steps or farewell.steps:
             farewell, survey, outcome = self._change(known, farewell, survey)
-        applied_hosts.write(self.folder.root, (*self.wish.fleet.hosts, *leaving.find_left(known, farewell)))
+        applied_hosts.write(self.folder.root, (*self.wish.fleet.hosts, *removed_hosts.find_left(known, farewell)))
         return survey, outcome, farewell
 
     def rotate(self, *, at_once: bool) -> bool:
@@ -216,9 +222,9 @@ class Run:
             return not (survey.steps or survey.errors or farewell.steps)
 
     def _look(self, known: tuple[Host, ...]) -> tuple[Farewell, Survey]:
-        farewell = leaving.look(self.wish, applied_hosts.find_gone(known, self.wish.fleet), self.stack)
-        survey = inspect.survey(replace(self.wish, leaving=farewell.draining), self.stack, say)
-        return farewell, inspect.change_steps(survey, waves.add_restarts) if self.restart else survey
+        farewell = removed_hosts.look(self.wish, applied_hosts.find_gone(known, self.wish.fleet), self.stack)
+        survey = host_survey.survey(replace(self.wish, leaving=farewell.draining), self.stack, say)
+        return farewell, host_survey.change_steps(survey, waves.add_restarts) if self.restart else survey
 
     def _change(self, known: tuple[Host, ...], farewell: Farewell, survey: Survey) -> tuple[Farewell, Survey, Outcome]:
         primary = self.wish.fleet.primary.name
@@ -239,17 +245,17 @@ class Run:
         left = Outcome((), (), ())
         if farewell.steps:
             say(f"hosts that leave: {', '.join(view.desired.place.host.name for view in farewell.views)}")
-            left = leaving.see_off(farewell.views, lambda views: self._applier(views, held.lost))
+            left = removed_hosts.see_off(farewell.views, lambda views: self._applier(views, held.lost))
             farewell, survey = self._look(known)
         if survey.steps:
             say(plan.summarise(survey))
         built: dict[str, Path] = {}
         if self.source.is_offline:
             work = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="airfleet-")))
-            cache = runtime.find_cache().with_name("packages")
-            shipment = packages.ship(survey, self.source.folder, work, cache, say)
+            cache = airflow_archive.find_cache().with_name("packages")
+            shipment = debian_packages.ship(survey, self.source.folder, work, cache, say)
             survey, built = shipment.survey, shipment.archives
-        built |= archives.build(survey, say)
+        built |= airflow_archives.build(survey, say)
         absent = [error.where for error in survey.errors]
         rolling = Rolling(survey.views, drain_s=self.drain_s, notify=say)
         outcome = self._applier(survey.views, held.lost, built, absent, rolling).run()
@@ -300,7 +306,7 @@ def say(line: str) -> None:
 
 
 def _describe(
-    outcome: Outcome, seen: tuple[health.Sight, ...], errors: tuple[AirfleetError, ...], seconds: float
+    outcome: Outcome, seen: tuple[outside_health.Sight, ...], errors: tuple[AirfleetError, ...], seconds: float
 ) -> dict[str, object]:
     return {
         "seconds": round(seconds, 2),

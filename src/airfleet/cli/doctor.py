@@ -36,7 +36,7 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     project = find_project(project)
     folder = find_state(project, state)
     if (fleet := _read_fleet(project)) and fleet.hosts:
-        from airfleet.runners.ssh import diagnosis as fleets  # noqa: PLC0415 - only a fleet needs what speaks SSH
+        from airfleet.runners.fleet import diagnosis as fleets  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
         findings = fleets.examine(fleet, project, folder)
     else:

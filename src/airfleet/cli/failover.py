@@ -65,7 +65,7 @@ def command(
 
 def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: Path, state: Path | None) -> Secret:
     if fleet and fleet.hosts:
-        from airfleet.runners.ssh import tunnel
+        from airfleet.runners.fleet.transport import tunnel
 
         return stack.enter_context(tunnel.open_database(fleet, find_project(project), state))
     dsn = folder.read_dsn()
@@ -87,9 +87,9 @@ def _promote(
     if fleet is None or not fleet.hosts:
         raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
     from airfleet.operations.promotion import Promotion
-    from airfleet.runners.ssh import lease
-    from airfleet.runners.ssh.connection import HostError
-    from airfleet.runners.ssh.shell import HostShell
+    from airfleet.runners.fleet import lease
+    from airfleet.runners.fleet.transport.connection import HostError
+    from airfleet.runners.fleet.transport.shell import HostShell
     from airfleet.workspace import primary_record
 
     with ExitStack() as stack:

@@ -16,9 +16,10 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import repository
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.recovery import Plan, Recovery, Restored
-from airfleet.runners.ssh import inspect, lease
-from airfleet.runners.ssh.apply import Result
-from airfleet.runners.ssh.shell import HostShell
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply.applier import Result
+from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, primary_record
@@ -48,10 +49,10 @@ def restore(
 ) -> Restored:
     """Ask, and bring the fleet back to the moment."""
     with ExitStack() as stack:
-        folder = inspect.open_folder(project, state)
+        folder = host_survey.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        wish = inspect.read_wish(project, state)
+        wish = host_survey.read_wish(project, state)
         airflow_version.check_settled(folder)
         primary_record.check_settled(folder)
         recovery = Recovery(wish, stack, token=token, notify=say, tell=_tell)

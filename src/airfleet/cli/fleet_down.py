@@ -11,9 +11,9 @@ import click
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import stopping
-from airfleet.runners.ssh import lease
-from airfleet.runners.ssh.connection import Connection
-from airfleet.runners.ssh.shell import HostShell
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.transport.connection import Connection
+from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import primary_record
 from airfleet.workspace.project import find_project, find_state

@@ -22,9 +22,10 @@ from airfleet.operations.backup import repository
 from airfleet.operations.fallbacks import Course
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
-from airfleet.runners.ssh import health, inspect, steps
-from airfleet.runners.ssh.health import Sight
-from airfleet.runners.ssh.inspect import View
+from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.survey import host_survey, outside_health
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.outside_health import Sight
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version
@@ -93,12 +94,12 @@ class Report:
 def look(project: Path, state: Path | None) -> Report:
     """Look at every host, and at the fleet from outside."""
     with ExitStack() as stack:
-        wish = inspect.read_wish(project, state)
-        survey = inspect.survey(wish, stack, lambda _: None)
+        wish = host_survey.read_wish(project, state)
+        survey = host_survey.survey(wish, stack, lambda _: None)
         running = airflow_version.read(find_state(wish.project, state))
         with ThreadPoolExecutor(1) as beside:
             schema_seen = beside.submit(lambda: tuple(_look_at_schema(wish.fleet, survey.views)))
-            outside = health.look(wish.fleet, survey.views)
+            outside = outside_health.look(wish.fleet, survey.views)
         seen = (
             judge_version(running),
             *schema_seen.result(),

@@ -79,7 +79,7 @@ def _show_fleet(
     hosts: tuple[str, ...],
     since: str | None,
 ) -> None:
-    from airfleet.runners.ssh import journals  # noqa: PLC0415 - only a fleet needs what speaks SSH
+    from airfleet.runners.fleet import journals  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
     chosen = journals.choose(fleet, hosts)
     width = max(len(host.name) for host in chosen)

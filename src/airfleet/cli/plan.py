@@ -13,9 +13,10 @@ import click
 
 from airfleet.cli import options
 from airfleet.components.hosts.base import Stage
-from airfleet.runners.ssh import inspect, leaving
-from airfleet.runners.ssh.inspect import Survey
-from airfleet.runners.ssh.steps import Step
+from airfleet.runners.fleet.apply import removed_hosts
+from airfleet.runners.fleet.plan.steps import Step
+from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
 from airfleet.workspace.project import find_state
 from airfleet.workspace.rotation import Ledger
@@ -42,15 +43,15 @@ def command(
       airfleet plan --check
     """
     with ExitStack() as stack:
-        wish = inspect.read_wish(project, state, accept_new_hosts=accept_new_hosts)
+        wish = host_survey.read_wish(project, state, accept_new_hosts=accept_new_hosts)
         folder = find_state(wish.project, state)
         airflow_version.check_settled(folder)
         primary_record.check_settled(folder)
         known = applied_hosts.read(folder.root)
         applied_hosts.check_primary(known, wish.fleet)
-        farewell = leaving.look(wish, applied_hosts.find_gone(known, wish.fleet), stack)
+        farewell = removed_hosts.look(wish, applied_hosts.find_gone(known, wish.fleet), stack)
         wish = replace(wish, leaving=farewell.draining)
-        survey = inspect.survey(wish, stack, lambda line: click.echo(line, err=True))
+        survey = host_survey.survey(wish, stack, lambda line: click.echo(line, err=True))
     steps = (*farewell.steps, *survey.steps)
     ledger = Ledger(folder.secrets)
     former = credentials.describe_former(folder, [pool.name for pool in wish.fleet.pools])
@@ -64,11 +65,11 @@ def command(
     for line in former:
         click.echo(f"{line} are still valid: apply ends them once nothing uses them any more", err=True)
     for error in farewell.silent:
-        click.echo(leaving.explain_silent(error), err=True)
+        click.echo(removed_hosts.explain_silent(error), err=True)
     for view in farewell.views:
-        click.echo(f"{view.desired.place.host.name} leaves the fleet: {leaving.LEFT}", err=True)
+        click.echo(f"{view.desired.place.host.name} leaves the fleet: {removed_hosts.LEFT}", err=True)
     if survey.errors:
-        click.echo(inspect.describe_errors(survey.errors), err=True)
+        click.echo(host_survey.describe_errors(survey.errors), err=True)
         raise SystemExit(1)
     raise SystemExit(CHANGES if check and (steps or former or ledger.is_due(time.time())) else 0)
 

@@ -274,7 +274,7 @@ def _open(project: Path, state: Path | None) -> Ledger:
     project = find_project(project)
     fleet = read_fleet(project)
     if fleet.hosts:
-        from airfleet.runners.ssh import tunnel
+        from airfleet.runners.fleet.transport import tunnel
 
         way = tunnel.open_database(fleet, project, state)
         return Ledger(click.get_current_context().with_resource(way), fleet.name, start="airfleet apply")

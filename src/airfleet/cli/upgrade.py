@@ -15,7 +15,8 @@ from airfleet.cli.apply import DRAIN_S, notify, say
 from airfleet.errors import UsageError
 from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
-from airfleet.runners.ssh import health, inspect, lease
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.survey import host_survey, outside_health
 from airfleet.workspace import airflow_version, primary_record
 
 
@@ -51,10 +52,10 @@ def command(
         raise UsageError("--to and --back name two ways at once")
     begun = time.monotonic()
     with ExitStack() as stack:
-        folder = inspect.open_folder(project, state)
+        folder = host_survey.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        wish = inspect.read_wish(project, state)
+        wish = host_survey.read_wish(project, state)
         primary_record.check_settled(folder)
         running = airflow_version.read(folder)
         chosen = move.choose(running, [*airflow_version.find_locks()], to=to, back=back)
@@ -69,7 +70,7 @@ def command(
             click.echo(line, err=as_json)
         _confirm(yes)
         done = upgrade.run(chosen, survey)
-        seen = health.wait(wish.fleet, done.views, time.monotonic)
+        seen = outside_health.wait(wish.fleet, done.views, time.monotonic)
     seconds = time.monotonic() - begun
     if as_json:
         about = {"before": done.before, "after": done.after, "backup": done.backup, "schema_moved": done.schema_moved}

@@ -22,8 +22,8 @@ from airfleet.errors import AirfleetError
 from airfleet.operations.failover import Failover
 from airfleet.releases import manifest
 from airfleet.releases.ledger import Ledger
-from airfleet.runners.ssh import tunnel
-from airfleet.runners.ssh.shell import HostShell
+from airfleet.runners.fleet.transport import tunnel
+from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Role

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from airfleet.components.hosts.base import LIB, OPT
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.ssh import terminal
-from airfleet.runners.ssh.connection import Connection, HostError
-from airfleet.runners.ssh.units import FOLDER
+from airfleet.runners.fleet.plan.systemd_units import FOLDER
+from airfleet.runners.fleet.transport import terminal
+from airfleet.runners.fleet.transport.connection import Connection, HostError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 

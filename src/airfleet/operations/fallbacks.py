@@ -18,8 +18,8 @@ from airfleet.components.hosts import airflow as server
 from airfleet.components.hosts import workers
 from airfleet.components.hosts.base import SERVER_USER, WORKER_USER
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh.inspect import View
-from airfleet.runners.ssh.sections import MARK
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.transport.sections import MARK
 from airfleet_provider import fallbacks
 from airfleet_provider.fallbacks import Tally
 

@@ -16,8 +16,8 @@ from airfleet.components.hosts.postgresql import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import database_hosts
 from airfleet.operations.database_hosts import ASK, LOOK, Choice, DatabaseHost
-from airfleet.runners.ssh.connection import HostError
-from airfleet.runners.ssh.shell import HostShell
+from airfleet.runners.fleet.transport.connection import HostError
+from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host, Promoted
 from airfleet.workspace import primary_record

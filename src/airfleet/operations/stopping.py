@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.ssh.connection import HostError, Output
+from airfleet.runners.fleet.transport.connection import HostError, Output
 
 POLL_S = 2.0
 # In the order in which they stop; whatever is in no group, such as the database, goes on.

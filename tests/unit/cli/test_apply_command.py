@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from airfleet.cli import apply, plan
+from airfleet.cli import apply
 from airfleet.components.hosts.base import Stage
-from airfleet.runners.ssh import health, steps
-from airfleet.runners.ssh.apply import Outcome
-from airfleet.runners.ssh.apply import Result as StepResult
-from airfleet.runners.ssh.inspect import Survey, Wish
-from airfleet.runners.ssh.leaving import Farewell
+from airfleet.runners.fleet.apply.applier import Outcome
+from airfleet.runners.fleet.apply.applier import Result as StepResult
+from airfleet.runners.fleet.apply.removed_hosts import Farewell
+from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.survey import outside_health
+from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace.rotation import Ledger
 from airfleet.workspace.state_folder import StateFolder
 from places import desired, parse
@@ -37,7 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     monkeypatch.setattr(apply.inspect, "open_folder", lambda *_: folder)
     monkeypatch.setattr(apply.lease, "claim", lambda *_: nullcontext("token"))
     monkeypatch.setattr(apply.Run, "carry_out", lambda *_: (Survey((view,), ()), outcome, left))
-    monkeypatch.setattr(health, "wait", lambda *_, **__: ())
+    monkeypatch.setattr(outside_health, "wait", lambda *_, **__: ())
     return CliRunner().invoke(apply.command, [str(tmp_path), *(["--json"] if as_json else [])])
 
 
@@ -53,31 +54,3 @@ def test_a_removed_host_whose_tasks_have_ended_has_left(monkeypatch: pytest.Monk
     done = run(monkeypatch, tmp_path, still_drains=False)
     assert done.exit_code == 0
     assert "old1 left the fleet" in done.output
-
-
-def test_a_plan_without_changes_tells_of_logins_that_apply_would_end(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folder = StateFolder(tmp_path / ".airfleet")
-    folder.create()
-    for pool in (*parse().pools, None):
-        folder.keep_secret(f"rabbitmq_pool_{pool.name if pool else 'gone'}")
-    view: Any = SimpleNamespace(desired=desired("web1"), steps=())
-    place = desired("web1").place
-    wish = Wish(parse(), tmp_path, place.credentials, place.objects, Ledger(folder.secrets), "3.3.2")
-    monkeypatch.setattr(plan.inspect, "read_wish", lambda *_, **__: wish)
-    monkeypatch.setattr(plan.inspect, "survey", lambda *_: Survey((view,), ()))
-    monkeypatch.setattr(plan.leaving, "look", lambda *_: Farewell())
-
-    def check(*more: str) -> Result:
-        return CliRunner().invoke(plan.command, [str(tmp_path), "--check", *more])
-
-    before = check()
-    assert before.exit_code == plan.CHANGES
-    assert "nothing to do on 1 host" in before.output
-    assert "pools that are gone: gone are still valid" in before.output
-    assert '"the broker\'s logins of pools that are gone: gone"' in check("--json").output
-    (folder.secrets / "rabbitmq_pool_gone").unlink()
-    after = check()
-    assert after.exit_code == 0
-    assert "valid" not in after.output

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from airfleet.cli import apply, db, failover, upgrade
 from airfleet.errors import AirfleetError
 from airfleet.operations import promotion
-from airfleet.runners.ssh import inspect, lease, shell
-from airfleet.runners.ssh.connection import HostError
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.transport import shell
+from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.workspace.state_folder import StateFolder
 from places import NINE
 
@@ -88,5 +90,5 @@ def test_which_host_is_the_primary_is_read_while_nobody_can_promote_another(
         assert "applies this fleet" in refusal.what
         raise ReadError
 
-    monkeypatch.setattr(inspect, "read_wish", read_wish)
+    monkeypatch.setattr(host_survey, "read_wish", read_wish)
     assert isinstance(CliRunner().invoke(command, [str(project), *words]).exception, ReadError)

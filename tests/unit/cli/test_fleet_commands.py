@@ -19,9 +19,9 @@ from click.testing import CliRunner
 from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals, stopping
+from airfleet.runners.fleet import diagnosis, journals, lease
+from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.runners.local.diagnosis import Finding
-from airfleet.runners.ssh import diagnosis, journals, lease
-from airfleet.runners.ssh.connection import HostError, Output
 from airfleet.workspace.state_folder import StateFolder
 from places import NINE, parse
 

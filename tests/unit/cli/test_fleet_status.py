@@ -10,11 +10,12 @@ import pytest
 from airfleet.cli import fleet_page, fleet_status
 from airfleet.cli.fleet_status import Report
 from airfleet.components.base import reveal
-from airfleet.runners.ssh import runtime, units
-from airfleet.runners.ssh.connection import HostError
-from airfleet.runners.ssh.facts import Facts, UnitFact
-from airfleet.runners.ssh.health import Sight
-from airfleet.runners.ssh.inspect import View
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan import systemd_units
+from airfleet.runners.fleet.plan.facts import Facts, UnitFact
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.outside_health import Sight
+from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.workspace.airflow_version import Running
 from places import desired, parse
 
@@ -23,10 +24,12 @@ FLEET = parse()
 
 def look(name: str, **changed: UnitFact) -> View:
     want = desired(name)
-    known = {one.unit: UnitFact("active", "enabled", reveal(units.fingerprint(one).content)) for one in want.services}
+    known = {
+        one.unit: UnitFact("active", "enabled", reveal(systemd_units.fingerprint(one).content)) for one in want.services
+    }
     known |= {f"airfleet-{service.replace('_', '-')}.service": fact for service, fact in changed.items()}
     connection: Any = None
-    return View(connection, want, Facts(units=known), (), runtime.Recipe("3.11", "x86_64", "", "", ()))
+    return View(connection, want, Facts(units=known), (), airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
 
 
 def build(*, down: str = "", seen: tuple[Sight, ...] = (), **changed: dict[str, UnitFact]) -> Report:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from airfleet.components.hosts.base import Service
-from airfleet.runners.ssh import steps, units
+from airfleet.runners.fleet.plan import steps, systemd_units
 from places import NINE, SECRETS, desired, parse, with_setting
 
 # Two database hosts, so that one of them copies the other.
@@ -28,7 +28,7 @@ def list_arguments(script: str) -> str:
 def list_texts(host: str) -> Iterator[tuple[str, str]]:
     want = desired(host, FLEET)
     for service in want.services:
-        yield service.unit, units.render(service)
+        yield service.unit, systemd_units.render(service)
         yield from (("command", " ".join(command)) for command in _commands(service))
     for part in want.parts:
         for job in part.jobs:

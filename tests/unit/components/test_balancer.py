@@ -22,8 +22,8 @@ import pytest
 
 from airfleet.components.hosts import airflow, haproxy
 from airfleet.components.hosts.base import Place
+from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.local import ports
-from airfleet.runners.ssh import units
 from deadline import wait_until
 from places import NINE, desired, parse, place, with_setting
 
@@ -296,7 +296,7 @@ def settings_of(where: Place) -> dict[str, str]:
 
 
 def unit(text: str, host: str, name: str) -> str:
-    return units.render(next(one for one in desired(host, text).services if one.name == name))
+    return systemd_units.render(next(one for one in desired(host, text).services if one.name == name))
 
 
 def test_web_hosts_believe_the_balancers_and_nobody_else() -> None:

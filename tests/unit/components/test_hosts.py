@@ -15,7 +15,7 @@ from airfleet.components.base import reveal
 from airfleet.components.hosts import common, platform, postgresql, rabbitmq
 from airfleet.components.hosts.base import Port, Stage
 from airfleet.components.signing import derive_private
-from airfleet.runners.ssh import units
+from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.secrets import Secret
 from places import CREDENTIALS, NINE, SECRETS, desired, parse, parts, place, with_setting
 
@@ -147,7 +147,7 @@ def test_no_secret_is_readable_by_everybody_or_shown(host: str) -> None:
             assert file.is_secret, file.path
             assert file.mode & 0o007 == 0, file.path
     assert "s3cret" not in repr(want.parts)
-    assert "s3cret" not in "".join(units.render(service) for service in want.services)
+    assert "s3cret" not in "".join(systemd_units.render(service) for service in want.services)
 
 
 def firewall(name: str) -> str:
@@ -196,7 +196,7 @@ def test_tls_is_the_balancer_s() -> None:
 
 
 def unit(host: str, service: str, text: str = NINE) -> str:
-    return units.render(next(one for one in desired(host, text).services if one.name == service))
+    return systemd_units.render(next(one for one in desired(host, text).services if one.name == service))
 
 
 def test_a_pool_has_its_own_limits_and_tasks_are_not_killed_at_a_restart() -> None:

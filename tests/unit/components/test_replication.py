@@ -16,7 +16,7 @@ from airfleet.components.base import reveal
 from airfleet.components.hosts import replication
 from airfleet.components.hosts.base import Part
 from airfleet.components.hosts.platform import describe
-from airfleet.runners.ssh import units
+from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
 from places import NINE, parse, place, with_setting
@@ -82,7 +82,7 @@ def test_asynchronous_clients_do_too() -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_promotion_restarts_nothing(host: str) -> None:
     first, moved = (
-        {one.unit: units.fingerprint(one).content for part in parts(of, host) for one in part.services}
+        {one.unit: systemd_units.fingerprint(one).content for part in parts(of, host) for one in part.services}
         for of in (fleet(), fleet(primary="data1", turn=1))
     )
     assert first == moved

@@ -17,8 +17,8 @@ from airfleet.components.base import reveal
 from airfleet.components.hosts import platform, rabbitmq
 from airfleet.components.hosts.base import FleetCredentials, Place
 from airfleet.components.queues import hash_password
-from airfleet.runners.ssh import units
-from airfleet.runners.ssh.plan import Desired
+from airfleet.runners.fleet.plan import systemd_units
+from airfleet.runners.fleet.plan.diff import Desired
 from airfleet.spec.secrets import Rotating, Secret
 from airfleet.workspace.rotation import Step, advance, notice, present
 from airfleet_provider.executors.signing import Signer, Verifier
@@ -142,7 +142,7 @@ def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
         for host in ("data1", "web3"):
             was, now = ({one.unit: one for one in fleet[host].services} for fleet in (before, after))
             for unit in stores & was.keys():
-                old, new = (reveal(units.fingerprint(one[unit]).content).split() for one in (was, now))
+                old, new = (reveal(systemd_units.fingerprint(one[unit]).content).split() for one in (was, now))
                 assert old[0] == new[0], (name, unit)
                 assert old[1] == new[1] or now[unit].reload, (name, unit)
 

@@ -18,13 +18,15 @@ from airfleet.components.hosts.base import LIB, Stage
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue, repository, scripts
 from airfleet.operations.backup.scripts import Order, Situation
-from airfleet.runners.ssh import health, inspect, lease, transaction
-from airfleet.runners.ssh.apply import Applier, Result
-from airfleet.runners.ssh.connection import HostError
-from airfleet.runners.ssh.inspect import View, Wish
-from airfleet.runners.ssh.lease import Held
-from airfleet.runners.ssh.plan import Desired
-from airfleet.runners.ssh.steps import Bring, RunJob, Step
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply.applier import Applier, Result
+from airfleet.runners.fleet.lease import Held
+from airfleet.runners.fleet.plan.diff import Desired
+from airfleet.runners.fleet.plan.steps import Bring, RunJob, Step
+from airfleet.runners.fleet.survey import host_survey, outside_health
+from airfleet.runners.fleet.survey.host_survey import View, Wish
+from airfleet.runners.fleet.transport import detached_script
+from airfleet.runners.fleet.transport.connection import HostError
 
 # A restore works on them all: one that goes on unseen would work on with a past that is no longer true.
 NEEDED = frozenset({"database", "scheduler", "web"})
@@ -61,7 +63,7 @@ class Restored:
     to: datetime | None
     kept: str
     stopped_s: float
-    seen: tuple[health.Sight, ...]
+    seen: tuple[outside_health.Sight, ...]
 
 
 class Recovery:
@@ -90,7 +92,7 @@ class Recovery:
 
     def look(self, *, name: str | None, to: datetime | None, undo: bool) -> Plan:
         """Choose what to restore, and see whether all that is needed is there; nothing is changed."""
-        survey = inspect.survey(self._wish, self._stack, lambda _: None)
+        survey = host_survey.survey(self._wish, self._stack, lambda _: None)
         needed = {host.name for host in self._wish.fleet.hosts if NEEDED & set(host.roles)}
         if away := next((error for error in survey.errors if error.where in needed), None):
             hint = "bring it back, or take it out of fleet.yaml: what it runs must not work on with what is undone"
@@ -143,7 +145,7 @@ class Recovery:
                 reached = self._recover(order, held)
             self._bring_back(held)
             stopped_s = self._clock() - begun
-            seen = health.wait(self._wish.fleet, self._views, self._clock)
+            seen = outside_health.wait(self._wish.fleet, self._views, self._clock)
             self._finish()
         return Restored(plan.source, plan.to or reached, f"{LIB}/{scripts.FORMER}{name}", stopped_s, seen)
 
@@ -198,8 +200,9 @@ class Recovery:
         """Start what does not run, and do again what fleet.yaml wants of the database's content."""
         self._require(held)
         self._notify("bringing the fleet back")
-        survey = inspect.change_steps(
-            inspect.survey(self._wish, self._stack, self._notify), lambda _, steps: tuple(filter(brings_back, steps))
+        survey = host_survey.change_steps(
+            host_survey.survey(self._wish, self._stack, self._notify),
+            lambda _, steps: tuple(filter(brings_back, steps)),
         )
         absent = [error.where for error in survey.errors]
         applier = Applier(
@@ -222,8 +225,8 @@ class Recovery:
                 self._do(view, scripts.finish(), "forgetting the restore", STOP_S)
 
     def _do(self, view: View, script: str, what: str, timeout_s: float) -> str:
-        wait_s = timeout_s + transaction.WAIT_S
-        done = view.connection.run(transaction.wrap(script), timeout_s=wait_s)
+        wait_s = timeout_s + detached_script.WAIT_S
+        done = view.connection.run(detached_script.wrap(script), timeout_s=wait_s)
         if done.code:
             raise repository.explain(done, what, self._name(view))
         return done.out

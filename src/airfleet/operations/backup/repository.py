@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from airfleet.components.hosts import backups
 from airfleet.components.hosts.psql import AS_SERVER, build_command
 from airfleet.operations.backup.catalogue import Backup
-from airfleet.runners.ssh.connection import HostError, Output
-from airfleet.runners.ssh.sections import MARK
+from airfleet.runners.fleet.transport.connection import HostError, Output
+from airfleet.runners.fleet.transport.sections import MARK
 from airfleet.spec.fleet import Backups
 
 TAKE_S = 6 * 3600.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airfleet.components.hosts.base import Stage
 from airfleet.errors import UsageError
-from airfleet.runners.ssh.steps import Bring, Step, Unpack
+from airfleet.runners.fleet.plan.steps import Bring, Step, Unpack
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.airflow_version import Running, order
 

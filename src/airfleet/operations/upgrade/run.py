@@ -20,10 +20,13 @@ from airfleet.operations.backup import repository
 from airfleet.operations.upgrade import move as moves
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.move import NOW, Move
-from airfleet.runners.ssh import archives, inspect, lease, rolling, steps, units
-from airfleet.runners.ssh.apply import Applier, Result
-from airfleet.runners.ssh.inspect import Survey, View, Wish
-from airfleet.runners.ssh.rolling import Rolling
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply import airflow_archives, rolling_restart
+from airfleet.runners.fleet.apply.applier import Applier, Result
+from airfleet.runners.fleet.apply.rolling_restart import Rolling
+from airfleet.runners.fleet.plan import steps, systemd_units
+from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.survey.host_survey import Survey, View, Wish
 from airfleet.workspace import airflow_version
 from airfleet.workspace.state_folder import StateFolder
 
@@ -100,7 +103,7 @@ class Upgrade:
         held = self._stack.enter_context(lease.hold(primary.connection, lease.find_actor(), self._token))
         if held.before != primary.lease:
             raise AirfleetError("somebody applied this fleet in the meantime", hint=f"look again: {NOW}")
-        built = archives.build(survey, self._tell)
+        built = airflow_archives.build(survey, self._tell)
         self._apply(survey, held.lost, built, moves.take_unpacking)
         is_moved = self._read_schema(survey) != self._want_schema(survey)
         if not move.backup:
@@ -130,15 +133,15 @@ class Upgrade:
 
     def _survey(self, move: Move) -> Survey:
         wish = replace(self._wish, airflow=move.after, beside=move.before)
-        survey = inspect.survey(wish, self._stack, self._tell)
+        survey = host_survey.survey(wish, self._stack, self._tell)
         if survey.errors:
-            self._tell(inspect.describe_errors(survey.errors))
+            self._tell(host_survey.describe_errors(survey.errors))
             hint = "mend them first; with a host away nobody could say what it runs"
             raise AirfleetError("an upgrade needs all hosts", where=self._wish.fleet.name, hint=hint)
         return survey
 
     def _apply(self, survey: Survey, lost: threading.Event, built: Mapping[str, Path], change: Change) -> None:
-        chosen = inspect.change_steps(survey, lambda _, own: change(own))
+        chosen = host_survey.change_steps(survey, lambda _, own: change(own))
         outcome = Applier(
             chosen.views,
             who=lease.find_actor(),
@@ -150,7 +153,7 @@ class Upgrade:
         ).run()
         self._changes += len([one for one in outcome.done if one.error is None])
         if outcome.errors:
-            self._tell(inspect.describe_errors(outcome.errors))
+            self._tell(host_survey.describe_errors(outcome.errors))
             raise AirfleetError(
                 "it stopped half-way",
                 where=", ".join(error.where for error in outcome.errors),
@@ -203,7 +206,7 @@ class Upgrade:
     def _take_schema_back(self, move: Move, survey: Survey) -> None:
         """By the newer packages, as the older ones do not know where the schema is."""
         view = self._find_keeper(survey)
-        newer = inspect.read_recipe(replace(self._wish, airflow=move.before), view.desired.place.machine)
+        newer = host_survey.read_recipe(replace(self._wish, airflow=move.before), view.desired.place.machine)
         place = replace(view.desired.place, runtime=OPT / newer.digest)
         commands = schema.list_downgrades(self._read_schema(survey), self._want_schema(survey))
         script = airflow.administer(place, commands)
@@ -242,7 +245,7 @@ def look_behind(services: list[Service]) -> str:
     """A script with a line for each worker that was started from something else, or has not taken up its work."""
     lines = []
     for service in services:
-        current = f"cmp -s {units.fingerprint_path(service)} {RUN}/{service.unit}"
-        serves = f"[ \"$(set -- $({rolling.look_at([service])}); echo $2 $3)\" = 'active said' ]"
+        current = f"cmp -s {systemd_units.fingerprint_path(service)} {RUN}/{service.unit}"
+        serves = f"[ \"$(set -- $({rolling_restart.look_at([service])}); echo $2 $3)\" = 'active said' ]"
         lines.append(f"({current} && {serves}) || echo {service.name}")
     return "\n".join(lines)

@@ -15,9 +15,9 @@ from airfleet.components.hosts import workers as host_workers
 from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import AirfleetError
 from airfleet.operations.workers.crew import NOTE_BYTES, Sight, Worker, judge
-from airfleet.runners.ssh.connection import HostError, as_host_error
-from airfleet.runners.ssh.sections import MARK
-from airfleet.runners.ssh.shell import HostShell
+from airfleet.runners.fleet.transport.connection import HostError, as_host_error
+from airfleet.runners.fleet.transport.sections import MARK
+from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace.project import find_project, find_state, read_fleet

@@ -1,0 +1,22 @@
+"""The archives of Airflow's packages that a survey's steps unpack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan.steps import Unpack
+from airfleet.runners.fleet.survey.host_survey import Survey
+
+
+def build(survey: Survey, tell: Callable[[str], None]) -> dict[str, Path]:
+    """Each archive by its name, built now unless it is in the cache."""
+    recipes = {
+        view.recipe.digest: view.recipe
+        for view in survey.views
+        for step in view.steps
+        if isinstance(step.action, Unpack)
+    }
+    cache = airflow_archive.find_cache()
+    return {digest: airflow_archive.ensure(recipe, cache, tell) for digest, recipe in recipes.items()}

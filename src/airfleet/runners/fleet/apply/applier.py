@@ -1,0 +1,228 @@
+"""Carry out the steps of a plan: stage by stage, hosts side by side, the rest going on where that is safe."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from airfleet.components.hosts import postgresql
+from airfleet.components.hosts.base import Stage
+from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.apply.rolling_restart import Rolling
+from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.plan.steps import Bring, Install, RunJob, Step, Unpack
+from airfleet.runners.fleet.plan.waves import is_restart, make_waves
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.transport import detached_script
+from airfleet.runners.fleet.transport.connection import as_host_error
+
+# Every step leaves a line on the host, also one that failed; the script ends with the first that does.
+AUDIT_FUNCTION = """\
+ended() {{
+  mkdir -p /var/log/airfleet
+  echo "$(date -Is)" {who} "$([ $1 = 0 ] && echo done || echo failed):" "$2" >> /var/log/airfleet/audit.log
+  [ $1 = 0 ] || exit $1
+}}"""
+# What all others stand on is made by few hosts, ahead of the rest.
+FOUNDATION = tuple(stage for stage in Stage if stage <= Stage.METADATA)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one step."""
+
+    step: Step
+    seconds: float
+    error: AirfleetError | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a plan."""
+
+    done: tuple[Result, ...]
+    errors: tuple[AirfleetError, ...]
+    skipped: tuple[Step, ...]
+
+
+class Applier:
+    """Runs the steps of all hosts; each step leaves a line in the host's audit log."""
+
+    def __init__(
+        self,
+        views: Iterable[View],
+        *,
+        who: str,
+        archives: Mapping[str, Path],
+        clock: Callable[[], float],
+        notify: Callable[[Result], None],
+        lost: threading.Event,
+        absent: Iterable[str] = (),
+        rolling: Rolling | None = None,
+    ) -> None:
+        """`absent` are hosts of the fleet that cannot be worked on now."""
+        self._views = tuple(views)
+        self._absent = frozenset(absent)
+        self._who = who
+        self._archives = archives
+        self._clock = clock
+        self._notify = notify
+        self._lost = lost
+        self._rolling = rolling
+        self._results: list[Result] = []
+        self._failed: dict[str, AirfleetError] = {}
+        self._lock = threading.Lock()
+
+    def run(self) -> Outcome:
+        """Carry out every step that can be; hosts that fail are left where they are."""
+        # The others unpack while the stores and the schema are made, which mostly wait.
+        pillars = [view for view in self._views if _is_pillar(view)]
+        others = [view for view in self._views if not _is_pillar(view)]
+        with ThreadPoolExecutor(2) as lanes:
+            list(lanes.map(lambda views: self._go_through(FOUNDATION, views), (pillars, others)))
+        self._go_through([stage for stage in Stage if stage not in FOUNDATION], self._views)
+        done = {id(result.step) for result in self._results}
+        planned = [step for view in self._views for step in view.steps]
+        skipped = [step for step in planned if id(step) not in done]
+        return Outcome(tuple(self._results), tuple(self._failed.values()), tuple(skipped))
+
+    def _go_through(self, stages: Iterable[Stage], views: Iterable[View]) -> None:
+        for stage in stages:
+            work = [
+                (view, own)
+                for view in views
+                if (own := [step for step in view.steps if step.stage == stage]) and not self._waits(view, stage)
+            ]
+            self._run_stage(stage, work)
+
+    def _run_stage(self, stage: Stage, work: list[tuple[View, list[Step]]]) -> None:
+        """One wave after another; what is left when one does not come back is for the next apply."""
+        rolling = self._rolling if any(is_restart(step) for _, own in work for step in own) else None
+        active = rolling.find_active() if rolling and stage == Stage.CONTROL else ""
+        together = rolling is not None and stage == Stage.STORES and rolling.must_go_together(work)
+        waves = make_waves(stage, work, active, together=together)
+        for wave in waves:
+            roll = partial(self._roll, stage, rolling, is_last=wave is waves[-1])
+            with ThreadPoolExecutor(max(1, len(wave))) as pool:
+                came_back = list(pool.map(lambda item, roll=roll: roll(*item), wave))
+            if not all(came_back):
+                return
+
+    def _roll(self, stage: Stage, rolling: Rolling | None, view: View, own: list[Step], *, is_last: bool) -> bool:
+        """Change one host; False when the hosts that serve the same are better left as they are."""
+        if rolling is None:
+            self._host(view, own)
+            return True
+        name = view.desired.place.host.name
+        try:
+            before = rolling.prepare(view, own, stage)
+            self._host(view, own)
+            return name not in self._failed and rolling.finish(view, own, stage, before, is_last=is_last)
+        except Exception as error:  # a lost connection, or what nobody thought of: the outcome of this host alone
+            with self._lock:
+                self._failed[name] = as_host_error(error, name)
+            return False
+
+    def _waits(self, view: View, stage: Stage) -> bool:
+        """Whether a host cannot go on: it failed itself, or a host failed that everybody after this stage needs."""
+        if self._lost.is_set() or view.desired.place.host.name in self._failed:
+            return True
+        fleet = view.desired.place.fleet
+        bad = self._failed.keys() | self._absent
+        scheduler = fleet.with_role("scheduler")[0].name
+        database_failed = stage > Stage.STORES and fleet.primary.name in bad
+        no_broker_left = stage > Stage.METADATA and {host.name for host in fleet.with_role("broker")} <= bad
+        no_schema = stage > Stage.METADATA and (
+            (scheduler in self._failed and self._metadata_failed()) or (scheduler in self._absent and self._is_new())
+        )
+        return database_failed or no_broker_left or no_schema
+
+    def _is_new(self) -> bool:
+        """Whether this very plan makes the database."""
+        jobs = (s.action.job for view in self._views for s in view.steps if isinstance(s.action, RunJob))
+        return any(job.name == postgresql.CREATE for job in jobs)
+
+    def _metadata_failed(self) -> bool:
+        return any(result.error is not None and result.step.stage <= Stage.METADATA for result in self._results)
+
+    def _host(self, view: View, own: list[Step]) -> None:
+        for batch in _batches(own):
+            if self._lost.is_set():
+                return
+            begun = self._clock()
+            error: AirfleetError | None = None
+            note = ""
+            try:
+                note = self._do(view, batch)
+            except Exception as caught:  # what nobody thought of on one host must not end the work on the others
+                error = as_host_error(caught, view.desired.place.host.name)
+            seconds = self._clock() - begun
+            # Services of one batch take their time side by side, small steps one after another.
+            share = seconds if isinstance(batch[0].action, Bring) else seconds / len(batch)
+            with self._lock:
+                if error is not None:
+                    self._failed[view.desired.place.host.name] = error
+                for step in batch:
+                    result = Result(step, share, error, note)
+                    self._results.append(result)
+                    self._notify(result)
+            if error is not None:
+                return
+
+    def _do(self, view: View, batch: list[Step]) -> str:
+        action = batch[0].action
+        body = _wrap_side_by_side(batch) if isinstance(action, Bring) else "\n".join(map(_wrap, batch))
+        script = detached_script.wrap(f"{AUDIT_FUNCTION.format(who=shlex.quote(self._who))}\n{body}")
+        timeout_s = max(step.timeout_s for step in batch) + detached_script.WAIT_S
+        what = ", ".join(step.what for step in batch) if isinstance(action, Bring) else batch[0].what
+        archive = action.digest if isinstance(action, Unpack) else action.archive if isinstance(action, Install) else ""
+        if archive:
+            with self._archives[archive].open("rb") as data:
+                return view.connection.check(script, timeout_s=timeout_s, data=data, what=what).strip()
+        return view.connection.check(script, timeout_s=timeout_s, what=what).strip()
+
+
+def _is_pillar(view: View) -> bool:
+    """Whether a host keeps a store, or makes the schema."""
+    place = view.desired.place
+    makes_schema = place.host.name == place.fleet.with_role("scheduler")[0].name
+    return makes_schema or bool({"database", "broker"} & set(place.host.roles))
+
+
+def _batches(own: list[Step]) -> Iterator[list[Step]]:
+    """Small steps in a row go together, services in a row side by side, all others alone."""
+    for kind, group in itertools.groupby(own, key=_kind):
+        if kind == "alone":
+            yield from ([step] for step in group)
+        else:
+            yield list(group)
+
+
+def _kind(step: Step) -> str:
+    if isinstance(step.action, Bring):
+        return "service"
+    return "small" if step.is_small else "alone"
+
+
+def _wrap(step: Step) -> str:
+    return f"(\nset -e\n{steps.script(step.action)}\n)\n{_end(step)}"
+
+
+def _wrap_side_by_side(batch: list[Step]) -> str:
+    """Services of one stage need not wait for each other: each takes some seconds, most of which it only waits."""
+    begin = [f"(\nset -e\n{steps.script(step.action)}\n) &\np{number}=$!" for number, step in enumerate(batch)]
+    # Each of them is waited for, also after one has failed, so that the audit tells of all.
+    wait = [f"wait $p{number}; e{number}=$?" for number in range(len(batch))]
+    ends = [f"( {_end(step, f'$e{number}')} ) || failed=1" for number, step in enumerate(batch)]
+    return "\n".join([*begin, *wait, *ends, "exit ${failed:-0}"])
+
+
+def _end(step: Step, code: str = "$?") -> str:
+    return f"ended {code} {shlex.quote(f'{step.what} ({step.why})')}"

@@ -1,0 +1,166 @@
+"""Debian packages for hosts that reach no mirror: fetched on the control machine, shipped through SSH.
+
+apt itself resolves them here, against what dpkg says of the host, in folders of its own: this machine's packages are
+neither read nor changed, and no root is needed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from airfleet.components.hosts.base import Machine
+from airfleet.components.hosts.systems import SYSTEMS
+from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.plan.steps import Install, Step
+from airfleet.runners.fleet.survey.host_survey import Survey, View
+from airfleet.runners.fleet.transport.connection import HostError, find_telling
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+OS_RELEASE = Path("/etc/os-release")
+STATUS = "/var/lib/dpkg/status"
+FOLDERS = ("archives/partial", "state/lists/partial", "cache")
+FOLDER_HINT = "fetch them on a machine like it, and name their folder: airfleet apply --offline FOLDER"
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What is sent to the hosts: the survey whose steps install from it, and the archive of each."""
+
+    survey: Survey
+    archives: dict[str, Path]
+
+
+def ship(survey: Survey, folder: Path | None, work: Path, cache: Path, tell: Callable[[str], None]) -> Shipment:
+    """Let every installation of packages be one of packages that are sent; a host for which that fails is left out."""
+    views: list[View] = []
+    errors = list(survey.errors)
+    archives: dict[str, Path] = {}
+    for view in survey.views:
+        name = view.desired.place.host.name
+        wanted = next((step.action.packages for step in view.steps if isinstance(step.action, Install)), ())
+        if not wanted:
+            views.append(view)
+            continue
+        try:
+            machine = view.desired.place.machine
+            if folder:
+                debs = pick(folder, ARCHITECTURES[machine.arch], wanted)
+            else:
+                tell(f"{name}: fetching packages")
+                status = view.connection.check(f"cat {STATUS}", what="reading what is installed")
+                debs = fetch(machine, wanted, status, cache)
+        except AirfleetError as error:
+            errors.append(HostError(error.what, where=name, hint=error.hint))
+            continue
+        archives[name] = work / f"{name}.tar"
+        with tarfile.open(archives[name], "w") as tar:
+            for deb in debs:
+                tar.add(deb, deb.name)
+        views.append(replace(view, steps=tuple(_ship(view, name))))
+    return Shipment(Survey(tuple(views), tuple(errors)), archives)
+
+
+def _ship(view: View, archive: str) -> Iterator[Step]:
+    for step in view.steps:
+        if isinstance(step.action, Install):
+            yield replace(step, action=Install(step.action.packages, archive))
+        else:
+            yield step
+
+
+def pick(folder: Path, arch: str, wanted: Iterable[str]) -> tuple[Path, ...]:
+    """The packages of a folder that fit the architecture; raises AirfleetError where a wanted one is not among them."""
+    debs = {deb.name: deb for end in (arch, "all") for deb in sorted(folder.rglob(f"*_{end}.deb"))}
+    there = {name.partition("_")[0] for name in debs}
+    if missing := sorted(set(wanted) - there):
+        hint = f"apt-get install --download-only on a machine like it fetches them; they need {', '.join(missing)}"
+        raise AirfleetError(f"{folder} lacks packages: {', '.join(missing)}", hint=hint)
+    return tuple(debs.values())
+
+
+def fetch(machine: Machine, wanted: Iterable[str], status: str, cache: Path) -> tuple[Path, ...]:
+    """The packages with all that a host with this dpkg status lacks of what they need."""
+    check(machine, OS_RELEASE.read_text() if OS_RELEASE.is_file() else "")
+    arch = ARCHITECTURES[machine.arch]
+    root = cache / f"{machine.system.name.lower().replace(' ', '-')}-{arch}"
+    for name in FOLDERS:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    with _alone(root), tempfile.TemporaryDirectory(prefix="airfleet-") as temporary:
+        work = Path(temporary)
+        (work / "status").write_text(status)
+        (work / "none" / "partial").mkdir(parents=True)
+        options = _options(root, work / "status", arch)
+        _apt(options, "update", "-o", "APT::Update::Error-Mode=any")
+        _apt(options, "autoclean")
+        install = ("install", "--no-install-recommends", *wanted)
+        # With nothing in its cache it names every package that it would take.
+        listed = _apt({**options, "Dir::Cache::archives": str(work / "none")}, "--print-uris", *install)
+        _apt(options, "--download-only", *install)
+    return tuple(root / "archives" / name for name in parse_uris(listed))
+
+
+def parse_uris(listing: str) -> tuple[str, ...]:
+    """The file names in what `apt-get --print-uris` wrote."""
+    return tuple(words[1] for line in listing.splitlines() if len(words := line.split()) >= 3 and line.startswith("'"))
+
+
+def _options(root: Path, status: Path, arch: str) -> dict[str, str]:
+    return {
+        "APT::Architecture": arch,
+        "APT::Architectures": arch,
+        "APT::Get::Assume-Yes": "true",
+        "APT::Keep-Downloaded-Packages": "true",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "1",
+        "Acquire::http::Timeout": "15",
+        "Acquire::https::Timeout": "15",
+        "Dir::Cache": str(root / "cache"),
+        "Dir::Cache::archives": str(root / "archives"),
+        "Dir::State": str(root / "state"),
+        "Dir::State::lists": str(root / "state" / "lists"),
+        "Dir::State::status": str(status),
+        **({"APT::Sandbox::User": "root"} if os.geteuid() == 0 else {}),
+    }
+
+
+def _apt(options: dict[str, str], *words: str) -> str:
+    argv = ["apt-get", "-q", *(word for key, value in options.items() for word in ("-o", f"{key}={value}")), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    if done.returncode:
+        hint = f"look at /etc/apt/sources.list of this machine; or {FOLDER_HINT}"
+        raise AirfleetError(
+            f"its packages cannot be fetched here: {find_telling(done.stderr or done.stdout)}", hint=hint
+        )
+    return done.stdout
+
+
+def check(machine: Machine, os_release: str) -> None:
+    """Raise AirfleetError unless apt of this machine, whose os-release file it is, can fetch for the other one."""
+    if not shutil.which("apt-get"):
+        raise AirfleetError("its packages cannot be fetched here: this machine has no apt", hint=FOLDER_HINT)
+    own = read_system(os_release)
+    if SYSTEMS.get(own) != machine.system:
+        what = f"its packages cannot be fetched here: it has {machine.system.name}, this machine {' '.join(own)}"
+        raise AirfleetError(what, hint=FOLDER_HINT)
+
+
+def read_system(text: str) -> tuple[str, str]:
+    """ID and VERSION_ID of an os-release file."""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return values.get("ID", "").strip("\"'"), values.get("VERSION_ID", "").strip("\"'")
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    with (root / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,127 @@
+"""Hosts that fleet.yaml no longer names: their services are stopped, their configuration and secrets removed.
+
+What they hold stays: data and logs, and the system's packages, whose own services stay masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from airfleet.components.hosts.base import LIB, LOG, OPT, Place, Stage
+from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.apply.applier import Applier, Outcome
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan import diff, facts
+from airfleet.runners.fleet.plan.diff import Desired
+from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.steps import RemoveRuntime, RemoveService, Step
+from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.survey.host_survey import View, Wish
+from airfleet.runners.fleet.transport.connection import Connection, as_host_error
+from airfleet.spec.topology import Host
+
+WORKER = "airfleet-worker-"
+LEFT = f"{LIB}, {LOG} and the system's packages are left there"
+WHY = "fleet.yaml no longer names this host"
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """The hosts that leave: those that have something to stop or remove, and why others cannot be looked at."""
+
+    views: tuple[View, ...] = ()
+    silent: tuple[AirfleetError, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for view in self.views for step in view.steps)
+
+    @property
+    def draining(self) -> tuple[Host, ...]:
+        """Hosts whose workers still run: until they have ended, their tasks need what the fleet lets workers reach."""
+        return tuple(view.desired.place.host for view in self.views if _works(view.facts))
+
+
+def look(wish: Wish, hosts: Iterable[Host], stack: ExitStack) -> Farewell:
+    """How the hosts that leave stand."""
+    listed = tuple(hosts)
+    if not listed:
+        return Farewell()
+    views: list[View] = []
+    silent: list[AirfleetError] = []
+    with ThreadPoolExecutor(len(listed)) as pool:
+        futures = [(host, pool.submit(_look, wish, host, stack)) for host in listed]
+    for host, future in futures:
+        try:
+            view = future.result()
+        except Exception as error:  # what nobody thought of on one host must not end the work on the others
+            silent.append(as_host_error(error, host.name))
+        else:
+            views += [view] if view is not None and view.steps else []
+    return Farewell(tuple(views), tuple(silent))
+
+
+def _look(wish: Wish, host: Host, stack: ExitStack) -> View | None:
+    connection = Connection(host, wish.project)
+    stack.callback(connection.close)
+    connection.open()
+    probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="looking at the host"))
+    if probe.owner != wish.credentials.identity:
+        return None
+    # Without a role it should be nothing at all.
+    nobody = replace(host, roles=("worker",) if "worker" in host.roles else (), pools=())
+    machine = host_survey.identify(host, probe)
+    desired = Desired(Place(wish.fleet, nobody, machine, OPT / "none", wish.credentials, wish.objects), ())
+    question = facts.build_question((), (), (), ())
+    found = facts.parse_answer(connection.check(question, what="looking at the host"), frozenset())
+    recipe = airflow_archive.Recipe("", "", "", "", ())
+    return View(connection, desired, found, tuple(decide(desired, found)), recipe)
+
+
+def decide(desired: Desired, found: Facts) -> Iterator[Step]:
+    """The steps that take everything of airfleet's own from a host: workers first, as they may have to drain."""
+    stripped = replace(desired, place=replace(desired.place, host=replace(desired.place.host, roles=())))
+    steps = [replace(step, stage=Stage.BASE, why=WHY) for step in diff.decide(stripped, found)]
+    yield from (step for step in steps if _stops_worker(step))
+    yield from (step for step in steps if not _stops_worker(step))
+    for name in found.runtimes:
+        yield Step(desired.place.host.name, Stage.BASE, RemoveRuntime(name), f"remove {OPT / name}", WHY)
+
+
+def see_off(views: Iterable[View], make: Callable[[Iterable[View]], Applier]) -> Outcome:
+    """Stop the workers; a host whose workers have stopped is cleared, any other at a later apply."""
+    listed = tuple(views)
+    first = make(replace(view, steps=tuple(filter(_stops_worker, view.steps))) for view in listed).run()
+    busy = {result.step.host for result in first.done if result.note == "draining" or result.error}
+    rest = [
+        replace(view, steps=tuple(step for step in view.steps if not _stops_worker(step)))
+        for view in listed
+        if view.desired.place.host.name not in busy
+    ]
+    second = make(rest).run()
+    return Outcome(first.done + second.done, first.errors + second.errors, first.skipped + second.skipped)
+
+
+def _stops_worker(step: Step) -> bool:
+    return isinstance(step.action, RemoveService) and step.action.unit.startswith(WORKER)
+
+
+def _works(found: Facts) -> bool:
+    return any(unit.startswith(WORKER) and fact.active == "deactivating" for unit, fact in found.units.items())
+
+
+def explain_silent(error: AirfleetError) -> str:
+    """One line of a host that leaves and does not answer."""
+    return (
+        f"{error.where}: left the fleet and cannot be told so: {error.what}\n"
+        f"  hint: what it ran goes on there, shut out by the others' firewalls; airfleet apply --forget {error.where}"
+    )
+
+
+def find_left(known: Iterable[Host], farewell: Farewell) -> tuple[Host, ...]:
+    """Hosts that have to be looked at again at the next apply."""
+    names = {view.desired.place.host.name for view in farewell.views} | {error.where for error in farewell.silent}
+    return tuple(host for host in known if host.name in names)

@@ -1,0 +1,265 @@
+"""What surrounds the restart of one host's processes, so that nobody notices: balancers, standbys, running tasks.
+
+None of it is needed for the change itself. Where a neighbour cannot be asked, the change goes on, and it is told.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from airfleet.components.hosts import haproxy, rabbitmq, workers
+from airfleet.components.hosts.base import WORKER_USER, Service, Stage
+from airfleet.components.hosts.postgresql import ASK_AIRFLOW
+from airfleet.components.scheduler import NAME as SCHEDULER
+from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.plan.steps import Step
+from airfleet.runners.fleet.plan.waves import list_restarts
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.transport.connection import HostError
+
+ASIDE_S = 20
+# Should nobody be left to lead requests there again, the host of the balancer does so itself.
+FORGOTTEN_S = 300
+BACK_S = 60
+STANDBY_S = 120
+# How long a broker that has come back is waited for, until it has caught up with the others.
+COPIES_S = 180
+
+
+class Rolling:
+    """Knows the fleet's views, and asks the hosts beside the one that is changed."""
+
+    def __init__(
+        self,
+        views: Iterable[View],
+        *,
+        drain_s: float,
+        notify: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._views = tuple(views)
+        self._drain_s = drain_s
+        self._notify = notify
+        self._clock = clock
+        self._sleep = sleep
+
+    def find_active(self) -> str:
+        """The host whose scheduler is active; nothing where there is one scheduler, or no answer."""
+        found = self._ask_database(
+            "SELECT seat.name FROM airfleet.seat, airfleet.lease"
+            " WHERE lease.name = 'scheduler' AND seat.holder = lease.holder"
+        )
+        return found.strip()
+
+    def must_go_together(self, work: Iterable[tuple[View, Sequence[Step]]]) -> bool:
+        """Whether brokers have to restart at once: those with another Erlang cookie do not find each other."""
+        asked = [view for view, own in work if _restarts_broker(view, own)]
+
+        def is_strange(view: View) -> bool:
+            try:
+                return self._ask_broker(view) == rabbitmq.STRANGE
+            except AirfleetError:
+                return False
+
+        with ThreadPoolExecutor(max(1, len(asked))) as pool:
+            return any(list(pool.map(is_strange, asked)))
+
+    def prepare(self, view: View, own: Sequence[Step], stage: Stage) -> str:
+        """Lead requests past a web host, see what runs before it is restarted; what is returned is for `finish`.
+
+        Raises HostError when a broker may not stop, as another one is down.
+        """
+        name = view.desired.place.host.name
+        if stage == Stage.STORES and _restarts_broker(view, own):
+            self._await_copies(view)
+        if stage == Stage.API and list_restarts(own, stage) and self._has_others(view):
+            self._on_balancers(haproxy_aside, name, f"requests past {name}")
+        if stage == Stage.WORK:
+            return self._look_at_workers(view, own, stage)
+        return self._read_seat(name) if stage == Stage.CONTROL and list_restarts(own, stage) else ""
+
+    def finish(self, view: View, own: Sequence[Step], stage: Stage, before: str, *, is_last: bool) -> bool:
+        """Wait until the host serves again, so that the next may be disturbed; False when its tasks take too long."""
+        name = view.desired.place.host.name
+        restarted = list_restarts(own, stage)
+        if stage == Stage.API and restarted and self._has_others(view):
+            self._on_balancers(haproxy_back, name, f"requests to {name} again")
+        if stage == Stage.CONTROL and any(service.name == SCHEDULER for service in restarted):
+            self._await_seat(name, before)
+        return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
+
+    def _await_copies(self, view: View) -> None:
+        """Until every queue of a broker has enough copies elsewhere; raises HostError while another broker is down."""
+        name, end = view.desired.place.host.name, self._clock() + COPIES_S
+        while self._ask_broker(view) == rabbitmq.NEEDED:
+            if self._clock() >= end:
+                if down := self._find_stopped_brokers(view):
+                    raise HostError(
+                        f"its RabbitMQ is not restarted: without it queues would stop, as {', '.join(down)} is down",
+                        where=name,
+                        hint="start the other broker, or take its host out of fleet.yaml; then apply again",
+                    )
+                self._notify(f"{name}: some queues have too few copies, and stop while its RabbitMQ restarts")
+                return
+            self._sleep(1.0)
+
+    @staticmethod
+    def _ask_broker(view: View) -> int:
+        return view.connection.run(rabbitmq.ask_to_stop(view.desired.place), timeout_s=300).code
+
+    def _find_stopped_brokers(self, view: View) -> list[str]:
+        there = {one.desired.place.host.name: one for one in self._views}
+        fleet = view.desired.place.fleet
+        others = [host.name for host in fleet.with_role("broker") if host != view.desired.place.host]
+        return [name for name in others if name not in there or not _is_active(there[name], rabbitmq.UNIT)]
+
+    def _has_others(self, view: View) -> bool:
+        return any("web" in one.desired.place.host.roles for one in self._views if one is not view)
+
+    def _on_balancers(self, write: Callable[[str, str], str], host: str, what: str) -> None:
+        asked = [one for one in self._views if {"balancer", "worker"} & set(one.desired.place.host.roles)]
+
+        def ask(view: View) -> None:
+            try:
+                script = write(host, view.desired.place.machine.system.python)
+                view.connection.check(script, timeout_s=ASIDE_S + BACK_S, what=what)
+            except AirfleetError as error:
+                self._notify(f"{error.where}: {error.what}; the change goes on")
+
+        with ThreadPoolExecutor(max(1, len(asked))) as pool:
+            list(pool.map(ask, asked))
+
+    def _ask_database(self, sql: str) -> str:
+        for view in self._views:
+            place = view.desired.place
+            guarded = len(place.fleet.with_role("scheduler")) > 1 and place.fleet.scheduler_mode == "active-standby"
+            if place.host == place.primary and guarded:
+                try:
+                    return view.connection.run(f"{ASK_AIRFLOW} -c {shlex.quote(sql)}", timeout_s=20).out
+                except AirfleetError:
+                    return ""
+        return ""
+
+    def _read_seat(self, name: str) -> str:
+        """Who sits there now and is ready, by a name that no other process has had."""
+        return self._ask_database(
+            f"SELECT holder FROM airfleet.seat WHERE name = '{name}' AND state <> 'warming'"  # noqa: S608 - checked
+            " AND seen_at > clock_timestamp() - interval '10 s'"
+        ).strip()
+
+    def _await_seat(self, name: str, before: str) -> None:
+        """Until another guardian than before sits there and is ready; raises HostError when none comes."""
+        end = self._clock() + STANDBY_S
+        while before:
+            now = self._read_seat(name)
+            if now and now != before:
+                return
+            if self._clock() >= end:
+                raise HostError(
+                    f"its scheduler did not come back within {STANDBY_S} s: the other schedulers are left as they are",
+                    where=name,
+                    hint=f"why, it says there: journalctl -u airfleet-{SCHEDULER}",
+                )
+            self._sleep(1.0)
+
+    def _await_workers(self, view: View, own: Sequence[Step], before: str) -> bool:
+        """Until each worker is another process than before, and has said that it takes tasks."""
+        name, end, told = view.desired.place.host.name, self._clock() + self._drain_s, False
+        while not is_back(before, now := self._look_at_workers(view, own, Stage.WORK)):
+            if self._clock() >= end:
+                return False
+            if not told and "deactivating" in now:
+                self._notify(f"{name}: waits for running tasks; the other workers of its pools go on meanwhile")
+                told = True
+            self._sleep(1.0)
+        return True
+
+    @staticmethod
+    def _look_at_workers(view: View, own: Sequence[Step], stage: Stage) -> str:
+        services = [service for service in list_restarts(own, stage) if service.drains]
+        return view.connection.check(look_at(services), what="looking at the workers") if services else ""
+
+
+def _restarts_broker(view: View, own: Sequence[Step]) -> bool:
+    """Whether one of several brokers is restarted by these steps."""
+    is_one_of_several = len(view.desired.place.fleet.with_role("broker")) > 1
+    return is_one_of_several and any(one.name == rabbitmq.NAME for one in list_restarts(own, Stage.STORES))
+
+
+def _is_active(view: View, unit: str) -> bool:
+    try:
+        return view.connection.run(f"systemctl is-active -q {unit}", timeout_s=20).code == 0
+    except AirfleetError:
+        return False
+
+
+def look_at(services: Iterable[Service]) -> str:
+    """A script with one line for each worker: its invocation, its state, and `said` once it has taken up its work."""
+    lines = []
+    for service in services:
+        note = f"{workers.NOTES}/{service.name.removeprefix('worker-')}.json"
+        lines.append(
+            f"pid=$(systemctl show -P MainPID {service.unit})\n"
+            f"echo $(systemctl show -P InvocationID {service.unit}) $(systemctl show -P ActiveState {service.unit})"
+            f" $(runuser -u {WORKER_USER} -- grep -qs '\"pid\": '$pid'[,}}]' {note} && echo said)"
+        )
+    return "\n".join(lines)
+
+
+def is_back(before: str, now: str) -> bool:
+    """Whether every worker is another than before, and has taken up its work."""
+    was = {line.split()[0] for line in before.splitlines() if line.split()}
+    lines = [line.split() for line in now.splitlines()]
+    return all(len(words) == 3 and words[0] not in was and words[1:] == ["active", "said"] for words in lines)
+
+
+def _talk(python: str) -> str:
+    return f"""\
+talk() {{ {python} -c 'import socket, sys
+for path in sys.argv[2:]:
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(5); s.connect(path); s.sendall(sys.argv[1].encode() + b"\\n")
+        while data := s.recv(65536): sys.stdout.buffer.write(data)' "$@"; }}
+sockets=$(ls {haproxy.SOCKETS}/*.sock)
+"""
+
+
+def haproxy_aside(host: str, python: str) -> str:
+    """A script for the host of a balancer: new requests go elsewhere; waits for those under way."""
+    ready = "; ".join(f"set server {backend}/{host} state ready" for backend in haproxy.BACKENDS)
+    drain = "; ".join(f"set server {backend}/{host} state drain" for backend in haproxy.BACKENDS)
+    timer = f"airfleet-aside-{host}"
+    return f"""\
+set -e
+{_talk(python)}
+systemctl stop {timer}.timer 2>/dev/null || true
+cat > /run/airfleet/{timer} <<'AGAIN'
+{_talk(python)}talk '{ready}' $sockets
+AGAIN
+systemd-run --quiet --collect --unit={timer} --on-active={FORGOTTEN_S} sh /run/airfleet/{timer}
+talk '{drain}' $sockets
+for i in $(seq {ASIDE_S * 5}); do
+  talk 'show stat' $sockets | awk -F, '$2 == "{host}" && $5 > 0 {{ busy = 1 }} END {{ exit busy }}' && exit 0
+  sleep 0.2
+done
+"""
+
+
+def haproxy_back(host: str, python: str) -> str:
+    """A script for the host of a balancer: requests go there again; waits until the balancer has found it healthy."""
+    ready = "; ".join(f"set server {backend}/{host} state ready" for backend in haproxy.BACKENDS)
+    return f"""\
+set -e
+{_talk(python)}
+talk '{ready}' $sockets
+systemctl stop airfleet-aside-{host}.timer 2>/dev/null || true
+for i in $(seq {BACK_S * 5}); do
+  talk 'show stat' $sockets | awk -F, '$2 == "{host}" && $18 !~ /^UP/ {{ down = 1 }} END {{ exit down }}' && exit 0
+  sleep 0.2
+done
+echo "the balancer does not find {host} healthy" >&2; exit 1
+"""

@@ -1,0 +1,154 @@
+"""What the services of a fleet write: their journals, read from all hosts at once over SSH."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.fleet.plan.systemd_units import FOLDER
+from airfleet.runners.fleet.transport.connection import CHUNK, Connection, HostError
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host
+
+COMPONENT = re.compile(r"[\w.-]+")
+NO_SUCH_UNIT = 96
+BAD_TIME = 95
+MOST_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which lines to show: of one component or of all, the last so many, since a time, and those that come."""
+
+    component: str | None = None
+    lines: int = 50
+    since: str | None = None
+    follow: bool = False
+
+
+def choose(fleet: Fleet, names: Sequence[str]) -> tuple[Host, ...]:
+    """The hosts of these names, all of them where none is named; raises UsageError for an unknown one."""
+    known = {host.name: host for host in fleet.hosts}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"no host {unknown[0]!r} in this fleet", hint=f"there are: {', '.join(known)}")
+    return tuple(known[name] for name in dict.fromkeys(names)) or fleet.hosts
+
+
+def build_script(question: Question) -> str:
+    """A script that shows the journal of airfleet's units there, until its own input ends where it follows."""
+    units = f"'{question.component}'" if question.component else "*"
+    since = f"--since={shlex.quote(question.since)}" if question.since else ""
+    show = f"journalctl --quiet --no-pager --output=short-iso --lines={question.lines} {since}"
+    check = f"journalctl --quiet --no-pager --lines=0 {since} >/dev/null || exit {BAD_TIME}\n" if since else ""
+    run = f'exec {show} "$@"'
+    if question.follow:
+        # A journal that is silent would not notice that nobody reads it any more.
+        run = f'{show} --follow "$@" & cat >/dev/null; kill $!'
+    return (
+        f"cd {FOLDER} && set -- && for unit in airfleet-{units}.service; do\n"
+        f'  [ -f "$unit" ] && set -- "$@" "--unit=$unit"\ndone\n'
+        f'if [ $# = 0 ]; then ls | sed -n "s/^airfleet-\\(.*\\)[.]service$/\\1/p"; exit {NO_SUCH_UNIT}; fi\n'
+        f"{check}{run}\n"
+    )
+
+
+def show(
+    hosts: Sequence[Host],
+    project: Path,
+    question: Question,
+    *,
+    write: Callable[[str, str], None],
+    connect: Callable[[Host, Path], Connection] = Connection,
+) -> tuple[AirfleetError, ...]:
+    """Give every line of every host to `write`, with its host; the errors of hosts that cannot be read.
+
+    Without `follow` a host's lines come together: the clocks of two hosts are not compared. Raises UsageError when no
+    host has such a component.
+    """
+    if question.component and not COMPONENT.fullmatch(question.component):
+        raise UsageError(f"{question.component!r} is no component's name", hint="airfleet logs --help")
+    lock = threading.Lock()
+    script = build_script(question)
+
+    def read(host: Host) -> list[str]:
+        connection = connect(host, project)
+        try:
+            connection.open()
+            return _read(connection, script, question, lock, lambda line: write(host.name, line))
+        finally:
+            connection.close()
+
+    errors: list[AirfleetError] = []
+    known: set[str] = set()
+    answered = missing = 0
+    with ThreadPoolExecutor(min(MOST_AT_ONCE, len(hosts))) as pool:
+        futures = [pool.submit(read, host) for host in hosts]
+        for future in futures:
+            try:
+                names = future.result()
+            except UsageError:
+                raise
+            except AirfleetError as error:
+                errors.append(error)
+                continue
+            answered += 1
+            missing += bool(names)
+            known |= set(names)
+    if question.component and answered and missing == answered and known:
+        raise UsageError(
+            f"no component {question.component!r} on these hosts", hint=f"there are: {', '.join(sorted(known))}"
+        )
+    return tuple(errors)
+
+
+def _read(
+    connection: Connection, script: str, question: Question, lock: threading.Lock, write: Callable[[str], None]
+) -> list[str]:
+    """Write the lines as they come; what is there instead where the host has no such component."""
+    channel = connection.start(script)
+    if not question.follow:
+        channel.shutdown_write()
+    held: list[str] = []
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        if question.follow:
+            with lock:
+                write(line)
+        else:
+            held.append(line)
+
+    for line in _lines(channel):
+        tell(line)
+    while data := channel.recv_stderr(CHUNK):
+        said.append(data.decode(errors="replace"))
+    code = channel.recv_exit_status()
+    if code == NO_SUCH_UNIT:
+        return held or ["nothing"]
+    if code == BAD_TIME:
+        raise UsageError(f"--since {question.since!r} is no time", hint='as journalctl takes it: "1 hour ago"')
+    if code:
+        what = "".join(said).strip().splitlines() or [f"exit code {code}"]
+        raise HostError(f"its journal cannot be read: {what[-1]}", where=connection.host.name)
+    with lock:
+        for line in held:
+            write(line)
+    return []
+
+
+def _lines(channel: Any) -> Iterable[str]:  # noqa: ANN401 - paramiko has no types
+    rest = b""
+    while data := channel.recv(CHUNK):
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")

@@ -1,0 +1,269 @@
+"""From what a host should be and how it stands to the steps between: pure, so that `plan` and `apply` mean the same."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from airfleet.components.base import reveal
+from airfleet.components.hosts.base import EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
+from airfleet.runners.fleet.plan import systemd_units
+from airfleet.runners.fleet.plan.facts import Facts, Probe, UnitFact
+from airfleet.runners.fleet.plan.steps import (
+    AddUser,
+    Bring,
+    Install,
+    MakeFolder,
+    Mask,
+    ReloadUnits,
+    RemoveFile,
+    RemoveRuntime,
+    RemoveService,
+    RunJob,
+    Step,
+    Unpack,
+    WriteFile,
+)
+
+# Where it takes the most: the system's packages, and Airflow's in /opt.
+WRONG_CLOCK_S = 30.0  # tokens and leases outlast more, but who reads the logs does not
+LEAST_FREE = 3 << 30
+LEAST_FREE_AGAIN = 200 << 20
+KEPT_RUNTIMES = 2
+TIMEOUT_INSTALL_S = 900.0
+TIMEOUT_UNPACK_S = 600.0
+RUNNING = ("active", "activating", "reloading", "deactivating")
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """All that one host should be."""
+
+    place: Place
+    parts: tuple[Part, ...]
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.packages))
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(unit for part in self.parts for unit in part.masks))
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.users))
+
+    @property
+    def folders(self) -> tuple[Folder, ...]:
+        return tuple(dict.fromkeys(folder for part in self.parts for folder in part.folders))
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        return tuple(service for part in self.parts for service in part.services)
+
+    @property
+    def early(self) -> tuple[HostFile, ...]:
+        return tuple(file for part in self.parts for file in part.early)
+
+    @property
+    def files(self) -> tuple[HostFile, ...]:
+        """Every file once, those of the services among them, and the units."""
+        own = {file.path: file for part in self.parts for file in part.files}
+        own |= {file.path: file for service in self.services for file in service.files}
+        for service in self.services:
+            unit = HostFile(Path(systemd_units.FOLDER) / service.unit, systemd_units.render(service))
+            note = systemd_units.fingerprint(service)
+            own |= {unit.path: unit, note.path: note}
+        return tuple(own.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why nothing can be done to a host."""
+
+    host: str
+    what: str
+    hint: str
+
+
+def find_wrong_clock(host: str, said: int | None, *, asked: float, answered: float) -> Iterator[Obstacle]:
+    """Yield when a host's time of day cannot be what it was here between the question and its answer."""
+    if said is None:
+        return
+    ahead_s = max(said - answered, 0.0) or min(said - asked, 0.0)
+    if abs(ahead_s) > WRONG_CLOCK_S:
+        what = f"its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
+        yield Obstacle(
+            host, what, "set the wrong one of them right, and let it be kept right: timedatectl set-ntp true"
+        )
+
+
+def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obstacle]:
+    """Yield what would make a change of this host fail half-way."""
+    name = desired.place.host.name
+    least = LEAST_FREE_AGAIN if desired.place.runtime.name in facts.runtimes else LEAST_FREE
+    for path, free in sorted(probe.free.items()):
+        if free < least:
+            what = f"only {free >> 20} MiB are free on {path}, and {least >> 20} MiB are needed"
+            yield Obstacle(name, what, f"free some space on {path}")
+            break
+    for service in desired.services:
+        port = systemd_units.port_of(service)
+        running = facts.units.get(service.unit)
+        if port is None or (running and running.active in RUNNING and _is_current(service, running)):
+            continue
+        for listener in probe.listeners:
+            if listener.port == port and not listener.is_ours:
+                by = f"{listener.program} (pid {listener.pid})" if listener.program else "another program"
+                what = f"port {port} is taken by {by}; {service.what} needs it"
+                is_public = port == desired.place.fleet.ports.api
+                other = "choose another one under `ports`" if is_public else f"give {name} another role"
+                yield Obstacle(name, what, f"stop it there, or {other}")
+                break
+    if desired.place.listen == EVERY_ADDRESS and not desired.place.fleet.firewall:
+        what = f"{desired.place.host.address} is no address of its own, so its services would listen on every one"
+        yield Obstacle(name, what, "say `firewall: true`, or name an address that the host has itself")
+    limits = [desired.place.fleet.pool(pool).limits.memory or 0 for pool in desired.place.host.pools]
+    if sum(limits) > desired.place.machine.memory:
+        what = (
+            f"its pools may use {sum(limits) >> 20} MiB together, and it has {desired.place.machine.memory >> 20} MiB"
+        )
+        yield Obstacle(name, what, "lower `memory` of a pool, or give the host fewer `pools`")
+
+
+def _is_current(service: Service, fact: UnitFact) -> bool:
+    return fact.started_from.split() == reveal(systemd_units.fingerprint(service).content).split()
+
+
+def decide(desired: Desired, facts: Facts) -> tuple[Step, ...]:
+    """The steps that make a host what it should be, in their order; none when it is."""
+    return tuple(sorted(_decide(desired, facts), key=lambda step: step.stage))
+
+
+def _decide(desired: Desired, facts: Facts) -> Iterator[Step]:
+    host = desired.place.host.name
+    stale = sorted(path for path in facts.managed if Path(path) not in {file.path for file in desired.files})
+    gone = [Path(path).name for path in stale if path.startswith(systemd_units.FOLDER)]
+    for unit in gone:
+        yield Step(
+            host,
+            Stage.BASE,
+            RemoveService(unit),
+            f"stop and remove {unit}",
+            "fleet.yaml no longer asks for it",
+        )
+    for unit in desired.masks:
+        if unit not in facts.masked:
+            yield Step(host, Stage.BASE, Mask(unit), f"mask {unit}", "airfleet runs the program in a unit of its own")
+    for file in desired.early:
+        yield from _file(host, file, facts)
+    missing = tuple(sorted(set(desired.packages) - facts.packages))
+    if missing:
+        names = ", ".join(missing)
+        yield Step(host, Stage.BASE, Install(missing), f"install {names}", "not installed", "", TIMEOUT_INSTALL_S)
+    for user in desired.users:
+        if user not in facts.users:
+            yield Step(host, Stage.BASE, AddUser(user), f"add the user {user}", "not there")
+    for folder in desired.folders:
+        fact = facts.folders.get(str(folder.path))
+        if fact is None or (fact.owner, fact.group, fact.mode) != (folder.owner, folder.group, folder.mode):
+            why = "not there" if fact is None else f"is {fact.owner}:{fact.group} {fact.mode:o}"
+            yield Step(host, Stage.BASE, MakeFolder(folder), f"make {folder.path}", why)
+    changed = [step for file in desired.files for step in _file(host, file, facts)]
+    yield from changed
+    for path in stale:
+        if Path(path).name not in {*gone}:
+            yield Step(host, Stage.BASE, RemoveFile(Path(path)), f"remove {path}", "fleet.yaml no longer asks for it")
+    written = [step.action.file.path for step in changed if isinstance(step.action, WriteFile)]
+    if any(str(path).startswith(systemd_units.FOLDER) for path in written):
+        yield Step(host, Stage.BASE, ReloadUnits(), "let systemd read its units", "units have changed")
+    yield from _runtime(desired, facts)
+    yield from _jobs_and_services(desired, facts)
+
+
+def _runtime(desired: Desired, facts: Facts) -> Iterator[Step]:
+    host, digest = desired.place.host.name, desired.place.runtime.name
+    if not {"web", "scheduler", "worker"} & set(desired.place.host.roles):
+        return
+    if digest not in facts.runtimes:
+        action = Unpack(digest, desired.place.machine.system.python)
+        what = f"unpack Airflow into {desired.place.runtime}"
+        yield Step(host, Stage.BASE, action, what, "not there", "", TIMEOUT_UNPACK_S)
+    others = [name for name in facts.runtimes if name != digest]
+    for name in others[KEPT_RUNTIMES - 1 :]:
+        yield Step(host, Stage.EDGE, RemoveRuntime(name), f"remove /opt/airfleet/{name}", "nothing runs from it")
+
+
+def _jobs_and_services(desired: Desired, facts: Facts) -> Iterator[Step]:
+    host = desired.place.host.name
+    for stage in Stage:
+        for part in desired.parts:
+            services = [service for service in part.services if service.stage == stage]
+            jobs = [job for job in part.jobs if job.stage == stage]
+            for job in jobs:
+                if not job.after:
+                    yield from _job(host, job, facts)
+            for service in services:
+                yield from _service(host, service, facts)
+            for job in jobs:
+                if job.after:
+                    yield from _job(host, job, facts)
+
+
+def _job(host: str, job: Job, facts: Facts) -> Iterator[Step]:
+    known = facts.jobs.get(job.name)
+    if known != job.fingerprint:
+        why = "it changed since it last ended well" if known else "it never ended well here"
+        yield Step(host, job.stage, RunJob(job), f"run {job.name}: {job.what}", why, "", job.timeout_s + 30)
+
+
+def _service(host: str, service: Service, facts: Facts) -> Iterator[Step]:
+    fact = facts.units.get(service.unit)
+    note = reveal(systemd_units.fingerprint(service).content)
+    how: Literal["start", "restart", "reload"]
+    if fact is None or fact.active not in RUNNING:
+        how, why = "start", "it does not run" if fact is None else f"it is {fact.active}"
+    elif _is_current(service, fact):
+        if fact.enabled == "enabled":
+            return
+        how, why = "start", "it would not start at the next boot"
+    elif service.reload and fact.started_from.split()[:1] == note.split()[:1]:
+        how, why = "reload", "a file that it reads has changed"
+    else:
+        how, why = "restart", "what it was started from has changed"
+    yield Step(host, service.stage, Bring(service, how), f"{how} {service.unit}", why, "", service.wait_s + 90)
+
+
+def _file(host: str, file: HostFile, facts: Facts) -> Iterator[Step]:
+    fact = facts.files.get(str(file.path))
+    if fact is None:
+        diff = "" if file.is_secret else render_diff(str(file.path), "", reveal(file.content))
+        yield Step(host, Stage.BASE, WriteFile(file), f"write {file.path}", "not there", diff)
+    elif fact.digest != file.digest:
+        shown = not file.is_secret and fact.content is not None
+        diff = render_diff(str(file.path), fact.content or "", reveal(file.content)) if shown else ""
+        why = "its secrets have changed" if file.is_secret else "its content differs"
+        yield Step(host, Stage.BASE, WriteFile(file), f"write {file.path}", why, diff)
+    elif (fact.owner, fact.group, fact.mode) != (file.owner, file.group, file.mode):
+        why = f"is {fact.owner}:{fact.group} {fact.mode:o}"
+        yield Step(host, Stage.BASE, WriteFile(file), f"write {file.path}", why)
+
+
+def render_diff(path: str, before: str, after: str) -> str:
+    """The change of one file, as `diff -u` shows it."""
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{path} (there)" if before else "/dev/null", path, lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def count(steps: Iterable[Step]) -> dict[str, int]:
+    """How many steps each host has."""
+    counts: dict[str, int] = {}
+    for step in steps:
+        counts[step.host] = counts.get(step.host, 0) + 1
+    return counts

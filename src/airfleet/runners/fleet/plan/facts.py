@@ -1,0 +1,227 @@
+"""What a host is and how it stands, asked in two round trips: the scripts, and the parsers of their answers."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from airfleet.components.hosts.base import Folder, HostFile
+from airfleet.runners.fleet.transport import sections
+
+LARGEST_DIFF = 200_000
+
+# POSIX shell and what every Debian has.
+_PROBE = f"""\
+{sections.BEGIN}
+s clock; date +%s
+s os; [ -r /etc/os-release ] && . /etc/os-release; echo "$ID"; echo "$VERSION_ID"
+s arch; uname -m
+s cpus; nproc
+s memory; awk '/^MemTotal/ {{print $2}}' /proc/meminfo
+s init; cat /proc/1/comm
+s addresses; (ip -o addr show 2>/dev/null | awk '{{sub("/.*","",$4); print $4}}') || hostname -I
+s ssh; (sshd -T 2>/dev/null || /usr/sbin/sshd -T 2>/dev/null) | awk '/^port /{{print $2}}'
+s space; df -Pk / /opt /var /usr 2>/dev/null | awk 'NR>1 {{print $6, $4}}' | sort -u
+s packages; dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' 2>/dev/null | sed -n 's/^ii *//p'
+s listeners; ss -Hltnp 2>/dev/null | while read -r _ _ _ at _ who; do pid=${{who#*pid=}}; pid=${{pid%%,*}}
+grep -qs airfleet- "/proc/$pid/cgroup" && echo "$at ours $who" || echo "$at other $who"; done
+s boot; cat /proc/sys/kernel/random/boot_id
+s owner; cat /etc/airfleet/owner 2>/dev/null
+s airflow; cat /etc/airfleet/airflow 2>/dev/null
+s lease; head -n 3 /var/lib/airfleet/lease 2>/dev/null
+"""
+
+
+def build_probe(address: str) -> str:
+    """The script that asks what a machine is, and what the address that fleet.yaml gives it means there."""
+    return f"{_PROBE}s named; getent ahostsv4 {shlex.quote(address)} | cut -d ' ' -f 1; true\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Somebody who listens on a TCP port; `is_ours` when it is a service of airfleet's."""
+
+    port: int
+    program: str
+    pid: int | None
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a machine is, whatever airfleet wants of it."""
+
+    os: tuple[str, str]
+    arch: str
+    cpus: int
+    memory: int
+    init: str
+    addresses: tuple[str, ...]
+    ssh_ports: tuple[int, ...]
+    free: Mapping[str, int]
+    packages: frozenset[str]
+    listeners: tuple[Listener, ...]
+    owner: str
+    clock: int | None = None
+    named: tuple[str, ...] = ()
+    lease: str = ""
+    airflow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """A file or folder as it is; `content` where it may be shown and differs from what is wanted."""
+
+    digest: str
+    owner: str
+    group: str
+    mode: int
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFact:
+    """A service as it is, and what it was started from."""
+
+    active: str
+    enabled: str
+    started_from: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How a host stands beside what it should be."""
+
+    files: Mapping[str, FileFact] = field(default_factory=dict)
+    folders: Mapping[str, FileFact] = field(default_factory=dict)
+    units: Mapping[str, UnitFact] = field(default_factory=dict)
+    jobs: Mapping[str, str] = field(default_factory=dict)
+    users: frozenset[str] = frozenset()
+    masked: frozenset[str] = frozenset()
+    managed: frozenset[str] = frozenset()
+    runtimes: tuple[str, ...] = ()
+    packages: frozenset[str] = frozenset()
+
+
+def parse_probe(text: str) -> Probe:
+    """The probe of a host; what it could not tell is empty."""
+    parts = sections.split(text)
+    system = parts.get("os", [])
+    spaces = [line.rsplit(" ", 1) for line in parts.get("space", []) if " " in line]
+    return Probe(
+        os=(_at(system, 0), _at(system, 1)),
+        arch=_at(parts.get("arch", []), 0),
+        cpus=int(_at(parts.get("cpus", []), 0) or 1),
+        memory=int(_at(parts.get("memory", []), 0) or 0) * 1024,
+        init=_at(parts.get("init", []), 0),
+        addresses=tuple(dict.fromkeys(parts.get("addresses", []))),
+        named=tuple(dict.fromkeys(parts.get("named", []))),
+        ssh_ports=tuple(int(port) for port in dict.fromkeys(parts.get("ssh", [])) if port.isdigit()),
+        free={path: int(kib) * 1024 for path, kib in spaces if kib.isdigit()},
+        packages=frozenset(parts.get("packages", [])),
+        listeners=tuple(_listeners(parts.get("listeners", []))),
+        owner=_at(parts.get("owner", []), 0),
+        lease=" ".join(parts.get("lease", [])),
+        airflow=_at(parts.get("airflow", []), 0),
+        clock=int(said) if (said := _at(parts.get("clock", []), 0)).isdigit() else None,
+    )
+
+
+def _listeners(lines: Iterable[str]) -> Iterable[Listener]:
+    for line in lines:
+        address, whose, users = [*line.split(" ", 2), "", ""][:3]
+        port = address.rpartition(":")[2]
+        program = users.partition('(("')[2].partition('"')[0]
+        pid = users.partition("pid=")[2].partition(",")[0]
+        if port.isdigit():
+            yield Listener(int(port), program, int(pid) if pid.isdigit() else None, whose == "ours")
+
+
+def build_question(
+    files: Iterable[HostFile], folders: Iterable[Folder], users: Iterable[str], masks: Iterable[str]
+) -> str:
+    """The script that compares a host with what is wanted; it sends what differs, unless it is secret."""
+    lines = [
+        sections.BEGIN,
+        's files; f() { [ -f "$1" ] || return 0; d=$(sha256sum < "$1"); d=${d%% *}; '
+        'printf "%s %s %s" "$d" "$(stat -c "%U %G %a" "$1")" "$1"; '
+        f'if [ "$d" != "$2" ] && [ "$3" = show ] && [ $(stat -c %s "$1") -lt {LARGEST_DIFF} ]; '
+        'then printf "\\t"; base64 -w0 < "$1"; fi; echo; }',
+    ]
+    lines += [f"f {shlex.quote(str(file.path))} {file.digest} {'hide' if file.is_secret else 'show'}" for file in files]
+    paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
+    lines += [
+        f's folders; for p in {paths}; do [ -d "$p" ] && echo "- $(stat -c "%U %G %a" "$p") $p"; done',
+        "s units; u=$(cd /etc/systemd/system && ls | grep '^airfleet-.*[.]service$') && "
+        "systemctl show -p Id,ActiveState,UnitFileState,NRestarts $u",
+        "s started; cd /run/airfleet 2>/dev/null && for u in airfleet-*; do [ -f $u ] && echo $u $(cat $u); done",
+        "s jobs; cd /var/lib/airfleet/jobs 2>/dev/null && for j in *; do case $j in *.log|*.new) ;; "
+        "*) [ -f $j ] && echo $j $(cat $j);; esac; done",
+        f"s users; getent passwd {' '.join(users) or 'root'} | cut -d: -f1",
+        "s masked; cd /etc/systemd/system; for u in "
+        f'{" ".join(masks)}; do [ "$(readlink $u)" = /dev/null ] && echo $u; done',
+        "s managed; find /etc/airfleet /etc/systemd/system /etc/tmpfiles.d -type f \\( -path '/etc/airfleet/*' "
+        "-o -name 'airfleet-*.service' -o -path /etc/tmpfiles.d/airfleet.conf \\) 2>/dev/null",
+        "s runtimes; ls -t /opt/airfleet 2>/dev/null",
+        "s end; true",
+    ]
+    return "\n".join(lines)
+
+
+def parse_answer(text: str, packages: frozenset[str]) -> Facts:
+    """The facts of a host, from the answer to the question."""
+    parts = sections.split(text)
+    started = dict(_pairs(parts.get("started", [])))
+    return Facts(
+        files=dict(_files(parts.get("files", []))),
+        folders=dict(_files(parts.get("folders", []))),
+        units={
+            values["Id"]: UnitFact(
+                values.get("ActiveState", ""),
+                values.get("UnitFileState", ""),
+                started.get(values["Id"], "").replace(" ", "\n"),
+                int(values.get("NRestarts") or 0),
+            )
+            for values in _blocks(parts.get("units", []))
+        },
+        jobs=dict(_pairs(parts.get("jobs", []))),
+        users=frozenset(parts.get("users", [])),
+        masked=frozenset(parts.get("masked", [])),
+        managed=frozenset(parts.get("managed", [])),
+        runtimes=tuple(name for name in parts.get("runtimes", []) if not name.startswith(".")),
+        packages=packages,
+    )
+
+
+def _files(lines: Iterable[str]) -> Iterable[tuple[str, FileFact]]:
+    for line in lines:
+        head, _, content = line.partition("\t")
+        digest, owner, group, mode, path = head.split(" ", 4)
+        shown = base64.b64decode(content).decode(errors="replace") if content else None
+        yield path, FileFact(digest, owner, group, int(mode, 8), shown)
+
+
+def _blocks(lines: Iterable[str]) -> Iterable[dict[str, str]]:
+    """The properties of each unit: systemctl begins every unit with the same one, and with its name."""
+    block: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key in block:
+            yield block
+            block = {}
+        block[key] = value
+    if "Id" in block:
+        yield block
+
+
+def _pairs(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for line in lines:
+        key, _, value = line.partition(" ")
+        yield key, value
+
+
+def _at(lines: list[str], index: int) -> str:
+    return lines[index].strip() if index < len(lines) else ""

@@ -1,0 +1,106 @@
+"""In which order hosts are disturbed, so that the fleet serves all the time. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from airfleet.components.hosts.base import Service, Stage
+from airfleet.runners.fleet.plan.diff import Desired
+from airfleet.runners.fleet.plan.steps import Bring, Step
+from airfleet.spec.topology import Host
+
+# Hosts that serve the same thing are changed one after another; of workers, those that serve the same pool.
+ROLLING = frozenset({Stage.STORES, Stage.POOLER, Stage.API, Stage.CONTROL, Stage.EDGE})
+STORES = frozenset({Stage.STORES, Stage.POOLER})
+
+
+class Placed(Protocol):
+    """Something that is of one host."""
+
+    @property
+    def desired(self) -> Desired: ...
+
+
+T = TypeVar("T", bound=Placed)
+Item = tuple[T, list[Step]]
+
+
+def make_waves(
+    stage: Stage, work: Sequence[Item[T]], active: str = "", *, together: bool = False
+) -> list[list[Item[T]]]:
+    """The hosts of a stage in waves, one after another; the host whose scheduler is active comes last.
+
+    Nothing is served less for what starts or reads a file again, so that goes at once. With `together` everything does.
+    """
+    if together or not any(map(is_restart, (step for _, own in work for step in own))):
+        return [list(work)] if work else []
+    if stage in STORES:
+        return _by_copies(work)
+    if stage == Stage.WORK:
+        return _by_pools(work)
+    if stage in ROLLING:
+        return [[item] for item in sorted(work, key=lambda item: _host(item).name == active)]
+    return [list(work)]
+
+
+def _by_copies(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
+    """What starts comes first, as it may be a copy that the others wait for; the primary comes before its replicas.
+
+    A replica that has fewer connections than its primary, or other such settings, does not start; PostgreSQL tells it
+    of the primary's settings when the primary has started with them.
+    """
+    starts = [item for item in work if not any(map(is_restart, item[1]))]
+    restarts = [item for item in work if any(map(is_restart, item[1]))]
+    ordered = sorted(restarts, key=lambda item: _host(item) != item[0].desired.place.primary)
+    return [*([starts] if starts else []), *([item] for item in ordered)]
+
+
+def _by_pools(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
+    waves: list[list[Item[T]]] = []
+    for item in work:
+        pools = set(_host(item).pools)
+        for wave in waves:
+            if not pools & {pool for other in wave for pool in _host(other).pools}:
+                wave.append(item)
+                break
+        else:
+            waves.append([item])
+    return waves
+
+
+def _host(item: Item[T]) -> Host:
+    return item[0].desired.place.host
+
+
+def is_restart(step: Step) -> bool:
+    """Whether something that serves is stopped for it."""
+    return isinstance(step.action, Bring) and step.action.how == "restart"
+
+
+def list_restarts(own: Iterable[Step], stage: Stage) -> tuple[Service, ...]:
+    """The services that are restarted in a stage."""
+    return tuple(
+        step.action.service
+        for step in own
+        if isinstance(step.action, Bring) and is_restart(step) and step.stage == stage
+    )
+
+
+def add_restarts(desired: Desired, own: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps of a host, and a restart of every process of Airflow that they leave alone."""
+    steps = tuple(own)
+    brought = {step.action.service.unit for step in steps if isinstance(step.action, Bring)}
+    more = [
+        Step(
+            host=desired.place.host.name,
+            stage=service.stage,
+            action=Bring(service, "restart"),
+            what=f"restart {service.unit}",
+            why="asked for",
+            timeout_s=service.wait_s + 90,
+        )
+        for service in desired.services
+        if service.command[0].startswith(str(desired.place.runtime)) and service.unit not in brought
+    ]
+    return tuple(sorted((*steps, *more), key=lambda step: step.stage))

@@ -1,0 +1,145 @@
+"""How a fleet looks to its users: what the UI says of itself, and whether somebody serves every queue.
+
+The hosts are asked to look, through SSH: this machine may reach nothing else of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from airfleet.components.hosts.base import RABBITMQ_METRICS, Place
+from airfleet.components.hosts.rabbitmq import VHOST, find_metrics_address
+from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.spec.fleet import Fleet
+
+PATIENCE_S = 60.0
+ASK_S = 10
+# A host may be shut out from another one for good reason, so some are asked, and in the end the one in question.
+MOST_ASKED = 2
+# A certificate that the hosts do not trust is not the UI's fault.
+ASK = f"""\
+import ssl, sys, urllib.request
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+handlers = urllib.request.ProxyHandler({{}}), urllib.request.HTTPSHandler(context=context)
+try:
+    with urllib.request.build_opener(*handlers).open(sys.argv[1], timeout={ASK_S}) as answer:
+        sys.stdout.write(answer.read().decode())
+except (OSError, ValueError) as error:
+    sys.exit(str(error) or type(error).__name__)
+"""
+CONSUMERS = re.compile(
+    r'^rabbitmq_detailed_queue_consumers\{.*?queue="(?P<queue>(?:[^"\\]|\\.)*)".*?\} (?P<count>\S+)$', re.M
+)
+COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One thing that was looked at: whether it is well, and what was seen."""
+
+    what: str
+    is_well: bool
+    detail: str
+
+
+def wait(
+    fleet: Fleet, views: Iterable[View], clock: Callable[[], float], *, patience_s: float = PATIENCE_S
+) -> tuple[Sight, ...]:
+    """What is seen once all is well, or when patience ends: heartbeats and consumers need some seconds."""
+    end = clock() + patience_s
+    listed = tuple(views)
+    while True:
+        seen = look(fleet, listed)
+        if all(sight.is_well for sight in seen) or clock() > end:
+            return seen
+        time.sleep(1)
+
+
+def look(fleet: Fleet, views: Iterable[View]) -> tuple[Sight, ...]:
+    """The UI's own health through every balancer, as another host sees it, and the consumers of every queue."""
+    by_name = {view.desired.place.host.name: view for view in views}
+    edges = fleet.with_role("balancer") or fleet.with_role("web")
+    seen: list[Sight] = []
+    for host in edges:
+        scheme = "https" if fleet.tls else "http"
+        others = [view for name, view in by_name.items() if name != host.name][:MOST_ASKED]
+        own = [by_name[host.name]] if host.name in by_name else []
+        seen += look_at_ui(f"{scheme}://{host.address}:{fleet.ports.api}", (*others, *own))
+    brokers = [by_name[host.name] for host in fleet.with_role("broker") if host.name in by_name]
+    seen += _look_at_queues(fleet, brokers)
+    return tuple(seen)
+
+
+def look_at_ui(url: str, askers: Iterable[View]) -> list[Sight]:
+    """What the UI at an address says of itself to the first of some hosts that reaches it."""
+    said = "no host is there to ask it"
+    for view in askers:
+        script = f"{view.desired.place.machine.system.python} -c {shlex.quote(ASK)} {url}/api/v2/monitor/health"
+        try:
+            output = view.connection.run(script, timeout_s=ASK_S + 5)
+        except AirfleetError as error:
+            said = error.what
+            continue
+        if output.code:
+            said = (output.err.strip().splitlines() or ["does not answer"])[-1]
+            continue
+        return _judge_ui(url, output.out)
+    return [Sight(url, False, said)]
+
+
+def _judge_ui(url: str, text: str) -> list[Sight]:
+    try:
+        body = json.loads(text)
+        states = {name: str((body.get(name) or {}).get("status") or "missing") for name in COMPONENTS}
+    except (ValueError, AttributeError):
+        return [Sight(url, False, "what it says is not the health of Airflow")]
+    parts = (Sight(name.replace("_", "-"), state == "healthy", state) for name, state in states.items())
+    return [Sight(url, True, "answers"), *parts]
+
+
+def _look_at_queues(fleet: Fleet, brokers: Sequence[View]) -> Iterator[Sight]:
+    """What all nodes together say, as each knows only the queues that it leads."""
+    counts: dict[str, int] = {}
+    silent = []
+    for view in brokers:
+        try:
+            text = view.connection.check(ask_consumers(view.desired.place), what="asking RabbitMQ for its queues")
+        except AirfleetError:
+            silent.append(view.desired.place.host.name)
+        else:
+            for queue, count in read_consumers(text).items():
+                counts[queue] = max(count, counts.get(queue, 0))
+    if silent:
+        yield Sight("broker", False, f"RabbitMQ of {', '.join(silent)} does not tell its queues")
+    if len(silent) < len(brokers):
+        for queue in fleet.queues:
+            count = counts.get(queue, 0)
+            yield Sight(f"queue {queue}", count > 0, f"{count} workers")
+
+
+def ask_consumers(place: Place) -> str:
+    """A command for a node's own host, which asks where Prometheus does.
+
+    `rabbitmqctl` would let every other node connect back to it, at ports that no firewall lets in.
+    """
+    address = find_metrics_address(place)
+    path = f"/metrics/detailed?vhost={VHOST}&family=queue_consumer_count"
+    request = f"GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n"
+    inner = (
+        f"exec 3<>/dev/tcp/{address}/{RABBITMQ_METRICS} && printf '{request}' >&3 && "
+        'read -r _ status _ <&3 && test "$status" = 200 && cat <&3'
+    )
+    return f"timeout {ASK_S} bash -c {shlex.quote(inner)}"
+
+
+def read_consumers(text: str) -> dict[str, int]:
+    """The consumers of each queue, of a node's metrics."""
+    found = CONSUMERS.finditer(text)
+    return {one["queue"].replace('\\"', '"').replace("\\\\", "\\"): int(float(one["count"])) for one in found}

@@ -1,0 +1,36 @@
+"""A root shell on one host that outlasts the host's absence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airfleet.runners.fleet.transport.connection import Connection, HostError, Output
+from airfleet.spec.topology import Host
+
+
+class HostShell:
+    """Connects when it is first needed, and anew after the host was away."""
+
+    def __init__(self, host: Host, project: Path) -> None:
+        self._connection = Connection(host, project)
+        self._is_open = False
+
+    @property
+    def host(self) -> Host:
+        """Where it is."""
+        return self._connection.host
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        """How a script ended; raises HostError when the host is away."""
+        try:
+            if not self._is_open:
+                self._connection.open()
+                self._is_open = True
+            return self._connection.run(script, timeout_s=timeout_s)
+        except HostError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+        self._is_open = False

@@ -1,0 +1,32 @@
+"""The metadata database of a fleet, reached from the control machine through SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from airfleet.components.hosts.base import POSTGRES
+from airfleet.runners.fleet.transport.connection import Connection
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret, find_login
+from airfleet.workspace import credentials, primary_record
+from airfleet.workspace.project import find_state
+from airfleet.workspace.rotation import Ledger
+
+
+@contextmanager
+def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[Secret]:
+    """The URL of the database while the way to it is open; it listens on the loopback of its host only."""
+    folder = find_state(project, state)
+    folder.create()
+    pools = [pool.name for pool in fleet.pools]
+    password = credentials.read(folder, Ledger(folder.secrets), fleet.databases, pools).platform.airflow
+    login = f"{find_login('airflow', password)}:{password.reveal()}"
+    connection = Connection(primary_record.apply_to(fleet, folder).primary, project)
+    connection.open()
+    try:
+        with connection.forward("127.0.0.1", POSTGRES) as port:
+            yield Secret(f"postgresql://{login}@127.0.0.1:{port}/airflow")
+    finally:
+        connection.close()

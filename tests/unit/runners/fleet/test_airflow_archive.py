@@ -1,0 +1,45 @@
+"""What is installed for hosts, and what of it is checked."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.packaging.airflow_archive import Recipe
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+HASHED = "six==1.17.0 \\\n    --hash=sha256:aaaa  # by uv\n"
+
+
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requirements: str) -> tuple[list[list[str]], list[str]]:
+    """The commands that install packages, and what the user is told."""
+    ran: list[list[str]] = []
+    told: list[str] = []
+    monkeypatch.setattr(airflow_archive, "_run", ran.append)
+    root = tmp_path / "root"
+    recipe = Recipe(PYTHON, platform.machine(), "idna==3.10 --hash=sha256:bbbb\n", requirements, ())
+    airflow_archive._build(recipe, root, tmp_path, told.append)
+    return [argv for argv in ran if "install" in argv], told
+
+
+@pytest.mark.parametrize("requirements", ["", "# nothing\n", HASHED])
+def test_whatever_has_hashes_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requirements: str) -> None:
+    ((*argv,),), told = build(tmp_path, monkeypatch, requirements)
+    assert "--require-hashes" in argv
+    assert told == []
+
+
+@pytest.mark.parametrize("requirements", ["six\n", HASHED + "idna>=3\n", "six @ https://example.com/six.whl\n"])
+def test_a_projects_requirements_without_hashes_take_none_from_airflows_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requirements: str
+) -> None:
+    (first, second), (told,) = build(tmp_path, monkeypatch, requirements)
+    assert "--require-hashes" in first
+    assert str(tmp_path / "requirements.txt") not in first
+    assert second[-4:] == ["--constraint", str(tmp_path / "packages.txt"), "--requirement", second[-1]]
+    assert "have no hashes" in told
+    assert "--generate-hashes" in told

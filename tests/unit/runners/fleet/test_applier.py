@@ -1,0 +1,482 @@
+"""How steps are carried out: who waits for whom, who goes on when a host fails, and what is told about it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airfleet.components.hosts.base import Service, Stage
+from airfleet.errors import AirfleetError
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply import applier, rolling_restart
+from airfleet.runners.fleet.apply.applier import Applier, Outcome
+from airfleet.runners.fleet.apply.rolling_restart import Rolling
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan import diff, steps
+from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.transport import connection, detached_script
+from airfleet.runners.fleet.transport.connection import HostError, Output
+from converged_hosts import converged
+from deadline import wait_until
+from places import NINE, desired, parse, with_setting
+
+HOSTS = [host.name for host in parse().hosts]
+
+
+class Fake:
+    """A connection that notes what it is told to run, and fails where it should."""
+
+    def __init__(self, name: str, log: list[tuple[str, str]], fails: str, hear: Callable[[str, str], None]) -> None:
+        self.name, self.log, self.fails, self.hear = name, log, fails, hear
+
+    def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
+        self.log.append((self.name, what))
+        self.hear(self.name, what)
+        if self.fails and self.fails in what:
+            raise HostError("it broke", where=self.name, hint="mend it")
+        return ""
+
+
+class Breaking(Fake):
+    """A connection that is lost once somebody looks at the workers of its host before they restart."""
+
+    def check(self, script: str, *, timeout_s: float = 60, data: object = None, what: str = "") -> str:
+        if "looking at the workers" in what and self.fails == "lost":
+            raise HostError("the connection broke", where=self.name)
+        return super().check(script, timeout_s=timeout_s, data=data, what=what)
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        return Output(0, "", "")
+
+
+def carry_out(
+    tmp_path: Any,  # noqa: ANN401
+    *,
+    fails: dict[str, str] | None = None,
+    facts: Callable[[str], Facts] = lambda _: Facts(),
+    text: str = NINE,
+    lost: threading.Event | None = None,
+    absent: tuple[str, ...] = (),
+    hear: Callable[[str, str], None] = lambda _, __: None,
+    make: type[Fake] = Fake,
+    rolls: bool = False,
+) -> tuple[Outcome, list[tuple[str, str]]]:
+    log: list[tuple[str, str]] = []
+    views = []
+    for name in (name for name in HOSTS if name not in absent):
+        want = desired(name, text)
+        fake: Any = make(name, log, (fails or {}).get(name, ""), hear)
+        recipe = airflow_archive.Recipe("3.11", "x86_64", "", "", ())
+        views.append(View(fake, want, facts(name), diff.decide(want, facts(name)), recipe))
+    archive = tmp_path / "archive"
+    archive.touch()
+    outcome = Applier(
+        views,
+        who="me@here",
+        archives={views[0].desired.place.runtime.name: archive},
+        clock=itertools.count().__next__,
+        notify=lambda _: None,
+        lost=lost or threading.Event(),
+        absent=absent,
+        rolling=Rolling(views, drain_s=1, notify=lambda _: None, sleep=lambda _: None) if rolls else None,
+    ).run()
+    return outcome, log
+
+
+def position(log: list[tuple[str, str]], host: str, what: str) -> int:
+    return next(index for index, (name, done) in enumerate(log) if name == host and what in done)
+
+
+def test_the_database_is_there_before_its_schema_and_that_before_who_reads_it(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path)
+    assert not outcome.errors
+    assert not outcome.skipped
+    order = [
+        position(log, "data1", "start airfleet-postgresql"),
+        position(log, "data1", "start airfleet-pgbouncer"),
+        position(log, "sched1", "run metadata"),
+        position(log, "web2", "start airfleet-api-server"),
+        position(log, "sched2", "start airfleet-scheduler"),
+        position(log, "io1", "start airfleet-worker-io"),
+    ]
+    assert order == sorted(order)
+
+
+def test_small_steps_share_a_round_trip_and_all_are_told(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path)
+    assert len(log) < len(outcome.done) / 2
+
+
+def test_a_worker_host_that_fails_stops_nobody_else(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path, fails={"io1": "install"})
+    assert [error.where for error in outcome.errors] == ["io1"]
+    assert {step.host for step in outcome.skipped} == {"io1"}
+    assert position(log, "cpu1", "start airfleet-worker-cpu") > 0
+
+
+def test_without_the_database_nothing_after_it_is_started(tmp_path: Any) -> None:  # noqa: ANN401
+    outcome, log = carry_out(tmp_path, fails={"data1": "start airfleet-postgresql"})
+    assert not any("api-server" in what or "metadata" in what for _, what in log if what.startswith(("start", "run")))
+    assert position(log, "web1", "unpack") > 0  # what needs no database went on
+    assert {step.host for step in outcome.skipped} == set(HOSTS)
+
+
+def test_without_its_schema_nobody_reads_the_database(tmp_path: Any) -> None:  # noqa: ANN401
+    _, log = carry_out(tmp_path, fails={"sched1": "run metadata"})
+    assert not any(what.startswith("start airfleet-api-server") for _, what in log)
+
+
+def test_a_new_fleet_without_the_host_that_makes_the_schema_starts_nothing_that_reads_it(tmp_path: Any) -> None:  # noqa: ANN401
+    _, log = carry_out(tmp_path, absent=("sched1",))
+    assert position(log, "data1", "start airfleet-postgresql") > 0
+    assert not any(what.startswith("start airfleet-api-server") for _, what in log)
+
+
+def test_an_old_fleet_goes_on_without_its_first_scheduler(tmp_path: Any) -> None:  # noqa: ANN401
+    text = with_setting(NINE, "concurrency: 32", "concurrency: 31")
+    outcome, log = carry_out(tmp_path, absent=("sched1",), facts=lambda name: converged(desired(name)), text=text)
+    assert position(log, "io1", "restart airfleet-worker-io") > 0
+    assert not outcome.skipped
+
+
+def test_a_lost_lease_ends_everything(tmp_path: Any) -> None:  # noqa: ANN401
+    lost = threading.Event()
+    lost.set()
+    outcome, log = carry_out(tmp_path, lost=lost)
+    assert log == []
+    assert len(outcome.skipped) > 100
+
+
+def test_every_script_leaves_an_audit_line_also_when_it_fails() -> None:
+    text = applier._wrap(steps.Step("h1", Stage.BASE, steps.Mask("x.service"), "mask x", "because it's ours"))
+    assert text.splitlines()[-1] == "ended $? 'mask x (because it'\"'\"'s ours)'"
+    assert "echo failed" in applier.AUDIT_FUNCTION
+
+
+def test_a_slow_host_does_not_hold_up_the_database_and_the_schema(tmp_path: Path) -> None:
+    made = threading.Event()
+
+    def hear(host: str, what: str) -> None:
+        if "run metadata" in what:
+            made.set()
+        if host == "io1" and what.startswith("unpack"):
+            assert made.wait(20), "the schema waited for a worker's packages"
+
+    outcome, _ = carry_out(tmp_path, hear=hear)
+    assert not outcome.errors
+
+
+def test_the_services_of_a_stage_start_side_by_side_and_each_tells_how_it_ended(tmp_path: Any) -> None:  # noqa: ANN401
+    _, log = carry_out(tmp_path)
+    assert ("web2", "start airfleet-api-server.service, start airfleet-execution-api.service") in log
+
+
+def test_one_service_that_fails_does_not_hide_how_the_others_ended(tmp_path: Path) -> None:
+    def step(name: str) -> steps.Step:
+        service = Service(name, "a service", Stage.CONTROL, ("/bin/true",), "root")
+        return steps.Step("h1", Stage.CONTROL, steps.Bring(service, "start"), f"start {name}", "why")
+
+    text = applier._wrap_side_by_side([step("good"), step("bad")])
+    bodies = {"good": "sleep 0.1", "bad": "echo broken >&2; exit 3"}
+    for name, body in bodies.items():
+        text = text.replace(steps.script(step(name).action), body)
+    audit = applier.AUDIT_FUNCTION.format(who="me").replace("/var/log/airfleet", str(tmp_path))
+    done = subprocess.run(["sh", "-s"], input=f"{audit}\n{text}\n", capture_output=True, text=True, check=False)
+    told = [line.split(" ", 2)[2] for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert (done.returncode, told) == (1, ["done: start good (why)", "failed: start bad (why)"])
+
+
+def test_hosts_that_serve_the_same_are_restarted_one_after_another(tmp_path: Any) -> None:  # noqa: ANN401
+    text = with_setting(NINE, "name: flights", "name: flights\nairflow: {api: {expose_config: true}}")
+    _, log = carry_out(tmp_path, facts=lambda name: converged(desired(name)), text=text)
+    restarts = [host for host, what in log if what.startswith("restart airfleet-api") or "execution-api" in what]
+    assert [host for host, _ in itertools.groupby(restarts)] == ["web1", "web2", "web3"]
+
+
+def test_a_connection_that_is_lost_between_two_steps_is_the_outcome_of_one_host(tmp_path: Path) -> None:
+    text = with_setting(NINE, "concurrency: 32", "concurrency: 31")
+    text = with_setting(text, "concurrency: 4,", "concurrency: 5,")
+    outcome, log = carry_out(
+        tmp_path,
+        facts=lambda name: converged(desired(name)),
+        text=text,
+        fails={"io1": "lost"},
+        make=Breaking,
+        rolls=True,
+    )
+    assert [(error.where, error.what) for error in outcome.errors] == [("io1", "the connection broke")]
+    assert {step.host for step in outcome.skipped} == {"io1"}
+    assert position(log, "cpu1", "restart airfleet-worker-cpu") > 0
+
+
+class Seated(Fake):
+    """The database tells of the seats: `fails` is what it says of sched1 after its restart."""
+
+    restarted = False
+
+    def check(self, script: str, *, timeout_s: float = 60, data: object = None, what: str = "") -> str:
+        if "restart airfleet-scheduler" in what:
+            Seated.restarted = True
+        return super().check(script, timeout_s=timeout_s, data=data, what=what)
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        return Output(0, self.fails if Seated.restarted and self.fails else "sched1:before\n", "")
+
+
+@pytest.mark.parametrize(("after", "restarts"), [("sched1:before", 1), ("sched1:after", 2)])
+def test_the_next_scheduler_is_left_as_it_is_when_one_did_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str, restarts: int
+) -> None:
+    monkeypatch.setattr(Seated, "restarted", False)
+    monkeypatch.setattr(rolling_restart, "STANDBY_S", 0)
+    text = with_setting(NINE, "name: flights", "name: flights\nairflow: {scheduler: {parsing_processes: '3'}}")
+    outcome, log = carry_out(
+        tmp_path,
+        facts=lambda name: converged(desired(name)),
+        text=text,
+        fails={"data1": after},
+        make=Seated,
+        rolls=True,
+    )
+    assert len([host for host, what in log if "restart airfleet-scheduler.service" in what]) == restarts
+    if restarts == 1:
+        (error,) = outcome.errors
+        assert "its scheduler did not come back" in error.what
+        assert any(step.stage == Stage.CONTROL for step in outcome.skipped)
+
+
+def test_what_nobody_thought_of_is_the_error_of_one_host(tmp_path: Path) -> None:
+    def hear(host: str, what: str) -> None:
+        if host == "io1" and "install" in what:
+            raise AttributeError("'Channel' object has no attribute 'setsockopt'")
+
+    outcome, log = carry_out(tmp_path, hear=hear)
+    assert [error.where for error in outcome.errors] == ["io1"]
+    assert "unexpected: AttributeError: 'Channel' object" in outcome.errors[0].what
+    assert position(log, "cpu1", "start airfleet-worker-cpu") > 0
+
+
+def test_what_nobody_thought_of_while_hosts_are_looked_at_is_the_error_of_one_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = Fake("data1", [], "", lambda _, __: None)
+
+    def look(_: object, connection: Any) -> View:  # noqa: ANN401
+        if connection.host.name == "io1":
+            raise AttributeError("'Channel' object has no attribute 'setsockopt'")
+        fake: Any = seen
+        return View(
+            fake, desired(connection.host.name), Facts(), (), airflow_archive.Recipe("3.11", "x86_64", "", "", ())
+        )
+
+    monkeypatch.setattr(host_survey, "inspect", look)
+    wish: Any = SimpleNamespace(fleet=parse(), project=tmp_path, accept_new_hosts=False)
+    with ExitStack() as stack:
+        survey = host_survey.survey(wish, stack, lambda _: None)
+    assert [error.where for error in survey.errors] == ["io1"]
+    assert len(survey.views) == len(HOSTS) - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("cp: error writing 'x': No space left on device", "the disk is full"),
+        ("E: Failed to fetch http://deb/x  Connection refused", "the package mirror does not answer"),
+        (
+            "E: You don't have enough free space in /var/cache/apt/archives/.\nE: not enough free space",
+            "the disk is full",
+        ),
+        ("Temporary failure resolving 'deb.debian.org'", "cannot resolve its package mirror"),
+        ("E: Unable to locate package haproxy", "does not have it"),
+        ("something else", "the same command goes on"),
+    ],
+)
+def test_a_known_failure_has_its_own_hint(text: str, hint: str) -> None:
+    assert hint in connection.find_hint(text)
+
+
+def test_the_holder_of_the_lease_is_read() -> None:
+    assert lease.parse_holder('"eve@there"\n2026-01-01 10:00:00 UTC\n42\n') == lease.Holder(
+        "eve@there", "2026-01-01 10:00:00 UTC", 42
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Err:1 http://deb x\nE: Failed to fetch http://deb/x  Connection timed out\nE: Some index files failed",
+            "E: Failed to fetch http://deb/x  Connection timed out",
+        ),
+        (
+            "tar: a/b: Cannot write: No space left on device\ntar: Exiting",
+            "tar: a/b: Cannot write: No space left on device",
+        ),
+        ("one\ntwo\n\n", "two"),
+        ("dpkg: error: it is locked\nNote: removing the lock\nand the entire system.", "dpkg: error: it is locked"),
+        ("", ""),
+    ],
+)
+def test_of_all_that_a_command_said_one_line_is_told(text: str, told: str) -> None:
+    assert connection.find_telling(text) == told
+
+
+def test_what_a_host_says_moves_no_cursor_and_sets_no_title() -> None:
+    told = connection.find_telling("error: \x1b]0;title\x07\x1b[2Jwell")
+    assert told == r"error: \x1b]0;title\x07\x1b[2Jwell"
+
+
+def run_wrapped(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    text = detached_script.wrap(script).replace(detached_script.NAME, str(folder / "apply"))
+    return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_wrapped_script_keeps_its_exit_code_and_both_its_outputs(tmp_path: Path) -> None:
+    done = run_wrapped(tmp_path, "echo data; echo talk >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "data\n", "talk\n")
+
+
+def test_a_wrapped_script_waits_for_one_that_an_earlier_apply_left_and_goes_on_unheard(tmp_path: Path) -> None:
+    mark, go = tmp_path / "mark", tmp_path / "go"
+    first = f"touch {tmp_path}/began; while ! [ -e {go} ]; do sleep 0.05; done; seq 100000; echo first >> {mark}"
+    text = detached_script.wrap(first).replace(detached_script.NAME, str(tmp_path / "apply"))
+    with subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as left:
+        assert left.stdin
+        assert left.stdout
+        left.stdin.write(text.encode())
+        left.stdin.close()
+        left.stdout.close()  # whoever read it has died
+        wait_until((tmp_path / "began").exists, "the first script to begin", timeout_s=30)
+        threading.Timer(0.2, go.touch).start()
+        assert run_wrapped(tmp_path, f"echo second >> {mark}").returncode == 0
+    assert mark.read_text() == "first\nsecond\n"
+
+
+def test_a_second_apply_of_the_same_project_is_told_who_has_it(tmp_path: Path) -> None:
+    with lease.claim(tmp_path, "eve@here", "10:00"):  # noqa: SIM117 - the second is what is tested
+        with pytest.raises(AirfleetError, match=r"eve@here \(pid \d+\) applies this fleet since 10:00"):
+            with lease.claim(tmp_path, "me@here", "10:01"):
+                pass
+    with lease.claim(tmp_path, "me@here", "10:02") as token:
+        assert len(token) == 16
+
+
+CLAIM_AS_BEFORE = """\
+import fcntl, sys
+file = open(sys.argv[1] + "/apply.lock", "a+")
+fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+file.write("ann (pid 1) applies this fleet")
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_apply_of_an_earlier_version_is_noticed_and_notices_this_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CLAIM_AS_BEFORE, str(tmp_path)]
+    with lease.claim(tmp_path, "me@here", "10:00"):
+        before = subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL)
+        assert b"BlockingIOError" in before.stderr
+    (tmp_path / "apply.lock").unlink()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        assert lease.find_claim(tmp_path) == "ann (pid 1) applies this fleet"
+        with pytest.raises(AirfleetError, match="ann"), lease.claim(tmp_path, "me@here", "10:00"):
+            pytest.fail("applied twice")
+        holder.kill()
+    assert lease.find_claim(tmp_path) is None
+
+
+def test_looking_for_an_apply_makes_none_fail(tmp_path: Path) -> None:
+    assert lease.find_claim(tmp_path) is None
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            lease.find_claim(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(1000):
+            with lease.claim(tmp_path, "me@here", "10:00"):  # raises AirfleetError when somebody else has it
+                pass
+    finally:
+        done.set()
+        for looker in lookers:
+            looker.join()
+
+
+def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.tar.gz"
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "big").write_bytes(os.urandom(200_000))
+    subprocess.run(["tar", "-czf", whole, "-C", tmp_path, "lib"], check=True)
+    script = steps.script(steps.Unpack("abc", "python3")).replace("/opt/airfleet", str(tmp_path / "opt"))
+    done = subprocess.run(
+        ["sh", "-c", f"(set -e\n{script}\n)"], input=whole.read_bytes()[:100_000], capture_output=True, check=False
+    )
+    assert done.returncode != 0
+    assert not (tmp_path / "opt" / "abc").exists()
+
+
+class Primary(connection.Connection):
+    """The host that keeps the lease: its connection breaks for some renewals, or somebody else takes the lease."""
+
+    def __init__(self, answers: list[str]) -> None:
+        super().__init__(parse().primary, Path())
+        self.answers = answers
+        self.opened = 0
+
+    def run(self, script: str, *, timeout_s: float = 60, data: object = None) -> Output:
+        answer = self.answers.pop(0) if self.answers else "done"
+        if answer == "broken":
+            raise HostError("the connection broke", where=self.host.name)
+        return Output(lease.TAKEN if answer == "taken" else 0, '"eve"\nnow\n9\n', "")
+
+    def make_another(self) -> Primary:
+        self.opened += 1
+        return self
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answers", "seconds", "is_lost"),
+    [
+        (["done", "broken", "done"], 15, False),
+        (["done", "broken", "broken", "done"], 15, False),
+        (["done", *["broken"] * 9], 15, True),
+        (["done", "taken"], 15, True),
+        (["done", "broken"], 100, True),  # this machine slept meanwhile
+    ],
+)
+def test_a_lease_is_lost_when_it_has_run_out_and_not_with_the_first_broken_connection(
+    monkeypatch: pytest.MonkeyPatch, answers: list[str], seconds: int, is_lost: bool
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.01)
+    monkeypatch.setattr(lease, "SECONDS", 60)
+    primary: Any = Primary(list(answers))
+    clock = itertools.count(0, seconds / 2).__next__
+    with lease.hold(primary, "me", "token", clock=clock) as held:
+        wait_until(lambda: held.lost.is_set() or not primary.answers, "the answers are used up", timeout_s=10)
+        assert held.lost.wait(1) == is_lost
+        assert (primary.opened > 0) == ("broken" in answers and seconds == 15)

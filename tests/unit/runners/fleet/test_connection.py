@@ -1,0 +1,83 @@
+"""What a command said comes whole, however its last words and its end arrive."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airfleet.runners.fleet.transport import connection
+
+
+class Channel:
+    """A channel on which things arrive one after another, one each time that nothing was there to be read."""
+
+    def __init__(self, *arrivals: str | bytes) -> None:
+        self.arrivals = list(arrivals)
+        self.buffer = b""
+        self.eof_received = self.closed = self.ended = False
+
+    def get_transport(self) -> Channel:
+        return self
+
+    def is_active(self) -> bool:
+        return True
+
+    def recv_ready(self) -> bool:
+        return bool(self.buffer)
+
+    def recv(self, _: int) -> bytes:
+        read, self.buffer = self.buffer, b""
+        return read
+
+    def recv_stderr_ready(self) -> bool:
+        return False
+
+    def recv_stderr(self, _: int) -> bytes:
+        return b""
+
+    def exit_status_ready(self) -> bool:
+        ended = self.ended
+        match self.arrivals.pop(0) if self.arrivals else None:
+            case bytes(data):
+                self.buffer += data
+            case "end":
+                self.ended = True
+            case "eof":
+                self.eof_received = True
+            case "closed":
+                self.closed = True
+        return ended
+
+
+def read(*arrivals: str | bytes) -> bytes:
+    return connection._read(Channel(*arrivals), time.monotonic() + 20)[0]
+
+
+def test_words_that_come_after_the_exit_code_are_not_lost() -> None:
+    assert read(b"first ", "end", b"last", "eof") == b"first last"
+
+
+def test_the_end_of_the_stream_may_come_before_the_exit_code() -> None:
+    assert read(b"all", "eof", "end") == b"all"
+
+
+def test_a_child_that_holds_the_stream_open_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LEFT_OPEN_S", 0.1)
+    assert read(b"said", "end") == b"said"
+
+
+def test_a_connection_that_ends_before_the_command_is_an_error() -> None:
+    with pytest.raises(EOFError):
+        read(b"half", "closed")
+
+
+def test_a_worker_that_is_not_healthy_is_named_with_its_pool_and_queues() -> None:
+    said = (
+        "error: airfleet-worker-heavy.service is not healthy (worker of the pool heavy, which serves the queue heavy):"
+        " failed failed exit-code\nModuleNotFoundError: No module named 'polars'\n"
+    )
+    error = connection._failure(connection.Output(1, "", said), "restarting airfleet-worker-heavy", "h1")
+    expected = "airfleet-worker-heavy (worker of the pool heavy, which serves the queue heavy) is not healthy: "
+    assert error.what.startswith(expected)
+    assert "polars" in error.what

@@ -1,0 +1,98 @@
+"""How a fleet's queues look: what RabbitMQ's nodes say of them, each of its own."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airfleet.runners.fleet.survey import outside_health
+from airfleet.runners.fleet.survey.outside_health import Sight
+from airfleet.runners.fleet.transport.connection import HostError
+from places import NINE, desired, parse
+
+METRICS = """\
+# TYPE rabbitmq_detailed_queue_consumers gauge
+# HELP rabbitmq_detailed_queue_consumers Consumers on a queue
+rabbitmq_detailed_queue_consumers{vhost="airfleet",queue="io"} 2
+rabbitmq_detailed_queue_consumers{vhost="airfleet",queue="cpu"} 0
+rabbitmq_detailed_queue_consumers{vhost="airfleet",queue="cpu1@h1.celery.pidbox"} 1
+"""
+
+
+@pytest.fixture
+def node() -> Iterator[tuple[int, list[str]]]:
+    """The port of a node's metrics, and what was asked there."""
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(METRICS.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, asked
+        server.shutdown()
+
+
+def test_a_node_is_asked_on_its_own_host_without_a_port_that_others_need_to_reach(
+    node: tuple[int, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, asked = node
+    monkeypatch.setattr(outside_health, "RABBITMQ_METRICS", port)
+    monkeypatch.setattr(outside_health, "find_metrics_address", lambda _: "127.0.0.1")
+    done = subprocess.run(
+        ["sh", "-c", outside_health.ask_consumers(desired("data1").place)], capture_output=True, text=True, check=True
+    )
+    assert outside_health.read_consumers(done.stdout) == {"io": 2, "cpu": 0, "cpu1@h1.celery.pidbox": 1}
+    assert asked == ["/metrics/detailed?vhost=airfleet&family=queue_consumer_count"]
+    monkeypatch.setattr(outside_health, "RABBITMQ_METRICS", 9)
+    assert subprocess.run(shlex.split(outside_health.ask_consumers(desired("data1").place)), check=False).returncode
+
+
+def look(*answers: str | HostError) -> dict[str, Sight]:
+    """What is seen of the queues where the nodes answer so."""
+    fleet = parse(NINE)
+    views: list[Any] = []
+    for number, answer in enumerate(answers):
+        want = desired("data1")
+        place = replace(want.place, host=replace(want.place.host, name=f"mq{number}"))
+
+        def check(*_: object, answer: str | HostError = answer, **__: object) -> str:
+            if isinstance(answer, HostError):
+                raise answer
+            return answer
+
+        connection = SimpleNamespace(check=check)
+        views.append(SimpleNamespace(connection=connection, desired=SimpleNamespace(place=place)))
+    return {sight.what: sight for sight in outside_health._look_at_queues(fleet, views)}
+
+
+def test_a_queue_has_the_workers_that_the_node_knows_which_leads_it() -> None:
+    line = 'rabbitmq_detailed_queue_consumers{{vhost="airfleet",queue="{}"}} {}\n'
+    seen = look(line.format("io", 2) + line.format("cpu", 0), line.format("cpu", 3), "")
+    assert (seen["queue io"].is_well, seen["queue io"].detail) == (True, "2 workers")
+    assert (seen["queue cpu"].is_well, seen["queue cpu"].detail) == (True, "3 workers")
+    assert (seen["queue memory"].is_well, seen["queue memory"].detail) == (False, "0 workers")
+    assert "broker" not in seen
+
+
+def test_a_node_that_says_nothing_is_named_and_the_others_are_heard() -> None:
+    line = 'rabbitmq_detailed_queue_consumers{vhost="airfleet",queue="io"} 2\n'
+    seen = look(HostError("it took too long", where="mq0"), line)
+    assert seen["broker"].detail == "RabbitMQ of mq0 does not tell its queues"
+    assert seen["queue io"].is_well
+    assert set(look(HostError("it took too long", where="mq0"))) == {"broker"}, "of queues nothing is known then"

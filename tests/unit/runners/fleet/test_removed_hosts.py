@@ -1,0 +1,134 @@
+"""Hosts taken out of fleet.yaml: they are remembered, told to stop, and cleared once their tasks have ended."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.fleet.apply import removed_hosts
+from airfleet.runners.fleet.apply.applier import Applier
+from airfleet.runners.fleet.apply.removed_hosts import Farewell
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan import diff
+from airfleet.runners.fleet.plan.facts import Facts, UnitFact
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.spec.topology import Promoted
+from airfleet.workspace import applied_hosts
+from converged_hosts import converged
+from places import NINE, desired, parse
+
+FLEET = parse()
+
+
+def farewell_of(name: str, found: Facts | None = None) -> View:
+    want = desired(name)
+    bare = diff.Desired(replace(want.place, host=replace(want.place.host, pools=())), ())
+    found = found or converged(want)
+    connection: Any = Says()
+    steps = tuple(removed_hosts.decide(bare, found))
+    return View(connection, bare, found, steps, airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
+
+
+class Says:
+    """A connection that notes what is done, and whose workers drain if it says so."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.drains = False
+
+    def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
+        self.done.append(what)
+        return "draining\n" if self.drains and "airfleet-worker-" in what else ""
+
+
+def see_off(view: View) -> None:
+    removed_hosts.see_off(
+        [view],
+        lambda views: Applier(
+            views,
+            who="me@here",
+            archives={},
+            clock=itertools.count().__next__,
+            notify=lambda _: None,
+            lost=threading.Event(),
+        ),
+    )
+
+
+def test_everything_of_airfleet_goes_and_the_workers_first() -> None:
+    view = farewell_of("io1")
+    what = [step.what for step in view.steps]
+    assert what[0].startswith("stop and remove airfleet-worker-")
+    assert "stop and remove airfleet-proxy.service" in what
+    assert "remove /etc/airfleet/worker/airflow.cfg" in what
+    assert "remove /etc/tmpfiles.d/airfleet.conf" in what
+    assert f"remove {view.desired.place.runtime}" in what
+
+
+def test_a_host_that_has_nothing_of_airfleet_needs_nothing() -> None:
+    assert farewell_of("io1", Facts()).steps == ()
+
+
+def test_while_a_task_runs_there_nothing_is_taken_from_under_it() -> None:
+    view = farewell_of("io1")
+    connection: Any = view.connection
+    connection.drains = True
+    see_off(view)
+    assert connection.done
+    assert all(what.startswith("stop and remove airfleet-worker-") for what in connection.done)
+    connection.drains = False
+    see_off(view)
+    assert "stop and remove airfleet-proxy.service" in connection.done
+
+
+def test_a_host_whose_worker_drains_keeps_what_the_fleet_lets_workers_reach() -> None:
+    busy = Facts(units={"airfleet-worker-io.service": UnitFact("deactivating", "disabled")})
+    assert [host.name for host in Farewell((farewell_of("io1", busy),)).draining] == ["io1"]
+    assert Farewell((farewell_of("io1"),)).draining == ()
+
+
+def test_the_roster_knows_who_left_and_takes_a_new_name_for_no_new_host(tmp_path: Path) -> None:
+    assert applied_hosts.read(tmp_path) == ()
+    applied_hosts.write(tmp_path, FLEET.hosts)
+    known = applied_hosts.read(tmp_path)
+    assert [host.name for host in known] == [host.name for host in FLEET.hosts]
+    renamed = parse(NINE.replace("io1:", "disk1:"))
+    assert applied_hosts.find_gone(known, renamed) == ()
+    smaller = replace(FLEET, hosts=tuple(host for host in FLEET.hosts if host.name != "web3"))
+    assert [host.name for host in applied_hosts.find_gone(known, smaller)] == ["web3"]
+
+
+def test_a_torn_roster_is_told(tmp_path: Path) -> None:
+    (tmp_path / applied_hosts.NAME).write_text("[{")
+    with pytest.raises(AirfleetError, match="cannot be read"):
+        applied_hosts.read(tmp_path)
+
+
+def test_the_database_does_not_move_to_an_empty_host_unseen() -> None:
+    moved = replace(
+        FLEET,
+        hosts=tuple(
+            replace(host, roles=("database", *host.roles)) if host.name == "web1" else host for host in FLEET.hosts
+        ),
+    )
+    with pytest.raises(UsageError, match=r"begin anew on web1; its data is on data1"):
+        applied_hosts.check_primary(FLEET.hosts, moved)
+    applied_hosts.check_primary(FLEET.hosts, FLEET)
+    applied_hosts.check_primary((), moved)
+
+
+def test_a_promoted_replica_is_where_the_data_is() -> None:
+    hosts = tuple(
+        replace(host, roles=("database", *host.roles)) if host.name == "sched1" else host for host in FLEET.hosts
+    )
+    fleet = replace(FLEET, hosts=hosts, promoted=Promoted("data1", 1))
+    applied_hosts.check_primary(hosts, fleet)
+    without = replace(fleet, hosts=tuple(host for host in hosts if host.name != "data1"))
+    with pytest.raises(UsageError, match=r"begin anew on sched1; its data is on data1"):
+        applied_hosts.check_primary(hosts, without)

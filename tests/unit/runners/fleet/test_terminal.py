@@ -1,0 +1,105 @@
+"""A command through a real SSH server is as one that runs here: input, output, exit code, signals, terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deadline import wait_until
+from loopback_sshd import USER, Server, serve, why_not
+
+pytestmark = [
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="the login must be root's, as no sudo is set up here"),
+]
+
+CLIENT = """
+import subprocess, sys
+from pathlib import Path
+from airfleet.runners.fleet import terminal
+from airfleet.runners.fleet.transport.connection import Connection
+from airfleet.spec.topology import Host, Ssh
+
+user, port, key, known, script = sys.argv[1:]
+host = Host("one", "127.0.0.1", ("worker",), ssh=Ssh(user=user, port=int(port), key=key, known_hosts=known))
+connection = Connection(host, Path("/"))
+connection.open()
+interrupt = lambda name: connection.run(f"kill -{name.removeprefix('SIG')} $(cat {Path(known).parent}/there)")
+sys.exit(terminal.attach(connection, script, terminal=terminal.is_terminal(), interrupt=interrupt))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("sshd")) as made:
+        (made.folder / "known").write_text(made.known)
+        yield made
+
+
+def command(server: Server, script: str) -> list[str]:
+    known = str(server.folder / "known")
+    return [sys.executable, "-c", CLIENT, USER, str(server.port), str(server.client_key), known, script]
+
+
+def test_input_output_and_exit_code_pass_through(server: Server, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "data").write_bytes(data)
+    with (tmp_path / "data").open("rb") as source:
+        done = subprocess.run(
+            command(server, "echo talk >&2; cat; exit 7"), stdin=source, capture_output=True, check=False, timeout=60
+        )
+    assert (done.stdout == data, done.stderr, done.returncode) == (True, b"talk\n", 7)
+
+
+def test_a_command_that_reads_nothing_does_not_wait_for_input(server: Server) -> None:
+    with subprocess.Popen(command(server, "echo done"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.wait(60) == 0
+        assert process.stdout
+        assert process.stdout.read() == b"done\n"
+
+
+def test_a_signal_is_the_command_s(server: Server) -> None:
+    note = f"echo $$ > {server.folder}/there"
+    script = f"{note}; trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done"
+    with subprocess.Popen(command(server, script), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b"caught\n"
+        assert process.wait(60) == 3
+
+
+def test_a_reader_who_leaves_ends_the_command(server: Server) -> None:
+    script = f"echo $$ > {server.folder}/there; while :; do echo line; done"
+    with subprocess.Popen(command(server, script), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.wait(60) != 0
+    there = (server.folder / "there").read_text().strip()
+    wait_until(lambda: not Path(f"/proc/{there}").exists(), "it is gone", timeout_s=20)
+
+
+def test_a_terminal_is_one_there_and_its_keys_are_the_command_s(server: Server) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "vt102"
+        os.execv(sys.executable, command(server, "stty size; echo $TERM; trap 'echo caught; exit 4' INT; cat"))
+    said = b""
+    while b"vt102" not in said:
+        said += os.read(terminal, 4096)
+    os.write(terminal, b"\x03")
+    try:
+        while data := os.read(terminal, 4096):
+            said += data
+    except OSError:
+        pass  # the terminal has gone with its last user
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4, said
+    assert b"caught" in said

@@ -1,0 +1,96 @@
+"""In which order hosts are disturbed by restarts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from airfleet.components.hosts.base import Stage
+from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back, is_back
+from airfleet.runners.fleet.plan.diff import Desired, decide
+from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.steps import Bring, Step
+from airfleet.runners.fleet.plan.waves import add_restarts, make_waves
+from places import NINE, desired
+
+TWO_OF_A_POOL = NINE.replace("io1: {address: 10.0.0.33, pools: [io]}", "io1: {address: 10.0.0.33, pools: [io, cpu]}")
+
+
+@dataclass(frozen=True)
+class Fake:
+    desired: Desired
+
+
+def work(stage: Stage, *names: str, text: str = NINE, restart: bool = True) -> list[tuple[Fake, list[Step]]]:
+    found = []
+    for name in names:
+        want = desired(name, text)
+        own = add_restarts(want, ()) if restart else decide(want, Facts())
+        found.append((Fake(want), [step for step in own if step.stage == stage]))
+    return found
+
+
+def waves(stage: Stage, *names: str, text: str = NINE, restart: bool = True, active: str = "") -> list[list[str]]:
+    made = make_waves(stage, work(stage, *names, text=text, restart=restart), active)
+    return [[item[0].desired.place.host.name for item in wave] for wave in made]
+
+
+def test_web_hosts_restart_one_after_another() -> None:
+    assert waves(Stage.API, "web1", "web2", "web3") == [["web1"], ["web2"], ["web3"]]
+
+
+def test_the_poolers_and_replicas_restart_one_after_another_after_the_primary() -> None:
+    two = NINE.replace("roles: [web, monitor]", "roles: [web, monitor, database]")
+    items = [
+        (view, [step for step in decide(view.desired, Facts()) if step.stage == Stage.POOLER])
+        for view in (Fake(desired(name, two)) for name in ("data1", "web3"))
+    ]
+    again = [
+        (
+            view,
+            [replace(one, action=replace(one.action, how="restart")) for one in own if isinstance(one.action, Bring)],
+        )
+        for view, own in items
+    ]
+    made = make_waves(Stage.POOLER, again)
+    assert desired("data1", two).place.primary.name == "web3"
+    assert [[item[0].desired.place.host.name for item in wave] for wave in made] == [["web3"], ["data1"]]
+    assert make_waves(Stage.POOLER, again, together=True) == [again]
+    assert make_waves(Stage.POOLER, items) == [items]
+
+
+def test_the_active_scheduler_comes_last() -> None:
+    assert waves(Stage.CONTROL, "sched1", "sched2", active="sched1") == [["sched2"], ["sched1"]]
+
+
+def test_workers_restart_at_once_unless_they_serve_the_same_pool() -> None:
+    assert waves(Stage.WORK, "cpu1", "memory1", "io1") == [["cpu1", "memory1", "io1"]]
+    assert waves(Stage.WORK, "cpu1", "memory1", "io1", text=TWO_OF_A_POOL) == [["cpu1", "memory1"], ["io1"]]
+
+
+def test_what_starts_for_the_first_time_disturbs_nobody() -> None:
+    assert waves(Stage.API, "web1", "web2", restart=False) == [["web1", "web2"]]
+    assert waves(Stage.WORK, "cpu1", "io1", text=TWO_OF_A_POOL, restart=False) == [["cpu1", "io1"]]
+
+
+def test_a_restart_of_everything_is_of_airflow_s_own_processes_and_of_each_once() -> None:
+    want = desired("cpu1")
+    planned = tuple(step for step in decide(want, Facts()) if isinstance(step.action, Bring))
+    assert add_restarts(want, planned) == planned
+    added = [step.action.service.name for step in add_restarts(want, ()) if isinstance(step.action, Bring)]
+    assert sorted(added) == ["worker-cpu", "worker-default", "worker-logs"]
+
+
+def test_a_host_led_past_is_led_to_again_by_the_balancer_itself_should_nobody_do_it() -> None:
+    script = haproxy_aside("web2", "python3.11")
+    assert "systemd-run --quiet --collect --unit=airfleet-aside-web2" in script
+    assert script.index("systemd-run") < script.index("talk 'set server web/web2 state drain")
+    assert "systemctl stop airfleet-aside-web2.timer" in haproxy_back("web2", "python3.11")
+
+
+def test_a_worker_is_back_when_it_is_another_process_that_has_taken_up_its_work() -> None:
+    before = "a1 active said\nb1 active said\n"
+    assert not is_back(before, before), "systemd has not begun"
+    assert not is_back(before, "a1 deactivating said\nb2 active said\n")
+    assert not is_back(before, "a2 active\nb2 active said\n")
+    assert is_back(before, "a2 active said\nb2 active said\n")
+    assert is_back("", "")
