@@ -15,8 +15,7 @@ import click
 
 from airfleet.cli.main import cli
 from airfleet.components import settings
-from airfleet.components.base import Credentials, Site
-from airfleet.components.rabbitmq import Node, Ports
+from airfleet.components.model import BrokerNode, BrokerPorts, Credentials, Site
 from airfleet.components.settings import Setting
 from airfleet.spec import load, manual
 from airfleet.spec.secrets import Secret
@@ -49,7 +48,9 @@ def describe_settings() -> str:
     credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
     site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432)
     fleet = load.parse("name: fleet", file="fleet.yaml", default_name="fleet", cpus=4)
-    node = Node("", Path("rabbitmq"), Path("server"), Path("epmd"), Ports(5672, 4369, 25672), *[nothing] * 4)
+    node = BrokerNode(
+        "", Path("rabbitmq"), Path("server"), Path("epmd"), BrokerPorts(5672, 4369, 25672), *[nothing] * 4
+    )
     head = "What airfleet writes into airflow.cfg on one machine; `airflow:` in fleet.yaml overrides the rest.\n"
     local = settings.list_settings(fleet, site, credentials, keys=Path("keys.json"))
     celery = settings.list_settings(fleet, replace(site, broker=node), credentials, keys=Path("keys.json"))

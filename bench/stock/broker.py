@@ -7,9 +7,9 @@ import os
 import secrets
 from pathlib import Path
 
-from airfleet.components import rabbitmq
-from airfleet.components.base import reveal
-from airfleet.components.queues import Login, hash_password
+from airfleet.components.model import reveal
+from airfleet.components.rabbitmq import private_node
+from airfleet.components.rabbitmq.permissions import BrokerLogin, hash_password
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import write_file
@@ -28,28 +28,28 @@ def start(crew: Crew, folder: Path) -> str:
     programs = find_programs()
     password = Secret(secrets.token_urlsafe(24))
     unused = Secret(secrets.token_urlsafe(24))  # the logins of airfleet's scheduler and workers do not exist here
-    node = rabbitmq.Node(
+    node = private_node.Node(
         name=f"bench-{secrets.token_hex(4)}",
         folder=folder,
         server=programs.server,
         names_server=programs.names_server,
-        ports=rabbitmq.Ports(*find_ports(3)),
+        ports=private_node.Ports(*find_ports(3)),
         publisher=unused,
         consumer=unused,
         cookie=Secret(secrets.token_hex(20)),
         signing=unused,
     )
-    component = rabbitmq.describe(node, ())
+    component = private_node.describe(node, ())
     for file in component.files:
         write_file(file.path, reveal(file.content), mode=file.mode)
     write_file(folder / "definitions.json", render_definitions(password))
     for process in component.processes:
         env = {**os.environ, **{key: reveal(value) for key, value in process.env.items()}}
-        env[ERLANG_ARGUMENTS] = env[ERLANG_ARGUMENTS].replace(rabbitmq.CALM, "")
+        env[ERLANG_ARGUMENTS] = env[ERLANG_ARGUMENTS].replace(private_node.CALM, "")
         crew.start(process.name, [reveal(word) for word in process.commands[0]], env)
         port = node.ports.names if process.name == "epmd" else node.ports.amqp
         wait(lambda: is_listening(port), process.name, crew=crew)  # noqa: B023 - called now
-    return node.url(Login(USER, password)).reveal()
+    return node.url(BrokerLogin(USER, password)).reveal()
 
 
 def render_definitions(password: Secret) -> str:
@@ -60,5 +60,5 @@ def render_definitions(password: Secret) -> str:
         "hashing_algorithm": "rabbit_password_hashing_sha256",
         "tags": "",
     }
-    rights = {"user": USER, "vhost": rabbitmq.VHOST, "configure": ".*", "write": ".*", "read": ".*"}
-    return json.dumps({"vhosts": [{"name": rabbitmq.VHOST}], "users": [user], "permissions": [rights]}, indent=1)
+    rights = {"user": USER, "vhost": private_node.VHOST, "configure": ".*", "write": ".*", "read": ".*"}
+    return json.dumps({"vhosts": [{"name": private_node.VHOST}], "users": [user], "permissions": [rights]}, indent=1)

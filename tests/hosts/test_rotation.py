@@ -12,7 +12,7 @@ import jwt
 import pytest
 from test_operations import begin
 
-from airfleet.components.hosts import rabbitmq
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.settings import name_key
 from airfleet.spec.secrets import Secret
 from four import AIRFLEET, Four, Poller

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components import postgres
+from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.cluster import Cluster
@@ -55,7 +55,7 @@ class Place:
 
     def begin(self) -> None:
         self.server.start(
-            *(f"--{key}={value}" for key, value in postgres.archive_options(self.cluster.backups).items())
+            *(f"--{key}={value}" for key, value in embedded.archive_options(self.cluster.backups).items())
         )
 
     def write(self, number: int) -> datetime:

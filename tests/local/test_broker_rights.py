@@ -10,7 +10,8 @@ from pathlib import Path
 import amqp
 import pytest
 
-from airfleet.components.hosts import platform, rabbitmq
+from airfleet.components.hosts import host_parts
+from airfleet.components.rabbitmq import server as rabbitmq
 from fleet_broker import Broker, serve
 from places import parse, place
 
@@ -122,7 +123,7 @@ def test_what_an_earlier_version_left_goes_and_queued_tasks_stay(broker: Broker,
             old.queue_declare(queue, durable=True, auto_delete=False)
         send(old, "memory", "memory")
     where = place(parse(), "data1")
-    jobs = {job.name: job for part in platform.describe(where, ssh_ports=(22,)) for job in part.jobs}
+    jobs = {job.name: job for part in host_parts.describe(where, ssh_ports=(22,)) for job in part.jobs}
     for _ in range(2):
         broker.run(jobs["rabbitmq-former"].script.reveal())
     left = list_names(broker)

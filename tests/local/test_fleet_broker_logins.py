@@ -10,8 +10,8 @@ from pathlib import Path
 import amqp
 import pytest
 
-from airfleet.components.hosts import rabbitmq
-from airfleet.components.hosts.base import Place
+from airfleet.components.host_model import Place
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Rotating, Secret, find_login
 from airfleet.workspace.rotation import Entry, Step, advance, notice, present
 from airfleet.workspace.state_folder import write_file

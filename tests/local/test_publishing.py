@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components import celery, signing, survival
-from airfleet.components.rabbitmq import QUEUE_TYPE, Node, list_logins
+from airfleet.components import celery, signing, timeouts
+from airfleet.components.model import BrokerNode
+from airfleet.components.rabbitmq import private_node
+from airfleet.components.rabbitmq.private_node import QUEUE_TYPE, list_logins
 from airfleet.components.settings import list_celery_settings
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.rabbitmq import find_programs
@@ -30,7 +32,7 @@ SENDER = Path(__file__).parents[1] / "support" / "task_sender.py"
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
+def node() -> Iterator[BrokerNode]:
     try:
         find_programs()
     except AirfleetError as error:
@@ -40,7 +42,7 @@ def node() -> Iterator[Node]:
 
 
 @pytest.fixture
-def way(node: Node) -> Iterator[Link]:
+def way(node: BrokerNode) -> Iterator[Link]:
     with link(node.ports.amqp) as way:
         yield way
 
@@ -56,10 +58,10 @@ class Sender:
         environment = {
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(survival.CELERY),
+            "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(timeouts.CELERY),
             celery.VARIABLE: str(link),
         }
-        for setting in (*list_celery_settings(), *survival.list_broker_settings()):
+        for setting in (*list_celery_settings(), *timeouts.list_broker_settings()):
             environment[f"AIRFLOW__{setting.section}__{setting.key}".upper()] = setting.value
         self.process = subprocess.Popen(
             [sys.executable, str(SENDER)],
@@ -92,13 +94,13 @@ def senders(tmp_path: Path) -> Iterator[list[Sender]]:
         one.close()
 
 
-def url(node: Node, port: int | None = None) -> str:
+def url(node: BrokerNode, port: int | None = None) -> str:
     """The scheduler's way to the broker, straight or by way of a port."""
     login, _ = list_logins(node, QUEUES)
-    return node.url(login).reveal().replace(f":{node.ports.amqp}/", f":{port or node.ports.amqp}/")
+    return private_node.url(node, login).reveal().replace(f":{node.ports.amqp}/", f":{port or node.ports.amqp}/")
 
 
-def read_queue(node: Node) -> list[str]:
+def read_queue(node: BrokerNode) -> list[str]:
     """The ids of the tasks that arrived, in turn, each as a worker would take it; the queue is empty then."""
     import kombu  # noqa: PLC0415 - tests that are skipped need not pay for it
 
@@ -107,7 +109,7 @@ def read_queue(node: Node) -> list[str]:
     verifier = Verifier.read(signing.list_public(SIGNING), QUEUES)
     _, worker = list_logins(node, QUEUES)
     found = []
-    with kombu.Connection(node.url(worker).reveal()) as connection:
+    with kombu.Connection(private_node.url(node, worker).reveal()) as connection:
         channel = connection.default_channel
         while message := channel.basic_get(QUEUES[0], no_ack=True):
             check(verifier, message)
@@ -116,7 +118,7 @@ def read_queue(node: Node) -> list[str]:
 
 
 def test_a_scheduler_whose_new_connection_takes_a_while_sends_its_first_task(
-    node: Node, way: Link, senders: list[Sender], tmp_path: Path
+    node: BrokerNode, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
     """Which a standby found that took over on a busy machine: each try began anew, and none came to its end."""
     way.delay_s = 0.3
@@ -126,7 +128,7 @@ def test_a_scheduler_whose_new_connection_takes_a_while_sends_its_first_task(
 
 
 def test_a_broker_that_takes_connections_and_says_nothing_is_passed_over(
-    node: Node, senders: list[Sender], tmp_path: Path
+    node: BrokerNode, senders: list[Sender], tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         senders.append(sender := Sender(tmp_path, [url(node, silent.getsockname()[1]), url(node)]))
@@ -135,7 +137,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_passed_over(
 
 
 def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
-    node: Node, way: Link, senders: list[Sender], tmp_path: Path
+    node: BrokerNode, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
     """The alarm interrupts here, as the other time-outs are set above it: the state of the connection is unknown."""
     settings = {"AIRFLOW__CELERY__OPERATION_TIMEOUT": "1"}
@@ -154,7 +156,7 @@ def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
 
 
 def test_a_broker_that_hangs_holds_up_the_scheduler_for_seconds_only(
-    node: Node, way: Link, senders: list[Sender], tmp_path: Path
+    node: BrokerNode, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
     senders.append(sender := Sender(tmp_path, [url(node, way.port), url(node)]))
     assert sender.send("first") == "sent"

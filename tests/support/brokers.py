@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from airfleet.components.base import reveal
-from airfleet.components.rabbitmq import Node, Ports, describe
+from airfleet.components.model import BrokerNode, BrokerPorts, reveal
+from airfleet.components.rabbitmq.private_node import describe
 from airfleet.runners.local import ports
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
@@ -24,13 +24,13 @@ QUEUES = ("default",)
 
 
 @contextlib.contextmanager
-def serve() -> Iterator[Node]:
+def serve() -> Iterator[BrokerNode]:
     """A new empty node that runs until the end."""
     programs = find_programs()
     with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
-        numbers = Ports(ports.find_free(), ports.find_free(), ports.find_free())
+        numbers = BrokerPorts(ports.find_free(), ports.find_free(), ports.find_free())
         secrets = [Secret(f"only-for-tests-{number}") for number in range(4)]
-        node = Node("tests", Path(name), programs.server, programs.names_server, numbers, *secrets)
+        node = BrokerNode("tests", Path(name), programs.server, programs.names_server, numbers, *secrets)
         component = describe(node, QUEUES)
         for file in component.files:
             file.path.write_text(reveal(file.content))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import reveal
+from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import Desired
 from airfleet.runners.fleet.plan.facts import Facts, FileFact, UnitFact

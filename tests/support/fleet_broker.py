@@ -16,9 +16,10 @@ from pathlib import Path
 import amqp
 import pytest
 
-from airfleet.components import rabbitmq
-from airfleet.components.base import Port, reveal
-from airfleet.components.hosts.rabbitmq import TOOLS
+from airfleet.components.health import TcpCheck
+from airfleet.components.model import BrokerNode, BrokerPorts, reveal
+from airfleet.components.rabbitmq import private_node
+from airfleet.components.rabbitmq.server import TOOLS
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.rabbitmq import find_programs
@@ -67,9 +68,9 @@ def serve(definitions: str) -> Iterator[Broker]:
     except AirfleetError as error:
         pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
-        listens = rabbitmq.Ports(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free())
+        listens = BrokerPorts(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free())
         secret = Secret("x" * 20)
-        node = rabbitmq.Node(
+        node = BrokerNode(
             name=f"airfleet-test-{os.getpid()}",
             folder=Path(name),
             server=programs.server,
@@ -80,7 +81,7 @@ def serve(definitions: str) -> Iterator[Broker]:
             cookie=secret,
             signing=secret,
         )
-        component = rabbitmq.describe(node, ())
+        component = private_node.describe(node, ())
         for file in component.files:
             file.path.write_text(definitions if file.path.name == "definitions.json" else reveal(file.content))
             file.path.chmod(file.mode)
@@ -91,7 +92,7 @@ def serve(definitions: str) -> Iterator[Broker]:
                 with (Path(name) / f"{process.name}.log").open("ab") as log:
                     words = [reveal(word) for word in process.commands[0]]
                     started.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
-                assert isinstance(process.health, Port)
+                assert isinstance(process.health, TcpCheck)
                 wait_until(partial(is_open, process.health.number), process.name, timeout_s=300)
             # It listens when everything else has started.
             yield Broker(f"{node.name}@localhost", listens.amqp, env, programs.server.parent)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Credentials
-from airfleet.components.hosts import platform
-from airfleet.components.hosts.base import OPT, FleetCredentials, Machine, Objects, Part, Place, System
-from airfleet.components.results import Logins
+from airfleet.components.host_model import OPT, FleetCredentials, Machine, Objects, Part, Place, System
+from airfleet.components.hosts import host_parts
+from airfleet.components.model import Credentials
+from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.runners.fleet.plan.diff import Desired
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
@@ -43,7 +43,7 @@ CREDENTIALS = FleetCredentials(
     monitor=_VALUES["monitor"],
     erlang_cookie=_VALUES["cookie"],
     identity="0123456789abcdef",
-    results=Logins(_VALUES["writer"], _VALUES["reader"]),
+    results=ResultLogins(_VALUES["writer"], _VALUES["reader"]),
     publisher=_VALUES["publisher"],
     consumers={pool: _VALUES[f"pool-{pool}"] for pool in POOLS},
     signing=_VALUES["signing"],
@@ -63,12 +63,12 @@ def place(fleet: Fleet, name: str, *, memory: int = 16 << 30) -> Place:
 
 
 def parts(name: str, text: str = NINE) -> tuple[Part, ...]:
-    return platform.describe(place(parse(text), name), ssh_ports=(22,))
+    return host_parts.describe(place(parse(text), name), ssh_ports=(22,))
 
 
 def desired(name: str, text: str = NINE, *, memory: int = 16 << 30) -> Desired:
     where = place(parse(text), name, memory=memory)
-    return Desired(where, platform.describe(where, ssh_ports=(22,)))
+    return Desired(where, host_parts.describe(where, ssh_ports=(22,)))
 
 
 def with_setting(text: str, old: str, new: str) -> str:

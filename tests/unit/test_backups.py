@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components import postgres
+from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
@@ -61,6 +61,6 @@ def test_changes_that_lead_on_from_no_backup_go_and_time_lines_stay() -> None:
 
 
 def test_a_folder_with_an_odd_name_is_still_archived_to() -> None:
-    options = postgres.archive_options(Path("/srv/100% it's mine"))
+    options = embedded.archive_options(Path("/srv/100% it's mine"))
     assert "'/srv/100%% it'\"'\"'s mine/wal'/%f.gz" in options["archive_command"]
-    assert postgres.restore_command(Path("/srv/a b")) == "gzip -dc '/srv/a b/wal'/%f.gz > %p"
+    assert embedded.restore_command(Path("/srv/a b")) == "gzip -dc '/srv/a b/wal'/%f.gz > %p"

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airfleet.components.base import reveal
-from airfleet.components.hosts import backups
+from airfleet.components.model import reveal
+from airfleet.components.postgresql import backups
 from airfleet.operations.backup import recovery, repository, scripts
 from airfleet.operations.backup.repository import Archive
 from airfleet.operations.backup.scripts import Order

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from airfleet.components.hosts.base import Stage
+from airfleet.components.host_model import Stage
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.upgrade import move, run, schema

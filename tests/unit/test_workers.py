@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from airfleet.cli.workers import explain_left, tabulate
+from airfleet.components.host_model import WORKER_USER
 from airfleet.components.hosts import workers as host_workers
-from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import UsageError
 from airfleet.operations.workers import places
 from airfleet.operations.workers.crew import NOTE_BYTES, Sight, State, Task, Worker, choose, judge, list_deserted

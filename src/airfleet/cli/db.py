@@ -12,7 +12,7 @@ import click
 
 from airfleet.cli import options
 from airfleet.cli.view import console
-from airfleet.components.postgres import SUPERUSER
+from airfleet.components.postgresql.embedded import SUPERUSER
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup

@@ -14,8 +14,8 @@ import click
 from rich.table import Table
 
 from airfleet.cli import view
-from airfleet.components.hosts.backups import NAME as BACKUP
-from airfleet.components.hosts.replication import DATA
+from airfleet.components.postgresql.backups import NAME as BACKUP
+from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError
 from airfleet.operations import database_hosts, fallbacks
 from airfleet.operations.backup import repository

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
-from airfleet.components.hosts.base import Stage
+from airfleet.components.host_model import Stage
 from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey import host_survey

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Component, Http, Process, Site
+from airfleet.components.health import HttpCheck
+from airfleet.components.model import Component, Process, Site
 
 # The routes cost 3 s to import and nobody else needs them, so they are not part of the common image.
 ROUTES = (
@@ -25,7 +26,7 @@ def describe(site: Site, *, balancers: tuple[str, ...] = ()) -> Component:
                 name="api-server",
                 commands=((*command, "--proxy-headers") if balancers else command,),
                 env={"FORWARDED_ALLOW_IPS": ",".join(balancers)} if balancers else {},
-                health=Http(f"{site.api_url}/api/v2/version"),
+                health=HttpCheck(f"{site.api_url}/api/v2/version"),
                 after=("metadata",),
                 preload=ROUTES,
                 url=site.api_url,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Component, Heartbeat, Process
+from airfleet.components.health import HeartbeatCheck
+from airfleet.components.model import Component, Process
 
 
 def describe() -> Component:
@@ -12,7 +13,7 @@ def describe() -> Component:
             Process(
                 name="dag-processor",
                 commands=(("airflow", "airfleet", "dag-processor"),),
-                health=Heartbeat("DagProcessorJob"),
+                health=HeartbeatCheck("DagProcessorJob"),
                 after=("metadata",),
                 preload=("airflow.dag_processing.manager", "airflow.dag_processing.processor"),
             ),

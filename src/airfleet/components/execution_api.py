@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Component, Http, Process, Site
+from airfleet.components.health import HttpCheck
+from airfleet.components.model import Component, Process, Site
 
 NAME = "execution-api"
 
@@ -17,7 +18,9 @@ def describe(site: Site, *, runners: tuple[str, ...]) -> Component:
                 name=NAME,
                 commands=(("airflow", "airfleet", "execution-api", "--apps", "execution", "--port", port),),
                 # Airflow makes its versioned routes at the first call below /execution, and that takes seconds.
-                health=Http(f"{site.execution_url}/", status=404, warm_up=f"{site.execution_url}/execution/health"),
+                health=HttpCheck(
+                    f"{site.execution_url}/", status=404, warm_up=f"{site.execution_url}/execution/health"
+                ),
                 after=("metadata",),
                 stops_after=runners,  # running tasks report their end to it
                 preload=(

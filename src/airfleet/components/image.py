@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Component, Process, Site, Warm
+from airfleet.components.health import ReadyCheck
+from airfleet.components.model import Component, Process, Site
 
 # Imported once, before anything forks: what every component needs. The rest each imports for itself, side by side.
 MODULES = (
@@ -23,4 +24,4 @@ NAME = "image"
 def describe(site: Site) -> Component:
     """A process that takes orders over the descriptor that its runner adds as the last word of its command line."""
     command = (str(site.python), "-m", "airfleet_provider.nursery", *MODULES)
-    return Component(name=NAME, processes=(Process(name=NAME, commands=(command,), health=Warm()),))
+    return Component(name=NAME, processes=(Process(name=NAME, commands=(command,), health=ReadyCheck()),))

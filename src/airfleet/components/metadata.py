@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from airfleet.components.base import DEAD_PEER, LOOPBACK, Component, Credentials, File, Process, Site, reveal
+from airfleet.components.health import LOOPBACK
+from airfleet.components.model import DEAD_PEER, Component, Credentials, File, Process, Site, reveal
 from airfleet.spec.fleet import SlotPool
 from airfleet.spec.secrets import Rotating, Secret, find_login
 

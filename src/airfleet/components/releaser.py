@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Component, Process
+from airfleet.components.model import Component, Process
 
 
 def describe() -> Component:

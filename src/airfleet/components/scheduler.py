@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from airfleet.components import celery
-from airfleet.components.base import Component, File, Heartbeat, Process, Seat
+from airfleet.components.health import CandidateCheck, HeartbeatCheck
+from airfleet.components.model import Component, File, Process
 from airfleet.spec.fleet import Fleet
 
 # The last two are what a task needs: each is forked from here.
@@ -38,7 +39,7 @@ def describe(fleet: Fleet, *, drain_s: float, link: File | None = None) -> Compo
         Process(
             name=name,
             commands=(_guarded(name) if is_guarded else COMMAND,),
-            health=Seat(name) if is_guarded else Heartbeat("SchedulerJob", alone=fleet.schedulers == 1),
+            health=CandidateCheck(name) if is_guarded else HeartbeatCheck("SchedulerJob", alone=fleet.schedulers == 1),
             after=("metadata",) if is_local else ("metadata", "rabbitmq"),
             preload=MODULES if is_local else CELERY_MODULES,
             stop_timeout_s=drain_s if is_local else HAND_OVER_S,
@@ -55,7 +56,7 @@ def describe_on_host(fleet: Fleet, host: str) -> Component:
     process = Process(
         name=NAME,
         commands=(_guarded(host) if is_guarded else COMMAND,),
-        health=Seat(host) if is_guarded else Heartbeat("SchedulerJob", alone=False),
+        health=CandidateCheck(host) if is_guarded else HeartbeatCheck("SchedulerJob", alone=False),
         after=("metadata",),
         preload=CELERY_MODULES,
         stop_timeout_s=HAND_OVER_S,

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from airfleet.components import survival
-from airfleet.components.base import Component, Credentials, File, Setting, Site
+from airfleet.components import timeouts
+from airfleet.components.model import Component, Credentials, File, Setting, Site
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
@@ -68,7 +68,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: P
             str(site.logs / "dag_processor"),
             "logs live in the state folder",
         ),
-        *survival.list_settings(),
+        *timeouts.list_settings(),
         Setting("fab", "update_fab_perms", "False", "the metadata job did it; every api-server start is 1 s shorter"),
         Setting("fab", "enable_proxy_fix", "False", "nothing stands in front of the api-server on one machine"),
         Setting("usage_data_collection", "enabled", "False", "a platform calls nobody unasked"),
@@ -150,10 +150,10 @@ def _list_executor_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
         Setting(
             "celery",
             "extra_celery_config",
-            json.dumps(survival.CELERY),
+            json.dumps(timeouts.CELERY),
             "results wait for a database that is away",
         ),
-        *survival.list_broker_settings(),
+        *timeouts.list_broker_settings(),
     )
 
 

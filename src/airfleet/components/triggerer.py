@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components.base import Component, Heartbeat, Process
+from airfleet.components.health import HeartbeatCheck
+from airfleet.components.model import Component, Process
 
 
 def describe() -> Component:
@@ -14,7 +15,7 @@ def describe() -> Component:
                 commands=(
                     ("airflow", "triggerer", "--skip-serve-logs"),  # the api-server reads the same folder
                 ),
-                health=Heartbeat("TriggererJob"),
+                health=HeartbeatCheck("TriggererJob"),
                 after=("metadata",),
                 preload=("airflow.jobs.triggerer_job_runner", "airfleet_provider.compat.exits:notice_exits"),
             ),

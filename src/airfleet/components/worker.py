@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.components import celery, rabbitmq, results
-from airfleet.components.base import Component, Consumed, Credentials, File, Process, Site
-from airfleet.components.rabbitmq import Node
+from airfleet.components import celery
+from airfleet.components.health import ConsumerCheck
+from airfleet.components.model import BrokerNode, Component, Credentials, File, Process, Site
+from airfleet.components.postgresql import result_database
+from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
 
 NAME = "worker"
@@ -36,13 +38,13 @@ def list_queues(fleet: Fleet) -> tuple[str, ...]:
     return tuple(dict.fromkeys((default, QUEUE)))
 
 
-def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: Node, *, drain_s: float) -> Component:
+def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode, *, drain_s: float) -> Component:
     """One worker with all of the fleet's slots, which is given `drain_s` seconds at a stop to let its tasks finish."""
     assert credentials.results is not None  # noqa: S101 - made beside the broker
     state, names = site.state, list_queues(fleet)
-    _, login = rabbitmq.list_logins(broker, names)
-    dsn = site.dsn(results.DATABASE, results.WRITER, credentials.results.writer, driver="psycopg2")
-    text = celery.render_worker(broker.url(login), dsn, names, rabbitmq.QUEUE_TYPE, broker.signing)
+    _, login = private_node.list_logins(broker, names)
+    dsn = site.dsn(result_database.DATABASE, result_database.WRITER, credentials.results.writer, driver="psycopg2")
+    text = celery.render_worker(private_node.url(broker, login), dsn, names, private_node.QUEUE_TYPE, broker.signing)
     link = File(broker.folder / "celery-worker.json", text)
     command = (
         *(
@@ -59,7 +61,7 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: Node, *
     process = Process(
         name=NAME,
         commands=(command,),
-        health=Consumed(broker.url(login), QUEUE, unless=mark(state)),
+        health=ConsumerCheck(private_node.url(broker, login), QUEUE, unless=mark(state)),
         after=("metadata", "rabbitmq"),
         stops_after=("scheduler",),
         preload=MODULES,

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from airfleet.components.hosts.base import LIB, OPT
+from airfleet.components.host_model import LIB, OPT
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.plan.systemd_units import FOLDER
 from airfleet.runners.fleet.transport import terminal

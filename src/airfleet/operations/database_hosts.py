@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from airfleet.components.hosts.psql import AS_SERVER, build_command
-from airfleet.components.hosts.replication import DATA
+from airfleet.components.postgresql.psql import AS_SERVER, build_command
+from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError, UsageError
 
 Condition = Literal["primary", "replica", "stopped", "away"]

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from airfleet.components.host_model import SERVER_USER, WORKER_USER
 from airfleet.components.hosts import airflow as server
 from airfleet.components.hosts import workers
-from airfleet.components.hosts.base import SERVER_USER, WORKER_USER
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey.host_survey import View
 from airfleet.runners.fleet.transport.sections import MARK

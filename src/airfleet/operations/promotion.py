@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from airfleet.components.hosts.postgresql import ASK_AIRFLOW
+from airfleet.components.postgresql.server import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import database_hosts
 from airfleet.operations.database_hosts import ASK, LOOK, Choice, DatabaseHost

@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from airfleet.components.hosts.base import FleetCredentials
-from airfleet.components.results import Logins
+from airfleet.components.host_model import FleetCredentials
+from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import Ledger, present
 from airfleet.workspace.state_folder import StateFolder
@@ -40,7 +40,7 @@ def read(folder: StateFolder, ledger: Ledger, databases: tuple[str, ...], pools:
         erlang_cookie=keep("erlang_cookie"),
         # Of the key that the first hosts were made with; it stays when that key is rotated, and tells nothing about it.
         identity=folder.keep_secret("identity", lambda: _identify(platform.fernet_key)).reveal(),
-        results=Logins(keep("postgres_results_writer"), keep("postgres_results_reader")),
+        results=ResultLogins(keep("postgres_results_writer"), keep("postgres_results_reader")),
         publisher=keep("rabbitmq_publisher"),
         consumers={pool: keep(f"{POOL}{pool}") for pool in listed},
         signing=keep("signing_key"),

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from airfleet.components.base import Credentials
+from airfleet.components.model import Credentials
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import locks
 from airfleet.spec.secrets import Secret

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from airfleet.cli import apply
-from airfleet.components.hosts.base import Stage
+from airfleet.components.host_model import Stage
 from airfleet.runners.fleet.apply.applier import Outcome
 from airfleet.runners.fleet.apply.applier import Result as StepResult
 from airfleet.runners.fleet.apply.removed_hosts import Farewell

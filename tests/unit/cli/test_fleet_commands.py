@@ -21,7 +21,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals, stopping
 from airfleet.runners.fleet import diagnosis, journals, lease
 from airfleet.runners.fleet.transport.connection import HostError, Output
-from airfleet.runners.local.diagnosis import Finding
+from airfleet.workspace.diagnosis import Finding
 from airfleet.workspace.state_folder import StateFolder
 from places import NINE, parse
 

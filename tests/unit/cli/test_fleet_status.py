@@ -9,7 +9,7 @@ import pytest
 
 from airfleet.cli import fleet_page, fleet_status
 from airfleet.cli.fleet_status import Report
-from airfleet.components.base import reveal
+from airfleet.components.model import reveal
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import Facts, UnitFact

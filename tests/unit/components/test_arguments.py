@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airfleet.components.hosts.base import Service
+from airfleet.components.host_model import Service
 from airfleet.runners.fleet.plan import steps, systemd_units
 from places import NINE, SECRETS, desired, parse, with_setting
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from airfleet.components.host_model import Place
 from airfleet.components.hosts import airflow, haproxy
-from airfleet.components.hosts.base import Place
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.local import ports
 from deadline import wait_until

@@ -9,30 +9,32 @@ from pathlib import Path
 import pytest
 from test_components import CREDENTIALS, SITE
 
-from airfleet.components import platform, rabbitmq, settings
-from airfleet.components.base import Component, Consumed, Process, Site, reveal
-from airfleet.components.results import Logins
+from airfleet.components import one_machine, settings
+from airfleet.components.health import ConsumerCheck
+from airfleet.components.model import BrokerNode, BrokerPorts, Component, Process, Site, reveal
+from airfleet.components.postgresql.result_database import ResultLogins
+from airfleet.components.rabbitmq import private_node
 from airfleet.components.signing import derive_private, list_public
 from airfleet.spec import load
 from airfleet.spec.secrets import Secret
 
-BROKER = rabbitmq.Node(
+BROKER = BrokerNode(
     name="airfleet-abc",
     folder=Path("/srv/state/rabbitmq"),
     server=Path("/usr/lib/rabbitmq/bin/rabbitmq-server"),
     names_server=Path("/usr/bin/epmd"),
-    ports=rabbitmq.Ports(amqp=15672, names=14369, nodes=15673),
+    ports=BrokerPorts(amqp=15672, names=14369, nodes=15673),
     publisher=Secret("p0blisher"),
     consumer=Secret("c0nsumer"),
     cookie=Secret("c00kie"),
     signing=Secret("s1gning"),
 )
-OWN = replace(CREDENTIALS, results=Logins(Secret("wr1te"), Secret("r0ad")))
+OWN = replace(CREDENTIALS, results=ResultLogins(Secret("wr1te"), Secret("r0ad")))
 FLEET = load.parse("executor: celery\nparallelism: 6\n", file="fleet.yaml", default_name="x", cpus=2)
 
 
 def describe(site: Site) -> tuple[Component, ...]:
-    return platform.describe(FLEET, site, OWN, connections={}, variables={}, versions="", drain_s=7)
+    return one_machine.describe(FLEET, site, OWN, connections={}, variables={}, versions="", drain_s=7)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_the_worker_has_the_slots_of_the_fleet_and_is_watched_by_its_queue(proce
     assert words[words.index("--concurrency") + 1] == "6"
     queue, mark = words[words.index("--queues") + 1], worker.env["AIRFLEET_DRAINED"]
     url = "amqp://pool-default:c0nsumer@127.0.0.1:15672/airflow"
-    assert isinstance(worker.health, Consumed)
+    assert isinstance(worker.health, ConsumerCheck)
     assert (worker.health.url.reveal(), worker.health.queue) == (url, queue)
     assert worker.health.unless == Path(reveal(mark))
     assert worker.warm
@@ -94,7 +96,7 @@ def test_no_login_is_in_the_configuration_that_all_share() -> None:
 def test_the_broker_listens_on_the_loopback_with_a_password_and_without_a_default_user(
     processes: dict[str, Process],
 ) -> None:
-    files = {file.path.name: reveal(file.content) for file in rabbitmq.describe(BROKER, ("default",)).files}
+    files = {file.path.name: reveal(file.content) for file in private_node.describe(BROKER, ("default",)).files}
     config = dict(line.split(" = ") for line in files["rabbitmq.conf"].splitlines())
     assert config["listeners.tcp.1"] == "127.0.0.1:15672"
     assert "default_user" not in config

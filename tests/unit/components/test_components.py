@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components import platform, postgres, settings
-from airfleet.components.base import Component, Credentials, Process, Setting, Site, reveal
+from airfleet.components import one_machine, settings
+from airfleet.components.model import Component, Credentials, Process, Setting, Site, reveal
+from airfleet.components.postgresql import embedded
 from airfleet.errors import UsageError
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
@@ -48,7 +49,7 @@ def fleet() -> Fleet:
 
 @pytest.fixture
 def components(fleet: Fleet) -> tuple[Component, ...]:
-    return platform.describe(
+    return one_machine.describe(
         fleet, SITE, CREDENTIALS, connections={"crm": "http://crm"}, variables=fleet.variables, versions="", drain_s=7
     )
 
@@ -114,7 +115,7 @@ def test_postgres_listens_on_the_loopback_only_and_has_no_socket(processes: dict
 
 
 def test_postgres_asks_everybody_for_a_password(fleet: Fleet) -> None:
-    (initdb,) = postgres.describe(fleet, SITE, CREDENTIALS).prepare
+    (initdb,) = embedded.describe(fleet, SITE, CREDENTIALS).prepare
     assert "--auth=scram-sha-256" in initdb.argv
     assert not any(password in " ".join(initdb.argv) for password in PASSWORDS)
 
@@ -187,14 +188,14 @@ def test_what_the_metadata_job_reads_is_written_for_it_alone(
 
 def test_a_fleet_without_objects_imports_nothing() -> None:
     fleet = load.parse("", file="fleet.yaml", default_name="x", cpus=2)
-    components = platform.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
+    components = one_machine.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
     job = next(process for component in components for process in component.processes if process.name == "metadata")
     assert [command[1] for command in job.commands] == ["db", "airfleet"]
 
 
 def test_the_metadata_job_runs_again_only_when_something_it_does_has_changed(fleet: Fleet) -> None:
     def fingerprint(versions: str = "1", variables: dict[str, object] | None = None) -> str:
-        parts = platform.describe(
+        parts = one_machine.describe(
             fleet, SITE, CREDENTIALS, connections={}, variables=variables or {}, versions=versions, drain_s=7
         )
         return next(one.fingerprint for part in parts for one in part.processes if one.name == "metadata")

@@ -11,9 +11,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import make_url
 
-from airfleet.components.base import reveal
-from airfleet.components.hosts import common, platform, postgresql, rabbitmq
-from airfleet.components.hosts.base import Port, Stage
+from airfleet.components.host_model import OpenPort, Stage
+from airfleet.components.hosts import common, host_parts
+from airfleet.components.model import reveal
+from airfleet.components.postgresql import pgbouncer
+from airfleet.components.postgresql import server as postgresql
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.signing import derive_private
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.secrets import Secret
@@ -155,7 +158,7 @@ def firewall(name: str) -> str:
 
 
 def test_the_firewall_is_the_same_text_each_time() -> None:
-    ports = [Port(5432, ("10.0.0.1",), why) for why in ("leases", "reports", "replicas", "backups")]
+    ports = [OpenPort(5432, ("10.0.0.1",), why) for why in ("leases", "reports", "replicas", "backups")]
     text = common.render_firewall(ports, (22,))
     assert [line.split('"')[1] for line in text.splitlines() if "5432" in line] == sorted(port.why for port in ports)
 
@@ -307,7 +310,7 @@ def test_what_an_earlier_version_left_is_removed_after_everything_else_and_not_w
     def jobs(former: Secret | None) -> dict[str, Stage]:
         where = place(parse(), "data1")
         where = replace(where, credentials=replace(CREDENTIALS, former_results=former))
-        return {job.name: job.stage for part in platform.describe(where, ssh_ports=(22,)) for job in part.jobs}
+        return {job.name: job.stage for part in host_parts.describe(where, ssh_ports=(22,)) for job in part.jobs}
 
     assert {name: stage for name, stage in jobs(None).items() if "former" in name} == {
         "rabbitmq-former": Stage.EDGE,
@@ -318,7 +321,7 @@ def test_what_an_earlier_version_left_is_removed_after_everything_else_and_not_w
 
 def test_workers_of_an_earlier_version_still_leave_their_results() -> None:
     where = replace(place(parse(), "data1"), credentials=replace(CREDENTIALS, former_results=Secret("old")))
-    text = "".join(reveal(file.content) for file in postgresql.describe_bouncer(where).files)
+    text = "".join(reveal(file.content) for file in pgbouncer.describe(where).files)
     assert '"celery" "old"' in text
     assert "dbname=celery " in text
 
@@ -360,7 +363,7 @@ def test_the_server_takes_what_all_pools_may_ask_of_it(databases: int) -> None:
     secrets = replace(CREDENTIALS.platform, databases={name: Secret("x") for name in fleet.databases})
     where = replace(place(fleet, "data1"), credentials=replace(CREDENTIALS, platform=secrets))
     settings = dict(line.split(" = ") for line in postgresql.render_config(where).splitlines() if " = " in line)
-    pooler = next(file for file in postgresql.describe_bouncer(where).files if file.path.name == "pgbouncer.ini")
+    pooler = next(file for file in pgbouncer.describe(where).files if file.path.name == "pgbouncer.ini")
     pools = sum(int(size) for size in re.findall(r"pool_size=(\d+)", reveal(pooler.content)))
     direct = 2 * 16  # each scheduler: its lease and a pool of 5 and 10 more
     assert int(settings["max_connections"]) >= pools + direct + 20

@@ -14,8 +14,9 @@ import psycopg
 import pytest
 
 import servers
-from airfleet.components.base import reveal
-from airfleet.components.hosts import postgresql, psql
+from airfleet.components.model import reveal
+from airfleet.components.postgresql import psql
+from airfleet.components.postgresql import server as postgresql
 from airfleet.operations.upgrade import schema
 from airfleet.runners.local.processes import UNPRIVILEGED_USER
 from places import NINE, parse, place

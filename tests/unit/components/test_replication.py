@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy.dialects.postgresql import asyncpg, psycopg2
 from sqlalchemy.engine import make_url
 
-from airfleet.components.base import reveal
-from airfleet.components.hosts import replication
-from airfleet.components.hosts.base import Part
-from airfleet.components.hosts.platform import describe
+from airfleet.components.host_model import Part
+from airfleet.components.hosts.host_parts import describe
+from airfleet.components.model import reveal
+from airfleet.components.postgresql import replication
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted

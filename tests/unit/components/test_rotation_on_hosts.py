@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.base import reveal
-from airfleet.components.hosts import platform, rabbitmq
-from airfleet.components.hosts.base import FleetCredentials, Place
-from airfleet.components.queues import hash_password
+from airfleet.components.host_model import FleetCredentials, Place
+from airfleet.components.hosts import host_parts
+from airfleet.components.model import reveal
+from airfleet.components.rabbitmq import server as rabbitmq
+from airfleet.components.rabbitmq.permissions import hash_password
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import Desired
 from airfleet.spec.secrets import Rotating, Secret
@@ -62,7 +63,7 @@ def render(credentials: FleetCredentials) -> Fleet:
     wanted = {}
     for host in FLEET.hosts:
         where: Place = replace(place(FLEET, host.name), credentials=credentials)
-        wanted[host.name] = Desired(where, platform.describe(where, ssh_ports=(22,)))
+        wanted[host.name] = Desired(where, host_parts.describe(where, ssh_ports=(22,)))
     return wanted
 
 

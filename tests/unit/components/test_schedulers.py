@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airfleet.components import scheduler
-from airfleet.components.base import Heartbeat, Process, Seat
+from airfleet.components.health import CandidateCheck, HeartbeatCheck
+from airfleet.components.model import Process
 from airfleet.spec import load
 
 
@@ -17,7 +18,7 @@ def describe(text: str) -> tuple[Process, ...]:
 def test_a_single_scheduler_is_airflows_own() -> None:
     (one,) = describe("")
     assert one.commands == (("airflow", "scheduler", "--skip-serve-logs"),)
-    assert one.health == Heartbeat("SchedulerJob", alone=True)
+    assert one.health == HeartbeatCheck("SchedulerJob", alone=True)
 
 
 def test_of_two_one_works_and_one_stands_by() -> None:
@@ -25,14 +26,14 @@ def test_of_two_one_works_and_one_stands_by() -> None:
     assert [one.name for one in processes] == ["scheduler", "scheduler-2"]
     for one in processes:
         assert one.commands == (("airflow", "airfleet", "scheduler", "--seat", one.name),)
-        assert one.health == Seat(one.name)
+        assert one.health == CandidateCheck(one.name)
         assert one.stop_timeout_s == 7
 
 
 def test_two_that_both_work_do_not_take_each_other_for_dead() -> None:
     processes = describe("{schedulers: 2, scheduler_mode: active-active}")
     assert [one.commands[0][1] for one in processes] == ["scheduler", "scheduler"]
-    assert {one.health for one in processes} == {Heartbeat("SchedulerJob", alone=False)}
+    assert {one.health for one in processes} == {HeartbeatCheck("SchedulerJob", alone=False)}
 
 
 @pytest.mark.parametrize("text", ["schedulers: 0", "schedulers: 3", "scheduler_mode: standby"])

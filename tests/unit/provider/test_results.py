@@ -14,7 +14,7 @@ from celery.result import AsyncResult
 from psycopg import sql
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from airfleet.components import results as roles
+from airfleet.components.postgresql import result_database as roles
 from airfleet.runners.local import databases
 from airfleet_provider.executors.celery_config import Link, make_config
 from airfleet_provider.executors.results import REFUSED, REFUSED_S, PatientBackend

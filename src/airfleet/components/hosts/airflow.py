@@ -15,17 +15,14 @@ from airfleet.components import (
     dag_processor,
     execution_api,
     metadata,
-    queues,
     releaser,
-    results,
     scheduler,
     settings,
-    survival,
+    timeouts,
     triggerer,
 )
-from airfleet.components.base import Component, File, Heartbeat, Http, Process, Seat, Setting, reveal
-from airfleet.components.hosts import rabbitmq
-from airfleet.components.hosts.base import (
+from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
+from airfleet.components.host_model import (
     API,
     ETC,
     EXECUTION,
@@ -39,14 +36,17 @@ from airfleet.components.hosts.base import (
     HostFile,
     HostHealth,
     Job,
+    OpenPort,
     Part,
     Place,
-    Port,
     Service,
     Stage,
-    Tcp,
     private,
 )
+from airfleet.components.model import Component, File, Process, Setting, reveal
+from airfleet.components.postgresql import result_database
+from airfleet.components.rabbitmq import permissions
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Secret
 
 HOME = "server"
@@ -77,14 +77,14 @@ def describe_web(place: Place) -> Part:
             )
         },
         (
-            Port(
+            OpenPort(
                 EXECUTION,
                 (*workers, *place.addresses("scheduler")),
                 "tasks report here; schedulers look whether they can",
             ),
-            Port(API, (*place.addresses("balancer"), *workers), "UI and API, behind the balancer; releases")
+            OpenPort(API, (*place.addresses("balancer"), *workers), "UI and API, behind the balancer; releases")
             if place.fleet.with_role("balancer")
-            else Port(place.fleet.ports.api, (), "UI and API"),
+            else OpenPort(place.fleet.ports.api, (), "UI and API"),
         ),
     )
 
@@ -95,8 +95,8 @@ def describe_scheduler(place: Place) -> Part:
     link = private(
         FOLDER / "celery.json",
         celery.render_scheduler(
-            rabbitmq.url(place, queues.PUBLISHER, place.credentials.publisher),
-            results_dsn(place, results.READER),
+            rabbitmq.url(place, permissions.PUBLISHER, place.credentials.publisher),
+            results_dsn(place, result_database.READER),
             queue_names,
             rabbitmq.QUEUE_TYPE,
             place.credentials.signing,
@@ -114,7 +114,7 @@ def describe_scheduler(place: Place) -> Part:
                 releaser.describe(),
             )
         },
-        (Port(TRIGGERER_LOGS, place.addresses("web"), "logs of deferred tasks"),),
+        (OpenPort(TRIGGERER_LOGS, place.addresses("web"), "logs of deferred tasks"),),
         links={scheduler.NAME: link},
     )
     config = next(file for file in part.files if file.path.name == "airflow.cfg")
@@ -138,7 +138,7 @@ def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, 
         user=user,
         files=(config,),
         env=environment(place, home),
-        health=Tcp(port, place.own_address),
+        health=TcpCheck(port, place.own_address),
     )
 
 
@@ -186,10 +186,10 @@ def list_celery_settings(place: Place) -> tuple[Setting, ...]:
         Setting(
             "celery",
             "extra_celery_config",
-            json.dumps({"worker_soft_shutdown_timeout": 0, **survival.CELERY}),
+            json.dumps({"worker_soft_shutdown_timeout": 0, **timeouts.CELERY}),
             "results outlast a loss",
         ),
-        *survival.list_broker_settings(),
+        *timeouts.list_broker_settings(),
         Setting("operators", "default_queue", _default_queue(place), "the queue of tasks that name none"),
         Setting("airfleet", "routing", _render_routing(place), "fleet.yaml: pools and routing"),
     )
@@ -198,7 +198,7 @@ def list_celery_settings(place: Place) -> tuple[Setting, ...]:
 def results_dsn(place: Place, role: str) -> Secret:
     """How a role of the results gets there."""
     password = place.credentials.results.by_role[role]
-    return place.site(HOME).dsn(results.DATABASE, role, password, driver="psycopg2")
+    return place.site(HOME).dsn(result_database.DATABASE, role, password, driver="psycopg2")
 
 
 def _render_routing(place: Place) -> str:
@@ -260,7 +260,7 @@ def _describe(
     place: Place,
     name: str,
     components: dict[Stage, tuple[Component, ...]],
-    ports: tuple[Port, ...],
+    ports: tuple[OpenPort, ...],
     links: Mapping[str, HostFile] = MappingProxyType({}),
 ) -> Part:
     """`links` are the files of those processes that deal with Celery."""
@@ -348,7 +348,7 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
 
 def _host_health(process: Process) -> HostHealth | None:
     match process.health:
-        case Http() | Heartbeat() | Seat() | None as health:
+        case HttpCheck() | HeartbeatCheck() | CandidateCheck() | None as health:
             return health
         case other:
             raise TypeError(f"{process.name}: no host can be asked for {other}")

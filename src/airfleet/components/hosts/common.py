@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from airfleet.components.hosts.base import (
-    ETC,
-    LIB,
-    LOG,
-    RUN,
-    Folder,
-    HostFile,
-    Part,
-    Place,
-    Port,
-    Service,
-    Stage,
-)
+from airfleet.components.host_model import ETC, LIB, LOG, RUN, Folder, HostFile, OpenPort, Part, Place, Service, Stage
 
 FIREWALL = "firewall"
 
@@ -38,7 +26,7 @@ def describe(place: Place) -> Part:
     )
 
 
-def describe_firewall(place: Place, ports: Iterable[Port], ssh_ports: Iterable[int]) -> Part:
+def describe_firewall(place: Place, ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> Part:
     """A table of its own that lets in SSH, answers, and what the roles of this host need."""
     if not place.fleet.firewall:
         return Part(name=FIREWALL)
@@ -58,7 +46,7 @@ def describe_firewall(place: Place, ports: Iterable[Port], ssh_ports: Iterable[i
     return Part(name=FIREWALL, services=(service,))
 
 
-def render_firewall(ports: Iterable[Port], ssh_ports: Iterable[int]) -> str:
+def render_firewall(ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> str:
     """The text for `nft -f`, which replaces the table in one transaction."""
     lines = [
         "# Written by airfleet; say it in fleet.yaml instead.",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from airfleet.components.hosts.base import (
+from airfleet.components.health import TcpCheck
+from airfleet.components.host_model import (
     ETC,
     NODE_METRICS,
     POSTGRES,
     POSTGRES_METRICS,
     HostFile,
+    OpenPort,
     Part,
     Place,
-    Port,
     Service,
     Stage,
-    Tcp,
     private,
 )
 from airfleet.spec.secrets import find_login
@@ -44,7 +44,7 @@ def _describe(place: Place, name: str, what: str, port: int, *secrets: HostFile)
         user="prometheus",
         files=secrets,
         env_files=tuple(secret.path for secret in secrets),
-        health=Tcp(port, place.own_address if watchers else "127.0.0.1"),
+        health=TcpCheck(port, place.own_address if watchers else "127.0.0.1"),
     )
     return Part(
         name=name,
@@ -52,5 +52,5 @@ def _describe(place: Place, name: str, what: str, port: int, *secrets: HostFile)
         masks=(f"prometheus-{name}.service",),
         files=secrets,
         services=(service,),
-        ports=(Port(port, watchers, what),) if watchers else (),
+        ports=(OpenPort(port, watchers, what),) if watchers else (),
     )

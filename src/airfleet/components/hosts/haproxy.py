@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components.hosts.base import (
+from airfleet.components.health import TcpCheck
+from airfleet.components.host_model import (
     API,
     ETC,
     EXECUTION,
@@ -10,12 +11,11 @@ from airfleet.components.hosts.base import (
     PROXY,
     Folder,
     HostFile,
+    OpenPort,
     Part,
     Place,
-    Port,
     Service,
     Stage,
-    Tcp,
 )
 from airfleet.spec.secrets import Secret
 
@@ -76,7 +76,7 @@ def describe_balancer(place: Place) -> Part:
         services=(
             _service("balancer", "spreads UI and API over the web hosts", tuple(files), port, place.own_address),
         ),
-        ports=(Port(port, (), "UI and API"),),
+        ports=(OpenPort(port, (), "UI and API"),),
     )
 
 
@@ -167,7 +167,7 @@ def _service(name: str, what: str, files: tuple[HostFile, ...], port: int, addre
         kind="notify",
         stop_signal="SIGUSR1",
         stop_s=60,
-        health=Tcp(port, address),
+        health=TcpCheck(port, address),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from airfleet.components.hosts.base import System
+from airfleet.components.host_model import System
 
 # (ID, VERSION_ID) of /etc/os-release.
 SYSTEMS: Mapping[tuple[str, str], System] = {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from airfleet.components import celery, queues, results, settings
-from airfleet.components.base import Setting
-from airfleet.components.hosts import airflow, rabbitmq
-from airfleet.components.hosts.base import (
+from airfleet.components import celery, settings
+from airfleet.components.host_model import (
     ETC,
     LIB,
     LOG,
@@ -14,13 +12,18 @@ from airfleet.components.hosts.base import (
     WORKER_USER,
     Folder,
     HostFile,
+    OpenPort,
     Part,
     Place,
-    Port,
     Service,
     Stage,
     private,
 )
+from airfleet.components.hosts import airflow
+from airfleet.components.model import Setting
+from airfleet.components.postgresql import result_database
+from airfleet.components.rabbitmq import permissions
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.topology import WorkerPool
 
 HOME = "worker"
@@ -65,7 +68,9 @@ def describe(place: Place) -> Part:
             logs,
             *(_worker(place, pool, (config, user, links[pool.name])) for pool in pools),
         ),
-        ports=(Port(WORKER_LOGS, place.addresses("web", "scheduler"), "logs of running tasks; is the host there?"),),
+        ports=(
+            OpenPort(WORKER_LOGS, place.addresses("web", "scheduler"), "logs of running tasks; is the host there?"),
+        ),
     )
 
 
@@ -75,10 +80,10 @@ def _list_queues(pool: WorkerPool) -> str:
 
 def _link(place: Place, pool: WorkerPool) -> HostFile:
     """What the workers of one pool, and of no other, are told of Celery."""
-    login = queues.consumer(pool.name, place.credentials.consumers[pool.name], pool.queues)
+    login = permissions.consumer(pool.name, place.credentials.consumers[pool.name], pool.queues)
     text = celery.render_worker(
         rabbitmq.url(place, login.name, login.password),
-        airflow.results_dsn(place, results.WRITER),
+        airflow.results_dsn(place, result_database.WRITER),
         pool.queues,
         rabbitmq.QUEUE_TYPE,
         place.credentials.signing,

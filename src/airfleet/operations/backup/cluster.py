@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from airfleet.components import postgres
+from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import choose_user
@@ -43,7 +43,7 @@ class Cluster:
     @property
     def wal(self) -> Path:
         """Where the server archives what it has written."""
-        return postgres.wal_archive(self.backups)
+        return embedded.wal_archive(self.backups)
 
     def run(self, program: str, *words: str, environment: Mapping[str, str] | None = None) -> str:
         """What one of PostgreSQL's programs prints; raises AirfleetError with its last words."""
@@ -74,7 +74,7 @@ class Cluster:
         """The port of a server on this data that nobody knows of; it is stopped at the end."""
         port = ports.find_free()
         options = {
-            **postgres.archive_options(self.backups),
+            **embedded.archive_options(self.backups),
             "listen_addresses": "127.0.0.1",
             "port": str(port),
             "unix_socket_directories": "",
@@ -134,7 +134,7 @@ class Cluster:
 
     @staticmethod
     def _dsn(port: int, password: Secret) -> str:
-        return f"postgresql://{postgres.SUPERUSER}:{password.reveal()}@127.0.0.1:{port}/postgres"
+        return f"postgresql://{embedded.SUPERUSER}:{password.reveal()}@127.0.0.1:{port}/postgres"
 
 
 def as_server_user() -> dict[str, Any]:

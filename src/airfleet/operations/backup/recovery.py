@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from airfleet.components.hosts import backups
-from airfleet.components.hosts.base import LIB, Stage
+from airfleet.components.host_model import LIB, Stage
+from airfleet.components.postgresql import backups
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue, repository, scripts
 from airfleet.operations.backup.scripts import Order, Situation

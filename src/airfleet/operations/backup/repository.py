@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from airfleet.components.hosts import backups
-from airfleet.components.hosts.psql import AS_SERVER, build_command
+from airfleet.components.postgresql import backups
+from airfleet.components.postgresql.psql import AS_SERVER, build_command
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.runners.fleet.transport.sections import MARK

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from airfleet.components import postgres
+from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
@@ -123,7 +123,7 @@ def _rescue(cluster: Cluster) -> None:
 def _write_recovery(cluster: Cluster, draft: Path, to: datetime | None) -> None:
     (draft / "recovery.signal").touch()
     lines = [
-        f"restore_command = {_quote(postgres.restore_command(cluster.backups))}",
+        f"restore_command = {_quote(embedded.restore_command(cluster.backups))}",
         "recovery_target_timeline = latest",
     ]
     if to:

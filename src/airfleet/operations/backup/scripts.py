@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from airfleet.components.hosts import backups
-from airfleet.components.hosts.base import LIB
-from airfleet.components.hosts.psql import AS_SERVER, USER, build_command
+from airfleet.components.host_model import LIB
+from airfleet.components.postgresql import backups
+from airfleet.components.postgresql.psql import AS_SERVER, USER, build_command
 
 DATA = backups.DATA
 DRAFT = f"{DATA}.restoring"

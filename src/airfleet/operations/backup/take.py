@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from airfleet.components import postgres
+from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
@@ -83,7 +83,7 @@ def _copy(cluster: Cluster, port: int, draft: Path) -> None:
         "--manifest-checksums=SHA256",
         "--host=127.0.0.1",
         f"--port={port}",
-        f"--username={postgres.SUPERUSER}",
+        f"--username={embedded.SUPERUSER}",
         "--no-password",
         environment={"PGPASSWORD": cluster.superuser.reveal()},
     )

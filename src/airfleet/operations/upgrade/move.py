@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from airfleet.components.hosts.base import Stage
+from airfleet.components.host_model import Stage
 from airfleet.errors import UsageError
 from airfleet.runners.fleet.plan.steps import Bring, Step, Unpack
 from airfleet.spec.fleet import Fleet

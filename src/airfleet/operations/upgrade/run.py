@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from airfleet.components.host_model import OPT, RUN, SERVER_USER, Job, Service, Stage
 from airfleet.components.hosts import airflow
-from airfleet.components.hosts.base import OPT, RUN, SERVER_USER, Job, Service, Stage
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import repository
 from airfleet.operations.upgrade import move as moves

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from airfleet.components.hosts.postgresql import ASK_AIRFLOW
+from airfleet.components.postgresql.server import ASK_AIRFLOW
 
 # The table that keeps the revision, where the package keeps its migrations, and the command that goes back.
 CHAINS = {

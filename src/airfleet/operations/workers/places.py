@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from airfleet.components import worker as local_worker
+from airfleet.components.host_model import WORKER_USER
 from airfleet.components.hosts import workers as host_workers
-from airfleet.components.hosts.base import WORKER_USER
 from airfleet.errors import AirfleetError
 from airfleet.operations.workers.crew import NOTE_BYTES, Sight, Worker, judge
 from airfleet.runners.fleet.transport.connection import HostError, as_host_error

@@ -15,10 +15,10 @@ from airfleet.runners.fleet.plan.diff import WRONG_CLOCK_S
 from airfleet.runners.fleet.transport import client_config, known_hosts, sections
 from airfleet.runners.fleet.transport.connection import Output
 from airfleet.runners.fleet.transport.shell import HostShell
-from airfleet.runners.local.diagnosis import LEAST_FREE_BYTES, Finding
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version
+from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Finding
 from airfleet.workspace.state_folder import StateFolder
 
 LEAST_FREE_SHARE = 0.1

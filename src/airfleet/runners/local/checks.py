@@ -14,7 +14,7 @@ import amqp
 import httpx
 import psycopg
 
-from airfleet.components.base import Connect, Consumed, Heartbeat, Http, Port, Seat
+from airfleet.components.health import CandidateCheck, ConsumerCheck, HeartbeatCheck, HttpCheck, LoginCheck, TcpCheck
 from airfleet.runners.local.supervision import Result
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import BrokenFile
@@ -36,31 +36,36 @@ class Checker:
         self._others = others
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
-    def check(self, health: Http | Heartbeat | Seat | Connect | Port | Consumed, *, started: float) -> Result:
+    def check(
+        self,
+        health: HttpCheck | HeartbeatCheck | CandidateCheck | LoginCheck | TcpCheck | ConsumerCheck,
+        *,
+        started: float,
+    ) -> Result:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
-                case Http(url, wanted, _):
+                case HttpCheck(url, wanted, _):
                     status = self._http.get(url).status_code
                     return Result(status == wanted, f"answers HTTP {status}")
-                case Connect():
+                case LoginCheck():
                     return self._check_login()
-                case Port(number):
+                case TcpCheck(number):
                     with socket.create_connection(("127.0.0.1", number), timeout=TIMEOUT_S):
                         return Result(True)
-                case Consumed(unless=Path() as mark) if mark.exists():
+                case ConsumerCheck(unless=Path() as mark) if mark.exists():
                     return Result(True, "drained")
-                case Consumed(url, queue):
+                case ConsumerCheck(url, queue):
                     return _check_consumers(url, queue)
-                case Heartbeat(job_type, max_age_s):
+                case HeartbeatCheck(job_type, max_age_s):
                     return self._check_heartbeat(job_type, max_age_s, started)
-                case Seat(name, max_age_s):
+                case CandidateCheck(name, max_age_s):
                     return self._check_seat(name, max_age_s, started)
         except (httpx.ConnectError, OSError):
             return Result(False, "not answering yet")
         except psycopg.OperationalError as error:
             # Only of the database itself does it say anything that it does not answer.
-            return Result(False, _first_line(error), conclusive=isinstance(health, Connect))
+            return Result(False, _first_line(error), conclusive=isinstance(health, LoginCheck))
         except (httpx.HTTPError, psycopg.Error, amqp.AMQPError) as error:
             return Result(False, _first_line(error))
 

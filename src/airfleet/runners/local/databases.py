@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import psycopg
 from psycopg import sql
 
-from airfleet.components import results
+from airfleet.components.postgresql import result_database
 
 # airfleet's own memory, beside Airflow's tables: which jobs ended well, and with what.
 OWN_TABLES = """
@@ -43,17 +43,21 @@ def ensure_results(dsns: Sequence[str], passwords: Mapping[str, str]) -> None:
         connection.execute("SET log_min_error_statement = panic")  # it may hold a password
         for name, password in passwords.items():
             ensure_role(connection, name, password)
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (results.DATABASE,)).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(results.DATABASE)))
+        if not connection.execute(
+            "SELECT 1 FROM pg_database WHERE datname = %s", (result_database.DATABASE,)
+        ).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(result_database.DATABASE)))
         # No worker runs while this does.
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(results.FORMER)))
-        connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(results.FORMER)))
+        connection.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(result_database.FORMER))
+        )
+        connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(result_database.FORMER)))
         for name in passwords:
-            words = sql.Identifier(results.DATABASE), sql.Identifier(name)
+            words = sql.Identifier(result_database.DATABASE), sql.Identifier(name)
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(words[0]))
             connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*words))
-    with connect(dsns, dbname=results.DATABASE) as connection:
-        connection.execute(results.SCHEMA)
+    with connect(dsns, dbname=result_database.DATABASE) as connection:
+        connection.execute(result_database.SCHEMA)
 
 
 def ensure_role(connection: psycopg.Connection, name: str, password: str) -> None:

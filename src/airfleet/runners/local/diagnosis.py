@@ -8,10 +8,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 import psutil
 from packaging.requirements import InvalidRequirement, Requirement
@@ -19,25 +17,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch, ports
 from airfleet.spec import load
+from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Finding, Level
 from airfleet.workspace.state_folder import StateFolder
-
-Level = Literal["ok", "warning", "error"]
 
 # With these an Airflow of this minor starts; with later ones it does not (celery.backends.database, removed models).
 REQUIRED = {"apache-airflow-core": "3.3", "celery": "5.6", "sqlalchemy": "2.0"}
 LEAST_MEMORY_BYTES = 2 << 30
-LEAST_FREE_BYTES = 2 << 30
 OLDEST_SANE_CLOCK = 1_767_225_600  # 2026-01-01: no release of airfleet is older
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at, what was found, and what to do about it."""
-
-    level: Level
-    subject: str
-    what: str
-    hint: str = ""
 
 
 def examine(project: Path, folder: StateFolder) -> list[Finding]:

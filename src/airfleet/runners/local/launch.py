@@ -13,10 +13,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from airfleet.components import platform
-from airfleet.components.base import Component, Credentials, Site
-from airfleet.components.rabbitmq import Node, Ports
-from airfleet.components.results import Logins
+from airfleet.components import one_machine
+from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, Site
+from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
@@ -78,7 +77,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         importable=fleet.dags == "folder",
     )
     execution, database, *others = ports.find_several(5)
-    own_broker = Ports(*others)
+    own_broker = BrokerPorts(*others)
     ledger = Ledger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
@@ -90,7 +89,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         signing = present("signing_key", folder.keep_secret("signing_key"))
         broker = _find_broker(folder, instance.instance, signing, own_broker)
         names = ("postgres_results_writer", "postgres_results_reader")
-        logins = Logins(*(present(name, folder.keep_secret(name)) for name in names))
+        logins = ResultLogins(*(present(name, folder.keep_secret(name)) for name in names))
         credentials = replace(credentials, results=logins)
     ledger.write()
     site = Site(
@@ -104,7 +103,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         database_port=fleet.ports.database or database,
         broker=broker,
     )
-    components = platform.describe(
+    components = one_machine.describe(
         fleet,
         site,
         credentials,
@@ -118,10 +117,10 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     return Launch(fleet, site, credentials, components, environment)
 
 
-def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: Ports) -> Node:
+def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: BrokerPorts) -> BrokerNode:
     programs = find_programs()
     (folder.root / "rabbitmq").mkdir(mode=0o700, exist_ok=True)
-    return Node(
+    return BrokerNode(
         name=f"airfleet-{instance}",
         folder=folder.root / "rabbitmq",
         server=programs.server,

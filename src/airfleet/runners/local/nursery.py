@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from airfleet.components.base import Process, reveal
+from airfleet.components.model import Process, reveal
 
 REPLY_BYTES = 4096
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from airfleet.components.base import Command
+from airfleet.components.model import Command
 from airfleet.errors import AirfleetError
 
 PR_SET_PDEATHSIG = 1

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from airfleet.components.base import Command, Heartbeat, Http, Process, Warm, reveal
+from airfleet.components.health import HeartbeatCheck, HttpCheck, ReadyCheck
 from airfleet.components.image import NAME as IMAGE
-from airfleet.components.postgres import list_superuser_dsns
+from airfleet.components.model import Command, Process, reveal
+from airfleet.components.postgresql.embedded import list_superuser_dsns
 from airfleet.runners.local import processes
 from airfleet.runners.local.launch import Launch
 from airfleet.runners.local.nursery import Child, Nursery
@@ -186,7 +187,7 @@ class Supervisor:
         # Not before all are up: it would take the time that the others need to start.
         for unit in self._units if self._is_steady() else ():
             health = unit.process.health
-            if unit.is_cold and isinstance(health, Http) and health.warm_up:
+            if unit.is_cold and isinstance(health, HttpCheck) and health.warm_up:
                 pool.submit(self._checker.warm_up, health.warm_up)
             unit.is_cold = False
 
@@ -243,7 +244,7 @@ class Supervisor:
             argv = tuple(reveal(word) for word in process.commands[0])
             own = {key: reveal(value) for key, value in process.env.items()}
             inherit: tuple[int, ...] = ()
-            if isinstance(process.health, Warm):
+            if isinstance(process.health, ReadyCheck):
                 self._nursery = Nursery()
                 inherit = (self._nursery.descriptor,)
                 argv = (*argv, str(self._nursery.descriptor))
@@ -260,7 +261,7 @@ class Supervisor:
         self._write()  # a supervisor that dies from here on finds its children by this
 
     def _open_gate(self, unit: Supervised) -> None:
-        if isinstance(unit.process.health, Heartbeat) and unit.process.health.alone:
+        if isinstance(unit.process.health, HeartbeatCheck) and unit.process.health.alone:
             self._checker.retire_jobs(unit.process.health.job_type)
         unit.started = time.time()
         for file in unit.process.inputs:
@@ -291,7 +292,7 @@ class Supervisor:
         health = unit.process.health
         if health is None or unit.pid is None or not unit.unit.gate_open:
             return
-        if isinstance(health, Warm):
+        if isinstance(health, ReadyCheck):
             unit.result = Result(self._nursery is not None and self._nursery.is_warm(), "importing Airflow")
             return
         if unit.check and unit.check.done():

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airfleet.components.hosts.base import Service, Stage
+from airfleet.components.host_model import Service, Stage
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import applier, rolling_restart

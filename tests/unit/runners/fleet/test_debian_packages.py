@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airfleet.components.hosts.base import Machine
+from airfleet.components.host_model import Machine
 from airfleet.components.hosts.systems import SYSTEMS
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.apply import debian_packages

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.hosts.base import HostFile
+from airfleet.components.host_model import HostFile
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts, steps, systemd_units
 from airfleet.runners.fleet.plan.diff import Desired

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.hosts.base import Job, Stage
+from airfleet.components.host_model import Job, Stage
 from airfleet.runners.fleet.plan import steps
 from airfleet.spec.secrets import Secret
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.hosts import replication
-from airfleet.components.hosts.base import ETC, Folder, HostFile
+from airfleet.components.host_model import ETC, Folder, HostFile
+from airfleet.components.postgresql import replication
 from airfleet.operations.backup import scripts
 from airfleet.operations.backup.scripts import Order
 from airfleet.runners.fleet.plan import steps

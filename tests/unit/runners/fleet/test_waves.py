@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from airfleet.components.hosts.base import Stage
+from airfleet.components.host_model import Stage
 from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back, is_back
 from airfleet.runners.fleet.plan.diff import Desired, decide
 from airfleet.runners.fleet.plan.facts import Facts

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.runners.local import diagnosis, launch, ports
-from airfleet.runners.local.diagnosis import Finding
+from airfleet.workspace.diagnosis import Finding
 from airfleet.workspace.project import find_state
 
 GOOD = {"apache-airflow-core": "3.3.2", "celery": "5.6.3", "sqlalchemy": "2.0.51"}

@@ -33,7 +33,7 @@ def main():
 HEAD = """
 import json, os, signal, sys, time
 from pathlib import Path
-from airfleet.components.base import Process, Warm
+from airfleet.components.model import Process, Warm
 from airfleet.runners.local import processes
 from airfleet.runners.local.nursery import Nursery
 from deadline import wait_until

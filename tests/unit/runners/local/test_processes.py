@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from airfleet.components.base import Command
+from airfleet.components.model import Command
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import processes
 from airfleet.spec.secrets import Secret

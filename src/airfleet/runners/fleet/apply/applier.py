@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from airfleet.components.hosts import postgresql
-from airfleet.components.hosts.base import Stage
+from airfleet.components.host_model import Stage
+from airfleet.components.postgresql import server as postgresql
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.plan import steps

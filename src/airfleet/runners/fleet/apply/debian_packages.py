@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from airfleet.components.hosts.base import Machine
+from airfleet.components.host_model import Machine
 from airfleet.components.hosts.systems import SYSTEMS
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.plan.steps import Install, Step

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from airfleet.components.hosts.base import LIB, LOG, OPT, Place, Stage
+from airfleet.components.host_model import LIB, LOG, OPT, Place, Stage
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.apply.applier import Applier, Outcome
 from airfleet.runners.fleet.packaging import airflow_archive

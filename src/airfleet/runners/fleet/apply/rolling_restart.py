@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from airfleet.components.hosts import haproxy, rabbitmq, workers
-from airfleet.components.hosts.base import WORKER_USER, Service, Stage
-from airfleet.components.hosts.postgresql import ASK_AIRFLOW
+from airfleet.components.host_model import WORKER_USER, Service, Stage
+from airfleet.components.hosts import haproxy, workers
+from airfleet.components.postgresql.server import ASK_AIRFLOW
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.scheduler import NAME as SCHEDULER
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.plan.steps import Step

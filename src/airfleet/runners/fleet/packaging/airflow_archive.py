@@ -20,7 +20,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from airfleet.components.hosts.base import OPT
+from airfleet.components.host_model import OPT
 from airfleet.errors import AirfleetError
 from airfleet.workspace import airflow_version
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from airfleet.components.base import reveal
-from airfleet.components.hosts.base import EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
+from airfleet.components.host_model import EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
+from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import Facts, Probe, UnitFact
 from airfleet.runners.fleet.plan.steps import (

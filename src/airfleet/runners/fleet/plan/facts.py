@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from airfleet.components.hosts.base import Folder, HostFile
+from airfleet.components.host_model import Folder, HostFile
 from airfleet.runners.fleet.transport import sections
 
 LARGEST_DIFF = 200_000

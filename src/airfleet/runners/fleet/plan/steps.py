@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from airfleet.components.base import reveal
-from airfleet.components.hosts.base import LIB, OPT, Folder, HostFile, Job, Service, Stage
+from airfleet.components.host_model import LIB, OPT, Folder, HostFile, Job, Service, Stage
+from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
 
 JOBS = LIB / "jobs"

@@ -7,8 +7,8 @@ import shlex
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from airfleet.components.base import Heartbeat, Http, Seat
-from airfleet.components.hosts.base import ETC, RUN, HostFile, Service, Tcp
+from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
+from airfleet.components.host_model import ETC, RUN, HostFile, Service
 from airfleet.spec.topology import Limits
 
 FOLDER = "/etc/systemd/system"
@@ -72,9 +72,9 @@ def check(service: Service) -> str:
     """A shell command that succeeds while the service is healthy."""
     active = f"systemctl is-active -q {service.unit}"
     match service.health:
-        case Tcp(port, address):
+        case TcpCheck(port, address):
             return f"{active} && timeout 3 bash -c {shlex.quote(f'exec 3<>/dev/tcp/{address}/{port}')} 2>/dev/null"
-        case Http(url, status):
+        case HttpCheck(url, status):
             parts = urlsplit(url)
             request = f"GET {parts.path or '/'} HTTP/1.0\\r\\nHost: {parts.hostname}\\r\\n\\r\\n"
             inner = (
@@ -82,10 +82,10 @@ def check(service: Service) -> str:
                 f'read -r _ status _ <&3 && test "$status" = {status}'
             )
             return f"{active} && timeout 10 bash -c {shlex.quote(inner)} 2>/dev/null"
-        case Heartbeat(job_type, max_age_s):
+        case HeartbeatCheck(job_type, max_age_s):
             address = service.env["AIRFLEET_ADDRESS"]
             return f"{active} && {_probe(service, 'heartbeat', job_type, address, f'{max_age_s:g}')}"
-        case Seat(name, max_age_s):
+        case CandidateCheck(name, max_age_s):
             return f"{active} && {_probe(service, 'seat', name, f'{max_age_s:g}')}"
         case None:
             return active
@@ -103,11 +103,11 @@ def _probe(service: Service, *words: str) -> str:
 def port_of(service: Service) -> int | None:
     """The port that its health is asked at, which must be free before it first starts."""
     match service.health:
-        case Tcp(port):
+        case TcpCheck(port):
             return port
-        case Http(url):
+        case HttpCheck(url):
             return urlsplit(url).port
-        case Heartbeat() | Seat() | None:
+        case HeartbeatCheck() | CandidateCheck() | None:
             return None
         case _ as never:
             assert_never(never)

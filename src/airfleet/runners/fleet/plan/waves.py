@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from airfleet.components.hosts.base import Service, Stage
+from airfleet.components.host_model import Service, Stage
 from airfleet.runners.fleet.plan.diff import Desired
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.spec.topology import Host

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from airfleet.components.hosts import haproxy, platform
-from airfleet.components.hosts.base import ETC, OPT, FleetCredentials, HostFile, Machine, Objects, Part, Place
+from airfleet.components.host_model import ETC, OPT, FleetCredentials, HostFile, Machine, Objects, Part, Place
+from airfleet.components.hosts import haproxy, host_parts
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.packaging import airflow_archive
@@ -195,7 +195,7 @@ def inspect(wish: Wish, connection: Connection) -> View:
     own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{wish.airflow}\n")))
     # The port that this very connection came in by stays open, whatever can be read of the server's configuration.
     ports = (*probe.ssh_ports, *((connection.ssh_port,) if connection.ssh_port else ())) or (host.ssh.port or 22,)
-    parts = (*platform.describe(place, ssh_ports=ports), own)
+    parts = (*host_parts.describe(place, ssh_ports=ports), own)
     desired = Desired(place, parts)
     question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
     answer = facts.parse_answer(connection.check(question, what="looking at the host"), probe.packages)

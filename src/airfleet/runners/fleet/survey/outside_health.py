@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from airfleet.components.hosts.base import RABBITMQ_METRICS, Place
-from airfleet.components.hosts.rabbitmq import VHOST, find_metrics_address
+from airfleet.components.host_model import RABBITMQ_METRICS, Place
+from airfleet.components.rabbitmq.server import VHOST, find_metrics_address
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey.host_survey import View
 from airfleet.spec.fleet import Fleet

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from airfleet.components.hosts.base import POSTGRES
+from airfleet.components.host_model import POSTGRES
 from airfleet.runners.fleet.transport.connection import Connection
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login

@@ -8,9 +8,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Final
 
-from airfleet.components import queues
-from airfleet.components.base import DEAD_PEER
-from airfleet.components.hosts.base import (
+from airfleet.components.health import TcpCheck
+from airfleet.components.host_model import (
     AMQP,
     EPMD,
     ERLANG,
@@ -19,14 +18,15 @@ from airfleet.components.hosts.base import (
     Folder,
     HostFile,
     Job,
+    OpenPort,
     Part,
     Place,
-    Port,
     Service,
     Stage,
-    Tcp,
     private,
 )
+from airfleet.components.model import DEAD_PEER
+from airfleet.components.rabbitmq import permissions
 from airfleet.spec.secrets import Secret, by_login, find_login
 
 NAME = "rabbitmq"
@@ -92,7 +92,7 @@ def describe(place: Place) -> Part:
         kind="notify",
         stop_s=120,
         wait_s=180,
-        health=Tcp(AMQP, place.own_address),
+        health=TcpCheck(AMQP, place.own_address),
     )
     return Part(
         name="rabbitmq",
@@ -103,9 +103,13 @@ def describe(place: Place) -> Part:
         jobs=(end_logins(place, env), *_list_jobs(place, env)),
         services=(service,),
         ports=(
-            Port(AMQP, place.addresses("scheduler", "worker"), "the queues"),
-            *((Port(EPMD, others, "RabbitMQ's nodes"), Port(ERLANG, others, "RabbitMQ's nodes")) if others else ()),
-            *((Port(RABBITMQ_METRICS, watchers, "metrics of RabbitMQ"),) if watchers else ()),
+            OpenPort(AMQP, place.addresses("scheduler", "worker"), "the queues"),
+            *(
+                (OpenPort(EPMD, others, "RabbitMQ's nodes"), OpenPort(ERLANG, others, "RabbitMQ's nodes"))
+                if others
+                else ()
+            ),
+            *((OpenPort(RABBITMQ_METRICS, watchers, "metrics of RabbitMQ"),) if watchers else ()),
         ),
     )
 
@@ -183,14 +187,14 @@ def find_metrics_address(place: Place) -> str:
 
 def render_definitions(place: Place) -> str:
     """The queues of the pools, the scheduler's login and one for each pool."""
-    return queues.render_definitions(VHOST, list_logins(place), place.fleet.queues, QUEUE_TYPE)
+    return permissions.render_definitions(VHOST, list_logins(place), place.fleet.queues, QUEUE_TYPE)
 
 
-def list_logins(place: Place) -> tuple[queues.Login, ...]:
+def list_logins(place: Place) -> tuple[permissions.BrokerLogin, ...]:
     """The scheduler, and the workers of each pool."""
     secrets = place.credentials
-    pools = (queues.consumer(pool.name, secrets.consumers[pool.name], pool.queues) for pool in place.fleet.pools)
-    return (queues.publisher(secrets.publisher), *pools)
+    pools = (permissions.consumer(pool.name, secrets.consumers[pool.name], pool.queues) for pool in place.fleet.pools)
+    return (permissions.publisher(secrets.publisher), *pools)
 
 
 def _list_jobs(place: Place, env: Mapping[str, str]) -> tuple[Job, ...]:
@@ -225,9 +229,9 @@ def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     """
     logins = list_logins(place)
     kept = "\n".join(name for login in logins for name in by_login(login.name, login.password))
-    former = "|".join(f"{queues.CONSUMER}{pool}" for pool in place.credentials.former_pools)
-    ours = f"^({queues.PUBLISHER}|{queues.CONSUMER}.+)([.][0-9]+)?$"
-    drain = f"^({former})([.][0-9]+)?$" if former else queues.NOTHING
+    former = "|".join(f"{permissions.CONSUMER}{pool}" for pool in place.credentials.former_pools)
+    ours = f"^({permissions.PUBLISHER}|{permissions.CONSUMER}.+)([.][0-9]+)?$"
+    drain = f"^({former})([.][0-9]+)?$" if former else permissions.NOTHING
     name = env["RABBITMQ_NODENAME"]
     # The tool reads its standard input, which is the script itself.
     long = "--longnames " if env["RABBITMQ_USE_LONGNAME"] == "true" else ""

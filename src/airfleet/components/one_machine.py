@@ -11,16 +11,15 @@ from airfleet.components import (
     execution_api,
     image,
     metadata,
-    postgres,
-    rabbitmq,
     releaser,
-    results,
     scheduler,
     settings,
     triggerer,
     worker,
 )
-from airfleet.components.base import Component, Credentials, File, Site
+from airfleet.components.model import BrokerNode, Component, Credentials, File, Site
+from airfleet.components.postgresql import embedded, result_database
+from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
 
 
@@ -38,7 +37,7 @@ def describe(
     own = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
     return (
         image.describe(site),
-        postgres.describe(fleet, site, credentials),
+        embedded.describe(fleet, site, credentials),
         settings.describe(fleet, site, credentials),
         metadata.describe(
             site,
@@ -63,17 +62,17 @@ def _describe_tasks(fleet: Fleet, site: Site, credentials: Credentials, *, drain
             scheduler.describe(fleet, drain_s=drain_s),
         )
     return (
-        rabbitmq.describe(site.broker, worker.list_queues(fleet)),
+        private_node.describe(site.broker, worker.list_queues(fleet)),
         execution_api.describe(site, runners=(worker.NAME,)),
         scheduler.describe(fleet, drain_s=drain_s, link=_link_scheduler(fleet, site, credentials, site.broker)),
         worker.describe(fleet, site, credentials, site.broker, drain_s=drain_s),
     )
 
 
-def _link_scheduler(fleet: Fleet, site: Site, credentials: Credentials, broker: rabbitmq.Node) -> File:
+def _link_scheduler(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode) -> File:
     assert credentials.results is not None  # noqa: S101 - made beside the broker
     names = worker.list_queues(fleet)
-    login, _ = rabbitmq.list_logins(broker, names)
-    dsn = site.dsn(results.DATABASE, results.READER, credentials.results.reader, driver="psycopg2")
-    text = celery.render_scheduler(broker.url(login), dsn, names, rabbitmq.QUEUE_TYPE, broker.signing)
+    login, _ = private_node.list_logins(broker, names)
+    dsn = site.dsn(result_database.DATABASE, result_database.READER, credentials.results.reader, driver="psycopg2")
+    text = celery.render_scheduler(private_node.url(broker, login), dsn, names, private_node.QUEUE_TYPE, broker.signing)
     return File(broker.folder / "celery-scheduler.json", text)

@@ -6,7 +6,8 @@ import json
 import shlex
 from pathlib import Path
 
-from airfleet.components.base import Command, Component, Connect, Credentials, Process, Site
+from airfleet.components.health import LoginCheck
+from airfleet.components.model import Command, Component, Credentials, Process, Site
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, list_accepted
 
@@ -35,7 +36,7 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
     server = Process(
         name="postgres",
         commands=((str(site.postgres_bin / "postgres"), "-D", str(site.postgres_data), *options),),
-        health=Connect(),
+        health=LoginCheck(),
         url=f"postgresql://127.0.0.1:{site.database_port}",
         stop_signal="SIGINT",
         stop_timeout_s=30,

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.components import results
-from airfleet.components.base import DEAD_PEER
-from airfleet.components.hosts import backups, replication
-from airfleet.components.hosts.base import (
+from airfleet.components.health import TcpCheck
+from airfleet.components.host_model import (
     ETC,
     LIB,
-    PGBOUNCER,
     POSTGRES,
     Folder,
     HostFile,
     Job,
+    OpenPort,
     Part,
     Place,
-    Port,
     Service,
     Stage,
-    Tcp,
-    private,
 )
-from airfleet.components.hosts.psql import AS_SERVER, SOCKETS, USER, build_command
+from airfleet.components.model import DEAD_PEER
+from airfleet.components.postgresql import backups, replication, result_database
+from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.spec.secrets import Secret, by_login
 
-# Every worker reaches the pooler, and the server trusts its own user as superuser: so the pooler is another.
-BOUNCER_USER = "pgbouncer"
 CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
 CONFIG = ETC / "postgresql"
@@ -69,7 +64,7 @@ def describe(place: Place) -> Part:
         kind="notify",
         stop_signal="SIGINT",
         stop_s=120,
-        health=Tcp(POSTGRES),
+        health=TcpCheck(POSTGRES),
     )
     make = replication.copy_primary(place) if replica else _create(bin_)
     return Part(
@@ -97,12 +92,12 @@ def _list_jobs(place: Place, make: Job) -> tuple[Job, ...]:
     return jobs if place.credentials.former_results else (*jobs, _remove_former(place))
 
 
-def _ports(place: Place, others: tuple[str, ...]) -> tuple[Port, ...]:
+def _ports(place: Place, others: tuple[str, ...]) -> tuple[OpenPort, ...]:
     clients = (*place.addresses("scheduler"), *others)
-    ports = (Port(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here"),)
+    ports = (OpenPort(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here"),)
     # Any of several may be the replica that reports read.
     readers = place.addresses("web", "scheduler", "worker") if others and place.fleet.databases else ()
-    return (*ports, Port(POSTGRES, readers, "reports read here")) if readers else ports
+    return (*ports, OpenPort(POSTGRES, readers, "reports read here")) if readers else ports
 
 
 def render_config(place: Place) -> str:
@@ -161,7 +156,7 @@ def count_connections(place: Place) -> int:
 def render_access(place: Place, replicas: tuple[str, ...]) -> str:
     """pg_hba.conf: Airflow comes through PgBouncer on this host, replicas replicate, reports read."""
     # In quotes, as a name without them may be a keyword of this file.
-    names = ("airflow", *_former(place), results.DATABASE, *place.fleet.databases)
+    names = ("airflow", *former_logins(place), result_database.DATABASE, *place.fleet.databases)
     own = ",".join(f'"{name}"' for name in names)
     lines = [
         "# Written by airfleet.",
@@ -181,10 +176,10 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _former(place: Place) -> dict[str, Secret]:
+def former_logins(place: Place) -> dict[str, Secret]:
     """The owner of the database in which workers of an earlier version leave their results, while there may be any."""
     password = place.credentials.former_results
-    return {results.FORMER: password} if password else {}
+    return {result_database.FORMER: password} if password else {}
 
 
 def _mask(address: str) -> str:
@@ -246,12 +241,12 @@ def _roles(place: Place) -> Job:
         " ended_at timestamptz NOT NULL);",
         "ALTER TABLE airfleet.job OWNER TO airflow;",
         "\\connect postgres",
-        f"SELECT 'CREATE DATABASE {results.DATABASE}' WHERE NOT EXISTS"  # noqa: S608 - a constant
-        f" (SELECT FROM pg_database WHERE datname = '{results.DATABASE}') \\gexec",
-        f"REVOKE ALL ON DATABASE {results.DATABASE} FROM PUBLIC;",
-        f"GRANT CONNECT ON DATABASE {results.DATABASE} TO {results.WRITER}, {results.READER};",
-        f"\\connect {results.DATABASE}",
-        results.SCHEMA,
+        f"SELECT 'CREATE DATABASE {result_database.DATABASE}' WHERE NOT EXISTS"  # noqa: S608 - a constant
+        f" (SELECT FROM pg_database WHERE datname = '{result_database.DATABASE}') \\gexec",
+        f"REVOKE ALL ON DATABASE {result_database.DATABASE} FROM PUBLIC;",
+        f"GRANT CONNECT ON DATABASE {result_database.DATABASE} TO {result_database.WRITER}, {result_database.READER};",
+        f"\\connect {result_database.DATABASE}",
+        result_database.SCHEMA,
     ]
     sql = "\n".join(lines)
     script = f"{build_command()} <<'SQL'\n{sql}\nSQL\n"
@@ -292,80 +287,11 @@ def _create_role(name: str) -> str:
 def _remove_former(place: Place) -> Job:
     """The results of earlier versions, pickles that nobody reads any more, and the role that owned them."""
     assert place.credentials.former_results is None  # noqa: S101 - a worker may still write there
-    lines = (f"DROP DATABASE IF EXISTS {results.FORMER} WITH (FORCE);", f"DROP ROLE IF EXISTS {results.FORMER};")
+    lines = (
+        f"DROP DATABASE IF EXISTS {result_database.FORMER} WITH (FORCE);",
+        f"DROP ROLE IF EXISTS {result_database.FORMER};",
+    )
     sql = "\n".join(("SET client_min_messages = warning;", *lines))
     script = f"{build_command()} <<'SQL'\n{sql}\nSQL\n"
     what = "remove the results of earlier versions"
     return Job("postgresql-former", what, Stage.EDGE, Secret(script), USER)
-
-
-def describe_bouncer(place: Place) -> Part:
-    """PgBouncer in front of the primary: many short connections of Airflow become few of the server."""
-    secrets = place.credentials
-    owners = {"airflow": secrets.platform.airflow, **_former(place), **secrets.results.by_role}
-    owners |= secrets.platform.databases
-    folder = ETC / "pgbouncer"
-    users = "".join(
-        f'"{login}" "{value.reveal()}"\n'
-        for name, secret in owners.items()
-        for login, value in by_login(name, secret).items()
-    )
-    local, pool = f"host=127.0.0.1 port={POSTGRES}", f"pool_mode=session pool_size={PROJECT_POOL}"
-    listens = place.listen if place.listen == "0.0.0.0" else f"127.0.0.1,{place.listen}"  # noqa: S104
-    config = "\n".join(
-        [
-            ";; Written by airfleet.",
-            "[databases]",
-            f"airflow = {local} dbname=airflow pool_size={METADATA_POOL}",
-            # For what needs a session: migrations, LISTEN, advisory locks, prepared statements.
-            f"airflow_session = {local} dbname=airflow pool_mode=session pool_size={SESSION_POOL}",
-            *(
-                f"{name} = {local} dbname={name} pool_size={RESULTS_POOL}"
-                for name in (*_former(place), results.DATABASE)
-            ),
-            *(f"{name} = {local} dbname={name} {pool}" for name in place.fleet.databases),
-            "[pgbouncer]",
-            f"listen_addr = {listens}",
-            f"listen_port = {PGBOUNCER}",
-            "unix_socket_dir =",
-            "auth_type = scram-sha-256",
-            f"auth_file = {folder / 'users.txt'}",
-            "pool_mode = transaction",
-            "max_client_conn = 2000",
-            "server_idle_timeout = 60",
-            # As PostgreSQL's own: a client's host that is gone keeps no session, and none of its locks.
-            f"tcp_keepidle = {DEAD_PEER['keepalives_idle']}",
-            f"tcp_keepintvl = {DEAD_PEER['keepalives_interval']}",
-            f"tcp_keepcnt = {DEAD_PEER['keepalives_count']}",
-            f"tcp_user_timeout = {DEAD_PEER['tcp_user_timeout']}",
-            "ignore_startup_parameters = extra_float_digits",
-            "",
-        ]
-    )
-    own, passwords = HostFile(folder / "pgbouncer.ini", config), private(folder / "users.txt", users, BOUNCER_USER)
-    files = (own, passwords)
-    service = Service(
-        name="pgbouncer",
-        what="PgBouncer",
-        stage=Stage.POOLER,
-        command=("/usr/sbin/pgbouncer", str(folder / "pgbouncer.ini")),
-        user=BOUNCER_USER,
-        files=files,
-        # With another configuration it starts anew; logins it reads while it runs, and nobody's connection ends.
-        env={"AIRFLEET_CONFIG": own.digest},
-        reload=(("/bin/kill", "-HUP", "$MAINPID"),),
-        kind="notify",
-        stop_signal="SIGINT",
-        health=Tcp(PGBOUNCER),
-    )
-    clients = place.addresses("web", "scheduler", "worker")
-    return Part(
-        name="pgbouncer",
-        packages=("pgbouncer",),
-        masks=("pgbouncer.service",),
-        users=(BOUNCER_USER,),
-        folders=(Folder(folder),),
-        files=files,
-        services=(service,),
-        ports=(Port(PGBOUNCER, clients, "Airflow's database and task results"),),
-    )

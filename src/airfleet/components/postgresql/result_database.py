@@ -18,7 +18,7 @@ FORMER = "celery"
 
 
 @dataclass(frozen=True, slots=True)
-class Logins:
+class ResultLogins:
     """The passwords of those who add results and of those who read them."""
 
     writer: Secret

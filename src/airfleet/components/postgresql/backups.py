@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.components.hosts.base import (
-    ETC,
-    LIB,
-    POSTGRES,
-    Folder,
-    HostFile,
-    Part,
-    Place,
-    Service,
-    Stage,
-)
-from airfleet.components.hosts.psql import SOCKETS, USER, build_command
+from airfleet.components.host_model import ETC, LIB, POSTGRES, Folder, HostFile, Part, Place, Service, Stage
+from airfleet.components.postgresql.psql import SOCKETS, USER, build_command
 
 NAME = "backup"
 DATA = LIB / "postgresql"

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet.components.hosts import rabbitmq
-from airfleet.components.hosts.base import Stage
-from airfleet.runners.ssh import runtime
-from airfleet.runners.ssh.apply import Applier, Outcome
-from airfleet.runners.ssh.connection import HostError, Output
-from airfleet.runners.ssh.facts import Facts
-from airfleet.runners.ssh.inspect import View
-from airfleet.runners.ssh.rolling import Rolling
-from airfleet.runners.ssh.steps import Bring, Step
+from airfleet.components.host_model import Stage
+from airfleet.components.rabbitmq import server
+from airfleet.runners.fleet.apply.applier import Applier, Outcome
+from airfleet.runners.fleet.apply.rolling_restart import Rolling
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.steps import Bring, Step
+from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.transport.connection import HostError, Output
 from places import NINE, desired
 
 CLUSTER = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
@@ -61,12 +61,12 @@ class Cluster:
         if "check_if_node_is_quorum_critical" not in script:
             return int(name in self.stopped)
         if name in self.strange:
-            return rabbitmq.STRANGE
+            return server.STRANGE
         others = [other for other in BROKERS if other != name]
         is_needed = any(other in self.stopped or self.behind.get(other, 0) > 0 for other in others)
         for other in others:
             self.behind[other] = self.behind.get(other, 0) - 1
-        return rabbitmq.NEEDED if is_needed else 0
+        return server.NEEDED if is_needed else 0
 
 
 def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] = ()) -> Outcome:
@@ -76,10 +76,12 @@ def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] 
         if name in absent:
             continue
         want = desired(name, CLUSTER)
-        [service] = [one for one in want.services if one.name == rabbitmq.NAME]
+        [service] = [one for one in want.services if one.name == server.NAME]
         how: Any = steps.get(name)
         own = (Step(name, Stage.STORES, Bring(service, how), f"{how} {service.unit}", "it changed"),) if how else ()
-        views.append(View(cluster.connect(name), want, Facts(), own, runtime.Recipe("3.11", "x86_64", "", "", ())))
+        views.append(
+            View(cluster.connect(name), want, Facts(), own, airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
+        )
     ticks: Callable[[], float] = itertools.count().__next__
     return Applier(
         views,
@@ -157,12 +159,12 @@ def run_question(tmp_path: Path, ping: int, check: int, *, active: bool = True) 
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    script = f"PATH={tmp_path}:$PATH\n" + rabbitmq.ask_to_stop(place).replace(rabbitmq.TOOLS, str(tmp_path))
+    script = f"PATH={tmp_path}:$PATH\n" + server.ask_to_stop(place).replace(server.TOOLS, str(tmp_path))
     return subprocess.run(["bash", "-c", script], check=False, timeout=30).returncode
 
 
 def test_the_tools_of_a_node_say_whether_it_may_stop(tmp_path: Path) -> None:
     assert run_question(tmp_path, 0, 0) == 0
-    assert run_question(tmp_path, 0, 69) == rabbitmq.NEEDED
-    assert run_question(tmp_path, 69, 69) == rabbitmq.STRANGE
+    assert run_question(tmp_path, 0, 69) == server.NEEDED
+    assert run_question(tmp_path, 69, 69) == server.STRANGE
     assert run_question(tmp_path, 69, 69, active=False) == 0

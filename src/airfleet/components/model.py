@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from airfleet.components.results import Logins
+from airfleet.components.health import LOOPBACK, Health
+from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.secrets import Secret, find_login
 
-if TYPE_CHECKING:
-    from airfleet.components.rabbitmq import Node
-
-LOOPBACK = "127.0.0.1"
 # libpq's words for a host that has lost its power, and so does not even refuse: noticed after 3 s, or 11 s of silence.
 DEAD_PEER = {
     "connect_timeout": 3,
@@ -26,64 +22,6 @@ DEAD_PEER = {
 def reveal(value: str | Secret) -> str:
     """The plain text of a value, for the one place that hands it on."""
     return value.reveal() if isinstance(value, Secret) else value
-
-
-@dataclass(frozen=True, slots=True)
-class Http:
-    """Healthy while a GET of the URL answers so; `warm_up` is asked for once then, as a first call is slow."""
-
-    url: str
-    status: int = 200
-    warm_up: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """Healthy while Airflow's job of this type, started by this very process, has a fresh heartbeat.
-
-    A process that is `alone` in its type has no living predecessor, so what such jobs are said to run is over.
-    """
-
-    job_type: str
-    max_age_s: float = 30.0
-    alone: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Healthy while the guardian in this seat of the schedulers works, or stands by and is ready."""
-
-    name: str
-    max_age_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Healthy while the database accepts a login."""
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """Healthy while it takes connections on this port of the loopback."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Consumed:
-    """Healthy while somebody takes messages from the queue of this broker, or nobody should: the file is there."""
-
-    url: Secret
-    queue: str
-    unless: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """Healthy once it has imported its modules and takes orders."""
-
-
-Health = Http | Heartbeat | Seat | Connect | Port | Consumed | Warm
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +107,31 @@ class Credentials:
     jwt_secret: Secret
     secret_key: Secret
     databases: dict[str, Secret]
-    results: Logins | None = None
+    results: ResultLogins | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPorts:
+    """Where a node listens: its clients, Erlang's name server, and other nodes; all on the loopback."""
+
+    amqp: int
+    names: int
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerNode:
+    """One node that shares nothing with any other on this machine."""
+
+    name: str
+    folder: Path
+    server: Path
+    names_server: Path
+    ports: BrokerPorts
+    publisher: Secret
+    consumer: Secret
+    cookie: Secret
+    signing: Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +146,7 @@ class Site:
     api_port: int
     execution_port: int
     database_port: int
-    broker: Node | None = None
+    broker: BrokerNode | None = None
     listen: str = LOOPBACK
     database_hosts: tuple[str, ...] = (LOOPBACK,)
     public_url: str = ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from airfleet.components import queues
-from airfleet.components.base import Component, File, Port, Process
+from airfleet.components.health import TcpCheck
+from airfleet.components.model import BrokerNode, Component, File, Process
+from airfleet.components.rabbitmq import permissions
 from airfleet.spec.secrets import Secret
 
 VHOST = "airflow"
@@ -17,40 +16,17 @@ HOST = "127.0.0.1"
 CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where a node listens: its clients, Erlang's name server, and other nodes; all on the loopback."""
-
-    amqp: int
-    names: int
-    nodes: int
+def url(node: BrokerNode, login: permissions.BrokerLogin) -> Secret:
+    """What Celery connects to; passwords are made of URL-safe characters."""
+    return Secret(f"amqp://{login.name}:{login.password.reveal()}@{HOST}:{node.ports.amqp}/{VHOST}")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node that shares nothing with any other on this machine."""
-
-    name: str
-    folder: Path
-    server: Path
-    names_server: Path
-    ports: Ports
-    publisher: Secret
-    consumer: Secret
-    cookie: Secret
-    signing: Secret
-
-    def url(self, login: queues.Login) -> Secret:
-        """What Celery connects to; passwords are made of URL-safe characters."""
-        return Secret(f"amqp://{login.name}:{login.password.reveal()}@{HOST}:{self.ports.amqp}/{VHOST}")
-
-
-def list_logins(node: Node, names: tuple[str, ...]) -> tuple[queues.Login, queues.Login]:
+def list_logins(node: BrokerNode, names: tuple[str, ...]) -> tuple[permissions.BrokerLogin, permissions.BrokerLogin]:
     """The scheduler, and the worker, which takes from these queues."""
-    return queues.publisher(node.publisher), queues.consumer("default", node.consumer, names)
+    return permissions.publisher(node.publisher), permissions.consumer("default", node.consumer, names)
 
 
-def describe(node: Node, names: tuple[str, ...]) -> Component:
+def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
     """A node with these queues, two users of one virtual host, no plugin and no default user."""
     config = node.folder / "rabbitmq.conf"
     plugins = node.folder / "enabled_plugins"
@@ -75,11 +51,13 @@ def describe(node: Node, names: tuple[str, ...]) -> Component:
         "RABBITMQ_PID_FILE": str(node.folder / "pid"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {CALM}",
     }
-    names_server = Process(name="epmd", commands=((str(node.names_server),),), health=Port(node.ports.names), env=env)
+    names_server = Process(
+        name="epmd", commands=((str(node.names_server),),), health=TcpCheck(node.ports.names), env=env
+    )
     server = Process(
         name="rabbitmq",
         commands=((str(node.server),),),
-        health=Port(node.ports.amqp),
+        health=TcpCheck(node.ports.amqp),
         after=("epmd",),
         env=env,
         url=f"amqp://{HOST}:{node.ports.amqp}",
@@ -87,7 +65,7 @@ def describe(node: Node, names: tuple[str, ...]) -> Component:
     )
     files = (
         File(config, Secret("".join(f"{key} = {value}\n" for key, value in settings.items()))),
-        File(definitions, Secret(queues.render_definitions(VHOST, list_logins(node, names), names, QUEUE_TYPE))),
+        File(definitions, Secret(permissions.render_definitions(VHOST, list_logins(node, names), names, QUEUE_TYPE))),
         File(plugins, "[].\n"),
         File(node.folder / ".erlang.cookie", node.cookie),
     )

@@ -6,7 +6,7 @@ after it was silent for the whole time-out while it could have spoken, which the
 
 from __future__ import annotations
 
-from airfleet.components.base import Setting
+from airfleet.components.model import Setting
 
 # How often a broker and a worker at least say something; twice as long a silence ends their connection.
 HEARTBEAT_S = 10

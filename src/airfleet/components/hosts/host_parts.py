@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from airfleet.components.hosts import airflow, backups, common, exporters, haproxy, postgresql, rabbitmq, workers
-from airfleet.components.hosts.base import Part, Place, Stage
+from airfleet.components.host_model import Part, Place, Stage
+from airfleet.components.hosts import airflow, common, exporters, haproxy, workers
+from airfleet.components.postgresql import backups, pgbouncer
+from airfleet.components.postgresql import server as postgresql
+from airfleet.components.rabbitmq import server as rabbitmq
 
 
 def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
@@ -16,7 +19,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     if "database" in roles:
         parts.append(postgresql.describe(place))
         parts.append(exporters.describe_postgresql(place))
-        parts.append(postgresql.describe_bouncer(place))
+        parts.append(pgbouncer.describe(place))
         parts.append(backups.describe(place))
     if "broker" in roles:
         parts.append(rabbitmq.describe(place))

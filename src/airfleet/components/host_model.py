@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from airfleet.components.base import Credentials, Heartbeat, Http, Seat, Site, reveal
-from airfleet.components.results import Logins
+from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
+from airfleet.components.model import Credentials, Site, reveal
+from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host, Limits, Role
@@ -78,7 +79,7 @@ class FleetCredentials:
     monitor: Secret
     erlang_cookie: Secret
     identity: str
-    results: Logins
+    results: ResultLogins
     publisher: Secret
     consumers: Mapping[str, Secret]
     signing: Secret
@@ -153,16 +154,8 @@ class Place:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Tcp:
-    """Healthy while the port accepts a connection."""
-
-    port: int
-    address: str = "127.0.0.1"
-
-
 # What a host can be asked about one of its services.
-HostHealth = Http | Heartbeat | Seat | Tcp
+HostHealth = HttpCheck | HeartbeatCheck | CandidateCheck | TcpCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +238,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class OpenPort:
     """A port that a role opens: who may come in (nobody named means everybody), and why."""
 
     number: int
@@ -266,7 +259,7 @@ class Part:
     files: tuple[HostFile, ...] = ()
     jobs: tuple[Job, ...] = ()
     services: tuple[Service, ...] = ()
-    ports: tuple[Port, ...] = ()
+    ports: tuple[OpenPort, ...] = ()
 
 
 def private(path: Path, content: str, group: str) -> HostFile:

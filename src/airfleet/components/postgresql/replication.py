@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from airfleet.components.hosts.base import (
-    ETC,
-    LIB,
-    POSTGRES,
-    HostFile,
-    Job,
-    Place,
-    Service,
-    Stage,
-)
-from airfleet.components.hosts.psql import USER, build_command
+from airfleet.components.host_model import ETC, LIB, POSTGRES, HostFile, Job, Place, Service, Stage
+from airfleet.components.postgresql.psql import USER, build_command
 from airfleet.spec.secrets import Secret, find_login
 
 DATA = LIB / "postgresql"

@@ -26,7 +26,7 @@ CONSUMER = "pool-"
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class BrokerLogin:
     """A user of the broker: what it may publish to, and the queues that it may read."""
 
     name: str
@@ -39,18 +39,18 @@ class Login:
         return f"^({'|'.join(map(re.escape, self.reads))})$" if self.reads else NOTHING
 
 
-def publisher(password: Secret) -> Login:
+def publisher(password: Secret) -> BrokerLogin:
     """The scheduler, which sends tasks and reads nothing."""
-    return Login(PUBLISHER, password, write=PUBLISH)
+    return BrokerLogin(PUBLISHER, password, write=PUBLISH)
 
 
-def consumer(pool: str, password: Secret, queues: tuple[str, ...]) -> Login:
+def consumer(pool: str, password: Secret, queues: tuple[str, ...]) -> BrokerLogin:
     """The workers of a pool, which read its queues and send nothing."""
-    return Login(f"{CONSUMER}{pool}", password, reads=queues)
+    return BrokerLogin(f"{CONSUMER}{pool}", password, reads=queues)
 
 
 def render_definitions(
-    vhost: str, logins: Iterable[Login], queues: Iterable[str], kind: Literal["classic", "quorum"]
+    vhost: str, logins: Iterable[BrokerLogin], queues: Iterable[str], kind: Literal["classic", "quorum"]
 ) -> str:
     """What RabbitMQ makes of itself; what is there already, such as a queue with its messages, stays as it is."""
     # While a password is exchanged there are two logins with the same rights.
