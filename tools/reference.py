@@ -17,7 +17,7 @@ from airfleet.cli.main import cli
 from airfleet.components import settings
 from airfleet.components.model import BrokerNode, BrokerPorts, Credentials, Site
 from airfleet.components.settings import Setting
-from airfleet.spec import load, manual
+from airfleet.spec import load, reference
 from airfleet.spec.secrets import Secret
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
@@ -39,7 +39,7 @@ def describe_commands() -> str:
 def describe_fleet() -> str:
     """The commented fleet.yaml that `airfleet docs` prints."""
     head = "`airfleet docs` prints this page, `airfleet docs --schema` a JSON Schema for editors.\n"
-    return "\n".join(["# fleet.yaml\n", NOTE, head, _block(manual.reference(), "yaml")])
+    return "\n".join(["# fleet.yaml\n", NOTE, head, _block(reference.reference(), "yaml")])
 
 
 def describe_settings() -> str:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from airfleet.spec import manual
+from airfleet.spec import reference
 
 
 @click.command("docs", short_help="Print the manual of fleet.yaml.")
@@ -18,4 +18,4 @@ def command(schema: bool) -> None:
     Example:
       airfleet docs --schema > fleet.schema.json
     """
-    click.echo(json.dumps(manual.schema(), indent=2) if schema else manual.reference())
+    click.echo(json.dumps(reference.schema(), indent=2) if schema else reference.reference())

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from airfleet.errors import Problem, SpecError, UsageError
-from airfleet.spec import document, fleet, hosts, house, manual, model, rules, topology, topology_rules
-from airfleet.spec.document import Finding
+from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
+from airfleet.spec.sections import checks, hosts
+from airfleet.spec.yaml_document import Violation
 
 FILE = "fleet.yaml"
 
@@ -47,7 +48,7 @@ def read(project: Path, *, cpus: int) -> fleet.Fleet:
 
 def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
     """Return the fleet a text describes; SpecError with every problem at once, or with the first of its syntax."""
-    source = document.parse(text, file=file)
+    source = yaml_document.parse(text, file=file)
     # A key with nothing after it counts as absent, so that a section may be commented out but for its head.
     known = model.FleetFile.model_fields
     data = {
@@ -60,7 +61,7 @@ def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
         written = model.FleetFile.model_validate(data)
     except ValidationError as error:
         findings += _findings(error)
-    problems = [Problem(source.line(path), document.dotted(path), what, hint) for path, what, hint in findings]
+    problems = [Problem(source.line(path), yaml_document.dotted(path), what, hint) for path, what, hint in findings]
     if problems or source.duplicates:
         raise SpecError(file, (*source.duplicates, *problems))
     return _fleet(written, default_name=default_name, cpus=cpus)
@@ -72,25 +73,27 @@ def slug(name: str) -> str:
     return plain[:40].rstrip("-_") or "fleet"
 
 
-def _findings(error: ValidationError) -> Iterator[Finding]:
-    root = manual.schema()
+def _findings(error: ValidationError) -> Iterator[Violation]:
+    root = reference.schema()
     for details in error.errors(include_url=False):
         path = tuple(part for part in details["loc"] if part not in _TAGS)
         match details["type"]:
             case "rule":
-                yield Finding(path, details["ctx"]["what"], details["ctx"]["hint"])
+                yield Violation(path, details["ctx"]["what"], details["ctx"]["hint"])
             case "shape":
                 found = _found(details["input"], echo=path[0] in _ECHOED or details["loc"][-1] == "[key]")
-                yield Finding(path, f"expected {details['ctx']['words']}; found {found}")
+                yield Violation(path, f"expected {details['ctx']['words']}; found {found}")
             case "missing":
-                yield Finding(path, "this key is required and not there")
+                yield Violation(path, "this key is required and not there")
             case "extra_forbidden" if path[0] == "checks" and path[-1] in fleet.FIXED_CHECKS:
-                yield Finding(path, f"{path[-1]} is always an error", "remove this line")
+                yield Violation(path, f"{path[-1]} is always an error", "remove this line")
             case "extra_forbidden" if path[0] == "pools" and path[-1] == "min":
                 what = "a worker keeps a process for each of its slots: pools do not scale by themselves"
-                yield Finding(path, what, "remove this line; `concurrency` says how many tasks run at once")
+                yield Violation(path, what, "remove this line; `concurrency` says how many tasks run at once")
             case "extra_forbidden":
-                yield Finding(path, f"unknown key {path[-1]!r}", _near(str(path[-1]), manual.keys(root, path[:-1])))
+                yield Violation(
+                    path, f"unknown key {path[-1]!r}", _near(str(path[-1]), reference.keys(root, path[:-1]))
+                )
             case _:
                 yield _mismatch(root, path, details)
 
@@ -100,11 +103,11 @@ def _near(key: str, known: list[str], noun: str = "keys") -> str:
     return f"did you mean {close[0]!r}?" if close else f"known {noun}: {', '.join(known)}"
 
 
-def _mismatch(root: manual.Node, path: document.Path, details: ErrorDetails) -> Finding:
-    expected = manual.words(root, manual.find(root, path))
+def _mismatch(root: reference.Node, path: yaml_document.Path, details: ErrorDetails) -> Violation:
+    expected = reference.words(root, reference.find(root, path))
     value = details["input"]
     what = f"expected {expected}, found {_found(value, echo=path[0] in _ECHOED)}"
-    return Finding(path, what, _mismatch_hint(path, expected, value))
+    return Violation(path, what, _mismatch_hint(path, expected, value))
 
 
 def _found(value: object, *, echo: bool) -> str:
@@ -123,7 +126,7 @@ def _found(value: object, *, echo: bool) -> str:
             return "a map"
 
 
-def _mismatch_hint(path: document.Path, expected: str, value: object) -> str:
+def _mismatch_hint(path: yaml_document.Path, expected: str, value: object) -> str:
     hint = ""
     match value:
         case list() | dict() if path[0] == "airflow" and len(path) == 3:
@@ -190,7 +193,7 @@ def _hosts(written: model.FleetFile, pools: tuple[str, ...]) -> tuple[topology.H
     return tuple(hosts.convert_host(name, one, ssh, only=only, pools=pools) for name, one in written.hosts.items())
 
 
-def _checks(written: house.Checks) -> fleet.Checks:
+def _checks(written: checks.Checks) -> fleet.Checks:
     said = written.model_dump(by_alias=True)
     return fleet.Checks(
         levels={check: said[check] for check in fleet.CHECK_LEVELS},

@@ -21,11 +21,11 @@ from pydantic import (
 )
 
 from airfleet.spec import fleet
-from airfleet.spec.backups import Backups
-from airfleet.spec.hosts import Host, Name, Retention, Route, Ssh, Tls, WorkerPool
-from airfleet.spec.house import Checks
-from airfleet.spec.releases import Releases
-from airfleet.spec.section import Section, rule, shaped
+from airfleet.spec.sections.backups import Backups
+from airfleet.spec.sections.checks import Checks
+from airfleet.spec.sections.hosts import Host, Name, Retention, Route, Ssh, Tls, WorkerPool
+from airfleet.spec.sections.releases import Releases
+from airfleet.spec.sections.section import Section, rule, shaped
 
 # Tags tell pydantic which of two types was meant; they show up in its error paths and are taken out there.
 TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"

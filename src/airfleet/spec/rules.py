@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airfleet.spec import fleet, model
-from airfleet.spec.document import Finding
+from airfleet.spec.yaml_document import Violation
 
 
-def findings(data: Mapping[str, object]) -> Iterator[Finding]:
+def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     """Yield what is wrong; a value of the wrong type is left to the model."""
     yield from _ports(_map(data.get("ports")))
     yield from _owned(_map(data.get("airflow")))
@@ -27,43 +27,43 @@ def _map(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _ports(ports: dict[str, Any]) -> Iterator[Finding]:
+def _ports(ports: dict[str, Any]) -> Iterator[Violation]:
     api, database = ports.get("api", fleet.Ports().api), ports.get("database")
     if database is not None and api == database:
-        yield Finding(("ports", "database"), f"the API already listens on port {api}", "choose another port")
+        yield Violation(("ports", "database"), f"the API already listens on port {api}", "choose another port")
 
 
-def _owned(airflow: dict[str, Any]) -> Iterator[Finding]:
+def _owned(airflow: dict[str, Any]) -> Iterator[Violation]:
     for section, options in airflow.items():
         if section.lower() == "default":
-            yield Finding(("airflow", section), "this section would set options of every other one", "name theirs")
+            yield Violation(("airflow", section), "this section would set options of every other one", "name theirs")
         for option in _map(options):
             # Airflow takes names in any case, and reads x_cmd and x_secret in place of x.
             name = option.lower()
             for plain in (name, name.removesuffix("_cmd"), name.removesuffix("_secret")):
                 if hint := fleet.OWNED_INSTEAD.get((section.lower(), plain)):
-                    yield Finding(("airflow", section, option), "airfleet sets this option itself", hint)
+                    yield Violation(("airflow", section, option), "airfleet sets this option itself", hint)
                     break
 
 
-def _databases(databases: object, connections: dict[str, Any]) -> Iterator[Finding]:
+def _databases(databases: object, connections: dict[str, Any]) -> Iterator[Violation]:
     names = [name for name in databases if isinstance(name, str)] if isinstance(databases, list) else []
     for name, count in Counter(names).items():
         if count > 1:
-            yield Finding(("databases",), f"the database {name!r} is listed {count} times", "keep one")
+            yield Violation(("databases",), f"the database {name!r} is listed {count} times", "keep one")
         if name in connections:
             what = f"the database {name!r} already has a connection of this name"
-            yield Finding(("connections", name), what, "remove this connection, or rename one of the two")
+            yield Violation(("connections", name), what, "remove this connection, or rename one of the two")
 
 
-def _connection(name: str, connection: dict[str, Any]) -> Iterator[Finding]:
+def _connection(name: str, connection: dict[str, Any]) -> Iterator[Violation]:
     others = [key for key in connection if key != "uri" and key in fleet.Connection.__dataclass_fields__]
     if "uri" in connection and others:
         what = f"`uri` stands alone, and here is {', '.join(others)} too"
-        yield Finding(("connections", name, "uri"), what, "keep either `uri` or the other keys")
+        yield Violation(("connections", name, "uri"), what, "keep either `uri` or the other keys")
     if "uri" not in connection and "type" not in connection:
         hint = "add the connection type, such as `type: postgres`, or give a `uri` instead"
-        yield Finding(("connections", name), "neither `type` nor `uri` is there", hint)
+        yield Violation(("connections", name), "neither `type` nor `uri` is there", hint)
     for key, value in _map(connection.get("extra")).items():
         if isinstance(value, str) and model.is_secret_key(key):
-            yield Finding(("connections", name, "extra", key), "fleet.yaml never holds a secret", model.BY_REFERENCE)
+            yield Violation(("connections", name, "extra", key), "fleet.yaml never holds a secret", model.BY_REFERENCE)

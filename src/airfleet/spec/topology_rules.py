@@ -9,14 +9,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airfleet.spec import hosts, topology
-from airfleet.spec.document import Finding
+from airfleet.spec import topology
+from airfleet.spec.sections import hosts
+from airfleet.spec.yaml_document import Violation
 
 # A task process of Airflow takes more; with less a slot, the pool would be killed before its slots are full.
 LEAST_SLOT_MEMORY = 64 << 20
 
 
-def findings(data: Mapping[str, object]) -> Iterator[Finding]:
+def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     """Yield what is wrong; a value of the wrong type is left to the model."""
     pools = {name: pool for name, pool in _map(data.get("pools")).items() if isinstance(pool, dict)}
     machines = {name: host for name, host in _map(data.get("hosts")).items() if isinstance(host, dict)}
@@ -32,7 +33,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Finding]:
     yield from _queues(data, pools)
     if data.get("dags") == "folder":
         hint = "remove this line: hosts run the releases that `airfleet release deploy` makes of the project"
-        yield Finding(("dags",), "a folder on this machine is on no host", hint)
+        yield Violation(("dags",), "a folder on this machine is on no host", hint)
 
 
 def _map(value: object) -> dict[str, Any]:
@@ -51,9 +52,9 @@ def _roles(host: dict[str, Any], *, only: bool) -> list[str]:
     return ["worker"] if host.get("pools") else []
 
 
-def _pool(name: str, pool: dict[str, Any]) -> Iterator[Finding]:
+def _pool(name: str, pool: dict[str, Any]) -> Iterator[Violation]:
     if pool.get("queues") == []:
-        yield Finding(("pools", name, "queues"), "a pool that serves no queue gets no task", "name a queue")
+        yield Violation(("pools", name, "queues"), "a pool that serves no queue gets no task", "name a queue")
     concurrency = pool.get("concurrency", topology.WorkerPool("", ()).concurrency)
     memory = pool.get("memory")
     if not isinstance(concurrency, int):
@@ -64,26 +65,26 @@ def _pool(name: str, pool: dict[str, Any]) -> Iterator[Finding]:
             what = (
                 f"{concurrency} tasks do not fit into {memory}: each takes {LEAST_SLOT_MEMORY >> 20} MiB at the least"
             )
-            yield Finding(("pools", name, "memory"), what, f"allow {needed >> 20}M or more, or lower `concurrency`")
+            yield Violation(("pools", name, "memory"), what, f"allow {needed >> 20}M or more, or lower `concurrency`")
 
 
-def _missing_roles(roles: Mapping[str, list[str]]) -> Iterator[Finding]:
+def _missing_roles(roles: Mapping[str, list[str]]) -> Iterator[Violation]:
     for name, own in roles.items():
         if not own:
             known = ", ".join(topology.ROLES)
-            yield Finding(("hosts", name), "this host has no role", f"add `roles`: some of {known}")
+            yield Violation(("hosts", name), "this host has no role", f"add `roles`: some of {known}")
     given = {role for own in roles.values() for role in own}
     for role in topology.NEEDED_ROLES:
         if role not in given:
             words = topology.ROLE_WORDS[role]
-            yield Finding(("hosts",), f"no host has the role {role}", f"give it to a host: it {words}")
+            yield Violation(("hosts",), f"no host has the role {role}", f"give it to a host: it {words}")
     webs = [name for name, own in roles.items() if "web" in own]
     if len(webs) > 1 and "balancer" not in given:
         what = f"{len(webs)} web hosts and no balancer: nobody would find the second one"
-        yield Finding(("hosts",), what, "give the role balancer to a host, such as a web host")
+        yield Violation(("hosts",), what, "give the role balancer to a host, such as a web host")
 
 
-def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Finding]:
+def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Violation]:
     first: dict[str, str] = {}
     for name, host in machines.items():
         address = host.get("address")
@@ -94,54 +95,56 @@ def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[
             continue
         if "balancer" in roles[name] and "balancer" in roles[other]:
             what = f"two balancers on one address: {other} has {address} too"
-            yield Finding(("hosts", name, "address"), what, "give the role to one of them, or another address")
+            yield Violation(("hosts", name, "address"), what, "give the role to one of them, or another address")
         else:
             what = f"the host {other} has the address {address} too"
-            yield Finding(("hosts", name, "address"), what, "write both hosts as one, with the roles of both")
+            yield Violation(("hosts", name, "address"), what, "write both hosts as one, with the roles of both")
 
 
-def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Finding]:
+def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Violation]:
     names = [name for name, own in roles.items() if "broker" in own]
     if names and len(names) not in topology.BROKER_SIZES:
         what = f"{len(names)} hosts have the role broker: a queue with copies needs a majority"
-        yield Finding(("hosts", names[-1], "roles"), what, "give it to 1 host or to 3")
+        yield Violation(("hosts", names[-1], "roles"), what, "give it to 1 host or to 3")
     if len(names) > 1:
         for name in names:
             address = machines[name].get("address")
             if isinstance(address, str) and "." not in address:
                 what = f"RabbitMQ nodes find each other by address, and {address!r} is a short name"
-                yield Finding(("hosts", name, "address"), what, "write the IP address or the full name with its domain")
+                yield Violation(
+                    ("hosts", name, "address"), what, "write the IP address or the full name with its domain"
+                )
 
 
 def _served(
     machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]], pools: Mapping[str, object]
-) -> Iterator[Finding]:
+) -> Iterator[Violation]:
     known = list(pools) or [pool.name for pool in topology.DEFAULT_POOLS]
     served: set[str] = set()
     for name, host in machines.items():
         own = host.get("pools")
         if own == []:
-            yield Finding(
+            yield Violation(
                 ("hosts", name, "pools"), "a worker without a pool gets no task", "name a pool, or remove this"
             )
         if own and "worker" not in roles[name]:
-            yield Finding(
+            yield Violation(
                 ("hosts", name, "pools"), "this host has pools but not the role worker", "add worker to its roles"
             )
         for pool in _words(own):
             if pool not in known:
                 hint = f"known pools: {', '.join(known)}"
-                yield Finding(("hosts", name, "pools"), f"there is no pool {pool!r}", hint)
+                yield Violation(("hosts", name, "pools"), f"there is no pool {pool!r}", hint)
         if "worker" in roles[name]:
             served.update(known if own is None else _words(own))
     for pool in pools:
         if pool not in served:
             queues = ", ".join(_words(_map(pools[pool]).get("queues")) or [pool])
             what = f"no host serves this pool, so nobody serves its queue {queues}"
-            yield Finding(("pools", pool), what, "add it to the `pools` of a host, or remove it")
+            yield Violation(("pools", pool), what, "add it to the `pools` of a host, or remove it")
 
 
-def _queues(data: Mapping[str, object], pools: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
+def _queues(data: Mapping[str, object], pools: Mapping[str, dict[str, Any]]) -> Iterator[Violation]:
     section = _map(_map(data.get("airflow")).get("operators"))
     default = section.get("default_queue", topology.DEFAULT_QUEUE)
     queues = {queue for name, pool in pools.items() for queue in _words(pool.get("queues", [name]))}
@@ -151,8 +154,8 @@ def _queues(data: Mapping[str, object], pools: Mapping[str, dict[str, Any]]) -> 
         queue = _map(route).get("queue")
         if isinstance(queue, str) and queue not in queues:
             what = f"no pool serves the queue {queue!r}"
-            yield Finding(("routing", index, "queue"), what, f"known queues: {', '.join(sorted(queues))}")
+            yield Violation(("routing", index, "queue"), what, f"known queues: {', '.join(sorted(queues))}")
     if pools and default not in queues:
         what = f"no pool serves the queue {default!r}, where tasks that name no queue go"
         hint = f"add {default} to the `queues` of a pool, or set airflow: {{operators: {{default_queue: ...}}}}"
-        yield Finding(("pools",), what, hint)
+        yield Violation(("pools",), what, hint)

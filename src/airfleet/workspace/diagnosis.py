@@ -12,7 +12,7 @@ LEAST_FREE_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing looked at, what was found, and what to do about it."""
 
     level: Level

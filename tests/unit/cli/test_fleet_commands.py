@@ -21,7 +21,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals, stopping
 from airfleet.runners.fleet import diagnosis, journals, lease
 from airfleet.runners.fleet.transport.connection import HostError, Output
-from airfleet.workspace.diagnosis import Finding
+from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.state_folder import StateFolder
 from places import NINE, parse
 
@@ -434,7 +434,7 @@ yes
 """
 
 
-def examine(project: Path, said: str, *, ahead: float = 0.0, trip: float = 0.1) -> list[Finding]:
+def examine(project: Path, said: str, *, ahead: float = 0.0, trip: float = 0.1) -> list[Diagnosis]:
     now = [1000.0]
 
     class Fake:
@@ -461,7 +461,7 @@ def examine(project: Path, said: str, *, ahead: float = 0.0, trip: float = 0.1) 
     return diagnosis.examine(fleet, project, StateFolder(project / ".airfleet"), shell=fake, clock=lambda: now[0])
 
 
-def find(findings: Sequence[Finding], subject: str) -> Finding:
+def find(findings: Sequence[Diagnosis], subject: str) -> Diagnosis:
     return next(finding for finding in findings if finding.subject == subject)
 
 

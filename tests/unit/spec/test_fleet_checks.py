@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airfleet.errors import SpecError
-from airfleet.spec import fleet, house, load, manual
+from airfleet.spec import fleet, load, reference
+from airfleet.spec.sections import checks
 
 
 def parse(text: str) -> fleet.Checks:
@@ -45,8 +46,8 @@ def test_what_is_wrong_is_said_at_its_line(line: str, what: str, hint: str | Non
 
 
 def test_every_check_is_a_key_that_the_manual_explains() -> None:
-    section = manual.schema()["$defs"]["Checks"]["properties"]
+    section = reference.schema()["$defs"]["Checks"]["properties"]
     limits = set(fleet.Checks.__dataclass_fields__) - {"levels"}
     assert set(section) == set(fleet.CHECK_LEVELS) | limits
-    for field in house.Checks.model_fields.values():
-        assert f"# {field.description}" in manual.reference()
+    for field in checks.Checks.model_fields.values():
+        assert f"# {field.description}" in reference.reference()

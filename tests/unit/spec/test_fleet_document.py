@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airfleet.errors import SpecError
-from airfleet.spec import document
+from airfleet.spec import yaml_document
 
 MERGED = """\
 x-base: &base
@@ -24,11 +24,11 @@ connections:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing yet\n", "---\n", "{}"])
 def test_an_empty_file_is_an_empty_map(text: str) -> None:
-    assert document.parse(text, file="f").data == {}
+    assert yaml_document.parse(text, file="f").data == {}
 
 
 def test_merge_keys_work_and_own_keys_win() -> None:
-    crm = document.parse(MERGED, file="f").data["connections"]
+    crm = yaml_document.parse(MERGED, file="f").data["connections"]
     assert crm == {"crm": {"login": "reader", "port": 5433}, "erp": ["first", "second"]}
 
 
@@ -44,13 +44,13 @@ def test_merge_keys_work_and_own_keys_win() -> None:
         (("nowhere", "at", "all"), 1),
     ],
 )
-def test_each_path_has_its_line(path: document.Path, line: int) -> None:
-    assert document.parse(MERGED, file="f").line(path) == line
+def test_each_path_has_its_line(path: yaml_document.Path, line: int) -> None:
+    assert yaml_document.parse(MERGED, file="f").line(path) == line
 
 
 @pytest.mark.parametrize("text", ["no", "on", "Y", "0777", "12:30", "2026-01-31", "1_000", "0x1F", ".inf", "9" * 5000])
 def test_yaml_1_1_surprises_stay_text(text: str) -> None:
-    assert document.parse(f"key: {text}", file="f").data == {"key": text}
+    assert yaml_document.parse(f"key: {text}", file="f").data == {"key": text}
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_yaml_1_1_surprises_stay_text(text: str) -> None:
     [("true", True), ("-7", -7), ("0", 0), ("0.5", 0.5), ("1e3", 1000.0), ("~", None), ("", None), ('"1"', "1")],
 )
 def test_plain_scalars_have_their_types(text: str, value: object) -> None:
-    found = document.parse(f"key: {text}", file="f").data["key"]
+    found = yaml_document.parse(f"key: {text}", file="f").data["key"]
     assert (found, type(found)) == (value, type(value))
 
 
 def test_every_duplicate_key_is_reported_with_its_first_line() -> None:
     text = "name: a\nports:\n  api: 1\n  api: 2\nname: b\nname: c\n"
-    found = [(problem.line, problem.path, problem.what) for problem in document.parse(text, file="f").duplicates]
+    found = [(problem.line, problem.path, problem.what) for problem in yaml_document.parse(text, file="f").duplicates]
     assert found == [
         (4, "ports.api", "the key 'api' is given twice, first in line 3"),
         (5, "name", "the key 'name' is given twice, first in line 1"),
@@ -95,6 +95,6 @@ def test_every_duplicate_key_is_reported_with_its_first_line() -> None:
 )
 def test_what_is_not_plain_yaml_is_refused_with_its_line(text: str, line: int, words: str) -> None:
     with pytest.raises(SpecError) as caught:
-        document.parse(text, file="fleet.yaml")
+        yaml_document.parse(text, file="fleet.yaml")
     assert words in str(caught.value)
     assert caught.value.problems[0].line == line

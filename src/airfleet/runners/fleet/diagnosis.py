@@ -18,7 +18,7 @@ from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version
-from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Finding
+from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis
 from airfleet.workspace.state_folder import StateFolder
 
 LEAST_FREE_SHARE = 0.1
@@ -52,16 +52,16 @@ def examine(
     *,
     shell: Callable[[Host, Path], HostShell] = HostShell,
     clock: Callable[[], float] = time.time,
-) -> list[Finding]:
+) -> list[Diagnosis]:
     """Everything looked at: this machine first, then host by host; nothing is changed."""
     found = [*_examine_control(fleet, project, folder)]
 
-    def look(host: Host) -> list[Finding]:
+    def look(host: Host) -> list[Diagnosis]:
         one = shell(host, project)
         try:
             return list(_examine_host(host, one.run, clock, _running(folder)))
         except AirfleetError as error:
-            return [Finding("error", host.name, error.what, error.hint)]
+            return [Diagnosis("error", host.name, error.what, error.hint)]
         finally:
             one.close()
 
@@ -76,7 +76,7 @@ def _running(folder: StateFolder) -> str:
         return ""
 
 
-def _examine_control(fleet: Fleet, project: Path, folder: StateFolder) -> Iterator[Finding]:
+def _examine_control(fleet: Fleet, project: Path, folder: StateFolder) -> Iterator[Diagnosis]:
     yield _judge_locks(folder)
     yield from _judge_keys(fleet, project)
     yield from _judge_way(fleet, project)
@@ -86,92 +86,92 @@ def _examine_control(fleet: Fleet, project: Path, folder: StateFolder) -> Iterat
     free = shutil.disk_usage(free_root).free
     level = "ok" if free >= LEAST_FREE_BYTES else "warning"
     hint = "" if level == "ok" else "apply builds Airflow on this machine: free some space"
-    yield Finding("ok" if level == "ok" else "warning", "disk", f"{free / 2**30:.1f} GiB free at {free_root}", hint)
+    yield Diagnosis("ok" if level == "ok" else "warning", "disk", f"{free / 2**30:.1f} GiB free at {free_root}", hint)
 
 
-def _judge_locks(folder: StateFolder) -> Finding:
+def _judge_locks(folder: StateFolder) -> Diagnosis:
     try:
         running = airflow_version.read(folder)
         airflow_version.find_lock(running.version)
     except AirfleetError as error:
-        return Finding("error", "Airflow", error.what, error.hint)
+        return Diagnosis("error", "Airflow", error.what, error.hint)
     if running.target:
         what = f"the fleet is on its way from {running.version} to {running.target}"
-        return Finding("warning", "Airflow", what, airflow_version.GO_ON)
-    return Finding("ok", "Airflow", f"{running.version}, and its lock is here")
+        return Diagnosis("warning", "Airflow", what, airflow_version.GO_ON)
+    return Diagnosis("ok", "Airflow", f"{running.version}, and its lock is here")
 
 
-def _judge_keys(fleet: Fleet, project: Path) -> Iterator[Finding]:
+def _judge_keys(fleet: Fleet, project: Path) -> Iterator[Diagnosis]:
     keys = dict.fromkeys(host.ssh.key for host in fleet.hosts if host.ssh.key)
     for name in keys:
         path = project / Path(name).expanduser()
         if not path.is_file():
-            yield Finding("error", "SSH key", f"no such file: {path}", "`ssh.key` in fleet.yaml names it")
+            yield Diagnosis("error", "SSH key", f"no such file: {path}", "`ssh.key` in fleet.yaml names it")
         elif path.stat().st_mode & 0o077:
-            yield Finding("error", "SSH key", f"others may read {path}", f"chmod 600 {path}")
+            yield Diagnosis("error", "SSH key", f"others may read {path}", f"chmod 600 {path}")
         else:
-            yield Finding("ok", "SSH key", str(path))
+            yield Diagnosis("ok", "SSH key", str(path))
     if not keys:
-        yield Finding("ok", "SSH key", "fleet.yaml names none: ssh-agent and the SSH configuration are asked")
+        yield Diagnosis("ok", "SSH key", "fleet.yaml names none: ssh-agent and the SSH configuration are asked")
 
 
-def _judge_way(fleet: Fleet, project: Path) -> Iterator[Finding]:
+def _judge_way(fleet: Fleet, project: Path) -> Iterator[Diagnosis]:
     """What OpenSSH makes of its configuration, and whether the files of known hosts can be read."""
     files: dict[Path, bool] = {}
     for host in fleet.hosts:
         try:
             config = client_config.read(host.address, user=host.ssh.user, port=host.ssh.port)
         except AirfleetError as error:
-            yield Finding("error", "SSH configuration", f"{host.name}: {error.what}", error.hint)
+            yield Diagnosis("error", "SSH configuration", f"{host.name}: {error.what}", error.hint)
             return
         named = (project / Path(host.ssh.known_hosts).expanduser(),) if host.ssh.known_hosts else ()
         files |= {path: bool(named) for path in named or config.known_hosts}
-    yield Finding("ok", "SSH configuration", f"tells the way to {len(fleet.hosts)} hosts")
+    yield Diagnosis("ok", "SSH configuration", f"tells the way to {len(fleet.hosts)} hosts")
     for path, is_named in files.items():
         try:
             entries = known_hosts.read([path], named=is_named)
         except AirfleetError as error:
-            yield Finding("error", "known_hosts", f"{error.where}: {error.what}", error.hint)
+            yield Diagnosis("error", "known_hosts", f"{error.where}: {error.what}", error.hint)
         else:
             if entries or is_named:
-                yield Finding("ok", "known_hosts", f"{len(entries)} keys in {path}")
+                yield Diagnosis("ok", "known_hosts", f"{len(entries)} keys in {path}")
 
 
-def _judge_secrets(folder: StateFolder) -> Finding:
+def _judge_secrets(folder: StateFolder) -> Diagnosis:
     files = sorted(folder.secrets.glob("*")) if folder.secrets.is_dir() else []
     open_ = [path for path in files if path.stat().st_mode & 0o077]
     if open_:
-        return Finding("error", "secrets", f"others may read {open_[0]}", f"chmod -R go= {folder.secrets}")
+        return Diagnosis("error", "secrets", f"others may read {open_[0]}", f"chmod -R go= {folder.secrets}")
     if not files:
-        return Finding("ok", "secrets", "will be made by the first apply")
-    return Finding("ok", "secrets", f"{len(files)} in {folder.secrets}; is there a copy elsewhere?")
+        return Diagnosis("ok", "secrets", "will be made by the first apply")
+    return Diagnosis("ok", "secrets", f"{len(files)} in {folder.secrets}; is there a copy elsewhere?")
 
 
-def _judge_claim(folder: StateFolder) -> Finding:
+def _judge_claim(folder: StateFolder) -> Diagnosis:
     holder = lease.find_claim(folder.root)
     if holder is not None:
-        return Finding("warning", "apply", holder, "wait for it")
-    return Finding("ok", "apply", "none runs here")
+        return Diagnosis("warning", "apply", holder, "wait for it")
+    return Diagnosis("ok", "apply", "none runs here")
 
 
 def _examine_host(
     host: Host, run: Callable[..., Output], clock: Callable[[], float], airflow: str
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     said = sections.split(run(LOOK, timeout_s=60).out)
     system, there = _first(said, "system"), _first(said, "airflow")
-    yield Finding("ok", host.name, f"answers; {system or 'an unknown system'}")
+    yield Diagnosis("ok", host.name, f"answers; {system or 'an unknown system'}")
     if not there:
-        yield Finding("warning", f"{host.name}: Airflow", "not set up yet", "airfleet apply")
+        yield Diagnosis("warning", f"{host.name}: Airflow", "not set up yet", "airfleet apply")
     elif airflow and there != airflow:
-        yield Finding("warning", f"{host.name}: Airflow", f"{there}, not {airflow}", "airfleet apply")
+        yield Diagnosis("warning", f"{host.name}: Airflow", f"{there}, not {airflow}", "airfleet apply")
     else:
-        yield Finding("ok", f"{host.name}: Airflow", there)
+        yield Diagnosis("ok", f"{host.name}: Airflow", there)
     yield from _judge_space(host, said.get("space", []))
     yield _judge_clock(host, measure_clock(run, clock), _first(said, "sync"))
     failed = said.get("failed", [])
     if failed:
         hint = f"airfleet logs {failed[0].removeprefix('airfleet-').removesuffix('.service')} --host {host.name}"
-        yield Finding("error", f"{host.name}: services", f"failed: {', '.join(failed)}", hint)
+        yield Diagnosis("error", f"{host.name}: services", f"failed: {', '.join(failed)}", hint)
     yield from _judge_lease(host, said.get("lease", []))
 
 
@@ -191,20 +191,20 @@ def measure_clock(run: Callable[..., Output], clock: Callable[[], float]) -> Clo
     return best
 
 
-def _judge_clock(host: Host, measured: Clock | None, synchronised: str) -> Finding:
+def _judge_clock(host: Host, measured: Clock | None, synchronised: str) -> Diagnosis:
     subject, ntp = f"{host.name}: clock", "timedatectl set-ntp true"
     if measured is None:
-        return Finding("warning", subject, "says no time", ntp)
+        return Diagnosis("warning", subject, "says no time", ntp)
     ahead, doubt = measured.ahead_s, measured.give_or_take_s
     what = f"{abs(ahead):.2f} s {'ahead of' if ahead > 0 else 'behind'} this machine's, give or take {doubt:.2f} s"
     if abs(ahead) - doubt > WRONG_CLOCK_S:
-        return Finding("error", subject, what, f"set the wrong one of them right, and let it be kept right: {ntp}")
+        return Diagnosis("error", subject, what, f"set the wrong one of them right, and let it be kept right: {ntp}")
     if synchronised != "yes":
-        return Finding("warning", subject, f"{what}; nothing keeps it right", f"there: {ntp}, or install chrony")
-    return Finding("ok", subject, f"{what}; kept right by NTP")
+        return Diagnosis("warning", subject, f"{what}; nothing keeps it right", f"there: {ntp}, or install chrony")
+    return Diagnosis("ok", subject, f"{what}; kept right by NTP")
 
 
-def _judge_space(host: Host, lines: list[str]) -> Iterator[Finding]:
+def _judge_space(host: Host, lines: list[str]) -> Iterator[Diagnosis]:
     for line in lines:
         path, total, free = [*line.rsplit(" ", 2), "", ""][:3]
         if not (total.isdigit() and free.isdigit()) or int(total) == 0:
@@ -212,21 +212,21 @@ def _judge_space(host: Host, lines: list[str]) -> Iterator[Finding]:
         left = int(free) * 1024
         what = f"{left / 2**30:.1f} GiB free on {path}, {100 * int(free) / int(total):.0f} %"
         if left < LEAST_FREE_BYTES:
-            yield Finding("error", f"{host.name}: disk", what, "free some space there")
+            yield Diagnosis("error", f"{host.name}: disk", what, "free some space there")
         elif int(free) < LEAST_FREE_SHARE * int(total):
-            yield Finding("warning", f"{host.name}: disk", what, "free some space there")
+            yield Diagnosis("warning", f"{host.name}: disk", what, "free some space there")
         else:
-            yield Finding("ok", f"{host.name}: disk", what)
+            yield Diagnosis("ok", f"{host.name}: disk", what)
 
 
-def _judge_lease(host: Host, lines: list[str]) -> Iterator[Finding]:
+def _judge_lease(host: Host, lines: list[str]) -> Iterator[Diagnosis]:
     if len(lines) < 5 or not (lines[1].isdigit() and lines[4].isdigit()):
         return
     left = int(lines[1]) - int(lines[4])
     if left > 0:
         holder = lease.parse_holder("\n".join((lines[3], lines[2], str(left))))
         what = f"{holder.who} applies this fleet since {holder.since}"
-        yield Finding("warning", f"{host.name}: apply", what, f"wait for it; the lease runs out in {left} s")
+        yield Diagnosis("warning", f"{host.name}: apply", what, f"wait for it; the lease runs out in {left} s")
 
 
 def _first(said: Mapping[str, list[str]], name: str) -> str:

@@ -17,7 +17,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch, ports
 from airfleet.spec import load
-from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Finding, Level
+from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis, Level
 from airfleet.workspace.state_folder import StateFolder
 
 # With these an Airflow of this minor starts; with later ones it does not (celery.backends.database, removed models).
@@ -26,7 +26,7 @@ LEAST_MEMORY_BYTES = 2 << 30
 OLDEST_SANE_CLOCK = 1_767_225_600  # 2026-01-01: no release of airfleet is older
 
 
-def examine(project: Path, folder: StateFolder) -> list[Finding]:
+def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
     """Everything looked at, in the order of looking; nothing is changed or started."""
     free_root = next(parent for parent in (folder.root, *folder.root.parents) if parent.exists())
     return [
@@ -52,16 +52,16 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
-def _attempt(subject: str, describe: Callable[[], str]) -> Finding:
+def _attempt(subject: str, describe: Callable[[], str]) -> Diagnosis:
     try:
-        return Finding("ok", subject, describe())
+        return Diagnosis("ok", subject, describe())
     except AirfleetError as error:
-        return Finding("error", subject, f"{error.where}: {error.what}" if error.where else str(error), error.hint)
+        return Diagnosis("error", subject, f"{error.where}: {error.what}" if error.where else str(error), error.hint)
 
 
-def _examine_port(project: Path, folder: StateFolder) -> Iterator[Finding]:
+def _examine_port(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:
     if folder.root.is_dir() and folder.is_held():
-        yield Finding("ok", "ports", "in use by this platform, which is up")
+        yield Diagnosis("ok", "ports", "in use by this platform, which is up")
         return
     try:
         wanted = load.read(project, cpus=1).ports
@@ -84,25 +84,25 @@ def _describe_state(folder: StateFolder) -> str:
     return f"{folder.root} can be used"
 
 
-def _judge_python(version: tuple[int, ...]) -> Finding:
+def _judge_python(version: tuple[int, ...]) -> Diagnosis:
     text = ".".join(map(str, version))
     if (3, 11) <= version < (3, 14):
-        return Finding("ok", "Python", text)
-    return Finding("error", "Python", f"{text} is not 3.11, 3.12 or 3.13", "make the environment with another Python")
+        return Diagnosis("ok", "Python", text)
+    return Diagnosis("error", "Python", f"{text} is not 3.11, 3.12 or 3.13", "make the environment with another Python")
 
 
-def _judge_versions(installed: Callable[[str], str | None]) -> Iterator[Finding]:
+def _judge_versions(installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
     for name, series in REQUIRED.items():
         version = installed(name)
         if version is None:
-            yield Finding("error", name, "is not installed", "install constraints/airflow-3.3.2.txt")
+            yield Diagnosis("error", name, "is not installed", "install constraints/airflow-3.3.2.txt")
         elif version != series and not version.startswith(f"{series}."):
-            yield Finding("error", name, f"{version} is not {series}.x", "install constraints/airflow-3.3.2.txt")
+            yield Diagnosis("error", name, f"{version} is not {series}.x", "install constraints/airflow-3.3.2.txt")
         else:
-            yield Finding("ok", name, version)
+            yield Diagnosis("ok", name, version)
 
 
-def _judge_requirements(project: Path, installed: Callable[[str], str | None]) -> Iterator[Finding]:
+def _judge_requirements(project: Path, installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
     path = project / "requirements.txt"
     if not path.exists():
         return
@@ -114,9 +114,9 @@ def _judge_requirements(project: Path, installed: Callable[[str], str | None]) -
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        yield Finding("error", "requirements.txt", "; ".join(wrong[:3]) + more, f"pip install -r {path}")
+        yield Diagnosis("error", "requirements.txt", "; ".join(wrong[:3]) + more, f"pip install -r {path}")
     else:
-        yield Finding("ok", "requirements.txt", f"all {len(wanted)} packages are installed")
+        yield Diagnosis("ok", "requirements.txt", f"all {len(wanted)} packages are installed")
 
 
 def read_requirements(text: str) -> Iterator[Requirement]:
@@ -133,36 +133,38 @@ def read_requirements(text: str) -> Iterator[Requirement]:
             yield requirement
 
 
-def _judge_folder(folder: Path, is_writable: bool) -> Finding:
+def _judge_folder(folder: Path, is_writable: bool) -> Diagnosis:
     if is_writable:
-        return Finding("ok", "folder", f"{folder} is writable")
-    return Finding("error", "folder", f"{folder} is not writable", "change its owner, or name another folder: --state")
+        return Diagnosis("ok", "folder", f"{folder} is writable")
+    return Diagnosis(
+        "error", "folder", f"{folder} is not writable", "change its owner, or name another folder: --state"
+    )
 
 
-def _judge_space(folder: Path, free: int) -> Finding:
+def _judge_space(folder: Path, free: int) -> Diagnosis:
     what = f"{free / 2**30:.1f} GiB free at {folder}"
     if free >= LEAST_FREE_BYTES:
-        return Finding("ok", "disk", what)
+        return Diagnosis("ok", "disk", what)
     level: Level = "error" if free < launch.LEAST_FREE_BYTES else "warning"
-    return Finding(level, "disk", what, "free some space, or name a state folder on another disk: --state")
+    return Diagnosis(level, "disk", what, "free some space, or name a state folder on another disk: --state")
 
 
-def _judge_memory(available: int) -> Finding:
+def _judge_memory(available: int) -> Diagnosis:
     what = f"{available / 2**30:.1f} GiB available"
     if available >= LEAST_MEMORY_BYTES:
-        return Finding("ok", "memory", what)
-    return Finding("warning", "memory", what, "the platform takes about 0.7 GiB idle, each running task 0.1 more")
+        return Diagnosis("ok", "memory", what)
+    return Diagnosis("warning", "memory", what, "the platform takes about 0.7 GiB idle, each running task 0.1 more")
 
 
-def _judge_clock(now: float) -> Finding:
+def _judge_clock(now: float) -> Diagnosis:
     if now >= OLDEST_SANE_CLOCK:
-        return Finding("ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)))
-    return Finding(
+        return Diagnosis("ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)))
+    return Diagnosis(
         "error", "clock", "is in the past, so schedules and logins would fail", "set it: timedatectl set-ntp true"
     )
 
 
-def _judge_user(uid: int) -> Finding:
+def _judge_user(uid: int) -> Diagnosis:
     if uid:
-        return Finding("ok", "user", f"uid {uid}, not root")
-    return Finding("warning", "user", "root: every task runs as root too", "start it as a user of its own")
+        return Diagnosis("ok", "user", f"uid {uid}, not root")
+    return Diagnosis("warning", "user", "root: every task runs as root too", "start it as a user of its own")

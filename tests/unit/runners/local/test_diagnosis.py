@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.runners.local import diagnosis, launch, ports
-from airfleet.workspace.diagnosis import Finding
+from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.project import find_state
 
 GOOD = {"apache-airflow-core": "3.3.2", "celery": "5.6.3", "sqlalchemy": "2.0.51"}
@@ -22,11 +22,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def examine(project: Path) -> dict[str, Finding]:
+def examine(project: Path) -> dict[str, Diagnosis]:
     return {finding.subject: finding for finding in diagnosis.examine(project, find_state(project, None))}
 
 
-def levels(found: dict[str, Finding]) -> dict[str, str]:
+def levels(found: dict[str, Diagnosis]) -> dict[str, str]:
     return {subject: finding.level for subject, finding in found.items()}
 
 
@@ -82,7 +82,7 @@ def test_requirements_of_many_are_summed_up(tmp_path: Path) -> None:
         (diagnosis._judge_user, 0, "warning"),
     ],
 )
-def test_the_machine(judge: Callable[[int], Finding], value: int, level: str) -> None:
+def test_the_machine(judge: Callable[[int], Diagnosis], value: int, level: str) -> None:
     found = judge(value)
     assert found.level == level
     assert bool(found.hint) is (level != "ok")

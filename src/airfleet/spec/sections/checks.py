@@ -8,7 +8,7 @@ from pydantic import Field
 
 from airfleet.spec import fleet
 from airfleet.spec.fleet import Level
-from airfleet.spec.section import Pattern, Section
+from airfleet.spec.sections.section import Pattern, Section
 
 _DEFAULT = fleet.Checks()
 

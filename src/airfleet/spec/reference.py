@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from airfleet.spec import document, model
+from airfleet.spec import model, yaml_document
 
 Node = dict[str, Any]
 
@@ -45,7 +45,7 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
-def find(root: Node, path: document.Path) -> Node:
+def find(root: Node, path: yaml_document.Path) -> Node:
     """Return the schema at a path; an empty one where the schema has nothing to say."""
     node = root
     for part in path:
@@ -53,7 +53,7 @@ def find(root: Node, path: document.Path) -> Node:
     return node
 
 
-def keys(root: Node, path: document.Path) -> list[str]:
+def keys(root: Node, path: yaml_document.Path) -> list[str]:
     """Return the keys that the map at a path may have."""
     return [key for option in _options(root, find(root, path)) for key in option.get("properties", {})]
 

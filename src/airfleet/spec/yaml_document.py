@@ -40,7 +40,7 @@ for _kind, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
-class Finding(NamedTuple):
+class Violation(NamedTuple):
     """One thing wrong at a path of the document, before its line is looked up."""
 
     path: Path

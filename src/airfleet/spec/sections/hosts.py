@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from airfleet.spec import topology
-from airfleet.spec.section import Pattern, Section, rule, shaped
+from airfleet.spec.sections.section import Pattern, Section, rule, shaped
 from airfleet.spec.topology import MOST_CONCURRENCY, Role
 
 _UNITS = {"M": 1 << 20, "G": 1 << 30}

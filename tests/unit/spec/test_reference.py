@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from airfleet.spec import fleet, load, manual, model
+from airfleet.spec import fleet, load, model
+from airfleet.spec import reference as manual
 
 
 def parse(text: str) -> fleet.Fleet:

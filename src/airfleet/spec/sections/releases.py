@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from airfleet.spec import fleet
-from airfleet.spec.section import Section, rule
+from airfleet.spec.sections.section import Section, rule
 
 _DEFAULT = fleet.Releases()
 

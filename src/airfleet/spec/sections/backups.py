@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from airfleet.spec import fleet
-from airfleet.spec.section import Section
+from airfleet.spec.sections.section import Section
 
 _DEFAULT = fleet.Backups()
 
