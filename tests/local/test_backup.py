@@ -16,10 +16,10 @@ import pytest
 from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
-from airfleet.operations.backup.cluster import Cluster
-from airfleet.operations.backup.restore import restore
-from airfleet.operations.backup.store import BASE, Store
-from airfleet.operations.backup.take import take
+from airfleet.operations.backup.embedded.cluster import Cluster
+from airfleet.operations.backup.embedded.restore import restore
+from airfleet.operations.backup.embedded.store import BASE, Store
+from airfleet.operations.backup.embedded.take import take
 from airfleet.runners.local import launch
 from airfleet.spec.secrets import Secret
 from deadline import wait_until
@@ -32,9 +32,9 @@ RESTORE = """
 import sys
 from pathlib import Path
 from airfleet.operations.backup import catalogue
-from airfleet.operations.backup.cluster import Cluster
-from airfleet.operations.backup.restore import restore
-from airfleet.operations.backup.store import Store
+from airfleet.operations.backup.embedded.cluster import Cluster
+from airfleet.operations.backup.embedded.restore import restore
+from airfleet.operations.backup.embedded.store import Store
 from airfleet.spec.secrets import Secret
 data, binaries, backups = map(Path, sys.argv[1:])
 cluster = Cluster(data, binaries, backups, Secret("x"))

@@ -16,10 +16,10 @@ from airfleet.components.postgresql.embedded import SUPERUSER
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
-from airfleet.operations.backup.cluster import Cluster
-from airfleet.operations.backup.restore import restore
-from airfleet.operations.backup.store import Store
-from airfleet.operations.backup.take import take
+from airfleet.operations.backup.embedded.cluster import Cluster
+from airfleet.operations.backup.embedded.restore import restore
+from airfleet.operations.backup.embedded.store import Store
+from airfleet.operations.backup.embedded.take import take
 from airfleet.runners.local import launch as launching
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret

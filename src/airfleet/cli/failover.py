@@ -12,7 +12,7 @@ import click
 
 from airfleet.cli import options
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.failover import Failover
+from airfleet.operations.scheduler_handover import SchedulerHandover
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_project, find_state, read_fleet
@@ -56,7 +56,7 @@ def command(
         raise UsageError("--to and --lost are said with --database")
     with ExitStack() as stack:
         dsn = _open(stack, fleet, folder, project, state)
-        done = Failover(dsn).hand_over(timeout_s=timeout, notify=lambda text: click.echo(text, err=True))
+        done = SchedulerHandover(dsn).hand_over(timeout_s=timeout, notify=lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
@@ -86,7 +86,7 @@ def _promote(
 ) -> None:
     if fleet is None or not fleet.hosts:
         raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
-    from airfleet.operations.promotion import Promotion
+    from airfleet.operations.database.promotion import Promotion
     from airfleet.runners.fleet import lease
     from airfleet.runners.fleet.transport.connection import HostError
     from airfleet.runners.fleet.transport.shell import HostShell

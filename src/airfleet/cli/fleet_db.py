@@ -13,9 +13,9 @@ from typing import TypeVar
 import click
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.backup import repository
 from airfleet.operations.backup.catalogue import Backup
-from airfleet.operations.backup.recovery import Plan, Recovery, Restored
+from airfleet.operations.backup.pgbackrest import repository
+from airfleet.operations.backup.pgbackrest.recovery import Recovery, RestoredFleet, RestorePlan
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply.applier import Result
 from airfleet.runners.fleet.survey import host_survey
@@ -46,7 +46,7 @@ def restore(
     to: datetime | None,
     undo: bool,
     yes: bool,
-) -> Restored:
+) -> RestoredFleet:
     """Ask, and bring the fleet back to the moment."""
     with ExitStack() as stack:
         folder = host_survey.open_folder(project, state)
@@ -71,7 +71,7 @@ def say(text: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
 
 
-def _confirm(fleet: Fleet, plan: Plan, *, yes: bool) -> None:
+def _confirm(fleet: Fleet, plan: RestorePlan, *, yes: bool) -> None:
     newest = "what they were when the last restore began" if plan.is_undo else "the newest change that is archived"
     moment = f"{plan.to:%Y-%m-%d %H:%M:%S} UTC" if plan.to else newest
     lines = [

@@ -55,7 +55,7 @@ def run(fleet: Fleet, project: Path, state: Path | None, *, yes: bool) -> None:
     click.echo(f"{fleet.name} is down: `airfleet apply` starts it again, and so does a restart of a host", err=True)
 
 
-def _confirm(fleet: Fleet, plan: stopping.Plan, *, yes: bool) -> None:
+def _confirm(fleet: Fleet, plan: stopping.StopPlan, *, yes: bool) -> None:
     click.echo(f"This stops Airflow on the fleet {fleet.name}, in this order:", err=True)
     for what, hosts in plan.groups:
         if hosts:

@@ -17,8 +17,9 @@ from airfleet.cli import view
 from airfleet.components.postgresql.backups import NAME as BACKUP
 from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError
-from airfleet.operations import database_hosts, fallbacks
-from airfleet.operations.backup import repository
+from airfleet.operations import fallbacks
+from airfleet.operations.backup.pgbackrest import repository
+from airfleet.operations.database import rules
 from airfleet.operations.fallbacks import Course
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
@@ -162,12 +163,10 @@ def _look_at_replicas(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
     for one in own:
         name = one.desired.place.host.name
         try:
-            seen[name] = database_hosts.parse(
-                name, one.connection.check(database_hosts.LOOK, what="asking its database")
-            )
+            seen[name] = rules.parse(name, one.connection.check(rules.LOOK, what="asking its database"))
         except AirfleetError as error:
             yield Sight(f"{REPLICA} {name}", False, error.what)
-    for what, is_well, detail in database_hosts.judge_replicas(seen, fleet.primary.name):
+    for what, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):
         yield Sight(what, is_well, detail)
 
 

@@ -14,9 +14,9 @@ from rich.table import Table
 from airfleet.cli import options
 from airfleet.cli.view import console
 from airfleet.errors import AirfleetError
-from airfleet.operations.workers import places
-from airfleet.operations.workers.crew import Worker, choose, list_deserted
-from airfleet.operations.workers.places import Place
+from airfleet.operations.workers import access
+from airfleet.operations.workers.access import WorkerAccess
+from airfleet.operations.workers.status import Worker, choose, list_deserted
 
 DRAIN_S, RESUME_S = 3600.0, 120.0
 STYLES = {
@@ -56,7 +56,7 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
       airfleet workers list --json
     """
     with ExitStack() as stack:
-        workers = places.find(stack, project, state).read()
+        workers = access.find(stack, project, state).read()
     if as_json:
         click.echo(json.dumps({"workers": [describe(worker) for worker in workers]}, indent=2))
     else:
@@ -86,7 +86,7 @@ def drain_command(targets: tuple[str, ...], project: Path, state: Path | None, t
       airfleet workers drain cpu@cpu1
     """
     with ExitStack() as stack:
-        place = places.find(stack, project, state)
+        place = access.find(stack, project, state)
         workers = place.read()
         chosen = choose(workers, targets)
         deserted = list_deserted(workers, chosen)
@@ -123,7 +123,7 @@ def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, 
       airfleet workers resume io1
     """
     with ExitStack() as stack:
-        place = places.find(stack, project, state)
+        place = access.find(stack, project, state)
         chosen = choose(place.read(), targets)
         left = _turn(place, chosen, drained=False, timeout_s=timeout, as_json=as_json)
     if left and timeout:
@@ -132,11 +132,11 @@ def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, 
 
 
 def _turn(
-    place: Place, chosen: tuple[Worker, ...], *, drained: bool, timeout_s: float, as_json: bool
+    place: WorkerAccess, chosen: tuple[Worker, ...], *, drained: bool, timeout_s: float, as_json: bool
 ) -> tuple[Worker, ...]:
     place.mark(chosen, drained=drained)
     names = {worker.name for worker in chosen}
-    left = places.wait(place, names, drained=drained, timeout_s=timeout_s, notify=_say)
+    left = access.wait(place, names, drained=drained, timeout_s=timeout_s, notify=_say)
     if as_json:
         now = [worker for worker in place.read() if worker.name in names]
         click.echo(json.dumps({"workers": [describe(worker) for worker in now]}, indent=2))

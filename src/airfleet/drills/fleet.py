@@ -19,7 +19,7 @@ from airfleet.drills.operations import OperatorHands, Poller, find_page, run_com
 from airfleet.drills.outcome import Event
 from airfleet.drills.runner import Runner
 from airfleet.errors import AirfleetError
-from airfleet.operations.failover import Failover
+from airfleet.operations.scheduler_handover import SchedulerHandover
 from airfleet.releases import manifest
 from airfleet.releases.ledger import Ledger
 from airfleet.runners.fleet.transport import tunnel
@@ -87,7 +87,7 @@ class FleetPlatform:
         hosts = self.find_hosts("scheduler")
         if len(hosts) == 1 or self.fleet.scheduler_mode != "active-standby":
             return hosts[0]
-        active = next((seat for seat in Failover(self.database).list_seats() if seat.active), None)
+        active = next((seat for seat in SchedulerHandover(self.database).list_seats() if seat.active), None)
         if active is None:
             raise AirfleetError("no scheduler is active now", hint="`airfleet status`; a drill needs a whole fleet")
         return active.name

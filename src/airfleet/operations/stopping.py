@@ -31,7 +31,7 @@ class Shell(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StopPlan:
     """What runs and would be stopped, by group and host, and why some hosts cannot be asked."""
 
     groups: tuple[tuple[str, Mapping[str, tuple[str, ...]]], ...]
@@ -42,7 +42,7 @@ class Plan:
         return sum(len(units) for _, hosts in self.groups for units in hosts.values())
 
 
-def look(shells: Mapping[str, Shell]) -> Plan:
+def look(shells: Mapping[str, Shell]) -> StopPlan:
     """What runs on each host; nothing is changed."""
     running: dict[str, frozenset[str]] = {}
     silent: list[AirfleetError] = []
@@ -60,7 +60,7 @@ def look(shells: Mapping[str, Shell]) -> Plan:
             silent.append(error)
         else:
             running[name] = frozenset(line.split()[0] for line in output.out.splitlines() if line.split())
-    return Plan(tuple((what, _pick(words, running)) for what, words in GROUPS), tuple(silent))
+    return StopPlan(tuple((what, _pick(words, running)) for what, words in GROUPS), tuple(silent))
 
 
 def _pick(words: Iterable[str], running: Mapping[str, frozenset[str]]) -> Mapping[str, tuple[str, ...]]:
@@ -75,7 +75,7 @@ def _pick(words: Iterable[str], running: Mapping[str, frozenset[str]]) -> Mappin
 
 
 def stop(
-    plan: Plan,
+    plan: StopPlan,
     shells: Mapping[str, Shell],
     *,
     notify: Callable[[str], None],

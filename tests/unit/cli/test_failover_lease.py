@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from airfleet.cli import apply, db, failover, upgrade
 from airfleet.errors import AirfleetError
-from airfleet.operations import promotion
+from airfleet.operations.database import promotion
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.transport import shell

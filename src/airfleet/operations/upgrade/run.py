@@ -16,7 +16,7 @@ from pathlib import Path
 from airfleet.components.host_model import OPT, RUN, SERVER_USER, Job, Service, Stage
 from airfleet.components.hosts import airflow
 from airfleet.errors import AirfleetError
-from airfleet.operations.backup import repository
+from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.upgrade import move as moves
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.move import NOW, Move
@@ -37,7 +37,7 @@ Change = Callable[[tuple[steps.Step, ...]], tuple[steps.Step, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class UpgradeResult:
     """A move that ended well."""
 
     before: str
@@ -90,7 +90,7 @@ class Upgrade:
                 )
         return self._survey(move)
 
-    def run(self, move: Move, survey: Survey) -> Done:
+    def run(self, move: Move, survey: Survey) -> UpgradeResult:
         """Do all of it, from where the fleet is; an error says whether the fleet works on or stands still."""
         try:
             return self._run(move, survey)
@@ -98,7 +98,7 @@ class Upgrade:
             state = self._go_on_as_before(survey)
             raise AirfleetError(f"{error.what}; {state}", where=error.where, hint=error.hint) from error
 
-    def _run(self, move: Move, survey: Survey) -> Done:
+    def _run(self, move: Move, survey: Survey) -> UpgradeResult:
         primary = _find(survey, self._wish.fleet.primary.name)
         held = self._stack.enter_context(lease.hold(primary.connection, lease.find_actor(), self._token))
         if held.before != primary.lease:
@@ -129,7 +129,7 @@ class Upgrade:
             left = ", ".join(sorted({step.what for step in survey.steps}))
             raise AirfleetError(f"not all is as it should be: {left}", hint=f"`{NOW}` goes on with it")
         airflow_version.write(self._folder, move.done)
-        return Done(move.before, move.after, move.backup, is_moved, self._changes, survey.views)
+        return UpgradeResult(move.before, move.after, move.backup, is_moved, self._changes, survey.views)
 
     def _survey(self, move: Move) -> Survey:
         wish = replace(self._wish, airflow=move.after, beside=move.before)

@@ -14,8 +14,8 @@ import pytest
 
 from airfleet.components.host_model import ETC, Folder, HostFile
 from airfleet.components.postgresql import replication
-from airfleet.operations.backup import scripts
-from airfleet.operations.backup.scripts import Order
+from airfleet.operations.backup.pgbackrest import scripts
+from airfleet.operations.backup.pgbackrest.scripts import Order
 from airfleet.runners.fleet.plan import steps
 from places import NINE, parse, parts, place
 

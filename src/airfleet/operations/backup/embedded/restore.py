@@ -20,9 +20,9 @@ from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
-from airfleet.operations.backup.cluster import Cluster, exchange, remove
-from airfleet.operations.backup.store import Store, extract
-from airfleet.operations.backup.take import Clock, read_clock
+from airfleet.operations.backup.embedded.cluster import Cluster, exchange, remove
+from airfleet.operations.backup.embedded.store import Store, extract
+from airfleet.operations.backup.embedded.take import Clock, read_clock
 from airfleet.workspace.state_folder import sync_folder
 
 MARK = "airfleet_restoring"
@@ -31,7 +31,7 @@ LOG = "restore.log"
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredCluster:
     """What was done: from which backup, up to which moment of the data, and where the former data is."""
 
     backup: str
@@ -41,7 +41,7 @@ class Restored:
 
 def restore(
     cluster: Cluster, backup: Backup, *, to: datetime | None, notify: Callable[[str], None], clock: Clock = read_clock
-) -> Restored:
+) -> RestoredCluster:
     """Replace the data of a stopped server by what it was at `to`, or by the newest that is archived."""
     store = Store(cluster.backups)
     with store.lock():
@@ -66,7 +66,7 @@ def restore(
         kept = keep_aside(cluster, clock())
     if kept is None:
         raise AirfleetError("the former data is gone", where=str(draft))
-    return Restored(backup.name, to or reached, kept)
+    return RestoredCluster(backup.name, to or reached, kept)
 
 
 def keep_aside(cluster: Cluster, now: datetime) -> Path | None:

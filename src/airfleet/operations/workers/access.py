@@ -14,7 +14,7 @@ from airfleet.components import worker as local_worker
 from airfleet.components.host_model import WORKER_USER
 from airfleet.components.hosts import workers as host_workers
 from airfleet.errors import AirfleetError
-from airfleet.operations.workers.crew import NOTE_BYTES, Sight, Worker, judge
+from airfleet.operations.workers.status import NOTE_BYTES, Worker, WorkerFacts, judge
 from airfleet.runners.fleet.transport.connection import HostError, as_host_error
 from airfleet.runners.fleet.transport.sections import MARK
 from airfleet.runners.fleet.transport.shell import HostShell
@@ -27,7 +27,7 @@ NOTE = "note"
 READ_S = 5
 
 
-class Place(Protocol):
+class WorkerAccess(Protocol):
     """Somewhere with workers."""
 
     def read(self) -> tuple[Worker, ...]:
@@ -37,7 +37,7 @@ class Place(Protocol):
         """Say that workers are to drain, or to serve again; that outlasts every restart."""
 
 
-class FleetPlace:
+class FleetWorkers:
     """The worker hosts of a fleet, over SSH."""
 
     def __init__(self, fleet: Fleet, shells: Mapping[str, HostShell]) -> None:
@@ -64,17 +64,17 @@ class FleetPlace:
             why = as_host_error(error, host.name).what
             return [Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=why) for pool in pools]
         # What could not be seen is not taken for anything: its tasks may run.
-        sights = parse_look(output.out) if output.code == 0 else {}
+        by_pool = parse_look(output.out) if output.code == 0 else {}
         said = (output.err.strip().splitlines() or ["its host does not tell how it stands"])[-1]
         return [
-            judge(host.name, pool.name, pool.queues, pool.concurrency, sights[pool.name])
-            if pool.name in sights
+            judge(host.name, pool.name, pool.queues, pool.concurrency, by_pool[pool.name])
+            if pool.name in by_pool
             else Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=said)
             for pool in pools
         ]
 
 
-class LocalPlace:
+class LocalWorkers:
     """The one worker of a platform on this machine."""
 
     def __init__(self, fleet: Fleet, folder: StateFolder) -> None:
@@ -86,14 +86,14 @@ class LocalPlace:
         running = snapshot.processes if snapshot and self._folder.is_held() else ()
         process = next((one for one in running if one.name == local_worker.NAME), None)
         note = local_worker.notes(self._folder.root) / f"{local_worker.POOL}.json"
-        sight = Sight(
+        facts = WorkerFacts(
             pid=process.pid if process else None,
             stopping=bool(process and process.phase == "stopping"),
             marked=local_worker.mark(self._folder.root).exists(),
             age_s=time.time() - note.stat().st_mtime if note.exists() else None,
             note=note.read_text(errors="replace")[:NOTE_BYTES] if note.exists() else "",
         )
-        return (judge("localhost", local_worker.POOL, (local_worker.QUEUE,), self._fleet.parallelism, sight),)
+        return (judge("localhost", local_worker.POOL, (local_worker.QUEUE,), self._fleet.parallelism, facts),)
 
     def mark(self, workers: Sequence[Worker], *, drained: bool) -> None:
         path = local_worker.mark(self._folder.root)
@@ -104,7 +104,7 @@ class LocalPlace:
             path.unlink(missing_ok=True)
 
 
-def find(stack: ExitStack, project: Path, state: Path | None) -> Place:
+def find(stack: ExitStack, project: Path, state: Path | None) -> WorkerAccess:
     """The workers of a project's fleet, or of its platform here; raises AirfleetError where there can be none."""
     project = find_project(project)
     fleet = read_fleet(project)
@@ -112,14 +112,14 @@ def find(stack: ExitStack, project: Path, state: Path | None) -> Place:
         shells = {host.name: HostShell(host, project) for host in fleet.with_role("worker")}
         for shell in shells.values():
             stack.callback(shell.close)
-        return FleetPlace(fleet, shells)
+        return FleetWorkers(fleet, shells)
     if fleet.executor == "local":
         raise AirfleetError(
             "this platform has no workers: its scheduler runs the tasks itself",
             where=str(project),
             hint="say `executor: celery` in fleet.yaml, or name `hosts`",
         )
-    return LocalPlace(fleet, find_state(project, state))
+    return LocalWorkers(fleet, find_state(project, state))
 
 
 def build_look(pools: Iterable[str]) -> str:
@@ -143,9 +143,9 @@ true
 """
 
 
-def parse_look(text: str) -> dict[str, Sight]:
+def parse_look(text: str) -> dict[str, WorkerFacts]:
     """What is found where each pool's worker should be."""
-    found: dict[str, Sight] = {}
+    found: dict[str, WorkerFacts] = {}
     lines = text.split("\n")
     for head, after in zip(lines, [*lines[1:], ""], strict=True):
         words = head.split()
@@ -154,7 +154,7 @@ def parse_look(text: str) -> dict[str, Sight]:
         _, pool, pid, active, marked, age = words
         note = after.removeprefix(f"{NOTE} ") if after.startswith(f"{NOTE} ") else ""
         runs = active in ("active", "deactivating") and pid.isdigit() and pid != "0"
-        found[pool] = Sight(
+        found[pool] = WorkerFacts(
             pid=int(pid) if runs else None,
             stopping=active == "deactivating",
             marked=marked == "1",
@@ -171,7 +171,7 @@ def build_marking(pool: str, *, drained: bool) -> str:
 
 
 def wait(
-    place: Place,
+    place: WorkerAccess,
     names: Iterable[str],
     *,
     drained: bool,

@@ -19,7 +19,7 @@ MOST_SLOTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class WorkerTask:
     """A task that a worker took: it runs, or it still waits for a slot of that worker."""
 
     name: str
@@ -35,7 +35,7 @@ class Worker:
     state: State
     queues: tuple[str, ...] = ()
     slots: int = 0
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[WorkerTask, ...] = ()
     why: str = ""
 
     @property
@@ -50,7 +50,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class WorkerFacts:
     """What is found where a worker should be: its process, its note and the note's age, and whether it is to drain."""
 
     pid: int | None
@@ -60,23 +60,23 @@ class Sight:
     note: str
 
 
-def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, sight: Sight) -> Worker:
+def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, facts: WorkerFacts) -> Worker:
     """How a worker stands; what its file says of queues and slots goes where it cannot say so itself."""
-    if sight.pid is None:
+    if facts.pid is None:
         # Nothing runs there, and nothing will: the mark outlasts the process.
-        state: State = "drained" if sight.marked else "away"
+        state: State = "drained" if facts.marked else "away"
         return Worker(host, pool, state, queues, slots, why="its service does not run")
-    note = _read(sight.note)
-    if note.get("pid") != sight.pid or sight.age_s is None:
+    note = _read(facts.note)
+    if note.get("pid") != facts.pid or facts.age_s is None:
         return Worker(host, pool, "starting", queues, slots, why="it has not said anything yet")
     tasks = _list_tasks(note.get("tasks"))
-    if sight.stopping:
+    if facts.stopping:
         return Worker(host, pool, "draining", queues, slots, tasks, "it stops when its tasks have ended")
-    if sight.age_s > SILENT_S:
-        return Worker(host, pool, "away", queues, slots, tasks, f"it has said nothing for {sight.age_s:.0f} s")
+    if facts.age_s > SILENT_S:
+        return Worker(host, pool, "away", queues, slots, tasks, f"it has said nothing for {facts.age_s:.0f} s")
     said: State | None = next((one for one in get_args(State) if one == note.get("state")), None)
     takes = said in ("serving", "full")
-    state = "draining" if said == "draining" or takes == sight.marked else said or "starting"
+    state = "draining" if said == "draining" or takes == facts.marked else said or "starting"
     why = "its disk is full: it takes no tasks" if state == "full" else ""
     return Worker(
         host, pool, state, _list_queues(note.get("queues"), queues), _count(note.get("slots"), slots), tasks, why
@@ -116,9 +116,11 @@ def _read(note: str) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _list_tasks(said: object) -> tuple[Task, ...]:
+def _list_tasks(said: object) -> tuple[WorkerTask, ...]:
     tasks = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
-    return tuple(Task(f"{_name(one.get('dag'))}.{_name(one.get('task'))}", bool(one.get("running"))) for one in tasks)
+    return tuple(
+        WorkerTask(f"{_name(one.get('dag'))}.{_name(one.get('task'))}", bool(one.get("running"))) for one in tasks
+    )
 
 
 def _name(said: object) -> str:

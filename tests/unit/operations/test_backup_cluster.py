@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from airfleet.errors import AirfleetError
-from airfleet.operations.backup import cluster
-from airfleet.operations.backup.cluster import Cluster
+from airfleet.operations.backup.embedded import cluster
+from airfleet.operations.backup.embedded.cluster import Cluster
 from airfleet.runners.local import ports
 from airfleet.spec.secrets import Secret
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.database_hosts import LAG_BYTES, LOOK, DatabaseHost, judge_replicas, parse
-from airfleet.operations.promotion import FENCE, FORGET, OPEN, UNFENCE, Done, Promotion
+from airfleet.operations.database.promotion import FENCE, FORGET, OPEN, UNFENCE, Promotion, PromotionResult
+from airfleet.operations.database.rules import LAG_BYTES, LOOK, DatabaseHost, judge_replicas, parse
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import primary_record
@@ -63,7 +63,7 @@ class World:
     def __post_init__(self) -> None:
         self.servers = self.servers or {PRIMARY: Server("primary"), **{name: Server() for name in OTHERS}}
 
-    def promote(self, *, to: str | None = None, lost: bool = False) -> Done:
+    def promote(self, *, to: str | None = None, lost: bool = False) -> PromotionResult:
         fleet = primary_record.apply_to(self.fleet, self.folder)
         shells = {name: Shell(self, name) for name in self.servers}
         now = [0.0]

@@ -41,7 +41,7 @@ WHERE old.epoch = %(epoch)s AND new.epoch > old.epoch ORDER BY new.epoch DESC LI
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class Candidate:
     """One scheduler that lives: where, and whether it is the active one."""
 
     name: str
@@ -63,13 +63,13 @@ class HandOver:
     works_s: float
 
 
-class Failover:
+class SchedulerHandover:
     """Asks one fleet's metadata database, and writes nothing but the request."""
 
     def __init__(self, database: Secret) -> None:
         self._database = database
 
-    def list_seats(self) -> list[Seat]:
+    def list_seats(self) -> list[Candidate]:
         """The schedulers that live; raises AirfleetError where there is no such thing as a seat."""
         with self._connect() as connection:
             return self._list_seats(connection)
@@ -113,7 +113,7 @@ class Failover:
             time.sleep(LOOK_EVERY_S)
         return None
 
-    def _list_seats(self, connection: psycopg.Connection[dict[str, Any]]) -> list[Seat]:
+    def _list_seats(self, connection: psycopg.Connection[dict[str, Any]]) -> list[Candidate]:
         found = self._one(connection, EXISTS)
         rows = connection.execute(SEATS, {"alive": ALIVE_S}).fetchall() if found and found["found"] else []
         if not rows:
@@ -121,7 +121,7 @@ class Failover:
                 "this fleet has no second scheduler to hand over to",
                 hint="say `schedulers: 2` in fleet.yaml and start it again",
             )
-        return [Seat(**row) for row in rows]
+        return [Candidate(**row) for row in rows]
 
     @staticmethod
     def _one(

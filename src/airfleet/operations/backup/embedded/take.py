@@ -14,8 +14,8 @@ from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.catalogue import Backup
-from airfleet.operations.backup.cluster import Cluster, remove
-from airfleet.operations.backup.store import DESCRIPTION, MANIFEST, Store, verify
+from airfleet.operations.backup.embedded.cluster import Cluster, remove
+from airfleet.operations.backup.embedded.store import DESCRIPTION, MANIFEST, Store, verify
 from airfleet.workspace.state_folder import sync_folder, write_file
 
 Clock = Callable[[], datetime]

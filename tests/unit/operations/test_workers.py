@@ -16,8 +16,17 @@ from airfleet.cli.workers import explain_left, tabulate
 from airfleet.components.host_model import WORKER_USER
 from airfleet.components.hosts import workers as host_workers
 from airfleet.errors import UsageError
-from airfleet.operations.workers import places
-from airfleet.operations.workers.crew import NOTE_BYTES, Sight, State, Task, Worker, choose, judge, list_deserted
+from airfleet.operations.workers import access
+from airfleet.operations.workers.status import (
+    NOTE_BYTES,
+    State,
+    Worker,
+    WorkerFacts,
+    WorkerTask,
+    choose,
+    judge,
+    list_deserted,
+)
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.connection import Output
 from places import parse
@@ -32,27 +41,29 @@ def note(state: str, *tasks: dict[str, object], pid: int = 7) -> str:
 @pytest.mark.parametrize(
     ("sight", "state"),
     [
-        (Sight(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK)), "serving"),
-        (Sight(7, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
+        (WorkerFacts(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK)), "serving"),
+        (WorkerFacts(7, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
         # It has not seen the mark yet, or has not seen that it has gone.
-        (Sight(7, stopping=False, marked=False, age_s=1, note=note("full")), "full"),
-        (Sight(7, stopping=False, marked=True, age_s=1, note=note("serving")), "draining"),
-        (Sight(7, stopping=False, marked=False, age_s=1, note=note("drained")), "draining"),
-        (Sight(7, stopping=True, marked=False, age_s=900, note=note("serving", TASK)), "draining"),
-        (Sight(7, stopping=False, marked=False, age_s=900, note=note("serving", TASK)), "away"),
-        (Sight(8, stopping=False, marked=True, age_s=1, note=note("drained", pid=7)), "starting"),
-        (Sight(7, stopping=False, marked=False, age_s=None, note=""), "starting"),
-        (Sight(None, stopping=False, marked=False, age_s=1, note=note("serving")), "away"),
-        (Sight(None, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
+        (WorkerFacts(7, stopping=False, marked=False, age_s=1, note=note("full")), "full"),
+        (WorkerFacts(7, stopping=False, marked=True, age_s=1, note=note("serving")), "draining"),
+        (WorkerFacts(7, stopping=False, marked=False, age_s=1, note=note("drained")), "draining"),
+        (WorkerFacts(7, stopping=True, marked=False, age_s=900, note=note("serving", TASK)), "draining"),
+        (WorkerFacts(7, stopping=False, marked=False, age_s=900, note=note("serving", TASK)), "away"),
+        (WorkerFacts(8, stopping=False, marked=True, age_s=1, note=note("drained", pid=7)), "starting"),
+        (WorkerFacts(7, stopping=False, marked=False, age_s=None, note=""), "starting"),
+        (WorkerFacts(None, stopping=False, marked=False, age_s=1, note=note("serving")), "away"),
+        (WorkerFacts(None, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
     ],
 )
-def test_a_worker_stands_as_its_process_its_mark_and_its_note_say(sight: Sight, state: str) -> None:
+def test_a_worker_stands_as_its_process_its_mark_and_its_note_say(sight: WorkerFacts, state: str) -> None:
     assert judge("h1", "io", ("io",), 2, sight).state == state
 
 
 def test_a_living_worker_says_itself_what_it_serves_and_holds() -> None:
-    worker = judge("h1", "io", ("old",), 2, Sight(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK)))
-    assert (worker.queues, worker.slots, worker.tasks) == (("io",), 3, (Task("sales.load", True),))
+    worker = judge(
+        "h1", "io", ("old",), 2, WorkerFacts(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK))
+    )
+    assert (worker.queues, worker.slots, worker.tasks) == (("io",), 3, (WorkerTask("sales.load", True),))
 
 
 def test_workers_are_called_by_their_host_or_with_their_pool() -> None:
@@ -73,17 +84,17 @@ def test_a_queue_is_deserted_when_nobody_else_takes_from_it() -> None:
 def test_what_a_host_says_is_read_pool_by_pool() -> None:
     mark = sections.MARK
     text = f"{mark} io 7 active 1 4\nnote {note('drained')}\n{mark} cpu 0 inactive 0 0\nnote \n"
-    assert places.parse_look(text) == {
-        "io": Sight(7, stopping=False, marked=True, age_s=4, note=note("drained")),
-        "cpu": Sight(None, stopping=False, marked=False, age_s=None, note=""),
+    assert access.parse_look(text) == {
+        "io": WorkerFacts(7, stopping=False, marked=True, age_s=4, note=note("drained")),
+        "cpu": WorkerFacts(None, stopping=False, marked=False, age_s=None, note=""),
     }
 
 
 def look_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the script for a host says there, of the pools `io` and `cpu`."""
     monkeypatch.setattr(host_workers, "NOTES", folder)
-    monkeypatch.setattr(places, "READ_S", 1)
-    script = places.build_look(["io", "cpu"]).replace(f"runuser -u {WORKER_USER} -- ", "")
+    monkeypatch.setattr(access, "READ_S", 1)
+    script = access.build_look(["io", "cpu"]).replace(f"runuser -u {WORKER_USER} -- ", "")
     script = f'systemctl() {{ case "$3" in MainPID) echo 7;; *) echo active;; esac; }}\n{script}'
     return subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout.decode(errors="replace")
 
@@ -93,7 +104,7 @@ def test_a_note_speaks_for_its_own_pool_only(tmp_path: Path, monkeypatch: pytest
     forged = f"{sections.MARK} cpu 7 active 1 0\n{note('drained')}\n{sections.MARK} db 7 active 1 0\n"
     (tmp_path / "io.json").write_text(f"x\n{forged}")
     (tmp_path / "cpu.json").write_text(note("serving", TASK))
-    sights = places.parse_look(look_at(tmp_path, monkeypatch))
+    sights = access.parse_look(look_at(tmp_path, monkeypatch))
     assert sights.keys() == {"io", "cpu"}
     assert judge("h1", "cpu", ("cpu",), 1, sights["cpu"]).state == "serving"
     assert judge("h1", "io", ("io",), 1, sights["io"]).state == "starting"
@@ -112,7 +123,7 @@ def test_a_look_at_a_note_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "cpu.json").write_text(note("serving"))
     told = look_at(tmp_path, monkeypatch)
     assert len(told) < 2 * NOTE_BYTES
-    assert judge("h1", "cpu", ("cpu",), 1, places.parse_look(told)["cpu"]).state == "serving"
+    assert judge("h1", "cpu", ("cpu",), 1, access.parse_look(told)["cpu"]).state == "serving"
 
 
 @pytest.mark.parametrize(
@@ -130,19 +141,20 @@ def test_a_look_at_a_note_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
 )
 def test_a_note_that_lies_is_shown_and_breaks_nothing(lie: dict[str, object]) -> None:
     text = json.dumps({**json.loads(note("serving", TASK)), **lie})
-    worker = judge("h1", "io", ("io",), 2, Sight(7, stopping=False, marked=False, age_s=1, note=text))
+    worker = judge("h1", "io", ("io",), 2, WorkerFacts(7, stopping=False, marked=False, age_s=1, note=text))
     shown = io.StringIO()
     Console(file=shown, width=200).print(tabulate((worker,)))
-    shown.write(places.describe(worker))
+    shown.write(access.describe(worker))
     assert "\x1b" not in shown.getvalue()
     assert worker.state in get_args(State)
     assert (
-        judge("h1", "io", (), 2, Sight(7, stopping=False, marked=False, age_s=1, note="[" * 10**6)).state == "starting"
+        judge("h1", "io", (), 2, WorkerFacts(7, stopping=False, marked=False, age_s=1, note="[" * 10**6)).state
+        == "starting"
     )
 
 
 def test_what_is_waited_for_is_told_as_it_changes() -> None:
-    states = [("draining", (Task("a.b", True),)), ("draining", (Task("a.b", True),)), ("drained", ())]
+    states = [("draining", (WorkerTask("a.b", True),)), ("draining", (WorkerTask("a.b", True),)), ("drained", ())]
 
     class Hosts:
         def read(self) -> tuple[Worker, ...]:
@@ -153,7 +165,7 @@ def test_what_is_waited_for_is_told_as_it_changes() -> None:
             raise AssertionError
 
     told: list[str] = []
-    left = places.wait(Hosts(), ["io@h1"], drained=True, timeout_s=9, notify=told.append, sleep=lambda _: None)
+    left = access.wait(Hosts(), ["io@h1"], drained=True, timeout_s=9, notify=told.append, sleep=lambda _: None)
     assert left == ()
     assert told == ["io@h1: draining; 1 task to go: a.b", "io@h1: drained"]
 
@@ -170,7 +182,7 @@ class Silent:
 
 def test_a_worker_that_cannot_be_seen_is_not_at_rest() -> None:
     told: list[str] = []
-    left = places.wait(Silent(), ["io@h1"], drained=True, timeout_s=0, notify=told.append, sleep=lambda _: None)
+    left = access.wait(Silent(), ["io@h1"], drained=True, timeout_s=0, notify=told.append, sleep=lambda _: None)
     assert [(worker.name, worker.state) for worker in left] == [("io@h1", "away")]
     error = explain_left(left, 0)
     assert "could not be seen" in error.what
@@ -194,5 +206,5 @@ def test_a_pool_whose_host_does_not_tell_how_it_stands_is_away(output: Output) -
 
     fleet = parse()
     shells: Any = {host.name: Shell() for host in fleet.with_role("worker")}
-    states = {worker.name: worker.state for worker in places.FleetPlace(fleet, shells).read()}
+    states = {worker.name: worker.state for worker in access.FleetWorkers(fleet, shells).read()}
     assert states["io@io1"] == "away"

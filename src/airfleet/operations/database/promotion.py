@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from airfleet.components.postgresql.server import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations import database_hosts
-from airfleet.operations.database_hosts import ASK, LOOK, Choice, DatabaseHost
+from airfleet.operations.database import rules
+from airfleet.operations.database.rules import ASK, LOOK, Choice, DatabaseHost
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
@@ -36,7 +36,7 @@ OPEN = "systemctl restart airfleet-pgbouncer"
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class PromotionResult:
     """A promotion: seconds since it was asked for until it took writes, and until a scheduler worked on it."""
 
     before: str
@@ -66,7 +66,7 @@ class Promotion:
         self._clock = clock
         self._sleep = sleep
 
-    def run(self, *, to: str | None, lost: bool, timeout_s: float) -> Done:
+    def run(self, *, to: str | None, lost: bool, timeout_s: float) -> PromotionResult:
         """Stop the primary where it answers, promote a replica, and wait until a scheduler works on it."""
         begun = self._clock()
         before = self._fleet.primary
@@ -92,7 +92,7 @@ class Promotion:
             self._end()
             raise
         self._end()
-        return Done(choice.gives_up or before.name, after.name, fenced, writes_s, self._clock() - begun)
+        return PromotionResult(choice.gives_up or before.name, after.name, fenced, writes_s, self._clock() - begun)
 
     def _end(self) -> None:
         """The promotion is done; the next one may choose another host."""
@@ -124,7 +124,7 @@ class Promotion:
             )
         with ThreadPoolExecutor(len(hosts)) as pool:
             seen = {one.name: one for one in pool.map(self._look, hosts)}
-        return database_hosts.choose(
+        return rules.choose(
             seen,
             primary=self._fleet.primary.name,
             begun=self._fleet.promoted.target,
@@ -142,7 +142,7 @@ class Promotion:
             said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
             self._notify(f"{host.name}: PostgreSQL there does not say how far it has come: {said}")
             return DatabaseHost(host.name, "away")
-        return database_hosts.parse(host.name, done.out)
+        return rules.parse(host.name, done.out)
 
     def _fence(self, before: Host) -> bool:
         """Stop the former primary, which first sends all that it wrote; False when it does not answer."""
@@ -164,7 +164,7 @@ class Promotion:
             if self._clock() <= deadline:
                 self._sleep(0.2)
                 continue
-            lag = database_hosts.describe_lag(chosen, former)
+            lag = rules.describe_lag(chosen, former)
             if lost:
                 self._notify(f"{after.name} goes on without what it lacks: {lag} of {before.name}")
                 return

@@ -11,9 +11,9 @@ import pytest
 
 from airfleet.components.model import reveal
 from airfleet.components.postgresql import backups
-from airfleet.operations.backup import recovery, repository, scripts
-from airfleet.operations.backup.repository import Archive
-from airfleet.operations.backup.scripts import Order
+from airfleet.operations.backup.pgbackrest import recovery, repository, scripts
+from airfleet.operations.backup.pgbackrest.repository import Archive
+from airfleet.operations.backup.pgbackrest.scripts import Order
 from airfleet.runners.fleet.plan import diff
 from airfleet.runners.fleet.plan.facts import Facts
 from airfleet.runners.fleet.plan.steps import Bring, RunJob

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from airfleet.components.host_model import LIB, Stage
 from airfleet.components.postgresql import backups
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.backup import catalogue, repository, scripts
-from airfleet.operations.backup.scripts import Order, Situation
+from airfleet.operations.backup import catalogue
+from airfleet.operations.backup.pgbackrest import repository, scripts
+from airfleet.operations.backup.pgbackrest.scripts import Order, Situation
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply.applier import Applier, Result
 from airfleet.runners.fleet.lease import Held
@@ -35,7 +36,7 @@ STOP_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RestorePlan:
     """What a restore would do: `source` is a backup's name, or that of the data which an earlier restore kept aside."""
 
     source: str
@@ -56,7 +57,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredFleet:
     """What was done: from which backup, up to which moment, where the former data is, and for how long all stood."""
 
     backup: str
@@ -90,7 +91,7 @@ class Recovery:
         self._now = now
         self._views: tuple[View, ...] = ()
 
-    def look(self, *, name: str | None, to: datetime | None, undo: bool) -> Plan:
+    def look(self, *, name: str | None, to: datetime | None, undo: bool) -> RestorePlan:
         """Choose what to restore, and see whether all that is needed is there; nothing is changed."""
         survey = host_survey.survey(self._wish, self._stack, lambda _: None)
         needed = {host.name for host in self._wish.fleet.hosts if NEEDED & set(host.roles)}
@@ -114,7 +115,7 @@ class Recovery:
         replicas = tuple(
             host.name for host in self._wish.fleet.with_role("database") if host != primary.desired.place.host
         )
-        return Plan(
+        return RestorePlan(
             source, to, situation, tuple(self._name(view) for view in self._views if list_units(view.desired)), replicas
         )
 
@@ -129,7 +130,7 @@ class Recovery:
             raise UsageError("no restore has kept anything aside", where=where, hint="airfleet db restore --to")
         return situation.former[-1]
 
-    def run(self, plan: Plan) -> Restored:
+    def run(self, plan: RestorePlan) -> RestoredFleet:
         """Do it; raises AirfleetError when the moment cannot be reached, and everything works as before."""
         primary = self._primary
         with lease.hold(primary.connection, lease.find_actor(), self._token) as held:
@@ -147,7 +148,7 @@ class Recovery:
             stopped_s = self._clock() - begun
             seen = outside_health.wait(self._wish.fleet, self._views, self._clock)
             self._finish()
-        return Restored(plan.source, plan.to or reached, f"{LIB}/{scripts.FORMER}{name}", stopped_s, seen)
+        return RestoredFleet(plan.source, plan.to or reached, f"{LIB}/{scripts.FORMER}{name}", stopped_s, seen)
 
     @property
     def _primary(self) -> View:
