@@ -38,7 +38,7 @@ from airfleet.drills.fleet import LEDGER, prepare  # noqa: E402
 from airfleet.drills.load import Load  # noqa: E402
 from airfleet.drills.outcome import Outcome, to_json  # noqa: E402
 from airfleet.drills.page import render_page  # noqa: E402
-from bed_hands import BedHands  # noqa: E402
+from bed_injector import BedInjector  # noqa: E402
 from machines import Bed, why_not  # noqa: E402
 from machines.image import Recipe, ensure_image  # noqa: E402
 
@@ -78,8 +78,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="names of drills, separated by commas")
     parser.add_argument("--stock", action="store_true", help="with Airflow's own settings and executor")
     parser.add_argument("--outage", type=float, help="seconds that a part is away, where the catalogue says minutes")
-    parser.add_argument("--before", type=float, help="seconds of load before the blow, where the catalogue says more")
-    parser.add_argument("--after", type=float, help="seconds of load after the blow, where the catalogue says more")
+    parser.add_argument("--before", type=float, help="seconds of load before the fault, where the catalogue says more")
+    parser.add_argument("--after", type=float, help="seconds of load after the fault, where the catalogue says more")
     parser.add_argument("--bed", default="", help="the bed's name; one that is there already is used again")
     parser.add_argument("--keep", action="store_true", help="leave machines and project")
     parser.add_argument("--page", type=Path, help="write the report with its time lines there")
@@ -96,13 +96,13 @@ def choose(only: str | None) -> list[Drill]:
 
 def shorten(drill: Drill, arguments: argparse.Namespace) -> Drill:
     """A drill as it is to be run here; its outcome says how long it was."""
-    blow = drill.blow
-    if arguments.outage and blow.lasts_s:
-        blow = replace(blow, lasts_s=min(blow.lasts_s, arguments.outage))
+    fault = drill.fault
+    if arguments.outage and fault.lasts_s:
+        fault = replace(fault, lasts_s=min(fault.lasts_s, arguments.outage))
     if arguments.before:
-        blow = replace(blow, at_s=min(blow.at_s, arguments.before))
+        fault = replace(fault, at_s=min(fault.at_s, arguments.before))
     after_s = min(drill.after_s, arguments.after) if arguments.after else drill.after_s
-    return replace(drill, blow=blow, after_s=after_s)
+    return replace(drill, fault=fault, after_s=after_s)
 
 
 def open_bed(name: str, *, keep: bool) -> tuple[Bed, Path]:
@@ -130,7 +130,7 @@ def run_all(
             failed += 1
             say(f"{drill.name}: {error}")
             traceback.print_exc()
-            keep_line({"name": drill.name, "done": str(drill.blow), "bar_s": drill.bar_s, "error": str(error)})
+            keep_line({"name": drill.name, "done": str(drill.fault), "bar_s": drill.bar_s, "error": str(error)})
             continue
         outcomes.append(outcome)
         line = to_json(outcome) | {"when": time.strftime("%Y-%m-%d %H:%M"), "machine_load": os.getloadavg()[1]}
@@ -146,8 +146,8 @@ def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
     with ExitStack() as stack:
         runner = prepare(stack, fleet, project, None, "drills", say)
         # Operations are commands as anywhere; what a script cannot do to one of these machines, its bed does.
-        hands = replace(runner.hands, inside=BedHands(bed, runner.hands.inside))
-        return replace(runner, hands=hands).run(drill, partial(Load, ledger=LEDGER, queues=fleet.queues))
+        injector = replace(runner.injector, inside=BedInjector(bed, runner.injector.inside))
+        return replace(runner, injector=injector).run(drill, partial(Load, ledger=LEDGER, queues=fleet.queues))
 
 
 def heal(bed: Bed, project: Path) -> None:

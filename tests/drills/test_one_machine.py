@@ -1,6 +1,6 @@
 """What happens to the work of one machine's platform, on Celery, when a part of it is taken away.
 
-Each blow falls on a platform that starts more than one task a second; what became of the work is read from the ledger
+Each fault falls on a platform that starts more than one task a second; what became of the work is read from the ledger
 that the tasks write themselves.
 """
 
@@ -21,14 +21,14 @@ import psycopg
 import pytest
 
 from airfleet.drills.analysis import Findings, Window, analyse
-from airfleet.drills.ledger import read_ledger
+from airfleet.drills.attempt_log import read_log
 from airfleet.drills.load import SETTINGS, STORE, Load, render_project
 from deadline import wait_until
 from fleets import HEALTHY_S, Platform, make
 
 pytestmark = pytest.mark.drill
 
-# Seconds of load before and after a blow; a task that waits for a time-out must end within the second.
+# Seconds of load before and after a fault; a task that waits for a time-out must end within the second.
 BEFORE_S, AFTER_S = 20, 60
 OUTAGE_S = int(os.environ.get("DRILL_OUTAGE_S", "240"))
 RESULTS = os.environ.get("DRILL_RESULTS")
@@ -80,8 +80,8 @@ def family(platform: Platform, name: str) -> list[psutil.Process]:
         return []
 
 
-def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, lasts_s: int = 0) -> Findings:
-    """Run the load, strike in its midst, and say what became of the work; `strike` returns when all was given back."""
+def drill(platform: Platform, name: str, inject: Callable[[], float | None], *, lasts_s: int = 0) -> Findings:
+    """Run the load, inject in its midst, and say what became of the work; `inject` returns when all was given back."""
     ledger = platform.project / "ledger" / name
     length = BEFORE_S + lasts_s + AFTER_S
     began = datetime.now(UTC) + timedelta(seconds=8)
@@ -96,16 +96,16 @@ def drill(platform: Platform, name: str, strike: Callable[[], float | None], *, 
     wait_until(lambda: platform.knows(f"{load.prefix}_0"), "the load", timeout_s=60, every_s=0.5)
     time.sleep(max(0.0, load.began.timestamp() + BEFORE_S - time.time()))
     struck = time.time()
-    recovered = strike()
+    recovered = inject()
     end = load.ends.timestamp()
 
     def ended() -> bool:
-        found = read_ledger((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
+        found = read_log((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
         return {one.instance for one in found.attempts if one.is_done} >= set(expected)
 
     with contextlib.suppress(AssertionError):  # the findings name what is missing
         wait_until(ended, "the end of all work", timeout_s=max(0.0, end - time.time()) + 240, every_s=1)
-    found = read_ledger((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
+    found = read_log((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
     window = Window(load.began.timestamp(), struck, recovered, end)
     findings = analyse(found.attempts, expected, window, wrong=found.wrong)
     assert not findings.wrong
@@ -150,19 +150,19 @@ def assert_never_two(platform: Platform) -> None:
 
 
 def test_kill_the_active_scheduler(drilled: Platform) -> None:
-    def strike() -> None:
+    def inject() -> None:
         before = active(drilled)
         for process in family(drilled, before):
             process.kill()
 
-    found = drill(drilled, "kill_scheduler", strike)
+    found = drill(drilled, "kill_scheduler", inject)
     assert_unharmed(found)
     assert_never_two(drilled)
     drilled.wait_healthy()
 
 
 def test_freeze_the_active_scheduler_and_thaw_it(drilled: Platform) -> None:
-    def strike() -> float:
+    def inject() -> float:
         before = active(drilled)
         frozen = family(drilled, before)
         for process in frozen:
@@ -173,30 +173,30 @@ def test_freeze_the_active_scheduler_and_thaw_it(drilled: Platform) -> None:
             process.send_signal(signal.SIGCONT)
         return time.time()
 
-    found = drill(drilled, "freeze_scheduler", strike)
+    found = drill(drilled, "freeze_scheduler", inject)
     assert_unharmed(found)
     assert_never_two(drilled)
     drilled.wait_healthy()
 
 
 def test_hand_over_on_purpose(drilled: Platform) -> None:
-    def strike() -> None:
+    def inject() -> None:
         print(drilled.airfleet("failover", "--json").stdout, flush=True)
 
-    found = drill(drilled, "failover", strike)
+    found = drill(drilled, "failover", inject)
     assert_unharmed(found)
     assert_never_two(drilled)
 
 
 def test_restart_the_database(drilled: Platform) -> None:
-    def strike() -> float:
+    def inject() -> float:
         old = drilled.pid("postgres")
         os.kill(old or 0, signal.SIGINT)
         wait_until(lambda: drilled.pid("postgres") not in (None, old), "PostgreSQL", timeout_s=60)
         wait_until(lambda: answers(drilled), "PostgreSQL", timeout_s=60)
         return time.time()
 
-    found = drill(drilled, "restart_database", strike)
+    found = drill(drilled, "restart_database", inject)
     assert_unharmed(found)
     assert_never_two(drilled)
     wait_until(drilled.is_healthy, "health", timeout_s=HEALTHY_S)
@@ -206,7 +206,7 @@ def test_restart_the_database(drilled: Platform) -> None:
 def test_a_long_outage(drilled: Platform, part: str) -> None:
     """Stopped where it stands, so that nobody is told: connections hang and time out."""
 
-    def strike() -> float:
+    def inject() -> float:
         until = time.time() + OUTAGE_S
         try:
             while time.time() < until:
@@ -217,7 +217,7 @@ def test_a_long_outage(drilled: Platform, part: str) -> None:
             tell(family(drilled, part), signal.SIGCONT)
         return time.time()
 
-    found = drill(drilled, f"outage_{part.replace('-', '_')}", strike, lasts_s=OUTAGE_S)
+    found = drill(drilled, f"outage_{part.replace('-', '_')}", inject, lasts_s=OUTAGE_S)
     assert_unharmed(found)
     wait_until(drilled.is_healthy, "health", timeout_s=HEALTHY_S)
 

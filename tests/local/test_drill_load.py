@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airfleet.drills.ledger import Instance, read_ledger
+from airfleet.drills.attempt_log import TaskInstance, read_log
 from airfleet.drills.load import STORE, Load, render_project
 from deadline import wait_until
 from fleets import Platform
@@ -28,13 +28,13 @@ def test_every_expected_instance_and_no_other_is_done_once(other: Platform) -> N
         (other.project / name).parent.mkdir(exist_ok=True)
         (other.project / name).write_text(text)
 
-    def done() -> list[Instance]:
+    def done() -> list[TaskInstance]:
         file = Path(load.folder) / "ledger.jsonl"
-        attempts = read_ledger(file.read_text().splitlines()).attempts if file.exists() else ()
+        attempts = read_log(file.read_text().splitlines()).attempts if file.exists() else ()
         return sorted(one.instance for one in attempts if one.is_done)
 
     wait_until(lambda: set(done()) >= set(load.expected()), "all that is expected", timeout_s=120, every_s=0.5)
     assert done() == sorted(load.expected())
     assert len(done()) == 9
     lines = (Path(load.folder) / "ledger.jsonl").read_text().splitlines()
-    assert read_ledger(lines).wrong == ()
+    assert read_log(lines).wrong == ()

@@ -9,7 +9,7 @@ import pytest
 
 from airfleet.drills.fleet import FleetPlatform
 from airfleet.drills.load import Load
-from airfleet.releases.ledger import Ledger
+from airfleet.releases.repository import Repository
 from airfleet.spec.secrets import Secret
 from places import NINE, parse
 from shops import Shop
@@ -29,7 +29,7 @@ def make_load(shop: Shop, number: int) -> Load:
 
 
 def read_files(shop: Shop) -> set[str]:
-    ledger = Ledger(Secret(shop.database.dsn), shop.name)
+    ledger = Repository(Secret(shop.database.dsn), shop.name)
     return set(ledger.read_files(shop.live() or "")[1])
 
 

@@ -13,7 +13,7 @@ import pytest
 from airfleet.components.host_model import Place
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Rotating, Secret, find_login
-from airfleet.workspace.rotation import Entry, Step, advance, notice, present
+from airfleet.workspace.rotation import Entry, RotationStep, advance, notice, present
 from airfleet.workspace.state_folder import write_file
 from deadline import wait_until
 from fleet_broker import Broker, serve
@@ -57,7 +57,7 @@ def walk(*values: str) -> Iterator[Rotating]:
         entry = notice(entry, Secret(value))
     assert entry is not None
     yield present(entry)
-    while entry.step is not Step.SETTLED:
+    while entry.step is not RotationStep.SETTLED:
         entry = advance(entry, 0.0)
         yield present(entry)
 

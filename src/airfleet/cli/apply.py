@@ -28,7 +28,7 @@ from airfleet.runners.fleet.survey.host_survey import Survey, View, Wish
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
-from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder, write_file
 
 # What `--offline` means without a folder.
@@ -124,7 +124,7 @@ def command(
             say(f"{host} left the fleet: {removed_hosts.LEFT}")
     for error in farewell.silent:
         click.echo(removed_hosts.explain_silent(error), err=True)
-    for line in Ledger(folder.secrets).describe(time.time()):
+    for line in RotationLedger(folder.secrets).describe(time.time()):
         say(f"rotation of {line}")
     if outcome.skipped:
         say(f"{len(outcome.skipped)} changes are left; the next apply goes on with them")
@@ -194,10 +194,10 @@ class Run:
         What drains is waited for as long as for any restart.
         """
         # As it was when the hosts were given their secrets: what began since then is known to none of them.
-        ledger = self.wish.ledger
+        rotations = self.wish.rotations
         pools = [pool.name for pool in self.wish.fleet.pools]
         former = credentials.describe_former(self.folder, pools)
-        if not ledger.is_due(time.time(), at_once=at_once) and not former:
+        if not rotations.is_due(time.time(), at_once=at_once) and not former:
             return False
         end, told = time.monotonic() + self.drain_s, False
         while not self._is_at_rest():
@@ -208,12 +208,12 @@ class Run:
                 say("waiting for what still works with former secrets")
                 told = True
             time.sleep(REST_EVERY_S)
-        for line in ledger.describe(time.time()):
+        for line in rotations.describe(time.time()):
             say(f"every host is ready: {line}")
         for line in former:
             say(f"nothing uses them any more: {line} end")
-        credentials.retire_former(self.folder, ledger, pools)
-        return ledger.advance(time.time(), at_once=at_once) or bool(former)
+        credentials.retire_former(self.folder, rotations, pools)
+        return rotations.advance(time.time(), at_once=at_once) or bool(former)
 
     def _is_at_rest(self) -> bool:
         """Whether every host is as it should be, and each process runs from what is there now."""

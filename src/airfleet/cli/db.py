@@ -24,7 +24,7 @@ from airfleet.runners.local import launch as launching
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_project, find_state, read_fleet
-from airfleet.workspace.rotation import Ledger, present_alone
+from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
 
 # ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
@@ -212,8 +212,10 @@ def _find_cluster(folder: StateFolder) -> Cluster:
 
 
 def _read_superuser(folder: StateFolder) -> Secret:
-    ledger = Ledger(folder.secrets)
-    return folder.read_credentials((), lambda name, secret: present_alone(name, ledger.notice(name, secret))).superuser
+    rotations = RotationLedger(folder.secrets)
+    return folder.read_credentials(
+        (), lambda name, secret: present_alone(name, rotations.notice(name, secret))
+    ).superuser
 
 
 def _find_port(folder: StateFolder) -> int:

@@ -19,7 +19,7 @@ from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
 from airfleet.workspace.project import find_state
-from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.rotation import RotationLedger
 
 CHANGES = 3
 
@@ -53,14 +53,14 @@ def command(
         wish = replace(wish, leaving=farewell.draining)
         survey = host_survey.survey(wish, stack, lambda line: click.echo(line, err=True))
     steps = (*farewell.steps, *survey.steps)
-    ledger = Ledger(folder.secrets)
+    rotations = RotationLedger(folder.secrets)
     former = credentials.describe_former(folder, [pool.name for pool in wish.fleet.pools])
     if as_json:
         click.echo(json.dumps({**describe(survey, steps), "former_logins": former}, indent=2))
     else:
         show(steps, with_diff=with_diff)
         click.echo(summarise(survey), err=True)
-    for line in ledger.describe(time.time()):
+    for line in rotations.describe(time.time()):
         click.echo(f"rotation of {line}", err=True)
     for line in former:
         click.echo(f"{line} are still valid: apply ends them once nothing uses them any more", err=True)
@@ -71,7 +71,7 @@ def command(
     if survey.errors:
         click.echo(host_survey.describe_errors(survey.errors), err=True)
         raise SystemExit(1)
-    raise SystemExit(CHANGES if check and (steps or former or ledger.is_due(time.time())) else 0)
+    raise SystemExit(CHANGES if check and (steps or former or rotations.is_due(time.time())) else 0)
 
 
 def show(steps: Iterable[Step], *, with_diff: bool) -> None:

@@ -18,7 +18,7 @@ import click
 from airfleet.cli import options, release_check
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
-from airfleet.releases.ledger import FINISHED, WAIT_S, Deployment, Ledger, Release
+from airfleet.releases.repository import FINISHED, WAIT_S, Deployment, Release, Repository
 from airfleet.runners.local import launch as launching
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider import artefact
@@ -78,8 +78,8 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, with_t
         from airfleet.releases.checks import ruff
 
         ruff.fix(find_project(project))
-    ledger, release, contents = _build(project, state, "")
-    findings = _examine(ledger, release, contents, project, with_tests=with_tests)
+    repository, release, contents = _build(project, state, "")
+    findings = _examine(repository, release, contents, project, with_tests=with_tests)
     release_check.write(findings, format_name)
     raise SystemExit(1 if release_check.find_errors(findings) else 0)
 
@@ -108,15 +108,15 @@ def deploy(
     """
     begun = time.monotonic()
     _require_releases(project)
-    ledger, release, contents = _build(project, state, message)
+    repository, release, contents = _build(project, state, message)
     if not no_check:
-        findings = _examine(ledger, release, contents, project, with_tests=with_tests)
+        findings = _examine(repository, release, contents, project, with_tests=with_tests)
         release_check.report(findings)
         if release_check.find_errors(findings):
             raise AirfleetError(
                 "the release was not made live", where=artefact.shorten(release), hint="the live release is what it was"
             )
-    _promote(ledger, release, project, message, begun, watch=watch)
+    _promote(repository, release, project, message, begun, watch=watch)
 
 
 @command.command("promote")
@@ -129,8 +129,8 @@ def promote(release: str, project: Path, state: Path | None, message: str, watch
     """Make a release that was built before live, and watch it; the beginning of its id is enough."""
     begun = time.monotonic()
     _require_releases(project)
-    ledger = _open(project, state)
-    _promote(ledger, ledger.find(release).id, project, message, begun, watch=watch)
+    repository = _open(project, state)
+    _promote(repository, repository.find(release).id, project, message, begun, watch=watch)
 
 
 @command.command("rollback")
@@ -142,9 +142,11 @@ def rollback(release: str | None, project: Path, state: Path | None, message: st
     """Make the release before the live one live again, or the one that is named."""
     begun = time.monotonic()
     _require_releases(project)
-    ledger = _open(project, state)
-    number = ledger.request("rollback", ledger.find(release).id if release else None, actor=_actor(), reason=message)
-    _await_live(ledger, number, "rollback", begun)
+    repository = _open(project, state)
+    number = repository.request(
+        "rollback", repository.find(release).id if release else None, actor=_actor(), reason=message
+    )
+    _await_live(repository, number, "rollback", begun)
 
 
 @command.command("list")
@@ -184,13 +186,13 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
 @options.state
 def show(release: str | None, project: Path, state: Path | None) -> None:
     """Print all that is known of a release as JSON; without a name, of the live one and of what was done lately."""
-    ledger = _open(project, state)
+    repository = _open(project, state)
     if release:
-        found = ledger.find(release)
+        found = repository.find(release)
         click.echo(json.dumps(_describe(found) | {"manifest": found.manifest}, indent=2))
         return
-    live = ledger.find_live()
-    lately = [asdict(deployment) for deployment in ledger.list_deployments(10)]
+    live = repository.find_live()
+    lately = [asdict(deployment) for deployment in repository.list_deployments(10)]
     click.echo(json.dumps({"live": _describe(live) if live else None, "deployments": lately}, indent=2, default=str))
 
 
@@ -201,9 +203,9 @@ def show(release: str | None, project: Path, state: Path | None) -> None:
 @options.state
 def diff(old: str | None, new: str | None, project: Path, state: Path | None) -> None:
     """List the files that differ between two releases; those left out are the live one and the project as it is now."""
-    ledger = _open(project, state)
-    before = ledger.find(old).manifest["files"] if old else _files(ledger.find_live())
-    after = ledger.find(new).manifest["files"] if new else manifest.read_tree(find_project(project))[0].digests()
+    repository = _open(project, state)
+    before = repository.find(old).manifest["files"] if old else _files(repository.find_live())
+    after = repository.find(new).manifest["files"] if new else manifest.read_tree(find_project(project))[0].digests()
     difference = manifest.compare(before, after)
     for mark, paths in (("+", difference.added), ("-", difference.removed), ("~", difference.changed)):
         for path in paths:
@@ -229,9 +231,9 @@ def unpin(release: str, project: Path, state: Path | None) -> None:
 
 
 def _pin(release: str, project: Path, state: Path | None, *, pinned: bool) -> None:
-    ledger = _open(project, state)
-    found = ledger.find(release).id
-    ledger.pin(found, pinned=pinned)
+    repository = _open(project, state)
+    found = repository.find(release).id
+    repository.pin(found, pinned=pinned)
     click.echo(found)
 
 
@@ -250,10 +252,10 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
     Example:
       airfleet release prune --dry-run
     """
-    ledger = _open(project, state)
+    repository = _open(project, state)
     policy = read_fleet(find_project(project)).releases
-    number = ledger.request("prune", None, actor=_actor(), reason="prune", policy=policy, dry=dry_run)
-    ended = ledger.wait(number, lambda _: None, until=FINISHED)
+    number = repository.request("prune", None, actor=_actor(), reason="prune", policy=policy, dry=dry_run)
+    ended = repository.wait(number, lambda _: None, until=FINISHED)
     if ended.state == "failed":
         raise AirfleetError(_explain(ended))
     if as_json:
@@ -270,18 +272,18 @@ def _files(release: Release | None) -> Mapping[str, str]:
     return release.manifest["files"] if release else {}
 
 
-def _open(project: Path, state: Path | None) -> Ledger:
+def _open(project: Path, state: Path | None) -> Repository:
     project = find_project(project)
     fleet = read_fleet(project)
     if fleet.hosts:
         from airfleet.runners.fleet.transport import tunnel
 
         way = tunnel.open_database(fleet, project, state)
-        return Ledger(click.get_current_context().with_resource(way), fleet.name, start="airfleet apply")
+        return Repository(click.get_current_context().with_resource(way), fleet.name, start="airfleet apply")
     dsn = find_state(project, state).read_dsn()
     if dsn is None:
         raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")
-    return Ledger(dsn, fleet.name)
+    return Repository(dsn, fleet.name)
 
 
 def _require_apart(state: Path, project: Path) -> None:
@@ -314,14 +316,14 @@ def _require_releases(project: Path) -> None:
 
 
 def _examine(
-    ledger: Ledger, release: str, contents: Mapping[str, bytes], project: Path, *, with_tests: bool | None
+    repository: Repository, release: str, contents: Mapping[str, bytes], project: Path, *, with_tests: bool | None
 ) -> tuple[Finding, ...]:
     project = find_project(project)
     fleet = read_fleet(project)
     if with_tests is None and fleet.hosts and (project / "tests").is_dir():
         click.echo("the project's tests were not run: --tests runs them on this machine, as you", err=True)
     return release_check.examine(
-        ledger,
+        repository,
         release,
         project,
         fleet,
@@ -331,8 +333,8 @@ def _examine(
     )
 
 
-def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str, Mapping[str, bytes]]:
-    ledger = _open(project, state)
+def _build(project: Path, state: Path | None, message: str) -> tuple[Repository, str, Mapping[str, bytes]]:
+    repository = _open(project, state)
     project = find_project(project)
     _require_apart(find_state(project, state).root, project)
     tree, contents = manifest.read_tree(project)
@@ -348,17 +350,17 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Ledger, str
         airflow=airflow,
         python=python,
     )
-    is_new = ledger.save(made, artefact.pack(tree, contents), fleet.releases.store)
+    is_new = repository.save(made, artefact.pack(tree, contents), fleet.releases.store)
     click.echo(f"{artefact.shorten(tree.id)}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
-    return ledger, tree.id, contents
+    return repository, tree.id, contents
 
 
-def _promote(ledger: Ledger, release: str, project: Path, reason: str, begun: float, *, watch: bool) -> None:
+def _promote(repository: Repository, release: str, project: Path, reason: str, begun: float, *, watch: bool) -> None:
     policy = read_fleet(find_project(project)).releases
-    number = ledger.request("promote", release, actor=_actor(), reason=reason, policy=policy)
-    ended = _await_live(ledger, number, "promote", begun)
+    number = repository.request("promote", release, actor=_actor(), reason=reason, policy=policy)
+    ended = _await_live(repository, number, "promote", begun)
     if ended.is_watched and watch:
-        ended = ledger.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
+        ended = repository.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
         if ended.state == "failed":
             raise AirfleetError(_explain(ended), where=artefact.shorten(release))
         click.echo(f"promote {number}: {ended.verdict}", err=True)
@@ -368,8 +370,8 @@ def _promote(ledger: Ledger, release: str, project: Path, reason: str, begun: fl
         )
 
 
-def _await_live(ledger: Ledger, number: int, action: str, begun: float) -> Deployment:
-    ended = ledger.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
+def _await_live(repository: Repository, number: int, action: str, begun: float) -> Deployment:
+    ended = repository.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
     if ended.state == "failed":
         hint = "" if ended.live_at else "the live release is what it was"
         raise AirfleetError(_explain(ended), where=artefact.shorten(ended.release or ""), hint=hint)

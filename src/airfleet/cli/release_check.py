@@ -14,13 +14,13 @@ import click
 
 from airfleet.cli import test
 from airfleet.errors import AirfleetError
-from airfleet.releases.ledger import Deployment, Ledger
+from airfleet.releases.repository import Deployment, Repository
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import DEFAULT_POOLS
 
 if TYPE_CHECKING:
-    from airfleet.releases.checks.facts import ProjectTests
     from airfleet.releases.checks.findings import Finding
+    from airfleet.releases.checks.inputs import ProjectTests
 
 # The checks are imported while the platform parses.
 # ruff: noqa: PLC0415
@@ -31,7 +31,7 @@ GARBAGE = 50_000
 
 
 def examine(
-    ledger: Ledger,
+    repository: Repository,
     release: str,
     project: Path,
     fleet: Fleet,
@@ -41,14 +41,14 @@ def examine(
     with_tests: bool,
 ) -> tuple[Finding, ...]:
     """All findings about a release that was built; the platform parses its files while their text is read here."""
-    check = ledger.request("check", release, actor=actor, reason="check")
+    check = repository.request("check", release, actor=actor, reason="check")
     from airfleet.releases.checks import registry, ruff
-    from airfleet.releases.checks.facts import Facts, Inventory, ParsedFile, read_sources
+    from airfleet.releases.checks.inputs import Inputs, Inventory, ParsedFile, read_sources
 
     gc.set_threshold(GARBAGE)
     levels = fleet.checks.levels
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(ledger.wait, check, _tell)
+        waiting = pool.submit(repository.wait, check, _tell)
         testing = pool.submit(_test, project) if with_tests and levels["project-tests"] != "off" else None
         migrations = ruff.check(project) if levels["airflow-2-code"] != "off" else ()
         sources = read_sources({path: body.decode(errors="replace") for path, body in contents.items()})
@@ -57,11 +57,11 @@ def examine(
         ended = waiting.result()
         if ended.state == "failed":
             raise AirfleetError(str(ended.detail.get("message", "the check failed")), where=release)
-        facts = Facts(
+        facts = Inputs(
             sources=sources,
-            parses=tuple(ParsedFile.from_json(one) for one in ledger.read_parses(ended.detail["keys"].values())),
+            parses=tuple(ParsedFile.from_json(one) for one in repository.read_parses(ended.detail["keys"].values())),
             now=datetime.now(UTC),
-            inventory=Inventory(**ledger.list_objects(), queues=list_queues(fleet)),
+            inventory=Inventory(**repository.list_objects(), queues=list_queues(fleet)),
             rules=fleet.checks,
             migrations=migrations,
             tests=testing.result() if testing else None,

@@ -12,7 +12,7 @@ import click
 from airfleet.cli import options, view
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
-from airfleet.releases.ledger import Deployment
+from airfleet.releases.repository import Deployment
 from airfleet.runners.local.usage import Usage, measure
 from airfleet.workspace.project import find_state, read_fleet
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file

@@ -24,7 +24,7 @@ from airfleet.workspace.state_folder import BrokenFile, Snapshot, StateFolder
 from airfleet_provider import artefact
 
 if TYPE_CHECKING:
-    from airfleet.releases.ledger import Deployment
+    from airfleet.releases.repository import Deployment
     from airfleet.runners.local.checks import ImportErrors
 
 Notify = Callable[[Snapshot], None]
@@ -200,7 +200,7 @@ def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
 
 def find_release(folder: StateFolder) -> Deployment | None:
     """How the live release became so; none where Dags come from the folder, before the first, or without a database."""
-    from airfleet.releases.ledger import Ledger  # noqa: PLC0415 - it costs `up` a quarter of a second
+    from airfleet.releases.repository import Repository  # noqa: PLC0415 - it costs `up` a quarter of a second
 
     dsn, snapshot = folder.read_dsn(), folder.read_snapshot()
     if dsn is None or snapshot is None:
@@ -208,7 +208,7 @@ def find_release(folder: StateFolder) -> Deployment | None:
     try:
         if read_fleet(Path(snapshot.project)).dags != "releases":
             return None
-        return Ledger(dsn, snapshot.fleet).find_latest()
+        return Repository(dsn, snapshot.fleet).find_latest()
     except AirfleetError:
         return None
 

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from airfleet.drills.ledger import Attempt, Instance
+from airfleet.drills.attempt_log import Attempt, TaskInstance
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a drill's load ran, when the first blow fell, and when the last thing taken away was given back."""
+    """When a drill's load ran, when the first fault fell, and when the last thing taken away was given back."""
 
     began: float
     struck: float
@@ -41,14 +41,14 @@ class Gap:
 class Findings:
     """What happened to the work; the lists hold every case, so that each can be looked at."""
 
-    lost: tuple[Instance, ...]
+    lost: tuple[TaskInstance, ...]
     doubled: tuple[Pair, ...]
     killed: tuple[Attempt, ...]
     repeated: tuple[Pair, ...]
     usual_gap: Gap
     longest_gap: Gap
-    first_start_s: float | None  # from the last recovery, or from the blow when nothing was to be given back
-    rerun_s: float | None  # from the blow to the last start of what it killed, elsewhere or again
+    first_start_s: float | None  # from the last recovery, or from the fault when nothing was to be given back
+    rerun_s: float | None  # from the fault to the last start of what it killed, elsewhere or again
     started: int
     wanted: int
     rate: float
@@ -57,7 +57,7 @@ class Findings:
 
 def analyse(
     attempts: Sequence[Attempt],
-    expected: Collection[Instance],
+    expected: Collection[TaskInstance],
     window: Window,
     *,
     unsure_s: float = 0.0,
@@ -65,7 +65,7 @@ def analyse(
 ) -> Findings:
     """Read the ledger of one drill; attempts are compared in the drill's clock, which is known to `unsure_s`."""
     attempts = sorted(attempts, key=lambda one: one.started)
-    by_instance: defaultdict[Instance, list[Attempt]] = defaultdict(list)
+    by_instance: defaultdict[TaskInstance, list[Attempt]] = defaultdict(list)
     for attempt in attempts:
         by_instance[attempt.instance].append(attempt)
     done = {attempt.instance for attempt in attempts if attempt.is_done}
@@ -118,8 +118,8 @@ def _repeats(groups: Iterable[Sequence[Attempt]]) -> Iterable[Pair]:
                 yield Pair(first, second)
 
 
-def _rerun(killed: Sequence[Attempt], groups: Mapping[Instance, Sequence[Attempt]], struck: float) -> float | None:
-    """Seconds from the blow until all that ran and did not survive had started again; None if some had not."""
+def _rerun(killed: Sequence[Attempt], groups: Mapping[TaskInstance, Sequence[Attempt]], struck: float) -> float | None:
+    """Seconds from the fault until all that ran and did not survive had started again; None if some had not."""
     again = []
     for one in killed:
         others = [other.started for other in groups[one.instance] if other.started > one.started]

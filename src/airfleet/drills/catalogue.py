@@ -32,7 +32,7 @@ MEASURES: dict[Measure, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
+class Fault:
     """One thing done to a fleet, `at_s` into the load; what lasts is taken back after `lasts_s`."""
 
     act: Act
@@ -54,7 +54,7 @@ class Drill:
     title: str
     done: str
     promised: str
-    blow: Blow
+    fault: Fault
     measure: Measure
     bar_s: float | None
     aim_s: float | None
@@ -69,7 +69,7 @@ class Drill:
     @property
     def length_s(self) -> int:
         """How long the load runs."""
-        return round(self.blow.at_s + (self.blow.lasts_s or 0.0) + self.after_s)
+        return round(self.fault.at_s + (self.fault.lasts_s or 0.0) + self.after_s)
 
 
 def _duration(seconds: float) -> str:
@@ -82,7 +82,7 @@ def _restart(component: Component, title: str) -> Drill:
         title=title,
         done=f"The {component} is restarted, as after a change of its configuration.",
         promised="Nothing is lost, done twice or killed; tasks start again at once when it is back.",
-        blow=Blow("restart", "one", component),
+        fault=Fault("restart", "one", component),
         measure="first start",
         bar_s=15.0,
         aim_s=5.0,
@@ -95,7 +95,7 @@ def _outage(component: Component, name: str, title: str, done: str) -> Drill:
         title=title,
         done=done,
         promised="It costs waiting: running tasks go on, nothing is lost, done twice or killed.",
-        blow=Blow("stop", "every", component, lasts_s=600.0),
+        fault=Fault("stop", "every", component, lasts_s=600.0),
         measure="first start",
         bar_s=None,
         aim_s=None,
@@ -111,20 +111,20 @@ def _clock(component: Component, direction: Literal["ahead", "back"], title: str
         title=title,
         done=f"The clock of one {component} host is set {direction} by 10 minutes, and set right after 4 minutes.",
         promised="`airfleet status` says so; nothing is lost, done twice or killed.",
-        blow=Blow(act, "the active" if component == "scheduler" else "one", component, lasts_s=240.0),
+        fault=Fault(act, "the active" if component == "scheduler" else "one", component, lasts_s=240.0),
         measure="first start",
         bar_s=None,
         aim_s=None,
     )
 
 
-def _operate(blow: Blow, *, name: str, title: str, done: str, after_s: float = 420.0) -> Drill:
+def _operate(fault: Fault, *, name: str, title: str, done: str, after_s: float = 420.0) -> Drill:
     return Drill(
         name=name,
         title=title,
         done=done,
         promised="No task is killed, none is lost or done twice, and no request to the UI fails.",
-        blow=blow,
+        fault=fault,
         measure="longest gap",
         bar_s=None,
         aim_s=None,
@@ -138,7 +138,7 @@ _DRILLS = (
         title="The active scheduler dies",
         done="The process of the active scheduler is killed; nothing says goodbye.",
         promised="The standby takes over before anyone notices; running tasks go on.",
-        blow=Blow("kill", "the active", "scheduler"),
+        fault=Fault("kill", "the active", "scheduler"),
         measure="longest gap",
         bar_s=5.0,
         aim_s=2.0,
@@ -148,7 +148,7 @@ _DRILLS = (
         title="The active scheduler's host hangs",
         done="Every process of its host stops where it is, and goes on after 45 s as if nothing had happened.",
         promised="The standby takes over; the one that wakes up finds its lease gone and schedules nothing.",
-        blow=Blow("freeze", "the active", "scheduler", lasts_s=45.0),
+        fault=Fault("freeze", "the active", "scheduler", lasts_s=45.0),
         measure="longest gap",
         bar_s=15.0,
         aim_s=8.0,
@@ -158,7 +158,7 @@ _DRILLS = (
         title="The active scheduler's host is cut off",
         done="Its network is cut for 45 s; it runs on and knows nothing of it.",
         promised="The standby takes over; never do two schedule.",
-        blow=Blow("cut off", "the active", "scheduler", lasts_s=45.0),
+        fault=Fault("cut off", "the active", "scheduler", lasts_s=45.0),
         measure="longest gap",
         bar_s=15.0,
         aim_s=8.0,
@@ -168,7 +168,7 @@ _DRILLS = (
         title="A worker host loses power",
         done="A worker host goes silent with all that it was doing.",
         promised="Its tasks run again elsewhere; no other task notices.",
-        blow=Blow("pull the plug of", "one", "worker"),
+        fault=Fault("pull the plug of", "one", "worker"),
         measure="run again",
         bar_s=60.0,
         aim_s=30.0,
@@ -180,7 +180,7 @@ _DRILLS = (
         title="An api-server dies",
         done="One api-server's processes are killed.",
         promised="The balancer sends requests to the others; nothing is lost, done twice or killed.",
-        blow=Blow("kill", "one", "api-server"),
+        fault=Fault("kill", "one", "api-server"),
         measure="first start",
         bar_s=15.0,
         aim_s=5.0,
@@ -203,7 +203,7 @@ _DRILLS = (
         title="A worker's disk is full",
         done="The disk of one worker host is filled, and freed after 2 minutes.",
         promised="An alarm is raised; nothing is lost and nothing is done twice.",
-        blow=Blow("fill the disk of", "one", "worker", lasts_s=120.0),
+        fault=Fault("fill the disk of", "one", "worker", lasts_s=120.0),
         measure="first start",
         bar_s=None,
         aim_s=None,
@@ -220,7 +220,7 @@ _DRILLS = (
         title="The database's host loses power",
         done="The primary goes silent, and a replica is promoted with `airfleet failover --database`.",
         promised="The fleet follows it, tasks go on; with `replication: synchronous` nothing confirmed is lost.",
-        blow=Blow("pull the plug of", "one", "database"),
+        fault=Fault("pull the plug of", "one", "database"),
         measure="longest gap",
         bar_s=60.0,
         aim_s=20.0,
@@ -234,7 +234,7 @@ _DRILLS = (
         title="One of three brokers loses power",
         done="A broker's host goes silent, and with it the connections of the workers and the scheduler that used it.",
         promised="They go on with another broker within seconds; nothing is lost, and no running task is killed.",
-        blow=Blow("pull the plug of", "one", "broker"),
+        fault=Fault("pull the plug of", "one", "broker"),
         measure="longest gap",
         bar_s=20.0,
         aim_s=10.0,
@@ -246,7 +246,7 @@ _DRILLS = (
         title="Scheduler and database fail over at once",
         done="The active scheduler is killed, and at that moment `airfleet failover --database` promotes a replica.",
         promised="The standby takes over on the new primary, and hands tasks to the broker; running tasks go on.",
-        blow=Blow("kill", "the active", "scheduler"),
+        fault=Fault("kill", "the active", "scheduler"),
         measure="longest gap",
         bar_s=60.0,
         aim_s=20.0,
@@ -259,27 +259,27 @@ _DRILLS = (
         title="The databases are restored from their backup",
         done="`airfleet db restore --to latest` makes them anew from the last backup and every change since.",
         promised="Tasks wait and go on; nothing is lost, done twice or killed.",
-        blow=Blow("restore", "one", "database"),
+        fault=Fault("restore", "one", "database"),
         measure="longest gap",
         bar_s=None,
         aim_s=None,
         after_s=300.0,
     ),
     _operate(
-        Blow("roll", "every", "worker"),
+        Fault("roll", "every", "worker"),
         name="rolling-apply",
         title="An apply restarts everything",
         done="`airfleet apply --restart` restarts every process of Airflow, host by host, as after an upgrade.",
     ),
     _operate(
-        Blow("upgrade", "every", "worker"),
+        Fault("upgrade", "every", "worker"),
         name="upgrade",
         title="Airflow moves to another version and back",
         done="`airfleet upgrade --back` moves the fleet to the version before, `airfleet upgrade` to the newest again.",
         after_s=900.0,
     ),
     _operate(
-        Blow("drain", "every", "worker"),
+        Fault("drain", "every", "worker"),
         name="drain-each-worker",
         title="Each worker is drained and resumed",
         done="One worker host after another takes no new task until its tasks have ended, and then takes some again.",

@@ -13,15 +13,15 @@ import psycopg
 from psycopg.rows import dict_row
 
 from airfleet.drills.catalogue import Component
-from airfleet.drills.hands import ShellHands, check, on_each
+from airfleet.drills.injector import ShellInjector, check, on_each
 from airfleet.drills.load import REMOVE, STORE, Load, render_project
-from airfleet.drills.operations import OperatorHands, Poller, find_page, run_command
+from airfleet.drills.operator_actions import OperatorInjector, Poller, find_page, run_command
 from airfleet.drills.outcome import Event
 from airfleet.drills.runner import Runner
 from airfleet.errors import AirfleetError
 from airfleet.operations.scheduler_handover import SchedulerHandover
 from airfleet.releases import manifest
-from airfleet.releases.ledger import Ledger
+from airfleet.releases.repository import Repository
 from airfleet.runners.fleet.transport import tunnel
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
@@ -52,7 +52,7 @@ FROM airfleet.tenure WHERE began_at IS NOT NULL ORDER BY epoch
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class Term:
     """Who worked as the scheduler from when to when; open-ended where its end was never written."""
 
     seat: str
@@ -137,17 +137,17 @@ class FleetPlatform:
         if self.follow:
             self.database = self.follow()
 
-    def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+    def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
         """Who took over as the scheduler, whether two ever worked at once, and what users of the UI saw."""
         if not self.fleet.with_role("scheduler")[1:] or self.fleet.scheduler_mode != "active-standby":
             return (), self.list_broken()
-        tenures = self._read_tenures()
-        events = [Event(one.began, "seen", "works", one.seat) for one in tenures if began <= one.began <= ended]
-        return events, (*find_overlaps(tenures, began, ended), *self.list_broken())
+        terms = self._read_terms()
+        events = [Event(one.began, "seen", "works", one.seat) for one in terms if began <= one.began <= ended]
+        return events, (*find_overlaps(terms, began, ended), *self.list_broken())
 
     @property
-    def _releases(self) -> Ledger:
-        return Ledger(self.database, self.fleet.name, start="airfleet apply")
+    def _releases(self) -> Repository:
+        return Repository(self.database, self.fleet.name, start="airfleet apply")
 
     def _save(self, tree: artefact.Tree, contents: Mapping[str, bytes], message: str) -> str:
         version = airflow_version.read(find_state(self.project, self.state)).version
@@ -163,8 +163,8 @@ class FleetPlatform:
             message = ended.verdict or str(ended.detail.get("message", "it failed"))
             raise AirfleetError(message, where=release, hint="airfleet release list")
 
-    def _read_tenures(self) -> list[Tenure]:
-        """All tenures, in the drill's clock."""
+    def _read_terms(self) -> list[Term]:
+        """All terms, in the drill's clock."""
         try:
             with psycopg.connect(self.database.reveal(), connect_timeout=10, row_factory=dict_row) as connection:
                 rows: list[dict[str, Any]] = connection.execute(_TENURES).fetchall()
@@ -172,7 +172,7 @@ class FleetPlatform:
             raise AirfleetError(f"the metadata database does not answer: {error}") from error
         ahead = rows[0]["now"] - self.clock() if rows else 0.0
         return [
-            Tenure(row["seat"], row["began"] - ahead, None if row["ended"] is None else row["ended"] - ahead)
+            Term(row["seat"], row["began"] - ahead, None if row["ended"] is None else row["ended"] - ahead)
             for row in rows
         ]
 
@@ -186,7 +186,7 @@ def prepare(
         stack.callback(shell.close)
     on_each(lambda host: check(shells[host], "true", host, "a look"), tuple(shells))
     database = stack.enter_context(tunnel.open_database(fleet, project, state))
-    hands = OperatorHands(ShellHands(shells), project, state, Poller(find_page(fleet)), notify)
+    injector = OperatorInjector(ShellInjector(shells), project, state, Poller(find_page(fleet)), notify)
     platform = FleetPlatform(
         fleet,
         project,
@@ -194,18 +194,18 @@ def prepare(
         actor,
         time.time,
         state=state,
-        list_broken=hands.list_broken,
+        list_broken=injector.list_broken,
         follow=lambda: stack.enter_context(tunnel.open_database(fleet, project, state)),
     )
     workers = {name: shells[name] for name in platform.find_hosts("worker")}
-    return Runner(platform, hands, workers, notify)
+    return Runner(platform, injector, workers, notify)
 
 
-def find_overlaps(tenures: Sequence[Tenure], began: float, ended: float) -> tuple[str, ...]:
-    """Every tenure of a time span that began before the one before it had ended."""
+def find_overlaps(terms: Sequence[Term], began: float, ended: float) -> tuple[str, ...]:
+    """Every term of a time span that began before the one before it had ended."""
     found = []
-    for index, later in enumerate(tenures):
-        for earlier in tenures[:index]:
+    for index, later in enumerate(terms):
+        for earlier in terms[:index]:
             if began <= later.began <= ended and earlier.ended is not None and earlier.ended > later.began:
                 seconds = earlier.ended - later.began
                 found.append(f"two schedulers worked at once for {seconds:.1f} s: {earlier.seat} and {later.seat}")

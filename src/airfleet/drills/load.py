@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import LiteralString
 
-from airfleet.drills.ledger import Instance
+from airfleet.drills.attempt_log import TaskInstance
 
 MINIMUM_RATE = 1.0  # task instances a second; below it a drill proves nothing about a busy fleet
 SETTINGS = "include/drill_settings.py"
@@ -60,10 +60,10 @@ class Load:
         first = self.began + timedelta(seconds=self.every_s * dag / self.dags)
         return tuple(first + timedelta(seconds=at) for at in range(0, self.length_s, self.every_s))
 
-    def expected(self) -> tuple[Instance, ...]:
+    def expected(self) -> tuple[TaskInstance, ...]:
         """Every task instance that must be found done once all is over."""
         return tuple(
-            Instance(f"{self.prefix}_{dag}", date.astimezone(UTC).isoformat(), task)
+            TaskInstance(f"{self.prefix}_{dag}", date.astimezone(UTC).isoformat(), task)
             for dag in range(self.dags)
             for date in self.starts_of(dag)
             for task in (("short", "long") if dag == 0 else ("short",))

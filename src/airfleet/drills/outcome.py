@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airfleet.drills.analysis import Findings, Window
+from airfleet.drills.attempt_log import Attempt
 from airfleet.drills.catalogue import Drill
-from airfleet.drills.ledger import Attempt
 from airfleet.drills.load import MINIMUM_RATE
 
 
@@ -17,7 +17,7 @@ class Event:
     """Something that a drill did or saw, in the drill's clock."""
 
     at: float
-    kind: Literal["blow", "back", "seen"]
+    kind: Literal["fault", "back", "seen"]
     what: str
     host: str = ""
 
@@ -94,7 +94,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     findings, drill = outcome.findings, outcome.drill
     return {
         "name": drill.name,
-        "done": str(drill.blow),
+        "done": str(drill.fault),
         "platform": outcome.platform,
         "measure": drill.measure,
         "bar_s": drill.bar_s,

@@ -98,10 +98,10 @@ _PAGE = Template("""<!doctype html>
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --ink: #1b2733; --muted: #5c6874; --line: #dfe5ea; --paper: #f3f6f8; --card: #fff;
-  --good: #0b7a55; --bad: #c0322b; --blow: #b4540a; --lane: #f3f6f8; --starts: #7b93ab; --done: #4a90c4;
+  --good: #0b7a55; --bad: #c0322b; --fault: #b4540a; --lane: #f3f6f8; --starts: #7b93ab; --done: #4a90c4;
   --gap: #fbe3c8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4eaf0; --muted: #9aa7b4; --line: #2c3742; --paper: #11171d;
-  --card: #1a222b; --good: #45c592; --bad: #ff7b72; --blow: #f0a35e; --lane: #141b22; --starts: #6f869d;
+  --card: #1a222b; --good: #45c592; --bad: #ff7b72; --fault: #f0a35e; --lane: #141b22; --starts: #6f869d;
   --done: #4a90c4; --gap: #4a3318; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -135,9 +135,9 @@ svg { display: block; width: 100%; min-width: 44rem; height: auto; font-size: 11
 svg text { fill: var(--muted); } svg .host { text-anchor: end; } svg .tick { text-anchor: middle; }
 .lane { fill: var(--lane); } .axis { stroke: var(--line); } .starts { fill: var(--starts); } .gap { fill: var(--gap); }
 .done { fill: var(--done); } .killed { fill: var(--bad); } .doubled { fill: #8e44ad; }
-.event { stroke-dasharray: 3 3; stroke: var(--muted); } .event.blow { stroke: var(--blow); }
+.event { stroke-dasharray: 3 3; stroke: var(--muted); } .event.fault { stroke: var(--fault); }
 .event.back { stroke: var(--good); }
-svg .label.blow { fill: var(--blow); } svg .label.back { fill: var(--good); }
+svg .label.fault { fill: var(--fault); } svg .label.back { fill: var(--good); }
 .legend span { margin-right: 1.1rem; white-space: nowrap; }
 .legend i { display: inline-block; width: .75rem; height: .75rem; border-radius: 3px; margin-right: .35rem;
   vertical-align: -1px; }

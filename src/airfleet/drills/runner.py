@@ -1,4 +1,4 @@
-"""Runs one drill on a fleet: load, blow, recovery, and then the ledger."""
+"""Runs one drill on a fleet: load, fault, recovery, and then the ledger."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from airfleet.drills.analysis import Window, analyse
-from airfleet.drills.catalogue import Blow, Component, Drill
-from airfleet.drills.hands import Hands, Shell, read_clocks, read_ledgers
-from airfleet.drills.ledger import Ledger, read_ledger
+from airfleet.drills.attempt_log import AttemptLog, read_log
+from airfleet.drills.catalogue import Component, Drill, Fault
+from airfleet.drills.fault_scripts import is_lethal
+from airfleet.drills.injector import Injector, Shell, read_attempts, read_clocks
 from airfleet.drills.load import Load
 from airfleet.drills.outcome import Event, Outcome, judge
-from airfleet.drills.scripts import is_lethal
 from airfleet.errors import AirfleetError
 
 
@@ -32,7 +32,7 @@ class Platform(Protocol):
     def operate(self, words: Sequence[str]) -> None:
         """Run one of airfleet's own commands on it."""
 
-    def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+    def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
         """What else was seen in that time, and which promises it broke, such as two active schedulers."""
 
 
@@ -50,7 +50,7 @@ class Runner:
     """Drills one platform; the shells are those of its worker hosts, where the ledger is written."""
 
     platform: Platform
-    hands: Hands
+    injector: Injector
     shells: Mapping[str, Shell]
     notify: Callable[[str], None]
     clock: Callable[[], float] = time.time
@@ -65,19 +65,19 @@ class Runner:
         self.notify(f"{drill.name}: {load.rate:.2f} tasks/s for {drill.length_s} s")
         self.platform.deploy(load)
         try:
-            self._wait_until(began + drill.blow.at_s)
-            struck, recovered, events = self._strike(drill.blow)
+            self._wait_until(began + drill.fault.at_s)
+            struck, recovered, events = self._inject(drill.fault)
             try:
                 self._operate(drill.then)
                 self._wait_until(ended)
             finally:
-                if is_lethal(drill.blow.act):
-                    self.hands.give_back(drill.blow, struck)
+                if is_lethal(drill.fault.act):
+                    self.injector.revert(drill.fault, struck)
             self._operate(drill.at_last)
             ledger, clocks = self._settle(load)
         finally:
             self.platform.withdraw(load)
-        seen, broken = self.platform.witness(began, ended)
+        seen, broken = self.platform.observe(began, ended)
         window = Window(began, events[0].at, recovered, ended)
         findings = analyse(ledger.attempts, load.expected(), window, unsure_s=clocks, wrong=ledger.wrong)
         return Outcome(
@@ -90,21 +90,21 @@ class Runner:
             broken=judge(drill, findings, struck_hosts=struck, seen=broken),
         )
 
-    def _strike(self, blow: Blow) -> tuple[tuple[str, ...], float | None, tuple[Event, ...]]:
-        """Deal the blow and take it back in its time; the struck hosts, the moment of recovery, what to show."""
-        hosts = self._choose(blow)
+    def _inject(self, fault: Fault) -> tuple[tuple[str, ...], float | None, tuple[Event, ...]]:
+        """Inject the fault and revert it in its time; the hosts it hit, the moment of recovery, what to show."""
+        hosts = self._choose(fault)
         at = self.clock()
-        events = [Event(at, "blow", str(blow), ", ".join(hosts))]
-        self.notify(f"{blow}: {', '.join(hosts)}")
+        events = [Event(at, "fault", str(fault), ", ".join(hosts))]
+        self.notify(f"{fault}: {', '.join(hosts)}")
         try:
-            self.hands.strike(blow, hosts)
-            if blow.act == "restart":
-                events.append(Event(self.clock(), "back", f"{blow.component} is back", ""))
-            self._wait_until(at + (blow.lasts_s or 0.0))
+            self.injector.inject(fault, hosts)
+            if fault.act == "restart":
+                events.append(Event(self.clock(), "back", f"{fault.component} is back", ""))
+            self._wait_until(at + (fault.lasts_s or 0.0))
         finally:
-            if blow.lasts_s:
-                self.hands.give_back(blow, hosts)
-                events.append(Event(self.clock(), "back", f"{blow.component} given back", ", ".join(hosts)))
+            if fault.lasts_s:
+                self.injector.revert(fault, hosts)
+                events.append(Event(self.clock(), "back", f"{fault.component} given back", ", ".join(hosts)))
         recovered = events[-1].at if len(events) > 1 else None
         self.notify("given back" if recovered else "done")
         return hosts, recovered, tuple(events)
@@ -114,23 +114,23 @@ class Runner:
             self.notify(f"airfleet {' '.join(words)}")
             self.platform.operate(words)
 
-    def _choose(self, blow: Blow) -> tuple[str, ...]:
-        if blow.which == "the active":
+    def _choose(self, fault: Fault) -> tuple[str, ...]:
+        if fault.which == "the active":
             return (self.platform.find_active_scheduler(),)
-        hosts = tuple(self.platform.find_hosts(blow.component))
+        hosts = tuple(self.platform.find_hosts(fault.component))
         if not hosts:
-            raise AirfleetError(f"no host runs a {blow.component}", hint="this drill needs one")
-        return hosts if blow.which == "every" else hosts[:1]
+            raise AirfleetError(f"no host runs a {fault.component}", hint="this drill needs one")
+        return hosts if fault.which == "every" else hosts[:1]
 
     def _require_hosts(self, drill: Drill) -> None:
-        component = drill.blow.component
+        component = drill.fault.component
         if drill.least_hosts > 1 and (found := len(self.platform.find_hosts(component))) < drill.least_hosts:
             hint = f"give the role to {drill.least_hosts} hosts in fleet.yaml, or leave this drill out"
             raise AirfleetError(
                 f"{drill.name} needs {drill.least_hosts} hosts with a {component}, not {found}", hint=hint
             )
 
-    def _settle(self, load: Load) -> tuple[Ledger, float]:
+    def _settle(self, load: Load) -> tuple[AttemptLog, float]:
         """The ledger once all that was asked for is done, or when nothing more came for as long as patience lasts."""
         deadline = self.clock() + self.pace.settle_s
         wanted = set(load.expected())
@@ -138,7 +138,7 @@ class Runner:
         while True:
             try:
                 clocks = read_clocks(self.shells, self.clock)
-                ledger = read_ledger(read_ledgers(self.shells, load.folder), clocks)
+                ledger = read_log(read_attempts(self.shells, load.folder), clocks)
             except AirfleetError as error:  # a host that lost power may still be booting
                 if self.clock() > deadline:
                     raise

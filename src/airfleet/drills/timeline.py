@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from airfleet.drills.ledger import Attempt
+from airfleet.drills.attempt_log import Attempt
 from airfleet.drills.outcome import Event, Outcome
 
 _WIDTH = 1080.0

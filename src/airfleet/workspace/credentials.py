@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from airfleet.components.host_model import FleetCredentials
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.secrets import Secret
-from airfleet.workspace.rotation import Ledger, present
+from airfleet.workspace.rotation import RotationLedger, present
 from airfleet.workspace.state_folder import StateFolder
 
 # What earlier versions called the logins of all workers and of the scheduler; the first is a mark, too.
@@ -18,7 +18,9 @@ POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 
 
-def read(folder: StateFolder, ledger: Ledger, databases: tuple[str, ...], pools: Iterable[str]) -> FleetCredentials:
+def read(
+    folder: StateFolder, rotations: RotationLedger, databases: tuple[str, ...], pools: Iterable[str]
+) -> FleetCredentials:
     """All secrets, each made when it is first asked for; to remove a file is to rotate its secret.
 
     A secret whose file has another value than the hosts have is given as the present step of its rotation wants it.
@@ -27,7 +29,7 @@ def read(folder: StateFolder, ledger: Ledger, databases: tuple[str, ...], pools:
     listed = tuple(pools)
 
     def show(name: str, secret: Secret) -> Secret:
-        return present(ledger.notice(name, secret))
+        return present(rotations.notice(name, secret))
 
     def keep(name: str) -> Secret:
         return show(name, folder.keep_secret(name))
@@ -47,7 +49,7 @@ def read(folder: StateFolder, ledger: Ledger, databases: tuple[str, ...], pools:
         former_results=folder.keep_secret(FORMER_RESULTS) if (folder.secrets / FORMER_RESULTS).exists() else None,
         former_pools=list_former_pools(folder, listed),
     )
-    ledger.write()
+    rotations.write()
     return credentials
 
 
@@ -70,10 +72,10 @@ def describe_former(folder: StateFolder, pools: Iterable[str]) -> tuple[str, ...
     )
 
 
-def retire_former(folder: StateFolder, ledger: Ledger, pools: Iterable[str]) -> None:
+def retire_former(folder: StateFolder, rotations: RotationLedger, pools: Iterable[str]) -> None:
     """Forget those logins, once nobody uses them; the next steps remove them from broker and database."""
     names = (*FORMER, *(f"{POOL}{pool}" for pool in list_former_pools(folder, pools)))
-    ledger.forget(names)
+    rotations.forget(names)
     # Last: as long as its file is there, the next apply forgets a login again.
     for name in names:
         (folder.secrets / name).unlink(missing_ok=True)

@@ -37,7 +37,7 @@ OWN_LOGINS = frozenset(
 )
 
 
-class Step(enum.StrEnum):
+class RotationStep(enum.StrEnum):
     """How far a rotation has come."""
 
     SETTLED = "settled"
@@ -63,7 +63,7 @@ class Entry:
 
     held: tuple[Held, ...]
     used: int
-    step: Step = Step.SETTLED
+    step: RotationStep = RotationStep.SETTLED
     since: float = 0.0
     retired: tuple[Secret, ...] = ()
 
@@ -78,17 +78,17 @@ def notice(entry: Entry | None, current: Secret) -> Entry:
     others = tuple(one for one in entry.held if one.value != current)
     taken = {one.slot for one in entry.held}
     new = same[0] if same else Held(next(slot for slot in range(len(taken) + 1) if slot not in taken), current)
-    return replace(entry, held=(*others, new), step=Step.ACCEPT)
+    return replace(entry, held=(*others, new), step=RotationStep.ACCEPT)
 
 
 def advance(entry: Entry, now: float, *, carried_s: float = 0.0, keeps: bool = False) -> Entry:
     """The entry once every host is as the present step wants it."""
     match entry.step:
-        case Step.ACCEPT:
-            return replace(entry, step=Step.USE, used=entry.held[-1].slot)
-        case Step.USE:
-            return replace(entry, step=Step.FINISH, since=now)
-        case Step.FINISH if _waits_s(entry, now, carried_s) <= 0:
+        case RotationStep.ACCEPT:
+            return replace(entry, step=RotationStep.USE, used=entry.held[-1].slot)
+        case RotationStep.USE:
+            return replace(entry, step=RotationStep.FINISH, since=now)
+        case RotationStep.FINISH if _waits_s(entry, now, carried_s) <= 0:
             gone = (*entry.retired, *(one.value for one in entry.held[:-1])) if keeps else ()
             return Entry(entry.held[-1:], entry.used, retired=gone)
         case _:
@@ -105,7 +105,7 @@ def present(entry: Entry) -> Rotating:
     ordered = sorted(entry.held, key=lambda one: one.slot)
     others = tuple(Rotating(one.value.reveal(), slot=one.slot) for one in ordered if one.slot != entry.used)
     [used] = [one for one in entry.held if one.slot == entry.used]
-    return Rotating(used.value.reveal(), slot=used.slot, others=others, is_settling=entry.step is Step.FINISH)
+    return Rotating(used.value.reveal(), slot=used.slot, others=others, is_settling=entry.step is RotationStep.FINISH)
 
 
 def present_alone(name: str, entry: Entry) -> Rotating:
@@ -117,7 +117,7 @@ def present_alone(name: str, entry: Entry) -> Rotating:
     return Rotating(entry.held[-1].value.reveal(), others=others, is_settling=bool(former))
 
 
-class Ledger:
+class RotationLedger:
     """All secrets of one platform, in a file beside them."""
 
     def __init__(self, folder: Path) -> None:
@@ -158,10 +158,10 @@ class Ledger:
     def settle(self, now: float) -> None:
         """Forget former values, all steps at once: on one machine, once everything runs with the newest."""
         for name, entry in self._entries.items():
-            if entry.step is Step.SETTLED:
+            if entry.step is RotationStep.SETTLED:
                 continue
-            if entry.step is not Step.FINISH:
-                entry = replace(entry, step=Step.FINISH, used=entry.held[-1].slot, since=now)  # noqa: PLW2901
+            if entry.step is not RotationStep.FINISH:
+                entry = replace(entry, step=RotationStep.FINISH, used=entry.held[-1].slot, since=now)  # noqa: PLW2901
             self._entries[name] = advance(entry, now, carried_s=find_carried(name), keeps=name in KEPT)
         self.write()
 
@@ -177,16 +177,16 @@ class Ledger:
         for name, entry in sorted(self._entries.items()):
             wait_s = _waits_s(entry, now, find_carried(name))
             match entry.step:
-                case Step.ACCEPT:
+                case RotationStep.ACCEPT:
                     yield f"{name}: the new value becomes known beside the former one"
-                case Step.USE:
+                case RotationStep.USE:
                     yield f"{name}: the new value comes into use; the former one is still accepted"
-                case Step.FINISH if wait_s > 0:
+                case RotationStep.FINISH if wait_s > 0:
                     yield (
                         f"{name}: tasks may still carry the former value; "
                         f"the first apply in {wait_s / 60:.0f} minutes or later ends it"
                     )
-                case Step.FINISH:
+                case RotationStep.FINISH:
                     yield f"{name}: the former value is about to end"
                 case _:
                     pass
@@ -201,7 +201,7 @@ def find_carried(name: str) -> float:
 def _parse(body: Mapping[str, Any]) -> Entry:
     held = tuple(Held(int(one["slot"]), Secret(one["value"])) for one in body["held"])
     retired = tuple(Secret(value) for value in body.get("retired", ()))
-    return Entry(held, int(body["used"]), Step(body["step"]), float(body["since"]), retired)
+    return Entry(held, int(body["used"]), RotationStep(body["step"]), float(body["since"]), retired)
 
 
 def _render(entry: Entry) -> dict[str, object]:

@@ -18,7 +18,7 @@ from airfleet.runners.fleet.apply.removed_hosts import Farewell
 from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.survey import outside_health
 from airfleet.runners.fleet.survey.host_survey import Survey
-from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder
 from places import desired, parse
 
@@ -27,7 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     """An apply that took `old1` out of the fleet, whose tasks have ended or still run."""
     fleet = parse()
     folder = StateFolder(tmp_path)
-    wish = SimpleNamespace(fleet=fleet, project=tmp_path, ledger=Ledger(folder.secrets))
+    wish = SimpleNamespace(fleet=fleet, project=tmp_path, ledger=RotationLedger(folder.secrets))
     old = SimpleNamespace(desired=SimpleNamespace(place=SimpleNamespace(host=SimpleNamespace(name="old1"))))
     left: Any = Farewell((old,) if still_drains else ())  # type: ignore[arg-type]
     unit = "airfleet-worker-io.service"

@@ -12,22 +12,22 @@ import pytest
 from airfleet.cli import apply
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import credentials
-from airfleet.workspace.rotation import Ledger, Step
+from airfleet.workspace.rotation import RotationLedger, RotationStep
 from airfleet.workspace.state_folder import StateFolder
 
 
 def rotation(tmp_path: Path, *values: str) -> StateFolder:
     folder = StateFolder(tmp_path)
     folder.create()
-    ledger = Ledger(folder.secrets)
+    ledger = RotationLedger(folder.secrets)
     for value in values:
         ledger.notice("postgres_results_writer", Secret(value))
     ledger.write()
     return folder
 
 
-def step(folder: StateFolder, value: str) -> Step:
-    return Ledger(folder.secrets).notice("postgres_results_writer", Secret(value)).step
+def step(folder: StateFolder, value: str) -> RotationStep:
+    return RotationLedger(folder.secrets).notice("postgres_results_writer", Secret(value)).step
 
 
 def run(folder: StateFolder, monkeypatch: pytest.MonkeyPatch, looks: list[Any], drain_s: float = 100) -> apply.Run:
@@ -43,7 +43,9 @@ def run(folder: StateFolder, monkeypatch: pytest.MonkeyPatch, looks: list[Any], 
     monkeypatch.setattr(apply.Run, "_look", look)
     wish = cast(
         "Any",
-        SimpleNamespace(ledger=Ledger(folder.secrets), fleet=SimpleNamespace(pools=[SimpleNamespace(name="cpu")])),
+        SimpleNamespace(
+            ledger=RotationLedger(folder.secrets), fleet=SimpleNamespace(pools=[SimpleNamespace(name="cpu")])
+        ),
     )
     return apply.Run(wish, folder, ExitStack(), "token", apply.Source(is_offline=False), True, drain_s)
 
@@ -59,7 +61,7 @@ def test_without_a_rotation_no_host_is_looked_at(tmp_path: Path, monkeypatch: py
 def test_the_next_step_begins_once_every_host_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = rotation(tmp_path, "a", "b")
     assert run(folder, monkeypatch, [seen()]).rotate(at_once=False)
-    assert step(folder, "b") is Step.USE
+    assert step(folder, "b") is RotationStep.USE
 
 
 @pytest.mark.parametrize("before", [seen(steps=("restart",)), seen(errors=("away",)), seen(leaving=("drains",))])
@@ -70,7 +72,7 @@ def test_what_still_works_with_the_former_value_is_waited_for(
 ) -> None:
     folder = rotation(tmp_path, "a", "b")
     assert run(folder, monkeypatch, [before, before, seen()]).rotate(at_once=False)
-    assert step(folder, "b") is Step.USE
+    assert step(folder, "b") is RotationStep.USE
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -79,7 +81,7 @@ def test_a_host_that_is_not_seen_to_be_ready_keeps_both_values_valid(
 ) -> None:
     folder = rotation(tmp_path, "a", "b")
     assert not run(folder, monkeypatch, [seen(steps=("restart",))]).rotate(at_once=at_once)
-    assert step(folder, "b") is Step.ACCEPT
+    assert step(folder, "b") is RotationStep.ACCEPT
 
 
 def test_a_value_that_another_command_found_meanwhile_is_known_to_no_host_yet(
@@ -89,7 +91,7 @@ def test_a_value_that_another_command_found_meanwhile_is_known_to_no_host_yet(
     begun = run(folder, monkeypatch, [seen()])
     rotation(tmp_path, "a", "b")  # as `airfleet plan` does when it finds another value in the file
     assert not begun.rotate(at_once=True)
-    assert step(folder, "b") is Step.ACCEPT
+    assert step(folder, "b") is RotationStep.ACCEPT
 
 
 def test_an_apply_that_can_only_wait_looks_at_no_host_again_unless_it_may_revoke(
@@ -97,7 +99,7 @@ def test_an_apply_that_can_only_wait_looks_at_no_host_again_unless_it_may_revoke
 ) -> None:
     folder = StateFolder(tmp_path)
     folder.create()
-    ledger = Ledger(folder.secrets)
+    ledger = RotationLedger(folder.secrets)
     for value in ("a", "b"):
         ledger.notice("jwt_secret", Secret(value))
     ledger.advance(0.0)
@@ -105,7 +107,7 @@ def test_an_apply_that_can_only_wait_looks_at_no_host_again_unless_it_may_revoke
     ledger.advance(100.0)
     assert not run(folder, monkeypatch, []).rotate(at_once=False)
     assert run(folder, monkeypatch, [seen()]).rotate(at_once=True)
-    assert Ledger(folder.secrets).notice("jwt_secret", Secret("b")).step is Step.SETTLED
+    assert RotationLedger(folder.secrets).notice("jwt_secret", Secret("b")).step is RotationStep.SETTLED
 
 
 def test_the_logins_of_an_earlier_version_are_forgotten_once_nobody_uses_them(
@@ -128,14 +130,14 @@ def test_the_login_of_a_pool_that_is_gone_ends_once_none_of_its_workers_drains(
     folder = rotation(tmp_path, "a")
     for pool in ("cpu", "gone"):
         folder.keep_secret(f"rabbitmq_pool_{pool}")
-    ledger = Ledger(folder.secrets)
+    ledger = RotationLedger(folder.secrets)
     ledger.notice("rabbitmq_pool_gone", Secret("x"))
     ledger.write()
     assert credentials.read(folder, ledger, (), ["cpu"]).former_pools == ("gone",)
     for busy in (seen(steps=("remove airfleet-worker-gone.service",)), seen(errors=("away",))):
         assert not run(folder, monkeypatch, [busy]).rotate(at_once=True)
-        assert credentials.read(folder, Ledger(folder.secrets), (), ["cpu"]).former_pools == ("gone",)
+        assert credentials.read(folder, RotationLedger(folder.secrets), (), ["cpu"]).former_pools == ("gone",)
     assert run(folder, monkeypatch, [seen()]).rotate(at_once=False), "one more round removes it at the broker"
-    assert credentials.read(folder, Ledger(folder.secrets), (), ["cpu"]).former_pools == ()
+    assert credentials.read(folder, RotationLedger(folder.secrets), (), ["cpu"]).former_pools == ()
     assert "gone" not in "".join(path.name + path.read_text() for path in folder.secrets.iterdir())
     assert credentials.describe_former(folder, ["cpu"]) == ()

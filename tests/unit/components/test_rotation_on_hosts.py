@@ -21,7 +21,7 @@ from airfleet.components.rabbitmq.permissions import hash_password
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import Desired
 from airfleet.spec.secrets import Rotating, Secret
-from airfleet.workspace.rotation import Step, advance, notice, present
+from airfleet.workspace.rotation import RotationStep, advance, notice, present
 from airfleet_provider.executors.signing import Signer, Verifier
 from places import CREDENTIALS, NINE, parse, place, with_setting
 
@@ -54,7 +54,7 @@ def walk() -> Iterator[Rotating]:
     entry = notice(notice(None, Secret("first0")), Secret("second0"))
     yield Rotating("first0")
     yield present(entry)
-    while entry.step is not Step.SETTLED:
+    while entry.step is not RotationStep.SETTLED:
         entry = advance(entry, 0.0)
         yield present(entry)
 

@@ -6,7 +6,7 @@ import json
 from itertools import count
 
 from airfleet.drills.analysis import Findings, Gap
-from airfleet.drills.ledger import Attempt, Instance
+from airfleet.drills.attempt_log import Attempt, TaskInstance
 
 _tokens = count(1)
 
@@ -35,8 +35,8 @@ def lines_of(
     return [json.dumps(one) for one in said]
 
 
-def instance(run: str, task: str = "short") -> Instance:
-    return Instance("d", run, task)
+def instance(run: str, task: str = "short") -> TaskInstance:
+    return TaskInstance("d", run, task)
 
 
 def attempt(

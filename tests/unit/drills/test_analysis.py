@@ -6,7 +6,7 @@ import pytest
 from invented import attempt, instance
 
 from airfleet.drills.analysis import Gap, Window, analyse, find_gap
-from airfleet.drills.ledger import Attempt
+from airfleet.drills.attempt_log import Attempt
 
 WINDOW = Window(began=0.0, struck=10.0, recovered=None, ended=100.0)
 
@@ -99,7 +99,7 @@ def test_repeated_is_done_again_after_it_was_done() -> None:
         "in the middle",
         "until the first",
         "after the last",
-        "a gap that began before the blow counts from its start",
+        "a gap that began before the fault counts from its start",
         "what starts after the span does not end a gap",
     ],
 )

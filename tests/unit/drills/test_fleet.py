@@ -9,25 +9,25 @@ from click.testing import CliRunner
 
 from airfleet.cli.drill import command
 from airfleet.drills.catalogue import CATALOGUE
-from airfleet.drills.fleet import FleetPlatform, Tenure, find_overlaps
+from airfleet.drills.fleet import FleetPlatform, Term, find_overlaps
 from airfleet.errors import UsageError
 from airfleet.spec.secrets import Secret
 from places import NINE, parse, with_setting
 
 
 @pytest.mark.parametrize(
-    ("tenures", "found"),
+    ("terms", "found"),
     [
-        ([Tenure("s1", 0, 10), Tenure("s2", 12, None)], 0),
-        ([Tenure("s1", 0, None), Tenure("s2", 12, None)], 0),
-        ([Tenure("s1", 0, 15), Tenure("s2", 12, None)], 1),
-        ([Tenure("s1", 0, 30), Tenure("s2", 12, 20), Tenure("s1", 25, None)], 2),
-        ([Tenure("s1", -20, -5), Tenure("s2", -10, None)], 0),
+        ([Term("s1", 0, 10), Term("s2", 12, None)], 0),
+        ([Term("s1", 0, None), Term("s2", 12, None)], 0),
+        ([Term("s1", 0, 15), Term("s2", 12, None)], 1),
+        ([Term("s1", 0, 30), Term("s2", 12, 20), Term("s1", 25, None)], 2),
+        ([Term("s1", -20, -5), Term("s2", -10, None)], 0),
     ],
     ids=["one after the other", "an end that nobody wrote", "both", "through two others", "before the drill"],
 )
-def test_two_schedulers_at_once_are_found(tenures: list[Tenure], found: int) -> None:
-    assert len(find_overlaps(tenures, 0, 100)) == found
+def test_two_schedulers_at_once_are_found(terms: list[Term], found: int) -> None:
+    assert len(find_overlaps(terms, 0, 100)) == found
 
 
 def test_components_are_found_on_hosts_by_their_roles() -> None:

@@ -9,8 +9,8 @@ import pytest
 from invented import attempt, findings, instance
 
 from airfleet.drills.analysis import Gap, Pair, Window, analyse
+from airfleet.drills.attempt_log import Attempt
 from airfleet.drills.catalogue import CATALOGUE
-from airfleet.drills.ledger import Attempt
 from airfleet.drills.outcome import Event, Outcome, judge, to_json
 from airfleet.drills.page import render_page
 from airfleet.drills.report import render_text
@@ -23,7 +23,7 @@ WINDOW = Window(began=0.0, struck=10.0, recovered=None, ended=60.0)
 
 def tell(attempts: list[Attempt], drill: str = "kill-scheduler", host: str = "<s1>") -> Outcome:
     found = analyse(attempts, [one.instance for one in attempts], WINDOW)
-    events = (Event(10.0, "blow", "kill the active scheduler", host), Event(12.0, "seen", "s2 leads"))
+    events = (Event(10.0, "fault", "kill the active scheduler", host), Event(12.0, "seen", "s2 leads"))
     return Outcome(CATALOGUE[drill], "airfleet", WINDOW, tuple(attempts), events, found, judge(CATALOGUE[drill], found))
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from airfleet.drills.catalogue import CATALOGUE, Blow, Component, Drill
+from airfleet.drills.catalogue import CATALOGUE, Component, Drill, Fault
 from airfleet.drills.load import Load
 from airfleet.drills.outcome import Event, Outcome
 from airfleet.drills.runner import Pace, Runner
@@ -28,7 +28,7 @@ class Said:
 
 @dataclass
 class MadeUp:
-    """Hands, platform, clock and hosts in one; what is due is done at once, except between `down` and `up`."""
+    """Injector, platform, clock and hosts in one; what is due is done at once, except between `down` and `up`."""
 
     now: float = 2_000.0
     active: str = "s1"
@@ -68,16 +68,16 @@ class MadeUp:
         if self.refuses:
             raise AirfleetError("not now")
 
-    def witness(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+    def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
         return (Event(self.down + 1, "seen", "s2 leads"),), ()
 
-    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
-        self.calls.append(f"strike {','.join(hosts)}")
+    def inject(self, fault: Fault, hosts: Sequence[str]) -> None:
+        self.calls.append(f"inject {','.join(hosts)}")
         self.down = self.now
-        self.up = self.now + (blow.lasts_s or 0.0) + self.recovers_s
+        self.up = self.now + (fault.lasts_s or 0.0) + self.recovers_s
 
-    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
-        self.calls.append(f"give back {','.join(hosts)}")
+    def revert(self, fault: Fault, hosts: Sequence[str]) -> None:
+        self.calls.append(f"revert {','.join(hosts)}")
 
     def run(self, script: str, *, timeout_s: float = 60) -> Said:
         if "boot_id" in script:
@@ -113,22 +113,22 @@ def test_a_replica_is_promoted_while_the_primary_is_away_and_all_is_mended_at_la
     outcome = drill(world, "database-lost")
     assert outcome.is_kept, outcome.broken
     assert world.calls == [
-        *("deploy", "strike d1", "failover --database --lost"),
-        *("give back d1", "apply", "withdraw"),
+        *("deploy", "inject d1", "failover --database --lost"),
+        *("revert d1", "apply", "withdraw"),
     ]
     world = MadeUp(refuses=True)
     with pytest.raises(AirfleetError):
         drill(world, "database-lost")
-    assert world.calls[-2:] == ["give back d1", "withdraw"], "also when nobody can be promoted"
+    assert world.calls[-2:] == ["revert d1", "withdraw"], "also when nobody can be promoted"
 
 
 def test_scheduler_and_database_fail_over_at_once() -> None:
     world = MadeUp(recovers_s=9.0)
     assert drill(world, "failover-twice").is_kept
-    assert world.calls == ["deploy", "strike s1", "failover --database", "apply", "withdraw"]
+    assert world.calls == ["deploy", "inject s1", "failover --database", "apply", "withdraw"]
 
 
-def test_a_drill_that_needs_three_brokers_strikes_no_only_one() -> None:
+def test_a_drill_that_needs_three_brokers_is_not_run_with_one() -> None:
     world = MadeUp()
     with pytest.raises(AirfleetError, match="broker-lost needs 3 hosts with a broker"):
         drill(world, "broker-lost")
@@ -138,7 +138,7 @@ def test_a_drill_that_needs_three_brokers_strikes_no_only_one() -> None:
 def test_a_calm_take_over_is_told_with_its_gap_and_its_events() -> None:
     world = MadeUp(recovers_s=1.5)
     outcome = drill(world, "kill-scheduler")
-    assert world.calls == ["deploy", "strike s1", "withdraw"]
+    assert world.calls == ["deploy", "inject s1", "withdraw"]
     assert outcome.is_kept, outcome.broken
     assert outcome.got_s == pytest.approx(1.5, abs=1.0)
     assert outcome.findings.wanted == len(outcome.attempts)
@@ -149,7 +149,7 @@ def test_a_calm_take_over_is_told_with_its_gap_and_its_events() -> None:
 def test_an_outage_is_given_back_in_its_time_and_measured_from_then() -> None:
     world = MadeUp(recovers_s=2.0)
     outcome = drill(world, "api-outage")
-    assert world.calls == ["deploy", "strike a1,a2,a3", "give back a1,a2,a3", "withdraw"]
+    assert world.calls == ["deploy", "inject a1,a2,a3", "revert a1,a2,a3", "withdraw"]
     assert outcome.window.recovered == pytest.approx(outcome.window.struck + 600.0)
     assert outcome.got_s == pytest.approx(2.0, abs=0.01)
     assert outcome.findings.lost == ()
@@ -171,7 +171,7 @@ def test_who_is_active_is_asked_when_the_blow_falls() -> None:
 
     world.breaks = fail_over
     drill(world, "kill-scheduler")
-    assert "strike s2" in world.calls
+    assert "inject s2" in world.calls
 
 
 def test_a_backlog_that_is_worked_off_slowly_is_waited_for() -> None:
@@ -197,13 +197,13 @@ def test_an_interrupted_drill_gives_back_what_it_took_and_withdraws_its_load() -
     world.breaks = interrupt
     with pytest.raises(KeyboardInterrupt):
         drill(world, "api-outage")
-    assert world.calls == ["deploy", "strike a1,a2,a3", "give back a1,a2,a3", "withdraw"]
+    assert world.calls == ["deploy", "inject a1,a2,a3", "revert a1,a2,a3", "withdraw"]
 
 
 def test_a_host_without_power_gets_it_back_only_after_the_load() -> None:
     world = MadeUp()
     outcome = drill(world, "plug-pulled")
-    assert world.calls == ["deploy", "strike w1", "give back w1", "withdraw"]
+    assert world.calls == ["deploy", "inject w1", "revert w1", "withdraw"]
     assert world.now >= outcome.window.ended
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.releases import ledger
+from airfleet.releases import repository
 from airfleet_provider import schema
 from airfleet_provider.leader import schema as leader
 
@@ -12,4 +12,4 @@ SCHEMA_LOCK = 4_707_001
 def test_every_lock_has_a_number_of_its_own() -> None:
     locks = (SCHEMA_LOCK, schema.AGENT_LOCK, schema.COLLECT_LOCK, leader.HOLDER_LOCK)
     assert len(set(locks)) == len(locks)
-    assert ledger.COLLECT_LOCK == schema.COLLECT_LOCK
+    assert repository.COLLECT_LOCK == schema.COLLECT_LOCK

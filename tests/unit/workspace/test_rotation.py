@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from airfleet.spec.secrets import Rotating, Secret, by_login, find_login, list_accepted
-from airfleet.workspace.rotation import Entry, Ledger, Step, advance, find_carried, notice, present, present_alone
+from airfleet.workspace.rotation import (
+    Entry,
+    RotationLedger,
+    RotationStep,
+    advance,
+    find_carried,
+    notice,
+    present,
+    present_alone,
+)
 
 HOUR = 3600.0
 
@@ -29,7 +38,7 @@ def valid(secret: Rotating) -> set[str]:
 def walk(entry: Entry) -> list[Rotating]:
     """What hosts are given, from the first step to the last."""
     shown = [present(entry)]
-    while entry.step is not Step.SETTLED:
+    while entry.step is not RotationStep.SETTLED:
         entry = advance(entry, now=0.0)
         shown.append(present(entry))
     return shown
@@ -57,7 +66,7 @@ def test_a_login_has_one_password_for_as_long_as_it_is_valid() -> None:
 
 def test_a_second_rotation_begins_before_the_first_is_over() -> None:
     entry = advance(begin("a", "b"), 0.0)
-    assert (entry.step, present(entry).reveal()) == (Step.USE, "b")
+    assert (entry.step, present(entry).reveal()) == (RotationStep.USE, "b")
     entry = notice(entry, Secret("c"))
     shown = present(entry)
     assert shown.reveal() == "b", "some hosts use it by now, and c is known to none"
@@ -74,13 +83,13 @@ def test_the_order_of_logins_does_not_change_when_another_comes_into_use() -> No
 def test_a_value_that_tasks_carry_outlives_its_use() -> None:
     finish = advance(advance(begin("a", "b"), 0.0), 1000.0)
     assert advance(finish, 1000.0 + HOUR, carried_s=2 * HOUR) == finish
-    assert advance(finish, 1000.0 + 2 * HOUR, carried_s=2 * HOUR).step is Step.SETTLED
+    assert advance(finish, 1000.0 + 2 * HOUR, carried_s=2 * HOUR).step is RotationStep.SETTLED
 
 
 def test_a_clock_that_was_set_back_keeps_nothing_for_ever() -> None:
     finish = advance(advance(begin("a", "b"), 0.0), 1e9)
     assert advance(finish, 2 * HOUR, carried_s=2 * HOUR) == finish
-    assert advance(finish, 1e9 + 2 * HOUR, carried_s=2 * HOUR).step is Step.SETTLED
+    assert advance(finish, 1e9 + 2 * HOUR, carried_s=2 * HOUR).step is RotationStep.SETTLED
 
 
 def test_a_secret_at_rest_is_one_value() -> None:
@@ -97,20 +106,20 @@ def test_one_machine_uses_the_new_value_at_once_and_reads_the_former() -> None:
 
 
 def test_the_ledger_is_written_before_a_value_is_handed_on_and_read_again(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = RotationLedger(tmp_path)
     ledger.notice("jwt_secret", Secret("a"))
     ledger.write()
-    again = Ledger(tmp_path)
+    again = RotationLedger(tmp_path)
     assert present(again.notice("jwt_secret", Secret("b"))).reveal() == "a"
     again.write()
     file = tmp_path / "rotations.json"
     assert file.stat().st_mode & 0o777 == 0o600
-    assert Ledger(tmp_path).notice("jwt_secret", Secret("b")).step is Step.ACCEPT
+    assert RotationLedger(tmp_path).notice("jwt_secret", Secret("b")).step is RotationStep.ACCEPT
     assert json.loads(file.read_text())["jwt_secret"]["step"] == "accept"
 
 
 def test_every_rotation_takes_its_steps_and_those_that_wait_do_not_hold_up_others(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = RotationLedger(tmp_path)
     for value in ("a", "b"):
         for name in ("jwt_secret", "postgres_results_writer"):
             ledger.notice(name, Secret(value))
@@ -127,33 +136,33 @@ def test_every_rotation_takes_its_steps_and_those_that_wait_do_not_hold_up_other
 
 
 def test_what_reads_old_backups_is_kept_and_no_longer_accepted(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = RotationLedger(tmp_path)
     ledger.notice("fernet_key", Secret("a"))
     ledger.notice("fernet_key", Secret("b"))
     for _ in range(3):
         ledger.advance(0.0)
-    entry = Ledger(tmp_path).notice("fernet_key", Secret("b"))
+    entry = RotationLedger(tmp_path).notice("fernet_key", Secret("b"))
     assert valid(present(entry)) == {"b"}
     assert [value.reveal() for value in entry.retired] == ["a"]
 
 
 def test_one_machine_forgets_at_once_what_nothing_carries(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = RotationLedger(tmp_path)
     for value in ("a", "b"):
         for name in ("jwt_secret", "postgres_airflow", "postgres_superuser"):
             ledger.notice(name, Secret(value))
     ledger.settle(50.0)
-    again = Ledger(tmp_path)
+    again = RotationLedger(tmp_path)
     assert valid(present_alone("postgres_airflow", again.notice("postgres_airflow", Secret("b")))) == {"b"}
     assert valid(present_alone("jwt_secret", again.notice("jwt_secret", Secret("b")))) == {"a", "b"}
     # A restored backup may want it.
     assert valid(present_alone("postgres_superuser", again.notice("postgres_superuser", Secret("b")))) == {"a", "b"}
     again.settle(50.0 + find_carried("jwt_secret"))
-    assert valid(present_alone("jwt_secret", Ledger(tmp_path).notice("jwt_secret", Secret("b")))) == {"b"}
+    assert valid(present_alone("jwt_secret", RotationLedger(tmp_path).notice("jwt_secret", Secret("b")))) == {"b"}
 
 
 def test_one_machine_gives_airflow_no_former_key_once_nothing_is_encrypted_with_it(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = RotationLedger(tmp_path)
     for value in ("a", "b"):
         ledger.notice("fernet_key", Secret(value))
     ledger.settle(0.0)

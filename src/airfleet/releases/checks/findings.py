@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from airfleet.releases.checks.facts import Facts
+from airfleet.releases.checks.inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +48,4 @@ class Check:
     name: str
     description: str
     example: str
-    find: Callable[[Facts], Iterable[Caught]]
+    find: Callable[[Inputs], Iterable[Caught]]

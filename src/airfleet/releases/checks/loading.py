@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from airfleet.releases.checks import advice, tracebacks
-from airfleet.releases.checks.facts import Facts
+from airfleet.releases.checks import import_hints, tracebacks
 from airfleet.releases.checks.findings import Caught, Check
+from airfleet.releases.checks.inputs import Inputs
 from airfleet.releases.checks.tracebacks import Failure
 
 SLOW_FACTOR = 5
@@ -26,24 +26,24 @@ _ACCESS_WORDS = {
 }
 
 
-def _failures(facts: Facts) -> Iterator[Failure]:
+def _failures(facts: Inputs) -> Iterator[Failure]:
     for parse in facts.parses:
         if parse.error:
             yield tracebacks.read(parse.error, files=facts.sources, own=parse.path)
 
 
-def find_import_errors(facts: Facts) -> Iterator[Caught]:
+def find_import_errors(facts: Inputs) -> Iterator[Caught]:
     """Yield each file that does not load."""
     for failure in _failures(facts):
         if failure.kind in (_CYCLE, _DUPLICATE):
             continue
         source = facts.source(failure.path)
-        line = failure.line or advice.find_line(failure, source)
+        line = failure.line or import_hints.find_line(failure, source)
         what = ": ".join(part for part in (failure.kind, failure.message) if part)
-        yield Caught(failure.path, line, what or "does not load", advice.give(failure, source, facts.sources))
+        yield Caught(failure.path, line, what or "does not load", import_hints.give(failure, source, facts.sources))
 
 
-def find_cycles(facts: Facts) -> Iterator[Caught]:
+def find_cycles(facts: Inputs) -> Iterator[Caught]:
     """Yield each Dag whose tasks wait for each other."""
     for failure in _failures(facts):
         if failure.kind == _CYCLE:
@@ -56,7 +56,7 @@ def find_cycles(facts: Facts) -> Iterator[Caught]:
             yield Caught(failure.path, line, what, hint, dag_id, task_id)
 
 
-def find_duplicate_ids(facts: Facts) -> Iterator[Caught]:
+def find_duplicate_ids(facts: Inputs) -> Iterator[Caught]:
     """Yield each file that makes a Dag with an id that another file has too."""
     paths = defaultdict(set)
     for source, dag in facts.dags():
@@ -71,7 +71,7 @@ def find_duplicate_ids(facts: Facts) -> Iterator[Caught]:
             yield Caught(failure.path, failure.line or 1, failure.message, "give one of the two another id")
 
 
-def find_unstable(facts: Facts) -> Iterator[Caught]:
+def find_unstable(facts: Inputs) -> Iterator[Caught]:
     """Yield each Dag that was not the same when its file was loaded again."""
     hint = (
         "the usual causes: datetime.now() or a random value in an argument, a set or an unsorted list of files that "
@@ -83,7 +83,7 @@ def find_unstable(facts: Facts) -> Iterator[Caught]:
             yield Caught(parse.path, facts.source(parse.path).dag_line(dag_id), what, hint, dag_id)
 
 
-def find_accesses(facts: Facts) -> Iterator[Caught]:
+def find_accesses(facts: Inputs) -> Iterator[Caught]:
     """Yield each use of something that loading a Dag file must not need."""
     for parse in facts.parses:
         for access in parse.accesses:
@@ -92,7 +92,7 @@ def find_accesses(facts: Facts) -> Iterator[Caught]:
             yield Caught(parse.path, max(access.line, 1), what, advised.format(access.what))
 
 
-def find_slow(facts: Facts) -> Iterator[Caught]:
+def find_slow(facts: Inputs) -> Iterator[Caught]:
     """Yield each file that takes longer to load than it may."""
     budget = facts.rules.parse_seconds
     for parse in facts.parses:

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Collection, Iterator
 
 from airfleet.releases.checks import usages
-from airfleet.releases.checks.facts import Facts
 from airfleet.releases.checks.findings import Caught, Check
+from airfleet.releases.checks.inputs import Inputs
 from airfleet.releases.checks.usages import CONNECTION, VARIABLE
 
 DEFAULT_POOL, DEFAULT_QUEUE = "default_pool", "default"
@@ -15,14 +15,14 @@ DEFAULT_POOL, DEFAULT_QUEUE = "default_pool", "default"
 OPTIONAL_CONNECTIONS = frozenset({"aws_default", "kubernetes_default"})
 
 
-def find_connections(facts: Facts) -> Iterator[Caught]:
+def find_connections(facts: Inputs) -> Iterator[Caught]:
     """Yield each connection that is named and not there."""
     known = facts.inventory.connections
     if known is not None:
         yield from _missing(facts, CONNECTION, known | OPTIONAL_CONNECTIONS, "connections")
 
 
-def find_variables(facts: Facts) -> Iterator[Caught]:
+def find_variables(facts: Inputs) -> Iterator[Caught]:
     """Yield each variable that is named without a default and not there; a Dag that sets one may read it too."""
     known = facts.inventory.variables
     if known is not None:
@@ -30,7 +30,7 @@ def find_variables(facts: Facts) -> Iterator[Caught]:
         yield from _missing(facts, VARIABLE, known | written, "variables")
 
 
-def _missing(facts: Facts, kind: str, known: frozenset[str], section: str) -> Iterator[Caught]:
+def _missing(facts: Inputs, kind: str, known: frozenset[str], section: str) -> Iterator[Caught]:
     seen = set()
     for source, usage in facts.usages:
         if usage.kind == kind and usage.name not in known and (source.path, usage.name, usage.line) not in seen:
@@ -49,14 +49,14 @@ def _missing(facts: Facts, kind: str, known: frozenset[str], section: str) -> It
                     yield _caught(source.path, line, kind, name, known, section, dag.id, task.id)
 
 
-def find_slot_pools(facts: Facts) -> Iterator[Caught]:
+def find_slot_pools(facts: Inputs) -> Iterator[Caught]:
     """Yield each slot pool that a task waits in and that is not there."""
     known = facts.inventory.slot_pools
     if known is not None:
         yield from _missing_option(facts, "pool", DEFAULT_POOL, known, "slot pool", "slot_pools")
 
 
-def find_queues(facts: Facts) -> Iterator[Caught]:
+def find_queues(facts: Inputs) -> Iterator[Caught]:
     """Yield each queue that a task is sent to and no worker serves."""
     known = facts.inventory.queues
     if known is not None:
@@ -64,7 +64,7 @@ def find_queues(facts: Facts) -> Iterator[Caught]:
 
 
 def _missing_option(
-    facts: Facts, option: str, default: str, known: frozenset[str], noun: str, section: str
+    facts: Inputs, option: str, default: str, known: frozenset[str], noun: str, section: str
 ) -> Iterator[Caught]:
     seen = set()
     for source, dag in facts.dags():

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 
-from airfleet.releases.checks.facts import FailedTest, ProjectTests
+from airfleet.releases.checks.inputs import FailedTest, ProjectTests
 
 SECONDS = 600.0
 NO_TESTS = 5

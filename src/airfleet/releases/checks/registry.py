@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from airfleet.releases.checks import house, ignores, loading, names, outside, schedules
-from airfleet.releases.checks.facts import Facts
+from airfleet.releases.checks import conventions, external_tools, ignores, loading, names, schedules
 from airfleet.releases.checks.findings import Caught, Check, Finding
+from airfleet.releases.checks.inputs import Inputs
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks, Level
 
 
-def _find_unknown_ignores(facts: Facts) -> Iterator[Caught]:
+def _find_unknown_ignores(facts: Inputs) -> Iterator[Caught]:
     for source in facts.sources.values():
         yield from ignores.find_unknown(source, known=CHECK_LEVELS, fixed=FIXED_CHECKS)
 
@@ -22,8 +22,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         for check in (
             *loading.CHECKS,
             *names.CHECKS,
-            *outside.CHECKS,
-            *house.CHECKS,
+            *external_tools.CHECKS,
+            *conventions.CHECKS,
             *schedules.CHECKS,
             Check(
                 ignores.CHECK,
@@ -41,7 +41,7 @@ def level(check: str, rules: Checks | None = None) -> Level:
     return (rules or Checks()).levels.get(check, CHECK_LEVELS.get(check, "error"))
 
 
-def run(facts: Facts) -> tuple[Finding, ...]:
+def run(facts: Inputs) -> tuple[Finding, ...]:
     """All findings about a release, file by file from the top, less those that a comment turned off."""
     ignored = {
         (path, ignore.target, name)
@@ -59,7 +59,7 @@ def run(facts: Facts) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: finding.order))
 
 
-def _judge(check: Check, facts: Facts) -> Iterator[Finding]:
+def _judge(check: Check, facts: Inputs) -> Iterator[Finding]:
     set_to = level(check.name, facts.rules)
     if set_to == "off":
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.errors import AirfleetError
-from airfleet.releases.checks.facts import Migration
+from airfleet.releases.checks.inputs import Migration
 
 # AIR002: a Dag without a schedule ran daily in Airflow 2 and does not run in Airflow 3.
 SELECT = "AIR002,AIR3"

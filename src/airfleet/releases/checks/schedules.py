@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airfleet.releases.checks import cron, serialised
-from airfleet.releases.checks.facts import Facts
 from airfleet.releases.checks.findings import Caught, Check
+from airfleet.releases.checks.inputs import Inputs
 from airfleet.releases.checks.source import Source, last_name
 from airfleet_provider.directives import is_clock
 
@@ -17,7 +17,7 @@ MINUTE_S = 60
 MINUTES_A_DAY = 24 * 60
 
 
-def find_floods(facts: Facts) -> Iterator[Caught]:
+def find_floods(facts: Inputs) -> Iterator[Caught]:
     """Yield each Dag that starts more runs than allowed when it is first switched on."""
     limit = facts.rules.catchup_runs
     for source, dag in facts.dags():
@@ -31,7 +31,7 @@ def find_floods(facts: Facts) -> Iterator[Caught]:
                 yield Caught(source.path, source.dag_line(dag.id, "catchup"), what, hint, dag.id)
 
 
-def find_senseless(facts: Facts) -> Iterator[Caught]:
+def find_senseless(facts: Inputs) -> Iterator[Caught]:
     """Yield each schedule that does not do what someone meant."""
     for source, dag in facts.dags():
         own = dag.properties

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ParsedTask:
     """One task with the fields that differ from Airflow's defaults; a mapped one with those all its copies share."""
 
     id: str
@@ -48,13 +48,13 @@ class ParsedDag:
         return found
 
     @cached_property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[ParsedTask, ...]:
         """Its tasks, in Airflow's order."""
         found = []
         for written in self.properties.get("tasks", ()):
             fields = plain(written)
             shared = fields.pop("partial_kwargs", {})
-            found.append(Task(fields["task_id"], {**shared, **fields}))
+            found.append(ParsedTask(fields["task_id"], {**shared, **fields}))
         return tuple(found)
 
 

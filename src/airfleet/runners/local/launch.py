@@ -23,7 +23,7 @@ from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import resolve_connection, resolve_value
-from airfleet.workspace.rotation import Ledger, present_alone
+from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
 
 # Where programs, certificates and proxies are, and how text and times are shown.
@@ -78,10 +78,10 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     )
     execution, database, *others = ports.find_several(5)
     own_broker = BrokerPorts(*others)
-    ledger = Ledger(folder.secrets)
+    rotations = RotationLedger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
-        return present_alone(name, ledger.notice(name, secret))
+        return present_alone(name, rotations.notice(name, secret))
 
     credentials = folder.read_credentials(fleet.databases, present)
     broker = None
@@ -91,7 +91,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         names = ("postgres_results_writer", "postgres_results_reader")
         logins = ResultLogins(*(present(name, folder.keep_secret(name)) for name in names))
         credentials = replace(credentials, results=logins)
-    ledger.write()
+    rotations.write()
     site = Site(
         project=project,
         state=folder.root,

@@ -20,12 +20,12 @@ from airfleet.components.image import NAME as IMAGE
 from airfleet.components.model import Command, Process, reveal
 from airfleet.components.postgresql.embedded import list_superuser_dsns
 from airfleet.runners.local import processes
+from airfleet.runners.local.fork_server import Child, ForkServer
 from airfleet.runners.local.launch import Launch
-from airfleet.runners.local.nursery import Child, Nursery
 from airfleet.runners.local.supervision import Do, Phase, Result, Rules, Seen, Unit, decide
 from airfleet.runners.local.wake import Wake
 from airfleet.spec.secrets import Secret
-from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import ProcessStatus, Snapshot, StateFolder, write_file
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Supervisor:
             Supervised(process, component.prepare) for component in launch.components for process in component.processes
         ]
         self._by_name = {unit.name: unit for unit in self._units}
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
         self._stopping = False
         self._created = psutil.Process().create_time()
         self._rotated = 0.0
@@ -174,7 +174,7 @@ class Supervisor:
         if not self._was_healthy and all(unit.is_ready for unit in self._units):
             self._was_healthy = True
             with suppress(OSError):  # a full disk: the next start forgets the former secrets
-                Ledger(self._folder.secrets).settle(time.time())
+                RotationLedger(self._folder.secrets).settle(time.time())
         if not self._was_healthy and not self._stopping:
             for unit in self._units:
                 if unit.unit.failures >= HOPELESS_FAILURES:
@@ -233,9 +233,9 @@ class Supervisor:
         unit.exit_code, unit.result, unit.child = None, None, None
         for command in unit.prepare:
             processes.fill(command, log=log)
-        if process.warm and self._nursery:
+        if process.warm and self._fork_server:
             try:
-                unit.child = self._nursery.fork(process, env=env, log=log)
+                unit.child = self._fork_server.fork(process, env=env, log=log)
                 unit.pid = unit.child.pid
             except OSError:
                 unit.unit = replace(unit.unit, forked=False)  # the image has just died; wait for the next one
@@ -245,9 +245,9 @@ class Supervisor:
             own = {key: reveal(value) for key, value in process.env.items()}
             inherit: tuple[int, ...] = ()
             if isinstance(process.health, ReadyCheck):
-                self._nursery = Nursery()
-                inherit = (self._nursery.descriptor,)
-                argv = (*argv, str(self._nursery.descriptor))
+                self._fork_server = ForkServer()
+                inherit = (self._fork_server.descriptor,)
+                argv = (*argv, str(self._fork_server.descriptor))
             unit.pid = processes.start(
                 argv,
                 env={**env, **own},
@@ -256,8 +256,8 @@ class Supervisor:
                 death_signal=signal.Signals[process.stop_signal],
                 inherit=inherit,
             )
-            if self._nursery and inherit:
-                self._nursery.hand_over()
+            if self._fork_server and inherit:
+                self._fork_server.hand_over()
         self._write()  # a supervisor that dies from here on finds its children by this
 
     def _open_gate(self, unit: Supervised) -> None:
@@ -281,9 +281,9 @@ class Supervisor:
         _remove_inputs(unit.process)
         if code == 0 and unit.rules.skippable:
             self._checker.note_done(unit.name, unit.process.fingerprint)
-        if unit.name == IMAGE and self._nursery:
-            self._nursery.close()
-            self._nursery = None
+        if unit.name == IMAGE and self._fork_server:
+            self._fork_server.close()
+            self._fork_server = None
         if session is not None:
             # Tasks of a dead scheduler would run on beside their own repetition.
             processes.end(processes.find_members((session,)), grace_s=LEFTOVER_GRACE_S)
@@ -293,7 +293,7 @@ class Supervisor:
         if health is None or unit.pid is None or not unit.unit.gate_open:
             return
         if isinstance(health, ReadyCheck):
-            unit.result = Result(self._nursery is not None and self._nursery.is_warm(), "importing Airflow")
+            unit.result = Result(self._fork_server is not None and self._fork_server.is_warm(), "importing Airflow")
             return
         if unit.check and unit.check.done():
             unit.result, unit.check = unit.check.result(), None

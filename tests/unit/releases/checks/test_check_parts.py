@@ -7,8 +7,8 @@ from datetime import date
 import pytest
 from small_releases import catch, make_facts
 
-from airfleet.releases.checks import advice, cron, tracebacks, usages
-from airfleet.releases.checks.facts import Access, ParsedFile
+from airfleet.releases.checks import cron, import_hints, tracebacks, usages
+from airfleet.releases.checks.inputs import Access, ParsedFile
 from airfleet.releases.checks.source import Source
 
 
@@ -164,7 +164,7 @@ def test_a_chain_ends_with_what_was_raised_last() -> None:
 )
 def test_an_import_error_comes_with_advice(raised: str, hint: str) -> None:
     failure = tracebacks.read(raised, files=(), own="dags/x.py")
-    assert hint in advice.give(failure, Source("dags/x.py", ""), ["dags/x.py", "include/helper.py"])
+    assert hint in import_hints.give(failure, Source("dags/x.py", ""), ["dags/x.py", "include/helper.py"])
 
 
 def test_a_process_that_died_is_told_as_it_is() -> None:

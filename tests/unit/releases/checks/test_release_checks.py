@@ -10,7 +10,7 @@ import pytest
 from small_releases import PATH, STRICT, add_file, catch, make_dag, make_facts, sample_facts
 
 from airfleet.releases.checks import registry
-from airfleet.releases.checks.facts import Access, Facts, FailedTest, Inventory, Migration, ProjectTests
+from airfleet.releases.checks.inputs import Access, FailedTest, Inputs, Inventory, Migration, ProjectTests
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks
 
 FRAME = '  File "/srv/project/dags/sales.py", line {}, in <module>\n'
@@ -21,13 +21,13 @@ BROKEN = Migration(PATH, 3, "AIR301", "`schedule_interval` is removed", "Use `sc
 
 class Case(NamedTuple):
     check: str
-    facts: Callable[[], Facts]
+    facts: Callable[[], Inputs]
     line: int
     says: str
-    clean: Callable[[], Facts]
+    clean: Callable[[], Inputs]
 
 
-def source(text: str) -> Callable[[], Facts]:
+def source(text: str) -> Callable[[], Inputs]:
     return lambda: make_facts(text, make_dag())
 
 

@@ -25,7 +25,7 @@ from airfleet.spec.secrets import Secret, resolve
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, credentials, primary_record
 from airfleet.workspace.project import find_project, find_state, read_fleet, resolve_connection, resolve_value
-from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder
 
 MOST_AT_ONCE = 32
@@ -37,7 +37,7 @@ class Wish:
     """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain.
 
     `airflow` is the version that all hosts shall run; while the fleet moves, some may still run the one `beside` it.
-    A host whose key is not known is left out, unless new hosts are accepted. `ledger` is how far the rotations of the
+    A host whose key is not known is left out, unless new hosts are accepted. `rotations` is how far the rotations of the
     credentials have come.
     """
 
@@ -45,7 +45,7 @@ class Wish:
     project: Path
     credentials: FleetCredentials
     objects: Objects
-    ledger: Ledger
+    rotations: RotationLedger
     airflow: str
     beside: str = ""
     leaving: tuple[Host, ...] = ()
@@ -96,7 +96,7 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     project = find_project(project)
     fleet = read_fleet(project)
     running = airflow_version.read(folder)
-    ledger = Ledger(folder.secrets)
+    rotations = RotationLedger(folder.secrets)
     environ = os.environ
 
     def value(thing: object) -> object:
@@ -110,7 +110,7 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     return Wish(
         fleet=primary_record.apply_to(fleet, folder),
         project=project,
-        credentials=credentials.read(folder, ledger, fleet.databases, [pool.name for pool in fleet.pools]),
+        credentials=credentials.read(folder, rotations, fleet.databases, [pool.name for pool in fleet.pools]),
         objects=Objects(
             connections={key: resolve_connection(one, project) for key, one in fleet.connections.items()},
             variables={key: value(one) for key, one in fleet.variables.items()},
@@ -120,7 +120,7 @@ def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
             versions="",
             tls=tls,
         ),
-        ledger=ledger,
+        rotations=rotations,
         airflow=running.version,
         beside=running.target,
         accept_new_hosts=accept_new_hosts,

@@ -12,7 +12,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login
 from airfleet.workspace import credentials, primary_record
 from airfleet.workspace.project import find_state
-from airfleet.workspace.rotation import Ledger
+from airfleet.workspace.rotation import RotationLedger
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     folder = find_state(project, state)
     folder.create()
     pools = [pool.name for pool in fleet.pools]
-    password = credentials.read(folder, Ledger(folder.secrets), fleet.databases, pools).platform.airflow
+    password = credentials.read(folder, RotationLedger(folder.secrets), fleet.databases, pools).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
     connection = Connection(primary_record.apply_to(fleet, folder).primary, project)
     connection.open()

@@ -1,4 +1,4 @@
-"""The supervisor's end of the nursery: the warm process from which Airflow's components are forked."""
+"""The supervisor's end of the fork server: the warm process from which Airflow's components are forked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Child:
         os.close(self.gate)
 
 
-class Nursery:
+class ForkServer:
     """Orders to one warm process; a new process needs a new channel."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Nursery:
         return self._warm
 
     def fork(self, process: Process, *, env: Mapping[str, str], log: Path) -> Child:
-        """Fork one process; raises ConnectionError when the nursery has died."""
+        """Fork one process; raises ConnectionError when the fork server has died."""
         order = {
             "name": process.name,
             "commands": [[reveal(word) for word in command] for command in process.commands],
@@ -77,5 +77,5 @@ class Nursery:
             os.close(gate_read)
         if not reply:
             os.close(gate_write)
-            raise ConnectionError("the nursery has gone")
+            raise ConnectionError("the fork server has gone")
         return Child(json.loads(reply)["pid"], gate_write)

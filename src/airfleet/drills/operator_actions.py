@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from airfleet.drills.catalogue import Act, Blow
-from airfleet.drills.hands import Hands
+from airfleet.drills.catalogue import Act, Fault
+from airfleet.drills.injector import Injector
 from airfleet.errors import AirfleetError
 from airfleet.spec.fleet import Fleet
 
@@ -66,27 +66,27 @@ class Poller:
 
 
 @dataclass(slots=True)
-class OperatorHands:
-    """Does by commands what is an operation, and leaves all that is a blow to other hands."""
+class OperatorInjector:
+    """Does by commands what is an operation, and leaves all that is a fault to another injector."""
 
-    inside: Hands
+    inside: Injector
     project: Path
     state: Path | None
     poller: Poller
     notify: Callable[[str], None]
 
-    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
-        if blow.act not in COMMANDS:
-            self.inside.strike(blow, hosts)
+    def inject(self, fault: Fault, hosts: Sequence[str]) -> None:
+        if fault.act not in COMMANDS:
+            self.inside.inject(fault, hosts)
             return
         self.poller.asked, self.poller.failed = 0, []
-        with self.poller if blow.act in UNSEEN else nullcontext():
-            for words in list_commands(blow.act, hosts):
+        with self.poller if fault.act in UNSEEN else nullcontext():
+            for words in list_commands(fault.act, hosts):
                 self._run(words)
 
-    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
-        if blow.act not in COMMANDS:
-            self.inside.give_back(blow, hosts)
+    def revert(self, fault: Fault, hosts: Sequence[str]) -> None:
+        if fault.act not in COMMANDS:
+            self.inside.revert(fault, hosts)
 
     def list_broken(self) -> tuple[str, ...]:
         """What the UI's users would have seen of the last operation."""

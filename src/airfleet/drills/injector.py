@@ -1,4 +1,4 @@
-"""What a drill does on hosts: deal a blow, take it back, read clocks and ledgers; all through shells as root."""
+"""What a drill does on hosts: inject a fault, revert it, read clocks and ledgers; all through shells as root."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from airfleet.drills import scripts
-from airfleet.drills.catalogue import Blow
-from airfleet.drills.ledger import Clocks
+from airfleet.drills import fault_scripts
+from airfleet.drills.attempt_log import Clocks
+from airfleet.drills.catalogue import Fault
 from airfleet.errors import AirfleetError
 
 _CLOCKS = "cat /proc/sys/kernel/random/boot_id /proc/uptime; date +%s.%N"
@@ -35,33 +35,33 @@ class Shell(Protocol):
     def run(self, script: str, *, timeout_s: float = 60) -> Output: ...
 
 
-class Hands(Protocol):
-    """Deals blows to a fleet's hosts."""
+class Injector(Protocol):
+    """Injects faults into a fleet's hosts."""
 
-    def strike(self, blow: Blow, hosts: Sequence[str]) -> None: ...
-    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None: ...
+    def inject(self, fault: Fault, hosts: Sequence[str]) -> None: ...
+    def revert(self, fault: Fault, hosts: Sequence[str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class ShellHands:
-    """The hands that work on any fleet: through the hosts' own systemd and firewall."""
+class ShellInjector:
+    """Works on any fleet, through the hosts' own systemd and firewall."""
 
     shells: Mapping[str, Shell]
     ssh_port: int = 22
-    grace_s: float = scripts.GRACE_S
+    grace_s: float = fault_scripts.GRACE_S
 
-    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
-        """Deal a blow to all of some hosts at once."""
-        script = self._write(blow).strike
-        on_each(lambda host: check(self.shells[host], script, host, str(blow)), hosts)
+    def inject(self, fault: Fault, hosts: Sequence[str]) -> None:
+        """Inject a fault into all these hosts at once."""
+        script = self._write(fault).inject
+        on_each(lambda host: check(self.shells[host], script, host, str(fault)), hosts)
 
-    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
-        """Take a blow back, where that is to be done."""
-        if script := self._write(blow).give_back:
-            on_each(lambda host: check(self.shells[host], script, host, f"taking back: {blow}"), hosts)
+    def revert(self, fault: Fault, hosts: Sequence[str]) -> None:
+        """Revert a fault; nothing is done where it needs no reverting."""
+        if script := self._write(fault).revert:
+            on_each(lambda host: check(self.shells[host], script, host, f"reverting: {fault}"), hosts)
 
-    def _write(self, blow: Blow) -> scripts.Scripts:
-        return scripts.write_scripts(blow, ssh_port=self.ssh_port, grace_s=self.grace_s)
+    def _write(self, fault: Fault) -> fault_scripts.Scripts:
+        return fault_scripts.write_scripts(fault, ssh_port=self.ssh_port, grace_s=self.grace_s)
 
 
 def check(shell: Shell, script: str, host: str, what: str, *, timeout_s: float = 60) -> str:
@@ -84,7 +84,7 @@ def read_clocks(shells: Mapping[str, Shell], clock: Callable[[], float]) -> Cloc
     return Clocks(booted, ahead, unsure)
 
 
-def read_ledgers(shells: Mapping[str, Shell], folder: str) -> tuple[str, ...]:
+def read_attempts(shells: Mapping[str, Shell], folder: str) -> tuple[str, ...]:
     """Every line that any host's tasks wrote; a text without its end is an error, as it would count as lost work."""
     script = f"cat {folder}/ledger.jsonl 2>/dev/null; echo {_END}"
 

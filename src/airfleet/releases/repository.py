@@ -104,7 +104,7 @@ class Deployment:
         return self.verdict or (self.reason or "" if self.actor == WATCHER else "")
 
 
-class Ledger:
+class Repository:
     """What one project's releases are and were; every change is one transaction.
 
     `start` is the command that starts the platform, for those who find it down.

@@ -17,7 +17,7 @@ _WANTED = {
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Instance:
+class TaskInstance:
     """One task instance: what has to be done once."""
 
     dag: str
@@ -53,7 +53,7 @@ class Clocks:
 class Attempt:
     """One try to do a task instance, in seconds of the drill's clock."""
 
-    instance: Instance
+    instance: TaskInstance
     number: int
     token: str
     host: str
@@ -68,7 +68,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class AttemptLog:
     """All attempts by their start, the lines that no attempt could be made of, and the wrong answers that tasks got."""
 
     attempts: tuple[Attempt, ...]
@@ -76,7 +76,7 @@ class Ledger:
     wrong: tuple[str, ...] = ()
 
 
-def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
+def read_log(lines: Iterable[str], clocks: Clocks | None = None) -> AttemptLog:
     """Attempts of any number of hosts' lines in any order; a line torn by a lost machine is kept as unread.
 
     An attempt's length is taken from the monotonic clock, so that a step of a host's clock does not stretch it.
@@ -106,7 +106,7 @@ def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
         ended, how = ends.get(token, (signs.get(token, said["mono"]), None))
         attempts.append(
             Attempt(
-                instance=Instance(said["dag"], said["run"], said["task"], said["map"]),
+                instance=TaskInstance(said["dag"], said["run"], said["task"], said["map"]),
                 number=said["try"],
                 token=token,
                 host=said["host"],
@@ -117,7 +117,7 @@ def read_ledger(lines: Iterable[str], clocks: Clocks | None = None) -> Ledger:
             )
         )
     names = {one.token: str(one.instance) for one in attempts}
-    return Ledger(
+    return AttemptLog(
         tuple(sorted(attempts, key=lambda one: (one.started, one.token))),
         tuple(unread),
         tuple(f"{text} in {names.get(token, 'an attempt that is not known')}" for token, text in wrong),

@@ -1,4 +1,4 @@
-"""How a blow is dealt to a host and taken back, as shell scripts for root.
+"""How a fault is injected into a host and reverted, as shell scripts for root.
 
 Whatever lasts is armed with a timer of the host's own systemd before it is done, so that it is taken back even when the
 machine that runs the drill is gone by then.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from airfleet.drills.catalogue import Act, Blow, Component
+from airfleet.drills.catalogue import Act, Component, Fault
 
 # The services of each component, as `apply` names them.
 UNITS: dict[Component, str] = {
@@ -28,49 +28,49 @@ SKEW_S = 570  # just within the 10 minutes that tokens of tasks bear
 _START = " || ".join(
     ("systemctl start $units", *(f"{{ sleep {wait}; systemctl start $units; }}" for wait in (5, 10, 20)))
 )
-GRACE_S = 30.0  # how much later than the drill itself the host takes a blow back
+GRACE_S = 30.0  # how much later than the drill itself the host takes a fault back
 
 
 @dataclass(frozen=True, slots=True)
 class Scripts:
     """What is run on the struck host, and later to take it back; nothing is to be taken back where that is empty."""
 
-    strike: str
-    give_back: str = ""
+    inject: str
+    revert: str = ""
 
 
-def write_scripts(blow: Blow, *, ssh_port: int = 22, grace_s: float = GRACE_S) -> Scripts:
-    """The scripts of a blow."""
-    units = UNITS[blow.component]
-    after_s = (blow.lasts_s or 0.0) + grace_s
-    match blow.act:
+def write_scripts(fault: Fault, *, ssh_port: int = 22, grace_s: float = GRACE_S) -> Scripts:
+    """The scripts of a fault."""
+    units = UNITS[fault.component]
+    after_s = (fault.lasts_s or 0.0) + grace_s
+    match fault.act:
         case "kill":
             return Scripts(_with_units(units, "systemctl kill --signal=KILL $units"))
         case "restart":
             return Scripts(_with_units(units, "systemctl restart $units"))
         case "stop":
-            return _lasting(after_s, units, strike="systemctl stop $units", back=_START)
+            return _lasting(after_s, units, inject="systemctl stop $units", back=_START)
         case "freeze":
             stop, go_on = (f"systemctl kill --signal={signal} $units" for signal in ("STOP", "CONT"))
-            return _lasting(after_s, EVERY_UNIT, strike=stop, back=go_on)
+            return _lasting(after_s, EVERY_UNIT, inject=stop, back=go_on)
         case "cut off":
-            return _lasting(after_s, EVERY_UNIT, strike=_cut(ssh_port), back="nft delete table inet airfleet_drill")
+            return _lasting(after_s, EVERY_UNIT, inject=_cut(ssh_port), back="nft delete table inet airfleet_drill")
         case "fill the disk of":
-            return _lasting(after_s, EVERY_UNIT, strike=_FILL, back=f"rm -f {FILLER}")
+            return _lasting(after_s, EVERY_UNIT, inject=_FILL, back=f"rm -f {FILLER}")
         case "set ahead the clock of" | "set back the clock of":
-            strike, back = _set_clock(find_skew(blow.act))
-            return _lasting(after_s, EVERY_UNIT, strike=strike, back=back)
+            inject, back = _set_clock(find_skew(fault.act))
+            return _lasting(after_s, EVERY_UNIT, inject=inject, back=back)
         case "pull the plug of":
             return Scripts(_RESET)
         case "roll" | "upgrade" | "drain" | "restore":
-            raise ValueError(f"{blow.act} is done by commands, not on a host")
+            raise ValueError(f"{fault.act} is done by commands, not on a host")
 
 
-def _lasting(after_s: float, units: str, *, strike: str, back: str) -> Scripts:
+def _lasting(after_s: float, units: str, *, inject: str, back: str) -> Scripts:
     timer = f"--unit={_TIMER} --on-active={after_s:g} --timer-property=AccuracySec=100ms"
     return Scripts(
-        strike=_with_units(units, f'systemd-run --quiet --collect {timer} sh -c "{back}"\n{strike}'),
-        give_back=_with_units(units, f"{back}\nsystemctl stop {_TIMER}.timer 2>/dev/null || true"),
+        inject=_with_units(units, f'systemd-run --quiet --collect {timer} sh -c "{back}"\n{inject}'),
+        revert=_with_units(units, f"{back}\nsystemctl stop {_TIMER}.timer 2>/dev/null || true"),
     )
 
 
@@ -118,7 +118,7 @@ def find_skew(act: Act) -> int:
 def _set_clock(skew_s: int) -> tuple[str, str]:
     """Setting it and setting it right; the mark lets whoever comes second set nothing right again."""
     # What keeps the time right would undo it.
-    strike = (
+    inject = (
         "timedatectl set-ntp false 2>/dev/null || true\n"
         "touch /run/airfleet-drill-clock\n"
         f"date --set='{skew_s:+d} seconds' >/dev/null"
@@ -127,7 +127,7 @@ def _set_clock(skew_s: int) -> tuple[str, str]:
         f"rm /run/airfleet-drill-clock 2>/dev/null && date --set='{-skew_s:+d} seconds' >/dev/null; "
         "timedatectl set-ntp true 2>/dev/null || true"
     )
-    return strike, back
+    return inject, back
 
 
 # Nothing is synced and nobody is told; the session ends first, so that the script's caller hears of its end.

@@ -103,7 +103,7 @@ def read_sources(files: Mapping[str, str]) -> Mapping[str, Source]:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Inputs:
     """All that a release is judged by; `migrations` is None without ruff, `tests` when they were left out."""
 
     sources: Mapping[str, Source]

@@ -35,7 +35,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 from airfleet.components.model import Process, Warm
 from airfleet.runners.local import processes
-from airfleet.runners.local.nursery import Nursery
+from airfleet.runners.local.fork_server import ForkServer
 from deadline import wait_until
 
 here = Path(sys.argv[1])
@@ -43,18 +43,18 @@ environ = {**os.environ, "RECORD": str(here / "record"), "OWN": "image"}
 ended = {}
 
 def hatch(*modules):
-    nursery = Nursery()
-    argv = (sys.executable, "-m", "airfleet_provider.nursery", *modules, str(nursery.descriptor))
-    pid = processes.start(argv, env=environ, log=here / "image.log", inherit=(nursery.descriptor,))
-    nursery.hand_over()
-    return nursery, pid
+    server = ForkServer()
+    argv = (sys.executable, "-m", "airfleet_provider.nursery", *modules, str(server.descriptor))
+    pid = processes.start(argv, env=environ, log=here / "image.log", inherit=(server.descriptor,))
+    server.hand_over()
+    return server, pid
 
-def fork(nursery, *commands, preload=()):
+def fork(server, *commands, preload=()):
     process = Process(name="one", commands=commands, preload=preload, env={"OWN": "child"})
-    return nursery.fork(process, env=environ, log=here / "one.log")
+    return server.fork(process, env=environ, log=here / "one.log")
 
-def warm(nursery):
-    wait_until(nursery.is_warm, "warmth")
+def warm(server):
+    wait_until(server.is_warm, "warmth")
 
 def wait_exit(pid):
     def look():
@@ -105,9 +105,9 @@ def test_a_child_runs_its_commands_when_its_gate_opens_and_belongs_to_the_superv
     play(
         here,
         """
-nursery, image = hatch()
-warm(nursery)
-child = fork(nursery, ("airflow", "one", "--flag"), ("airflow", "two"))
+server, image = hatch()
+warm(server)
+child = fork(server, ("airflow", "one", "--flag"), ("airflow", "two"))
 assert record() == []
 child.open_gate()
 assert wait_exit(child.pid) == 0
@@ -126,12 +126,12 @@ def test_it_is_warm_only_after_its_imports_and_a_missing_module_is_no_reason_to_
     play(
         here,
         """
-nursery, image = hatch("not_there.at_all", "slow")
-assert not nursery.is_warm() or Path(sys.argv[1], "path", "slow.py.done").exists()
-warm(nursery)
+server, image = hatch("not_there.at_all", "slow")
+assert not server.is_warm() or Path(sys.argv[1], "path", "slow.py.done").exists()
+warm(server)
 assert Path(sys.argv[1], "path", "slow.py.done").exists()
 assert "cannot preload not_there.at_all" in log("image.log")
-child = fork(nursery, ("airflow", "one"), preload=("nor_this",))
+child = fork(server, ("airflow", "one"), preload=("nor_this",))
 child.open_gate()
 assert wait_exit(child.pid) == 0
 assert "cannot preload nor_this" in log("one.log")
@@ -143,9 +143,9 @@ def test_a_child_whose_gate_is_closed_ends_without_running(here: Path) -> None:
     play(
         here,
         """
-nursery, image = hatch()
-warm(nursery)
-child = fork(nursery, ("airflow", "one"))
+server, image = hatch()
+warm(server)
+child = fork(server, ("airflow", "one"))
 assert is_running(child.pid)
 os.close(child.gate)
 assert wait_exit(child.pid) == 1
@@ -169,9 +169,9 @@ def test_a_child_ends_with_the_exit_code_of_its_commands(
     play(
         here,
         f"""
-nursery, image = hatch()
-warm(nursery)
-child = fork(nursery, {("airflow", *words)!r}, ("airflow", "next"))
+server, image = hatch()
+warm(server)
+child = fork(server, {("airflow", *words)!r}, ("airflow", "next"))
 child.open_gate()
 assert wait_exit(child.pid) == {code}
 assert (len(record()) == 2) is ({code} == 0), "a command ran after one that failed"
@@ -184,16 +184,16 @@ def test_the_death_of_the_image_harms_no_child_and_is_seen_at_the_next_order(her
     play(
         here,
         """
-nursery, image = hatch()
-warm(nursery)
-running = fork(nursery, ("airflow", "sleep"))
+server, image = hatch()
+warm(server)
+running = fork(server, ("airflow", "sleep"))
 running.open_gate()
-waiting = fork(nursery, ("airflow", "one"))
+waiting = fork(server, ("airflow", "one"))
 wait_until(record, "the first command")
 os.kill(image, signal.SIGKILL)
 assert wait_exit(image) == -9
 try:
-    fork(nursery, ("airflow", "one"))
+    fork(server, ("airflow", "one"))
     raise SystemExit("a dead image took an order")
 except OSError:
     pass
@@ -210,14 +210,14 @@ def test_a_failed_order_leaks_no_descriptor(here: Path) -> None:
     play(
         here,
         """
-nursery, image = hatch()
-warm(nursery)
+server, image = hatch()
+warm(server)
 os.kill(image, signal.SIGKILL)
 wait_exit(image)
 before = len(os.listdir("/proc/self/fd"))
 for _ in range(5):
     try:
-        fork(nursery, ("airflow", "one"))
+        fork(server, ("airflow", "one"))
     except OSError:
         pass
 assert len(os.listdir("/proc/self/fd")) == before
@@ -229,9 +229,9 @@ def test_the_image_ends_when_its_supervisor_closes_the_channel(here: Path) -> No
     play(
         here,
         """
-nursery, image = hatch()
-warm(nursery)
-nursery.close()
+server, image = hatch()
+warm(server)
+server.close()
 assert wait_exit(image) == 0
 """,
     )
@@ -242,13 +242,13 @@ def test_an_order_of_the_size_of_a_whole_environment_arrives(here: Path) -> None
         here,
         """
 environ["LARGE"] = "x" * 150_000
-nursery = Nursery()
+server = ForkServer()
 small = {key: value for key, value in environ.items() if key != "LARGE"}
-argv = (sys.executable, "-m", "airfleet_provider.nursery", str(nursery.descriptor))
-processes.start(argv, env=small, log=here / "image.log", inherit=(nursery.descriptor,))
-nursery.hand_over()
-warm(nursery)
-child = fork(nursery, ("airflow", "one"))
+argv = (sys.executable, "-m", "airfleet_provider.nursery", str(server.descriptor))
+processes.start(argv, env=small, log=here / "image.log", inherit=(server.descriptor,))
+server.hand_over()
+warm(server)
+child = fork(server, ("airflow", "one"))
 child.open_gate()
 assert wait_exit(child.pid) == 0
 """,
@@ -263,9 +263,9 @@ reader, writer = os.pipe()
 supervisor = os.fork()
 if supervisor == 0:
     processes.become_subreaper()
-    nursery, image = hatch()
-    warm(nursery)
-    running, waiting = fork(nursery, ("airflow", "sleep")), fork(nursery, ("airflow", "sleep"))
+    server, image = hatch()
+    warm(server)
+    running, waiting = fork(server, ("airflow", "sleep")), fork(server, ("airflow", "sleep"))
     running.open_gate()
     wait_until(record, "the first command")
     os.write(writer, json.dumps([image, running.pid, waiting.pid]).encode())

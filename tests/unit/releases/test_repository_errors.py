@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from airfleet.errors import AirfleetError
-from airfleet.releases.ledger import Ledger
+from airfleet.releases.repository import Repository
 from airfleet.spec.secrets import Secret
 
 
@@ -30,9 +30,9 @@ class Connection:
 
 
 @contextmanager
-def failing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+def failing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
     monkeypatch.setattr(psycopg, "connect", lambda *_, **__: Connection(error))
-    yield Ledger(Secret("host=db"), "shop")
+    yield Repository(Secret("host=db"), "shop")
 
 
 @pytest.mark.parametrize(
@@ -64,5 +64,5 @@ def test_the_hint_starts_the_platform_that_is_meant(start: str, monkeypatch: pyt
 
     monkeypatch.setattr(psycopg, "connect", refuse)
     with pytest.raises(AirfleetError) as caught:
-        Ledger(Secret("host=db"), "shop", start=start).pin("r1", pinned=True)
+        Repository(Secret("host=db"), "shop", start=start).pin("r1", pinned=True)
     assert caught.value.hint == start

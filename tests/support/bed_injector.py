@@ -1,4 +1,4 @@
-"""A drill's hands on test machines: what a script inside a machine cannot do to it is done from outside."""
+"""A drill's injector on test machines: what a script inside a machine cannot do to it is done from outside."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from airfleet.drills.catalogue import Blow
-from airfleet.drills.hands import Hands, check
-from airfleet.drills.scripts import find_skew
+from airfleet.drills.catalogue import Fault
+from airfleet.drills.fault_scripts import find_skew
+from airfleet.drills.injector import Injector, check
 from machines import Bed, Machine, MachineError
 
 # What is done to one host after another from outside; all else is done inside, to all hosts at once.
@@ -46,18 +46,18 @@ class MachineShell:
 
 
 @dataclass(frozen=True)
-class BedHands:
+class BedInjector:
     """Power, a whole host's freeze and its network cable belong to the bed; all else is done as on any fleet."""
 
     bed: Bed
-    inside: Hands
+    inside: Injector
 
-    def strike(self, blow: Blow, hosts: Sequence[str]) -> None:
-        if blow.act not in OUTSIDE:
-            self.inside.strike(blow, hosts)
+    def inject(self, fault: Fault, hosts: Sequence[str]) -> None:
+        if fault.act not in OUTSIDE:
+            self.inside.inject(fault, hosts)
             return
         for host in hosts:
-            match blow.act:
+            match fault.act:
                 case "pull the plug of":
                     self.bed[host].pull_plug()
                 case "freeze":
@@ -65,14 +65,14 @@ class BedHands:
                 case "cut off":
                     self.bed.partition([host], [one for one in self.bed.layout.names if one != host])
                 case "set ahead the clock of" | "set back the clock of":
-                    self._set_clock(blow, host, find_skew(blow.act))
+                    self._set_clock(fault, host, find_skew(fault.act))
 
-    def give_back(self, blow: Blow, hosts: Sequence[str]) -> None:
-        if blow.act not in OUTSIDE:
-            self.inside.give_back(blow, hosts)
+    def revert(self, fault: Fault, hosts: Sequence[str]) -> None:
+        if fault.act not in OUTSIDE:
+            self.inside.revert(fault, hosts)
             return
         for host in hosts:
-            match blow.act:
+            match fault.act:
                 case "pull the plug of":
                     self.bed[host].power_on()
                     self.bed[host].wait_ready()
@@ -81,13 +81,13 @@ class BedHands:
                 case "cut off":
                     self.bed.heal()
                 case "set ahead the clock of" | "set back the clock of":
-                    self._set_clock(blow, host, 0)
+                    self._set_clock(fault, host, 0)
 
-    def _set_clock(self, blow: Blow, host: str, skew_s: int) -> None:
+    def _set_clock(self, fault: Fault, host: str, skew_s: int) -> None:
         """All machines have one clock, so the host's services are started anew with another one before their eyes."""
         self.bed[host].skew_clock(skew_s)
         self._run(host, RESTART)
-        if blow.component == "scheduler" and skew_s:
+        if fault.component == "scheduler" and skew_s:
             for other in self.bed.machines:  # so that the one with the wrong clock is the active one again
                 if other.name != host:
                     self._run(other.name, RESTART_OTHER)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from airfleet.errors import AirfleetError
-from airfleet.releases.ledger import Ledger, Release
+from airfleet.releases.repository import Release, Repository
 from airfleet.spec.secrets import Secret
 
 OLD = "r0123456789abcdef"
@@ -16,12 +16,12 @@ OTHER = f"r0123456789abcde0{'1' * 48}"
 
 
 def find(monkeypatch: pytest.MonkeyPatch, prefix: str, *known: Release) -> str:
-    def select(_: Ledger, __: str, **words: str) -> list[Release]:
+    def select(_: Repository, __: str, **words: str) -> list[Release]:
         begins = words["prefix"].removesuffix("%")
         return sorted((one for one in known if one.id.startswith(begins)), key=lambda one: one.id)[:3]
 
-    monkeypatch.setattr(Ledger, "_select_releases", select)
-    return Ledger(Secret("host=db"), "shop").find(prefix).id
+    monkeypatch.setattr(Repository, "_select_releases", select)
+    return Repository(Secret("host=db"), "shop").find(prefix).id
 
 
 def release(name: str, *, live: bool = False, collected: bool = False) -> Release:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from airfleet.drills import operations
-from airfleet.drills.catalogue import Blow
-from airfleet.drills.operations import OperatorHands, Poller, list_commands
+from airfleet.drills import operator_actions
+from airfleet.drills.catalogue import Fault
+from airfleet.drills.operator_actions import OperatorInjector, Poller, list_commands
 from airfleet.errors import AirfleetError
 from deadline import wait_until
 
@@ -21,10 +21,10 @@ class Noted:
     def __init__(self) -> None:
         self.struck: list[str] = []
 
-    def strike(self, blow: Blow, hosts: Any) -> None:  # noqa: ANN401
-        self.struck += [f"{blow}: {host}" for host in hosts]
+    def inject(self, fault: Fault, hosts: Any) -> None:  # noqa: ANN401
+        self.struck += [f"{fault}: {host}" for host in hosts]
 
-    def give_back(self, blow: Blow, hosts: Any) -> None:  # noqa: ANN401
+    def revert(self, fault: Fault, hosts: Any) -> None:  # noqa: ANN401
         raise AssertionError
 
 
@@ -49,8 +49,8 @@ def moody() -> Iterator[tuple[str, list[int]]]:
         thread.join()
 
 
-def hands(url: str, inside: Noted | None = None) -> OperatorHands:
-    return OperatorHands(inside or Noted(), Path(), None, Poller(url), lambda _: None)
+def injector(url: str, inside: Noted | None = None) -> OperatorInjector:
+    return OperatorInjector(inside or Noted(), Path(), None, Poller(url), lambda _: None)
 
 
 def test_each_host_is_drained_and_resumed_before_the_next() -> None:
@@ -73,32 +73,32 @@ def test_a_request_that_failed_during_an_operation_is_told(
 ) -> None:
     url, statuses = moody
     statuses += [503]
-    made = hands(url)
-    monkeypatch.setattr(OperatorHands, "_run", lambda *_: wait_until(lambda: made.poller.asked > 3, "some requests"))
-    made.strike(Blow("roll", "every", "worker"), ["io1"])
+    made = injector(url)
+    monkeypatch.setattr(OperatorInjector, "_run", lambda *_: wait_until(lambda: made.poller.asked > 3, "some requests"))
+    made.inject(Fault("roll", "every", "worker"), ["io1"])
     (told,) = made.list_broken()
     assert told.startswith(f"1 of {made.poller.asked} requests to the UI failed")
     assert "503" in told
-    made.strike(Blow("roll", "every", "worker"), ["io1"])
+    made.inject(Fault("roll", "every", "worker"), ["io1"])
     assert made.list_broken() == (), "the next drill begins anew"
 
 
 def test_a_restore_stops_the_ui_and_so_nobody_asks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, ...]] = []
-    monkeypatch.setattr(OperatorHands, "_run", lambda _, words: ran.append(words))
-    made = hands("http://127.0.0.1:9/")
-    made.strike(Blow("restore", "one", "database"), ["data1"])
+    monkeypatch.setattr(OperatorInjector, "_run", lambda _, words: ran.append(words))
+    made = injector("http://127.0.0.1:9/")
+    made.inject(Fault("restore", "one", "database"), ["data1"])
     assert ran == [("db", "restore", "--to", "latest", "--yes")]
     assert made.poller.asked == 0
 
 
 def test_what_is_no_operation_is_left_to_other_hands() -> None:
     inside = Noted()
-    hands("http://127.0.0.1:9/", inside).strike(Blow("kill", "one", "worker"), ["io1"])
+    injector("http://127.0.0.1:9/", inside).inject(Fault("kill", "one", "worker"), ["io1"])
     assert inside.struck == ["kill one worker: io1"]
 
 
 def test_a_command_that_fails_ends_the_drill_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(operations.COMMANDS, "roll", (("no-such-verb",),))  # type: ignore[arg-type]
+    monkeypatch.setitem(operator_actions.COMMANDS, "roll", (("no-such-verb",),))  # type: ignore[arg-type]
     with pytest.raises(AirfleetError, match="no-such-verb"):
-        hands("http://127.0.0.1:9/").strike(Blow("roll", "every", "worker"), ["io1"])
+        injector("http://127.0.0.1:9/").inject(Fault("roll", "every", "worker"), ["io1"])

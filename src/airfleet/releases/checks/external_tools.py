@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from airfleet.releases.checks.facts import Facts, Migration
 from airfleet.releases.checks.findings import Caught, Check
+from airfleet.releases.checks.inputs import Inputs, Migration
 
 FLEET_FILE = "fleet.yaml"
 
 
-def find_airflow_2_code(facts: Facts) -> Iterator[Caught]:
+def find_airflow_2_code(facts: Inputs) -> Iterator[Caught]:
     """Yield what Airflow 3 removed, and as minor what it only renamed."""
     if facts.migrations is None:
         hint = "install ruff beside airfleet, or set checks: {airflow-2-code: off} in fleet.yaml"
@@ -28,7 +28,7 @@ def _advise(found: Migration) -> str:
     return "nothing replaces it one for one: see Airflow's guide to upgrading to 3"
 
 
-def find_failed_tests(facts: Facts) -> Iterator[Caught]:
+def find_failed_tests(facts: Inputs) -> Iterator[Caught]:
     """Yield each test of the project that fails, and that none could run."""
     if facts.tests is None:
         return

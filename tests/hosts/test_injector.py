@@ -1,4 +1,4 @@
-"""A drill's blows on real machines: each does what it says, and is taken back even when nobody is left to do it."""
+"""A drill's faults on real machines: each does what it says, and is taken back even when nobody is left to do it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from importlib import resources
 
 import pytest
 
-from airfleet.drills.catalogue import Act, Blow
-from airfleet.drills.hands import ShellHands, read_clocks, read_ledgers
-from airfleet.drills.ledger import read_ledger
+from airfleet.drills.attempt_log import read_log
+from airfleet.drills.catalogue import Act, Fault
+from airfleet.drills.injector import ShellInjector, read_attempts, read_clocks
 from airfleet.errors import AirfleetError
-from bed_hands import MachineShell
+from bed_injector import MachineShell
 from deadline import wait_until
 from machines import Bed
 
@@ -38,8 +38,8 @@ def shells(bed: Bed) -> Iterator[dict[str, MachineShell]]:
     found["h1"].run(f"nft delete table inet airfleet_drill; systemctl stop airfleet-drill-back.timer {UNIT}")
 
 
-def blow(act: Act, lasts_s: float | None = None) -> Blow:
-    return Blow(act, "the active", "scheduler", lasts_s=lasts_s)
+def fault(act: Act, lasts_s: float | None = None) -> Fault:
+    return Fault(act, "the active", "scheduler", lasts_s=lasts_s)
 
 
 def is_ticking(bed: Bed) -> bool:
@@ -53,7 +53,7 @@ def test_kill_ends_the_process_and_its_supervisor_starts_another(bed: Bed, shell
         return bed["h1"].run(f"systemctl show --property=MainPID --value {UNIT}").stdout.strip()
 
     before = pid()
-    ShellHands(shells).strike(blow("kill"), ["h1"])
+    ShellInjector(shells).inject(fault("kill"), ["h1"])
     wait_until(lambda: pid() not in ("0", before), "another process")
     assert is_ticking(bed)
 
@@ -77,11 +77,11 @@ def is_full(bed: Bed) -> bool:
 def test_what_lasts_is_taken_back_by_the_drill(
     bed: Bed, shells: dict[str, MachineShell], act: Act, is_struck: Callable[[Bed], bool]
 ) -> None:
-    hands = ShellHands(shells)
+    injector = ShellInjector(shells)
     assert not is_struck(bed)
-    hands.strike(blow(act, NEVER), ["h1"])
+    injector.inject(fault(act, NEVER), ["h1"])
     assert is_struck(bed)
-    hands.give_back(blow(act, NEVER), ["h1"])
+    injector.revert(fault(act, NEVER), ["h1"])
     assert not is_struck(bed)
     assert bed["h1"].run("systemctl list-timers --all", check=False).stdout.count("airfleet-drill-back") == 0
 
@@ -93,14 +93,14 @@ def test_what_lasts_is_taken_back_by_the_host_when_nobody_else_does(
     def is_struck() -> bool:
         return is_cut(bed) if act == "cut off" else not is_ticking(bed)
 
-    ShellHands(shells, grace_s=0.0).strike(blow(act, 4.0), ["h1"])
+    ShellInjector(shells, grace_s=0.0).inject(fault(act, 4.0), ["h1"])
     assert is_struck()
     wait_until(lambda: not is_struck(), "the host takes it back", timeout_s=20)
 
 
 def test_a_host_without_the_component_says_so(shells: dict[str, MachineShell]) -> None:
     with pytest.raises(AirfleetError, match="no such service here") as caught:
-        ShellHands(shells).strike(blow("kill"), ["h2"])
+        ShellInjector(shells).inject(fault("kill"), ["h2"])
     assert caught.value.where == "h2"
 
 
@@ -118,7 +118,7 @@ def test_what_hosts_wrote_is_placed_in_one_time_however_wrong_their_clocks_are(
     after = time.time()
     bed["h3"].skew_clock(0)
     clocks = read_clocks(shells, time.time)
-    attempts = read_ledger(read_ledgers(shells, "/tmp/l"), clocks).attempts
+    attempts = read_log(read_attempts(shells, "/tmp/l"), clocks).attempts
     assert [one.instance.task for one in attempts] == ["h2", "h3", "h1"]
     assert [one.host for one in attempts] == ["h2", "h3", "h1"]
     assert all(before - 0.1 <= one.started <= one.last_sign <= after + 0.1 for one in attempts)
