@@ -13,7 +13,7 @@ import pytest
 from airfleet.components.host_model import Place
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Rotating, Secret, find_login
-from airfleet.workspace.rotation import Entry, RotationStep, advance, notice, present
+from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, notice, present
 from airfleet.workspace.state_folder import write_file
 from deadline import wait_until
 from fleet_broker import Broker, serve
@@ -52,7 +52,7 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
 
 
 def walk(*values: str) -> Iterator[Rotating]:
-    entry: Entry | None = None
+    entry: RotatedSecret | None = None
     for value in values:
         entry = notice(entry, Secret(value))
     assert entry is not None

@@ -18,7 +18,7 @@ from airfleet.components.host_model import FleetCredentials
 from airfleet.components.postgresql import result_database
 from airfleet.components.postgresql import server as postgresql
 from airfleet.spec.secrets import Rotating, Secret, find_login
-from airfleet.workspace.rotation import Entry, RotationStep, advance, notice, present
+from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, notice, present
 from airfleet_provider.leader import lease, schema
 from places import CREDENTIALS, parse, place
 from shops import start_postgres
@@ -74,7 +74,7 @@ def server() -> Iterator[Database]:
 
 
 def walk(*values: str) -> Iterator[Rotating]:
-    entry: Entry | None = None
+    entry: RotatedSecret | None = None
     for value in values:
         entry = notice(entry, Secret(value))
     assert entry is not None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
-from airfleet.runners.fleet.plan.diff import Desired
-from airfleet.runners.fleet.plan.facts import Facts, FileFact, UnitFact
+from airfleet.runners.fleet.plan.diff import DesiredHost
+from airfleet.runners.fleet.plan.facts import FileFact, HostFacts, UnitFact
 
 
-def converged(want: Desired) -> Facts:
+def converged(want: DesiredHost) -> HostFacts:
     """How a host stands after an apply."""
     files = (*want.files, *want.early)
-    return Facts(
+    return HostFacts(
         files={str(file.path): FileFact(file.digest, file.owner, file.group, file.mode) for file in files},
         folders={str(one.path): FileFact("-", one.owner, one.group, one.mode) for one in want.folders},
         units={

@@ -6,7 +6,7 @@ from airfleet.components.host_model import OPT, FleetCredentials, Machine, Objec
 from airfleet.components.hosts import host_parts
 from airfleet.components.model import Credentials
 from airfleet.components.postgresql.result_database import ResultLogins
-from airfleet.runners.fleet.plan.diff import Desired
+from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
@@ -66,9 +66,9 @@ def parts(name: str, text: str = NINE) -> tuple[Part, ...]:
     return host_parts.describe(place(parse(text), name), ssh_ports=(22,))
 
 
-def desired(name: str, text: str = NINE, *, memory: int = 16 << 30) -> Desired:
+def desired(name: str, text: str = NINE, *, memory: int = 16 << 30) -> DesiredHost:
     where = place(parse(text), name, memory=memory)
-    return Desired(where, host_parts.describe(where, ssh_ports=(22,)))
+    return DesiredHost(where, host_parts.describe(where, ssh_ports=(22,)))
 
 
 def with_setting(text: str, old: str, new: str) -> str:

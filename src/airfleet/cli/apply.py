@@ -18,13 +18,15 @@ from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import airflow_archives, debian_packages, removed_hosts
-from airfleet.runners.fleet.apply.applier import Applier, Outcome, Result
-from airfleet.runners.fleet.apply.removed_hosts import Farewell
+from airfleet.runners.fleet.apply.applier import Applier, ApplyOutcome, StepResult
+from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import waves
-from airfleet.runners.fleet.survey import host_survey, outside_health
-from airfleet.runners.fleet.survey.host_survey import Survey, View, Wish
+from airfleet.runners.fleet.survey import fleet_spec, host_survey, outside_health
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
+from airfleet.runners.fleet.survey.host_survey import HostView, Survey
+from airfleet.runners.fleet.survey.outside_health import Observation
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
@@ -90,39 +92,39 @@ def command(
     source = _find_source(offline)
     begun = time.monotonic()
     with ExitStack() as stack:
-        folder = host_survey.open_folder(project, state)
+        folder = fleet_spec.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        wish = host_survey.read_wish(project, state, accept_new_hosts=accept_new_hosts)
+        spec = fleet_spec.read_spec(project, state, accept_new_hosts=accept_new_hosts)
         airflow_version.check_settled(folder)
         primary_record.check_settled(folder)
         known = _forget(applied_hosts.read(folder.root), forget)
-        run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, restart, drain)
-        survey, outcome, farewell = run.carry_out(known)
+        run = Run(spec, folder, stack.enter_context(ExitStack()), token, source, restart, drain)
+        survey, outcome, removed = run.carry_out(known)
         while not (survey.errors or outcome.errors or outcome.skipped) and run.rotate(at_once=revoke):
             # The connections and the lease of this round end before those of the next begin.
             run.stack.close()
-            wish = host_survey.read_wish(project, state, accept_new_hosts=accept_new_hosts)
-            run = Run(wish, folder, stack.enter_context(ExitStack()), token, source, False, drain)
-            survey, more, farewell = run.carry_out(applied_hosts.read(folder.root))
-            outcome = Outcome(outcome.done + more.done, more.errors, more.skipped)
+            spec = fleet_spec.read_spec(project, state, accept_new_hosts=accept_new_hosts)
+            run = Run(spec, folder, stack.enter_context(ExitStack()), token, source, False, drain)
+            survey, more, removed = run.carry_out(applied_hosts.read(folder.root))
+            outcome = ApplyOutcome(outcome.done + more.done, more.errors, more.skipped)
         errors = (*survey.errors, *outcome.errors)
         patience = 0.0 if errors else outside_health.PATIENCE_S
         seen = (
-            outside_health.wait(wish.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
+            outside_health.wait(spec.fleet, survey.views, time.monotonic, patience_s=patience) if survey.views else ()
         )
     seconds = time.monotonic() - begun
     if as_json:
-        still = [view.desired.place.host.name for view in farewell.views]
+        still = [view.desired.place.host.name for view in removed.views]
         click.echo(json.dumps({**_describe(outcome, seen, errors, seconds), "draining": still}, indent=2))
     else:
-        for sight in seen:
-            click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
-    staying = {view.desired.place.host.name for view in farewell.views}
-    for host in sorted({one.step.host for one in outcome.done} - {host.name for host in wish.fleet.hosts}):
+        for observation in seen:
+            click.echo(f"{'ok ' if observation.is_well else 'NOT'} {observation.what}: {observation.detail}", err=True)
+    staying = {view.desired.place.host.name for view in removed.views}
+    for host in sorted({one.step.host for one in outcome.done} - {host.name for host in spec.fleet.hosts}):
         if host not in staying:
             say(f"{host} left the fleet: {removed_hosts.LEFT}")
-    for error in farewell.silent:
+    for error in removed.silent:
         click.echo(removed_hosts.explain_silent(error), err=True)
     for line in RotationLedger(folder.secrets).describe(time.time()):
         say(f"rotation of {line}")
@@ -132,31 +134,31 @@ def command(
         click.echo(host_survey.describe_errors(errors), err=True)
         _keep_outputs(errors, folder)
     say(f"{len([one for one in outcome.done if one.error is None])} changes in {seconds:.1f} s")
-    if errors or not all(sight.is_well for sight in seen):
+    if errors or not all(observation.is_well for observation in seen):
         raise SystemExit(1)
     if staying:
         say(f"{', '.join(sorted(staying))} still drains, and has not left the fleet: apply again after its tasks")
         raise SystemExit(plan.CHANGES)
     url = survey.views[0].desired.place.public_url
-    say(f"{wish.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
+    say(f"{spec.fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PackageSource:
     """Where hosts get their Debian packages: from their mirrors, or from this machine, by apt or out of a folder."""
 
     is_offline: bool
     folder: Path | None = None
 
 
-def _find_source(offline: str | None) -> Source:
+def _find_source(offline: str | None) -> PackageSource:
     if offline is None or offline == HERE:
-        return Source(offline is not None)
+        return PackageSource(offline is not None)
     folder = Path(offline).expanduser()
     if not any(folder.rglob("*.deb")):
         hint = "write the project first if that is one: airfleet apply PROJECT --offline"
         raise UsageError(f"no packages (*.deb) are in {folder}", where="--offline", hint=hint)
-    return Source(is_offline=True, folder=folder)
+    return PackageSource(is_offline=True, folder=folder)
 
 
 def _forget(known: tuple[Host, ...], names: tuple[str, ...]) -> tuple[Host, ...]:
@@ -170,23 +172,23 @@ def _forget(known: tuple[Host, ...], names: tuple[str, ...]) -> tuple[Host, ...]
 class Run:
     """One apply, from the look at the hosts to the last step."""
 
-    wish: Wish
+    spec: FleetSpec
     folder: StateFolder
     stack: ExitStack
     token: str
-    source: Source
+    source: PackageSource
     restart: bool
     drain_s: float
 
-    def carry_out(self, known: tuple[Host, ...]) -> tuple[Survey, Outcome, Farewell]:
+    def carry_out(self, known: tuple[Host, ...]) -> tuple[Survey, ApplyOutcome, RemovedHosts]:
         """Do what can be done; `known` are the hosts of the last apply."""
-        applied_hosts.check_primary(known, self.wish.fleet)
-        farewell, survey = self._look(known)
-        outcome = Outcome((), (), ())
-        if survey.steps or farewell.steps:
-            farewell, survey, outcome = self._change(known, farewell, survey)
-        applied_hosts.write(self.folder.root, (*self.wish.fleet.hosts, *removed_hosts.find_left(known, farewell)))
-        return survey, outcome, farewell
+        applied_hosts.check_primary(known, self.spec.fleet)
+        removed, survey = self._look(known)
+        outcome = ApplyOutcome((), (), ())
+        if survey.steps or removed.steps:
+            removed, survey, outcome = self._change(known, removed, survey)
+        applied_hosts.write(self.folder.root, (*self.spec.fleet.hosts, *removed_hosts.find_left(known, removed)))
+        return survey, outcome, removed
 
     def rotate(self, *, at_once: bool) -> bool:
         """Let the rotation of secrets take its next step, once nothing works with what came before it; whether it did.
@@ -194,8 +196,8 @@ class Run:
         What drains is waited for as long as for any restart.
         """
         # As it was when the hosts were given their secrets: what began since then is known to none of them.
-        rotations = self.wish.rotations
-        pools = [pool.name for pool in self.wish.fleet.pools]
+        rotations = self.spec.rotations
+        pools = [pool.name for pool in self.spec.fleet.pools]
         former = credentials.describe_former(self.folder, pools)
         if not rotations.is_due(time.time(), at_once=at_once) and not former:
             return False
@@ -218,16 +220,18 @@ class Run:
     def _is_at_rest(self) -> bool:
         """Whether every host is as it should be, and each process runs from what is there now."""
         with ExitStack() as stack:
-            farewell, survey = replace(self, stack=stack, restart=False)._look(applied_hosts.read(self.folder.root))
-            return not (survey.steps or survey.errors or farewell.steps)
+            removed, survey = replace(self, stack=stack, restart=False)._look(applied_hosts.read(self.folder.root))
+            return not (survey.steps or survey.errors or removed.steps)
 
-    def _look(self, known: tuple[Host, ...]) -> tuple[Farewell, Survey]:
-        farewell = removed_hosts.look(self.wish, applied_hosts.find_gone(known, self.wish.fleet), self.stack)
-        survey = host_survey.survey(replace(self.wish, leaving=farewell.draining), self.stack, say)
-        return farewell, host_survey.change_steps(survey, waves.add_restarts) if self.restart else survey
+    def _look(self, known: tuple[Host, ...]) -> tuple[RemovedHosts, Survey]:
+        removed = removed_hosts.look(self.spec, applied_hosts.find_gone(known, self.spec.fleet), self.stack)
+        survey = host_survey.survey(replace(self.spec, leaving=removed.draining), self.stack, say)
+        return removed, host_survey.change_steps(survey, waves.add_restarts) if self.restart else survey
 
-    def _change(self, known: tuple[Host, ...], farewell: Farewell, survey: Survey) -> tuple[Farewell, Survey, Outcome]:
-        primary = self.wish.fleet.primary.name
+    def _change(
+        self, known: tuple[Host, ...], removed: RemovedHosts, survey: Survey
+    ) -> tuple[RemovedHosts, Survey, ApplyOutcome]:
+        primary = self.spec.fleet.primary.name
         keeper = next((view for view in survey.views if view.desired.place.host.name == primary), None)
         if keeper is None:
             error = AirfleetError(
@@ -235,18 +239,18 @@ class Run:
                 where=primary,
                 hint="mend it first",
             )
-            return farewell, survey, Outcome((), (error,), survey.steps)
+            return removed, survey, ApplyOutcome((), (error,), survey.steps)
         held = self.stack.enter_context(lease.hold(keeper.connection, lease.find_actor(), self.token))
         if held.before != keeper.lease:
             say("somebody applied this fleet in the meantime: looking again")
-            farewell, survey = self._look(known)
-        applied_hosts.write(self.folder.root, (*self.wish.fleet.hosts, *known))
+            removed, survey = self._look(known)
+        applied_hosts.write(self.folder.root, (*self.spec.fleet.hosts, *known))
         airflow_version.keep(self.folder)
-        left = Outcome((), (), ())
-        if farewell.steps:
-            say(f"hosts that leave: {', '.join(view.desired.place.host.name for view in farewell.views)}")
-            left = removed_hosts.see_off(farewell.views, lambda views: self._applier(views, held.lost))
-            farewell, survey = self._look(known)
+        left = ApplyOutcome((), (), ())
+        if removed.steps:
+            say(f"hosts that leave: {', '.join(view.desired.place.host.name for view in removed.views)}")
+            left = removed_hosts.drain_and_clear(removed.views, lambda views: self._applier(views, held.lost))
+            removed, survey = self._look(known)
         if survey.steps:
             say(plan.summarise(survey))
         built: dict[str, Path] = {}
@@ -263,11 +267,11 @@ class Run:
         if held.lost.is_set() and outcome.skipped and not errors:
             hint = "look whether somebody else applies, then apply again"
             errors = (AirfleetError("the lease of this apply was lost", where=primary, hint=hint),)
-        return farewell, survey, Outcome(left.done + outcome.done, errors, left.skipped + outcome.skipped)
+        return removed, survey, ApplyOutcome(left.done + outcome.done, errors, left.skipped + outcome.skipped)
 
     def _applier(
         self,
-        views: Iterable[View],
+        views: Iterable[HostView],
         lost: threading.Event,
         built: Mapping[str, Path] | None = None,
         absent: Iterable[str] = (),
@@ -285,7 +289,7 @@ class Run:
         )
 
 
-def notify(result: Result) -> None:
+def notify(result: StepResult) -> None:
     if result.step.is_small and not result.error:
         return
     mark = "failed: " if result.error else ""
@@ -306,7 +310,10 @@ def say(line: str) -> None:
 
 
 def _describe(
-    outcome: Outcome, seen: tuple[outside_health.Sight, ...], errors: tuple[AirfleetError, ...], seconds: float
+    outcome: ApplyOutcome,
+    seen: tuple[Observation, ...],
+    errors: tuple[AirfleetError, ...],
+    seconds: float,
 ) -> dict[str, object]:
     return {
         "seconds": round(seconds, 2),
@@ -315,6 +322,8 @@ def _describe(
             for one in outcome.done
         ],
         "left": len(outcome.skipped),
-        "health": [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in seen],
+        "health": [
+            {"what": observation.what, "ok": observation.is_well, "detail": observation.detail} for observation in seen
+        ],
         "errors": [{"host": error.where, "what": error.what, "hint": error.hint} for error in errors],
     }

@@ -213,9 +213,11 @@ def _find_cluster(folder: StateFolder) -> Cluster:
 
 def _read_superuser(folder: StateFolder) -> Secret:
     rotations = RotationLedger(folder.secrets)
-    return folder.read_credentials(
-        (), lambda name, secret: present_alone(name, rotations.notice(name, secret))
-    ).superuser
+
+    def present(name: str, secret: Secret) -> Secret:
+        return present_alone(name, rotations.notice(name, secret))
+
+    return folder.read_credentials((), present).superuser
 
 
 def _find_port(folder: StateFolder) -> int:

@@ -17,8 +17,8 @@ from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.backup.pgbackrest.recovery import Recovery, RestoredFleet, RestorePlan
 from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.apply.applier import Result
-from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.apply.applier import StepResult
+from airfleet.runners.fleet.survey import fleet_spec
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
@@ -49,19 +49,19 @@ def restore(
 ) -> RestoredFleet:
     """Ask, and bring the fleet back to the moment."""
     with ExitStack() as stack:
-        folder = host_survey.open_folder(project, state)
+        folder = fleet_spec.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        wish = host_survey.read_wish(project, state)
+        spec = fleet_spec.read_spec(project, state)
         airflow_version.check_settled(folder)
         primary_record.check_settled(folder)
-        recovery = Recovery(wish, stack, token=token, notify=say, tell=_tell)
+        recovery = Recovery(spec, stack, token=token, notify=say, tell=_tell)
         plan = recovery.look(name=name, to=to, undo=undo)
-        _confirm(wish.fleet, plan, yes=yes)
+        _confirm(spec.fleet, plan, yes=yes)
         done = recovery.run(plan)
-    for sight in done.seen:
-        click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
-    if not all(sight.is_well for sight in done.seen):
+    for observation in done.seen:
+        click.echo(f"{'ok ' if observation.is_well else 'NOT'} {observation.what}: {observation.detail}", err=True)
+    if not all(observation.is_well for observation in done.seen):
         raise AirfleetError("the data is restored, and something is not well yet", hint="airfleet status")
     return done
 
@@ -92,7 +92,7 @@ def _confirm(fleet: Fleet, plan: RestorePlan, *, yes: bool) -> None:
     click.confirm("Restore?", abort=True, err=True)
 
 
-def _tell(result: Result) -> None:
+def _tell(result: StepResult) -> None:
     if not result.step.is_small or result.error:
         say(f"{result.step.host}: {'failed: ' if result.error else ''}{result.step.what} {result.seconds:.1f} s")
 

@@ -12,7 +12,7 @@ import click
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import stopping
 from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.transport.connection import Connection
+from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import primary_record
@@ -38,7 +38,7 @@ def run(fleet: Fleet, project: Path, state: Path | None, *, yes: bool) -> None:
             return
         _confirm(fleet, plan, yes=yes)
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), _now("%Y-%m-%d %H:%M:%S %Z")))
-        connection = Connection(primary_record.apply_to(fleet, folder).primary, project)
+        connection = HostConnection(primary_record.apply_to(fleet, folder).primary, project)
         stack.callback(connection.close)
         connection.open()
         held = stack.enter_context(lease.hold(connection, lease.find_actor(), token))

@@ -36,11 +36,11 @@ def render(report: Report, when: str) -> str:
     )
     outside = (
         (
-            _mark("ok" if sight.is_well else "not", "ok" if sight.is_well else "NOT"),
-            escape(sight.what),
-            escape(sight.detail),
+            _mark("ok" if observation.is_well else "not", "ok" if observation.is_well else "NOT"),
+            escape(observation.what),
+            escape(observation.detail),
         )
-        for sight in report.health
+        for observation in report.health
     )
     names = {host.host for host in report.hosts}
     elsewhere = [line for where, lines in wrong.items() if where not in names for line in lines]

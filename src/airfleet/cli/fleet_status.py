@@ -24,9 +24,9 @@ from airfleet.operations.fallbacks import Course
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
 from airfleet.runners.fleet.plan import steps
-from airfleet.runners.fleet.survey import host_survey, outside_health
-from airfleet.runners.fleet.survey.host_survey import View
-from airfleet.runners.fleet.survey.outside_health import Sight
+from airfleet.runners.fleet.survey import fleet_spec, host_survey, outside_health
+from airfleet.runners.fleet.survey.host_survey import HostView
+from airfleet.runners.fleet.survey.outside_health import Observation
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version
@@ -68,7 +68,7 @@ class HostStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class HostProblem:
     """Something that is wrong, where, and what to do about it."""
 
     where: str
@@ -83,8 +83,8 @@ class Report:
     fleet: str
     hosts: tuple[HostStatus, ...]
     services: tuple[ServiceStatus, ...]
-    health: tuple[Sight, ...]
-    problems: tuple[Problem, ...]
+    health: tuple[Observation, ...]
+    problems: tuple[HostProblem, ...]
     courses: tuple[Course, ...] = ()
 
     @property
@@ -95,31 +95,31 @@ class Report:
 def look(project: Path, state: Path | None) -> Report:
     """Look at every host, and at the fleet from outside."""
     with ExitStack() as stack:
-        wish = host_survey.read_wish(project, state)
-        survey = host_survey.survey(wish, stack, lambda _: None)
-        running = airflow_version.read(find_state(wish.project, state))
+        spec = fleet_spec.read_spec(project, state)
+        survey = host_survey.survey(spec, stack, lambda _: None)
+        running = airflow_version.read(find_state(spec.project, state))
         with ThreadPoolExecutor(1) as beside:
-            schema_seen = beside.submit(lambda: tuple(_look_at_schema(wish.fleet, survey.views)))
-            outside = outside_health.look(wish.fleet, survey.views)
+            schema_seen = beside.submit(lambda: tuple(_look_at_schema(spec.fleet, survey.views)))
+            outside = outside_health.look(spec.fleet, survey.views)
         seen = (
             judge_version(running),
             *schema_seen.result(),
             *outside,
-            *_look_at_backups(wish.fleet, survey.views),
-            *_look_at_replicas(wish.fleet, survey.views),
+            *_look_at_backups(spec.fleet, survey.views),
+            *_look_at_replicas(spec.fleet, survey.views),
         )
         courses = fallbacks.look(survey.views)
-    return replace(build(wish.fleet, survey.views, survey.errors, seen), courses=courses)
+    return replace(build(spec.fleet, survey.views, survey.errors, seen), courses=courses)
 
 
-def judge_version(running: Running) -> Sight:
+def judge_version(running: Running) -> Observation:
     """Which version of Airflow a fleet runs; one that is between two is not well."""
     if running.target:
-        return Sight(AIRFLOW, False, f"on its way from {running.version} to {running.target}")
-    return Sight(AIRFLOW, True, running.version)
+        return Observation(AIRFLOW, False, f"on its way from {running.version} to {running.target}")
+    return Observation(AIRFLOW, True, running.version)
 
 
-def _look_at_schema(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
+def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
     """Whether Airflow's tables are there, as its version wants them; nothing before they were first made."""
     by_name = {one.desired.place.host.name: one for one in views}
     primary, keeper = by_name.get(fleet.primary.name), by_name.get(fleet.with_role("scheduler")[0].name)
@@ -130,17 +130,17 @@ def _look_at_schema(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
         current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current())
         wanted = frozenset[Revision]() if missing else _ask(keeper, schema.ask_wanted(keeper.desired.place.runtime))
     except AirfleetError as error:
-        yield Sight(SCHEMA, False, error.what)
+        yield Observation(SCHEMA, False, error.what)
     else:
         wrong = schema.explain(missing, current, wanted)
-        yield Sight(SCHEMA, not wrong, wrong or "as Airflow wants it")
+        yield Observation(SCHEMA, not wrong, wrong or "as Airflow wants it")
 
 
-def _ask(one: View, script: str) -> frozenset[Revision]:
+def _ask(one: HostView, script: str) -> frozenset[Revision]:
     return schema.parse(one.connection.check(script, what="asking for the schema"))
 
 
-def _look_at_backups(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
+def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
     """What there is of backups, and whether changes are archived; nothing where the primary is not set up."""
     for one in views:
         if one.desired.place.host != fleet.primary or f"airfleet-{BACKUP}.service" not in one.facts.units:
@@ -148,12 +148,12 @@ def _look_at_backups(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
         try:
             found = repository.look(one.connection, fleet.primary.name, fleet.backups)
         except AirfleetError as error:
-            yield Sight("backups", False, error.what)
+            yield Observation("backups", False, error.what)
         else:
-            yield from (Sight(*said) for said in repository.judge(found, fleet.backups))
+            yield from (Observation(*said) for said in repository.judge(found, fleet.backups))
 
 
-def _look_at_replicas(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
+def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
     """Whether each replica follows the primary; nothing where there is one database host, or it is not set up."""
     unit = "airfleet-postgresql.service"
     own = [one for one in views if "database" in one.desired.place.host.roles and unit in one.facts.units]
@@ -165,9 +165,9 @@ def _look_at_replicas(fleet: Fleet, views: Iterable[View]) -> Iterator[Sight]:
         try:
             seen[name] = rules.parse(name, one.connection.check(rules.LOOK, what="asking its database"))
         except AirfleetError as error:
-            yield Sight(f"{REPLICA} {name}", False, error.what)
+            yield Observation(f"{REPLICA} {name}", False, error.what)
     for what, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):
-        yield Sight(what, is_well, detail)
+        yield Observation(what, is_well, detail)
 
 
 def show(report: Report, *, as_json: bool) -> NoReturn:
@@ -179,7 +179,9 @@ def show(report: Report, *, as_json: bool) -> NoReturn:
     raise SystemExit(1 if report.problems else 0)
 
 
-def build(fleet: Fleet, views: Iterable[View], errors: Iterable[AirfleetError], seen: tuple[Sight, ...]) -> Report:
+def build(
+    fleet: Fleet, views: Iterable[HostView], errors: Iterable[AirfleetError], seen: tuple[Observation, ...]
+) -> Report:
     """What the hosts that answered, the others' errors and the look from outside come to."""
     by_name = {one.desired.place.host.name: one for one in views}
     services = tuple(status for one in by_name.values() for status in _list_services(one))
@@ -188,7 +190,7 @@ def build(fleet: Fleet, views: Iterable[View], errors: Iterable[AirfleetError], 
     return Report(fleet.name, hosts, services, seen, problems)
 
 
-def _list_services(one: View) -> Iterator[ServiceStatus]:
+def _list_services(one: HostView) -> Iterator[ServiceStatus]:
     host, known = one.desired.place.host.name, one.facts.units
     for service in one.desired.services:
         fact = known.get(service.unit)
@@ -198,7 +200,7 @@ def _list_services(one: View) -> Iterator[ServiceStatus]:
             yield ServiceStatus(host, service.name, fact.active, service.what, fact.restarts)
 
 
-def _sum_up(host: Host, one: View | None, services: tuple[ServiceStatus, ...]) -> HostStatus:
+def _sum_up(host: Host, one: HostView | None, services: tuple[ServiceStatus, ...]) -> HostStatus:
     own = [status for status in services if status.host == host.name]
     running = sum(status.state == "active" for status in own)
     state = "down" if one is None else "up" if running == len(own) else "degraded"
@@ -207,12 +209,12 @@ def _sum_up(host: Host, one: View | None, services: tuple[ServiceStatus, ...]) -
     return HostStatus(host.name, host.address, ", ".join(roles), state, running, len(own), len(one.steps) if one else 0)
 
 
-def _list_host_problems(errors: Iterable[AirfleetError]) -> Iterator[Problem]:
+def _list_host_problems(errors: Iterable[AirfleetError]) -> Iterator[HostProblem]:
     for error in errors:
-        yield Problem(error.where, error.what, error.hint)
+        yield HostProblem(error.where, error.what, error.hint)
 
 
-def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[Problem]:
+def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[HostProblem]:
     missing: dict[str, list[str]] = {}
     for one in services:
         unit, name = f"airfleet-{one.service}", one.service
@@ -221,40 +223,42 @@ def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[Proble
         if one.state == "missing":
             missing.setdefault(one.host, []).append(one.service)
         elif one.state == "deactivating":
-            yield Problem(one.host, f"{name} stops, once its tasks have ended", "wait, or look at its tasks")
+            yield HostProblem(one.host, f"{name} stops, once its tasks have ended", "wait, or look at its tasks")
         elif one.state != "active" and one.restarts:
             what = f"{name} ends again and again: {one.restarts} restarts, now {one.state}"
-            yield Problem(one.host, what, f"why, it says there: {LOGS} {unit} -n 50")
+            yield HostProblem(one.host, what, f"why, it says there: {LOGS} {unit} -n 50")
         elif one.state != "active":
             hint = f"`airfleet apply` starts it; why it ended, it says there: {LOGS} {unit} -n 50"
-            yield Problem(one.host, f"{name} does not run: it is {one.state}", hint)
+            yield HostProblem(one.host, f"{name} does not run: it is {one.state}", hint)
     for host, names in missing.items():
-        yield Problem(host, f"not set up yet: {', '.join(names)}", "`airfleet apply` does it")
+        yield HostProblem(host, f"not set up yet: {', '.join(names)}", "`airfleet apply` does it")
 
 
-def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Sight]) -> Iterator[Problem]:
+def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Observation]) -> Iterator[HostProblem]:
     down = {host.host for host in hosts if host.state == "down"}
-    for sight in seen:
-        if sight.is_well:
+    for observation in seen:
+        if observation.is_well:
             continue
-        queue = sight.what.removeprefix("queue ")
-        if queue in fleet.queues and queue != sight.what:
+        queue = observation.what.removeprefix("queue ")
+        if queue in fleet.queues and queue != observation.what:
             yield _judge_queue(fleet, queue, down)
-        elif sight.what in repository.SIGHTS:
+        elif observation.what in repository.SIGHTS:
             hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
-            yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
-        elif sight.what.startswith(f"{REPLICA} "):
-            yield Problem(sight.what.removeprefix(f"{REPLICA} "), f"{REPLICA}: {sight.detail}", REPLICA_HINT)
-        elif sight.what == SCHEMA:
+            yield HostProblem(fleet.primary.name, f"{observation.what}: {observation.detail}", hint)
+        elif observation.what.startswith(f"{REPLICA} "):
+            yield HostProblem(
+                observation.what.removeprefix(f"{REPLICA} "), f"{REPLICA}: {observation.detail}", REPLICA_HINT
+            )
+        elif observation.what == SCHEMA:
             hint = "`airfleet db restore` brings tables back; a schema of another version: `airfleet upgrade` goes on"
-            yield Problem(fleet.primary.name, f"{sight.what}: {sight.detail}", hint)
-        elif sight.what == AIRFLOW:
-            yield Problem("fleet", f"{sight.what}: {sight.detail}", airflow_version.GO_ON)
+            yield HostProblem(fleet.primary.name, f"{observation.what}: {observation.detail}", hint)
+        elif observation.what == AIRFLOW:
+            yield HostProblem("fleet", f"{observation.what}: {observation.detail}", airflow_version.GO_ON)
         else:
-            yield Problem("fleet", f"{sight.what}: {sight.detail}", "look at the hosts above first")
+            yield HostProblem("fleet", f"{observation.what}: {observation.detail}", "look at the hosts above first")
 
 
-def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> Problem:
+def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> HostProblem:
     """A queue that stands still: of which pool, and which of its hosts, or of the brokers', is why."""
     pools = [pool.name for pool in fleet.pools if queue in pool.queues]
     servers = [host.name for host in fleet.hosts if set(pools) & set(host.pools)]
@@ -268,7 +272,7 @@ def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> Problem:
         up = ", ".join(name for name in servers if name not in down)
         hint = f"`airfleet workers list` shows whether {up} is drained; why else, it says there: {LOGS} {units} -n 50"
     what = f"nobody serves the queue {queue} of the pool {', '.join(pools)}: its tasks wait"
-    return Problem("fleet", what, hint)
+    return HostProblem("fleet", what, hint)
 
 
 def describe(report: Report) -> dict[str, object]:
@@ -277,7 +281,10 @@ def describe(report: Report) -> dict[str, object]:
         "fleet": report.fleet,
         "hosts": [asdict(host) for host in report.hosts],
         "services": [asdict(service) for service in report.services],
-        "health": [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in report.health],
+        "health": [
+            {"what": observation.what, "ok": observation.is_well, "detail": observation.detail}
+            for observation in report.health
+        ],
         "problems": [asdict(problem) for problem in report.problems],
         "changes": report.changes,
         **fallbacks.describe(report.courses),
@@ -291,8 +298,8 @@ def _print(report: Report) -> None:
         services = f"{host.running} of {host.services}" if host.services else "-"
         table.add_row(host.host, host.address, host.roles, host.state, services, wrong.get(host.host, ""))
     view.console().print(table)
-    for sight in report.health:
-        click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}")
+    for observation in report.health:
+        click.echo(f"{'ok ' if observation.is_well else 'NOT'} {observation.what}: {observation.detail}")
     for line in fallbacks.list_lines(report.courses, view.describe_duration):
         click.echo(line)
     for problem in report.problems:

@@ -15,7 +15,7 @@ from airfleet.cli import options
 from airfleet.components.host_model import Stage
 from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.plan.steps import Step
-from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.survey import fleet_spec, host_survey
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
 from airfleet.workspace.project import find_state
@@ -43,18 +43,18 @@ def command(
       airfleet plan --check
     """
     with ExitStack() as stack:
-        wish = host_survey.read_wish(project, state, accept_new_hosts=accept_new_hosts)
-        folder = find_state(wish.project, state)
+        spec = fleet_spec.read_spec(project, state, accept_new_hosts=accept_new_hosts)
+        folder = find_state(spec.project, state)
         airflow_version.check_settled(folder)
         primary_record.check_settled(folder)
         known = applied_hosts.read(folder.root)
-        applied_hosts.check_primary(known, wish.fleet)
-        farewell = removed_hosts.look(wish, applied_hosts.find_gone(known, wish.fleet), stack)
-        wish = replace(wish, leaving=farewell.draining)
-        survey = host_survey.survey(wish, stack, lambda line: click.echo(line, err=True))
-    steps = (*farewell.steps, *survey.steps)
+        applied_hosts.check_primary(known, spec.fleet)
+        removed = removed_hosts.look(spec, applied_hosts.find_gone(known, spec.fleet), stack)
+        spec = replace(spec, leaving=removed.draining)
+        survey = host_survey.survey(spec, stack, lambda line: click.echo(line, err=True))
+    steps = (*removed.steps, *survey.steps)
     rotations = RotationLedger(folder.secrets)
-    former = credentials.describe_former(folder, [pool.name for pool in wish.fleet.pools])
+    former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])
     if as_json:
         click.echo(json.dumps({**describe(survey, steps), "former_logins": former}, indent=2))
     else:
@@ -64,9 +64,9 @@ def command(
         click.echo(f"rotation of {line}", err=True)
     for line in former:
         click.echo(f"{line} are still valid: apply ends them once nothing uses them any more", err=True)
-    for error in farewell.silent:
+    for error in removed.silent:
         click.echo(removed_hosts.explain_silent(error), err=True)
-    for view in farewell.views:
+    for view in removed.views:
         click.echo(f"{view.desired.place.host.name} leaves the fleet: {removed_hosts.LEFT}", err=True)
     if survey.errors:
         click.echo(host_survey.describe_errors(survey.errors), err=True)

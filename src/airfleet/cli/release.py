@@ -143,9 +143,8 @@ def rollback(release: str | None, project: Path, state: Path | None, message: st
     begun = time.monotonic()
     _require_releases(project)
     repository = _open(project, state)
-    number = repository.request(
-        "rollback", repository.find(release).id if release else None, actor=_actor(), reason=message
-    )
+    target = repository.find(release).id if release else None
+    number = repository.request("rollback", target, actor=_actor(), reason=message)
     _await_live(repository, number, "rollback", begun)
 
 

@@ -13,7 +13,7 @@ from airfleet.cli import options, view
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
 from airfleet.releases.repository import Deployment
-from airfleet.runners.local.usage import Usage, measure
+from airfleet.runners.local.usage import ResourceUsage, measure
 from airfleet.workspace.project import find_state, read_fleet
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
 
@@ -71,7 +71,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
 
 
 def describe(
-    snapshot: Snapshot, usage: dict[str, Usage], errors: list[BrokenFile], release: Deployment | None
+    snapshot: Snapshot, usage: dict[str, ResourceUsage], errors: list[BrokenFile], release: Deployment | None
 ) -> dict[str, object]:
     """The status as JSON: stable names, sizes in MiB, times in seconds."""
     now = time.time()

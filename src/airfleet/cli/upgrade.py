@@ -16,7 +16,7 @@ from airfleet.errors import UsageError
 from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.survey import host_survey, outside_health
+from airfleet.runners.fleet.survey import fleet_spec, outside_health
 from airfleet.workspace import airflow_version, primary_record
 
 
@@ -52,35 +52,37 @@ def command(
         raise UsageError("--to and --back name two ways at once")
     begun = time.monotonic()
     with ExitStack() as stack:
-        folder = host_survey.open_folder(project, state)
+        folder = fleet_spec.open_folder(project, state)
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        wish = host_survey.read_wish(project, state)
+        spec = fleet_spec.read_spec(project, state)
         primary_record.check_settled(folder)
         running = airflow_version.read(folder)
         chosen = move.choose(running, [*airflow_version.find_locks()], to=to, back=back)
         if chosen is None:
-            say(f"{wish.fleet.name} runs Airflow {running.version} already")
+            say(f"{spec.fleet.name} runs Airflow {running.version} already")
             if as_json:
                 click.echo(json.dumps({"before": running.version, "after": running.version, "changes": 0}))
             return
-        upgrade = Upgrade(wish, folder, stack, token=token, drain_s=drain, tell=say, notify=notify)
+        upgrade = Upgrade(spec, folder, stack, token=token, drain_s=drain, tell=say, notify=notify)
         survey = upgrade.look(chosen)
-        for line in move.describe(chosen, wish.fleet, drain_s=drain):
+        for line in move.describe(chosen, spec.fleet, drain_s=drain):
             click.echo(line, err=as_json)
         _confirm(yes)
         done = upgrade.run(chosen, survey)
-        seen = outside_health.wait(wish.fleet, done.views, time.monotonic)
+        seen = outside_health.wait(spec.fleet, done.views, time.monotonic)
     seconds = time.monotonic() - begun
     if as_json:
         about = {"before": done.before, "after": done.after, "backup": done.backup, "schema_moved": done.schema_moved}
-        sights = [{"what": sight.what, "ok": sight.is_well, "detail": sight.detail} for sight in seen]
+        sights = [
+            {"what": observation.what, "ok": observation.is_well, "detail": observation.detail} for observation in seen
+        ]
         click.echo(json.dumps({**about, "changes": done.changes, "seconds": round(seconds, 2), "health": sights}))
     else:
-        for sight in seen:
-            click.echo(f"{'ok ' if sight.is_well else 'NOT'} {sight.what}: {sight.detail}", err=True)
-    say(f"{wish.fleet.name} runs Airflow {done.after}: {done.changes} changes in {seconds:.1f} s")
-    if not all(sight.is_well for sight in seen):
+        for observation in seen:
+            click.echo(f"{'ok ' if observation.is_well else 'NOT'} {observation.what}: {observation.detail}", err=True)
+    say(f"{spec.fleet.name} runs Airflow {done.after}: {done.changes} changes in {seconds:.1f} s")
+    if not all(observation.is_well for observation in seen):
         raise SystemExit(1)
 
 

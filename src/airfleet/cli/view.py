@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.local.usage import Usage, measure
+from airfleet.runners.local.usage import ResourceUsage, measure
 from airfleet.workspace.project import read_fleet
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, StateFolder
 from airfleet_provider import artefact
@@ -142,13 +142,13 @@ class Extras:
         self._folder = folder
         self._shows_release = shows_release
         self._looked = 0.0
-        self._usage: dict[str, Usage] = {}
+        self._usage: dict[str, ResourceUsage] = {}
         self._healthy = threading.Event()
         self._reader: threading.Thread | None = None
         self.errors: list[BrokenFile] = []
         self.release: Deployment | None = None
 
-    def read_usage(self, snapshot: Snapshot) -> dict[str, Usage]:
+    def read_usage(self, snapshot: Snapshot) -> dict[str, ResourceUsage]:
         if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._usage = measure(snapshot)
             self._looked = time.monotonic()
@@ -225,7 +225,7 @@ def describe_release(deployment: Deployment) -> str:
 
 def tabulate(
     snapshot: Snapshot,
-    usage: dict[str, Usage],
+    usage: dict[str, ResourceUsage],
     import_errors: list[BrokenFile],
     release: Deployment | None = None,
 ) -> Table:

@@ -20,7 +20,7 @@ Act = Literal[
     "drain",
     "restore",
 ]
-Component = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
+Target = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
 Which = Literal["the active", "one", "every"]
 Measure = Literal["longest gap", "run again", "first start"]
 
@@ -37,7 +37,7 @@ class Fault:
 
     act: Act
     which: Which
-    component: Component
+    component: Target
     at_s: float = 60.0
     lasts_s: float | None = None
 
@@ -76,7 +76,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
 
 
-def _restart(component: Component, title: str) -> Drill:
+def _restart(component: Target, title: str) -> Drill:
     return Drill(
         name=f"restart-{component}",
         title=title,
@@ -89,7 +89,7 @@ def _restart(component: Component, title: str) -> Drill:
     )
 
 
-def _outage(component: Component, name: str, title: str, done: str) -> Drill:
+def _outage(component: Target, name: str, title: str, done: str) -> Drill:
     return Drill(
         name=name,
         title=title,
@@ -103,7 +103,7 @@ def _outage(component: Component, name: str, title: str, done: str) -> Drill:
     )
 
 
-def _clock(component: Component, direction: Literal["ahead", "back"], title: str) -> Drill:
+def _clock(component: Target, direction: Literal["ahead", "back"], title: str) -> Drill:
     """Held for two minutes longer than a task may be silent, after the restarts with which it may begin and end."""
     act: Act = "set ahead the clock of" if direction == "ahead" else "set back the clock of"
     return Drill(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from airfleet.drills.catalogue import Act, Component, Fault
+from airfleet.drills.catalogue import Act, Fault, Target
 
 # The services of each component, as `apply` names them.
-UNITS: dict[Component, str] = {
+UNITS: dict[Target, str] = {
     "scheduler": "airfleet-scheduler.service",
     "worker": "airfleet-worker-*.service",
     "api-server": "airfleet-api-server.service airfleet-execution-api.service",

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import dict_row
 
-from airfleet.drills.catalogue import Component
+from airfleet.drills.catalogue import Target
 from airfleet.drills.injector import ShellInjector, check, on_each
 from airfleet.drills.load import REMOVE, STORE, Load, render_project
 from airfleet.drills.operator_actions import OperatorInjector, Poller, find_page, run_command
@@ -31,7 +31,7 @@ from airfleet.workspace import airflow_version, primary_record
 from airfleet.workspace.project import find_state
 from airfleet_provider import artefact
 
-ROLES: Mapping[Component, Role] = {
+ROLES: Mapping[Target, Role] = {
     "scheduler": "scheduler",
     "worker": "worker",
     "api-server": "web",
@@ -74,7 +74,7 @@ class FleetPlatform:
     list_broken: Callable[[], tuple[str, ...]] = tuple
     follow: Callable[[], Secret] | None = None
 
-    def find_hosts(self, component: Component) -> Sequence[str]:
+    def find_hosts(self, component: Target) -> Sequence[str]:
         """The hosts that run a component, the one that matters most first."""
         hosts = self.fleet.with_role(ROLES[component])
         if component == "database":

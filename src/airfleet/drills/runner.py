@@ -10,7 +10,7 @@ from typing import Protocol
 
 from airfleet.drills.analysis import Window, analyse
 from airfleet.drills.attempt_log import AttemptLog, read_log
-from airfleet.drills.catalogue import Component, Drill, Fault
+from airfleet.drills.catalogue import Drill, Fault, Target
 from airfleet.drills.fault_scripts import is_lethal
 from airfleet.drills.injector import Injector, Shell, read_attempts, read_clocks
 from airfleet.drills.load import Load
@@ -23,7 +23,7 @@ class Platform(Protocol):
 
     @property
     def name(self) -> str: ...
-    def find_hosts(self, component: Component) -> Sequence[str]:
+    def find_hosts(self, component: Target) -> Sequence[str]:
         """The hosts that run a component, the one that matters most first."""
 
     def find_active_scheduler(self) -> str: ...

@@ -13,7 +13,7 @@ from airfleet.components.host_model import LIB, OPT
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.plan.systemd_units import FOLDER
 from airfleet.runners.fleet.transport import terminal
-from airfleet.runners.fleet.transport.connection import Connection, HostError
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
@@ -40,11 +40,11 @@ def choose(fleet: Fleet, name: str | None) -> tuple[Host, ...]:
     return chosen
 
 
-def reach(hosts: Iterable[Host], project: Path, notify: Callable[[str], None]) -> Connection:
+def reach(hosts: Iterable[Host], project: Path, notify: Callable[[str], None]) -> HostConnection:
     """A connection to the first host that answers; raises HostError when none does."""
     failed: HostError | None = None
     for host in hosts:
-        connection = Connection(host, project)
+        connection = HostConnection(host, project)
         try:
             connection.open()
         except HostError as error:
@@ -59,7 +59,7 @@ def reach(hosts: Iterable[Host], project: Path, notify: Callable[[str], None]) -
     raise failed or AirfleetError("no host to ask")
 
 
-def run(connection: Connection, arguments: Sequence[str], *, token: str) -> int:
+def run(connection: HostConnection, arguments: Sequence[str], *, token: str) -> int:
     """Run one command there as the service's user; its exit code."""
     is_terminal = terminal.is_terminal()
     name = f"airfleet-command-{token}.service"

@@ -18,7 +18,7 @@ from airfleet.components.host_model import SERVER_USER, WORKER_USER
 from airfleet.components.hosts import airflow as server
 from airfleet.components.hosts import workers
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.sections import MARK
 from airfleet_provider import fallbacks
 from airfleet_provider.fallbacks import Tally
@@ -75,10 +75,10 @@ def read_here(state: Path) -> tuple[Course, ...]:
     return build([("", now, tallies)])
 
 
-def look(views: Iterable[View]) -> tuple[Course, ...]:
+def look(views: Iterable[HostView]) -> tuple[Course, ...]:
     """The paths of a fleet; a host that does not answer to this is left out, as `status` tells what is wrong there."""
 
-    def ask(view: View) -> list[tuple[str, float, Mapping[str, Tally]]]:
+    def ask(view: HostView) -> list[tuple[str, float, Mapping[str, Tally]]]:
         found = []
         for home, user in _list_homes(view):
             try:
@@ -93,7 +93,7 @@ def look(views: Iterable[View]) -> tuple[Course, ...]:
         return build(one for found in pool.map(ask, views) for one in found)
 
 
-def _list_homes(view: View) -> Iterator[tuple[Path, str]]:
+def _list_homes(view: HostView) -> Iterator[tuple[Path, str]]:
     roles = set(view.desired.place.host.roles)
     if roles & {"web", "scheduler"}:
         yield server.STATE, SERVER_USER

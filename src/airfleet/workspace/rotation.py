@@ -47,7 +47,7 @@ class RotationStep(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldValue:
     """One value that some host may use, and the number that tells its login from those of the others."""
 
     slot: int
@@ -55,33 +55,33 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RotatedSecret:
     """One secret: its values, the newest last, the one in use, and since when the step lasts by this machine's clock.
 
     `retired` are values that nobody accepts any more, kept for secrets without which an old backup cannot be read.
     """
 
-    held: tuple[Held, ...]
+    held: tuple[HeldValue, ...]
     used: int
     step: RotationStep = RotationStep.SETTLED
     since: float = 0.0
     retired: tuple[Secret, ...] = ()
 
 
-def notice(entry: Entry | None, current: Secret) -> Entry:
+def notice(entry: RotatedSecret | None, current: Secret) -> RotatedSecret:
     """The entry after a look at the secret's file: another value there begins a rotation."""
     if entry is None:
-        return Entry((Held(0, current),), 0)
+        return RotatedSecret((HeldValue(0, current),), 0)
     if entry.held[-1].value == current:
         return entry
     same = [one for one in entry.held if one.value == current]
     others = tuple(one for one in entry.held if one.value != current)
     taken = {one.slot for one in entry.held}
-    new = same[0] if same else Held(next(slot for slot in range(len(taken) + 1) if slot not in taken), current)
+    new = same[0] if same else HeldValue(next(slot for slot in range(len(taken) + 1) if slot not in taken), current)
     return replace(entry, held=(*others, new), step=RotationStep.ACCEPT)
 
 
-def advance(entry: Entry, now: float, *, carried_s: float = 0.0, keeps: bool = False) -> Entry:
+def advance(entry: RotatedSecret, now: float, *, carried_s: float = 0.0, keeps: bool = False) -> RotatedSecret:
     """The entry once every host is as the present step wants it."""
     match entry.step:
         case RotationStep.ACCEPT:
@@ -90,17 +90,17 @@ def advance(entry: Entry, now: float, *, carried_s: float = 0.0, keeps: bool = F
             return replace(entry, step=RotationStep.FINISH, since=now)
         case RotationStep.FINISH if _waits_s(entry, now, carried_s) <= 0:
             gone = (*entry.retired, *(one.value for one in entry.held[:-1])) if keeps else ()
-            return Entry(entry.held[-1:], entry.used, retired=gone)
+            return RotatedSecret(entry.held[-1:], entry.used, retired=gone)
         case _:
             return entry
 
 
-def _waits_s(entry: Entry, now: float, carried_s: float) -> float:
+def _waits_s(entry: RotatedSecret, now: float, carried_s: float) -> float:
     # A clock that was set back may not keep the former value for ever.
     return min(entry.since + carried_s - now, carried_s)
 
 
-def present(entry: Entry) -> Rotating:
+def present(entry: RotatedSecret) -> Rotating:
     """The secret as the hosts are given it in this step."""
     ordered = sorted(entry.held, key=lambda one: one.slot)
     others = tuple(Rotating(one.value.reveal(), slot=one.slot) for one in ordered if one.slot != entry.used)
@@ -108,7 +108,7 @@ def present(entry: Entry) -> Rotating:
     return Rotating(used.value.reveal(), slot=used.slot, others=others, is_settling=entry.step is RotationStep.FINISH)
 
 
-def present_alone(name: str, entry: Entry) -> Rotating:
+def present_alone(name: str, entry: RotatedSecret) -> Rotating:
     """The secret on one machine, where everything starts anew with the newest value; the former ones are still read."""
     former = [one.value for one in entry.held[:-1]]
     # Data that was restored has the superuser's password of its time; the first to log in sets the present one.
@@ -126,7 +126,7 @@ class RotationLedger:
         self._entries = {name: _parse(one) for name, one in body.items()}
         self._written = dict(self._entries)
 
-    def notice(self, name: str, current: Secret) -> Entry:
+    def notice(self, name: str, current: Secret) -> RotatedSecret:
         """Look at a secret's present value; `write` before anybody is given it."""
         self._entries[name] = notice(self._entries.get(name), current)
         return self._entries[name]
@@ -198,13 +198,13 @@ def find_carried(name: str) -> float:
     return CARRIED_S if name == "jwt_secret" or is_own_database else 0.0
 
 
-def _parse(body: Mapping[str, Any]) -> Entry:
-    held = tuple(Held(int(one["slot"]), Secret(one["value"])) for one in body["held"])
+def _parse(body: Mapping[str, Any]) -> RotatedSecret:
+    held = tuple(HeldValue(int(one["slot"]), Secret(one["value"])) for one in body["held"])
     retired = tuple(Secret(value) for value in body.get("retired", ()))
-    return Entry(held, int(body["used"]), RotationStep(body["step"]), float(body["since"]), retired)
+    return RotatedSecret(held, int(body["used"]), RotationStep(body["step"]), float(body["since"]), retired)
 
 
-def _render(entry: Entry) -> dict[str, object]:
+def _render(entry: RotatedSecret) -> dict[str, object]:
     held = [{"slot": one.slot, "value": one.value.reveal()} for one in entry.held]
     retired = [value.reveal() for value in entry.retired]
     return {"held": held, "used": entry.used, "step": str(entry.step), "since": entry.since, "retired": retired}

@@ -12,9 +12,8 @@ from click.testing import CliRunner, Result
 
 from airfleet.cli import apply
 from airfleet.components.host_model import Stage
-from airfleet.runners.fleet.apply.applier import Outcome
-from airfleet.runners.fleet.apply.applier import Result as StepResult
-from airfleet.runners.fleet.apply.removed_hosts import Farewell
+from airfleet.runners.fleet.apply.applier import ApplyOutcome, StepResult
+from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.survey import outside_health
 from airfleet.runners.fleet.survey.host_survey import Survey
@@ -27,15 +26,15 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     """An apply that took `old1` out of the fleet, whose tasks have ended or still run."""
     fleet = parse()
     folder = StateFolder(tmp_path)
-    wish = SimpleNamespace(fleet=fleet, project=tmp_path, ledger=RotationLedger(folder.secrets))
+    spec = SimpleNamespace(fleet=fleet, project=tmp_path, rotations=RotationLedger(folder.secrets))
     old = SimpleNamespace(desired=SimpleNamespace(place=SimpleNamespace(host=SimpleNamespace(name="old1"))))
-    left: Any = Farewell((old,) if still_drains else ())  # type: ignore[arg-type]
+    left: Any = RemovedHosts((old,) if still_drains else ())  # type: ignore[arg-type]
     unit = "airfleet-worker-io.service"
     step = steps.Step("old1", Stage.BASE, steps.RemoveService(unit), f"stop and remove {unit}", "it left")
-    outcome = Outcome((StepResult(step, 1.0, None, "draining" if still_drains else ""),), (), ())
+    outcome = ApplyOutcome((StepResult(step, 1.0, None, "draining" if still_drains else ""),), (), ())
     view: Any = SimpleNamespace(desired=desired("web1"))
-    monkeypatch.setattr(apply.inspect, "read_wish", lambda *_, **__: wish)
-    monkeypatch.setattr(apply.inspect, "open_folder", lambda *_: folder)
+    monkeypatch.setattr(apply.fleet_spec, "read_spec", lambda *_, **__: spec)
+    monkeypatch.setattr(apply.fleet_spec, "open_folder", lambda *_: folder)
     monkeypatch.setattr(apply.lease, "claim", lambda *_: nullcontext("token"))
     monkeypatch.setattr(apply.Run, "carry_out", lambda *_: (Survey((view,), ()), outcome, left))
     monkeypatch.setattr(outside_health, "wait", lambda *_, **__: ())

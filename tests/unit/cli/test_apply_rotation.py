@@ -41,13 +41,13 @@ def run(folder: StateFolder, monkeypatch: pytest.MonkeyPatch, looks: list[Any], 
         return looks.pop(0) if len(looks) > 1 else looks[0]
 
     monkeypatch.setattr(apply.Run, "_look", look)
-    wish = cast(
+    spec = cast(
         "Any",
         SimpleNamespace(
-            ledger=RotationLedger(folder.secrets), fleet=SimpleNamespace(pools=[SimpleNamespace(name="cpu")])
+            rotations=RotationLedger(folder.secrets), fleet=SimpleNamespace(pools=[SimpleNamespace(name="cpu")])
         ),
     )
-    return apply.Run(wish, folder, ExitStack(), "token", apply.Source(is_offline=False), True, drain_s)
+    return apply.Run(spec, folder, ExitStack(), "token", apply.PackageSource(is_offline=False), True, drain_s)
 
 
 def seen(*, steps: tuple[str, ...] = (), errors: tuple[str, ...] = (), leaving: tuple[str, ...] = ()) -> Any:  # noqa: ANN401

@@ -16,7 +16,7 @@ from airfleet.cli import apply, db, failover, upgrade
 from airfleet.errors import AirfleetError
 from airfleet.operations.database import promotion
 from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.survey import host_survey
+from airfleet.runners.fleet.survey import fleet_spec
 from airfleet.runners.fleet.transport import shell
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.workspace.state_folder import StateFolder
@@ -70,7 +70,7 @@ def test_it_holds_the_lease_of_every_database_host_that_answers(project: Path, m
 
 
 class ReadError(Exception):
-    """What is wished was read."""
+    """The fleet's specification was read."""
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_which_host_is_the_primary_is_read_while_nobody_can_promote_another(
     command: click.Command,
     words: tuple[str, ...],
 ) -> None:
-    def read_wish(*_: object, **__: object) -> None:
+    def read_spec(*_: object, **__: object) -> None:
         refusal = promote(project)
         assert isinstance(refusal, AirfleetError)
         assert "applies this fleet" in refusal.what
         raise ReadError
 
-    monkeypatch.setattr(host_survey, "read_wish", read_wish)
+    monkeypatch.setattr(fleet_spec, "read_spec", read_spec)
     assert isinstance(CliRunner().invoke(command, [str(project), *words]).exception, ReadError)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from airfleet.cli import view
-from airfleet.runners.local.usage import Usage
+from airfleet.runners.local.usage import ResourceUsage
 from airfleet.workspace.state_folder import BrokenFile, ProcessStatus, Snapshot, StateFolder
 
 SCHEDULER = ProcessStatus("scheduler", "starting", 17, 0.0, 0, "", "")
@@ -77,7 +77,7 @@ def test_the_table_leaves_done_jobs_out_and_shows_broken_files(tmp_path: Path) -
     snapshot = replace(SNAPSHOT, processes=(done, failing))
     with (tmp_path / "out").open("w") as file:
         broken = BrokenFile("bad.py", "SyntaxError: [oops] [/oops] (bad.py, 1)")
-        table = view.tabulate(snapshot, {"scheduler": Usage(120.4, 1.0)}, [broken])
+        table = view.tabulate(snapshot, {"scheduler": ResourceUsage(120.4, 1.0)}, [broken])
         Console(file=file, width=160).print(table)
     text = (tmp_path / "out").read_text()
     assert "metadata" not in text

@@ -19,7 +19,7 @@ from airfleet.components.model import reveal
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.rabbitmq.permissions import hash_password
 from airfleet.runners.fleet.plan import systemd_units
-from airfleet.runners.fleet.plan.diff import Desired
+from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec.secrets import Rotating, Secret
 from airfleet.workspace.rotation import RotationStep, advance, notice, present
 from airfleet_provider.executors.signing import Signer, Verifier
@@ -32,7 +32,7 @@ FLEET = parse(with_setting(TEXT, "  web1:", f"{DATA}  web1:"))
 URL = re.compile(r"://([\w.-]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)")
 PLATFORM = ("airflow", "fernet_key", "jwt_secret", "secret_key", "admin")
 OWN = ("writer", "reader", "replication", "monitor", "publisher", "pool-cpu", "signing", "erlang_cookie")
-Fleet = dict[str, Desired]
+Fleet = dict[str, DesiredHost]
 
 
 def exchange(name: str, value: Rotating) -> FleetCredentials:
@@ -63,7 +63,7 @@ def render(credentials: FleetCredentials) -> Fleet:
     wanted = {}
     for host in FLEET.hosts:
         where: Place = replace(place(FLEET, host.name), credentials=credentials)
-        wanted[host.name] = Desired(where, host_parts.describe(where, ssh_ports=(22,)))
+        wanted[host.name] = DesiredHost(where, host_parts.describe(where, ssh_ports=(22,)))
     return wanted
 
 

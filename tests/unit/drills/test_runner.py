@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from airfleet.drills.catalogue import CATALOGUE, Component, Drill, Fault
+from airfleet.drills.catalogue import CATALOGUE, Drill, Fault, Target
 from airfleet.drills.load import Load
 from airfleet.drills.outcome import Event, Outcome
 from airfleet.drills.runner import Pace, Runner
@@ -50,7 +50,7 @@ class MadeUp:
         self.now += seconds
         self.breaks(self.now)
 
-    def find_hosts(self, component: Component) -> Sequence[str]:
+    def find_hosts(self, component: Target) -> Sequence[str]:
         return {"worker": ("w1", "w2"), "api-server": ("a1", "a2", "a3"), "database": ("d1", "d2")}.get(component, ())
 
     def find_active_scheduler(self) -> str:

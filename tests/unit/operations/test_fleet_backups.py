@@ -15,7 +15,7 @@ from airfleet.operations.backup.pgbackrest import recovery, repository, scripts
 from airfleet.operations.backup.pgbackrest.repository import Archive
 from airfleet.operations.backup.pgbackrest.scripts import Order
 from airfleet.runners.fleet.plan import diff
-from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, RunJob
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.connection import Output
@@ -102,25 +102,25 @@ def test_an_error_of_the_programs_is_one_line_with_their_own_hint() -> None:
     assert (bare.what, bare.hint) == ("the backup failed: sh: 1: pgbackrest: not found", "airfleet apply installs it")
 
 
-def look(mark: str, server: str = "down", wish: str = ORDER.wish) -> scripts.Situation:
-    return scripts.parse_look(f"100\n 200\nprimary\n{server}\n{mark}\n{ORDER.name}\n{wish}\n")
+def look(mark: str, server: str = "down", request: str = ORDER.request) -> scripts.Situation:
+    return scripts.parse_look(f"100\n 200\nprimary\n{server}\n{mark}\n{ORDER.name}\n{request}\n")
 
 
 def test_a_restore_goes_on_only_where_its_own_data_is_in_place_and_nobody_has_written_since() -> None:
-    assert look(ORDER.name).has_done(ORDER.wish)
-    assert not look("-").has_done(ORDER.wish)
-    assert not look("20200101T000000Z").has_done(ORDER.wish), "the data of an earlier restore"
-    assert not look(ORDER.name, "up").has_done(ORDER.wish)
-    assert not look(ORDER.name).has_done(replace(ORDER, to=None).wish)
+    assert look(ORDER.name).has_done(ORDER.request)
+    assert not look("-").has_done(ORDER.request)
+    assert not look("20200101T000000Z").has_done(ORDER.request), "the data of an earlier restore"
+    assert not look(ORDER.name, "up").has_done(ORDER.request)
+    assert not look(ORDER.name).has_done(replace(ORDER, to=None).request)
 
 
 def test_what_earlier_restores_kept_is_known_the_newest_last() -> None:
     kept = "postgresql.before-20261123T000000Z\npostgresql.before-20261124T000000Z\n"
     found = scripts.parse_look(f"100\n 200\nprimary\ndown\n-\n{kept}")
     assert found.former[-1] == "postgresql.before-20261124T000000Z"
-    assert (found.name, found.wish) == ("", "")
-    both = scripts.parse_look(f"100\n 200\nprimary\ndown\n{ORDER.name}\n{ORDER.name}\n{ORDER.wish}\n{kept}")
-    assert both.has_done(ORDER.wish)
+    assert (found.name, found.request) == ("", "")
+    both = scripts.parse_look(f"100\n 200\nprimary\ndown\n{ORDER.name}\n{ORDER.name}\n{ORDER.request}\n{kept}")
+    assert both.has_done(ORDER.request)
     assert len(both.former) == 2
 
 
@@ -182,7 +182,7 @@ def test_a_restore_stops_what_works_on_the_database_and_lets_workers_be() -> Non
 
 def test_a_fleet_is_brought_back_by_starts_and_the_jobs_of_the_database_and_by_nothing_else() -> None:
     want = desired("data1")
-    steps = diff.decide(want, Facts())
+    steps = diff.decide(want, HostFacts())
     kept = [step for step in steps if recovery.brings_back(step)]
     assert {step.action.service.name for step in kept if isinstance(step.action, Bring)} >= {"postgresql", "pgbouncer"}
     jobs = [step.action.job.name for step in kept if isinstance(step.action, RunJob)]

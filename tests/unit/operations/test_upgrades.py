@@ -17,13 +17,13 @@ from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.upgrade import move, run, schema
 from airfleet.operations.upgrade.move import Move
 from airfleet.operations.upgrade.run import Upgrade, look_behind
-from airfleet.runners.fleet.lease import Held
+from airfleet.runners.fleet.lease import HeldLease
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff
-from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Unpack
-from airfleet.runners.fleet.survey import host_survey
-from airfleet.runners.fleet.survey.host_survey import Survey, View
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
+from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import airflow_version
 from airfleet.workspace.airflow_version import Running
 from airfleet.workspace.state_folder import StateFolder
@@ -89,14 +89,14 @@ def test_workers_come_last_and_on_the_way_back_first() -> None:
 
 
 def test_on_the_way_back_workers_change_alone_and_packages_before_all() -> None:
-    steps = diff.decide(desired("cpu1"), Facts())
+    steps = diff.decide(desired("cpu1"), HostFacts())
     assert [type(step.action) for step in move.take_unpacking(steps)] == [Unpack]
     chosen = move.take_workers(steps)
     brought = {
         step.action.service.name for step in chosen if isinstance(step.action, Bring) and step.stage != Stage.BASE
     }
     assert brought == {"worker-default", "worker-cpu"}
-    assert not move.take_workers(diff.decide(desired("web2"), Facts()))[-1].stage > Stage.BASE
+    assert not move.take_workers(diff.decide(desired("web2"), HostFacts()))[-1].stage > Stage.BASE
 
 
 def test_the_locks_are_known_oldest_first_and_the_newest_is_what_a_new_fleet_runs(tmp_path: Path) -> None:
@@ -169,13 +169,15 @@ class Fleet:
         self.fails, self.moves_to = fails, moves_to
         self.folder, self.schema, self.cut = StateFolder(tmp_path), schema, cut
         views = [
-            View(cast(Any, Host(self, name)), desired(name), Facts(), (), airflow_archive.Recipe("", "", "", "", ()))
+            HostView(
+                cast(Any, Host(self, name)), desired(name), HostFacts(), (), airflow_archive.Recipe("", "", "", "", ())
+            )
             for name in ("web1", "sched1", "cpu1", "data1")
         ]
-        monkeypatch.setattr(run.host_survey, "survey", lambda wish, *_: Survey(tuple(views), ()))
+        monkeypatch.setattr(run.host_survey, "survey", lambda spec, *_: Survey(tuple(views), ()))
         monkeypatch.setattr(run.host_survey, "read_recipe", lambda *_: views[0].recipe)
-        monkeypatch.setattr(run.archives, "build", lambda *_: {})
-        monkeypatch.setattr(run.lease, "hold", lambda *_: nullcontext(Held(threading.Event(), "")))
+        monkeypatch.setattr(run.airflow_archives, "build", lambda *_: {})
+        monkeypatch.setattr(run.lease, "hold", lambda *_: nullcontext(HeldLease(threading.Event(), "")))
         monkeypatch.setattr(Upgrade, "_apply", self._apply)
         monkeypatch.setattr(run.repository, "take", self._take)
         self.survey = Survey(tuple(views), ())
@@ -197,10 +199,10 @@ class Fleet:
         self.did.append(what)
 
     def go(self, wanted: Move) -> None:
-        wish = cast(Any, host_survey.Wish(parse(), Path(), *cast(Any, [None] * 3), "3.3.1"))
+        spec = cast(Any, FleetSpec(parse(), Path(), *cast(Any, [None] * 3), "3.3.1"))
         with ExitStack() as stack:
             upgrade = Upgrade(
-                wish, self.folder, stack, token="t", drain_s=1, tell=lambda _: None,
+                spec, self.folder, stack, token="t", drain_s=1, tell=lambda _: None,
                 notify=lambda _: None,
             )  # fmt: skip
             upgrade.run(wanted, self.survey)

@@ -39,7 +39,7 @@ def note(state: str, *tasks: dict[str, object], pid: int = 7) -> str:
 
 
 @pytest.mark.parametrize(
-    ("sight", "state"),
+    ("facts", "state"),
     [
         (WorkerFacts(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK)), "serving"),
         (WorkerFacts(7, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
@@ -55,8 +55,8 @@ def note(state: str, *tasks: dict[str, object], pid: int = 7) -> str:
         (WorkerFacts(None, stopping=False, marked=True, age_s=1, note=note("drained")), "drained"),
     ],
 )
-def test_a_worker_stands_as_its_process_its_mark_and_its_note_say(sight: WorkerFacts, state: str) -> None:
-    assert judge("h1", "io", ("io",), 2, sight).state == state
+def test_a_worker_stands_as_its_process_its_mark_and_its_note_say(facts: WorkerFacts, state: str) -> None:
+    assert judge("h1", "io", ("io",), 2, facts).state == state
 
 
 def test_a_living_worker_says_itself_what_it_serves_and_holds() -> None:

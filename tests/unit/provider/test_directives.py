@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airfleet.releases.checks import schedules
-from airfleet.releases.checks.source import Source
+from airfleet.releases.checks.source import SourceFile
 from airfleet_provider import directives
 from airfleet_provider.runtime import sharing
 
@@ -46,6 +46,6 @@ def test_a_file_that_moves_on_a_clock_is_loaded_for_each_task(line: str) -> None
 @pytest.mark.parametrize(("calls", "moves"), [(CLOCKS, True), (CONSTANTS, False)])
 def test_a_release_check_and_a_warm_process_call_the_same_things_clocks(calls: list[str], moves: bool) -> None:
     for call in calls:
-        source = Source("dags/x.py", f"dag = DAG('x', start_date={call})")
+        source = SourceFile("dags/x.py", f"dag = DAG('x', start_date={call})")
         assert bool(list(schedules._moving_starts(source))) == moves, call
         assert bool(sharing.find_objection(source.text)) == moves, call

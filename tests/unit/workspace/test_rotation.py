@@ -10,7 +10,7 @@ import pytest
 
 from airfleet.spec.secrets import Rotating, Secret, by_login, find_login, list_accepted
 from airfleet.workspace.rotation import (
-    Entry,
+    RotatedSecret,
     RotationLedger,
     RotationStep,
     advance,
@@ -23,7 +23,7 @@ from airfleet.workspace.rotation import (
 HOUR = 3600.0
 
 
-def begin(*values: str) -> Entry:
+def begin(*values: str) -> RotatedSecret:
     entry = None
     for value in values:
         entry = notice(entry, Secret(value))
@@ -35,7 +35,7 @@ def valid(secret: Rotating) -> set[str]:
     return {one.reveal() for one in list_accepted(secret)}
 
 
-def walk(entry: Entry) -> list[Rotating]:
+def walk(entry: RotatedSecret) -> list[Rotating]:
     """What hosts are given, from the first step to the last."""
     shown = [present(entry)]
     while entry.step is not RotationStep.SETTLED:

@@ -22,11 +22,12 @@ from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.move import NOW, Move
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import airflow_archives, rolling_restart
-from airfleet.runners.fleet.apply.applier import Applier, Result
+from airfleet.runners.fleet.apply.applier import Applier, StepResult
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.plan import steps, systemd_units
 from airfleet.runners.fleet.survey import host_survey
-from airfleet.runners.fleet.survey.host_survey import Survey, View, Wish
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
+from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import airflow_version
 from airfleet.workspace.state_folder import StateFolder
 
@@ -45,7 +46,7 @@ class UpgradeResult:
     backup: str
     schema_moved: bool
     changes: int
-    views: tuple[View, ...]
+    views: tuple[HostView, ...]
 
 
 class Upgrade:
@@ -53,18 +54,18 @@ class Upgrade:
 
     def __init__(
         self,
-        wish: Wish,
+        spec: FleetSpec,
         folder: StateFolder,
         stack: ExitStack,
         *,
         token: str,
         drain_s: float,
         tell: Callable[[str], None],
-        notify: Callable[[Result], None],
+        notify: Callable[[StepResult], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._wish = wish
+        self._spec = spec
         self._folder = folder
         self._stack = stack
         self._token = token
@@ -75,7 +76,7 @@ class Upgrade:
         self._sleep = sleep
         self._changes = 0
         # What `_pause` stopped, by host, and the schema that it worked on.
-        self._stopped: dict[str, tuple[View, list[str]]] = {}
+        self._stopped: dict[str, tuple[HostView, list[str]]] = {}
         self._paused_schema: frozenset[schema.Revision] = frozenset()
 
     def look(self, move: Move) -> Survey:
@@ -85,7 +86,7 @@ class Upgrade:
             if now.steps:
                 raise AirfleetError(
                     f"this fleet is not what fleet.yaml says: {len(now.steps)} changes are to be made first",
-                    where=self._wish.fleet.name,
+                    where=self._spec.fleet.name,
                     hint="airfleet plan, then airfleet apply; an upgrade changes the version and nothing else",
                 )
         return self._survey(move)
@@ -99,7 +100,7 @@ class Upgrade:
             raise AirfleetError(f"{error.what}; {state}", where=error.where, hint=error.hint) from error
 
     def _run(self, move: Move, survey: Survey) -> UpgradeResult:
-        primary = _find(survey, self._wish.fleet.primary.name)
+        primary = _find(survey, self._spec.fleet.primary.name)
         held = self._stack.enter_context(lease.hold(primary.connection, lease.find_actor(), self._token))
         if held.before != primary.lease:
             raise AirfleetError("somebody applied this fleet in the meantime", hint=f"look again: {NOW}")
@@ -107,8 +108,8 @@ class Upgrade:
         self._apply(survey, held.lost, built, moves.take_unpacking)
         is_moved = self._read_schema(survey) != self._want_schema(survey)
         if not move.backup:
-            host = self._wish.fleet.primary.name
-            made = repository.take(primary.connection, host, self._wish.fleet.backups, self._tell)
+            host = self._spec.fleet.primary.name
+            made = repository.take(primary.connection, host, self._spec.fleet.backups, self._tell)
             move = replace(move, backup=made.name)
         airflow_version.write(self._folder, move.begun)
         if move.is_back:
@@ -132,12 +133,12 @@ class Upgrade:
         return UpgradeResult(move.before, move.after, move.backup, is_moved, self._changes, survey.views)
 
     def _survey(self, move: Move) -> Survey:
-        wish = replace(self._wish, airflow=move.after, beside=move.before)
-        survey = host_survey.survey(wish, self._stack, self._tell)
+        spec = replace(self._spec, airflow=move.after, beside=move.before)
+        survey = host_survey.survey(spec, self._stack, self._tell)
         if survey.errors:
             self._tell(host_survey.describe_errors(survey.errors))
             hint = "mend them first; with a host away nobody could say what it runs"
-            raise AirfleetError("an upgrade needs all hosts", where=self._wish.fleet.name, hint=hint)
+            raise AirfleetError("an upgrade needs all hosts", where=self._spec.fleet.name, hint=hint)
         return survey
 
     def _apply(self, survey: Survey, lost: threading.Event, built: Mapping[str, Path], change: Change) -> None:
@@ -163,7 +164,7 @@ class Upgrade:
             raise AirfleetError("the lease was lost", hint=f"look whether somebody else applies, then `{NOW}` again")
 
     def _read_schema(self, survey: Survey) -> frozenset[schema.Revision]:
-        primary = _find(survey, self._wish.fleet.primary.name)
+        primary = _find(survey, self._spec.fleet.primary.name)
         return schema.parse(primary.connection.check(schema.ask_current(), what="asking for the schema"))
 
     def _want_schema(self, survey: Survey) -> frozenset[schema.Revision]:
@@ -171,9 +172,9 @@ class Upgrade:
         script = schema.ask_wanted(view.desired.place.runtime)
         return schema.parse(view.connection.check(script, what="asking for the schema of the new packages"))
 
-    def _find_keeper(self, survey: Survey) -> View:
+    def _find_keeper(self, survey: Survey) -> HostView:
         """The host that makes the schema."""
-        return _find(survey, self._wish.fleet.with_role("scheduler")[0].name)
+        return _find(survey, self._spec.fleet.with_role("scheduler")[0].name)
 
     def _pause(self, survey: Survey) -> None:
         """Stop whatever works on the schema; tasks that run wait for the API, and report when it is back."""
@@ -206,7 +207,7 @@ class Upgrade:
     def _take_schema_back(self, move: Move, survey: Survey) -> None:
         """By the newer packages, as the older ones do not know where the schema is."""
         view = self._find_keeper(survey)
-        newer = host_survey.read_recipe(replace(self._wish, airflow=move.before), view.desired.place.machine)
+        newer = host_survey.read_recipe(replace(self._spec, airflow=move.before), view.desired.place.machine)
         place = replace(view.desired.place, runtime=OPT / newer.digest)
         commands = schema.list_downgrades(self._read_schema(survey), self._want_schema(survey))
         script = airflow.administer(place, commands)
@@ -229,11 +230,11 @@ class Upgrade:
             self._sleep(LOOK_EVERY_S)
 
 
-def _find(survey: Survey, name: str) -> View:
+def _find(survey: Survey, name: str) -> HostView:
     return next(view for view in survey.views if view.desired.place.host.name == name)
 
 
-def _list_behind(view: View) -> list[str]:
+def _list_behind(view: HostView) -> list[str]:
     services = [service for service in view.desired.services if service.drains]
     if not services:
         return []

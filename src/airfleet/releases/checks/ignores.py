@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from airfleet.releases.checks.findings import Caught
-from airfleet.releases.checks.source import Source
+from airfleet.releases.checks.source import SourceFile
 
 CHECK = "unknown-ignore"
 _COMMENT = re.compile(r"#.*?\bairfleet:\s*ignore(?:\[(?P<names>[^]]*)\])?", re.IGNORECASE)
@@ -25,7 +25,7 @@ class Ignore:
     target: int
 
 
-def read(source: Source) -> tuple[Ignore, ...]:
+def read(source: SourceFile) -> tuple[Ignore, ...]:
     """The comments of a file; one that stands alone speaks of the line below it."""
     if not _COMMENT.search(source.text):
         return ()  # to find comments for sure costs as much as all checks together
@@ -37,7 +37,7 @@ def read(source: Source) -> tuple[Ignore, ...]:
     return tuple(found)
 
 
-def find_unknown(source: Source, *, known: Collection[str], fixed: Collection[str]) -> Iterator[Caught]:
+def find_unknown(source: SourceFile, *, known: Collection[str], fixed: Collection[str]) -> Iterator[Caught]:
     """Yield each name in a comment that turns nothing off."""
     for ignore in read(source):
         if not ignore.names:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Collection
 
-from airfleet.releases.checks.source import Source
+from airfleet.releases.checks.source import SourceFile
 from airfleet.releases.checks.tracebacks import Failure
 
 # Packages whose name is not that of their module.
@@ -51,7 +51,7 @@ _HINTS = {
 }
 
 
-def find_line(failure: Failure, source: Source) -> int:
+def find_line(failure: Failure, source: SourceFile) -> int:
     """The line that most likely failed, for a traceback that shows none of the file's lines."""
     missing = _MODULE.search(failure.message) or _NAME.search(failure.message)
     if missing and (line := source.import_line(missing[missing.lastindex or 1])):
@@ -64,7 +64,7 @@ def find_line(failure: Failure, source: Source) -> int:
     return source.places[0].line if len(source.places) == 1 else 1
 
 
-def give(failure: Failure, source: Source, files: Collection[str]) -> str:
+def give(failure: Failure, source: SourceFile, files: Collection[str]) -> str:
     """One sentence that helps with this failure."""
     if found := _MODULE.search(failure.message):
         return _missing_module(found[1], source, files)
@@ -82,7 +82,7 @@ def give(failure: Failure, source: Source, files: Collection[str]) -> str:
     return _HINTS.get(failure.kind, "load the file by hand on a machine with the same packages to see all of it")
 
 
-def _missing_module(module: str, source: Source, files: Collection[str]) -> str:
+def _missing_module(module: str, source: SourceFile, files: Collection[str]) -> str:
     top = module.partition(".")[0]
     if provider := re.match(r"airflow\.providers\.(\w+)", module):
         whole = next((name for name, *_ in source.imports if name.startswith(module)), module)

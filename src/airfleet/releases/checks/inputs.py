@@ -10,8 +10,8 @@ from typing import Any
 
 from airfleet.releases.checks import usages
 from airfleet.releases.checks.serialised import ParsedDag
-from airfleet.releases.checks.source import Source
-from airfleet.releases.checks.usages import Usage
+from airfleet.releases.checks.source import SourceFile
+from airfleet.releases.checks.usages import NameUsage
 from airfleet.spec.fleet import Checks
 
 FOLDERS = ("dags/", "include/")
@@ -93,10 +93,10 @@ class ProjectTests:
     problem: str = ""
 
 
-def read_sources(files: Mapping[str, str]) -> Mapping[str, Source]:
+def read_sources(files: Mapping[str, str]) -> Mapping[str, SourceFile]:
     """The Python files of a release that may run, each read once."""
     return {
-        path: Source(path, text)
+        path: SourceFile(path, text)
         for path, text in sorted(files.items())
         if path.startswith(FOLDERS) and path.endswith(".py")
     }
@@ -106,7 +106,7 @@ def read_sources(files: Mapping[str, str]) -> Mapping[str, Source]:
 class Inputs:
     """All that a release is judged by; `migrations` is None without ruff, `tests` when they were left out."""
 
-    sources: Mapping[str, Source]
+    sources: Mapping[str, SourceFile]
     parses: tuple[ParsedFile, ...]
     now: datetime
     inventory: Inventory = Inventory()
@@ -115,15 +115,15 @@ class Inputs:
     tests: ProjectTests | None = None
 
     @cached_property
-    def usages(self) -> tuple[tuple[Source, Usage], ...]:
+    def usages(self) -> tuple[tuple[SourceFile, NameUsage], ...]:
         """What the files name literally of variables and connections."""
         return tuple((source, usage) for source in self.sources.values() for usage in usages.find_in_source(source))
 
-    def source(self, path: str) -> Source:
+    def source(self, path: str) -> SourceFile:
         """The file at a path; an empty one where the release has none."""
-        return self.sources.get(path) or Source(path, "")
+        return self.sources.get(path) or SourceFile(path, "")
 
-    def dags(self) -> Iterable[tuple[Source, ParsedDag]]:
+    def dags(self) -> Iterable[tuple[SourceFile, ParsedDag]]:
         """Every Dag with the file it comes from."""
         for parse in self.parses:
             for dag in parse.dags:

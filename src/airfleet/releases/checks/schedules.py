@@ -10,7 +10,7 @@ from typing import Any
 from airfleet.releases.checks import cron, serialised
 from airfleet.releases.checks.findings import Caught, Check
 from airfleet.releases.checks.inputs import Inputs
-from airfleet.releases.checks.source import Source, last_name
+from airfleet.releases.checks.source import SourceFile, last_name
 from airfleet_provider.directives import is_clock
 
 MINUTE_S = 60
@@ -60,7 +60,7 @@ def find_senseless(facts: Inputs) -> Iterator[Caught]:
 _TOO_OFTEN = "a sensor, an asset or a message that starts it costs less than looking every minute"
 
 
-def _moving_starts(source: Source) -> Iterator[Caught]:
+def _moving_starts(source: SourceFile) -> Iterator[Caught]:
     for key, value in source.options:
         calls = (node for node in ast.walk(value) if isinstance(node, ast.Call)) if key == "start_date" else ()
         moving = next((name for call in calls if is_clock(call, name := last_name(call.func))), None)

@@ -23,7 +23,7 @@ class DagPlace:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A Python file that is read once; without a tree when it is not valid Python."""
 
     path: str

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from airfleet.releases.checks.source import Source, last_name, text_of
+from airfleet.releases.checks.source import SourceFile, last_name, text_of
 
 VARIABLE, CONNECTION = "variable", "connection"
 
@@ -21,7 +21,7 @@ _MAKERS = frozenset({"Connection"})
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class NameUsage:
     """One name of a variable or connection at a line."""
 
     kind: str
@@ -40,7 +40,7 @@ def find_in_text(text: str) -> Iterator[tuple[str, str]]:
                 yield kind, next(name for name in match.groups() if name)
 
 
-def find_in_source(source: Source) -> Iterator[Usage]:
+def find_in_source(source: SourceFile) -> Iterator[NameUsage]:
     """Yield what the code of a file and the templates in it use, other than with a default."""
     known = {name: inner for module, inner, name, _ in source.imports if inner and module.startswith("airflow")}
     for call in source.calls:
@@ -52,34 +52,34 @@ def find_in_source(source: Source) -> Iterator[Usage]:
             )
     for text, line in source.texts:
         for kind, name in find_in_text(text):
-            yield Usage(kind, name, line)
+            yield NameUsage(kind, name, line)
 
 
-def find_written(source: Source) -> frozenset[str]:
+def find_written(source: SourceFile) -> frozenset[str]:
     """The variables that a file sets itself."""
     sets = [call for call in source.calls if last_name(call.func) == "set" and _owner(call, {}) == "Variable"]
     return frozenset(name for call in sets if (name := _first(call, "key")))
 
 
-def _in_call(call: ast.Call, known: dict[str, str]) -> Iterator[Usage]:
+def _in_call(call: ast.Call, known: dict[str, str]) -> Iterator[NameUsage]:
     method, owner = last_name(call.func), _owner(call, known)
     if method == "get" and owner == "Variable":
         has_default = len(call.args) > 1 or any(keyword.arg in ("default", "default_var") for keyword in call.keywords)
         if (name := _first(call, "key")) and not has_default:
-            yield Usage(VARIABLE, name, call.lineno)
+            yield NameUsage(VARIABLE, name, call.lineno)
     elif (method == "get" and owner == "Connection") or (
         method in ("get_connection", "get_connection_from_secrets") and owner.endswith(("Hook", "Connection"))
     ):
         if name := _first(call, "conn_id"):
-            yield Usage(CONNECTION, name, call.lineno)
+            yield NameUsage(CONNECTION, name, call.lineno)
     elif method not in _MAKERS:
         yield from _options((keyword.arg or "", keyword.value) for keyword in call.keywords)
 
 
-def _options(pairs: Iterator[tuple[str, ast.expr]]) -> Iterator[Usage]:
+def _options(pairs: Iterator[tuple[str, ast.expr]]) -> Iterator[NameUsage]:
     for key, value in pairs:
         if key.endswith("conn_id") and (name := text_of(value)) and "{{" not in name:
-            yield Usage(CONNECTION, name, value.lineno)
+            yield NameUsage(CONNECTION, name, value.lineno)
 
 
 def _owner(call: ast.Call, known: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.plan.systemd_units import FOLDER
-from airfleet.runners.fleet.transport.connection import CHUNK, Connection, HostError
+from airfleet.runners.fleet.transport.connection import CHUNK, HostConnection, HostError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
@@ -66,7 +66,7 @@ def show(
     question: Question,
     *,
     write: Callable[[str, str], None],
-    connect: Callable[[Host, Path], Connection] = Connection,
+    connect: Callable[[Host, Path], HostConnection] = HostConnection,
 ) -> tuple[AirfleetError, ...]:
     """Give every line of every host to `write`, with its host; the errors of hosts that cannot be read.
 
@@ -110,7 +110,7 @@ def show(
 
 
 def _read(
-    connection: Connection, script: str, question: Question, lock: threading.Lock, write: Callable[[str], None]
+    connection: HostConnection, script: str, question: Question, lock: threading.Lock, write: Callable[[str], None]
 ) -> list[str]:
     """Write the lines as they come; what is there instead where the host has no such component."""
     channel = connection.start(script)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.transport.connection import Connection, HostError, Output
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError, Output
 from airfleet.runners.local import locks
 from airfleet.spec.topology import Host
 
@@ -114,7 +114,7 @@ def find_claim(state: Path) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldLease:
     """A lease that is held: `lost` is set when it no longer is, `before` is what its last holder left."""
 
     lost: threading.Event
@@ -122,7 +122,9 @@ class Held:
 
 
 @contextmanager
-def hold(connection: Shell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Held]:
+def hold(
+    connection: Shell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[HeldLease]:
     """Hold the lease; once it is lost no further step is begun. A connection that breaks does not lose it at once."""
     before = _take(connection, who, token)
     lost, done = threading.Event(), threading.Event()
@@ -143,13 +145,13 @@ def hold(connection: Shell, who: str, token: str, *, clock: Callable[[], float] 
             except Exception:  # somebody else has it; or nobody thought of this, and then it is not known to be ours
                 lost.set()
                 return
-        if isinstance(way, Connection) and way is not connection:
+        if isinstance(way, HostConnection) and way is not connection:
             way.close()
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
-        yield Held(lost, before)
+        yield HeldLease(lost, before)
     finally:
         done.set()
         thread.join()
@@ -158,9 +160,9 @@ def hold(connection: Shell, who: str, token: str, *, clock: Callable[[], float] 
 
 
 def _reconnect(way: Shell, first: Shell) -> Shell:
-    if not isinstance(first, Connection):
+    if not isinstance(first, HostConnection):
         return first  # it connects anew by itself
-    if isinstance(way, Connection) and way is not first:
+    if isinstance(way, HostConnection) and way is not first:
         way.close()
     another = first.make_another()
     with suppress(HostError):  # then the next renewal fails, and tries again

@@ -15,7 +15,7 @@ import httpx
 import psycopg
 
 from airfleet.components.health import CandidateCheck, ConsumerCheck, HeartbeatCheck, HttpCheck, LoginCheck, TcpCheck
-from airfleet.runners.local.supervision import Result
+from airfleet.runners.local.supervision import CheckResult
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import BrokenFile
 
@@ -41,20 +41,20 @@ class Checker:
         health: HttpCheck | HeartbeatCheck | CandidateCheck | LoginCheck | TcpCheck | ConsumerCheck,
         *,
         started: float,
-    ) -> Result:
+    ) -> CheckResult:
         """The state of a process that was started at this time since the epoch; never raises for what is down."""
         try:
             match health:
                 case HttpCheck(url, wanted, _):
                     status = self._http.get(url).status_code
-                    return Result(status == wanted, f"answers HTTP {status}")
+                    return CheckResult(status == wanted, f"answers HTTP {status}")
                 case LoginCheck():
                     return self._check_login()
                 case TcpCheck(number):
                     with socket.create_connection(("127.0.0.1", number), timeout=TIMEOUT_S):
-                        return Result(True)
+                        return CheckResult(True)
                 case ConsumerCheck(unless=Path() as mark) if mark.exists():
-                    return Result(True, "drained")
+                    return CheckResult(True, "drained")
                 case ConsumerCheck(url, queue):
                     return _check_consumers(url, queue)
                 case HeartbeatCheck(job_type, max_age_s):
@@ -62,26 +62,26 @@ class Checker:
                 case CandidateCheck(name, max_age_s):
                     return self._check_seat(name, max_age_s, started)
         except (httpx.ConnectError, OSError):
-            return Result(False, "not answering yet")
+            return CheckResult(False, "not answering yet")
         except psycopg.OperationalError as error:
             # Only of the database itself does it say anything that it does not answer.
-            return Result(False, _first_line(error), conclusive=isinstance(health, LoginCheck))
+            return CheckResult(False, _first_line(error), conclusive=isinstance(health, LoginCheck))
         except (httpx.HTTPError, psycopg.Error, amqp.AMQPError) as error:
-            return Result(False, _first_line(error))
+            return CheckResult(False, _first_line(error))
 
-    def _check_login(self) -> Result:
+    def _check_login(self) -> CheckResult:
         for url in (self._database, *self._others):
             with suppress(psycopg.OperationalError), psycopg.connect(url.reveal(), connect_timeout=int(TIMEOUT_S)):
-                return Result(True)
+                return CheckResult(True)
         self._query("SELECT 1")
-        return Result(True)
+        return CheckResult(True)
 
     def warm_up(self, url: str) -> None:
         """Ask for the URL and wait for the answer, whatever it is."""
         with suppress(httpx.HTTPError):
             self._http.get(url, timeout=WARM_UP_S)
 
-    def _check_heartbeat(self, job_type: str, max_age_s: float, started: float) -> Result:
+    def _check_heartbeat(self, job_type: str, max_age_s: float, started: float) -> CheckResult:
         rows = self._query(
             "SELECT extract(epoch FROM clock_timestamp() - max(latest_heartbeat)) FROM job"
             " WHERE job_type = %(job_type)s AND state = 'running' AND start_date >= to_timestamp(%(started)s)",
@@ -89,19 +89,19 @@ class Checker:
         )
         age = rows[0][0]
         if age is None:
-            return Result(False, "no heartbeat yet")
-        return Result(age <= max_age_s, f"last heartbeat {age:.0f} s ago")
+            return CheckResult(False, "no heartbeat yet")
+        return CheckResult(age <= max_age_s, f"last heartbeat {age:.0f} s ago")
 
-    def _check_seat(self, name: str, max_age_s: float, started: float) -> Result:
+    def _check_seat(self, name: str, max_age_s: float, started: float) -> CheckResult:
         rows = self._query(
             "SELECT state, extract(epoch FROM clock_timestamp() - seen_at) FROM airfleet.seat"
             " WHERE name = %(name)s AND started_at >= to_timestamp(%(started)s)",
             {"name": name, "started": started},
         )
         if not rows:
-            return Result(False, "not begun yet")
+            return CheckResult(False, "not begun yet")
         state, age = rows[0]
-        return Result(state in ("active", "standby") and age <= max_age_s, f"{state}, seen {age:.0f} s ago")
+        return CheckResult(state in ("active", "standby") and age <= max_age_s, f"{state}, seen {age:.0f} s ago")
 
     def retire_jobs(self, job_type: str) -> None:
         """Mark as failed what dead processes of this type left as running, so that their tasks are adopted at once."""
@@ -182,7 +182,7 @@ def describe_failure(trace: str) -> str:
     return f"{lines[-1]}{where}" if lines else "no message"
 
 
-def _check_consumers(url: Secret, queue: str) -> Result:
+def _check_consumers(url: Secret, queue: str) -> CheckResult:
     parts = urlsplit(url.reveal())
     with amqp.Connection(
         host=f"{parts.hostname}:{parts.port}",
@@ -195,8 +195,8 @@ def _check_consumers(url: Secret, queue: str) -> Result:
         try:
             found = connection.channel().queue_declare(queue, passive=True)
         except amqp.NotFound:
-            return Result(False, f"the queue {queue} does not exist yet")
-    return Result(found.consumer_count > 0, f"{found.consumer_count} consumers")
+            return CheckResult(False, f"the queue {queue} does not exist yet")
+    return CheckResult(found.consumer_count > 0, f"{found.consumer_count} consumers")
 
 
 def _first_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ class Phase(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """What one health check found, and in words why when it is not healthy.
 
     One that is not `conclusive` could not be made, as what it asks was away itself; it is no reason to kill anybody.

@@ -22,7 +22,7 @@ from airfleet.components.postgresql.embedded import list_superuser_dsns
 from airfleet.runners.local import processes
 from airfleet.runners.local.fork_server import Child, ForkServer
 from airfleet.runners.local.launch import Launch
-from airfleet.runners.local.supervision import Do, Phase, Result, Rules, Seen, Unit, decide
+from airfleet.runners.local.supervision import CheckResult, Do, Phase, Rules, Seen, Unit, decide
 from airfleet.runners.local.wake import Wake
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import RotationLedger
@@ -63,9 +63,9 @@ class Supervised:
         self.started = 0.0
         self.exit_code: int | None = None
         self.child: Child | None = None
-        self.check: Future[Result] | None = None
+        self.check: Future[CheckResult] | None = None
         self.checked_at = 0.0
-        self.result: Result | None = None
+        self.result: CheckResult | None = None
         self.is_cold = False
 
     @property
@@ -293,7 +293,9 @@ class Supervisor:
         if health is None or unit.pid is None or not unit.unit.gate_open:
             return
         if isinstance(health, ReadyCheck):
-            unit.result = Result(self._fork_server is not None and self._fork_server.is_warm(), "importing Airflow")
+            unit.result = CheckResult(
+                self._fork_server is not None and self._fork_server.is_warm(), "importing Airflow"
+            )
             return
         if unit.check and unit.check.done():
             unit.result, unit.check = unit.check.result(), None

@@ -10,25 +10,25 @@ from airfleet.workspace.state_folder import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ResourceUsage:
     """What a component and all its children take: proportional memory, and CPU seconds since they began."""
 
     memory_mib: float
     cpu_s: float
 
 
-def measure(snapshot: Snapshot) -> dict[str, Usage]:
+def measure(snapshot: Snapshot) -> dict[str, ResourceUsage]:
     """The usage of each living component, by its name."""
     return {process.name: _measure_tree(process.pid) for process in snapshot.processes if process.pid}
 
 
-def _measure_tree(pid: int) -> Usage:
+def _measure_tree(pid: int) -> ResourceUsage:
     memory, cpu = 0, 0.0
     try:
         root = psutil.Process(pid)
         members = [root, *root.children(recursive=True)]
     except psutil.Error:
-        return Usage(0.0, 0.0)
+        return ResourceUsage(0.0, 0.0)
     for process in members:
         try:
             times = process.cpu_times()
@@ -38,4 +38,4 @@ def _measure_tree(pid: int) -> Usage:
             memory += process.memory_info().rss
         except psutil.Error:
             continue
-    return Usage(memory / 2**20, cpu)
+    return ResourceUsage(memory / 2**20, cpu)

@@ -9,7 +9,7 @@ from small_releases import catch, make_facts
 
 from airfleet.releases.checks import cron, import_hints, tracebacks, usages
 from airfleet.releases.checks.inputs import Access, ParsedFile
-from airfleet.releases.checks.source import Source
+from airfleet.releases.checks.source import SourceFile
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_templates(text: str, found: list[tuple[str, str]]) -> None:
     ],
 )
 def test_connections_in_code(code: str, names: list[str]) -> None:
-    assert [one.name for one in usages.find_in_source(Source("dags/x.py", code))] == names
+    assert [one.name for one in usages.find_in_source(SourceFile("dags/x.py", code))] == names
 
 
 def test_a_variable_that_a_dag_sets_is_not_missing() -> None:
@@ -99,7 +99,7 @@ with DAG(name()) as third:
 
 @pytest.mark.parametrize(("dag", "line"), [("one", 1), ("second", 6), ("computed", 11)])
 def test_the_line_of_a_dag(dag: str, line: int) -> None:
-    assert Source("dags/x.py", PLACES).dag_line(dag) == line
+    assert SourceFile("dags/x.py", PLACES).dag_line(dag) == line
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_the_line_of_a_dag(dag: str, line: int) -> None:
     ],
 )
 def test_the_line_of_a_task(task: str, dag: str, line: int) -> None:
-    assert Source("dags/x.py", PLACES).task_line(task, dag) == line
+    assert SourceFile("dags/x.py", PLACES).task_line(task, dag) == line
 
 
 def test_a_file_that_is_no_python_has_line_1() -> None:
-    assert Source("dags/x.py", "def f(:").dag_line("x") == 1
+    assert SourceFile("dags/x.py", "def f(:").dag_line("x") == 1
 
 
 IMPORTED = """\
@@ -164,7 +164,7 @@ def test_a_chain_ends_with_what_was_raised_last() -> None:
 )
 def test_an_import_error_comes_with_advice(raised: str, hint: str) -> None:
     failure = tracebacks.read(raised, files=(), own="dags/x.py")
-    assert hint in import_hints.give(failure, Source("dags/x.py", ""), ["dags/x.py", "include/helper.py"])
+    assert hint in import_hints.give(failure, SourceFile("dags/x.py", ""), ["dags/x.py", "include/helper.py"])
 
 
 def test_a_process_that_died_is_told_as_it_is() -> None:

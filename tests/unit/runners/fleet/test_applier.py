@@ -19,13 +19,13 @@ from airfleet.components.host_model import Service, Stage
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import applier, rolling_restart
-from airfleet.runners.fleet.apply.applier import Applier, Outcome
+from airfleet.runners.fleet.apply.applier import Applier, ApplyOutcome
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, steps
-from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.survey import host_survey
-from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import connection, detached_script
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from converged_hosts import converged
@@ -65,21 +65,21 @@ def carry_out(
     tmp_path: Any,  # noqa: ANN401
     *,
     fails: dict[str, str] | None = None,
-    facts: Callable[[str], Facts] = lambda _: Facts(),
+    facts: Callable[[str], HostFacts] = lambda _: HostFacts(),
     text: str = NINE,
     lost: threading.Event | None = None,
     absent: tuple[str, ...] = (),
     hear: Callable[[str, str], None] = lambda _, __: None,
     make: type[Fake] = Fake,
     rolls: bool = False,
-) -> tuple[Outcome, list[tuple[str, str]]]:
+) -> tuple[ApplyOutcome, list[tuple[str, str]]]:
     log: list[tuple[str, str]] = []
     views = []
     for name in (name for name in HOSTS if name not in absent):
         want = desired(name, text)
         fake: Any = make(name, log, (fails or {}).get(name, ""), hear)
         recipe = airflow_archive.Recipe("3.11", "x86_64", "", "", ())
-        views.append(View(fake, want, facts(name), diff.decide(want, facts(name)), recipe))
+        views.append(HostView(fake, want, facts(name), diff.decide(want, facts(name)), recipe))
     archive = tmp_path / "archive"
     archive.touch()
     outcome = Applier(
@@ -273,18 +273,18 @@ def test_what_nobody_thought_of_while_hosts_are_looked_at_is_the_error_of_one_ho
 ) -> None:
     seen = Fake("data1", [], "", lambda _, __: None)
 
-    def look(_: object, connection: Any) -> View:  # noqa: ANN401
+    def look(_: object, connection: Any) -> HostView:  # noqa: ANN401
         if connection.host.name == "io1":
             raise AttributeError("'Channel' object has no attribute 'setsockopt'")
         fake: Any = seen
-        return View(
-            fake, desired(connection.host.name), Facts(), (), airflow_archive.Recipe("3.11", "x86_64", "", "", ())
+        return HostView(
+            fake, desired(connection.host.name), HostFacts(), (), airflow_archive.Recipe("3.11", "x86_64", "", "", ())
         )
 
     monkeypatch.setattr(host_survey, "inspect", look)
-    wish: Any = SimpleNamespace(fleet=parse(), project=tmp_path, accept_new_hosts=False)
+    spec: Any = SimpleNamespace(fleet=parse(), project=tmp_path, accept_new_hosts=False)
     with ExitStack() as stack:
-        survey = host_survey.survey(wish, stack, lambda _: None)
+        survey = host_survey.survey(spec, stack, lambda _: None)
     assert [error.where for error in survey.errors] == ["io1"]
     assert len(survey.views) == len(HOSTS) - 1
 
@@ -434,7 +434,7 @@ def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> No
     assert not (tmp_path / "opt" / "abc").exists()
 
 
-class Primary(connection.Connection):
+class Primary(connection.HostConnection):
     """The host that keeps the lease: its connection breaks for some renewals, or somebody else takes the lease."""
 
     def __init__(self, answers: list[str]) -> None:

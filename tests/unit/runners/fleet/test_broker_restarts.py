@@ -12,12 +12,12 @@ from typing import Any
 
 from airfleet.components.host_model import Stage
 from airfleet.components.rabbitmq import server
-from airfleet.runners.fleet.apply.applier import Applier, Outcome
+from airfleet.runners.fleet.apply.applier import Applier, ApplyOutcome
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.packaging import airflow_archive
-from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Step
-from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from places import NINE, desired
 
@@ -69,7 +69,7 @@ class Cluster:
         return server.NEEDED if is_needed else 0
 
 
-def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] = ()) -> Outcome:
+def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] = ()) -> ApplyOutcome:
     """Bring RabbitMQ of these hosts so."""
     views = []
     for name in BROKERS:
@@ -80,7 +80,9 @@ def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] 
         how: Any = steps.get(name)
         own = (Step(name, Stage.STORES, Bring(service, how), f"{how} {service.unit}", "it changed"),) if how else ()
         views.append(
-            View(cluster.connect(name), want, Facts(), own, airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
+            HostView(
+                cluster.connect(name), want, HostFacts(), own, airflow_archive.Recipe("3.11", "x86_64", "", "", ())
+            )
         )
     ticks: Callable[[], float] = itertools.count().__next__
     return Applier(

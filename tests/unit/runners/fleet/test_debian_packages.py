@@ -15,8 +15,8 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.apply import debian_packages
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, steps
-from airfleet.runners.fleet.plan.facts import Facts
-from airfleet.runners.fleet.survey.host_survey import Survey, View
+from airfleet.runners.fleet.plan.facts import HostFacts
+from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from places import desired
 
 LISTING = """\
@@ -26,11 +26,11 @@ Reading package lists...
 """
 
 
-def view_of(host: str) -> View:
+def view_of(host: str) -> HostView:
     want = desired(host)
     recipe = airflow_archive.Recipe("3.11", "x86_64", "", "", ())
     connection: Any = None
-    return View(connection, want, Facts(), diff.decide(want, Facts()), recipe)
+    return HostView(connection, want, HostFacts(), diff.decide(want, HostFacts()), recipe)
 
 
 def fill(folder: Path, *names: str) -> Path:

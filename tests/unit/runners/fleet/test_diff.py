@@ -13,8 +13,8 @@ import pytest
 from airfleet.components.host_model import HostFile
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts, steps, systemd_units
-from airfleet.runners.fleet.plan.diff import Desired
-from airfleet.runners.fleet.plan.facts import Facts, FileFact, Listener, Probe, UnitFact
+from airfleet.runners.fleet.plan.diff import DesiredHost
+from airfleet.runners.fleet.plan.facts import FileFact, HostFacts, Listener, Probe, UnitFact
 from airfleet.runners.fleet.plan.steps import Bring, Install, RemoveService, RunJob, Step, Unpack, WriteFile
 from converged_hosts import converged
 from places import NINE, desired, with_setting
@@ -36,7 +36,7 @@ def test_after_an_apply_there_is_nothing_to_do(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["web1", "sched1", "cpu1", "data1"])
 def test_an_empty_host_gets_everything_and_in_the_order_of_the_stages(host: str) -> None:
-    found = diff.decide(desired(host), Facts())
+    found = diff.decide(desired(host), HostFacts())
     assert [step.stage for step in found] == sorted(step.stage for step in found)
     kinds = [type(step.action).__name__ for step in found]
     assert kinds.index("Mask") < kinds.index("Install") < kinds.index("MakeFolder")
@@ -114,7 +114,7 @@ def test_a_file_somebody_changed_by_hand_is_shown_as_a_diff_and_a_secret_never()
 def test_what_makes_work_impossible_is_told_before_anything_is_done() -> None:
     want = desired("data1")
     taken = replace(PROBE, listeners=(Listener(5432, "postgres", 7),), free={"/": 1 << 20})
-    whats = [obstacle.what for obstacle in diff.find_obstacles(want, taken, Facts())]
+    whats = [obstacle.what for obstacle in diff.find_obstacles(want, taken, HostFacts())]
     assert whats == [
         "only 1 MiB are free on /, and 3072 MiB are needed",
         "port 5432 is taken by postgres (pid 7); PostgreSQL needs it",
@@ -141,27 +141,27 @@ def test_a_clock_is_wrong_only_when_no_moment_between_question_and_answer_explai
 
 def test_pools_that_do_not_fit_into_the_machine_are_refused() -> None:
     want = desired("memory1", memory=4 << 30)
-    (obstacle,) = diff.find_obstacles(want, PROBE, Facts())
+    (obstacle,) = diff.find_obstacles(want, PROBE, HostFacts())
     assert obstacle.what == "its pools may use 8192 MiB together, and it has 4096 MiB"
 
 
 def test_scripts_hold_a_secret_in_no_line_that_a_shell_would_print() -> None:
-    for step in diff.decide(desired("sched1"), Facts()):
+    for step in diff.decide(desired("sched1"), HostFacts()):
         if isinstance(step.action, WriteFile | RunJob):
             assert "s3cret" not in steps.script(step.action)
         assert "s3cret" not in f"{step.what} {step.why} {step.diff}"
 
 
 def test_packages_of_all_parts_are_installed_together() -> None:
-    (step,) = of(Install, diff.decide(desired("data1"), Facts(packages=frozenset({"ca-certificates"}))))
+    (step,) = of(Install, diff.decide(desired("data1"), HostFacts(packages=frozenset({"ca-certificates"}))))
     assert isinstance(step.action, Install)
     assert {"postgresql-15", "pgbouncer", "rabbitmq-server", "nftables"} <= set(step.action.packages)
     assert "ca-certificates" not in step.action.packages
 
 
 def test_a_data_host_carries_no_airflow() -> None:
-    assert of(Unpack, diff.decide(desired("data1"), Facts())) == []
-    assert len(of(Unpack, diff.decide(desired("cpu1"), Facts()))) == 1
+    assert of(Unpack, diff.decide(desired("data1"), HostFacts())) == []
+    assert len(of(Unpack, diff.decide(desired("cpu1"), HostFacts()))) == 1
 
 
 def test_a_probe_is_read() -> None:
@@ -368,7 +368,7 @@ def test_without_a_firewall_no_host_listens_on_every_address(firewall: str, coun
     text = with_setting(NINE, "10.0.0.31", "cpu1.example") + f"firewall: {firewall}\n"
     want = desired("cpu1", text)
     behind_nat = replace(want.place.machine, addresses=("127.0.0.1", "192.168.7.7"))
-    want = Desired(replace(want.place, machine=behind_nat), want.parts)
+    want = DesiredHost(replace(want.place, machine=behind_nat), want.parts)
     obstacles = list(diff.find_obstacles(want, PROBE, converged(want)))
     assert len(obstacles) == count
     assert all("listen on every one" in one.what for one in obstacles)

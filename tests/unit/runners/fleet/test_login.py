@@ -15,7 +15,7 @@ import pytest
 import loopback_sshd
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport import login
-from airfleet.runners.fleet.transport.connection import Connection, HostError
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.runners.fleet.transport.login import Policy
 from airfleet.spec.topology import Host, Ssh
 from deadline import wait_until
@@ -293,7 +293,7 @@ def test_a_host_behind_another_one_runs_scripts_and_leads_to_ports(
         lines = (f"Host 10.99.0.1\n  HostName 127.0.0.1\n  ProxyCommand ssh -F {tmp_path / 'inner'} -W %h:%p jump\n",)
         config.rename(tmp_path / "inner")
     before = jump.read_log().count("Accepted publickey")
-    connection = Connection(hidden(server), tmp_path, config=write_config(tmp_path, *lines))
+    connection = HostConnection(hidden(server), tmp_path, config=write_config(tmp_path, *lines))
     connection.open()
     try:
         assert connection.check("echo said; id -u") == "said\n0\n"
@@ -322,7 +322,7 @@ def test_a_host_that_is_away_behind_a_jump_host_is_one_error_of_its_own(
     config = write_config(tmp_path, *lead_through(server, jump))
     away = Host("h1", "10.99.0.1", ("web",), ssh=Ssh(USER, 1, str(server.client_key)))
     with pytest.raises(HostError, match=r"127\.0\.0\.1:1 does not answer through the jump host") as error:
-        Connection(away, tmp_path, config=config).open()
+        HostConnection(away, tmp_path, config=config).open()
     assert error.value.where == "h1"
 
 

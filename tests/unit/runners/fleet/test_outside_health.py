@@ -62,7 +62,10 @@ class Host:
 
 
 def look(url: str, *hosts: Any) -> dict[str, tuple[bool, str]]:  # noqa: ANN401
-    return {sight.what: (sight.is_well, sight.detail) for sight in outside_health.look_at_ui(url, hosts)}
+    return {
+        observation.what: (observation.is_well, observation.detail)
+        for observation in outside_health.look_at_ui(url, hosts)
+    }
 
 
 def test_a_host_is_asked_what_the_ui_says(url: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airfleet.runners.fleet.survey import outside_health
-from airfleet.runners.fleet.survey.outside_health import Sight
+from airfleet.runners.fleet.survey.outside_health import Observation
 from airfleet.runners.fleet.transport.connection import HostError
 from places import NINE, desired, parse
 
@@ -63,7 +63,7 @@ def test_a_node_is_asked_on_its_own_host_without_a_port_that_others_need_to_reac
     assert subprocess.run(shlex.split(outside_health.ask_consumers(desired("data1").place)), check=False).returncode
 
 
-def look(*answers: str | HostError) -> dict[str, Sight]:
+def look(*answers: str | HostError) -> dict[str, Observation]:
     """What is seen of the queues where the nodes answer so."""
     fleet = parse(NINE)
     views: list[Any] = []
@@ -78,7 +78,7 @@ def look(*answers: str | HostError) -> dict[str, Sight]:
 
         connection = SimpleNamespace(check=check)
         views.append(SimpleNamespace(connection=connection, desired=SimpleNamespace(place=place)))
-    return {sight.what: sight for sight in outside_health._look_at_queues(fleet, views)}
+    return {observation.what: observation for observation in outside_health._look_at_queues(fleet, views)}
 
 
 def test_a_queue_has_the_workers_that_the_node_knows_which_leads_it() -> None:

@@ -13,11 +13,11 @@ import pytest
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.apply.applier import Applier
-from airfleet.runners.fleet.apply.removed_hosts import Farewell
+from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff
-from airfleet.runners.fleet.plan.facts import Facts, UnitFact
-from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.plan.facts import HostFacts, UnitFact
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.spec.topology import Promoted
 from airfleet.workspace import applied_hosts
 from converged_hosts import converged
@@ -26,13 +26,13 @@ from places import NINE, desired, parse
 FLEET = parse()
 
 
-def farewell_of(name: str, found: Facts | None = None) -> View:
+def farewell_of(name: str, found: HostFacts | None = None) -> HostView:
     want = desired(name)
-    bare = diff.Desired(replace(want.place, host=replace(want.place.host, pools=())), ())
+    bare = diff.DesiredHost(replace(want.place, host=replace(want.place.host, pools=())), ())
     found = found or converged(want)
     connection: Any = Says()
     steps = tuple(removed_hosts.decide(bare, found))
-    return View(connection, bare, found, steps, airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
+    return HostView(connection, bare, found, steps, airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
 
 
 class Says:
@@ -47,8 +47,8 @@ class Says:
         return "draining\n" if self.drains and "airfleet-worker-" in what else ""
 
 
-def see_off(view: View) -> None:
-    removed_hosts.see_off(
+def see_off(view: HostView) -> None:
+    removed_hosts.drain_and_clear(
         [view],
         lambda views: Applier(
             views,
@@ -72,7 +72,7 @@ def test_everything_of_airfleet_goes_and_the_workers_first() -> None:
 
 
 def test_a_host_that_has_nothing_of_airfleet_needs_nothing() -> None:
-    assert farewell_of("io1", Facts()).steps == ()
+    assert farewell_of("io1", HostFacts()).steps == ()
 
 
 def test_while_a_task_runs_there_nothing_is_taken_from_under_it() -> None:
@@ -88,9 +88,9 @@ def test_while_a_task_runs_there_nothing_is_taken_from_under_it() -> None:
 
 
 def test_a_host_whose_worker_drains_keeps_what_the_fleet_lets_workers_reach() -> None:
-    busy = Facts(units={"airfleet-worker-io.service": UnitFact("deactivating", "disabled")})
-    assert [host.name for host in Farewell((farewell_of("io1", busy),)).draining] == ["io1"]
-    assert Farewell((farewell_of("io1"),)).draining == ()
+    busy = HostFacts(units={"airfleet-worker-io.service": UnitFact("deactivating", "disabled")})
+    assert [host.name for host in RemovedHosts((farewell_of("io1", busy),)).draining] == ["io1"]
+    assert RemovedHosts((farewell_of("io1"),)).draining == ()
 
 
 def test_the_roster_knows_who_left_and_takes_a_new_name_for_no_new_host(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.runners.fleet.transport.connection import Connection
-from airfleet.runners.fleet.transport.login import Login
+from airfleet.runners.fleet.transport.connection import HostConnection
+from airfleet.runners.fleet.transport.login import HostLogin
 from airfleet.spec.topology import Host
 
 
@@ -32,9 +32,9 @@ class Client:
         return ours
 
 
-def connect(client: Client) -> Connection:
-    connection = Connection(Host("h1", "10.0.0.1", ()), Path())
-    connection._login = Login(client, ExitStack())  # type: ignore[arg-type]
+def connect(client: Client) -> HostConnection:
+    connection = HostConnection(Host("h1", "10.0.0.1", ()), Path())
+    connection._login = HostLogin(client, ExitStack())  # type: ignore[arg-type]
     return connection
 
 

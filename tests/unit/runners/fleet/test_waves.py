@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from airfleet.components.host_model import Stage
 from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back, is_back
-from airfleet.runners.fleet.plan.diff import Desired, decide
-from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.diff import DesiredHost, decide
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.runners.fleet.plan.waves import add_restarts, make_waves
 from places import NINE, desired
@@ -17,14 +17,14 @@ TWO_OF_A_POOL = NINE.replace("io1: {address: 10.0.0.33, pools: [io]}", "io1: {ad
 
 @dataclass(frozen=True)
 class Fake:
-    desired: Desired
+    desired: DesiredHost
 
 
 def work(stage: Stage, *names: str, text: str = NINE, restart: bool = True) -> list[tuple[Fake, list[Step]]]:
     found = []
     for name in names:
         want = desired(name, text)
-        own = add_restarts(want, ()) if restart else decide(want, Facts())
+        own = add_restarts(want, ()) if restart else decide(want, HostFacts())
         found.append((Fake(want), [step for step in own if step.stage == stage]))
     return found
 
@@ -74,7 +74,7 @@ def test_what_starts_for_the_first_time_disturbs_nobody() -> None:
 
 def test_a_restart_of_everything_is_of_airflow_s_own_processes_and_of_each_once() -> None:
     want = desired("cpu1")
-    planned = tuple(step for step in decide(want, Facts()) if isinstance(step.action, Bring))
+    planned = tuple(step for step in decide(want, HostFacts()) if isinstance(step.action, Bring))
     assert add_restarts(want, planned) == planned
     added = [step.action.service.name for step in add_restarts(want, ()) if isinstance(step.action, Bring)]
     assert sorted(added) == ["worker-cpu", "worker-default", "worker-logs"]

@@ -20,12 +20,13 @@ from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.pgbackrest import repository, scripts
 from airfleet.operations.backup.pgbackrest.scripts import Order, Situation
 from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.apply.applier import Applier, Result
-from airfleet.runners.fleet.lease import Held
-from airfleet.runners.fleet.plan.diff import Desired
+from airfleet.runners.fleet.apply.applier import Applier, StepResult
+from airfleet.runners.fleet.lease import HeldLease
+from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.steps import Bring, RunJob, Step
 from airfleet.runners.fleet.survey import host_survey, outside_health
-from airfleet.runners.fleet.survey.host_survey import View, Wish
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import detached_script
 from airfleet.runners.fleet.transport.connection import HostError
 
@@ -48,7 +49,7 @@ class RestorePlan:
     @property
     def goes_on(self) -> bool:
         """Whether the data is in its place already."""
-        return self.situation.has_done(Order("", self.source, self.to).wish)
+        return self.situation.has_done(Order("", self.source, self.to).request)
 
     @property
     def is_undo(self) -> bool:
@@ -64,7 +65,7 @@ class RestoredFleet:
     to: datetime | None
     kept: str
     stopped_s: float
-    seen: tuple[outside_health.Sight, ...]
+    seen: tuple[outside_health.Observation, ...]
 
 
 class Recovery:
@@ -72,29 +73,29 @@ class Recovery:
 
     def __init__(
         self,
-        wish: Wish,
+        spec: FleetSpec,
         stack: ExitStack,
         *,
         token: str,
         notify: Callable[[str], None],
-        tell: Callable[[Result], None],
+        tell: Callable[[StepResult], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`tell` is told every step by which the fleet is brought back."""
-        self._wish = wish
+        self._spec = spec
         self._stack = stack
         self._token = token
         self._notify = notify
         self._tell = tell
         self._clock = clock
         self._now = now
-        self._views: tuple[View, ...] = ()
+        self._views: tuple[HostView, ...] = ()
 
     def look(self, *, name: str | None, to: datetime | None, undo: bool) -> RestorePlan:
         """Choose what to restore, and see whether all that is needed is there; nothing is changed."""
-        survey = host_survey.survey(self._wish, self._stack, lambda _: None)
-        needed = {host.name for host in self._wish.fleet.hosts if NEEDED & set(host.roles)}
+        survey = host_survey.survey(self._spec, self._stack, lambda _: None)
+        needed = {host.name for host in self._spec.fleet.hosts if NEEDED & set(host.roles)}
         if away := next((error for error in survey.errors if error.where in needed), None):
             hint = "bring it back, or take it out of fleet.yaml: what it runs must not work on with what is undone"
             raise HostError(away.what, where=away.where, hint=hint)
@@ -113,7 +114,7 @@ class Recovery:
         if to and to > self._now():
             raise UsageError(f"{to:%Y-%m-%d %H:%M:%S} UTC lies ahead", hint="--to latest restores all that is archived")
         replicas = tuple(
-            host.name for host in self._wish.fleet.with_role("database") if host != primary.desired.place.host
+            host.name for host in self._spec.fleet.with_role("database") if host != primary.desired.place.host
         )
         return RestorePlan(
             source, to, situation, tuple(self._name(view) for view in self._views if list_units(view.desired)), replicas
@@ -124,8 +125,8 @@ class Recovery:
         if not undo:
             known = repository.list_backups(self._primary.connection, where)
             return catalogue.choose(known, name=name, to=to).name
-        if situation.wish.startswith(scripts.FORMER) and situation.has_done(situation.wish):
-            return situation.wish.split()[0]
+        if situation.request.startswith(scripts.FORMER) and situation.has_done(situation.request):
+            return situation.request.split()[0]
         if not situation.former:
             raise UsageError("no restore has kept anything aside", where=where, hint="airfleet db restore --to")
         return situation.former[-1]
@@ -146,17 +147,17 @@ class Recovery:
                 reached = self._recover(order, held)
             self._bring_back(held)
             stopped_s = self._clock() - begun
-            seen = outside_health.wait(self._wish.fleet, self._views, self._clock)
+            seen = outside_health.wait(self._spec.fleet, self._views, self._clock)
             self._finish()
         return RestoredFleet(plan.source, plan.to or reached, f"{LIB}/{scripts.FORMER}{name}", stopped_s, seen)
 
     @property
-    def _primary(self) -> View:
-        wanted = self._wish.fleet.primary
+    def _primary(self) -> HostView:
+        wanted = self._spec.fleet.primary
         return next(view for view in self._views if view.desired.place.host == wanted)
 
     @staticmethod
-    def _name(view: View) -> str:
+    def _name(view: HostView) -> str:
         return view.desired.place.host.name
 
     def _unpack(self, order: Order, *, is_undo: bool) -> None:
@@ -164,7 +165,7 @@ class Recovery:
         self._notify(f"{verb} {order.backup} beside the present data; the fleet works on meanwhile")
         self._do(self._primary, make(order), f"{verb} {order.backup}", UNPACK_S)
 
-    def _stop(self, held: Held) -> None:
+    def _stop(self, held: HeldLease) -> None:
         self._require(held)
         self._notify("stopping schedulers, APIs and the database; running tasks wait")
         stores = [view for view in self._views if "database" in view.desired.place.host.roles]
@@ -174,10 +175,10 @@ class Recovery:
             with ThreadPoolExecutor(max(1, len(views))) as pool:
                 list(pool.map(self._fence, views))
 
-    def _fence(self, view: View) -> None:
+    def _fence(self, view: HostView) -> None:
         self._do(view, scripts.fence(list_units(view.desired)), "stopping what works on the database", STOP_S)
 
-    def _recover(self, order: Order, held: Held) -> datetime:
+    def _recover(self, order: Order, held: HeldLease) -> datetime:
         self._notify(f"recovering {f'to {order.to:%Y-%m-%d %H:%M:%S} UTC' if order.to else 'all that was archived'}")
         place = self._primary.desired.place
         bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
@@ -197,12 +198,12 @@ class Recovery:
         found = scripts.parse_look(said)
         return found.is_exchanged and found.name == order.name
 
-    def _bring_back(self, held: Held) -> None:
+    def _bring_back(self, held: HeldLease) -> None:
         """Start what does not run, and do again what fleet.yaml wants of the database's content."""
         self._require(held)
         self._notify("bringing the fleet back")
         survey = host_survey.change_steps(
-            host_survey.survey(self._wish, self._stack, self._notify),
+            host_survey.survey(self._spec, self._stack, self._notify),
             lambda _, steps: tuple(filter(brings_back, steps)),
         )
         absent = [error.where for error in survey.errors]
@@ -225,20 +226,20 @@ class Recovery:
             if "database" in view.desired.place.host.roles:
                 self._do(view, scripts.finish(), "forgetting the restore", STOP_S)
 
-    def _do(self, view: View, script: str, what: str, timeout_s: float) -> str:
+    def _do(self, view: HostView, script: str, what: str, timeout_s: float) -> str:
         wait_s = timeout_s + detached_script.WAIT_S
         done = view.connection.run(detached_script.wrap(script), timeout_s=wait_s)
         if done.code:
             raise repository.explain(done, what, self._name(view))
         return done.out
 
-    def _require(self, held: Held) -> None:
+    def _require(self, held: HeldLease) -> None:
         if held.lost.is_set():
             hint = "look whether somebody applies, then restore again"
-            raise AirfleetError("the lease was lost", where=self._wish.fleet.primary.name, hint=hint)
+            raise AirfleetError("the lease was lost", where=self._spec.fleet.primary.name, hint=hint)
 
 
-def list_units(desired: Desired) -> tuple[str, ...]:
+def list_units(desired: DesiredHost) -> tuple[str, ...]:
     """What works on the database on a host: every process of Airflow but the workers, which wait for their API."""
     return tuple(
         service.unit

@@ -45,7 +45,7 @@ class Order:
     to: datetime | None = None
 
     @property
-    def wish(self) -> str:
+    def request(self) -> str:
         """What was asked for, without the name: the same words mean the same restore."""
         return f"{self.backup} {self.to.astimezone(UTC).isoformat() if self.to else 'latest'}"
 
@@ -59,13 +59,13 @@ class Situation:
     is_replica: bool
     is_up: bool = True
     name: str = ""
-    wish: str = ""
+    request: str = ""
     is_exchanged: bool = False
     former: tuple[str, ...] = ()
 
-    def has_done(self, wish: str) -> bool:
+    def has_done(self, request: str) -> bool:
         """Whether a restore that was cut off had put this very data in its place, and nothing was written since."""
-        return self.is_exchanged and not self.is_up and self.wish == wish
+        return self.is_exchanged and not self.is_up and self.request == request
 
 
 def build_look() -> str:
@@ -83,14 +83,14 @@ def parse_look(text: str) -> Situation:
     """How the data stands."""
     size, free, role, server, mark, *rest = [line.strip() for line in text.splitlines()]
     former = tuple(sorted(line for line in rest if line.startswith(FORMER)))
-    name, wish = [*(line for line in rest if line not in former), "", ""][:2]
+    name, request = [*(line for line in rest if line not in former), "", ""][:2]
     return Situation(
         size=int(size),
         free=int(free),
         is_replica=role == "replica",
         is_up=server == "up",
         name=name,
-        wish=wish,
+        request=request,
         is_exchanged=bool(name) and mark == name,
         former=former,
     )
@@ -150,7 +150,7 @@ install -d -o {USER} -g {USER} -m 700 {DRAFT}
 
 
 def _begin(order: Order) -> str:
-    state = shlex.quote(f"{order.name}\n{order.wish}\n")
+    state = shlex.quote(f"{order.name}\n{order.request}\n")
     return f"set -eu; cd /\n{settle()}\nprintf %s {state} > {STATE}.new; mv {STATE}.new {STATE}"
 
 

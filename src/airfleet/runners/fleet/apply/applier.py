@@ -18,7 +18,7 @@ from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.plan.steps import Bring, Install, RunJob, Step, Unpack
 from airfleet.runners.fleet.plan.waves import is_restart, make_waves
-from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import detached_script
 from airfleet.runners.fleet.transport.connection import as_host_error
 
@@ -34,7 +34,7 @@ FOUNDATION = tuple(stage for stage in Stage if stage <= Stage.METADATA)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class StepResult:
     """What became of one step."""
 
     step: Step
@@ -44,10 +44,10 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ApplyOutcome:
     """What became of a plan."""
 
-    done: tuple[Result, ...]
+    done: tuple[StepResult, ...]
     errors: tuple[AirfleetError, ...]
     skipped: tuple[Step, ...]
 
@@ -57,12 +57,12 @@ class Applier:
 
     def __init__(
         self,
-        views: Iterable[View],
+        views: Iterable[HostView],
         *,
         who: str,
         archives: Mapping[str, Path],
         clock: Callable[[], float],
-        notify: Callable[[Result], None],
+        notify: Callable[[StepResult], None],
         lost: threading.Event,
         absent: Iterable[str] = (),
         rolling: Rolling | None = None,
@@ -76,11 +76,11 @@ class Applier:
         self._notify = notify
         self._lost = lost
         self._rolling = rolling
-        self._results: list[Result] = []
+        self._results: list[StepResult] = []
         self._failed: dict[str, AirfleetError] = {}
         self._lock = threading.Lock()
 
-    def run(self) -> Outcome:
+    def run(self) -> ApplyOutcome:
         """Carry out every step that can be; hosts that fail are left where they are."""
         # The others unpack while the stores and the schema are made, which mostly wait.
         pillars = [view for view in self._views if _is_pillar(view)]
@@ -91,9 +91,9 @@ class Applier:
         done = {id(result.step) for result in self._results}
         planned = [step for view in self._views for step in view.steps]
         skipped = [step for step in planned if id(step) not in done]
-        return Outcome(tuple(self._results), tuple(self._failed.values()), tuple(skipped))
+        return ApplyOutcome(tuple(self._results), tuple(self._failed.values()), tuple(skipped))
 
-    def _go_through(self, stages: Iterable[Stage], views: Iterable[View]) -> None:
+    def _go_through(self, stages: Iterable[Stage], views: Iterable[HostView]) -> None:
         for stage in stages:
             work = [
                 (view, own)
@@ -102,7 +102,7 @@ class Applier:
             ]
             self._run_stage(stage, work)
 
-    def _run_stage(self, stage: Stage, work: list[tuple[View, list[Step]]]) -> None:
+    def _run_stage(self, stage: Stage, work: list[tuple[HostView, list[Step]]]) -> None:
         """One wave after another; what is left when one does not come back is for the next apply."""
         rolling = self._rolling if any(is_restart(step) for _, own in work for step in own) else None
         active = rolling.find_active() if rolling and stage == Stage.CONTROL else ""
@@ -115,7 +115,7 @@ class Applier:
             if not all(came_back):
                 return
 
-    def _roll(self, stage: Stage, rolling: Rolling | None, view: View, own: list[Step], *, is_last: bool) -> bool:
+    def _roll(self, stage: Stage, rolling: Rolling | None, view: HostView, own: list[Step], *, is_last: bool) -> bool:
         """Change one host; False when the hosts that serve the same are better left as they are."""
         if rolling is None:
             self._host(view, own)
@@ -130,7 +130,7 @@ class Applier:
                 self._failed[name] = as_host_error(error, name)
             return False
 
-    def _waits(self, view: View, stage: Stage) -> bool:
+    def _waits(self, view: HostView, stage: Stage) -> bool:
         """Whether a host cannot go on: it failed itself, or a host failed that everybody after this stage needs."""
         if self._lost.is_set() or view.desired.place.host.name in self._failed:
             return True
@@ -152,7 +152,7 @@ class Applier:
     def _metadata_failed(self) -> bool:
         return any(result.error is not None and result.step.stage <= Stage.METADATA for result in self._results)
 
-    def _host(self, view: View, own: list[Step]) -> None:
+    def _host(self, view: HostView, own: list[Step]) -> None:
         for batch in _batches(own):
             if self._lost.is_set():
                 return
@@ -170,13 +170,13 @@ class Applier:
                 if error is not None:
                     self._failed[view.desired.place.host.name] = error
                 for step in batch:
-                    result = Result(step, share, error, note)
+                    result = StepResult(step, share, error, note)
                     self._results.append(result)
                     self._notify(result)
             if error is not None:
                 return
 
-    def _do(self, view: View, batch: list[Step]) -> str:
+    def _do(self, view: HostView, batch: list[Step]) -> str:
         action = batch[0].action
         body = _wrap_side_by_side(batch) if isinstance(action, Bring) else "\n".join(map(_wrap, batch))
         script = detached_script.wrap(f"{AUDIT_FUNCTION.format(who=shlex.quote(self._who))}\n{body}")
@@ -189,7 +189,7 @@ class Applier:
         return view.connection.check(script, timeout_s=timeout_s, what=what).strip()
 
 
-def _is_pillar(view: View) -> bool:
+def _is_pillar(view: HostView) -> bool:
     """Whether a host keeps a store, or makes the schema."""
     place = view.desired.place
     makes_schema = place.host.name == place.fleet.with_role("scheduler")[0].name

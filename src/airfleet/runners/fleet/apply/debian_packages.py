@@ -21,7 +21,7 @@ from airfleet.components.host_model import Machine
 from airfleet.components.hosts.systems import SYSTEMS
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.plan.steps import Install, Step
-from airfleet.runners.fleet.survey.host_survey import Survey, View
+from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.runners.fleet.transport.connection import HostError, find_telling
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -41,7 +41,7 @@ class Shipment:
 
 def ship(survey: Survey, folder: Path | None, work: Path, cache: Path, tell: Callable[[str], None]) -> Shipment:
     """Let every installation of packages be one of packages that are sent; a host for which that fails is left out."""
-    views: list[View] = []
+    views: list[HostView] = []
     errors = list(survey.errors)
     archives: dict[str, Path] = {}
     for view in survey.views:
@@ -69,7 +69,7 @@ def ship(survey: Survey, folder: Path | None, work: Path, cache: Path, tell: Cal
     return Shipment(Survey(tuple(views), tuple(errors)), archives)
 
 
-def _ship(view: View, archive: str) -> Iterator[Step]:
+def _ship(view: HostView, archive: str) -> Iterator[Step]:
     for step in view.steps:
         if isinstance(step.action, Install):
             yield replace(step, action=Install(step.action.packages, archive))

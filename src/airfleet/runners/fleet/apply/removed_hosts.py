@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 
 from airfleet.components.host_model import LIB, LOG, OPT, Place, Stage
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.apply.applier import Applier, Outcome
+from airfleet.runners.fleet.apply.applier import Applier, ApplyOutcome
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts
-from airfleet.runners.fleet.plan.diff import Desired
-from airfleet.runners.fleet.plan.facts import Facts
+from airfleet.runners.fleet.plan.diff import DesiredHost
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import RemoveRuntime, RemoveService, Step
 from airfleet.runners.fleet.survey import host_survey
-from airfleet.runners.fleet.survey.host_survey import View, Wish
-from airfleet.runners.fleet.transport.connection import Connection, as_host_error
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
+from airfleet.runners.fleet.survey.host_survey import HostView
+from airfleet.runners.fleet.transport.connection import HostConnection, as_host_error
 from airfleet.spec.topology import Host
 
 WORKER = "airfleet-worker-"
@@ -29,10 +30,10 @@ WHY = "fleet.yaml no longer names this host"
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class RemovedHosts:
     """The hosts that leave: those that have something to stop or remove, and why others cannot be looked at."""
 
-    views: tuple[View, ...] = ()
+    views: tuple[HostView, ...] = ()
     silent: tuple[AirfleetError, ...] = ()
 
     @property
@@ -45,15 +46,15 @@ class Farewell:
         return tuple(view.desired.place.host for view in self.views if _works(view.facts))
 
 
-def look(wish: Wish, hosts: Iterable[Host], stack: ExitStack) -> Farewell:
+def look(spec: FleetSpec, hosts: Iterable[Host], stack: ExitStack) -> RemovedHosts:
     """How the hosts that leave stand."""
     listed = tuple(hosts)
     if not listed:
-        return Farewell()
-    views: list[View] = []
+        return RemovedHosts()
+    views: list[HostView] = []
     silent: list[AirfleetError] = []
     with ThreadPoolExecutor(len(listed)) as pool:
-        futures = [(host, pool.submit(_look, wish, host, stack)) for host in listed]
+        futures = [(host, pool.submit(_look, spec, host, stack)) for host in listed]
     for host, future in futures:
         try:
             view = future.result()
@@ -61,27 +62,27 @@ def look(wish: Wish, hosts: Iterable[Host], stack: ExitStack) -> Farewell:
             silent.append(as_host_error(error, host.name))
         else:
             views += [view] if view is not None and view.steps else []
-    return Farewell(tuple(views), tuple(silent))
+    return RemovedHosts(tuple(views), tuple(silent))
 
 
-def _look(wish: Wish, host: Host, stack: ExitStack) -> View | None:
-    connection = Connection(host, wish.project)
+def _look(spec: FleetSpec, host: Host, stack: ExitStack) -> HostView | None:
+    connection = HostConnection(host, spec.project)
     stack.callback(connection.close)
     connection.open()
     probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="looking at the host"))
-    if probe.owner != wish.credentials.identity:
+    if probe.owner != spec.credentials.identity:
         return None
     # Without a role it should be nothing at all.
     nobody = replace(host, roles=("worker",) if "worker" in host.roles else (), pools=())
     machine = host_survey.identify(host, probe)
-    desired = Desired(Place(wish.fleet, nobody, machine, OPT / "none", wish.credentials, wish.objects), ())
+    desired = DesiredHost(Place(spec.fleet, nobody, machine, OPT / "none", spec.credentials, spec.objects), ())
     question = facts.build_question((), (), (), ())
     found = facts.parse_answer(connection.check(question, what="looking at the host"), frozenset())
     recipe = airflow_archive.Recipe("", "", "", "", ())
-    return View(connection, desired, found, tuple(decide(desired, found)), recipe)
+    return HostView(connection, desired, found, tuple(decide(desired, found)), recipe)
 
 
-def decide(desired: Desired, found: Facts) -> Iterator[Step]:
+def decide(desired: DesiredHost, found: HostFacts) -> Iterator[Step]:
     """The steps that take everything of airfleet's own from a host: workers first, as they may have to drain."""
     stripped = replace(desired, place=replace(desired.place, host=replace(desired.place.host, roles=())))
     steps = [replace(step, stage=Stage.BASE, why=WHY) for step in diff.decide(stripped, found)]
@@ -91,7 +92,7 @@ def decide(desired: Desired, found: Facts) -> Iterator[Step]:
         yield Step(desired.place.host.name, Stage.BASE, RemoveRuntime(name), f"remove {OPT / name}", WHY)
 
 
-def see_off(views: Iterable[View], make: Callable[[Iterable[View]], Applier]) -> Outcome:
+def drain_and_clear(views: Iterable[HostView], make: Callable[[Iterable[HostView]], Applier]) -> ApplyOutcome:
     """Stop the workers; a host whose workers have stopped is cleared, any other at a later apply."""
     listed = tuple(views)
     first = make(replace(view, steps=tuple(filter(_stops_worker, view.steps))) for view in listed).run()
@@ -102,14 +103,14 @@ def see_off(views: Iterable[View], make: Callable[[Iterable[View]], Applier]) ->
         if view.desired.place.host.name not in busy
     ]
     second = make(rest).run()
-    return Outcome(first.done + second.done, first.errors + second.errors, first.skipped + second.skipped)
+    return ApplyOutcome(first.done + second.done, first.errors + second.errors, first.skipped + second.skipped)
 
 
 def _stops_worker(step: Step) -> bool:
     return isinstance(step.action, RemoveService) and step.action.unit.startswith(WORKER)
 
 
-def _works(found: Facts) -> bool:
+def _works(found: HostFacts) -> bool:
     return any(unit.startswith(WORKER) and fact.active == "deactivating" for unit, fact in found.units.items())
 
 
@@ -121,7 +122,7 @@ def explain_silent(error: AirfleetError) -> str:
     )
 
 
-def find_left(known: Iterable[Host], farewell: Farewell) -> tuple[Host, ...]:
+def find_left(known: Iterable[Host], removed: RemovedHosts) -> tuple[Host, ...]:
     """Hosts that have to be looked at again at the next apply."""
-    names = {view.desired.place.host.name for view in farewell.views} | {error.where for error in farewell.silent}
+    names = {view.desired.place.host.name for view in removed.views} | {error.where for error in removed.silent}
     return tuple(host for host in known if host.name in names)

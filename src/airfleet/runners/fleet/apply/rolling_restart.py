@@ -18,7 +18,7 @@ from airfleet.components.scheduler import NAME as SCHEDULER
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.plan.waves import list_restarts
-from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import HostError
 
 ASIDE_S = 20
@@ -35,7 +35,7 @@ class Rolling:
 
     def __init__(
         self,
-        views: Iterable[View],
+        views: Iterable[HostView],
         *,
         drain_s: float,
         notify: Callable[[str], None],
@@ -56,11 +56,11 @@ class Rolling:
         )
         return found.strip()
 
-    def must_go_together(self, work: Iterable[tuple[View, Sequence[Step]]]) -> bool:
+    def must_go_together(self, work: Iterable[tuple[HostView, Sequence[Step]]]) -> bool:
         """Whether brokers have to restart at once: those with another Erlang cookie do not find each other."""
         asked = [view for view, own in work if _restarts_broker(view, own)]
 
-        def is_strange(view: View) -> bool:
+        def is_strange(view: HostView) -> bool:
             try:
                 return self._ask_broker(view) == rabbitmq.STRANGE
             except AirfleetError:
@@ -69,7 +69,7 @@ class Rolling:
         with ThreadPoolExecutor(max(1, len(asked))) as pool:
             return any(list(pool.map(is_strange, asked)))
 
-    def prepare(self, view: View, own: Sequence[Step], stage: Stage) -> str:
+    def prepare(self, view: HostView, own: Sequence[Step], stage: Stage) -> str:
         """Lead requests past a web host, see what runs before it is restarted; what is returned is for `finish`.
 
         Raises HostError when a broker may not stop, as another one is down.
@@ -83,7 +83,7 @@ class Rolling:
             return self._look_at_workers(view, own, stage)
         return self._read_seat(name) if stage == Stage.CONTROL and list_restarts(own, stage) else ""
 
-    def finish(self, view: View, own: Sequence[Step], stage: Stage, before: str, *, is_last: bool) -> bool:
+    def finish(self, view: HostView, own: Sequence[Step], stage: Stage, before: str, *, is_last: bool) -> bool:
         """Wait until the host serves again, so that the next may be disturbed; False when its tasks take too long."""
         name = view.desired.place.host.name
         restarted = list_restarts(own, stage)
@@ -93,7 +93,7 @@ class Rolling:
             self._await_seat(name, before)
         return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
 
-    def _await_copies(self, view: View) -> None:
+    def _await_copies(self, view: HostView) -> None:
         """Until every queue of a broker has enough copies elsewhere; raises HostError while another broker is down."""
         name, end = view.desired.place.host.name, self._clock() + COPIES_S
         while self._ask_broker(view) == rabbitmq.NEEDED:
@@ -109,22 +109,22 @@ class Rolling:
             self._sleep(1.0)
 
     @staticmethod
-    def _ask_broker(view: View) -> int:
+    def _ask_broker(view: HostView) -> int:
         return view.connection.run(rabbitmq.ask_to_stop(view.desired.place), timeout_s=300).code
 
-    def _find_stopped_brokers(self, view: View) -> list[str]:
+    def _find_stopped_brokers(self, view: HostView) -> list[str]:
         there = {one.desired.place.host.name: one for one in self._views}
         fleet = view.desired.place.fleet
         others = [host.name for host in fleet.with_role("broker") if host != view.desired.place.host]
         return [name for name in others if name not in there or not _is_active(there[name], rabbitmq.UNIT)]
 
-    def _has_others(self, view: View) -> bool:
+    def _has_others(self, view: HostView) -> bool:
         return any("web" in one.desired.place.host.roles for one in self._views if one is not view)
 
     def _on_balancers(self, write: Callable[[str, str], str], host: str, what: str) -> None:
         asked = [one for one in self._views if {"balancer", "worker"} & set(one.desired.place.host.roles)]
 
-        def ask(view: View) -> None:
+        def ask(view: HostView) -> None:
             try:
                 script = write(host, view.desired.place.machine.system.python)
                 view.connection.check(script, timeout_s=ASIDE_S + BACK_S, what=what)
@@ -167,7 +167,7 @@ class Rolling:
                 )
             self._sleep(1.0)
 
-    def _await_workers(self, view: View, own: Sequence[Step], before: str) -> bool:
+    def _await_workers(self, view: HostView, own: Sequence[Step], before: str) -> bool:
         """Until each worker is another process than before, and has said that it takes tasks."""
         name, end, told = view.desired.place.host.name, self._clock() + self._drain_s, False
         while not is_back(before, now := self._look_at_workers(view, own, Stage.WORK)):
@@ -180,18 +180,18 @@ class Rolling:
         return True
 
     @staticmethod
-    def _look_at_workers(view: View, own: Sequence[Step], stage: Stage) -> str:
+    def _look_at_workers(view: HostView, own: Sequence[Step], stage: Stage) -> str:
         services = [service for service in list_restarts(own, stage) if service.drains]
         return view.connection.check(look_at(services), what="looking at the workers") if services else ""
 
 
-def _restarts_broker(view: View, own: Sequence[Step]) -> bool:
+def _restarts_broker(view: HostView, own: Sequence[Step]) -> bool:
     """Whether one of several brokers is restarted by these steps."""
     is_one_of_several = len(view.desired.place.fleet.with_role("broker")) > 1
     return is_one_of_several and any(one.name == rabbitmq.NAME for one in list_restarts(own, Stage.STORES))
 
 
-def _is_active(view: View, unit: str) -> bool:
+def _is_active(view: HostView, unit: str) -> bool:
     try:
         return view.connection.run(f"systemctl is-active -q {unit}", timeout_s=20).code == 0
     except AirfleetError:

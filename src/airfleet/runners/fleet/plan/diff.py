@@ -11,7 +11,7 @@ from typing import Literal
 from airfleet.components.host_model import EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
 from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
-from airfleet.runners.fleet.plan.facts import Facts, Probe, UnitFact
+from airfleet.runners.fleet.plan.facts import HostFacts, Probe, UnitFact
 from airfleet.runners.fleet.plan.steps import (
     AddUser,
     Bring,
@@ -39,7 +39,7 @@ RUNNING = ("active", "activating", "reloading", "deactivating")
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
+class DesiredHost:
     """All that one host should be."""
 
     place: Place
@@ -102,7 +102,7 @@ def find_wrong_clock(host: str, said: int | None, *, asked: float, answered: flo
         )
 
 
-def find_obstacles(desired: Desired, probe: Probe, facts: Facts) -> Iterator[Obstacle]:
+def find_obstacles(desired: DesiredHost, probe: Probe, facts: HostFacts) -> Iterator[Obstacle]:
     """Yield what would make a change of this host fail half-way."""
     name = desired.place.host.name
     least = LEAST_FREE_AGAIN if desired.place.runtime.name in facts.runtimes else LEAST_FREE
@@ -139,12 +139,12 @@ def _is_current(service: Service, fact: UnitFact) -> bool:
     return fact.started_from.split() == reveal(systemd_units.fingerprint(service).content).split()
 
 
-def decide(desired: Desired, facts: Facts) -> tuple[Step, ...]:
+def decide(desired: DesiredHost, facts: HostFacts) -> tuple[Step, ...]:
     """The steps that make a host what it should be, in their order; none when it is."""
     return tuple(sorted(_decide(desired, facts), key=lambda step: step.stage))
 
 
-def _decide(desired: Desired, facts: Facts) -> Iterator[Step]:
+def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     host = desired.place.host.name
     stale = sorted(path for path in facts.managed if Path(path) not in {file.path for file in desired.files})
     gone = [Path(path).name for path in stale if path.startswith(systemd_units.FOLDER)]
@@ -185,7 +185,7 @@ def _decide(desired: Desired, facts: Facts) -> Iterator[Step]:
     yield from _jobs_and_services(desired, facts)
 
 
-def _runtime(desired: Desired, facts: Facts) -> Iterator[Step]:
+def _runtime(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     host, digest = desired.place.host.name, desired.place.runtime.name
     if not {"web", "scheduler", "worker"} & set(desired.place.host.roles):
         return
@@ -198,7 +198,7 @@ def _runtime(desired: Desired, facts: Facts) -> Iterator[Step]:
         yield Step(host, Stage.EDGE, RemoveRuntime(name), f"remove /opt/airfleet/{name}", "nothing runs from it")
 
 
-def _jobs_and_services(desired: Desired, facts: Facts) -> Iterator[Step]:
+def _jobs_and_services(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     host = desired.place.host.name
     for stage in Stage:
         for part in desired.parts:
@@ -214,14 +214,14 @@ def _jobs_and_services(desired: Desired, facts: Facts) -> Iterator[Step]:
                     yield from _job(host, job, facts)
 
 
-def _job(host: str, job: Job, facts: Facts) -> Iterator[Step]:
+def _job(host: str, job: Job, facts: HostFacts) -> Iterator[Step]:
     known = facts.jobs.get(job.name)
     if known != job.fingerprint:
         why = "it changed since it last ended well" if known else "it never ended well here"
         yield Step(host, job.stage, RunJob(job), f"run {job.name}: {job.what}", why, "", job.timeout_s + 30)
 
 
-def _service(host: str, service: Service, facts: Facts) -> Iterator[Step]:
+def _service(host: str, service: Service, facts: HostFacts) -> Iterator[Step]:
     fact = facts.units.get(service.unit)
     note = reveal(systemd_units.fingerprint(service).content)
     how: Literal["start", "restart", "reload"]
@@ -238,7 +238,7 @@ def _service(host: str, service: Service, facts: Facts) -> Iterator[Step]:
     yield Step(host, service.stage, Bring(service, how), f"{how} {service.unit}", why, "", service.wait_s + 90)
 
 
-def _file(host: str, file: HostFile, facts: Facts) -> Iterator[Step]:
+def _file(host: str, file: HostFile, facts: HostFacts) -> Iterator[Step]:
     fact = facts.files.get(str(file.path))
     if fact is None:
         diff = "" if file.is_secret else render_diff(str(file.path), "", reveal(file.content))

@@ -92,7 +92,7 @@ class UnitFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HostFacts:
     """How a host stands beside what it should be."""
 
     files: Mapping[str, FileFact] = field(default_factory=dict)
@@ -171,11 +171,11 @@ def build_question(
     return "\n".join(lines)
 
 
-def parse_answer(text: str, packages: frozenset[str]) -> Facts:
+def parse_answer(text: str, packages: frozenset[str]) -> HostFacts:
     """The facts of a host, from the answer to the question."""
     parts = sections.split(text)
     started = dict(_pairs(parts.get("started", [])))
-    return Facts(
+    return HostFacts(
         files=dict(_files(parts.get("files", []))),
         folders=dict(_files(parts.get("folders", []))),
         units={

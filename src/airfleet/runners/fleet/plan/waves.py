@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from airfleet.components.host_model import Service, Stage
-from airfleet.runners.fleet.plan.diff import Desired
+from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.spec.topology import Host
 
@@ -19,7 +19,7 @@ class Placed(Protocol):
     """Something that is of one host."""
 
     @property
-    def desired(self) -> Desired: ...
+    def desired(self) -> DesiredHost: ...
 
 
 T = TypeVar("T", bound=Placed)
@@ -87,7 +87,7 @@ def list_restarts(own: Iterable[Step], stage: Stage) -> tuple[Service, ...]:
     )
 
 
-def add_restarts(desired: Desired, own: Iterable[Step]) -> tuple[Step, ...]:
+def add_restarts(desired: DesiredHost, own: Iterable[Step]) -> tuple[Step, ...]:
     """The steps of a host, and a restart of every process of Airflow that they leave alone."""
     steps = tuple(own)
     brought = {step.action.service.unit for step in steps if isinstance(step.action, Bring)}

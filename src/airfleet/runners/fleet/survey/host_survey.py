@@ -2,63 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from airfleet.components.host_model import ETC, OPT, FleetCredentials, HostFile, Machine, Objects, Part, Place
-from airfleet.components.hosts import haproxy, host_parts
+from airfleet.components.host_model import ETC, OPT, HostFile, Machine, Objects, Part, Place
+from airfleet.components.hosts import host_parts
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts
-from airfleet.runners.fleet.plan.diff import Desired
-from airfleet.runners.fleet.plan.facts import Facts, Probe
+from airfleet.runners.fleet.plan.diff import DesiredHost
+from airfleet.runners.fleet.plan.facts import HostFacts, Probe
 from airfleet.runners.fleet.plan.steps import Step
-from airfleet.runners.fleet.transport.connection import Connection, HostError, as_host_error
-from airfleet.spec.fleet import Fleet, SecretRef
-from airfleet.spec.secrets import Secret, resolve
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError, as_host_error
 from airfleet.spec.topology import Host
-from airfleet.workspace import airflow_version, credentials, primary_record
-from airfleet.workspace.project import find_project, find_state, read_fleet, resolve_connection, resolve_value
-from airfleet.workspace.rotation import RotationLedger
-from airfleet.workspace.state_folder import StateFolder
+from airfleet.workspace import airflow_version
 
 MOST_AT_ONCE = 32
 OWNER, AIRFLOW = ETC / "owner", ETC / "airflow"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain.
-
-    `airflow` is the version that all hosts shall run; while the fleet moves, some may still run the one `beside` it.
-    A host whose key is not known is left out, unless new hosts are accepted. `rotations` is how far the rotations of the
-    credentials have come.
-    """
-
-    fleet: Fleet
-    project: Path
-    credentials: FleetCredentials
-    objects: Objects
-    rotations: RotationLedger
-    airflow: str
-    beside: str = ""
-    leaving: tuple[Host, ...] = ()
-    accept_new_hosts: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class View:
+class HostView:
     """One host that answered: the connection, what it should be, how it stands, and the steps between."""
 
-    connection: Connection
-    desired: Desired
-    facts: Facts
+    connection: HostConnection
+    desired: DesiredHost
+    facts: HostFacts
     steps: tuple[Step, ...]
     recipe: airflow_archive.Recipe
     lease: str = ""
@@ -68,7 +42,7 @@ class View:
 class Survey:
     """All hosts: those that can be worked on, and why the others cannot."""
 
-    views: tuple[View, ...]
+    views: tuple[HostView, ...]
     errors: tuple[AirfleetError, ...]
 
     @property
@@ -76,80 +50,18 @@ class Survey:
         return tuple(step for view in self.views for step in view.steps)
 
 
-def open_folder(project: Path, state: Path | None) -> StateFolder:
-    """The state folder of a fleet, made if there is none; raises AirfleetError where fleet.yaml names no hosts."""
-    project = find_project(project)
-    if not read_fleet(project).hosts:
-        hint = "name them under `hosts`; for this machine alone there is `airfleet up`"
-        raise AirfleetError("fleet.yaml names no hosts", where=str(project), hint=hint)
-    folder = find_state(project, state)
-    folder.create()
-    return folder
-
-
-def read_wish(project: Path, state: Path | None, *, accept_new_hosts: bool = False) -> Wish:
-    """What fleet.yaml says of a fleet; raises UsageError, and AirfleetError where it names no hosts.
-
-    Whoever changes hosts reads it while nobody else may: another command may promote a host, or rotate a secret.
-    """
-    folder = open_folder(project, state)
-    project = find_project(project)
-    fleet = read_fleet(project)
-    running = airflow_version.read(folder)
-    rotations = RotationLedger(folder.secrets)
-    environ = os.environ
-
-    def value(thing: object) -> object:
-        return resolve_value(thing, project)
-
-    tls = None
-    if fleet.tls:
-        certificate = resolve_file(project, fleet.tls.certificate)
-        key = resolve(SecretRef(file=fleet.tls.key), environ=environ, project=project, where="fleet.yaml: tls.key")
-        tls = haproxy.join_tls(certificate, key)
-    return Wish(
-        fleet=primary_record.apply_to(fleet, folder),
-        project=project,
-        credentials=credentials.read(folder, rotations, fleet.databases, [pool.name for pool in fleet.pools]),
-        objects=Objects(
-            connections={key: resolve_connection(one, project) for key, one in fleet.connections.items()},
-            variables={key: value(one) for key, one in fleet.variables.items()},
-            environment={
-                key: Secret(str(value(one))) if isinstance(one, SecretRef) else one for key, one in fleet.env.items()
-            },
-            versions="",
-            tls=tls,
-        ),
-        rotations=rotations,
-        airflow=running.version,
-        beside=running.target,
-        accept_new_hosts=accept_new_hosts,
-    )
-
-
-def resolve_file(project: Path, name: str) -> str:
-    """The text of a file of the project that is no secret."""
-    try:
-        return (project / Path(name).expanduser()).read_text()
-    except OSError as error:
-        hint = "`tls.certificate` in fleet.yaml names it"
-        raise AirfleetError(
-            f"the file {name} cannot be read: {error.strerror}", where=str(project), hint=hint
-        ) from None
-
-
-def survey(wish: Wish, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
+def survey(spec: FleetSpec, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
     """Look at every host at once; the connections stay open as long as the stack."""
-    views: list[View] = []
+    views: list[HostView] = []
     errors: list[AirfleetError] = []
 
-    def look(host: Host) -> View:
-        connection = Connection(host, wish.project, welcome=tell if wish.accept_new_hosts else None)
+    def look(host: Host) -> HostView:
+        connection = HostConnection(host, spec.project, welcome=tell if spec.accept_new_hosts else None)
         stack.callback(connection.close)
-        return inspect(wish, connection)
+        return inspect(spec, connection)
 
     with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-        futures = [(host, pool.submit(look, host)) for host in wish.fleet.hosts]
+        futures = [(host, pool.submit(look, host)) for host in spec.fleet.hosts]
         for host, future in futures:
             try:
                 views.append(future.result())
@@ -159,13 +71,13 @@ def survey(wish: Wish, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
     return Survey(tuple(views), tuple(errors))
 
 
-def change_steps(survey: Survey, change: Callable[[Desired, tuple[Step, ...]], tuple[Step, ...]]) -> Survey:
+def change_steps(survey: Survey, change: Callable[[DesiredHost, tuple[Step, ...]], tuple[Step, ...]]) -> Survey:
     """The same hosts with other steps."""
     views = (replace(view, steps=change(view.desired, view.steps)) for view in survey.views)
     return Survey(tuple(views), survey.errors)
 
 
-def inspect(wish: Wish, connection: Connection) -> View:
+def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     """One host, in two round trips; raises HostError for what makes work on it impossible."""
     host = connection.host
     connection.open()
@@ -173,43 +85,43 @@ def inspect(wish: Wish, connection: Connection) -> View:
     probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="looking at the host"))
     wrong_clock = diff.find_wrong_clock(host.name, probe.clock, asked=asked, answered=time.time())
     machine = identify(host, probe)
-    owner = wish.credentials.identity
+    owner = spec.credentials.identity
     if probe.owner not in ("", owner):
         raise HostError(
             "this host belongs to a fleet with other secrets",
             where=host.name,
             hint="apply from the control machine that set it up, or copy its .airfleet/secrets here",
         )
-    if probe.airflow not in ("", wish.airflow, wish.beside):
+    if probe.airflow not in ("", spec.airflow, spec.beside):
         raise HostError(
-            f"it was moved to Airflow {probe.airflow} by another control machine, and would go back to {wish.airflow}",
+            f"it was moved to Airflow {probe.airflow} by another control machine, and would go back to {spec.airflow}",
             where=host.name,
             hint=f"copy .airfleet/{airflow_version.NAME} from there",
         )
-    recipe = read_recipe(wish, machine)
+    recipe = read_recipe(spec, machine)
     objects = Objects(
-        wish.objects.connections, wish.objects.variables, wish.objects.environment, recipe.versions, wish.objects.tls
+        spec.objects.connections, spec.objects.variables, spec.objects.environment, recipe.versions, spec.objects.tls
     )
-    fleet = replace(wish.fleet, hosts=wish.fleet.hosts + wish.leaving)
-    place = Place(fleet, host, machine, OPT / recipe.digest, wish.credentials, objects)
-    own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{wish.airflow}\n")))
+    fleet = replace(spec.fleet, hosts=spec.fleet.hosts + spec.leaving)
+    place = Place(fleet, host, machine, OPT / recipe.digest, spec.credentials, objects)
+    own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{spec.airflow}\n")))
     # The port that this very connection came in by stays open, whatever can be read of the server's configuration.
     ports = (*probe.ssh_ports, *((connection.ssh_port,) if connection.ssh_port else ())) or (host.ssh.port or 22,)
     parts = (*host_parts.describe(place, ssh_ports=ports), own)
-    desired = Desired(place, parts)
+    desired = DesiredHost(place, parts)
     question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
     answer = facts.parse_answer(connection.check(question, what="looking at the host"), probe.packages)
     for obstacle in (*wrong_clock, *diff.find_obstacles(desired, probe, answer)):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
-    return View(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease)
+    return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease)
 
 
-def read_recipe(wish: Wish, machine: Machine) -> airflow_archive.Recipe:
+def read_recipe(spec: FleetSpec, machine: Machine) -> airflow_archive.Recipe:
     """What goes into the packages of Airflow for a machine."""
     return airflow_archive.read_recipe(
-        wish.project,
-        wish.fleet.requirements,
-        airflow=wish.airflow,
+        spec.project,
+        spec.fleet.requirements,
+        airflow=spec.airflow,
         python=machine.system.python,
         arch=machine.arch,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from airfleet.components.host_model import RABBITMQ_METRICS, Place
 from airfleet.components.rabbitmq.server import VHOST, find_metrics_address
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.survey.host_survey import View
+from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.spec.fleet import Fleet
 
 PATIENCE_S = 60.0
@@ -41,7 +41,7 @@ COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Observation:
     """One thing that was looked at: whether it is well, and what was seen."""
 
     what: str
@@ -50,23 +50,23 @@ class Sight:
 
 
 def wait(
-    fleet: Fleet, views: Iterable[View], clock: Callable[[], float], *, patience_s: float = PATIENCE_S
-) -> tuple[Sight, ...]:
+    fleet: Fleet, views: Iterable[HostView], clock: Callable[[], float], *, patience_s: float = PATIENCE_S
+) -> tuple[Observation, ...]:
     """What is seen once all is well, or when patience ends: heartbeats and consumers need some seconds."""
     end = clock() + patience_s
     listed = tuple(views)
     while True:
         seen = look(fleet, listed)
-        if all(sight.is_well for sight in seen) or clock() > end:
+        if all(observation.is_well for observation in seen) or clock() > end:
             return seen
         time.sleep(1)
 
 
-def look(fleet: Fleet, views: Iterable[View]) -> tuple[Sight, ...]:
+def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[Observation, ...]:
     """The UI's own health through every balancer, as another host sees it, and the consumers of every queue."""
     by_name = {view.desired.place.host.name: view for view in views}
     edges = fleet.with_role("balancer") or fleet.with_role("web")
-    seen: list[Sight] = []
+    seen: list[Observation] = []
     for host in edges:
         scheme = "https" if fleet.tls else "http"
         others = [view for name, view in by_name.items() if name != host.name][:MOST_ASKED]
@@ -77,7 +77,7 @@ def look(fleet: Fleet, views: Iterable[View]) -> tuple[Sight, ...]:
     return tuple(seen)
 
 
-def look_at_ui(url: str, askers: Iterable[View]) -> list[Sight]:
+def look_at_ui(url: str, askers: Iterable[HostView]) -> list[Observation]:
     """What the UI at an address says of itself to the first of some hosts that reaches it."""
     said = "no host is there to ask it"
     for view in askers:
@@ -91,20 +91,20 @@ def look_at_ui(url: str, askers: Iterable[View]) -> list[Sight]:
             said = (output.err.strip().splitlines() or ["does not answer"])[-1]
             continue
         return _judge_ui(url, output.out)
-    return [Sight(url, False, said)]
+    return [Observation(url, False, said)]
 
 
-def _judge_ui(url: str, text: str) -> list[Sight]:
+def _judge_ui(url: str, text: str) -> list[Observation]:
     try:
         body = json.loads(text)
         states = {name: str((body.get(name) or {}).get("status") or "missing") for name in COMPONENTS}
     except (ValueError, AttributeError):
-        return [Sight(url, False, "what it says is not the health of Airflow")]
-    parts = (Sight(name.replace("_", "-"), state == "healthy", state) for name, state in states.items())
-    return [Sight(url, True, "answers"), *parts]
+        return [Observation(url, False, "what it says is not the health of Airflow")]
+    parts = (Observation(name.replace("_", "-"), state == "healthy", state) for name, state in states.items())
+    return [Observation(url, True, "answers"), *parts]
 
 
-def _look_at_queues(fleet: Fleet, brokers: Sequence[View]) -> Iterator[Sight]:
+def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Observation]:
     """What all nodes together say, as each knows only the queues that it leads."""
     counts: dict[str, int] = {}
     silent = []
@@ -117,11 +117,11 @@ def _look_at_queues(fleet: Fleet, brokers: Sequence[View]) -> Iterator[Sight]:
             for queue, count in read_consumers(text).items():
                 counts[queue] = max(count, counts.get(queue, 0))
     if silent:
-        yield Sight("broker", False, f"RabbitMQ of {', '.join(silent)} does not tell its queues")
+        yield Observation("broker", False, f"RabbitMQ of {', '.join(silent)} does not tell its queues")
     if len(silent) < len(brokers):
         for queue in fleet.queues:
             count = counts.get(queue, 0)
-            yield Sight(f"queue {queue}", count > 0, f"{count} workers")
+            yield Observation(f"queue {queue}", count > 0, f"{count} workers")
 
 
 def ask_consumers(place: Place) -> str:

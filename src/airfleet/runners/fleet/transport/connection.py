@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.transport.login import CONNECT_S, Login, Policy, Welcome, open_login
+from airfleet.runners.fleet.transport.login import CONNECT_S, HostLogin, Policy, Welcome, open_login
 from airfleet.spec.topology import Host
 from airfleet_provider.plain import one_line
 
@@ -49,7 +49,7 @@ class Output:
     err: str
 
 
-class Connection:
+class HostConnection:
     """A host that scripts can be run on, from several threads at a time.
 
     The key of a host that is not known yet is accepted only where `welcome` is given, which is told of it. `config`
@@ -63,7 +63,7 @@ class Connection:
         self.ssh_port: int | None = None  # where its SSH server was reached, as the host itself sees it
         self._project = project
         self._policy = Policy(welcome=welcome, config=config)
-        self._login: Login | None = None
+        self._login: HostLogin | None = None
         self._become = ""
 
     def open(self) -> None:
@@ -87,9 +87,9 @@ class Connection:
                     hint="log in as root, or let the user run sudo without a password (NOPASSWD in /etc/sudoers.d)",
                 )
 
-    def make_another(self) -> Connection:
+    def make_another(self) -> HostConnection:
         """A connection of its own to the same host, not opened yet."""
-        return Connection(self.host, self._project, welcome=self._policy.welcome, config=self._policy.config)
+        return HostConnection(self.host, self._project, welcome=self._policy.welcome, config=self._policy.config)
 
     def run(self, script: str, *, timeout_s: float = 60, data: BinaryIO | None = None) -> Output:
         """Run a shell script as root; it comes over standard input, so that no secret shows among the processes.

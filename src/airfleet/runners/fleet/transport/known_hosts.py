@@ -45,7 +45,7 @@ class PublicKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KnownHost:
     """One line: the names it is about, a key, and the marker in front of them, if any."""
 
     names: str
@@ -68,7 +68,7 @@ def name_of(host: str, port: int) -> str:
     return host if port == STANDARD_PORT else f"[{host}]:{port}"
 
 
-def read(paths: Iterable[Path], *, named: bool = False) -> tuple[Entry, ...]:
+def read(paths: Iterable[Path], *, named: bool = False) -> tuple[KnownHost, ...]:
     """The lines of all files; one that is missing has none, unless the files are `named` by the user.
 
     Raises AirfleetError for a file that is missing though named, that cannot be read, or that has a broken line.
@@ -76,7 +76,7 @@ def read(paths: Iterable[Path], *, named: bool = False) -> tuple[Entry, ...]:
     return _read(paths, named=named)
 
 
-def read_revocations(paths: Iterable[Path]) -> tuple[Entry, ...]:
+def read_revocations(paths: Iterable[Path]) -> tuple[KnownHost, ...]:
     """The `@revoked` lines of files whose other lines do not count, broken ones among them.
 
     Raises AirfleetError for a file that is there and cannot be read, and for a broken `@revoked` line.
@@ -84,7 +84,7 @@ def read_revocations(paths: Iterable[Path]) -> tuple[Entry, ...]:
     return _read(paths, named=False, only=REVOKED)
 
 
-def parse(text: str, where: str, *, only: str = "") -> tuple[Entry, ...]:
+def parse(text: str, where: str, *, only: str = "") -> tuple[KnownHost, ...]:
     """The lines of one file, or those with one marker `only`; raises AirfleetError for one that cannot be read."""
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -100,8 +100,8 @@ def parse(text: str, where: str, *, only: str = "") -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _read(paths: Iterable[Path], *, named: bool, only: str = "") -> tuple[Entry, ...]:
-    entries: list[Entry] = []
+def _read(paths: Iterable[Path], *, named: bool, only: str = "") -> tuple[KnownHost, ...]:
+    entries: list[KnownHost] = []
     for path in paths:
         try:
             text = path.read_text(errors="surrogateescape")
@@ -118,7 +118,7 @@ def _read(paths: Iterable[Path], *, named: bool, only: str = "") -> tuple[Entry,
     return tuple(entries)
 
 
-def _parse_line(line: str) -> Entry | None:
+def _parse_line(line: str) -> KnownHost | None:
     words = line.split()
     marker = words.pop(0) if words[0].startswith("@") else ""
     if marker not in ("", AUTHORITY, REVOKED) or len(words) < 3:
@@ -133,15 +133,15 @@ def _parse_line(line: str) -> Entry | None:
         return None
     if names.startswith(HASHED) and _split_hash(names) is None:
         return None
-    return Entry(names, PublicKey(kind, blob), marker)
+    return KnownHost(names, PublicKey(kind, blob), marker)
 
 
-def list_kinds(entries: Iterable[Entry], name: str) -> tuple[str, ...]:
+def list_kinds(entries: Iterable[KnownHost], name: str) -> tuple[str, ...]:
     """The types of the keys that a host is known by; it is asked for one of these first."""
     return tuple(entry.key.kind for entry in entries if not entry.marker and entry.is_about(name))
 
 
-def judge(entries: Sequence[Entry], name: str, key: PublicKey) -> Verdict:
+def judge(entries: Sequence[KnownHost], name: str, key: PublicKey) -> Verdict:
     """How a key that a host has shown stands."""
     about = [entry for entry in entries if entry.is_about(name)]
     if any(entry.marker == REVOKED and entry.key.blob == key.blob for entry in about):

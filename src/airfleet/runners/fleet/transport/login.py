@@ -56,7 +56,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class HostLogin:
     """An open way to a host; to close it closes the jump hosts' too."""
 
     transport: paramiko.Transport
@@ -66,7 +66,7 @@ class Login:
         self._way.close()
 
 
-def open_login(host: Host, project: Path, policy: Policy) -> Login:
+def open_login(host: Host, project: Path, policy: Policy) -> HostLogin:
     """Log in to a host; raises AirfleetError with a hint."""
     # What paramiko logs is raised as well.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -78,7 +78,7 @@ def open_login(host: Host, project: Path, policy: Policy) -> Login:
         keys = _load_key(project, host) if host.ssh.key else _list_keys(config)
         transport = _log_in(sock, config, policy, keys)
         way.callback(transport.close)
-        return Login(transport, way.pop_all())
+        return HostLogin(transport, way.pop_all())
 
 
 def _lead_to(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - socket or channel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.runners.fleet.transport.connection import Connection, HostError, Output
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError, Output
 from airfleet.spec.topology import Host
 
 
@@ -12,7 +12,7 @@ class HostShell:
     """Connects when it is first needed, and anew after the host was away."""
 
     def __init__(self, host: Host, project: Path) -> None:
-        self._connection = Connection(host, project)
+        self._connection = HostConnection(host, project)
         self._is_open = False
 
     @property

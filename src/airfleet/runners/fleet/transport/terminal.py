@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
-from airfleet.runners.fleet.transport.connection import CHUNK, Connection, HostError
+from airfleet.runners.fleet.transport.connection import CHUNK, HostConnection, HostError
 
 POLL_MS = 200
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -25,7 +25,7 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def attach(connection: Connection, script: str, *, terminal: bool, interrupt: Callable[[str], None]) -> int:
+def attach(connection: HostConnection, script: str, *, terminal: bool, interrupt: Callable[[str], None]) -> int:
     """Run a script as root with this process's input and output; the exit code.
 
     A signal to this process is given to `interrupt` by its name, and the command decides what becomes of it. Raises

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from airfleet.components.host_model import POSTGRES
-from airfleet.runners.fleet.transport.connection import Connection
+from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login
 from airfleet.workspace import credentials, primary_record
@@ -23,7 +23,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     pools = [pool.name for pool in fleet.pools]
     password = credentials.read(folder, RotationLedger(folder.secrets), fleet.databases, pools).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
-    connection = Connection(primary_record.apply_to(fleet, folder).primary, project)
+    connection = HostConnection(primary_record.apply_to(fleet, folder).primary, project)
     connection.open()
     try:
         with connection.forward("127.0.0.1", POSTGRES) as port:

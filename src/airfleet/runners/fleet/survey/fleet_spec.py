@@ -1,0 +1,100 @@
+"""What fleet.yaml and the state folder ask of a fleet, its secrets resolved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.components.host_model import FleetCredentials, Objects
+from airfleet.components.hosts import haproxy
+from airfleet.errors import AirfleetError
+from airfleet.spec.fleet import Fleet, SecretRef
+from airfleet.spec.secrets import Secret, resolve
+from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version, credentials, primary_record
+from airfleet.workspace.project import find_project, find_state, read_fleet, resolve_connection, resolve_value
+from airfleet.workspace.rotation import RotationLedger
+from airfleet.workspace.state_folder import StateFolder
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSpec:
+    """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain.
+
+    `airflow` is the version that all hosts shall run; while the fleet moves, some may still run the one `beside` it.
+    A host whose key is not known is left out, unless new hosts are accepted. `rotations` says how far the rotations of
+    the credentials have come.
+    """
+
+    fleet: Fleet
+    project: Path
+    credentials: FleetCredentials
+    objects: Objects
+    rotations: RotationLedger
+    airflow: str
+    beside: str = ""
+    leaving: tuple[Host, ...] = ()
+    accept_new_hosts: bool = False
+
+
+def open_folder(project: Path, state: Path | None) -> StateFolder:
+    """The state folder of a fleet, made if there is none; raises AirfleetError where fleet.yaml names no hosts."""
+    project = find_project(project)
+    if not read_fleet(project).hosts:
+        hint = "name them under `hosts`; for this machine alone there is `airfleet up`"
+        raise AirfleetError("fleet.yaml names no hosts", where=str(project), hint=hint)
+    folder = find_state(project, state)
+    folder.create()
+    return folder
+
+
+def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = False) -> FleetSpec:
+    """What fleet.yaml says of a fleet; raises UsageError, and AirfleetError where it names no hosts.
+
+    Whoever changes hosts reads it while nobody else may: another command may promote a host, or rotate a secret.
+    """
+    folder = open_folder(project, state)
+    project = find_project(project)
+    fleet = read_fleet(project)
+    running = airflow_version.read(folder)
+    rotations = RotationLedger(folder.secrets)
+    environ = os.environ
+
+    def value(thing: object) -> object:
+        return resolve_value(thing, project)
+
+    tls = None
+    if fleet.tls:
+        certificate = resolve_file(project, fleet.tls.certificate)
+        key = resolve(SecretRef(file=fleet.tls.key), environ=environ, project=project, where="fleet.yaml: tls.key")
+        tls = haproxy.join_tls(certificate, key)
+    return FleetSpec(
+        fleet=primary_record.apply_to(fleet, folder),
+        project=project,
+        credentials=credentials.read(folder, rotations, fleet.databases, [pool.name for pool in fleet.pools]),
+        objects=Objects(
+            connections={key: resolve_connection(one, project) for key, one in fleet.connections.items()},
+            variables={key: value(one) for key, one in fleet.variables.items()},
+            environment={
+                key: Secret(str(value(one))) if isinstance(one, SecretRef) else one for key, one in fleet.env.items()
+            },
+            versions="",
+            tls=tls,
+        ),
+        rotations=rotations,
+        airflow=running.version,
+        beside=running.target,
+        accept_new_hosts=accept_new_hosts,
+    )
+
+
+def resolve_file(project: Path, name: str) -> str:
+    """The text of a file of the project that is no secret."""
+    try:
+        return (project / Path(name).expanduser()).read_text()
+    except OSError as error:
+        hint = "`tls.certificate` in fleet.yaml names it"
+        raise AirfleetError(
+            f"the file {name} cannot be read: {error.strerror}", where=str(project), hint=hint
+        ) from None
