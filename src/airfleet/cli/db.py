@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from airfleet.cli import options
+from airfleet.cli.console import confirm
 from airfleet.cli.view import console
 from airfleet.components.postgresql.embedded import SUPERUSER
 from airfleet.errors import AirfleetError, UsageError
@@ -192,11 +192,7 @@ def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool
         f" then run again.\nThe present data, {size >> 20} MiB, is kept beside it.",
         err=True,
     )
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm", hint="say --yes")
-    click.confirm("Restore?", abort=True, err=True)
+    confirm("Restore?", yes=yes)
 
 
 def _find_cluster(folder: StateFolder) -> Cluster:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -14,9 +11,11 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
+from airfleet.cli.console import log
 from airfleet.drills.catalogue import CATALOGUE, Drill
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, read_fleet
 
 # ruff: noqa: PLC0415 - a list of drills needs none of what runs them
@@ -58,7 +57,7 @@ def command(
     load_of = partial(Load, ledger=LEDGER, queues=fleet.queues)
     outcomes = []
     with ExitStack() as stack:
-        runner = prepare(stack, fleet, project, state, f"{getpass.getuser()}@{socket.gethostname()}", _say)
+        runner = prepare(stack, fleet, project, state, find_actor(), log)
         for drill in drills:
             outcomes.append(runner.run(drill, load_of))
             if page:
@@ -99,7 +98,3 @@ def _list(as_json: bool) -> None:
     for one in CATALOGUE.values():
         bar = f" ({one.measure}: {one.bar_s:g} s)" if one.bar_s else ""
         click.echo(f"{one.name}: {one.done} {one.promised}{bar}")
-
-
-def _say(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)

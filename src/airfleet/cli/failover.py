@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
+from airfleet.cli.console import say
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.scheduler_handover import SchedulerHandover
 from airfleet.spec.fleet import Fleet
@@ -50,13 +50,13 @@ def command(
     fleet = read_fleet(find_project(project)) if (project / "fleet.yaml").exists() else None
     folder = find_state(project, state)
     if database:
-        _promote(fleet, folder, project, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
+        _promote(fleet, project, state, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
         return
     if to or lost:
         raise UsageError("--to and --lost are said with --database")
     with ExitStack() as stack:
         dsn = _open(stack, fleet, folder, project, state)
-        done = SchedulerHandover(dsn).hand_over(timeout_s=timeout, notify=lambda text: click.echo(text, err=True))
+        done = SchedulerHandover(dsn).hand_over(timeout_s=timeout, notify=say)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
@@ -76,8 +76,8 @@ def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: P
 
 def _promote(
     fleet: Fleet | None,
-    folder: StateFolder,
     project: Path,
+    state: Path | None,
     *,
     to: str | None,
     lost: bool,
@@ -86,30 +86,14 @@ def _promote(
 ) -> None:
     if fleet is None or not fleet.hosts:
         raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
-    from airfleet.operations.database.promotion import Promotion
-    from airfleet.runners.fleet import lease
-    from airfleet.runners.fleet.transport.connection import HostError
-    from airfleet.runners.fleet.transport.shell import HostShell
-    from airfleet.workspace import primary_record
+    from airfleet.operations import session
+    from airfleet.operations.database import promotion
 
-    with ExitStack() as stack:
-        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-        token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        fleet = primary_record.apply_to(fleet, folder)
-        shells = {host.name: HostShell(host, find_project(project)) for host in fleet.with_role("database")}
-        for shell in shells.values():
-            stack.callback(shell.close)
-        for name, shell in shells.items():
-            # The lease is on the primary, and nobody knows yet which host that is in the end: all that answer are held.
-            try:
-                stack.enter_context(lease.hold(shell, lease.find_actor(), token))
-            except HostError as error:
-                click.echo(f"{name}: {error.what}; nobody is kept from work on it", err=True)
-        change = Promotion(fleet, folder, shells, notify=lambda text: click.echo(text, err=True))
-        done = change.run(to=to, lost=lost, timeout_s=timeout_s)
+    with session.open_session(project, state, notify=say) as work:
+        done = promotion.promote(work, to=to, lost=lost, timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
     click.echo(f"{done.after} is the primary; a scheduler works on it {done.works_s:.1f} s after it was asked for")
     former = done.before if done.before != done.after else "the former primary"
-    click.echo(f"`airfleet apply` makes {former} its replica; fleet.yaml stays as it is", err=True)
+    say(f"`airfleet apply` makes {former} its replica; fleet.yaml stays as it is")

@@ -14,6 +14,7 @@ import click
 from rich.table import Table
 
 from airfleet.cli import view
+from airfleet.cli.console import describe_health
 from airfleet.components.postgresql.backups import NAME as BACKUP
 from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError
@@ -281,10 +282,7 @@ def describe(report: Report) -> dict[str, object]:
         "fleet": report.fleet,
         "hosts": [asdict(host) for host in report.hosts],
         "services": [asdict(service) for service in report.services],
-        "health": [
-            {"what": observation.what, "ok": observation.is_well, "detail": observation.detail}
-            for observation in report.health
-        ],
+        "health": describe_health(report.health),
         "problems": [asdict(problem) for problem in report.problems],
         "changes": report.changes,
         **fallbacks.describe(report.courses),

@@ -6,13 +6,15 @@ import json
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from airfleet.cli import options
+from airfleet.cli.console import say
 from airfleet.components.host_model import Stage
+from airfleet.operations.apply import summarise
+from airfleet.operations.session import look_at_all
 from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey import fleet_spec, host_survey
@@ -49,9 +51,7 @@ def command(
         primary_record.check_settled(folder)
         known = applied_hosts.read(folder.root)
         applied_hosts.check_primary(known, spec.fleet)
-        removed = removed_hosts.look(spec, applied_hosts.find_gone(known, spec.fleet), stack)
-        spec = replace(spec, leaving=removed.draining)
-        survey = host_survey.survey(spec, stack, lambda line: click.echo(line, err=True))
+        removed, survey = look_at_all(spec, known, stack, say)
     steps = (*removed.steps, *survey.steps)
     rotations = RotationLedger(folder.secrets)
     former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])
@@ -59,17 +59,17 @@ def command(
         click.echo(json.dumps({**describe(survey, steps), "former_logins": former}, indent=2))
     else:
         show(steps, with_diff=with_diff)
-        click.echo(summarise(survey), err=True)
+        say(summarise(survey))
     for line in rotations.describe(time.time()):
-        click.echo(f"rotation of {line}", err=True)
+        say(f"rotation of {line}")
     for line in former:
-        click.echo(f"{line} are still valid: apply ends them once nothing uses them any more", err=True)
+        say(f"{line} are still valid: apply ends them once nothing uses them any more")
     for error in removed.silent:
-        click.echo(removed_hosts.explain_silent(error), err=True)
+        say(removed_hosts.explain_silent(error))
     for view in removed.views:
-        click.echo(f"{view.desired.place.host.name} leaves the fleet: {removed_hosts.LEFT}", err=True)
+        say(f"{view.desired.place.host.name} leaves the fleet: {removed_hosts.LEFT}")
     if survey.errors:
-        click.echo(host_survey.describe_errors(survey.errors), err=True)
+        say(host_survey.describe_errors(survey.errors))
         raise SystemExit(1)
     raise SystemExit(CHANGES if check and (steps or former or rotations.is_due(time.time())) else 0)
 
@@ -86,15 +86,6 @@ def show(steps: Iterable[Step], *, with_diff: bool) -> None:
             for line in step.diff.splitlines():
                 color = {"+": "green", "-": "red"}.get(line[:1])
                 click.secho(f"      {line}", fg=color)
-
-
-def summarise(survey: Survey) -> str:
-    """One line that says how much there is to do."""
-    hosts = {step.host for step in survey.steps}
-    count = len(survey.views)
-    if not survey.steps:
-        return f"nothing to do on {count} host{'' if count == 1 else 's'}"
-    return f"{len(survey.steps)} changes on {len(hosts)} of {count} hosts"
 
 
 def describe(survey: Survey, steps: Iterable[Step]) -> dict[str, object]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import platform
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,6 +18,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
 from airfleet.releases.repository import FINISHED, WAIT_S, Deployment, Release, Repository
 from airfleet.runners.local import launch as launching
+from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider import artefact
 
@@ -144,7 +143,7 @@ def rollback(release: str | None, project: Path, state: Path | None, message: st
     _require_releases(project)
     repository = _open(project, state)
     target = repository.find(release).id if release else None
-    number = repository.request("rollback", target, actor=_actor(), reason=message)
+    number = repository.request("rollback", target, actor=find_actor(), reason=message)
     _await_live(repository, number, "rollback", begun)
 
 
@@ -253,7 +252,7 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
     """
     repository = _open(project, state)
     policy = read_fleet(find_project(project)).releases
-    number = repository.request("prune", None, actor=_actor(), reason="prune", policy=policy, dry=dry_run)
+    number = repository.request("prune", None, actor=find_actor(), reason="prune", policy=policy, dry=dry_run)
     ended = repository.wait(number, lambda _: None, until=FINISHED)
     if ended.state == "failed":
         raise AirfleetError(_explain(ended))
@@ -327,7 +326,7 @@ def _examine(
         project,
         fleet,
         contents,
-        actor=_actor(),
+        actor=find_actor(),
         with_tests=not fleet.hosts if with_tests is None else with_tests,
     )
 
@@ -344,7 +343,7 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Repository,
     made = manifest.describe(
         tree,
         commit=manifest.read_commit(project),
-        actor=_actor(),
+        actor=find_actor(),
         message=message,
         airflow=airflow,
         python=python,
@@ -356,7 +355,7 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Repository,
 
 def _promote(repository: Repository, release: str, project: Path, reason: str, begun: float, *, watch: bool) -> None:
     policy = read_fleet(find_project(project)).releases
-    number = repository.request("promote", release, actor=_actor(), reason=reason, policy=policy)
+    number = repository.request("promote", release, actor=find_actor(), reason=reason, policy=policy)
     ended = _await_live(repository, number, "promote", begun)
     if ended.is_watched and watch:
         ended = repository.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
@@ -411,10 +410,3 @@ def _stand(release: Release) -> str:
 
 def _moment(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _actor() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):
-        return "unknown"

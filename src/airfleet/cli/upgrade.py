@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from airfleet.cli import options
-from airfleet.cli.apply import DRAIN_S, notify, say
+from airfleet.cli.console import confirm, describe_health, log, log_step, show_health
 from airfleet.errors import UsageError
+from airfleet.operations import session
+from airfleet.operations.apply import DRAIN_S
 from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
-from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.survey import fleet_spec, outside_health
+from airfleet.runners.fleet.survey import outside_health
 from airfleet.workspace import airflow_version, primary_record
 
 
@@ -51,44 +50,30 @@ def command(
     if to and back:
         raise UsageError("--to and --back name two ways at once")
     begun = time.monotonic()
-    with ExitStack() as stack:
-        folder = fleet_spec.open_folder(project, state)
-        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-        token = stack.enter_context(lease.claim(folder.root, lease.find_actor(), since))
-        spec = fleet_spec.read_spec(project, state)
-        primary_record.check_settled(folder)
-        running = airflow_version.read(folder)
+    with session.open_session(project, state, notify=log) as work:
+        fleet = work.spec.fleet
+        primary_record.check_settled(work.folder)
+        running = airflow_version.read(work.folder)
         chosen = move.choose(running, [*airflow_version.find_locks()], to=to, back=back)
         if chosen is None:
-            say(f"{spec.fleet.name} runs Airflow {running.version} already")
+            log(f"{fleet.name} runs Airflow {running.version} already")
             if as_json:
                 click.echo(json.dumps({"before": running.version, "after": running.version, "changes": 0}))
             return
-        upgrade = Upgrade(spec, folder, stack, token=token, drain_s=drain, tell=say, notify=notify)
+        upgrade = Upgrade(work, drain_s=drain, report=log_step)
         survey = upgrade.look(chosen)
-        for line in move.describe(chosen, spec.fleet, drain_s=drain):
+        for line in move.describe(chosen, fleet, drain_s=drain):
             click.echo(line, err=as_json)
-        _confirm(yes)
+        confirm("do it?", yes=yes)
         done = upgrade.run(chosen, survey)
-        seen = outside_health.wait(spec.fleet, done.views, time.monotonic)
+        seen = outside_health.wait(fleet, done.views, time.monotonic)
     seconds = time.monotonic() - begun
     if as_json:
         about = {"before": done.before, "after": done.after, "backup": done.backup, "schema_moved": done.schema_moved}
-        sights = [
-            {"what": observation.what, "ok": observation.is_well, "detail": observation.detail} for observation in seen
-        ]
-        click.echo(json.dumps({**about, "changes": done.changes, "seconds": round(seconds, 2), "health": sights}))
+        about |= {"changes": done.changes, "seconds": round(seconds, 2)}
+        click.echo(json.dumps({**about, "health": describe_health(seen)}))
     else:
-        for observation in seen:
-            click.echo(f"{'ok ' if observation.is_well else 'NOT'} {observation.what}: {observation.detail}", err=True)
-    say(f"{spec.fleet.name} runs Airflow {done.after}: {done.changes} changes in {seconds:.1f} s")
-    if not all(observation.is_well for observation in seen):
+        show_health(seen)
+    log(f"{fleet.name} runs Airflow {done.after}: {done.changes} changes in {seconds:.1f} s")
+    if not all(one.is_well for one in seen):
         raise SystemExit(1)
-
-
-def _confirm(yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to ask", hint="say --yes")
-    click.confirm("do it?", abort=True, err=True)

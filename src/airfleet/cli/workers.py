@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airfleet.cli import options
+from airfleet.cli.console import say
 from airfleet.cli.view import console
 from airfleet.errors import AirfleetError
 from airfleet.operations.workers import access
@@ -91,7 +92,7 @@ def drain_command(targets: tuple[str, ...], project: Path, state: Path | None, t
         chosen = choose(workers, targets)
         deserted = list_deserted(workers, chosen)
         if deserted:
-            _say(f"nobody else serves {', '.join(deserted)}: tasks for it wait until somebody resumes")
+            say(f"nobody else serves {', '.join(deserted)}: tasks for it wait until somebody resumes")
         left = _turn(place, chosen, drained=True, timeout_s=timeout, as_json=as_json)
     if left and timeout:
         raise explain_left(left, timeout)
@@ -136,7 +137,7 @@ def _turn(
 ) -> tuple[Worker, ...]:
     place.mark(chosen, drained=drained)
     names = {worker.name for worker in chosen}
-    left = access.wait(place, names, drained=drained, timeout_s=timeout_s, notify=_say)
+    left = access.wait(place, names, drained=drained, timeout_s=timeout_s, notify=say)
     if as_json:
         now = [worker for worker in place.read() if worker.name in names]
         click.echo(json.dumps({"workers": [describe(worker) for worker in now]}, indent=2))
@@ -160,7 +161,3 @@ def describe(worker: Worker) -> dict[str, object]:
     """A worker as JSON."""
     running = [task.name for task in worker.tasks if task.running]
     return {**asdict(worker), "name": worker.name, "running": running, "waiting": len(worker.tasks) - len(running)}
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

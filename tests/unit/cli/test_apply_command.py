@@ -12,10 +12,12 @@ from click.testing import CliRunner, Result
 
 from airfleet.cli import apply
 from airfleet.components.host_model import Stage
+from airfleet.operations import session
+from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply.applier import ApplyOutcome, StepResult
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.plan import steps
-from airfleet.runners.fleet.survey import outside_health
+from airfleet.runners.fleet.survey import fleet_spec
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder
@@ -31,13 +33,18 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     left: Any = RemovedHosts((old,) if still_drains else ())  # type: ignore[arg-type]
     unit = "airfleet-worker-io.service"
     step = steps.Step("old1", Stage.BASE, steps.RemoveService(unit), f"stop and remove {unit}", "it left")
-    outcome = ApplyOutcome((StepResult(step, 1.0, None, "draining" if still_drains else ""),), (), ())
+    outcome = ApplyOutcome((StepResult(step, 1.0, None, drains=still_drains),), (), ())
     view: Any = SimpleNamespace(desired=desired("web1"))
-    monkeypatch.setattr(apply.fleet_spec, "read_spec", lambda *_, **__: spec)
-    monkeypatch.setattr(apply.fleet_spec, "open_folder", lambda *_: folder)
-    monkeypatch.setattr(apply.lease, "claim", lambda *_: nullcontext("token"))
-    monkeypatch.setattr(apply.Run, "carry_out", lambda *_: (Survey((view,), ()), outcome, left))
-    monkeypatch.setattr(outside_health, "wait", lambda *_, **__: ())
+
+    def change(self: apply.Apply, **_: object) -> None:
+        self.survey, self.outcome, self.removed = Survey((view,), ()), outcome, left
+
+    monkeypatch.setattr(fleet_spec, "read_spec", lambda *_, **__: spec)
+    monkeypatch.setattr(fleet_spec, "open_folder", lambda *_: folder)
+    monkeypatch.setattr(lease, "claim", lambda *_: nullcontext("token"))
+    monkeypatch.setattr(session, "find_project", lambda project: project)
+    monkeypatch.setattr(session.FleetSession, "fleet", fleet)
+    monkeypatch.setattr(apply.Apply, "run", change)
     return CliRunner().invoke(apply.command, [str(tmp_path), *(["--json"] if as_json else [])])
 
 

@@ -14,14 +14,17 @@ import pytest
 from airfleet.components.host_model import Stage
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup.catalogue import Backup
+from airfleet.operations.session import FleetSession
 from airfleet.operations.upgrade import move, run, schema
 from airfleet.operations.upgrade.move import Move
 from airfleet.operations.upgrade.run import Upgrade, look_behind
+from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.lease import HeldLease
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Unpack
+from airfleet.runners.fleet.survey import fleet_spec, host_survey
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import airflow_version
@@ -174,15 +177,17 @@ class Fleet:
             )
             for name in ("web1", "sched1", "cpu1", "data1")
         ]
-        monkeypatch.setattr(run.host_survey, "survey", lambda spec, *_: Survey(tuple(views), ()))
-        monkeypatch.setattr(run.host_survey, "read_recipe", lambda *_: views[0].recipe)
+        spec = cast(Any, FleetSpec(parse(), Path(), *cast(Any, [None] * 3), "3.3.1"))
+        monkeypatch.setattr(fleet_spec, "read_spec", lambda *_, **__: spec)
+        monkeypatch.setattr(host_survey, "survey", lambda spec, *_: Survey(tuple(views), ()))
+        monkeypatch.setattr(host_survey, "read_recipe", lambda *_: views[0].recipe)
         monkeypatch.setattr(run.airflow_archives, "build", lambda *_: {})
-        monkeypatch.setattr(run.lease, "hold", lambda *_: nullcontext(HeldLease(threading.Event(), "")))
+        monkeypatch.setattr(lease, "hold", lambda *_: nullcontext(HeldLease(threading.Event(), "")))
         monkeypatch.setattr(Upgrade, "_apply", self._apply)
         monkeypatch.setattr(run.repository, "take", self._take)
         self.survey = Survey(tuple(views), ())
 
-    def _apply(self, _: object, __: object, ___: object, change: object) -> None:
+    def _apply(self, _: object, __: object, change: object) -> None:
         self.note({move.take_unpacking: "unpack", move.take_workers: "workers", tuple: "all"}[cast(Any, change)])
 
     def _take(self, *_: object) -> Backup:
@@ -199,13 +204,9 @@ class Fleet:
         self.did.append(what)
 
     def go(self, wanted: Move) -> None:
-        spec = cast(Any, FleetSpec(parse(), Path(), *cast(Any, [None] * 3), "3.3.1"))
         with ExitStack() as stack:
-            upgrade = Upgrade(
-                spec, self.folder, stack, token="t", drain_s=1, tell=lambda _: None,
-                notify=lambda _: None,
-            )  # fmt: skip
-            upgrade.run(wanted, self.survey)
+            session = FleetSession(Path(), self.folder, stack, token="t", notify=lambda _: None)
+            Upgrade(session, drain_s=1, report=lambda _: None).run(wanted, self.survey)
 
 
 class Host:

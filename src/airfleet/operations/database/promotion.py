@@ -16,6 +16,7 @@ from airfleet.components.postgresql.server import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database import rules
 from airfleet.operations.database.rules import ASK, LOOK, Choice, DatabaseHost
+from airfleet.operations.session import FleetSession
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
@@ -44,6 +45,17 @@ class PromotionResult:
     fenced: bool
     writes_s: float
     works_s: float
+
+
+def promote(session: FleetSession, *, to: str | None, lost: bool, timeout_s: float) -> PromotionResult:
+    """Make another database host the primary, and wait at most `timeout_s` until a scheduler works on it.
+
+    Raises AirfleetError where that may lose what was confirmed, unless `lost` says that losses are accepted.
+    """
+    fleet = session.fleet
+    shells = session.open_shells(fleet.with_role("database"))
+    session.hold_every_lease(shells)
+    return Promotion(fleet, session.folder, shells, notify=session.notify).run(to=to, lost=lost, timeout_s=timeout_s)
 
 
 class Promotion:

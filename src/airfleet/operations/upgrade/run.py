@@ -6,10 +6,8 @@ hosts and does what is left to do, so that a call that was cut off is finished b
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,19 +15,17 @@ from airfleet.components.host_model import OPT, RUN, SERVER_USER, Job, Service, 
 from airfleet.components.hosts import airflow
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup.pgbackrest import repository
+from airfleet.operations.session import FleetSession
 from airfleet.operations.upgrade import move as moves
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.move import NOW, Move
-from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import airflow_archives, rolling_restart
-from airfleet.runners.fleet.apply.applier import Applier, StepResult
+from airfleet.runners.fleet.apply.applier import StepResult
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.plan import steps, systemd_units
 from airfleet.runners.fleet.survey import host_survey
-from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import airflow_version
-from airfleet.workspace.state_folder import StateFolder
 
 LOOK_EVERY_S = 1.0
 SCHEMA_S = 3600.0
@@ -54,24 +50,20 @@ class Upgrade:
 
     def __init__(
         self,
-        spec: FleetSpec,
-        folder: StateFolder,
-        stack: ExitStack,
+        session: FleetSession,
         *,
-        token: str,
         drain_s: float,
-        tell: Callable[[str], None],
-        notify: Callable[[StepResult], None],
+        report: Callable[[StepResult], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._spec = spec
-        self._folder = folder
-        self._stack = stack
-        self._token = token
+        """`drain_s` seconds are waited for the tasks of workers; `report` is given what became of each step."""
+        self._session = session
+        self._spec = session.spec
+        self._folder = session.folder
         self._drain_s = drain_s
-        self._tell = tell
-        self._notify = notify
+        self._tell = session.notify
+        self._report = report
         self._clock = clock
         self._sleep = sleep
         self._changes = 0
@@ -101,11 +93,10 @@ class Upgrade:
 
     def _run(self, move: Move, survey: Survey) -> UpgradeResult:
         primary = _find(survey, self._spec.fleet.primary.name)
-        held = self._stack.enter_context(lease.hold(primary.connection, lease.find_actor(), self._token))
-        if held.before != primary.lease:
+        if not self._session.hold_lease(primary):
             raise AirfleetError("somebody applied this fleet in the meantime", hint=f"look again: {NOW}")
         built = airflow_archives.build(survey, self._tell)
-        self._apply(survey, held.lost, built, moves.take_unpacking)
+        self._apply(survey, built, moves.take_unpacking)
         is_moved = self._read_schema(survey) != self._want_schema(survey)
         if not move.backup:
             host = self._spec.fleet.primary.name
@@ -115,14 +106,14 @@ class Upgrade:
         if move.is_back:
             # While the api-servers are there: a task that cannot report its end would keep its worker from ending.
             survey = self._survey(move)
-            self._apply(survey, held.lost, built, moves.take_workers)
+            self._apply(survey, built, moves.take_workers)
             self._await_workers(survey)
         if is_moved:
             self._pause(survey)
             if move.is_back:
                 self._take_schema_back(move, survey)
         survey = self._survey(move)
-        self._apply(survey, held.lost, built, tuple)
+        self._apply(survey, built, tuple)
         self._stopped.clear()
         self._await_workers(survey)
         survey = self._survey(move)
@@ -134,24 +125,17 @@ class Upgrade:
 
     def _survey(self, move: Move) -> Survey:
         spec = replace(self._spec, airflow=move.after, beside=move.before)
-        survey = host_survey.survey(spec, self._stack, self._tell)
+        survey = self._session.survey(spec)
         if survey.errors:
             self._tell(host_survey.describe_errors(survey.errors))
             hint = "mend them first; with a host away nobody could say what it runs"
             raise AirfleetError("an upgrade needs all hosts", where=self._spec.fleet.name, hint=hint)
         return survey
 
-    def _apply(self, survey: Survey, lost: threading.Event, built: Mapping[str, Path], change: Change) -> None:
+    def _apply(self, survey: Survey, built: Mapping[str, Path], change: Change) -> None:
         chosen = host_survey.change_steps(survey, lambda _, own: change(own))
-        outcome = Applier(
-            chosen.views,
-            who=lease.find_actor(),
-            archives=built,
-            clock=self._clock,
-            notify=self._notify,
-            lost=lost,
-            rolling=Rolling(chosen.views, drain_s=self._drain_s, notify=self._tell),
-        ).run()
+        rolling = Rolling(chosen.views, drain_s=self._drain_s, notify=self._tell)
+        outcome = self._session.applier(chosen.views, report=self._report, archives=built, rolling=rolling).run()
         self._changes += len([one for one in outcome.done if one.error is None])
         if outcome.errors:
             self._tell(host_survey.describe_errors(outcome.errors))
@@ -160,7 +144,7 @@ class Upgrade:
                 where=", ".join(error.where for error in outcome.errors),
                 hint=f"`{NOW}` goes on from there, `{NOW} --back` takes it back",
             )
-        if outcome.skipped and lost.is_set():
+        if outcome.skipped and self._session.is_lost:
             raise AirfleetError("the lease was lost", hint=f"look whether somebody else applies, then `{NOW}` again")
 
     def _read_schema(self, survey: Survey) -> frozenset[schema.Revision]:

@@ -6,7 +6,6 @@ token, so that the lease of an apply that was killed is taken over at once.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
@@ -49,14 +48,6 @@ class Holder:
     who: str
     since: str
     left_s: int
-
-
-def find_actor() -> str:
-    """Who works here, for those who find the lease taken and for the hosts' audit log."""
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):
-        return "unknown"
 
 
 def build_script(who: str, token: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,13 +18,11 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.pgbackrest import repository, scripts
 from airfleet.operations.backup.pgbackrest.scripts import Order, Situation
-from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.apply.applier import Applier, StepResult
-from airfleet.runners.fleet.lease import HeldLease
+from airfleet.operations.session import FleetSession
+from airfleet.runners.fleet.apply.applier import StepResult
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.steps import Bring, RunJob, Step
 from airfleet.runners.fleet.survey import host_survey, outside_health
-from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import detached_script
 from airfleet.runners.fleet.transport.connection import HostError
@@ -73,28 +70,24 @@ class Recovery:
 
     def __init__(
         self,
-        spec: FleetSpec,
-        stack: ExitStack,
+        session: FleetSession,
         *,
-        token: str,
-        notify: Callable[[str], None],
-        tell: Callable[[StepResult], None],
+        report: Callable[[StepResult], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`tell` is told every step by which the fleet is brought back."""
-        self._spec = spec
-        self._stack = stack
-        self._token = token
-        self._notify = notify
-        self._tell = tell
+        """`report` is given what became of each step by which the fleet is brought back."""
+        self._session = session
+        self._spec = session.spec
+        self._notify = session.notify
+        self._report = report
         self._clock = clock
         self._now = now
         self._views: tuple[HostView, ...] = ()
 
     def look(self, *, name: str | None, to: datetime | None, undo: bool) -> RestorePlan:
         """Choose what to restore, and see whether all that is needed is there; nothing is changed."""
-        survey = host_survey.survey(self._spec, self._stack, lambda _: None)
+        survey = self._session.survey(notify=lambda _: None)
         needed = {host.name for host in self._spec.fleet.hosts if NEEDED & set(host.roles)}
         if away := next((error for error in survey.errors if error.where in needed), None):
             hint = "bring it back, or take it out of fleet.yaml: what it runs must not work on with what is undone"
@@ -134,21 +127,21 @@ class Recovery:
     def run(self, plan: RestorePlan) -> RestoredFleet:
         """Do it; raises AirfleetError when the moment cannot be reached, and everything works as before."""
         primary = self._primary
-        with lease.hold(primary.connection, lease.find_actor(), self._token) as held:
-            if plan.goes_on:
-                self._notify("the data is in its place already: an earlier restore was cut off after that")
-                begun, name, reached = self._clock(), plan.situation.name, plan.to
-            else:
-                order = Order(self._now().strftime(catalogue.STAMP), plan.source, plan.to)
-                name = order.name
-                self._unpack(order, is_undo=plan.is_undo)
-                begun = self._clock()
-                self._stop(held)
-                reached = self._recover(order, held)
-            self._bring_back(held)
-            stopped_s = self._clock() - begun
-            seen = outside_health.wait(self._spec.fleet, self._views, self._clock)
-            self._finish()
+        self._session.hold_lease(primary)
+        if plan.goes_on:
+            self._notify("the data is in its place already: an earlier restore was cut off after that")
+            begun, name, reached = self._clock(), plan.situation.name, plan.to
+        else:
+            order = Order(self._now().strftime(catalogue.STAMP), plan.source, plan.to)
+            name = order.name
+            self._unpack(order, is_undo=plan.is_undo)
+            begun = self._clock()
+            self._stop()
+            reached = self._recover(order)
+        self._bring_back()
+        stopped_s = self._clock() - begun
+        seen = outside_health.wait(self._spec.fleet, self._views, self._clock)
+        self._finish()
         return RestoredFleet(plan.source, plan.to or reached, f"{LIB}/{scripts.FORMER}{name}", stopped_s, seen)
 
     @property
@@ -165,8 +158,8 @@ class Recovery:
         self._notify(f"{verb} {order.backup} beside the present data; the fleet works on meanwhile")
         self._do(self._primary, make(order), f"{verb} {order.backup}", UNPACK_S)
 
-    def _stop(self, held: HeldLease) -> None:
-        self._require(held)
+    def _stop(self) -> None:
+        self._session.require_lease()
         self._notify("stopping schedulers, APIs and the database; running tasks wait")
         stores = [view for view in self._views if "database" in view.desired.place.host.roles]
         others = [view for view in self._views if view not in stores and list_units(view.desired)]
@@ -178,7 +171,7 @@ class Recovery:
     def _fence(self, view: HostView) -> None:
         self._do(view, scripts.fence(list_units(view.desired)), "stopping what works on the database", STOP_S)
 
-    def _recover(self, order: Order, held: HeldLease) -> datetime:
+    def _recover(self, order: Order) -> datetime:
         self._notify(f"recovering {f'to {order.to:%Y-%m-%d %H:%M:%S} UTC' if order.to else 'all that was archived'}")
         place = self._primary.desired.place
         bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
@@ -189,7 +182,7 @@ class Recovery:
             if self._is_exchanged(order):
                 raise
             self._notify("nothing was changed: everything is started on the former data")
-            self._bring_back(held)
+            self._bring_back()
             raise HostError(error.what, where=error.where, hint=f"all that was said: {scripts.LOG} there") from error
         return datetime.fromtimestamp(float(said.split()[0]), UTC)
 
@@ -198,25 +191,16 @@ class Recovery:
         found = scripts.parse_look(said)
         return found.is_exchanged and found.name == order.name
 
-    def _bring_back(self, held: HeldLease) -> None:
+    def _bring_back(self) -> None:
         """Start what does not run, and do again what fleet.yaml wants of the database's content."""
-        self._require(held)
+        self._session.require_lease()
         self._notify("bringing the fleet back")
         survey = host_survey.change_steps(
-            host_survey.survey(self._spec, self._stack, self._notify),
+            self._session.survey(),
             lambda _, steps: tuple(filter(brings_back, steps)),
         )
         absent = [error.where for error in survey.errors]
-        applier = Applier(
-            survey.views,
-            who=lease.find_actor(),
-            archives={},
-            clock=self._clock,
-            notify=self._tell,
-            lost=held.lost,
-            absent=absent,
-        )
-        outcome = applier.run()
+        outcome = self._session.applier(survey.views, report=self._report, absent=absent).run()
         self._views = survey.views
         for error in outcome.errors:
             raise HostError(error.what, where=error.where, hint="mend it, then restore again: it goes on from here")
@@ -232,11 +216,6 @@ class Recovery:
         if done.code:
             raise repository.explain(done, what, self._name(view))
         return done.out
-
-    def _require(self, held: HeldLease) -> None:
-        if held.lost.is_set():
-            hint = "look whether somebody applies, then restore again"
-            raise AirfleetError("the lease was lost", where=self._spec.fleet.primary.name, hint=hint)
 
 
 def list_units(desired: DesiredHost) -> tuple[str, ...]:

@@ -35,12 +35,12 @@ FOUNDATION = tuple(stage for stage in Stage if stage <= Stage.METADATA)
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What became of one step."""
+    """What became of one step; `drains` where a worker has yet to end its tasks."""
 
     step: Step
     seconds: float
     error: AirfleetError | None = None
-    note: str = ""
+    drains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,24 @@ class Applier:
 
     def run(self) -> ApplyOutcome:
         """Carry out every step that can be; hosts that fail are left where they are."""
+        self.lay_foundation()
+        self.start_services()
+        return self.outcome()
+
+    def lay_foundation(self) -> None:
+        """Carry out the stages that all others stand on."""
         # The others unpack while the stores and the schema are made, which mostly wait.
         pillars = [view for view in self._views if _is_pillar(view)]
         others = [view for view in self._views if not _is_pillar(view)]
         with ThreadPoolExecutor(2) as lanes:
             list(lanes.map(lambda views: self._go_through(FOUNDATION, views), (pillars, others)))
+
+    def start_services(self) -> None:
+        """Carry out the stages after the foundation."""
         self._go_through([stage for stage in Stage if stage not in FOUNDATION], self._views)
+
+    def outcome(self) -> ApplyOutcome:
+        """What became of every step so far."""
         done = {id(result.step) for result in self._results}
         planned = [step for view in self._views for step in view.steps]
         skipped = [step for step in planned if id(step) not in done]
@@ -158,9 +170,9 @@ class Applier:
                 return
             begun = self._clock()
             error: AirfleetError | None = None
-            note = ""
+            drains = False
             try:
-                note = self._do(view, batch)
+                drains = steps.DRAINING in self._do(view, batch).splitlines()
             except Exception as caught:  # what nobody thought of on one host must not end the work on the others
                 error = as_host_error(caught, view.desired.place.host.name)
             seconds = self._clock() - begun
@@ -170,7 +182,7 @@ class Applier:
                 if error is not None:
                     self._failed[view.desired.place.host.name] = error
                 for step in batch:
-                    result = StepResult(step, share, error, note)
+                    result = StepResult(step, share, error, drains)
                     self._results.append(result)
                     self._notify(result)
             if error is not None:

@@ -96,7 +96,7 @@ def drain_and_clear(views: Iterable[HostView], make: Callable[[Iterable[HostView
     """Stop the workers; a host whose workers have stopped is cleared, any other at a later apply."""
     listed = tuple(views)
     first = make(replace(view, steps=tuple(filter(_stops_worker, view.steps))) for view in listed).run()
-    busy = {result.step.host for result in first.done if result.note == "draining" or result.error}
+    busy = {result.step.host for result in first.done if result.drains or result.error}
     rest = [
         replace(view, steps=tuple(step for step in view.steps if not _stops_worker(step)))
         for view in listed

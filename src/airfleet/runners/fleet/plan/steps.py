@@ -13,6 +13,8 @@ from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
 
 JOBS = LIB / "jobs"
+# What a script says where a worker, or what it runs, has yet to end: nothing is killed, and a later apply looks again.
+DRAINING = "draining"
 # Where packages from the control machine lie while they are installed.
 SHIPPED = "/var/cache/airfleet-packages"
 
@@ -174,7 +176,7 @@ def script(action: Action) -> str:
         case RemoveRuntime(digest):
             # Its own processes may outlive the unit that started them.
             runs = f"cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -q '^[/]opt/airfleet/{digest}/'"
-            return f"if {runs}; then echo draining; else rm -rf {OPT}/{digest}; fi"
+            return f"if {runs}; then echo {DRAINING}; else rm -rf {OPT}/{digest}; fi"
         case ReloadUnits():
             return "systemctl daemon-reload"
         case RunJob(job):
@@ -221,7 +223,7 @@ def _remove(unit: str) -> str:
         f"for i in $(seq {REMOVE_S * 5}); do\n"
         f'  case "$(systemctl show -P ActiveState {unit})" in inactive|failed)\n'
         f"    rm -f {files}; systemctl daemon-reload; systemctl reset-failed -q {unit} 2>/dev/null || true; exit 0;;\n"
-        "  esac\n  sleep 0.2\ndone\necho draining"
+        f"  esac\n  sleep 0.2\ndone\necho {DRAINING}"
     )
 
 
@@ -289,7 +291,7 @@ def _bring(service: Service, how: str) -> str:
         f"systemctl reset-failed {unit} 2>/dev/null || true",
         f"systemctl {block}{mode}{verb} {unit} || {{ {_tell(service)}; exit 1; }}",
     ]
-    stopping = f'case "$(systemctl show -P ActiveState {unit})" in deactivating) echo draining; exit 0;; esac'
+    stopping = f'case "$(systemctl show -P ActiveState {unit})" in deactivating) echo {DRAINING}; exit 0;; esac'
     # What has no port to answer at is told to be well by others, who may be slow to notice that it crashes.
     has_port = systemd_units.port_of(service) is not None
     crashes = "" if has_port or service.kind == "oneshot" else _end_if_it_crashes(service)

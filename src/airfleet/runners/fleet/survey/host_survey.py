@@ -49,6 +49,10 @@ class Survey:
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for view in self.views for step in view.steps)
 
+    def find(self, name: str) -> HostView | None:
+        """The host of this name, if it can be worked on."""
+        return next((view for view in self.views if view.desired.place.host.name == name), None)
+
 
 def survey(spec: FleetSpec, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
     """Look at every host at once; the connections stay open as long as the stack."""

@@ -1,0 +1,192 @@
+"""Exclusive work on one fleet: the claim, what the fleet should be, how it stands, and the lease that guards changes.
+
+`apply`, `upgrade`, `down`, `db restore` and `failover --database` work through a session. It alone hands out what
+changes hosts, so that none of them can forget the lease, or read what the fleet should be before others are kept out.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from airfleet.errors import AirfleetError
+from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply import removed_hosts
+from airfleet.runners.fleet.apply.applier import Applier, StepResult
+from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
+from airfleet.runners.fleet.apply.rolling_restart import Rolling
+from airfleet.runners.fleet.lease import HeldLease, Shell
+from airfleet.runners.fleet.survey import fleet_spec, host_survey
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
+from airfleet.runners.fleet.survey.host_survey import HostView, Survey
+from airfleet.runners.fleet.transport.connection import HostError
+from airfleet.runners.fleet.transport.shell import HostShell
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version, applied_hosts, primary_record
+from airfleet.workspace.actor import find_actor
+from airfleet.workspace.project import find_project, read_fleet
+from airfleet.workspace.state_folder import StateFolder
+
+
+class FleetSession:
+    """One command's work on a fleet. No other command of this project changes the fleet while it is open."""
+
+    def __init__(
+        self,
+        project: Path,
+        folder: StateFolder,
+        stack: ExitStack,
+        *,
+        token: str,
+        notify: Callable[[str], None],
+        accept_new_hosts: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`token` names this project to the hosts: commands of one project take over each other's leases."""
+        self.project = project
+        self.folder = folder
+        self.notify = notify
+        self.clock = clock
+        self._stack = stack
+        self._token = token
+        self._accept_new_hosts = accept_new_hosts
+        self._round = stack.enter_context(ExitStack())
+        self._spec: FleetSpec | None = None
+        self._held: HeldLease | None = None
+
+    @property
+    def fleet(self) -> Fleet:
+        """The fleet of fleet.yaml with the primary that it has now; no secret is read for it."""
+        return self._spec.fleet if self._spec else primary_record.apply_to(read_fleet(self.project), self.folder)
+
+    @property
+    def spec(self) -> FleetSpec:
+        """What the fleet should be, read when it is first asked for; raises UsageError for a wrong fleet.yaml."""
+        if self._spec is None:
+            self._spec = fleet_spec.read_spec(self.project, self.folder.root, accept_new_hosts=self._accept_new_hosts)
+        return self._spec
+
+    def check_settled(self) -> None:
+        """Raise AirfleetError while an upgrade or a promotion is half done: what else is changed would mix with it."""
+        airflow_version.check_settled(self.folder)
+        primary_record.check_settled(self.folder)
+
+    def begin_round(self) -> None:
+        """End the connections and the lease of this round, and read anew what the fleet should be."""
+        self._round.close()
+        self._round = self._stack.enter_context(ExitStack())
+        self._spec = self._held = None
+
+    def survey(self, spec: FleetSpec | None = None, *, notify: Callable[[str], None] | None = None) -> Survey:
+        """How every host stands, and the steps to what it should be; connections stay open until the round ends."""
+        return host_survey.survey(spec or self.spec, self._round, notify or self.notify)
+
+    def survey_all(self, known: Iterable[Host], *, apart: bool = False) -> tuple[RemovedHosts, Survey]:
+        """The same with those of the `known` hosts that left fleet.yaml; `apart` ends these connections at once."""
+        with ExitStack() as own:
+            return look_at_all(self.spec, known, own if apart else self._round, self.notify)
+
+    def hold_lease(self, primary: HostView) -> bool:
+        """Take the lease on the primary database host until the round ends; whether nobody held it since the survey.
+
+        Raises AirfleetError while somebody else holds it.
+        """
+        return self._hold(primary.connection).before == primary.lease
+
+    def hold_lease_through(self, shell: Shell) -> None:
+        """Take the lease over a shell on the primary, where nothing is surveyed."""
+        self._hold(shell)
+
+    def hold_every_lease(self, shells: Mapping[str, HostShell]) -> None:
+        """Take the lease of every database host that answers: nobody knows yet which will be the primary."""
+        for name, shell in shells.items():
+            try:
+                self._hold(shell)
+            except HostError as error:
+                self.notify(f"{name}: {error.what}; nobody is kept from work on it")
+
+    def _hold(self, shell: Shell) -> HeldLease:
+        self._held = self._round.enter_context(lease.hold(shell, find_actor(), self._token))
+        return self._held
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a lease that was held is no longer."""
+        return self._held is not None and self._held.lost.is_set()
+
+    def require_lease(self) -> None:
+        """Raise AirfleetError unless the lease is held now."""
+        if self._held is None or self._held.lost.is_set():
+            hint = "look whether somebody else applies, then run the command again"
+            raise AirfleetError("the lease was lost", where=self.fleet.primary.name, hint=hint)
+
+    def applier(
+        self,
+        views: Iterable[HostView],
+        *,
+        report: Callable[[StepResult], None],
+        archives: Mapping[str, Path] | None = None,
+        absent: Iterable[str] = (),
+        rolling: Rolling | None = None,
+    ) -> Applier:
+        """What carries out the steps of some hosts, for as long as the lease is held; it begins no step without it.
+
+        `absent` are hosts of the fleet that cannot be worked on now. Raises RuntimeError where no lease was taken.
+        """
+        if self._held is None:
+            raise RuntimeError("no lease is held")
+        return Applier(
+            views,
+            who=find_actor(),
+            archives=archives or {},
+            clock=self.clock,
+            notify=report,
+            lost=self._held.lost,
+            absent=absent,
+            rolling=rolling,
+        )
+
+    def open_shells(self, hosts: Iterable[Host]) -> dict[str, HostShell]:
+        """A shell on each of some hosts, closed with the session."""
+        shells = {host.name: HostShell(host, self.project) for host in hosts}
+        for shell in shells.values():
+            self._stack.callback(shell.close)
+        return shells
+
+    def make_folder(self) -> Path:
+        """A temporary folder on this machine, removed when the round ends."""
+        return Path(self._round.enter_context(tempfile.TemporaryDirectory(prefix="airfleet-")))
+
+
+@contextmanager
+def open_session(
+    project: Path,
+    state: Path | None,
+    *,
+    notify: Callable[[str], None],
+    accept_new_hosts: bool = False,
+) -> Iterator[FleetSession]:
+    """Keep every other command of this project from changing the fleet.
+
+    Raises AirfleetError while another one does, and where fleet.yaml names no hosts.
+    """
+    folder = fleet_spec.open_folder(project, state)
+    since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    with ExitStack() as stack:
+        token = stack.enter_context(lease.claim(folder.root, find_actor(), since))
+        yield FleetSession(
+            find_project(project), folder, stack, token=token, notify=notify, accept_new_hosts=accept_new_hosts
+        )
+
+
+def look_at_all(
+    spec: FleetSpec, known: Iterable[Host], stack: ExitStack, notify: Callable[[str], None]
+) -> tuple[RemovedHosts, Survey]:
+    """How the hosts stand that left fleet.yaml, of those that are `known`, and how all that it names do."""
+    removed = removed_hosts.look(spec, applied_hosts.find_gone(known, spec.fleet), stack)
+    return removed, host_survey.survey(replace(spec, leaving=removed.draining), stack, notify)
