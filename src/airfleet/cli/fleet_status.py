@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 import click
 from rich.table import Table
@@ -27,7 +27,7 @@ from airfleet.operations.upgrade.schema import Revision
 from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.survey import fleet_spec, host_survey, outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView
-from airfleet.runners.fleet.survey.outside_health import Observation
+from airfleet.runners.fleet.survey.outside_health import Aspect, Observation
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version
@@ -116,8 +116,8 @@ def look(project: Path, state: Path | None) -> Report:
 def judge_version(running: Running) -> Observation:
     """Which version of Airflow a fleet runs; one that is between two is not well."""
     if running.target:
-        return Observation(AIRFLOW, False, f"on its way from {running.version} to {running.target}")
-    return Observation(AIRFLOW, True, running.version)
+        return Observation(AIRFLOW, False, f"on its way from {running.version} to {running.target}", Aspect.VERSION)
+    return Observation(AIRFLOW, True, running.version, Aspect.VERSION)
 
 
 def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
@@ -131,10 +131,10 @@ def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observa
         current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current())
         wanted = frozenset[Revision]() if missing else _ask(keeper, schema.ask_wanted(keeper.desired.place.runtime))
     except AirfleetError as error:
-        yield Observation(SCHEMA, False, error.what)
+        yield Observation(SCHEMA, False, error.what, Aspect.SCHEMA)
     else:
         wrong = schema.explain(missing, current, wanted)
-        yield Observation(SCHEMA, not wrong, wrong or "as Airflow wants it")
+        yield Observation(SCHEMA, not wrong, wrong or "as Airflow wants it", Aspect.SCHEMA)
 
 
 def _ask(one: HostView, script: str) -> frozenset[Revision]:
@@ -149,9 +149,9 @@ def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observ
         try:
             found = repository.look(one.connection, fleet.primary.name, fleet.backups)
         except AirfleetError as error:
-            yield Observation("backups", False, error.what)
+            yield Observation("backups", False, error.what, Aspect.BACKUP)
         else:
-            yield from (Observation(*said) for said in repository.judge(found, fleet.backups))
+            yield from (Observation(*said, Aspect.BACKUP) for said in repository.judge(found, fleet.backups))
 
 
 def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
@@ -166,9 +166,13 @@ def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Obser
         try:
             seen[name] = rules.parse(name, one.connection.check(rules.LOOK, what="asking its database"))
         except AirfleetError as error:
-            yield Observation(f"{REPLICA} {name}", False, error.what)
-    for what, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):
-        yield Observation(what, is_well, detail)
+            yield _observe_replica(name, False, error.what)
+    for name, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):
+        yield _observe_replica(name, is_well, detail)
+
+
+def _observe_replica(name: str, is_well: bool, detail: str) -> Observation:
+    return Observation(f"{REPLICA} {name}", is_well, detail, Aspect.REPLICA, name)
 
 
 def show(report: Report, *, as_json: bool) -> NoReturn:
@@ -237,26 +241,28 @@ def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[HostPr
 
 def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Observation]) -> Iterator[HostProblem]:
     down = {host.host for host in hosts if host.state == "down"}
-    for observation in seen:
-        if observation.is_well:
+    for one in seen:
+        if one.is_well:
             continue
-        queue = observation.what.removeprefix("queue ")
-        if queue in fleet.queues and queue != observation.what:
-            yield _judge_queue(fleet, queue, down)
-        elif observation.what in repository.SIGHTS:
-            hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
-            yield HostProblem(fleet.primary.name, f"{observation.what}: {observation.detail}", hint)
-        elif observation.what.startswith(f"{REPLICA} "):
-            yield HostProblem(
-                observation.what.removeprefix(f"{REPLICA} "), f"{REPLICA}: {observation.detail}", REPLICA_HINT
-            )
-        elif observation.what == SCHEMA:
-            hint = "`airfleet db restore` brings tables back; a schema of another version: `airfleet upgrade` goes on"
-            yield HostProblem(fleet.primary.name, f"{observation.what}: {observation.detail}", hint)
-        elif observation.what == AIRFLOW:
-            yield HostProblem("fleet", f"{observation.what}: {observation.detail}", airflow_version.GO_ON)
-        else:
-            yield HostProblem("fleet", f"{observation.what}: {observation.detail}", "look at the hosts above first")
+        said = f"{one.what}: {one.detail}"
+        match one.aspect:
+            case Aspect.QUEUE:
+                yield _judge_queue(fleet, one.subject, down)
+            case Aspect.BACKUP:
+                hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
+                yield HostProblem(fleet.primary.name, said, hint)
+            case Aspect.REPLICA:
+                yield HostProblem(one.subject, f"{REPLICA}: {one.detail}", REPLICA_HINT)
+            case Aspect.SCHEMA:
+                hint = "`airfleet db restore` brings tables back; "
+                hint += "a schema of another version: `airfleet upgrade` goes on"
+                yield HostProblem(fleet.primary.name, said, hint)
+            case Aspect.VERSION:
+                yield HostProblem("fleet", said, airflow_version.GO_ON)
+            case Aspect.UI | Aspect.BROKER:
+                yield HostProblem("fleet", said, "look at the hosts above first")
+            case _ as never:
+                assert_never(never)
 
 
 def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> HostProblem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from airfleet.components.health import LOOPBACK, Health
@@ -86,14 +87,22 @@ class Component:
     files: tuple[File, ...] = ()
 
 
+class Origin(StrEnum):
+    """Who chose a setting."""
+
+    AIRFLEET = "airfleet"
+    USER = "user"  # under `airflow` in fleet.yaml
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value in airflow.cfg and why it is not Airflow's own default."""
+    """One value in airflow.cfg, why it is not Airflow's own default, and who chose it."""
 
     section: str
     key: str
     value: str
     why: str
+    origin: Origin = Origin.AIRFLEET
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from airfleet.components import timeouts
-from airfleet.components.model import Component, Credentials, File, Setting, Site
+from airfleet.components.model import Component, Credentials, File, Origin, Setting, Site
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
@@ -23,14 +23,34 @@ IN_FLIGHT = 4
 
 
 def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: Path) -> tuple[Setting, ...]:
-    """All settings of one platform on one machine; what fleet.yaml says under `airflow:` comes last and wins.
+    """All settings of one platform on one machine. What fleet.yaml says under `airflow` comes last and wins.
 
     `keys` is the file with the keys that tokens may be signed with.
     """
+    executor = _list_executor_settings(fleet, site)
+    return (
+        *list_platform_settings(fleet, site, credentials, keys=keys, executor=executor),
+        *list_user_settings(fleet),
+    )
+
+
+def list_user_settings(fleet: Fleet) -> tuple[Setting, ...]:
+    """What fleet.yaml says under `airflow`."""
+    return tuple(
+        Setting(section, key, value, "fleet.yaml: airflow", Origin.USER)
+        for section, values in fleet.airflow.items()
+        for key, value in values.items()
+    )
+
+
+def list_platform_settings(
+    fleet: Fleet, site: Site, credentials: Credentials, *, keys: Path, executor: Iterable[Setting]
+) -> tuple[Setting, ...]:
+    """What every platform has, on one machine or on many, with the settings of its `executor`."""
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
-    own = (
+    return (
         *_list_bundle_settings(fleet, site),
-        *_list_executor_settings(fleet, site),
+        *executor,
         *list_runtime_settings(fleet.queues),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
@@ -73,12 +93,6 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: P
         Setting("fab", "enable_proxy_fix", "False", "nothing stands in front of the api-server on one machine"),
         Setting("usage_data_collection", "enabled", "False", "a platform calls nobody unasked"),
     )
-    users = tuple(
-        Setting(section, key, value, "fleet.yaml: airflow")
-        for section, values in fleet.airflow.items()
-        for key, value in values.items()
-    )
-    return own + users
 
 
 def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
@@ -100,15 +114,18 @@ def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
     )
 
 
+CELERY_EXECUTOR = Setting(
+    "core",
+    "executor",
+    "airfleet_provider.executors.celery_executor.CeleryExecutor",
+    "Celery's, with a scheduler that waits for news in place of looking once a second",
+)
+
+
 def list_celery_settings() -> tuple[Setting, ...]:
     """How the scheduler and workers deal with Celery, on one machine or on many."""
     return (
-        Setting(
-            "core",
-            "executor",
-            "airfleet_provider.executors.celery_executor.CeleryExecutor",
-            "Celery's, with a scheduler that waits for news in place of looking once a second",
-        ),
+        CELERY_EXECUTOR,
         Setting(
             "celery",
             "celery_config_options",
@@ -128,10 +145,15 @@ def list_celery_settings() -> tuple[Setting, ...]:
     )
 
 
+def limit_parallelism(fleet: Fleet) -> Setting:
+    """How many tasks a scheduler lets run at a time."""
+    return Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism")
+
+
 def _list_executor_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
     if site.broker is None:
         return (
-            Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism"),
+            limit_parallelism(fleet),
             Setting(
                 "core",
                 "executor",

@@ -14,7 +14,7 @@ from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import HostFacts, UnitFact
 from airfleet.runners.fleet.survey.host_survey import HostView
-from airfleet.runners.fleet.survey.outside_health import Observation
+from airfleet.runners.fleet.survey.outside_health import Aspect, Observation
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.workspace.airflow_version import Running
 from places import desired, parse
@@ -39,7 +39,7 @@ def build(*, down: str = "", seen: tuple[Observation, ...] = (), **changed: dict
 
 
 def test_a_fleet_that_is_well_has_no_problems() -> None:
-    report = build(seen=(Observation("queue io", True, "1 workers"),))
+    report = build(seen=(Observation("queue io", True, "1 workers", Aspect.QUEUE, "io"),))
     assert report.problems == ()
     assert {host.state for host in report.hosts} == {"up"}
     assert [host.roles for host in report.hosts if host.host in ("web1", "cpu1")] == [
@@ -56,7 +56,7 @@ def test_a_fleet_between_two_versions_of_airflow_is_told_how_to_go_on() -> None:
 
 
 def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> None:
-    report = build(down="io1", seen=(Observation("queue io", False, "0 workers"),))
+    report = build(down="io1", seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),))
     (io1,) = [host for host in report.hosts if host.host == "io1"]
     assert (io1.state, io1.running, io1.services) == ("down", 0, 0)
     host, queue = report.problems
@@ -66,14 +66,14 @@ def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> Non
 
 
 def test_workers_that_are_up_are_not_to_be_brought_back() -> None:
-    (queue,) = build(seen=(Observation("queue io", False, "0 workers"),)).problems
+    (queue,) = build(seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)).problems
     assert "back" not in queue.hint
     assert "journalctl -u airfleet-worker-io" in queue.hint
     assert "airfleet workers list" in queue.hint
 
 
 def test_a_queue_without_workers_while_a_broker_is_gone_is_laid_to_the_broker() -> None:
-    *_, queue = build(down="data1", seen=(Observation("queue io", False, "0 workers"),)).problems
+    *_, queue = build(down="data1", seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)).problems
     assert "RabbitMQ of data1 is gone" in queue.hint
     assert "io1" not in queue.hint
 
@@ -108,7 +108,7 @@ def test_a_service_that_was_never_set_up_waits_for_an_apply() -> None:
 
 
 def test_an_archive_that_takes_nothing_is_a_problem_of_the_primary() -> None:
-    report = build(seen=(Observation("archive", False, "takes no changes for 15 min: 3 files wait"),))
+    report = build(seen=(Observation("archive", False, "takes no changes for 15 min: 3 files wait", Aspect.BACKUP),))
     (problem,) = report.problems
     assert (problem.where, problem.what) == ("data1", "archive: takes no changes for 15 min: 3 files wait")
     assert "journalctl -u airfleet-backup" in problem.hint
@@ -117,7 +117,8 @@ def test_an_archive_that_takes_nothing_is_a_problem_of_the_primary() -> None:
 def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
     down = HostError("it said <script>", where="io1", hint="look & see")
     views = [look(host.name) for host in FLEET.hosts if host.name != "io1"]
-    page = fleet_page.render(fleet_status.build(FLEET, views, [down], (Observation("queue io", False, "0"),)), "today")
+    queue = Observation("queue io", False, "0", Aspect.QUEUE, "io")
+    page = fleet_page.render(fleet_status.build(FLEET, views, [down], (queue,)), "today")
     assert "it said &lt;script&gt;<br><small>look &amp; see</small>" in page
     assert "nobody serves the queue io of the pool io" in page
     assert "<title>flights: 2 problems</title>" in page

@@ -321,12 +321,12 @@ def test_status_tells_how_far_each_replica_is(world: World) -> None:
     world.servers["data1"].position -= 2 << 20
     seen = {name: parse(name, server.look()) for name, server in world.servers.items()}
     assert judge_replicas(seen, PRIMARY) == [
-        ("replica web3", False, "does not follow web2, 0 bytes behind"),
-        ("replica data1", True, "follows web2, 2.0 MiB behind"),
+        ("web3", False, "does not follow web2, 0 bytes behind"),
+        ("data1", True, "follows web2, 2.0 MiB behind"),
     ]
     seen["data1"] = DatabaseHost("data1", "stopped")
     assert judge_replicas(seen, PRIMARY)[1] == (
-        "replica data1",
+        "data1",
         False,
         "it is no replica: PostgreSQL there is stopped",
     )

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from types import MappingProxyType
+from typing import assert_never
 
 from airfleet.components import (
     api_server,
@@ -21,7 +22,15 @@ from airfleet.components import (
     timeouts,
     triggerer,
 )
-from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
+from airfleet.components.health import (
+    CandidateCheck,
+    ConsumerCheck,
+    HeartbeatCheck,
+    HttpCheck,
+    LoginCheck,
+    ReadyCheck,
+    TcpCheck,
+)
 from airfleet.components.host_model import (
     API,
     ETC,
@@ -145,9 +154,9 @@ def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, 
 def list_settings(place: Place) -> tuple[Setting, ...]:
     """Every setting of a host that may see the database; what fleet.yaml says under `airflow:` comes last and wins."""
     fleet, site, secrets = place.fleet, place.site(HOME), place.credentials
-    bare = replace(fleet, airflow={})
+    executor = (settings.limit_parallelism(fleet), settings.CELERY_EXECUTOR)
     return (
-        *settings.list_settings(bare, site, secrets.platform, keys=KEYS),
+        *settings.list_platform_settings(fleet, site, secrets.platform, keys=KEYS, executor=executor),
         *list_celery_settings(place),
         Setting("database", "sql_alchemy_conn_async", session_dsn(place, "asyncpg"), "prepares statements, so no pool"),
         Setting(
@@ -165,7 +174,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         ),
         Setting("airfleet", "log_servers", str(LOG_SERVERS), "a task names the host that is asked for its log"),
         *_list_edge_settings(place),
-        *_list_user_settings(place),
+        *settings.list_user_settings(fleet),
     )
 
 
@@ -208,12 +217,6 @@ def _render_routing(place: Place) -> str:
 
 def _default_queue(place: Place) -> str:
     return place.fleet.airflow.get("operators", {}).get("default_queue", "default")
-
-
-def _list_user_settings(place: Place) -> Iterable[Setting]:
-    for section, values in place.fleet.airflow.items():
-        for key, value in values.items():
-            yield Setting(section, key, value, "fleet.yaml: airflow")
 
 
 def session_dsn(place: Place, driver: str) -> str:
@@ -350,8 +353,11 @@ def _host_health(process: Process) -> HostHealth | None:
     match process.health:
         case HttpCheck() | HeartbeatCheck() | CandidateCheck() | None as health:
             return health
-        case other:
+        case TcpCheck() | LoginCheck() | ConsumerCheck() | ReadyCheck() as other:
+            # Checks of the stores and the image of one machine; hosts have stores of their own, and no image.
             raise TypeError(f"{process.name}: no host can be asked for {other}")
+        case _ as never:
+            assert_never(never)
 
 
 def _metadata(place: Place) -> Job:

@@ -20,7 +20,7 @@ from airfleet.components.host_model import (
     private,
 )
 from airfleet.components.hosts import airflow
-from airfleet.components.model import Setting
+from airfleet.components.model import Origin, Setting
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
@@ -125,7 +125,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
     """The settings of a worker host: none opens the metadata database."""
     whole = airflow.list_settings(place)
     kept = (setting for setting in whole if setting.section in SECTIONS or (setting.section, setting.key) in KEYS)
-    said = {(setting.section, setting.key): setting for setting in whole if setting.why == "fleet.yaml: airflow"}
+    said = {(setting.section, setting.key): setting for setting in whole if setting.origin is Origin.USER}
     return (
         *kept,
         Setting(

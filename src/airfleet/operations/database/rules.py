@@ -205,17 +205,17 @@ def describe_lag(behind: DatabaseHost, ahead: DatabaseHost) -> str:
 
 
 def judge_replicas(hosts: Mapping[str, DatabaseHost], primary: str) -> list[tuple[str, bool, str]]:
-    """For each replica of a fleet whether it follows the primary, and how far it is behind."""
+    """For each replica of a fleet its name, whether it follows the primary, and how far it is behind."""
     found = []
     for one in hosts.values():
         if one.name == primary or one.condition == "away":
             continue
         if one.condition != "replica":
-            found.append((f"replica {one.name}", False, f"it is no replica: PostgreSQL there is {one.condition}"))
+            found.append((one.name, False, f"it is no replica: PostgreSQL there is {one.condition}"))
             continue
         former = hosts.get(primary)
         lag = describe_lag(one, former) if former and former.condition == "primary" else "an unknown amount"
         is_near = former is None or (one.timeline >= former.timeline and former.position - one.position <= LAG_BYTES)
         follows = "follows" if one.follows else "does not follow"
-        found.append((f"replica {one.name}", one.follows and is_near, f"{follows} {primary}, {lag} behind"))
+        found.append((one.name, one.follows and is_near, f"{follows} {primary}, {lag} behind"))
     return found

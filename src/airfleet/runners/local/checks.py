@@ -7,14 +7,23 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, assert_never
 from urllib.parse import urlsplit
 
 import amqp
 import httpx
 import psycopg
 
-from airfleet.components.health import CandidateCheck, ConsumerCheck, HeartbeatCheck, HttpCheck, LoginCheck, TcpCheck
+from airfleet.components.health import (
+    CandidateCheck,
+    ConsumerCheck,
+    Health,
+    HeartbeatCheck,
+    HttpCheck,
+    LoginCheck,
+    ReadyCheck,
+    TcpCheck,
+)
 from airfleet.runners.local.supervision import CheckResult
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import BrokenFile
@@ -36,13 +45,11 @@ class Checker:
         self._others = others
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
-    def check(
-        self,
-        health: HttpCheck | HeartbeatCheck | CandidateCheck | LoginCheck | TcpCheck | ConsumerCheck,
-        *,
-        started: float,
-    ) -> CheckResult:
-        """The state of a process that was started at this time since the epoch; never raises for what is down."""
+    def check(self, health: Health, *, started: float) -> CheckResult:
+        """The state of a process that was started at this time, in seconds since the epoch.
+
+        Never raises for what is down. Raises TypeError for a check that the supervisor answers itself.
+        """
         try:
             match health:
                 case HttpCheck(url, wanted, _):
@@ -50,8 +57,8 @@ class Checker:
                     return CheckResult(status == wanted, f"answers HTTP {status}")
                 case LoginCheck():
                     return self._check_login()
-                case TcpCheck(number):
-                    with socket.create_connection(("127.0.0.1", number), timeout=TIMEOUT_S):
+                case TcpCheck(port, address):
+                    with socket.create_connection((address, port), timeout=TIMEOUT_S):
                         return CheckResult(True)
                 case ConsumerCheck(unless=Path() as mark) if mark.exists():
                     return CheckResult(True, "drained")
@@ -61,6 +68,10 @@ class Checker:
                     return self._check_heartbeat(job_type, max_age_s, started)
                 case CandidateCheck(name, max_age_s):
                     return self._check_seat(name, max_age_s, started)
+                case ReadyCheck():
+                    raise TypeError("the supervisor alone knows whether its fork server is ready")
+                case _ as never:
+                    assert_never(never)
         except (httpx.ConnectError, OSError):
             return CheckResult(False, "not answering yet")
         except psycopg.OperationalError as error:

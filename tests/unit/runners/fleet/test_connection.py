@@ -74,8 +74,9 @@ def test_a_connection_that_ends_before_the_command_is_an_error() -> None:
 
 def test_a_worker_that_is_not_healthy_is_named_with_its_pool_and_queues() -> None:
     said = (
-        "error: airfleet-worker-heavy.service is not healthy (worker of the pool heavy, which serves the queue heavy):"
-        " failed failed exit-code\nModuleNotFoundError: No module named 'polars'\n"
+        "error: airfleet-worker-heavy.service is not healthy: failed failed exit-code\n"
+        f"{connection.UNHEALTHY} airfleet-worker-heavy.service"
+        " (worker of the pool heavy, which serves the queue heavy)\nModuleNotFoundError: No module named 'polars'\n"
     )
     error = connection._failure(connection.Output(1, "", said), "restarting airfleet-worker-heavy", "h1")
     expected = "airfleet-worker-heavy (worker of the pool heavy, which serves the queue heavy) is not healthy: "

@@ -22,7 +22,6 @@ LOCKED = 50
 # The archive is late when nothing got there for so long; a file is due every five minutes.
 LATE_S = 600
 # What `judge` looks at.
-SIGHTS = ("backups", "archive")
 
 
 class Shell(Protocol):

@@ -11,6 +11,7 @@ from typing import Literal
 from airfleet.components.host_model import LIB, OPT, Folder, HostFile, Job, Service, Stage
 from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
+from airfleet.runners.fleet.transport.connection import UNHEALTHY
 
 JOBS = LIB / "jobs"
 # What a script says where a worker, or what it runs, has yet to end: nothing is killed, and a later apply looks again.
@@ -342,7 +343,11 @@ def _tell(service: Service) -> str:
     unit = service.unit
     state = f"systemctl show -P ActiveState,SubState,Result {unit} | tr '\\n' ' '"
     # Of a worker, whose tasks wait now.
-    what = f" '({service.what})'" if service.drains else ""
-    return (
-        f"echo error: {unit} is not healthy{what}: $({state}) >&2; journalctl -q -n 8 --no-pager -o cat -u {unit} >&2"
+    what = f" ({service.what})" if service.drains else ""
+    return "; ".join(
+        (
+            f"echo error: {unit} is not healthy: $({state}) >&2",
+            f"echo {shlex.quote(f'{UNHEALTHY} {unit}{what}')} >&2",
+            f"journalctl -q -n 8 --no-pager -o cat -u {unit} >&2",
+        )
     )

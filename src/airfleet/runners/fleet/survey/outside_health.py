@@ -5,6 +5,7 @@ The hosts are asked to look, through SSH: this machine may reach nothing else of
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 import shlex
@@ -40,13 +41,30 @@ CONSUMERS = re.compile(
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
+class Aspect(enum.Enum):
+    """What kind of thing an observation is about."""
+
+    UI = enum.auto()
+    BROKER = enum.auto()
+    QUEUE = enum.auto()
+    BACKUP = enum.auto()
+    REPLICA = enum.auto()
+    SCHEMA = enum.auto()
+    VERSION = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One thing that was looked at: whether it is well, and what was seen."""
+    """One thing that was looked at: whether it is well, and what was seen, in words for people.
+
+    `subject` is the queue's name for a queue, and the host's for a replica.
+    """
 
     what: str
     is_well: bool
     detail: str
+    aspect: Aspect = Aspect.UI
+    subject: str = ""
 
 
 def wait(
@@ -117,11 +135,11 @@ def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Obser
             for queue, count in read_consumers(text).items():
                 counts[queue] = max(count, counts.get(queue, 0))
     if silent:
-        yield Observation("broker", False, f"RabbitMQ of {', '.join(silent)} does not tell its queues")
+        yield Observation("broker", False, f"RabbitMQ of {', '.join(silent)} does not tell its queues", Aspect.BROKER)
     if len(silent) < len(brokers):
         for queue in fleet.queues:
             count = counts.get(queue, 0)
-            yield Observation(f"queue {queue}", count > 0, f"{count} workers")
+            yield Observation(f"queue {queue}", count > 0, f"{count} workers", Aspect.QUEUE, queue)
 
 
 def ask_consumers(place: Place) -> str:

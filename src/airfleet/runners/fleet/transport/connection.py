@@ -30,6 +30,8 @@ LEFT_OPEN_S = 1.0
 
 
 log = logging.getLogger(__name__)
+# Begins the line by which a script names a service that is not healthy; its journal follows.
+UNHEALTHY = "@@airfleet unhealthy@@"
 
 
 class HostError(AirfleetError):
@@ -180,8 +182,8 @@ def _failure(output: Output, what: str, host: str) -> HostError:
     told = find_telling(text) or f"exit code {output.code}"
     if output.code in (124, 137):
         told = f"it took too long; the last it said: {told}" if text else "it took too long"
-    if sick := re.search(r"^(?:error: )?(airfleet-\S+)\.service is not healthy( \([^\n)]*\))?", text, re.MULTILINE):
-        cause = find_telling(text[sick.end() :].partition("\n")[2])
+    if sick := re.search(rf"^{UNHEALTHY} (airfleet-\S+)\.service( \([^\n)]*\))?$", text, re.MULTILINE):
+        cause = find_telling(text[sick.end() :])
         return HostError(
             f"{sick[1]}{sick[2] or ''} is not healthy: {cause or 'it says nothing'}",
             where=host,
