@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from airfleet.components.hosts.airflow import QUORUM
 from machines import Bed
 
 PACKAGES = (
@@ -42,7 +41,7 @@ _STOCK = {
         "task_queued_timeout": "600",
     },
     "execution_api": {"jwt_expiration_time": "600"},
-    "celery": {"task_publish_max_retries": "3", "extra_celery_config": json.dumps(QUORUM)},
+    "celery": {"task_publish_max_retries": "3", "extra_celery_config": json.dumps({"worker_soft_shutdown_timeout": 0})},
     "celery_broker_transport_options": {"confirm_publish": "False"},
 }
 
