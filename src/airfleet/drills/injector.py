@@ -11,28 +11,12 @@ from airfleet.drills import fault_scripts
 from airfleet.drills.attempt_log import Clocks
 from airfleet.drills.catalogue import Fault
 from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.transport.shell import Shell
 
 _CLOCKS = "cat /proc/sys/kernel/random/boot_id /proc/uptime; date +%s.%N"
 _SAMPLES = 5
 _END = "end-of-ledger"
 T = TypeVar("T")
-
-
-class Output(Protocol):
-    """How a script ended, and what it said."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def out(self) -> str: ...
-    @property
-    def err(self) -> str: ...
-
-
-class Shell(Protocol):
-    """A way to run scripts on one host as root."""
-
-    def run(self, script: str, *, timeout_s: float = 60) -> Output: ...
 
 
 class Injector(Protocol):

@@ -12,10 +12,11 @@ from airfleet.drills.analysis import Window, analyse
 from airfleet.drills.attempt_log import AttemptLog, read_log
 from airfleet.drills.catalogue import Drill, Fault, Target
 from airfleet.drills.fault_scripts import is_lethal
-from airfleet.drills.injector import Injector, Shell, read_attempts, read_clocks
+from airfleet.drills.injector import Injector, read_attempts, read_clocks
 from airfleet.drills.load import Load
 from airfleet.drills.outcome import Event, Outcome, judge
 from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.transport.shell import Shell
 
 
 class Platform(Protocol):

@@ -19,12 +19,12 @@ from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.apply.applier import Applier, StepResult
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
-from airfleet.runners.fleet.lease import HeldLease, Shell
+from airfleet.runners.fleet.lease import HeldLease
 from airfleet.runners.fleet.survey import fleet_spec, host_survey
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.runners.fleet.transport.connection import HostError
-from airfleet.runners.fleet.transport.shell import HostShell
+from airfleet.runners.fleet.transport.shell import HostShell, NamedShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, applied_hosts, primary_record
@@ -98,7 +98,7 @@ class FleetSession:
         """
         return self._hold(primary.connection).before == primary.lease
 
-    def hold_lease_through(self, shell: Shell) -> None:
+    def hold_lease_through(self, shell: NamedShell) -> None:
         """Take the lease over a shell on the primary, where nothing is surveyed."""
         self._hold(shell)
 
@@ -110,7 +110,7 @@ class FleetSession:
             except HostError as error:
                 self.notify(f"{name}: {error.what}; nobody is kept from work on it")
 
-    def _hold(self, shell: Shell) -> HeldLease:
+    def _hold(self, shell: NamedShell) -> HeldLease:
         self._held = self._round.enter_context(lease.hold(shell, find_actor(), self._token))
         return self._held
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.transport.connection import HostError, Output
+from airfleet.runners.fleet.transport.connection import HostError
+from airfleet.runners.fleet.transport.shell import Shell
 
 POLL_S = 2.0
 # In the order in which they stop; whatever is in no group, such as the database, goes on.
@@ -21,13 +21,6 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 # It is no pool's worker, and shows logs to the web hosts.
 LOGS = "airfleet-worker-logs.service"
-
-
-class Shell(Protocol):
-    """A root shell on one host."""
-
-    def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        """How a script ended; raises HostError when the host is away."""
 
 
 @dataclass(frozen=True, slots=True)

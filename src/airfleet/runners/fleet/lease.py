@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.transport.connection import HostConnection, HostError, Output
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError
+from airfleet.runners.fleet.transport.shell import NamedShell
 from airfleet.runners.local import locks
-from airfleet.spec.topology import Host
 
 PATH = "/var/lib/airfleet/lease"
 # In the state folder: who applies from this machine.
@@ -31,14 +30,6 @@ SECONDS = 60
 RENEW_S = 15
 TAKEN = 9
 SOMEBODY = "somebody applies this fleet"
-
-
-class Shell(Protocol):
-    """A root shell on the host that has the lease."""
-
-    @property
-    def host(self) -> Host: ...
-    def run(self, script: str, *, timeout_s: float = 60) -> Output: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +105,7 @@ class HeldLease:
 
 @contextmanager
 def hold(
-    connection: Shell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic
+    connection: NamedShell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[HeldLease]:
     """Hold the lease; once it is lost no further step is begun. A connection that breaks does not lose it at once."""
     before = _take(connection, who, token)
@@ -150,7 +141,7 @@ def hold(
             connection.run(build_release(token))
 
 
-def _reconnect(way: Shell, first: Shell) -> Shell:
+def _reconnect(way: NamedShell, first: NamedShell) -> NamedShell:
     if not isinstance(first, HostConnection):
         return first  # it connects anew by itself
     if isinstance(way, HostConnection) and way is not first:
@@ -161,7 +152,7 @@ def _reconnect(way: Shell, first: Shell) -> Shell:
     return another
 
 
-def _take(connection: Shell, who: str, token: str) -> str:
+def _take(connection: NamedShell, who: str, token: str) -> str:
     output = connection.run(build_script(who, token), timeout_s=20)
     if output.code == TAKEN:
         holder = parse_holder(output.out)

@@ -7,13 +7,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from airfleet.components.postgresql import backups
 from airfleet.components.postgresql.psql import AS_SERVER, build_command
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.runners.fleet.transport.sections import MARK
+from airfleet.runners.fleet.transport.shell import Shell
 from airfleet.spec.fleet import Backups
 
 TAKE_S = 6 * 3600.0
@@ -22,12 +23,6 @@ LOCKED = 50
 # The archive is late when nothing got there for so long; a file is due every five minutes.
 LATE_S = 600
 # What `judge` looks at.
-
-
-class Shell(Protocol):
-    """A root shell on one host."""
-
-    def run(self, script: str, *, timeout_s: float = 60) -> Output: ...
 
 
 @dataclass(frozen=True, slots=True)

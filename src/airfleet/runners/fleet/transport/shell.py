@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError, Output
 from airfleet.spec.topology import Host
+
+
+class Shell(Protocol):
+    """What runs scripts on one host as root."""
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        """How a script ended; raises HostError where the host is away."""
+
+
+class NamedShell(Shell, Protocol):
+    """A shell that knows its host."""
+
+    @property
+    def host(self) -> Host: ...
 
 
 class HostShell:
