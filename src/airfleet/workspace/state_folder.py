@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from airfleet.components.model import Credentials
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import locks
 from airfleet.spec.secrets import Secret
+from airfleet.workspace import file_lock
 
 # Raised when an older airfleet could not read the folder any more.
 LAYOUT = 1
@@ -116,7 +116,7 @@ class StateFolder:
         """Hold the folder for this process; raises AirfleetError while another one has it."""
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            locks.take(descriptor)
+            file_lock.take(descriptor)
         except BlockingIOError as error:
             os.close(descriptor)
             raise AirfleetError(
@@ -131,7 +131,7 @@ class StateFolder:
 
     def is_held(self) -> bool:
         """Whether a supervisor holds the folder now; looking takes nothing, and keeps nobody from taking it."""
-        return locks.is_taken(self.root / "lock")
+        return file_lock.is_taken(self.root / "lock")
 
     def read_instance(self, *, airflow: str, postgres: str) -> Instance:
         """Who made this folder, made now if it is new; raises AirfleetError when these versions cannot use it."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.runners.fleet.transport.shell import NamedShell
-from airfleet.runners.local import locks
+from airfleet.workspace import file_lock
 
 PATH = "/var/lib/airfleet/lease"
 # In the state folder: who applies from this machine.
@@ -76,7 +76,7 @@ def claim(state: Path, who: str, since: str) -> Iterator[str]:
     """Be the only apply of this project on this machine; the token of all of them."""
     with (state / CLAIM).open("a+") as file:
         try:
-            locks.take(file.fileno())
+            file_lock.take(file.fileno())
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or SOMEBODY
@@ -92,7 +92,7 @@ def claim(state: Path, who: str, since: str) -> Iterator[str]:
 def find_claim(state: Path) -> str | None:
     """Who applies from this machine now, if somebody does; looking keeps nobody from it."""
     path = state / CLAIM
-    return (path.read_text().strip() or SOMEBODY) if locks.is_taken(path) else None
+    return (path.read_text().strip() or SOMEBODY) if file_lock.is_taken(path) else None
 
 
 @dataclass(frozen=True, slots=True)
