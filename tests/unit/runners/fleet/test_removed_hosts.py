@@ -26,7 +26,7 @@ from places import NINE, desired, parse
 FLEET = parse()
 
 
-def farewell_of(name: str, found: HostFacts | None = None) -> HostView:
+def removed_host(name: str, found: HostFacts | None = None) -> HostView:
     want = desired(name)
     bare = diff.DesiredHost(replace(want.place, host=replace(want.place.host, pools=())), ())
     found = found or converged(want)
@@ -62,7 +62,7 @@ def see_off(view: HostView) -> None:
 
 
 def test_everything_of_airfleet_goes_and_the_workers_first() -> None:
-    view = farewell_of("io1")
+    view = removed_host("io1")
     what = [step.what for step in view.steps]
     assert what[0].startswith("stop and remove airfleet-worker-")
     assert "stop and remove airfleet-proxy.service" in what
@@ -72,11 +72,11 @@ def test_everything_of_airfleet_goes_and_the_workers_first() -> None:
 
 
 def test_a_host_that_has_nothing_of_airfleet_needs_nothing() -> None:
-    assert farewell_of("io1", HostFacts()).steps == ()
+    assert removed_host("io1", HostFacts()).steps == ()
 
 
 def test_while_a_task_runs_there_nothing_is_taken_from_under_it() -> None:
-    view = farewell_of("io1")
+    view = removed_host("io1")
     connection: Any = view.connection
     connection.drains = True
     see_off(view)
@@ -89,8 +89,8 @@ def test_while_a_task_runs_there_nothing_is_taken_from_under_it() -> None:
 
 def test_a_host_whose_worker_drains_keeps_what_the_fleet_lets_workers_reach() -> None:
     busy = HostFacts(units={"airfleet-worker-io.service": UnitFact("deactivating", "disabled")})
-    assert [host.name for host in RemovedHosts((farewell_of("io1", busy),)).draining] == ["io1"]
-    assert RemovedHosts((farewell_of("io1"),)).draining == ()
+    assert [host.name for host in RemovedHosts((removed_host("io1", busy),)).draining] == ["io1"]
+    assert RemovedHosts((removed_host("io1"),)).draining == ()
 
 
 def test_the_roster_knows_who_left_and_takes_a_new_name_for_no_new_host(tmp_path: Path) -> None:
