@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from airfleet.components.model import reveal
+from airfleet.components.model import BrokerNode, BrokerPorts, reveal
 from airfleet.components.rabbitmq import private_node
 from airfleet.components.rabbitmq.permissions import BrokerLogin, hash_password
 from airfleet.runners.local.rabbitmq import find_programs
@@ -28,12 +28,12 @@ def start(crew: Crew, folder: Path) -> str:
     programs = find_programs()
     password = Secret(secrets.token_urlsafe(24))
     unused = Secret(secrets.token_urlsafe(24))  # the logins of airfleet's scheduler and workers do not exist here
-    node = private_node.Node(
+    node = BrokerNode(
         name=f"bench-{secrets.token_hex(4)}",
         folder=folder,
         server=programs.server,
         names_server=programs.names_server,
-        ports=private_node.Ports(*find_ports(3)),
+        ports=BrokerPorts(*find_ports(3)),
         publisher=unused,
         consumer=unused,
         cookie=Secret(secrets.token_hex(20)),
@@ -49,7 +49,7 @@ def start(crew: Crew, folder: Path) -> str:
         crew.start(process.name, [reveal(word) for word in process.commands[0]], env)
         port = node.ports.names if process.name == "epmd" else node.ports.amqp
         wait(lambda: is_listening(port), process.name, crew=crew)  # noqa: B023 - called now
-    return node.url(BrokerLogin(USER, password)).reveal()
+    return private_node.url(node, BrokerLogin(USER, password)).reveal()
 
 
 def render_definitions(password: Secret) -> str:
