@@ -167,7 +167,7 @@ def test_the_first_scheduler_host_that_answers_is_taken(monkeypatch: pytest.Monk
         def close(self) -> None:
             return
 
-    monkeypatch.setattr(commands, "Connection", Fake)
+    monkeypatch.setattr(commands, "HostConnection", Fake)
     said: list[str] = []
     fleet = parse()
     assert commands.reach(commands.choose(fleet, None), tmp_path, said.append).host.name == "sched2"

@@ -23,13 +23,13 @@ pytestmark = [
 CLIENT = """
 import subprocess, sys
 from pathlib import Path
-from airfleet.runners.fleet import terminal
-from airfleet.runners.fleet.transport.connection import Connection
+from airfleet.runners.fleet.transport import terminal
+from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.spec.topology import Host, Ssh
 
 user, port, key, known, script = sys.argv[1:]
 host = Host("one", "127.0.0.1", ("worker",), ssh=Ssh(user=user, port=int(port), key=key, known_hosts=known))
-connection = Connection(host, Path("/"))
+connection = HostConnection(host, Path("/"))
 connection.open()
 interrupt = lambda name: connection.run(f"kill -{name.removeprefix('SIG')} $(cat {Path(known).parent}/there)")
 sys.exit(terminal.attach(connection, script, terminal=terminal.is_terminal(), interrupt=interrupt))

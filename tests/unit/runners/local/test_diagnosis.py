@@ -135,5 +135,5 @@ def test_garbage_in_the_state_folder_is_a_finding_and_no_crash(project: Path) ->
 
 
 def test_a_fresh_clone_has_what_its_example_wants() -> None:
-    example = Path(__file__).parents[3] / "examples" / "flights"
+    example = Path(__file__).parents[4] / "examples" / "flights"
     assert [found.level for found in diagnosis._judge_requirements(example, diagnosis._installed)] == ["ok"]

@@ -33,7 +33,8 @@ def main():
 HEAD = """
 import json, os, signal, sys, time
 from pathlib import Path
-from airfleet.components.model import Process, Warm
+from airfleet.components.health import ReadyCheck
+from airfleet.components.model import Process
 from airfleet.runners.local import processes
 from airfleet.runners.local.fork_server import ForkServer
 from deadline import wait_until
@@ -89,7 +90,7 @@ def here(tmp_path: Path) -> Path:
 
 def play(here: Path, scene: str) -> None:
     """Run one scenario; its assertions fail this test."""
-    support = Path(__file__).parents[2] / "support"
+    support = Path(__file__).parents[3] / "support"
     done = subprocess.run(
         [sys.executable, "-c", HEAD + scene, str(here)],
         capture_output=True,
