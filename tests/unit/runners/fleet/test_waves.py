@@ -41,7 +41,7 @@ def test_web_hosts_restart_one_after_another() -> None:
 def test_the_poolers_and_replicas_restart_one_after_another_after_the_primary() -> None:
     two = NINE.replace("roles: [web, monitor]", "roles: [web, monitor, database]")
     items = [
-        (view, [step for step in decide(view.desired, Facts()) if step.stage == Stage.POOLER])
+        (view, [step for step in decide(view.desired, HostFacts()) if step.stage == Stage.POOLER])
         for view in (Fake(desired(name, two)) for name in ("data1", "web3"))
     ]
     again = [
