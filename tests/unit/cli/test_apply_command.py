@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from airfleet.cli import apply
+from airfleet.cli import apply, plan
 from airfleet.components.host_model import Stage
 from airfleet.operations import session
 from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.apply.applier import ApplyOutcome, StepResult
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.plan import steps
-from airfleet.runners.fleet.survey import fleet_spec
+from airfleet.runners.fleet.survey import fleet_spec, host_survey
+from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder
@@ -60,3 +62,32 @@ def test_a_removed_host_whose_tasks_have_ended_has_left(monkeypatch: pytest.Monk
     done = run(monkeypatch, tmp_path, still_drains=False)
     assert done.exit_code == 0
     assert "old1 left the fleet" in done.output
+
+
+def test_a_plan_without_changes_tells_of_logins_that_apply_would_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = StateFolder(tmp_path / ".airfleet")
+    folder.create()
+    for pool in (*parse().pools, None):
+        folder.keep_secret(f"rabbitmq_pool_{pool.name if pool else 'gone'}")
+    view: Any = SimpleNamespace(desired=desired("web1"), steps=())
+    place = desired("web1").place
+    rotations = RotationLedger(folder.secrets)
+    spec = FleetSpec(parse(), tmp_path, place.credentials, place.objects, rotations, "3.3.2")
+    monkeypatch.setattr(fleet_spec, "read_spec", lambda *_, **__: spec)
+    monkeypatch.setattr(host_survey, "survey", lambda *_: Survey((view,), ()))
+    monkeypatch.setattr(removed_hosts, "look", lambda *_: RemovedHosts())
+
+    def check(*more: str) -> Result:
+        return CliRunner().invoke(plan.command, [str(tmp_path), "--check", *more])
+
+    before = check()
+    assert before.exit_code == plan.CHANGES
+    assert "nothing to do on 1 host" in before.output
+    assert "pools that are gone: gone are still valid" in before.output
+    assert '"the broker\'s logins of pools that are gone: gone"' in check("--json").output
+    (folder.secrets / "rabbitmq_pool_gone").unlink()
+    after = check()
+    assert after.exit_code == 0
+    assert "valid" not in after.output
