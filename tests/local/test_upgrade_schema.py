@@ -28,6 +28,7 @@ def test_the_schema_goes_back_and_forward_again(tmp_path: Path) -> None:
         newest = read(server)
         said = subprocess.run(["sh", "-c", schema.ask_wanted(Path(sys.prefix))], capture_output=True, check=True)
         assert schema.parse(said.stdout.decode()) == newest
+        assert {one.table for one in newest} == set(schema.CHAINS)
         assert schema.list_downgrades(newest, newest) == ()
         kept = frozenset(one for one in newest if one.table != "alembic_version")
         for words in schema.list_downgrades(newest, OLDER | kept):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from airfleet.components.host_model import OPT, FleetCredentials, Machine, Objects, Part, Place, System
 from airfleet.components.hosts import host_parts
 from airfleet.components.model import Credentials
@@ -52,7 +54,9 @@ DEBIAN = System("Debian 12", "python3.11", 15)
 OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-token")}, "apache-airflow==3")
 
 
+@cache
 def parse(text: str = NINE) -> Fleet:
+    """The fleet of a fleet.yaml; the same object for the same text, as nothing can change it."""
     return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8)
 
 
@@ -66,6 +70,7 @@ def parts(name: str, text: str = NINE) -> tuple[Part, ...]:
     return host_parts.describe(place(parse(text), name), ssh_ports=(22,))
 
 
+@cache
 def desired(name: str, text: str = NINE, *, memory: int = 16 << 30) -> DesiredHost:
     where = place(parse(text), name, memory=memory)
     return DesiredHost(where, host_parts.describe(where, ssh_ports=(22,)))

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,8 @@ import pytest
 from airfleet import __version__
 from airfleet.cli.main import VERBS
 from airfleet.workspace.state_folder import Snapshot, StateFolder
+from command_line import COMMAND, run, run_process
 from deadline import wait_until
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "airfleet", *words], capture_output=True, text=True, check=False, cwd=cwd, timeout=60
-    )
 
 
 @pytest.fixture
@@ -49,7 +41,14 @@ def test_the_help_lists_every_verb_with_a_line(tmp_path: Path) -> None:
 
 
 def test_the_version(tmp_path: Path) -> None:
-    assert run("--version", cwd=tmp_path).stdout == f"airfleet, version {__version__}\n"
+    assert run_process("--version", cwd=tmp_path).stdout == f"airfleet, version {__version__}\n"
+
+
+def test_a_process_ends_with_the_code_and_the_message_of_its_error(project: Path) -> None:
+    done = run_process("logs", cwd=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("airfleet: ")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_wrong_usage_is_told_on_stderr_and_is_2(project: Path, words: list[str],
 def test_a_broken_fleet_yaml_is_2_with_every_line_and_starts_nothing(project: Path) -> None:
     (project / "fleet.yaml").write_text("name: x\nparallelism: none\nprots: {api: 1}\n")
     for detach in ([], ["--detach"]):
-        done = run("up", *detach, cwd=project)
+        done = run_process("up", *detach, cwd=project)
         assert done.returncode == 2
         assert "fleet.yaml:2: parallelism" in done.stderr
         assert "fleet.yaml:3: prots" in done.stderr
@@ -92,7 +91,7 @@ def test_a_broken_fleet_yaml_is_2_with_every_line_and_starts_nothing(project: Pa
 
 def test_a_broken_fleet_yaml_leaves_no_folder_behind(project: Path) -> None:
     (project / "fleet.yaml").write_text("parallelism: none\n")
-    assert run("up", cwd=project).returncode == 2
+    assert run_process("up", cwd=project).returncode == 2
     assert sorted(path.name for path in project.iterdir()) == ["dags", "fleet.yaml"]
 
 
@@ -142,14 +141,12 @@ def test_the_projects_tests_run_with_the_project_on_the_path_and_an_airflow_of_t
         "def test_bad():\n"
         "    assert False\n"
     )
-    assert run("test", "-q", "-k", "good", "test_it.py", cwd=project).returncode == 0
-    assert run("test", "-q", "-k", "bad", "test_it.py", cwd=project).returncode == 1
+    assert run_process("test", "-q", "-k", "good", "test_it.py", cwd=project).returncode == 0
+    assert run_process("test", "-q", "-k", "bad", "test_it.py", cwd=project).returncode == 1
 
 
 def start_down(project: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "airfleet", "down", *words], cwd=project, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([*COMMAND, "down", *words], cwd=project, stderr=subprocess.PIPE, text=True)
 
 
 def test_down_of_a_platform_that_only_begins_to_start_signals_no_stranger(project: Path) -> None:
@@ -190,7 +187,7 @@ class Follower:
         self.out = out
         with out.open("w") as stdout:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "airfleet", "logs", "-f", *words],
+                [*COMMAND, "logs", "-f", *words],
                 cwd=project,
                 stdout=stdout,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from airfleet.spec import load
+from command_line import Done, run
 
 
-def init(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "airfleet", "init", *words], capture_output=True, text=True, check=False, cwd=cwd
-    )
+def init(*words: str, cwd: Path) -> Done:
+    return run("init", *words, cwd=cwd)
 
 
 def list_files(folder: Path) -> list[str]:

@@ -7,7 +7,6 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -22,7 +21,10 @@ from airfleet.runners.local.processes import UNPRIVILEGED_USER
 from places import NINE, parse, place
 from servers import Server
 
-pytestmark = pytest.mark.skipif(shutil.which("psql") is None, reason="no psql here: apt-get install postgresql-client")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("psql") is None, reason="no psql here: apt-get install postgresql-client"),
+    pytest.mark.xdist_group("looking_into_airflows_database"),  # they share a server
+]
 OWN_USER = UNPRIVILEGED_USER if not os.geteuid() else pwd.getpwuid(os.geteuid()).pw_name
 # What a function of the owner's making does with the rights of whoever calls it.
 EVIL = """
@@ -38,8 +40,8 @@ CREATE TABLE public.alembic_version_fab AS SELECT 'here' AS version_num;
 """
 
 
-@contextmanager
-def serve() -> Iterator[tuple[Server, Path]]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Server, Path]]:
     """A server with the rendered roles and rules of access, and the folder of its socket."""
     where = place(parse(NINE), "data1")
     part = postgresql.describe(where)
@@ -64,18 +66,18 @@ def ask(script: str, server: Server, sockets: Path) -> subprocess.CompletedProce
     return subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=False, cwd="/")
 
 
-def test_a_view_that_the_owner_planted_runs_with_the_owners_rights_only() -> None:
-    with serve() as (server, sockets):
-        with psycopg.connect(f"{server.dsn.removesuffix('postgres')}airflow", autocommit=True) as connection:
-            connection.execute("SET SESSION AUTHORIZATION airflow")
-            connection.execute(EVIL)
-        told = ask(schema.ask_current(), server, sockets)
-        assert (told.returncode, sorted(told.stdout.splitlines())) == (
-            0,
-            ["alembic_version refused", "alembic_version_fab here"],
-        ), told.stderr
-        assert server.query("SELECT rolsuper FROM pg_roles WHERE rolname = 'airflow'") == [(False,)]
-        assert "alembic_version" not in ask(schema.ask_missing(), server, sockets).stdout
+def test_a_view_that_the_owner_planted_runs_with_the_owners_rights_only(served: tuple[Server, Path]) -> None:
+    server, sockets = served
+    with psycopg.connect(f"{server.dsn.removesuffix('postgres')}airflow", autocommit=True) as connection:
+        connection.execute("SET SESSION AUTHORIZATION airflow")
+        connection.execute(EVIL)
+    told = ask(schema.ask_current(), server, sockets)
+    assert (told.returncode, sorted(told.stdout.splitlines())) == (
+        0,
+        ["alembic_version refused", "alembic_version_fab here"],
+    ), told.stderr
+    assert server.query("SELECT rolsuper FROM pg_roles WHERE rolname = 'airflow'") == [(False,)]
+    assert "alembic_version" not in ask(schema.ask_missing(), server, sockets).stdout
 
 
 def test_nobody_looks_with_the_rights_of_a_superuser() -> None:
@@ -83,14 +85,14 @@ def test_nobody_looks_with_the_rights_of_a_superuser() -> None:
         assert f"-U {postgresql.LOOKER} airflow" in script
 
 
-def test_only_the_servers_own_user_looks_and_only_at_airflows_database() -> None:
-    with serve() as (server, sockets):
-        looks = f"psql -w -XAtq -h {psql.SOCKETS} -U {postgresql.LOOKER}"
-        for script, code in (
-            (f"{postgresql.ASK_AIRFLOW} -c 'SELECT 1'", 0),
-            (f"runuser -u postgres -- {looks} postgres -c 'SELECT 1'", 2),
-            (f"{looks.replace(psql.SOCKETS, '127.0.0.1')} -p {server.port} airflow -c 'SELECT 1'", 2),
-        ):
-            assert ask(script, server, sockets).returncode == code, script
-        if not os.geteuid():
-            assert ask(f"{looks} airflow -c 'SELECT 1'", server, sockets).returncode == 2
+def test_only_the_servers_own_user_looks_and_only_at_airflows_database(served: tuple[Server, Path]) -> None:
+    server, sockets = served
+    looks = f"psql -w -XAtq -h {psql.SOCKETS} -U {postgresql.LOOKER}"
+    for script, code in (
+        (f"{postgresql.ASK_AIRFLOW} -c 'SELECT 1'", 0),
+        (f"runuser -u postgres -- {looks} postgres -c 'SELECT 1'", 2),
+        (f"{looks.replace(psql.SOCKETS, '127.0.0.1')} -p {server.port} airflow -c 'SELECT 1'", 2),
+    ):
+        assert ask(script, server, sockets).returncode == code, script
+    if not os.geteuid():
+        assert ask(f"{looks} airflow -c 'SELECT 1'", server, sockets).returncode == 2

@@ -102,9 +102,10 @@ class MadeUp:
         return [json.dumps(one) for one in said]
 
 
-def drill(world: MadeUp, which: str | Drill) -> Outcome:
+def drill(world: MadeUp, which: str | Drill, *, look_every_s: float = 2.0) -> Outcome:
     said = CATALOGUE[which] if isinstance(which, str) else which
-    runner = Runner(world, world, {"w1": world}, lambda _: None, world.clock, world.sleep, Pace(settle_s=20.0))
+    pace = Pace(settle_s=20.0, look_every_s=look_every_s)
+    runner = Runner(world, world, {"w1": world}, lambda _: None, world.clock, world.sleep, pace)
     return runner.run(said, lambda began, length: Load(began, length, LEDGER))
 
 
@@ -175,7 +176,7 @@ def test_who_is_active_is_asked_when_the_blow_falls() -> None:
 
 
 def test_a_backlog_that_is_worked_off_slowly_is_waited_for() -> None:
-    outcome = drill(MadeUp(recovers_s=2.0, each_takes_s=1.0), "api-outage")
+    outcome = drill(MadeUp(recovers_s=2.0, each_takes_s=1.0), "api-outage", look_every_s=15.0)
     assert outcome.findings.lost == ()
     assert max(one.started for one in outcome.attempts) > outcome.window.ended + 60.0
 

@@ -147,14 +147,6 @@ def test_a_worker_is_behind_until_it_runs_from_what_its_unit_says() -> None:
     assert done.stdout.split() == ["worker-default", "worker-cpu"]
 
 
-def test_the_heads_of_the_installed_packages_are_found_without_airflow() -> None:
-    root = Path(schema.__file__).parents[4] / ".venv"
-    if not (root / "bin" / "python").exists():
-        pytest.skip("there is no .venv of this repository to look at")
-    done = subprocess.run(["sh", "-c", schema.ask_wanted(root)], capture_output=True, text=True, check=True)
-    assert {one.table for one in schema.parse(done.stdout)} == set(schema.CHAINS)
-
-
 class Fleet:
     """What an upgrade does to a fleet, noted in its order; `schema` is where the database stands."""
 

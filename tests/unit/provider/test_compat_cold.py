@@ -4,57 +4,47 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
-
-CHILD = """
-import json, os, socket, sys
+import socket
 from pathlib import Path
 from uuid import uuid4
+
+from airflow.sdk.execution_time.supervisor import WatchedSubprocess
+
 from airfleet_provider.compat.cold import keep_apart
 from airfleet_provider.runtime import messages
 from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
-from airflow.sdk.execution_time.supervisor import WatchedSubprocess
-
-ours, theirs = messages.pair()
-os.environ[CHANNEL_VARIABLE] = str(ours.fileno())
-listener = socket.create_server(("127.0.0.1", 0))
-database = socket.create_connection(listener.getsockname())
-metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-held = [one.fileno() for one in (ours, theirs, listener, database)]
-
-def look():
-    said = {"variable": os.environ.get(CHANNEL_VARIABLE)}
-    said["metrics"] = os.path.realpath(f"/proc/self/fd/{metrics.fileno()}")
-    said["held"] = [os.path.realpath(f"/proc/self/fd/{one}") for one in held]
-    print("spoken")
-    Path(sys.argv[1]).write_text(json.dumps(said))
-
-keep_apart(CHANNEL_VARIABLE)
-keep_apart(CHANNEL_VARIABLE)
-watched = WatchedSubprocess.start(id=uuid4(), target=look)
-while watched._exit_code is None:
-    watched._service_subprocess(max_wait_time=60)
-assert os.environ[CHANNEL_VARIABLE] == str(ours.fileno())
-messages.send(ours, {"still": "there"})
-assert messages.receive(theirs)[0] == {"still": "there"}
-print("ended with", watched._exit_code)
-"""
+from forked import run_forked
 
 
 def test_it_reaches_neither_the_keeper_nor_a_database(tmp_path: Path) -> None:
-    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "home")}
     answer = tmp_path / "answer.json"
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(answer)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=90,
-    )
-    assert done.stdout.splitlines()[-1:] == ["ended with 0"], done.stderr
+
+    def execute() -> int:
+        ours, theirs = messages.pair()
+        os.environ[CHANNEL_VARIABLE] = str(ours.fileno())
+        listener = socket.create_server(("127.0.0.1", 0))
+        database = socket.create_connection(listener.getsockname())
+        metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        held = [one.fileno() for one in (ours, theirs, listener, database)]
+
+        def look() -> None:
+            said: dict[str, object] = {"variable": os.environ.get(CHANNEL_VARIABLE)}
+            said["metrics"] = os.path.realpath(f"/proc/self/fd/{metrics.fileno()}")
+            said["held"] = [os.path.realpath(f"/proc/self/fd/{one}") for one in held]
+            print("spoken")
+            answer.write_text(json.dumps(said))
+
+        keep_apart(CHANNEL_VARIABLE)
+        keep_apart(CHANNEL_VARIABLE)
+        watched = WatchedSubprocess.start(id=uuid4(), target=look)
+        while watched._exit_code is None:
+            watched._service_subprocess(max_wait_time=60)
+        assert os.environ[CHANNEL_VARIABLE] == str(ours.fileno())
+        messages.send(ours, {"still": "there"})
+        assert messages.receive(theirs)[0] == {"still": "there"}
+        return int(watched._exit_code)
+
+    assert run_forked(execute) == 0
     said = json.loads(answer.read_text())
     assert said["variable"] is None
     assert set(said["held"]) == {"/dev/null"}

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
-import json
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.dag_processing.importers import python_importer
 from airflow.sdk.execution_time import supervisor
 
-from airfleet_provider.compat.crashes import Stack
-
-# Each crash in a fork of a process that has loaded a Dag file, as tasks of a warm process are.
-CRASH = """
-import ctypes, json, os, signal, sys
-from pathlib import Path
 from airfleet_provider.compat import crashes
-from airflow.dag_processing.dagbag import BundleDagBag
+from airfleet_provider.compat.crashes import Stack
+from forked import run_forked
 
-def read_nowhere():
-    ctypes.string_at(0)
-
-def give_up():
-    os.abort()
-
-def send(name):
-    os.kill(os.getpid(), getattr(signal, name))
-
-crashes.end_on_crash()
-folder = Path(sys.argv[1])
-bag = BundleDagBag(dag_folder=str(folder / "small.py"), bundle_path=folder, bundle_name="b", safe_mode=False)
-assert list(bag.dags) == ["small"], bag.import_errors
-ways = {"SIGSEGV": read_nowhere, "SIGABRT": give_up}
-for name in ("SIGILL", "SIGBUS", "SIGFPE"):
-    ways[name] = lambda name=name: send(name)
-ended = {}
-for name, crash in ways.items():
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(30)
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), 2)
-        crash()
-        os._exit(0)
-    ended[name] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-print(json.dumps(ended))
-"""
 SMALL = """
 from airflow.sdk import dag, task
 
@@ -62,19 +31,45 @@ small()
 """
 
 
+def send(name: str) -> None:
+    os.kill(os.getpid(), signal.Signals[name])
+
+
+def read_nowhere() -> None:
+    ctypes.string_at(0)
+
+
+def give_up() -> None:
+    os.abort()
+
+
+WAYS: dict[str, Callable[[], None]] = {
+    "SIGSEGV": read_nowhere,
+    "SIGABRT": give_up,
+    **{name: partial(send, name) for name in ("SIGILL", "SIGBUS", "SIGFPE")},
+}
+
+
+def crash_each(folder: Path) -> dict[str, int]:
+    """How each crash ended a fork of a process that has loaded a Dag file, as tasks of a warm process are."""
+    crashes.end_on_crash()
+    bag = BundleDagBag(dag_folder=str(folder / "small.py"), bundle_path=folder, bundle_name="b", safe_mode=False)
+    assert list(bag.dags) == ["small"], bag.import_errors
+    ended = {}
+    for name, crash in WAYS.items():
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(30)
+            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), 2)
+            crash()
+            os._exit(0)
+        ended[name] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return ended
+
+
 def test_every_crash_ends_the_process_and_tells_the_function(tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text(SMALL)
-    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "home")}
-    done = subprocess.run(
-        [sys.executable, "-c", CRASH, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    ended = json.loads(done.stdout.splitlines()[-1])
+    ended = run_forked(lambda: crash_each(tmp_path))
     assert ended == {name: -signal.Signals[name] for name in ended}
     assert len(ended) == 5
     places = {"SIGSEGV": "string_at (", "SIGABRT": "give_up ("}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import sys
+import socket
 
 from airflow.sdk.execution_time import comms, supervisor, task_runner
 
 from airfleet_provider.compat import groundwork
+from forked import run_forked
 
 
 def test_the_parts_are_made_where_they_are_looked_for() -> None:
@@ -18,24 +19,16 @@ def test_the_parts_are_made_where_they_are_looked_for() -> None:
     assert "TypeAdapter(JsonValue)" in inspect.getsource(task_runner._serialize_rendered_fields)
 
 
-def run_apart(work: str) -> str:
-    """What a Python of its own prints, as the work changes modules for good."""
-    import subprocess  # noqa: PLC0415
-
-    code = f"from airfleet_provider.compat import groundwork\n{work}"
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-
-
 def test_each_kind_of_message_has_one_decoder() -> None:
-    work = """
-groundwork.import_modules()
-groundwork.keep_parts()
-import socket
-from airflow.sdk.execution_time import comms, task_runner
-one, two = (comms.CommsDecoder(socket=None) for _ in range(2))
-print(one.body_decoder is two.body_decoder, task_runner.TypeAdapter(task_runner.JsonValue).validate_python({"a": [1]}))
-"""
-    assert run_apart(work).splitlines()[-1] == "True {'a': [1]}"
+    def work() -> list[object]:
+        groundwork.import_modules()
+        groundwork.keep_parts()
+        ours, theirs = socket.socketpair()
+        one, two = (comms.CommsDecoder(socket=end) for end in (ours, theirs))
+        adapter = task_runner.TypeAdapter(task_runner.JsonValue)
+        return [one.body_decoder is two.body_decoder, adapter.validate_python({"a": [1]})]
+
+    assert run_forked(work) == [True, {"a": [1]}]
 
 
 def test_a_task_logs_to_its_own_channel() -> None:

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
 
 import psutil
+from airflow.executors import local_executor
 from airflow.executors.local_executor import LocalExecutor
 
+from airfleet_provider.compat import local_workers
 from deadline import wait_until
 
-SCHEDULER = """
-import multiprocessing, os, signal, time
-from airflow.executors import local_executor
-from airfleet_provider.compat import local_workers
-local_executor._run_worker = lambda said: said.send(os.getpid()) or time.sleep(600)
-local_workers.end_with_scheduler()
-local_workers.end_with_scheduler()
-told, said = multiprocessing.Pipe()
-multiprocessing.Process(target=local_executor._run_worker, kwargs={"said": said}).start()
-print(told.recv(), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
+
+def schedule(said: Connection) -> None:
+    """Be a scheduler whose worker says which process it is and then waits for work."""
+    local_executor._run_worker = lambda said: said.send(os.getpid()) or signal.pause()
+    local_workers.end_with_scheduler()
+    local_workers.end_with_scheduler()
+    multiprocessing.Process(target=local_executor._run_worker, kwargs={"said": said}).start()
+    signal.pause()
 
 
 def test_a_worker_ends_with_a_scheduler_that_is_killed() -> None:
-    done = subprocess.run([sys.executable, "-c", SCHEDULER], capture_output=True, text=True, check=False, timeout=60)
-    worker = int(done.stdout)
+    told, said = multiprocessing.Pipe()
+    scheduler = os.fork()
+    if scheduler == 0:
+        try:
+            signal.alarm(60)
+            schedule(said)
+        finally:
+            os._exit(1)
+    said.close()
+    worker = told.recv()
+    assert is_alive(worker)
+    os.kill(scheduler, signal.SIGKILL)
+    os.waitpid(scheduler, 0)
     wait_until(lambda: not is_alive(worker), "the end of the worker")
 
 

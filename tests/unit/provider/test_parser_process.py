@@ -24,12 +24,15 @@ with DAG("{name}", schedule=None):
 """
 
 
-@pytest.fixture
-def parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parser]:
-    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parser]:
+    """One for all tests, as for all deployments: it takes seconds to start."""
     parser = Parser()
-    yield parser
-    parser.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        bundles = tmp_path_factory.mktemp("bundles")
+        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(bundles))
+        yield parser
+        parser.stop()
 
 
 def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, children.Outcome]:
@@ -40,16 +43,6 @@ def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, 
     closures = {path: frozenset({path}) for path in paths}
     found = parser.parse(project, "shop", paths, closures, twice=False, timeout_s=30)
     return {Path(one.item).stem: one for one in found}
-
-
-def test_a_file_that_ends_the_whole_process_costs_itself_only(parser: Parser, tmp_path: Path) -> None:
-    murder = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
-    found = parse(parser, tmp_path, {"a": "", "b": murder, "c": ""})
-    assert found["b"].answer is None
-    assert "was ended" in str(found["b"].error)
-    for name in ("a", "c"):
-        _, _, result = (found[name].answer or b"").partition(b"\n")
-        assert json.loads(result)["dags"].keys() == {name}
 
 
 def test_lookups_are_answered_by_the_one_who_asked_for_the_parse(
@@ -68,6 +61,13 @@ def test_lookups_are_answered_by_the_one_who_asked_for_the_parse(
     assert asked == [{"kind": "variable", "name": "colour"}, {"kind": "variable", "name": "size"}]
 
 
+def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parser: Parser, tmp_path: Path) -> None:
+    odd = "from airflow.sdk import Variable; assert Variable.get('a\\0', default='none') == 'none'"
+    found = parse(parser, tmp_path, {"a": "", "b": odd, "c": ""})
+    for name in ("a", "b", "c"):
+        assert b'"error": null' in (found[name].answer or b""), found
+
+
 def test_a_lookup_that_cannot_be_made_is_no_answer(
     parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,11 +82,14 @@ def test_a_lookup_that_cannot_be_made_is_no_answer(
     assert parse(parser, tmp_path, {"a": more})["a"].answer, "the next job is not told the last one's outcomes"
 
 
-def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parser: Parser, tmp_path: Path) -> None:
-    odd = "from airflow.sdk import Variable; assert Variable.get('a\\0', default='none') == 'none'"
-    found = parse(parser, tmp_path, {"a": "", "b": odd, "c": ""})
-    for name in ("a", "b", "c"):
-        assert b'"error": null' in (found[name].answer or b""), found
+def test_a_file_that_ends_the_whole_process_costs_itself_only(parser: Parser, tmp_path: Path) -> None:
+    murder = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    found = parse(parser, tmp_path, {"a": "", "b": murder, "c": ""})
+    assert found["b"].answer is None
+    assert "was ended" in str(found["b"].error)
+    for name in ("a", "c"):
+        _, _, result = (found[name].answer or b"").partition(b"\n")
+        assert json.loads(result)["dags"].keys() == {name}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def end_on_crash() -> None:
     from airflow.dag_processing.importers import python_importer
 
     python_importer.signal = Signals()
+    # Enabled by PYTHONFAULTHANDLER, it would not install again the handler that the next line removes.
+    faulthandler.disable()
     signal.signal(signal.SIGSEGV, signal.SIG_DFL)
     faulthandler.enable(STDERR)
 

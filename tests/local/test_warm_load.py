@@ -17,6 +17,8 @@ import pytest
 
 from airfleet_provider import artefact, shelf
 
+pytestmark = pytest.mark.local
+
 DAG = """
 import sys
 from airflow.sdk import dag, task

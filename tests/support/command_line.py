@@ -1,0 +1,54 @@
+"""The `airfleet` command as a user runs it: in this process, which is quick, or in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.cli.main import main
+
+COMMAND = (sys.executable, "-m", "airfleet")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*words: str, cwd: Path) -> Done:
+    """Run the command with these words in this process, in the given folder.
+
+    A new process starts Python and imports the command, which takes a second on a busy machine. What a command does in
+    that process only (signals, the end of a pipe, a program it turns into) needs `run_process`.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    argv = sys.argv
+    sys.argv = ["airfleet", *words]
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = _run_main()
+    finally:
+        sys.argv = argv
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def _run_main() -> int:
+    try:
+        main()
+    except SystemExit as end:
+        # The interpreter does the same with the code of a SystemExit.
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def run_process(*words: str, cwd: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, cwd=cwd, timeout=timeout_s)
