@@ -50,11 +50,11 @@ def drilled() -> Iterator[Platform]:
         yield platform
 
 
-def query(platform: Platform, sql: str) -> list[tuple]:
+def query(platform: Platform, sql: str, *values: object) -> list[tuple]:
     dsn = platform.state.read_dsn()
     assert dsn
     with psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=5) as connection:
-        return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+        return connection.execute(sql, values or None).fetchall()  # type: ignore[arg-type]
 
 
 def store(platform: Platform, load: Load) -> None:
@@ -168,7 +168,9 @@ def test_freeze_the_active_scheduler_and_thaw_it(drilled: Platform) -> None:
         for process in frozen:
             process.send_signal(signal.SIGSTOP)
         wait_until(lambda: active(drilled) not in ("", before), "the take-over", timeout_s=60)
-        time.sleep(10)
+        taken_over = datetime.now(UTC)
+        started = "SELECT 1 FROM task_instance WHERE queued_dttm > %s"
+        wait_until(lambda: query(drilled, started, taken_over), "work of the new scheduler", timeout_s=60)
         for process in frozen:  # the scheduler before its guardian
             process.send_signal(signal.SIGCONT)
         return time.time()

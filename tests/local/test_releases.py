@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,11 +146,18 @@ def test_a_diff_names_the_files(fleet: Platform) -> None:
     assert fleet.airfleet("release", "diff").stdout == "~ include/words.py\n"
 
 
+def read_beat(fleet: Platform) -> str:
+    """When the Dag processor last had a heartbeat."""
+    return str(fleet.call("GET", "/monitor/health")["dag_processor"]["latest_dag_processor_heartbeat"])
+
+
 def test_a_steady_platform_parses_nothing(fleet: Platform) -> None:
     deploy(fleet, "still")
     log = fleet.state.logs / "dag_processor"
     before = fleet.call("GET", "/dags/greet")["last_parsed_time"]
-    time.sleep(12)  # longer than any interval at which a Dag processor looks at files
+    for _ in range(3):  # it beats at most every 5 s, in a turn of its loop, and looks at files as often
+        seen = read_beat(fleet)
+        wait_until(lambda seen=seen: read_beat(fleet) != seen, "a turn of the Dag processor", every_s=0.5)
     assert fleet.call("GET", "/dags/greet")["last_parsed_time"] == before
     assert not list(log.rglob("greet.py.log"))
 

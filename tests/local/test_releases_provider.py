@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from functools import partial
 
 import psycopg
@@ -255,6 +254,13 @@ def test_only_files_with_a_clock_are_evaluated_again(shop: Shop) -> None:
     wait_until(lambda: shop.database.query(made, shop.name, "%made_3")[0][0] == 1, "the new Dag", timeout_s=90)
 
 
+# It beats once in each turn of its loop, so by then it has gone through several, and through the interval of 1 s.
+HAS_LOOKED = (
+    "SELECT 1 FROM job WHERE job_type = 'DagProcessorJob' AND state = 'running' "
+    "AND latest_heartbeat > start_date + interval '3 s'"
+)
+
+
 def test_the_dag_processor_parses_nothing_and_leaves_all_as_it_is(shop: Shop) -> None:
     shop.name = "shop"
     for name in list(shop.dags):
@@ -267,6 +273,7 @@ def test_the_dag_processor_parses_nothing_and_leaves_all_as_it_is(shop: Shop) ->
             **shop.database.environment,
             "EXECUTIONS": str(shop.executions),
             "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": interval,
+            "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
         }
         log = (shop.project / f"processor{interval}.log").open("wb")
         processor = subprocess.Popen(
@@ -277,9 +284,7 @@ def test_the_dag_processor_parses_nothing_and_leaves_all_as_it_is(shop: Shop) ->
             stderr=log,
         )
         try:
-            beats = "SELECT 1 FROM job WHERE job_type = 'DagProcessorJob' AND state = 'running'"
-            wait_until(partial(shop.database.query, beats), "the Dag processor", timeout_s=90)
-            time.sleep(4)
+            wait_until(partial(shop.database.query, HAS_LOOKED), "the Dag processor's looks", timeout_s=180)
         finally:
             processor.terminate()
             processor.wait(60)
