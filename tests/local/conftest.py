@@ -40,17 +40,18 @@ def other() -> Iterator[Platform]:
         yield platform
 
 
-@pytest.fixture
-def celery(other: Platform) -> Platform:
-    """A platform of the test's own whose tasks run on a Celery worker, up."""
+@pytest.fixture(scope="module")
+def celery() -> Iterator[Platform]:
+    """A platform of the test file's own whose tasks run on a Celery worker; it was started, and is up at first."""
     try:
         find_programs()
     except AirfleetError as error:
         pytest.skip(str(error))
-    fleet = other.project / "fleet.yaml"
-    fleet.write_text(fleet.read_text() + "executor: celery\n")
-    other.up()
-    return other
+    with make("other") as platform:
+        fleet = platform.project / "fleet.yaml"
+        fleet.write_text(fleet.read_text() + "executor: celery\n")
+        platform.up()
+        yield platform
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,34 +23,37 @@ pytestmark = pytest.mark.local
 OLDER = frozenset({Revision("alembic_version", "1d6611b6ab7c")})
 
 
-def test_the_schema_goes_back_and_forward_again(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with Airflow's schema, which every test leaves as new as it was."""
     with serve() as server:
-        airflow(server, tmp_path, "db", "migrate")
-        newest = read(server)
-        said = subprocess.run(["sh", "-c", schema.ask_wanted(Path(sys.prefix))], capture_output=True, check=True)
-        assert schema.parse(said.stdout.decode()) == newest
-        assert {one.table for one in newest} == set(schema.CHAINS)
-        assert schema.list_downgrades(newest, newest) == ()
-        kept = frozenset(one for one in newest if one.table != "alembic_version")
-        for words in schema.list_downgrades(newest, OLDER | kept):
-            airflow(server, tmp_path, *words)
-        assert read(server) == OLDER | kept
-        airflow(server, tmp_path, "db", "migrate")
-        assert read(server) == newest
+        airflow(server, tmp_path_factory.mktemp("home"), "db", "migrate")
+        yield server
 
 
-def test_missing_tables_and_processes_without_a_sign_of_life_are_noticed(tmp_path: Path) -> None:
-    with serve() as server:
-        airflow(server, tmp_path, "db", "migrate")
-        (sql,) = shlex.split(schema.ask_missing())[-1:]
-        assert server.query(sql) == []
-        server.query("ALTER TABLE rendered_task_instance_fields RENAME TO elsewhere")
-        assert server.query(sql) == [("rendered_task_instance_fields",)]
-        judge_heartbeats(server)
-        judge_seats(server)
+def test_the_schema_goes_back_and_forward_again(server: Server, tmp_path: Path) -> None:
+    newest = read(server)
+    said = subprocess.run(["sh", "-c", schema.ask_wanted(Path(sys.prefix))], capture_output=True, check=True)
+    assert schema.parse(said.stdout.decode()) == newest
+    assert {one.table for one in newest} == set(schema.CHAINS)
+    assert schema.list_downgrades(newest, newest) == ()
+    kept = frozenset(one for one in newest if one.table != "alembic_version")
+    for words in schema.list_downgrades(newest, OLDER | kept):
+        airflow(server, tmp_path, *words)
+    assert read(server) == OLDER | kept
+    airflow(server, tmp_path, "db", "migrate")
+    assert read(server) == newest
 
 
-def judge_heartbeats(server: Server) -> None:
+def test_missing_tables_are_noticed(server: Server) -> None:
+    (sql,) = shlex.split(schema.ask_missing())[-1:]
+    assert server.query(sql) == []
+    server.query("ALTER TABLE rendered_task_instance_fields RENAME TO elsewhere")
+    assert server.query(sql) == [("rendered_task_instance_fields",)]
+    server.query("ALTER TABLE elsewhere RENAME TO rendered_task_instance_fields")
+
+
+def test_a_process_without_a_sign_of_life_is_noticed(server: Server) -> None:
     """A job counts when it began with the process, on its host, and has had a heartbeat since."""
     url, now = server.dsn, 1_800_000_000.0
     cases = {
@@ -71,7 +75,7 @@ def judge_heartbeats(server: Server) -> None:
         assert said == is_well, name
 
 
-def judge_seats(server: Server) -> None:
+def test_a_scheduler_without_a_sign_of_life_is_noticed(server: Server) -> None:
     """A seat counts when it was taken since the process began, and who sits there is ready."""
     server.query(leader_schema.SQL)
     for state, taken_s, seen_s, is_well in (
