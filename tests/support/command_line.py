@@ -9,7 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from airfleet.cli.main import main
+from click.testing import CliRunner, Result
+
+from airfleet.cli.main import cli, main
 
 COMMAND = (sys.executable, "-m", "airfleet")
 
@@ -47,6 +49,14 @@ def _run_main() -> int:
         # The interpreter does the same with the code of a SystemExit.
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def invoke(*words: str) -> Result:
+    """Run the command with these words in this process, and keep the exception that it ended with.
+
+    Tests invoke no command without the group that it belongs to: click keeps with a command what the group told it.
+    """
+    return CliRunner().invoke(cli, words)
 
 
 def run_process(*words: str, cwd: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:

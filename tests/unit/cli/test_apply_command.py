@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from airfleet.cli import apply, plan
 from airfleet.components.host_model import Stage
@@ -23,6 +23,7 @@ from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder
+from command_line import invoke
 from places import desired, parse
 
 
@@ -47,7 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     monkeypatch.setattr(session, "find_project", lambda project: project)
     monkeypatch.setattr(session.FleetSession, "fleet", fleet)
     monkeypatch.setattr(apply.Apply, "run", change)
-    return CliRunner().invoke(apply.command, [str(tmp_path), *(["--json"] if as_json else [])])
+    return invoke("apply", str(tmp_path), *(["--json"] if as_json else []))
 
 
 def test_a_removed_host_whose_tasks_still_run_has_not_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,11 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner
 
-from airfleet.cli import apply, db, failover, upgrade
 from airfleet.errors import AirfleetError
 from airfleet.operations.database import promotion
 from airfleet.runners.fleet import lease
@@ -20,6 +17,7 @@ from airfleet.runners.fleet.survey import fleet_spec
 from airfleet.runners.fleet.transport import shell
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.workspace.state_folder import StateFolder
+from command_line import invoke
 from places import NINE
 
 FLEET = NINE.replace("[web, monitor]", "[web, monitor, database]").replace("[web]", "[web, database]")
@@ -34,7 +32,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def promote(project: Path) -> BaseException | None:
-    return CliRunner().invoke(failover.command, [str(project), "--database"]).exception
+    return invoke("failover", str(project), "--database").exception
 
 
 def test_it_waits_for_no_apply_of_this_project_and_begins_nothing_beside_one(project: Path) -> None:
@@ -74,14 +72,14 @@ class ReadError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
-    [(apply.command, ()), (upgrade.command, ("--yes",)), (db.restore_command, ("--yes",))],
+    ("verb", "words"),
+    [(("apply",), ()), (("upgrade",), ("--yes",)), (("db", "restore"), ("--yes",))],
     ids=["apply", "upgrade", "restore"],
 )
 def test_which_host_is_the_primary_is_read_while_nobody_can_promote_another(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
-    command: click.Command,
+    verb: tuple[str, ...],
     words: tuple[str, ...],
 ) -> None:
     def read_spec(*_: object, **__: object) -> None:
@@ -91,4 +89,4 @@ def test_which_host_is_the_primary_is_read_while_nobody_can_promote_another(
         raise ReadError
 
     monkeypatch.setattr(fleet_spec, "read_spec", read_spec)
-    assert isinstance(CliRunner().invoke(command, [str(project), *words]).exception, ReadError)
+    assert isinstance(invoke(*verb, str(project), *words).exception, ReadError)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from airfleet.cli.main import cli
-from airfleet.cli.upgrade import command
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.workspace import airflow_version
 from airfleet.workspace.airflow_version import Running
 from airfleet.workspace.state_folder import StateFolder
+from command_line import invoke
 from places import NINE
 
 
@@ -31,12 +29,13 @@ def project(tmp_path: Path) -> Path:
     ],
 )
 def test_what_cannot_be_is_refused_before_any_host_is_asked(project: Path, words: tuple[str, ...], what: str) -> None:
-    with pytest.raises(UsageError, match=what):
-        CliRunner().invoke(command, [str(project), *words], catch_exceptions=False)
+    error = invoke("upgrade", str(project), *words).exception
+    assert isinstance(error, UsageError)
+    assert what in error.what
 
 
 def test_a_fleet_that_is_there_already_is_left_alone(project: Path) -> None:
-    done = CliRunner().invoke(command, [str(project), "--yes", "--json"], catch_exceptions=False)
+    done = invoke("upgrade", str(project), "--yes", "--json")
     assert done.exit_code == 0
     assert '"changes": 0' in done.stdout
 
@@ -49,5 +48,6 @@ def test_a_fleet_on_its_way_is_left_to_whoever_ends_it(
     folder.create()
     airflow_version.write(folder, Running("3.3.1", target="3.3.2", backup="b"))
     monkeypatch.chdir(project)
-    with pytest.raises(AirfleetError, match=r"on its way from Airflow 3\.3\.1 to 3\.3\.2"):
-        CliRunner().invoke(cli, verb, catch_exceptions=False)
+    error = invoke(*verb).exception
+    assert isinstance(error, AirfleetError)
+    assert "on its way from Airflow 3.3.1 to 3.3.2" in error.what

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from airfleet.cli.drill import command
 from airfleet.drills.catalogue import CATALOGUE
 from airfleet.drills.fleet import FleetPlatform, Term, find_overlaps
 from airfleet.errors import UsageError
 from airfleet.spec.secrets import Secret
+from command_line import invoke
 from places import NINE, parse, with_setting
 
 
@@ -42,16 +41,16 @@ def test_a_fleet_is_broken_only_when_its_name_is_typed(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text(NINE)
     (tmp_path / "dags").mkdir()
     for words in ([], ["--on", "other"]):
-        done = CliRunner().invoke(command, ["kill-scheduler", "--project", str(tmp_path), *words])
+        done = invoke("drill", "kill-scheduler", "--project", str(tmp_path), *words)
         assert isinstance(done.exception, UsageError)
         assert "--on flights" in done.exception.hint
 
 
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
-    done = CliRunner().invoke(command, ["kill-schedule"])
+    done = invoke("drill", "kill-schedule")
     assert isinstance(done.exception, UsageError)
     assert "kill-scheduler" in done.exception.hint
 
 
 def test_without_a_name_every_drill_is_listed() -> None:
-    assert all(name in CliRunner().invoke(command, []).output for name in CATALOGUE)
+    assert all(name in invoke("drill").output for name in CATALOGUE)
