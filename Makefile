@@ -1,6 +1,8 @@
 # Every target installs what it needs into .venv, from the locks in constraints/. `make help` lists them.
 PROJECT ?= examples/flights
 BIN = .venv/bin
+# Where tools/rabbitmq puts what it has no right to install.
+export PATH := $(CURDIR)/.tools/rabbitmq/bin:$(PATH)
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo fleet-demo down dev test test-hosts check docs drill drill-local bench bench-up \
@@ -26,7 +28,7 @@ dev: dev-env  ## Make .venv with all that the checks and tests need
 test: dev-env  ## Run all checks and tests
 	tools/chromium
 	tools/haproxy
-	@tools/rabbitmq || echo "make test: the tests with Celery will be skipped" >&2
+	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check docs
 	$(BIN)/pytest --numprocesses 2 --dist loadfile examples/flights/tests tests/local $(ARGS)

@@ -81,7 +81,7 @@ def test_a_plan_without_changes_tells_of_logins_that_apply_would_end(
     monkeypatch.setattr(removed_hosts, "look", lambda *_: RemovedHosts())
 
     def check(*more: str) -> Result:
-        return CliRunner().invoke(plan.command, [str(tmp_path), "--check", *more])
+        return invoke("plan", str(tmp_path), "--check", *more)
 
     before = check()
     assert before.exit_code == plan.CHANGES
