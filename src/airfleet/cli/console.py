@@ -12,6 +12,8 @@ import click
 from airfleet.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from airfleet.runners.fleet.apply.applier import StepResult
     from airfleet.runners.fleet.survey.outside_health import Observation
 
@@ -53,3 +55,11 @@ def show_health(seen: Iterable[Observation]) -> None:
 def describe_health(seen: Iterable[Observation]) -> list[dict[str, object]]:
     """What was observed as JSON."""
     return [{"what": one.what, "ok": one.is_well, "detail": one.detail} for one in seen]
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; what is piped into a file or a program is never folded at 80 columns."""
+    from rich.console import Console  # noqa: PLC0415 - most verbs print plain lines, and it costs a tenth of a second
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 160)

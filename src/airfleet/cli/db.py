@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
-from airfleet.cli.console import confirm
-from airfleet.cli.view import console
+from airfleet.cli.console import confirm, say
 from airfleet.components.postgresql.embedded import SUPERUSER
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue
@@ -68,7 +67,7 @@ def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
     else:
         cluster = _find_cluster(folder)
         port = _find_port(folder)
-        made = take(cluster, port, airflow=launching.airflow_version(), keep=fleet.backups.keep, notify=_say)
+        made = take(cluster, port, airflow=launching.airflow_version(), keep=fleet.backups.keep, notify=say)
     if as_json:
         click.echo(made.to_json())
     else:
@@ -143,7 +142,7 @@ def restore_command(
     with folder.lock():
         chosen = catalogue.choose(Store(cluster.backups).list(), name=name, to=to)
         _confirm(cluster, chosen, to, yes=yes)
-        done = restore(cluster, chosen, to=to, notify=_say)
+        done = restore(cluster, chosen, to=to, notify=say)
     if as_json:
         click.echo(json.dumps({"backup": done.backup, "to": done.to.isoformat(), "kept": str(done.kept)}))
         return
@@ -233,7 +232,3 @@ def _read_moment(text: str) -> datetime:
 
 def _describe_reach(backup: Backup) -> str:
     return f"restores to any moment after {backup.ended:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _say(text: str) -> None:
-    console(stderr=True).print(text, highlight=False, markup=False)

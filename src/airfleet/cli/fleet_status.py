@@ -14,7 +14,7 @@ import click
 from rich.table import Table
 
 from airfleet.cli import view
-from airfleet.cli.console import describe_health
+from airfleet.cli.console import describe_health, open_console
 from airfleet.components.postgresql.backups import NAME as BACKUP
 from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError
@@ -301,7 +301,7 @@ def _print(report: Report) -> None:
     for host in report.hosts:
         services = f"{host.running} of {host.services}" if host.services else "-"
         table.add_row(host.host, host.address, host.roles, host.state, services, wrong.get(host.host, ""))
-    view.console().print(table)
+    open_console().print(table)
     for observation in report.health:
         click.echo(f"{'ok ' if observation.is_well else 'NOT'} {observation.what}: {observation.detail}")
     for line in fallbacks.list_lines(report.courses, view.describe_duration):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from airfleet.cli import options, release_check
+from airfleet.cli.console import open_console
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
 from airfleet.releases.repository import FINISHED, WAIT_S, Deployment, Release, Repository
@@ -156,8 +157,6 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
     """List the releases, the live one first, then the newest."""
     from rich.table import Table
 
-    from airfleet.cli import view
-
     releases = _open(project, state).list_releases(limit)
     if as_json:
         click.echo(json.dumps([_describe(release) for release in releases], indent=2))
@@ -175,7 +174,7 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
             release.message,
             release.verdict or "",
         )
-    view.console().print(table)
+    open_console().print(table)
 
 
 @command.command("show")

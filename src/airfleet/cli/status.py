@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options, view
+from airfleet.cli.console import open_console
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
 from airfleet.releases.repository import Deployment
@@ -64,7 +65,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
         said = describe(snapshot, usage, errors, release) | fallbacks.describe(courses)
         click.echo(json.dumps(said, indent=2, default=str))
     else:
-        view.console().print(view.tabulate(snapshot, usage, errors, release))
+        open_console().print(view.tabulate(snapshot, usage, errors, release))
         for line in fallbacks.list_lines(courses, view.describe_duration):
             click.echo(line)
     raise SystemExit(0 if snapshot.phase == "healthy" else 1)

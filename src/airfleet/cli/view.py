@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from airfleet.cli.console import open_console
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.usage import ResourceUsage, measure
 from airfleet.workspace.project import read_fleet
@@ -41,16 +40,10 @@ LOOK_EVERY_S = 3.0
 READ_EVERY_S = 0.5
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; what is piped into a file or a program is never folded at 80 columns."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 160)
-
-
 @contextmanager
 def show(folder: StateFolder) -> Iterator[Notify]:
     """A live table on a terminal, else one line for each thing that happens; both are kept in logs/airfleet.log."""
-    terminal = console(stderr=True)
+    terminal = open_console(stderr=True)
     log = (folder.logs / "airfleet.log").open("a") if terminal.is_terminal else None
     events, extras = Events(), Extras(folder, shows_release=terminal.is_terminal)
 
@@ -78,7 +71,7 @@ def show(folder: StateFolder) -> Iterator[Notify]:
 @contextmanager
 def progress(doing: str, settled: tuple[str, ...], since: Snapshot | None = None) -> Iterator[Notify]:
     """On a terminal, the processes whose phase is not settled yet; elsewhere, what has happened since a snapshot."""
-    terminal = console(stderr=True)
+    terminal = open_console(stderr=True)
     events = Events(since)
     if not terminal.is_terminal:
 

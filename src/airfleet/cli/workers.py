@@ -12,8 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airfleet.cli import options
-from airfleet.cli.console import say
-from airfleet.cli.view import console
+from airfleet.cli.console import open_console, say
 from airfleet.errors import AirfleetError
 from airfleet.operations.workers import access
 from airfleet.operations.workers.access import WorkerAccess
@@ -61,7 +60,7 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"workers": [describe(worker) for worker in workers]}, indent=2))
     else:
-        console().print(tabulate(workers))
+        open_console().print(tabulate(workers))
     if any(worker.state == "away" for worker in workers):
         raise SystemExit(1)
 
