@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.database.observation import LOOK, DatabaseHost, parse
 from airfleet.operations.database.promotion import FENCE, FORGET, OPEN, UNFENCE, Promotion, PromotionResult
-from airfleet.operations.database.rules import LAG_BYTES, LOOK, DatabaseHost, judge_replicas, parse
+from airfleet.operations.database.rules import LAG_BYTES, judge_replicas
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import primary_record

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from airfleet.components.postgresql.server import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database import rules
-from airfleet.operations.database.rules import ASK, LOOK, Choice, DatabaseHost
+from airfleet.operations.database.observation import ASK, LOOK, DatabaseHost, parse
+from airfleet.operations.database.rules import Choice
 from airfleet.operations.session import FleetSession
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.runners.fleet.transport.shell import HostShell
@@ -154,7 +155,7 @@ class Promotion:
             said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
             self._notify(f"{host.name}: PostgreSQL there does not say how far it has come: {said}")
             return DatabaseHost(host.name, "away")
-        return rules.parse(host.name, done.out)
+        return parse(host.name, done.out)
 
     def _fence(self, before: Host) -> bool:
         """Stop the former primary, which first sends all that it wrote; False when it does not answer."""

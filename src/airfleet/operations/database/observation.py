@@ -1,0 +1,68 @@
+"""What a database host is and how far it has come: the question that is asked there, and the answer as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from airfleet.components.postgresql.psql import AS_SERVER, build_command
+from airfleet.components.postgresql.replication import DATA
+from airfleet.errors import AirfleetError
+
+Condition = Literal["primary", "replica", "stopped", "away"]
+
+ASK = f"{AS_SERVER} {build_command()}"
+_LOOK = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN 'replica' ELSE 'primary' END,"
+    # The control file tells of a promotion only from the next checkpoint on.
+    " CASE WHEN pg_is_in_recovery() THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver),"
+    " (SELECT timeline_id FROM pg_control_checkpoint()),"
+    " (SELECT min_recovery_end_timeline FROM pg_control_recovery()))"
+    " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,"
+    " (CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+    " ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::bigint,"
+    " coalesce((SELECT status FROM pg_stat_wal_receiver), '')"
+)
+# A server that is stopped says in its control file how far it had come.
+LOOK = f"""\
+if systemctl is-active -q airfleet-postgresql; then exec {ASK} -c "{_LOOK}"; fi
+bin=/usr/lib/postgresql/$(cat {DATA}/PG_VERSION)/bin
+LC_ALL=C $bin/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: */line /p
+s/^Latest checkpoint location: */at /p; s/^Database cluster state: */state /p"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseHost:
+    """One database host: what it is, its timeline, how many bytes of WAL it has, and whether it receives more.
+
+    One that is away does not answer, or its PostgreSQL does not. Of one that crashed nobody knows how far it came:
+    `position` is its last checkpoint.
+    """
+
+    name: str
+    condition: Condition
+    timeline: int = 0
+    position: int = 0
+    follows: bool = False
+    crashed: bool = False
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How far it has come: a later timeline is further."""
+        return self.timeline, self.position
+
+
+def parse(name: str, text: str) -> DatabaseHost:
+    """What the question said."""
+    words = text.strip().split("|")
+    if len(words) == 4 and words[0] in ("primary", "replica"):
+        condition: Condition = "primary" if words[0] == "primary" else "replica"
+        return DatabaseHost(name, condition, int(words[1]), int(words[2] or 0), words[3] == "streaming")
+    said = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
+    if "at" not in said:
+        raise AirfleetError(f"its database host says nothing that is known: {text.strip()[:80]!r}", where=name)
+    high, low = said["at"].split("/")
+    position = (int(high, 16) << 32) + int(low, 16)
+    crashed = not said.get("state", "").startswith("shut down")
+    return DatabaseHost(name, "stopped", int(said.get("line", "0")), position, crashed=crashed)
