@@ -187,19 +187,15 @@ def _mask(address: str) -> str:
 
 
 def _create(bin_: Path) -> Job:
+    # PG_VERSION is what says that the folder is whole, so it is moved last.
     script = (
         f"if test -f {DATA}/standby.signal; then\n"
         '  echo "a replica is here: airfleet failover --database makes it the primary" >&2; exit 1\n'
         f"fi\ntest -f {DATA}/PG_VERSION && exit 0\n"
         f"find {DATA} -mindepth 1 -delete\n"
         f"{bin_}/initdb --auth-local=peer --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 -D {DATA}/new\n"
-        f"mv {DATA}/new/* {DATA}/\nrmdir {DATA}/new\n"
-    )
-    # PG_VERSION is what says that the folder is whole, so it is moved last.
-    script = script.replace(
-        f"mv {DATA}/new/* {DATA}/",
         f"find {DATA}/new -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t {DATA} {{}} +\n"
-        f"mv {DATA}/new/PG_VERSION {DATA}/",
+        f"mv {DATA}/new/PG_VERSION {DATA}/\nrmdir {DATA}/new\n"
     )
     return Job(CREATE, "make the database cluster", Stage.STORES, Secret(script), USER)
 
