@@ -1,4 +1,4 @@
-"""`airfleet status` of many machines: each host and its roles, what is wrong there, and what to do about it."""
+"""`airfleet status` of many machines: each host with its roles, its problems, and what to do about them."""
 
 from __future__ import annotations
 

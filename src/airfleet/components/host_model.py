@@ -1,4 +1,4 @@
-"""What a component puts on one host of a fleet, as plain data that the SSH runner makes true."""
+"""What a component puts on one host of a fleet, as plain data that the fleet's runner makes true."""
 
 from __future__ import annotations
 

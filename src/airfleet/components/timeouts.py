@@ -1,4 +1,4 @@
-"""The settings that decide whether work outlasts an outage: of all api-servers, the broker, or the database.
+"""The settings that decide whether work outlasts an outage of all api-servers, of the broker, or of the database.
 
 They belong together. A task that cannot report waits, and so does who wants to start one; a task is called dead only
 after it was silent for the whole time-out while it could have spoken, which the scheduler checks itself.

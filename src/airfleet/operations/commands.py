@@ -1,4 +1,4 @@
-"""Airflow's own command line on a scheduler host, with the configuration that its scheduler has there."""
+"""Run Airflow's own command line on a scheduler host, with the configuration of the scheduler there."""
 
 from __future__ import annotations
 

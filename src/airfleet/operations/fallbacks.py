@@ -1,4 +1,4 @@
-"""How often a platform's work took its fast paths, and why it did not, from what each component wrote down.
+"""How often the work of a platform took its fast paths, and the reasons where it did not, from each component's counts.
 
 It was written by processes that tasks run beside, so all of it is text from outside: it is read with no more rights
 than theirs, in bounds, and shown escaped.

@@ -1,4 +1,4 @@
-"""The planned change of the active scheduler, and who holds which seat now."""
+"""The planned change of the active scheduler, and the state of each candidate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hosts that the fleet was last applied to, so that one taken out of fleet.yaml can be told to stop."""
+"""The hosts of the last apply, kept so that a host taken out of fleet.yaml can still be stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The secrets of one fleet: made once on the control machine, kept in the project's state folder."""
+"""The secrets of one fleet, made once on the control machine and kept in the project's state folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lock of a whole file, which can be looked at without being taken, and which dies with its process.
+"""A lock of a whole file, which dies with its process, and which can be checked without being taken.
 
 flock(2) has no way to look: whoever tries it holds it for a moment, and somebody who wanted it then fails.
 """

@@ -1,4 +1,4 @@
-"""Which database host was promoted last: kept on the control machine, beside the secrets, for every later command."""
+"""The record of the last promotion: which database host is the primary, kept beside the secrets for later commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a secret is exchanged for another without a moment in which anybody is refused.
+"""Exchange a secret for another one without a moment in which a login is refused.
 
 A rotation goes through steps, and each is over only when every host is as it should be:
 

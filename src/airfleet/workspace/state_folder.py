@@ -1,4 +1,4 @@
-"""The state folder of one platform on one machine: what is in it, who holds it, and how it is written.
+"""The state folder of one platform on one machine: its content, its holder, and how files are written.
 
 Every file is replaced atomically, so that a kill at any line leaves either the old content or the new.
 """

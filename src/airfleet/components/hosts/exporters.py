@@ -1,4 +1,4 @@
-"""Metrics that Prometheus reads: of the machine, and of PostgreSQL. Without a monitor nobody but the host sees them."""
+"""Metrics for Prometheus, of the machine and of PostgreSQL. Without a monitor only the host itself can read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HAProxy: for people in front of the web hosts, and on each worker host for the API that its tasks report to."""
+"""HAProxy: in front of the web hosts for people, and on each worker host for the API that its tasks report to."""
 
 from __future__ import annotations
 

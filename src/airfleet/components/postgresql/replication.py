@@ -1,4 +1,4 @@
-"""Two or more database hosts: who copies from whom, how much is waited for, and never two primaries."""
+"""Two or more database hosts: which copies from which, how long a commit waits, and a guard against two primaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where workers leave what became of each Celery task, and what each side may do there.
+"""The database with the results of Celery tasks, and the rights of each side there.
 
 A worker may add a row, and neither read, change nor remove one. The scheduler may read and remove rows. Neither owns
 the table, so neither can hang code on it. A row holds an id and one of a few words, nothing that has to be decoded.

@@ -1,4 +1,4 @@
-"""Who may do what at the broker, on one machine and on many, as the definitions that RabbitMQ loads.
+"""The rights of each login at the broker, on one machine and on many, as the definitions that RabbitMQ loads.
 
 RabbitMQ makes the queues out of the definitions, and no client may make, bind or remove anything. The scheduler
 publishes through the default exchange, which leads to every queue by its name; nobody else publishes at all. The

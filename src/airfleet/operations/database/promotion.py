@@ -1,4 +1,4 @@
-"""The change of the primary database host: the former one is stopped first where it answers, and stays so.
+"""Promote another database host. The former primary is stopped first if it answers, and does not start again.
 
 Which host is promoted is written down before anything is done to any. Each step may be done again: a run that was cut
 off is finished by the next one, with the same host.

@@ -1,4 +1,4 @@
-"""From what a fleet runs and what is asked to the move between two versions of Airflow. Pure."""
+"""Choose the move between two versions of Airflow from what a fleet runs and what was requested. No I/O."""
 
 from __future__ import annotations
 

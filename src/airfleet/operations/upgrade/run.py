@@ -1,4 +1,4 @@
-"""A fleet's way from one version of Airflow to another, which any later call can finish or take back.
+"""Move a fleet from one version of Airflow to another; any later call can finish the move or take it back.
 
 What it is on its way to is written down before the first change that anybody could notice. Every part looks at the
 hosts and does what is left to do, so that a call that was cut off is finished by the next.

@@ -1,4 +1,4 @@
-"""Where workers are looked at and told to drain: the hosts of a fleet, or the platform of this machine."""
+"""Read the state of workers and mark them to drain, on the hosts of a fleet or on this machine."""
 
 from __future__ import annotations
 

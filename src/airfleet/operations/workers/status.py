@@ -1,4 +1,4 @@
-"""The workers of a platform: how each stands, and who is meant by what people call them. No I/O."""
+"""The state of each worker from what is found on its host, and the workers that a name means. No I/O."""
 
 from __future__ import annotations
 

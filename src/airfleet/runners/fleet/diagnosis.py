@@ -1,4 +1,4 @@
-"""What `doctor` looks at for a fleet: this machine as the one that applies, and each host as it stands."""
+"""What `doctor` checks for a fleet: the machine that applies, and the present state of each host."""
 
 from __future__ import annotations
 

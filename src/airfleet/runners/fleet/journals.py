@@ -1,4 +1,4 @@
-"""What the services of a fleet write: their journals, read from all hosts at once over SSH."""
+"""The journals of a fleet's services, read from all hosts at once over SSH."""
 
 from __future__ import annotations
 

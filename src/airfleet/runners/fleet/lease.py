@@ -1,4 +1,4 @@
-"""One apply at a time: a lease on the database's host, which says who holds it and runs out by itself.
+"""The lease: one change of a fleet at a time. It lies on the database host, names its holder, and expires by itself.
 
 Applies from the same project on the same machine are told apart by a lock that dies with its process; they share one
 token, so that the lease of an apply that was killed is taken over at once.

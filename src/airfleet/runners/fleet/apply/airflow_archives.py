@@ -1,4 +1,4 @@
-"""The archives of Airflow's packages that a survey's steps unpack."""
+"""Build the archives of Airflow's packages that the steps of a survey unpack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carry out the steps of a plan: stage by stage, hosts side by side, the rest going on where that is safe."""
+"""Carry out the steps of a plan, stage by stage and on several hosts at once; a failure stops only what needs it."""
 
 from __future__ import annotations
 

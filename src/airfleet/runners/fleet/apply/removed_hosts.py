@@ -1,4 +1,4 @@
-"""Hosts that fleet.yaml no longer names: their services are stopped, their configuration and secrets removed.
+"""Hosts that fleet.yaml no longer names: stop their services, and remove their configuration and secrets.
 
 What they hold stays: data and logs, and the system's packages, whose own services stay masked.
 """

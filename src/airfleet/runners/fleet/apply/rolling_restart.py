@@ -1,4 +1,4 @@
-"""What surrounds the restart of one host's processes, so that nobody notices: balancers, standbys, running tasks.
+"""Rolling restarts: requests are led past a host before its restart, and its health is awaited after it.
 
 None of it is needed for the change itself. Where a neighbour cannot be asked, the change goes on, and it is told.
 """

@@ -1,4 +1,4 @@
-"""Airflow's packages for the hosts: built once on the control machine, for any Python, and shipped as one archive.
+"""Airflow's packages for the hosts, built once on the control machine for any Python and shipped as one archive.
 
 An archive is named after all that goes into it: it is built once, unpacked once on each host, and never changed.
 """

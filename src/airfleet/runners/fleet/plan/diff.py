@@ -1,4 +1,4 @@
-"""From what a host should be and how it stands to the steps between: pure, so that `plan` and `apply` mean the same."""
+"""Compare what a host should be with what it is, and list the steps between. Pure, so `plan` and `apply` agree."""
 
 from __future__ import annotations
 

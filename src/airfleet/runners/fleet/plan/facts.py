@@ -1,4 +1,4 @@
-"""What a host is and how it stands, asked in two round trips: the scripts, and the parsers of their answers."""
+"""What a host is: the scripts that ask it in two round trips, and the parsers of their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be done to a host, as frozen data, and the shell script of each: `plan` shows it, `apply` runs it."""
+"""The steps that can be taken on a host, as frozen data, and the script of each: `plan` shows it, `apply` runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services as systemd reads them, and their health as a shell can ask for it."""
+"""Services as systemd units, and their health checks as shell commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order hosts are disturbed, so that the fleet serves all the time. Pure."""
+"""The order in which hosts are restarted, so that the fleet serves requests all the time. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fleet.yaml and the state folder ask of a fleet, its secrets resolved."""
+"""What a fleet should be, from fleet.yaml and the state folder, with its secrets resolved."""
 
 from __future__ import annotations
 

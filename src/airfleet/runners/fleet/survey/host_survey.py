@@ -1,4 +1,4 @@
-"""From fleet.yaml and the hosts themselves to what each host is, should be and needs."""
+"""Survey all hosts: what each one is, what it should be, and the steps between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a fleet looks to its users: what the UI says of itself, and whether somebody serves every queue.
+"""The health of a fleet as its users see it: what the UI reports of itself, and whether each queue has consumers.
 
 The hosts are asked to look, through SSH: this machine may reach nothing else of them.
 """

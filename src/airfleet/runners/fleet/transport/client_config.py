@@ -1,4 +1,4 @@
-"""What the SSH configuration of this machine says about a host, read by OpenSSH itself (`ssh -G`)."""
+"""The SSH configuration of this machine for one host, as OpenSSH itself reads it (`ssh -G`)."""
 
 from __future__ import annotations
 

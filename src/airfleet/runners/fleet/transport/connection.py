@@ -1,4 +1,4 @@
-"""One SSH connection to one host: scripts go through it, always as root, and ways to ports that the host reaches."""
+"""One SSH connection to one host: runs scripts as root, and forwards ports that the host can reach."""
 
 from __future__ import annotations
 

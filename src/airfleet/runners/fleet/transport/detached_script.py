@@ -1,4 +1,4 @@
-"""A script on a host that goes to its end whatever becomes of the control machine, and only one at a time.
+"""Run a script on a host to its end, one at a time, even if the control machine goes away.
 
 What it says goes to files of the host first: a program whose output nobody reads any more would be killed by it.
 """

@@ -1,4 +1,4 @@
-"""The keys of hosts that are known: files in OpenSSH's format, read strictly, and added to.
+"""The known keys of hosts: files in OpenSSH's format, read strictly, and added to.
 
 A file with a line that cannot be read is refused as a whole: the key of the host in question may stand in that line.
 """

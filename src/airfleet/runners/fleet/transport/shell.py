@@ -1,4 +1,4 @@
-"""A root shell on one host that outlasts the host's absence."""
+"""A root shell on one host, which connects anew after the host was away."""
 
 from __future__ import annotations
 

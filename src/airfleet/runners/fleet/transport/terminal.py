@@ -1,4 +1,4 @@
-"""A command on a host as if it ran here: input, output, terminal, interrupts and exit code are passed through."""
+"""Run a command on a host as if it ran here: input, output, terminal, interrupts and exit code are passed through."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata database of a fleet, reached from the control machine through SSH."""
+"""Reach the metadata database of a fleet from the control machine through SSH."""
 
 from __future__ import annotations
 
