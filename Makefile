@@ -30,7 +30,7 @@ test: dev-env  ## Run all checks and tests
 	tools/haproxy
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	tools/machines
-	$(MAKE) --no-print-directory check docs
+	$(MAKE) --no-print-directory check docs ARGS=
 	$(BIN)/pytest --numprocesses 2 --dist loadfile examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
 
