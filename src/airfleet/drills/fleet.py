@@ -55,7 +55,7 @@ FROM airfleet.tenure WHERE began_at IS NOT NULL ORDER BY epoch
 class Term:
     """Who worked as the scheduler from when to when; open-ended where its end was never written."""
 
-    seat: str
+    candidate: str
     began: float
     ended: float | None
 
@@ -87,7 +87,7 @@ class FleetPlatform:
         hosts = self.find_hosts("scheduler")
         if len(hosts) == 1 or self.fleet.scheduler_mode != "active-standby":
             return hosts[0]
-        active = next((seat for seat in SchedulerHandover(self.database).list_seats() if seat.active), None)
+        active = next((one for one in SchedulerHandover(self.database).list_candidates() if one.active), None)
         if active is None:
             raise AirfleetError("no scheduler is active now", hint="`airfleet status`; a drill needs a whole fleet")
         return active.name
@@ -142,7 +142,7 @@ class FleetPlatform:
         if not self.fleet.with_role("scheduler")[1:] or self.fleet.scheduler_mode != "active-standby":
             return (), self.list_broken()
         terms = self._read_terms()
-        events = [Event(one.began, "seen", "works", one.seat) for one in terms if began <= one.began <= ended]
+        events = [Event(one.began, "seen", "works", one.candidate) for one in terms if began <= one.began <= ended]
         return events, (*find_overlaps(terms, began, ended), *self.list_broken())
 
     @property
@@ -208,5 +208,7 @@ def find_overlaps(terms: Sequence[Term], began: float, ended: float) -> tuple[st
         for earlier in terms[:index]:
             if began <= later.began <= ended and earlier.ended is not None and earlier.ended > later.began:
                 seconds = earlier.ended - later.began
-                found.append(f"two schedulers worked at once for {seconds:.1f} s: {earlier.seat} and {later.seat}")
+                found.append(
+                    f"two schedulers worked at once for {seconds:.1f} s: {earlier.candidate} and {later.candidate}"
+                )
     return tuple(found)

@@ -69,19 +69,19 @@ class SchedulerHandover:
     def __init__(self, database: Secret) -> None:
         self._database = database
 
-    def list_seats(self) -> list[Candidate]:
-        """The schedulers that live; raises AirfleetError where there is no such thing as a seat."""
+    def list_candidates(self) -> list[Candidate]:
+        """The schedulers that live; raises AirfleetError where schedulers do not take over from each other."""
         with self._connect() as connection:
-            return self._list_seats(connection)
+            return self._list_candidates(connection)
 
     def hand_over(self, *, timeout_s: float, notify: Callable[[str], None]) -> HandOver:
         """Ask the active scheduler to hand over, and wait until another works."""
         with self._connect() as connection:
-            seats = self._list_seats(connection)
-            active = next((seat for seat in seats if seat.active), None)
+            candidates = self._list_candidates(connection)
+            active = next((one for one in candidates if one.active), None)
             if active is None:
                 raise AirfleetError("no scheduler is active now", hint="`airfleet status` and the schedulers' logs")
-            if not any(seat.state == "standby" for seat in seats if not seat.active):
+            if not any(one.state == "standby" for one in candidates if not one.active):
                 raise AirfleetError(
                     f"nobody stands by for {active.name}",
                     where=active.host,
@@ -113,7 +113,7 @@ class SchedulerHandover:
             time.sleep(LOOK_EVERY_S)
         return None
 
-    def _list_seats(self, connection: psycopg.Connection[dict[str, Any]]) -> list[Candidate]:
+    def _list_candidates(self, connection: psycopg.Connection[dict[str, Any]]) -> list[Candidate]:
         found = self._one(connection, EXISTS)
         rows = connection.execute(SEATS, {"alive": ALIVE_S}).fetchall() if found and found["found"] else []
         if not rows:

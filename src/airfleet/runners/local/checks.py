@@ -67,7 +67,7 @@ class Checker:
                 case HeartbeatCheck(job_type, max_age_s):
                     return self._check_heartbeat(job_type, max_age_s, started)
                 case CandidateCheck(name, max_age_s):
-                    return self._check_seat(name, max_age_s, started)
+                    return self._check_candidate(name, max_age_s, started)
                 case ReadyCheck():
                     raise TypeError("the supervisor alone knows whether its fork server is ready")
                 case _ as never:
@@ -103,7 +103,7 @@ class Checker:
             return CheckResult(False, "no heartbeat yet")
         return CheckResult(age <= max_age_s, f"last heartbeat {age:.0f} s ago")
 
-    def _check_seat(self, name: str, max_age_s: float, started: float) -> CheckResult:
+    def _check_candidate(self, name: str, max_age_s: float, started: float) -> CheckResult:
         rows = self._query(
             "SELECT state, extract(epoch FROM clock_timestamp() - seen_at) FROM airfleet.seat"
             " WHERE name = %(name)s AND started_at >= to_timestamp(%(started)s)",

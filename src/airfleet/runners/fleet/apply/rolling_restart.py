@@ -81,7 +81,7 @@ class Rolling:
             self._on_balancers(haproxy_aside, name, f"requests past {name}")
         if stage == Stage.WORK:
             return self._look_at_workers(view, own, stage)
-        return self._read_seat(name) if stage == Stage.CONTROL and list_restarts(own, stage) else ""
+        return self._read_candidate(name) if stage == Stage.CONTROL and list_restarts(own, stage) else ""
 
     def finish(self, view: HostView, own: Sequence[Step], stage: Stage, before: str, *, is_last: bool) -> bool:
         """Wait until the host serves again, so that the next may be disturbed; False when its tasks take too long."""
@@ -90,7 +90,7 @@ class Rolling:
         if stage == Stage.API and restarted and self._has_others(view):
             self._on_balancers(haproxy_back, name, f"requests to {name} again")
         if stage == Stage.CONTROL and any(service.name == SCHEDULER for service in restarted):
-            self._await_seat(name, before)
+            self._await_candidate(name, before)
         return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
 
     def _await_copies(self, view: HostView) -> None:
@@ -145,18 +145,18 @@ class Rolling:
                     return ""
         return ""
 
-    def _read_seat(self, name: str) -> str:
+    def _read_candidate(self, name: str) -> str:
         """Who sits there now and is ready, by a name that no other process has had."""
         return self._ask_database(
             f"SELECT holder FROM airfleet.seat WHERE name = '{name}' AND state <> 'warming'"  # noqa: S608 - checked
             " AND seen_at > clock_timestamp() - interval '10 s'"
         ).strip()
 
-    def _await_seat(self, name: str, before: str) -> None:
+    def _await_candidate(self, name: str, before: str) -> None:
         """Until another guardian than before sits there and is ready; raises HostError when none comes."""
         end = self._clock() + STANDBY_S
         while before:
-            now = self._read_seat(name)
+            now = self._read_candidate(name)
             if now and now != before:
                 return
             if self._clock() >= end:
