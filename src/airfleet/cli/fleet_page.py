@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from airfleet.cli import view
-from airfleet.cli.fleet_status import Report
 from airfleet.operations import fallbacks
+from airfleet.operations.fleet_status import Report
 
 STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }

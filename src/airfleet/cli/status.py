@@ -40,8 +40,9 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
     """
     if project.is_dir() and read_fleet(project).hosts:
         from airfleet.cli import fleet_page, fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
+        from airfleet.operations.fleet_status import look  # noqa: PLC0415
 
-        report = fleet_status.look(project, state)
+        report = look(project, state)
         if page:
             write_file(page, fleet_page.render(report, time.strftime("%Y-%m-%d %H:%M:%S %Z")), mode=0o644)
         fleet_status.show(report, as_json=as_json)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from airfleet.cli import fleet_page, fleet_status
-from airfleet.cli.fleet_status import Report
+from airfleet.cli import fleet_page
 from airfleet.components.model import reveal
+from airfleet.operations import fleet_status
+from airfleet.operations.fleet_status import Report
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import HostFacts, UnitFact

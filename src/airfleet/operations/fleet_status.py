@@ -1,0 +1,268 @@
+"""How every host of a fleet stands, what is wrong there, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import assert_never
+
+from airfleet.components.postgresql.backups import NAME as BACKUP
+from airfleet.components.postgresql.replication import DATA
+from airfleet.errors import AirfleetError
+from airfleet.operations import fallbacks
+from airfleet.operations.backup.pgbackrest import repository
+from airfleet.operations.database import rules
+from airfleet.operations.database.observation import LOOK, parse
+from airfleet.operations.fallbacks import Course
+from airfleet.operations.upgrade import schema
+from airfleet.operations.upgrade.schema import Revision
+from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.survey import fleet_spec, host_survey, outside_health
+from airfleet.runners.fleet.survey.host_survey import HostView
+from airfleet.runners.fleet.survey.outside_health import Aspect, Observation
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host
+from airfleet.workspace import airflow_version
+from airfleet.workspace.airflow_version import Running
+from airfleet.workspace.project import find_state
+
+LOGS = "sudo journalctl -u"
+REPLICA = "replica"
+REPLICA_HINT = (
+    f"why, it says there: {LOGS} airfleet-postgresql -n 50; one that lacks too much is copied anew by `airfleet apply`"
+    f" after: sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
+)
+METADATA = "metadata"  # the job that makes it
+AIRFLOW, SCHEMA = "Airflow", "schema of the metadata database"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service of one host."""
+
+    host: str
+    service: str
+    state: str
+    what: str
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One host: `up`, `degraded` where a service does not run, `down` where nobody answers; what waits for an apply."""
+
+    host: str
+    address: str
+    roles: str
+    state: str
+    running: int
+    services: int
+    changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostProblem:
+    """Something that is wrong, where, and what to do about it."""
+
+    where: str
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is known of a fleet."""
+
+    fleet: str
+    hosts: tuple[HostStatus, ...]
+    services: tuple[ServiceStatus, ...]
+    health: tuple[Observation, ...]
+    problems: tuple[HostProblem, ...]
+    courses: tuple[Course, ...] = ()
+
+    @property
+    def changes(self) -> int:
+        return sum(host.changes for host in self.hosts)
+
+
+def look(project: Path, state: Path | None) -> Report:
+    """Look at every host, and at the fleet from outside."""
+    with ExitStack() as stack:
+        spec = fleet_spec.read_spec(project, state)
+        survey = host_survey.survey(spec, stack, lambda _: None)
+        running = airflow_version.read(find_state(spec.project, state))
+        with ThreadPoolExecutor(1) as beside:
+            schema_seen = beside.submit(lambda: tuple(_look_at_schema(spec.fleet, survey.views)))
+            outside = outside_health.look(spec.fleet, survey.views)
+        seen = (
+            judge_version(running),
+            *schema_seen.result(),
+            *outside,
+            *_look_at_backups(spec.fleet, survey.views),
+            *_look_at_replicas(spec.fleet, survey.views),
+        )
+        courses = fallbacks.look(survey.views)
+    return replace(build(spec.fleet, survey.views, survey.errors, seen), courses=courses)
+
+
+def judge_version(running: Running) -> Observation:
+    """Which version of Airflow a fleet runs; one that is between two is not well."""
+    if running.target:
+        return Observation(AIRFLOW, False, f"on its way from {running.version} to {running.target}", Aspect.VERSION)
+    return Observation(AIRFLOW, True, running.version, Aspect.VERSION)
+
+
+def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
+    """Whether Airflow's tables are there, as its version wants them; nothing before they were first made."""
+    by_name = {one.desired.place.host.name: one for one in views}
+    primary, keeper = by_name.get(fleet.primary.name), by_name.get(fleet.with_role("scheduler")[0].name)
+    if primary is None or keeper is None or METADATA not in keeper.facts.jobs:
+        return
+    try:
+        missing = primary.connection.check(schema.ask_missing(), what="asking for the tables").split()
+        current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current())
+        wanted = frozenset[Revision]() if missing else _ask(keeper, schema.ask_wanted(keeper.desired.place.runtime))
+    except AirfleetError as error:
+        yield Observation(SCHEMA, False, error.what, Aspect.SCHEMA)
+    else:
+        wrong = schema.explain(missing, current, wanted)
+        yield Observation(SCHEMA, not wrong, wrong or "as Airflow wants it", Aspect.SCHEMA)
+
+
+def _ask(one: HostView, script: str) -> frozenset[Revision]:
+    return schema.parse(one.connection.check(script, what="asking for the schema"))
+
+
+def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
+    """What there is of backups, and whether changes are archived; nothing where the primary is not set up."""
+    for one in views:
+        if one.desired.place.host != fleet.primary or f"airfleet-{BACKUP}.service" not in one.facts.units:
+            continue
+        try:
+            found = repository.look(one.connection, fleet.primary.name, fleet.backups)
+        except AirfleetError as error:
+            yield Observation("backups", False, error.what, Aspect.BACKUP)
+        else:
+            yield from (Observation(*said, Aspect.BACKUP) for said in repository.judge(found, fleet.backups))
+
+
+def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
+    """Whether each replica follows the primary; nothing where there is one database host, or it is not set up."""
+    unit = "airfleet-postgresql.service"
+    own = [one for one in views if "database" in one.desired.place.host.roles and unit in one.facts.units]
+    if len(fleet.with_role("database")) < 2:
+        return
+    seen = {}
+    for one in own:
+        name = one.desired.place.host.name
+        try:
+            seen[name] = parse(name, one.connection.check(LOOK, what="asking its database"))
+        except AirfleetError as error:
+            yield _observe_replica(name, False, error.what)
+    for name, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):
+        yield _observe_replica(name, is_well, detail)
+
+
+def _observe_replica(name: str, is_well: bool, detail: str) -> Observation:
+    return Observation(f"{REPLICA} {name}", is_well, detail, Aspect.REPLICA, name)
+
+
+def build(
+    fleet: Fleet, views: Iterable[HostView], errors: Iterable[AirfleetError], seen: tuple[Observation, ...]
+) -> Report:
+    """What the hosts that answered, the others' errors and the look from outside come to."""
+    by_name = {one.desired.place.host.name: one for one in views}
+    services = tuple(status for one in by_name.values() for status in _list_services(one))
+    hosts = tuple(_sum_up(host, by_name.get(host.name), services) for host in fleet.hosts)
+    problems = (*_list_host_problems(errors), *_list_service_problems(services), *_list_outside(fleet, hosts, seen))
+    return Report(fleet.name, hosts, services, seen, problems)
+
+
+def _list_services(one: HostView) -> Iterator[ServiceStatus]:
+    host, known = one.desired.place.host.name, one.facts.units
+    for service in one.desired.services:
+        fact = known.get(service.unit)
+        if fact is None:
+            yield ServiceStatus(host, service.name, "missing", service.what)
+        else:
+            yield ServiceStatus(host, service.name, fact.active, service.what, fact.restarts)
+
+
+def _sum_up(host: Host, one: HostView | None, services: tuple[ServiceStatus, ...]) -> HostStatus:
+    own = [status for status in services if status.host == host.name]
+    running = sum(status.state == "active" for status in own)
+    state = "down" if one is None else "up" if running == len(own) else "degraded"
+    roles: list[str] = [role for role in host.roles if role != "worker"]
+    roles += [f"worker ({', '.join(host.pools)})"] if host.pools else []
+    return HostStatus(host.name, host.address, ", ".join(roles), state, running, len(own), len(one.steps) if one else 0)
+
+
+def _list_host_problems(errors: Iterable[AirfleetError]) -> Iterator[HostProblem]:
+    for error in errors:
+        yield HostProblem(error.where, error.what, error.hint)
+
+
+def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[HostProblem]:
+    missing: dict[str, list[str]] = {}
+    for one in services:
+        unit, name = f"airfleet-{one.service}", one.service
+        if one.what != name and one.service.startswith("worker-"):
+            name = f"{one.service} ({one.what})"
+        if one.state == "missing":
+            missing.setdefault(one.host, []).append(one.service)
+        elif one.state == "deactivating":
+            yield HostProblem(one.host, f"{name} stops, once its tasks have ended", "wait, or look at its tasks")
+        elif one.state != "active" and one.restarts:
+            what = f"{name} ends again and again: {one.restarts} restarts, now {one.state}"
+            yield HostProblem(one.host, what, f"why, it says there: {LOGS} {unit} -n 50")
+        elif one.state != "active":
+            hint = f"`airfleet apply` starts it; why it ended, it says there: {LOGS} {unit} -n 50"
+            yield HostProblem(one.host, f"{name} does not run: it is {one.state}", hint)
+    for host, names in missing.items():
+        yield HostProblem(host, f"not set up yet: {', '.join(names)}", "`airfleet apply` does it")
+
+
+def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Observation]) -> Iterator[HostProblem]:
+    down = {host.host for host in hosts if host.state == "down"}
+    for one in seen:
+        if one.is_well:
+            continue
+        said = f"{one.what}: {one.detail}"
+        match one.aspect:
+            case Aspect.QUEUE:
+                yield _judge_queue(fleet, one.subject, down)
+            case Aspect.BACKUP:
+                hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
+                yield HostProblem(fleet.primary.name, said, hint)
+            case Aspect.REPLICA:
+                yield HostProblem(one.subject, f"{REPLICA}: {one.detail}", REPLICA_HINT)
+            case Aspect.SCHEMA:
+                hint = "`airfleet db restore` brings tables back; "
+                hint += "a schema of another version: `airfleet upgrade` goes on"
+                yield HostProblem(fleet.primary.name, said, hint)
+            case Aspect.VERSION:
+                yield HostProblem("fleet", said, airflow_version.GO_ON)
+            case Aspect.UI | Aspect.BROKER:
+                yield HostProblem("fleet", said, "look at the hosts above first")
+            case _ as never:
+                assert_never(never)
+
+
+def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> HostProblem:
+    """A queue that stands still: of which pool, and which of its hosts, or of the brokers', is why."""
+    pools = [pool.name for pool in fleet.pools if queue in pool.queues]
+    servers = [host.name for host in fleet.hosts if set(pools) & set(host.pools)]
+    brokers = [host.name for host in fleet.with_role("broker") if host.name in down]
+    if all(name in down for name in servers):
+        hint = f"bring {', '.join(servers)} back, or give the pool another host"
+    elif brokers:
+        hint = f"RabbitMQ of {', '.join(brokers)} is gone; workers go on with another within 20 s: look again then"
+    else:
+        units = ", ".join(f"airfleet-worker-{name}" for name in pools)
+        up = ", ".join(name for name in servers if name not in down)
+        hint = f"`airfleet workers list` shows whether {up} is drained; why else, it says there: {LOGS} {units} -n 50"
+    what = f"nobody serves the queue {queue} of the pool {', '.join(pools)}: its tasks wait"
+    return HostProblem("fleet", what, hint)
