@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -14,14 +12,11 @@ from airfleet.cli import options
 from airfleet.cli.console import say
 from airfleet.components.host_model import Stage
 from airfleet.operations.apply import summarise
-from airfleet.operations.session import look_at_all
+from airfleet.operations.preview import preview
 from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.plan.steps import Step
-from airfleet.runners.fleet.survey import fleet_spec, host_survey
+from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import Survey
-from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
-from airfleet.workspace.project import find_state
-from airfleet.workspace.rotation import RotationLedger
 
 CHANGES = 3
 
@@ -44,34 +39,24 @@ def command(
     Example:
       airfleet plan --check
     """
-    with ExitStack() as stack:
-        spec = fleet_spec.read_spec(project, state, accept_new_hosts=accept_new_hosts)
-        folder = find_state(spec.project, state)
-        airflow_version.check_settled(folder)
-        primary_record.check_settled(folder)
-        known = applied_hosts.read(folder.root)
-        applied_hosts.check_primary(known, spec.fleet)
-        removed, survey = look_at_all(spec, known, stack, say)
-    steps = (*removed.steps, *survey.steps)
-    rotations = RotationLedger(folder.secrets)
-    former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])
+    found = preview(project, state, accept_new_hosts=accept_new_hosts, notify=say)
     if as_json:
-        click.echo(json.dumps({**describe(survey, steps), "former_logins": former}, indent=2))
+        click.echo(json.dumps({**describe(found.survey, found.steps), "former_logins": found.former_logins}, indent=2))
     else:
-        show(steps, with_diff=with_diff)
-        say(summarise(survey))
-    for line in rotations.describe(time.time()):
+        show(found.steps, with_diff=with_diff)
+        say(summarise(found.survey))
+    for line in found.rotations:
         say(f"rotation of {line}")
-    for line in former:
+    for line in found.former_logins:
         say(f"{line} are still valid: apply ends them once nothing uses them any more")
-    for error in removed.silent:
+    for error in found.removed.silent:
         say(removed_hosts.explain_silent(error))
-    for view in removed.views:
+    for view in found.removed.views:
         say(f"{view.desired.place.host.name} leaves the fleet: {removed_hosts.LEFT}")
-    if survey.errors:
-        say(host_survey.describe_errors(survey.errors))
+    if found.survey.errors:
+        say(host_survey.describe_errors(found.survey.errors))
         raise SystemExit(1)
-    raise SystemExit(CHANGES if check and (steps or former or rotations.is_due(time.time())) else 0)
+    raise SystemExit(CHANGES if check and not found.is_empty else 0)
 
 
 def show(steps: Iterable[Step], *, with_diff: bool) -> None:

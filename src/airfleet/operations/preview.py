@@ -1,0 +1,54 @@
+"""What an apply would do to a fleet: the same survey as an apply's, without the claim and without any change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.operations.session import look_at_all
+from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
+from airfleet.runners.fleet.plan.steps import Step
+from airfleet.runners.fleet.survey import fleet_spec
+from airfleet.runners.fleet.survey.host_survey import Survey
+from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
+from airfleet.workspace.project import find_state
+from airfleet.workspace.rotation import RotationLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The steps that an apply would take now, the rotations under way, and former logins that are still valid."""
+
+    removed: RemovedHosts
+    survey: Survey
+    rotations: tuple[str, ...]
+    former_logins: tuple[str, ...]
+    is_rotation_due: bool
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Those of hosts that left fleet.yaml first, as `apply` takes them."""
+        return (*self.removed.steps, *self.survey.steps)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether an apply would find nothing to do."""
+        return not (self.steps or self.former_logins or self.is_rotation_due)
+
+
+def preview(project: Path, state: Path | None, *, accept_new_hosts: bool, notify: Callable[[str], None]) -> Preview:
+    """Survey the fleet. Raises AirfleetError while an upgrade or a promotion is half done."""
+    spec = fleet_spec.read_spec(project, state, accept_new_hosts=accept_new_hosts)
+    folder = find_state(spec.project, state)
+    airflow_version.check_settled(folder)
+    primary_record.check_settled(folder)
+    known = applied_hosts.read(folder.root)
+    applied_hosts.check_primary(known, spec.fleet)
+    with ExitStack() as stack:
+        removed, survey = look_at_all(spec, known, stack, notify)
+    rotations, now = RotationLedger(folder.secrets), time.time()
+    former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])
+    return Preview(removed, survey, tuple(rotations.describe(now)), tuple(former), rotations.is_due(now))
