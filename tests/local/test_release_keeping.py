@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from airfleet.errors import AirfleetError
-from airfleet_provider import artefact, store
+from airfleet_provider.contract import archive_store, release_archive
 from deadline import wait_until
 from shops import Shop
 
@@ -114,23 +114,23 @@ def test_the_same_files_again_bring_a_removed_release_back(kiosk: Shop) -> None:
     assert kiosk.build() == old
     kiosk.deploy(old)
     assert kiosk.live() == old
-    artefact.verify(old, kiosk.folder / old)
+    release_archive.verify(old, kiosk.folder / old)
 
 
 def test_a_store_has_the_archive_and_loses_it(kiosk: Shop) -> None:
     place = f"file://{kiosk.project}/mnt"
     old, *_ = releases = make(kiosk, 4, place)
-    locations = [store.locate(place, kiosk.name, release) for release in releases]
+    locations = [archive_store.locate(place, kiosk.name, release) for release in releases]
     assert have_archive(kiosk) == set()
-    assert all(store.holds(location) for location in locations)
+    assert all(archive_store.holds(location) for location in locations)
     kiosk.age()
     prune(kiosk)
-    assert [store.holds(location) for location in locations] == [False, False, True, True]
+    assert [archive_store.holds(location) for location in locations] == [False, False, True, True]
     # Killed after it said so and before it removed the archive: it is removed the next time.
     kiosk.database.query("UPDATE airfleet.release SET location = %s WHERE id = %s", locations[0], old)
-    store.write(locations[0], b"left over")
+    archive_store.write(locations[0], b"left over")
     prune(kiosk)
-    assert not store.holds(locations[0])
+    assert not archive_store.holds(locations[0])
     assert kiosk.ledger.find(old).location is None
 
 
@@ -141,10 +141,10 @@ def test_a_promoted_release_is_put_into_the_store_of_the_fleet(kiosk: Shop) -> N
     bundle = {"name": kiosk.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {"store": place}}
     kiosk.start(AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps([bundle]))
     kiosk.deploy(one)
-    location = store.locate(place, kiosk.name, one)
+    location = archive_store.locate(place, kiosk.name, one)
     assert kiosk.ledger.find(one).location == location
     assert have_archive(kiosk) == set()
-    artefact.unpack(one, store.read(location), kiosk.project / "elsewhere" / one)
+    release_archive.unpack(one, archive_store.read(location), kiosk.project / "elsewhere" / one)
 
 
 def test_a_host_that_lost_its_folders_has_again_what_runs_need(kiosk: Shop) -> None:
@@ -152,12 +152,12 @@ def test_a_host_that_lost_its_folders_has_again_what_runs_need(kiosk: Shop) -> N
     kiosk.run("d00", running, state="queued")
     kiosk.kill()
     for release in (running, previous, live):
-        artefact.discard(kiosk.folder / release)
+        release_archive.discard(kiosk.folder / release)
     (kiosk.folder / live / "dags").mkdir(parents=True)  # half a copy
     kiosk.start()
     kiosk.deploy(live)
-    artefact.verify(live, kiosk.folder / live)
-    artefact.verify(running, kiosk.folder / running)
+    release_archive.verify(live, kiosk.folder / live)
+    release_archive.verify(running, kiosk.folder / running)
     assert not (kiosk.folder / previous).exists()
 
 
@@ -192,9 +192,9 @@ def test_airflow_has_the_path_of_a_dag_that_moved_once_no_kept_release_has_anoth
     (kiosk.project / "dags" / "d02.py").rename(kiosk.project / "dags" / "deep" / "moved.py")
     kiosk.write("d00", task="with_the_move")
     kiosk.deploy(kiosk.build(), policy=POLICY)
-    assert path() == artefact.MOVED_FILE
+    assert path() == release_archive.MOVED_FILE
     kiosk.deploy(None, "rollback")
-    assert path() == artefact.MOVED_FILE  # runs of the release that it goes back from may be unfinished
+    assert path() == release_archive.MOVED_FILE  # runs of the release that it goes back from may be unfinished
     make(kiosk, 3)
     kiosk.age()
     prune(kiosk)

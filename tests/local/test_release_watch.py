@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 from deadline import wait_until
 from shops import Shop
 
@@ -43,7 +43,10 @@ def test_files_that_do_not_load_take_it_back(kiosk: Shop, pair: tuple[str, str])
     kiosk.write("d01", more="import no_such_module")
     asked = kiosk.watch(kiosk.build(), 600, allow_errors=True)
     state, why = kiosk.await_verdict(asked)
-    assert (state, why) == ("failed", f"back to {artefact.shorten(old)}: dags/d01.py does not load since it is live")
+    assert (state, why) == (
+        "failed",
+        f"back to {release_archive.shorten(old)}: dags/d01.py does not load since it is live",
+    )
     kiosk.await_live(old)
     assert kiosk.database.query("SELECT filename FROM import_error WHERE bundle_name = %s", kiosk.name) == []
     assert read_rollback(kiosk) == ("done", "airfleet", why, old)
@@ -82,7 +85,7 @@ def test_a_dag_that_goes_while_it_runs_takes_it_back(kiosk: Shop, pair: tuple[st
     state, why = kiosk.await_verdict(kiosk.watch(new, 600))
     assert (state, why) == (
         "failed",
-        f"back to {artefact.shorten(old)}: {kiosk.name}_d02 is gone, and 1 of its runs never ended",
+        f"back to {release_archive.shorten(old)}: {kiosk.name}_d02 is gone, and 1 of its runs never ended",
     )
     kiosk.await_live(old)
     assert kiosk.versions()["d02"][1] is False
@@ -95,7 +98,9 @@ def test_tasks_that_fail_more_than_before_take_it_back_and_it_is_not_undone(kios
     kiosk.run("d00", new, "success", "failed", "failed", "failed")
     state, why = kiosk.await_verdict(asked)
     assert state == "failed"
-    assert why.startswith(f"back to {artefact.shorten(old)}: 3 of 4 task attempts failed (75%), {kiosk.name}_d00 first")
+    assert why.startswith(
+        f"back to {release_archive.shorten(old)}: 3 of 4 task attempts failed (75%), {kiosk.name}_d00 first"
+    )
     assert why.endswith("it was 25% for these Dags")
     kiosk.await_live(old)
     wait_until(lambda: read_rollback(kiosk)[0] == "done", "the way back", timeout_s=90)
@@ -124,7 +129,7 @@ def test_a_later_promotion_ends_the_watch_of_the_one_before(kiosk: Shop, pair: t
     kiosk.run("d00", new, *["success"] * 9)
     kiosk.run("d00", newest, *["failed"] * 9)
     state, why = kiosk.await_verdict(second)
-    assert (state, why.split(":")[0]) == ("failed", f"back to {artefact.shorten(new)}")
+    assert (state, why.split(":")[0]) == ("failed", f"back to {release_archive.shorten(new)}")
     kiosk.await_live(new)
 
 

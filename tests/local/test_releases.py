@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 from deadline import wait_until
 from fleets import Platform, make
 
@@ -205,7 +205,7 @@ def test_a_release_whose_tasks_fail_goes_back_by_itself(fleet: Platform) -> None
         fleet.trigger("greet")
     wait_until(lambda: fleet.status()["release"]["id"] == good, "the way back", timeout_s=90, every_s=1)
     status = fleet.status()["release"]
-    assert status["verdict"].startswith(f"back to {artefact.shorten(good)}: 2 of 2 task attempts failed")
+    assert status["verdict"].startswith(f"back to {release_archive.shorten(good)}: 2 of 2 task attempts failed")
     assert status["by"] == "airfleet"
     listed = {one["id"]: one for one in json.loads(fleet.airfleet("release", "list", "--json").stdout)}
     assert (listed[bad]["state"], listed[bad]["verdict"]) == ("failed", status["verdict"])

@@ -10,7 +10,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 from deadline import wait_until
 from shops import AIRFLOW, FERNET_KEY, PASSWORD, Shop
 
@@ -52,7 +52,7 @@ def test_the_way_back_leads_to_other_files_also_past_an_id_of_an_earlier_version
     shop.deploy(one)
     shop.write("d03", task="other")
     two = shop.build()
-    former = artefact.shorten(two)
+    former = release_archive.shorten(two)
     shop.database.query("UPDATE airfleet.release SET id = %s WHERE id = %s", former, two)
     shop.deploy(former)
     assert shop.build() == two

@@ -13,7 +13,7 @@ import pytest
 
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
-from airfleet_provider.leader import schema as leader_schema
+from airfleet_provider.contract import lease_schema as leader_schema
 from airfleet_provider.survival import probe
 from servers import Server, serve
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider import artefact, shelf
+from airfleet_provider import shelf
+from airfleet_provider.contract import release_archive
 
 pytestmark = pytest.mark.local
 
@@ -57,8 +58,8 @@ def shelf_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """A web host with one release: its address, and the id of the release."""
     (tmp_path / "project" / "dags").mkdir(parents=True)
     (tmp_path / "project" / "dags" / "small.py").write_text(DAG)
-    tree, contents = artefact.read(tmp_path / "project")
-    archive = artefact.pack(tree, contents)
+    tree, contents = release_archive.read(tmp_path / "project")
+    archive = release_archive.pack(tree, contents)
 
     class Shelf(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

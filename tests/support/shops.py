@@ -24,7 +24,7 @@ from airfleet.releases import manifest
 from airfleet.releases.repository import Repository
 from airfleet.runners.local import ports
 from airfleet.spec.secrets import Secret
-from airfleet_provider import artefact, schema
+from airfleet_provider.contract import release_archive, release_schema
 from deadline import wait_until
 
 AIRFLOW = "import sys; sys.argv[0] = 'airflow'; from airflow.__main__ import main; main()"
@@ -115,9 +115,9 @@ class Shop:
         return Repository(Secret(self.database.dsn), self.name)
 
     def build(self, place: str = "database") -> str:
-        tree, contents = artefact.read(self.project)
+        tree, contents = release_archive.read(self.project)
         made = manifest.describe(tree, commit=None, actor="ann", message="", airflow="3", python="3")
-        self.ledger.save(made, artefact.pack(tree, contents), place)
+        self.ledger.save(made, release_archive.pack(tree, contents), place)
         return tree.id
 
     def ask(self, release: str | None, action: str = "promote", *, watch: float = 0, **detail: object) -> int:
@@ -277,7 +277,7 @@ def migrate(folder: Path, port: int) -> Database:
     }
     database = Database(f"host=127.0.0.1 port={port} user=postgres dbname=postgres", folder, environment)
     database.airflow("db", "migrate")
-    database.query(schema.SQL)
+    database.query(release_schema.SQL)
     return database
 
 

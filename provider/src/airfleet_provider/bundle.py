@@ -12,7 +12,8 @@ from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
-from airfleet_provider import artefact, compat, schema, shelf, store, unavailable
+from airfleet_provider import compat, shelf, unavailable
+from airfleet_provider.contract import archive_store, release_archive, release_schema
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
     def initialize(self) -> None:
         """Have the files of the release in place, whole and verified, before any is read."""
         if self.version:
-            if not artefact.use(self.path):
+            if not release_archive.use(self.path):
                 with self.lock():
                     self._settle(self.version)
         else:
@@ -89,11 +90,11 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
 
     def _settle(self, release: str) -> None:
         folder = self.versions_dir / release
-        if artefact.settle(release, folder):
+        if release_archive.settle(release, folder):
             return
         try:
             archive = self._read(release)
-            artefact.unpack(release, archive, folder, like=self.base_dir / LIVE)
+            release_archive.unpack(release, archive, folder, like=self.base_dir / LIVE)
         except CollectedError:
             raise
         except Exception as error:
@@ -116,9 +117,9 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
             raise CollectedError(release)
         try:
             if self.store:
-                return store.read(store.locate(self.store, self.name, release))
+                return archive_store.read(archive_store.locate(self.store, self.name, release))
             return shelf.fetch(release, compat.read_secret_key())
-        except (store.MissingError, shelf.GoneError) as error:
+        except (archive_store.MissingError, shelf.GoneError) as error:
             raise CollectedError(release) from error
 
     def _follow(self) -> None:
@@ -164,15 +165,15 @@ def read_archive(release: str) -> bytes:
         raise LookupError(f"the database knows no release {release}")
     if found.collected_at:
         raise CollectedError(release)
-    return bytes(found.archive) if found.archive is not None else store.read(found.location)
+    return bytes(found.archive) if found.archive is not None else archive_store.read(found.location)
 
 
 def have(name: str, release: str) -> Path:
     """The folder of a release on this host, fetched with the database's help if it is not there whole."""
     base = compat.storage_root() / name
     folder = base / "versions" / release
-    if not artefact.settle(release, folder):
-        artefact.unpack(release, read_archive(release), folder, like=base / LIVE)
+    if not release_archive.settle(release, folder):
+        release_archive.unpack(release, read_archive(release), folder, like=base / LIVE)
     if (stone := tombstone(folder.parent, release)).exists():  # not asked of a folder that is only read
         stone.unlink(missing_ok=True)
     return folder
@@ -184,14 +185,16 @@ def offer(name: str, release: str) -> None:
     place = next((one["kwargs"].get("store") for one in configured if one["name"] == name), None)
     if place is None:
         return
-    location = store.locate(place, name, release)
+    location = archive_store.locate(place, name, release)
     with compat.open_session() as session:
         connection = session.connection()
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%(lock)s)", {"lock": schema.COLLECT_LOCK})
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock_shared(%(lock)s)", {"lock": release_schema.COLLECT_LOCK}
+        )
         statement = "SELECT location FROM airfleet.release WHERE id = %(id)s AND collected_at IS NULL"
         if connection.exec_driver_sql(statement, {"id": release}).scalar() == location:
             return
-        store.write(location, read_archive(release))
+        archive_store.write(location, read_archive(release))
         connection.exec_driver_sql(
             "UPDATE airfleet.release SET location = %(location)s, archive = NULL WHERE id = %(id)s",
             {"location": location, "id": release},

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airfleet_provider import artefact, bundle, compat, keeping, schema, store
+from airfleet_provider import bundle, compat, keeping
+from airfleet_provider.contract import archive_store, release_archive, release_schema
+from airfleet_provider.contract.text import one_line
 from airfleet_provider.keeping import Known
-from airfleet_provider.plain import one_line
 from airfleet_provider.publish import run
 
 log = logging.getLogger(__name__)
@@ -121,13 +122,13 @@ def _remove_archives(name: str) -> None:
     for row in left:
         with compat.open_session() as session:
             # Whoever builds the same files again at this moment has the lock first, or puts the archive back after.
-            run(session, LOCK, lock=schema.COLLECT_LOCK)
+            run(session, LOCK, lock=release_schema.COLLECT_LOCK)
             if not run(session, IS_LEFT, id=row.id).first():
                 continue
             try:
-                if row.location != store.DATABASE:
-                    store.remove(row.location)
-            except store.StoreError as error:
+                if row.location != archive_store.DATABASE:
+                    archive_store.remove(row.location)
+            except archive_store.StoreError as error:
                 log.warning("left for the next time: %s", one_line(error))
                 continue
             run(session, FORGET_PLACE, id=row.id)
@@ -141,7 +142,7 @@ def remove_folders(name: str) -> None:
     for release in gone:
         if (versions / release).is_dir():
             bundle.tombstone(versions, release).touch()
-            artefact.discard(versions / release)
+            release_archive.discard(versions / release)
     for draft in versions.glob(".r*"):
         if draft.is_dir() and time.time() - draft.stat().st_mtime > DRAFT_S:
-            artefact.discard(draft)
+            release_archive.discard(draft)

@@ -13,7 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from airfleet_provider import artefact, unavailable
+from airfleet_provider import unavailable
+from airfleet_provider.contract import release_archive
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +47,15 @@ def _tidy_bundle(versions: Path, storage: Path, now: float) -> list[str]:
     gone = [one.folder.name for one in held[KEPT:] if one.folder.name != live and _remove(one, now)]
     for left in versions.glob(".r*"):
         if left.is_dir() and now - left.stat().st_mtime > DRAFT_S:
-            artefact.discard(left)
+            release_archive.discard(left)
     unavailable.forget_old(versions, now)
     return gone
 
 
 def _list_held(versions: Path, tracking: Path) -> list[Held]:
-    folders = [folder for folder in versions.glob("r*") if artefact.is_whole(folder)]
+    folders = [folder for folder in versions.glob("r*") if release_archive.is_whole(folder)]
     return [
-        Held(folder, used, max(_modified(folder / artefact.MARK), _modified(used)))
+        Held(folder, used, max(_modified(folder / release_archive.MARK), _modified(used)))
         for folder in folders
         for used in (tracking / folder.name,)
     ]
@@ -65,8 +66,8 @@ def _remove(one: Held, now: float) -> bool:
         return False
     # A task that began at this moment has touched the mark, or finds no release and has it fetched again.
     try:
-        with artefact.aside(one.folder) as grave:
-            if _modified(grave / artefact.MARK) > one.used_at:
+        with release_archive.aside(one.folder) as grave:
+            if _modified(grave / release_archive.MARK) > one.used_at:
                 grave.rename(one.folder)
                 return False
     except FileNotFoundError:  # the worker of another pool of this host was faster

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import artefact, closure, compat, fallbacks, results, upkeep
+from airfleet_provider import closure, compat, results, upkeep
+from airfleet_provider.contract import fallbacks, release_archive
 from airfleet_provider.parser_process import Parser
 from airfleet_provider.publish import NotStoredError, Published, Release, publish, run
 from airfleet_provider.watcher import Watcher
@@ -57,7 +58,7 @@ class Follower:
                 return
             started = self.now()
             found = self._collect(folder, ripe if self.published else folder.codes)
-            if not found.parsed or artefact.look(self.project).tree.digests() == folder.digests:
+            if not found.parsed or release_archive.look(self.project).tree.digests() == folder.digests:
                 break
             # Something was saved meanwhile, and who knows which of the two was parsed.
             forget(found.keys[path] for path in found.parsed)
@@ -112,7 +113,7 @@ class Follower:
         return results.inspect(self.bundle, "", self.project, environment, self.memory)
 
     def _publish(self, folder: results.Unpacked, found: results.Results) -> Published:
-        refused = {path: f"{path} {why}\nhint: {artefact.HINT}" for path, why in folder.refused.items()}
+        refused = {path: f"{path} {why}\nhint: {release_archive.HINT}" for path, why in folder.refused.items()}
         errors = {**found.errors(), **refused}
         while True:
             release = Release(
@@ -180,7 +181,7 @@ def find_loops(parser: Parser, *, has_fab_roles: bool) -> list[Loop]:
     bundles: list[dict[str, Any]] = json.loads(compat.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
     folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] == CLASSPATH]
     followers = [Follower(name, project, has_fab_roles, parser) for name, project in folders]
-    return [Loop(follower, Watcher(follower.project, artefact.FOLDERS)) for follower in followers]
+    return [Loop(follower, Watcher(follower.project, release_archive.FOLDERS)) for follower in followers]
 
 
 def _is_same(one: results.Unpacked, other: results.Unpacked) -> bool:

@@ -27,7 +27,7 @@ from typing import NoReturn
 from setproctitle import setproctitle
 
 from airfleet_provider import warm_commands
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract.text import one_line
 
 REQUEST_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1

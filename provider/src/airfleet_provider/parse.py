@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import artefact, compat
+from airfleet_provider import compat
 from airfleet_provider.compat import crashes, parsing
+from airfleet_provider.contract import release_archive
 
 READ_EVENTS = frozenset({"open", "os.listdir", "os.scandir"})
 
@@ -98,7 +99,11 @@ class Witness:
         frame = sys._getframe(2)
         if frame.f_code.co_name == "_fill_cache":
             return  # the import system looks around; what it imports the closure knows
-        if name != "." and name.partition("/")[0] not in (*artefact.FOLDERS, *artefact.FILES, artefact.IGNORE_FILE):
+        if name != "." and name.partition("/")[0] not in (
+            *release_archive.FOLDERS,
+            *release_archive.FILES,
+            release_archive.IGNORE_FILE,
+        ):
             return  # a project has more in its folder than a release
         read = name if not is_folder else "/" if name == "." else f"{name}/"
         self.reads[self.path].add(read)

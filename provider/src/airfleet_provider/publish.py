@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from airfleet_provider import artefact, compat
+from airfleet_provider import compat
+from airfleet_provider.contract import release_archive
 
 ATTEMPTS = 6
 # Deadlock, serialisation failure, lock not available: all go away when the transaction begins anew.
@@ -181,7 +182,7 @@ def _switch(
     if changed:
         run(session, SWITCH_DAGS, **_columns(release, changed))
     if moved:
-        run(session, SWITCH_MOVED, dags=moved, path=artefact.MOVED_FILE)
+        run(session, SWITCH_MOVED, dags=moved, path=release_archive.MOVED_FILE)
     gone = tuple(sorted(dag_id for (dag_id,) in run(session, RETIRE_DAGS, bundle=release.bundle, dags=ids)))
     if gone:
         session.expire_all()

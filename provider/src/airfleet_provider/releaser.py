@@ -11,23 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import (
-    artefact,
-    bundle,
-    closure,
-    collect,
-    compat,
-    folder,
-    reparse,
-    results,
-    schema,
-    store,
-    upkeep,
-    watch,
-)
+from airfleet_provider import bundle, closure, collect, compat, folder, reparse, results, upkeep, watch
 from airfleet_provider.compat import parsing
+from airfleet_provider.contract import archive_store, release_archive, release_schema
+from airfleet_provider.contract.text import one_line
 from airfleet_provider.parser_process import Parser
-from airfleet_provider.plain import one_line
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
 from airfleet_provider.waiting import wait_readable
@@ -238,10 +226,10 @@ class Releaser:
 
         try:
             bundle.offer(deployment.bundle, name)
-        except store.StoreError as error:
+        except archive_store.StoreError as error:
             raise RefusedError(str(error)) from error
         self._publish(release, found, deployment.actor, deployment.reason, finish)
-        log.info("%s of %s is live: deployment %s", artefact.shorten(name), deployment.bundle, deployment.id)
+        log.info("%s of %s is live: deployment %s", release_archive.shorten(name), deployment.bundle, deployment.id)
         bundle.point(compat.storage_root() / deployment.bundle, name)
         self.plan(release)
         self.crowded.add(deployment.bundle)
@@ -284,7 +272,7 @@ class Releaser:
         """A release on this host, fetched if it is not here yet."""
         try:
             place = bundle.have(name, release)
-        except (LookupError, artefact.CorruptError, store.StoreError) as error:
+        except (LookupError, release_archive.CorruptError, archive_store.StoreError) as error:
             raise RefusedError(str(error)) from error
         if self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
             return self.inspected  # a deploy comes right after its check
@@ -305,7 +293,7 @@ class Releaser:
             needed = [(row.bundle, row.id) for row in run(session, LIST_NEEDED)]
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
         for name, release_id in needed:
-            with contextlib.suppress(LookupError, artefact.CorruptError, store.StoreError):
+            with contextlib.suppress(LookupError, release_archive.CorruptError, archive_store.StoreError):
                 bundle.have(name, release_id)
         for name, live in pointers:
             if name in self.followed:
@@ -390,7 +378,7 @@ class Releaser:
 def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2
     """Take deployments as they come, for ever; nothing is asked for more often than every WAIT_S seconds."""
     cursor = connection.cursor()
-    cursor.execute(f"LISTEN {schema.CHANNEL}")
+    cursor.execute(f"LISTEN {release_schema.CHANNEL}")
     releaser.resume()
     while True:
         while releaser.step():
@@ -433,8 +421,8 @@ def main() -> NoReturn:
     gc.set_threshold(GARBAGE)
     connection = compat.connect()
     cursor = connection.cursor()
-    cursor.execute(schema.SQL)
-    cursor.execute("SELECT pg_advisory_lock(%s)", (schema.AGENT_LOCK,))
+    cursor.execute(release_schema.SQL)
+    cursor.execute("SELECT pg_advisory_lock(%s)", (release_schema.AGENT_LOCK,))
     followed = frozenset(loop.follower.bundle for loop in loops)
     work(Releaser(has_fab_roles, parser, followed=followed), loops, connection)
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airfleet_provider import collect, compat, schema
+from airfleet_provider import collect, compat
 from airfleet_provider.compat import processor
+from airfleet_provider.contract import release_schema
 from airfleet_provider.publish import run
 
 TELL = """
@@ -22,7 +23,7 @@ TAKE = "DELETE FROM dag_priority_parsing_request RETURNING bundle_name, relative
 def tell() -> None:
     """Wake the releaser if there are any."""
     with compat.open_session() as session:
-        run(session, TELL, channel=schema.CHANNEL)
+        run(session, TELL, channel=release_schema.CHANNEL)
 
 
 def take() -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import artefact, children, closure, compat, directives, parse
+from airfleet_provider import children, closure, compat, parse
+from airfleet_provider.contract import directives, release_archive
 from airfleet_provider.parser_process import Parser
 from airfleet_provider.publish import Dag, run
 
@@ -105,7 +106,7 @@ def inspect(
     bundle: str, release: str, folder: Path, environment: str, memory: dict[object, closure.Imports] | None = None
 ) -> Unpacked:
     """Read an unpacked release, or a project's folder; nothing of it is executed."""
-    scan = artefact.look(folder)
+    scan = release_archive.look(folder)
     contents, digests = scan.contents, scan.tree.digests()
     found = closure.Closures(contents, digests, memory)
     files = [path for path in compat.list_dag_files(folder) if path in digests]

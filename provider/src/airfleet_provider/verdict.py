@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 
 NAMED = 3
 
@@ -122,7 +122,7 @@ def add_up(tallies: Iterable[Tally]) -> Tally:
 
 
 def _go_back(seen: Evidence, why: str) -> Verdict:
-    return Verdict(Action.ROLL_BACK, f"back to {artefact.shorten(seen.previous)}: {why}")
+    return Verdict(Action.ROLL_BACK, f"back to {release_archive.shorten(seen.previous)}: {why}")
 
 
 def _name(names: Iterable[str]) -> str:

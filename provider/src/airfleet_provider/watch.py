@@ -7,8 +7,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airfleet_provider import artefact, compat, verdict
-from airfleet_provider.plain import one_line
+from airfleet_provider import compat, verdict
+from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.text import one_line
 from airfleet_provider.publish import run
 from airfleet_provider.verdict import Action, Evidence, Policy, Tally, Verdict
 
@@ -85,7 +86,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
     log.log(
         logging.WARNING if found.action is Action.ROLL_BACK else logging.INFO,
         "%s of %s: %s",
-        artefact.shorten(row.release),
+        release_archive.shorten(row.release),
         row.bundle,
         one_line(found.sentence, 2000),
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 
 PR_SET_PDEATHSIG = 1
 # An editor that saves by renaming makes several changes; they are told as one.
@@ -79,7 +79,10 @@ def _watch(project: Path, folders: tuple[str, ...], writer: int, parent: int) ->
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # a database would take this process for its client
 
     def is_news(_: object, name: str) -> bool:
-        return not artefact.IGNORED_FILES.fullmatch(Path(name).name) and Path(name).name not in artefact.IGNORED_NAMES
+        return (
+            not release_archive.IGNORED_FILES.fullmatch(Path(name).name)
+            and Path(name).name not in release_archive.IGNORED_NAMES
+        )
 
     def tell(*paths: Path, recursive: bool) -> None:
         try:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.errors import AirfleetError
-from airfleet_provider import artefact
-from airfleet_provider.artefact import Tree
+from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.release_archive import Tree
 
 GIT_TIMEOUT_S = 20.0
 
@@ -57,11 +57,11 @@ class Difference:
 def read_tree(project: Path) -> tuple[Tree, Mapping[str, bytes]]:
     """The files of a project that make a release; raises AirfleetError where one may not be part of any."""
     try:
-        return artefact.read(project)
-    except artefact.RefusedError as error:
+        return release_archive.read(project)
+    except release_archive.UnacceptableFilesError as error:
         path, why = min(error.refused.items())
         more = f" (and {len(error.refused) - 1} more such)" if len(error.refused) > 1 else ""
-        raise AirfleetError(f"{why}, which no release may hold{more}", where=path, hint=artefact.HINT) from error
+        raise AirfleetError(f"{why}, which no release may hold{more}", where=path, hint=release_archive.HINT) from error
 
 
 def describe(tree: Tree, *, commit: Commit | None, actor: str, message: str, airflow: str, python: str) -> Manifest:

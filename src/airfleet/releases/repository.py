@@ -16,8 +16,8 @@ from airfleet.errors import AirfleetError
 from airfleet.releases.manifest import Manifest
 from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
-from airfleet_provider import artefact, store
-from airfleet_provider.artefact import Tree
+from airfleet_provider.contract import archive_store, release_archive
+from airfleet_provider.contract.release_archive import Tree
 
 CHANNEL = "airfleet_release"
 # Shared by who puts a release somewhere, exclusive for who removes one; the provider has the same.
@@ -117,15 +117,15 @@ class Repository:
 
     def save(self, manifest: Manifest, archive: bytes, place: str) -> bool:
         """Keep a release; whether it is new. The same files are the same release, whoever builds them."""
-        is_here = place == store.DATABASE
-        location = place if is_here else store.locate(place, self._bundle, manifest.id)
+        is_here = place == archive_store.DATABASE
+        location = place if is_here else archive_store.locate(place, self._bundle, manifest.id)
         with self._connect() as connection:
             connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (COLLECT_LOCK,))
             known = connection.execute(TOUCH, (manifest.id,)).fetchone()
-            if known and (known[0] == store.DATABASE or store.holds(known[0])):
+            if known and (known[0] == archive_store.DATABASE or archive_store.holds(known[0])):
                 return False
             if not is_here:
-                store.write(location, archive)
+                archive_store.write(location, archive)
             connection.execute(
                 KEEP,
                 {
@@ -230,7 +230,7 @@ class Repository:
     def find(self, prefix: str) -> Release:
         """The one release whose id begins so; raises AirfleetError for none or several."""
         found = self._select_releases("AND r.id LIKE %(prefix)s ORDER BY r.id LIMIT 3", prefix=f"{prefix}%")
-        if len(found) == 2 and found[0].id == artefact.shorten(found[1].id):
+        if len(found) == 2 and found[0].id == release_archive.shorten(found[1].id):
             # The same files, which an earlier version of airfleet kept under the id that people are shown.
             found = [max(found, key=lambda one: (one.live, not one.collected, len(one.id)))]
         if len(found) != 1:
@@ -246,10 +246,10 @@ class Repository:
             ).fetchone()
             if row is None:
                 raise AirfleetError("the files of this release were removed", where=release, hint="build it again")
-            archive = bytes(row[0]) if row[0] is not None else store.read(row[1])
+            archive = bytes(row[0]) if row[0] is not None else archive_store.read(row[1])
         try:
-            return artefact.read_archive(release, archive)
-        except artefact.CorruptError as error:
+            return release_archive.read_archive(release, archive)
+        except release_archive.CorruptError as error:
             raise AirfleetError(str(error), hint="deploy again; what is live on the hosts is not touched") from error
 
     def pin(self, release: str, *, pinned: bool) -> None:
@@ -300,7 +300,7 @@ class Repository:
         try:
             with connection:
                 yield connection
-        except store.StoreError as error:
+        except archive_store.StoreError as error:
             raise AirfleetError(str(error), hint="fleet.yaml: releases.store") from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise AirfleetError(

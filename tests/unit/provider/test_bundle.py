@@ -13,8 +13,9 @@ import pytest
 from airflow.dag_processing.bundles.base import BundleVersion
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airfleet_provider import artefact, bundle, compat, shelf, store
+from airfleet_provider import bundle, compat, shelf
 from airfleet_provider.bundle import CollectedError, ReleaseBundle, ReleasedElsewhereError
+from airfleet_provider.contract import archive_store, release_archive
 from airfleet_provider.unavailable import UnavailableError
 
 
@@ -28,8 +29,8 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def release(tmp_path: Path) -> tuple[str, bytes]:
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "x.py").write_text("x")
-    tree, contents = artefact.read(tmp_path)
-    return tree.id, artefact.pack(tree, contents)
+    tree, contents = release_archive.read(tmp_path)
+    return tree.id, release_archive.pack(tree, contents)
 
 
 def test_without_a_release_or_a_database_nothing_raises(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +63,7 @@ def test_a_release_is_fetched_once_and_verified(
     assert asked == [name]
     assert pinned.path == storage / "shop" / "versions" / name
     assert pinned.get_current_version() == BundleVersion(name)
-    with pytest.raises(artefact.CorruptError):
+    with pytest.raises(release_archive.CorruptError):
         ReleaseBundle(name="shop", version="r0000000000000000").initialize()
     assert [path.name for path in pinned.path.parent.iterdir()] == [name]
 
@@ -100,15 +101,15 @@ def test_a_task_fetches_its_release_from_the_store_without_a_database(
     pinned = ReleaseBundle(name="shop", version=name, store=place)
     with pytest.raises(AirflowRescheduleException):  # not mounted
         pinned.initialize()
-    location = store.locate(place, "shop", name)
-    store.write(location, archive[:600])
+    location = archive_store.locate(place, "shop", name)
+    archive_store.write(location, archive[:600])
     with pytest.raises(AirflowRescheduleException):  # half of it
         pinned.initialize()
     assert not pinned.path.exists()
-    store.write(location, archive)
+    archive_store.write(location, archive)
     pinned.initialize()
     assert (pinned.path / "dags" / "x.py").read_text() == "x"
-    store.remove(location)
+    archive_store.remove(location)
     ReleaseBundle(name="shop", version=name, store=place).initialize()
     with pytest.raises(CollectedError, match="run this on the latest version"):
         ReleaseBundle(name="shop", version="r0000000000000000", store=place).initialize()
@@ -126,9 +127,9 @@ def test_a_copy_on_the_host_is_used_when_it_is_whole_and_replaced_when_not(
     with pytest.raises(AirflowRescheduleException):
         pinned.initialize()
     (copy / "dags" / "x.py").write_text("x")
-    (copy / artefact.IGNORE_FILE).write_bytes(artefact.IGNORE_CONTENT)
+    (copy / release_archive.IGNORE_FILE).write_bytes(release_archive.IGNORE_CONTENT)
     pinned.initialize()
-    assert artefact.is_whole(copy)
+    assert release_archive.is_whole(copy)
 
 
 def test_a_task_of_a_release_that_was_collected_does_not_wait_for_it(
@@ -179,7 +180,7 @@ def begin_to_wait(storage: Path, minutes: float) -> None:
         (refuse_by_http(403), 11, "secret_key of this host is not that of the web hosts"),
         (refuse_by_http(502), 61, "said the web host"),
         (OSError(errno.ENOSPC, "No space left on device", "/var/lib/x"), 61, "look at the disk"),
-        (artefact.CorruptError("other files arrived"), 61, "other files arrived"),
+        (release_archive.CorruptError("other files arrived"), 61, "other files arrived"),
         (LookupError("a task has no way to the database"), 11, "no way to the database"),
     ],
     ids=["refused", "a web host that is ill", "a full disk", "a broken archive", "no way"],

@@ -15,8 +15,9 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from kombu.transport import memory
 
-from airfleet_provider import artefact, disuse, shelf
+from airfleet_provider import disuse, shelf
 from airfleet_provider.compat import workers
+from airfleet_provider.contract import release_archive
 from airfleet_provider.executors import draining, room
 from deadline import wait_until
 
@@ -99,7 +100,7 @@ def test_a_worker_that_fetches_its_releases_drops_those_that_no_task_uses(
         monkeypatch.setenv(shelf.VARIABLE, "http://127.0.0.1:1")
     versions = tmp_path / "bundles" / "shop" / "versions"
     for name, days in (("r1", 40), ("r2", 2), ("r3", 1)):
-        mark = versions / name / artefact.MARK
+        mark = versions / name / release_archive.MARK
         mark.parent.mkdir(parents=True)
         mark.touch()
         os.utime(mark, (time.time() - days * 86_400,) * 2)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import artefact, bundle, disuse
+from airfleet_provider import bundle, disuse
+from airfleet_provider.contract import release_archive
 
 DAY = 86_400.0
 NOW = 1_000 * DAY
@@ -24,7 +25,7 @@ def hold(storage: Path, name: str, *, days: float) -> Path:
     folder = storage / "shop" / "versions" / name
     (folder / "dags").mkdir(parents=True)
     (folder / "dags" / "x.py").touch()
-    mark = folder / artefact.MARK
+    mark = folder / release_archive.MARK
     mark.parent.mkdir()
     mark.touch()
     os.utime(mark, (NOW - days * DAY,) * 2)
@@ -69,7 +70,7 @@ def test_a_release_that_a_task_begins_to_use_at_that_moment_stays(
         hold(storage, name, days=1)
 
     def begin(_: Path) -> bool:
-        assert artefact.use(folder)
+        assert release_archive.use(folder)
         return False
 
     monkeypatch.setattr(disuse, "_is_running", begin)
@@ -84,7 +85,7 @@ def test_the_workers_of_two_pools_clear_the_same_folders(storage: Path, monkeypa
 
     def is_running(tracking: Path) -> bool:
         if tracking.name in other:
-            artefact.discard(storage / "shop" / "versions" / tracking.name)
+            release_archive.discard(storage / "shop" / "versions" / tracking.name)
         return False
 
     monkeypatch.setattr(disuse, "_is_running", is_running)

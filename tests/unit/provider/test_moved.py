@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import artefact, compat
+from airfleet_provider import compat
+from airfleet_provider.contract import release_archive
 from airfleet_provider.runtime import sharing
 
 DAG = """
@@ -37,9 +38,9 @@ def release(tmp_path: Path) -> Path:
     }.items():
         (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / name).write_text(text)
-    tree, contents = artefact.read(tmp_path / "project")
+    tree, contents = release_archive.read(tmp_path / "project")
     folder = tmp_path / "versions" / tree.id
-    artefact.unpack(tree.id, artefact.pack(tree, contents), folder)
+    release_archive.unpack(tree.id, release_archive.pack(tree, contents), folder)
     return folder
 
 
@@ -48,7 +49,7 @@ def test_a_dag_is_found_by_its_id_and_knows_its_own_file(
     release: Path, monkeypatch: pytest.MonkeyPatch, dag_id: str
 ) -> None:
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
-    dags, errors, _ = compat.load_dags(release / artefact.MOVED_FILE, release, "shop")
+    dags, errors, _ = compat.load_dags(release / release_archive.MOVED_FILE, release, "shop")
     assert errors == []
     assert {dag.dag_id for dag in dags} == {"wanted", "wanted_made"}
     assert {dag.fileloc for dag in dags} == {str(release / "dags/deep/down/wanted.py")}
@@ -61,23 +62,23 @@ def test_a_dag_is_found_by_its_id_and_knows_its_own_file(
 
 def test_for_a_callback_all_that_loads_is_there(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", raising=False)
-    dags, _, _ = compat.load_dags(release / artefact.MOVED_FILE, release, "shop")
+    dags, _, _ = compat.load_dags(release / release_archive.MOVED_FILE, release, "shop")
     assert {dag.dag_id for dag in dags} == {"wanted", "wanted_made", "other", "other_made"}
 
 
 def test_a_dag_that_is_not_there_is_an_error_with_its_cause(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "nobody")
-    _, errors, _ = compat.load_dags(release / artefact.MOVED_FILE, release, "shop")
+    _, errors, _ = compat.load_dags(release / release_archive.MOVED_FILE, release, "shop")
     assert "has no Dag nobody" in errors[0]
     assert "no_such_module" in errors[0]
 
 
 def test_no_warm_process_shares_it(release: Path) -> None:
-    assert sharing.find_objection((release / artefact.MOVED_FILE).read_text()) == (
+    assert sharing.find_objection((release / release_archive.MOVED_FILE).read_text()) == (
         "line 5: get_parsing_context() while loading"
     )
 
 
 def test_it_is_no_part_of_the_release(release: Path) -> None:
-    artefact.verify(release.name, release)
-    assert artefact.MOVED_FILE not in compat.list_dag_files(release)
+    release_archive.verify(release.name, release)
+    assert release_archive.MOVED_FILE not in compat.list_dag_files(release)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider import fallbacks
+from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.execution.shortcut import Bypass, Rows, Shortcut, is_to_be_renewed
-from airfleet_provider.fallbacks import Counter
 
 ID = "01a20eed-65a7-739f-9629-4b534eed291f"
 VERSION = "2026-06-30"

@@ -10,7 +10,7 @@ import pytest
 
 from airfleet.errors import AirfleetError
 from airfleet.releases import manifest
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 
 
 def git(folder: Path, *words: str) -> None:
@@ -48,12 +48,12 @@ def test_a_commit_is_named_and_a_change_since_makes_it_dirty(tmp_path: Path) -> 
 
 
 def test_the_id_depends_on_the_files_and_on_nothing_else(tmp_path: Path) -> None:
-    first, _ = artefact.read(make_project(tmp_path / "here"))
-    second, _ = artefact.read(make_project(tmp_path / "elsewhere"))
+    first, _ = release_archive.read(make_project(tmp_path / "here"))
+    second, _ = release_archive.read(make_project(tmp_path / "elsewhere"))
     (tmp_path / "elsewhere" / "tests").mkdir()
     (tmp_path / "elsewhere" / "dags" / "__pycache__").mkdir()
     (tmp_path / "elsewhere" / "dags" / "__pycache__" / "one.pyc").write_bytes(b"x")
-    third, _ = artefact.read(tmp_path / "elsewhere")
+    third, _ = release_archive.read(tmp_path / "elsewhere")
     assert first.id == second.id == third.id
 
     def describe(actor: str) -> manifest.Manifest:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract.text import one_line
 from airfleet_provider.survival.silence import Beat
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.

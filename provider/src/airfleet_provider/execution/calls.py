@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract.text import one_line
 
 TASK = re.compile(
     r"/execution/task-instances/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/"

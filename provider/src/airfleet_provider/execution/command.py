@@ -7,8 +7,9 @@ import logging
 import os
 from typing import Any
 
-from airfleet_provider import compat, fallbacks
+from airfleet_provider import compat
 from airfleet_provider.compat import execution
+from airfleet_provider.contract import fallbacks
 from airfleet_provider.execution.shortcut import FLUSH_S, Bypass, Rows, Shortcut
 from airfleet_provider.survival.answers import HonestAnswers, note
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from airfleet_provider import fallbacks
+from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.execution import statements
 from airfleet_provider.execution.calls import Call, find_call
-from airfleet_provider.fallbacks import Counter
 
 log = logging.getLogger("airfleet")
 

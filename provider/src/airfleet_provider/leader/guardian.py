@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 
+from airfleet_provider.contract.text import one_line
 from airfleet_provider.leader import machine
 from airfleet_provider.leader.child import Scheduler, Work
 from airfleet_provider.leader.decide import (
@@ -25,7 +26,6 @@ from airfleet_provider.leader.decide import (
 )
 from airfleet_provider.leader.lease import GUARDIAN, Lease
 from airfleet_provider.leader.session import AwayError, Session
-from airfleet_provider.plain import one_line
 from airfleet_provider.waiting import wait_readable
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ set, and after a promotion it is another host's.
 
 from __future__ import annotations
 
-from airfleet_provider.leader import schema
+from airfleet_provider.contract import lease_schema
 from airfleet_provider.leader.decide import Row
 from airfleet_provider.leader.machine import Place
 from airfleet_provider.leader.session import Session
@@ -93,8 +93,8 @@ class Lease:
         self._holder = holder
         self._place = place
         self._ttl_s = ttl_s
-        session.run(schema.SQL)
-        session.run(f"LISTEN {schema.CHANNEL}")
+        session.run(lease_schema.SQL)
+        session.run(f"LISTEN {lease_schema.CHANNEL}")
 
     def read(self) -> Row:
         """The lease as it is now."""
@@ -109,7 +109,7 @@ class Lease:
     def lock(self) -> bool:
         """Whether this session is the one that may write the lease."""
         if not self.locked:
-            self.locked = self.session.run(LOCK, lock=schema.HOLDER_LOCK)[0]["locked"]
+            self.locked = self.session.run(LOCK, lock=lease_schema.HOLDER_LOCK)[0]["locked"]
         return self.locked
 
     def break_lock(self, renewed: float) -> None:
@@ -160,7 +160,7 @@ class Lease:
     def release(self, epoch: int) -> None:
         """Give the lease back, and wake whoever waits for it."""
         self.session.run(RELEASE, name=NAME, epoch=epoch, holder=self._holder)
-        self.session.run(UNLOCK, lock=schema.HOLDER_LOCK, channel=schema.CHANNEL)
+        self.session.run(UNLOCK, lock=lease_schema.HOLDER_LOCK, channel=lease_schema.CHANNEL)
         self.locked = False
 
     def attend(self, state: str) -> None:

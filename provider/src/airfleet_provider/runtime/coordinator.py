@@ -11,8 +11,8 @@ from typing import Any
 
 from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
-from airfleet_provider import directives, fallbacks
 from airfleet_provider.compat import runtime as compat
+from airfleet_provider.contract import directives, fallbacks
 from airfleet_provider.runtime import messages
 from airfleet_provider.waiting import wait_readable, wait_writable
 

@@ -25,10 +25,10 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider import fallbacks
 from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
-from airfleet_provider.fallbacks import Counter
+from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.runtime import lean, limits, messages, sacrifice, warm
 from airfleet_provider.runtime.limits import Limits, Record
 from airfleet_provider.runtime.messages import Home

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from airfleet_provider import directives
+from airfleet_provider.contract import directives
 
 # Its value belongs to one task.
 PER_TASK = frozenset({"get_parsing_context"})

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airfleet_provider import compat, fallbacks
+from airfleet_provider import compat
 from airfleet_provider.compat import looks, ready, scheduling
-from airfleet_provider.fallbacks import Counter
+from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.scheduling import schema
 from airfleet_provider.scheduling.news import News, Run
 from airfleet_provider.waiting import wait_readable

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract.text import one_line
 
 LOOK_EVERY_S = 1.0
 SAY_EVERY_S = 60.0

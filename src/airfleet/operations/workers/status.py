@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from airfleet.errors import UsageError
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract.text import one_line
 
 State = Literal["serving", "full", "draining", "drained", "starting", "away"]
 # A worker that lives touches its note every 5 s.

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport.login import CONNECT_S, HostLogin, Policy, Welcome, open_login
 from airfleet.spec.topology import Host
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract.text import one_line
 
 # Behind a jump host TCP tells nothing of the host itself, so it is asked; a slow line may be full for some seconds.
 ASK_EVERY_S = 5.0

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract.text import one_line
 
 log = logging.getLogger("airfleet")
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import fallbacks
-from airfleet_provider.fallbacks import Counter, Tally
-from airfleet_provider.plain import one_line
+from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract.fallbacks import Counter, Tally
+from airfleet_provider.contract.text import one_line
 
 MANY = """
 import sys
 from pathlib import Path
-from airfleet_provider.fallbacks import Counter
+from airfleet_provider.contract.fallbacks import Counter
 counter = Counter("task-start", Path(sys.argv[1]))
 for number in range(200):
     counter.took_fast()

@@ -1,7 +1,4 @@
-"""A release as an artefact: which files it has, its id, and how it travels. Standard library only.
-
-This is the one module of the provider that the control side imports as well, so that both mean the same by a release.
-"""
+"""The archive of a release: which files a release has, its id, and how it is packed, unpacked and verified."""
 
 from __future__ import annotations
 
@@ -56,7 +53,7 @@ class CorruptError(Exception):
     """What was unpacked is not what the release id promises."""
 
 
-class RefusedError(Exception):
+class UnacceptableFilesError(Exception):
     """A project holds something in dags/ or include/ that may not become part of a release; `refused` says why."""
 
     def __init__(self, refused: Mapping[str, str]) -> None:
@@ -131,7 +128,7 @@ class Scan:
     def require(self) -> None:
         """Raise RefusedError if there was anything but plain files."""
         if self.refused:
-            raise RefusedError(self.refused)
+            raise UnacceptableFilesError(self.refused)
 
     def enter(self, folder: int, prefix: str, owner: int) -> None:
         """Read all that a release may hold below an open folder."""
@@ -400,6 +397,6 @@ def verify(release: str, folder: Path) -> None:
     with _opened(folder) as root:
         scan.enter(root, "", os.fstat(root).st_uid)
     if scan.refused:
-        raise CorruptError(f"{folder} is not {release} any more: {RefusedError(scan.refused)}")
+        raise CorruptError(f"{folder} is not {release} any more: {UnacceptableFilesError(scan.refused)}")
     if not scan.tree.is_release(release):
         raise CorruptError(f"{folder} is not {release} any more, but {scan.tree.id}")

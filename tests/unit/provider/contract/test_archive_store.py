@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from airfleet_provider import store
+from airfleet_provider.contract import archive_store
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -19,24 +19,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_what_is_written_is_read_and_removed(place: str) -> None:
-    location = store.locate(f"{place}/", "shop", "r1")
+    location = archive_store.locate(f"{place}/", "shop", "r1")
     assert location == f"{place}/shop/r1.tar"
-    assert not store.holds(location)
+    assert not archive_store.holds(location)
     for _ in range(2):
-        store.write(location, b"archive")
-        assert store.read(location) == b"archive"
-        assert store.holds(location)
-    with pytest.raises(store.MissingError):
-        store.read(store.locate(place, "shop", "r2"))
+        archive_store.write(location, b"archive")
+        assert archive_store.read(location) == b"archive"
+        assert archive_store.holds(location)
+    with pytest.raises(archive_store.MissingError):
+        archive_store.read(archive_store.locate(place, "shop", "r2"))
     for _ in range(2):
-        store.remove(location)
-        assert not store.holds(location)
+        archive_store.remove(location)
+        assert not archive_store.holds(location)
 
 
 def test_a_folder_that_is_not_mounted_is_not_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(store.StoreError, match="its folder is not there") as caught:
-        store.read(f"{tmp_path}/not/mounted/r1.tar")
-    assert not isinstance(caught.value, store.MissingError)
+    with pytest.raises(archive_store.StoreError, match="its folder is not there") as caught:
+        archive_store.read(f"{tmp_path}/not/mounted/r1.tar")
+    assert not isinstance(caught.value, archive_store.MissingError)
 
 
 def test_a_write_that_breaks_off_leaves_nothing_to_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,16 +44,16 @@ def test_a_write_that_breaks_off_leaves_nothing_to_be_found(tmp_path: Path, monk
         Path(path).write_bytes(value[:3])
         raise OSError("disk full")
 
-    location = store.locate(str(tmp_path), "shop", "r1")
+    location = archive_store.locate(str(tmp_path), "shop", "r1")
     with monkeypatch.context() as patch:
         patch.setattr(LocalFileSystem, "pipe_file", break_off)
-        with pytest.raises(store.StoreError, match="disk full"):
-            store.write(location, b"archive")
-    assert not store.holds(location)
+        with pytest.raises(archive_store.StoreError, match="disk full"):
+            archive_store.write(location, b"archive")
+    assert not archive_store.holds(location)
     assert list((tmp_path / "shop").iterdir()) == []
 
 
 @pytest.mark.parametrize("location", ["nope://bucket/r1.tar", "s3://bucket/r1.tar"])
 def test_a_store_without_a_driver_says_what_is_missing(location: str) -> None:
-    with pytest.raises(store.StoreError, match=r"Protocol not known|Install s3fs"):
-        store.read(location)
+    with pytest.raises(archive_store.StoreError, match=r"Protocol not known|Install s3fs"):
+        archive_store.read(location)

@@ -1,7 +1,4 @@
-"""Where the archives of releases are kept outside the database: a folder, or whatever fsspec has a driver for.
-
-The control side imports this module as well, so that both put and find an archive at the same place.
-"""
+"""Where the archives of releases are kept outside the database: a folder, or whatever fsspec has a driver for."""
 
 from __future__ import annotations
 
