@@ -16,7 +16,7 @@ import pytest
 from airflow.sdk.execution_time import supervisor
 
 from airfleet_provider.compat import exits, groundwork, runtime
-from airfleet_provider.runtime import messages
+from airfleet_provider.processes import fd_messages
 
 # The pids of the tasks that were started.
 started: list[int] = []
@@ -45,8 +45,8 @@ def start(
     **fields: Any,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
     """What `ActivitySubprocess.start` gives, of a task that was forked elsewhere."""
-    pairs = [socket.socketpair() for _ in range(messages.TASK_DESCRIPTORS - 1)]
-    ours, theirs = messages.pair()
+    pairs = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
+    ours, theirs = fd_messages.pair()
     pid = os.fork()
     if pid == 0:
         _become_task([ends[1] for ends in pairs], target or supervisor._subprocess_main)
@@ -81,4 +81,4 @@ def _become_task(ends: list[socket.socket], target: Callable[[], None]) -> NoRet
 def _tell_end(pid: int, channel: socket.socket) -> None:
     _, status = os.waitpid(pid, 0)
     with channel:
-        messages.send(channel, {"exit": os.waitstatus_to_exitcode(status)})
+        fd_messages.send(channel, {"exit": os.waitstatus_to_exitcode(status)})

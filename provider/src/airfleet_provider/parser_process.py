@@ -20,8 +20,9 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import children, compat, parse
+from airfleet_provider import compat, parse
 from airfleet_provider.compat import parsing
+from airfleet_provider.processes import fork_pool
 
 # `path` first: whatever is imported comes from where the releaser's own modules came from.
 CODE = (
@@ -54,7 +55,7 @@ class Parser:
         *,
         twice: bool,
         timeout_s: float,
-    ) -> Iterator[children.Outcome]:
+    ) -> Iterator[fork_pool.ItemOutcome]:
         """One outcome for each Dag file; a file that ends the whole process costs only itself."""
         pending = list(paths)
         job = {"folder": str(folder), "bundle": bundle, "twice": twice, "timeout_s": timeout_s, "count": os.cpu_count()}
@@ -67,7 +68,7 @@ class Parser:
             except GoneError as error:
                 self.stop()
                 if job["count"] == 1:  # they came in turn, so it was the first that is left
-                    yield children.Outcome(pending.pop(0), None, f"The process that parses {error}.", 0.0)
+                    yield fork_pool.ItemOutcome(pending.pop(0), None, f"The process that parses {error}.", 0.0)
                 job["count"] = 1
             except BaseException:
                 self.stop()  # what it says next would belong to this job
@@ -98,7 +99,7 @@ class Parser:
             self.channel.close()
         self.process, self.channel = None, None
 
-    def _work(self, job: Mapping[str, Any], silence_s: float) -> Iterator[children.Outcome]:
+    def _work(self, job: Mapping[str, Any], silence_s: float) -> Iterator[fork_pool.ItemOutcome]:
         self.start()
         with _as_gone():
             self._send(job)
@@ -111,7 +112,7 @@ class Parser:
                 with _as_gone():
                     self._send(found)
             elif "item" in told:
-                yield children.Outcome(told["item"], answer, told["error"], told["seconds"])
+                yield fork_pool.ItemOutcome(told["item"], answer, told["error"], told["seconds"])
             else:
                 return
 
@@ -123,7 +124,7 @@ class Parser:
         assert self.channel is not None  # noqa: S101 - it was started
         if not self.channel.poll(silence_s):
             raise GoneError("did not answer and was stopped")
-        return self.channel.recv_bytes(children.LARGEST)
+        return self.channel.recv_bytes(fork_pool.LARGEST)
 
 
 @contextlib.contextmanager
@@ -139,7 +140,7 @@ def main(given: str) -> None:
     from setproctitle import setproctitle  # noqa: PLC0415 - only this process needs it
 
     told = json.loads(given)
-    children.die_with(told["releaser"])
+    fork_pool.die_with(told["releaser"])
     setproctitle("airfleet parser")
     parsing.seal_memory()
     parsing.prepare_parser()
@@ -169,7 +170,7 @@ def serve(job: Mapping[str, Any], channel: Connection) -> None:
         return parse.prepare_child(folder, job["bundle"], closures, ask, twice=job["twice"])
 
     count, timeout_s = job["count"] or 1, job["timeout_s"]
-    for one in children.work_through(job["paths"], prepare, count=count, timeout_s=timeout_s, answer=pass_on):
+    for one in fork_pool.work_through(job["paths"], prepare, count=count, timeout_s=timeout_s, answer=pass_on):
         told = {"item": one.item, "error": one.error, "seconds": one.seconds, "answers": one.answer is not None}
         channel.send_bytes(json.dumps(told).encode())
         if one.answer is not None:

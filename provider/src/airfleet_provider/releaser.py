@@ -16,9 +16,9 @@ from airfleet_provider.compat import parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.parser_process import Parser
+from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.publish import Published, Release, publish, run
 from airfleet_provider.verdict import Policy
-from airfleet_provider.waiting import wait_readable
 
 log = logging.getLogger(__name__)
 

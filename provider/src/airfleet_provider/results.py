@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import children, closure, compat, parse
+from airfleet_provider import closure, compat, parse
 from airfleet_provider.contract import directives, release_archive
 from airfleet_provider.parser_process import Parser
+from airfleet_provider.processes import fork_pool
 from airfleet_provider.publish import Dag, run
 
 # A releaser that is killed parses at most this much again.
@@ -188,7 +189,7 @@ class Answer:
     result: str
 
 
-def read_answer(release: Unpacked, outcome: children.Outcome) -> Answer:
+def read_answer(release: Unpacked, outcome: fork_pool.ItemOutcome) -> Answer:
     """The answer of a child, or one in place of it when the child did not live to give it."""
     if outcome.answer is None:
         reads = "[]"

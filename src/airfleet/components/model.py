@@ -193,7 +193,7 @@ class Site:
         """The URL of a database, which leads to the primary wherever that is; passwords are URL-safe characters."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         login = f"{scheme}://{find_login(user, password)}:{password.reveal()}"
-        # asyncpg has no words for these limits: airfleet_provider.keepalive sets them.
+        # asyncpg has no words for these limits: airfleet_provider.network.keepalive sets them.
         limits = [] if driver == "asyncpg" else [f"{name}={value}" for name, value in DEAD_PEER.items()]
         if len(self.database_hosts) == 1:
             [host] = self.database_hosts

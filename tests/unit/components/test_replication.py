@@ -75,7 +75,7 @@ def test_asynchronous_clients_do_too() -> None:
     assert (words["host"], words["port"]) == (["10.0.0.33", "10.0.0.41"], [6432, 6432])
     assert words["target_session_attrs"] == "read-write"
     assert read_config("sched1", "server")["database"]["sql_alchemy_connect_args_async"] == (
-        "airfleet_provider.keepalive.ASYNC_CONNECT"
+        "airfleet_provider.network.keepalive.ASYNC_CONNECT"
     )
 
 

@@ -8,11 +8,11 @@ import pytest
 from amqp.transport import TCPTransport
 from celery import Celery
 
-from airfleet_provider import keepalive
 from airfleet_provider.compat import publishing
 from airfleet_provider.executors import consumer as consuming
 from airfleet_provider.executors.celery_config import Link, make_config
 from airfleet_provider.executors.signing import Verifier
+from airfleet_provider.network import keepalive
 
 
 def test_a_broker_without_power_is_given_up_as_any_other_peer() -> None:

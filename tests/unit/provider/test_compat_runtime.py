@@ -13,7 +13,7 @@ from airflow.dag_processing import dagbag
 from airflow.sdk.execution_time import coordinator, supervisor, task_runner
 
 from airfleet_provider.compat import runtime
-from airfleet_provider.runtime import messages
+from airfleet_provider.processes import fd_messages
 from airfleet_provider.runtime.coordinator import WarmCoordinator
 
 
@@ -63,7 +63,7 @@ def test_the_coordinator_takes_what_airflow_gives() -> None:
 
 
 def make_tracker(pid: int) -> tuple[runtime.Tracker, socket.socket]:
-    ours, theirs = messages.pair()
+    ours, theirs = fd_messages.pair()
     return runtime.Tracker(pid, ours), theirs
 
 
@@ -72,7 +72,7 @@ def test_a_tracker_hears_how_a_task_ended(said: int, heard: int) -> None:
     tracker, theirs = make_tracker(os.getpid())
     with pytest.raises(tracker.TimeoutExpired):
         tracker.wait(0)
-    messages.send(theirs, {"exit": said})
+    fd_messages.send(theirs, {"exit": said})
     assert not tracker.hear(tracker.channel)
     assert tracker.wait(0) == heard
     with pytest.raises(tracker.ProcessNotFound):

@@ -6,49 +6,49 @@ import selectors
 
 import pytest
 
-from airfleet_provider.runtime import messages
+from airfleet_provider.processes import fd_messages
 from airfleet_provider.runtime.keeper import RETRY_S, Keeper, Warm
 from airfleet_provider.runtime.limits import Limits, Record
 
 
 def test_relieved_keeper_leaves_later_requests_to_the_other() -> None:
-    supervisor, requests = messages.pair()
-    lean, relief = messages.pair()
-    messages.send(lean, {"ready": True})
+    supervisor, requests = fd_messages.pair()
+    lean, relief = fd_messages.pair()
+    fd_messages.send(lean, {"ready": True})
     keeper = Keeper(requests, Limits(), 2, relief)
     keeper.serve()
     assert keeper.is_relieved
-    messages.send(supervisor, {"bundle": "b"})
-    assert messages.receive(requests)[0] == {"bundle": "b"}
+    fd_messages.send(supervisor, {"bundle": "b"})
+    assert fd_messages.receive(requests)[0] == {"bundle": "b"}
 
 
 def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
-    supervisor, requests = messages.pair()
-    lean, relief = messages.pair()
+    supervisor, requests = fd_messages.pair()
+    lean, relief = fd_messages.pair()
     lean.close()
     keeper = Keeper(requests, Limits(), 2, relief)
-    keeper.refusals[messages.Home("b", None, "d.py")] = ("no", float("inf"))
-    answers, given = messages.pair()
+    keeper.refusals[fd_messages.PoolKey("b", None, "d.py")] = ("no", float("inf"))
+    answers, given = fd_messages.pair()
     order = {"bundle": "b", "version": None, "path": "d.py"}
-    fillers = [messages.pair()[0] for _ in range(messages.TASK_DESCRIPTORS - 1)]
-    messages.send(supervisor, order, [*(one.fileno() for one in fillers), given.fileno()])
+    fillers = [fd_messages.pair()[0] for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
+    fd_messages.send(supervisor, order, [*(one.fileno() for one in fillers), given.fileno()])
     supervisor.close()
     keeper.serve()
     assert not keeper.is_relieved
-    assert messages.receive(answers)[0] == {"refused": "no"}
+    assert fd_messages.receive(answers)[0] == {"refused": "no"}
 
 
 @pytest.mark.parametrize(("lasting", "is_tried_again"), [(True, False), (False, True)])
 def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, is_tried_again: bool) -> None:
     now = 0.0
-    _, requests = messages.pair()
+    _, requests = fd_messages.pair()
     keeper = Keeper(requests, Limits(), 2, clock=lambda: now)
-    home = messages.Home("shop", "r1", "dags/small.py")
-    ours, theirs = messages.pair()
+    home = fd_messages.PoolKey("shop", "r1", "dags/small.py")
+    ours, theirs = fd_messages.pair()
     found = Warm(ours, Record(born=0.0, used=0.0))
     keeper.homes[home] = found
     keeper.selector.register(ours, selectors.EVENT_READ)
-    messages.send(theirs, {"refused": "no web host answers", "lasting": lasting})
+    fd_messages.send(theirs, {"refused": "no web host answers", "lasting": lasting})
     keeper._hear_warm(home, found)
     assert keeper._find_refusal(home) == "no web host answers"
     now = RETRY_S

@@ -11,9 +11,9 @@ import pytest
 from airflow.configuration import conf
 from airflow.sdk.execution_time import supervisor
 
-from airfleet_provider import children
 from airfleet_provider.compat import lookups, parsing
 from airfleet_provider.parser_process import Parser
+from airfleet_provider.processes import fork_pool
 
 FILE = """
 from airflow.sdk import DAG
@@ -35,7 +35,7 @@ def parser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parser]:
         parser.stop()
 
 
-def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, children.Outcome]:
+def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, fork_pool.ItemOutcome]:
     (project / "dags").mkdir(exist_ok=True)
     for name, more in files.items():
         (project / "dags" / f"{name}.py").write_text(FILE.format(name=name, more=more))

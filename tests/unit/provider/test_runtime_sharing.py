@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider.runtime import limits, messages, sharing, witness
+from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes.fd_messages import PoolKey
+from airfleet_provider.runtime import limits, sharing, witness
 from airfleet_provider.runtime.limits import Limits, Record
-from airfleet_provider.runtime.messages import Home
 
 SHARED = [
     "from airflow.sdk import dag, task\n\n@task\ndef one():\n    return datetime.now()",
@@ -45,14 +46,14 @@ def test_a_file_whose_load_belongs_to_one_task_is_not(source: str, reason: str) 
     assert reason in (sharing.find_objection(source) or "")
 
 
-def make(*used: float, memory: int = 0) -> dict[Home, Record]:
+def make(*used: float, memory: int = 0) -> dict[PoolKey, Record]:
     return {
-        Home("b", None, str(index)): Record(born=0, used=one, memory_bytes=memory << 20)
+        PoolKey("b", None, str(index)): Record(born=0, used=one, memory_bytes=memory << 20)
         for index, one in enumerate(used)
     }
 
 
-def list_paths(records: dict[Home, Record], chosen: Limits, now: float = 100) -> list[str]:
+def list_paths(records: dict[PoolKey, Record], chosen: Limits, now: float = 100) -> list[str]:
     return [home.path for home in limits.list_surplus(records, chosen, now)]
 
 
@@ -69,7 +70,7 @@ def test_memory_bounds_them_but_one_always_stays() -> None:
 def test_an_old_or_much_used_one_goes_whatever_there_is_room_for() -> None:
     assert list_paths(make(99), Limits(age_s=100)) == ["0"]
     records = make(99, 98)
-    records[Home("b", None, "1")].uses = 7
+    records[PoolKey("b", None, "1")].uses = 7
     assert list_paths(records, Limits(uses=7)) == ["1"]
 
 
@@ -140,18 +141,18 @@ def test_the_threads_of_a_library_that_knows_about_forks_are_none(tmp_path: Path
 
 
 def test_a_message_travels_whole_with_its_descriptors() -> None:
-    ours, theirs = messages.pair()
-    given, taken = messages.pair()
-    messages.send(ours, {"path": "a.py"}, [given.fileno()])
-    message, (descriptor,) = messages.receive(theirs)
+    ours, theirs = fd_messages.pair()
+    given, taken = fd_messages.pair()
+    fd_messages.send(ours, {"path": "a.py"}, [given.fileno()])
+    message, (descriptor,) = fd_messages.receive(theirs)
     assert message == {"path": "a.py"}
     ours.close()
-    assert messages.receive(theirs) == (None, [])
+    assert fd_messages.receive(theirs) == (None, [])
     import socket  # noqa: PLC0415
 
     with socket.socket(fileno=descriptor) as copy:
-        messages.send(copy, {"exit": 0})
-    assert messages.receive(taken)[0] == {"exit": 0}
+        fd_messages.send(copy, {"exit": 0})
+    assert fd_messages.receive(taken)[0] == {"exit": 0}
     for one in (theirs, given, taken):
         one.close()
 

@@ -7,9 +7,9 @@ import socket
 import pytest
 
 from airfleet_provider.compat import runtime as compat
-from airfleet_provider.runtime import messages
+from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.runtime.warm import Loaded, WarmProcess
-from airfleet_provider.waiting import wait_readable
 
 
 def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,10 +17,10 @@ def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.Mo
         raise RuntimeError("this task has no room to begin")
 
     monkeypatch.setattr(compat, "run_task", fail)
-    keeper, control = messages.pair()
-    streams = [socket.socketpair() for _ in range(messages.TASK_DESCRIPTORS - 1)]
-    supervisor, status = messages.pair()
-    messages.send(keeper, {}, [*(theirs.fileno() for _, theirs in streams), status.fileno()])
+    keeper, control = fd_messages.pair()
+    streams = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
+    supervisor, status = fd_messages.pair()
+    fd_messages.send(keeper, {}, [*(theirs.fileno() for _, theirs in streams), status.fileno()])
     keeper.close()  # it serves its one task to the end
     for _, theirs in streams:
         theirs.close()
@@ -29,5 +29,5 @@ def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.Mo
     stderr = streams[2][0]
     assert wait_readable([stderr], 60)
     assert "RuntimeError: this task has no room to begin" in stderr.recv(1 << 16).decode()
-    assert "pid" in (messages.receive(supervisor)[0] or {})
-    assert messages.receive(supervisor)[0] == {"exit": 124}
+    assert "pid" in (fd_messages.receive(supervisor)[0] or {})
+    assert fd_messages.receive(supervisor)[0] == {"exit": 124}

@@ -11,14 +11,14 @@ from collections.abc import Collection
 from typing import Any
 
 from airfleet_provider.compat import crashes, exits
-from airfleet_provider.runtime import messages
+from airfleet_provider.processes import fd_messages
 
 
 def prepare_supervisors() -> None:
     """Make the supervisors of this process, and of those forked from it, ready for tasks of every queue."""
     exits.notice_exits()
     crashes.tell_crashes()
-    keep_apart(messages.CHANNEL_VARIABLE)
+    keep_apart(fd_messages.CHANNEL_VARIABLE)
 
 
 def keep_apart(channel_variable: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.executors import local_executor
 
 from airfleet_provider.compat import cold
-from airfleet_provider.nursery import die_with
+from airfleet_provider.processes.fork_server import die_with
 
 
 def end_with_scheduler() -> None:

@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 from kombu.pools import ProducerPool
 
-from airfleet_provider.keepalive import list_tcp_options
+from airfleet_provider.network.keepalive import list_tcp_options
 
 # kombu has no types.
 make_producer_pool: Any = ProducerPool

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from airfleet_provider.runtime import messages
+from airfleet_provider.processes import fd_messages
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -204,7 +204,7 @@ class Tracker:
     def hear(self, channel: socket.socket) -> bool:
         """Note how the task ended; whether there may be more to hear."""
         try:
-            message, _ = messages.receive(channel)
+            message, _ = fd_messages.receive(channel)
         except ConnectionResetError:
             message = None
         if message is not None:
@@ -314,7 +314,7 @@ def send_plainly(client: Any) -> None:  # noqa: ANN401 - airflow.sdk.api.client.
     """Let a client of an API without TLS send by a transport that costs less; proxies it has been given stay."""
     import httpx
 
-    from airfleet_provider.runtime.transport import PlainTransport
+    from airfleet_provider.network.http_transport import PlainTransport
 
     usual = getattr(client, "_transport", None)
     if type(usual) is httpx.HTTPTransport and client.base_url.scheme == "http":

@@ -15,10 +15,10 @@ from airfleet_provider.compat import cold
 from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.compat.publishing import notice_dead_brokers
 from airfleet_provider.executors.draining import Drain
-from airfleet_provider.runtime import sacrifice
+from airfleet_provider.processes import oom_priority
+from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.runtime.keeper import RESTART_S, Guard
 from airfleet_provider.runtime.limits import Limits
-from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
@@ -62,4 +62,4 @@ def keep_connections(**_: object) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def go_before_the_worker(**_: object) -> None:
     """Each process of the pool, and each task that it starts without a warm process."""
-    sacrifice.offer(sacrifice.SUPERVISOR)
+    oom_priority.offer(oom_priority.SUPERVISOR)

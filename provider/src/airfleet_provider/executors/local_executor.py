@@ -11,9 +11,9 @@ from airflow.executors import local_executor
 from airfleet_provider.compat import local_workers
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.executors.reports import KnowsScheduled
+from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.runtime.keeper import Guard
 from airfleet_provider.runtime.limits import Limits
-from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
 from airfleet_provider.scheduling import waker
 from airfleet_provider.survival.watch import Watch
 

@@ -11,8 +11,8 @@ from typing import NoReturn, Protocol
 
 from setproctitle import setproctitle
 
-from airfleet_provider import nursery
 from airfleet_provider.leader.session import Session
+from airfleet_provider.processes import fork_server
 
 EPOCH_BYTES = 32
 READY = b"ready"
@@ -44,7 +44,7 @@ class Scheduler:
     def __init__(self, work: Work, name: str) -> None:
         ours, theirs = socket.socketpair()
         guardian = os.getpid()
-        nursery.flush()
+        fork_server.flush()
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
@@ -89,7 +89,7 @@ def _live(work: Work, channel: socket.socket, guardian: int, name: str) -> NoRet
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        nursery.die_with(guardian, signal.SIGKILL)
+        fork_server.die_with(guardian, signal.SIGKILL)
         setproctitle(f"{name}, made ready")
         work.prepare()
         channel.send(READY)
@@ -100,9 +100,9 @@ def _live(work: Work, channel: socket.socket, guardian: int, name: str) -> NoRet
             setproctitle(f"{name}, active, epoch {epoch.decode()}")
             code = work.run(int(epoch))
     except SystemExit as stop:
-        code = nursery.exit_code(stop)
+        code = fork_server.exit_code(stop)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        nursery.flush()
+        fork_server.flush()
         os._exit(code)

@@ -26,7 +26,7 @@ from airfleet_provider.leader.decide import (
 )
 from airfleet_provider.leader.lease import GUARDIAN, Lease
 from airfleet_provider.leader.session import AwayError, Session
-from airfleet_provider.waiting import wait_readable
+from airfleet_provider.processes.polling import wait_readable
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg2 import DatabaseError, OperationalError, extensions
 
-from airfleet_provider.waiting import wait_readable, wait_writable
+from airfleet_provider.processes.polling import wait_readable, wait_writable
 
 Row = Mapping[str, Any]
 

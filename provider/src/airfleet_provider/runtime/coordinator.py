@@ -13,8 +13,8 @@ from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.contract import directives, fallbacks
-from airfleet_provider.runtime import messages
-from airfleet_provider.waiting import wait_readable, wait_writable
+from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes.polling import wait_readable, wait_writable
 
 
 class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
@@ -74,8 +74,8 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         channel = find_channel()
         if channel is None:
             return [], {"refused": "no keeper runs"}, None
-        pairs = [socket.socketpair() for _ in range(messages.TASK_DESCRIPTORS - 1)]
-        ours, theirs = messages.pair()
+        pairs = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
+        ours, theirs = fd_messages.pair()
         given = [*(pair[1] for pair in pairs), theirs]
         order = {"bundle": bundle_info.name, "version": bundle_info.version, "path": path}
         answer: dict[str, Any] = {}
@@ -83,11 +83,11 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             # One that never reads must not hold this task up for ever.
             if not wait_writable([channel], self.patience_s):
                 raise TimeoutError(f"it has not taken a request for {self.patience_s:g} s")
-            messages.send(channel, order, [one.fileno() for one in given])
+            fd_messages.send(channel, order, [one.fileno() for one in given])
             for one in given:
                 one.close()
             if wait_readable([ours], self.patience_s):
-                answer = messages.receive(ours)[0] or {}
+                answer = fd_messages.receive(ours)[0] or {}
         except OSError as error:
             answer = {"refused": f"the keeper has gone: {error}"}
         finally:
@@ -100,7 +100,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
 def find_channel() -> socket.socket | None:
     """The channel to the keeper that this process inherited; the caller detaches it."""
     with contextlib.suppress(KeyError, ValueError, OSError):
-        descriptor = int(os.environ[messages.CHANNEL_VARIABLE])
+        descriptor = int(os.environ[fd_messages.CHANNEL_VARIABLE])
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return socket.socket(fileno=descriptor)
     return None

@@ -29,9 +29,10 @@ from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
-from airfleet_provider.runtime import lean, limits, messages, sacrifice, warm
+from airfleet_provider.processes import fd_messages, oom_priority
+from airfleet_provider.processes.fd_messages import PoolKey
+from airfleet_provider.runtime import lean, limits, warm
 from airfleet_provider.runtime.limits import Limits, Record
-from airfleet_provider.runtime.messages import Home
 from airfleet_provider.runtime.witness import is_fresh
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -64,8 +65,8 @@ class Keeper:
     is_relieved: bool = False
     clock: Callable[[], float] = time.monotonic
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    homes: dict[Home, Warm] = field(default_factory=dict)
-    refusals: dict[Home, tuple[str, float]] = field(default_factory=dict)
+    homes: dict[PoolKey, Warm] = field(default_factory=dict)
+    refusals: dict[PoolKey, tuple[str, float]] = field(default_factory=dict)
 
     def serve(self) -> None:
         """Returns when every supervisor has gone, or another keeper hears them from now on."""
@@ -82,18 +83,18 @@ class Keeper:
 
     def _hear_relief(self) -> None:
         if self.relief:
-            message, _ = messages.receive(self.relief)
+            message, _ = fd_messages.receive(self.relief)
             self.is_relieved = message is not None  # or else the other one died before it was ready
             self.selector.unregister(self.relief)
             self.relief.close()
 
     def _hear_supervisor(self) -> None:
-        message, descriptors = messages.receive(self.requests)
+        message, descriptors = fd_messages.receive(self.requests)
         if message is None:
             self.selector.unregister(self.requests)
             self.requests.close()
             return
-        home = Home(message["bundle"], message["version"], message["path"])
+        home = PoolKey(message["bundle"], message["version"], message["path"])
         reason = self._find_refusal(home) or self._hand_on(home, message, descriptors)
         if reason:
             warm.refuse(descriptors, reason)
@@ -101,14 +102,14 @@ class Keeper:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _find_refusal(self, home: Home) -> str | None:
+    def _find_refusal(self, home: PoolKey) -> str | None:
         reason, until = self.refusals.get(home, (None, 0.0))
         if reason and self.clock() >= until:
             del self.refusals[home]
             return None
         return reason
 
-    def _hand_on(self, home: Home, message: dict[str, Any], descriptors: list[int]) -> str | None:
+    def _hand_on(self, home: PoolKey, message: dict[str, Any], descriptors: list[int]) -> str | None:
         """Give the request to its warm process, a new one if need be; why that could not be."""
         found = self.homes.get(home)
         if found and (limits.is_spent(found.record, self.limits, self.clock()) or not is_fresh(found.watched)):
@@ -117,7 +118,7 @@ class Keeper:
         for _ in range(2):  # the one at hand may have died just now
             found = found or self._start(home, descriptors)
             try:
-                messages.send(found.control, message, descriptors)
+                fd_messages.send(found.control, message, descriptors)
             except BlockingIOError:
                 return "its warm process has too many requests already"
             except OSError:
@@ -129,8 +130,8 @@ class Keeper:
                 return None
         return "its warm process dies"
 
-    def _start(self, home: Home, request: list[int]) -> Warm:
-        ours, theirs = messages.pair()
+    def _start(self, home: PoolKey, request: list[int]) -> Warm:
+        ours, theirs = fd_messages.pair()
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -144,7 +145,7 @@ class Keeper:
                     other.control.close()
                 for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
                     os.close(descriptor)
-                sacrifice.offer(sacrifice.WARM)
+                oom_priority.offer(oom_priority.WARM)
                 warm.run(home, theirs, self.log)
                 code = 0
             except BaseException:
@@ -159,9 +160,9 @@ class Keeper:
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear_warm(home, found))
         return found
 
-    def _hear_warm(self, home: Home, found: Warm) -> None:
+    def _hear_warm(self, home: PoolKey, found: Warm) -> None:
         try:
-            message, _ = messages.receive(found.control)
+            message, _ = fd_messages.receive(found.control)
         except BlockingIOError:
             return
         except OSError:
@@ -177,7 +178,7 @@ class Keeper:
             self.refusals[home] = (message["refused"], self.clock() + lasts_s)
             self._let_go(home, found)
 
-    def _let_go(self, home: Home, found: Warm | None = None) -> None:
+    def _let_go(self, home: PoolKey, found: Warm | None = None) -> None:
         """Close our end: the warm process sees its tasks to their end, answers what it still has, and exits."""
         current = self.homes.get(home)
         found = found or current
@@ -212,7 +213,7 @@ class Guard:
     @classmethod
     def start(cls, chosen: Limits) -> Guard:
         """Start one by a fork of this process, which has no threads yet."""
-        ours, theirs = messages.pair()
+        ours, theirs = fd_messages.pair()
         pid = os.fork()
         if pid == 0:
             ours.close()
@@ -267,7 +268,7 @@ def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
 
 def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
     """Run a keeper at once and a lean one that relieves it; the exit code of the last to end."""
-    ours, theirs = messages.pair()
+    ours, theirs = fd_messages.pair()
     with ours, theirs:
         running = {_fork_keeper(requests, chosen, ours, theirs), lean.start(requests, chosen, theirs)}
     while True:

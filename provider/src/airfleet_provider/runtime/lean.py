@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from airfleet_provider.runtime import messages
+from airfleet_provider.processes import fd_messages
 from airfleet_provider.runtime.limits import Limits
 
 CODE = "from airfleet_provider.runtime.lean import main; main()"
@@ -36,7 +36,7 @@ def start_guard(requests: socket.socket, chosen: Limits) -> int:
     """Start a guard as a program of its own; its pid."""
     number = requests.fileno()
     given = {"requests": number, "limits": asdict(chosen), "path": sys.path}
-    environment = {key: value for key, value in os.environ.items() if key != messages.CHANNEL_VARIABLE}
+    environment = {key: value for key, value in os.environ.items() if key != fd_messages.CHANNEL_VARIABLE}
     command = [sys.executable, "-c", GUARD, json.dumps(given)]
     # A descriptor that is copied to its own number is inherited.
     return os.posix_spawn(sys.executable, command, environment, file_actions=[(os.POSIX_SPAWN_DUP2, number, number)])
@@ -68,7 +68,7 @@ def main() -> None:
 
     def relieve() -> None:
         with contextlib.suppress(OSError), relief:
-            messages.send(relief, {"ready": True})
+            fd_messages.send(relief, {"ready": True})
 
     code = keeper.keep(requests, Limits(**given["limits"]), on_ready=relieve)
     sys.stderr.flush()

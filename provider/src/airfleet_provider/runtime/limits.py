@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from airfleet_provider.runtime.messages import Home
+from airfleet_provider.processes.fd_messages import PoolKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def is_spent(record: Record, limits: Limits, now: float) -> bool:
     return now - record.born >= limits.age_s or record.uses >= limits.uses
 
 
-def list_surplus(records: Mapping[Home, Record], limits: Limits, now: float) -> Iterator[Home]:
+def list_surplus(records: Mapping[PoolKey, Record], limits: Limits, now: float) -> Iterator[PoolKey]:
     """Those to let go: the spent ones, then the least recently used until the rest fits; never the newest."""
     kept = []
     for home, record in records.items():

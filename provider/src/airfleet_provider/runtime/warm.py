@@ -22,8 +22,9 @@ from setproctitle import setproctitle
 
 from airfleet_provider.compat import crashes
 from airfleet_provider.compat import runtime as compat
-from airfleet_provider.runtime import messages, sacrifice, sharing
-from airfleet_provider.runtime.messages import Home
+from airfleet_provider.processes import fd_messages, oom_priority
+from airfleet_provider.processes.fd_messages import PoolKey
+from airfleet_provider.runtime import sharing
 from airfleet_provider.runtime.witness import Witness
 
 # As long as Airflow's own supervisor waits between SIGTERM and SIGKILL.
@@ -58,7 +59,7 @@ class Loaded:
                 os.write(descriptor, text)
 
 
-def load(home: Home, log: int) -> Loaded:
+def load(home: PoolKey, log: int) -> Loaded:
     """Load the Dag file in this process, as a task would; raises NotSharedError when tasks cannot share that.
 
     `log` is the descriptor that this process logs to.
@@ -156,20 +157,20 @@ class WarmProcess:
 
     def _hear_keeper(self) -> None:
         try:
-            message, descriptors = messages.receive(self.control)
+            message, descriptors = fd_messages.receive(self.control)
         except OSError:
             message, descriptors = None, []
         if message is None:
             self.selector.unregister(self.control)
             self.is_kept = False
-        elif len(descriptors) == messages.TASK_DESCRIPTORS:
+        elif len(descriptors) == fd_messages.TASK_DESCRIPTORS:
             self._fork(descriptors)
 
     def _fork(self, descriptors: list[int]) -> None:
         *streams, channel = descriptors
         pid = os.fork()
         if pid == 0:
-            sacrifice.offer(sacrifice.TASK)
+            oom_priority.offer(oom_priority.TASK)
             self._become_task(streams, channel)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
@@ -181,7 +182,7 @@ class WarmProcess:
         self.selector.register(task.handle, selectors.EVENT_READ, lambda: self._reap(task))
         self.selector.register(status, selectors.EVENT_READ, lambda: self._lose_supervisor(task))
         with contextlib.suppress(OSError):  # nobody waits for it any more: the end of the channel says so too
-            messages.send(status, {"pid": pid})
+            fd_messages.send(status, {"pid": pid})
 
     def _become_task(self, streams: list[int], channel: int) -> NoReturn:
         try:
@@ -211,7 +212,7 @@ class WarmProcess:
         del self.tasks[task.pid]
         if task.status:
             with contextlib.suppress(OSError):
-                messages.send(task.status, {"exit": os.waitstatus_to_exitcode(status)})
+                fd_messages.send(task.status, {"exit": os.waitstatus_to_exitcode(status)})
             self._forget_supervisor(task)
 
     def _lose_supervisor(self, task: Task) -> None:
@@ -242,7 +243,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-def run(home: Home, control: socket.socket, log: int) -> None:
+def run(home: PoolKey, control: socket.socket, log: int) -> None:
     """Load, say so to the keeper, and serve; or say why not, and tell that to all who ask."""
     setproctitle(f"airfleet warm {home.path}")
     crashes.end_on_crash()
@@ -253,16 +254,16 @@ def run(home: Home, control: socket.socket, log: int) -> None:
         is_lasting = isinstance(error, NotSharedError)
         reason = str(error) if is_lasting else describe_failure(error)
         with contextlib.suppress(OSError):
-            messages.send(control, {"refused": reason, "lasting": is_lasting})
+            fd_messages.send(control, {"refused": reason, "lasting": is_lasting})
         refuse_all(control, reason)
         return
     gc.collect()
     gc.freeze()
     with contextlib.suppress(OSError):
-        messages.send(control, {"ready": measure_own_memory()})
+        fd_messages.send(control, {"ready": measure_own_memory()})
     for watched in loaded.watched:
         with contextlib.suppress(OSError):
-            messages.send(control, {"watch": watched})
+            fd_messages.send(control, {"watch": watched})
     WarmProcess(control, loaded).serve()
 
 
@@ -276,7 +277,7 @@ def refuse_all(control: socket.socket, reason: str) -> None:
     """Answer every request, until the keeper lets go, that its task cannot start from here."""
     while True:
         try:
-            message, descriptors = messages.receive(control)
+            message, descriptors = fd_messages.receive(control)
         except OSError:
             return
         refuse(descriptors, reason)
@@ -287,9 +288,9 @@ def refuse_all(control: socket.socket, reason: str) -> None:
 def refuse(descriptors: list[int], reason: str) -> None:
     """Tell the supervisor whose request came with these descriptors to start its task itself."""
     for index, descriptor in enumerate(descriptors):
-        if index == messages.TASK_DESCRIPTORS - 1:
+        if index == fd_messages.TASK_DESCRIPTORS - 1:
             with socket.socket(fileno=descriptor) as status, contextlib.suppress(OSError):
-                messages.send(status, {"refused": reason})
+                fd_messages.send(status, {"refused": reason})
         else:
             os.close(descriptor)
 

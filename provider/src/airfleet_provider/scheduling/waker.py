@@ -12,9 +12,9 @@ from airfleet_provider import compat
 from airfleet_provider.compat import looks, ready, scheduling
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
+from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.scheduling import schema
 from airfleet_provider.scheduling.news import News, Run
-from airfleet_provider.waiting import wait_readable
 
 RETRY_S = 5.0
 # So often at most the counts of waits and looks go to their files.

@@ -162,7 +162,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting(
             "database",
             "sql_alchemy_connect_args_async",
-            "airfleet_provider.keepalive.ASYNC_CONNECT",
+            "airfleet_provider.network.keepalive.ASYNC_CONNECT",
             "a request that waits for a database host without power waits 10 s, not for ever",
         ),
         Setting("logging", "base_log_folder", str(LOG / HOME), "where systemd's clean-up finds them"),
@@ -191,7 +191,9 @@ def list_celery_settings(place: Place) -> tuple[Setting, ...]:
     """What everybody who deals with tasks is told; logins and keys are in a file of each process that needs some."""
     return (
         *settings.list_celery_settings(),
-        Setting("core", "hostname_callable", "airfleet_provider.identity.find_address", "the address in fleet.yaml"),
+        Setting(
+            "core", "hostname_callable", "airfleet_provider.network.address.find_address", "the address in fleet.yaml"
+        ),
         Setting(
             "celery",
             "extra_celery_config",

@@ -16,7 +16,7 @@ TASK_DESCRIPTORS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class PoolKey:
     """What a warm process has loaded: one Dag file of one version of one bundle."""
 
     bundle: str

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from airfleet_provider import children
+from airfleet_provider.processes import fork_pool
 
 
 def behave(item: str) -> bytes:
@@ -27,7 +27,7 @@ def prepare(_: object) -> Callable[[str], bytes]:
 
 def test_few_children_answer_for_many_items() -> None:
     items = [str(number) for number in range(50)]
-    outcomes = list(children.work_through(items, prepare, count=3, timeout_s=10))
+    outcomes = list(fork_pool.work_through(items, prepare, count=3, timeout_s=10))
     answers = [(outcome.answer or b"").decode().split() for outcome in outcomes]
     assert sorted(item for item, _ in answers) == sorted(items)
     assert len({pid for _, pid in answers}) <= 3
@@ -37,7 +37,7 @@ def test_few_children_answer_for_many_items() -> None:
 def test_a_child_that_dies_or_hangs_costs_only_its_item() -> None:
     items = ["a", "exit-1", "b", "kill-1", "c", "hang-1", "d", "exit-2"]
     started = time.monotonic()
-    outcomes = {outcome.item: outcome for outcome in children.work_through(items, prepare, count=2, timeout_s=0.5)}
+    outcomes = {outcome.item: outcome for outcome in fork_pool.work_through(items, prepare, count=2, timeout_s=0.5)}
     assert time.monotonic() - started < 10
     assert set(outcomes) == set(items)
     assert {item for item, outcome in outcomes.items() if outcome.answer} == {"a", "b", "c", "d"}
@@ -47,7 +47,7 @@ def test_a_child_that_dies_or_hangs_costs_only_its_item() -> None:
 
 
 def test_a_caller_that_stops_leaves_no_child() -> None:
-    work = children.work_through(["a", "hang-1"], prepare, count=2, timeout_s=60)
+    work = fork_pool.work_through(["a", "hang-1"], prepare, count=2, timeout_s=60)
     pid = int((next(work).answer or b"").decode().split()[1])
     work.close()  # type: ignore[attr-defined]
     for _ in range(100):

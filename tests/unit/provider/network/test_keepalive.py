@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from airfleet_provider import keepalive
+from airfleet_provider.network import keepalive
 
 
 @contextlib.asynccontextmanager

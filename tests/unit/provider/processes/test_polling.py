@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import waiting
+from airfleet_provider.processes import polling
 
-SOURCES = Path(__file__).parents[3]
+SOURCES = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def high() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_a_descriptor_of_any_number_can_be_waited_for(high: tuple[socket.socket, socket.socket]) -> None:
     one, other = high
-    assert waiting.wait_readable([one, other], 0) == []
-    assert waiting.wait_writable([one], 0) == [one]
+    assert polling.wait_readable([one, other], 0) == []
+    assert polling.wait_writable([one], 0) == [one]
     other.send(b"news")
-    assert waiting.wait_readable([one, other], 60) == [one]
+    assert polling.wait_readable([one, other], 60) == [one]
     one.recv(10)
     other.close()
-    assert waiting.wait_readable([one], 60) == [one]
+    assert polling.wait_readable([one], 60) == [one]
 
 
 def test_nothing_of_the_product_waits_with_select() -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from airfleet_provider.compat import runtime as compat
-from airfleet_provider.runtime.transport import PlainTransport
+from airfleet_provider.network.http_transport import PlainTransport
 
 
 class Echo(BaseHTTPRequestHandler):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from airfleet_provider.runtime import sacrifice
+from airfleet_provider.processes import oom_priority
 
 
 def in_child(do: Callable[[], int]) -> int:
@@ -27,21 +27,21 @@ def read_score() -> int:
 
 
 def test_a_task_goes_before_its_warm_process_that_before_a_supervisor_and_the_worker_last() -> None:
-    assert 0 < sacrifice.SUPERVISOR < sacrifice.WARM < sacrifice.TASK
+    assert 0 < oom_priority.SUPERVISOR < oom_priority.WARM < oom_priority.TASK
 
     def become() -> int:
-        sacrifice.offer(sacrifice.SUPERVISOR)
-        sacrifice.offer(sacrifice.TASK)
+        oom_priority.offer(oom_priority.SUPERVISOR)
+        oom_priority.offer(oom_priority.TASK)
         return read_score()
 
-    assert in_child(become) == max(sacrifice.TASK, read_score())
+    assert in_child(become) == max(oom_priority.TASK, read_score())
     assert in_child(read_score) == read_score(), "the one that forked it keeps its own score"
 
 
 def test_nobody_gives_itself_a_lower_score_than_it_was_given() -> None:
     def become() -> int:
-        sacrifice.offer(sacrifice.TASK)
-        sacrifice.offer(sacrifice.SUPERVISOR)
+        oom_priority.offer(oom_priority.TASK)
+        oom_priority.offer(oom_priority.SUPERVISOR)
         return read_score()
 
-    assert in_child(become) == max(sacrifice.TASK, read_score())
+    assert in_child(become) == max(oom_priority.TASK, read_score())

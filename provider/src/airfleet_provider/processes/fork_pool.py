@@ -22,7 +22,7 @@ LARGEST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemOutcome:
     """What became of an item: the bytes that the child answered, or why there are none."""
 
     item: str
@@ -32,7 +32,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Child:
+class Worker:
     """A forked process and what it is busy with."""
 
     pid: int
@@ -48,13 +48,13 @@ def work_through(
     count: int,
     timeout_s: float,
     answer: Callable[[bytes], bytes] = lambda _: b"",
-) -> Iterator[Outcome]:
+) -> Iterator[ItemOutcome]:
     """One outcome for each item, in the order in which they end; `prepare` runs in each child before its first item.
 
     It is given a function by which the child may ask something; `answer` answers that here.
     """
     pending = deque(items)
-    children: list[Child] = []
+    children: list[Worker] = []
     try:
         while pending or any(child.item is not None for child in children):
             while pending and len(children) < count:
@@ -67,8 +67,8 @@ def work_through(
 
 
 def _collect(
-    children: list[Child], pending: deque[str], timeout_s: float, answer: Callable[[bytes], bytes]
-) -> Iterator[Outcome]:
+    children: list[Worker], pending: deque[str], timeout_s: float, answer: Callable[[bytes], bytes]
+) -> Iterator[ItemOutcome]:
     first = min(child.since for child in children) + timeout_s
     ready = wait([child.channel for child in children], max(0.0, first - time.monotonic()))
     now = time.monotonic()
@@ -81,14 +81,14 @@ def _collect(
                 kind, _, said = child.channel.recv_bytes(LARGEST).partition(SEPARATOR)
             except (EOFError, OSError):
                 children.remove(child)
-                yield Outcome(item, None, f"The process that parsed it {_end(child)}.", seconds)
+                yield ItemOutcome(item, None, f"The process that parsed it {_end(child)}.", seconds)
                 continue
             if kind == QUESTION:
                 found = answer(said)
                 with contextlib.suppress(OSError):  # it has died; the end of its channel says so
                     child.channel.send_bytes(found)
                 continue
-            yield Outcome(item, said, None, seconds)
+            yield ItemOutcome(item, said, None, seconds)
             child.item = None
             if pending:
                 _assign(child, pending.popleft())
@@ -98,10 +98,10 @@ def _collect(
         elif seconds >= timeout_s:
             children.remove(child)
             _end(child)
-            yield Outcome(item, None, f"It was still not parsed after {timeout_s:.0f} s and was stopped.", seconds)
+            yield ItemOutcome(item, None, f"It was still not parsed after {timeout_s:.0f} s and was stopped.", seconds)
 
 
-def _assign(child: Child, item: str) -> None:
+def _assign(child: Worker, item: str) -> None:
     child.item, child.since = item, time.monotonic()
     try:
         child.channel.send_bytes(item.encode())
@@ -109,7 +109,7 @@ def _assign(child: Child, item: str) -> None:
         return  # it has died; the end of its channel says so
 
 
-def _end(child: Child) -> str:
+def _end(child: Worker) -> str:
     """Kill and reap a child; how it ended."""
     child.channel.close()
     pid, status = os.waitpid(child.pid, os.WNOHANG)
@@ -133,7 +133,7 @@ def die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]]) -> Child:
+def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]]) -> Worker:
     ours, theirs = Pipe()
     parent = os.getpid()
     sys.stdout.flush()
@@ -141,7 +141,7 @@ def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]])
     pid = os.fork()
     if pid:
         theirs.close()
-        return Child(pid, ours)
+        return Worker(pid, ours)
     code = 1
     try:
         die_with(parent)

@@ -26,8 +26,8 @@ from typing import NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider import warm_commands
 from airfleet_provider.contract.text import one_line
+from airfleet_provider.processes import command_server
 
 REQUEST_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1
@@ -35,7 +35,7 @@ GO = b"g"
 
 
 @dataclass(frozen=True)
-class Order:
+class ForkRequest:
     """One child to fork: its modules to import while it waits, and the Airflow command lines to run in turn."""
 
     name: str
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     setproctitle("airfleet image")  # the first call must come before the environment changes
     channel = socket.socket(fileno=int(descriptor))
     import_modules(preload)
-    listener = warm_commands.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
+    listener = command_server.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
     channel.send(b"warm")
     poll = select.poll()
     for one in filter(None, (channel, listener)):
@@ -62,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         if listener and listener.fileno() in ready:
-            warm_commands.accept(listener, (channel,), lambda argv: run_commands([argv]))
+            command_server.accept(listener, (channel,), lambda argv: run_commands([argv]))
         if channel.fileno() not in ready:
             continue
         message, descriptors = receive(channel)
         if not message:
             return
         body = json.loads(message)
-        order = Order(
+        order = ForkRequest(
             name=body["name"],
             commands=tuple(tuple(command) for command in body["commands"]),
             preload=tuple(body["preload"]),
@@ -106,7 +106,7 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     return message, list(descriptors)
 
 
-def fork(order: Order, descriptors: list[int], own: Sequence[socket.socket]) -> int:
+def fork(order: ForkRequest, descriptors: list[int], own: Sequence[socket.socket]) -> int:
     """The pid of a grandchild that runs the order; it is orphaned at once, to the nearest subreaper."""
     read_end, write_end = os.pipe()
     middle = os.fork()
@@ -129,7 +129,7 @@ def fork(order: Order, descriptors: list[int], own: Sequence[socket.socket]) -> 
     return pid
 
 
-def run(order: Order, log: int, gate: int) -> NoReturn:
+def run(order: ForkRequest, log: int, gate: int) -> NoReturn:
     """Become the component: own session, own log, own environment; wait at the gate; run the commands; exit."""
     code = 1
     try:
