@@ -138,7 +138,11 @@ def test_a_promoted_release_is_put_into_the_store_of_the_fleet(kiosk: Shop) -> N
     one = kiosk.build()
     kiosk.kill()
     place = f"file://{kiosk.project}/mnt"
-    bundle = {"name": kiosk.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {"store": place}}
+    bundle = {
+        "name": kiosk.name,
+        "classpath": "airfleet_provider.bundles.release_bundle.ReleaseBundle",
+        "kwargs": {"store": place},
+    }
     kiosk.start(AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps([bundle]))
     kiosk.deploy(one)
     location = archive_store.locate(place, kiosk.name, one)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider import shelf
+from airfleet_provider.bundles import archive_client
 from airfleet_provider.contract import release_archive
 
 pytestmark = pytest.mark.local
@@ -54,7 +54,7 @@ Path(sys.argv[2]).write_text(json.dumps(said))
 
 
 @pytest.fixture
-def shelf_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
+def downloads_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """A web host with one release: its address, and the id of the release."""
     (tmp_path / "project" / "dags").mkdir(parents=True)
     (tmp_path / "project" / "dags" / "small.py").write_text(DAG)
@@ -63,7 +63,7 @@ def shelf_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
 
     class Shelf(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            is_known = self.path == f"{shelf.PATH}/{tree.id}"
+            is_known = self.path == f"{archive_client.PATH}/{tree.id}"
             self.send_response(200 if is_known else 404)
             self.end_headers()
             self.wfile.write(archive if is_known else b"")
@@ -105,7 +105,7 @@ def test_streams_that_are_sockets_are_not_connections_of_the_dag_file(tmp_path: 
     for name, text in (("small", DAG), ("leaks", LEAKS)):
         (tmp_path / "project" / "dags" / f"{name}.py").write_text(text)
     kwargs = {"path": str(tmp_path / "project")}
-    bundle = {"name": "shop", "classpath": "airfleet_provider.bundle.FolderBundle", "kwargs": kwargs}
+    bundle = {"name": "shop", "classpath": "airfleet_provider.bundles.folder_bundle.FolderBundle", "kwargs": kwargs}
     loaded = load(tmp_path, bundle, None, "dags/small.py")
     assert loaded == {
         "dags": ["small"],
@@ -116,8 +116,8 @@ def test_streams_that_are_sockets_are_not_connections_of_the_dag_file(tmp_path: 
     assert "2 connections" in load(tmp_path, bundle, None, "dags/leaks.py")["refused"]
 
 
-def test_the_first_load_on_a_worker_fetches_its_release(tmp_path: Path, shelf_of: tuple[str, str]) -> None:
-    address, release = shelf_of
-    bundle = {"name": "shop", "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {}}
+def test_the_first_load_on_a_worker_fetches_its_release(tmp_path: Path, downloads_of: tuple[str, str]) -> None:
+    address, release = downloads_of
+    bundle = {"name": "shop", "classpath": "airfleet_provider.bundles.release_bundle.ReleaseBundle", "kwargs": {}}
     loaded = load(tmp_path, bundle, release, "dags/small.py", AIRFLEET_RELEASES=address)
     assert loaded.get("dags") == ["small"], loaded

@@ -27,7 +27,7 @@ from starlette.testclient import TestClient
 
 from airfleet_provider import compat
 from airfleet_provider.compat import execution
-from airfleet_provider.execution.shortcut import Rows, Shortcut
+from airfleet_provider.execution_api.fast_path import FastPath, Rows
 
 VERSION = "2026-06-30"
 START = {"state": "running", "hostname": "h1", "unixname": "u", "pid": 7, "start_date": "2026-01-01T10:00:05Z"}
@@ -320,7 +320,7 @@ def main() -> None:
         asked.append("found" if row else "none")
         return row
 
-    shortcut = Shortcut(airflow, execution.Models(), ask)
+    shortcut = FastPath(airflow, execution.Models(), ask)
     result: dict[str, Any] = {"obstacle": obstacle, "digest": execution.digest_source(), "cases": {}}
     clients = [TestClient(one, raise_server_exceptions=False) for one in (airflow, shortcut)]
     with clients[0] as stock, clients[1] as short:

@@ -30,7 +30,7 @@ from sqlalchemy import insert, text
 from starlette.testclient import TestClient
 
 from airfleet_provider.compat import survival
-from airfleet_provider.execution.command import wrap
+from airfleet_provider.execution_api.command import wrap
 
 assert User
 HEADERS = {"airflow-api-version": "2026-06-30"}

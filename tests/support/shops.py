@@ -262,7 +262,7 @@ FERNET_KEY = "Zm9yLXRlc3RzLW9ubHktbm90LWEtc2VjcmV0LWtleSE="
 
 
 def migrate(folder: Path, port: int) -> Database:
-    bundle = {"name": "shop", "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": {}}
+    bundle = {"name": "shop", "classpath": "airfleet_provider.bundles.release_bundle.ReleaseBundle", "kwargs": {}}
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(folder / "airflow"),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airfleet_provider import bundle, compat, keeping
+from airfleet_provider import compat, keeping
+from airfleet_provider.bundles import release_files
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.keeping import Known
@@ -141,7 +142,7 @@ def remove_folders(name: str) -> None:
         gone = {release for (release,) in run(session, LIST_GONE, bundle=name)}
     for release in gone:
         if (versions / release).is_dir():
-            bundle.tombstone(versions, release).touch()
+            release_files.tombstone(versions, release).touch()
             release_archive.discard(versions / release)
     for draft in versions.glob(".r*"):
         if draft.is_dir() and time.time() - draft.stat().st_mtime > DRAFT_S:

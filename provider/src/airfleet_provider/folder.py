@@ -19,7 +19,7 @@ from airfleet_provider.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
-CLASSPATH = "airfleet_provider.bundle.FolderBundle"
+CLASSPATH = "airfleet_provider.bundles.folder_bundle.FolderBundle"
 # A file that an editor replaces is away for a moment.
 AWAY_S = 0.3
 # The kernel does not tell of files that another machine writes, and of nothing when it may not watch.

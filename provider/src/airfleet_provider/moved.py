@@ -1,29 +1,11 @@
-"""Dags whose file has another path than in the release that a run began with.
+"""The name under which releases on disk ask for `bundles.moved_dags`.
 
-Airflow knows one path of a Dag, the newest, and gives it to the tasks of every run. While there are runs on releases
-that have the Dag elsewhere, that one path leads to a file that each release has, and which finds the Dag by its id.
+Every version of airfleet writes `from airfleet_provider import moved` into each release that it unpacks, and those
+releases outlast an upgrade of airfleet, also in a folder that hosts of two versions share. So this name stays.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from airfleet_provider.bundles.moved_dags import load
 
-from airfleet_provider import compat
-
-
-def load(file: str, module: str, dag_id: str | None) -> None:
-    """Load the Dag file of this release that makes the Dag; all Dag files when nobody says which Dag is meant."""
-    release = Path(file).parents[1]
-    texts = {path: (release / path).read_bytes() for path in compat.list_dag_files(release)}
-    failure: Exception | None = None
-    for path in sorted(texts, key=lambda path: ((dag_id or "").encode() not in texts[path], path)):
-        try:
-            found = compat.load_dag_file(release / path, module)
-        except Exception as error:
-            failure = failure or error
-            continue
-        if dag_id in found:
-            return
-    if dag_id:
-        why = f", and a file of it does not load: {failure}" if failure else ""
-        raise LookupError(f"{release.name} has no Dag {dag_id}{why}") from failure
+__all__ = ["load"]

@@ -54,7 +54,7 @@ def list_commands() -> list[CLICommand]:
     execution = ActionCommand(
         name="execution-api",
         help="Start an API server for tasks, with a short way for the calls that each task makes",
-        func=lazy_load_command("airfleet_provider.execution.command.run_command"),
+        func=lazy_load_command("airfleet_provider.execution_api.command.run_command"),
         args=list_options(),
     )
     admin = ActionCommand(

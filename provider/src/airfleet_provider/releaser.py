@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import bundle, closure, collect, compat, folder, reparse, results, upkeep, watch
+from airfleet_provider import closure, collect, compat, folder, reparse, results, upkeep, watch
+from airfleet_provider.bundles import release_files
 from airfleet_provider.compat import parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.text import one_line
@@ -195,7 +196,7 @@ class Releaser:
                 raise RefusedError("a later deployment of the same bundle is done already")
             pointer = run(session, READ_POINTER, bundle=deployment.bundle).one()
             previous = pointer.previous
-            if previous and artefact.is_same(previous, name):  # that is no way back
+            if previous and release_archive.is_same(previous, name):  # that is no way back
                 previous = run(session, FIND_PREVIOUS, bundle=deployment.bundle).scalar()
             detail = {
                 **before,
@@ -225,12 +226,12 @@ class Releaser:
                 raise RefusedError("another releaser has finished it")
 
         try:
-            bundle.offer(deployment.bundle, name)
+            release_files.offer(deployment.bundle, name)
         except archive_store.StoreError as error:
             raise RefusedError(str(error)) from error
         self._publish(release, found, deployment.actor, deployment.reason, finish)
         log.info("%s of %s is live: deployment %s", release_archive.shorten(name), deployment.bundle, deployment.id)
-        bundle.point(compat.storage_root() / deployment.bundle, name)
+        release_files.point(compat.storage_root() / deployment.bundle, name)
         self.plan(release)
         self.crowded.add(deployment.bundle)
 
@@ -271,7 +272,7 @@ class Releaser:
     def unpack(self, name: str, release: str) -> results.Unpacked:
         """A release on this host, fetched if it is not here yet."""
         try:
-            place = bundle.have(name, release)
+            place = release_files.have(name, release)
         except (LookupError, release_archive.CorruptError, archive_store.StoreError) as error:
             raise RefusedError(str(error)) from error
         if self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
@@ -294,13 +295,13 @@ class Releaser:
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
         for name, release_id in needed:
             with contextlib.suppress(LookupError, release_archive.CorruptError, archive_store.StoreError):
-                bundle.have(name, release_id)
+                release_files.have(name, release_id)
         for name, live in pointers:
             if name in self.followed:
                 continue
             with contextlib.suppress(RefusedError):
                 release = self.unpack(name, live)
-                bundle.point(compat.storage_root() / name, live)
+                release_files.point(compat.storage_root() / name, live)
                 self.plan(release)
 
     def ask(self, name: str, path: str) -> None:

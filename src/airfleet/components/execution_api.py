@@ -25,7 +25,7 @@ def describe(site: Site, *, runners: tuple[str, ...]) -> Component:
                 stops_after=runners,  # running tasks report their end to it
                 preload=(
                     "airflow.cli.commands.api_server_command",
-                    "airfleet_provider.execution.command",
+                    "airfleet_provider.execution_api.command",
                     "uvicorn.protocols.http.httptools_impl",
                     "uvicorn.loops.uvloop",
                 ),

@@ -183,11 +183,19 @@ def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
     if fleet.dags == "releases":
         place = fleet.releases.store
         known = {} if place == "database" else {"store": place}
-        bundle = {"name": fleet.name, "classpath": "airfleet_provider.bundle.ReleaseBundle", "kwargs": known}
+        bundle = {
+            "name": fleet.name,
+            "classpath": "airfleet_provider.bundles.release_bundle.ReleaseBundle",
+            "kwargs": known,
+        }
         why = "Dags come from releases"
     else:
         kwargs = {"path": str(site.project)}
-        bundle = {"name": fleet.name, "classpath": "airfleet_provider.bundle.FolderBundle", "kwargs": kwargs}
+        bundle = {
+            "name": fleet.name,
+            "classpath": "airfleet_provider.bundles.folder_bundle.FolderBundle",
+            "kwargs": kwargs,
+        }
         why = "Dags come from the project's folder"
     return (
         Setting(

@@ -8,10 +8,10 @@ from airflow.api_fastapi.execution_api.routes.task_instances import ti_id_router
 from airflow.api_fastapi.execution_api.routes.xcoms import router as xcom_router
 from fastapi.routing import APIRoute
 
+from airfleet_provider.api_server.outage_responses import OutageResponses
 from airfleet_provider.compat import execution
-from airfleet_provider.execution import calls, command, shortcut
-from airfleet_provider.execution.shortcut import Bypass
-from airfleet_provider.survival.answers import HonestAnswers
+from airfleet_provider.execution_api import command, fast_path, routes
+from airfleet_provider.execution_api.fast_path import Bypass
 
 
 def test_what_is_repeated_is_as_known() -> None:
@@ -26,18 +26,18 @@ def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.
     monkeypatch.setattr(execution, "DIGEST", "another")
     wrapped = command.wrap(app)
     assert isinstance(wrapped, Bypass)
-    assert isinstance(wrapped.app, HonestAnswers)
+    assert isinstance(wrapped.app, OutageResponses)
     assert wrapped.app._app is app
 
 
 def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:
-    routes = {
+    known = {
         route.path.removeprefix("/{task_instance_id}/"): route
         for route in ti_id_router.routes
         if isinstance(route, APIRoute)
     }
-    assert {name: {method} for name, method in calls.METHODS.items()} == {
-        name: routes[name].methods for name in calls.METHODS
+    assert {name: {method} for name, method in routes.METHODS.items()} == {
+        name: known[name].methods for name in routes.METHODS
     }
     xcoms = {
         method
@@ -45,7 +45,7 @@ def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:
         if isinstance(route, APIRoute) and route.path == "/{dag_id}/{run_id}/{task_id}/{key:path}"
         for method in route.methods
     }
-    assert set(calls.XCOM_METHODS) <= xcoms
+    assert set(routes.XCOM_METHODS) <= xcoms
 
 
 def test_a_workload_may_start_and_nothing_else() -> None:
@@ -54,9 +54,9 @@ def test_a_workload_may_start_and_nothing_else() -> None:
         for route in execution_api_router.routes
         if isinstance(route, APIRoute) and hasattr(route, "allowed_token_types")
     }
-    for call in calls.METHODS:
+    for call in routes.METHODS:
         scopes = allowed[f"/task-instances/{{task_instance_id}}/{call}"]
-        assert scopes == shortcut.SCOPES.get(call, frozenset({"execution"})), call
+        assert scopes == fast_path.SCOPES.get(call, frozenset({"execution"})), call
 
 
 def test_the_api_server_has_the_options_that_are_read() -> None:

@@ -15,7 +15,7 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from kombu.transport import memory
 
-from airfleet_provider import disuse, shelf
+from airfleet_provider.bundles import archive_client
 from airfleet_provider.compat import workers
 from airfleet_provider.contract import release_archive
 from airfleet_provider.executors import draining, room
@@ -97,7 +97,7 @@ def test_a_worker_that_fetches_its_releases_drops_those_that_no_task_uses(
     monkeypatch.setattr(draining, "TIDY_FIRST_S", 0.0)
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
     if fetches:
-        monkeypatch.setenv(shelf.VARIABLE, "http://127.0.0.1:1")
+        monkeypatch.setenv(archive_client.VARIABLE, "http://127.0.0.1:1")
     versions = tmp_path / "bundles" / "shop" / "versions"
     for name, days in (("r1", 40), ("r2", 2), ("r3", 1)):
         mark = versions / name / release_archive.MARK

@@ -44,7 +44,7 @@ def report_outages(note: Callable[[BaseException], None]) -> None:
     """Answer with an error when the database fails while a task reports its end.
 
     Airflow rolls back, writes that the task has failed, whatever it reported, and says that all is well. It lets only
-    DataError through, which is what an outage is made here; as it was noted, `HonestAnswers` answers with 503.
+    DataError through, which is what an outage is made here; as it was noted, `OutageResponses` answers with 503.
     """
     from airflow.api_fastapi.execution_api.routes import task_instances as routes
     from sqlalchemy.exc import DataError, SQLAlchemyError

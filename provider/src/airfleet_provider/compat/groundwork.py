@@ -34,7 +34,7 @@ TASK_MODULES = (
     "airflow.sdk.serde",
     "encodings.idna",
     "jinja2.ext",
-    "airfleet_provider.bundle",
+    "airfleet_provider.bundles.release_bundle",
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from airfleet_provider import disuse, shelf
+from airfleet_provider.bundles import archive_client, unused_releases
 from airfleet_provider.compat import storage_root
 from airfleet_provider.compat import workers as compat
 from airfleet_provider.executors import room
@@ -45,8 +45,8 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._queues = compat.list_queues(consumer)
         self._is_full = False
         # On one machine the releaser has the same folders, and removes what nobody needs by itself.
-        self._fetches = shelf.VARIABLE in os.environ
-        self._tidier = disuse.Tidier()
+        self._fetches = archive_client.VARIABLE in os.environ
+        self._tidier = unused_releases.Tidier()
         self._tidies_next = time.monotonic() + TIDY_FIRST_S
         self._timer: Any = None
 

@@ -82,3 +82,19 @@ def test_no_warm_process_shares_it(release: Path) -> None:
 def test_it_is_no_part_of_the_release(release: Path) -> None:
     release_archive.verify(release.name, release)
     assert release_archive.MOVED_FILE not in compat.list_dag_files(release)
+
+
+def test_a_release_that_an_earlier_version_unpacked_still_finds_its_dags(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leads = release / release_archive.MOVED_FILE
+    leads.unlink()
+    leads.write_text(
+        "from airflow.sdk import get_parsing_context\n\n"
+        "from airfleet_provider import moved\n\n"
+        "moved.load(__file__, __name__, get_parsing_context().dag_id)\n"
+    )
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "wanted")
+    dags, errors, _ = compat.load_dags(leads, release, "shop")
+    assert errors == []
+    assert {dag.fileloc for dag in dags} == {str(release / "dags/deep/down/wanted.py")}

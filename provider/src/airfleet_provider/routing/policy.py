@@ -12,7 +12,7 @@ from airflow.policies import hookimpl
 
 from airfleet_provider import compat
 from airfleet_provider.compat.lookups import tell_outages
-from airfleet_provider.routing import Routing, UnknownPoolError
+from airfleet_provider.routing.rules import Routing, UnknownPoolError
 
 # Airflow calls nothing of a policy when it loads it.
 tell_outages()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airfleet_provider.execution.calls import find_call
+from airfleet_provider.execution_api.routes import find_call
 
 ID = "01a20eed-65a7-739f-9629-4b534eed291f"
 XCOM = "/execution/xcoms/d/manual__2026-01-01T00:00:00+00:00/group.t/k"

@@ -24,7 +24,7 @@ _MOMENT, _SIGNATURE = re.compile(r"[0-9]{1,12}"), re.compile(r"[0-9a-f]{64}")
 TIME_HEADER, SIGNATURE_HEADER = "X-Airfleet-Time", "X-Airfleet-Signature"
 
 
-class GoneError(LookupError):
+class ReleaseGoneError(LookupError):
     """There is no such release any more; one that was deployed was there once."""
 
 
@@ -45,7 +45,7 @@ def is_signed(key: str, release: str, moment: str, signature: str, now: float) -
 def fetch(release: str, key: str) -> bytes:
     """The archive of a release; raises OSError if no web host answers, LookupError if there is none to ask.
 
-    GoneError is for a web host that answers, and has no such release.
+    ReleaseGoneError is for a web host that answers, and has no such release.
     """
     base = os.environ.get(VARIABLE)
     if not base:
@@ -70,5 +70,5 @@ def _ask(base: str, release: str, key: str, moment: int) -> bytes:
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.NOT_FOUND:
-            raise GoneError(release) from error
+            raise ReleaseGoneError(release) from error
         raise

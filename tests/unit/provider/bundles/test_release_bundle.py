@@ -13,10 +13,12 @@ import pytest
 from airflow.dag_processing.bundles.base import BundleVersion
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airfleet_provider import bundle, compat, shelf
-from airfleet_provider.bundle import CollectedError, ReleaseBundle, ReleasedElsewhereError
+from airfleet_provider import compat
+from airfleet_provider.bundles import archive_client, release_files
+from airfleet_provider.bundles.release_bundle import ReleaseBundle, ReleasedElsewhereError
+from airfleet_provider.bundles.release_files import CollectedError
+from airfleet_provider.bundles.unavailable_releases import UnavailableError
 from airfleet_provider.contract import archive_store, release_archive
-from airfleet_provider.unavailable import UnavailableError
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def test_a_release_is_fetched_once_and_verified(
         asked.append(wanted)
         return archive
 
-    monkeypatch.setattr(bundle, "read_archive", read)
+    monkeypatch.setattr(release_files, "read_archive", read)
     for _ in range(2):
         pinned = ReleaseBundle(name="shop", version=name)
         pinned.initialize()
@@ -77,7 +79,7 @@ def test_a_task_without_its_release_is_started_again_later(monkeypatch: pytest.M
 def test_the_live_release_is_one_link_away(storage: Path) -> None:
     for release in ("r1", "r2"):
         (storage / "shop" / "versions" / release).mkdir(parents=True)
-        bundle.point(storage / "shop", release)
+        release_files.point(storage / "shop", release)
         assert ReleaseBundle(name="shop").get_current_version() == BundleVersion(release)
         assert ReleaseBundle(name="shop").path.resolve().name == release
     assert {path.name for path in (storage / "shop").iterdir()} == {"versions", "live"}
@@ -138,17 +140,17 @@ def test_a_task_of_a_release_that_was_collected_does_not_wait_for_it(
     monkeypatch.setattr(compat, "is_task", lambda: True)
     versions = storage / "shop" / "versions"
     versions.mkdir(parents=True)
-    bundle.tombstone(versions, "r1").touch()
+    release_files.tombstone(versions, "r1").touch()
     with pytest.raises(CollectedError):
         ReleaseBundle(name="shop", version="r1").initialize()
 
 
 def test_a_release_that_no_web_host_has_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(release: str, _: str) -> bytes:
-        raise shelf.GoneError(release)
+        raise archive_client.ReleaseGoneError(release)
 
     monkeypatch.setattr(compat, "is_task", lambda: True)
-    monkeypatch.setattr(shelf, "fetch", refuse)
+    monkeypatch.setattr(archive_client, "fetch", refuse)
     with pytest.raises(CollectedError):
         ReleaseBundle(name="shop", version="r1").initialize()
 
@@ -158,7 +160,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         raise error
 
     monkeypatch.setattr(compat, "is_task", lambda: True)
-    monkeypatch.setattr(shelf, "fetch", refuse)
+    monkeypatch.setattr(archive_client, "fetch", refuse)
 
 
 def refuse_by_http(code: int) -> Exception:
@@ -208,7 +210,7 @@ def test_the_next_wait_begins_anew_once_the_release_was_there(
     fail_with(monkeypatch, refuse_by_http(503))
     with pytest.raises(AirflowRescheduleException):
         ReleaseBundle(name="shop", version=name).initialize()
-    monkeypatch.setattr(shelf, "fetch", lambda *_: archive)
+    monkeypatch.setattr(archive_client, "fetch", lambda *_: archive)
     ReleaseBundle(name="shop", version=name).initialize()
     assert [path.name for path in (storage / "shop" / "versions").iterdir()] == [name]
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airfleet_provider.routing import Routing, UnknownPoolError
+from airfleet_provider.routing.rules import Routing, UnknownPoolError
 
 ROUTING = Routing.from_json(
     json.dumps(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import bundle, disuse
+from airfleet_provider.bundles import release_files, unused_releases
 from airfleet_provider.contract import release_archive
 
 DAY = 86_400.0
@@ -39,9 +39,9 @@ def list_held(storage: Path) -> set[str]:
 def test_what_no_task_used_for_days_goes_but_for_the_last_ones(storage: Path) -> None:
     for number, days in enumerate((40, 30, 4, 3.5, 1)):
         hold(storage, f"r{number}", days=days)
-    assert sorted(disuse.tidy(storage, NOW)) == ["r0", "r1", "r2"]
+    assert sorted(unused_releases.tidy(storage, NOW)) == ["r0", "r1", "r2"]
     assert list_held(storage) == {"r3", "r4"}
-    assert disuse.tidy(storage, NOW + 30 * DAY) == [], "the last two stay"
+    assert unused_releases.tidy(storage, NOW + 30 * DAY) == [], "the last two stay"
 
 
 def test_the_live_one_and_those_that_tasks_run_on_stay(storage: Path) -> None:
@@ -49,7 +49,7 @@ def test_the_live_one_and_those_that_tasks_run_on_stay(storage: Path) -> None:
         hold(storage, name, days=40)
     for name in ("r4", "r5"):
         hold(storage, name, days=1)
-    bundle.point(storage / "shop", "r0")
+    release_files.point(storage / "shop", "r0")
     tracking = storage / "_tracking" / "shop"
     tracking.mkdir(parents=True)
     for name in ("r1", "r2"):
@@ -57,7 +57,7 @@ def test_the_live_one_and_those_that_tasks_run_on_stay(storage: Path) -> None:
         os.utime(tracking / name, (NOW - 40 * DAY,) * 2)
     with (tracking / "r1").open() as running:
         fcntl.flock(running, fcntl.LOCK_SH)  # as Airflow holds it while a task runs, for weeks if need be
-        assert sorted(disuse.tidy(storage, NOW)) == ["r2", "r3"]
+        assert sorted(unused_releases.tidy(storage, NOW)) == ["r2", "r3"]
     assert list_held(storage) == {"r0", "r1", "r4", "r5"}
     assert {path.name for path in tracking.iterdir()} == {"r1"}
 
@@ -73,8 +73,8 @@ def test_a_release_that_a_task_begins_to_use_at_that_moment_stays(
         assert release_archive.use(folder)
         return False
 
-    monkeypatch.setattr(disuse, "_is_running", begin)
-    assert disuse.tidy(storage, NOW) == []
+    monkeypatch.setattr(unused_releases, "_is_running", begin)
+    assert unused_releases.tidy(storage, NOW) == []
     assert (folder / "dags" / "x.py").is_file()
 
 
@@ -88,8 +88,8 @@ def test_the_workers_of_two_pools_clear_the_same_folders(storage: Path, monkeypa
             release_archive.discard(storage / "shop" / "versions" / tracking.name)
         return False
 
-    monkeypatch.setattr(disuse, "_is_running", is_running)
-    assert disuse.tidy(storage, NOW) == ["r0"]
+    monkeypatch.setattr(unused_releases, "_is_running", is_running)
+    assert unused_releases.tidy(storage, NOW) == ["r0"]
     assert list_held(storage) == {"r2", "r3"}
 
 
@@ -98,9 +98,9 @@ def test_half_made_copies_go_after_a_day(storage: Path) -> None:
     for name, days in ((".r7.abc", 2), (".r8.def", 0.5)):
         (versions / name).mkdir()
         os.utime(versions / name, (NOW - days * DAY,) * 2)
-    disuse.tidy(storage, NOW)
+    unused_releases.tidy(storage, NOW)
     assert list_held(storage) == {"r0", ".r8.def"}
 
 
 def test_a_storage_without_releases_is_no_error(storage: Path) -> None:
-    assert disuse.tidy(storage, NOW) == []
+    assert unused_releases.tidy(storage, NOW) == []

@@ -12,7 +12,7 @@ import pytest
 
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
-from airfleet_provider.execution.shortcut import Bypass, Rows, Shortcut, is_to_be_renewed
+from airfleet_provider.execution_api.fast_path import Bypass, FastPath, Rows, is_to_be_renewed
 
 ID = "01a20eed-65a7-739f-9629-4b534eed291f"
 VERSION = "2026-06-30"
@@ -80,7 +80,7 @@ def send(
     headers += [(b"content-type", content.encode())] if content else []
     scope = {"type": "http", "path": path, "method": method, "query_string": query, "headers": headers}
     counter = counter or Counter("execution-api", None)
-    asyncio.run(Shortcut(airflow, models, ask, counter=counter)(scope, receive, respond))
+    asyncio.run(FastPath(airflow, models, ask, counter=counter)(scope, receive, respond))
     return (answers[0] if answers else 0), read
 
 

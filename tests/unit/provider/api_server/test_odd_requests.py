@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider import shelf, shelf_plugin
-from airfleet_provider.execution.shortcut import Shortcut
-from airfleet_provider.login_throttle import LoginThrottle
+from airfleet_provider.access.login_throttle import LoginThrottle
+from airfleet_provider.api_server import plugin
+from airfleet_provider.bundles import archive_client
+from airfleet_provider.execution_api.fast_path import FastPath
 
 KEY = "key"
 ODD = (b"", b"\xb2", b"\xc2\xb2", b"9" * 5000, b"-1", b"1e9", b" 1", b"\xe9" * 64, b"0" * 64, b"\x00", b"a" * 64)
@@ -43,9 +44,9 @@ def ask(app: Any, path: str, headers: Iterable[tuple[bytes, bytes]] = (), **more
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_shelf_refuses_whatever_is_not_signed(path: str) -> None:
-    (mounted,) = shelf_plugin.ShelfPlugin.fastapi_apps
-    names = (shelf.TIME_HEADER.lower().encode(), shelf.SIGNATURE_HEADER.lower().encode())
+def test_the_download_refuses_whatever_is_not_signed(path: str) -> None:
+    (mounted,) = plugin.AirfleetPlugin.fastapi_apps
+    names = (archive_client.TIME_HEADER.lower().encode(), archive_client.SIGNATURE_HEADER.lower().encode())
     for moment, signature in itertools.product(ODD, ODD):
         status = ask(mounted["app"], path, zip(names, (moment, signature), strict=True))
         assert status in (400, 403, 404), (moment, signature)
@@ -53,11 +54,11 @@ def test_the_shelf_refuses_whatever_is_not_signed(path: str) -> None:
 
 def test_a_signature_counts_for_its_release_and_for_some_minutes() -> None:
     now = int(time.time())
-    signed = shelf.sign(KEY, "r1", now)
-    assert shelf.is_signed(KEY, "r1", str(now), signed, now)
-    assert not shelf.is_signed(KEY, "r2", str(now), signed, now)
-    assert not shelf.is_signed(KEY, "r1", str(now), signed.upper(), now)
-    assert not shelf.is_signed(KEY, "r1", str(now), signed, now + shelf.VALID_S + 1)
+    signed = archive_client.sign(KEY, "r1", now)
+    assert archive_client.is_signed(KEY, "r1", str(now), signed, now)
+    assert not archive_client.is_signed(KEY, "r2", str(now), signed, now)
+    assert not archive_client.is_signed(KEY, "r1", str(now), signed.upper(), now)
+    assert not archive_client.is_signed(KEY, "r1", str(now), signed, now + archive_client.VALID_S + 1)
 
 
 def test_the_short_way_leaves_what_is_odd_to_airflow() -> None:
@@ -74,7 +75,7 @@ def test_the_short_way_leaves_what_is_odd_to_airflow() -> None:
     def ask_nothing(*_: object) -> None:
         raise AssertionError("nothing may be asked of the database")
 
-    app = Shortcut(airflow, Models(), ask_nothing)
+    app = FastPath(airflow, Models(), ask_nothing)
     call = "/execution/task-instances/00000000-0000-0000-0000-000000000000/heartbeat"
     xcom = "/execution/xcoms/d\x00/r/t/é"
     for odd in ODD:
@@ -137,5 +138,5 @@ def test_logins_that_succeed_are_never_limited() -> None:
 
 
 def test_the_api_server_gets_the_limit() -> None:
-    *_, outermost = shelf_plugin.ShelfPlugin.fastapi_root_middlewares
+    *_, outermost = plugin.AirfleetPlugin.fastapi_root_middlewares
     assert outermost["middleware"] is LoginThrottle

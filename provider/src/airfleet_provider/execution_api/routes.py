@@ -23,7 +23,7 @@ PUSHED = {**PULLED, "dag_result": re.compile("true")}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Route:
     """One call: what is asked for, whose token it takes where not anybody's, and what the path and query say."""
 
     name: str
@@ -36,11 +36,11 @@ class Call:
         return one_line(self.instance or "{dag_id} {run_id} {task_id} {key} {map_index}".format_map(self.words))
 
 
-def find_call(method: str, path: str, query: str) -> Call | None:
+def find_call(method: str, path: str, query: str) -> Route | None:
     """The call that a request is; None for all that Airflow has to look at."""
     if found := TASK.fullmatch(path):
         is_known = METHODS[found[2]] == method and not query
-        return Call(found[2], found[1], {"id": found[1]}) if is_known else None
+        return Route(found[2], found[1], {"id": found[1]}) if is_known else None
     if method in XCOM_METHODS and (found := XCOM.fullmatch(path)):
         name = XCOM_METHODS[method]
         said = parse_qsl(query, keep_blank_values=True)
@@ -50,7 +50,7 @@ def find_call(method: str, path: str, query: str) -> Call | None:
         more = dict(said)
         where = dict(zip(("dag_id", "run_id", "task_id", "key"), found.groups(), strict=True))
         index = int(more.get("map_index", -1))
-        return Call(name, words={**where, "map_index": index, "dag_result": "dag_result" in more})
+        return Route(name, words={**where, "map_index": index, "dag_result": "dag_result" in more})
     return None
 
 

@@ -12,21 +12,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from airfleet_provider import shelf
+from airfleet_provider.bundles import archive_client
 
 KEY = "the key that all hosts share"
 
 
 @contextmanager
 def web_host(skew_s: float) -> Iterator[tuple[str, list[int]]]:
-    """The shelf of a host whose clock is ahead by so much, and what it answered."""
+    """The downloads of a host whose clock is ahead by so much, and what it answered."""
     answers: list[int] = []
 
     class Shelf(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             now = time.time() + skew_s
-            moment, signature = self.headers[shelf.TIME_HEADER], self.headers[shelf.SIGNATURE_HEADER]
-            is_signed = shelf.is_signed(KEY, self.path.rpartition("/")[2], moment, signature, now)
+            moment, signature = self.headers[archive_client.TIME_HEADER], self.headers[archive_client.SIGNATURE_HEADER]
+            is_signed = archive_client.is_signed(KEY, self.path.rpartition("/")[2], moment, signature, now)
             answers.append(200 if is_signed else 403)
             self.send_response_only(answers[-1])
             self.send_header("Date", formatdate(now, usegmt=True))
@@ -50,14 +50,14 @@ def test_a_release_is_given_over_any_difference(
     monkeypatch: pytest.MonkeyPatch, skew_s: int, expected: list[int]
 ) -> None:
     with web_host(skew_s) as (url, answers):
-        monkeypatch.setenv(shelf.VARIABLE, url)
-        assert shelf.fetch("r1", KEY) == b"an archive"
+        monkeypatch.setenv(archive_client.VARIABLE, url)
+        assert archive_client.fetch("r1", KEY) == b"an archive"
     assert answers == expected
 
 
 def test_who_does_not_know_the_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with web_host(0) as (url, answers):
-        monkeypatch.setenv(shelf.VARIABLE, url)
+        monkeypatch.setenv(archive_client.VARIABLE, url)
         with pytest.raises(urllib.error.HTTPError):
-            shelf.fetch("r1", "another key")
+            archive_client.fetch("r1", "another key")
     assert answers == [403, 403]

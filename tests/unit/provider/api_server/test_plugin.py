@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from airfleet_provider import shelf_plugin
+from airfleet_provider.api_server import plugin
 
 
 def test_it_answers_as_the_shelf_does() -> None:
@@ -24,6 +24,6 @@ def test_it_answers_as_the_shelf_does() -> None:
         "headers": [],
         "root_path": "",
     }
-    (mounted,) = shelf_plugin.ShelfPlugin.fastapi_apps
+    (mounted,) = plugin.AirfleetPlugin.fastapi_apps
     asyncio.run(mounted["app"](scope, receive, send))
     assert sent[0]["status"] == 403

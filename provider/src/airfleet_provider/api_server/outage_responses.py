@@ -34,7 +34,7 @@ CANCELLED = "57014"
 _outages: ContextVar[list[str] | None] = ContextVar("outages", default=None)
 
 
-class HonestAnswers:
+class OutageResponses:
     """An ASGI application in front of another, whose refusals it does not believe after an outage."""
 
     def __init__(self, app: App) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
-from airfleet_provider.execution import statements
-from airfleet_provider.execution.calls import Call, find_call
+from airfleet_provider.execution_api import queries
+from airfleet_provider.execution_api.routes import Route, find_call
 
 log = logging.getLogger("airfleet")
 
@@ -36,7 +36,7 @@ class UnusualError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A response."""
 
     status: int
@@ -69,7 +69,7 @@ class Rows:
 
 
 @dataclass(slots=True)
-class Shortcut:
+class FastPath:
     """An ASGI application in front of Airflow's."""
 
     app: Callable[..., Awaitable[None]]
@@ -100,7 +100,7 @@ class Shortcut:
         await respond(send, answer, headers.get(b"correlation-id"), self.models.version)
         log.info("%s %s: %d, %.1f ms", call.name, call.about, answer.status, 1000 * (time.monotonic() - began))
 
-    async def answer(self, call: Call, headers: Mapping[bytes, bytes], body: bytes) -> Answer | None:
+    async def answer(self, call: Route, headers: Mapping[bytes, bytes], body: bytes) -> Response | None:
         """The response to a call that is as it usually is; None for all that Airflow must look at, which is counted."""
         try:
             return await self._answer(call, headers, body)
@@ -110,7 +110,7 @@ class Shortcut:
             self.counter.fell_back(f"{call.name}: {describe(error)}")
         return None
 
-    async def _answer(self, call: Call, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+    async def _answer(self, call: Route, headers: Mapping[bytes, bytes], body: bytes) -> Response:
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if kind.lower() != "bearer":
             raise UnusualError("it has no token")
@@ -128,7 +128,7 @@ class Shortcut:
         if scope == "execution" and is_to_be_renewed(claims, self.now().timestamp()):
             raise UnusualError("its token is about to be renewed")
         loop = asyncio.get_running_loop()
-        answer: Answer | None = await loop.run_in_executor(self.threads, getattr(self, call.name), call, scope, body)
+        answer: Response | None = await loop.run_in_executor(self.threads, getattr(self, call.name), call, scope, body)
         if answer is None:
             raise UnusualError("what it is about is not as it usually is")
         return answer
@@ -142,49 +142,49 @@ class Shortcut:
         self.flush = None
         self.counter.flush()
 
-    def run(self, call: Call, scope: str, body: bytes) -> Answer | None:
+    def run(self, call: Route, scope: str, body: bytes) -> Response | None:
         """Start a task instance that is queued, and is not resumed."""
         start = self.models.read_start(body)
         extra = json.dumps({"host_name": start["hostname"]}) if start["hostname"] else None
-        row = self.ask(statements.START, {**call.words, **start, "now": self.now(), "extra": extra})
+        row = self.ask(queries.START, {**call.words, **start, "now": self.now(), "extra": extra})
         if row is None:
             return None
         token = self.models.sign(call.instance) if scope == "workload" else ""
-        return Answer(200, self.models.write_context(row), token)
+        return Response(200, self.models.write_context(row), token)
 
-    def state(self, call: Call, _: str, body: bytes) -> Answer | None:
+    def state(self, call: Route, _: str, body: bytes) -> Response | None:
         """End a task instance that runs, with success and without news of assets."""
         try:
             end = self.models.read_success(body)
         except ValueError as error:
             raise UnusualError("it does not end with success") from error
-        found = end and self.ask(statements.SUCCEED, {**call.words, **end, "now": self.now()})
-        return Answer(204) if found else None
+        found = end and self.ask(queries.SUCCEED, {**call.words, **end, "now": self.now()})
+        return Response(204) if found else None
 
-    def heartbeat(self, call: Call, _: str, body: bytes) -> Answer | None:
+    def heartbeat(self, call: Route, _: str, body: bytes) -> Response | None:
         """Note that a task instance runs where it is known to run."""
         sign = self.models.read_heartbeat(body)
-        return Answer(204) if self.ask(statements.HEARTBEAT, {**call.words, **sign, "now": self.now()}) else None
+        return Response(204) if self.ask(queries.HEARTBEAT, {**call.words, **sign, "now": self.now()}) else None
 
-    def rtif(self, call: Call, _: str, body: bytes) -> Answer | None:
+    def rtif(self, call: Route, _: str, body: bytes) -> Response | None:
         """Keep the rendered fields of a task instance."""
         fields = self.models.read_fields(body)
         words = {**call.words, "fields": json.dumps(fields), "kept": self.models.kept_runs}
-        if not fields or not self.ask(statements.SHOW_FIELDS, words):
+        if not fields or not self.ask(queries.SHOW_FIELDS, words):
             return None
-        return Answer(201, b'{"message":"Rendered task instance fields successfully set"}')
+        return Response(201, b'{"message":"Rendered task instance fields successfully set"}')
 
-    def pull(self, call: Call, *_: object) -> Answer | None:
+    def pull(self, call: Route, *_: object) -> Response | None:
         """Read one value that a task left."""
-        row = self.ask(statements.PULL, call.words)
+        row = self.ask(queries.PULL, call.words)
         if row is None:
             return None
-        return Answer(200, f'{{"key":{json.dumps(call.words["key"])},"value":{row["value"]}}}'.encode())
+        return Response(200, f'{{"key":{json.dumps(call.words["key"])},"value":{row["value"]}}}'.encode())
 
-    def push(self, call: Call, _: str, body: bytes) -> Answer | None:
+    def push(self, call: Route, _: str, body: bytes) -> Response | None:
         """Leave one value, in place of an earlier one."""
         words = {**call.words, "value": json.dumps(json.loads(body)), "now": self.now()}
-        return Answer(201, b'{"message":"XCom successfully set"}') if self.ask(statements.PUSH, words) else None
+        return Response(201, b'{"message":"XCom successfully set"}') if self.ask(queries.PUSH, words) else None
 
 
 def describe(error: Exception) -> str:
@@ -236,7 +236,7 @@ def replay(ahead: list[Any], receive: Any) -> Callable[[], Awaitable[Any]]:  # n
     return again
 
 
-async def respond(send: Any, answer: Answer, correlation: bytes | None, version: str) -> None:  # noqa: ANN401
+async def respond(send: Any, answer: Response, correlation: bytes | None, version: str) -> None:  # noqa: ANN401
     """Send a response with the headers that Airflow's would have."""
     headers = [(b"airflow-api-version", version.encode()), (b"content-type", JSON)]
     if answer.body:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from airfleet_provider import unavailable
+from airfleet_provider.bundles import unavailable_releases
 from airfleet_provider.contract import release_archive
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ TRACKING = "_tracking"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LocalRelease:
     """A release on this host, and when a task last began on it, by this host's clock."""
 
     folder: Path
@@ -48,20 +48,20 @@ def _tidy_bundle(versions: Path, storage: Path, now: float) -> list[str]:
     for left in versions.glob(".r*"):
         if left.is_dir() and now - left.stat().st_mtime > DRAFT_S:
             release_archive.discard(left)
-    unavailable.forget_old(versions, now)
+    unavailable_releases.forget_old(versions, now)
     return gone
 
 
-def _list_held(versions: Path, tracking: Path) -> list[Held]:
+def _list_held(versions: Path, tracking: Path) -> list[LocalRelease]:
     folders = [folder for folder in versions.glob("r*") if release_archive.is_whole(folder)]
     return [
-        Held(folder, used, max(_modified(folder / release_archive.MARK), _modified(used)))
+        LocalRelease(folder, used, max(_modified(folder / release_archive.MARK), _modified(used)))
         for folder in folders
         for used in (tracking / folder.name,)
     ]
 
 
-def _remove(one: Held, now: float) -> bool:
+def _remove(one: LocalRelease, now: float) -> bool:
     if now - one.used_at < UNUSED_S or _is_running(one.tracking):
         return False
     # A task that began at this moment has touched the mark, or finds no release and has it fetched again.

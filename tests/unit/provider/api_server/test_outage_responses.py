@@ -16,8 +16,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import Pool, QueuePool
 
+from airfleet_provider.api_server import outage_responses
 from airfleet_provider.compat import execution
-from airfleet_provider.survival import answers
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +25,8 @@ def clean() -> Iterator[None]:
     """SQLAlchemy as it was before a test."""
     connect = Pool.connect
     yield
-    if event.contains(Engine, "handle_error", answers.note_error):
-        event.remove(Engine, "handle_error", answers.note_error)
+    if event.contains(Engine, "handle_error", outage_responses.note_error):
+        event.remove(Engine, "handle_error", outage_responses.note_error)
     Pool.connect = connect  # type: ignore[method-assign]
 
 
@@ -78,14 +78,14 @@ def ask(status: int, fail: Callable[[], None] = lambda: None) -> tuple[int, byte
     async def receive() -> Any:  # noqa: ANN401
         return {"type": "http.request"}
 
-    asyncio.run(answers.HonestAnswers(app)({"type": "http"}, receive, send))
+    asyncio.run(outage_responses.OutageResponses(app)({"type": "http"}, receive, send))
     return sent[0]["status"], b"".join(one["body"] for one in sent[1:])
 
 
 @pytest.mark.parametrize("fail", [refuse, exhaust, in_thread(refuse)], ids=["away", "hangs", "in a thread"])
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
 def test_a_refusal_after_an_outage_is_try_again(status: int, fail: Callable[[], None]) -> None:
-    assert ask(status, fail) == (503, answers.BODY)
+    assert ask(status, fail) == (503, outage_responses.BODY)
 
 
 def test_what_was_done_stays_done() -> None:
@@ -108,8 +108,8 @@ def test_headers_of_one_answer_do_not_reach_the_next() -> None:
     async def send(message: Any) -> None:  # noqa: ANN401
         message.get("headers", []).append((b"content-encoding", b"gzip"))
 
-    asyncio.run(answers.HonestAnswers(app)({"type": "http"}, None, send))  # type: ignore[arg-type]
-    assert (b"content-encoding", b"gzip") not in answers.HEADERS
+    asyncio.run(outage_responses.OutageResponses(app)({"type": "http"}, None, send))  # type: ignore[arg-type]
+    assert (b"content-encoding", b"gzip") not in outage_responses.HEADERS
 
 
 def test_a_report_that_the_database_lost_is_no_failure_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
-"""What airfleet adds to an api-server: the shelf, and honest answers while the database is away.
+"""What airfleet adds to an api-server: downloads of releases, a limit on failed logins, 503 while the database is away.
 
-All who load plugins import this module, and only an api-server what it adds.
+Every process that loads plugins imports this module; only an api-server imports what the module adds.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airfleet_provider import login_throttle, shelf
+from airfleet_provider.access import login_throttle
+from airfleet_provider.bundles import archive_client
 
 
 async def answer(
     scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """The shelf as an ASGI application, imported when it is first asked."""
-    from airfleet_provider.shelf_app import app  # noqa: PLC0415 - FastAPI costs every task's process 0.2 CPU-s
+    """The download of releases as an ASGI application, imported at the first request."""
+    from airfleet_provider.bundles.archive_app import app  # noqa: PLC0415 - FastAPI costs every task's process 0.2 CPU-s
 
     await app(scope, receive, send)
 
@@ -27,21 +28,21 @@ def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
     Only an api-server comes here, so here it learns whom it may ask for logs, too.
     """
+    from airfleet_provider.api_server.outage_responses import OutageResponses  # noqa: PLC0415
     from airfleet_provider.compat import log_requests  # noqa: PLC0415
-    from airfleet_provider.survival.answers import HonestAnswers  # noqa: PLC0415
 
     log_requests.restrict()
-    return HonestAnswers(app)
+    return OutageResponses(app)
 
 
-class ShelfPlugin(AirflowPlugin):  # type: ignore[misc]
-    """Mounts the shelf beside Airflow's API, and limits failed logins in front of it.
+class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
+    """Mounts the download of releases beside Airflow's API, and limits failed logins in front of it.
 
-    The shelf asks for a signature where Airflow asks for a login.
+    The download asks for a signature where Airflow asks for a login.
     """
 
     name = "airfleet-releases"
-    fastapi_apps = [{"app": answer, "url_prefix": shelf.PATH, "name": "airfleet releases"}]  # noqa: RUF012
+    fastapi_apps = [{"app": answer, "url_prefix": archive_client.PATH, "name": "airfleet releases"}]  # noqa: RUF012
     # The last is the outermost: the throttle does not count what an outage refused.
     fastapi_root_middlewares = [  # noqa: RUF012
         {"middleware": answer_honestly, "name": "airfleet outages"},

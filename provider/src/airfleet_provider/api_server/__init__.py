@@ -1,0 +1,1 @@
+"""What airfleet adds to Airflow's api-servers."""

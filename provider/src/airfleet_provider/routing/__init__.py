@@ -1,0 +1,1 @@
+"""Which queue and which slot pool a task goes to."""
