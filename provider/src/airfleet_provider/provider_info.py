@@ -36,7 +36,7 @@ def list_commands() -> list[CLICommand]:
     releaser = ActionCommand(
         name="releaser",
         help="Parse and publish the releases that are asked for, until stopped",
-        func=lazy_load_command("airfleet_provider.releaser.run_command"),
+        func=lazy_load_command("airfleet_provider.releases.agent.run_command"),
         args=(),
     )
     scheduler = ActionCommand(
@@ -48,7 +48,7 @@ def list_commands() -> list[CLICommand]:
     processor = ActionCommand(
         name="dag-processor",
         help="Start a Dag processor that runs callbacks and leaves parsing to the releaser",
-        func=lazy_load_command("airfleet_provider.reparse.run_command"),
+        func=lazy_load_command("airfleet_provider.releases.reparse_requests.run_command"),
         args=list_processor_options(),
     )
     execution = ActionCommand(

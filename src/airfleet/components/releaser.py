@@ -14,7 +14,7 @@ def describe() -> Component:
                 commands=(("airflow", "airfleet", "releaser"),),
                 after=("metadata",),
                 preload=(
-                    "airfleet_provider.releaser",
+                    "airfleet_provider.releases.agent",
                     "airflow.dag_processing.collection",
                     "airflow.dag_processing.dagbag",
                     "airflow.models.serialized_dag",

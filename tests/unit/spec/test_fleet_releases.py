@@ -6,8 +6,8 @@ import pytest
 
 from airfleet.errors import SpecError
 from airfleet.spec import fleet, load
-from airfleet_provider import keeping, verdict
 from airfleet_provider.contract import archive_store
+from airfleet_provider.releases import canary_rules, retention_rules
 
 
 def parse(text: str) -> fleet.Releases:
@@ -16,8 +16,10 @@ def parse(text: str) -> fleet.Releases:
 
 def test_without_the_section_the_defaults_count_and_are_the_providers() -> None:
     assert parse("") == fleet.Releases() == parse("releases:\n")
-    assert verdict.Policy() == verdict.Policy.read({key: getattr(parse(""), key) for key in fleet.Releases.__slots__})
-    assert (parse("").keep, parse("").store) == (keeping.KEEP, archive_store.DATABASE)
+    assert canary_rules.Policy() == canary_rules.Policy.read(
+        {key: getattr(parse(""), key) for key in fleet.Releases.__slots__}
+    )
+    assert (parse("").keep, parse("").store) == (retention_rules.KEEP, archive_store.DATABASE)
 
 
 @pytest.mark.parametrize(

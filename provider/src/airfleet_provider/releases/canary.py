@@ -7,11 +7,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airfleet_provider import compat, verdict
+from airfleet_provider import compat
 from airfleet_provider.contract import release_archive
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.publish import run
-from airfleet_provider.verdict import Action, Evidence, Policy, Tally, Verdict
+from airfleet_provider.database import run
+from airfleet_provider.releases import canary_rules
+from airfleet_provider.releases.canary_rules import Action, Evidence, Policy, TaskCounts, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def step() -> bool:
 def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
     policy = Policy.read(row.detail.get("policy", {}))
     with compat.open_session() as session:
-        found = verdict.decide(_look(session, row, policy), policy)
+        found = canary_rules.decide(_look(session, row, policy), policy)
         if found.action is Action.WAIT:
             return found
         # The end of the watch and the way back are one transaction: neither is without the other.
@@ -100,7 +101,7 @@ def _look(session: Any, row: Any, policy: Policy) -> Evidence:  # noqa: ANN401 -
     known = set(detail.get("broken_before", ()))
     after = int(detail.get("last_run", 0))
     now = _count(session, row.release, after)
-    is_suspect = verdict.has_grounds(now, policy)
+    is_suspect = canary_rules.has_grounds(now, policy)
     return Evidence(
         previous=detail["previous"],
         is_live=True,
@@ -112,9 +113,9 @@ def _look(session: Any, row: Any, policy: Policy) -> Evidence:  # noqa: ANN401 -
     )
 
 
-def _count(session: Any, release: str, after: int) -> dict[str, Tally]:  # noqa: ANN401 - SQLAlchemy's session
+def _count(session: Any, release: str, after: int) -> dict[str, TaskCounts]:  # noqa: ANN401 - SQLAlchemy's session
     rows = run(session, COUNT_ENDS, release=release, after=after)
-    return {row.dag_id: Tally(row.ended, row.failed) for row in rows}
+    return {row.dag_id: TaskCounts(row.ended, row.failed) for row in rows}
 
 
 def list_broken(session: Any, bundle: str) -> list[str]:  # noqa: ANN401 - SQLAlchemy's session

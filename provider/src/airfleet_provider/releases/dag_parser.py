@@ -47,7 +47,7 @@ def digest_read(name: str, digests: Mapping[str, str]) -> str:
 
 
 @dataclass(slots=True)
-class Witness:
+class ReadAudit:
     """What Dag files do while they are parsed in this process, told by Python itself and by what Airflow asks."""
 
     root: str
@@ -130,7 +130,7 @@ def prepare_child(
     crashes.end_on_crash()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
     sys.path.insert(0, str(folder))  # before the project's own folder, which may be there
-    witness = Witness(f"{folder}/")
+    witness = ReadAudit(f"{folder}/")
     witness.start()
 
     def look_up(question: Mapping[str, Any]) -> dict[str, Any]:

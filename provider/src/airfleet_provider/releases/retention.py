@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airfleet_provider import compat, keeping
+from airfleet_provider import compat
 from airfleet_provider.bundles import release_files
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.keeping import Known
-from airfleet_provider.publish import run
+from airfleet_provider.database import run
+from airfleet_provider.releases import retention_rules
+from airfleet_provider.releases.retention_rules import KnownRelease
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +93,9 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
     How many of the last releases stay is what was said last for this bundle, unless it is said here.
     """
     with compat.open_session() as session:
-        keep = keep or run(session, READ_KEEP, bundle=name).scalar() or keeping.KEEP
+        keep = keep or run(session, READ_KEEP, bundle=name).scalar() or retention_rules.KEEP
         known = _list_known(session, name)
-        kept = keeping.judge(known, keep, datetime.now(UTC))
+        kept = retention_rules.judge(known, keep, datetime.now(UTC))
         going = [one.id for one in known if one.id not in kept]
         if dry:
             parses = int(run(session, f"SELECT count(*) {OLD_PARSES}").scalar())
@@ -110,11 +111,11 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
     return Collected(kept, gone, parses)
 
 
-def _list_known(session: Any, name: str) -> list[Known]:  # noqa: ANN401 - sqlalchemy.orm.Session
+def _list_known(session: Any, name: str) -> list[KnownRelease]:  # noqa: ANN401 - sqlalchemy.orm.Session
     rows = [row._mapping for row in run(session, LIST_KNOWN, bundle=name)]
     counted = run(session, COUNT_RUNS, releases=[row["id"] for row in rows])
     runs = {row.bundle_version: row.runs for row in counted}
-    return [Known(**row, unfinished_runs=runs.get(row["id"], 0)) for row in rows]
+    return [KnownRelease(**row, unfinished_runs=runs.get(row["id"], 0)) for row in rows]
 
 
 def _remove_archives(name: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from airfleet_provider.watcher import Watcher
+from airfleet_provider.releases.file_watcher import FileWatcher
 
 QUIET_S = 0.7
 
@@ -23,8 +23,8 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watcher(project: Path) -> Iterator[Watcher]:
-    watcher = Watcher(project, ("dags", "include"))
+def watcher(project: Path) -> Iterator[FileWatcher]:
+    watcher = FileWatcher(project, ("dags", "include"))
     watcher.start()
     assert is_told(watcher)  # it has begun
     settle(watcher)
@@ -46,24 +46,24 @@ def settle(watcher: Watcher) -> None:
 
 
 @pytest.mark.parametrize("name", ["dags/x.py", "dags/team/x.sql", "requirements.txt"])
-def test_a_saved_file_is_told(watcher: Watcher, project: Path, name: str) -> None:
+def test_a_saved_file_is_told(watcher: FileWatcher, project: Path, name: str) -> None:
     (project / name).write_text("new")
     assert is_told(watcher)
 
 
-def test_a_file_saved_by_renaming_is_told(watcher: Watcher, project: Path) -> None:
+def test_a_file_saved_by_renaming_is_told(watcher: FileWatcher, project: Path) -> None:
     (project / "dags" / "x.py~").write_text("new")
     (project / "dags" / "x.py~").rename(project / "dags" / "x.py")
     assert is_told(watcher)
 
 
-def test_what_editors_and_python_leave_is_not_told(watcher: Watcher, project: Path) -> None:
+def test_what_editors_and_python_leave_is_not_told(watcher: FileWatcher, project: Path) -> None:
     for name in (".x.py.swp", "x.py~", "4913", "#x.py#", "x.cpython-311.pyc", "x.py___jb_tmp___"):
         (project / "dags" / name).write_text("noise")
     assert not is_told(watcher, QUIET_S)
 
 
-def test_folders_may_come_and_go(watcher: Watcher, project: Path) -> None:
+def test_folders_may_come_and_go(watcher: FileWatcher, project: Path) -> None:
     (project / "include").mkdir()
     assert is_told(watcher)
     settle(watcher)
@@ -77,7 +77,7 @@ def test_folders_may_come_and_go(watcher: Watcher, project: Path) -> None:
     assert is_told(watcher)
 
 
-def test_a_watcher_that_dies_is_noticed(watcher: Watcher) -> None:
+def test_a_watcher_that_dies_is_noticed(watcher: FileWatcher) -> None:
     (child,) = psutil.Process().children()
     os.kill(child.pid, signal.SIGKILL)
     assert is_told(watcher)

@@ -6,13 +6,13 @@ import hashlib
 
 import pytest
 
-from airfleet_provider import closure, parse
+from airfleet_provider.releases import dag_parser, import_graph
 
 
 def close(path: str, **files: str) -> set[str]:
     contents = {name: text.encode() for name, text in files.items()}
     digests = {name: hashlib.sha256(body).hexdigest() for name, body in contents.items()}
-    return set(closure.Closures(contents, digests).of(path))
+    return set(import_graph.ImportGraph(contents, digests).of(path))
 
 
 def project(code: str, **more: str) -> dict[str, str]:
@@ -77,35 +77,39 @@ def test_files_that_import_each_other_end() -> None:
 
 def test_what_was_read_once_is_not_read_again_in_the_next_release() -> None:
     contents = {"dags/x.py": b"import include.a", "include/a.py": b""}
-    memory: dict[object, closure.Imports] = {}
+    memory: dict[object, import_graph.Imports] = {}
     digests = {"dags/x.py": "1", "include/a.py": "2"}
-    closure.Closures(contents, digests, memory).of("dags/x.py")
+    import_graph.ImportGraph(contents, digests, memory).of("dags/x.py")
     known = dict(memory)
-    closure.Closures({**contents, "dags/x.py": b""}, {**digests, "dags/x.py": "3"}, memory).of("dags/x.py")
+    import_graph.ImportGraph({**contents, "dags/x.py": b""}, {**digests, "dags/x.py": "3"}, memory).of("dags/x.py")
     assert len(memory) == len(known) + 1
-    closure.Closures({**contents, "include/new.py": b""}, {**digests, "include/new.py": "4"}, memory).of("dags/x.py")
+    import_graph.ImportGraph({**contents, "include/new.py": b""}, {**digests, "include/new.py": "4"}, memory).of(
+        "dags/x.py"
+    )
     assert len(memory) == len(known) + 3
 
 
 def test_a_key_changes_with_all_that_a_result_depends_on_and_nothing_else() -> None:
     digests = {"dags/x.py": "1", "include/a.py": "2", "include/data.txt": "3", "other.txt": "4"}
     files = ("dags/x.py", "include/a.py")
-    code = parse.key_code("dags/x.py", files, digests, "here")
-    assert code == parse.key_code("dags/x.py", reversed(files), {**digests, "other.txt": "5"}, "here")
-    assert code != parse.key_code("dags/x.py", files, {**digests, "include/a.py": "5"}, "here")
-    assert code != parse.key_code("dags/y.py", files, digests, "here")
-    assert code != parse.key_code("dags/x.py", files, digests, "elsewhere")
+    code = dag_parser.key_code("dags/x.py", files, digests, "here")
+    assert code == dag_parser.key_code("dags/x.py", reversed(files), {**digests, "other.txt": "5"}, "here")
+    assert code != dag_parser.key_code("dags/x.py", files, {**digests, "include/a.py": "5"}, "here")
+    assert code != dag_parser.key_code("dags/y.py", files, digests, "here")
+    assert code != dag_parser.key_code("dags/x.py", files, digests, "elsewhere")
 
-    result = parse.key_result(code, ["include/data.txt"], digests)
+    result = dag_parser.key_result(code, ["include/data.txt"], digests)
     assert result != code
-    assert result == parse.key_result(code, ["include/data.txt"], {**digests, "other.txt": "5"})
-    assert result != parse.key_result(code, ["include/data.txt"], {**digests, "include/data.txt": "5"})
-    assert result != parse.key_result(code, [], digests)
+    assert result == dag_parser.key_result(code, ["include/data.txt"], {**digests, "other.txt": "5"})
+    assert result != dag_parser.key_result(code, ["include/data.txt"], {**digests, "include/data.txt": "5"})
+    assert result != dag_parser.key_result(code, [], digests)
 
 
 def test_a_folder_that_was_listed_is_its_names() -> None:
     digests = {"include/a": "1", "include/deep/b": "2"}
-    listed = parse.digest_read("include/", digests)
-    assert listed == parse.digest_read("include/", {**digests, "include/a": "9", "include/deep/c": "3", "dags/x": "4"})
-    assert listed != parse.digest_read("include/", {**digests, "include/new": "1"})
-    assert parse.digest_read("/", digests) != parse.digest_read("/", {**digests, "dags/x": "1"})
+    listed = dag_parser.digest_read("include/", digests)
+    assert listed == dag_parser.digest_read(
+        "include/", {**digests, "include/a": "9", "include/deep/c": "3", "dags/x": "4"}
+    )
+    assert listed != dag_parser.digest_read("include/", {**digests, "include/new": "1"})
+    assert dag_parser.digest_read("/", digests) != dag_parser.digest_read("/", {**digests, "dags/x": "1"})

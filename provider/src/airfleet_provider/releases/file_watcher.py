@@ -22,7 +22,7 @@ SETTLED_S = 0.5
 MOVED = 3
 
 
-class Watcher:
+class FileWatcher:
     """Watches folders of a project, in a process of its own: this one forks, and must have no thread."""
 
     def __init__(self, project: Path, folders: Iterable[str]) -> None:

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airfleet_provider.keeping import Known, judge
+from airfleet_provider.releases.retention_rules import KnownRelease, judge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def know(name: str, days: int, **changes: object) -> Known:
-    return Known(**{"id": name, "built_at": NOW - days * DAY, "used_at": NOW - days * DAY, **changes})  # type: ignore[arg-type]
+def know(name: str, days: int, **changes: object) -> KnownRelease:
+    return KnownRelease(**{"id": name, "built_at": NOW - days * DAY, "used_at": NOW - days * DAY, **changes})  # type: ignore[arg-type]
 
 
 NEW = [know("n1", 1), know("n2", 2)]

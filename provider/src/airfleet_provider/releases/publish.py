@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from airfleet_provider import compat
 from airfleet_provider.contract import release_archive
+from airfleet_provider.database import run
 
 ATTEMPTS = 6
 # Deadlock, serialisation failure, lock not available: all go away when the transaction begins anew.
@@ -238,8 +239,3 @@ def _columns(release: Release, dags: Sequence[Dag]) -> dict[str, Any]:
         "relatives": [dag.path for dag in dags],
         "seconds": [dag.seconds for dag in dags],
     }
-
-
-def run(session: Any, statement: str, **values: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's session, values and result
-    """Execute one statement as it is written, in the session's transaction."""
-    return session.connection().exec_driver_sql(statement, values)

@@ -11,15 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import closure, collect, compat, folder, reparse, results, upkeep, watch
+from airfleet_provider import compat
 from airfleet_provider.bundles import release_files
 from airfleet_provider.compat import parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.parser_process import Parser
+from airfleet_provider.database import run
 from airfleet_provider.processes.polling import wait_readable
-from airfleet_provider.publish import Published, Release, publish, run
-from airfleet_provider.verdict import Policy
+from airfleet_provider.releases import (
+    canary,
+    folder_sync,
+    import_graph,
+    parse_cache,
+    parse_times,
+    reparse_requests,
+    retention,
+)
+from airfleet_provider.releases.canary_rules import Policy
+from airfleet_provider.releases.parser_process import Parser
+from airfleet_provider.releases.publish import Published, Release, publish
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +89,7 @@ SELECT 1 FROM airfleet.pointer WHERE bundle = %(bundle)s AND (live <> %(release)
 """
 
 
-class RefusedError(Exception):
+class DeploymentRefusedError(Exception):
     """A deployment cannot be done; `detail` says why."""
 
     def __init__(self, message: str, **detail: object) -> None:
@@ -122,7 +132,7 @@ class Deployment:
 
 
 @dataclass(slots=True)
-class Releaser:
+class ReleaseAgent:
     """The work of the agent, without the waiting."""
 
     has_fab_roles: bool
@@ -131,9 +141,9 @@ class Releaser:
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
     # Bundles with a new release.
     crowded: set[str] = field(default_factory=set)
-    memory: dict[object, closure.Imports] = field(default_factory=dict)
+    memory: dict[object, import_graph.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=compat.describe_environment)
-    inspected: results.Unpacked | None = None
+    inspected: parse_cache.UnpackedRelease | None = None
     followed: frozenset[str] = frozenset()
     looks_next: float = float("-inf")
 
@@ -150,7 +160,7 @@ class Releaser:
                 self._prune(deployment)
             else:
                 self._deploy(deployment, started)
-        except RefusedError as refusal:
+        except DeploymentRefusedError as refusal:
             self._fail(deployment, refusal.detail)
         except Exception as error:
             log.exception("deployment %s failed", deployment.id)
@@ -159,16 +169,16 @@ class Releaser:
 
     def _deploy(self, deployment: Deployment, started: float) -> None:
         if deployment.bundle in self.followed and not deployment.is_check:
-            raise RefusedError("this platform runs the Dags that lie in its project's folder")
+            raise DeploymentRefusedError("this platform runs the Dags that lie in its project's folder")
         name = deployment.release or self._previous(deployment)
         self._enter(deployment, name, "parsing")
         release = self.unpack(deployment.bundle, name)
         unpacked = self.now()
-        found = results.collect(release, self.parser, twice=deployment.is_check)
+        found = parse_cache.collect(release, self.parser, twice=deployment.is_check)
         fresh = found.parsed
         # What did not load may have lacked a variable or a host then; only good results are never asked for again.
         if doubtful := [path for path, one in found.summaries.items() if one["error"] and path not in fresh]:
-            found = results.collect(release, self.parser, again=doubtful)
+            found = parse_cache.collect(release, self.parser, again=doubtful)
             fresh |= found.parsed
         errors = found.errors()
         parsed = self.now()
@@ -183,17 +193,17 @@ class Releaser:
             return
         if errors and not deployment.allows_errors:
             listed = [{"path": path, "error": text} for path, text in sorted(errors.items())]
-            raise RefusedError(f"{len(errors)} Dag files do not load", errors=listed, parsed=len(fresh))
+            raise DeploymentRefusedError(f"{len(errors)} Dag files do not load", errors=listed, parsed=len(fresh))
         self._enter(deployment, name, "publishing")
         with compat.open_session() as session:
             before = {
-                "broken_before": watch.list_broken(session, deployment.bundle),
-                "last_run": watch.find_last_run(session),
+                "broken_before": canary.list_broken(session, deployment.bundle),
+                "last_run": canary.find_last_run(session),
             }
 
         def finish(session: Any, published: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
             if run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.undoes or deployment.id).first():
-                raise RefusedError("a later deployment of the same bundle is done already")
+                raise DeploymentRefusedError("a later deployment of the same bundle is done already")
             pointer = run(session, READ_POINTER, bundle=deployment.bundle).one()
             previous = pointer.previous
             if previous and release_archive.is_same(previous, name):  # that is no way back
@@ -223,12 +233,12 @@ class Releaser:
                 detail=json.dumps(detail),
             )
             if not ended.rowcount:
-                raise RefusedError("another releaser has finished it")
+                raise DeploymentRefusedError("another releaser has finished it")
 
         try:
             release_files.offer(deployment.bundle, name)
         except archive_store.StoreError as error:
-            raise RefusedError(str(error)) from error
+            raise DeploymentRefusedError(str(error)) from error
         self._publish(release, found, deployment.actor, deployment.reason, finish)
         log.info("%s of %s is live: deployment %s", release_archive.shorten(name), deployment.bundle, deployment.id)
         release_files.point(compat.storage_root() / deployment.bundle, name)
@@ -237,7 +247,7 @@ class Releaser:
 
     def _prune(self, deployment: Deployment) -> None:
         asked = deployment.detail.get("policy", {}).get("keep")
-        found = collect.collect(deployment.bundle, keep=asked, dry=bool(deployment.detail.get("dry")))
+        found = retention.collect(deployment.bundle, keep=asked, dry=bool(deployment.detail.get("dry")))
         with compat.open_session() as session:
             run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(found.to_json()))
 
@@ -246,14 +256,14 @@ class Releaser:
         while self.crowded:
             name = self.crowded.pop()
             try:
-                collect.collect(name)
+                retention.collect(name)
             except Exception:
                 log.exception("cannot remove old releases of %s now", name)
 
     def _publish(
         self,
-        release: results.Unpacked,
-        found: results.Results,
+        release: parse_cache.UnpackedRelease,
+        found: parse_cache.ParseResults,
         actor: str | None,
         reason: str | None,
         finish: Callable[[Any, Published], None],
@@ -269,20 +279,20 @@ class Releaser:
         )
         publish(whole, found.load, finish, has_fab_roles=self.has_fab_roles)
 
-    def unpack(self, name: str, release: str) -> results.Unpacked:
+    def unpack(self, name: str, release: str) -> parse_cache.UnpackedRelease:
         """A release on this host, fetched if it is not here yet."""
         try:
             place = release_files.have(name, release)
         except (LookupError, release_archive.CorruptError, archive_store.StoreError) as error:
-            raise RefusedError(str(error)) from error
+            raise DeploymentRefusedError(str(error)) from error
         if self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
             return self.inspected  # a deploy comes right after its check
         if len(self.memory) > MEMORY_FILES:
             self.memory.clear()
-        self.inspected = results.inspect(name, release, place, self.environment, self.memory)
+        self.inspected = parse_cache.inspect(name, release, place, self.environment, self.memory)
         return self.inspected
 
-    def plan(self, release: results.Unpacked) -> None:
+    def plan(self, release: parse_cache.UnpackedRelease) -> None:
         """Remember when the files of the live release want to be evaluated again."""
         self.due = {key: at for key, at in self.due.items() if key[0] != release.bundle}
         for path, seconds in release.intervals.items():
@@ -299,7 +309,7 @@ class Releaser:
         for name, live in pointers:
             if name in self.followed:
                 continue
-            with contextlib.suppress(RefusedError):
+            with contextlib.suppress(DeploymentRefusedError):
                 release = self.unpack(name, live)
                 release_files.point(compat.storage_root() / name, live)
                 self.plan(release)
@@ -319,8 +329,8 @@ class Releaser:
             for path in paths:  # before anything can fail: a release that cannot be had is not asked for at once again
                 self.due[name, live, path] = self.now() + WAIT_S
             release = self.unpack(name, live)
-            before = results.collect(release, self.parser)
-            after = results.collect(release, self.parser, again=paths)
+            before = parse_cache.collect(release, self.parser)
+            after = parse_cache.collect(release, self.parser, again=paths)
             for path in paths:
                 del self.due[name, live, path]
                 if path in release.intervals:
@@ -335,25 +345,25 @@ class Releaser:
         """Keep what is live in Airflow's tables; publish again what somebody removed from them."""
         if self.now() < self.looks_next:
             return
-        self.looks_next = self.now() + upkeep.EVERY_S
+        self.looks_next = self.now() + parse_times.EVERY_S
         with compat.open_session() as session:
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
         for name, live in pointers:
             if name in self.followed:
                 continue
             with compat.open_session() as session:
-                upkeep.refresh(session, name)
-                missing = upkeep.list_missing(session, name, upkeep.list_live(session, name))
+                parse_times.refresh(session, name)
+                missing = parse_times.list_missing(session, name, parse_times.list_live(session, name))
             if missing:
                 log.warning("%s: Airflow has lost %s; published again", name, ", ".join(missing))
                 release = self.unpack(name, live)
-                self._republish(release, results.collect(release, self.parser))
+                self._republish(release, parse_cache.collect(release, self.parser))
 
-    def _republish(self, release: results.Unpacked, found: results.Results) -> None:
+    def _republish(self, release: parse_cache.UnpackedRelease, found: parse_cache.ParseResults) -> None:
         def finish(session: Any, _: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
             # The pointer did not move if this is still the live one, and must not otherwise.
             if run(session, WAS_MOVED, bundle=release.bundle, release=release.id).first():
-                raise RefusedError("another release is live by now")
+                raise DeploymentRefusedError("another release is live by now")
 
         self._publish(release, found, "airfleet", "evaluated again on its clock", finish)
 
@@ -361,7 +371,7 @@ class Releaser:
         with compat.open_session() as session:
             previous = run(session, FIND_PREVIOUS, bundle=deployment.bundle).scalar()
         if deployment.action != "rollback" or not previous:
-            raise RefusedError("there is no release to go to")
+            raise DeploymentRefusedError("there is no release to go to")
         return str(previous)
 
     def _enter(self, deployment: Deployment, release: str, state: str) -> None:
@@ -376,7 +386,7 @@ class Releaser:
             run(session, FINISH, id=deployment.id, state="failed", detail=json.dumps(detail))
 
 
-def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2
+def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2
     """Take deployments as they come, for ever; nothing is asked for more often than every WAIT_S seconds."""
     cursor = connection.cursor()
     cursor.execute(f"LISTEN {release_schema.CHANNEL}")
@@ -384,7 +394,7 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
     while True:
         while releaser.step():
             pass
-        for name, path in reparse.take():
+        for name, path in reparse_requests.take():
             for loop in loops:
                 loop.follower.ask(name, path)
             if name not in releaser.followed:
@@ -393,17 +403,17 @@ def work(releaser: Releaser, loops: list[folder.Loop], connection: Any) -> NoRet
         for chore in (releaser.tick, releaser.look_after):
             try:
                 chore()
-            except RefusedError as refusal:
+            except DeploymentRefusedError as refusal:
                 log.warning("left for the next time: %s", one_line(refusal, 2000))
         try:
-            is_watching = watch.step()
+            is_watching = canary.step()
         except Exception:
             log.exception("cannot watch what is live; looking again later")
             is_watching = True
         for loop in loops:
             loop.turn()
         soonest = min(releaser.due.values(), default=float("inf")) - releaser.now()
-        longest = watch.EVERY_S if is_watching else WAIT_S
+        longest = canary.EVERY_S if is_watching else WAIT_S
         waits = [longest, max(0.0, soonest), *(loop.wait_s() for loop in loops)]
         wait_readable([connection, *(loop for loop in loops if loop.watches)], min(waits))
         connection.poll()
@@ -415,7 +425,7 @@ def main() -> NoReturn:
     has_fab_roles = compat.prepare_publisher()
     parsing.seal_memory()
     parser = Parser()
-    loops = folder.find_loops(parser, has_fab_roles=has_fab_roles)
+    loops = folder_sync.find_loops(parser, has_fab_roles=has_fab_roles)
     if loops:
         parser.start()  # a folder is parsed at every start: the parser imports Airflow meanwhile
     gc.freeze()  # children share what is imported by now
@@ -425,7 +435,7 @@ def main() -> NoReturn:
     cursor.execute(release_schema.SQL)
     cursor.execute("SELECT pg_advisory_lock(%s)", (release_schema.AGENT_LOCK,))
     followed = frozenset(loop.follower.bundle for loop in loops)
-    work(Releaser(has_fab_roles, parser, followed=followed), loops, connection)
+    work(ReleaseAgent(has_fab_roles, parser, followed=followed), loops, connection)
 
 
 def run_command(_: object) -> NoReturn:

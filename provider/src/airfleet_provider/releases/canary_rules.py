@@ -38,7 +38,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class TaskCounts:
     """How many attempts of a Dag's tasks ended, and how many of them badly."""
 
     ended: int = 0
@@ -58,8 +58,8 @@ class Evidence:
     remaining_s: float
     broken: tuple[str, ...] = ()
     orphans: Mapping[str, int] = field(default_factory=dict)
-    now: Mapping[str, Tally] = field(default_factory=dict)
-    before: Mapping[str, Tally] = field(default_factory=dict)
+    now: Mapping[str, TaskCounts] = field(default_factory=dict)
+    before: Mapping[str, TaskCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +96,13 @@ def decide(seen: Evidence, policy: Policy) -> Verdict:
     return Verdict(Action.KEEP, f"it stays: in {policy.watch_seconds:g} s {ran}")
 
 
-def has_grounds(now: Mapping[str, Tally], policy: Policy) -> bool:
+def has_grounds(now: Mapping[str, TaskCounts], policy: Policy) -> bool:
     """Whether so much failed that the release before has to be looked at."""
     total = add_up(now.values())
     return total.ended >= max(policy.min_task_ends, 1) and total.rate > policy.max_failure_rate
 
 
-def expect(now: Mapping[str, Tally], before: Mapping[str, Tally]) -> float:
+def expect(now: Mapping[str, TaskCounts], before: Mapping[str, TaskCounts]) -> float:
     """The share that would fail as things were before: each Dag at its own old rate, a new one at that of all.
 
     A Dag that always fails is no reason to go back only because it is the one that ran.
@@ -115,10 +115,10 @@ def expect(now: Mapping[str, Tally], before: Mapping[str, Tally]) -> float:
     return failed / total.ended
 
 
-def add_up(tallies: Iterable[Tally]) -> Tally:
+def add_up(tallies: Iterable[TaskCounts]) -> TaskCounts:
     """One tally for several."""
     listed = tuple(tallies)
-    return Tally(sum(one.ended for one in listed), sum(one.failed for one in listed))
+    return TaskCounts(sum(one.ended for one in listed), sum(one.failed for one in listed))
 
 
 def _go_back(seen: Evidence, why: str) -> Verdict:

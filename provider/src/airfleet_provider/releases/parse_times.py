@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from airfleet_provider.publish import run
+from airfleet_provider.database import run
 
 EVERY_S = 60.0
 # Rows that somebody holds at this moment are left for the next time.

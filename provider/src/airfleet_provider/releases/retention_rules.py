@@ -12,7 +12,7 @@ GRACE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRelease:
     """What is known of one release that still has its files."""
 
     id: str
@@ -26,7 +26,7 @@ class Known:
     deployment: int | None = None
 
 
-def judge(known: Sequence[Known], keep: int, now: datetime) -> dict[str, str]:
+def judge(known: Sequence[KnownRelease], keep: int, now: datetime) -> dict[str, str]:
     """Why each release stays; one without a reason goes."""
     by_life = sorted((one for one in known if one.live_at), key=lambda one: (one.live_at, one.id), reverse=True)
     by_birth = sorted(known, key=lambda one: (one.built_at, one.id), reverse=True)
@@ -35,7 +35,7 @@ def judge(known: Sequence[Known], keep: int, now: datetime) -> dict[str, str]:
     return {release: reason for release, reason in found.items() if reason}
 
 
-def _find_reason(one: Known, keep: int, now: datetime, *, lived: bool, born: bool) -> str:
+def _find_reason(one: KnownRelease, keep: int, now: datetime, *, lived: bool, born: bool) -> str:
     if one.is_live:
         return "live"
     if one.is_previous:

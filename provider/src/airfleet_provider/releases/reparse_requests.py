@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airfleet_provider import collect, compat
+from airfleet_provider import compat
 from airfleet_provider.compat import processor
 from airfleet_provider.contract import release_schema
-from airfleet_provider.publish import run
+from airfleet_provider.database import run
+from airfleet_provider.releases import retention
 
 TELL = """
 SELECT pg_notify(%(channel)s, 'reparse') WHERE EXISTS (SELECT FROM dag_priority_parsing_request)
@@ -33,7 +34,7 @@ def take() -> list[tuple[str, str]]:
 
 
 @dataclass(slots=True)
-class Chores:
+class ReparseRequests:
     """What a Dag processor does beside callbacks, about once a second."""
 
     now: Callable[[], float] = time.monotonic
@@ -54,9 +55,9 @@ def remove_folders() -> None:
     with compat.open_session() as session:
         names = list(run(session, "SELECT bundle FROM airfleet.pointer").scalars())
     for name in names:
-        collect.remove_folders(name)
+        retention.remove_folders(name)
 
 
 def run_command(arguments: object) -> None:
     """`airflow airfleet dag-processor`."""
-    processor.run_dag_processor(arguments, Chores())
+    processor.run_dag_processor(arguments, ReparseRequests())

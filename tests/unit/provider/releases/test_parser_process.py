@@ -12,8 +12,8 @@ from airflow.configuration import conf
 from airflow.sdk.execution_time import supervisor
 
 from airfleet_provider.compat import lookups, parsing
-from airfleet_provider.parser_process import Parser
 from airfleet_provider.processes import fork_pool
+from airfleet_provider.releases.parser_process import Parser
 
 FILE = """
 from airflow.sdk import DAG

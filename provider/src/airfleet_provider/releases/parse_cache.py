@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import closure, compat, parse
+from airfleet_provider import compat
 from airfleet_provider.contract import directives, release_archive
-from airfleet_provider.parser_process import Parser
+from airfleet_provider.database import run
 from airfleet_provider.processes import fork_pool
-from airfleet_provider.publish import Dag, run
+from airfleet_provider.releases import dag_parser, import_graph
+from airfleet_provider.releases.parser_process import Parser
+from airfleet_provider.releases.publish import Dag
 
 # A releaser that is killed parses at most this much again.
 BATCH, BATCH_S = 50, 0.5
@@ -48,7 +50,7 @@ SET result = jsonb_build_object('reads', (p.result -> 'reads') || (excluded.resu
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
+class UnpackedRelease:
     """A release on this host, with what its Dag files depend on."""
 
     bundle: str
@@ -63,7 +65,7 @@ class Unpacked:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class ParseResults:
     """One result for each Dag file, without the serialised Dags, and the key under which the whole of it is kept."""
 
     summaries: Mapping[str, Mapping[str, Any]]
@@ -104,27 +106,29 @@ class Results:
 
 
 def inspect(
-    bundle: str, release: str, folder: Path, environment: str, memory: dict[object, closure.Imports] | None = None
-) -> Unpacked:
+    bundle: str, release: str, folder: Path, environment: str, memory: dict[object, import_graph.Imports] | None = None
+) -> UnpackedRelease:
     """Read an unpacked release, or a project's folder; nothing of it is executed."""
     scan = release_archive.look(folder)
     contents, digests = scan.contents, scan.tree.digests()
-    found = closure.Closures(contents, digests, memory)
+    found = import_graph.ImportGraph(contents, digests, memory)
     files = [path for path in compat.list_dag_files(folder) if path in digests]
     closures = {path: found.of(path) for path in files}
-    return Unpacked(
+    return UnpackedRelease(
         bundle=bundle,
         id=release,
         folder=folder,
         digests=digests,
         intervals={path: seconds for path in files if (seconds := directives.read_interval(contents[path]))},
         closures=closures,
-        codes={path: parse.key_code(path, closures[path], digests, environment) for path in files},
+        codes={path: dag_parser.key_code(path, closures[path], digests, environment) for path in files},
         refused=scan.refused,
     )
 
 
-def collect(release: Unpacked, parser: Parser, *, again: Iterable[str] = (), twice: bool = False) -> Results:
+def collect(
+    release: UnpackedRelease, parser: Parser, *, again: Iterable[str] = (), twice: bool = False
+) -> ParseResults:
     """The results of all Dag files; only those without one, and those to be parsed `again`, are executed."""
     forced = frozenset(again)
     keys = find_keys(release)
@@ -135,15 +139,15 @@ def collect(release: Unpacked, parser: Parser, *, again: Iterable[str] = (), twi
             forget(keys[path])  # it has read other files this time, and the old result would still be found
         keys[path] = key
     summaries |= read_summaries({path: keys[path] for path in missing})
-    return Results(summaries, {path: keys[path] for path in summaries}, frozenset(missing))
+    return ParseResults(summaries, {path: keys[path] for path in summaries}, frozenset(missing))
 
 
-def find_keys(release: Unpacked) -> dict[str, str]:
+def find_keys(release: UnpackedRelease) -> dict[str, str]:
     """The key of a result for each Dag file that was ever parsed with this code and these files to read."""
     with compat.open_session() as session:
         rows = {row.key: row.result["reads"] for row in run(session, READ_RAW, keys=list(release.codes.values()))}
         candidates = {
-            parse.key_result(code, json.loads(reads), release.digests): path
+            dag_parser.key_result(code, json.loads(reads), release.digests): path
             for path, code in release.codes.items()
             for reads in rows.get(code, ())
         }
@@ -160,7 +164,9 @@ def read_summaries(keys: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
         return {paths[row.key]: row.summary for row in run(session, READ_SUMMARIES, keys=list(paths))}
 
 
-def parse_files(release: Unpacked, parser: Parser, paths: Sequence[str], *, twice: bool) -> Iterable[tuple[str, str]]:
+def parse_files(
+    release: UnpackedRelease, parser: Parser, paths: Sequence[str], *, twice: bool
+) -> Iterable[tuple[str, str]]:
     """Have Dag files parsed and store each result as soon as it is there; path and key of each."""
     if not paths:
         return
@@ -189,15 +195,15 @@ class Answer:
     result: str
 
 
-def read_answer(release: Unpacked, outcome: fork_pool.ItemOutcome) -> Answer:
+def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> Answer:
     """The answer of a child, or one in place of it when the child did not live to give it."""
     if outcome.answer is None:
         reads = "[]"
-        result = json.dumps(parse.describe_failure(outcome.item, outcome.error or "", outcome.seconds))
+        result = json.dumps(dag_parser.describe_failure(outcome.item, outcome.error or "", outcome.seconds))
     else:
         reads, result = outcome.answer.decode().split("\n", 1)
     code = release.codes[outcome.item]
-    return Answer(outcome.item, code, reads, parse.key_result(code, json.loads(reads), release.digests), result)
+    return Answer(outcome.item, code, reads, dag_parser.key_result(code, json.loads(reads), release.digests), result)
 
 
 def store(answers: Sequence[Answer]) -> None:

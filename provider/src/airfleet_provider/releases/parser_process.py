@@ -20,22 +20,23 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import compat, parse
+from airfleet_provider import compat
 from airfleet_provider.compat import parsing
 from airfleet_provider.processes import fork_pool
+from airfleet_provider.releases import dag_parser
 
 # `path` first: whatever is imported comes from where the releaser's own modules came from.
 CODE = (
     "import sys; given = sys.argv.pop(); "
     "import json; sys.path[:] = json.loads(given)['path']; "
-    "from airfleet_provider.parser_process import main; main(given)"
+    "from airfleet_provider.releases.parser_process import main; main(given)"
 )
 CONFIG = ".parser.cfg"
 # What is heard of it at least, beside the time that a file may take: it imports Airflow before it parses.
 SILENCE_S = 120.0
 
 
-class GoneError(Exception):
+class ParserGoneError(Exception):
     """The parser has ended, or does not answer."""
 
 
@@ -65,7 +66,7 @@ class Parser:
                 for outcome in self._work(job, timeout_s + SILENCE_S):
                     pending.remove(outcome.item)
                     yield outcome
-            except GoneError as error:
+            except ParserGoneError as error:
                 self.stop()
                 if job["count"] == 1:  # they came in turn, so it was the first that is left
                     yield fork_pool.ItemOutcome(pending.pop(0), None, f"The process that parses {error}.", 0.0)
@@ -123,7 +124,7 @@ class Parser:
     def _receive(self, silence_s: float) -> bytes:
         assert self.channel is not None  # noqa: S101 - it was started
         if not self.channel.poll(silence_s):
-            raise GoneError("did not answer and was stopped")
+            raise ParserGoneError("did not answer and was stopped")
         return self.channel.recv_bytes(fork_pool.LARGEST)
 
 
@@ -132,7 +133,7 @@ def _as_gone() -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError) as error:
-        raise GoneError("was ended") from error
+        raise ParserGoneError("was ended") from error
 
 
 def main(given: str) -> None:
@@ -167,7 +168,7 @@ def serve(job: Mapping[str, Any], channel: Connection) -> None:
     closures = {path: frozenset(names) for path, names in job["closures"].items()}
 
     def prepare(ask: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
-        return parse.prepare_child(folder, job["bundle"], closures, ask, twice=job["twice"])
+        return dag_parser.prepare_child(folder, job["bundle"], closures, ask, twice=job["twice"])
 
     count, timeout_s = job["count"] or 1, job["timeout_s"]
     for one in fork_pool.work_through(job["paths"], prepare, count=count, timeout_s=timeout_s, answer=pass_on):

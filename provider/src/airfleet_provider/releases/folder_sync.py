@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import closure, compat, results, upkeep
+from airfleet_provider import compat
 from airfleet_provider.contract import fallbacks, release_archive
-from airfleet_provider.parser_process import Parser
-from airfleet_provider.publish import NotStoredError, Published, Release, publish, run
-from airfleet_provider.watcher import Watcher
+from airfleet_provider.database import run
+from airfleet_provider.releases import import_graph, parse_cache, parse_times
+from airfleet_provider.releases.file_watcher import FileWatcher
+from airfleet_provider.releases.parser_process import Parser
+from airfleet_provider.releases.publish import NotStoredError, Published, Release, publish
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ FORGET = "DELETE FROM airfleet.parsed WHERE key = ANY(%(keys)s::text[])"
 
 
 @dataclass(slots=True)
-class Follower:
+class FolderSync:
     """Keeps what Airflow knows of one project equal to the files in its folder."""
 
     bundle: str
@@ -40,10 +42,10 @@ class Follower:
     parser: Parser
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    memory: dict[object, closure.Imports] = field(default_factory=dict)
+    memory: dict[object, import_graph.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=compat.describe_environment)
     # None before the first publish: a start reads everything anew, with the variables and packages of now.
-    published: results.Unpacked | None = None
+    published: parse_cache.UnpackedRelease | None = None
     keys: frozenset[str] = frozenset()
     due: dict[str, float] = field(default_factory=dict)
     dags: frozenset[str] = frozenset()
@@ -68,14 +70,14 @@ class Follower:
         took = self.now() - started
         log.info("published %s: %s, parsed %d in %.2f s", self.bundle, counts, len(found.parsed), took)
 
-    def _collect(self, folder: results.Unpacked, again: Iterable[str]) -> results.Results:
-        found = results.collect(folder, self.parser, again=again)
+    def _collect(self, folder: parse_cache.UnpackedRelease, again: Iterable[str]) -> parse_cache.ParseResults:
+        found = parse_cache.collect(folder, self.parser, again=again)
         # What did not load may have lacked a variable or a host then.
         doubtful = [path for path, one in found.summaries.items() if one["error"] and path not in found.parsed]
         if not doubtful:
             return found
-        anew = results.collect(folder, self.parser, again=doubtful)
-        return results.Results(anew.summaries, anew.keys, found.parsed | anew.parsed)
+        anew = parse_cache.collect(folder, self.parser, again=doubtful)
+        return parse_cache.ParseResults(anew.summaries, anew.keys, found.parsed | anew.parsed)
 
     def ask(self, bundle: str, path: str) -> None:
         """Evaluate a file again at the next look."""
@@ -90,29 +92,29 @@ class Follower:
         """Whether somebody removed from Airflow's tables what was published; says there that the rest is not old."""
         if self.now() < self.looks_next:
             return False
-        self.looks_next = self.now() + upkeep.EVERY_S
+        self.looks_next = self.now() + parse_times.EVERY_S
         with compat.open_session() as session:
-            upkeep.refresh(session, self.bundle)
-            missing = upkeep.list_missing(session, self.bundle, self.dags)
+            parse_times.refresh(session, self.bundle)
+            missing = parse_times.list_missing(session, self.bundle, self.dags)
         if missing:
             log.warning("%s: Airflow has lost %s; published again", self.bundle, ", ".join(missing))
         return bool(missing)
 
-    def _inspect(self) -> results.Unpacked:
+    def _inspect(self) -> parse_cache.UnpackedRelease:
         folder = self._read()
         if self.published and self.published.codes.keys() - folder.codes.keys():
             self.sleep(AWAY_S)
             folder = self._read()
         return folder
 
-    def _read(self) -> results.Unpacked:
+    def _read(self) -> parse_cache.UnpackedRelease:
         if len(self.memory) > MEMORY_FILES:
             self.memory.clear()
         # Results of other folders and of releases are apart: a Dag may say where its file is.
         environment = f"{self.environment}, in {self.project}"
-        return results.inspect(self.bundle, "", self.project, environment, self.memory)
+        return parse_cache.inspect(self.bundle, "", self.project, environment, self.memory)
 
-    def _publish(self, folder: results.Unpacked, found: results.Results) -> Published:
+    def _publish(self, folder: parse_cache.UnpackedRelease, found: parse_cache.ParseResults) -> Published:
         refused = {path: f"{path} {why}\nhint: {release_archive.HINT}" for path, why in folder.refused.items()}
         errors = {**found.errors(), **refused}
         while True:
@@ -132,7 +134,7 @@ class Follower:
             except NotStoredError as refusal:
                 errors = {**errors, **refusal.errors}
 
-    def _note(self, folder: results.Unpacked, found: results.Results) -> None:
+    def _note(self, folder: parse_cache.UnpackedRelease, found: parse_cache.ParseResults) -> None:
         keys = frozenset({*found.keys.values(), *folder.codes.values()})
         forget(self.keys - keys)
         self.published, self.keys = folder, keys
@@ -143,11 +145,11 @@ class Follower:
 
 
 @dataclass(slots=True)
-class Loop:
+class DevelopLoop:
     """A follower and the watcher that wakes it."""
 
-    follower: Follower
-    watcher: Watcher
+    follower: FolderSync
+    watcher: FileWatcher
     now: Callable[[], float] = time.monotonic
     started: float = float("-inf")
     watches: bool = False
@@ -176,15 +178,15 @@ class Loop:
         return max(0.0, min(LOOK_S if self.watches else LOOK_UNTOLD_S, self.follower.wait_s()))
 
 
-def find_loops(parser: Parser, *, has_fab_roles: bool) -> list[Loop]:
+def find_loops(parser: Parser, *, has_fab_roles: bool) -> list[DevelopLoop]:
     """One for each bundle that is a project's folder."""
     bundles: list[dict[str, Any]] = json.loads(compat.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
     folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] == CLASSPATH]
-    followers = [Follower(name, project, has_fab_roles, parser) for name, project in folders]
-    return [Loop(follower, Watcher(follower.project, release_archive.FOLDERS)) for follower in followers]
+    followers = [FolderSync(name, project, has_fab_roles, parser) for name, project in folders]
+    return [DevelopLoop(follower, FileWatcher(follower.project, release_archive.FOLDERS)) for follower in followers]
 
 
-def _is_same(one: results.Unpacked, other: results.Unpacked) -> bool:
+def _is_same(one: parse_cache.UnpackedRelease, other: parse_cache.UnpackedRelease) -> bool:
     return one.digests == other.digests and one.refused == other.refused
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import results
-from airfleet_provider.parser_process import Parser
-from airfleet_provider.releaser import RefusedError, Releaser
+from airfleet_provider.releases import parse_cache
+from airfleet_provider.releases.agent import DeploymentRefusedError, ReleaseAgent
+from airfleet_provider.releases.parser_process import Parser
 
 
 class Clock:
@@ -18,34 +18,34 @@ class Clock:
         return self.now
 
 
-def make(clock: Clock) -> Releaser:
-    return Releaser(has_fab_roles=False, parser=Parser(), now=clock, environment="")
+def make(clock: Clock) -> ReleaseAgent:
+    return ReleaseAgent(has_fab_roles=False, parser=Parser(), now=clock, environment="")
 
 
-def unpack(releaser: Releaser, monkeypatch: pytest.MonkeyPatch, *, intervals: dict[str, int]) -> None:
-    nothing = results.Results({}, {}, frozenset())
+def unpack(releaser: ReleaseAgent, monkeypatch: pytest.MonkeyPatch, *, intervals: dict[str, int]) -> None:
+    nothing = parse_cache.ParseResults({}, {}, frozenset())
 
-    def have(_: Releaser, bundle: str, release: str) -> results.Unpacked:
-        return results.Unpacked(bundle, release, Path(), {}, intervals, {}, {}, {})
+    def have(_: ReleaseAgent, bundle: str, release: str) -> parse_cache.UnpackedRelease:
+        return parse_cache.UnpackedRelease(bundle, release, Path(), {}, intervals, {}, {}, {})
 
-    monkeypatch.setattr(Releaser, "unpack", have)
-    monkeypatch.setattr(results, "collect", lambda *_, **__: nothing)
+    monkeypatch.setattr(ReleaseAgent, "unpack", have)
+    monkeypatch.setattr(parse_cache, "collect", lambda *_, **__: nothing)
 
 
 def test_a_live_release_that_cannot_be_had_is_not_asked_for_at_once_again(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, asked = Clock(), []
 
-    def refuse(_: Releaser, bundle: str, release: str) -> results.Unpacked:
+    def refuse(_: ReleaseAgent, bundle: str, release: str) -> parse_cache.UnpackedRelease:
         asked.append(clock.now)
-        raise RefusedError("the store does not answer")
+        raise DeploymentRefusedError("the store does not answer")
 
-    monkeypatch.setattr(Releaser, "unpack", refuse)
+    monkeypatch.setattr(ReleaseAgent, "unpack", refuse)
     releaser = make(clock)
     releaser.due["shop", "r1", "dags/a.py"] = clock.now
     for _ in range(100):  # as often as the loop would turn if nothing made it wait
         clock.now += 0.01
         if min(releaser.due.values()) <= clock.now:
-            with pytest.raises(RefusedError):
+            with pytest.raises(DeploymentRefusedError):
                 releaser.tick()
     assert len(asked) == 1
     assert min(releaser.due.values()) > clock.now + 10

@@ -16,7 +16,7 @@ class Imports:
     everything: bool
 
 
-class Closures:
+class ImportGraph:
     """The import closures of a release; each file is read once, and not again in a release with the same paths.
 
     `memory` carries that over from one release to the next.

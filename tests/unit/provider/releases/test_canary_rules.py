@@ -1,0 +1,71 @@
+"""Whether a release stays: the decision on what was seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from airfleet_provider.releases import canary_rules
+from airfleet_provider.releases.canary_rules import Action, Evidence, Policy, TaskCounts, decide
+
+POLICY = Policy(watch_seconds=300, max_failure_rate=0.25, min_task_ends=10)
+
+
+def see(**changes: object) -> Evidence:
+    return Evidence(**{"previous": "r1", "is_live": True, "remaining_s": 60.0, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seen", "action", "said"),
+    [
+        (see(), Action.WAIT, "no task ended so far"),
+        (see(now={"a": TaskCounts(3, 1)}), Action.WAIT, "3 task attempts ended, 1 of them badly so far"),
+        (see(remaining_s=0), Action.KEEP, "it stays: in 300 s no task ended"),
+        (see(remaining_s=-900, now={"a": TaskCounts(9, 0)}), Action.KEEP, "9 task attempts ended, 0 of them badly"),
+        (see(broken=("dags/a.py",)), Action.ROLL_BACK, "back to r1: dags/a.py does not load since it is live"),
+        (see(broken=tuple("abcde")), Action.ROLL_BACK, "a, b, c and 2 more do not load"),
+        (see(orphans={"a": 1}), Action.ROLL_BACK, "a is gone, and 1 of its runs never ended"),
+        (see(orphans={"b": 2, "a": 1}), Action.ROLL_BACK, "a, b are gone, and 3 of their runs never ended"),
+        (see(now={"a": TaskCounts(9, 9)}), Action.WAIT, "9 task attempts ended, 9 of them badly"),
+        (see(now={"a": TaskCounts(10, 9)}), Action.ROLL_BACK, "9 of 10 task attempts failed (90%), a first"),
+        (
+            see(now={"a": TaskCounts(8, 1), "b": TaskCounts(4, 4)}),
+            Action.ROLL_BACK,
+            "b, a first; on the release before it was 0%",
+        ),
+        (see(now={"a": TaskCounts(12, 3)}), Action.WAIT, "3 of them badly"),
+        (see(now={"a": TaskCounts(10, 9)}, before={"a": TaskCounts(5, 4)}), Action.WAIT, "9 of them badly"),
+        (
+            see(now={"a": TaskCounts(10, 6)}, before={"a": TaskCounts(10, 3)}),
+            Action.ROLL_BACK,
+            "it was 30% for these Dags",
+        ),
+        (see(now={"new": TaskCounts(10, 6)}, before={"a": TaskCounts(10, 5)}), Action.WAIT, "6 of them badly"),
+        (see(remaining_s=-1, now={"a": TaskCounts(10, 9)}), Action.ROLL_BACK, "9 of 10"),
+        (see(is_live=False, broken=("a",), now={"a": TaskCounts(10, 9)}), Action.LEAVE, "another release went live"),
+    ],
+)
+def test_the_verdict_and_its_sentence(seen: Evidence, action: Action, said: str) -> None:
+    found = decide(seen, POLICY)
+    assert found.action is action
+    assert said in found.sentence
+    assert "\n" not in found.sentence
+
+
+def test_a_failing_dag_that_alone_ran_counts_as_it_did_before() -> None:
+    before = {"bad": TaskCounts(10, 10), "good": TaskCounts(990, 0)}
+    assert canary_rules.expect({"bad": TaskCounts(4, 4)}, before) == 1.0
+    assert canary_rules.expect({"good": TaskCounts(4, 4)}, before) == 0.0
+    assert canary_rules.expect({"new": TaskCounts(4, 4)}, before) == pytest.approx(0.01)
+    assert canary_rules.expect({}, before) == 0.0
+
+
+def test_the_release_before_is_looked_at_only_when_enough_failed() -> None:
+    assert not canary_rules.has_grounds({"a": TaskCounts(9, 9)}, POLICY)
+    assert not canary_rules.has_grounds({"a": TaskCounts(100, 25)}, POLICY)
+    assert canary_rules.has_grounds({"a": TaskCounts(100, 26)}, POLICY)
+    assert not canary_rules.has_grounds({}, Policy(min_task_ends=0, max_failure_rate=0))
+
+
+def test_a_policy_takes_what_it_knows_and_defaults_the_rest() -> None:
+    assert Policy.read({"watch_seconds": 5, "keep": 3}) == Policy(watch_seconds=5)
+    assert Policy.read({}) == Policy()
