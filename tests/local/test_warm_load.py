@@ -39,16 +39,16 @@ LOAD = """
 import json, sys
 from pathlib import Path
 from airfleet_provider.compat import groundwork
-from airfleet_provider.runtime import warm
-from airfleet_provider.runtime.messages import Home
+from airfleet_provider.task_runtime import zygote
+from airfleet_provider.task_runtime.pool_key import PoolKey
 
 groundwork.import_modules()
 log = groundwork.prepare_log()
 try:
-    loaded = warm.load(Home(*json.loads(sys.argv[1])), log)
+    loaded = zygote.load(PoolKey(*json.loads(sys.argv[1])), log)
     said = {"dags": sorted(loaded.bag.dags), "stdout": loaded.stdout.decode(), "stderr": loaded.stderr.decode()}
 except Exception as error:
-    said = {"refused": warm.describe_failure(error)}
+    said = {"refused": zygote.describe_failure(error)}
 Path(sys.argv[2]).write_text(json.dumps(said))
 """
 
@@ -61,7 +61,7 @@ def downloads_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
     tree, contents = release_archive.read(tmp_path / "project")
     archive = release_archive.pack(tree, contents)
 
-    class Shelf(BaseHTTPRequestHandler):
+    class Downloads(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             is_known = self.path == f"{archive_client.PATH}/{tree.id}"
             self.send_response(200 if is_known else 404)
@@ -70,7 +70,7 @@ def downloads_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with HTTPServer(("127.0.0.1", 0), Shelf) as server:
+    with HTTPServer(("127.0.0.1", 0), Downloads) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", tree.id
         server.shutdown()

@@ -97,7 +97,7 @@ def list_platform_settings(
 
 def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
     """How tasks of these queues start."""
-    warm = {"warm": {"classpath": "airfleet_provider.runtime.coordinator.WarmCoordinator", "kwargs": {}}}
+    warm = {"warm": {"classpath": "airfleet_provider.task_runtime.coordinator.WarmCoordinator", "kwargs": {}}}
     return (
         Setting(
             "sdk",

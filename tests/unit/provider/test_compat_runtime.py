@@ -14,7 +14,7 @@ from airflow.sdk.execution_time import coordinator, supervisor, task_runner
 
 from airfleet_provider.compat import runtime
 from airfleet_provider.processes import fd_messages
-from airfleet_provider.runtime.coordinator import WarmCoordinator
+from airfleet_provider.task_runtime.coordinator import WarmCoordinator
 
 
 def test_the_installed_airflow_is_fit() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import socket
@@ -11,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from airfleet_provider.compat import crashes, exits
-from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes import fd_messages, lifecycle
 
 
 def prepare_supervisors() -> None:
@@ -49,13 +48,7 @@ def forget_connections(kept: Collection[int]) -> None:
 
     Sockets for datagrams stay: metrics go out by one.
     """
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
-        number = int(name)
-        with contextlib.suppress(OSError):  # the listing's own, closed by now
-            if number not in kept and number != null and _is_connection(number):
-                os.dup2(null, number, inheritable=False)
-    os.close(null)
+    lifecycle.blank_descriptors(lambda number: number in kept or not _is_connection(number))
 
 
 def _is_connection(number: int) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 from typing import Any
 
 from airflow.executors import local_executor
 
 from airfleet_provider.compat import cold
-from airfleet_provider.processes.fork_server import die_with
+from airfleet_provider.processes.lifecycle import die_with
 
 
 def end_with_scheduler() -> None:
@@ -25,7 +24,7 @@ def end_with_scheduler() -> None:
 
     @functools.wraps(run)
     def run_worker(**options: Any) -> None:  # noqa: ANN401 - Airflow's own
-        die_with(scheduler, signal.SIGKILL)
+        die_with(scheduler)
         cold.prepare_supervisors()
         run(**options)
 

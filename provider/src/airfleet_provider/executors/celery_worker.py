@@ -17,8 +17,8 @@ from airfleet_provider.compat.publishing import notice_dead_brokers
 from airfleet_provider.executors.draining import Drain
 from airfleet_provider.processes import oom_priority
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
-from airfleet_provider.runtime.keeper import RESTART_S, Guard
-from airfleet_provider.runtime.limits import Limits
+from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.guard import RESTART_S, Guard
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

@@ -12,10 +12,10 @@ from airfleet_provider.compat import local_workers
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.executors.reports import KnowsScheduled
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
-from airfleet_provider.runtime.keeper import Guard
-from airfleet_provider.runtime.limits import Limits
 from airfleet_provider.scheduling import waker
 from airfleet_provider.survival.watch import Watch
+from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.guard import Guard
 
 # A supervisor reports within this time after its task was deferred, or it was killed and never will.
 REPORT_S = 10.0

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 from setproctitle import setproctitle
 
 from airfleet_provider.leader.session import Session
-from airfleet_provider.processes import fork_server
+from airfleet_provider.processes import fork_server, lifecycle
 
 EPOCH_BYTES = 32
 READY = b"ready"
@@ -44,7 +44,7 @@ class Scheduler:
     def __init__(self, work: Work, name: str) -> None:
         ours, theirs = socket.socketpair()
         guardian = os.getpid()
-        fork_server.flush()
+        lifecycle.flush()
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
@@ -89,7 +89,7 @@ def _live(work: Work, channel: socket.socket, guardian: int, name: str) -> NoRet
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        fork_server.die_with(guardian, signal.SIGKILL)
+        lifecycle.die_with(guardian)
         setproctitle(f"{name}, made ready")
         work.prepare()
         channel.send(READY)
@@ -104,5 +104,5 @@ def _live(work: Work, channel: socket.socket, guardian: int, name: str) -> NoRet
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        fork_server.flush()
+        lifecycle.flush()
         os._exit(code)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 MESSAGE_BYTES = 1 << 16
@@ -13,15 +12,6 @@ MESSAGE_BYTES = 1 << 16
 CHANNEL_VARIABLE = "AIRFLEET_KEEPER_FD"
 # Of a task: its channel of requests, stdout, stderr, its log, and the socket on which its supervisor hears how it ends.
 TASK_DESCRIPTORS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class PoolKey:
-    """What a warm process has loaded: one Dag file of one version of one bundle."""
-
-    bundle: str
-    version: str | None
-    path: str
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 import time
 import traceback
 from collections import deque
@@ -14,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 
-PR_SET_PDEATHSIG = 1
+from airfleet_provider.processes import lifecycle
+
 # What a child says begins with one of these.
 QUESTION, ANSWER, SEPARATOR = b"question", b"answer", b"\n"
 # Nobody may fill the memory of the process that reads it.
@@ -126,26 +125,18 @@ def _end(child: Worker) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that ends; exit if it already has."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)
-
-
 def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]]) -> Worker:
     ours, theirs = Pipe()
     parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    lifecycle.flush()
     pid = os.fork()
     if pid:
         theirs.close()
         return Worker(pid, ours)
     code = 1
     try:
-        die_with(parent)
-        _close_all_but(theirs.fileno())
+        lifecycle.die_with(parent)
+        lifecycle.close_others(theirs.fileno())
 
         def ask(question: bytes) -> bytes:
             theirs.send_bytes(QUESTION + SEPARATOR + question)
@@ -154,19 +145,10 @@ def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]])
         work = prepare(ask)
         while True:
             theirs.send_bytes(ANSWER + SEPARATOR + work(theirs.recv_bytes().decode()))
-    except EOFError:
+    except (EOFError, lifecycle.ParentGoneError):
         code = 0
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        lifecycle.flush()
         os._exit(code)
-
-
-def _close_all_but(channel: int) -> None:
-    """Keep nothing of what the parent has open, such as a connection, but the standard streams."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
-        if int(name) > 2 and int(name) != channel:
-            with contextlib.suppress(OSError):
-                os.close(int(name))

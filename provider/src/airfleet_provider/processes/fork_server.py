@@ -9,7 +9,6 @@ with it. A child runs nothing before its gate opens, and exits if the supervisor
 from __future__ import annotations
 
 import array
-import ctypes
 import gc
 import importlib
 import json
@@ -19,7 +18,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -27,10 +25,9 @@ from typing import NoReturn
 from setproctitle import setproctitle
 
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.processes import command_server
+from airfleet_provider.processes import command_server, lifecycle
 
 REQUEST_BYTES = 1 << 20
-PR_SET_PDEATHSIG = 1
 GO = b"g"
 
 
@@ -142,14 +139,14 @@ def run(order: ForkRequest, log: int, gate: int) -> NoReturn:
         import_modules(order.preload)
         if os.read(gate, 1) == GO:
             os.close(gate)
-            die_with(order.supervisor)
+            lifecycle.die_with(order.supervisor, signal.SIGTERM)
             code = run_commands(order.commands)
     except SystemExit as stop:
         code = exit_code(stop)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        flush()
+        lifecycle.flush()
         os._exit(code)
 
 
@@ -173,20 +170,6 @@ def exit_code(stop: SystemExit) -> int:
         return stop.code or 0
     print(stop.code, file=sys.stderr)
     return 1
-
-
-def die_with(supervisor: int, number: signal.Signals = signal.SIGTERM) -> None:
-    """Ask the kernel for a signal when the supervisor dies, however it dies; exit if it already has."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-    if os.getppid() != supervisor:
-        raise SystemExit("airfleet: the supervisor has gone")
-
-
-def flush() -> None:
-    """Write out what Python still buffers; os._exit would drop it."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
 
 
 if __name__ == "__main__":

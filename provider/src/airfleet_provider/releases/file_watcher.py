@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from airfleet_provider.contract import release_archive
+from airfleet_provider.processes import lifecycle
 
-PR_SET_PDEATHSIG = 1
 # An editor that saves by renaming makes several changes; they are told as one.
 PAUSE_MS, LONGEST_PAUSE_MS = 50, 400
 SETTLED_S = 0.5
@@ -67,10 +66,11 @@ def _watch(project: Path, folders: tuple[str, ...], writer: int, parent: int) ->
     from setproctitle import setproctitle  # noqa: PLC0415 - only this process needs them
     from watchfiles import Change, watch  # noqa: PLC0415
 
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    if os.getppid() != parent:
+    try:
+        lifecycle.die_with(parent)
+    except lifecycle.ParentGoneError:
         os._exit(0)
     setproctitle("airfleet watcher")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)

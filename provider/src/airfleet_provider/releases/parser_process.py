@@ -22,7 +22,7 @@ from typing import Any
 
 from airfleet_provider import compat
 from airfleet_provider.compat import parsing
-from airfleet_provider.processes import fork_pool
+from airfleet_provider.processes import fork_pool, lifecycle
 from airfleet_provider.releases import dag_parser
 
 # `path` first: whatever is imported comes from where the releaser's own modules came from.
@@ -141,7 +141,7 @@ def main(given: str) -> None:
     from setproctitle import setproctitle  # noqa: PLC0415 - only this process needs it
 
     told = json.loads(given)
-    fork_pool.die_with(told["releaser"])
+    lifecycle.die_with(told["releaser"])
     setproctitle("airfleet parser")
     parsing.seal_memory()
     parsing.prepare_parser()

@@ -8,7 +8,7 @@ import pytest
 
 from airfleet_provider import compat
 from airfleet_provider.contract import release_archive
-from airfleet_provider.runtime import sharing
+from airfleet_provider.task_runtime import fork_safety
 
 DAG = """
 from airflow.sdk import DAG, dag, task
@@ -74,7 +74,7 @@ def test_a_dag_that_is_not_there_is_an_error_with_its_cause(release: Path, monke
 
 
 def test_no_warm_process_shares_it(release: Path) -> None:
-    assert sharing.find_objection((release / release_archive.MOVED_FILE).read_text()) == (
+    assert fork_safety.find_objection((release / release_archive.MOVED_FILE).read_text()) == (
         "line 5: get_parsing_context() while loading"
     )
 

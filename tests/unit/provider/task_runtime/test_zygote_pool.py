@@ -7,15 +7,16 @@ import selectors
 import pytest
 
 from airfleet_provider.processes import fd_messages
-from airfleet_provider.runtime.keeper import RETRY_S, Keeper, Warm
-from airfleet_provider.runtime.limits import Limits, Record
+from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
+from airfleet_provider.task_runtime.pool_key import PoolKey
+from airfleet_provider.task_runtime.zygote_pool import RETRY_S, ZygoteHandle, ZygotePool
 
 
 def test_relieved_keeper_leaves_later_requests_to_the_other() -> None:
     supervisor, requests = fd_messages.pair()
     lean, relief = fd_messages.pair()
     fd_messages.send(lean, {"ready": True})
-    keeper = Keeper(requests, Limits(), 2, relief)
+    keeper = ZygotePool(requests, Limits(), 2, relief)
     keeper.serve()
     assert keeper.is_relieved
     fd_messages.send(supervisor, {"bundle": "b"})
@@ -26,8 +27,8 @@ def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
     supervisor, requests = fd_messages.pair()
     lean, relief = fd_messages.pair()
     lean.close()
-    keeper = Keeper(requests, Limits(), 2, relief)
-    keeper.refusals[fd_messages.PoolKey("b", None, "d.py")] = ("no", float("inf"))
+    keeper = ZygotePool(requests, Limits(), 2, relief)
+    keeper.refusals[PoolKey("b", None, "d.py")] = ("no", float("inf"))
     answers, given = fd_messages.pair()
     order = {"bundle": "b", "version": None, "path": "d.py"}
     fillers = [fd_messages.pair()[0] for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
@@ -42,10 +43,10 @@ def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
 def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, is_tried_again: bool) -> None:
     now = 0.0
     _, requests = fd_messages.pair()
-    keeper = Keeper(requests, Limits(), 2, clock=lambda: now)
-    home = fd_messages.PoolKey("shop", "r1", "dags/small.py")
+    keeper = ZygotePool(requests, Limits(), 2, clock=lambda: now)
+    home = PoolKey("shop", "r1", "dags/small.py")
     ours, theirs = fd_messages.pair()
-    found = Warm(ours, Record(born=0.0, used=0.0))
+    found = ZygoteHandle(ours, ZygoteUsage(born=0.0, used=0.0))
     keeper.homes[home] = found
     keeper.selector.register(ours, selectors.EVENT_READ)
     fd_messages.send(theirs, {"refused": "no web host answers", "lasting": lasting})

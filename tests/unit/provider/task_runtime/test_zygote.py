@@ -9,7 +9,7 @@ import pytest
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable
-from airfleet_provider.runtime.warm import Loaded, WarmProcess
+from airfleet_provider.task_runtime.zygote import Loaded, Zygote
 
 
 def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.Mo
     for _, theirs in streams:
         theirs.close()
     status.close()
-    WarmProcess(control, Loaded(None, [])).serve()
+    Zygote(control, Loaded(None, [])).serve()
     stderr = streams[2][0]
     assert wait_readable([stderr], 60)
     assert "RuntimeError: this task has no room to begin" in stderr.recv(1 << 16).decode()

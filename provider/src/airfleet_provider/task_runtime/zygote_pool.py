@@ -1,42 +1,29 @@
-"""The keeper of warm processes: it hands each request for a task to the one that has loaded its Dag file.
-
-An executor's main process starts a guard before any task, and with it a channel that all its supervisors inherit. The
-guard does nothing but start the keeper again when it dies. All stay below the executor: in its session and cgroup.
-
-A keeper that is forked from the executor serves at once, but each fork of it copies the page tables of all that the
-executor has in its memory. So a lean one is started anew beside it, and relieves it as soon as it is ready.
-"""
+"""The pool of zygotes: hands each request for a task to the zygote that has loaded its Dag file."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import selectors
-import signal
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from setproctitle import setproctitle
 
 from airfleet_provider.compat import groundwork
 from airfleet_provider.compat import runtime as compat
-from airfleet_provider.contract import fallbacks
-from airfleet_provider.contract.fallbacks import Counter
-from airfleet_provider.processes import fd_messages, oom_priority
-from airfleet_provider.processes.fd_messages import PoolKey
-from airfleet_provider.runtime import lean, limits, warm
-from airfleet_provider.runtime.limits import Limits, Record
-from airfleet_provider.runtime.witness import is_fresh
+from airfleet_provider.processes import fd_messages, lifecycle, oom_priority
+from airfleet_provider.task_runtime import eviction, zygote
+from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
+from airfleet_provider.task_runtime.load_audit import is_fresh
+from airfleet_provider.task_runtime.pool_key import PoolKey
 
-PR_SET_CHILD_SUBREAPER = 36
-RESTART_S = 0.5
 # The exit code of a keeper that another one has relieved.
 RELIEVED = 3
 # A file in a folder may be mended; a release cannot change.
@@ -46,16 +33,16 @@ RETRY_S = 5.0
 
 
 @dataclass(slots=True)
-class Warm:
+class ZygoteHandle:
     """One warm process, from the keeper's side."""
 
     control: socket.socket
-    record: Record
+    record: ZygoteUsage
     watched: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Keeper:
+class ZygotePool:
     """Routes requests to warm processes, starts those that are missing and lets go of those that are too many."""
 
     requests: socket.socket
@@ -65,7 +52,7 @@ class Keeper:
     is_relieved: bool = False
     clock: Callable[[], float] = time.monotonic
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    homes: dict[PoolKey, Warm] = field(default_factory=dict)
+    homes: dict[PoolKey, ZygoteHandle] = field(default_factory=dict)
     refusals: dict[PoolKey, tuple[str, float]] = field(default_factory=dict)
 
     def serve(self) -> None:
@@ -97,7 +84,7 @@ class Keeper:
         home = PoolKey(message["bundle"], message["version"], message["path"])
         reason = self._find_refusal(home) or self._hand_on(home, message, descriptors)
         if reason:
-            warm.refuse(descriptors, reason)
+            zygote.refuse(descriptors, reason)
         else:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -112,7 +99,7 @@ class Keeper:
     def _hand_on(self, home: PoolKey, message: dict[str, Any], descriptors: list[int]) -> str | None:
         """Give the request to its warm process, a new one if need be; why that could not be."""
         found = self.homes.get(home)
-        if found and (limits.is_spent(found.record, self.limits, self.clock()) or not is_fresh(found.watched)):
+        if found and (eviction.is_spent(found.record, self.limits, self.clock()) or not is_fresh(found.watched)):
             self._let_go(home)
             found = None
         for _ in range(2):  # the one at hand may have died just now
@@ -130,7 +117,7 @@ class Keeper:
                 return None
         return "its warm process dies"
 
-    def _start(self, home: PoolKey, request: list[int]) -> Warm:
+    def _start(self, home: PoolKey, request: list[int]) -> ZygoteHandle:
         ours, theirs = fd_messages.pair()
         pid = os.fork()
         if pid == 0:
@@ -146,7 +133,7 @@ class Keeper:
                 for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
                     os.close(descriptor)
                 oom_priority.offer(oom_priority.WARM)
-                warm.run(home, theirs, self.log)
+                zygote.run(home, theirs, self.log)
                 code = 0
             except BaseException:
                 traceback.print_exc()
@@ -155,12 +142,12 @@ class Keeper:
                 os._exit(code)
         theirs.close()
         ours.setblocking(False)
-        found = Warm(ours, Record(born=self.clock(), used=self.clock()))
+        found = ZygoteHandle(ours, ZygoteUsage(born=self.clock(), used=self.clock()))
         self.homes[home] = found
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear_warm(home, found))
         return found
 
-    def _hear_warm(self, home: PoolKey, found: Warm) -> None:
+    def _hear_warm(self, home: PoolKey, found: ZygoteHandle) -> None:
         try:
             message, _ = fd_messages.receive(found.control)
         except BlockingIOError:
@@ -178,7 +165,7 @@ class Keeper:
             self.refusals[home] = (message["refused"], self.clock() + lasts_s)
             self._let_go(home, found)
 
-    def _let_go(self, home: PoolKey, found: Warm | None = None) -> None:
+    def _let_go(self, home: PoolKey, found: ZygoteHandle | None = None) -> None:
         """Close our end: the warm process sees its tasks to their end, answers what it still has, and exits."""
         current = self.homes.get(home)
         found = found or current
@@ -191,113 +178,8 @@ class Keeper:
 
     def _let_go_surplus(self) -> None:
         records = {home: found.record for home, found in self.homes.items()}
-        for home in list(limits.list_surplus(records, self.limits, self.clock())):
+        for home in list(eviction.list_surplus(records, self.limits, self.clock())):
             self._let_go(home)
-
-
-@dataclass(slots=True)
-class Guard:
-    """The guard below an executor's process, which is there before any task and started anew when it has ended.
-
-    The executor keeps the end of the channel at which the guard and its keeper hear, so that a later guard hears what
-    was asked meanwhile. `channel` is the descriptor at which all supervisors that are forked from now on may ask.
-    """
-
-    chosen: Limits
-    requests: socket.socket
-    channel: int
-    pid: int
-    clock: Callable[[], float] = time.monotonic
-    started: float = 0.0
-
-    @classmethod
-    def start(cls, chosen: Limits) -> Guard:
-        """Start one by a fork of this process, which has no threads yet."""
-        ours, theirs = fd_messages.pair()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            guard(theirs, chosen)
-        return cls(chosen, theirs, ours.detach(), pid)
-
-    def wait(self) -> None:
-        """Return when it has ended."""
-        _reap(self.pid, 0)
-
-    def revive(self) -> None:
-        """Start a new one if it has ended, but not again and again; it is a new program, as this may have threads."""
-        now = self.clock()
-        if now - self.started >= RESTART_S and _reap(self.pid, os.WNOHANG):
-            self.started = now
-            self.pid = lean.start_guard(self.requests, self.chosen)
-            count_keepers().fell_back("the guard of warm processes ended and was started again")
-
-
-def _reap(pid: int, options: int) -> bool:
-    """Whether the guard has ended; nobody else reaps it."""
-    try:
-        return os.waitpid(pid, options)[0] == pid
-    except ChildProcessError:
-        return True
-
-
-def count_keepers() -> Counter:
-    """How often a keeper had to be started again."""
-    return fallbacks.open_counter(fallbacks.WARM_KEEPER, os.environ)
-
-
-def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
-    """Keep a keeper running until it ends because nobody is left who could ask."""
-    try:
-        setproctitle("airfleet guard of warm processes")
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        _forget_descriptors(keep=requests.fileno())
-        _become_subreaper()
-        while (code := _run_keeper(requests, chosen)) != 0:
-            print(f"airfleet: the keeper of warm processes ended with {code} and is started again", file=sys.stderr)
-            count_keepers().fell_back(f"the keeper of warm processes ended with {code} and was started again")
-            time.sleep(RESTART_S)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(0)
-
-
-def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
-    """Run a keeper at once and a lean one that relieves it; the exit code of the last to end."""
-    ours, theirs = fd_messages.pair()
-    with ours, theirs:
-        running = {_fork_keeper(requests, chosen, ours, theirs), lean.start(requests, chosen, theirs)}
-    while True:
-        pid, status = os.wait()
-        if pid not in running:
-            continue  # one that a relieved keeper left
-        running.discard(pid)
-        code = os.waitstatus_to_exitcode(status)
-        if not running:
-            return code
-        if code == RELIEVED:
-            count_keepers().took_fast()
-        elif code:
-            count_keepers().fell_back(f"one of two keepers of warm processes ended with {code}")
-
-
-def _fork_keeper(requests: socket.socket, chosen: Limits, relief: socket.socket, other: socket.socket) -> int:
-    keeper = os.fork()
-    if keeper == 0:
-        code = 1
-        try:
-            other.close()
-            code = keep(requests, chosen, relief)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return keeper
 
 
 def keep(
@@ -308,7 +190,7 @@ def keep(
 ) -> int:
     """Be a keeper; the exit code once it is over."""
     setproctitle("airfleet keeper of warm processes")
-    _become_subreaper()
+    lifecycle.become_subreaper()
     compat.hide_memory()
     groundwork.import_modules()
     groundwork.keep_parts()
@@ -316,7 +198,7 @@ def keep(
     gc.collect()
     gc.freeze()
     on_ready()
-    keeper = Keeper(requests, chosen, log, relief)
+    keeper = ZygotePool(requests, chosen, log, relief)
     keeper.serve()
     if keeper.is_relieved:
         return RELIEVED  # the guard reaps what it leaves
@@ -334,22 +216,3 @@ def _reap_all() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-
-
-def _become_subreaper() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _forget_descriptors(keep: int) -> None:
-    """Let go of everything inherited but the standard streams: a database must see its client die when that does.
-
-    The numbers stay taken, so that Python objects that still hold them reach nothing.
-    """
-    null = os.open(os.devnull, os.O_RDWR)
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
-        number = int(name)
-        if number > 2 and number not in (keep, null):
-            with contextlib.suppress(OSError):  # the listing's own, closed by now
-                os.fstat(number)
-                os.dup2(null, number)
-    os.close(null)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from airfleet_provider.processes import fd_messages
-from airfleet_provider.processes.fd_messages import PoolKey
-from airfleet_provider.runtime import limits, sharing, witness
-from airfleet_provider.runtime.limits import Limits, Record
+from airfleet_provider.task_runtime import eviction, fork_safety, load_audit
+from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
+from airfleet_provider.task_runtime.pool_key import PoolKey
 
 SHARED = [
     "from airflow.sdk import dag, task\n\n@task\ndef one():\n    return datetime.now()",
@@ -38,23 +38,23 @@ OWN = [
 
 @pytest.mark.parametrize("source", SHARED)
 def test_a_file_whose_load_is_the_same_for_every_task_is_shared(source: str) -> None:
-    assert sharing.find_objection(source) is None
+    assert fork_safety.find_objection(source) is None
 
 
 @pytest.mark.parametrize(("source", "reason"), OWN)
 def test_a_file_whose_load_belongs_to_one_task_is_not(source: str, reason: str) -> None:
-    assert reason in (sharing.find_objection(source) or "")
+    assert reason in (fork_safety.find_objection(source) or "")
 
 
-def make(*used: float, memory: int = 0) -> dict[PoolKey, Record]:
+def make(*used: float, memory: int = 0) -> dict[PoolKey, ZygoteUsage]:
     return {
-        PoolKey("b", None, str(index)): Record(born=0, used=one, memory_bytes=memory << 20)
+        PoolKey("b", None, str(index)): ZygoteUsage(born=0, used=one, memory_bytes=memory << 20)
         for index, one in enumerate(used)
     }
 
 
-def list_paths(records: dict[PoolKey, Record], chosen: Limits, now: float = 100) -> list[str]:
-    return [home.path for home in limits.list_surplus(records, chosen, now)]
+def list_paths(records: dict[PoolKey, ZygoteUsage], chosen: Limits, now: float = 100) -> list[str]:
+    return [home.path for home in eviction.list_surplus(records, chosen, now)]
 
 
 def test_the_least_recently_used_goes_first() -> None:
@@ -78,21 +78,21 @@ def test_what_was_read_is_fresh_until_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "tables.yaml"
     missing = str(tmp_path / "missing")
     file.write_text("a")
-    watched = [(str(file), witness.fingerprint(str(file))), (missing, None)]
-    assert witness.is_fresh(watched)
+    watched = [(str(file), load_audit.fingerprint(str(file))), (missing, None)]
+    assert load_audit.is_fresh(watched)
     Path(missing).touch()
-    assert not witness.is_fresh(watched)
+    assert not load_audit.is_fresh(watched)
     Path(missing).unlink()
     file.write_text("ab")
-    assert not witness.is_fresh(watched)
+    assert not load_audit.is_fresh(watched)
     file.unlink()
-    assert not witness.is_fresh(watched)
+    assert not load_audit.is_fresh(watched)
 
 
-WITNESSED = """
+AUDITED = """
 import json, sys
-from airfleet_provider.runtime.witness import Witness
-one = Witness()
+from airfleet_provider.task_runtime.load_audit import LoadAudit
+one = LoadAudit()
 one.begin()
 {load}
 one.end()
@@ -102,9 +102,9 @@ print(json.dumps([one.find_objection(), [path for path, _ in one.list_watched()]
 
 
 def load(tmp_path: Path, code: str) -> list[object]:
-    """What a witness says in a process of its own, as it can never be taken out of one."""
+    """What an audit says in a process of its own, as an audit hook can never be removed from a process."""
     (tmp_path / "after").touch()
-    script = WITNESSED.format(load=code, after=str(tmp_path / "after"))
+    script = AUDITED.format(load=code, after=str(tmp_path / "after"))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     import json  # noqa: PLC0415
 
@@ -164,9 +164,9 @@ def test_modules_of_the_project_are_seen_whatever_a_load_does_to_others(
     (tmp_path / "airfleet_test_two.py").write_text("import sys\nsys.modules.pop('wave', None)\nimport wave\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.import_module("wave")
-    seen = witness.Witness()
+    seen = load_audit.LoadAudit()
     seen.begin()
     importlib.import_module("airfleet_test_one")
     seen.end()
     assert [Path(path).stem for path in seen.list_modules()] == ["airfleet_test_one", "airfleet_test_two"]
-    assert witness.MARK not in sys.modules
+    assert load_audit.MARK not in sys.modules

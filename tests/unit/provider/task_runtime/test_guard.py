@@ -12,21 +12,21 @@ EXECUTOR = """
 import json, os, signal, socket, sys, time
 import psutil
 from pathlib import Path
-from airfleet_provider.runtime import messages
-from airfleet_provider.runtime.keeper import RESTART_S, Guard
-from airfleet_provider.runtime.limits import Limits
-from airfleet_provider.waiting import wait_readable
+from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes.polling import wait_readable
+from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.guard import RESTART_S, Guard
 
 guard = Guard.start(Limits())
 killed = psutil.Process(guard.pid)
 family = [killed, *killed.children(recursive=True)]
 for one in family:
     one.kill()
-ours, theirs = messages.pair()
-fillers = [messages.pair()[0] for _ in range(messages.TASK_DESCRIPTORS - 1)]
+ours, theirs = fd_messages.pair()
+fillers = [fd_messages.pair()[0] for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
 order = {"bundle": "no such bundle", "version": None, "path": "x.py"}
 with socket.socket(fileno=os.dup(guard.channel)) as channel:
-    messages.send(channel, order, [*(one.fileno() for one in fillers), theirs.fileno()])
+    fd_messages.send(channel, order, [*(one.fileno() for one in fillers), theirs.fileno()])
 theirs.close()
 deadline = time.monotonic() + 60
 while guard.pid == killed.pid and time.monotonic() < deadline:
@@ -36,9 +36,9 @@ assert guard.pid != killed.pid
 revived = psutil.Process(guard.pid)
 environment = revived.environ()
 assert wait_readable([ours], 100), "nobody heard the request"
-answer, _ = messages.receive(ours)
+answer, _ = fd_messages.receive(ours)
 guard.revive()
-said = {"answer": answer, "pid": guard.pid == revived.pid, "variable": messages.CHANNEL_VARIABLE in environment}
+said = {"answer": answer, "pid": guard.pid == revived.pid, "variable": fd_messages.CHANNEL_VARIABLE in environment}
 Path(sys.argv[1]).write_text(json.dumps(said))
 """
 

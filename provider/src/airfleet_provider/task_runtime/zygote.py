@@ -23,9 +23,9 @@ from setproctitle import setproctitle
 from airfleet_provider.compat import crashes
 from airfleet_provider.compat import runtime as compat
 from airfleet_provider.processes import fd_messages, oom_priority
-from airfleet_provider.processes.fd_messages import PoolKey
-from airfleet_provider.runtime import sharing
-from airfleet_provider.runtime.witness import Witness
+from airfleet_provider.task_runtime import fork_safety
+from airfleet_provider.task_runtime.load_audit import LoadAudit
+from airfleet_provider.task_runtime.pool_key import PoolKey
 
 # As long as Airflow's own supervisor waits between SIGTERM and SIGKILL.
 GRACE_S = 5.0
@@ -69,7 +69,7 @@ def load(home: PoolKey, log: int) -> Loaded:
     compat.become_loader()
     bundle = compat.open_bundle(home.bundle, home.version)
     _check_text(Path(bundle.path, home.path))
-    witness = Witness()
+    witness = LoadAudit()
     lookups: list[str] = []
 
     def on_lookup(kind: str, key: str) -> None:
@@ -113,7 +113,7 @@ def _flush() -> None:
 
 def _check_text(path: Path) -> None:
     try:
-        objection = sharing.find_objection(path.read_text())
+        objection = fork_safety.find_objection(path.read_text())
     except (OSError, UnicodeDecodeError):
         return  # a compiled module, or a Dag in an archive
     if objection:
@@ -127,7 +127,7 @@ def _read_back(descriptor: int) -> bytes:
 
 
 @dataclass(slots=True)
-class Task:
+class ForkedTask:
     """One task that this process has forked and will reap."""
 
     pid: int
@@ -137,14 +137,14 @@ class Task:
 
 
 @dataclass(slots=True)
-class WarmProcess:
+class Zygote:
     """Forks tasks until its keeper lets it go, and then sees those that still run to their end."""
 
     control: socket.socket
     loaded: Loaded
     clock: Callable[[], float] = time.monotonic
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    tasks: dict[int, Task] = field(default_factory=dict)
+    tasks: dict[int, ForkedTask] = field(default_factory=dict)
     is_kept: bool = True
 
     def serve(self) -> None:
@@ -177,7 +177,7 @@ class WarmProcess:
         for stream in streams:
             os.close(stream)
         status = socket.socket(fileno=channel)
-        task = Task(pid, os.pidfd_open(pid), status)
+        task = ForkedTask(pid, os.pidfd_open(pid), status)
         self.tasks[pid] = task
         self.selector.register(task.handle, selectors.EVENT_READ, lambda: self._reap(task))
         self.selector.register(status, selectors.EVENT_READ, lambda: self._lose_supervisor(task))
@@ -205,7 +205,7 @@ class WarmProcess:
             _flush()
             os._exit(124)
 
-    def _reap(self, task: Task) -> None:
+    def _reap(self, task: ForkedTask) -> None:
         _, status = os.waitpid(task.pid, 0)
         self.selector.unregister(task.handle)
         os.close(task.handle)
@@ -215,13 +215,13 @@ class WarmProcess:
                 fd_messages.send(task.status, {"exit": os.waitstatus_to_exitcode(status)})
             self._forget_supervisor(task)
 
-    def _lose_supervisor(self, task: Task) -> None:
+    def _lose_supervisor(self, task: ForkedTask) -> None:
         """Nobody hears this task any more, so it ends; stock Airflow would let it run on beside its repetition."""
         self._forget_supervisor(task)
         _signal_group(task.pid, signal.SIGTERM)
         task.kill_at = self.clock() + GRACE_S
 
-    def _forget_supervisor(self, task: Task) -> None:
+    def _forget_supervisor(self, task: ForkedTask) -> None:
         if task.status:
             self.selector.unregister(task.status)
             task.status.close()
@@ -264,7 +264,7 @@ def run(home: PoolKey, control: socket.socket, log: int) -> None:
     for watched in loaded.watched:
         with contextlib.suppress(OSError):
             fd_messages.send(control, {"watch": watched})
-    WarmProcess(control, loaded).serve()
+    Zygote(control, loaded).serve()
 
 
 def describe_failure(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from airfleet_provider.processes.fd_messages import PoolKey
+from airfleet_provider.task_runtime.pool_key import PoolKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Record:
+class ZygoteUsage:
     """What the keeper remembers of one warm process."""
 
     born: float
@@ -28,12 +28,12 @@ class Record:
     memory_bytes: int = 0
 
 
-def is_spent(record: Record, limits: Limits, now: float) -> bool:
+def is_spent(record: ZygoteUsage, limits: Limits, now: float) -> bool:
     """Whether a warm process has served its time and a new one takes its place."""
     return now - record.born >= limits.age_s or record.uses >= limits.uses
 
 
-def list_surplus(records: Mapping[PoolKey, Record], limits: Limits, now: float) -> Iterator[PoolKey]:
+def list_surplus(records: Mapping[PoolKey, ZygoteUsage], limits: Limits, now: float) -> Iterator[PoolKey]:
     """Those to let go: the spent ones, then the least recently used until the rest fits; never the newest."""
     kept = []
     for home, record in records.items():

@@ -42,7 +42,7 @@ def is_fresh(watched: Sequence[tuple[str, Sequence[int] | None]]) -> bool:
 
 
 @dataclass(slots=True)
-class Witness:
+class LoadAudit:
     """Watches this process load one Dag file; Python cannot be told to stop, so it is told to look away."""
 
     looks: bool = False

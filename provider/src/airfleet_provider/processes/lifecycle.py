@@ -1,0 +1,71 @@
+"""What a process has in common with its relatives: whose end is its own, whose children are its own, open files."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LAST_STANDARD_STREAM = 2
+
+
+class ParentGoneError(SystemExit):
+    """The parent of this process had ended before the kernel could be asked to watch it."""
+
+
+def die_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent ends, however the parent ends.
+
+    Raises ParentGoneError if the parent has ended already.
+    """
+    _prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        raise ParentGoneError("airfleet: the parent of this process has gone")
+
+
+def become_subreaper() -> None:
+    """Become the parent of every orphan among the descendants of this process, in place of init."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def close_others(*kept: int) -> None:
+    """Close every descriptor of this process but the standard streams and those that are kept."""
+    for number in _list_descriptors():
+        if number > LAST_STANDARD_STREAM and number not in kept:
+            with contextlib.suppress(OSError):
+                os.close(number)
+
+
+def blank_descriptors(is_wanted: Callable[[int], bool]) -> None:
+    """Have every descriptor that is not wanted lead to /dev/null.
+
+    The numbers stay taken, so that a Python object that still holds one reaches nothing, and nothing else either.
+    `is_wanted` may raise OSError for a descriptor that is closed meanwhile, which is then left alone.
+    """
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in _list_descriptors():
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself, closed by now
+            os.fstat(number)
+            if number != null and not is_wanted(number):
+                os.dup2(null, number, inheritable=False)
+    os.close(null)
+
+
+def _list_descriptors() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, not paths
+
+
+def flush() -> None:
+    """Write out what Python still buffers for stdout and stderr, which os._exit would drop."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

@@ -1,0 +1,1 @@
+"""Starts tasks as forks of zygotes: processes that have loaded the Dag file already."""
