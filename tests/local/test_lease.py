@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from airfleet_provider.leader.decide import TTL_S
+from airfleet_provider.scheduler_ha.rules import TTL_S
 from deadline import wait_until
 from servers import Server, serve
 

@@ -14,7 +14,7 @@ import pytest
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
 from airfleet_provider.contract import lease_schema as leader_schema
-from airfleet_provider.survival import probe
+from airfleet_provider.liveness import process_probe
 from servers import Server, serve
 
 pytestmark = pytest.mark.local
@@ -71,7 +71,7 @@ def test_a_process_without_a_sign_of_life_is_noticed(server: Server) -> None:
             " VALUES ('TriggererJob', %s, %s, to_timestamp(%s), to_timestamp(%s))",
             *(state, host, now + begun, now + beat),
         )
-        said = probe.has_heartbeat(url, "TriggererJob", "10.0.0.1", age_s=10, max_age_s=30, now=now)
+        said = process_probe.has_heartbeat(url, "TriggererJob", "10.0.0.1", age_s=10, max_age_s=30, now=now)
         assert said == is_well, name
 
 
@@ -88,7 +88,7 @@ def test_a_scheduler_without_a_sign_of_life_is_noticed(server: Server) -> None:
             " clock_timestamp() - %s * interval '1 s', clock_timestamp() - %s * interval '1 s')",
             *(state, taken_s, seen_s),
         )
-        assert probe.has_seat(server.dsn, "s1", age_s=10, max_age_s=10) == is_well, (state, taken_s, seen_s)
+        assert process_probe.has_seat(server.dsn, "s1", age_s=10, max_age_s=10) == is_well, (state, taken_s, seen_s)
 
 
 def read(server: Server) -> frozenset[Revision]:

@@ -10,9 +10,9 @@ import time
 
 import psycopg2
 
-from airfleet_provider.leader import machine
-from airfleet_provider.leader.guardian import Guardian
-from airfleet_provider.leader.lease import SCHEDULER
+from airfleet_provider.scheduler_ha import host
+from airfleet_provider.scheduler_ha.agent import SchedulerAgent
+from airfleet_provider.scheduler_ha.lease import SCHEDULER
 
 
 class Toy:
@@ -54,7 +54,7 @@ def main(dsn: str, seat: str) -> None:
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {seat} %(message)s")
     os.setsid()
     toy = Toy(dsn)
-    raise SystemExit(Guardian(toy.connect, toy, machine.find_place(seat), f"{seat}:{secrets.token_hex(4)}").run())
+    raise SystemExit(SchedulerAgent(toy.connect, toy, host.find_place(seat), f"{seat}:{secrets.token_hex(4)}").run())
 
 
 if __name__ == "__main__":

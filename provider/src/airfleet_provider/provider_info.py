@@ -42,7 +42,7 @@ def list_commands() -> list[CLICommand]:
     scheduler = ActionCommand(
         name="scheduler",
         help="Be one of the schedulers of which one at a time is active",
-        func=lazy_load_command("airfleet_provider.leader.command.run_command"),
+        func=lazy_load_command("airfleet_provider.scheduler_ha.command.run_command"),
         args=(Arg(("--seat",), default=socket.gethostname(), help="The name of this scheduler; one process for each"),),
     )
     processor = ActionCommand(

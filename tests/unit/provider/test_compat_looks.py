@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
 
 from airfleet_provider.compat import looks
-from airfleet_provider.scheduling.news import RUNS_AT_ONCE
+from airfleet_provider.scheduler_wakeup.change_queue import RUNS_AT_ONCE
 
 
 def test_the_installed_scheduler_works_as_known() -> None:

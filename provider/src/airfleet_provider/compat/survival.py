@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.survival.silence import Beat
+from airfleet_provider.liveness.heartbeat_history import Heartbeat
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -23,7 +23,7 @@ RETRY_S = 1.0
 class Judge(Protocol):
     """Who says which silence of tasks means death."""
 
-    def judge(self, beats: Mapping[object, Beat]) -> Mapping[float, Collection[object]]:
+    def judge(self, beats: Mapping[object, Heartbeat]) -> Mapping[float, Collection[object]]:
         """Of the tasks that run those that are dead, by the seconds of silence that they were given."""
 
 
@@ -66,7 +66,7 @@ def outlast_outages(judge: Judge) -> None:
     SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats = purge_dead
 
 
-def _read_beats(job_id: int) -> dict[object, Beat]:
+def _read_beats(job_id: int) -> dict[object, Heartbeat]:
     """The tasks that a scheduler queued and that run, with their last signs of life."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
@@ -78,7 +78,7 @@ def _read_beats(job_id: int) -> dict[object, Beat]:
         TaskInstance.last_heartbeat_at.is_not(None),
     )
     with create_session() as session:
-        return {task: Beat(host or "", stamp) for task, host, stamp in session.execute(wanted)}
+        return {task: Heartbeat(host or "", stamp) for task, host, stamp in session.execute(wanted)}
 
 
 def _list_running() -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ def _list_running() -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _only(runner: Any, dead: Mapping[object, Beat], silent_s: float) -> Iterator[None]:  # noqa: ANN401
+def _only(runner: Any, dead: Mapping[object, Heartbeat], silent_s: float) -> Iterator[None]:  # noqa: ANN401
     """Let a scheduler find these tasks and no others, except one that has spoken meanwhile."""
     timeout_s = runner._task_instance_heartbeat_timeout_secs
     runner._task_instance_heartbeat_timeout_secs = silent_s  # what is written of them says this
@@ -100,7 +100,7 @@ def _only(runner: Any, dead: Mapping[object, Beat], silent_s: float) -> Iterator
         runner._task_instance_heartbeat_timeout_secs = timeout_s
 
 
-def _load(session: Any, dead: Mapping[object, Beat]) -> list[Any]:  # noqa: ANN401
+def _load(session: Any, dead: Mapping[object, Heartbeat]) -> list[Any]:  # noqa: ANN401
     """Task instances with all that Airflow loads of those it calls dead."""
     from airflow.jobs.scheduler_job_runner import _eager_load_dag_run_for_validation
     from airflow.models.taskinstance import TaskInstance

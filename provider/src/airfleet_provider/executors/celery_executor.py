@@ -20,9 +20,9 @@ from airfleet_provider.executors import celery_config, signing
 from airfleet_provider.executors.reports import KnowsScheduled
 from airfleet_provider.executors.results import REFUSED
 from airfleet_provider.executors.unanswered import Unanswered
-from airfleet_provider.scheduling import waker
-from airfleet_provider.survival.pulse import Pulse
-from airfleet_provider.survival.watch import Watch
+from airfleet_provider.liveness.host_probe import HostProbe
+from airfleet_provider.liveness.task_liveness import TaskLiveness
+from airfleet_provider.scheduler_wakeup import wakeup
 
 # A message that was refused is sent again, signed anew; a worker that knows no key of ours would refuse it for ever.
 MOST_REFUSALS = 3
@@ -44,13 +44,15 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
 
     def start(self) -> None:
         """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
-        watch = Watch(compat.read_api_urls(), compat.read_heartbeat_timeout(), pulse=Pulse(compat.read_log_port()))
+        watch = TaskLiveness(
+            compat.read_api_urls(), compat.read_heartbeat_timeout(), pulse=HostProbe(compat.read_log_port())
+        )
         compat.outlast_outages(watch)
         sign_messages(celery_config.read_link())
         super().start()
         keep_result_connections(self.celery_app)
         self.set_up_publishing()
-        waker.start(self.has_store)
+        wakeup.start(self.has_store)
 
     def set_up_publishing(self) -> None:
         """Before the first task is sent: no state of a broker or of the way to it stops this process for good."""

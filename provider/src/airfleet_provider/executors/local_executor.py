@@ -11,9 +11,9 @@ from airflow.executors import local_executor
 from airfleet_provider.compat import local_workers
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.executors.reports import KnowsScheduled
+from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
-from airfleet_provider.scheduling import waker
-from airfleet_provider.survival.watch import Watch
+from airfleet_provider.scheduler_wakeup import wakeup
 from airfleet_provider.task_runtime.eviction import Limits
 from airfleet_provider.task_runtime.guard import Guard
 
@@ -30,14 +30,14 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
 
     def start(self) -> None:
         """Start the keeper first, so that all supervisors inherit the way to it; then wait for work by event."""
-        compat.outlast_outages(Watch(compat.read_api_urls(), compat.read_heartbeat_timeout()))
+        compat.outlast_outages(TaskLiveness(compat.read_api_urls(), compat.read_heartbeat_timeout()))
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
         self.guard = Guard.start(Limits())
         os.environ[CHANNEL_VARIABLE] = str(self.guard.channel)
         local_workers.end_with_scheduler()
         super().start()
-        waker.start()
+        wakeup.start()
 
     def has_task(self, task_instance: Any) -> bool:  # noqa: ANN401 - airflow.models.TaskInstance
         """Whether this executor will report on the task."""

@@ -65,7 +65,7 @@ KEYS = FOLDER / "keys.json"
 # Who may be asked for logs. It is read at each request, so that a host that is added restarts nothing.
 LOG_SERVERS = FOLDER / "log_servers.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
-AWAIT_DATABASE = "airfleet_provider.survival.arrival"
+AWAIT_DATABASE = "airfleet_provider.liveness.wait_for_database"
 # They hold a lock or listen for as long as they live, which a pool of transactions cannot carry.
 NEED_SESSION = frozenset({"scheduler", "releaser", "metadata"})
 # They are shown tokens, and read the keys for them when they start.

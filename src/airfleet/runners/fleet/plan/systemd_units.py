@@ -12,7 +12,7 @@ from airfleet.components.host_model import ETC, RUN, HostFile, Service
 from airfleet.spec.topology import Limits
 
 FOLDER = "/etc/systemd/system"
-PROBE = "airfleet_provider.survival.probe"
+PROBE = "airfleet_provider.liveness.process_probe"
 PROBE_S = 15
 TARGETS = "network-online.target airfleet-firewall.service"
 

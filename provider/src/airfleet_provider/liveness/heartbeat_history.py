@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """What is known of a task that runs: its host, and the stamp of its last sign of life."""
 
     host: str
@@ -26,13 +26,13 @@ class Unchanged:
     since: float
 
 
-class Silence:
+class HeartbeatHistory:
     """What one scheduler saw of the tasks that run."""
 
     def __init__(self) -> None:
         self._seen: dict[object, Unchanged] = {}
 
-    def look(self, now: float, beats: Mapping[object, Beat]) -> None:
+    def look(self, now: float, beats: Mapping[object, Heartbeat]) -> None:
         """Take in the stamps of all tasks that run now; a task that is new has spoken just now."""
         seen, self._seen = self._seen, {}
         for task, beat in beats.items():

@@ -15,7 +15,7 @@ RUNS_AT_ONCE = 20
 
 
 @dataclass(slots=True)
-class News:
+class ChangeQueue:
     """Dag runs in which a task has changed, and whether something else has."""
 
     runs: dict[Run, None] = field(default_factory=dict)

@@ -28,19 +28,19 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from airfleet_provider.compat import survival
-from airfleet_provider.survival import arrival
-from airfleet_provider.survival.asking import WAIT_S
-from airfleet_provider.survival.patience import LONGEST_BLINK_S, Patience
-from airfleet_provider.survival.pulse import Pulse
-from airfleet_provider.survival.silence import Beat
-from airfleet_provider.survival.watch import ANSWER_S, LOST_S, Watch
+from airfleet_provider.liveness import wait_for_database
+from airfleet_provider.liveness.heartbeat_grace import LONGEST_BLINK_S, HeartbeatGrace
+from airfleet_provider.liveness.heartbeat_history import Heartbeat
+from airfleet_provider.liveness.host_probe import HostProbe
+from airfleet_provider.liveness.http_probe import WAIT_S
+from airfleet_provider.liveness.task_liveness import ANSWER_S, LOST_S, TaskLiveness
 from deadline import wait_until
 
 TIMEOUT_S = 90.0
 
 
-def look(*looks: tuple[float, bool]) -> Patience:
-    patience = Patience()
+def look(*looks: tuple[float, bool]) -> HeartbeatGrace:
+    patience = HeartbeatGrace()
     for now, could_report in looks:
         patience = patience.look(now, could_report=could_report)
     return patience
@@ -69,15 +69,15 @@ def test_silence_is_death_only_after_a_whole_time_out_in_which_it_could_speak(
 
 
 def test_nobody_is_dead_while_there_is_nobody_to_report_to() -> None:
-    watch = Watch(["http://127.0.0.1:9"], 0.0)
-    assert not watch.judge({"a": Beat("h", 1)})
+    watch = TaskLiveness(["http://127.0.0.1:9"], 0.0)
+    assert not watch.judge({"a": Heartbeat("h", 1)})
 
 
-def watch_tasks(says: Callable[[float], Mapping[object, Beat]], *, until: float) -> dict[object, float]:
+def watch_tasks(says: Callable[[float], Mapping[object, Heartbeat]], *, until: float) -> dict[object, float]:
     """When each task is called dead that says so and so at each moment; the api-servers answer all the time."""
     now, dead = [0.0], {}
     with health(200) as url:
-        watch = Watch([url], 40.0, clock=lambda: now[0])
+        watch = TaskLiveness([url], 40.0, clock=lambda: now[0])
         while now[0] < until:
             for tasks in watch.judge(says(now[0])).values():
                 dead.update({task: now[0] for task in tasks if task not in dead})
@@ -89,15 +89,18 @@ def watch_tasks(says: Callable[[float], Mapping[object, Beat]], *, until: float)
 def test_a_task_is_judged_by_whether_it_spoke_and_not_by_what_its_stamp_says(skew_s: float) -> None:
     """Two api-servers take turns, one of which has a wrong clock; one task falls silent after 100 s."""
 
-    def says(now: float) -> dict[object, Beat]:
+    def says(now: float) -> dict[object, Heartbeat]:
         clock = skew_s if now % 10 else 0.0
-        return {"lives": Beat("h", now + clock), "dies": Beat("h", min(now, 100.0) + (clock if now < 100 else 0.0))}
+        return {
+            "lives": Heartbeat("h", now + clock),
+            "dies": Heartbeat("h", min(now, 100.0) + (clock if now < 100 else 0.0)),
+        }
 
     assert watch_tasks(says, until=300) == {"dies": 140.0}
 
 
 def test_a_task_that_is_new_has_spoken_just_now() -> None:
-    assert not watch_tasks(lambda now: {now // 30: Beat("h", "never changes")}, until=200)
+    assert not watch_tasks(lambda now: {now // 30: Heartbeat("h", "never changes")}, until=200)
 
 
 @contextlib.contextmanager
@@ -137,7 +140,7 @@ def health(status: int, *, after_s: float = 0.0) -> Iterator[str]:
 
 def test_api_hosts_without_power_do_not_hold_up_the_scheduler_that_asks_another() -> None:
     with silent_urls(4) as silent, health(200) as well:
-        watch = Watch([*silent, well], 0.0)
+        watch = TaskLiveness([*silent, well], 0.0)
         began = time.monotonic()
         looks = [watch.may_judge() for _ in range(3)]
         assert all(looks)
@@ -146,7 +149,7 @@ def test_api_hosts_without_power_do_not_hold_up_the_scheduler_that_asks_another(
 
 def test_where_no_api_host_answers_a_look_ends_all_the_same() -> None:
     with silent_urls(4) as silent:
-        watch = Watch(silent, 0.0)
+        watch = TaskLiveness(silent, 0.0)
         began = time.monotonic()
         assert not any(watch.may_judge() for _ in range(3))
         assert time.monotonic() - began < ANSWER_S
@@ -154,13 +157,13 @@ def test_where_no_api_host_answers_a_look_ends_all_the_same() -> None:
 
 def test_an_answer_that_came_late_counts_at_the_next_look() -> None:
     with health(200, after_s=2 * WAIT_S) as slow:
-        watch = Watch([slow], 0.0)
+        watch = TaskLiveness([slow], 0.0)
         wait_until(watch.may_judge, "the answer")
 
 
 def test_an_api_without_its_database_is_nobody_to_report_to() -> None:
     with health(503) as url:
-        watch = Watch([url], 0.0)
+        watch = TaskLiveness([url], 0.0)
         assert not any(watch.may_judge() for _ in range(3))
 
 
@@ -202,7 +205,7 @@ def host() -> Iterator[Host]:
     host.close()
 
 
-def feel(pulse: Pulse, now: list[float], host: Host | None = None, *, until: float) -> None:
+def feel(pulse: HostProbe, now: list[float], host: Host | None = None, *, until: float) -> None:
     while now[0] < until:
         pulse.feel(["127.0.0.1", "a.name"])
         if host:
@@ -212,7 +215,7 @@ def feel(pulse: Pulse, now: list[float], host: Host | None = None, *, until: flo
 
 def test_a_host_is_silent_that_used_to_answer(host: Host) -> None:
     now = [0.0]
-    pulse = Pulse(host.port, clock=lambda: now[0])
+    pulse = HostProbe(host.port, clock=lambda: now[0])
     feel(pulse, now, host, until=60)
     assert not pulse.is_silent("127.0.0.1", 9.0)
     host.lose_power()
@@ -225,7 +228,7 @@ def test_a_host_that_refuses_has_answered() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
     now = [0.0]
-    pulse = Pulse(port, clock=lambda: now[0])
+    pulse = HostProbe(port, clock=lambda: now[0])
     feel(pulse, now, until=60)
     assert pulse.known == {"127.0.0.1"}
     assert not pulse.is_silent("127.0.0.1", 0.0)
@@ -233,7 +236,7 @@ def test_a_host_that_refuses_has_answered() -> None:
 
 def test_a_scheduler_that_did_not_look_for_long_calls_no_host_silent_for_it(host: Host) -> None:
     now = [0.0]
-    pulse = Pulse(host.port, clock=lambda: now[0])
+    pulse = HostProbe(host.port, clock=lambda: now[0])
     feel(pulse, now, host, until=10)
     now[0] += 14
     feel(pulse, now, host, until=25)
@@ -243,7 +246,7 @@ def test_a_scheduler_that_did_not_look_for_long_calls_no_host_silent_for_it(host
 def test_a_host_that_never_answered_is_not_called_silent(host: Host) -> None:
     host.lose_power()
     now = [0.0]
-    pulse = Pulse(host.port, clock=lambda: now[0])
+    pulse = HostProbe(host.port, clock=lambda: now[0])
     feel(pulse, now, host, until=600)
     assert not pulse.is_silent("127.0.0.1", 9.0)
 
@@ -254,14 +257,16 @@ def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: 
     now = [0.0]
     found: dict[object, float] = {}
     with health(200) as url:
-        pulse = Pulse(host.port, clock=lambda: now[0])
-        watch = Watch([url if could_report else "http://127.0.0.1:9"], TIMEOUT_S, clock=lambda: now[0], pulse=pulse)
+        pulse = HostProbe(host.port, clock=lambda: now[0])
+        watch = TaskLiveness(
+            [url if could_report else "http://127.0.0.1:9"], TIMEOUT_S, clock=lambda: now[0], pulse=pulse
+        )
         while now[0] < 90:
             if now[0] == 50:
                 host.lose_power()
-            beats: dict[object, Beat] = {
-                "of the host": Beat("127.0.0.1", min(now[0], 50.0)),
-                "elsewhere": Beat("a.name", min(now[0], 50.0)),
+            beats: dict[object, Heartbeat] = {
+                "of the host": Heartbeat("127.0.0.1", min(now[0], 50.0)),
+                "elsewhere": Heartbeat("a.name", min(now[0], 50.0)),
             }
             for silent_s, tasks in watch.judge(beats).items():
                 assert silent_s == LOST_S
@@ -374,7 +379,9 @@ def test_a_process_starts_once_the_database_answers_and_says_meanwhile_why_it_do
         if now[0] < 230:
             raise OSError("connection refused\nIs the server running?")
 
-    arrival.wait(look, said.append, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    wait_for_database.wait(
+        look, said.append, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
+    )
     assert now[0] == 230
     assert said == [
         "no database for 0 s, waiting: connection refused",
@@ -388,13 +395,17 @@ def test_where_the_database_is_comes_from_the_environment_or_the_file(tmp_path: 
     config = tmp_path / "airflow.cfg"
     config.write_text("[core]\nparallelism = 4\n\n[database]\nsql_alchemy_conn = postgresql://a:b%%40c@/d?host=e:1\n")
     environment = {"AIRFLOW_CONFIG": str(config)}
-    assert arrival.read_url(environment) == "postgresql://a:b%40c@/d?host=e:1"
-    assert arrival.read_url({**environment, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql:///f"}).endswith("f")
+    assert wait_for_database.read_url(environment) == "postgresql://a:b%40c@/d?host=e:1"
+    assert wait_for_database.read_url(
+        {**environment, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql:///f"}
+    ).endswith("f")
 
 
 def test_the_command_keeps_its_process_and_its_words(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import os, sys; print(os.getpid(), sys.argv[1])", "a b"]
-    script = f"from airfleet_provider.survival import arrival; arrival.ask = lambda url: None; arrival.main({words!r})"
+    script = (
+        f"from airfleet_provider.liveness import wait_for_database as it; it.ask = lambda url: None; it.main({words!r})"
+    )
     environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql:///"}
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as child:
         out, _ = child.communicate()

@@ -24,7 +24,7 @@ RECONNECT_EVERY_S = 0.2
 HUNG_AFTER_S = 30.0
 
 
-class Child(enum.Enum):
+class ProcessState(enum.Enum):
     """The scheduler process of a guardian."""
 
     ABSENT = enum.auto()
@@ -35,7 +35,7 @@ class Child(enum.Enum):
     STOPPING = enum.auto()
 
 
-class Do(enum.Enum):
+class LeaseAction(enum.Enum):
     """What a guardian does next."""
 
     WAIT = enum.auto()
@@ -59,7 +59,7 @@ class Do(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LeaseRow:
     """The lease as it was read: `free` when nobody holds it.
 
     `renewed` is a stamp by the database's clock, and says only whether the lease was renewed since an earlier look.
@@ -78,7 +78,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldLease:
     """The lease while it is ours."""
 
     epoch: int
@@ -93,7 +93,7 @@ class Held:
     # When we saw that stamp change, by our own clock; never since `running_since` when there is none.
     beat_seen: float | None = None
 
-    def renew(self, now: float, *, requested: bool, beat: str | None) -> Held:
+    def renew(self, now: float, *, requested: bool, beat: str | None) -> HeldLease:
         """Renewed by a statement that was sent at this time; `beat` was read after it."""
         is_new = self.beat is not None and beat != self.beat
         return replace(
@@ -105,21 +105,21 @@ class Held:
             beat_seen=now if is_new else self.beat_seen,
         )
 
-    def hurry(self) -> Held:
+    def hurry(self) -> HeldLease:
         """Renewed next, because something was announced."""
         return replace(self, renewed=float("-inf"))
 
-    def fence(self) -> Held:
+    def fence(self) -> HeldLease:
         """With nothing left of the holders before."""
         return replace(self, fenced=True)
 
-    def go_on(self, now: float) -> Held:
+    def go_on(self, now: float) -> HeldLease:
         """With a scheduler that runs from now on."""
         return replace(self, running_since=now, beat=None, beat_seen=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """What one guardian sees at `now`.
 
     `row` and `looked` are of this connection; `proven` says that the holder has renewed while we were connected, so
@@ -127,11 +127,11 @@ class Seen:
     """
 
     now: float
-    child: Child
-    held: Held | None = None
+    child: ProcessState
+    held: HeldLease | None = None
     connected: bool = False
     connected_since: float = 0.0
-    row: Row | None = None
+    row: LeaseRow | None = None
     looked: float = float("-inf")
     proven: bool = False
     locked: bool = False
@@ -146,73 +146,73 @@ class Seen:
 class Decision:
     """The next act, why, and for how long nothing else is to be done when it is to wait."""
 
-    do: Do
+    do: LeaseAction
     why: str
     wait_s: float = 0.0
 
 
-def decide(seen: Seen) -> Decision:
+def decide(seen: Observation) -> Decision:
     """The next act of a guardian."""
     if seen.held:
         return _decide_held(seen, seen.held)
-    if seen.child in (Child.RUNNING, Child.PAUSED, Child.STOPPING):
-        return Decision(Do.KILL, "the lease is another's, so this scheduler must not run")
+    if seen.child in (ProcessState.RUNNING, ProcessState.PAUSED, ProcessState.STOPPING):
+        return Decision(LeaseAction.KILL, "the lease is another's, so this scheduler must not run")
     if seen.stopping:
-        if seen.child is not Child.ABSENT:
-            return Decision(Do.KILL, "this guardian is asked to end")
-        return Decision(Do.EXIT, "asked to end")
+        if seen.child is not ProcessState.ABSENT:
+            return Decision(LeaseAction.KILL, "this guardian is asked to end")
+        return Decision(LeaseAction.EXIT, "asked to end")
     if seen.crashed:
-        return Decision(Do.EXIT, "the scheduler has ended by itself")
-    if seen.child is Child.ABSENT:
+        return Decision(LeaseAction.EXIT, "the scheduler has ended by itself")
+    if seen.child is ProcessState.ABSENT:
         # A child forked now would share the connection, and keep it open after our end.
         if seen.connected:
-            return Decision(Do.DISCONNECT, "a new scheduler is made ready first")
-        return Decision(Do.FORK, "there is no scheduler to make ready")
+            return Decision(LeaseAction.DISCONNECT, "a new scheduler is made ready first")
+        return Decision(LeaseAction.FORK, "there is no scheduler to make ready")
     if not seen.connected:
         return _connect(seen)
     return _decide_standby(seen)
 
 
-def _connect(seen: Seen) -> Decision:
+def _connect(seen: Observation) -> Decision:
     remaining = seen.tried + RECONNECT_EVERY_S - seen.now
     if remaining > 0:
-        return Decision(Do.WAIT, "the database does not answer", remaining)
-    return Decision(Do.CONNECT, "not connected to the database")
+        return Decision(LeaseAction.WAIT, "the database does not answer", remaining)
+    return Decision(LeaseAction.CONNECT, "not connected to the database")
 
 
-def _decide_standby(seen: Seen) -> Decision:
+def _decide_standby(seen: Observation) -> Decision:
     row = seen.row
-    if seen.child is Child.WARMING:
+    if seen.child is ProcessState.WARMING:
         return _look(seen, "the scheduler is being made ready")
     if row is None or seen.now - seen.looked >= LOOK_EVERY_S:
-        return Decision(Do.LOOK, "who holds the lease?")
+        return Decision(LeaseAction.LOOK, "who holds the lease?")
     if seen.locked:
-        return Decision(Do.TAKE, _describe_taking(row, seen.now))
+        return Decision(LeaseAction.TAKE, _describe_taking(row, seen.now))
     patient = not seen.proven and seen.now - seen.connected_since < PATIENCE_S
     if row.free:
         return _try(seen, "the lease is free")
     if seen.now > row.expires and not patient:
         if not seen.broken:
-            return Decision(Do.BREAK, f"{row.holder} has not renewed the lease in time")
+            return Decision(LeaseAction.BREAK, f"{row.holder} has not renewed the lease in time")
         return _try(seen, f"{row.holder} has not renewed the lease in time")
     if seen.proven:
         return _try(seen, f"{row.holder} holds the lease")
     return _look(seen, f"{row.holder} holds the lease")
 
 
-def _look(seen: Seen, why: str) -> Decision:
+def _look(seen: Observation, why: str) -> Decision:
     remaining = seen.looked + LOOK_EVERY_S - seen.now
-    return Decision(Do.WAIT, why, remaining) if remaining > 0 else Decision(Do.LOOK, why)
+    return Decision(LeaseAction.WAIT, why, remaining) if remaining > 0 else Decision(LeaseAction.LOOK, why)
 
 
-def _try(seen: Seen, why: str) -> Decision:
+def _try(seen: Observation, why: str) -> Decision:
     # Tried once after each look: only the session of a holder that lives can keep us from it.
     if seen.tried >= seen.looked:
         return _look(seen, why)
-    return Decision(Do.TRY, why)
+    return Decision(LeaseAction.TRY, why)
 
 
-def _describe_taking(row: Row, now: float) -> str:
+def _describe_taking(row: LeaseRow, now: float) -> str:
     if row.free:
         return "the lease is free"
     if now > row.expires:
@@ -220,49 +220,53 @@ def _describe_taking(row: Row, now: float) -> str:
     return f"{row.holder} has gone: its session has ended"
 
 
-def _decide_held(seen: Seen, held: Held) -> Decision:
+def _decide_held(seen: Observation, held: HeldLease) -> Decision:
     child = seen.child
-    if child is Child.RUNNING and seen.now >= held.sure_until:
-        return Decision(Do.PAUSE, "the lease could not be renewed in time")
-    if child is Child.STOPPING and seen.now >= held.sure_until:
-        return Decision(Do.KILL, "the lease could not be renewed in time")
-    if child is Child.ABSENT:
+    if child is ProcessState.RUNNING and seen.now >= held.sure_until:
+        return Decision(LeaseAction.PAUSE, "the lease could not be renewed in time")
+    if child is ProcessState.STOPPING and seen.now >= held.sure_until:
+        return Decision(LeaseAction.KILL, "the lease could not be renewed in time")
+    if child is ProcessState.ABSENT:
         if not seen.connected:
-            return Decision(Do.FORGET, "the scheduler has ended and the database does not answer: the lease runs out")
-        return Decision(Do.RELEASE, "the scheduler has ended" if held.fenced else "there is no scheduler to run")
-    if seen.stopping and child in (Child.PAUSED, Child.WARMING, Child.READY):
-        return Decision(Do.KILL, "this guardian is asked to end")
-    if child is Child.RUNNING and seen.stopping:
-        return Decision(Do.STOP, "this guardian is asked to end")
+            return Decision(
+                LeaseAction.FORGET, "the scheduler has ended and the database does not answer: the lease runs out"
+            )
+        return Decision(
+            LeaseAction.RELEASE, "the scheduler has ended" if held.fenced else "there is no scheduler to run"
+        )
+    if seen.stopping and child in (ProcessState.PAUSED, ProcessState.WARMING, ProcessState.READY):
+        return Decision(LeaseAction.KILL, "this guardian is asked to end")
+    if child is ProcessState.RUNNING and seen.stopping:
+        return Decision(LeaseAction.STOP, "this guardian is asked to end")
     if not seen.connected:
         decision = _connect(seen)
-        if child is Child.RUNNING and decision.do is Do.WAIT:
+        if child is ProcessState.RUNNING and decision.do is LeaseAction.WAIT:
             wait = max(0.0, min(decision.wait_s, held.sure_until - seen.now))
-            return Decision(Do.WAIT, decision.why, wait)
+            return Decision(LeaseAction.WAIT, decision.why, wait)
         return decision
     return _decide_holder(seen, held)
 
 
-def _decide_holder(seen: Seen, held: Held) -> Decision:
+def _decide_holder(seen: Observation, held: HeldLease) -> Decision:
     child = seen.child
     if not seen.locked or seen.now >= held.renewed + RENEW_EVERY_S:
-        return Decision(Do.RENEW, f"this is the holder of epoch {held.epoch}")
+        return Decision(LeaseAction.RENEW, f"this is the holder of epoch {held.epoch}")
     if not held.fenced:
-        return Decision(Do.FENCE, "what the last holder left is ended first")
-    if child is Child.READY:
-        return Decision(Do.START, f"the lease is ours, epoch {held.epoch}")
-    if child is Child.PAUSED:
-        return Decision(Do.RESUME, "nobody else took the lease meanwhile")
-    if child is Child.RUNNING:
+        return Decision(LeaseAction.FENCE, "what the last holder left is ended first")
+    if child is ProcessState.READY:
+        return Decision(LeaseAction.START, f"the lease is ours, epoch {held.epoch}")
+    if child is ProcessState.PAUSED:
+        return Decision(LeaseAction.RESUME, "nobody else took the lease meanwhile")
+    if child is ProcessState.RUNNING:
         if held.requested:
-            return Decision(Do.STOP, "a hand-over was asked for")
+            return Decision(LeaseAction.STOP, "a hand-over was asked for")
         if _is_hung(seen.now, held):
-            return Decision(Do.KILL, "the scheduler lives and does not schedule")
+            return Decision(LeaseAction.KILL, "the scheduler lives and does not schedule")
     waiting = max(0.0, held.renewed + RENEW_EVERY_S - seen.now)
-    return Decision(Do.WAIT, f"this is the holder of epoch {held.epoch}", waiting)
+    return Decision(LeaseAction.WAIT, f"this is the holder of epoch {held.epoch}", waiting)
 
 
-def _is_hung(now: float, held: Held) -> bool:
+def _is_hung(now: float, held: HeldLease) -> bool:
     # One that has begun, or gone on after an outage, has not had its turn yet: on a busy machine it takes its time.
     if held.beat_seen is None:
         return now - held.running_since > 3 * HUNG_AFTER_S

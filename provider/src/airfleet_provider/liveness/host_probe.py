@@ -15,7 +15,7 @@ ANSWERS = (0, errno.ECONNREFUSED)
 
 
 @dataclass(slots=True)
-class Pulse:
+class HostProbe:
     """Since when each host leaves questions on a port unanswered, where something may listen or not; nothing waits."""
 
     port: int

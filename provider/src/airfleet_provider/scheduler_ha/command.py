@@ -8,9 +8,9 @@ import secrets
 from typing import NoReturn
 
 from airfleet_provider import compat
-from airfleet_provider.leader import machine
-from airfleet_provider.leader.guardian import Guardian
-from airfleet_provider.leader.scheduler import AirflowScheduler
+from airfleet_provider.scheduler_ha import host
+from airfleet_provider.scheduler_ha.agent import SchedulerAgent
+from airfleet_provider.scheduler_ha.airflow_scheduler import AirflowScheduler
 
 ALONE = (
     "airfleet: a scheduler's guardian ends all of its session with it, so it must lead one of its own:"
@@ -22,6 +22,6 @@ def run_command(arguments: argparse.Namespace) -> NoReturn:
     """Guard until stopped."""
     if os.getsid(0) != os.getpid():
         raise SystemExit(ALONE)
-    place = machine.find_place(arguments.seat)
+    place = host.find_place(arguments.seat)
     holder = f"{place.seat[:30]}:{secrets.token_hex(6)}"
-    raise SystemExit(Guardian(compat.connect, AirflowScheduler(), place, holder).run())
+    raise SystemExit(SchedulerAgent(compat.connect, AirflowScheduler(), place, holder).run())

@@ -9,9 +9,9 @@ set, and after a promotion it is another host's.
 from __future__ import annotations
 
 from airfleet_provider.contract import lease_schema
-from airfleet_provider.leader.decide import Row
-from airfleet_provider.leader.machine import Place
-from airfleet_provider.leader.session import Session
+from airfleet_provider.scheduler_ha.db_session import Session
+from airfleet_provider.scheduler_ha.host import Candidate
+from airfleet_provider.scheduler_ha.rules import LeaseRow
 
 NAME = "scheduler"
 KEPT_TENURES = 1000
@@ -87,7 +87,7 @@ SCHEDULER = "airfleet scheduler "
 class Lease:
     """The lease as one guardian uses it, over one session; every method may raise `session.AwayError`."""
 
-    def __init__(self, session: Session, *, holder: str, place: Place, ttl_s: float) -> None:
+    def __init__(self, session: Session, *, holder: str, place: Candidate, ttl_s: float) -> None:
         self.session = session
         self.locked = False
         self._holder = holder
@@ -96,10 +96,10 @@ class Lease:
         session.run(lease_schema.SQL)
         session.run(f"LISTEN {lease_schema.CHANNEL}")
 
-    def read(self) -> Row:
+    def read(self) -> LeaseRow:
         """The lease as it is now."""
         (row,) = self.session.run(READ, name=NAME)
-        return Row(
+        return LeaseRow(
             epoch=row["epoch"],
             holder=row["holder"],
             renewed=row["renewed"],

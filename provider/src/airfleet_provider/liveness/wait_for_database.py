@@ -1,4 +1,4 @@
-"""`python -m airfleet_provider.survival.arrival COMMAND...`: becomes the command once the metadata database answers.
+"""`python -m airfleet_provider.liveness.wait_for_database COMMAND...`: becomes the command once the database answers.
 
 Most of Airflow's processes end when they lose the database. Each start of one costs seconds of CPU before it finds that
 the database is still away, and all of them at once would slow down whatever waits for the machine then.

@@ -1,4 +1,4 @@
-"""`python -m airfleet_provider.survival.probe PID heartbeat|seat NAME ...`: is this very process at work?
+"""`python -m airfleet_provider.liveness.process_probe PID heartbeat|seat NAME ...`: is this very process at work?
 
 It asks the metadata database. No two clocks are compared: a job is stamped by the host that it runs on and is judged by
 that host's clock, a seat is stamped and judged by the database's. Of the process itself only its age is used.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from airfleet_provider.survival.arrival import read_url
+from airfleet_provider.liveness.wait_for_database import read_url
 
 # How much longer than the process a job or a seat of its own may seem to be there.
 SLACK_S = 1.0

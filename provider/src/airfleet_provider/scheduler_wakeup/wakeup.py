@@ -13,8 +13,8 @@ from airfleet_provider.compat import looks, ready, scheduling
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.processes.polling import wait_readable
-from airfleet_provider.scheduling import schema
-from airfleet_provider.scheduling.news import News, Run
+from airfleet_provider.scheduler_wakeup import triggers
+from airfleet_provider.scheduler_wakeup.change_queue import ChangeQueue, Run
 
 RETRY_S = 5.0
 # So often at most the counts of waits and looks go to their files.
@@ -30,14 +30,14 @@ def choose_rest(worked_s: float, *, has_store: bool = False) -> float:
 
 
 @dataclass(slots=True)
-class Waker:
+class Wakeup:
     """Sleeps until the time is over or the database has news."""
 
     connect: Callable[[], Any]
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     has_store: Callable[[], bool] = lambda: False
-    news: News = field(default_factory=News)
+    news: ChangeQueue = field(default_factory=ChangeQueue)
     connection: Any = None
     retry_at: float = 0.0
     woke_at: float = field(default=0.0)
@@ -102,7 +102,7 @@ class Waker:
             try:
                 self.connection = self.connect()
                 install(self.connection)
-                self.connection.cursor().execute(f"LISTEN {schema.CHANNEL}")
+                self.connection.cursor().execute(f"LISTEN {triggers.CHANNEL}")
             except Exception as error:
                 self._hang_up(now, error)
         return self.connection is not None
@@ -120,10 +120,10 @@ class Waker:
 def install(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
     """Have the triggers in place; a table is locked for it only when they are not."""
     cursor = connection.cursor()
-    cursor.execute(schema.READ_REVISION)
-    if cursor.fetchone() != (schema.REVISION,):
+    cursor.execute(triggers.READ_REVISION)
+    if cursor.fetchone() != (triggers.REVISION,):
         cursor.execute("SET lock_timeout = '5s'")
-        cursor.execute(schema.SQL)
+        cursor.execute(triggers.SQL)
 
 
 def start(has_store: Callable[[], bool] = lambda: False) -> None:
@@ -138,7 +138,7 @@ def start(has_store: Callable[[], bool] = lambda: False) -> None:
     if obstacle := scheduling.find_obstacle():
         waits.fell_back(f"the scheduler looks for work once a second, as in stock Airflow: {obstacle}")
     else:
-        waker = Waker(compat.connect, has_store=has_store, waits=waits, looks=looked)
+        waker = Wakeup(compat.connect, has_store=has_store, waits=waits, looks=looked)
         scheduling.replace_sleep(waker.wait)
         if obstacle := looks.find_obstacle():
             looked.fell_back(f"the scheduler looks at every Dag run in each loop, as in stock Airflow: {obstacle}")

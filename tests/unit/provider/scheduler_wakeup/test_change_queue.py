@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from airfleet_provider.scheduling.news import EVERYTHING_S, RUNS_AT_ONCE, News
+from airfleet_provider.scheduler_wakeup.change_queue import EVERYTHING_S, RUNS_AT_ONCE, ChangeQueue
 
 
-def hear(*payloads: str) -> News:
-    news = News(looked_at=100.0)
+def hear(*payloads: str) -> ChangeQueue:
+    news = ChangeQueue(looked_at=100.0)
     news.hear(payloads)
     return news
 

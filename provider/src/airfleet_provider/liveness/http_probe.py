@@ -16,13 +16,13 @@ WAIT_S = 0.25
 
 
 @dataclass(slots=True)
-class Asker:
+class HttpProbe:
     """Asks each URL for its health anew once it has answered, or has been silent for `answer_s`."""
 
     urls: Sequence[str]
     answer_s: float
     clock: Callable[[], float] = time.monotonic
-    open: dict[str, Question] = field(default_factory=dict)
+    open: dict[str, PendingRequest] = field(default_factory=dict)
 
     def hears(self) -> bool:
         """Whether one has answered well since the last call; ends after a quarter of a second."""
@@ -32,7 +32,7 @@ class Asker:
             if url in self.open and self.clock() - self.open[url].asked >= self.answer_s:
                 self.open.pop(url).close()
             if url not in self.open:
-                self.open[url] = Question(urlsplit(url), self.clock())
+                self.open[url] = PendingRequest(urlsplit(url), self.clock())
         while not is_heard and self.open and self.clock() < end:
             self._wait(end)
             is_heard = self._read()
@@ -52,7 +52,7 @@ class Asker:
 
 
 @dataclass(slots=True)
-class Question:
+class PendingRequest:
     """One request over a connection that nothing blocks on."""
 
     parts: SplitResult

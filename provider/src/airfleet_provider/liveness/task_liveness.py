@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from airfleet_provider.survival.asking import PATH, Asker
-from airfleet_provider.survival.patience import Patience
-from airfleet_provider.survival.pulse import Pulse
-from airfleet_provider.survival.silence import Beat, Silence
+from airfleet_provider.liveness.heartbeat_grace import HeartbeatGrace
+from airfleet_provider.liveness.heartbeat_history import Heartbeat, HeartbeatHistory
+from airfleet_provider.liveness.host_probe import HostProbe
+from airfleet_provider.liveness.http_probe import PATH, HttpProbe
 
 log = logging.getLogger(__name__)
 
@@ -24,26 +24,26 @@ HOST_SILENT_S, LOST_S = 9.0, 20.0
 
 
 @dataclass(slots=True)
-class Watch:
+class TaskLiveness:
     """One scheduler's patience with silent tasks, which report to any of the URLs."""
 
     urls: Sequence[str]
     timeout_s: float
     clock: Callable[[], float] = time.monotonic
-    patience: Patience = field(default_factory=Patience)
-    silence: Silence = field(default_factory=Silence)
-    pulse: Pulse | None = None
-    asker: Asker = field(init=False)
+    patience: HeartbeatGrace = field(default_factory=HeartbeatGrace)
+    silence: HeartbeatHistory = field(default_factory=HeartbeatHistory)
+    pulse: HostProbe | None = None
+    asker: HttpProbe = field(init=False)
 
     def __post_init__(self) -> None:
-        self.asker = Asker([url for url in self.urls if not _is_encrypted(url)], ANSWER_S)
+        self.asker = HttpProbe([url for url in self.urls if not _is_encrypted(url)], ANSWER_S)
 
     def may_judge(self) -> bool:
         """Look now, and say whether every task could have reported for the whole time-out."""
         self.patience = self.patience.look(self.clock(), could_report=self._could_report())
         return self.patience.is_over(self.clock(), self.timeout_s)
 
-    def judge(self, beats: Mapping[object, Beat]) -> Mapping[float, Collection[object]]:
+    def judge(self, beats: Mapping[object, Heartbeat]) -> Mapping[float, Collection[object]]:
         """Look now at the tasks that run, and say which are dead, by the seconds of silence that they were given."""
         may_judge, now = self.may_judge(), self.clock()
         self.silence.look(now, beats)

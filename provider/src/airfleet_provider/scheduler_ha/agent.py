@@ -11,22 +11,22 @@ from dataclasses import replace
 from types import FrameType
 
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.leader import machine
-from airfleet_provider.leader.child import Scheduler, Work
-from airfleet_provider.leader.decide import (
+from airfleet_provider.processes.polling import wait_readable
+from airfleet_provider.scheduler_ha import host
+from airfleet_provider.scheduler_ha.db_session import AwayError, Session
+from airfleet_provider.scheduler_ha.lease import GUARDIAN, Lease
+from airfleet_provider.scheduler_ha.rules import (
     MARGIN_S,
     TTL_S,
-    Child,
     Decision,
-    Do,
-    Held,
-    Row,
-    Seen,
+    HeldLease,
+    LeaseAction,
+    LeaseRow,
+    Observation,
+    ProcessState,
     decide,
 )
-from airfleet_provider.leader.lease import GUARDIAN, Lease
-from airfleet_provider.leader.session import AwayError, Session
-from airfleet_provider.processes.polling import wait_readable
+from airfleet_provider.scheduler_ha.scheduler_process import SchedulerProcess, SchedulerWork
 
 log = logging.getLogger(__name__)
 
@@ -41,23 +41,25 @@ NEVER = float("-inf")
 OpenConnection = Callable[[str], object]
 
 
-class Guardian:
+class SchedulerAgent:
     """One seat's guardian; `holder` is a name that no other process ever had."""
 
-    def __init__(self, open_connection: OpenConnection, work: Work, place: machine.Place, holder: str) -> None:
+    def __init__(
+        self, open_connection: OpenConnection, work: SchedulerWork, place: host.Candidate, holder: str
+    ) -> None:
         self._open_connection = open_connection
         self._work = work
         self._place = place
         self._holder = holder
-        self._scheduler: Scheduler | None = None
-        self._child = Child.ABSENT
+        self._scheduler: SchedulerProcess | None = None
+        self._child = ProcessState.ABSENT
         self._told_to_end = False
         self._exit_code: int | None = None
-        self._held: Held | None = None
+        self._held: HeldLease | None = None
         self._lease: Lease | None = None
         self._connected_since = NEVER
-        self._row: Row | None = None
-        self._first: Row | None = None
+        self._row: LeaseRow | None = None
+        self._first: LeaseRow | None = None
         # Kept over an outage of the database: who could not renew meanwhile has not renewed.
         self._renewal: float | None = None
         self._renewal_seen = NEVER
@@ -76,7 +78,7 @@ class Guardian:
             self._reap()
             decision = decide(self._see())
             self._say(decision)
-            if decision.do is Do.EXIT:
+            if decision.do is LeaseAction.EXIT:
                 break
             try:
                 self._act(decision)
@@ -98,10 +100,10 @@ class Guardian:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _see(self) -> Seen:
+    def _see(self) -> Observation:
         lease, row, first = self._lease, self._row, self._first
-        return Seen(
-            now=machine.read_clock(),
+        return Observation(
+            now=host.read_clock(),
             child=self._child,
             held=self._held,
             connected=lease is not None,
@@ -118,25 +120,25 @@ class Guardian:
 
     def _act(self, decision: Decision) -> None:
         match decision.do:
-            case Do.WAIT:
+            case LeaseAction.WAIT:
                 self._wait(decision.wait_s)
-            case Do.CONNECT:
+            case LeaseAction.CONNECT:
                 self._connect()
-            case Do.DISCONNECT:
+            case LeaseAction.DISCONNECT:
                 self._disconnect()
-            case Do.FORK:
-                self._scheduler = Scheduler(self._work, f"airfleet {self._place.seat}")
-                self._child, self._told_to_end = Child.WARMING, False
-            case Do.PAUSE:
-                self._signal(signal.SIGSTOP, Child.PAUSED)
-            case Do.RESUME:
+            case LeaseAction.FORK:
+                self._scheduler = SchedulerProcess(self._work, f"airfleet {self._place.seat}")
+                self._child, self._told_to_end = ProcessState.WARMING, False
+            case LeaseAction.PAUSE:
+                self._signal(signal.SIGSTOP, ProcessState.PAUSED)
+            case LeaseAction.RESUME:
                 self._resume()
-            case Do.STOP:
+            case LeaseAction.STOP:
                 self._told_to_end = True
-                self._signal(signal.SIGTERM, Child.STOPPING)
-            case Do.KILL:
+                self._signal(signal.SIGTERM, ProcessState.STOPPING)
+            case LeaseAction.KILL:
                 self._kill()
-            case Do.FORGET:
+            case LeaseAction.FORGET:
                 self._held = None
             case _:
                 self._act_on_lease(decision)
@@ -145,66 +147,66 @@ class Guardian:
     def _act_on_lease(self, decision: Decision) -> None:
         lease, held = self._lease, self._held
         assert lease  # noqa: S101 - decide() asks for these only while connected
-        now = machine.read_clock()
+        now = host.read_clock()
         match decision.do:
-            case Do.LOOK:
+            case LeaseAction.LOOK:
                 self._row = self._date(lease.read())
                 self._first = self._first or self._row
-                self._looked, self._broken = machine.read_clock(), False
-                self._attend(lease, "standby" if self._child is Child.READY else "warming")
-            case Do.TRY:
+                self._looked, self._broken = host.read_clock(), False
+                self._attend(lease, "standby" if self._child is ProcessState.READY else "warming")
+            case LeaseAction.TRY:
                 self._tried = now
                 lease.lock()
-            case Do.BREAK if self._row:
+            case LeaseAction.BREAK if self._row:
                 lease.break_lock(self._row.renewed)
                 self._broken = True
-            case Do.TAKE:
+            case LeaseAction.TAKE:
                 epoch = lease.acquire(decision.why)
-                self._held = Held(epoch, sure_until=now + TTL_S - MARGIN_S, renewed=now)
-            case Do.RENEW if held:
+                self._held = HeldLease(epoch, sure_until=now + TTL_S - MARGIN_S, renewed=now)
+            case LeaseAction.RENEW if held:
                 self._renew(lease, held, now)
-            case Do.FENCE if held:
+            case LeaseAction.FENCE if held:
                 self._fence(lease, held)
-            case Do.START if held and self._scheduler:
+            case LeaseAction.START if held and self._scheduler:
                 lease.note_begin(held.epoch)
-                self._held = held.go_on(machine.read_clock())
+                self._held = held.go_on(host.read_clock())
                 self._scheduler.start(held.epoch)
-                self._child = Child.RUNNING
+                self._child = ProcessState.RUNNING
                 self._attend(lease, "active")
-            case Do.RELEASE if held:
+            case LeaseAction.RELEASE if held:
                 self._held = None
                 lease.release(held.epoch)
 
-    def _date(self, row: Row) -> Row:
+    def _date(self, row: LeaseRow) -> LeaseRow:
         """The lease with the time when it runs out, if what was read of it is the last renewal."""
         if row.renewed != self._renewal:
-            self._renewal, self._renewal_seen = row.renewed, machine.read_clock()
+            self._renewal, self._renewal_seen = row.renewed, host.read_clock()
         return replace(row, expires=self._renewal_seen + TTL_S)
 
     def _connect(self) -> None:
-        self._tried = machine.read_clock()
+        self._tried = host.read_clock()
         session = Session(self._open_connection, GUARDIAN + self._holder, answer_in=self._answer_in)
         self._lease = Lease(session, holder=self._holder, place=self._place, ttl_s=TTL_S)
-        self._connected_since = machine.read_clock()
+        self._connected_since = host.read_clock()
         self._row = self._first = None
 
     def _answer_in(self) -> float:
         """How long to wait for an answer: no longer than the lease is sure, as the scheduler is paused then."""
-        if self._held is None or self._child is not Child.RUNNING:
+        if self._held is None or self._child is not ProcessState.RUNNING:
             return ANSWER_S
-        return max(LEAST_ANSWER_S, min(ANSWER_S, self._held.sure_until - machine.read_clock()))
+        return max(LEAST_ANSWER_S, min(ANSWER_S, self._held.sure_until - host.read_clock()))
 
     def _disconnect(self) -> None:
         if self._lease:
             self._lease.close()
         self._lease, self._row, self._first, self._broken = None, None, None, False
 
-    def _renew(self, lease: Lease, held: Held, now: float) -> None:
+    def _renew(self, lease: Lease, held: HeldLease, now: float) -> None:
         requested = lease.renew(held.epoch)
         if requested is not None:
             beat = self._work.read_beat(lease.session)
             self._held = held.renew(now, requested=requested, beat=beat)
-            self._attend(lease, "active" if self._child is Child.RUNNING else "taking over")
+            self._attend(lease, "active" if self._child is ProcessState.RUNNING else "taking over")
             return
         row = lease.read()
         if (row.epoch, row.holder) == (held.epoch, self._holder):
@@ -212,9 +214,9 @@ class Guardian:
         else:
             self._held = None
 
-    def _fence(self, lease: Lease, held: Held) -> None:
+    def _fence(self, lease: Lease, held: HeldLease) -> None:
         for session, started in lease.list_unfenced(held.epoch) if self._work.is_local else ():
-            machine.end_session(session, started)
+            host.end_session(session, started)
         if lease.end_predecessors(held.epoch):
             self._wait(0.01)
             return
@@ -224,16 +226,16 @@ class Guardian:
 
     def _resume(self) -> None:
         if self._held:
-            self._held = self._held.go_on(machine.read_clock())
-        self._signal(signal.SIGCONT, Child.RUNNING)
+            self._held = self._held.go_on(host.read_clock())
+        self._signal(signal.SIGCONT, ProcessState.RUNNING)
 
-    def _signal(self, number: signal.Signals, child: Child) -> None:
+    def _signal(self, number: signal.Signals, child: ProcessState) -> None:
         if self._scheduler:
             self._scheduler.signal(number)
         self._child = child
 
     def _kill(self) -> None:
-        self._told_to_end = not (self._held and self._child is Child.RUNNING)  # a hung scheduler is a crash
+        self._told_to_end = not (self._held and self._child is ProcessState.RUNNING)  # a hung scheduler is a crash
         if self._scheduler:
             self._scheduler.signal(signal.SIGKILL)
             self._reap(patiently=True)
@@ -241,18 +243,18 @@ class Guardian:
     def _reap(self, *, patiently: bool = False) -> None:
         code = self._scheduler.reap(patiently=patiently) if self._scheduler else None
         if code is None:
-            if self._child is Child.WARMING and self._scheduler and self._scheduler.is_ready():
-                self._child = Child.READY
+            if self._child is ProcessState.WARMING and self._scheduler and self._scheduler.is_ready():
+                self._child = ProcessState.READY
             return
         # Whatever it leaves, such as tasks of its own, must not run beside what comes next.
-        machine.end_session(self._place.session)
-        self._scheduler, self._child = None, Child.ABSENT
+        host.end_session(self._place.session)
+        self._scheduler, self._child = None, ProcessState.ABSENT
         if not self._told_to_end:
             log.warning("the scheduler ended by itself: %s", code)
             self._exit_code = code if code > 0 else 1
 
     def _attend(self, lease: Lease, state: str) -> None:
-        now = machine.read_clock()
+        now = host.read_clock()
         then, before = self._attended
         if state != before or now - then >= ATTEND_EVERY_S:
             lease.attend(state)
@@ -261,13 +263,13 @@ class Guardian:
     def _watch(self) -> None:
         # The default of SIGALRM ends this process even where Python does not get to run; its child ends with it.
         seconds = 0.0
-        if self._held and self._child in (Child.RUNNING, Child.STOPPING):
-            seconds = max(0.001, self._held.sure_until + WATCHDOG_S - machine.read_clock())
+        if self._held and self._child in (ProcessState.RUNNING, ProcessState.STOPPING):
+            seconds = max(0.001, self._held.sure_until + WATCHDOG_S - host.read_clock())
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _wait(self, seconds: float) -> None:
-        sources: list[socket.socket | Scheduler | Session] = [self._reader]
-        if self._scheduler and self._child is Child.WARMING:
+        sources: list[socket.socket | SchedulerProcess | Session] = [self._reader]
+        if self._scheduler and self._child is ProcessState.WARMING:
             sources.append(self._scheduler)
         if self._lease:
             sources.append(self._lease.session)
@@ -289,7 +291,14 @@ class Guardian:
         signal.set_wakeup_fd(-1)
 
     def _say(self, decision: Decision) -> None:
-        quiet = decision.do in (Do.WAIT, Do.LOOK, Do.TRY, Do.RENEW, Do.CONNECT, Do.DISCONNECT)
+        quiet = decision.do in (
+            LeaseAction.WAIT,
+            LeaseAction.LOOK,
+            LeaseAction.TRY,
+            LeaseAction.RENEW,
+            LeaseAction.CONNECT,
+            LeaseAction.DISCONNECT,
+        )
         if not quiet and (text := f"{decision.do.name.lower()}: {decision.why}") != self._said:
             log.info("%s", text)
             self._said = text

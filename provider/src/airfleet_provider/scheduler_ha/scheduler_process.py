@@ -11,14 +11,14 @@ from typing import NoReturn, Protocol
 
 from setproctitle import setproctitle
 
-from airfleet_provider.leader.session import Session
 from airfleet_provider.processes import fork_server, lifecycle
+from airfleet_provider.scheduler_ha.db_session import Session
 
 EPOCH_BYTES = 32
 READY = b"ready"
 
 
-class Work(Protocol):
+class SchedulerWork(Protocol):
     """What a guardian guards."""
 
     @property
@@ -38,10 +38,10 @@ class Work(Protocol):
         """In the guardian: what changes each time when the work shows that it goes on."""
 
 
-class Scheduler:
+class SchedulerProcess:
     """A forked child that waits for its epoch."""
 
-    def __init__(self, work: Work, name: str) -> None:
+    def __init__(self, work: SchedulerWork, name: str) -> None:
         ours, theirs = socket.socketpair()
         guardian = os.getpid()
         lifecycle.flush()
@@ -83,7 +83,7 @@ class Scheduler:
         return os.waitstatus_to_exitcode(status)
 
 
-def _live(work: Work, channel: socket.socket, guardian: int, name: str) -> NoReturn:
+def _live(work: SchedulerWork, channel: socket.socket, guardian: int, name: str) -> NoReturn:
     code = 1
     try:
         signal.set_wakeup_fd(-1)

@@ -15,7 +15,7 @@ PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Candidate:
     """Where a guardian runs: its seat by name, and enough of the machine to find its processes there again."""
 
     seat: str
@@ -30,13 +30,13 @@ def read_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def find_place(seat: str) -> Place:
+def find_place(seat: str) -> Candidate:
     """The place of this very process."""
     # Containers of one kernel share its boot id and have process numbers of their own.
     boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
     machine = f"{boot}/{(PROC / 'self/ns/pid').stat().st_ino}"
     session = os.getsid(0)
-    return Place(seat, socket.gethostname(), machine, session, read_start(session) or 0)
+    return Candidate(seat, socket.gethostname(), machine, session, read_start(session) or 0)
 
 
 def read_start(pid: int) -> int | None:

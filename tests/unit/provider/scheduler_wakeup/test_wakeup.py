@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airfleet_provider.compat import scheduling
-from airfleet_provider.scheduling import schema, waker
-from airfleet_provider.scheduling.waker import Waker
+from airfleet_provider.scheduler_wakeup import triggers, wakeup
+from airfleet_provider.scheduler_wakeup.wakeup import Wakeup
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Database:
     """A connection that gets its news over a pipe."""
 
     is_broken: bool = False
-    revision: str | None = schema.REVISION
+    revision: str | None = triggers.REVISION
     notifies: list[Notice] = field(default_factory=list)
     payload: str = "sales run_1"
     statements: list[str] = field(default_factory=list)
@@ -71,9 +71,9 @@ class Clock:
         self.now += seconds
 
 
-def make(database: Any) -> tuple[Waker, Clock]:  # noqa: ANN401 - a Database, or what raises
+def make(database: Any) -> tuple[Wakeup, Clock]:  # noqa: ANN401 - a Database, or what raises
     clock = Clock()
-    return Waker(database if callable(database) else lambda: database, clock, clock.sleep), clock
+    return Wakeup(database if callable(database) else lambda: database, clock, clock.sleep), clock
 
 
 def test_news_end_the_wait_and_all_of_it_is_one() -> None:
@@ -83,7 +83,7 @@ def test_news_end_the_wait_and_all_of_it_is_one() -> None:
     database.tell()
     database.tell()
     wait.wait(60)
-    assert database.statements[-1] == f"LISTEN {schema.CHANNEL}"
+    assert database.statements[-1] == f"LISTEN {triggers.CHANNEL}"
     assert wait.take() == {("sales", "run_1")}
     wait.wait(0.01)  # nothing is left to end this one early
     assert database.notifies == []
@@ -121,12 +121,12 @@ def test_after_a_lost_connection_everything_is_looked_at() -> None:
     database.is_broken = True
     assert wait.take() is None
     database.is_broken = False
-    clock.now += waker.RETRY_S
+    clock.now += wakeup.RETRY_S
     wait.wait(0)
     assert wait.take() is None
 
 
-@pytest.mark.parametrize(("worked", "rest"), [(0.0, []), (0.02, [0.02]), (3.0, [waker.LONGEST_REST_S])])
+@pytest.mark.parametrize(("worked", "rest"), [(0.0, []), (0.02, [0.02]), (3.0, [wakeup.LONGEST_REST_S])])
 def test_a_trickle_of_news_takes_half_a_core_at_most(worked: float, rest: list[float]) -> None:
     database = Database()
     wait, clock = make(database)
@@ -157,20 +157,20 @@ def test_a_lost_connection_is_made_again_later() -> None:
     assert clock.slept[-1] == 1
     database.is_broken = False
     wait.wait(1)  # too soon
-    clock.now += waker.RETRY_S
+    clock.now += wakeup.RETRY_S
     database.tell()
     wait.wait(60)
-    assert database.statements.count(f"LISTEN {schema.CHANNEL}") == 2
+    assert database.statements.count(f"LISTEN {triggers.CHANNEL}") == 2
 
 
 def test_triggers_are_made_only_where_they_are_missing() -> None:
     present, missing = Database(), Database(revision=None)
-    waker.install(present)
-    waker.install(missing)
-    assert schema.SQL not in present.statements
-    assert schema.SQL in missing.statements
-    assert f"'{schema.CHANNEL}'" in schema.SQL
-    assert f"IS '{schema.REVISION}'" in schema.SQL
+    wakeup.install(present)
+    wakeup.install(missing)
+    assert triggers.SQL not in present.statements
+    assert triggers.SQL in missing.statements
+    assert f"'{triggers.CHANNEL}'" in triggers.SQL
+    assert f"IS '{triggers.REVISION}'" in triggers.SQL
 
 
 def test_the_installed_scheduler_waits_as_known() -> None:
@@ -180,4 +180,4 @@ def test_the_installed_scheduler_waits_as_known() -> None:
 def test_a_scheduler_that_waits_in_another_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduling, "WAIT", "self.wait()")
     assert "another way" in str(scheduling.find_obstacle())
-    waker.start()
+    wakeup.start()

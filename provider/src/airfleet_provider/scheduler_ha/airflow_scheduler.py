@@ -10,8 +10,8 @@ from typing import Any
 
 from airfleet_provider.compat import leader as compat
 from airfleet_provider.compat.survival import RETRY_S, is_outage
-from airfleet_provider.leader.lease import NAME, SCHEDULER
-from airfleet_provider.leader.session import Session
+from airfleet_provider.scheduler_ha.db_session import Session
+from airfleet_provider.scheduler_ha.lease import NAME, SCHEDULER
 
 READ_EPOCH = "SELECT epoch FROM airfleet.lease WHERE name = %s"
 BEAT = """

@@ -1,0 +1,1 @@
+"""Whether tasks, hosts, services and the database are alive."""

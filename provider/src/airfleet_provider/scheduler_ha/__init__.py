@@ -1,0 +1,1 @@
+"""One active scheduler, and standbys that take over by a lease in PostgreSQL."""
