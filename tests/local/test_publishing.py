@@ -23,7 +23,7 @@ from airfleet.components.settings import list_celery_settings
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
-from airfleet_provider.executors.signing import Verifier
+from airfleet_provider.executors.message_signing import Verifier
 from brokers import QUEUES, Link, link, serve
 
 pytestmark = pytest.mark.local

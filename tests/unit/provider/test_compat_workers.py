@@ -36,7 +36,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     monkeypatch.setattr(draining, "LOOK_EVERY_S", OFTEN_S)
     app = Celery(broker="memory://", backend="cache+memory://")
     app.conf.update(task_default_queue="io", broker_connection_retry_on_startup=True)
-    app.steps["consumer"].add(draining.Drain)
+    app.steps["consumer"].add(worker_drain.WorkerDrain)
 
     @app.task(name="say")
     def say(word: str) -> str:
@@ -48,8 +48,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
 @pytest.fixture
 def note(app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, Any]]]:
     """What a living worker of the app says; `tmp_path/io` is its mark."""
-    monkeypatch.setenv(draining.MARK, str(tmp_path / "io"))
-    monkeypatch.setenv(draining.NOTES, str(tmp_path / "notes"))
+    monkeypatch.setenv(worker_drain.MARK, str(tmp_path / "io"))
+    monkeypatch.setenv(worker_drain.NOTES, str(tmp_path / "notes"))
     path = tmp_path / "notes" / "io.json"
     with start_worker(app, perform_ping_check=False, pool="solo", queues=["io"], shutdown_timeout=30):
         yield lambda: json.loads(path.read_text()) if path.exists() else {}
@@ -85,7 +85,7 @@ def test_a_worker_without_room_takes_nothing_until_there_is_room(
     monkeypatch.setattr(room, "measure", lambda _: 0)
     wait_for(note, "full")
     waiting = app.tasks["say"].delay("two")
-    monkeypatch.setattr(room, "measure", lambda _: room.ENOUGH)
+    monkeypatch.setattr(disk_space, "measure", lambda _: disk_space.ENOUGH)
     assert waiting.get(timeout=20) == "two"
     wait_for(note, "serving")
 
@@ -94,7 +94,7 @@ def test_a_worker_without_room_takes_nothing_until_there_is_room(
 def test_a_worker_that_fetches_its_releases_drops_those_that_no_task_uses(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetches: bool
 ) -> None:
-    monkeypatch.setattr(draining, "TIDY_FIRST_S", 0.0)
+    monkeypatch.setattr(worker_drain, "TIDY_FIRST_S", 0.0)
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
     if fetches:
         monkeypatch.setenv(archive_client.VARIABLE, "http://127.0.0.1:1")

@@ -20,7 +20,7 @@ WORKER = "airfleet_provider.executors.celery_worker"
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class BrokerLogin:
     """What this process may use; a process that deals with no tasks has nothing of it."""
 
     broker_url: str | None = None
@@ -32,17 +32,17 @@ class Link:
 
 
 @cache
-def read_link() -> Link:
+def read_link() -> BrokerLogin:
     """What the file of this process says."""
     name = os.environ.get(VARIABLE)
     if not name:
-        return Link()
+        return BrokerLogin()
     body = json.loads(Path(name).read_text())
     lists = {key: tuple(body.get(key, ())) for key in ("queues", "public_keys")}
-    return Link(**{**body, **lists})
+    return BrokerLogin(**{**body, **lists})
 
 
-def make_config(base: dict[str, Any], link: Link) -> dict[str, Any]:
+def make_config(base: dict[str, Any], link: BrokerLogin) -> dict[str, Any]:
     """Airflow's configuration of Celery with ours on top, which nobody may override."""
     default = base.get("task_default_queue")
     found = {
@@ -56,7 +56,7 @@ def make_config(base: dict[str, Any], link: Link) -> dict[str, Any]:
         **base,
         **{key: value for key, value in found.items() if value},
         "imports": [WORKER, *imports],
-        "override_backends": {"db": "airfleet_provider.executors.results:PatientBackend"},
+        "override_backends": {"db": "airfleet_provider.executors.result_backend:PatientBackend"},
         "task_queues": [make_queue(name, link.queue_type) for name in link.queues],
         "task_create_missing_queues": not link.queues,
         "accept_content": ["json"],

@@ -16,10 +16,10 @@ from kombu.serialization import dumps
 from airfleet_provider.compat import instances, publishing
 from airfleet_provider.compat import survival as compat
 from airfleet_provider.compat.celery import keep_result_connections
-from airfleet_provider.executors import celery_config, signing
-from airfleet_provider.executors.reports import KnowsScheduled
-from airfleet_provider.executors.results import REFUSED
-from airfleet_provider.executors.unanswered import Unanswered
+from airfleet_provider.executors import celery_config, message_signing
+from airfleet_provider.executors.executor_events import KnowsScheduled
+from airfleet_provider.executors.lost_results import LostResults
+from airfleet_provider.executors.result_backend import REFUSED
 from airfleet_provider.liveness.host_probe import HostProbe
 from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.scheduler_wakeup import wakeup
@@ -37,7 +37,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **kwargs)
-        self.unanswered = Unanswered()
+        self.unanswered = LostResults()
         self.refused: dict[Any, str] = {}
         self.refusals: Counter[Any] = Counter()
         self.cleaned_at = time.monotonic()
@@ -153,15 +153,15 @@ def is_task(key: Any) -> bool:  # noqa: ANN401
     return isinstance(key, TaskInstanceKey)
 
 
-def sign_messages(link: celery_config.Link) -> None:
+def sign_messages(link: celery_config.BrokerLogin) -> None:
     """Sign whatever this process sends from now on."""
     if not link.signing_key:
         raise AirflowConfigException("AIRFLEET_CELERY names no file with the key that signs tasks")
-    signer = signing.Signer.read(link.signing_key)
+    signer = message_signing.Signer.read(link.signing_key)
 
     def sign(*, body: Any, headers: dict[str, Any], routing_key: str, **_: Any) -> None:  # noqa: ANN401
         # The very bytes that kombu makes of it a moment later.
         kind, encoding, text = dumps(body, serializer="json")  # type: ignore[no-untyped-call]
-        headers[signing.HEADER] = signer.sign(headers, routing_key, kind, encoding, text.encode())
+        headers[message_signing.HEADER] = signer.sign(headers, routing_key, kind, encoding, text.encode())
 
     before_task_publish.connect(sign, weak=False, dispatch_uid="airfleet")

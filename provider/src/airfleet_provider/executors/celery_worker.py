@@ -14,7 +14,7 @@ from celery.signals import worker_init, worker_process_init
 from airfleet_provider.compat import cold
 from airfleet_provider.compat.celery import keep_result_connections
 from airfleet_provider.compat.publishing import notice_dead_brokers
-from airfleet_provider.executors.draining import Drain
+from airfleet_provider.executors.worker_drain import WorkerDrain
 from airfleet_provider.processes import oom_priority
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.task_runtime.eviction import Limits
@@ -44,7 +44,7 @@ def keep_guard(guard: Guard) -> NoReturn:
 @worker_init.connect  # type: ignore[untyped-decorator]
 def obey_drains(sender: Any, **_: object) -> None:  # noqa: ANN401 - a Celery worker
     """Before the worker makes what consumes."""
-    sender.app.steps["consumer"].add(Drain)
+    sender.app.steps["consumer"].add(WorkerDrain)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

@@ -16,8 +16,8 @@ from celery.exceptions import ImproperlyConfigured
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from airfleet_provider.executors.celery_config import read_link
-from airfleet_provider.executors.results import REFUSED
-from airfleet_provider.executors.signing import RefusedError, Verifier
+from airfleet_provider.executors.message_signing import UnsignedMessageError, Verifier
+from airfleet_provider.executors.result_backend import REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +47,14 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         def receive(message: Any) -> None:  # noqa: ANN401 - a kombu message
             try:
                 check(self.verifier, message)
-            except RefusedError as error:
+            except UnsignedMessageError as error:
                 self.refuse(message, error)
             else:
                 run(message)
 
         return receive
 
-    def refuse(self, message: Any, error: RefusedError) -> None:  # noqa: ANN401
+    def refuse(self, message: Any, error: UnsignedMessageError) -> None:  # noqa: ANN401
         """Take the message out of its queue, say so, and let the scheduler know that it may have to send it again."""
         self.refused += 1
         headers = message.headers if isinstance(message.headers, dict) else {}
@@ -79,6 +79,6 @@ def make_verifier() -> Verifier:
 def check(verifier: Verifier, message: Any) -> None:  # noqa: ANN401
     """Raise RefusedError for what the scheduler did not sign, or not for this worker."""
     if not isinstance(message.headers, dict):
-        raise RefusedError("it is not signed")
+        raise UnsignedMessageError("it is not signed")
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
     verifier.check(message.headers, str(message.content_type), str(message.content_encoding), body)

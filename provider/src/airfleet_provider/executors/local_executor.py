@@ -10,7 +10,7 @@ from airflow.executors import local_executor
 
 from airfleet_provider.compat import local_workers
 from airfleet_provider.compat import survival as compat
-from airfleet_provider.executors.reports import KnowsScheduled
+from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.scheduler_wakeup import wakeup

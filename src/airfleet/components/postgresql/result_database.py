@@ -29,8 +29,8 @@ class ResultLogins:
         return {WRITER: self.writer, READER: self.reader}
 
 
-# For a superuser connected to the database; may be run at any time. `airfleet_provider.executors.results` reads and
-# writes the table. The first result of a task counts: a message that is delivered again changes nothing.
+# For a superuser connected to the database; may be run at any time. `airfleet_provider.executors.result_backend` reads
+# and writes the table. The first result of a task counts: a message that is delivered again changes nothing.
 SCHEMA = f"""\
 BEGIN;
 SET LOCAL search_path = pg_catalog;

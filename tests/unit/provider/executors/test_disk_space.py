@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider.executors.room import ENOUGH, LEAST, is_short, measure
+from airfleet_provider.executors.disk_space import ENOUGH, LEAST, is_short, measure
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from celery import bootsteps
 from airfleet_provider.bundles import archive_client, unused_releases
 from airfleet_provider.compat import storage_root
 from airfleet_provider.compat import workers as compat
-from airfleet_provider.executors import room
+from airfleet_provider.executors import disk_space
 
 # While this file is there, the worker is drained; the folder is where it says how it stands.
 MARK, NOTES = "AIRFLEET_DRAINED", "AIRFLEET_WORKERS"
@@ -30,7 +30,7 @@ TIDY_FIRST_S, TIDY_EVERY_S = 60.0, 3_600.0
 log = logging.getLogger(__name__)
 
 
-class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
+class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
     """Stops and begins consuming as the file comes and goes; whatever runs is not touched."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -41,7 +41,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         if not mark or not notes:
             return
         self._mark = Path(mark)
-        self._note = Note(Path(notes) / f"{self._mark.name}.json")
+        self._note = StateFile(Path(notes) / f"{self._mark.name}.json")
         self._queues = compat.list_queues(consumer)
         self._is_full = False
         # On one machine the releaser has the same folders, and removes what nobody needs by itself.
@@ -74,17 +74,19 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._note.write({**words, "refused": getattr(consumer, "refused", 0)})
 
     def _measure(self) -> None:
-        free = room.measure(room.find_folders())
-        if room.is_short(free, was_short=self._is_full) == self._is_full:
+        free = disk_space.measure(disk_space.find_folders())
+        if disk_space.is_short(free, was_short=self._is_full) == self._is_full:
             return
         self._is_full = not self._is_full
         if self._is_full:
-            log.error("%d MiB of disk are free: it takes no tasks until there are %d", free >> 20, room.ENOUGH >> 20)
+            log.error(
+                "%d MiB of disk are free: it takes no tasks until there are %d", free >> 20, disk_space.ENOUGH >> 20
+            )
         else:
             log.warning("%d MiB of disk are free: it takes tasks again", free >> 20)
 
 
-class Note:
+class StateFile:
     """The file that says how a worker stands; its age says whether the worker lives."""
 
     def __init__(self, path: Path) -> None:

@@ -15,7 +15,7 @@ PATIENCE_S = 30.0
 
 
 @dataclass(slots=True)
-class Unanswered:
+class LostResults:
     """Remembers since when a message has been waited for in vain; by one process's own clock."""
 
     looked_at: float = 0.0

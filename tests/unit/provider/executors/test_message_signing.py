@@ -15,9 +15,9 @@ from kombu import Consumer as KombuConsumer
 from airfleet.components.signing import derive_private, list_public
 from airfleet.spec.secrets import Secret
 from airfleet_provider.executors import celery_config, consumer
-from airfleet_provider.executors.celery_config import Link, make_config
+from airfleet_provider.executors.celery_config import BrokerLogin, make_config
 from airfleet_provider.executors.celery_executor import sign_messages
-from airfleet_provider.executors.signing import HEADER, RefusedError, Verifier
+from airfleet_provider.executors.message_signing import HEADER, UnsignedMessageError, Verifier
 
 PRIVATE = derive_private(Secret("one")).reveal()
 [PUBLIC] = list_public(Secret("one"))
@@ -35,7 +35,7 @@ class Message:
 
 @pytest.fixture
 def message() -> Message:
-    link = Link(broker_url="memory://", queues=("cpu", "io"), signing_key=PRIVATE)
+    link = BrokerLogin(broker_url="memory://", queues=("cpu", "io"), signing_key=PRIVATE)
     app = Celery("test", config_source=make_config({}, link))
     sign_messages(link)
     got: list[Any] = []
@@ -87,30 +87,30 @@ def test_what_the_broker_adds_changes_nothing(message: Message) -> None:
 )
 def test_whatever_is_changed_is_refused(message: Message, change: Callable[[Message], object], reason: str) -> None:
     change(message)
-    with pytest.raises(RefusedError, match=reason):
+    with pytest.raises(UnsignedMessageError, match=reason):
         consumer.check(verifier("cpu", "io"), message)
 
 
 def test_a_message_for_another_pool_is_refused(message: Message) -> None:
-    with pytest.raises(RefusedError, match="it was signed for the queue 'cpu'"):
+    with pytest.raises(UnsignedMessageError, match="it was signed for the queue 'cpu'"):
         consumer.check(verifier("memory"), message)
 
 
 def test_while_keys_are_rotated_workers_know_both(message: Message) -> None:
     consumer.check(verifier("cpu", keys=(OTHER, PUBLIC)), message)
-    with pytest.raises(RefusedError, match="no key"):
+    with pytest.raises(UnsignedMessageError, match="no key"):
         consumer.check(verifier("cpu", keys=(OTHER,)), message)
 
 
 def test_a_worker_without_keys_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "read_link", Link)
+    monkeypatch.setattr(consumer, "read_link", BrokerLogin)
     with pytest.raises(Exception, match="public keys"):
         consumer.make_verifier()
 
 
 def test_a_scheduler_without_its_key_does_not_start() -> None:
     with pytest.raises(Exception, match="the key that signs tasks"):
-        sign_messages(Link())
+        sign_messages(BrokerLogin())
 
 
 def nest(depth: int) -> list[Any]:
@@ -131,5 +131,5 @@ def nest(depth: int) -> list[Any]:
 )
 def test_odd_headers_are_refused_and_end_no_worker(message: Message, odd: dict[str, Any]) -> None:
     message.headers |= odd
-    with pytest.raises(RefusedError):
+    with pytest.raises(UnsignedMessageError):
         consumer.check(verifier("cpu"), message)

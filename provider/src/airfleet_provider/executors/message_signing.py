@@ -20,7 +20,7 @@ HEADER = "airfleet"
 PURPOSE = b"airfleet workload 1\0"
 
 
-class RefusedError(Exception):
+class UnsignedMessageError(Exception):
     """A message that the scheduler did not send to this worker."""
 
 
@@ -75,14 +75,14 @@ class Verifier:
         """Raise RefusedError for a message that is not signed, was altered, or was sent to another queue."""
         said = headers.get(HEADER)
         if not isinstance(said, Mapping):
-            raise RefusedError("it is not signed")
+            raise UnsignedMessageError("it is not signed")
         queue, name, made = (said.get(word) for word in ("queue", "key", "signature"))
         if not isinstance(queue, str) or queue not in self.queues:
-            raise RefusedError(f"it was signed for the queue {queue!r}")
+            raise UnsignedMessageError(f"it was signed for the queue {queue!r}")
         if not isinstance(name, str) or name not in self.keys:
-            raise RefusedError(f"no key {name!r} is known here")
+            raise UnsignedMessageError(f"no key {name!r} is known here")
         try:
             signature = base64.b64decode(str(made), validate=True)
             self.keys[name].verify(signature, _join(headers, queue, kind, encoding, body))
         except (InvalidSignature, ValueError, TypeError, RecursionError):
-            raise RefusedError("its signature does not fit") from None
+            raise UnsignedMessageError("its signature does not fit") from None

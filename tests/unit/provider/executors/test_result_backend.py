@@ -16,8 +16,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from airfleet.components.postgresql import result_database as roles
 from airfleet.runners.local import databases
-from airfleet_provider.executors.celery_config import Link, make_config
-from airfleet_provider.executors.results import REFUSED, REFUSED_S, PatientBackend
+from airfleet_provider.executors.celery_config import BrokerLogin, make_config
+from airfleet_provider.executors.result_backend import REFUSED, REFUSED_S, PatientBackend
 from servers import Server, serve
 
 REFUSALS = (
@@ -45,7 +45,7 @@ def dsn(server: Server, role: str) -> str:
 
 def make_app(server: Server, role: str) -> Celery:
     """Celery as Airflow makes it in our processes, connected with one of the two logins."""
-    link = Link("memory://", f"db+postgresql+psycopg2://{dsn(server, role)}", ("default",))
+    link = BrokerLogin("memory://", f"db+postgresql+psycopg2://{dsn(server, role)}", ("default",))
     return Celery("test", config_source=make_config({}, link))
 
 

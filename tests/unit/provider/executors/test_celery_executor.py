@@ -11,8 +11,8 @@ from airflow.providers.celery.executors import celery_executor
 
 from airfleet_provider.compat import instances
 from airfleet_provider.executors.celery_executor import MOST_REFUSALS, CeleryExecutor
-from airfleet_provider.executors.results import REFUSED
-from airfleet_provider.executors.unanswered import Unanswered
+from airfleet_provider.executors.lost_results import LostResults
+from airfleet_provider.executors.result_backend import REFUSED
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_results_are_read_once_in_a_loop(executor: CeleryExecutor, monkeypatch: 
 
 
 def test_a_slot_whose_result_was_lost_is_free_once_its_task_has_ended() -> None:
-    unanswered = Unanswered()
+    unanswered = LostResults()
     messages: dict[Hashable, str] = {"ended": "a", "runs": "b"}
     assert unanswered.look(100, messages, {"b"}) == []
     assert unanswered.look(115, messages, {"b"}) == []
@@ -52,7 +52,7 @@ def test_a_slot_whose_result_was_lost_is_free_once_its_task_has_ended() -> None:
 
 
 def test_a_task_that_was_queued_anew_is_not_taken_for_the_one_that_ended() -> None:
-    unanswered = Unanswered()
+    unanswered = LostResults()
     unanswered.look(100, {"one": "first"}, set())
     assert unanswered.look(160, {"one": "second"}, {"second"}) == []
     assert unanswered.look(190, {"one": "second"}, {"second"}) == []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from airfleet_provider.executors.reports import KnowsScheduled
+from airfleet_provider.executors.executor_events import KnowsScheduled
 
 
 @dataclass
