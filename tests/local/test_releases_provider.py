@@ -326,15 +326,15 @@ def _():
 
 @attempt("poison")
 def _():
-    from airfleet_provider import compat
-    with compat.open_session() as session:
+    from airfleet_provider.compat.calls import metadata_db
+    with metadata_db.open_session() as session:
         session.connection().exec_driver_sql("DELETE FROM airfleet.parsed")
 
 
 @attempt("poison by a connection")
 def _():
-    from airfleet_provider import compat
-    compat.connect().cursor().execute("DELETE FROM airfleet.parsed")
+    from airfleet_provider.compat.calls import metadata_db
+    metadata_db.connect().cursor().execute("DELETE FROM airfleet.parsed")
 
 
 @attempt("dsn")

@@ -38,12 +38,12 @@ LEAKS = "import socket\nKEPT = socket.socketpair()\n" + DAG
 LOAD = """
 import json, sys
 from pathlib import Path
-from airfleet_provider.compat import groundwork
+from airfleet_provider.compat.patches import prefork
 from airfleet_provider.task_runtime import zygote
 from airfleet_provider.task_runtime.pool_key import PoolKey
 
-groundwork.import_modules()
-log = groundwork.prepare_log()
+prefork.import_modules()
+log = prefork.prepare_log()
 try:
     loaded = zygote.load(PoolKey(*json.loads(sys.argv[1])), log)
     said = {"dags": sorted(loaded.bag.dags), "stdout": loaded.stdout.decode(), "stderr": loaded.stderr.decode()}

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import pytest
 from airflow.sdk.execution_time import supervisor
 
-from airfleet_provider.compat import exits, groundwork, runtime
+from airfleet_provider.compat.patches import child_exits, prefork, task_start
 from airfleet_provider.processes import fd_messages
 
 # The pids of the tasks that were started.
@@ -27,9 +27,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    groundwork.import_modules()
-    groundwork.keep_parts()
-    exits.notice_exits()
+    prefork.import_modules()
+    prefork.keep_parts()
+    child_exits.notice_exits()
     supervisor.ActivitySubprocess.start = staticmethod(start)
 
 
@@ -55,8 +55,8 @@ def start(
     for ends in pairs:
         ends[1].close()
     threading.Thread(target=_tell_end, args=(pid, theirs), daemon=True).start()
-    process = runtime._activity().attach(
-        tracker=runtime.Tracker(pid, ours),
+    process = task_start._activity().attach(
+        tracker=task_start.ForkedProcessTracker(pid, ours),
         ends=[ends[0] for ends in pairs],
         logger=logger,
         what=what,

@@ -25,8 +25,7 @@ from airflow.models.dagbundle import DagBundleModel
 from sqlalchemy import insert, text
 from starlette.testclient import TestClient
 
-from airfleet_provider import compat
-from airfleet_provider.compat import execution
+from airfleet_provider.compat.calls import execution_api, metadata_db
 from airfleet_provider.execution_api.fast_path import FastPath, Rows
 
 VERSION = "2026-06-30"
@@ -308,32 +307,32 @@ def tidy(answer: str, task: str, task_instance: str) -> str:
 def main() -> None:
     import_all_models()
     Base.metadata.create_all(settings.engine)
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         prepare(session)
-    obstacle = execution.find_obstacle()
+    obstacle = execution_api.find_obstacle()
     airflow = create_app(apps="execution")
     asked: list[str] = []
-    rows = Rows(compat.connect)
+    rows = Rows(metadata_db.connect)
 
     def ask(sql: str, words: Any) -> Any:
         row = rows.ask(sql, words)
         asked.append("found" if row else "none")
         return row
 
-    shortcut = FastPath(airflow, execution.Models(), ask)
-    result: dict[str, Any] = {"obstacle": obstacle, "digest": execution.digest_source(), "cases": {}}
+    shortcut = FastPath(airflow, execution_api.Models(), ask)
+    result: dict[str, Any] = {"obstacle": obstacle, "digest": execution_api.digest_source(), "cases": {}}
     clients = [TestClient(one, raise_server_exceptions=False) for one in (airflow, shortcut)]
     with clients[0] as stock, clients[1] as short:
         for number, case in enumerate(CASES):
             found: dict[str, Any] = {"short": case.short}
             for name, client in (("stock", stock), ("own", short)):
                 asked.clear()
-                with compat.open_session() as session:
+                with metadata_db.open_session() as session:
                     for table in EMPTIED:
                         session.execute(text(f"DELETE FROM {table}"))
                     made = make(session, case, f"t{number}{name}")
                 answers = call(client, case, f"t{number}{name}", made)
-                with compat.open_session() as session:
+                with metadata_db.open_session() as session:
                     found[name] = {"answers": answers, "rows": look(session, f"t{number}{name}")}
             found["was_short"] = bool(asked) and all(one == "found" for one in asked)
             result["cases"][case.name] = found

@@ -29,7 +29,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import insert, text
 from starlette.testclient import TestClient
 
-from airfleet_provider.compat import survival
+from airfleet_provider.compat.patches import outages
 from airfleet_provider.execution_api.command import wrap
 
 assert User
@@ -136,14 +136,14 @@ def find_dead() -> dict[str, int]:
     """How many tasks a scheduler finds that it was told are dead, and of those that spoke meanwhile."""
     with create_session() as session:
         session.execute(text("UPDATE task_instance SET queued_by_job_id = 7, last_heartbeat_at = now()"))
-    beats = survival._read_beats(7)
+    beats = outages._read_beats(7)
     moved = {task: replace(beat, stamp="an earlier one") for task, beat in beats.items()}
     with create_session() as session:
         return {
             "running": len(beats),
-            "of another scheduler": len(survival._read_beats(8)),
-            "dead": len(survival._load(session, beats)),
-            "spoke meanwhile": len(survival._load(session, moved)),
+            "of another scheduler": len(outages._read_beats(8)),
+            "dead": len(outages._load(session, beats)),
+            "spoke meanwhile": len(outages._load(session, moved)),
         }
 
 

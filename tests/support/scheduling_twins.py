@@ -28,8 +28,8 @@ from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import event, select
 
-from airfleet_provider import compat
-from airfleet_provider.compat import looks, ready
+from airfleet_provider.compat.calls import dag_files, dag_publishing, metadata_db
+from airfleet_provider.compat.patches import incremental_scheduling, ready_filter
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 SETUP_RULE = "all_done_setup_success"
@@ -113,14 +113,14 @@ def hash_of(name: str) -> int:
 def main(mode: str) -> None:
     import_all_models()
     Base.metadata.create_all(settings.engine)
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         session.add(DagBundleModel(name="b"))
         session.add(LogTemplate(filename="f", elasticsearch_id="e"))
         session.add(Pool(pool="default_pool", slots=500, include_deferred=False))
-    made = [compat.serialise(dag)[1] for dag in make_dags()]
-    with compat.open_session() as session:
-        compat.write_dags(session, bundle="b", release=None, dags=made, errors={})
-    with compat.open_session() as session:
+    made = [dag_files.serialise(dag)[1] for dag in make_dags()]
+    with metadata_db.open_session() as session:
+        dag_publishing.write_dags(session, bundle="b", release=None, dags=made, errors={})
+    with metadata_db.open_session() as session:
         for data in made:
             dag = DBDagBag().get_latest_version_of_dag(data["dag"]["dag_id"], session=session)
             dag.create_dagrun(
@@ -133,38 +133,39 @@ def main(mode: str) -> None:
                 state=DagRunState.QUEUED,
                 session=session,
             )
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         for model in session.scalars(select(DagModel)):
             model.is_paused = False
     chosen: list[frozenset[tuple[str, str]] | None] = [None]
-    obstacles = [looks.find_obstacle(), ready.find_obstacle()]
+    obstacles = [incremental_scheduling.find_obstacle(), ready_filter.find_obstacle()]
     if mode == "own":
-        looks.look_at_news(lambda: chosen[0], lambda runs: None)
-        ready.pass_over_waiting()
+        incremental_scheduling.look_at_news(lambda: chosen[0], lambda runs: None)
+        ready_filter.pass_over_waiting()
     ExecutorLoader.init_executors()
     runner = SchedulerJobRunner(job=Job(), num_runs=-1)
     statements = [0]
     event.listen(settings.engine, "before_cursor_execute", lambda *_: statements.__setitem__(0, statements[0] + 1))
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         session.add(runner.job)
     seen: list[dict[str, Any]] = []
     for turn in range(LONGEST):
         for _ in range(2):  # a change that the scheduler made itself is told, too
-            with compat.open_session() as session:
+            with metadata_db.open_session() as session:
                 before = read_states(session)
-            with compat.open_session() as session:
+            with metadata_db.open_session() as session:
                 runner._do_scheduling(session)
                 session.expunge_all()
             for executor in runner.executors:
                 executor.queued_tasks.clear()
-            with compat.open_session() as session:
+            with metadata_db.open_session() as session:
                 after = read_states(session)
             chosen[0] = frozenset((name.partition(".")[0], "run") for name in after if after[name] != before.get(name))
             seen.append(after)
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             chosen[0] = (chosen[0] or frozenset()) | end_queued(session, turn)
     json.dump(
-        {"obstacles": obstacles, "digest": ready.digest_source(), "seen": seen, "statements": statements[0]}, sys.stdout
+        {"obstacles": obstacles, "digest": ready_filter.digest_source(), "seen": seen, "statements": statements[0]},
+        sys.stdout,
     )
 
 

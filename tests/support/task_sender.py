@@ -6,7 +6,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from airfleet_provider.compat import publishing
+from airfleet_provider.compat.calls import celery_publishing
 from airfleet_provider.executors.celery_config import read_link
 from airfleet_provider.executors.celery_executor import CeleryExecutor, sign_messages
 
@@ -26,8 +26,8 @@ def main() -> None:
     executor = CeleryExecutor()
     executor.set_up_publishing()
     why: list[Any] = []
-    is_outage = publishing.is_outage
-    publishing.is_outage = lambda failure: why.append(failure) or is_outage(failure)  # type: ignore[func-returns-value]
+    is_outage = celery_publishing.is_outage
+    celery_publishing.is_outage = lambda failure: why.append(failure) or is_outage(failure)  # type: ignore[func-returns-value]
     for line in sys.stdin:
         name = line.strip()
         why.clear()

@@ -27,9 +27,9 @@ def list_commands() -> list[CLICommand]:
     """
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command  # noqa: PLC0415
 
-    from airfleet_provider.compat.cleanup import narrow_cleanup  # noqa: PLC0415
-    from airfleet_provider.compat.execution import list_options  # noqa: PLC0415
-    from airfleet_provider.compat.processor import list_processor_options  # noqa: PLC0415
+    from airfleet_provider.compat.calls.execution_api import list_options  # noqa: PLC0415
+    from airfleet_provider.compat.patches.dag_processor import list_processor_options  # noqa: PLC0415
+    from airfleet_provider.compat.patches.db_clean import narrow_cleanup  # noqa: PLC0415
 
     if sys.argv[1:3] == ["db", "clean"]:
         narrow_cleanup()

@@ -17,7 +17,10 @@ def describe() -> Component:
                 ),
                 health=HeartbeatCheck("TriggererJob"),
                 after=("metadata",),
-                preload=("airflow.jobs.triggerer_job_runner", "airfleet_provider.compat.exits:notice_exits"),
+                preload=(
+                    "airflow.jobs.triggerer_job_runner",
+                    "airfleet_provider.compat.patches.child_exits:notice_exits",
+                ),
             ),
         ),
     )

@@ -7,8 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import compat
-from airfleet_provider.compat import access
+from airfleet_provider.compat.calls import metadata_db, users
 
 KNOWN = "SELECT fingerprint FROM airfleet.job WHERE name = 'admin-password'"
 NOTE = (
@@ -23,21 +22,21 @@ def run_command(arguments: argparse.Namespace) -> None:
     A password that the user chose in the UI stays until the file changes. A change ends the user's sessions.
     """
     password = Path(arguments.password_file).read_text()
-    with closing(compat.connect()) as connection:
+    with closing(metadata_db.connect()) as connection:
         known = _read(connection)
-        with access.open_users() as users:
-            if not users.exists(arguments.username):
-                users.create_admin(arguments.username, password)
-            elif known is None or not access.is_hash_of(known, password):
-                if users.has_password(arguments.username, password):
+        with users.open_users() as found:
+            if not found.exists(arguments.username):
+                found.create_admin(arguments.username, password)
+            elif known is None or not users.is_hash_of(known, password):
+                if found.has_password(arguments.username, password):
                     print(f"{arguments.username} has this password already")
                 else:
-                    users.set_password(arguments.username, password)
+                    found.set_password(arguments.username, password)
                     print(f"the password of {arguments.username} was changed, its sessions have ended")
             else:
                 return
         with connection.cursor() as cursor:
-            cursor.execute(NOTE, (access.make_hash(password),))
+            cursor.execute(NOTE, (users.make_hash(password),))
 
 
 def _read(connection: Any) -> str | None:  # noqa: ANN401 - a psycopg2 connection, which has no types

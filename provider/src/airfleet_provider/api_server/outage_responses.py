@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExceptionContext
 
-from airfleet_provider.compat import survival as compat
+from airfleet_provider.compat.patches import outages as compat
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

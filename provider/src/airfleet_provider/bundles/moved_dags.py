@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import dag_files
 
 
 def load(file: str, module: str, dag_id: str | None) -> None:
     """Load the Dag file of this release that makes the Dag; all Dag files when nobody says which Dag is meant."""
     release = Path(file).parents[1]
-    texts = {path: (release / path).read_bytes() for path in compat.list_dag_files(release)}
+    texts = {path: (release / path).read_bytes() for path in dag_files.list_dag_files(release)}
     failure: Exception | None = None
     for path in sorted(texts, key=lambda path: ((dag_id or "").encode() not in texts[path], path)):
         try:
-            found = compat.load_dag_file(release / path, module)
+            found = dag_files.load_dag_file(release / path, module)
         except Exception as error:
             failure = failure or error
             continue

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
-from airfleet_provider import compat
 from airfleet_provider.bundles import archive_client, release_files, unavailable_releases
 from airfleet_provider.bundles.release_files import CollectedError
+from airfleet_provider.compat.calls import config, metadata_db, task_process
 from airfleet_provider.contract import archive_store, release_archive
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
         except CollectedError:
             raise
         except Exception as error:
-            if not compat.is_task():
+            if not task_process.is_task():
                 raise
             if given_up := unavailable_releases.judge(self.versions_dir, release, error):
                 raise given_up from error
@@ -99,26 +99,26 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
                 unavailable_releases.describe(error),
             )
             # The task is started again later, on this host or another, and loses no try.
-            raise compat.reschedule(RESCHEDULE_S, datetime.now(UTC)) from error
-        if compat.is_task():
+            raise task_process.reschedule(RESCHEDULE_S, datetime.now(UTC)) from error
+        if task_process.is_task():
             unavailable_releases.forget(self.versions_dir, release)
 
     def _read(self, release: str) -> bytes:
-        if not compat.is_task():
+        if not task_process.is_task():
             return release_files.read_archive(release)
         if release_files.tombstone(self.versions_dir, release).exists():
             raise CollectedError(release)
         try:
             if self.store:
                 return archive_store.read(archive_store.locate(self.store, self.name, release))
-            return archive_client.fetch(release, compat.read_secret_key())
+            return archive_client.fetch(release, config.read_secret_key())
         except (archive_store.MissingError, archive_client.ReleaseGoneError) as error:
             raise CollectedError(release) from error
 
     def _follow(self) -> None:
-        if compat.is_task():
+        if task_process.is_task():
             return
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             found = session.connection().exec_driver_sql(
                 "SELECT live FROM airfleet.pointer WHERE bundle = %(bundle)s", {"bundle": self.name}
             )

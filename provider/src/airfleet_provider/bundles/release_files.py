@@ -7,7 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import config, metadata_db
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 
 LIVE = "live"
@@ -25,7 +25,7 @@ class CollectedError(LookupError):
 
 def read_archive(release: str) -> bytes:
     """The archive of a release, from the database or from where the database says it is."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         statement = "SELECT archive, location, collected_at FROM airfleet.release WHERE id = %(id)s"
         found = session.connection().exec_driver_sql(statement, {"id": release}).one_or_none()
     if found is None:
@@ -37,7 +37,7 @@ def read_archive(release: str) -> bytes:
 
 def have(name: str, release: str) -> Path:
     """The folder of a release on this host, fetched with the database's help if it is not there whole."""
-    base = compat.storage_root() / name
+    base = config.storage_root() / name
     folder = base / "versions" / release
     if not release_archive.settle(release, folder):
         release_archive.unpack(release, read_archive(release), folder, like=base / LIVE)
@@ -48,12 +48,12 @@ def have(name: str, release: str) -> Path:
 
 def offer(name: str, release: str) -> None:
     """Have a release in the store that tasks on other hosts fetch it from, if there is one."""
-    configured = json.loads(compat.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
+    configured = json.loads(config.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
     place = next((one["kwargs"].get("store") for one in configured if one["name"] == name), None)
     if place is None:
         return
     location = archive_store.locate(place, name, release)
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         connection = session.connection()
         connection.exec_driver_sql(
             "SELECT pg_advisory_xact_lock_shared(%(lock)s)", {"lock": release_schema.COLLECT_LOCK}

@@ -7,9 +7,8 @@ import logging
 import os
 from typing import Any
 
-from airfleet_provider import compat
 from airfleet_provider.api_server.outage_responses import OutageResponses, note
-from airfleet_provider.compat import execution
+from airfleet_provider.compat.calls import execution_api, metadata_db
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.execution_api.fast_path import FLUSH_S, Bypass, FastPath, Rows
 
@@ -18,16 +17,16 @@ log = logging.getLogger("airfleet")
 
 def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Airflow's application with the short way in front, or without it where Airflow is not as known."""
-    execution.report_outages(note)
-    execution.accept_early_tokens()
+    execution_api.report_outages(note)
+    execution_api.accept_early_tokens()
     app = OutageResponses(app)
     counter = fallbacks.open_counter(fallbacks.EXECUTION_API, os.environ, flush_every_s=FLUSH_S)
-    if obstacle := execution.find_obstacle():
+    if obstacle := execution_api.find_obstacle():
         log.warning("Every call of a task takes Airflow's own way: %s", obstacle)
         return Bypass(app, counter, obstacle)
-    return FastPath(app, execution.Models(), Rows(compat.connect).ask, counter=counter)
+    return FastPath(app, execution_api.Models(), Rows(metadata_db.connect).ask, counter=counter)
 
 
 def run_command(arguments: argparse.Namespace) -> None:
     """Serve until stopped."""
-    execution.serve(arguments, wrap)
+    execution_api.serve(arguments, wrap)

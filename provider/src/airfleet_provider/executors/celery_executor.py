@@ -13,9 +13,9 @@ from airflow.providers.celery.executors import celery_executor
 from celery.signals import before_task_publish
 from kombu.serialization import dumps
 
-from airfleet_provider.compat import instances, publishing
-from airfleet_provider.compat import survival as compat
-from airfleet_provider.compat.celery import keep_result_connections
+from airfleet_provider.compat.calls import celery_publishing, task_instances
+from airfleet_provider.compat.calls.celery_results import keep_result_connections
+from airfleet_provider.compat.patches import outages as compat
 from airfleet_provider.executors import celery_config, message_signing
 from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.executors.lost_results import LostResults
@@ -56,10 +56,10 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
 
     def set_up_publishing(self) -> None:
         """Before the first task is sent: no state of a broker or of the way to it stops this process for good."""
-        self.publisher = publishing.find_publishing_app(self.team_name)
-        publishing.close_abruptly(self.publisher)
+        self.publisher = celery_publishing.find_publishing_app(self.team_name)
+        celery_publishing.close_abruptly(self.publisher)
         for app in (self.celery_app, self.publisher):
-            publishing.notice_dead_brokers(app)
+            celery_publishing.notice_dead_brokers(app)
 
     def has_store(self) -> bool:
         """Whether tasks wait at the workers: airfleet lets four times as many be sent as there are slots."""
@@ -110,7 +110,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
             self.log.error("Workers refuse %s: do they have the public key of this scheduler?", key)
             del self.refused[key], self.refusals[key]
             self.fail(key)
-        locked = instances.send_again(set(self.refused.values()))
+        locked = task_instances.send_again(set(self.refused.values()))
         for key in [key for key, one in self.refused.items() if one not in locked]:
             self.log.warning("A worker refused %s as not signed by this scheduler; it is sent again if it waits", key)
             self.refusals[key] += 1
@@ -120,7 +120,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
     def free_unanswered(self, now: float) -> None:
         """Free the slots of tasks that ended while their results were lost."""
         sent = {key: one.task_id for key, one in self.workloads.items() if is_task(key)}
-        for key in self.unanswered.look(now, sent, instances.list_awaited(set(sent.values()))):
+        for key in self.unanswered.look(now, sent, task_instances.list_awaited(set(sent.values()))):
             self.log.warning("No result came for %s, which has ended: its slot is free", key)
             self._forget(key)
 
@@ -144,7 +144,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         return compat.send_until_refused(
             super()._send_workloads_to_celery,
             workload_tuples_to_send,
-            lambda: publishing.discard_connections(self.publisher),
+            lambda: celery_publishing.discard_connections(self.publisher),
         )
 
 

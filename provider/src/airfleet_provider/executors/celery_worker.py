@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from celery import current_app
 from celery.signals import worker_init, worker_process_init
 
-from airfleet_provider.compat import cold
-from airfleet_provider.compat.celery import keep_result_connections
-from airfleet_provider.compat.publishing import notice_dead_brokers
+from airfleet_provider.compat.calls.celery_publishing import notice_dead_brokers
+from airfleet_provider.compat.calls.celery_results import keep_result_connections
+from airfleet_provider.compat.patches import cold_start
 from airfleet_provider.executors.worker_drain import WorkerDrain
 from airfleet_provider.processes import oom_priority
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
@@ -29,7 +29,7 @@ def start_keeper(**_: object) -> None:
     guard = Guard.start(Limits())
     os.environ[CHANNEL_VARIABLE] = str(guard.channel)
     # After the fork of the guard, which needs none of it; before those of the pool, which share it.
-    cold.prepare_supervisors()
+    cold_start.prepare_supervisors()
     threading.Thread(target=keep_guard, args=(guard,), daemon=True, name="airfleet-guard").start()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow.executors import local_executor
 
-from airfleet_provider.compat import local_workers
-from airfleet_provider.compat import survival as compat
+from airfleet_provider.compat.patches import local_workers
+from airfleet_provider.compat.patches import outages as compat
 from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE

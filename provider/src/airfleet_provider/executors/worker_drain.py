@@ -17,8 +17,8 @@ from typing import Any
 from celery import bootsteps
 
 from airfleet_provider.bundles import archive_client, unused_releases
-from airfleet_provider.compat import storage_root
-from airfleet_provider.compat import workers as compat
+from airfleet_provider.compat.calls import celery_worker as compat
+from airfleet_provider.compat.calls.config import storage_root
 from airfleet_provider.executors import disk_space
 
 # While this file is there, the worker is drained; the folder is where it says how it stands.

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from airfleet_provider import compat
 from airfleet_provider.bundles import release_files
-from airfleet_provider.compat import parsing
+from airfleet_provider.compat.calls import config, dag_publishing, metadata_db, parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
@@ -142,14 +141,14 @@ class ReleaseAgent:
     # Bundles with a new release.
     crowded: set[str] = field(default_factory=set)
     memory: dict[object, import_graph.Imports] = field(default_factory=dict)
-    environment: str = field(default_factory=compat.describe_environment)
+    environment: str = field(default_factory=config.describe_environment)
     inspected: parse_cache.UnpackedRelease | None = None
     followed: frozenset[str] = frozenset()
     looks_next: float = float("-inf")
 
     def step(self) -> bool:
         """Work off the oldest unfinished deployment; whether there was one."""
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             row = run(session, NEXT).one_or_none()
         if row is None:
             return False
@@ -182,20 +181,20 @@ class ReleaseAgent:
             fresh |= found.parsed
         errors = found.errors()
         parsed = self.now()
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             dags = {dag.dag_id: {"path": dag.path, "hash": dag.hash} for dag in found.dags()}
             keys = sorted({*found.keys.values(), *release.codes.values()})
             run(session, NOTE_PARSED, id=name, keys=keys, dags=json.dumps(dags))
         if deployment.is_check:
             detail = {"keys": dict(found.keys), "parsed": len(fresh), "seconds": {"parse": round(parsed - unpacked, 3)}}
-            with compat.open_session() as session:
+            with metadata_db.open_session() as session:
                 run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(detail))
             return
         if errors and not deployment.allows_errors:
             listed = [{"path": path, "error": text} for path, text in sorted(errors.items())]
             raise DeploymentRefusedError(f"{len(errors)} Dag files do not load", errors=listed, parsed=len(fresh))
         self._enter(deployment, name, "publishing")
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             before = {
                 "broken_before": canary.list_broken(session, deployment.bundle),
                 "last_run": canary.find_last_run(session),
@@ -241,14 +240,14 @@ class ReleaseAgent:
             raise DeploymentRefusedError(str(error)) from error
         self._publish(release, found, deployment.actor, deployment.reason, finish)
         log.info("%s of %s is live: deployment %s", release_archive.shorten(name), deployment.bundle, deployment.id)
-        release_files.point(compat.storage_root() / deployment.bundle, name)
+        release_files.point(config.storage_root() / deployment.bundle, name)
         self.plan(release)
         self.crowded.add(deployment.bundle)
 
     def _prune(self, deployment: Deployment) -> None:
         asked = deployment.detail.get("policy", {}).get("keep")
         found = retention.collect(deployment.bundle, keep=asked, dry=bool(deployment.detail.get("dry")))
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(found.to_json()))
 
     def tidy(self) -> None:
@@ -300,7 +299,7 @@ class ReleaseAgent:
 
     def resume(self) -> None:
         """After a start: make this host's links and plans match what is live."""
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             needed = [(row.bundle, row.id) for row in run(session, LIST_NEEDED)]
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
         for name, release_id in needed:
@@ -311,12 +310,12 @@ class ReleaseAgent:
                 continue
             with contextlib.suppress(DeploymentRefusedError):
                 release = self.unpack(name, live)
-                release_files.point(compat.storage_root() / name, live)
+                release_files.point(config.storage_root() / name, live)
                 self.plan(release)
 
     def ask(self, name: str, path: str) -> None:
         """Evaluate a file of the live release again at the next tick."""
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             live = run(session, "SELECT live FROM airfleet.pointer WHERE bundle = %(bundle)s", bundle=name).scalar()
         if live:
             self.due[name, live, path] = self.now()
@@ -346,12 +345,12 @@ class ReleaseAgent:
         if self.now() < self.looks_next:
             return
         self.looks_next = self.now() + parse_times.EVERY_S
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
         for name, live in pointers:
             if name in self.followed:
                 continue
-            with compat.open_session() as session:
+            with metadata_db.open_session() as session:
                 parse_times.refresh(session, name)
                 missing = parse_times.list_missing(session, name, parse_times.list_live(session, name))
             if missing:
@@ -368,21 +367,21 @@ class ReleaseAgent:
         self._publish(release, found, "airfleet", "evaluated again on its clock", finish)
 
     def _previous(self, deployment: Deployment) -> str:
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             previous = run(session, FIND_PREVIOUS, bundle=deployment.bundle).scalar()
         if deployment.action != "rollback" or not previous:
             raise DeploymentRefusedError("there is no release to go to")
         return str(previous)
 
     def _enter(self, deployment: Deployment, release: str, state: str) -> None:
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             run(session, ENTER, id=deployment.id, release=release, state=state)
 
     def _fail(self, deployment: Deployment, detail: Mapping[str, object]) -> None:
         log.warning(
             "deployment %s of %s failed: %s", deployment.id, deployment.bundle, one_line(detail["message"], 2000)
         )
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             run(session, FINISH, id=deployment.id, state="failed", detail=json.dumps(detail))
 
 
@@ -422,7 +421,7 @@ def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connectio
 
 def main() -> NoReturn:
     """Wait until no other releaser is at work, and be it."""
-    has_fab_roles = compat.prepare_publisher()
+    has_fab_roles = dag_publishing.prepare_publisher()
     parsing.seal_memory()
     parser = Parser()
     loops = folder_sync.find_loops(parser, has_fab_roles=has_fab_roles)
@@ -430,7 +429,7 @@ def main() -> NoReturn:
         parser.start()  # a folder is parsed at every start: the parser imports Airflow meanwhile
     gc.freeze()  # children share what is imported by now
     gc.set_threshold(GARBAGE)
-    connection = compat.connect()
+    connection = metadata_db.connect()
     cursor = connection.cursor()
     cursor.execute(release_schema.SQL)
     cursor.execute("SELECT pg_advisory_lock(%s)", (release_schema.AGENT_LOCK,))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import release_archive
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
@@ -60,14 +60,14 @@ VALUES (%(bundle)s, %(release)s, 'rollback', %(actor)s, %(reason)s, %(detail)s)
 
 def step() -> bool:
     """Judge every release that is watched; whether one still is."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         watched = list(run(session, WATCHED))
     return [_judge(row).action for row in watched].count(Action.WAIT) > 0
 
 
 def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
     policy = Policy.read(row.detail.get("policy", {}))
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         found = canary_rules.decide(_look(session, row, policy), policy)
         if found.action is Action.WAIT:
             return found

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import compat
-from airfleet_provider.compat import crashes, parsing
+from airfleet_provider.compat.calls import dag_files, parsing
+from airfleet_provider.compat.patches import crash_reports
 from airfleet_provider.contract import release_archive
 
 READ_EVENTS = frozenset({"open", "os.listdir", "os.scandir"})
@@ -127,7 +127,7 @@ def prepare_child(
     From here on the process executes code of Dag files: it has no way to Airflow's database, and `ask` is how it has
     variables and connections looked up.
     """
-    crashes.end_on_crash()
+    crash_reports.end_on_crash()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
     sys.path.insert(0, str(folder))  # before the project's own folder, which may be there
     witness = ReadAudit(f"{folder}/")
@@ -164,9 +164,9 @@ def parse_file(folder: Path, bundle: str, path: str) -> dict[str, Any]:
     result: dict[str, Any] = {"path": path, "dags": {}, "error": None, "seconds": 0.0, "warnings": []}
     result |= {"unstable": [], "accesses": []}
     try:
-        dags, errors, result["warnings"] = compat.load_dags(folder / path, folder, bundle)
+        dags, errors, result["warnings"] = dag_files.load_dags(folder / path, folder, bundle)
         for dag in dags:
-            digest, data = compat.serialise(dag)
+            digest, data = dag_files.serialise(dag)
             result["dags"][dag.dag_id] = {"hash": digest, "data": data}
     except Exception:
         errors = [traceback.format_exc()]

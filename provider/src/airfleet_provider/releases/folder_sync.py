@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import config, metadata_db
 from airfleet_provider.contract import fallbacks, release_archive
 from airfleet_provider.database import run
 from airfleet_provider.releases import import_graph, parse_cache, parse_times
@@ -43,7 +43,7 @@ class FolderSync:
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     memory: dict[object, import_graph.Imports] = field(default_factory=dict)
-    environment: str = field(default_factory=compat.describe_environment)
+    environment: str = field(default_factory=config.describe_environment)
     # None before the first publish: a start reads everything anew, with the variables and packages of now.
     published: parse_cache.UnpackedRelease | None = None
     keys: frozenset[str] = frozenset()
@@ -93,7 +93,7 @@ class FolderSync:
         if self.now() < self.looks_next:
             return False
         self.looks_next = self.now() + parse_times.EVERY_S
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             parse_times.refresh(session, self.bundle)
             missing = parse_times.list_missing(session, self.bundle, self.dags)
         if missing:
@@ -180,7 +180,7 @@ class DevelopLoop:
 
 def find_loops(parser: Parser, *, has_fab_roles: bool) -> list[DevelopLoop]:
     """One for each bundle that is a project's folder."""
-    bundles: list[dict[str, Any]] = json.loads(compat.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
+    bundles: list[dict[str, Any]] = json.loads(config.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
     folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] == CLASSPATH]
     followers = [FolderSync(name, project, has_fab_roles, parser) for name, project in folders]
     return [DevelopLoop(follower, FileWatcher(follower.project, release_archive.FOLDERS)) for follower in followers]
@@ -193,5 +193,5 @@ def _is_same(one: parse_cache.UnpackedRelease, other: parse_cache.UnpackedReleas
 def forget(keys: Iterable[str]) -> None:
     """Drop results that no file has any more."""
     if gone := list(keys):
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             run(session, FORGET, keys=gone)

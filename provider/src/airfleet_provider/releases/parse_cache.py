@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import config, dag_files, metadata_db
 from airfleet_provider.contract import directives, release_archive
 from airfleet_provider.database import run
 from airfleet_provider.processes import fork_pool
@@ -99,7 +99,7 @@ class ParseResults:
 
     def load(self, dags: Sequence[Dag]) -> list[dict[str, Any]]:
         """What Airflow stores of each of these Dags."""
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             keys = [self.keys[dag.path] for dag in dags]
             rows = run(session, READ_DATA, keys=keys, dags=[dag.dag_id for dag in dags])
             return [row.data for row in rows]
@@ -112,7 +112,7 @@ def inspect(
     scan = release_archive.look(folder)
     contents, digests = scan.contents, scan.tree.digests()
     found = import_graph.ImportGraph(contents, digests, memory)
-    files = [path for path in compat.list_dag_files(folder) if path in digests]
+    files = [path for path in dag_files.list_dag_files(folder) if path in digests]
     closures = {path: found.of(path) for path in files}
     return UnpackedRelease(
         bundle=bundle,
@@ -144,7 +144,7 @@ def collect(
 
 def find_keys(release: UnpackedRelease) -> dict[str, str]:
     """The key of a result for each Dag file that was ever parsed with this code and these files to read."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         rows = {row.key: row.result["reads"] for row in run(session, READ_RAW, keys=list(release.codes.values()))}
         candidates = {
             dag_parser.key_result(code, json.loads(reads), release.digests): path
@@ -160,7 +160,7 @@ def read_summaries(keys: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     if not keys:
         return {}
     paths = {key: path for path, key in keys.items()}
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         return {paths[row.key]: row.summary for row in run(session, READ_SUMMARIES, keys=list(paths))}
 
 
@@ -170,7 +170,7 @@ def parse_files(
     """Have Dag files parsed and store each result as soon as it is there; path and key of each."""
     if not paths:
         return
-    limit = float(compat.read_setting("dag_processor", "dag_file_processor_timeout", "50"))
+    limit = float(config.read_setting("dag_processor", "dag_file_processor_timeout", "50"))
     batch: list[Answer] = []
     stored = time.monotonic()
     outcomes = parser.parse(release.folder, release.bundle, paths, release.closures, twice=twice, timeout_s=limit)
@@ -208,12 +208,12 @@ def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> Ans
 
 def store(answers: Sequence[Answer]) -> None:
     """Keep results, to be found again by whoever parses the same."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         run(session, STORE_RESULT, keys=[one.key for one in answers], results=[one.result for one in answers])
         run(session, STORE_READS, keys=[one.code for one in answers], reads=[one.reads for one in answers])
 
 
 def forget(key: str) -> None:
     """Drop one result."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         run(session, "DELETE FROM airfleet.parsed WHERE key = %(key)s", key=key)

@@ -20,8 +20,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider import compat
-from airfleet_provider.compat import parsing
+from airfleet_provider.compat.calls import config, dag_files, parsing
 from airfleet_provider.processes import fork_pool, lifecycle
 from airfleet_provider.releases import dag_parser
 
@@ -79,15 +78,15 @@ class Parser:
         """Have the process, which imports Airflow meanwhile."""
         if self.process is None:
             self.channel, theirs = Pipe()
-            config = compat.storage_root() / CONFIG
-            config.parent.mkdir(parents=True, exist_ok=True)
-            parsing.write_open_settings(config)
+            settings = config.storage_root() / CONFIG
+            settings.parent.mkdir(parents=True, exist_ok=True)
+            parsing.write_open_settings(settings)
             given = json.dumps({"path": sys.path, "channel": theirs.fileno(), "releaser": os.getpid()})
             with theirs:
                 self.process = subprocess.Popen(
                     [sys.executable, "-P", "-c", CODE, given],
                     stdin=subprocess.DEVNULL,
-                    env=parsing.list_open_environment(config),
+                    env=parsing.list_open_environment(settings),
                     pass_fds=(theirs.fileno(),),
                 )
 
@@ -164,7 +163,7 @@ def serve(job: Mapping[str, Any], channel: Connection) -> None:
         return channel.recv_bytes()
 
     folder = Path(job["folder"])
-    compat.import_ahead(folder / path for path in job["paths"])
+    dag_files.import_ahead(folder / path for path in job["paths"])
     closures = {path: frozenset(names) for path, names in job["closures"].items()}
 
     def prepare(ask: Callable[[bytes], bytes]) -> Callable[[str], bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import dag_publishing, metadata_db
 from airfleet_provider.contract import release_archive
 from airfleet_provider.database import run
 
@@ -141,9 +141,9 @@ def publish(
     """
     for attempt in range(ATTEMPTS):
         try:
-            with compat.open_session() as session:
+            with metadata_db.open_session() as session:
                 run(session, REGISTER_BUNDLE, bundle=release.bundle)
-            with compat.open_session() as session:
+            with metadata_db.open_session() as session:
                 return _switch(session, release, load, finish, has_fab_roles=has_fab_roles)
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) not in TRANSIENT or attempt == ATTEMPTS - 1:
@@ -173,9 +173,11 @@ def _switch(
             one["dag"]["relative_fileloc"] = dag.path
         guarded = [one for one in data if one["dag"].get("access_control")]
         if has_fab_roles and guarded:
-            compat.sync_permissions(guarded)
+            dag_publishing.sync_permissions(guarded)
         # First of all that writes: when it meets a lock, it rolls back and tries again by itself.
-        failed = compat.write_dags(session, bundle=release.bundle, release=release.id, dags=data, errors=release.errors)
+        failed = dag_publishing.write_dags(
+            session, bundle=release.bundle, release=release.id, dags=data, errors=release.errors
+        )
         if failed:
             raise NotStoredError(failed)
         session.flush()
@@ -187,7 +189,7 @@ def _switch(
     gone = tuple(sorted(dag_id for (dag_id,) in run(session, RETIRE_DAGS, bundle=release.bundle, dags=ids)))
     if gone:
         session.expire_all()
-        compat.remove_references(session)
+        dag_publishing.remove_references(session)
     run(session, CLEAR_ERRORS, bundle=release.bundle, files=list(release.errors))
     if release.id:
         values = {"release": release.id, "actor": release.actor, "reason": release.reason}

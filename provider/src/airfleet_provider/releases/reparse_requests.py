@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airfleet_provider import compat
-from airfleet_provider.compat import processor
+from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.compat.patches import dag_processor
 from airfleet_provider.contract import release_schema
 from airfleet_provider.database import run
 from airfleet_provider.releases import retention
@@ -23,13 +23,13 @@ TAKE = "DELETE FROM dag_priority_parsing_request RETURNING bundle_name, relative
 
 def tell() -> None:
     """Wake the releaser if there are any."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         run(session, TELL, channel=release_schema.CHANNEL)
 
 
 def take() -> list[tuple[str, str]]:
     """The bundle and file of each, which are the caller's to parse now."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         return [(row.bundle_name, row.relative_fileloc) for row in run(session, TAKE)]
 
 
@@ -52,7 +52,7 @@ class ReparseRequests:
 
 def remove_folders() -> None:
     """Remove the folders of collected releases from this host, whose releaser may be waiting for its turn."""
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         names = list(run(session, "SELECT bundle FROM airfleet.pointer").scalars())
     for name in names:
         retention.remove_folders(name)
@@ -60,4 +60,4 @@ def remove_folders() -> None:
 
 def run_command(arguments: object) -> None:
     """`airflow airfleet dag-processor`."""
-    processor.run_dag_processor(arguments, ReparseRequests())
+    dag_processor.run_dag_processor(arguments, ReparseRequests())

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airfleet_provider import compat
 from airfleet_provider.bundles import release_files
+from airfleet_provider.compat.calls import config, metadata_db
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
@@ -92,7 +92,7 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
 
     How many of the last releases stay is what was said last for this bundle, unless it is said here.
     """
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         keep = keep or run(session, READ_KEEP, bundle=name).scalar() or retention_rules.KEEP
         known = _list_known(session, name)
         kept = retention_rules.judge(known, keep, datetime.now(UTC))
@@ -104,7 +104,7 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
         gone = tuple(sorted(release for (release,) in run(session, MARK, releases=going)))
     _remove_archives(name)
     remove_folders(name)
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         parses = run(session, f"DELETE {OLD_PARSES}").rowcount
     if gone or parses:
         log.info("collected of %s: %s releases and %s results of parses", name, len(gone), parses)
@@ -119,10 +119,10 @@ def _list_known(session: Any, name: str) -> list[KnownRelease]:  # noqa: ANN401 
 
 
 def _remove_archives(name: str) -> None:
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         left = list(run(session, LIST_LEFT, bundle=name))
     for row in left:
-        with compat.open_session() as session:
+        with metadata_db.open_session() as session:
             # Whoever builds the same files again at this moment has the lock first, or puts the archive back after.
             run(session, LOCK, lock=release_schema.COLLECT_LOCK)
             if not run(session, IS_LEFT, id=row.id).first():
@@ -138,8 +138,8 @@ def _remove_archives(name: str) -> None:
 
 def remove_folders(name: str) -> None:
     """Remove from this host the folders of releases that were collected, wherever that was done."""
-    versions = compat.storage_root() / name / "versions"
-    with compat.open_session() as session:
+    versions = config.storage_root() / name / "versions"
+    with metadata_db.open_session() as session:
         gone = {release for (release,) in run(session, LIST_GONE, bundle=name)}
     for release in gone:
         if (versions / release).is_dir():

@@ -10,8 +10,8 @@ from typing import Any
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.policies import hookimpl
 
-from airfleet_provider import compat
-from airfleet_provider.compat.lookups import tell_outages
+from airfleet_provider.compat.calls import config
+from airfleet_provider.compat.patches.secret_lookups import tell_outages
 from airfleet_provider.routing.rules import Routing, UnknownPoolError
 
 # Airflow calls nothing of a policy when it loads it.
@@ -21,13 +21,13 @@ tell_outages()
 @hookimpl  # type: ignore[untyped-decorator]
 def task_policy(task: Any) -> None:  # noqa: ANN401 - an operator of any kind
     """Give the task its queue; one that asks for an unknown pool does not load, and its Dag says why."""
-    text = compat.read_setting("airfleet", "routing")
+    text = config.read_setting("airfleet", "routing")
     if not text:
         return
     try:
         task.queue = Routing.from_json(text).choose(
             queue=task.queue,
-            default=compat.read_setting("operators", "default_queue"),
+            default=config.read_setting("operators", "default_queue"),
             config=task.executor_config,
             dag=task.dag_id,
             task=task.task_id,

@@ -8,8 +8,8 @@ import time
 from functools import cached_property
 from typing import Any
 
-from airfleet_provider.compat import leader as compat
-from airfleet_provider.compat.survival import RETRY_S, is_outage
+from airfleet_provider.compat.calls import scheduler as compat
+from airfleet_provider.compat.patches.outages import RETRY_S, is_outage
 from airfleet_provider.scheduler_ha.db_session import Session
 from airfleet_provider.scheduler_ha.lease import NAME, SCHEDULER
 

@@ -7,7 +7,7 @@ import os
 import secrets
 from typing import NoReturn
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.scheduler_ha import host
 from airfleet_provider.scheduler_ha.agent import SchedulerAgent
 from airfleet_provider.scheduler_ha.airflow_scheduler import AirflowScheduler
@@ -24,4 +24,4 @@ def run_command(arguments: argparse.Namespace) -> NoReturn:
         raise SystemExit(ALONE)
     place = host.find_place(arguments.seat)
     holder = f"{place.seat[:30]}:{secrets.token_hex(6)}"
-    raise SystemExit(SchedulerAgent(compat.connect, AirflowScheduler(), place, holder).run())
+    raise SystemExit(SchedulerAgent(metadata_db.connect, AirflowScheduler(), place, holder).run())

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airfleet_provider import compat
-from airfleet_provider.compat import looks, ready, scheduling
+from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.compat.patches import incremental_scheduling, ready_filter, scheduler_loop
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.processes.polling import wait_readable
@@ -135,18 +135,18 @@ def start(has_store: Callable[[], bool] = lambda: False) -> None:
         fallbacks.open_counter(name, os.environ, flush_every_s=FLUSH_S)
         for name in (fallbacks.SCHEDULER_WAKE, fallbacks.SCHEDULER_LOOK, fallbacks.SCHEDULER_RULES)
     )
-    if obstacle := scheduling.find_obstacle():
+    if obstacle := scheduler_loop.find_obstacle():
         waits.fell_back(f"the scheduler looks for work once a second, as in stock Airflow: {obstacle}")
     else:
-        waker = Wakeup(compat.connect, has_store=has_store, waits=waits, looks=looked)
-        scheduling.replace_sleep(waker.wait)
-        if obstacle := looks.find_obstacle():
+        waker = Wakeup(metadata_db.connect, has_store=has_store, waits=waits, looks=looked)
+        scheduler_loop.replace_sleep(waker.wait)
+        if obstacle := incremental_scheduling.find_obstacle():
             looked.fell_back(f"the scheduler looks at every Dag run in each loop, as in stock Airflow: {obstacle}")
         else:
-            looks.look_at_news(waker.take, waker.news.forget)
-        if obstacle := ready.find_obstacle():
+            incremental_scheduling.look_at_news(waker.take, waker.news.forget)
+        if obstacle := ready_filter.find_obstacle():
             rules.fell_back(f"the scheduler asks every rule about every task, as in stock Airflow: {obstacle}")
         else:
             rules.took_fast()
-            ready.pass_over_waiting()
-        scheduling.wait_after_work(lambda: waker.connection is not None, has_store)
+            ready_filter.pass_over_waiting()
+        scheduler_loop.wait_after_work(lambda: waker.connection is not None, has_store)

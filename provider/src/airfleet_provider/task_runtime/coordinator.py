@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
-from airfleet_provider.compat import runtime as compat
+from airfleet_provider.compat.patches import task_start as compat
 from airfleet_provider.contract import directives, fallbacks
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable, wait_writable

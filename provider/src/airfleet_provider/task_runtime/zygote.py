@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider.compat import crashes
-from airfleet_provider.compat import runtime as compat
+from airfleet_provider.compat.patches import crash_reports
+from airfleet_provider.compat.patches import task_start as compat
 from airfleet_provider.processes import fd_messages, oom_priority
 from airfleet_provider.task_runtime import fork_safety
 from airfleet_provider.task_runtime.load_audit import LoadAudit
@@ -246,7 +246,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 def run(home: PoolKey, control: socket.socket, log: int) -> None:
     """Load, say so to the keeper, and serve; or say why not, and tell that to all who ask."""
     setproctitle(f"airfleet warm {home.path}")
-    crashes.end_on_crash()
+    crash_reports.end_on_crash()
     try:
         loaded = load(home, log)
     except Exception as error:

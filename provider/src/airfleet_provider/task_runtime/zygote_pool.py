@@ -16,8 +16,8 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from airfleet_provider.compat import groundwork
-from airfleet_provider.compat import runtime as compat
+from airfleet_provider.compat.patches import prefork
+from airfleet_provider.compat.patches import task_start as compat
 from airfleet_provider.processes import fd_messages, lifecycle, oom_priority
 from airfleet_provider.task_runtime import eviction, zygote
 from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
@@ -192,9 +192,9 @@ def keep(
     setproctitle("airfleet keeper of warm processes")
     lifecycle.become_subreaper()
     compat.hide_memory()
-    groundwork.import_modules()
-    groundwork.keep_parts()
-    log = groundwork.prepare_log()
+    prefork.import_modules()
+    prefork.keep_parts()
+    log = prefork.prepare_log()
     gc.collect()
     gc.freeze()
     on_ready()

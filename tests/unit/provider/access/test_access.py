@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from airflow.providers.fab.auth_manager import fab_auth_manager
 
-from airfleet_provider import compat
 from airfleet_provider.access import command
 from airfleet_provider.access.manager import FabAuthManager
-from airfleet_provider.compat import access
+from airfleet_provider.compat.calls import metadata_db, users
 
 
 class Users:
@@ -78,8 +77,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     def open_users() -> Iterator[Users]:
         yield made.users
 
-    monkeypatch.setattr(access, "open_users", open_users)
-    monkeypatch.setattr(compat, "connect", lambda: SimpleNamespace(cursor=lambda: made.cursor, close=lambda: None))
+    monkeypatch.setattr(users, "open_users", open_users)
+    monkeypatch.setattr(metadata_db, "connect", lambda: SimpleNamespace(cursor=lambda: made.cursor, close=lambda: None))
     return made
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import Pool, QueuePool
 
 from airfleet_provider.api_server import outage_responses
-from airfleet_provider.compat import execution
+from airfleet_provider.compat.calls import execution_api
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,7 @@ def test_a_report_that_the_database_lost_is_no_failure_of_the_task(monkeypatch: 
         raise next(errors)
 
     monkeypatch.setattr(routes, "_create_ti_state_update_query_and_update_state", update)
-    execution.report_outages(noted.append)
+    execution_api.report_outages(noted.append)
     report = routes._create_ti_state_update_query_and_update_state
     with pytest.raises(DataError):
         report(ti_patch_payload=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import dag_files
 from airfleet_provider.contract import release_archive
 from airfleet_provider.task_runtime import fork_safety
 
@@ -49,26 +49,26 @@ def test_a_dag_is_found_by_its_id_and_knows_its_own_file(
     release: Path, monkeypatch: pytest.MonkeyPatch, dag_id: str
 ) -> None:
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
-    dags, errors, _ = compat.load_dags(release / release_archive.MOVED_FILE, release, "shop")
+    dags, errors, _ = dag_files.load_dags(release / release_archive.MOVED_FILE, release, "shop")
     assert errors == []
     assert {dag.dag_id for dag in dags} == {"wanted", "wanted_made"}
     assert {dag.fileloc for dag in dags} == {str(release / "dags/deep/down/wanted.py")}
     assert {dag.relative_fileloc for dag in dags} == {"dags/deep/down/wanted.py"}
-    plain, _, _ = compat.load_dags(release / "dags/deep/down/wanted.py", release, "shop")
-    assert [compat.serialise(dag) for dag in sorted(dags, key=lambda dag: dag.dag_id)] == [
-        compat.serialise(dag) for dag in sorted(plain, key=lambda dag: dag.dag_id)
+    plain, _, _ = dag_files.load_dags(release / "dags/deep/down/wanted.py", release, "shop")
+    assert [dag_files.serialise(dag) for dag in sorted(dags, key=lambda dag: dag.dag_id)] == [
+        dag_files.serialise(dag) for dag in sorted(plain, key=lambda dag: dag.dag_id)
     ]
 
 
 def test_for_a_callback_all_that_loads_is_there(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", raising=False)
-    dags, _, _ = compat.load_dags(release / release_archive.MOVED_FILE, release, "shop")
+    dags, _, _ = dag_files.load_dags(release / release_archive.MOVED_FILE, release, "shop")
     assert {dag.dag_id for dag in dags} == {"wanted", "wanted_made", "other", "other_made"}
 
 
 def test_a_dag_that_is_not_there_is_an_error_with_its_cause(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "nobody")
-    _, errors, _ = compat.load_dags(release / release_archive.MOVED_FILE, release, "shop")
+    _, errors, _ = dag_files.load_dags(release / release_archive.MOVED_FILE, release, "shop")
     assert "has no Dag nobody" in errors[0]
     assert "no_such_module" in errors[0]
 
@@ -81,7 +81,7 @@ def test_no_warm_process_shares_it(release: Path) -> None:
 
 def test_it_is_no_part_of_the_release(release: Path) -> None:
     release_archive.verify(release.name, release)
-    assert release_archive.MOVED_FILE not in compat.list_dag_files(release)
+    assert release_archive.MOVED_FILE not in dag_files.list_dag_files(release)
 
 
 def test_a_release_that_an_earlier_version_unpacked_still_finds_its_dags(
@@ -95,6 +95,6 @@ def test_a_release_that_an_earlier_version_unpacked_still_finds_its_dags(
         "moved.load(__file__, __name__, get_parsing_context().dag_id)\n"
     )
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "wanted")
-    dags, errors, _ = compat.load_dags(leads, release, "shop")
+    dags, errors, _ = dag_files.load_dags(leads, release, "shop")
     assert errors == []
     assert {dag.fileloc for dag in dags} == {str(release / "dags/deep/down/wanted.py")}

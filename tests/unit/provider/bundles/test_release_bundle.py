@@ -13,11 +13,11 @@ import pytest
 from airflow.dag_processing.bundles.base import BundleVersion
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airfleet_provider import compat
 from airfleet_provider.bundles import archive_client, release_files
 from airfleet_provider.bundles.release_bundle import ReleaseBundle, ReleasedElsewhereError
 from airfleet_provider.bundles.release_files import CollectedError
 from airfleet_provider.bundles.unavailable_releases import UnavailableError
+from airfleet_provider.compat.calls import metadata_db, task_process
 from airfleet_provider.contract import archive_store, release_archive
 
 
@@ -39,7 +39,7 @@ def test_without_a_release_or_a_database_nothing_raises(storage: Path, monkeypat
     def refuse() -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(compat, "open_session", refuse)
+    monkeypatch.setattr(metadata_db, "open_session", refuse)
     tracking = ReleaseBundle(name="shop")
     assert tracking.path == storage / "shop" / "live"
     tracking.initialize()
@@ -71,7 +71,7 @@ def test_a_release_is_fetched_once_and_verified(
 
 
 def test_a_task_without_its_release_is_started_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(task_process, "is_task", lambda: True)
     with pytest.raises(AirflowRescheduleException):
         ReleaseBundle(name="shop", version="r1").initialize()
 
@@ -97,8 +97,8 @@ def test_a_task_fetches_its_release_from_the_store_without_a_database(
         raise AssertionError("a task asked for the database")
 
     name, archive = release
-    monkeypatch.setattr(compat, "is_task", lambda: True)
-    monkeypatch.setattr(compat, "open_session", refuse)
+    monkeypatch.setattr(task_process, "is_task", lambda: True)
+    monkeypatch.setattr(metadata_db, "open_session", refuse)
     place = f"file://{tmp_path}/mnt"
     pinned = ReleaseBundle(name="shop", version=name, store=place)
     with pytest.raises(AirflowRescheduleException):  # not mounted
@@ -121,7 +121,7 @@ def test_a_copy_on_the_host_is_used_when_it_is_whole_and_replaced_when_not(
     storage: Path, release: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, _ = release
-    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(task_process, "is_task", lambda: True)
     copy = storage / "shop" / "versions" / name
     (copy / "dags").mkdir(parents=True)
     (copy / "dags" / "x.py").write_text("half")
@@ -137,7 +137,7 @@ def test_a_copy_on_the_host_is_used_when_it_is_whole_and_replaced_when_not(
 def test_a_task_of_a_release_that_was_collected_does_not_wait_for_it(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(task_process, "is_task", lambda: True)
     versions = storage / "shop" / "versions"
     versions.mkdir(parents=True)
     release_files.tombstone(versions, "r1").touch()
@@ -149,7 +149,7 @@ def test_a_release_that_no_web_host_has_is_not_waited_for(monkeypatch: pytest.Mo
     def refuse(release: str, _: str) -> bytes:
         raise archive_client.ReleaseGoneError(release)
 
-    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(task_process, "is_task", lambda: True)
     monkeypatch.setattr(archive_client, "fetch", refuse)
     with pytest.raises(CollectedError):
         ReleaseBundle(name="shop", version="r1").initialize()
@@ -159,7 +159,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def refuse(*_: object) -> bytes:
         raise error
 
-    monkeypatch.setattr(compat, "is_task", lambda: True)
+    monkeypatch.setattr(task_process, "is_task", lambda: True)
     monkeypatch.setattr(archive_client, "fetch", refuse)
 
 
@@ -221,7 +221,7 @@ def test_a_live_release_that_cannot_be_had_is_told(
     def fill() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/x")
 
-    monkeypatch.setattr(compat, "open_session", fill)
+    monkeypatch.setattr(metadata_db, "open_session", fill)
     ReleaseBundle(name="shop").initialize()
     assert "does not have the live release now" in caplog.text
     assert "No space left on device" in caplog.text

@@ -12,7 +12,7 @@ from airflow.api_fastapi.auth.tokens import JWTValidator
 from airflow.api_fastapi.execution_api import app
 from airflow.configuration import conf
 
-from airfleet_provider.compat import execution
+from airfleet_provider.compat.calls import execution_api
 
 SECRET = "a secret of a test, and of nothing else; 64 bytes are asked for it"
 TWO_HOURS = 7200
@@ -22,7 +22,7 @@ TWO_HOURS = 7200
 def validator(monkeypatch: pytest.MonkeyPatch) -> JWTValidator:
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", SECRET)
     monkeypatch.setattr(app, "_jwt_validator", app._jwt_validator)
-    execution.accept_early_tokens()
+    execution_api.accept_early_tokens()
     return app._jwt_validator()
 
 

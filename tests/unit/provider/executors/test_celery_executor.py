@@ -9,7 +9,7 @@ import pytest
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.celery.executors import celery_executor
 
-from airfleet_provider.compat import instances
+from airfleet_provider.compat.calls import task_instances
 from airfleet_provider.executors.celery_executor import MOST_REFUSALS, CeleryExecutor
 from airfleet_provider.executors.lost_results import LostResults
 from airfleet_provider.executors.result_backend import REFUSED
@@ -18,8 +18,8 @@ from airfleet_provider.executors.result_backend import REFUSED
 @pytest.fixture
 def executor(monkeypatch: pytest.MonkeyPatch) -> CeleryExecutor:
     made = CeleryExecutor()
-    monkeypatch.setattr(instances, "send_again", lambda ids: set())
-    monkeypatch.setattr(instances, "list_awaited", set)
+    monkeypatch.setattr(task_instances, "send_again", lambda ids: set())
+    monkeypatch.setattr(task_instances, "list_awaited", set)
     return made
 
 
@@ -60,7 +60,7 @@ def test_a_task_that_was_queued_anew_is_not_taken_for_the_one_that_ended() -> No
 
 def test_a_lost_result_frees_the_executor_s_slot(executor: CeleryExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     sent(executor, "ended", "runs")
-    monkeypatch.setattr(instances, "list_awaited", lambda ids: {"id-runs"})
+    monkeypatch.setattr(task_instances, "list_awaited", lambda ids: {"id-runs"})
     executor.free_unanswered(100.0)
     executor.free_unanswered(131.0)
     assert executor.running == {key("runs")} == set(executor.workloads)
@@ -84,10 +84,10 @@ def test_what_a_worker_refused_is_sent_again_and_fails_only_when_it_is_refused_a
 def test_what_is_locked_is_tried_in_the_next_loop(executor: CeleryExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     sent(executor, "one")
     executor.update_task_state(key("one"), REFUSED, None)
-    monkeypatch.setattr(instances, "send_again", set)
+    monkeypatch.setattr(task_instances, "send_again", set)
     executor.send_refused()
     assert executor.running == {key("one")}
-    monkeypatch.setattr(instances, "send_again", lambda ids: set())
+    monkeypatch.setattr(task_instances, "send_again", lambda ids: set())
     executor.send_refused()
     assert executor.running == set()
 

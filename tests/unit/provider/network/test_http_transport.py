@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from airfleet_provider.compat import runtime as compat
+from airfleet_provider.compat.patches import task_start as compat
 from airfleet_provider.network.http_transport import PlainTransport
 
 

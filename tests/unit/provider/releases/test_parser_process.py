@@ -11,7 +11,8 @@ import pytest
 from airflow.configuration import conf
 from airflow.sdk.execution_time import supervisor
 
-from airfleet_provider.compat import lookups, parsing
+from airfleet_provider.compat.calls import parsing
+from airfleet_provider.compat.patches import secret_lookups
 from airfleet_provider.processes import fork_pool
 from airfleet_provider.releases.parser_process import Parser
 
@@ -120,7 +121,7 @@ def test_a_store_of_secrets_that_fails_is_no_store_without_the_value(monkeypatch
             return {"colour": "green"}.get(key)
 
     def load() -> list[object]:
-        return lookups.follow([Vault(), Metastore()])
+        return secret_lookups.follow([Vault(), Metastore()])
 
     monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", load)
     assert parsing.look_up({"kind": "variable", "name": "colour"}) == {"value": "green"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider.compat import scheduling
+from airfleet_provider.compat.patches import scheduler_loop
 from airfleet_provider.scheduler_wakeup import triggers, wakeup
 from airfleet_provider.scheduler_wakeup.wakeup import Wakeup
 
@@ -174,10 +174,10 @@ def test_triggers_are_made_only_where_they_are_missing() -> None:
 
 
 def test_the_installed_scheduler_waits_as_known() -> None:
-    assert scheduling.find_obstacle() is None
+    assert scheduler_loop.find_obstacle() is None
 
 
 def test_a_scheduler_that_waits_in_another_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduling, "WAIT", "self.wait()")
-    assert "another way" in str(scheduling.find_obstacle())
+    monkeypatch.setattr(scheduler_loop, "WAIT", "self.wait()")
+    assert "another way" in str(scheduler_loop.find_obstacle())
     wakeup.start()

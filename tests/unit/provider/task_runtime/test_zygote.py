@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from airfleet_provider.compat import runtime as compat
+from airfleet_provider.compat.patches import task_start as compat
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.task_runtime.zygote import Loaded, Zygote

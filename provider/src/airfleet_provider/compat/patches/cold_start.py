@@ -1,4 +1,4 @@
-"""What a task that starts in Airflow's own way inherits; tests/unit/provider/test_compat_cold.py holds it to that."""
+"""A task that starts in Airflow's own way inherits no connection and no channel of the executor."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import stat
 from collections.abc import Collection
 from typing import Any
 
-from airfleet_provider.compat import crashes, exits
+from airfleet_provider.compat.patches import child_exits, crash_reports
 from airfleet_provider.processes import fd_messages, lifecycle
 
 
 def prepare_supervisors() -> None:
     """Make the supervisors of this process, and of those forked from it, ready for tasks of every queue."""
-    exits.notice_exits()
-    crashes.tell_crashes()
+    child_exits.notice_exits()
+    crash_reports.tell_crashes()
     keep_apart(fd_messages.CHANNEL_VARIABLE)
 
 
@@ -37,7 +37,7 @@ def keep_apart(channel_variable: str) -> None:
     def fork_main(requests: Any, stdout: Any, stderr: Any, log_fd: int, target: Any) -> None:  # noqa: ANN401
         os.environ.pop(channel_variable, None)
         forget_connections({0, 1, 2, log_fd, *(one.fileno() for one in (requests, stdout, stderr))})
-        crashes.end_on_crash()
+        crash_reports.end_on_crash()
         original(requests, stdout, stderr, log_fd, target)
 
     supervisor._fork_main = fork_main

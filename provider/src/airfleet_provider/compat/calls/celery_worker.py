@@ -1,4 +1,4 @@
-"""Celery's private names of a worker at work; tests/unit/provider/test_compat_workers.py holds it to them."""
+"""The consumer and the tasks of a running Celery worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How Airflow's supervisors learn that a child has ended; tests/unit/provider/test_compat_exits.py holds it to that."""
+"""Airflow's supervisors learn at once that a child has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import selectors
 from typing import Any
 
-from airfleet_provider.compat.runtime import Handle
+from airfleet_provider.compat.patches.task_start import ForkedProcess
 
 
 def notice_exits() -> None:
@@ -28,7 +28,7 @@ def notice_exits() -> None:
     def register(self: Any, *sockets: Any, **options: Any) -> None:  # noqa: ANN401 - Airflow's own
         original(self, *sockets, **options)
         with contextlib.suppress(OSError):  # it has ended already, and is seen at the first look
-            handle = Handle(os.pidfd_open(self.pid))
+            handle = ForkedProcess(os.pidfd_open(self.pid))
             self.selector.register(handle, selectors.EVENT_READ, (lambda _: False, self.selector.unregister))
 
     WatchedSubprocess._register_pipe_readers = register

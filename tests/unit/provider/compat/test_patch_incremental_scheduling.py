@@ -16,24 +16,24 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
 
-from airfleet_provider.compat import looks
+from airfleet_provider.compat.patches import incremental_scheduling
 from airfleet_provider.scheduler_wakeup.change_queue import RUNS_AT_ONCE
 
 
 def test_the_installed_scheduler_works_as_known() -> None:
-    assert looks.find_obstacle() is None
+    assert incremental_scheduling.find_obstacle() is None
 
 
 def test_a_scheduler_that_works_in_another_way_looks_at_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(looks.RESTS_ON, "_do_scheduling", ("look_at(everything)",))
-    assert "_do_scheduling" in str(looks.find_obstacle())
+    monkeypatch.setitem(incremental_scheduling.RESTS_ON, "_do_scheduling", ("look_at(everything)",))
+    assert "_do_scheduling" in str(incremental_scheduling.find_obstacle())
 
 
 def test_what_is_left_out_gives_nothing_back_that_is_used() -> None:
     loops = inspect.getsource(SchedulerJobRunner._do_scheduling) + inspect.getsource(
         SchedulerJobRunner._run_scheduler_loop
     )
-    for name in looks.LEFT_OUT:
+    for name in incremental_scheduling.LEFT_OUT:
         lines = [line.strip() for line in loops.splitlines() if f"self.{name}(" in line]
         assert len(lines) == 1
         assert lines[0].startswith(f"self.{name}(")
@@ -46,7 +46,7 @@ def test_a_narrowed_session_finds_these_dag_runs_only() -> None:
         def scalars(self, query: Any) -> str:  # noqa: ANN401 - a select
             return str(query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))
 
-    narrowed = looks.Narrowed(Session(), [("sales", "a"), ("sales", "b")])
+    narrowed = incremental_scheduling.NarrowedLoop(Session(), [("sales", "a"), ("sales", "b")])
     sql = narrowed.scalars(select(DagRun.id).where(DagRun.state == "running").limit(20))
     assert "(dag_run.dag_id, dag_run.run_id) IN (('sales', 'a'), ('sales', 'b'))" in sql
     assert sql.index(" IN ") < sql.index("LIMIT")
@@ -68,8 +68,8 @@ def test_what_is_read_ahead_is_asked_for_so() -> None:
 
 def test_reports_that_are_passed_over_are_about_no_state_that_a_report_changes() -> None:
     changed = {"scheduled", "queued", "running", "restarting"}
-    assert not changed & set(looks.ENDED)
-    assert set(looks.ENDED) <= {state.value for state in TaskInstanceState}
+    assert not changed & set(incremental_scheduling.ENDED)
+    assert set(incremental_scheduling.ENDED) <= {state.value for state in TaskInstanceState}
 
 
 def test_celery_sends_a_task_under_the_id_that_was_written_when_it_was_queued() -> None:

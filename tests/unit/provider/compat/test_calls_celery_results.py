@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from sqlalchemy.pool import NullPool
 
-from airfleet_provider.compat.celery import keep_result_connections
+from airfleet_provider.compat.calls.celery_results import keep_result_connections
 
 
 @pytest.fixture

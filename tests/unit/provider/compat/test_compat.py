@@ -24,7 +24,8 @@ from airflow.serialization.serialized_objects import DagSerialization, LazyDeser
 from airflow.utils import file
 from airflow.utils.session import create_session
 
-from airfleet_provider import compat, provider_info
+from airfleet_provider import provider_info
+from airfleet_provider.compat.calls import config, dag_publishing, task_process
 
 
 def accepts(function: Callable[..., Any], *positional: str, **named: str) -> bool:
@@ -60,7 +61,7 @@ def test_signatures() -> None:
 
 def test_a_stored_dag_reads_its_timetable_from_its_data() -> None:
     assert isinstance(inspect.getattr_static(LazyDeserializedDAG, "timetable"), property)
-    known = compat._remembering_dag()
+    known = dag_publishing._remembering_dag()
     data = {"dag": {"timetable": {"__type": "airflow.timetables.simple.NullTimetable", "__var": {}}}}
     dag = known(data=data)
     assert dag.timetable is dag.timetable
@@ -92,7 +93,7 @@ def test_lookups_ask_for_the_backends_each_time() -> None:
 
 def test_a_task_is_known_by_its_channel() -> None:
     assert "SUPERVISOR_COMMS" in task_runner.__annotations__
-    assert not compat.is_task()
+    assert not task_process.is_task()
     assert "except AirflowRescheduleException as reschedule" in inspect.getsource(task_runner.main)
 
 
@@ -130,4 +131,4 @@ def test_the_provider_is_described_as_airflow_wants_it() -> None:
 
 @pytest.mark.parametrize("part", ["airflow ", "python ", "packages "])
 def test_the_environment_names_what_parsing_depends_on(part: str) -> None:
-    assert part in compat.describe_environment()
+    assert part in config.describe_environment()

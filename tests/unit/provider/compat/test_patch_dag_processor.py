@@ -9,7 +9,7 @@ from airflow.cli.commands import dag_processor_command
 from airflow.dag_processing.manager import DagFileProcessorManager
 from airflow.models.dagbag import DagPriorityParsingRequest
 
-from airfleet_provider.compat import processor
+from airfleet_provider.compat.patches import dag_processor
 
 
 def test_the_command_makes_the_manager_by_a_name_of_its_module() -> None:
@@ -17,7 +17,7 @@ def test_the_command_makes_the_manager_by_a_name_of_its_module() -> None:
         dag_processor_command._create_dag_processor_job_runner
     )
     assert list(inspect.signature(dag_processor_command.dag_processor).parameters) == ["args"]
-    assert processor.list_processor_options()
+    assert dag_processor.list_processor_options()
 
 
 def test_requests_are_claimed_in_one_place_once_a_turn() -> None:

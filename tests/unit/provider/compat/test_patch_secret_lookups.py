@@ -18,7 +18,7 @@ from airflow.sdk.execution_time.secrets.execution_api import ExecutionAPISecrets
 from airflow.secrets.base_secrets import BaseSecretsBackend
 from airflow.secrets.metastore import MetastoreBackend
 
-from airfleet_provider.compat import lookups
+from airfleet_provider.compat.patches import secret_lookups
 
 Lookup = Callable[[], Any]
 NOT_FOUND = comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={})
@@ -47,11 +47,11 @@ class Store(BaseSecretsBackend):  # type: ignore[misc]
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *stores: BaseSecretsBackend) -> None:
-    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: lookups.follow(stores))
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: secret_lookups.follow(stores))
     # `airflow.models.variable` is also the name of a function, so the module is found by what it holds.
     module = inspect.getmodule(ServerVariable)
-    monkeypatch.setattr(module, "ensure_secrets_loaded", lambda: lookups.follow(stores))
-    monkeypatch.setattr(configuration, "ensure_secrets_loaded", lambda: lookups.follow(stores))
+    monkeypatch.setattr(module, "ensure_secrets_loaded", lambda: secret_lookups.follow(stores))
+    monkeypatch.setattr(configuration, "ensure_secrets_loaded", lambda: secret_lookups.follow(stores))
 
 
 LOOKUPS: dict[str, Lookup] = {
@@ -144,7 +144,7 @@ def test_what_is_denied_stays_denied(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_airflow_takes_a_followed_back_end_for_what_it_is() -> None:
-    (followed, _) = lookups.follow([MetastoreBackend()])
+    (followed, _) = secret_lookups.follow([MetastoreBackend()])
     assert isinstance(followed, MetastoreBackend)
     assert "team_name" in inspect.signature(followed.get_variable).parameters
     with pytest.raises(AttributeError):
@@ -153,17 +153,22 @@ def test_airflow_takes_a_followed_back_end_for_what_it_is() -> None:
 
 def test_every_process_is_told_by_the_policy_that_airflow_loads_first() -> None:
     for module in (configuration, sdk):
-        assert isinstance(module.ensure_secrets_loaded()[-1], lookups.Last)
+        assert isinstance(module.ensure_secrets_loaded()[-1], secret_lookups.FailureReportingBackend)
     last = inspect.getmodule(ServerVariable)
     assert last is not None
     assert last.ensure_secrets_loaded is configuration.ensure_secrets_loaded
-    lookups.tell_outages()
-    assert [type(one) for one in configuration.ensure_secrets_loaded()].count(lookups.Last) == 1
+    secret_lookups.tell_outages()
+    assert [type(one) for one in configuration.ensure_secrets_loaded()].count(
+        secret_lookups.FailureReportingBackend
+    ) == 1
 
 
 def test_the_back_end_of_tasks_asks_what_is_asked_in_its_place() -> None:
-    assert f"{ExecutionAPISecretsBackend.__module__}.{ExecutionAPISecretsBackend.__qualname__}" == lookups.SUPERVISED
-    for name in lookups.LOOKUPS:
+    assert (
+        f"{ExecutionAPISecretsBackend.__module__}.{ExecutionAPISecretsBackend.__qualname__}"
+        == secret_lookups.SUPERVISED
+    )
+    for name in secret_lookups.LOOKUPS:
         source = inspect.getsource(getattr(ExecutionAPISecretsBackend, name))
         assert f"SUPERVISOR_COMMS.{'asend' if name.startswith('a') else 'send'}(Get" in source
         assert "except AirflowSecretsBackendAccessDenied:" in source

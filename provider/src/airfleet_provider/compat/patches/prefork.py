@@ -1,7 +1,4 @@
-"""What Airflow does anew in each task's process, done once in the process that tasks are forked from.
-
-tests/unit/provider/test_compat_groundwork.py holds it to Airflow's private names.
-"""
+"""What Airflow does anew in each task's process, done once in the process that tasks are forked from."""
 
 from __future__ import annotations
 
@@ -34,6 +31,7 @@ TASK_MODULES = (
     "airflow.sdk.serde",
     "encodings.idna",
     "jinja2.ext",
+    "airfleet_provider.bundles.folder_bundle",
     "airfleet_provider.bundles.release_bundle",
 )
 

@@ -1,4 +1,4 @@
-"""Celery's private names around results; tests/unit/provider/test_compat_celery.py holds it to them."""
+"""The connections that Celery keeps for results."""
 
 from __future__ import annotations
 

@@ -9,21 +9,21 @@ from airflow.api_fastapi.execution_api.routes.xcoms import router as xcom_router
 from fastapi.routing import APIRoute
 
 from airfleet_provider.api_server.outage_responses import OutageResponses
-from airfleet_provider.compat import execution
+from airfleet_provider.compat.calls import execution_api
 from airfleet_provider.execution_api import command, fast_path, routes
 from airfleet_provider.execution_api.fast_path import Bypass
 
 
 def test_what_is_repeated_is_as_known() -> None:
-    assert execution.digest_source() == execution.DIGEST
+    assert execution_api.digest_source() == execution_api.DIGEST
 
 
 def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
     for seam in ("report_outages", "accept_early_tokens"):
-        monkeypatch.setattr(execution, seam, lambda *_: None)
+        monkeypatch.setattr(execution_api, seam, lambda *_: None)
     app = object()
     monkeypatch.delenv("AIRFLEET_STATE", raising=False)
-    monkeypatch.setattr(execution, "DIGEST", "another")
+    monkeypatch.setattr(execution_api, "DIGEST", "another")
     wrapped = command.wrap(app)
     assert isinstance(wrapped, Bypass)
     assert isinstance(wrapped.app, OutageResponses)
@@ -60,5 +60,5 @@ def test_a_workload_may_start_and_nothing_else() -> None:
 
 
 def test_the_api_server_has_the_options_that_are_read() -> None:
-    flags = {flag for option in execution.list_options() for flag in option.flags}
+    flags = {flag for option in execution_api.list_options() for flag in option.flags}
     assert {"--apps", "--workers", "--port", "--host"} <= flags

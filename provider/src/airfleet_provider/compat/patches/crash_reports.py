@@ -1,7 +1,4 @@
-"""A process whose native code crashes ends at once, and its log says where; Airflow's own would crash for ever.
-
-tests/unit/provider/test_compat_crashes.py holds it to Airflow's private names.
-"""
+"""A process whose native code crashes ends at once, and its log says where; Airflow's own would crash for ever."""
 
 from __future__ import annotations
 

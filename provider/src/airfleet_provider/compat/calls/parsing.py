@@ -213,10 +213,10 @@ def _list_variables(prefix: str, limit: int, offset: int) -> dict[str, Any]:
     from airflow.models import Variable
     from sqlalchemy import func, select
 
-    from airfleet_provider import compat
+    from airfleet_provider.compat.calls import metadata_db
 
     matching = Variable.key.startswith(prefix, autoescape=True)
-    with compat.open_session() as session:
+    with metadata_db.open_session() as session:
         keys = session.scalars(select(Variable.key).where(matching).order_by(Variable.key).limit(limit).offset(offset))
         total = session.scalar(select(func.count()).select_from(Variable).where(matching))
         return {"keys": list(keys), "total_entries": total}

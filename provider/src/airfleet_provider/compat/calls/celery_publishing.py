@@ -1,8 +1,4 @@
-"""How Celery keeps connections to the broker, and how it gives up one whose state nobody knows.
-
-tests/local/test_publishing.py and tests/unit/provider/test_compat_publishing.py hold these names of Celery, kombu and
-py-amqp to what is relied on here.
-"""
+"""How Celery keeps connections to the broker, and how it gives up a connection whose state nobody knows."""
 
 from __future__ import annotations
 

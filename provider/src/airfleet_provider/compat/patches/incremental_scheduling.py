@@ -1,7 +1,4 @@
-"""What Airflow's scheduler does in one loop, done for the Dag runs alone in which something happened.
-
-tests/unit/provider/test_compat_looks.py checks the names; all of it is patched in the scheduler's process only.
-"""
+"""A loop of Airflow's scheduler looks at the Dag runs only in which something happened."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ RESTS_ON = {
 
 
 @dataclass(slots=True)
-class Ahead:
+class PrefetchedRows:
     """What was read for all Dag runs of a look at once; empty between looks."""
 
     versions: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +61,7 @@ class Ahead:
         self.known.clear()
 
 
-class Narrowed:
+class NarrowedLoop:
     """A session whose queries of Dag runs find these only."""
 
     def __init__(self, session: Any, runs: Collection[tuple[str, str]]) -> None:  # noqa: ANN401 - Airflow's own
@@ -121,7 +118,7 @@ def look_at_news(
             found = list(examine(cls, session=session))
             forget((run.dag_id, run.run_id) for run in found)
             return found
-        return list(examine(cls, session=Narrowed(session, chosen))) if chosen else []
+        return list(examine(cls, session=NarrowedLoop(session, chosen))) if chosen else []
 
     def leave_out(name: str) -> None:
         original = getattr(Runner, name)
@@ -147,7 +144,7 @@ def _read_ahead() -> None:
     from airflow.models.dagbag import DBDagBag
     from airflow.models.dagrun import DagRun
 
-    ahead = Ahead()
+    ahead = PrefetchedRows()
     schedule = Runner._schedule_all_dag_runs
     latest, current, exists = (
         DagVersion.get_latest_version,
@@ -184,7 +181,7 @@ def _read_ahead() -> None:
     DagRun.check_version_id_exists_in_dr = has_version
 
 
-def _fill(ahead: Ahead, runs: Collection[Any], session: Any) -> None:  # noqa: ANN401 - Airflow's own
+def _fill(ahead: PrefetchedRows, runs: Collection[Any], session: Any) -> None:  # noqa: ANN401 - Airflow's own
     from airflow.models.dag import DagModel
     from airflow.models.dag_version import DagVersion
     from airflow.models.serialized_dag import SerializedDagModel

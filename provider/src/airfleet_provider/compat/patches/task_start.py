@@ -1,4 +1,4 @@
-"""Airflow's private names around the start of a task; tests/unit/provider/test_compat_runtime.py holds it to them."""
+"""The start of a task from a zygote, in place of a fork of the executor."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def reseed() -> None:
 
 
 @dataclass(slots=True)
-class Handle:
+class ForkedProcess:
     """A pidfd that a selector can watch and a supervisor can close."""
 
     descriptor: int
@@ -177,14 +177,14 @@ class Handle:
 
 
 @dataclass(slots=True)
-class Tracker:
+class ForkedProcessTracker:
     """A task's process that is another's child: its end is heard on a socket, or at worst seen on its pidfd."""
 
     pid: int
     channel: socket.socket
     code: int | None = None
-    handle: Handle | None = None
-    on_lost: Callable[[Handle], None] = field(default=lambda _: None)
+    handle: ForkedProcess | None = None
+    on_lost: Callable[[ForkedProcess], None] = field(default=lambda _: None)
 
     # What the supervisor catches by these names.
     ProcessNotFound = ProcessLookupError
@@ -212,14 +212,14 @@ class Tracker:
             return False
         # The warm process was killed. The task lives on; how it ends is not known, only that it does.
         try:
-            self.handle = Handle(os.pidfd_open(self.pid))
+            self.handle = ForkedProcess(os.pidfd_open(self.pid))
         except ProcessLookupError:
             self.code = -signal.SIGKILL
         else:
             self.on_lost(self.handle)
         return False
 
-    def see_end(self, handle: Handle) -> bool:
+    def see_end(self, handle: ForkedProcess) -> bool:
         """The pidfd became readable: the process has ended."""
         self.code = -signal.SIGKILL
         return False
@@ -247,7 +247,7 @@ def supervise(
 
     `ends` are our ends of the task's requests, stdout, stderr and log.
     """
-    tracker = Tracker(pid, channel)
+    tracker = ForkedProcessTracker(pid, channel)
     try:
         process = _activity().attach(
             tracker=tracker,
@@ -280,7 +280,7 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
         def attach(
             cls,
             *,
-            tracker: Tracker,
+            tracker: ForkedProcessTracker,
             ends: Sequence[socket.socket],
             logger: Any,  # noqa: ANN401 - a structlog logger
             what: Any,  # noqa: ANN401 - a TaskInstance

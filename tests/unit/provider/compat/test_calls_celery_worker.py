@@ -16,7 +16,7 @@ from celery.contrib.testing.worker import start_worker
 from kombu.transport import memory
 
 from airfleet_provider.bundles import archive_client
-from airfleet_provider.compat import workers
+from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.contract import release_archive
 from airfleet_provider.executors import draining, room
 from deadline import wait_until
@@ -140,5 +140,5 @@ def test_a_worker_works_on_while_it_removes_many_files(
 
 def test_a_message_of_airflow_s_is_called_by_its_task() -> None:
     said = json.dumps({"ti": {"dag_id": "sales", "run_id": "r1", "task_id": "load"}})
-    assert workers._name_task((said,)) == {"dag": "sales", "run": "r1", "task": "load"}
-    assert workers._name_task(("what",)) == {}
+    assert celery_worker._name_task((said,)) == {"dag": "sales", "run": "r1", "task": "load"}
+    assert celery_worker._name_task(("what",)) == {}

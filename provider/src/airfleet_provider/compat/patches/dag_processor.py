@@ -1,11 +1,11 @@
-"""Airflow's Dag processor, but for the requests to parse a file: those are the releaser's."""
+"""Airflow's Dag processor without requests to parse a file again: the release agent answers those."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from airfleet_provider.compat import crashes
+from airfleet_provider.compat.patches import crash_reports
 
 # ruff: noqa: PLC0415
 
@@ -36,6 +36,6 @@ def run_dag_processor(arguments: Any, on_look: Callable[[], None]) -> None:  # n
             on_look()
             return []
 
-    crashes.end_on_crash()  # in the children that it forks, which load Dag files
+    crash_reports.end_on_crash()  # in the children that it forks, which load Dag files
     dag_processor_command.DagFileProcessorManager = CallbackProcessor
     dag_processor_command.dag_processor(arguments)

@@ -8,7 +8,7 @@ import pytest
 from amqp.transport import TCPTransport
 from celery import Celery
 
-from airfleet_provider.compat import publishing
+from airfleet_provider.compat.calls import celery_publishing
 from airfleet_provider.executors import consumer as consuming
 from airfleet_provider.executors.celery_config import BrokerLogin, make_config
 from airfleet_provider.executors.message_signing import Verifier
@@ -19,7 +19,7 @@ def test_a_broker_without_power_is_given_up_as_any_other_peer() -> None:
     """py-amqp's own values ask a silent broker after 60 s, and give up a slow one after 1 s."""
     app = Celery(broker="amqp://guest@127.0.0.1//")
     app.conf.broker_transport_options = {"confirm_publish": True}
-    publishing.notice_dead_brokers(app)
+    celery_publishing.notice_dead_brokers(app)
     for connection in (app.connection_for_read(), app.connection_for_write()):
         options = connection.transport_options
         assert options["confirm_publish"] is True, "what airflow.cfg says stays"
@@ -54,11 +54,11 @@ def test_a_worker_that_comes_back_does_nothing_that_no_task_needs_before_it_take
 
 def test_after_a_failure_every_pooled_connection_is_new_and_begins_with_the_next_broker() -> None:
     app = Celery(broker="amqp://guest@first//;amqp://guest@second//")
-    publishing.close_abruptly(app)
+    celery_publishing.close_abruptly(app)
     lent = [app.producer_pool.acquire(block=True) for _ in range(app.pool.limit)]  # as if none had been given back
     assert lent[0].connection.hostname == "first"
-    publishing.discard_connections(app)
+    celery_publishing.discard_connections(app)
     with app.producer_or_acquire() as producer:
-        assert isinstance(producer, publishing.AbruptProducer)
+        assert isinstance(producer, celery_publishing.AbruptProducer)
         assert producer.connection.hostname == "second"
         assert producer.connection not in [one.connection for one in lent]

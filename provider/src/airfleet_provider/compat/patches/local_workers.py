@@ -1,4 +1,4 @@
-"""The workers of Airflow's LocalExecutor; tests/unit/provider/test_compat_local_workers.py holds it to their name."""
+"""The workers of Airflow's LocalExecutor end with the scheduler, however the scheduler ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.executors import local_executor
 
-from airfleet_provider.compat import cold
+from airfleet_provider.compat.patches import cold_start
 from airfleet_provider.processes.lifecycle import die_with
 
 
@@ -25,7 +25,7 @@ def end_with_scheduler() -> None:
     @functools.wraps(run)
     def run_worker(**options: Any) -> None:  # noqa: ANN401 - Airflow's own
         die_with(scheduler)
-        cold.prepare_supervisors()
+        cold_start.prepare_supervisors()
         run(**options)
 
     local_executor._run_worker = run_worker

@@ -1,4 +1,4 @@
-"""Airflow's private names around the scheduler's wait; tests/unit/provider/test_compat_scheduling.py checks them."""
+"""Airflow's scheduler waits for changes instead of sleeping."""
 
 from __future__ import annotations
 

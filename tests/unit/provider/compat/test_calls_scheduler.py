@@ -13,7 +13,7 @@ from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.utils import db
 
-from airfleet_provider.compat import leader
+from airfleet_provider.compat.calls import scheduler
 
 
 def test_a_scheduler_runs_from_the_arguments_that_it_is_given() -> None:
@@ -41,5 +41,5 @@ def test_the_first_loop_adopts_what_a_retired_job_had_queued() -> None:
 
 
 def test_every_use_is_named_here() -> None:
-    public = {name for name, one in vars(leader).items() if inspect.isfunction(one) and not name.startswith("_")}
+    public = {name for name, one in vars(scheduler).items() if inspect.isfunction(one) and not name.startswith("_")}
     assert public == {"runs_tasks_itself", "prepare_scheduler", "run_scheduler", "guard_connections"}

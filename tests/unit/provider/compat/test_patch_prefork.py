@@ -37,7 +37,7 @@ def test_a_task_logs_to_its_own_channel() -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            os.dup2(log, groundwork.prepare_log())
+            os.dup2(log, prefork.prepare_log())
             supervisor._configure_logs_over_json_channel(write)
             task_runner.log.info("hello")
         finally:

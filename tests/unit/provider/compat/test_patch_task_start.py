@@ -12,24 +12,24 @@ import pytest
 from airflow.dag_processing import dagbag
 from airflow.sdk.execution_time import coordinator, supervisor, task_runner
 
-from airfleet_provider.compat import runtime
+from airfleet_provider.compat.patches import task_start
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.task_runtime.coordinator import WarmCoordinator
 
 
 def test_the_installed_airflow_is_fit() -> None:
-    assert runtime.find_obstacle() is None
+    assert task_start.find_obstacle() is None
 
 
 def test_an_airflow_that_is_not_known_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow.version.version", "3.4.0")
-    assert "3.4.0" in str(runtime.find_obstacle())
+    assert "3.4.0" in str(task_start.find_obstacle())
     assert WarmCoordinator().obstacle
 
 
 def test_an_airflow_whose_names_changed_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_fork_main", lambda requests: None)
-    assert "_fork_main" in str(runtime.find_obstacle()) or "lambda" in str(runtime.find_obstacle())
+    assert "_fork_main" in str(task_start.find_obstacle()) or "lambda" in str(task_start.find_obstacle())
 
 
 def test_a_task_asks_for_its_dag_file_as_a_warm_process_loads_it() -> None:
@@ -52,19 +52,19 @@ def test_a_signal_has_a_name() -> None:
     assert 'name := getattr(self._exit_code, "name", None)' in inspect.getsource(
         supervisor.WatchedSubprocess._check_subprocess_exit
     )
-    code = runtime.SignalExit(-signal.SIGKILL)
+    code = task_start.SignalExit(-signal.SIGKILL)
     assert (code.name, code == -signal.SIGKILL) == ("SIGKILL", True)
 
 
 def test_the_coordinator_takes_what_airflow_gives() -> None:
     ours = set(inspect.signature(WarmCoordinator.execute_task).parameters)
     assert set(inspect.signature(coordinator.BaseCoordinator.execute_task).parameters) <= ours
-    assert isinstance(runtime.stock_coordinator(), coordinator.BaseCoordinator)
+    assert isinstance(task_start.stock_coordinator(), coordinator.BaseCoordinator)
 
 
-def make_tracker(pid: int) -> tuple[runtime.Tracker, socket.socket]:
+def make_tracker(pid: int) -> tuple[task_start.ForkedProcessTracker, socket.socket]:
     ours, theirs = fd_messages.pair()
-    return runtime.Tracker(pid, ours), theirs
+    return task_start.ForkedProcessTracker(pid, ours), theirs
 
 
 @pytest.mark.parametrize(("said", "heard"), [(0, 0), (3, 3), (-9, -9)])
@@ -87,7 +87,7 @@ def test_a_tracker_whose_warm_process_died_sees_the_end_of_the_task() -> None:
         time.sleep(60)
         os._exit(0)
     tracker, theirs = make_tracker(pid)
-    lost: list[runtime.Handle] = []
+    lost: list[task_start.ForkedProcess] = []
     tracker.on_lost = lost.append
     theirs.close()
     assert not tracker.hear(tracker.channel)

@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 RETRY_S = 1.0
 
 
-class Judge(Protocol):
+class LivenessJudge(Protocol):
     """Who says which silence of tasks means death."""
 
     def judge(self, beats: Mapping[object, Heartbeat]) -> Mapping[float, Collection[object]]:
         """Of the tasks that run those that are dead, by the seconds of silence that they were given."""
 
 
-def outlast_outages(judge: Judge) -> None:
+def outlast_outages(judge: LivenessJudge) -> None:
     """Let the scheduler of this process go on after its database was away, and call dead only whom the judge does.
 
     Airflow compares the stamps of heartbeats, which api-servers write, with the clock of the scheduler's host.
@@ -179,7 +179,7 @@ def send_until_refused(
     from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
-    from airfleet_provider.compat.publishing import is_outage as is_broker_outage
+    from airfleet_provider.compat.calls.celery_publishing import is_outage as is_broker_outage
 
     done: list[Any] = []
     may_try_anew = True

@@ -5,7 +5,6 @@ looks like one that does not have the value, and a task goes on with a default. 
 what a later one finds still counts; but when none has the value and one of them failed, the lookup fails too.
 
 The seam is `ensure_secrets_loaded`, from which all lookups of Airflow take their back ends.
-tests/unit/provider/test_compat_lookups.py holds it to Airflow's names.
 """
 
 from __future__ import annotations
@@ -53,17 +52,17 @@ def _told(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
 def follow(backends: Iterable[Any]) -> list[Any]:
     """The back ends of one lookup, and a last one that fails when one of them did."""
     failures: list[str] = []
-    followed = [Followed(one, failures) for one in backends]
-    return [*followed, Last(failures)]
+    followed = [RecordingBackend(one, failures) for one in backends]
+    return [*followed, FailureReportingBackend(failures)]
 
 
-class Followed:
+class RecordingBackend:
     """A secrets back end whose failures are noted; Airflow takes it for the one that it is."""
 
     def __init__(self, backend: Any, failures: list[str]) -> None:  # noqa: ANN401 - a BaseSecretsBackend
         kind = type(backend)
         is_supervised = f"{kind.__module__}.{kind.__qualname__}" == SUPERVISED
-        self._asked = Supervised() if is_supervised else backend
+        self._asked = SupervisorBackend() if is_supervised else backend
         self._backend = backend
         self._failures = failures
 
@@ -83,7 +82,7 @@ class Followed:
         self._failures.append(f"{type(self._backend).__name__}: {type(error).__name__}: {said}")
 
 
-def _note(followed: Followed, lookup: Callable[..., Any]) -> Callable[..., Any]:
+def _note(followed: RecordingBackend, lookup: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(lookup)
     def ask(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the back end takes and gives
         try:
@@ -95,7 +94,7 @@ def _note(followed: Followed, lookup: Callable[..., Any]) -> Callable[..., Any]:
     return ask
 
 
-def _note_async(followed: Followed, lookup: Callable[..., Any]) -> Callable[..., Any]:
+def _note_async(followed: RecordingBackend, lookup: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(lookup)
     async def ask(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         try:
@@ -107,7 +106,7 @@ def _note_async(followed: Followed, lookup: Callable[..., Any]) -> Callable[...,
     return ask
 
 
-class Last:
+class FailureReportingBackend:
     """Asked after all back ends, of which none had the value."""
 
     def __init__(self, failures: list[str]) -> None:
@@ -124,7 +123,7 @@ class Last:
             raise make_error(f"nobody could say whether there is a {what}: {'; '.join(self._failures)}")
 
 
-class Supervised:
+class SupervisorBackend:
     """What Airflow's back end of tasks and triggers asks of their supervisor, without swallowing what goes wrong."""
 
     def get_variable(self, key: str, team_name: str | None = None) -> Any:  # noqa: ANN401 - a value, or None

@@ -1,0 +1,1 @@
+"""Names of Airflow and Celery that airfleet calls although they are private."""

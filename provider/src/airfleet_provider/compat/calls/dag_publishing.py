@@ -1,0 +1,90 @@
+"""What a Dag processor writes of Dags, written by the release agent."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from airfleet_provider.compat.calls import config, metadata_db
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+# The releaser's own process only: it publishes as often as it is asked to, and syncs permissions itself.
+PUBLISHER_SETTINGS = {
+    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
+    "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+    "_AIRFLOW_PROCESS_CONTEXT": "server",
+}
+TALKATIVE = ("airflow.dag_processing", "airflow.models", "airflow.serialization")
+
+
+@functools.cache
+def _remembering_dag() -> Any:  # noqa: ANN401 - a subclass of LazyDeserializedDAG
+    """A Dag that decodes its timetable once; Airflow asks for it 17 times, and each costs a millisecond."""
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+
+    class RememberingDag(LazyDeserializedDAG):  # type: ignore[misc]
+        @functools.cached_property
+        def timetable(self) -> Any:  # noqa: ANN401 - airflow.timetables.base.Timetable
+            return super().timetable
+
+    return RememberingDag
+
+
+def write_dags(
+    session: Any,  # noqa: ANN401 - sqlalchemy.orm.Session
+    *,
+    bundle: str,
+    release: str | None,
+    dags: Collection[Mapping[str, Any]],
+    errors: Mapping[str, str],
+) -> dict[str, str]:
+    """Store Dags and import errors as a Dag processor would, without a commit; what could not be stored, and why."""
+    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
+
+    known = _remembering_dag()
+    found = {(bundle, path): text for path, text in errors.items()}
+    update_dag_parsing_results_in_db(
+        bundle_name=bundle,
+        bundle_version=release,
+        dags=[known(data=dict(data)) for data in dags],
+        import_errors=found,
+        parse_duration=None,
+        warnings=set(),
+        session=session,
+        files_parsed=set(found),
+    )
+    return {path: text for (_, path), text in found.items() if path not in errors}
+
+
+def remove_references(session: Any) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
+    """Forget the assets of Dags that went stale, as the Dag processor does."""
+    from airflow.models.asset import remove_references_to_deleted_dags
+
+    remove_references_to_deleted_dags(session=session)
+
+
+def sync_permissions(dags: Collection[Mapping[str, Any]]) -> None:
+    """Give roles what Dags declare in `access_control`; it commits by itself, so it comes before a publish."""
+    from airflow.providers.fab.www.security_appless import ApplessAirflowSecurityManager
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+
+    with metadata_db.open_session() as session:
+        manager = ApplessAirflowSecurityManager(session=session)
+        for data in dags:
+            dag = LazyDeserializedDAG(data=dict(data))
+            manager.sync_perm_for_dag(dag.dag_id, dag.access_control)
+
+
+def prepare_publisher() -> bool:
+    """Set this process up to publish; whether roles are kept in Airflow's database by the FAB auth manager."""
+    from airflow._shared.logging.structlog import PER_LOGGER_LEVELS
+
+    PER_LOGGER_LEVELS.update(dict.fromkeys(TALKATIVE, logging.WARNING))  # four lines for each Dag otherwise
+    is_fab = "FabAuthManager" in config.read_setting("core", "auth_manager")
+    os.environ.update(PUBLISHER_SETTINGS)
+    return is_fab

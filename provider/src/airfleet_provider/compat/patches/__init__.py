@@ -1,0 +1,1 @@
+"""Functions of Airflow that airfleet replaces in processes of its own."""
