@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExceptionContext
 
-from airfleet_provider.compat.patches import outages as compat
+from airfleet_provider.compat.patches.outages import notice_exhausted_pools
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -41,7 +41,7 @@ class OutageResponses:
         self._app = app
         if not event.contains(Engine, "handle_error", note_error):
             event.listen(Engine, "handle_error", note_error)
-            compat.notice_exhausted_pools(note)
+            notice_exhausted_pools(note)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -13,9 +13,9 @@ from airflow.providers.celery.executors import celery_executor
 from celery.signals import before_task_publish
 from kombu.serialization import dumps
 
-from airfleet_provider.compat.calls import celery_publishing, task_instances
+from airfleet_provider.compat.calls import celery_publishing, config, task_instances
 from airfleet_provider.compat.calls.celery_results import keep_result_connections
-from airfleet_provider.compat.patches import outages as compat
+from airfleet_provider.compat.patches import outages
 from airfleet_provider.executors import celery_config, message_signing
 from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.executors.lost_results import LostResults
@@ -45,9 +45,9 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
     def start(self) -> None:
         """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
         watch = TaskLiveness(
-            compat.read_api_urls(), compat.read_heartbeat_timeout(), pulse=HostProbe(compat.read_log_port())
+            config.read_api_urls(), config.read_heartbeat_timeout(), pulse=HostProbe(config.read_log_port())
         )
-        compat.outlast_outages(watch)
+        outages.outlast_outages(watch)
         sign_messages(celery_config.read_link())
         super().start()
         keep_result_connections(self.celery_app)
@@ -141,7 +141,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
                 del self.event_buffer[task.key]
 
     def _send_workloads_to_celery(self, workload_tuples_to_send: Sequence[Any]) -> list[Any]:
-        return compat.send_until_refused(
+        return celery_publishing.send_until_refused(
             super()._send_workloads_to_celery,
             workload_tuples_to_send,
             lambda: celery_publishing.discard_connections(self.publisher),

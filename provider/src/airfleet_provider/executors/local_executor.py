@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow.executors import local_executor
 
-from airfleet_provider.compat.patches import local_workers
-from airfleet_provider.compat.patches import outages as compat
+from airfleet_provider.compat.calls import config
+from airfleet_provider.compat.patches import local_workers, outages
 from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
@@ -30,7 +30,7 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
 
     def start(self) -> None:
         """Start the keeper first, so that all supervisors inherit the way to it; then wait for work by event."""
-        compat.outlast_outages(TaskLiveness(compat.read_api_urls(), compat.read_heartbeat_timeout()))
+        outages.outlast_outages(TaskLiveness(config.read_api_urls(), config.read_heartbeat_timeout()))
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
         self.guard = Guard.start(Limits())

@@ -13,7 +13,7 @@ from sqlalchemy import Text, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from airfleet_provider.compat.patches.outages import is_outage
+from airfleet_provider.compat.calls.db_errors import is_outage
 
 # A server that changes its role refuses to write for a moment.
 REFUSED_S = 60.0

@@ -17,7 +17,7 @@ from typing import Any
 from celery import bootsteps
 
 from airfleet_provider.bundles import archive_client, unused_releases
-from airfleet_provider.compat.calls import celery_worker as compat
+from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.compat.calls.config import storage_root
 from airfleet_provider.executors import disk_space
 
@@ -42,7 +42,7 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
             return
         self._mark = Path(mark)
         self._note = StateFile(Path(notes) / f"{self._mark.name}.json")
-        self._queues = compat.list_queues(consumer)
+        self._queues = celery_worker.list_queues(consumer)
         self._is_full = False
         # On one machine the releaser has the same folders, and removes what nobody needs by itself.
         self._fetches = archive_client.VARIABLE in os.environ
@@ -65,12 +65,14 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
     def _look(self, consumer: Any) -> None:  # noqa: ANN401
         is_drained = self._mark.exists()
         self._measure()
-        compat.consume(consumer, () if is_drained or self._is_full else self._queues, of=self._queues)
-        tasks = compat.list_tasks()
+        celery_worker.consume(consumer, () if is_drained or self._is_full else self._queues, of=self._queues)
+        tasks = celery_worker.list_tasks()
         if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S
             self._tidier.begin(storage_root())
-        words = describe(self._queues, compat.count_slots(consumer), tasks, drained=is_drained, full=self._is_full)
+        words = describe(
+            self._queues, celery_worker.count_slots(consumer), tasks, drained=is_drained, full=self._is_full
+        )
         self._note.write({**words, "refused": getattr(consumer, "refused", 0)})
 
     def _measure(self) -> None:

@@ -8,8 +8,8 @@ import time
 from functools import cached_property
 from typing import Any
 
-from airfleet_provider.compat.calls import scheduler as compat
-from airfleet_provider.compat.patches.outages import RETRY_S, is_outage
+from airfleet_provider.compat.calls import scheduler
+from airfleet_provider.compat.calls.db_errors import RETRY_S, is_outage
 from airfleet_provider.scheduler_ha.db_session import Session
 from airfleet_provider.scheduler_ha.lease import NAME, SCHEDULER
 
@@ -41,12 +41,12 @@ class AirflowScheduler:
 
     @cached_property
     def is_local(self) -> bool:
-        return compat.runs_tasks_itself()
+        return scheduler.runs_tasks_itself()
 
     def prepare(self) -> None:
         while True:
             try:
-                return compat.prepare_scheduler()
+                return scheduler.prepare_scheduler()
             except Exception as error:
                 if not is_outage(error):
                     raise
@@ -63,8 +63,8 @@ class AirflowScheduler:
                 print(f"airfleet: epoch {epoch} is over, {current} has begun", file=sys.stderr, flush=True)
                 os._exit(FENCED_EXIT)
 
-        compat.guard_connections(f"{SCHEDULER}{epoch}", check)
-        compat.run_scheduler()
+        scheduler.guard_connections(f"{SCHEDULER}{epoch}", check)
+        scheduler.run_scheduler()
         return 0
 
     def retire(self, session: Session) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
-from airfleet_provider.compat.patches import task_start as compat
+from airfleet_provider.compat.patches import task_start
 from airfleet_provider.contract import directives, fallbacks
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable, wait_writable
@@ -22,8 +22,8 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
 
     def __init__(self, patience_s: float = 60.0) -> None:
         self.patience_s = patience_s
-        self.stock = compat.stock_coordinator()
-        self.obstacle = compat.find_obstacle()
+        self.stock = task_start.stock_coordinator()
+        self.obstacle = task_start.find_obstacle()
         self.starts = fallbacks.open_counter(fallbacks.TASK_START, os.environ)
 
     def execute_task(
@@ -59,8 +59,8 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             self.starts.fell_back(f"{os.fspath(dag_rel_path)}: {reason}", expected=is_asked_for)
             return self.stock.execute_task(**given, **kwargs)
         self.starts.took_fast()
-        compat.send_plainly(client)
-        code, state = compat.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
+        task_start.send_plainly(client)
+        code, state = task_start.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
         return self.ExecutionResult(code, state)
 
     def _ask(

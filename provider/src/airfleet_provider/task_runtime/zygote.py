@@ -20,8 +20,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider.compat.patches import crash_reports
-from airfleet_provider.compat.patches import task_start as compat
+from airfleet_provider.compat.patches import crash_reports, task_start
 from airfleet_provider.processes import fd_messages, oom_priority
 from airfleet_provider.task_runtime import fork_safety
 from airfleet_provider.task_runtime.load_audit import LoadAudit
@@ -52,7 +51,7 @@ class Loaded:
 
     def repeat(self, log: int) -> None:
         """Say in a task's own log what loading said, as if it were loaded for that task now."""
-        context = {"timestamp": datetime.now(UTC).isoformat(), **compat.log_context()}
+        context = {"timestamp": datetime.now(UTC).isoformat(), **task_start.log_context()}
         lines = b"".join(json.dumps({**json.loads(line), **context}).encode() + b"\n" for line in self.log.splitlines())
         for descriptor, text in ((1, self.stdout), (2, self.stderr), (log, lines)):
             if text:
@@ -66,8 +65,8 @@ def load(home: PoolKey, log: int) -> Loaded:
     """
     said = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("log", "stdout", "stderr")]
     saved = [os.dup(stream) for stream in (1, 2)]
-    compat.become_loader()
-    bundle = compat.open_bundle(home.bundle, home.version)
+    task_start.become_loader()
+    bundle = task_start.open_bundle(home.bundle, home.version)
     _check_text(Path(bundle.path, home.path))
     witness = LoadAudit()
     lookups: list[str] = []
@@ -76,7 +75,7 @@ def load(home: PoolKey, log: int) -> Loaded:
         lookups.append(f"{kind} {key!r}")
         raise LookedUpError(lookups[-1])
 
-    restore = compat.refuse_lookups(on_lookup)
+    restore = task_start.refuse_lookups(on_lookup)
     # Before stdout and stderr are put aside: below systemd both are sockets, which the load did not open.
     witness.begin()
     _flush()
@@ -84,7 +83,7 @@ def load(home: PoolKey, log: int) -> Loaded:
         os.dup2(descriptor, stream)
     os.dup2(said[0], log, inheritable=False)
     try:
-        bag = compat.load_bag(bundle, home.path)
+        bag = task_start.load_bag(bundle, home.path)
     except LookedUpError:
         bag = None
     finally:
@@ -194,8 +193,8 @@ class Zygote:
                 os.close(task.handle)
                 if task.status:
                     task.status.close()
-            compat.reseed()
-            compat.run_task(streams, self.loaded.bag, self.loaded.repeat)
+            task_start.reseed()
+            task_start.run_task(streams, self.loaded.bag, self.loaded.repeat)
         except BaseException:
             # What stopped a task that never began is told in the worker's log and in its own.
             for descriptor in {2, streams[2]}:

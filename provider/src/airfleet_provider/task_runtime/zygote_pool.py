@@ -16,8 +16,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from airfleet_provider.compat.patches import prefork
-from airfleet_provider.compat.patches import task_start as compat
+from airfleet_provider.compat.patches import prefork, task_start
 from airfleet_provider.processes import fd_messages, lifecycle, oom_priority
 from airfleet_provider.task_runtime import eviction, zygote
 from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
@@ -191,7 +190,7 @@ def keep(
     """Be a keeper; the exit code once it is over."""
     setproctitle("airfleet keeper of warm processes")
     lifecycle.become_subreaper()
-    compat.hide_memory()
+    task_start.hide_memory()
     prefork.import_modules()
     prefork.keep_parts()
     log = prefork.prepare_log()

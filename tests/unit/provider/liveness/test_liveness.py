@@ -27,7 +27,7 @@ from celery.backends.database import DatabaseBackend
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from airfleet_provider.compat.patches import outages
+from airfleet_provider.compat.calls import celery_publishing, db_errors
 from airfleet_provider.liveness import wait_for_database
 from airfleet_provider.liveness.heartbeat_grace import LONGEST_BLINK_S, HeartbeatGrace
 from airfleet_provider.liveness.heartbeat_history import Heartbeat
@@ -284,7 +284,7 @@ def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: 
     ],
 )
 def test_a_broken_connection_is_an_outage_and_a_wrong_statement_is_not(error: Exception, outage: bool) -> None:
-    assert outages.is_outage(error) is outage
+    assert db_errors.is_outage(error) is outage
 
 
 class Broker:
@@ -305,7 +305,7 @@ class Broker:
 
 
 def send(broker: Broker, names: str) -> list[tuple[str, str]]:
-    answers = outages.send_until_refused(broker.send, [(name, "task") for name in names], broker.discard)
+    answers = celery_publishing.send_until_refused(broker.send, [(name, "task") for name in names], broker.discard)
     return [(one[0], type(one[2].exception).__name__ if one[2] != "sent" else "sent") for one in answers]
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from airfleet_provider.compat.patches import task_start as compat
+from airfleet_provider.compat.patches import task_start
 from airfleet_provider.network.http_transport import PlainTransport
 
 
@@ -48,7 +48,7 @@ def server() -> Iterator[SimpleNamespace]:
 def make(url: str, *, plain: bool = True) -> httpx.Client:
     client = httpx.Client(base_url=url, trust_env=False, timeout=5)
     if plain:
-        compat.send_plainly(client)
+        task_start.send_plainly(client)
         assert isinstance(client._transport, PlainTransport)
     return client
 
@@ -90,5 +90,5 @@ def test_errors_are_those_that_calls_are_repeated_for(server: SimpleNamespace) -
 def test_a_client_with_tls_or_another_transport_is_left_alone() -> None:
     for client in (httpx.Client(base_url="https://x"), httpx.Client(transport=httpx.MockTransport(httpx.Response))):
         before = client._transport
-        compat.send_plainly(client)
+        task_start.send_plainly(client)
         assert client._transport is before

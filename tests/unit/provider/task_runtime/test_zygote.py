@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from airfleet_provider.compat.patches import task_start as compat
+from airfleet_provider.compat.patches import task_start
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.task_runtime.zygote import Loaded, Zygote
@@ -16,7 +16,7 @@ def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise RuntimeError("this task has no room to begin")
 
-    monkeypatch.setattr(compat, "run_task", fail)
+    monkeypatch.setattr(task_start, "run_task", fail)
     keeper, control = fd_messages.pair()
     streams = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
     supervisor, status = fd_messages.pair()

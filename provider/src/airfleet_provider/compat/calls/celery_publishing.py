@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +14,8 @@ from kombu.messaging import Producer
 from kombu.pools import ProducerPool
 
 from airfleet_provider.network.keepalive import list_tcp_options
+
+log = logging.getLogger(__name__)
 
 # kombu has no types.
 make_producer_pool: Any = ProducerPool
@@ -89,3 +93,36 @@ def is_outage(failure: BaseException | None) -> bool:
     if isinstance(failure, AccessRefused):  # of a login while its password is exchanged, or of a queue for good
         return failure.method_sig[0] not in OF_ONE_TASK
     return isinstance(failure, (AirflowTaskTimeout, OperationalError, OSError, AMQPError, MessageNacked))
+
+
+def send_until_refused(
+    send: Callable[[Sequence[Any]], list[Any]], workloads: Sequence[Any], discard: Callable[[], None]
+) -> list[Any]:
+    """Send one after another; once the broker does not take one, the rest is to be tried again later, like the first.
+
+    Airflow tries again what took too long, and fails what a broker that is away refused; both are an outage. Nobody
+    knows then how far the connection got, so `discard` is called, and the next try makes a new one: at once and a
+    single time where a connection may just have ended since its last use.
+    """
+    from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback  # noqa: PLC0415
+    from airflow.sdk.exceptions import AirflowTaskTimeout  # noqa: PLC0415
+
+    done: list[Any] = []
+    may_try_anew = True
+    for workload in workloads:
+        while is_outage(failure := _read_failure(answer := send([workload])[0])):
+            log.warning("the broker took no task, which is sent again: %s: %s", type(failure).__name__, failure)
+            discard()
+            if isinstance(failure, AirflowTaskTimeout) or not may_try_anew:
+                late = ExceptionWithTraceback(AirflowTaskTimeout("the broker does not answer"), "")
+                return [*done, *((*one[:2], late) for one in workloads[len(done) :])]
+            may_try_anew = False
+        done.append(answer)
+    return done
+
+
+def _read_failure(answer: Sequence[Any]) -> BaseException | None:
+    """What went wrong with a workload that was sent, by Airflow's answer."""
+    from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback  # noqa: PLC0415
+
+    return answer[-1].exception if isinstance(answer[-1], ExceptionWithTraceback) else None

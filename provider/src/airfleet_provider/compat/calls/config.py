@@ -44,3 +44,25 @@ def read_secret_key() -> str:
 
     key: str = conf.get("api", "secret_key")
     return key
+
+
+def read_heartbeat_timeout() -> float:
+    """How long a task may be silent."""
+    from airflow.configuration import conf
+
+    return float(conf.getint("scheduler", "task_instance_heartbeat_timeout"))
+
+
+def read_log_port() -> int:
+    """Where worker hosts serve the logs of their tasks."""
+    from airflow.configuration import conf
+
+    return int(conf.getint("logging", "worker_log_server_port"))
+
+
+def read_api_urls() -> list[str]:
+    """Where tasks report: what airfleet says of a fleet, and else what this host's tasks are told."""
+    from airflow.configuration import conf
+    from airflow.executors.base_executor import get_execution_api_server_url
+
+    return str(conf.get("airfleet", "execution_apis", fallback="")).split() or [str(get_execution_api_server_url())]

@@ -49,7 +49,7 @@ def report_outages(note: Callable[[BaseException], None]) -> None:
     from airflow.api_fastapi.execution_api.routes import task_instances as routes
     from sqlalchemy.exc import DataError, SQLAlchemyError
 
-    from airfleet_provider.compat.patches.outages import is_outage
+    from airfleet_provider.compat.calls.db_errors import is_outage
 
     update = routes._create_ti_state_update_query_and_update_state
 

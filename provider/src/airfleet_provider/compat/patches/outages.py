@@ -1,4 +1,4 @@
-"""What Airflow's scheduler and Celery executor keep to themselves about outages, and how they outlast them."""
+"""Airflow's scheduler goes on after an outage of its database, and calls dead only tasks that could have reported."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
+from airfleet_provider.compat.calls.db_errors import RETRY_S, is_outage
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.liveness.heartbeat_history import Heartbeat
 
@@ -16,8 +17,6 @@ from airfleet_provider.liveness.heartbeat_history import Heartbeat
 # ruff: noqa: PLC0415
 
 log = logging.getLogger(__name__)
-
-RETRY_S = 1.0
 
 
 class LivenessJudge(Protocol):
@@ -117,16 +116,6 @@ def _load(session: Any, dead: Mapping[object, Heartbeat]) -> list[Any]:  # noqa:
     return [one for one in session.scalars(wanted) if one.last_heartbeat_at == dead[one.id].stamp]
 
 
-def is_outage(error: Exception) -> bool:
-    """Whether the connection broke, or could not be had: not what a statement itself did wrong."""
-    from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
-    from sqlalchemy.exc import TimeoutError as ExhaustedError
-
-    if isinstance(error, PendingRollbackError | ExhaustedError):
-        return True
-    return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
-
-
 def notice_exhausted_pools(note: Callable[[BaseException], None]) -> None:
     """Call back when a pool has no connection to give: a database that hangs looks so, and SQLAlchemy has no event."""
     from sqlalchemy.exc import TimeoutError as ExhaustedError
@@ -143,60 +132,3 @@ def notice_exhausted_pools(note: Callable[[BaseException], None]) -> None:
             raise
 
     Pool.connect = connect  # type: ignore[method-assign]
-
-
-def read_heartbeat_timeout() -> float:
-    """How long a task may be silent."""
-    from airflow.configuration import conf
-
-    return float(conf.getint("scheduler", "task_instance_heartbeat_timeout"))
-
-
-def read_log_port() -> int:
-    """Where worker hosts serve the logs of their tasks."""
-    from airflow.configuration import conf
-
-    return int(conf.getint("logging", "worker_log_server_port"))
-
-
-def read_api_urls() -> list[str]:
-    """Where tasks report: what airfleet says of a fleet, and else what this host's tasks are told."""
-    from airflow.configuration import conf
-    from airflow.executors.base_executor import get_execution_api_server_url
-
-    return str(conf.get("airfleet", "execution_apis", fallback="")).split() or [str(get_execution_api_server_url())]
-
-
-def send_until_refused(
-    send: Callable[[Sequence[Any]], list[Any]], workloads: Sequence[Any], discard: Callable[[], None]
-) -> list[Any]:
-    """Send one after another; once the broker does not take one, the rest is to be tried again later, like the first.
-
-    Airflow tries again what took too long, and fails what a broker that is away refused; both are an outage. Nobody
-    knows then how far the connection got, so `discard` is called, and the next try makes a new one: at once and a
-    single time where a connection may just have ended since its last use.
-    """
-    from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
-    from airflow.sdk.exceptions import AirflowTaskTimeout
-
-    from airfleet_provider.compat.calls.celery_publishing import is_outage as is_broker_outage
-
-    done: list[Any] = []
-    may_try_anew = True
-    for workload in workloads:
-        while is_broker_outage(failure := _read_failure(answer := send([workload])[0])):
-            log.warning("the broker took no task, which is sent again: %s: %s", type(failure).__name__, failure)
-            discard()
-            if isinstance(failure, AirflowTaskTimeout) or not may_try_anew:
-                late = ExceptionWithTraceback(AirflowTaskTimeout("the broker does not answer"), "")
-                return [*done, *((*one[:2], late) for one in workloads[len(done) :])]
-            may_try_anew = False
-        done.append(answer)
-    return done
-
-
-def _read_failure(answer: Sequence[Any]) -> BaseException | None:
-    """What went wrong with a workload that was sent, by Airflow's answer."""
-    from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
-
-    return answer[-1].exception if isinstance(answer[-1], ExceptionWithTraceback) else None
