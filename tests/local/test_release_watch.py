@@ -63,7 +63,10 @@ def test_the_way_back_leads_to_other_files_also_past_an_id_of_an_earlier_version
     assert kiosk.build() == two
     kiosk.database.query("DELETE FROM import_error WHERE bundle_name = %s", kiosk.name)
     state, why = kiosk.await_verdict(kiosk.watch(two, 600, allow_errors=True))
-    assert (state, why) == ("failed", f"back to {release_archive.shorten(one)}: dags/d01.py does not load since it is live")
+    assert (state, why) == (
+        "failed",
+        f"back to {release_archive.shorten(one)}: dags/d01.py does not load since it is live",
+    )
     kiosk.await_live(one)
 
 

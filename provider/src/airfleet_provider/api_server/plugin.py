@@ -29,7 +29,7 @@ def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     Only an api-server comes here, so here it learns whom it may ask for logs, too.
     """
     from airfleet_provider.api_server.outage_responses import OutageResponses  # noqa: PLC0415
-    from airfleet_provider.compat import log_requests  # noqa: PLC0415
+    from airfleet_provider.compat.patches import log_requests  # noqa: PLC0415
 
     log_requests.restrict()
     return OutageResponses(app)

@@ -15,7 +15,7 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from kombu.transport import memory
 
-from airfleet_provider.bundles import archive_client
+from airfleet_provider.bundles import archive_client, unused_releases
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.contract import release_archive
 from airfleet_provider.executors import draining, room
@@ -115,9 +115,9 @@ def test_a_worker_that_fetches_its_releases_drops_those_that_no_task_uses(
 def test_a_worker_works_on_while_it_removes_many_files(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draining, "TIDY_FIRST_S", 0.0)
-    monkeypatch.setattr(draining, "TIDY_EVERY_S", 0.0)
-    monkeypatch.setenv(shelf.VARIABLE, "http://127.0.0.1:1")
+    monkeypatch.setattr(worker_drain, "TIDY_FIRST_S", 0.0)
+    monkeypatch.setattr(worker_drain, "TIDY_EVERY_S", 0.0)
+    monkeypatch.setenv(archive_client.VARIABLE, "http://127.0.0.1:1")
     begun: list[Path] = []
     done = threading.Event()
 
@@ -126,7 +126,7 @@ def test_a_worker_works_on_while_it_removes_many_files(
         done.wait(60)
         return []
 
-    monkeypatch.setattr(disuse, "tidy", tidy)
+    monkeypatch.setattr(unused_releases, "tidy", tidy)
     note = request.getfixturevalue("note")
     try:
         wait_until(lambda: bool(begun), "the removal")

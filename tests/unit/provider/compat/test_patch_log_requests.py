@@ -12,8 +12,8 @@ import pytest
 from airflow.utils.log import file_task_handler
 from airflow.utils.log.file_task_handler import FileTaskHandler
 
-from airfleet_provider import compat
-from airfleet_provider.compat import log_requests
+from airfleet_provider.compat.calls import config
+from airfleet_provider.compat.patches import log_requests
 
 WORKER = "10.0.0.31"
 
@@ -30,7 +30,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     file = tmp_path / "log_servers.json"
     file.write_text(json.dumps([f"{WORKER}:8793", "10.0.0.11:8794"]))
     monkeypatch.setattr(file_task_handler, "_fetch_logs_from_service", fetch)
-    monkeypatch.setattr(compat, "read_setting", lambda *_: str(file))
+    monkeypatch.setattr(config, "read_setting", lambda *_: str(file))
     log_requests.restrict()
     log_requests.restrict()
     return urls
@@ -76,7 +76,7 @@ def test_a_list_that_cannot_be_read_lets_nobody_be_asked(asked: list[str], tmp_p
 
 def test_without_a_list_airflow_asks_whomever_it_would(monkeypatch: pytest.MonkeyPatch) -> None:
     before = file_task_handler._fetch_logs_from_service
-    monkeypatch.setattr(compat, "read_setting", lambda *_: "")
+    monkeypatch.setattr(config, "read_setting", lambda *_: "")
     log_requests.restrict()
     assert file_task_handler._fetch_logs_from_service is before
 

@@ -1,4 +1,4 @@
-"""Whom an api-server asks for the logs of a task; tests/unit/provider/test_log_requests.py holds Airflow to it.
+"""An api-server asks only hosts of the fleet for the logs of a task.
 
 A task reports the host name that it runs on with its own token, and Airflow asks whatever that names: another program,
 another port, or a service of a cloud, whose answer is then shown as the log.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from airfleet_provider import compat
+from airfleet_provider.compat.calls import config
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def restrict() -> None:
     """Let Airflow ask for logs only whom `[airfleet] log_servers` lists; without that setting, whomever it would."""
     from airflow.utils.log import file_task_handler  # noqa: PLC0415 - an api-server only needs it
 
-    file = compat.read_setting("airfleet", "log_servers")
+    file = config.read_setting("airfleet", "log_servers")
     original = file_task_handler._fetch_logs_from_service
     if not file or hasattr(original, "__wrapped__"):
         return
