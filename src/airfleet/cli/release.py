@@ -21,7 +21,7 @@ from airfleet.releases.repository import FINISHED, WAIT_S, Deployment, Release, 
 from airfleet.runners.local import launch as launching
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, find_state, read_fleet
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 
 if TYPE_CHECKING:
     from airfleet.releases.checks.findings import Finding
@@ -114,7 +114,9 @@ def deploy(
         release_check.report(findings)
         if release_check.find_errors(findings):
             raise AirfleetError(
-                "the release was not made live", where=artefact.shorten(release), hint="the live release is what it was"
+                "the release was not made live",
+                where=release_archive.shorten(release),
+                hint="the live release is what it was",
             )
     _promote(repository, release, project, message, begun, watch=watch)
 
@@ -166,7 +168,7 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
         commit = release.manifest.get("commit") or {}
         short = commit.get("id", "")[:8] + ("+" if commit.get("dirty") else "")
         table.add_row(
-            artefact.shorten(release.id),
+            release_archive.shorten(release.id),
             _stand(release),
             _moment(release.built_at),
             release.built_by,
@@ -259,9 +261,9 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
         click.echo(json.dumps({key: ended.detail[key] for key in ("kept", "gone", "parses")}, indent=2))
         return
     for release, why in ended.detail["kept"].items():
-        click.echo(f"keep {artefact.shorten(release)}: {why}")
+        click.echo(f"keep {release_archive.shorten(release)}: {why}")
     for release in ended.detail["gone"]:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {artefact.shorten(release)}")
+        click.echo(f"{'would remove' if dry_run else 'removed'} {release_archive.shorten(release)}")
     click.echo(f"results of parses that no release needs: {ended.detail['parses']}", err=True)
 
 
@@ -284,7 +286,7 @@ def _open(project: Path, state: Path | None) -> Repository:
 
 
 def _require_apart(state: Path, project: Path) -> None:
-    for folder in artefact.FOLDERS:
+    for folder in release_archive.FOLDERS:
         if state.is_relative_to(project / folder):
             raise UsageError(
                 "the state folder, which has the secrets, lies where releases are made from",
@@ -347,8 +349,10 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Repository,
         airflow=airflow,
         python=python,
     )
-    is_new = repository.save(made, artefact.pack(tree, contents), fleet.releases.store)
-    click.echo(f"{artefact.shorten(tree.id)}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True)
+    is_new = repository.save(made, release_archive.pack(tree, contents), fleet.releases.store)
+    click.echo(
+        f"{release_archive.shorten(tree.id)}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True
+    )
     return repository, tree.id, contents
 
 
@@ -359,7 +363,7 @@ def _promote(repository: Repository, release: str, project: Path, reason: str, b
     if ended.is_watched and watch:
         ended = repository.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
         if ended.state == "failed":
-            raise AirfleetError(_explain(ended), where=artefact.shorten(release))
+            raise AirfleetError(_explain(ended), where=release_archive.shorten(release))
         click.echo(f"promote {number}: {ended.verdict}", err=True)
     elif ended.is_watched:
         click.echo(
@@ -371,10 +375,10 @@ def _await_live(repository: Repository, number: int, action: str, begun: float) 
     ended = repository.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
     if ended.state == "failed":
         hint = "" if ended.live_at else "the live release is what it was"
-        raise AirfleetError(_explain(ended), where=artefact.shorten(ended.release or ""), hint=hint)
+        raise AirfleetError(_explain(ended), where=release_archive.shorten(ended.release or ""), hint=hint)
     dags = ended.detail.get("dags", {})
     counts = ", ".join(f"{count} {what}" for what, count in dags.items() if isinstance(count, int) and count)
-    name, seconds = artefact.shorten(ended.release or ""), time.monotonic() - begun
+    name, seconds = release_archive.shorten(ended.release or ""), time.monotonic() - begun
     click.echo(f"{name} is live after {seconds:.1f} s: {counts or 'no Dags'}", err=True)
     click.echo(ended.release)
     return ended

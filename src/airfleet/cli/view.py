@@ -20,7 +20,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local.usage import ResourceUsage, measure
 from airfleet.workspace.project import read_fleet
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, StateFolder
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 
 if TYPE_CHECKING:
     from airfleet.releases.repository import Deployment
@@ -213,7 +213,7 @@ def describe_release(deployment: Deployment) -> str:
     said = f": {deployment.opinion}" if deployment.opinion else ""
     if deployment.is_watched and deployment.watch_until:
         said = f", watched for {describe_duration(max(0.0, (deployment.watch_until - now).total_seconds()))} more"
-    return f"{artefact.shorten(deployment.release or '')} is live for {since}{said}"
+    return f"{release_archive.shorten(deployment.release or '')} is live for {since}{said}"
 
 
 def tabulate(

@@ -23,5 +23,5 @@ NAME = "image"
 
 def describe(site: Site) -> Component:
     """A process that takes orders over the descriptor that its runner adds as the last word of its command line."""
-    command = (str(site.python), "-m", "airfleet_provider.nursery", *MODULES)
+    command = (str(site.python), "-m", "airfleet_provider.processes.fork_server", *MODULES)
     return Component(name=NAME, processes=(Process(name=NAME, commands=(command,), health=ReadyCheck()),))

@@ -29,7 +29,7 @@ from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Role
 from airfleet.workspace import airflow_version, primary_record
 from airfleet.workspace.project import find_state
-from airfleet_provider import artefact
+from airfleet_provider.contract import release_archive
 
 ROLES: Mapping[Target, Role] = {
     "scheduler": "scheduler",
@@ -43,7 +43,7 @@ ROLES: Mapping[Target, Role] = {
 LEDGER = "/var/lib/airfleet/worker/drill"
 # What the deployment of a drill's load says in the database, for whoever comes after a drill that was killed.
 DRILL = "drill"
-NOTHING = artefact.Tree(())
+NOTHING = release_archive.Tree(())
 _TENURES: LiteralString = """
 SELECT seat, extract(epoch FROM began_at)::float AS began, extract(epoch FROM ended_at)::float AS ended,
     extract(epoch FROM clock_timestamp())::float AS now
@@ -104,7 +104,7 @@ class FleetPlatform:
         before = latest and (latest.detail[DRILL]["before"] if DRILL in latest.detail else latest.release)
         tree, contents = releases.read_files(before) if before else (NOTHING, {})
         more = {name: text.encode() for name, text in render_project(load).items()}
-        release = self._save(*artefact.overlay(tree, contents, more), "the load of a drill")
+        release = self._save(*release_archive.overlay(tree, contents, more), "the load of a drill")
         self._make_live("promote", release, "a drill begins", drill={"load": load.prefix, "before": before})
 
     def withdraw(self, load: Load) -> None:
@@ -119,7 +119,7 @@ class FleetPlatform:
         if before := latest.detail[DRILL]["before"]:
             self._make_live("rollback", before, "a drill is over")
         else:
-            nothing = self._save(*artefact.overlay(NOTHING, {}, {}), "after a drill")
+            nothing = self._save(*release_archive.overlay(NOTHING, {}, {}), "after a drill")
             self._make_live("promote", nothing, "a drill is over")
 
     def _store(self, statements: Sequence[LiteralString], load: Load) -> None:
@@ -149,10 +149,10 @@ class FleetPlatform:
     def _releases(self) -> Repository:
         return Repository(self.database, self.fleet.name, start="airfleet apply")
 
-    def _save(self, tree: artefact.Tree, contents: Mapping[str, bytes], message: str) -> str:
+    def _save(self, tree: release_archive.Tree, contents: Mapping[str, bytes], message: str) -> str:
         version = airflow_version.read(find_state(self.project, self.state)).version
         made = manifest.describe(tree, commit=None, actor=self.actor, message=message, airflow=version, python="")
-        self._releases.save(made, artefact.pack(tree, contents), self.fleet.releases.store)
+        self._releases.save(made, release_archive.pack(tree, contents), self.fleet.releases.store)
         return tree.id
 
     def _make_live(self, action: LiteralString, release: str, reason: str, **more: object) -> None:

@@ -20,8 +20,8 @@ from airfleet.components.hosts import workers
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.sections import MARK
-from airfleet_provider import fallbacks
-from airfleet_provider.fallbacks import Tally
+from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract.fallbacks import Tally
 
 LONGEST_AGE_S = 3650.0 * 86400
 MOST_AT_ONCE = 32

@@ -22,7 +22,7 @@ from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec.secrets import Rotating, Secret
 from airfleet.workspace.rotation import RotationStep, advance, notice, present
-from airfleet_provider.executors.signing import Signer, Verifier
+from airfleet_provider.executors.message_signing import Signer, Verifier
 from places import CREDENTIALS, NINE, parse, place, with_setting
 
 # Two database hosts, so that one of them copies the other.

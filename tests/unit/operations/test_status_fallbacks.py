@@ -8,7 +8,7 @@ from typing import Any
 
 from airfleet.operations import fallbacks
 from airfleet.runners.fleet.transport import sections
-from airfleet_provider.fallbacks import FILE_BYTES, Counter
+from airfleet_provider.contract.fallbacks import FILE_BYTES, Counter
 
 
 def run_look(home: Path) -> str:

@@ -11,7 +11,7 @@ from airfleet.releases.checks import cron, serialised
 from airfleet.releases.checks.findings import Caught, Check
 from airfleet.releases.checks.inputs import Inputs
 from airfleet.releases.checks.source import SourceFile, last_name
-from airfleet_provider.directives import is_clock
+from airfleet_provider.contract.directives import is_clock
 
 MINUTE_S = 60
 MINUTES_A_DAY = 24 * 60

@@ -6,8 +6,8 @@ import pytest
 
 from airfleet.releases.checks import schedules
 from airfleet.releases.checks.source import SourceFile
-from airfleet_provider import directives
-from airfleet_provider.runtime import sharing
+from airfleet_provider.contract import directives
+from airfleet_provider.task_runtime import fork_safety
 
 CLOCKS = [
     *("pendulum.now()", "datetime.utcnow()", "pendulum.today()", "pendulum.yesterday()", "pendulum.tomorrow()"),
@@ -35,12 +35,12 @@ def test_only_a_line_of_its_own_sets_a_clock(code: str, seconds: int | None) -> 
 
 @pytest.mark.parametrize("line", ["AIRFLEET_WARM_START = False", "AIRFLEET_WARM_START: bool = False"])
 def test_a_file_keeps_its_loads_apart_however_it_writes_that(line: str) -> None:
-    assert "AIRFLEET_WARM_START" in (sharing.find_objection(line) or "")
+    assert "AIRFLEET_WARM_START" in (fork_safety.find_objection(line) or "")
 
 
 @pytest.mark.parametrize("line", ["AIRFLEET_REPARSE_EVERY = 60", "AIRFLEET_REPARSE_EVERY: int = 60"])
 def test_a_file_that_moves_on_a_clock_is_loaded_for_each_task(line: str) -> None:
-    assert "AIRFLEET_REPARSE_EVERY" in (sharing.find_objection(line) or "")
+    assert "AIRFLEET_REPARSE_EVERY" in (fork_safety.find_objection(line) or "")
 
 
 @pytest.mark.parametrize(("calls", "moves"), [(CLOCKS, True), (CONSTANTS, False)])
@@ -48,4 +48,4 @@ def test_a_release_check_and_a_warm_process_call_the_same_things_clocks(calls: l
     for call in calls:
         source = SourceFile("dags/x.py", f"dag = DAG('x', start_date={call})")
         assert bool(list(schedules._moving_starts(source))) == moves, call
-        assert bool(sharing.find_objection(source.text)) == moves, call
+        assert bool(fork_safety.find_objection(source.text)) == moves, call

@@ -45,7 +45,7 @@ ended = {}
 
 def hatch(*modules):
     server = ForkServer()
-    argv = (sys.executable, "-m", "airfleet_provider.nursery", *modules, str(server.descriptor))
+    argv = (sys.executable, "-m", "airfleet_provider.processes.fork_server", *modules, str(server.descriptor))
     pid = processes.start(argv, env=environ, log=here / "image.log", inherit=(server.descriptor,))
     server.hand_over()
     return server, pid
@@ -245,7 +245,7 @@ def test_an_order_of_the_size_of_a_whole_environment_arrives(here: Path) -> None
 environ["LARGE"] = "x" * 150_000
 server = ForkServer()
 small = {key: value for key, value in environ.items() if key != "LARGE"}
-argv = (sys.executable, "-m", "airfleet_provider.nursery", str(server.descriptor))
+argv = (sys.executable, "-m", "airfleet_provider.processes.fork_server", str(server.descriptor))
 processes.start(argv, env=small, log=here / "image.log", inherit=(server.descriptor,))
 server.hand_over()
 warm(server)

@@ -17,7 +17,7 @@ import pytest
 
 from airfleet.runners.local import warm
 from airfleet.workspace.state_folder import StateFolder
-from airfleet_provider import warm_commands
+from airfleet_provider.processes import command_server
 from deadline import wait_until
 
 FAKE_AIRFLOW = """
@@ -92,7 +92,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         "AIRFLOW_HOME": str(folder.root / "airflow"),
         "OF_THE_IMAGE": "1",
     }
-    command = [sys.executable, "-m", "airfleet_provider.nursery", str(theirs.fileno())]
+    command = [sys.executable, "-m", "airfleet_provider.processes.fork_server", str(theirs.fileno())]
     image = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
     theirs.close()
     with folder.lock(), ours:
@@ -103,8 +103,8 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
 
 
 def test_both_ends_say_the_same() -> None:
-    assert (warm.NAME, warm.GREETING) == (warm_commands.NAME, warm_commands.GREETING)
-    assert {int(one) for one in warm.PASSED_ON} == warm_commands.ALLOWED
+    assert (warm.NAME, warm.GREETING) == (command_server.NAME, command_server.GREETING)
+    assert {int(one) for one in warm.PASSED_ON} == command_server.ALLOWED
 
 
 def test_words_input_folder_and_environment_are_the_caller_s(platform: Platform, tmp_path: Path) -> None:
