@@ -18,7 +18,7 @@ from kombu.transport import memory
 from airfleet_provider.bundles import archive_client, unused_releases
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.contract import release_archive
-from airfleet_provider.executors import draining, room
+from airfleet_provider.executors import disk_space, worker_drain
 from deadline import wait_until
 
 OFTEN_S = 0.05
@@ -33,7 +33,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
         drain_events(transport, connection, timeout=min(timeout, OFTEN_S))
 
     monkeypatch.setattr(memory.Transport, "drain_events", drain_quickly)
-    monkeypatch.setattr(draining, "LOOK_EVERY_S", OFTEN_S)
+    monkeypatch.setattr(worker_drain, "LOOK_EVERY_S", OFTEN_S)
     app = Celery(broker="memory://", backend="cache+memory://")
     app.conf.update(task_default_queue="io", broker_connection_retry_on_startup=True)
     app.steps["consumer"].add(worker_drain.WorkerDrain)
@@ -82,7 +82,7 @@ def test_a_worker_without_room_takes_nothing_until_there_is_room(
     app: Celery, note: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_for(note, "serving")
-    monkeypatch.setattr(room, "measure", lambda _: 0)
+    monkeypatch.setattr(disk_space, "measure", lambda _: 0)
     wait_for(note, "full")
     waiting = app.tasks["say"].delay("two")
     monkeypatch.setattr(disk_space, "measure", lambda _: disk_space.ENOUGH)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
-from airfleet_provider.compat.exits import notice_exits
+from airfleet_provider.compat.patches.child_exits import notice_exits
 from forked import run_forked
 
 LATER_S = 0.5  # the end comes that long after the last word, so that a supervisor has begun to wait again

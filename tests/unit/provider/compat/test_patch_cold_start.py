@@ -10,9 +10,9 @@ from uuid import uuid4
 
 from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
-from airfleet_provider.compat.cold import keep_apart
-from airfleet_provider.runtime import messages
-from airfleet_provider.runtime.messages import CHANNEL_VARIABLE
+from airfleet_provider.compat.patches.cold_start import keep_apart
+from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from forked import run_forked
 
 
@@ -20,7 +20,7 @@ def test_it_reaches_neither_the_keeper_nor_a_database(tmp_path: Path) -> None:
     answer = tmp_path / "answer.json"
 
     def execute() -> int:
-        ours, theirs = messages.pair()
+        ours, theirs = fd_messages.pair()
         os.environ[CHANNEL_VARIABLE] = str(ours.fileno())
         listener = socket.create_server(("127.0.0.1", 0))
         database = socket.create_connection(listener.getsockname())
@@ -40,8 +40,8 @@ def test_it_reaches_neither_the_keeper_nor_a_database(tmp_path: Path) -> None:
         while watched._exit_code is None:
             watched._service_subprocess(max_wait_time=60)
         assert os.environ[CHANNEL_VARIABLE] == str(ours.fileno())
-        messages.send(ours, {"still": "there"})
-        assert messages.receive(theirs)[0] == {"still": "there"}
+        fd_messages.send(ours, {"still": "there"})
+        assert fd_messages.receive(theirs)[0] == {"still": "there"}
         return int(watched._exit_code)
 
     assert run_forked(execute) == 0

@@ -14,8 +14,8 @@ from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.dag_processing.importers import python_importer
 from airflow.sdk.execution_time import supervisor
 
-from airfleet_provider.compat import crashes
-from airfleet_provider.compat.crashes import Stack
+from airfleet_provider.compat.patches import crash_reports
+from airfleet_provider.compat.patches.crash_reports import Stack
 from forked import run_forked
 
 SMALL = """
@@ -52,7 +52,7 @@ WAYS: dict[str, Callable[[], None]] = {
 
 def crash_each(folder: Path) -> dict[str, int]:
     """How each crash ended a fork of a process that has loaded a Dag file, as tasks of a warm process are."""
-    crashes.end_on_crash()
+    crash_reports.end_on_crash()
     bag = BundleDagBag(dag_folder=str(folder / "small.py"), bundle_path=folder, bundle_name="b", safe_mode=False)
     assert list(bag.dags) == ["small"], bag.import_errors
     ended = {}

@@ -12,7 +12,7 @@ import psutil
 from airflow.executors import local_executor
 from airflow.executors.local_executor import LocalExecutor
 
-from airfleet_provider.compat import local_workers
+from airfleet_provider.compat.patches import local_workers
 from deadline import wait_until
 
 

@@ -9,7 +9,7 @@ import socket
 
 from airflow.sdk.execution_time import comms, supervisor, task_runner
 
-from airfleet_provider.compat import groundwork
+from airfleet_provider.compat.patches import prefork
 from forked import run_forked
 
 
@@ -21,8 +21,8 @@ def test_the_parts_are_made_where_they_are_looked_for() -> None:
 
 def test_each_kind_of_message_has_one_decoder() -> None:
     def work() -> list[object]:
-        groundwork.import_modules()
-        groundwork.keep_parts()
+        prefork.import_modules()
+        prefork.keep_parts()
         ours, theirs = socket.socketpair()
         one, two = (comms.CommsDecoder(socket=end) for end in (ours, theirs))
         adapter = task_runner.TypeAdapter(task_runner.JsonValue)

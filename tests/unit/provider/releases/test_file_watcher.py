@@ -34,12 +34,12 @@ def watcher(project: Path) -> Iterator[FileWatcher]:
         child.wait()
 
 
-def is_told(watcher: Watcher, timeout_s: float = 20.0) -> bool:
+def is_told(watcher: FileWatcher, timeout_s: float = 20.0) -> bool:
     """Whether it tells something in time."""
     return bool(select.select([watcher], [], [], timeout_s)[0])
 
 
-def settle(watcher: Watcher) -> None:
+def settle(watcher: FileWatcher) -> None:
     """Take all that it tells, until it has been quiet for a while."""
     while is_told(watcher, QUIET_S):
         assert watcher.drain()
