@@ -222,7 +222,7 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class ApplyPhase:
     """One phase of an apply; one that `changes` hosts is left out where nothing has to change."""
 
     name: str
@@ -232,14 +232,14 @@ class Phase:
 
 # What happens to hosts, in this order; a rotation of secrets goes through it once for each of its steps.
 ROUND = (
-    Phase("survey", Apply.see_hosts, changes=False),
-    Phase("claim", Apply.take_lease),
-    Phase("leave", Apply.clear_removed_hosts),
-    Phase("ship", Apply.ship_packages),
-    Phase("foundation", Apply.lay_foundation),
-    Phase("services", Apply.start_services),
+    ApplyPhase("survey", Apply.see_hosts, changes=False),
+    ApplyPhase("claim", Apply.take_lease),
+    ApplyPhase("leave", Apply.clear_removed_hosts),
+    ApplyPhase("ship", Apply.ship_packages),
+    ApplyPhase("foundation", Apply.lay_foundation),
+    ApplyPhase("services", Apply.start_services),
 )
-AFTERWARDS = (Phase("verify", Apply.verify, changes=False),)
+AFTERWARDS = (ApplyPhase("verify", Apply.verify, changes=False),)
 PHASES = (*ROUND, *AFTERWARDS)
 
 

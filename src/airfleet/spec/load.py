@@ -193,7 +193,7 @@ def _hosts(written: model.FleetFile, pools: tuple[str, ...]) -> tuple[topology.H
     return tuple(hosts.convert_host(name, one, ssh, only=only, pools=pools) for name, one in written.hosts.items())
 
 
-def _checks(written: checks.Checks) -> fleet.Checks:
+def _checks(written: checks.ChecksSection) -> fleet.Checks:
     said = written.model_dump(by_alias=True)
     return fleet.Checks(
         levels={check: said[check] for check in fleet.CHECK_LEVELS},
@@ -203,7 +203,7 @@ def _checks(written: checks.Checks) -> fleet.Checks:
     )
 
 
-def _connection(written: model.Connection) -> fleet.Connection:
+def _connection(written: model.ConnectionSection) -> fleet.Connection:
     return fleet.Connection(
         type=written.type,
         host=written.host,

@@ -21,10 +21,18 @@ from pydantic import (
 )
 
 from airfleet.spec import fleet
-from airfleet.spec.sections.backups import Backups
-from airfleet.spec.sections.checks import Checks
-from airfleet.spec.sections.hosts import Host, Name, Retention, Route, Ssh, Tls, WorkerPool
-from airfleet.spec.sections.releases import Releases
+from airfleet.spec.sections.backups import BackupsSection
+from airfleet.spec.sections.checks import ChecksSection
+from airfleet.spec.sections.hosts import (
+    HostSection,
+    Name,
+    RetentionSection,
+    RouteSection,
+    SshSection,
+    TlsSection,
+    WorkerPoolSection,
+)
+from airfleet.spec.sections.releases import ReleasesSection
 from airfleet.spec.sections.section import Section, rule, shaped
 
 # Tags tell pydantic which of two types was meant; they show up in its error paths and are taken out there.
@@ -149,7 +157,7 @@ Value = Annotated[
 ]
 
 
-class Ports(Section):
+class PortsSection(Section):
     """The ports the fleet listens on."""
 
     api: FleetPort = Field(default=8080, description="Airflow's pages and API.")
@@ -161,7 +169,7 @@ class Ports(Section):
     )
 
 
-class Connection(Section):
+class ConnectionSection(Section):
     """An Airflow connection: `uri` alone, or `type` and what else it needs."""
 
     type: Name | None = Field(default=None, description="Airflow's connection type.", examples=["postgres"])
@@ -194,7 +202,7 @@ class Connection(Section):
     )
 
 
-class SlotPool(Section):
+class SlotPoolSection(Section):
     """An Airflow pool of task slots."""
 
     slots: int = Field(ge=-1, description="Tasks that may run at once; -1 is without limit.", examples=[2])
@@ -211,7 +219,7 @@ class FleetFile(Section):
         examples=["flights"],
         json_schema_extra={"x-default": "the name of the project folder"},
     )
-    ports: Ports = Field(default=Ports(), description="The ports the fleet listens on.")
+    ports: PortsSection = Field(default=PortsSection(), description="The ports the fleet listens on.")
     parallelism: Annotated[int, Field(ge=1, le=fleet.MOST_PARALLELISM)] | None = Field(
         default=None,
         description="Tasks that may run at once.",
@@ -238,8 +246,12 @@ class FleetFile(Section):
         default="local",
         description="What runs tasks on this machine: the scheduler, or a Celery worker fed by RabbitMQ as on hosts.",
     )
-    releases: Releases = Field(default=Releases(), description="What becomes of releases, with `dags: releases`.")
-    backups: Backups = Field(default=Backups(), description="Backups of the databases, and of every change since.")
+    releases: ReleasesSection = Field(
+        default=ReleasesSection(), description="What becomes of releases, with `dags: releases`."
+    )
+    backups: BackupsSection = Field(
+        default=BackupsSection(), description="Backups of the databases, and of every change since."
+    )
     env: dict[EnvKey, TextOrReference] = Field(
         default={},
         description="Environment variables of every Airflow process, as text or references; not for Airflow's options.",
@@ -255,29 +267,31 @@ class FleetFile(Section):
         description="PostgreSQL databases to keep beside Airflow's own, each with an Airflow connection of its name.",
         examples=[["warehouse"]],
     )
-    connections: dict[Name, Connection] = Field(default={}, description="Airflow connections.", examples=[{"crm": {}}])
+    connections: dict[Name, ConnectionSection] = Field(
+        default={}, description="Airflow connections.", examples=[{"crm": {}}]
+    )
     variables: dict[VariableKey, Value] = Field(
         default={},
         description="Airflow variables: any value. A map whose only key is env, file or command is a reference.",
         examples=[{"report_days": 7, "crm_key": {"env": "CRM_KEY"}}],
     )
-    slot_pools: dict[Name, SlotPool] = Field(
+    slot_pools: dict[Name, SlotPoolSection] = Field(
         default={}, description="Airflow pools of task slots.", examples=[{"crm": {}}]
     )
-    checks: Checks = Field(
-        default=Checks(), description="What a release must pass, each check on its own: off, warning or error."
+    checks: ChecksSection = Field(
+        default=ChecksSection(), description="What a release must pass, each check on its own: off, warning or error."
     )
-    hosts: dict[Name, Host] = Field(
+    hosts: dict[Name, HostSection] = Field(
         default={},
         description="The machines of the fleet, each by its name. Without any, the platform runs on this machine.",
         examples=[{"web1": {}}],
     )
-    pools: dict[Name, WorkerPool] = Field(
+    pools: dict[Name, WorkerPoolSection] = Field(
         default={},
         description="Pools of workers. Without any, there is one pool `default` that serves the queue `default`.",
         examples=[{"default": {}}],
     )
-    routing: list[Route] = Field(
+    routing: list[RouteSection] = Field(
         default=[],
         description=(
             "Where tasks go that name no queue: the first rule that fits `dag`, `task` and `operator` wins. A task may"
@@ -285,13 +299,15 @@ class FleetFile(Section):
         ),
         examples=[[{"operator": "BashOperator", "queue": "default"}]],
     )
-    ssh: Ssh = Field(default=Ssh(), description="How to log in to the hosts, but for what a host says itself.")
-    tls: Tls | None = Field(
+    ssh: SshSection = Field(
+        default=SshSection(), description="How to log in to the hosts, but for what a host says itself."
+    )
+    tls: TlsSection | None = Field(
         default=None,
         description="Serve UI and API over HTTPS, with this certificate.",
         examples=[{"certificate": "tls/fleet.pem", "key": "tls/fleet.key"}],
     )
-    retention: Retention = Field(default=Retention(), description="Days that hosts keep what they wrote.")
+    retention: RetentionSection = Field(default=RetentionSection(), description="Days that hosts keep what they wrote.")
     firewall: bool = Field(
         default=True, description="Whether a host lets in only SSH and what its roles need, and from whom."
     )

@@ -46,8 +46,8 @@ def test_what_is_wrong_is_said_at_its_line(line: str, what: str, hint: str | Non
 
 
 def test_every_check_is_a_key_that_the_manual_explains() -> None:
-    section = reference.schema()["$defs"]["Checks"]["properties"]
+    section = reference.schema()["$defs"]["ChecksSection"]["properties"]
     limits = set(fleet.Checks.__dataclass_fields__) - {"levels"}
     assert set(section) == set(fleet.CHECK_LEVELS) | limits
-    for field in checks.Checks.model_fields.values():
+    for field in checks.ChecksSection.model_fields.values():
         assert f"# {field.description}" in reference.reference()

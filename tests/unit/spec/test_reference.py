@@ -33,7 +33,9 @@ def test_every_example_of_the_reference_is_valid(but: str) -> None:
     assert whole.env["CRM_TOKEN"] == fleet.SecretRef(file="secrets/crm-token")
 
 
-@pytest.mark.parametrize("section", [model.FleetFile, model.Ports, model.Connection, model.SlotPool])
+@pytest.mark.parametrize(
+    "section", [model.FleetFile, model.PortsSection, model.ConnectionSection, model.SlotPoolSection]
+)
 def test_schema_and_reference_explain_every_key(section: type[model.Section]) -> None:
     reference = manual.reference()
     for name, field in section.model_fields.items():
@@ -72,10 +74,10 @@ def test_a_value_of_the_schema_may_also_be_a_reference() -> None:
 def test_schema_and_fleet_agree_on_the_keys_of_each_section() -> None:
     defs = manual.schema()["$defs"]
     for part in (fleet.Ports, fleet.Connection, fleet.SlotPool):
-        assert set(defs[part.__name__]["properties"]) == set(part.__dataclass_fields__)
+        assert set(defs[f"{part.__name__}Section"]["properties"]) == set(part.__dataclass_fields__)
 
 
 def test_schema_defaults_are_the_fleet_s() -> None:
-    ports = manual.schema()["$defs"]["Ports"]["properties"]
+    ports = manual.schema()["$defs"]["PortsSection"]["properties"]
     assert {key: node["default"] for key, node in ports.items()} == yaml.safe_load("{api: 8080, database: null}")
     assert parse("").ports == fleet.Ports()

@@ -12,7 +12,7 @@ from airfleet.spec.sections.section import Section
 _DEFAULT = fleet.Backups()
 
 
-class Backups(Section):
+class BackupsSection(Section):
     """Backups of the databases, and of every change since."""
 
     keep: Annotated[int, Field(ge=1, le=999)] = Field(

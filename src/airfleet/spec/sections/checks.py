@@ -17,7 +17,7 @@ def _level(check: str, description: str) -> Any:  # noqa: ANN401  (as pydantic t
     return Field(default=fleet.CHECK_LEVELS[check], alias=check, description=description)
 
 
-class Checks(Section):
+class ChecksSection(Section):
     """What `airfleet release check` says about each thing it finds: off, warning or error."""
 
     missing_connection: Level = _level(

@@ -55,7 +55,7 @@ def _size(text: str) -> str:
 Size = Annotated[str, AfterValidator(_size), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*[MG]$"})]
 
 
-class Ssh(Section):
+class SshSection(Section):
     """How the control machine logs in to the hosts; what is missing comes from the SSH configuration."""
 
     user: Annotated[str, Field(min_length=1)] | None = Field(
@@ -84,7 +84,7 @@ class Ssh(Section):
     )
 
 
-class Host(Section):
+class HostSection(Section):
     """One machine."""
 
     address: Address = Field(
@@ -121,7 +121,7 @@ class Host(Section):
     )
 
 
-class WorkerPool(Section):
+class WorkerPoolSection(Section):
     """Workers that serve the same queues, with limits of their own on each host."""
 
     queues: list[Queue] | None = Field(
@@ -159,7 +159,7 @@ class WorkerPool(Section):
     )
 
 
-class Route(Section):
+class RouteSection(Section):
     """Tasks that name no queue and fit these expressions go to this queue."""
 
     queue: Queue = Field(description="The queue.", examples=["io"])
@@ -168,7 +168,7 @@ class Route(Section):
     operator: Pattern = Field(default=".*", description="The one that the name of the operator's class fits.")
 
 
-class Tls(Section):
+class TlsSection(Section):
     """The balancer's certificate; with it, UI and API are served over HTTPS only."""
 
     certificate: Annotated[str, Field(min_length=1)] = Field(
@@ -180,13 +180,15 @@ class Tls(Section):
     )
 
 
-class Retention(Section):
+class RetentionSection(Section):
     """Days that a host keeps what it wrote."""
 
     logs: Annotated[int, Field(ge=1)] = Field(default=30, description="Days that task logs are kept.")
 
 
-def convert_host(name: str, written: Host, ssh: topology.Ssh, *, only: bool, pools: tuple[str, ...]) -> topology.Host:
+def convert_host(
+    name: str, written: HostSection, ssh: topology.Ssh, *, only: bool, pools: tuple[str, ...]
+) -> topology.Host:
     """The frozen host, its defaults filled in."""
     if written.roles is not None:
         roles = tuple(dict.fromkeys(written.roles))
@@ -203,7 +205,7 @@ def convert_host(name: str, written: Host, ssh: topology.Ssh, *, only: bool, poo
     )
 
 
-def convert_pool(name: str, written: WorkerPool) -> topology.WorkerPool:
+def convert_pool(name: str, written: WorkerPoolSection) -> topology.WorkerPool:
     """The frozen pool, its defaults filled in."""
     return topology.WorkerPool(
         name=name,

@@ -24,7 +24,7 @@ def _place(store: str) -> str:
     return store.rstrip("/")
 
 
-class Releases(Section):
+class ReleasesSection(Section):
     """What becomes of releases, with `dags: releases`."""
 
     store: Annotated[str, AfterValidator(_place)] = Field(

@@ -28,7 +28,13 @@ def shaped(pattern: str, words: str) -> tuple[AfterValidator, WithJsonSchema]:
 class Section(BaseModel):
     """A map whose keys are all known, and whose values are taken as they are written."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        # The schema, and so the editors that show it, call a section by its own name.
+        model_title_generator=lambda model: model.__name__.removesuffix("Section"),
+    )
 
 
 def _pattern(text: str) -> str:
