@@ -3,6 +3,8 @@ PROJECT ?= examples/flights
 BIN = .venv/bin
 # Where tools/rabbitmq puts what it has no right to install.
 export PATH := $(CURDIR)/.tools/rabbitmq/bin:$(PATH)
+SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
+	$(shell find bench examples provider/src src tests -name '*.sh')
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo fleet-demo down dev test test-hosts check docs drill drill-local bench bench-up \
@@ -37,13 +39,14 @@ test: dev-env  ## Run all checks and tests
 # Side by side, the longest first. Only the provider's tests import Airflow, which takes seconds: in one process.
 CHECKS = check-unit check-provider check-types check-layers check-style
 .PHONY: $(CHECKS)
-check: dev-env  ## Run the fast loop: format, lint, types, layers, unit tests; print how long it took
+check: dev-env  ## Run the fast loop: format, lint, types, shell scripts, layers, unit tests; print how long it took
 	@begun=$$(date +%s); $(MAKE) --no-print-directory --jobs=3 --output-sync=target $(CHECKS) || exit; \
 		echo "make check: $$(($$(date +%s) - begun)) s"
 
 check-style:
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
+	$(BIN)/shellcheck $(SCRIPTS)
 
 check-types:
 	$(BIN)/mypy --no-error-summary

@@ -36,6 +36,7 @@ import drill_fleet  # noqa: E402
 from airfleet.drills.catalogue import CATALOGUE, Drill  # noqa: E402
 from airfleet.drills.fleet import LEDGER, prepare  # noqa: E402
 from airfleet.drills.load import Load  # noqa: E402
+from airfleet.drills.operator_actions import OperatorInjector  # noqa: E402
 from airfleet.drills.outcome import Outcome, to_json  # noqa: E402
 from airfleet.drills.page import render_page  # noqa: E402
 from bed_injector import BedInjector  # noqa: E402
@@ -146,6 +147,7 @@ def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
     with ExitStack() as stack:
         runner = prepare(stack, fleet, project, None, "drills", say)
         # Operations are commands as anywhere; what a script cannot do to one of these machines, its bed does.
+        assert isinstance(runner.injector, OperatorInjector)
         injector = replace(runner.injector, inside=BedInjector(bed, runner.injector.inside))
         return replace(runner, injector=injector).run(drill, partial(Load, ledger=LEDGER, queues=fleet.queues))
 

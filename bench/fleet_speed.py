@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -117,7 +118,7 @@ def take_turn(system: Turn, number: int, paths: dict[str, int]) -> dict[str, flo
     with system.log_in() as api:
         names = ["warmup", *(dag for name in MEASURED for dag in WORKLOADS[name].dags)]
         for dag in names:
-            wait_until(lambda dag=dag: api.get(f"/dags/{dag}").is_success, f"{dag} to appear", timeout_s=300)
+            wait_until(partial(is_known, api, dag), f"{dag} to appear", timeout_s=300)
             api.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
         run_all(api, names, f"first_{number}")
         before = system.count_paths()
@@ -135,17 +136,23 @@ def run_all(api: httpx.Client, dags: Sequence[str], run: str) -> float:
         api.post(f"/dags/{dag}/dagRuns", json={"logical_date": None, "dag_run_id": run}).raise_for_status()
     ended = []
     for dag in dags:
-        where = f"/dags/{dag}/dagRuns/{run}"
         done = wait_until(
-            lambda where=where: (body := api.get(where).raise_for_status().json())["state"] in _ENDED and body,
-            f"the end of {run} of {dag}",
-            timeout_s=RUN_S,
-            every_s=0.5,
+            partial(find_ended, api, dag, run), f"the end of {run} of {dag}", timeout_s=RUN_S, every_s=0.5
         )
         if done["state"] != "success":
             raise SystemExit(f"bench: {run} of {dag}: {done['state']}, so its figures mean nothing")
         ended.append(datetime.fromisoformat(done["end_date"]).timestamp())
     return round(max(ended) - begun, 3)
+
+
+def is_known(api: httpx.Client, dag: str) -> bool:
+    return api.get(f"/dags/{dag}").is_success
+
+
+def find_ended(api: httpx.Client, dag: str, run: str) -> dict[str, Any] | None:
+    """What the API says of a run that has ended; nothing while it goes on."""
+    body: dict[str, Any] = api.get(f"/dags/{dag}/dagRuns/{run}").raise_for_status().json()
+    return body if body["state"] in _ENDED else None
 
 
 def summarise(walls: dict[str, dict[str, list[float]]], paths: dict[str, int]) -> dict[str, Any]:

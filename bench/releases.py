@@ -18,8 +18,9 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def measure_airfleet(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def measure_releases(folder: Path, api: httpx.Client, arguments: argparse.Namespace) -> dict[str, Any]:
     count = arguments.files + 1
-    first_load_s = timed(lambda: (release(folder, "deploy"), wait(lambda: count_dags(api) == count, "all Dags")))
+    first_load_s = timed(lambda: release_and_wait(folder, "deploy", lambda: count_dags(api) == count, "all Dags"))
     say(f"airfleet: first load {first_load_s:.1f} s")
     steady_cores = support.measure_cores(
         [process for name, process in list_components(folder).items() if name in ("dag-processor", "releaser")],
@@ -135,8 +136,8 @@ def measure_releases(folder: Path, api: httpx.Client, arguments: argparse.Namesp
     visible, back = [], []
     for version in (1, 2, 3):
         write_dag(folder, 7, version=version)
-        visible.append(timed(lambda: (release(folder, "deploy"), wait_version(api, version))))  # noqa: B023 - called now
-        back.append(timed(lambda: (release(folder, "rollback"), wait_version(api, version - 1))))  # noqa: B023
+        visible.append(timed(partial(release_version, folder, api, "deploy", version)))
+        back.append(timed(partial(release_version, folder, api, "rollback", version - 1)))
         release(folder, "deploy")
     say(f"airfleet: one file {visible}, rollback {back}")
     return {
@@ -280,18 +281,25 @@ def count_dags(api: httpx.Client) -> int:
 
 
 def count_unfinished(api: httpx.Client) -> int:
-    states = [("state", "queued"), ("state", "running"), ("limit", "1")]
+    states = {"state": ["queued", "running"], "limit": "1"}
     return int(api.get("/dags/witness/dagRuns", params=states).raise_for_status().json()["total_entries"])
 
 
-def wait_version(api: httpx.Client, version: int) -> None:
-    wait(lambda: api.get("/dags/bench_007").json()["description"] == f"version {version}", f"version {version}")
+def release_version(folder: Path, api: httpx.Client, verb: str, version: int) -> None:
+    """Run a release command, and return once the Dag that changes shows this version."""
+    says = f"version {version}"
+    release_and_wait(folder, verb, lambda: api.get("/dags/bench_007").json()["description"] == says, says)
+
+
+def release_and_wait(folder: Path, verb: str, is_done: Callable[[], bool], what: str) -> None:
+    release(folder, verb)
+    wait(is_done, what)
 
 
 def ask(dsn: str, query: str) -> object:
     try:
         with psycopg.connect(dsn, connect_timeout=5) as connection:
-            row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(query).fetchone()
     except psycopg.Error:
         return None
     return row[0] if row else None

@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def add(sums: dict[str, float], kind: str, value: float) -> None:
     sums[kind] = sums.get(kind, 0) + value
 
 
-def find_faults(looks: list[Mapping[str, Any]]) -> list[str]:
+def find_faults(looks: Sequence[Mapping[str, Any]]) -> list[str]:
     """What all of the last looks have that the first settled one had not."""
     first, last = looks[SETTLED - 1], looks[-LAST:]
     zombies = min(look["zombies"] for look in last)

@@ -15,8 +15,7 @@ import click
 
 from airfleet.cli.main import cli
 from airfleet.components import settings
-from airfleet.components.model import BrokerNode, BrokerPorts, Credentials, Site
-from airfleet.components.settings import Setting
+from airfleet.components.model import BrokerNode, BrokerPorts, Credentials, Setting, Site
 from airfleet.spec import load, reference
 from airfleet.spec.secrets import Secret
 

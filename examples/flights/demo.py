@@ -57,7 +57,7 @@ class Outcome:
     @property
     def is_complete(self) -> bool:
         """Whether every row that was delivered is loaded or quarantined."""
-        return self.summary["loaded"] + self.summary["quarantined"] == ROWS
+        return bool(self.summary["loaded"] + self.summary["quarantined"] == ROWS)
 
     def to_json(self) -> Json:
         return {
@@ -180,7 +180,7 @@ def find_settled(api: httpx.Client) -> str:
     """When the newest month was settled, as the report says it once it has seen that month."""
     reply = api.get("/assets/events", params={"source_dag_id": INGEST, "limit": 100, "order_by": "-timestamp"})
     reply.raise_for_status()
-    return max(event["extra"]["settled_at"] for event in reply.json()["asset_events"])
+    return max(str(event["extra"]["settled_at"]) for event in reply.json()["asset_events"])
 
 
 def read_summary() -> Json:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from airfleet.drills.catalogue import Fault
 from airfleet.drills.fault_scripts import find_skew
 from airfleet.drills.injector import Injector, check
+from airfleet.runners.fleet.transport.connection import Output
 from machines import Bed, Machine, MachineError
 
 # What is done to one host after another from outside; all else is done inside, to all hosts at once.
@@ -25,24 +26,17 @@ if systemctl cat $unit >/dev/null 2>&1; then systemctl try-restart $unit; fi
 
 
 @dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
 class MachineShell:
     """Scripts as root on a test machine, over SSH."""
 
     machine: Machine
 
-    def run(self, script: str, *, timeout_s: float = 60) -> Said:
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
         try:
             done = self.machine.run("sudo sh -s", text=script, check=False, timeout_s=timeout_s)
         except subprocess.TimeoutExpired as error:
             raise MachineError(f"{self.machine.name} does not answer") from error
-        return Said(done.returncode, done.stdout, done.stderr)
+        return Output(done.returncode, done.stdout, done.stderr)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, *, timeout_s: float = 90.0, every_s: float = 0.05) -> T:
+def wait_until(
+    condition: Callable[[], T | Literal[False] | None], what: str, *, timeout_s: float = 90.0, every_s: float = 0.05
+) -> T:
     """The first true value of the condition; AssertionError that says what was waited for."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -35,7 +35,7 @@ BEAT = {"hostname": "h1", "pid": 7}
 RUNS = {**START, "start_date": datetime(2026, 1, 1, 10, 0, 5, tzinfo=UTC)}
 RESUMED = {"next_method": "resume", "next_kwargs": {"a": 1}}
 ASSET = {"name": "a", "uri": "s3://a", "type": "Asset"}
-DEFER = {
+DEFER: dict[str, Any] = {
     "state": "deferred",
     "classpath": "some.Trigger",
     "trigger_kwargs": {},

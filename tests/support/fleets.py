@@ -141,7 +141,8 @@ class Platform:
         return self.airfleet("down", *words)
 
     def status(self) -> dict[str, Any]:
-        return json.loads(self.airfleet("status", "--json", check=False).stdout)
+        status: dict[str, Any] = json.loads(self.airfleet("status", "--json", check=False).stdout)
+        return status
 
     def is_up(self) -> bool:
         return self.state.is_held()
@@ -192,10 +193,10 @@ class Platform:
     def trigger(self, dag: str) -> str:
         """The id of a new run."""
         wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=HEALTHY_S, every_s=0.5)
-        return self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"]
+        return str(self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"])
 
     def run_state(self, dag: str, run: str) -> str:
-        return self.call("GET", f"/dags/{dag}/dagRuns/{run}")["state"]
+        return str(self.call("GET", f"/dags/{dag}/dagRuns/{run}")["state"])
 
     def wait_run(self, dag: str, run: str) -> str:
         """The state in which a run ended."""

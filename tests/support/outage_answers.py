@@ -155,7 +155,7 @@ def main() -> None:
     in_process = TestClient(InProcessExecutionAPI().app, raise_server_exceptions=False)
     with execution, core, in_process:
         user = {"authorization": f"Bearer {core.post('/auth/token', json=BOSS).json()['access_token']}"}
-        said = {}
+        said: dict[str, dict[str, Any]] = {}
         for when in ("before", "away", "after"):
             if when != "before":
                 print("ready", flush=True)
@@ -168,8 +168,8 @@ def main() -> None:
             answers = look(execution, core, {"authorization": f"Bearer {token}"}, user)
             said[when] = {"answers": {**answers, **own}, "inside": look_inside()}
         said["end"] = end_without_a_connection(execution, task, {"authorization": f"Bearer {token}"})
-        said["tasks"] = find_dead()
-    print(json.dumps(said), flush=True)
+        tasks = find_dead()
+    print(json.dumps(said | {"tasks": tasks}), flush=True)
 
 
 main()

@@ -40,7 +40,15 @@ SECRETS = (
 )
 _VALUES = {name: Secret(f"s3cret-{name}") for name in SECRETS}
 CREDENTIALS = FleetCredentials(
-    platform=Credentials(*(_VALUES[name] for name in SECRETS[:6]), databases={"warehouse": _VALUES["warehouse"]}),
+    platform=Credentials(
+        admin=_VALUES["admin"],
+        superuser=_VALUES["superuser"],
+        airflow=_VALUES["airflow"],
+        fernet_key=_VALUES["fernet"],
+        jwt_secret=_VALUES["jwt"],
+        secret_key=_VALUES["key"],
+        databases={"warehouse": _VALUES["warehouse"]},
+    ),
     replication=_VALUES["replication"],
     monitor=_VALUES["monitor"],
     erlang_cookie=_VALUES["cookie"],

@@ -54,7 +54,7 @@ class Server:
 
     def query(self, sql: str, *words: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn, autocommit=True, connect_timeout=5) as connection:
-            cursor = connection.execute(sql, words or None)  # type: ignore[arg-type]
+            cursor = connection.execute(sql, words or None)
             return cursor.fetchall() if cursor.description else []
 
 

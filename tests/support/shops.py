@@ -120,9 +120,9 @@ class Shop:
         self.ledger.save(made, release_archive.pack(tree, contents), place)
         return tree.id
 
-    def ask(self, release: str | None, action: str = "promote", *, watch: float = 0, **detail: object) -> int:
+    def ask(self, release: str | None, action: str = "promote", *, watch: float = 0, **detail: Any) -> int:  # noqa: ANN401 - JSON
         detail = {"policy": {"watch_seconds": watch, "min_task_ends": 4}, **detail}
-        return self.database.query(
+        deployment: int = self.database.query(
             "INSERT INTO airfleet.deployment (bundle, release, action, actor, reason, detail) "
             "VALUES (%s, %s, %s, 'ann', 'because', %s) RETURNING id",
             self.name,
@@ -130,21 +130,22 @@ class Shop:
             action,
             json.dumps(detail),
         )[0][0]
+        return deployment
 
     def state(self, deployment: int) -> str:
-        return self.database.query("SELECT state FROM airfleet.deployment WHERE id = %s", deployment)[0][0]
+        return str(self.database.query("SELECT state FROM airfleet.deployment WHERE id = %s", deployment)[0][0])
 
     def wait(self, deployment: int) -> tuple[str, dict[str, Any]]:
         ends = ("done", "failed", "watching")
         wait_until(lambda: self.state(deployment) in ends, "the deployment's end", timeout_s=180)
         return self.database.query("SELECT state, detail FROM airfleet.deployment WHERE id = %s", deployment)[0]
 
-    def deploy(self, release: str | None, action: str = "promote", **detail: object) -> dict[str, Any]:
+    def deploy(self, release: str | None, action: str = "promote", **detail: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         state, found = self.wait(self.ask(release, action, **detail))
         assert state == "done", (found, self.log())
         return found
 
-    def watch(self, release: str | None, seconds: float, **detail: object) -> int:
+    def watch(self, release: str | None, seconds: float, **detail: Any) -> int:  # noqa: ANN401 - JSON
         """Promote a release that is watched; its deployment, once it is live."""
         asked = self.ask(release, watch=seconds, **detail)
         state, found = self.wait(asked)

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import time
+from typing import Any
 
 import psycopg2
 
@@ -21,7 +22,7 @@ class Toy:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
 
-    def connect(self, name: str):  # noqa: ANN201
+    def connect(self, name: str) -> Any:  # noqa: ANN401 - psycopg2 has no types
         connection = psycopg2.connect(self._dsn, application_name=name)
         connection.autocommit = True
         return connection

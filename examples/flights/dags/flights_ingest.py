@@ -118,7 +118,8 @@ def connect() -> Connection[Any]:
     """Open a connection to the warehouse."""
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-    return PostgresHook(CONNECTION).get_conn()
+    connection: Connection[Any] = PostgresHook(CONNECTION).get_conn()
+    return connection
 
 
 flights_ingest()

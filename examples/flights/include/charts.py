@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ GOOD, BAD, CALM = "#0b7a75", "#d2492e", "#2f6f9f"
 SCALE = LinearSegmentedColormap.from_list("punctuality", [BAD, "#f3a87c", "#f6ecd9", "#7dbfae", GOOD])
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 WEATHER = {"precip": "Rain and snow\ninches an hour", "visib": "Visibility\nmiles", "wind_speed": "Wind\nmph"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 11.5,
     "text.color": INK,
     "axes.edgecolor": FAINT,
@@ -212,7 +212,7 @@ def _canvas(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _show_percent(axes: Axes, which: str) -> None:
+def _show_percent(axes: Axes, which: Literal["x", "y"]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(True, axis=which)

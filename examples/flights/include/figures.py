@@ -39,7 +39,8 @@ def save_figures(path: Path, figures: Figures) -> Path:
 
 def load_figures(path: Path) -> Figures:
     """Return figures as they were saved."""
-    return json.loads(path.read_text())
+    figures: Figures = json.loads(path.read_text())
+    return figures
 
 
 def total(rows: list[Row], field: str) -> int:
