@@ -48,6 +48,19 @@ def test_every_decision_is_in_the_index(record: Path) -> None:
     assert f"({record.name})" in (DOCS / "adr" / "index.md").read_text()
 
 
+def test_the_drawing_of_the_architecture_is_what_the_code_says() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "architecture.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_the_architecture_describes_every_room_of_the_drawing() -> None:
+    rooms = re.findall(r">([a-z_.]+)</text>", (DOCS / "architecture.svg").read_text())
+    page = (DOCS / "architecture.md").read_text()
+    assert [room for room in rooms if f"`{room}`" not in page] == []
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name not in {"CHANGELOG.md", "sdk-tests.md"}], ids=lambda path: path.name
 )

@@ -78,7 +78,7 @@ def find_misnamed(facts: Inputs) -> Iterator[Caught]:
 
 
 CHECKS = (
-    Check("owner", "Every Dag has an owner, and it is not `airflow`.", "@dag() without an owner", find_without_owner),
+    Check("owner", "Every Dag has an owner other than `airflow`.", "@dag() without an owner", find_without_owner),
     Check("tags", "Every Dag has a tag.", "@dag() without tags", find_without_tags),
     Check(
         "description",

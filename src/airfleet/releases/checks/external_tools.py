@@ -42,7 +42,7 @@ def find_failed_tests(facts: Inputs) -> Iterator[Caught]:
 CHECKS = (
     Check(
         "airflow-2-code",
-        "No Dag file uses what Airflow 3 removed; what it renamed is a warning.",
+        "No Dag file uses what Airflow 3 removed. A name that Airflow 3 renamed is a warning.",
         'DAG("sales", schedule_interval="@daily")',
         find_airflow_2_code,
     ),

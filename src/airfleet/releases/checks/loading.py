@@ -104,7 +104,9 @@ def find_slow(facts: Inputs) -> Iterator[Caught]:
 
 CHECKS = (
     Check("import-error", "Every Dag file loads on the target environment.", "import pandas_typo", find_import_errors),
-    Check("cycle", "No task waits, through others, for itself.", "extract >> load >> extract", find_cycles),
+    Check(
+        "cycle", "No task waits for itself, directly or through other tasks.", "extract >> load >> extract", find_cycles
+    ),
     Check(
         "duplicate-dag-id",
         "No two files make a Dag with the same id.",

@@ -111,13 +111,13 @@ CHECKS = (
     ),
     Check(
         "missing-slot-pool",
-        "The slot pool of every task is on the platform; a task in another would wait for ever.",
+        "The slot pool of every task is on the platform; a task in an unknown slot pool would wait for ever.",
         '@task(pool="crn")',
         find_slot_pools,
     ),
     Check(
         "missing-queue",
-        "Workers serve the queue of every task; a task in another would wait for ever.",
+        "Workers serve the queue of every task; a task in an unserved queue would wait for ever.",
         '@task(queue="gpu")',
         find_queues,
     ),

@@ -27,7 +27,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             *schedules.CHECKS,
             Check(
                 ignores.CHECK,
-                "A comment that turns a check off names one that can be.",
+                "A comment that turns a check off names a check that can be turned off.",
                 "# airfleet: ignore[retires]",
                 _find_unknown_ignores,
             ),

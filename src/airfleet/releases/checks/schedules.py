@@ -104,7 +104,7 @@ CHECKS = (
     ),
     Check(
         "schedule",
-        "A schedule fires, less often than every minute; its start_date stands still and its end_date is to come.",
+        "A schedule fires, and less often than every minute. Its start_date is fixed, its end_date in the future.",
         '@dag(schedule="0 0 30 2 *")',
         find_senseless,
     ),
