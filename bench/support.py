@@ -52,8 +52,15 @@ def run(*words: str, **options: Any) -> None:
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """What `airfleet status` says of the platform of a project."""
-    status: dict[str, Any] = json.loads(subprocess.check_output([*AIRFLEET, "status", str(folder), "--json"]))
+    """What `airfleet status` says of the platform of a project; raises SystemExit unless the platform is healthy.
+
+    Figures of a platform that is not healthy mean nothing.
+    """
+    command = [*AIRFLEET, "status", str(folder), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the platform in {folder} is not healthy:\n{done.stdout}")
+    status: dict[str, Any] = json.loads(done.stdout)
     return status
 
 
