@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import venv
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,12 +25,7 @@ SDK = "apache-airflow-task-sdk"
 FOLDERS = ("execution_time", "api")
 # It runs Airflow's own loop of a task against fixtures that come with Airflow's repository, and starts no process.
 LEFT_OUT = "execution_time/test_task_runner.py"
-# What they need beside Airflow, in the versions of the day that this was written.
-NEEDS = (
-    *("kgb==7.3", "pytest-asyncio==1.3.0", "pytest-mock==3.15.1", "pytest-unordered==0.7.0", "time-machine==3.1.0"),
-    *("pytest-timeout==2.4.0",),
-)
-BUILDER = "hatchling==1.28.0"
+LOCKS = ROOT / "constraints"
 WHY: Mapping[str, str] = {}
 
 Results = Mapping[str, str]
@@ -47,18 +41,31 @@ def main() -> None:
 
 
 def fetch(wanted: str) -> Path:
-    """The folder of the tests of a version of the SDK, and what they need beside Airflow."""
+    """The folder of the tests of a version of the SDK. What they need beside Airflow is installed, too.
+
+    Everything is checked against the hashes of the locks, the source distribution of the SDK among it.
+    """
     folder = HOME / f"{SDK.replace('-', '_')}-{wanted}"
     if not folder.exists():
-        venv.create(HOME / "pip", with_pip=True)
-        pip = [HOME / "pip" / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", BUILDER], check=True)
-        subprocess.run([*pip, "install", "--no-deps", "--target", HOME / "lib", *NEEDS], check=True)
-        source = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", HOME, f"{SDK}=={wanted}"]
-        subprocess.run([*pip, "download", *source], check=True)
+        HOME.mkdir(parents=True, exist_ok=True)
+        packages = LOCKS / "sdk-tests.txt"
+        uv = [Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--require-hashes"]
+        subprocess.run([*uv, "--target", HOME / "lib", "--no-deps", "--requirement", packages], check=True)
+        source = HOME / "source.txt"
+        source.write_text(find_pin((LOCKS / "airflow-3.3.2.txt").read_text(), SDK))
+        # uv downloads no source distribution; pip builds its metadata with what lib has.
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--require-hashes"]
+        options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", HOME, "--requirement", source]
+        subprocess.run([*pip, *options], env=os.environ | {"PYTHONPATH": str(HOME / "lib")}, check=True)
         with tarfile.open(next(HOME.glob(f"*-{wanted}.tar.gz"))) as archive:
             archive.extractall(HOME, filter="data")
     return folder / "tests"
+
+
+def find_pin(lock: str, name: str) -> str:
+    """One package of a lock, with its hashes."""
+    (block,) = re.findall(rf"^{re.escape(name)}==.*(?:\n .*)*", lock, re.MULTILINE)
+    return str(block)
 
 
 def run(tests: Path, name: str, *words: str) -> Results:
