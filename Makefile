@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo fleet-demo down dev test test-hosts check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet soak sdk-tests lock clean run-env dev-env
+	bench-releases bench-stock bench-fleet soak sdk-tests lock build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -96,6 +96,12 @@ soak: dev-env  ## Run thousands of tasks and look for what grows or is left: ben
 
 sdk-tests: dev-env  ## Run Airflow's own tests of the task SDK on the task runtime: docs/reference/sdk-tests.md
 	$(BIN)/python tools/sdk_tests.py
+
+build: dev-env  ## Build both wheels and the sdist into dist/
+	$(BIN)/python tools/release_check.py --build --keep dist
+
+release-check: dev-env  ## Build, install the wheel without this folder, run a new project's Dag on it
+	$(BIN)/python tools/release_check.py --keep dist $(ARGS)
 
 lock: dev-env  ## Pin the newest allowed versions into constraints/
 	tools/lock

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from airfleet.components.api_server import ROUTES
 from airfleet.components.image import MODULES
@@ -47,14 +48,35 @@ def test_the_lock_holds_all_that_both_distributions_depend_on() -> None:
     for project in (ROOT / "pyproject.toml", ROOT / "provider" / "pyproject.toml"):
         body = tomllib.loads(project.read_text())
         needed = [*body["project"].get("dependencies", []), *body["build-system"]["requires"]]
-        # The other distribution comes from this repository too.
-        assert {re.split(r"[\[<>=]", name)[0] for name in needed} - {"airfleet-provider"} <= pinned
+        assert {re.split(r"[\[<>=]", name)[0] for name in needed} <= pinned
+
+
+def test_every_version_of_the_lock_of_the_command_is_the_platforms_and_within_the_ranges() -> None:
+    def read(name: str) -> dict[str, str]:
+        found = re.findall(r"^([a-z0-9-]+)==([\w.]+)", (ROOT / "constraints" / name).read_text(), re.MULTILINE)
+        return dict(found)
+
+    platform, control = read("airflow-3.3.2.txt"), read("control.txt")
+    assert control.items() <= platform.items()
+    for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(control[wanted.name]), line
 
 
 def test_what_the_lock_installs_imports_every_component(tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     run(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
-    run(UV, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", LOCKS[0])
+    run(
+        UV,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--require-hashes",
+        "-r",
+        ROOT / "constraints" / "airflow-3.3.2.txt",
+    )
     imports = "\n".join(f"import {name.partition(':')[0]}" for name in COMPONENTS)
     # The provider comes from this repository; what it imports comes from the lock.
     environment = {"AIRFLOW_HOME": str(tmp_path / "airflow"), "PYTHONPATH": str(ROOT / "provider" / "src")}

@@ -1,10 +1,9 @@
-"""Both wheels in an empty environment: what somebody has who never cloned the repository."""
+"""The wheel in an empty environment: what somebody has who never cloned the repository."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,28 @@ def uv(*words: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed command. What uv has in its cache is not downloaded again."""
-    folder = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, ROOT / "provider"):
-        uv("build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, source)
-    uv("venv", "--python", sys.executable, folder / "venv")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    uv("build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, ROOT)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module", params=["lock", "oldest", "newest"])
+def program(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The installed command, with what its lock says and with both ends of the ranges of its dependencies.
+
+    What uv has in its cache is not downloaded again.
+    """
+    folder = tmp_path_factory.mktemp(request.param)
     python = folder / "venv" / "bin" / "python"
-    lock = ROOT / "constraints" / "airflow-3.3.2.txt"
-    uv("pip", "install", "--python", python, "--constraint", lock, *folder.glob("*.whl"))
+    uv("venv", "--python", sys.executable, folder / "venv")
+    install = ("pip", "install", "--python", python)
+    if request.param == "lock":
+        uv(*install, "--require-hashes", "--requirement", ROOT / "constraints" / "control.txt")
+        uv(*install, "--offline", "--no-deps", wheel)
+    else:
+        resolution = "lowest-direct" if request.param == "oldest" else "highest"
+        uv(*install, "--resolution", resolution, wheel)
     return folder / "venv" / "bin" / "airfleet"
 
 
@@ -50,7 +62,7 @@ def run(program: Path, project: Path, *words: str) -> subprocess.CompletedProces
 
 def test_every_command_can_be_asked_for_help(program: Path, project: Path) -> None:
     assert "Usage" in run(program, project, "--help").stdout
-    for verb in ("plan", "apply", "release", "workers", "upgrade", "drill", "db"):
+    for verb in ("up", "test", "plan", "apply", "release", "workers", "upgrade", "drill", "db"):
         done = run(program, project, verb, "--help")
         assert (done.returncode, done.stderr) == (0, ""), verb
 
@@ -62,6 +74,14 @@ def test_a_fleet_is_reached_for_with_the_locks_inside(program: Path, project: Pa
     assert "Traceback" not in done.stderr
 
 
-def test_a_python_without_a_lock_is_refused_by_the_installer() -> None:
-    for name in ("airfleet", "airfleet-provider"):
-        assert set(metadata.metadata(name)["Requires-Python"].split(",")) == {">=3.11", "<3.14"}
+def test_a_mistake_in_fleet_yaml_is_told_with_its_line(program: Path, project: Path) -> None:
+    (project / "fleet.yaml").write_text("name: shop\nparallelism: 0\n")
+    done = run(program, project, "plan")
+    assert done.returncode == 2
+    assert "fleet.yaml:2: parallelism" in done.stderr
+
+
+def test_doctor_says_that_airflow_will_be_installed_and_makes_nothing(program: Path, project: Path) -> None:
+    (project / "fleet.yaml").write_text("name: shop\n")
+    assert "will be installed from its lock" in run(program, project, "doctor").stdout
+    assert not (project / ".airfleet").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
+from airfleet.cli.environment import enter
 from airfleet.errors import UsageError
 from airfleet.operations import refusals
 from airfleet.runners.local import launch as launching
@@ -61,4 +62,5 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
     environment = launching.build_environment(inherited, {}, project, folder.root)
     if (code := warm.run(folder, arguments, environment)) is not None:
         raise SystemExit(code)
+    enter(project, fleet, state)
     os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)

@@ -11,6 +11,7 @@ import click
 
 from airfleet.cli import options
 from airfleet.cli.console import confirm, say
+from airfleet.cli.environment import enter
 from airfleet.components.postgresql.embedded import SUPERUSER
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue
@@ -65,7 +66,7 @@ def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
 
         made = fleet_db.backup(fleet, folder, find_project(project))
     else:
-        cluster = _find_cluster(folder)
+        cluster = _find_cluster(folder, project, fleet)
         port = _find_port(folder)
         made = take(cluster, port, airflow=launching.airflow_version(), keep=fleet.backups.keep, notify=say)
     if as_json:
@@ -129,7 +130,7 @@ def restore_command(
     """
     to = _read_moment(moment) if moment and moment != LATEST else None
     folder = find_state(project, state)
-    if _read_fleet(project).hosts:
+    if (fleet := _read_fleet(project)).hosts:
         if undo and (moment or name):
             raise UsageError("--undo is said without --to and --backup")
         _restore_fleet(project, state, name=name, to=to, undo=undo, yes=yes, as_json=as_json)
@@ -138,7 +139,7 @@ def restore_command(
         raise UsageError(
             "--undo is for fleets", hint="put the folder that the restore named in the place of `postgres`"
         )
-    cluster = _find_cluster(folder)
+    cluster = _find_cluster(folder, project, fleet)
     with folder.lock():
         chosen = catalogue.choose(Store(cluster.backups).list(), name=name, to=to)
         _confirm(cluster, chosen, to, yes=yes)
@@ -194,10 +195,11 @@ def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool
     confirm("Restore?", yes=yes)
 
 
-def _find_cluster(folder: StateFolder) -> Cluster:
+def _find_cluster(folder: StateFolder, project: Path, fleet: Fleet) -> Cluster:
     data = folder.root / "postgres"
     if not data.exists():
         raise UsageError("no platform was ever up here", where=str(folder.root), hint="airfleet up")
+    enter(find_project(project), fleet, folder.root)  # PostgreSQL's programs are there
     return Cluster(
         data=data,
         binaries=launching.find_postgres(),

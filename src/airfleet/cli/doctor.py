@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
+from airfleet.cli.environment import enter_made
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import diagnosis
 from airfleet.spec.fleet import Fleet
@@ -40,6 +41,8 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
 
         findings = fleets.examine(fleet, project, folder)
     else:
+        if fleet:
+            enter_made(project, fleet, state)
         findings = diagnosis.examine(project, folder)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))

@@ -15,6 +15,7 @@ import click
 
 from airfleet.cli import options, release_check
 from airfleet.cli.console import open_console
+from airfleet.cli.environment import enter
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
 from airfleet.releases.repository import FINISHED, WAIT_S, Deployment, Release, Repository
@@ -57,6 +58,7 @@ def command() -> None:
 @message_option
 def build(project: Path, state: Path | None, message: str) -> None:
     """Keep the project's Dags as they are now as a release; nothing goes live. Prints its id."""
+    _enter(project, state, with_tests=False)
     _, release, _ = _build(project, state, message)
     click.echo(release)
 
@@ -78,6 +80,7 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, with_t
         from airfleet.releases.checks import ruff
 
         ruff.fix(find_project(project))
+    _enter(project, state, with_tests)
     repository, release, contents = _build(project, state, "")
     findings = _examine(repository, release, contents, project, with_tests=with_tests)
     release_check.write(findings, format_name)
@@ -108,6 +111,7 @@ def deploy(
     """
     begun = time.monotonic()
     _require_releases(project)
+    _enter(project, state, with_tests)
     repository, release, contents = _build(project, state, message)
     if not no_check:
         findings = _examine(repository, release, contents, project, with_tests=with_tests)
@@ -293,6 +297,15 @@ def _require_apart(state: Path, project: Path) -> None:
                 where=str(state),
                 hint=f"move it out of {folder}/, and name it with --state",
             )
+
+
+def _enter(project: Path, state: Path | None, with_tests: bool | None) -> None:
+    """Go where Airflow is, for its version and for the project's own tests; a fleet without them needs neither."""
+    project = find_project(project)
+    fleet = read_fleet(project)
+    was_up = find_state(project, state).read_dsn() is not None
+    if with_tests if fleet.hosts else was_up:
+        enter(project, fleet, state)
 
 
 def _find_versions(fleet: Fleet, project: Path, state: Path | None) -> tuple[str, str]:

@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
+from airfleet.cli.environment import enter
 from airfleet.errors import UsageError
 from airfleet.runners.local import launch as launching
-from airfleet.workspace.project import find_project
+from airfleet.workspace.project import find_project, read_fleet
 
 
 @click.command(
@@ -26,8 +27,9 @@ from airfleet.workspace.project import find_project
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @options.project_option
+@options.state
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(project: Path, arguments: tuple[str, ...]) -> None:
+def command(project: Path, state: Path | None, arguments: tuple[str, ...]) -> None:
     """Run the project's tests with pytest: its folder on the path, as in tasks, and an Airflow of their own.
 
     \b
@@ -35,6 +37,7 @@ def command(project: Path, arguments: tuple[str, ...]) -> None:
       airfleet test -k ingest
     """
     project = find_project(project)
+    enter(project, read_fleet(project), state)
     if find_spec("pytest") is None:
         raise UsageError("pytest is not installed", where=sys.prefix, hint="pip install pytest")
     with environment(project, os.environ) as own:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options, view
+from airfleet.cli.environment import enter
 from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch as launching
@@ -43,6 +44,7 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, d
     """
     project = find_project(project)
     fleet = read_fleet(project)
+    enter(project, fleet, state)
     folder = find_state(project, state)
     folder.create()
     is_new = not _password_file(folder).exists()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -58,8 +64,51 @@ def test_the_workflow_runs_nothing_that_may_be_another_program_tomorrow(tmp_path
     for action in [step["uses"] for step in steps if "uses" in step]:
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)
     said = "\n".join(step.get("run", "") for step in steps)
-    assert '= "$AIRFLEET_COMMIT" ]' in said, "a name of a branch or a tag is refused"
-    assert "pip install uv" not in said
+    assert "git clone" not in said
+    for line in said.splitlines():
+        if "pip install" in line:
+            assert "--require-hashes" in line or "--no-index --no-deps" in line, line
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the workflow downloads with curl, which is not here")
+def test_the_workflow_installs_no_wheel_but_the_one_that_was_named(tmp_path: Path) -> None:
+    init(".", cwd=tmp_path)
+    workflow = yaml.safe_load((tmp_path / ".github" / "workflows" / "check.yaml").read_text())
+    (script,) = (step["run"] for step in workflow["jobs"]["check"]["steps"] if step.get("name") == "Install airfleet")
+    wheel = tmp_path / "served" / "airfleet-1-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with ZipFile(wheel, "w") as archive:
+        archive.writestr("airfleet/constraints/control.txt", "")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "pip").write_text('#!/bin/sh\necho pip "$@"\n')
+    (programs / "python").write_text(
+        f'#!/bin/sh\n[ "$2" = venv ] || exec {sys.executable} "$@"\n'
+        f"mkdir -p venv/bin && cp {programs}/pip venv/bin/pip && chmod +x venv/bin/pip\n"
+    )
+    (programs / "python").chmod(0o755)
+
+    def install(name: str, digest: str) -> subprocess.CompletedProcess[str]:
+        home = tmp_path / name
+        home.mkdir()
+        environment = {
+            "HOME": str(home),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "GITHUB_PATH": str(home / "path"),
+            "AIRFLEET_WHEEL": wheel.as_uri(),
+            "AIRFLEET_SHA256": digest,
+        }
+        return subprocess.run(
+            ["bash", "-e", "-c", script], env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = install("right", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    assert done.returncode == 0, done.stderr
+    assert "--no-deps airfleet-1-py3-none-any.whl" in done.stdout
+    for name, digest in (("wrong", "0" * 64), ("none", "")):
+        done = install(name, digest)
+        assert done.returncode != 0
+        assert "pip" not in done.stdout
 
 
 def test_nothing_is_overwritten_and_nothing_half_made(tmp_path: Path) -> None:

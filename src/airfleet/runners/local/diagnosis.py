@@ -15,8 +15,9 @@ import psutil
 from packaging.requirements import InvalidRequirement, Requirement
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import launch, ports
+from airfleet.runners.local import environment, launch, ports
 from airfleet.spec import load
+from airfleet.workspace import airflow_version, python_packages
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis, Level
 from airfleet.workspace.state_folder import StateFolder
 
@@ -31,9 +32,7 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
     free_root = next(parent for parent in (folder.root, *folder.root.parents) if parent.exists())
     return [
         _judge_python(sys.version_info[:2]),
-        *_judge_versions(_installed),
-        *_judge_requirements(project, _installed),
-        _attempt("PostgreSQL", lambda: f"embedded, {launch.postgres_version(launch.find_postgres())}"),
+        *(_examine_packages(project) if environment.is_beside() else [_judge_environment()]),
         _attempt("fleet.yaml", lambda: f"fleet {load.read(project, cpus=os.cpu_count() or 1).name!r}"),
         *_examine_port(project, folder),
         _judge_folder(free_root, os.access(free_root, os.W_OK)),
@@ -43,6 +42,22 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
         _judge_clock(time.time()),
         _judge_user(os.geteuid()),
     ]
+
+
+def _examine_packages(project: Path) -> Iterator[Diagnosis]:
+    yield from _judge_versions(_installed)
+    yield from _judge_requirements(project, _installed)
+    yield _attempt("PostgreSQL", lambda: f"embedded, {launch.postgres_version(launch.find_postgres())}")
+
+
+def _judge_environment() -> Diagnosis:
+    """What is said where the project's own environment, with Airflow and PostgreSQL, was not made yet."""
+
+    def describe() -> str:
+        python_packages.find_uv()
+        return f"{[*airflow_version.find_locks()][-1]} will be installed from its lock by the first `airfleet up`"
+
+    return _attempt("Airflow", describe)
 
 
 def _installed(distribution: str) -> str | None:
@@ -80,7 +95,9 @@ def _describe_port(port: int, setting: str) -> str:
 def _describe_state(folder: StateFolder) -> str:
     if not (folder.root / "instance.json").exists():
         return f"{folder.root} will be new"
-    folder.check_instance(airflow=launch.airflow_version(), postgres=launch.postgres_version(launch.find_postgres()))
+    if environment.is_beside():
+        postgres = launch.postgres_version(launch.find_postgres())
+        folder.check_instance(airflow=launch.airflow_version(), postgres=postgres)
     return f"{folder.root} can be used"
 
 

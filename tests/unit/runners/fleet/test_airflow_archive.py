@@ -10,6 +10,7 @@ import pytest
 
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.packaging.airflow_archive import Recipe
+from airfleet.workspace import python_packages
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 HASHED = "six==1.17.0 \\\n    --hash=sha256:aaaa  # by uv\n"
@@ -19,7 +20,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requirements: str) ->
     """The commands that install packages, and what the user is told."""
     ran: list[list[str]] = []
     told: list[str] = []
-    monkeypatch.setattr(airflow_archive, "_run", ran.append)
+    monkeypatch.setattr(python_packages, "run", ran.append)
     root = tmp_path / "root"
     recipe = Recipe(PYTHON, platform.machine(), "idna==3.10 --hash=sha256:bbbb\n", requirements, ())
     airflow_archive._build(recipe, root, tmp_path, told.append)
