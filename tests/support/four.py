@@ -1,4 +1,4 @@
-"""A fleet of four machines with two of everything that can be two, and a Dag whose tasks say when they ran."""
+"""A fleet of four machines with two of everything that can be two, or others; a Dag whose tasks say when they ran."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,15 @@ class Four:
 
     folder: Path
     bed: Bed
+    roles: Mapping[str, str] = field(default_factory=lambda: ROLES)
     token: str = field(default="", init=False)
 
     def write(self, more: str = "") -> None:
         (self.folder / "dags").mkdir(exist_ok=True)
         (self.folder / "dags" / "sleeper.py").write_text(DAG)
-        hosts = "".join(f"  {name}: {{address: {self.bed[name].address}, {roles}}}\n" for name, roles in ROLES.items())
+        hosts = "".join(
+            f"  {name}: {{address: {self.bed[name].address}, {roles}}}\n" for name, roles in self.roles.items()
+        )
         (self.folder / "fleet.yaml").write_text(
             f"name: four\nssh: {{user: ops, key: {self.bed.layout.key}, known_hosts: {self.bed.layout.known_hosts}}}\n"
             f"hosts:\n{hosts}pools:\n  default: {{concurrency: 4}}\n{more}"
@@ -114,9 +118,8 @@ class Four:
 
     def ledger(self) -> tuple[int, int]:
         """How many attempts have begun, and how many have ended by themselves."""
-        words = "".join(
-            self.bed[name].run(f"sudo cat {LEDGER} 2>/dev/null || true").stdout for name in ("app2", "db2")
-        ).split()
+        hosts = [name for name, roles in self.roles.items() if "worker" in roles]
+        words = "".join(self.bed[name].run(f"sudo cat {LEDGER} 2>/dev/null || true").stdout for name in hosts).split()
         return words.count("began"), words.count("ended")
 
 

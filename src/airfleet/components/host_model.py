@@ -193,6 +193,7 @@ class Service:
 
     With `reload` a changed file is only announced to it; `undo` takes back what a command that has ended left behind.
     It has ended before what it comes `after` is stopped, also when the host shuts down.
+    It may write to `writes` alone; `sandbox` are lines of its unit that differ from those of every other service.
     """
 
     name: str
@@ -214,6 +215,8 @@ class Service:
     wait_s: float = 90
     drains: bool = False
     after: tuple[str, ...] = ()
+    writes: tuple[Path, ...] = ()
+    sandbox: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:

@@ -42,6 +42,7 @@ def describe_firewall(place: Place, ports: Iterable[OpenPort], ssh_ports: Iterab
         reload=(load,),
         undo=("/usr/sbin/nft", "delete", "table", "inet", "airfleet"),
         kind="oneshot",
+        sandbox={"CapabilityBoundingSet": "CAP_NET_ADMIN", "RestrictAddressFamilies": "AF_UNIX AF_NETLINK"},
     )
     return Part(name=FIREWALL, services=(service,))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
     ETC,
@@ -21,7 +23,9 @@ from airfleet.spec.secrets import find_login
 
 def describe_machine(place: Place) -> Part:
     """The machine's own metrics."""
-    return _describe(place, "node-exporter", "metrics of this machine", NODE_METRICS)
+    # node_exporter reads the mounted file systems from /proc/1, which belongs to another user.
+    sandbox = {"ProtectProc": "default", "ProtectHome": "read-only"}
+    return _describe(place, "node-exporter", "metrics of this machine", NODE_METRICS, sandbox=sandbox)
 
 
 def describe_postgresql(place: Place) -> Part:
@@ -33,7 +37,9 @@ def describe_postgresql(place: Place) -> Part:
     return _describe(place, "postgres-exporter", "metrics of PostgreSQL", POSTGRES_METRICS, secret)
 
 
-def _describe(place: Place, name: str, what: str, port: int, *secrets: HostFile) -> Part:
+def _describe(
+    place: Place, name: str, what: str, port: int, *secrets: HostFile, sandbox: Mapping[str, str] | None = None
+) -> Part:
     watchers = place.addresses("monitor")
     listen = place.listen if watchers else "127.0.0.1"
     service = Service(
@@ -45,6 +51,7 @@ def _describe(place: Place, name: str, what: str, port: int, *secrets: HostFile)
         files=secrets,
         env_files=tuple(secret.path for secret in secrets),
         health=TcpCheck(port, place.own_address if watchers else "127.0.0.1"),
+        sandbox=sandbox or {},
     )
     return Part(
         name=name,

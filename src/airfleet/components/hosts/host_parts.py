@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from airfleet.components.host_model import Part, Place, Stage
+from airfleet.components.host_model import Folder, Part, Place, Service, Stage
 from airfleet.components.hosts import airflow, common, exporters, haproxy, workers
 from airfleet.components.postgresql import backups, pgbouncer
 from airfleet.components.postgresql import server as postgresql
@@ -33,7 +33,20 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
         parts.append(haproxy.describe_balancer(place))
     ports = [port for part in parts for port in part.ports]
     parts = [_let_drain_first(part, parts) for part in parts]
+    folders = [folder for part in parts for folder in part.folders]
+    parts = [_let_write(part, folders) for part in parts]
     return (*parts, common.describe_firewall(place, ports, ssh_ports))
+
+
+def _let_write(part: Part, folders: Iterable[Folder]) -> Part:
+    """A service writes to the folders of its own user, and to what its component says besides."""
+    listed = tuple(folders)
+
+    def add(one: Service) -> Service:
+        own = [folder.path for folder in listed if folder.owner == one.user and one.user != "root"]
+        return replace(one, writes=tuple(dict.fromkeys((*one.writes, *own))))
+
+    return replace(part, services=tuple(map(add, part.services)))
 
 
 def _let_drain_first(part: Part, parts: Iterable[Part]) -> Part:

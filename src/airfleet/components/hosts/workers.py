@@ -32,6 +32,13 @@ STATE = LIB / HOME
 TASK_LOGS = LOG / "tasks"
 # Root alone says which pools are drained; the workers say how they stand.
 MARKS, NOTES = LIB / "drained", STATE / "workers"
+# Tasks are the users' own programs: they write to mounted shares that others read, use GPUs, and trace their children.
+TASKS = {
+    "ProtectSystem": "full",
+    "PrivateDevices": "no",
+    "SystemCallFilter": "@system-service @debug",
+    "UMask": "0022",
+}
 # Of all settings, what a task needs; whatever opens the metadata database or signs for others stays away.
 SECTIONS = frozenset({"sdk", "workers", "usage_data_collection", "logging"})
 KEYS = frozenset(
@@ -118,6 +125,7 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
         limits=pool.limits,
         drains=True,
         wait_s=180,
+        sandbox=TASKS,
     )
 
 

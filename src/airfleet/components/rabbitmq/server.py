@@ -6,6 +6,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from airfleet.components.health import TcpCheck
@@ -35,6 +36,7 @@ USER = "rabbitmq"
 VHOST = "airfleet"
 QUEUE_TYPE: Final = "quorum"
 FOLDER = ETC / "rabbitmq"
+DATA, LOGS = Path("/var/lib/rabbitmq"), Path("/var/log/rabbitmq")
 # Erlang looks for its cookie here. The folder is root's: root writes nothing into a folder of this user's.
 HOME = FOLDER
 # Debian's own commands of the same names would look for another cookie, in the user's home.
@@ -93,6 +95,8 @@ def describe(place: Place) -> Part:
         stop_s=120,
         wait_s=180,
         health=TcpCheck(AMQP, place.own_address),
+        # It opens a log of its upgrades there, wherever it logs to.
+        writes=(DATA, LOGS),
     )
     return Part(
         name="rabbitmq",

@@ -14,6 +14,31 @@ from airfleet.spec.topology import Limits
 FOLDER = "/etc/systemd/system"
 PROBE = "airfleet_provider.liveness.process_probe"
 PROBE_S = 15
+# `systemd-analyze security` says what each is good for.
+SANDBOX = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "ProtectProc": "invisible",
+    "ProtectClock": "yes",
+    "ProtectHostname": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "SystemCallArchitectures": "native",
+    "SystemCallFilter": "@system-service",
+    "SystemCallErrorNumber": "EPERM",
+    "UMask": "0077",
+}
 TARGETS = "network-online.target airfleet-firewall.service"
 
 
@@ -35,6 +60,7 @@ def render(service: Service) -> str:
     lines += [f"ExecStop={_join(service.undo)}"] if service.undo else []
     lines += [f"ExecReload={_join(command)}" for command in service.reload]
     lines += [f"ExecReload=+{note}"] if service.reload else []
+    lines += confine(service)
     if service.kind == "oneshot":
         lines += ["RemainAfterExit=yes"]
     else:
@@ -49,12 +75,17 @@ def render(service: Service) -> str:
             *_limit(service.limits),
             # The task that took too much is killed; by default all of the service is stopped with it.
             *(["OOMPolicy=continue"] if service.drains else []),
-            "NoNewPrivileges=yes",
-            "ProtectSystem=full",
-            "ProtectHome=yes",
-            "PrivateTmp=yes",
         ]
     return "\n".join([*lines, "", "[Install]", "WantedBy=multi-user.target", ""])
+
+
+def confine(service: Service) -> list[str]:
+    """Lines of systemd's sandbox: `SANDBOX`, changed by the service's own `sandbox`, and the folders it writes to."""
+    wanted = {**SANDBOX, **service.sandbox}
+    lines = [f"{key}={value}" for key, value in wanted.items()]
+    # The `-` lets a service start although a folder is missing, such as a socket's before its package is configured.
+    writes = " ".join(f"-{_escape(str(path))}" for path in service.writes)
+    return [*lines, f"ReadWritePaths={writes}"] if writes and wanted["ProtectSystem"] == "strict" else lines
 
 
 def fingerprint_path(service: Service) -> str:

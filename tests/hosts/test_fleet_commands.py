@@ -1,0 +1,167 @@
+"""A small fleet in systemd's sandboxes, and the commands by which people look at it, talk to it and stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from deadline import wait_until
+from four import AIRFLEET, PACKAGES, Four
+from machines import Bed, why_not
+from machines.image import Recipe, ensure_image
+
+pytestmark = [pytest.mark.hosts, pytest.mark.drill]
+
+ROLES = {
+    "app1": "roles: [web, balancer, broker, scheduler, database]",
+    "app2": "roles: [worker], pools: [default]",
+}
+ODD = 'it\'s "odd" $HOME $$ 100% \\ é *\nsecond line'
+# What a sandbox that takes too much leaves in a journal.
+REFUSED = "Read-only file system|Operation not permitted|Permission denied|SIGSYS|audit.*SECCOMP|NAMESPACE|EPERM"
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
+    if reason := why_not():
+        pytest.skip(f"no machines can run here: {reason}")
+    with Bed.create(list(ROLES), image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
+        bed.wait_ready()
+        made = Four(tmp_path_factory.mktemp("two"), bed, ROLES)
+        made.write()
+        made.do("apply")
+        made.do("release", "deploy", "-m", "first")
+        yield made
+
+
+def airflow(two: Four, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*AIRFLEET, "airflow", *words],
+        cwd=two.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def units(two: Four, host: str) -> list[str]:
+    said = two.bed[host].run("systemctl list-units --plain --no-legend 'airfleet-*' | cut -d' ' -f1").stdout
+    return said.split()
+
+
+def test_everything_works_in_its_sandbox_and_no_service_is_exposed(two: Four) -> None:
+    two.wait([two.trigger(0), two.trigger(1)])
+    two.do("db", "backup")
+    two.do("workers", "drain", "app2", "--timeout", "120")
+    two.do("workers", "resume", "app2")
+    two.wait([two.trigger(0)])
+    assert two.run("plan", "--check").returncode == 0
+    for host in ROLES:
+        said = two.bed[host].run(f"sudo journalctl -q -b -u 'airfleet-*' | grep -E '{REFUSED}' || true").stdout
+        assert said == "", host
+        levels = two.bed[host].run("systemd-analyze security --no-pager | grep airfleet-").stdout
+        assert not re.search("MEDIUM|EXPOSED|UNSAFE", levels), levels
+        print(levels)
+
+
+def test_airflow_s_command_line_runs_there_with_exact_words_input_and_exit_code(two: Four) -> None:
+    began = time.monotonic()
+    assert "sleeper" in airflow(two, "dags", "list", "-o", "json").stdout
+    print(f"dags list took {time.monotonic() - began:.1f} s")
+    assert airflow(two, "variables", "set", "odd", ODD).returncode == 0
+    assert airflow(two, "variables", "get", "odd").stdout == f"{ODD}\n"
+    assert airflow(two, "variables", "get", "nothing").returncode == 1
+    who = ("-u", "ann", "-r", "Viewer", "-e", "ann@example.com", "-f", "Ann", "-l", "N")
+    made = airflow(two, "users", "create", *who, input="s3cret\ns3cret\n")
+    assert made.returncode == 0, made.stderr
+    assert "ann" in airflow(two, "users", "list").stdout
+    assert airflow(two, "db", "reset", "--yes").returncode == 2
+    assert "--host" in two.run("airflow", "--help").stdout
+    assert airflow(two, "--host", "app2", "info").returncode == 2
+
+
+def test_an_interrupt_ends_the_command_there(two: Four) -> None:
+    who = ("-u", "bob", "-r", "Viewer", "-e", "bob@example.com", "-f", "Bob", "-l", "N")
+    command = [*AIRFLEET, "airflow", "users", "create", *who]
+    with subprocess.Popen(
+        command, cwd=two.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        wait_until(lambda: any("command" in unit for unit in units(two, "app1")), "the command", timeout_s=60)
+        # Until it asks for the password.
+        assert process.stdout
+        assert b"assword" in process.stdout.read1(4096)  # type: ignore[attr-defined]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) not in (0, None)
+    assert not any("command" in unit for unit in units(two, "app1"))
+
+
+def test_with_a_terminal_the_command_has_one_and_its_keys(two: Four) -> None:
+    who = ("-u", "eve", "-r", "Viewer", "-e", "eve@example.com", "-f", "Eve", "-l", "N")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(two.folder)
+        os.execv(AIRFLEET[0], [*AIRFLEET, "airflow", "users", "create", *who])
+    said = b""
+    while b"assword" not in said:
+        said += os.read(terminal, 4096)
+    os.write(terminal, b"\x03")
+    try:
+        while data := os.read(terminal, 4096):
+            said += data
+    except OSError:
+        pass  # the terminal has gone with its last user
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) != 0, said
+    assert not any("command" in unit for unit in units(two, "app1"))
+
+
+def test_logs_of_all_hosts_and_what_a_doctor_sees(two: Four) -> None:
+    said = two.do("logs", "-n", "5")
+    assert {line.split(" | ")[0].strip() for line in said.splitlines()} == set(ROLES)
+    assert "app1" not in two.do("logs", "worker-default", "-n", "5")
+    assert two.run("logs", "nobody").returncode == 2
+    assert two.run("logs", "scheduler", "--since", "nonsense").returncode == 2
+    with subprocess.Popen([*AIRFLEET, "logs", "-f", "-n", "1"], cwd=two.folder, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    for host in ROLES:
+        wait_until(
+            lambda host=host: two.bed[host].run("pgrep -x journalctl || true").stdout == "",  # type: ignore[misc]
+            f"nobody follows on {host}",
+            timeout_s=20,
+        )
+    findings = {one["subject"]: one for one in json.loads(two.run("doctor", "--json").stdout)}
+    print(json.dumps(findings, indent=1))
+    assert [one for one in findings.values() if one["level"] == "error"] == []
+    for host in ROLES:
+        assert findings[host]["level"] == "ok"
+        assert "give or take" in findings[f"{host}: clock"]["what"]
+
+
+def test_down_stops_airflow_and_apply_starts_it_again(two: Four) -> None:
+    refused = two.run("down")
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    run = two.trigger(15)
+    wait_until(lambda: two.workers()["app2"]["running"], "its task runs", timeout_s=60, every_s=1)
+    two.do("down", "--yes")
+    began, ended = two.ledger()
+    assert began == ended, "the task ran to its end"
+    left = [unit for host in ROLES for unit in units(two, host)]
+    assert not any(re.search("scheduler|worker|api|triggerer|dag-processor|releaser", unit) for unit in left), left
+    assert any("postgresql" in unit for unit in left)
+    assert two.run("plan", "--check").returncode == 3
+    two.do("apply")
+    two.wait([run, two.trigger(0)])
