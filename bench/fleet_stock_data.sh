@@ -12,9 +12,14 @@ runuser -u postgres -- psql -q -p "$STOCK_PORT" -h /var/run/postgresql <<SQL
 CREATE ROLE stock LOGIN PASSWORD '$STOCK_DATABASE_PASSWORD';
 CREATE DATABASE airflow OWNER stock;
 SQL
-unit=/etc/systemd/system/airfleet-rabbitmq.service
-eval "$(sed -n 's/^Environment=//p' "$unit" | sed 's/^"\(.*\)"$/\1/; s/=\(.*\)/='"'"'\1'"'"'/; s/^/export /')"
-# Debian's own command of that name looks for another cookie. The passwords of a bed that lives for minutes and that nobody else logs in to.
-runuser -u rabbitmq -- /usr/lib/rabbitmq/bin/rabbitmqctl -q add_vhost stock
-runuser -u rabbitmq -- /usr/lib/rabbitmq/bin/rabbitmqctl -q add_user stock "$STOCK_BROKER_PASSWORD"
-runuser -u rabbitmq -- /usr/lib/rabbitmq/bin/rabbitmqctl -q set_permissions -p stock stock '.*' '.*' '.*'
+# The tools need the node's own environment: its name, and the home with its cookie.
+for name in HOME RABBITMQ_NODENAME RABBITMQ_USE_LONGNAME; do
+    set -- "$@" "$(sed -n "s/^Environment=\"\($name=.*\)\"\$/\1/p" /etc/systemd/system/airfleet-rabbitmq.service)"
+done
+# Debian's own command of that name looks for another cookie.
+set -- "$@" /usr/lib/rabbitmq/bin/rabbitmqctl -q
+tool() { runuser -u rabbitmq -- env "$@"; }
+# The password is shown to this bed's own processes, which nobody else logs in to and which live for minutes.
+tool "$@" add_vhost stock
+tool "$@" add_user stock "$STOCK_BROKER_PASSWORD"
+tool "$@" set_permissions -p stock stock '.*' '.*' '.*'
