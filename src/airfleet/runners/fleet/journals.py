@@ -77,11 +77,16 @@ def show(
         raise UsageError(f"{question.component!r} is no component's name", hint="airfleet logs --help")
     lock = threading.Lock()
     script = build_script(question)
+    connections: list[HostConnection] = []
+    is_interrupted = threading.Event()
 
     def read(host: Host) -> list[str]:
         connection = connect(host, project)
         try:
             connection.open()
+            connections.append(connection)
+            if is_interrupted.is_set():
+                return []
             return _read(connection, script, question, lock, lambda line: write(host.name, line))
         finally:
             connection.close()
@@ -90,18 +95,24 @@ def show(
     known: set[str] = set()
     answered = missing = 0
     with ThreadPoolExecutor(min(MOST_AT_ONCE, len(hosts))) as pool:
-        futures = [pool.submit(read, host) for host in hosts]
-        for future in futures:
-            try:
-                names = future.result()
-            except UsageError:
-                raise
-            except AirfleetError as error:
-                errors.append(error)
-                continue
-            answered += 1
-            missing += bool(names)
-            known |= set(names)
+        try:
+            for future in [pool.submit(read, host) for host in hosts]:
+                try:
+                    names = future.result()
+                except UsageError:
+                    raise
+                except AirfleetError as error:
+                    errors.append(error)
+                    continue
+                answered += 1
+                missing += bool(names)
+                known |= set(names)
+        except KeyboardInterrupt:
+            # The threads read until their hosts stop writing, which followed journals never do.
+            is_interrupted.set()
+            for connection in tuple(connections):
+                connection.close()
+            raise
     if question.component and answered and missing == answered and known:
         raise UsageError(
             f"no component {question.component!r} on these hosts", hint=f"there are: {', '.join(sorted(known))}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.hosts.base import Service
-from airfleet.runners.ssh import units
+from airfleet.components.host_model import Service
+from airfleet.runners.fleet.plan import systemd_units
 from places import NINE, desired, parse, with_setting
 
 EVERYTHING = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
@@ -36,7 +36,7 @@ def can_analyze() -> bool:
 @pytest.mark.skipif(not can_analyze(), reason="no systemd-analyze of systemd 250 or later here")
 @pytest.mark.parametrize("unit", sorted(services()))
 def test_systemd_finds_no_service_exposed(tmp_path: Path, unit: str) -> None:
-    (tmp_path / unit).write_text(units.render(services()[unit]))
+    (tmp_path / unit).write_text(systemd_units.render(services()[unit]))
     command = [str(ANALYZE), "security", "--offline=true", "--no-pager", str(tmp_path / unit)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     exposure = re.search(r"exposure level for \S+ ([\d.]+)", said)
@@ -54,14 +54,14 @@ def test_a_service_writes_to_the_folders_of_its_user_alone() -> None:
     assert by_name["airfleet-api-server.service"] == {"/var/lib/airfleet/server", "/var/log/airfleet/server"}
     assert by_name["airfleet-balancer.service"] == {"/var/lib/airfleet/haproxy"}
     for name, one in known.items():
-        text = units.render(one)
+        text = systemd_units.render(one)
         assert one.sandbox.get("ProtectSystem") == "full" or "ProtectSystem=strict" in text, name
         assert "/etc" not in " ".join(by_name[name]), name
         assert "NoNewPrivileges=yes" in text, name
 
 
 def test_tasks_keep_what_they_need_of_a_host() -> None:
-    text = units.render(services()["airfleet-worker-cpu.service"])
+    text = systemd_units.render(services()["airfleet-worker-cpu.service"])
     assert "ProtectSystem=full" in text, "a task may write to a mounted share"
     assert "PrivateDevices=no" in text, "a task may use a GPU"
     assert "UMask=0022" in text, "what a task writes may be for others"
