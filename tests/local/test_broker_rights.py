@@ -12,7 +12,7 @@ import pytest
 
 from airfleet.components.hosts import host_parts
 from airfleet.components.rabbitmq import server as rabbitmq
-from fleet_broker import Broker, serve
+from brokers import Broker, serve
 from places import parse, place
 
 pytestmark = pytest.mark.local

@@ -13,11 +13,11 @@ import pytest
 from airfleet.components.host_model import Place
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Rotating, Secret, find_login
-from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, notice, present
 from airfleet.workspace.state_folder import write_file
+from brokers import Broker, serve
 from deadline import wait_until
-from fleet_broker import Broker, serve
 from places import CREDENTIALS, parse, place
+from rotations import walk
 
 pytestmark = pytest.mark.local
 PUBLISHER, WORKER = Rotating("of-the-scheduler"), Rotating("of-a-worker")
@@ -49,17 +49,6 @@ def place_data(publisher: Rotating, worker: Rotating) -> Place:
 def exchange(tmp_path: Path) -> Iterator[Exchange]:
     with serve(rabbitmq.render_definitions(place_data(PUBLISHER, WORKER))) as broker:
         yield Exchange(broker, tmp_path)
-
-
-def walk(*values: str) -> Iterator[Rotating]:
-    entry: RotatedSecret | None = None
-    for value in values:
-        entry = notice(entry, Secret(value))
-    assert entry is not None
-    yield present(entry)
-    while entry.step is not RotationStep.SETTLED:
-        entry = advance(entry, 0.0)
-        yield present(entry)
 
 
 def test_a_task_under_way_is_confirmed_by_the_login_it_was_taken_with(exchange: Exchange) -> None:

@@ -18,10 +18,10 @@ from airfleet.components.host_model import FleetCredentials
 from airfleet.components.postgresql import result_database
 from airfleet.components.postgresql import server as postgresql
 from airfleet.spec.secrets import Rotating, Secret, find_login
-from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, notice, present
 from airfleet_provider.contract import lease_schema
 from airfleet_provider.scheduler_ha import lease
 from places import CREDENTIALS, parse, place
+from rotations import walk
 from shops import start_postgres
 
 pytestmark = pytest.mark.local
@@ -72,17 +72,6 @@ def server() -> Iterator[Database]:
             with psycopg.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres") as connection:
                 connection.execute("SELECT pg_reload_conf()")
             yield Database(port)
-
-
-def walk(*values: str) -> Iterator[Rotating]:
-    entry: RotatedSecret | None = None
-    for value in values:
-        entry = notice(entry, Secret(value))
-    assert entry is not None
-    yield present(entry)
-    while entry.step is not RotationStep.SETTLED:
-        entry = advance(entry, 0.0)
-        yield present(entry)
 
 
 def exchange(name: str, value: Rotating) -> FleetCredentials:

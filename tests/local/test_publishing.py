@@ -20,25 +20,21 @@ from airfleet.components.model import BrokerNode
 from airfleet.components.rabbitmq import private_node
 from airfleet.components.rabbitmq.private_node import QUEUE_TYPE, list_logins
 from airfleet.components.settings import list_celery_settings
-from airfleet.errors import AirfleetError
-from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
 from airfleet_provider.executors.message_signing import Verifier
-from brokers import QUEUES, Link, link, serve
+from brokers import serve
+from links import Link, link
 
 pytestmark = pytest.mark.local
 SIGNING = Secret("only-for-tests")
+QUEUES = ("default",)
 SENDER = Path(__file__).parents[1] / "support" / "task_sender.py"
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[BrokerNode]:
-    try:
-        find_programs()
-    except AirfleetError as error:
-        pytest.skip(str(error))
-    with serve() as node:
-        yield node
+    with serve(queues=QUEUES) as broker:
+        yield broker.node
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ pools:
   memory: {concurrency: 2, memory: 8G}
   io: {concurrency: 32, io_weight: 50, tasks_max: 500}
 """
+# Nobody answers there: RFC 5737 keeps these addresses for documentation.
+NOBODY = NINE.replace("10.0.0.", "192.0.2.")
 POOLS = ("default", "cpu", "memory", "io")
 SECRETS = (
     *("admin", "superuser", "airflow", "fernet", "jwt", "key"),

@@ -21,9 +21,9 @@ from airfleet.components.rabbitmq.permissions import hash_password
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec.secrets import Rotating, Secret
-from airfleet.workspace.rotation import RotationStep, advance, notice, present
 from airfleet_provider.executors.message_signing import Signer, Verifier
 from places import CREDENTIALS, NINE, parse, place, with_setting
+from rotations import walk
 
 # Two database hosts, so that one of them copies the other.
 DATA = "  data1: {address: 10.0.0.41, roles: [database, broker]}\n"
@@ -50,13 +50,10 @@ def exchange(name: str, value: Rotating) -> FleetCredentials:
     return replace(CREDENTIALS, **{name: value})
 
 
-def walk() -> Iterator[Rotating]:
-    entry = notice(notice(None, Secret("first0")), Secret("second0"))
+def rotate() -> Iterator[Rotating]:
+    """What hosts are given of a secret before a rotation, and in each of its steps."""
     yield Rotating("first0")
-    yield present(entry)
-    while entry.step is not RotationStep.SETTLED:
-        entry = advance(entry, 0.0)
-        yield present(entry)
+    yield from walk("first0", "second0")
 
 
 def render(credentials: FleetCredentials) -> Fleet:
@@ -103,7 +100,7 @@ def accepts_at_broker(fleet: Fleet, login: str, password: str) -> bool:
 
 @pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
 def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
-    steps = [render(exchange(name, value)) for value in walk()]
+    steps = [render(exchange(name, value)) for value in rotate()]
     for before, after in itertools.pairwise(steps):
         for user, owner in itertools.product((before, after), repeat=2):
             known = list_accepted(owner)
@@ -127,7 +124,7 @@ def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
 def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
-    *_, last = walk()
+    *_, last = rotate()
     for want in render(exchange(name, last)).values():
         texts = [reveal(file.content) for file in want.files]
         texts += [job.script.reveal() for part in want.parts for job in part.jobs]
@@ -138,7 +135,7 @@ def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
 def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
     """What everybody depends on reads its logins while it runs."""
     stores = {"airfleet-postgresql.service", "airfleet-pgbouncer.service", "airfleet-rabbitmq.service"}
-    steps = [render(exchange(name, value)) for value in walk()]
+    steps = [render(exchange(name, value)) for value in rotate()]
     for before, after in itertools.pairwise(steps):
         for host in ("data1", "web3"):
             was, now = ({one.unit: one for one in fleet[host].services} for fleet in (before, after))
@@ -149,7 +146,7 @@ def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
 
 
 def test_a_task_s_logs_and_releases_are_asked_for_with_a_key_that_is_known() -> None:
-    steps = [render(exchange("secret_key", value)) for value in walk()]
+    steps = [render(exchange("secret_key", value)) for value in rotate()]
     for before, after in itertools.pairwise(steps):
         for user, owner in itertools.product((before, after), repeat=2):
             worker, web = configparser.ConfigParser(), configparser.ConfigParser()
@@ -162,7 +159,7 @@ def test_a_task_s_logs_and_releases_are_asked_for_with_a_key_that_is_known() -> 
 def test_what_was_encrypted_with_the_former_key_is_rewritten_before_that_key_goes() -> None:
     rewrites = [
         any("rotate-fernet-key" in job.script.reveal() for part in fleet["sched1"].parts for job in part.jobs)
-        for fleet in (render(exchange("fernet_key", value)) for value in walk())
+        for fleet in (render(exchange("fernet_key", value)) for value in rotate())
     ]
     assert rewrites == [False, False, False, True, False]
 

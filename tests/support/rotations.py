@@ -1,0 +1,20 @@
+"""Secrets on their way from one value to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from airfleet.spec.secrets import Rotating, Secret
+from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, notice, present
+
+
+def walk(*values: str) -> Iterator[Rotating]:
+    """What hosts are given in each step of the rotation to the last of these values, noticed one after another."""
+    entry: RotatedSecret | None = None
+    for value in values:
+        entry = notice(entry, Secret(value))
+    assert entry is not None
+    yield present(entry)
+    while entry.step is not RotationStep.SETTLED:
+        entry = advance(entry, 0.0)
+        yield present(entry)

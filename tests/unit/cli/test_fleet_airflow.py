@@ -1,0 +1,222 @@
+"""`airfleet airflow` in the project of a fleet: it runs on a host of the fleet, and never on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from airfleet.cli.main import cli
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations import commands, refusals
+from airfleet.runners.fleet.transport.connection import HostError
+from host_programs import install
+from places import NOBODY, parse
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "fleet.yaml").write_text(NOBODY)
+    return tmp_path
+
+
+def airfleet(project: Path, *words: str) -> Any:  # noqa: ANN401 - click has its own type for it
+    return CliRunner().invoke(cli, words, env={"HOME": str(project)}, catch_exceptions=True)
+
+
+UNIT = """\
+[Unit]
+Description=airfleet: scheduler
+[Service]
+User=airfleet
+Environment="AIRFLOW_HOME=/var/lib/airfleet/server"
+EnvironmentFile=/etc/airfleet/server/session.env
+ExecStartPre=+/bin/mkdir -p /run/airfleet
+ExecStart=/opt/airfleet/0123abcd/bin/python -m x /opt/airfleet/0123abcd/bin/airflow scheduler
+Restart=always
+"""
+ODD_WORDS = (
+    "dags",
+    "trigger",
+    "a b",
+    "it's",
+    '"q"',
+    "$HOME",
+    "$$",
+    "100%",
+    "a\nb",
+    "é",
+    "*",
+    "\\",
+    "",
+    "-c",
+    '{"k": 1}',
+)
+
+
+def run_there(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What systemd-run is told by the script."""
+    del monkeypatch
+    told = f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' \"$@\""
+    environment = install(folder, systemd_run=told)
+    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout))
+
+
+def test_airflow_runs_with_what_the_scheduler_of_that_host_runs_with_and_words_arrive_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = tmp_path / "airfleet-scheduler.service"
+    unit.write_text(UNIT)
+    monkeypatch.setattr(commands, "UNIT", str(unit))
+    script = commands.build_script("airfleet-command-1.service", term=None)
+    told = run_there(tmp_path, script, monkeypatch)
+    ahead, words = told[: told.index("--")], told[told.index("--") + 1 :]
+    assert words[0] == "/opt/airfleet/0123abcd/bin/python"
+    assert not any("$" in word for word in words), "systemd would replace it"
+    path = tmp_path / "airfleet-command-1.service.json"
+    left = commands.build_words(ODD_WORDS, "airfleet-command-1.service").replace("/run/airfleet", str(tmp_path))
+    environment = install(tmp_path, chown=f'echo "$1" > {tmp_path}/owner')
+    subprocess.run(["sh", "-s"], input=left, env=environment, check=True, text=True)
+    assert (tmp_path / "owner").read_text() == "airfleet\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    # In place of Airflow, one that says what it was told; a module of the working folder must not come first.
+    package, cwd = tmp_path / "site" / "airflow", tmp_path / "cwd"
+    package.mkdir(parents=True)
+    cwd.mkdir()
+    (cwd / "json.py").write_text("raise SystemExit('of the working folder')")
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import json, sys\ndef main(): print(json.dumps(sys.argv))\n")
+    done = subprocess.run(
+        [sys.executable, *words[1:-1], words[-1].replace("/run/airfleet", str(tmp_path))],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == ["airflow", *ODD_WORDS]
+    assert any(word.startswith("--property=ExecStopPost=+/bin/rm -f ") for word in ahead)
+    properties = [ahead[index + 1] for index, word in enumerate(ahead) if word == "--property"]
+    assert properties == [
+        "User=airfleet",
+        'Environment="AIRFLOW_HOME=/var/lib/airfleet/server"',
+        "EnvironmentFile=/etc/airfleet/server/session.env",
+    ]
+    assert "--pipe" in ahead
+    assert "--wait" in ahead
+    assert "--pty" not in ahead
+
+
+def test_with_a_terminal_it_has_one_and_a_strange_one_is_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = tmp_path / "airfleet-scheduler.service"
+    unit.write_text(UNIT)
+    monkeypatch.setattr(commands, "UNIT", str(unit))
+    told = run_there(tmp_path, commands.build_script("u", term="xterm-256color"), monkeypatch)
+    assert "--pty" in told
+    assert "--setenv=TERM=xterm-256color" in told
+    told = run_there(tmp_path, commands.build_script("u", term="x; reboot"), monkeypatch)
+    assert not any("reboot" in word for word in told)
+
+
+def test_a_host_without_a_scheduler_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "UNIT", str(tmp_path / "none"))
+    script = commands.build_words(["info"], "u")
+    done = subprocess.run(["sh", "-c", script], check=False)
+    assert done.returncode == commands.NOT_SET_UP
+
+
+def test_the_first_scheduler_host_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Fake:
+        def __init__(self, host: Any, _: Path) -> None:  # noqa: ANN401
+            self.host = host
+
+        def open(self) -> None:
+            if self.host.name == "sched1":
+                raise HostError("10.0.0.21 does not answer to SSH", where="sched1")
+
+        def close(self) -> None:
+            return
+
+    monkeypatch.setattr(commands, "HostConnection", Fake)
+    said: list[str] = []
+    fleet = parse()
+    assert commands.reach(commands.choose(fleet, None), tmp_path, said.append).host.name == "sched2"
+    assert said == ["sched1: 10.0.0.21 does not answer to SSH; sched2 does it"]
+    with pytest.raises(HostError, match="does not answer"):
+        commands.reach(commands.choose(fleet, "sched1"), tmp_path, said.append)
+    with pytest.raises(UsageError, match="no scheduler host"):
+        commands.choose(fleet, "web1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("scheduler", "api-server --port 8080", "standalone", "dag-processor -B x", "triggerer", "celery worker"),
+        *("db reset --yes", "db migrate", "db downgrade -n 3.1.0", "fab-db reset", "--verbose db reset"),
+        *("celery shutdown-all-workers", "airfleet releaser"),
+    ],
+)
+@pytest.mark.parametrize("fleet", [True, False])
+def test_what_must_not_be_run_by_hand_is_refused_with_what_to_do(line: str, fleet: bool) -> None:
+    with pytest.raises(UsageError) as refused:
+        refusals.check(shlex.split(line), fleet=fleet)
+    assert refused.value.hint
+    if fleet:
+        assert not re.search(r"airfleet up\b", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    "line", ["users create -u ann", "db check", "dags list", "scheduler --help", "", "--help", "celery list-workers"]
+)
+def test_everything_else_is_let_through(line: str) -> None:
+    refusals.check(shlex.split(line), fleet=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("users create -u ann --password hush", "--password"),
+        ("users create -u ann -p hush", "-p"),
+        ("users create -u ann -phush", "-p"),
+        ("users reset-password -u ann --password=hush", "--password"),
+        ("connections add db --conn-uri postgresql://a:hush@b/c", "--conn-uri"),
+        ("connections add db --conn-password hush", "--conn-password"),
+        ("connections add db --conn-json {}", "--conn-json"),
+        ("connections add db --conn-extra {}", "--conn-extra"),
+        ("variables set token hush", "variables set"),
+    ],
+)
+def test_a_secret_in_a_command_is_told_with_what_to_do_and_not_shown(line: str, option: str) -> None:
+    warning = refusals.warn_of_secret(shlex.split(line))
+    assert warning
+    assert option in warning
+    assert "hush" not in warning
+
+
+@pytest.mark.parametrize("line", ["users create -u ann", "users list", "dags list", "connections add db --conn-host x"])
+def test_a_command_without_a_secret_is_warned_of_by_nobody(line: str) -> None:
+    assert refusals.warn_of_secret(shlex.split(line)) is None
+
+
+def test_a_fleet_is_meant_and_nothing_here_is_started(project: Path) -> None:
+    for words in (["airflow", "info"], ["logs"], ["down"], ["airflow", "db", "reset"], ["down", "--now"]):
+        at = ["--project", str(project)] if words[0] in ("airflow", "logs") else [str(project)]
+        done = airfleet(project, words[0], *at, *words[1:])
+        assert isinstance(done.exception, AirfleetError | SystemExit), done.exception
+        told = f"{done.exception} {done.output}"
+        assert not re.search(r"airfleet up\b", told)
+        assert "no platform was ever up" not in told
+        assert "nothing is up" not in told
+    assert not (project / ".airfleet" / "postgres").exists()
