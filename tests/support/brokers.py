@@ -91,7 +91,7 @@ def serve(definitions: str | None = None, *, queues: Sequence[str] = ()) -> Iter
                     words = [reveal(word) for word in process.commands[0]]
                     started.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
                 assert isinstance(process.health, TcpCheck)
-                wait_until(partial(is_open, process.health.number), process.name, timeout_s=300)
+                wait_until(partial(is_open, process.health.port), process.name, timeout_s=300)
             # It listens when everything else has started.
             yield Broker(node, env)
         finally:

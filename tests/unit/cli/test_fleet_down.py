@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 
 from airfleet.errors import AirfleetError
 from airfleet.operations import stopping
-from airfleet.runners.fleet.transport.connection import Output
+from shells import MadeUpShell, name_host
 
 
-@dataclass
-class Shell:
-    """A host whose units stop after some looks."""
+class Units:
+    """The services of a host, which stop once somebody has looked at them some times."""
 
-    name: str
-    units: list[str]
-    log: list[str]
-    looks: int = 1
-    stopping: dict[str, int] = field(default_factory=dict)
+    def __init__(self, name: str, units: list[str], log: list[str], looks: int = 1) -> None:
+        self.name, self.units, self.log, self.looks = name, units, log, looks
+        self.stopping: dict[str, int] = {}
 
-    def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        del timeout_s
+    def answer(self, script: str) -> str:
         if script.startswith("systemctl list-units"):
-            return Output(0, "".join(f"{unit} loaded active running x\n" for unit in self.units), "")
+            return "".join(f"{unit} loaded active running x\n" for unit in self.units)
         if script.startswith("systemctl stop"):
             for unit in script.split()[3:]:
                 self.log.append(f"{self.name}: stop {unit}")
                 self.stopping[unit] = self.looks
-            return Output(0, "", "")
+            return ""
         lines = []
         for unit in [unit for unit in self.stopping if unit in script]:
             left = self.stopping[unit] = self.stopping[unit] - 1
             if left == 0:
                 self.log.append(f"{self.name}: {unit} has stopped")
             lines.append(f"{unit} {'inactive' if left <= 0 else 'deactivating'}")
-        return Output(0, "\n".join(lines) + "\n", "")
+        return "\n".join(lines) + "\n"
+
+
+def make_shell(name: str, units: list[str], log: list[str], looks: int = 1) -> MadeUpShell:
+    return MadeUpShell(Units(name, units, log, looks).answer, name_host(name))
 
 
 def test_what_makes_work_stops_first_then_what_does_it_then_what_that_needs() -> None:
     log: list[str] = []
     shells: dict[str, stopping.Shell] = {
-        "s": Shell("s", ["airfleet-scheduler.service", "airfleet-node-exporter.service"], log),
-        "w": Shell(
+        "s": make_shell("s", ["airfleet-scheduler.service", "airfleet-node-exporter.service"], log),
+        "w": make_shell(
             "w", ["airfleet-worker-a.service", "airfleet-worker-logs.service", "airfleet-proxy.service"], log, 3
         ),
-        "d": Shell("d", ["airfleet-postgresql.service", "airfleet-rabbitmq.service"], log),
-        "a": Shell("a", ["airfleet-api-server.service", "airfleet-balancer.service"], log),
+        "d": make_shell("d", ["airfleet-postgresql.service", "airfleet-rabbitmq.service"], log),
+        "a": make_shell("a", ["airfleet-api-server.service", "airfleet-balancer.service"], log),
     }
     plan = stopping.look(shells)
     stopping.stop(plan, shells, notify=lambda _: None, require=lambda: None, sleep=lambda _: None)
@@ -62,7 +60,7 @@ def test_what_makes_work_stops_first_then_what_does_it_then_what_that_needs() ->
 
 def test_a_lost_lease_stops_nothing_more() -> None:
     log: list[str] = []
-    shells: dict[str, stopping.Shell] = {"s": Shell("s", ["airfleet-scheduler.service"], log)}
+    shells: dict[str, stopping.Shell] = {"s": make_shell("s", ["airfleet-scheduler.service"], log)}
 
     def lost() -> None:
         raise AirfleetError("the lease was lost")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database.observation import LOOK, DatabaseHost, parse
 from airfleet.operations.database.promotion import FENCE, FORGET, OPEN, UNFENCE, Promotion, PromotionResult
 from airfleet.operations.database.rules import LAG_BYTES, judge_replicas
-from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import primary_record
 from airfleet.workspace.state_folder import StateFolder
 from places import NINE
 from places import parse as parse_fleet
+from shells import MadeUpShell, name_host
 
 THREE = NINE.replace("[web, monitor]", "[web, monitor, database]").replace(
     "[web]", "[web, database]"
@@ -66,7 +67,10 @@ class World:
 
     def promote(self, *, to: str | None = None, lost: bool = False) -> PromotionResult:
         fleet = primary_record.apply_to(self.fleet, self.folder)
-        shells = {name: Shell(self, name) for name in self.servers}
+        shells = {
+            name: MadeUpShell(partial(self.answer, name), name_host(name), server.away)
+            for name, server in self.servers.items()
+        }
         now = [0.0]
         promotion = Promotion(
             fleet,
@@ -81,6 +85,16 @@ class World:
     @property
     def primaries(self) -> list[str]:
         return [name for name, server in self.servers.items() if server.role == "primary"]
+
+    def answer(self, host: str, script: str) -> str:
+        """Do what a script says; the process that sent it is killed before or after the one whose turn it is."""
+        self.acts += 1
+        if self.acts == self.kill_at and not self.kill_after:
+            raise Killed
+        said = self.act(host, script)
+        if self.acts == self.kill_at:
+            raise Killed
+        return said
 
     def act(self, host: str, script: str) -> str:
         server = self.servers[host]
@@ -110,25 +124,6 @@ class World:
         elif "count(*)" in script:
             return "1"
         return ""
-
-
-@dataclass
-class Shell:
-    world: World
-    host: str
-
-    def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        del timeout_s
-        world = self.world
-        if world.servers[self.host].away:
-            raise HostError("it does not answer", where=self.host)
-        world.acts += 1
-        if world.acts == world.kill_at and not world.kill_after:
-            raise Killed
-        said = world.act(self.host, script)
-        if world.acts == world.kill_at:
-            raise Killed
-        return Output(0, said, "")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from airfleet.runners.fleet.survey import outside_health
-from airfleet.runners.fleet.transport.connection import HostError, Output
+from shells import ShellHere
 
 WELL = {name: {"status": "healthy"} for name in outside_health.COMPONENTS}
 
@@ -47,18 +46,7 @@ class Host:
     def __init__(self, *, away: bool = False) -> None:
         system = SimpleNamespace(python=sys.executable)
         self.desired = SimpleNamespace(place=SimpleNamespace(machine=SimpleNamespace(system=system)))
-        self.connection = self
-        self.away = away
-        self.scripts: list[str] = []
-
-    def run(self, script: str, *, timeout_s: float) -> Output:
-        self.scripts.append(script)
-        if self.away:
-            raise HostError("the connection broke", where="h1")
-        done = subprocess.run(
-            ["sh", "-s"], input=script, capture_output=True, text=True, check=False, timeout=timeout_s
-        )
-        return Output(done.returncode, done.stdout, done.stderr)
+        self.connection = ShellHere(away=away)
 
 
 def look(url: str, *hosts: Any) -> dict[str, tuple[bool, str]]:  # noqa: ANN401
@@ -78,7 +66,7 @@ def test_a_host_is_asked_what_the_ui_says(url: str) -> None:
 def test_the_next_host_is_asked_where_one_is_away_or_cannot_reach_it(url: str) -> None:
     first, second, third = Host(away=True), Host(), Host()
     assert look(url, first, second, third)[url] == (True, "answers")
-    assert (len(first.scripts), len(second.scripts), len(third.scripts)) == (1, 1, 0)
+    assert [len(host.connection.scripts) for host in (first, second, third)] == [1, 1, 0]
 
 
 def test_what_does_not_answer_and_what_is_no_ui_are_told(url: str) -> None:
