@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from airfleet.runners.fleet.lease import HeldLease
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff
 from airfleet.runners.fleet.plan.facts import HostFacts
-from airfleet.runners.fleet.plan.steps import Bring, Unpack
+from airfleet.runners.fleet.plan.steps import Bring, Step, Unpack
 from airfleet.runners.fleet.survey import fleet_spec, host_survey
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
@@ -179,8 +180,18 @@ class Fleet:
         monkeypatch.setattr(run.repository, "take", self._take)
         self.survey = Survey(tuple(views), ())
 
-    def _apply(self, _: object, __: object, change: object) -> None:
-        self.note({move.take_unpacking: "unpack", move.take_workers: "workers", tuple: "all"}[cast(Any, change)])
+    def _apply(self, _: object, __: object, choose: Callable[[Sequence[Step]], Iterable[Step]]) -> None:
+        """Note what kind of steps is chosen of all that new hosts need."""
+        chosen = [step for view in self.survey.views for step in choose(diff.decide(view.desired, HostFacts()))]
+        later = [step.action for step in chosen if step.stage != Stage.BASE]
+        started = {action.service.name for action in later if isinstance(action, Bring)}
+        if chosen and all(isinstance(step.action, Unpack) for step in chosen):
+            self.note("unpack")
+        elif started and all(name.startswith("worker-") for name in started):
+            self.note("workers")
+        else:
+            assert {"api-server", "scheduler", "worker-cpu"} <= started
+            self.note("all")
 
     def _take(self, *_: object) -> Backup:
         self.note("backup")
