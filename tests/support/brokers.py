@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ class Broker:
 
 
 @contextlib.contextmanager
-def serve(definitions: str | None = None, *, queues: Sequence[str] = ()) -> Iterator[Broker]:
+def serve(definitions: str | None = None, *, queues: tuple[str, ...] = ()) -> Iterator[Broker]:
     """A new node that runs until the end, with the definitions of a fleet, or with those of one machine.
 
     Skips the test where RabbitMQ is not installed.
@@ -80,8 +80,8 @@ def serve(definitions: str | None = None, *, queues: Sequence[str] = ()) -> Iter
         )
         component = private_node.describe(node, queues)
         for file in component.files:
-            is_given = definitions is not None and file.path.name == "definitions.json"
-            file.path.write_text(definitions if is_given else reveal(file.content))
+            given = definitions if file.path.name == "definitions.json" else None
+            file.path.write_text(reveal(file.content) if given is None else given)
             file.path.chmod(file.mode)
         started = []
         try:
