@@ -18,11 +18,12 @@ from airfleet.cli.console import open_console
 from airfleet.cli.environment import enter
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
-from airfleet.releases.repository import FINISHED, WAIT_S, Deployment, Release, Repository
+from airfleet.releases.repository import WAIT_S, Deployment, Release, Repository
 from airfleet.runners.local import launch as launching
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.release_schema import FINISHED, DeploymentAction, DeploymentState
 
 if TYPE_CHECKING:
     from airfleet.releases.checks.findings import Finding
@@ -150,7 +151,7 @@ def rollback(release: str | None, project: Path, state: Path | None, message: st
     _require_releases(project)
     repository = _open(project, state)
     target = repository.find(release).id if release else None
-    number = repository.request("rollback", target, actor=find_actor(), reason=message)
+    number = repository.request(DeploymentAction.ROLLBACK, target, actor=find_actor(), reason=message)
     _await_live(repository, number, "rollback", begun)
 
 
@@ -257,9 +258,11 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
     """
     repository = _open(project, state)
     policy = read_fleet(find_project(project)).releases
-    number = repository.request("prune", None, actor=find_actor(), reason="prune", policy=policy, dry=dry_run)
+    number = repository.request(
+        DeploymentAction.PRUNE, None, actor=find_actor(), reason="prune", policy=policy, dry=dry_run
+    )
     ended = repository.wait(number, lambda _: None, until=FINISHED)
-    if ended.state == "failed":
+    if ended.state == DeploymentState.FAILED:
         raise AirfleetError(_explain(ended))
     if as_json:
         click.echo(json.dumps({key: ended.detail[key] for key in ("kept", "gone", "parses")}, indent=2))
@@ -371,11 +374,11 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Repository,
 
 def _promote(repository: Repository, release: str, project: Path, reason: str, begun: float, *, watch: bool) -> None:
     policy = read_fleet(find_project(project)).releases
-    number = repository.request("promote", release, actor=find_actor(), reason=reason, policy=policy)
+    number = repository.request(DeploymentAction.PROMOTE, release, actor=find_actor(), reason=reason, policy=policy)
     ended = _await_live(repository, number, "promote", begun)
     if ended.is_watched and watch:
         ended = repository.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
-        if ended.state == "failed":
+        if ended.state == DeploymentState.FAILED:
             raise AirfleetError(_explain(ended), where=release_archive.shorten(release))
         click.echo(f"promote {number}: {ended.verdict}", err=True)
     elif ended.is_watched:
@@ -386,7 +389,7 @@ def _promote(repository: Repository, release: str, project: Path, reason: str, b
 
 def _await_live(repository: Repository, number: int, action: str, begun: float) -> Deployment:
     ended = repository.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
-    if ended.state == "failed":
+    if ended.state == DeploymentState.FAILED:
         hint = "" if ended.live_at else "the live release is what it was"
         raise AirfleetError(_explain(ended), where=release_archive.shorten(ended.release or ""), hint=hint)
     dags = ended.detail.get("dags", {})
@@ -419,8 +422,8 @@ def _stand(release: Release) -> str:
     if release.collected:
         return "removed"
     if release.live:
-        return "live, watched" if release.state == "watching" else "live"
-    marks = ("went back" if release.state == "failed" else "", "pinned" if release.pinned else "")
+        return "live, watched" if release.state == DeploymentState.WATCHING else "live"
+    marks = ("went back" if release.state == DeploymentState.FAILED else "", "pinned" if release.pinned else "")
     return ", ".join(filter(None, marks))
 
 

@@ -17,6 +17,7 @@ from airfleet.errors import AirfleetError
 from airfleet.releases.repository import Deployment, Repository
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import DEFAULT_POOLS
+from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
 
 if TYPE_CHECKING:
     from airfleet.releases.checks.findings import Finding
@@ -41,7 +42,7 @@ def examine(
     with_tests: bool,
 ) -> tuple[Finding, ...]:
     """All findings about a release that was built; the platform parses its files while their text is read here."""
-    check = repository.request("check", release, actor=actor, reason="check")
+    check = repository.request(DeploymentAction.CHECK, release, actor=actor, reason="check")
     from airfleet.releases.checks import registry, ruff
     from airfleet.releases.checks.inputs import Inputs, Inventory, ParsedFile, read_sources
 
@@ -55,7 +56,7 @@ def examine(
         for source in sources.values():
             source.places  # noqa: B018 - read now, and not when the platform has answered
         ended = waiting.result()
-        if ended.state == "failed":
+        if ended.state == DeploymentState.FAILED:
             raise AirfleetError(str(ended.detail.get("message", "the check failed")), where=release)
         facts = Inputs(
             sources=sources,

@@ -12,9 +12,6 @@ from collections.abc import Sequence
 from airfleet.components import signing
 from airfleet.spec.secrets import Secret
 
-# `airfleet_provider.executors.celery_config` reads the file that this names.
-VARIABLE = "AIRFLEET_CELERY"
-
 
 def _render(broker: Secret, results: Secret, queues: Sequence[str], kind: str, **more: object) -> Secret:
     body = {

@@ -9,14 +9,15 @@ from pathlib import Path
 from airfleet.components.health import LOOPBACK, Health
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.secrets import Secret, find_login
+from airfleet_provider.contract import dead_peer
 
 # libpq's words for a host that has lost its power, and so does not even refuse: noticed after 3 s, or 11 s of silence.
 DEAD_PEER = {
-    "connect_timeout": 3,
-    "tcp_user_timeout": 10000,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
+    "connect_timeout": dead_peer.CONNECT_S,
+    "tcp_user_timeout": dead_peer.USER_TIMEOUT_MS,
+    "keepalives_idle": dead_peer.IDLE_S,
+    "keepalives_interval": dead_peer.INTERVAL_S,
+    "keepalives_count": dead_peer.COUNT,
 }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from airfleet.components import celery
 from airfleet.components.health import CandidateCheck, HeartbeatCheck
 from airfleet.components.model import Component, File, Process
 from airfleet.spec.fleet import Fleet
+from airfleet_provider.contract import environment
 
 # The last two are what a task needs: each is forked from here.
 MODULES = (
@@ -43,7 +43,7 @@ def describe(fleet: Fleet, *, drain_s: float, link: File | None = None) -> Compo
             after=("metadata",) if is_local else ("metadata", "rabbitmq"),
             preload=MODULES if is_local else CELERY_MODULES,
             stop_timeout_s=drain_s if is_local else HAND_OVER_S,
-            env={celery.VARIABLE: str(link.path)} if link else {},
+            env={environment.CELERY: str(link.path)} if link else {},
         )
         for name in list_names(fleet)
     )

@@ -10,6 +10,7 @@ from airfleet.components.model import BrokerNode, Component, Credentials, File, 
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
+from airfleet_provider.contract import environment
 
 NAME = "worker"
 # The last two are what a task needs: each is forked from here.
@@ -66,9 +67,9 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerN
         stops_after=("scheduler",),
         preload=MODULES,
         env={
-            "AIRFLEET_DRAINED": str(mark(state)),
-            "AIRFLEET_WORKERS": str(notes(state)),
-            celery.VARIABLE: str(link.path),
+            environment.DRAINED: str(mark(state)),
+            environment.WORKERS: str(notes(state)),
+            environment.CELERY: str(link.path),
         },
         stop_timeout_s=drain_s,
     )

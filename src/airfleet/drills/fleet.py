@@ -30,6 +30,7 @@ from airfleet.spec.topology import Role
 from airfleet.workspace import airflow_version, primary_record
 from airfleet.workspace.project import find_state
 from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
 
 ROLES: Mapping[Target, Role] = {
     "scheduler": "scheduler",
@@ -105,7 +106,9 @@ class FleetPlatform:
         tree, contents = releases.read_files(before) if before else (NOTHING, {})
         more = {name: text.encode() for name, text in render_project(load).items()}
         release = self._save(*release_archive.overlay(tree, contents, more), "the load of a drill")
-        self._make_live("promote", release, "a drill begins", drill={"load": load.prefix, "before": before})
+        self._make_live(
+            DeploymentAction.PROMOTE, release, "a drill begins", drill={"load": load.prefix, "before": before}
+        )
 
     def withdraw(self, load: Load) -> None:
         """Make the release live again that was before; where none was, one without Dags.
@@ -117,10 +120,10 @@ class FleetPlatform:
         if latest is None or latest.detail.get(DRILL, {}).get("load") != load.prefix:
             return
         if before := latest.detail[DRILL]["before"]:
-            self._make_live("rollback", before, "a drill is over")
+            self._make_live(DeploymentAction.ROLLBACK, before, "a drill is over")
         else:
             nothing = self._save(*release_archive.overlay(NOTHING, {}, {}), "after a drill")
-            self._make_live("promote", nothing, "a drill is over")
+            self._make_live(DeploymentAction.PROMOTE, nothing, "a drill is over")
 
     def _store(self, statements: Sequence[LiteralString], load: Load) -> None:
         """Have what its tasks look up, or nothing of it any more."""
@@ -155,11 +158,11 @@ class FleetPlatform:
         self._releases.save(made, release_archive.pack(tree, contents), self.fleet.releases.store)
         return tree.id
 
-    def _make_live(self, action: LiteralString, release: str, reason: str, **more: object) -> None:
+    def _make_live(self, action: DeploymentAction, release: str, reason: str, **more: object) -> None:
         releases, policy = self._releases, replace(self.fleet.releases, watch_seconds=0)
         number = releases.request(action, release, actor=self.actor, reason=reason, policy=policy, **more)
         ended = releases.wait(number, lambda _: None)
-        if ended.state == "failed":
+        if ended.state == DeploymentState.FAILED:
             message = ended.verdict or str(ended.detail.get("message", "it failed"))
             raise AirfleetError(message, where=release, hint="airfleet release list")
 

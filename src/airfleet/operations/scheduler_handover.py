@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract.lease_schema import CHANNEL, CandidateState
 
 ALIVE_S = 10.0
 LOOK_EVERY_S = 0.05
@@ -26,7 +27,7 @@ ORDER BY seat.name
 """
 REQUEST = """
 UPDATE airfleet.lease SET requested = epoch WHERE name = 'scheduler' AND holder <> ''
-RETURNING epoch, clock_timestamp() AS at, pg_notify('airfleet_lease', 'requested')
+RETURNING epoch, clock_timestamp() AS at, pg_notify(%(channel)s, 'requested')
 """
 PROGRESS = """
 SELECT new.epoch, new.seat,
@@ -81,13 +82,13 @@ class SchedulerHandover:
             active = next((one for one in candidates if one.active), None)
             if active is None:
                 raise AirfleetError("no scheduler is active now", hint="`airfleet status` and the schedulers' logs")
-            if not any(one.state == "standby" for one in candidates if not one.active):
+            if not any(one.state == CandidateState.STANDBY for one in candidates if not one.active):
                 raise AirfleetError(
                     f"nobody stands by for {active.name}",
                     where=active.host,
                     hint="start the other scheduler first; a hand-over to nobody would only stop the work",
                 )
-            rows = connection.execute(REQUEST).fetchall()
+            rows = connection.execute(REQUEST, {"channel": CHANNEL}).fetchall()
             if not rows:
                 raise AirfleetError("the active scheduler has just changed", hint="look again: airfleet status")
             notify(f"{active.name} is asked to hand over")

@@ -17,15 +17,17 @@ from airfleet.releases.manifest import Manifest
 from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract import archive_store, release_archive
+from airfleet_provider.contract.locks import COLLECT_LOCK
 from airfleet_provider.contract.release_archive import Tree
+from airfleet_provider.contract.release_schema import (
+    AUTOMATIC_ACTOR,
+    CHANNEL,
+    FINISHED,
+    DeploymentAction,
+    DeploymentState,
+)
 
-CHANNEL = "airfleet_release"
-# Shared by who puts a release somewhere, exclusive for who removes one; the provider has the same.
-COLLECT_LOCK = 4_707_004
-# Who asks for the way back when nobody does.
-WATCHER = "airfleet"
-FINISHED = frozenset({"done", "failed"})
-LIVE = FINISHED | {"watching"}
+LIVE = FINISHED | {DeploymentState.WATCHING}
 WAIT_S = 600.0
 CONNECT_TIMEOUT_S = 10
 SELECT_DEPLOYMENTS: LiteralString = """
@@ -53,7 +55,7 @@ SELECT r.id, r.manifest, r.built_at, coalesce(r.built_by, '') AS built_by, coale
     coalesce(d.verdict, d.reason) AS verdict
 FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
 LEFT JOIN LATERAL (
-    SELECT state, verdict, CASE WHEN actor = 'airfleet' THEN reason END AS reason FROM airfleet.deployment
+    SELECT state, verdict, CASE WHEN actor = %(automatic)s THEN reason END AS reason FROM airfleet.deployment
     WHERE bundle = r.bundle AND release = r.id AND live_at IS NOT NULL ORDER BY id DESC LIMIT 1
 ) d ON true
 WHERE r.bundle = %(bundle)s
@@ -96,12 +98,12 @@ class Deployment:
 
     @property
     def is_watched(self) -> bool:
-        return self.state == "watching"
+        return self.state == DeploymentState.WATCHING
 
     @property
     def opinion(self) -> str:
         """What the watch says, or why it went back here."""
-        return self.verdict or (self.reason or "" if self.actor == WATCHER else "")
+        return self.verdict or (self.reason or "" if self.actor == AUTOMATIC_ACTOR else "")
 
 
 class Repository:
@@ -142,7 +144,7 @@ class Repository:
 
     def request(
         self,
-        action: LiteralString,
+        action: DeploymentAction,
         release: str | None,
         *,
         actor: str,
@@ -268,7 +270,7 @@ class Repository:
         with self._connect() as connection, connection.cursor(row_factory=class_row(Release)) as cursor:
             return cursor.execute(
                 SELECT_RELEASES + rest,
-                {"bundle": self._bundle, **parameters},
+                {"bundle": self._bundle, "automatic": AUTOMATIC_ACTOR, **parameters},
             ).fetchall()
 
     def find_latest(self) -> Deployment | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from airfleet.spec.topology import DEFAULT_POOLS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
+from airfleet_provider.contract import archive_store, release_policy
+from airfleet_provider.contract.release_policy import Policy
 
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
@@ -131,11 +133,11 @@ class Checks:
 class Releases:
     """Where releases are kept, how many, and how one is watched once it is live; `store` is a URL or this word."""
 
-    store: str = "database"
-    keep: int = 20
-    watch_seconds: float = 300.0
-    max_failure_rate: float = 0.25
-    min_task_ends: int = 10
+    store: str = archive_store.DATABASE
+    keep: int = release_policy.KEEP
+    watch_seconds: float = Policy().watch_seconds
+    max_failure_rate: float = Policy().max_failure_rate
+    min_task_ends: int = Policy().min_task_ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ import pytest
 
 from airfleet.errors import SpecError
 from airfleet.spec import fleet, load
-from airfleet_provider.contract import archive_store
-from airfleet_provider.releases import canary_rules, retention_rules
+from airfleet_provider.contract import archive_store, release_policy
 
 
 def parse(text: str) -> fleet.Releases:
@@ -16,10 +15,10 @@ def parse(text: str) -> fleet.Releases:
 
 def test_without_the_section_the_defaults_count_and_are_the_providers() -> None:
     assert parse("") == fleet.Releases() == parse("releases:\n")
-    assert canary_rules.Policy() == canary_rules.Policy.read(
+    assert release_policy.Policy() == release_policy.Policy.read(
         {key: getattr(parse(""), key) for key in fleet.Releases.__slots__}
     )
-    assert (parse("").keep, parse("").store) == (retention_rules.KEEP, archive_store.DATABASE)
+    assert (parse("").keep, parse("").store) == (release_policy.KEEP, archive_store.DATABASE)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db, users
+from airfleet_provider.contract import job_schema
 
-KNOWN = "SELECT fingerprint FROM airfleet.job WHERE name = 'admin-password'"
+KNOWN = "SELECT fingerprint FROM airfleet.job WHERE name = %s"
 NOTE = (
-    "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES ('admin-password', %s, clock_timestamp())"
+    "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%s, %s, clock_timestamp())"
     " ON CONFLICT (name) DO UPDATE SET fingerprint = EXCLUDED.fingerprint, ended_at = EXCLUDED.ended_at"
 )
 
@@ -36,11 +37,11 @@ def run_command(arguments: argparse.Namespace) -> None:
             else:
                 return
         with connection.cursor() as cursor:
-            cursor.execute(NOTE, (users.make_hash(password),))
+            cursor.execute(NOTE, (job_schema.ADMIN_PASSWORD, users.make_hash(password)))
 
 
 def _read(connection: Any) -> str | None:  # noqa: ANN401 - a psycopg2 connection, which has no types
     with connection.cursor() as cursor:
-        cursor.execute(KNOWN)
+        cursor.execute(KNOWN, (job_schema.ADMIN_PASSWORD,))
         row = cursor.fetchone()
     return str(row[0]) if row else None

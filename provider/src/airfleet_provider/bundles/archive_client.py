@@ -15,8 +15,9 @@ import urllib.request
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
+from airfleet_provider.contract import environment
+
 PATH = "/airfleet/releases"
-VARIABLE = "AIRFLEET_RELEASES"
 # Clocks of hosts differ; a request that was overheard is worth nothing later.
 VALID_S = 300
 TIMEOUT_S = 60
@@ -47,7 +48,7 @@ def fetch(release: str, key: str) -> bytes:
 
     ReleaseGoneError is for a web host that answers, and has no such release.
     """
-    base = os.environ.get(VARIABLE)
+    base = os.environ.get(environment.RELEASES)
     if not base:
         raise LookupError("a task has no way to the database")
     try:

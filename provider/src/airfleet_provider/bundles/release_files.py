@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from airfleet_provider.compat.calls import config, metadata_db
-from airfleet_provider.contract import archive_store, release_archive, release_schema
+from airfleet_provider.contract import archive_store, release_archive
+from airfleet_provider.contract.locks import COLLECT_LOCK
 
 LIVE = "live"
 
@@ -55,9 +56,7 @@ def offer(name: str, release: str) -> None:
     location = archive_store.locate(place, name, release)
     with metadata_db.open_session() as session:
         connection = session.connection()
-        connection.exec_driver_sql(
-            "SELECT pg_advisory_xact_lock_shared(%(lock)s)", {"lock": release_schema.COLLECT_LOCK}
-        )
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%(lock)s)", {"lock": COLLECT_LOCK})
         statement = "SELECT location FROM airfleet.release WHERE id = %(id)s AND collected_at IS NULL"
         if connection.exec_driver_sql(statement, {"id": release}).scalar() == location:
             return

@@ -1,15 +1,33 @@
-"""The tables of the scheduler's lease, beside Airflow's own in the metadata database."""
+"""The tables of the scheduler's lease, beside Airflow's own in the metadata database.
+
+`airfleet.tenure` has one row for each term of a scheduler, `airfleet.seat` one for each candidate that lives.
+"""
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+from airfleet_provider.contract.locks import SCHEMA_LOCK
+
+# Announces that the lease is free, or that its holder is asked to hand over.
 CHANNEL = "airfleet_lease"
-# Held by the session of the one guardian that may write the lease; it ends with that session, however that ends.
-HOLDER_LOCK = 4_707_003
+# The name of the one lease that there is.
+SCHEDULER = "scheduler"
+
+
+class CandidateState(StrEnum):
+    """What a candidate for the lease does."""
+
+    WARMING = "warming"
+    STANDBY = "standby"
+    TAKING_OVER = "taking over"
+    ACTIVE = "active"
+
 
 # May be run at any time by anybody, also by several at once; holds no parameter and no percent sign.
-SQL = """
+SQL = f"""
 BEGIN;
-SELECT pg_advisory_xact_lock(4707001);
+SELECT pg_advisory_xact_lock({SCHEMA_LOCK});
 CREATE SCHEMA IF NOT EXISTS airfleet;
 CREATE TABLE IF NOT EXISTS airfleet.lease (
     name text PRIMARY KEY,
@@ -41,6 +59,6 @@ CREATE TABLE IF NOT EXISTS airfleet.seat (
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at timestamptz NOT NULL DEFAULT now()
 );
-INSERT INTO airfleet.lease (name) VALUES ('scheduler') ON CONFLICT DO NOTHING;
+INSERT INTO airfleet.lease (name) VALUES ('{SCHEDULER}') ON CONFLICT DO NOTHING;
 COMMIT;
-"""
+"""  # noqa: S608 - constants of this package

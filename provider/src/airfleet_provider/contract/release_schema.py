@@ -1,18 +1,53 @@
-"""The tables that releases live in, beside Airflow's own in the metadata database."""
+"""The tables of releases and their deployments, beside Airflow's own in the metadata database."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import StrEnum
+
+from airfleet_provider.contract.locks import SCHEMA_LOCK
+
+# Announces the id of a deployment that was asked for or has changed its state.
 CHANNEL = "airfleet_release"
-# Shared by who puts a release somewhere, exclusive for who removes one.
-COLLECT_LOCK = 4_707_004
-# Taken by the one releaser that works, for as long as its connection lives.
-AGENT_LOCK = 4_707_002
-UNFINISHED = ("requested", "parsing", "publishing", "watching")
+# The actor of a rollback that nobody asked for.
+AUTOMATIC_ACTOR = "airfleet"
+
+
+class DeploymentAction(StrEnum):
+    """What a deployment was asked for."""
+
+    CHECK = "check"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    PRUNE = "prune"
+
+
+class DeploymentState(StrEnum):
+    """How far a deployment has come."""
+
+    REQUESTED = "requested"
+    PARSING = "parsing"
+    PUBLISHING = "publishing"
+    WATCHING = "watching"
+    DONE = "done"
+    FAILED = "failed"
+
+
+# The release agent has still to do something before the release is live.
+PENDING = (DeploymentState.REQUESTED, DeploymentState.PARSING, DeploymentState.PUBLISHING)
+UNFINISHED = (*PENDING, DeploymentState.WATCHING)
+FINISHED = frozenset({DeploymentState.DONE, DeploymentState.FAILED})
+
+
+def quote(words: Iterable[str]) -> str:
+    """States or actions as a list for `IN (...)`; none of them holds a quote."""
+    return ", ".join(f"'{word}'" for word in words)
+
 
 # May be run at any time by anybody, also by several at once; holds no parameter and no percent sign.
-SQL = """
+SQL = f"""
 BEGIN;
-SELECT pg_advisory_xact_lock(4707001);
+SELECT pg_advisory_xact_lock({SCHEMA_LOCK});
 CREATE SCHEMA IF NOT EXISTS airfleet;
 CREATE TABLE IF NOT EXISTS airfleet.release (
     id text PRIMARY KEY,
@@ -46,9 +81,9 @@ CREATE TABLE IF NOT EXISTS airfleet.deployment (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     bundle text NOT NULL,
     release text,
-    action text NOT NULL CHECK (action IN ('check', 'promote', 'rollback', 'prune')),
-    state text NOT NULL DEFAULT 'requested'
-        CHECK (state IN ('requested', 'parsing', 'publishing', 'watching', 'done', 'failed')),
+    action text NOT NULL CHECK (action IN ({quote(DeploymentAction)})),
+    state text NOT NULL DEFAULT '{DeploymentState.REQUESTED}'
+        CHECK (state IN ({quote(DeploymentState)})),
     actor text,
     reason text,
     requested_at timestamptz NOT NULL DEFAULT now(),
@@ -57,18 +92,18 @@ CREATE TABLE IF NOT EXISTS airfleet.deployment (
     watch_until timestamptz,
     finished_at timestamptz,
     verdict text,
-    detail jsonb NOT NULL DEFAULT '{}'
+    detail jsonb NOT NULL DEFAULT '{{}}'
 );
 CREATE INDEX IF NOT EXISTS deployment_unfinished ON airfleet.deployment (id)
-    WHERE state IN ('requested', 'parsing', 'publishing', 'watching');
+    WHERE state IN ({quote(UNFINISHED)});
 CREATE OR REPLACE FUNCTION airfleet.announce_deployment() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' OR NEW.state IS DISTINCT FROM OLD.state THEN
-        PERFORM pg_notify('airfleet_release', NEW.id::text);
+        PERFORM pg_notify('{CHANNEL}', NEW.id::text);
     END IF;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER announce AFTER INSERT OR UPDATE ON airfleet.deployment
     FOR EACH ROW EXECUTE FUNCTION airfleet.announce_deployment();
 COMMIT;
-"""
+"""  # noqa: S608 - constants of this package

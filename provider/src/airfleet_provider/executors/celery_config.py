@@ -15,7 +15,8 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 
-VARIABLE = "AIRFLEET_CELERY"
+from airfleet_provider.contract import environment
+
 WORKER = "airfleet_provider.executors.celery_worker"
 
 
@@ -34,7 +35,7 @@ class BrokerLogin:
 @cache
 def read_link() -> BrokerLogin:
     """What the file of this process says."""
-    name = os.environ.get(VARIABLE)
+    name = os.environ.get(environment.CELERY)
     if not name:
         return BrokerLogin()
     body = json.loads(Path(name).read_text())

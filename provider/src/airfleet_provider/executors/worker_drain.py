@@ -16,13 +16,13 @@ from typing import Any
 
 from celery import bootsteps
 
-from airfleet_provider.bundles import archive_client, unused_releases
+from airfleet_provider.bundles import unused_releases
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.compat.calls.config import storage_root
+from airfleet_provider.contract import environment
 from airfleet_provider.executors import disk_space
 
 # While this file is there, the worker is drained; the folder is where it says how it stands.
-MARK, NOTES = "AIRFLEET_DRAINED", "AIRFLEET_WORKERS"
 LOOK_EVERY_S = 0.5
 SIGN_EVERY = 10
 # Releases that no task uses; not while a worker that starts is awaited.
@@ -36,7 +36,7 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, consumer: Any, **_: object) -> None:  # noqa: ANN401 - Celery has no types
-        mark, notes = os.environ.get(MARK), os.environ.get(NOTES)
+        mark, notes = os.environ.get(environment.DRAINED), os.environ.get(environment.WORKERS)
         self.enabled = bool(mark and notes)
         if not mark or not notes:
             return
@@ -45,7 +45,7 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._queues = celery_worker.list_queues(consumer)
         self._is_full = False
         # On one machine the releaser has the same folders, and removes what nobody needs by itself.
-        self._fetches = archive_client.VARIABLE in os.environ
+        self._fetches = environment.RELEASES in os.environ
         self._tidier = unused_releases.Tidier()
         self._tidies_next = time.monotonic() + TIDY_FIRST_S
         self._timer: Any = None

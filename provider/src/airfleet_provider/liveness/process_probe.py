@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.liveness.wait_for_database import read_url
 
 # How much longer than the process a job or a seat of its own may seem to be there.
@@ -23,7 +24,7 @@ HEARTBEAT = (
     " AND latest_heartbeat > start_date"
 )
 SEAT = (
-    "SELECT count(*) FROM airfleet.seat WHERE name = :name AND state IN ('active', 'standby')"
+    "SELECT count(*) FROM airfleet.seat WHERE name = :name AND state IN (:active, :standby)"
     " AND clock_timestamp() - started_at <= :age * interval '1 s'"
     " AND clock_timestamp() - seen_at <= :max_age * interval '1 s'"
 )
@@ -53,7 +54,8 @@ def has_heartbeat(
 
 def has_seat(url: str, name: str, *, age_s: float, max_age_s: float) -> bool:
     """Whether whoever took this seat when a process of this age began works, or stands by and is ready."""
-    return _count(url, SEAT, {"name": name, "age": age_s + SLACK_S, "max_age": max_age_s}) > 0
+    ready = {"active": CandidateState.ACTIVE.value, "standby": CandidateState.STANDBY.value}
+    return _count(url, SEAT, {"name": name, "age": age_s + SLACK_S, "max_age": max_age_s, **ready}) > 0
 
 
 def measure_age(pid: int) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
+from airfleet_provider.contract import environment
+
 
 def find_address() -> str:
     """The address that fleet.yaml gives this host; Debian's own host name would lead to the loopback."""
-    return os.environ.get("AIRFLEET_ADDRESS") or socket.getfqdn()
+    return os.environ.get(environment.ADDRESS) or socket.getfqdn()

@@ -12,14 +12,14 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-CONNECT_S = 3
-# TCP asks a silent peer after 5 s, then every 2 s, and gives up after the third question; unanswered data, after 10 s.
+from airfleet_provider.contract import dead_peer
+
 OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, dead_peer.IDLE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, dead_peer.INTERVAL_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, dead_peer.COUNT),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, dead_peer.USER_TIMEOUT_MS),
 )
 
 
@@ -67,7 +67,7 @@ async def _connect_one(host: str, port: int, options: dict[str, Any]) -> Any:  #
                 transport.get_extra_info("socket").setsockopt(*option)
             super().__init__(protocol, transport, *rest)
 
-    return await asyncpg.connect(host=host, port=port, timeout=CONNECT_S, connection_class=Watched, **options)
+    return await asyncpg.connect(host=host, port=port, timeout=dead_peer.CONNECT_S, connection_class=Watched, **options)
 
 
 # What `[database] sql_alchemy_connect_args_async` names.

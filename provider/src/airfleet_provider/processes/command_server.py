@@ -22,8 +22,8 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-NAME = "commands.sock"
-GREETING = b"ready"
+from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
+
 REQUEST_BYTES = 1 << 20
 STREAMS = 3
 ALLOWED = frozenset(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)))
@@ -31,7 +31,7 @@ ALLOWED = frozenset(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, sign
 
 def listen(home: Path) -> socket.socket | None:
     """The socket on which commands are asked for, in a folder that only this user may enter; None without it."""
-    path = home / NAME
+    path = home / COMMANDS
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         path.unlink(missing_ok=True)

@@ -24,11 +24,11 @@ from typing import NoReturn
 
 from setproctitle import setproctitle
 
+from airfleet_provider.contract.fork_protocol import GO, WARM
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import command_server, lifecycle
 
 REQUEST_BYTES = 1 << 20
-GO = b"g"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     channel = socket.socket(fileno=int(descriptor))
     import_modules(preload)
     listener = command_server.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
-    channel.send(b"warm")
+    channel.send(WARM)
     poll = select.poll()
     for one in filter(None, (channel, listener)):
         poll.register(one, select.POLLIN)

@@ -14,6 +14,9 @@ from typing import Any, NoReturn
 from airfleet_provider.bundles import release_files
 from airfleet_provider.compat.calls import config, dag_publishing, metadata_db, parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
+from airfleet_provider.contract.locks import AGENT_LOCK
+from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, PENDING, DeploymentAction, DeploymentState
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
 from airfleet_provider.processes.polling import wait_readable
@@ -26,7 +29,6 @@ from airfleet_provider.releases import (
     reparse_requests,
     retention,
 )
-from airfleet_provider.releases.canary_rules import Policy
 from airfleet_provider.releases.parser_process import Parser
 from airfleet_provider.releases.publish import Published, Release, publish
 
@@ -38,7 +40,7 @@ GARBAGE = 50_000
 MEMORY_FILES = 20_000
 NEXT = """
 SELECT id, bundle, release, action, actor, reason, detail FROM airfleet.deployment
-WHERE state IN ('requested', 'parsing', 'publishing') ORDER BY id LIMIT 1
+WHERE state IN %(pending)s ORDER BY id LIMIT 1
 """
 ENTER = """
 UPDATE airfleet.deployment SET state = %(state)s, started_at = COALESCE(started_at, now()), release = %(release)s
@@ -46,7 +48,7 @@ WHERE id = %(id)s
 """
 FINISH = """
 UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
-WHERE id = %(id)s AND state IN ('requested', 'parsing', 'publishing')
+WHERE id = %(id)s AND state IN %(pending)s
 """
 NOTE_PARSED = """
 UPDATE airfleet.release SET keys = %(keys)s, dags = %(dags)s
@@ -59,7 +61,7 @@ UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved
     finished_at = CASE w.state WHEN 'done' THEN now() END,
     detail = d.detail || %(detail)s::jsonb
 FROM (SELECT %(state)s AS state) w
-WHERE d.id = %(id)s AND d.state IN ('requested', 'parsing', 'publishing')
+WHERE d.id = %(id)s AND d.state IN %(pending)s
 """
 # Runs in flight may have lost the files they began with, with the disk of this host.
 LIST_NEEDED = """
@@ -111,12 +113,12 @@ class Deployment:
     @property
     def is_check(self) -> bool:
         """Whether it ends with the parse: what was found is for whoever asked, and nothing goes live."""
-        return self.action == "check"
+        return self.action == DeploymentAction.CHECK
 
     @property
     def allows_errors(self) -> bool:
         """Whether it goes on although files do not load: on the way back everything is better than what is live."""
-        return bool(self.detail.get("allow_errors", self.action == "rollback"))
+        return bool(self.detail.get("allow_errors", self.action == DeploymentAction.ROLLBACK))
 
     @property
     def undoes(self) -> int | None:
@@ -127,7 +129,7 @@ class Deployment:
     def watch_seconds(self) -> float:
         """How long it is watched once it is live: the way back is not, nor what a developer follows."""
         policy = Policy.read(self.detail.get("policy", {}))
-        return policy.watch_seconds if self.action == "promote" else 0.0
+        return policy.watch_seconds if self.action == DeploymentAction.PROMOTE else 0.0
 
 
 @dataclass(slots=True)
@@ -149,13 +151,13 @@ class ReleaseAgent:
     def step(self) -> bool:
         """Work off the oldest unfinished deployment; whether there was one."""
         with metadata_db.open_session() as session:
-            row = run(session, NEXT).one_or_none()
+            row = run(session, NEXT, pending=PENDING).one_or_none()
         if row is None:
             return False
         deployment = Deployment(**row._mapping)
         started = self.now()
         try:
-            if deployment.action == "prune":
+            if deployment.action == DeploymentAction.PRUNE:
                 self._prune(deployment)
             else:
                 self._deploy(deployment, started)
@@ -170,7 +172,7 @@ class ReleaseAgent:
         if deployment.bundle in self.followed and not deployment.is_check:
             raise DeploymentRefusedError("this platform runs the Dags that lie in its project's folder")
         name = deployment.release or self._previous(deployment)
-        self._enter(deployment, name, "parsing")
+        self._enter(deployment, name, DeploymentState.PARSING)
         release = self.unpack(deployment.bundle, name)
         unpacked = self.now()
         found = parse_cache.collect(release, self.parser, twice=deployment.is_check)
@@ -188,12 +190,19 @@ class ReleaseAgent:
         if deployment.is_check:
             detail = {"keys": dict(found.keys), "parsed": len(fresh), "seconds": {"parse": round(parsed - unpacked, 3)}}
             with metadata_db.open_session() as session:
-                run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(detail))
+                run(
+                    session,
+                    FINISH,
+                    pending=PENDING,
+                    id=deployment.id,
+                    state=DeploymentState.DONE,
+                    detail=json.dumps(detail),
+                )
             return
         if errors and not deployment.allows_errors:
             listed = [{"path": path, "error": text} for path, text in sorted(errors.items())]
             raise DeploymentRefusedError(f"{len(errors)} Dag files do not load", errors=listed, parsed=len(fresh))
-        self._enter(deployment, name, "publishing")
+        self._enter(deployment, name, DeploymentState.PUBLISHING)
         with metadata_db.open_session() as session:
             before = {
                 "broken_before": canary.list_broken(session, deployment.bundle),
@@ -225,8 +234,9 @@ class ReleaseAgent:
             ended = run(
                 session,
                 GO_LIVE,
+                pending=PENDING,
                 id=deployment.id,
-                state="watching" if is_watched else "done",
+                state=DeploymentState.WATCHING if is_watched else DeploymentState.DONE,
                 is_moved=pointer.is_moved,
                 seconds=deployment.watch_seconds,
                 detail=json.dumps(detail),
@@ -248,7 +258,14 @@ class ReleaseAgent:
         asked = deployment.detail.get("policy", {}).get("keep")
         found = retention.collect(deployment.bundle, keep=asked, dry=bool(deployment.detail.get("dry")))
         with metadata_db.open_session() as session:
-            run(session, FINISH, id=deployment.id, state="done", detail=json.dumps(found.to_json()))
+            run(
+                session,
+                FINISH,
+                pending=PENDING,
+                id=deployment.id,
+                state=DeploymentState.DONE,
+                detail=json.dumps(found.to_json()),
+            )
 
     def tidy(self) -> None:
         """Remove what new releases made superfluous; whatever goes wrong, nobody waits for this."""
@@ -364,7 +381,7 @@ class ReleaseAgent:
             if run(session, WAS_MOVED, bundle=release.bundle, release=release.id).first():
                 raise DeploymentRefusedError("another release is live by now")
 
-        self._publish(release, found, "airfleet", "evaluated again on its clock", finish)
+        self._publish(release, found, AUTOMATIC_ACTOR, "evaluated again on its clock", finish)
 
     def _previous(self, deployment: Deployment) -> str:
         with metadata_db.open_session() as session:
@@ -373,7 +390,7 @@ class ReleaseAgent:
             raise DeploymentRefusedError("there is no release to go to")
         return str(previous)
 
-    def _enter(self, deployment: Deployment, release: str, state: str) -> None:
+    def _enter(self, deployment: Deployment, release: str, state: DeploymentState) -> None:
         with metadata_db.open_session() as session:
             run(session, ENTER, id=deployment.id, release=release, state=state)
 
@@ -382,7 +399,14 @@ class ReleaseAgent:
             "deployment %s of %s failed: %s", deployment.id, deployment.bundle, one_line(detail["message"], 2000)
         )
         with metadata_db.open_session() as session:
-            run(session, FINISH, id=deployment.id, state="failed", detail=json.dumps(detail))
+            run(
+                session,
+                FINISH,
+                pending=PENDING,
+                id=deployment.id,
+                state=DeploymentState.FAILED,
+                detail=json.dumps(detail),
+            )
 
 
 def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2
@@ -432,7 +456,7 @@ def main() -> NoReturn:
     connection = metadata_db.connect()
     cursor = connection.cursor()
     cursor.execute(release_schema.SQL)
-    cursor.execute("SELECT pg_advisory_lock(%s)", (release_schema.AGENT_LOCK,))
+    cursor.execute("SELECT pg_advisory_lock(%s)", (AGENT_LOCK,))
     followed = frozenset(loop.follower.bundle for loop in loops)
     work(ReleaseAgent(has_fab_roles, parser, followed=followed), loops, connection)
 

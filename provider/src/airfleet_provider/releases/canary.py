@@ -9,15 +9,16 @@ from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentState
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
 from airfleet_provider.releases import canary_rules
-from airfleet_provider.releases.canary_rules import Action, Evidence, Policy, TaskCounts, Verdict
+from airfleet_provider.releases.canary_rules import Action, Evidence, TaskCounts, Verdict
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
-ACTOR = "airfleet"
 # How far back the release before is judged; bounds what one look costs on a database of any size.
 BASELINE_RUNS = 5_000
 
@@ -72,7 +73,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
         if found.action is Action.WAIT:
             return found
         # The end of the watch and the way back are one transaction: neither is without the other.
-        state = "failed" if found.action is Action.ROLL_BACK else "done"
+        state = DeploymentState.FAILED if found.action is Action.ROLL_BACK else DeploymentState.DONE
         ended = run(session, END, id=row.id, state=state, sentence=found.sentence)
         if ended.rowcount and found.action is Action.ROLL_BACK:
             run(
@@ -80,7 +81,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
                 ASK_BACK,
                 bundle=row.bundle,
                 release=row.detail["previous"],
-                actor=ACTOR,
+                actor=AUTOMATIC_ACTOR,
                 reason=found.sentence,
                 detail=json.dumps({"undo": row.id}),
             )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.release_policy import Policy
 
 NAMED = 3
 
@@ -20,21 +20,6 @@ class Action(Enum):
     ROLL_BACK = "roll back"
     # Another release is live: nothing is left to decide.
     LEAVE = "leave"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How long a release is watched, and how much worse than the one before it may be."""
-
-    watch_seconds: float = 300.0
-    max_failure_rate: float = 0.25
-    min_task_ends: int = 10
-
-    @classmethod
-    def read(cls, written: Mapping[str, Any]) -> Policy:
-        """The policy that a deployment was asked for with; what it does not say is the default."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{key: value for key, value in written.items() if key in known})
 
 
 @dataclass(frozen=True, slots=True)

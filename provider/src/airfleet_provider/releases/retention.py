@@ -15,7 +15,9 @@ from typing import Any
 
 from airfleet_provider.bundles import release_files
 from airfleet_provider.compat.calls import config, metadata_db
-from airfleet_provider.contract import archive_store, release_archive, release_schema
+from airfleet_provider.contract import archive_store, release_archive, release_policy
+from airfleet_provider.contract.locks import COLLECT_LOCK
+from airfleet_provider.contract.release_schema import UNFINISHED
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
 from airfleet_provider.releases import retention_rules
@@ -29,7 +31,7 @@ SELECT r.id, r.built_at, r.used_at, r.pinned AS is_pinned,
     COALESCE(p.live = r.id, false) AS is_live, COALESCE(p.previous = r.id, false) AS is_previous,
     (SELECT max(live_at) FROM airfleet.deployment d WHERE d.bundle = r.bundle AND d.release = r.id) AS live_at,
     (SELECT min(id) FROM airfleet.deployment d WHERE d.bundle = r.bundle AND d.release = r.id
-        AND d.state IN ('requested', 'parsing', 'publishing', 'watching')) AS deployment
+        AND d.state IN %(unfinished)s) AS deployment
 FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
 WHERE r.bundle = %(bundle)s AND r.collected_at IS NULL
 """
@@ -55,7 +57,7 @@ WHERE r.id = ANY(%(releases)s::text[]) AND r.collected_at IS NULL AND NOT r.pinn
     AND r.used_at < now() - interval '1 hour'
     AND NOT EXISTS (SELECT 1 FROM airfleet.pointer p WHERE r.id IN (p.live, p.previous))
     AND NOT EXISTS (SELECT 1 FROM airfleet.deployment d WHERE d.release = r.id
-        AND d.state IN ('requested', 'parsing', 'publishing', 'watching'))
+        AND d.state IN %(unfinished)s)
     AND NOT EXISTS (SELECT 1 FROM dag_run WHERE bundle_version = r.id
         AND (state IN ('queued', 'running') OR end_date > now() - interval '10 minutes'))
 RETURNING r.id
@@ -93,7 +95,7 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
     How many of the last releases stay is what was said last for this bundle, unless it is said here.
     """
     with metadata_db.open_session() as session:
-        keep = keep or run(session, READ_KEEP, bundle=name).scalar() or retention_rules.KEEP
+        keep = keep or run(session, READ_KEEP, bundle=name).scalar() or release_policy.KEEP
         known = _list_known(session, name)
         kept = retention_rules.judge(known, keep, datetime.now(UTC))
         going = [one.id for one in known if one.id not in kept]
@@ -101,7 +103,7 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
             parses = int(run(session, f"SELECT count(*) {OLD_PARSES}").scalar())
             return Collected(kept, tuple(going), parses)
         run(session, HOLD, releases=going)
-        gone = tuple(sorted(release for (release,) in run(session, MARK, releases=going)))
+        gone = tuple(sorted(release for (release,) in run(session, MARK, releases=going, unfinished=UNFINISHED)))
     _remove_archives(name)
     remove_folders(name)
     with metadata_db.open_session() as session:
@@ -112,7 +114,7 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
 
 
 def _list_known(session: Any, name: str) -> list[KnownRelease]:  # noqa: ANN401 - sqlalchemy.orm.Session
-    rows = [row._mapping for row in run(session, LIST_KNOWN, bundle=name)]
+    rows = [row._mapping for row in run(session, LIST_KNOWN, bundle=name, unfinished=UNFINISHED)]
     counted = run(session, COUNT_RUNS, releases=[row["id"] for row in rows])
     runs = {row.bundle_version: row.runs for row in counted}
     return [KnownRelease(**row, unfinished_runs=runs.get(row["id"], 0)) for row in rows]
@@ -124,7 +126,7 @@ def _remove_archives(name: str) -> None:
     for row in left:
         with metadata_db.open_session() as session:
             # Whoever builds the same files again at this moment has the lock first, or puts the archive back after.
-            run(session, LOCK, lock=release_schema.COLLECT_LOCK)
+            run(session, LOCK, lock=COLLECT_LOCK)
             if not run(session, IS_LEFT, id=row.id).first():
                 continue
             try:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-KEEP = 20
 # A release that was just built, checked or asked for is about to be used.
 GRACE = timedelta(hours=1)
 

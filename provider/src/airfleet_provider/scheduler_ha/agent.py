@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 
+from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.scheduler_ha import host
@@ -67,7 +68,7 @@ class SchedulerAgent:
         self._tried = NEVER
         self._broken = False
         self._stopping = False
-        self._attended = (NEVER, "")
+        self._attended: tuple[float, CandidateState | None] = (NEVER, None)
         self._said = ""
         self._reader, self._writer = socket.socketpair()
 
@@ -153,7 +154,9 @@ class SchedulerAgent:
                 self._row = self._date(lease.read())
                 self._first = self._first or self._row
                 self._looked, self._broken = host.read_clock(), False
-                self._attend(lease, "standby" if self._child is ProcessState.READY else "warming")
+                self._attend(
+                    lease, CandidateState.STANDBY if self._child is ProcessState.READY else CandidateState.WARMING
+                )
             case LeaseAction.TRY:
                 self._tried = now
                 lease.lock()
@@ -172,7 +175,7 @@ class SchedulerAgent:
                 self._held = held.go_on(host.read_clock())
                 self._scheduler.start(held.epoch)
                 self._child = ProcessState.RUNNING
-                self._attend(lease, "active")
+                self._attend(lease, CandidateState.ACTIVE)
             case LeaseAction.RELEASE if held:
                 self._held = None
                 lease.release(held.epoch)
@@ -206,7 +209,9 @@ class SchedulerAgent:
         if requested is not None:
             beat = self._work.read_beat(lease.session)
             self._held = held.renew(now, requested=requested, beat=beat)
-            self._attend(lease, "active" if self._child is ProcessState.RUNNING else "taking over")
+            self._attend(
+                lease, CandidateState.ACTIVE if self._child is ProcessState.RUNNING else CandidateState.TAKING_OVER
+            )
             return
         row = lease.read()
         if (row.epoch, row.holder) == (held.epoch, self._holder):
@@ -253,7 +258,7 @@ class SchedulerAgent:
             log.warning("the scheduler ended by itself: %s", code)
             self._exit_code = code if code > 0 else 1
 
-    def _attend(self, lease: Lease, state: str) -> None:
+    def _attend(self, lease: Lease, state: CandidateState) -> None:
         now = host.read_clock()
         then, before = self._attended
         if state != before or now - then >= ATTEND_EVERY_S:

@@ -10,8 +10,9 @@ from typing import Any
 
 from airfleet_provider.compat.calls import scheduler
 from airfleet_provider.compat.calls.db_errors import RETRY_S, is_outage
+from airfleet_provider.contract import lease_schema
 from airfleet_provider.scheduler_ha.db_session import Session
-from airfleet_provider.scheduler_ha.lease import NAME, SCHEDULER
+from airfleet_provider.scheduler_ha.lease import SCHEDULER
 
 READ_EPOCH = "SELECT epoch FROM airfleet.lease WHERE name = %s"
 BEAT = """
@@ -55,7 +56,7 @@ class AirflowScheduler:
     def run(self, epoch: int) -> int:
         def check(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
             with connection.cursor() as cursor:
-                cursor.execute(READ_EPOCH, (NAME,))
+                cursor.execute(READ_EPOCH, (lease_schema.SCHEDULER,))
                 (current,) = cursor.fetchone()
             connection.rollback()
             if current != epoch:

@@ -9,11 +9,12 @@ set, and after a promotion it is another host's.
 from __future__ import annotations
 
 from airfleet_provider.contract import lease_schema
+from airfleet_provider.contract.lease_schema import CandidateState
+from airfleet_provider.contract.locks import HOLDER_LOCK
 from airfleet_provider.scheduler_ha.db_session import Session
 from airfleet_provider.scheduler_ha.host import Candidate
 from airfleet_provider.scheduler_ha.rules import LeaseRow
 
-NAME = "scheduler"
 KEPT_TENURES = 1000
 
 READ = """
@@ -98,7 +99,7 @@ class Lease:
 
     def read(self) -> LeaseRow:
         """The lease as it is now."""
-        (row,) = self.session.run(READ, name=NAME)
+        (row,) = self.session.run(READ, name=lease_schema.SCHEDULER)
         return LeaseRow(
             epoch=row["epoch"],
             holder=row["holder"],
@@ -109,19 +110,19 @@ class Lease:
     def lock(self) -> bool:
         """Whether this session is the one that may write the lease."""
         if not self.locked:
-            self.locked = self.session.run(LOCK, lock=lease_schema.HOLDER_LOCK)[0]["locked"]
+            self.locked = self.session.run(LOCK, lock=HOLDER_LOCK)[0]["locked"]
         return self.locked
 
     def break_lock(self, renewed: float) -> None:
         """End the session of a holder that has not renewed since this stamp was read."""
-        self.session.run(BREAK, name=NAME, prefix=GUARDIAN, renewed=renewed)
+        self.session.run(BREAK, name=lease_schema.SCHEDULER, prefix=GUARDIAN, renewed=renewed)
 
     def acquire(self, why: str) -> int:
         """The new epoch, from which on every earlier one is over; the lock must be held."""
         place = self._place
         (row,) = self.session.run(
             ACQUIRE,
-            name=NAME,
+            name=lease_schema.SCHEDULER,
             holder=self._holder,
             ttl=self._ttl_s,
             kept=KEPT_TENURES,
@@ -137,7 +138,7 @@ class Lease:
         """Whether a hand-over was asked for, or None when the lease is not ours any more, or not to be had now."""
         if not self.lock():
             return None
-        rows = self.session.run(RENEW, name=NAME, epoch=epoch, holder=self._holder, ttl=self._ttl_s)
+        rows = self.session.run(RENEW, name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder, ttl=self._ttl_s)
         return bool(rows[0]["requested"]) if rows else None
 
     def end_predecessors(self, epoch: int) -> int:
@@ -159,11 +160,11 @@ class Lease:
 
     def release(self, epoch: int) -> None:
         """Give the lease back, and wake whoever waits for it."""
-        self.session.run(RELEASE, name=NAME, epoch=epoch, holder=self._holder)
-        self.session.run(UNLOCK, lock=lease_schema.HOLDER_LOCK, channel=lease_schema.CHANNEL)
+        self.session.run(RELEASE, name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder)
+        self.session.run(UNLOCK, lock=HOLDER_LOCK, channel=lease_schema.CHANNEL)
         self.locked = False
 
-    def attend(self, state: str) -> None:
+    def attend(self, state: CandidateState) -> None:
         """Say that this seat is taken, and what it does."""
         place = self._place
         self.session.run(ATTEND, seat=place.seat, holder=self._holder, host=place.host, state=state)

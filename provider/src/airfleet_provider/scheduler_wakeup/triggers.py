@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from airfleet_provider.contract.locks import SCHEMA_LOCK
+
 CHANNEL = "airfleet_scheduler"
 
 # Changed whenever SQL changes; the function's comment holds the one that is installed.
@@ -14,16 +16,16 @@ WHERE n.nspname = 'airfleet' AND p.proname = 'wake_scheduler'
 
 # A task's change names its Dag run; a notice without a name is about everything else.
 # May be run by several at once. Equal notices of one transaction are one; the scheduler's own queueing sends none.
-SQL = """
+SQL = f"""
 BEGIN;
-SELECT pg_advisory_xact_lock(4707001);
+SELECT pg_advisory_xact_lock({SCHEMA_LOCK});
 CREATE SCHEMA IF NOT EXISTS airfleet;
 CREATE OR REPLACE FUNCTION airfleet.wake_scheduler() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_TABLE_NAME = 'task_instance' THEN
-        PERFORM pg_notify('airfleet_scheduler', NEW.dag_id || ' ' || NEW.run_id);
+        PERFORM pg_notify('{CHANNEL}', NEW.dag_id || ' ' || NEW.run_id);
     ELSE
-        PERFORM pg_notify('airfleet_scheduler', '');
+        PERFORM pg_notify('{CHANNEL}', '');
     END IF;
     RETURN NULL;
 END $$;
@@ -41,6 +43,6 @@ CREATE OR REPLACE TRIGGER airfleet_wake AFTER UPDATE OF state ON dag_run FOR EAC
     EXECUTE FUNCTION airfleet.wake_scheduler();
 CREATE OR REPLACE TRIGGER airfleet_wake AFTER INSERT ON asset_dag_run_queue FOR EACH STATEMENT
     EXECUTE FUNCTION airfleet.wake_scheduler();
-COMMENT ON FUNCTION airfleet.wake_scheduler() IS '2';
+COMMENT ON FUNCTION airfleet.wake_scheduler() IS '{REVISION}';
 COMMIT;
-"""
+"""  # noqa: S608 - constants of this package

@@ -57,6 +57,7 @@ from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract import environment as variables
 
 HOME = "server"
 FOLDER = ETC / HOME
@@ -240,8 +241,8 @@ def environment(place: Place, home: str, **more: str) -> dict[str, str]:
     return {
         "AIRFLOW_HOME": str(LIB / home),
         "AIRFLOW_CONFIG": str(ETC / home / "airflow.cfg"),
-        "AIRFLEET_ADDRESS": place.host.address,
-        "AIRFLEET_STATE": str(LIB / home),
+        variables.ADDRESS: place.host.address,
+        variables.STATE: str(LIB / home),
         "HOME": str(LIB / home),
         "PYTHONUNBUFFERED": "1",
         "PATH": f"{place.runtime}/bin:/usr/local/bin:/usr/bin:/bin",
@@ -341,7 +342,7 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
             place,
             HOME,
             **{key: value for key, value in process.env.items() if isinstance(value, str)},
-            **({celery.VARIABLE: str(link.path)} if link else {}),
+            **({variables.CELERY: str(link.path)} if link else {}),
         ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
         stop_signal=process.stop_signal,

@@ -25,6 +25,7 @@ from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.topology import WorkerPool
+from airfleet_provider.contract import environment
 
 HOME = "worker"
 FOLDER = ETC / HOME
@@ -112,11 +113,13 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
         env=airflow.environment(
             place,
             HOME,
-            AIRFLEET_RELEASES=f"http://127.0.0.1:{PROXY}",
             AIRFLEET_POOL=pool.name,
-            **{celery.VARIABLE: str(files[-1].path)},
-            AIRFLEET_DRAINED=str(MARKS / pool.name),
-            AIRFLEET_WORKERS=str(NOTES),
+            **{
+                environment.RELEASES: f"http://127.0.0.1:{PROXY}",
+                environment.CELERY: str(files[-1].path),
+                environment.DRAINED: str(MARKS / pool.name),
+                environment.WORKERS: str(NOTES),
+            },
         ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
         # Celery's main process alone is told to stop: it waits for running tasks, and they are not disturbed.

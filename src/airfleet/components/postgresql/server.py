@@ -22,6 +22,7 @@ from airfleet.components.model import DEAD_PEER
 from airfleet.components.postgresql import backups, replication, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.spec.secrets import Secret, by_login
+from airfleet_provider.contract import job_schema
 
 CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
@@ -232,10 +233,7 @@ def _roles(place: Place) -> Job:
         "\\connect airflow",
         # The owner of a database says which names come first in it.
         "SET search_path = pg_catalog;",
-        "CREATE SCHEMA IF NOT EXISTS airfleet AUTHORIZATION airflow;",
-        "CREATE TABLE IF NOT EXISTS airfleet.job (name text PRIMARY KEY, fingerprint text NOT NULL,"
-        " ended_at timestamptz NOT NULL);",
-        "ALTER TABLE airfleet.job OWNER TO airflow;",
+        job_schema.SQL,
         "\\connect postgres",
         f"SELECT 'CREATE DATABASE {result_database.DATABASE}' WHERE NOT EXISTS"  # noqa: S608 - a constant
         f" (SELECT FROM pg_database WHERE datname = '{result_database.DATABASE}') \\gexec",

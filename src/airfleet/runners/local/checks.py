@@ -27,6 +27,7 @@ from airfleet.components.health import (
 from airfleet.runners.local.supervision import CheckResult
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import BrokenFile
+from airfleet_provider.contract.lease_schema import CandidateState
 
 TIMEOUT_S = 5.0
 # The place in a traceback of what a project consists of.
@@ -112,7 +113,10 @@ class Checker:
         if not rows:
             return CheckResult(False, "not begun yet")
         state, age = rows[0]
-        return CheckResult(state in ("active", "standby") and age <= max_age_s, f"{state}, seen {age:.0f} s ago")
+        return CheckResult(
+            state in (CandidateState.ACTIVE, CandidateState.STANDBY) and age <= max_age_s,
+            f"{state}, seen {age:.0f} s ago",
+        )
 
     def retire_jobs(self, job_type: str) -> None:
         """Mark as failed what dead processes of this type left as running, so that their tasks are adopted at once."""

@@ -10,17 +10,7 @@ import psycopg
 from psycopg import sql
 
 from airfleet.components.postgresql import result_database
-
-# airfleet's own memory, beside Airflow's tables: which jobs ended well, and with what.
-OWN_TABLES = """
-CREATE SCHEMA IF NOT EXISTS airfleet AUTHORIZATION airflow;
-CREATE TABLE IF NOT EXISTS airfleet.job (
-    name text PRIMARY KEY,
-    fingerprint text NOT NULL,
-    ended_at timestamptz NOT NULL
-);
-ALTER TABLE airfleet.job OWNER TO airflow;
-"""
+from airfleet_provider.contract import job_schema
 
 
 def main() -> None:
@@ -32,7 +22,7 @@ def main() -> None:
         for name, password in json.loads(os.environ["AIRFLEET_DATABASES"]).items():
             ensure(connection, name, password)
     with connect(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), dbname="airflow") as connection:
-        connection.execute(OWN_TABLES)
+        connection.execute(job_schema.SQL)
     if passwords := json.loads(os.environ["AIRFLEET_RESULTS"]):
         ensure_results(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), passwords)
 

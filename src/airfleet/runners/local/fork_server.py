@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airfleet.components.model import Process, reveal
+from airfleet_provider.contract.fork_protocol import GO, WARM
 
 REPLY_BYTES = 4096
 
@@ -25,7 +26,7 @@ class Child:
     def open_gate(self) -> None:
         """Let it run; what died meanwhile is noticed by its exit."""
         with suppress(BrokenPipeError):
-            os.write(self.gate, b"g")
+            os.write(self.gate, GO)
         os.close(self.gate)
 
 
@@ -53,7 +54,7 @@ class ForkServer:
         """Whether it has imported everything and takes orders; never blocks."""
         if not self._warm:
             with suppress(BlockingIOError):
-                self._warm = self._channel.recv(REPLY_BYTES, socket.MSG_DONTWAIT) == b"warm"
+                self._warm = self._channel.recv(REPLY_BYTES, socket.MSG_DONTWAIT) == WARM
         return self._warm
 
     def fork(self, process: Process, *, env: Mapping[str, str], log: Path) -> Child:

@@ -25,6 +25,7 @@ from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import resolve_connection, resolve_value
 from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract import environment as variables
 
 # Where programs, certificates and proxies are, and how text and times are shown.
 INHERITED = frozenset(
@@ -156,7 +157,7 @@ def build_environment(
         **own,
         "AIRFLOW_HOME": str(state / "airflow"),
         "AIRFLEET_PROJECT": str(project),
-        "AIRFLEET_STATE": str(state),
+        variables.STATE: str(state),
         "PYTHONPATH": os.pathsep.join(search),
         "PYTHONUNBUFFERED": "1",
     }

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
 
-NAME = "commands.sock"
-GREETING = b"ready"
 # A machine that is so busy starts Airflow anew.
 GREETED_S = 10.0
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)
@@ -24,7 +23,7 @@ INTERACTIVE = (("db", "shell"),)
 def run(folder: StateFolder, arguments: Sequence[str], environment: Mapping[str, str]) -> int | None:
     """Its exit code; None when it has to be started in another way, as nobody has taken the order."""
     words = tuple(word for word in arguments if not word.startswith("-"))[:2]
-    path = folder.root / "airflow" / NAME
+    path = folder.root / "airflow" / COMMANDS
     if words in INTERACTIVE or not path.exists() or not folder.is_held():
         return None
     order = {

@@ -15,6 +15,7 @@ from airflow.providers.fab.auth_manager import fab_auth_manager
 from airfleet_provider.access import command
 from airfleet_provider.access.manager import FabAuthManager
 from airfleet_provider.compat.calls import metadata_db, users
+from airfleet_provider.contract import job_schema
 
 
 class Users:
@@ -50,9 +51,10 @@ class Cursor:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def execute(self, statement: str, values: tuple[str] | None = None) -> None:
-        if values:
-            self.row = values
+    def execute(self, statement: str, values: tuple[str, ...]) -> None:
+        assert values[0] == job_schema.ADMIN_PASSWORD
+        if statement.startswith("INSERT"):
+            self.row = (values[1],)
 
     def fetchone(self) -> tuple[str] | None:
         return self.row

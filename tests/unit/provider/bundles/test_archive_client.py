@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from airfleet_provider.bundles import archive_client
+from airfleet_provider.contract import environment
 
 KEY = "the key that all hosts share"
 
@@ -50,14 +51,14 @@ def test_a_release_is_given_over_any_difference(
     monkeypatch: pytest.MonkeyPatch, skew_s: int, expected: list[int]
 ) -> None:
     with web_host(skew_s) as (url, answers):
-        monkeypatch.setenv(archive_client.VARIABLE, url)
+        monkeypatch.setenv(environment.RELEASES, url)
         assert archive_client.fetch("r1", KEY) == b"an archive"
     assert answers == expected
 
 
 def test_who_does_not_know_the_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with web_host(0) as (url, answers):
-        monkeypatch.setenv(archive_client.VARIABLE, url)
+        monkeypatch.setenv(environment.RELEASES, url)
         with pytest.raises(urllib.error.HTTPError):
             archive_client.fetch("r1", "another key")
     assert answers == [403, 403]

@@ -15,9 +15,9 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from kombu.transport import memory
 
-from airfleet_provider.bundles import archive_client, unused_releases
+from airfleet_provider.bundles import unused_releases
 from airfleet_provider.compat.calls import celery_worker
-from airfleet_provider.contract import release_archive
+from airfleet_provider.contract import environment, release_archive
 from airfleet_provider.executors import disk_space, worker_drain
 from deadline import wait_until
 
@@ -48,8 +48,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
 @pytest.fixture
 def note(app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, Any]]]:
     """What a living worker of the app says; `tmp_path/io` is its mark."""
-    monkeypatch.setenv(worker_drain.MARK, str(tmp_path / "io"))
-    monkeypatch.setenv(worker_drain.NOTES, str(tmp_path / "notes"))
+    monkeypatch.setenv(environment.DRAINED, str(tmp_path / "io"))
+    monkeypatch.setenv(environment.WORKERS, str(tmp_path / "notes"))
     path = tmp_path / "notes" / "io.json"
     with start_worker(app, perform_ping_check=False, pool="solo", queues=["io"], shutdown_timeout=30):
         yield lambda: json.loads(path.read_text()) if path.exists() else {}
@@ -97,7 +97,7 @@ def test_a_worker_that_fetches_its_releases_drops_those_that_no_task_uses(
     monkeypatch.setattr(worker_drain, "TIDY_FIRST_S", 0.0)
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
     if fetches:
-        monkeypatch.setenv(archive_client.VARIABLE, "http://127.0.0.1:1")
+        monkeypatch.setenv(environment.RELEASES, "http://127.0.0.1:1")
     versions = tmp_path / "bundles" / "shop" / "versions"
     for name, days in (("r1", 40), ("r2", 2), ("r3", 1)):
         mark = versions / name / release_archive.MARK
@@ -117,7 +117,7 @@ def test_a_worker_works_on_while_it_removes_many_files(
 ) -> None:
     monkeypatch.setattr(worker_drain, "TIDY_FIRST_S", 0.0)
     monkeypatch.setattr(worker_drain, "TIDY_EVERY_S", 0.0)
-    monkeypatch.setenv(archive_client.VARIABLE, "http://127.0.0.1:1")
+    monkeypatch.setenv(environment.RELEASES, "http://127.0.0.1:1")
     begun: list[Path] = []
     done = threading.Event()
 

@@ -17,6 +17,7 @@ import pytest
 
 from airfleet.runners.local import warm
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
 from airfleet_provider.processes import command_server
 from deadline import wait_until
 
@@ -102,8 +103,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         image.wait(20)
 
 
-def test_both_ends_say_the_same() -> None:
-    assert (warm.NAME, warm.GREETING) == (command_server.NAME, command_server.GREETING)
+def test_both_ends_know_the_same_signals() -> None:
     assert {int(one) for one in warm.PASSED_ON} == command_server.ALLOWED
 
 
@@ -179,10 +179,10 @@ def test_without_a_warm_process_nothing_was_begun(platform: Platform, tmp_path: 
 
 
 def test_a_client_that_says_nothing_keeps_nobody_waiting(platform: Platform) -> None:
-    path = str(platform.folder.root / "airflow" / warm.NAME)
+    path = str(platform.folder.root / "airflow" / COMMANDS)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
         silent.connect(path)
-        assert silent.recv(64) == warm.GREETING
+        assert silent.recv(64) == GREETING
         assert platform.run("exit", "3").returncode == 3
         silent.send(b"nonsense")
         assert silent.recv(64) == b""
@@ -190,6 +190,6 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(platform: Platform) -> 
 
 
 def test_no_other_user_gets_through(platform: Platform) -> None:
-    path = platform.folder.root / "airflow" / warm.NAME
+    path = platform.folder.root / "airflow" / COMMANDS
     assert path.stat().st_mode & 0o077 == 0
     assert path.parent.stat().st_mode & 0o077 == 0

@@ -20,6 +20,7 @@ from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.plan.waves import list_restarts
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import HostError
+from airfleet_provider.contract.lease_schema import CandidateState
 
 ASIDE_S = 20
 # Should nobody be left to lead requests there again, the host of the balancer does so itself.
@@ -148,7 +149,7 @@ class Rolling:
     def _read_candidate(self, name: str) -> str:
         """Who sits there now and is ready, by a name that no other process has had."""
         return self._ask_database(
-            f"SELECT holder FROM airfleet.seat WHERE name = '{name}' AND state <> 'warming'"  # noqa: S608 - checked
+            f"SELECT holder FROM airfleet.seat WHERE name = '{name}' AND state <> '{CandidateState.WARMING}'"  # noqa: S608 - checked
             " AND seen_at > clock_timestamp() - interval '10 s'"
         ).strip()
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
 from airfleet.components.host_model import ETC, RUN, HostFile, Service
 from airfleet.spec.topology import Limits
+from airfleet_provider.contract import environment
 
 FOLDER = "/etc/systemd/system"
 PROBE = "airfleet_provider.liveness.process_probe"
@@ -114,7 +115,7 @@ def check(service: Service) -> str:
             )
             return f"{active} && timeout 10 bash -c {shlex.quote(inner)} 2>/dev/null"
         case HeartbeatCheck(job_type, max_age_s):
-            address = service.env["AIRFLEET_ADDRESS"]
+            address = service.env[environment.ADDRESS]
             return f"{active} && {_probe(service, 'heartbeat', job_type, address, f'{max_age_s:g}')}"
         case CandidateCheck(name, max_age_s):
             return f"{active} && {_probe(service, 'seat', name, f'{max_age_s:g}')}"

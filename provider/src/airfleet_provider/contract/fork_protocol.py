@@ -1,0 +1,16 @@
+"""What clients and the fork server of Airflow's processes say to each other over Unix sockets.
+
+A component: the client sends a JSON object with two descriptors, its log and the gate at which the forked process
+waits. The fork server answers with the name and the process id. A byte on the gate lets the process go.
+
+A command: the client connects to COMMANDS in AIRFLOW_HOME and is greeted. The client then sends a JSON object with its
+three standard streams, may send numbers of signals, and is told the exit code.
+"""
+
+from __future__ import annotations
+
+# The fork server has imported everything and takes requests.
+WARM = b"warm"
+GO = b"g"
+COMMANDS = "commands.sock"
+GREETING = b"ready"

@@ -1,0 +1,12 @@
+"""The numbers of PostgreSQL's advisory locks: each lock of the metadata database has a number of its own."""
+
+from __future__ import annotations
+
+# Held while airfleet's own tables, functions and triggers are made.
+SCHEMA_LOCK = 4_707_001
+# Held by the one release agent that works, for as long as its connection lives.
+AGENT_LOCK = 4_707_002
+# Held by the session of the one scheduler agent that may write the lease; the lock ends with that session.
+HOLDER_LOCK = 4_707_003
+# Shared by those who store the archive of a release, exclusive for those who remove archives.
+COLLECT_LOCK = 4_707_004
