@@ -18,8 +18,7 @@ from typing import Any
 from airfleet_provider.compat.calls import dag_files, parsing
 from airfleet_provider.compat.patches import crash_reports
 from airfleet_provider.contract import release_archive
-
-READ_EVENTS = frozenset({"open", "os.listdir", "os.scandir"})
+from airfleet_provider.processes import file_audit
 
 
 def make_key(*parts: object) -> str:
@@ -80,12 +79,9 @@ class ReadAudit:
         self.record("database", "Airflow's metadata database")
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in READ_EVENTS:
-            target = arguments[0]
-            if isinstance(target, os.PathLike):
-                target = os.fspath(target)
-            if isinstance(target, str) and target.startswith(self.root):
-                self._read(target, is_folder=event != "open")
+        if access := file_audit.read_event(event, arguments):
+            if access.path.startswith(self.root):
+                self._read(access.path, is_folder=access.is_folder)
         elif event == "socket.connect" and isinstance(arguments[1], tuple):
             self.record("network", ":".join(str(part) for part in arguments[1][:2]))
 
@@ -97,8 +93,8 @@ class ReadAudit:
             except ValueError:
                 return
         frame = sys._getframe(2)
-        if frame.f_code.co_name == "_fill_cache":
-            return  # the import system looks around; what it imports the closure knows
+        if file_audit.is_import_scan(frame):
+            return  # what the import system loads is in the import graph
         if name != "." and name.partition("/")[0] not in (
             *release_archive.FOLDERS,
             *release_archive.FILES,

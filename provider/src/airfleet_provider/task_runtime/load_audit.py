@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airfleet_provider.processes import file_audit
+
 INSTALLED = ("/site-packages/", "/dist-packages/")
 PSEUDO = ("/proc/", "/sys/", "/dev/")
 # In sys.modules, which keeps its order, between what was there before a load and what came with it.
@@ -97,20 +99,12 @@ class LoadAudit:
         return [name for thread, name in _list_threads().items() if thread not in self.threads]
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.looks or event not in ("open", "os.listdir", "os.scandir"):
+        access = file_audit.read_event(event, arguments) if self.looks else None
+        if access is None or access.is_write or not _is_own(access.path) or access.path.endswith(".pyc"):
             return
-        target = arguments[0]
-        if isinstance(target, os.PathLike):
-            target = os.fspath(target)
-        if not isinstance(target, str) or not _is_own(target) or target.endswith(".pyc"):
-            return
-        if event == "open":
-            flags = arguments[2] if isinstance(arguments[2], int) else 0
-            if flags & (os.O_WRONLY | os.O_RDWR):
-                return
-        elif sys._getframe(1).f_code.co_name == "_fill_cache":
-            return  # the import system looks around; what it imports is in list_modules
-        self.reads.add(os.path.abspath(target))  # noqa: PTH100 - Path.resolve would follow the link that may move
+        if access.is_folder and file_audit.is_import_scan(sys._getframe(1)):
+            return  # what the import system loads is in list_modules
+        self.reads.add(os.path.abspath(access.path))  # noqa: PTH100 - Path.resolve would follow the link that may move
 
 
 def _is_own(path: str) -> bool:

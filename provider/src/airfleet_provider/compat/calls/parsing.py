@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from airfleet_provider.compat.calls.lookup_recorder import LookupRecorder
+
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
@@ -142,15 +144,8 @@ def answer_lookups(
     task_runner.SUPERVISOR_COMMS = Lookups()
     original = supervisor.ensure_secrets_backend_loaded
 
-    class Recorder:
-        def get_variable(self, key: str, team_name: str | None = None) -> None:
-            on_lookup("variable", key)
-
-        def get_connection(self, conn_id: str, team_name: str | None = None) -> None:
-            on_lookup("connection", conn_id)
-
     def load() -> list[Any]:
-        return [Recorder(), *original()]
+        return [LookupRecorder(on_lookup), *original()]
 
     supervisor.ensure_secrets_backend_loaded = load
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from airfleet_provider.compat.calls.lookup_recorder import LookupRecorder
 from airfleet_provider.processes import fd_messages
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
@@ -82,17 +83,10 @@ def refuse_lookups(on_lookup: Callable[[str, str], None]) -> Callable[[], None]:
 
     original = supervisor.ensure_secrets_backend_loaded
 
-    class Recorder:
-        def get_variable(self, key: str, team_name: str | None = None) -> None:
-            on_lookup("variable", key)
-
-        def get_connection(self, conn_id: str, team_name: str | None = None) -> None:
-            on_lookup("connection", conn_id)
-
     def restore() -> None:
         supervisor.ensure_secrets_backend_loaded = original
 
-    supervisor.ensure_secrets_backend_loaded = lambda: [Recorder()]
+    supervisor.ensure_secrets_backend_loaded = lambda: [LookupRecorder(on_lookup)]
     return restore
 
 

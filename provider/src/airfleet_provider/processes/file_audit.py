@@ -1,0 +1,36 @@
+"""Which files and folders this process opens, from the audit events of Python."""
+
+from __future__ import annotations
+
+import os
+from types import FrameType
+from typing import Any, NamedTuple
+
+FOLDER_EVENTS = ("os.listdir", "os.scandir")
+
+
+class Access(NamedTuple):
+    """One file or folder that Python is about to open, by the name that was given."""
+
+    path: str
+    is_folder: bool
+    is_write: bool
+
+
+def read_event(event: str, arguments: tuple[Any, ...]) -> Access | None:
+    """The access that an audit event reports; None for other events, and for what is opened by a descriptor."""
+    is_folder = event in FOLDER_EVENTS
+    if not is_folder and event != "open":
+        return None
+    target = arguments[0]
+    if isinstance(target, os.PathLike):
+        target = os.fspath(target)
+    if not isinstance(target, str):
+        return None
+    flags = 0 if is_folder or not isinstance(arguments[2], int) else arguments[2]
+    return Access(target, is_folder, bool(flags & (os.O_WRONLY | os.O_RDWR)))
+
+
+def is_import_scan(frame: FrameType) -> bool:
+    """Whether the frame that caused an event is the import system, which lists folders to find modules in them."""
+    return frame.f_code.co_name == "_fill_cache"
