@@ -35,7 +35,7 @@ ATTEND_EVERY_S = 2.0
 # A statement that is not answered by then is given up, so that there is time for another before the lease runs out.
 ANSWER_S = 1.5
 LEAST_ANSWER_S = 0.05
-# The kernel ends a guardian that is still stuck so long after its lease ceased to be sure, and its scheduler with it.
+# The kernel ends an agent that is still stuck so long after its lease ceased to be sure, and its scheduler with it.
 WATCHDOG_S = 0.5
 NEVER = float("-inf")
 
@@ -43,7 +43,7 @@ OpenConnection = Callable[[str], object]
 
 
 class SchedulerAgent:
-    """One seat's guardian; `holder` is a name that no other process ever had."""
+    """One seat's agent; `holder` is a name that no other process ever had."""
 
     def __init__(
         self, open_connection: OpenConnection, work: SchedulerWork, place: host.Candidate, holder: str

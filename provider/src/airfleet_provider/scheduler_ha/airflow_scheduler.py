@@ -1,4 +1,4 @@
-"""Airflow's scheduler as the work of a guardian: made ready, run for one epoch, refused by the database after it."""
+"""Airflow's scheduler as the work of an agent: made ready, run for one epoch, refused by the database after it."""
 
 from __future__ import annotations
 

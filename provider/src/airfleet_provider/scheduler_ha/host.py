@@ -1,4 +1,4 @@
-"""What one guardian needs of the machine it runs on: clock, place, processes of a session."""
+"""What one agent needs of the machine it runs on: clock, place, processes of a session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Where a guardian runs: its seat by name, and enough of the machine to find its processes there again."""
+    """Where an agent runs: its seat by name, and enough of the machine to find its processes there again."""
 
     seat: str
     host: str

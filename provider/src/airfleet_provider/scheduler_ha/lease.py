@@ -86,7 +86,7 @@ SCHEDULER = "airfleet scheduler "
 
 
 class Lease:
-    """The lease as one guardian uses it, over one session; every method may raise `session.AwayError`."""
+    """The lease as one agent uses it, over one session; every method may raise `session.AwayError`."""
 
     def __init__(self, session: Session, *, holder: str, place: Candidate, ttl_s: float) -> None:
         self.session = session
@@ -146,7 +146,7 @@ class Lease:
         return int(self.session.run(END_BACKENDS, prefix=SCHEDULER, epoch=str(epoch))[0]["ended"])
 
     def list_unfenced(self, epoch: int) -> list[tuple[int, int]]:
-        """The sessions of earlier guardians on this machine, and when their leaders began."""
+        """The sessions of earlier agents on this machine, and when their leaders began."""
         rows = self.session.run(UNFENCED, epoch=epoch, machine=self._place.machine)
         return [(row["session"], row["session_started"]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The rules of the lease: from what one guardian sees to the one thing it does next. No I/O, no clock.
+"""The rules of the lease: from what one agent sees to the one thing it does next. No I/O, no clock.
 
 Times are seconds of one clock of this machine that runs on while the machine sleeps. The lease is sure to be ours
 until `Held.sure_until`, which comes a margin before anybody else could take it: whoever has not renewed by then stops
@@ -25,7 +25,7 @@ HUNG_AFTER_S = 30.0
 
 
 class ProcessState(enum.Enum):
-    """The scheduler process of a guardian."""
+    """The scheduler process of an agent."""
 
     ABSENT = enum.auto()
     WARMING = enum.auto()
@@ -36,7 +36,7 @@ class ProcessState(enum.Enum):
 
 
 class LeaseAction(enum.Enum):
-    """What a guardian does next."""
+    """What an agent does next."""
 
     WAIT = enum.auto()
     CONNECT = enum.auto()
@@ -120,7 +120,7 @@ class HeldLease:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one guardian sees at `now`.
+    """What one agent sees at `now`.
 
     `row` and `looked` are of this connection; `proven` says that the holder has renewed while we were connected, so
     that its lock, once free, is proof of its end and not of an outage of the database. `locked` says that we hold it.
@@ -137,7 +137,7 @@ class Observation:
     locked: bool = False
     broken: bool = False
     stopping: bool = False
-    # The scheduler ended, and nobody had told it to: whoever supervises the guardian begins both anew, in its own time.
+    # The scheduler ended, and nobody had told it to: whoever supervises the agent begins both anew, in its own time.
     crashed: bool = False
     tried: float = float("-inf")
 
@@ -152,7 +152,7 @@ class Decision:
 
 
 def decide(seen: Observation) -> Decision:
-    """The next act of a guardian."""
+    """The next act of an agent."""
     if seen.held:
         return _decide_held(seen, seen.held)
     if seen.child in (ProcessState.RUNNING, ProcessState.PAUSED, ProcessState.STOPPING):

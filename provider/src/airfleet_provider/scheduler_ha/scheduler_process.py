@@ -1,4 +1,4 @@
-"""The scheduler process of a guardian: forked and made ready early, held at a gate, ended with its guardian."""
+"""The scheduler process of an agent: forked and made ready early, held at a gate, ended with its agent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READY = b"ready"
 
 
 class SchedulerWork(Protocol):
-    """What a guardian guards."""
+    """What an agent guards."""
 
     @property
     def is_local(self) -> bool:
@@ -32,10 +32,10 @@ class SchedulerWork(Protocol):
         """In the child: work for this epoch until told to stop; the exit code."""
 
     def retire(self, session: Session) -> None:
-        """In the guardian: write down that earlier workers have ended."""
+        """In the agent: write down that earlier workers have ended."""
 
     def read_beat(self, session: Session) -> str:
-        """In the guardian: what changes each time when the work shows that it goes on."""
+        """In the agent: what changes each time when the work shows that it goes on."""
 
 
 class SchedulerProcess:

@@ -36,14 +36,14 @@ def is_spent(record: ZygoteUsage, limits: Limits, now: float) -> bool:
 def list_surplus(records: Mapping[PoolKey, ZygoteUsage], limits: Limits, now: float) -> Iterator[PoolKey]:
     """Those to let go: the spent ones, then the least recently used until the rest fits; never the newest."""
     kept = []
-    for home, record in records.items():
+    for pool_key, record in records.items():
         if is_spent(record, limits, now):
-            yield home
+            yield pool_key
         else:
-            kept.append((record.used, home))
+            kept.append((record.used, pool_key))
     kept.sort(key=lambda item: item[0])
-    memory = sum(records[home].memory_bytes for _, home in kept)
+    memory = sum(records[pool_key].memory_bytes for _, pool_key in kept)
     while len(kept) > 1 and (len(kept) > limits.count or memory > limits.memory_mib << 20):
-        _, home = kept.pop(0)
-        memory -= records[home].memory_bytes
-        yield home
+        _, pool_key = kept.pop(0)
+        memory -= records[pool_key].memory_bytes
+        yield pool_key

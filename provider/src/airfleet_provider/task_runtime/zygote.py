@@ -58,7 +58,7 @@ class Loaded:
                 os.write(descriptor, text)
 
 
-def load(home: PoolKey, log: int) -> Loaded:
+def load(pool_key: PoolKey, log: int) -> Loaded:
     """Load the Dag file in this process, as a task would; raises NotSharedError when tasks cannot share that.
 
     `log` is the descriptor that this process logs to.
@@ -66,8 +66,8 @@ def load(home: PoolKey, log: int) -> Loaded:
     said = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("log", "stdout", "stderr")]
     saved = [os.dup(stream) for stream in (1, 2)]
     task_start.become_loader()
-    bundle = task_start.open_bundle(home.bundle, home.version)
-    _check_text(Path(bundle.path, home.path))
+    bundle = task_start.open_bundle(pool_key.bundle, pool_key.version)
+    _check_text(Path(bundle.path, pool_key.path))
     witness = LoadAudit()
     lookups: list[str] = []
 
@@ -83,7 +83,7 @@ def load(home: PoolKey, log: int) -> Loaded:
         os.dup2(descriptor, stream)
     os.dup2(said[0], log, inheritable=False)
     try:
-        bag = task_start.load_bag(bundle, home.path)
+        bag = task_start.load_bag(bundle, pool_key.path)
     except LookedUpError:
         bag = None
     finally:
@@ -242,12 +242,12 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-def run(home: PoolKey, control: socket.socket, log: int) -> None:
+def run(pool_key: PoolKey, control: socket.socket, log: int) -> None:
     """Load, say so to the keeper, and serve; or say why not, and tell that to all who ask."""
-    setproctitle(f"airfleet warm {home.path}")
+    setproctitle(f"airfleet warm {pool_key.path}")
     crash_reports.end_on_crash()
     try:
-        loaded = load(home, log)
+        loaded = load(pool_key, log)
     except Exception as error:
         # What the file is like stays so; a release that could not be fetched just now may be there a moment later.
         is_lasting = isinstance(error, NotSharedError)

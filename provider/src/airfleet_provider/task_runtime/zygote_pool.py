@@ -51,7 +51,7 @@ class ZygotePool:
     is_relieved: bool = False
     clock: Callable[[], float] = time.monotonic
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    homes: dict[PoolKey, ZygoteHandle] = field(default_factory=dict)
+    zygotes: dict[PoolKey, ZygoteHandle] = field(default_factory=dict)
     refusals: dict[PoolKey, tuple[str, float]] = field(default_factory=dict)
 
     def serve(self) -> None:
@@ -60,12 +60,12 @@ class ZygotePool:
         if self.relief:
             self.selector.register(self.relief, selectors.EVENT_READ, self._hear_relief)
         while self.requests.fileno() >= 0 and not self.is_relieved:
-            for key, _ in self.selector.select(self.limits.age_s if self.homes else None):
+            for key, _ in self.selector.select(self.limits.age_s if self.zygotes else None):
                 key.data()
             _reap_all()
             self._let_go_surplus()
-        for home in list(self.homes):
-            self._let_go(home)
+        for pool_key in list(self.zygotes):
+            self._let_go(pool_key)
 
     def _hear_relief(self) -> None:
         if self.relief:
@@ -80,35 +80,35 @@ class ZygotePool:
             self.selector.unregister(self.requests)
             self.requests.close()
             return
-        home = PoolKey(message["bundle"], message["version"], message["path"])
-        reason = self._find_refusal(home) or self._hand_on(home, message, descriptors)
+        pool_key = PoolKey(message["bundle"], message["version"], message["path"])
+        reason = self._find_refusal(pool_key) or self._hand_on(pool_key, message, descriptors)
         if reason:
             zygote.refuse(descriptors, reason)
         else:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _find_refusal(self, home: PoolKey) -> str | None:
-        reason, until = self.refusals.get(home, (None, 0.0))
+    def _find_refusal(self, pool_key: PoolKey) -> str | None:
+        reason, until = self.refusals.get(pool_key, (None, 0.0))
         if reason and self.clock() >= until:
-            del self.refusals[home]
+            del self.refusals[pool_key]
             return None
         return reason
 
-    def _hand_on(self, home: PoolKey, message: dict[str, Any], descriptors: list[int]) -> str | None:
+    def _hand_on(self, pool_key: PoolKey, message: dict[str, Any], descriptors: list[int]) -> str | None:
         """Give the request to its warm process, a new one if need be; why that could not be."""
-        found = self.homes.get(home)
+        found = self.zygotes.get(pool_key)
         if found and (eviction.is_spent(found.record, self.limits, self.clock()) or not is_fresh(found.watched)):
-            self._let_go(home)
+            self._let_go(pool_key)
             found = None
         for _ in range(2):  # the one at hand may have died just now
-            found = found or self._start(home, descriptors)
+            found = found or self._start(pool_key, descriptors)
             try:
                 fd_messages.send(found.control, message, descriptors)
             except BlockingIOError:
                 return "its warm process has too many requests already"
             except OSError:
-                self._let_go(home)
+                self._let_go(pool_key)
                 found = None
             else:
                 found.record.used = self.clock()
@@ -116,7 +116,7 @@ class ZygotePool:
                 return None
         return "its warm process dies"
 
-    def _start(self, home: PoolKey, request: list[int]) -> ZygoteHandle:
+    def _start(self, pool_key: PoolKey, request: list[int]) -> ZygoteHandle:
         ours, theirs = fd_messages.pair()
         pid = os.fork()
         if pid == 0:
@@ -127,12 +127,12 @@ class ZygotePool:
                 self.selector.close()
                 if self.relief:
                     self.relief.close()
-                for other in self.homes.values():
+                for other in self.zygotes.values():
                     other.control.close()
                 for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
                     os.close(descriptor)
                 oom_priority.offer(oom_priority.WARM)
-                zygote.run(home, theirs, self.log)
+                zygote.run(pool_key, theirs, self.log)
                 code = 0
             except BaseException:
                 traceback.print_exc()
@@ -142,11 +142,11 @@ class ZygotePool:
         theirs.close()
         ours.setblocking(False)
         found = ZygoteHandle(ours, ZygoteUsage(born=self.clock(), used=self.clock()))
-        self.homes[home] = found
-        self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear_warm(home, found))
+        self.zygotes[pool_key] = found
+        self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear_zygote(pool_key, found))
         return found
 
-    def _hear_warm(self, home: PoolKey, found: ZygoteHandle) -> None:
+    def _hear_zygote(self, pool_key: PoolKey, found: ZygoteHandle) -> None:
         try:
             message, _ = fd_messages.receive(found.control)
         except BlockingIOError:
@@ -154,31 +154,31 @@ class ZygotePool:
         except OSError:
             message = None
         if message is None:
-            self._let_go(home, found)
+            self._let_go(pool_key, found)
         elif "watch" in message:
             found.watched.append(message["watch"])
         elif "ready" in message:
             found.record.memory_bytes = message["ready"]
         elif "refused" in message:
-            lasts_s = RETRY_S if not message["lasting"] else REMEMBER_S if home.version is None else float("inf")
-            self.refusals[home] = (message["refused"], self.clock() + lasts_s)
-            self._let_go(home, found)
+            lasts_s = RETRY_S if not message["lasting"] else REMEMBER_S if pool_key.version is None else float("inf")
+            self.refusals[pool_key] = (message["refused"], self.clock() + lasts_s)
+            self._let_go(pool_key, found)
 
-    def _let_go(self, home: PoolKey, found: ZygoteHandle | None = None) -> None:
+    def _let_go(self, pool_key: PoolKey, found: ZygoteHandle | None = None) -> None:
         """Close our end: the warm process sees its tasks to their end, answers what it still has, and exits."""
-        current = self.homes.get(home)
+        current = self.zygotes.get(pool_key)
         found = found or current
         if found is None or found.control.fileno() < 0:
             return
         if found is current:
-            del self.homes[home]
+            del self.zygotes[pool_key]
         self.selector.unregister(found.control)
         found.control.close()
 
     def _let_go_surplus(self) -> None:
-        records = {home: found.record for home, found in self.homes.items()}
-        for home in list(eviction.list_surplus(records, self.limits, self.clock())):
-            self._let_go(home)
+        records = {pool_key: found.record for pool_key, found in self.zygotes.items()}
+        for pool_key in list(eviction.list_surplus(records, self.limits, self.clock())):
+            self._let_go(pool_key)
 
 
 def keep(

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from airfleet_provider.contract import dead_peer
 from airfleet_provider.network import keepalive
 
 
@@ -83,7 +84,7 @@ def test_without_a_host_it_is_an_error_like_any_other() -> None:
 
 
 def test_a_host_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "CONNECT_S", 0.05)
+    monkeypatch.setattr(dead_peer, "CONNECT_S", 0.05)
 
     async def try_it() -> None:
         async with silent_host() as port:

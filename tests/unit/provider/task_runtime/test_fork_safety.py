@@ -54,7 +54,7 @@ def make(*used: float, memory: int = 0) -> dict[PoolKey, ZygoteUsage]:
 
 
 def list_paths(records: dict[PoolKey, ZygoteUsage], chosen: Limits, now: float = 100) -> list[str]:
-    return [home.path for home in eviction.list_surplus(records, chosen, now)]
+    return [pool_key.path for pool_key in eviction.list_surplus(records, chosen, now)]
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -44,13 +44,13 @@ def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, i
     now = 0.0
     _, requests = fd_messages.pair()
     keeper = ZygotePool(requests, Limits(), 2, clock=lambda: now)
-    home = PoolKey("shop", "r1", "dags/small.py")
+    pool_key = PoolKey("shop", "r1", "dags/small.py")
     ours, theirs = fd_messages.pair()
     found = ZygoteHandle(ours, ZygoteUsage(born=0.0, used=0.0))
-    keeper.homes[home] = found
+    keeper.zygotes[pool_key] = found
     keeper.selector.register(ours, selectors.EVENT_READ)
     fd_messages.send(theirs, {"refused": "no web host answers", "lasting": lasting})
-    keeper._hear_warm(home, found)
-    assert keeper._find_refusal(home) == "no web host answers"
+    keeper._hear_zygote(pool_key, found)
+    assert keeper._find_refusal(pool_key) == "no web host answers"
     now = RETRY_S
-    assert (keeper._find_refusal(home) is None) == is_tried_again
+    assert (keeper._find_refusal(pool_key) is None) == is_tried_again
