@@ -7,7 +7,7 @@ import gc
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -15,13 +15,13 @@ from airfleet_provider.bundles import release_files
 from airfleet_provider.compat.calls import config, dag_publishing, metadata_db, parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.locks import AGENT_LOCK
-from airfleet_provider.contract.release_policy import Policy
-from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, PENDING, DeploymentAction, DeploymentState
+from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentAction, DeploymentState
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.releases import (
     canary,
+    deployments,
     folder_sync,
     import_graph,
     parse_cache,
@@ -29,6 +29,7 @@ from airfleet_provider.releases import (
     reparse_requests,
     retention,
 )
+from airfleet_provider.releases.deployments import Deployment, DeploymentRefusedError
 from airfleet_provider.releases.parser_process import Parser
 from airfleet_provider.releases.publish import Published, Release, publish
 
@@ -38,30 +39,9 @@ WAIT_S = 30.0
 # A release makes many objects and little garbage.
 GARBAGE = 50_000
 MEMORY_FILES = 20_000
-NEXT = """
-SELECT id, bundle, release, action, actor, reason, detail FROM airfleet.deployment
-WHERE state IN %(pending)s ORDER BY id LIMIT 1
-"""
-ENTER = """
-UPDATE airfleet.deployment SET state = %(state)s, started_at = COALESCE(started_at, now()), release = %(release)s
-WHERE id = %(id)s
-"""
-FINISH = """
-UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
-WHERE id = %(id)s AND state IN %(pending)s
-"""
 NOTE_PARSED = """
 UPDATE airfleet.release SET keys = %(keys)s, dags = %(dags)s
 WHERE id = %(id)s AND (keys, dags) IS DISTINCT FROM (%(keys)s::text[], %(dags)s::jsonb)
-"""
-# In the transaction that moved the pointer, so that both have the same time.
-GO_LIVE = """
-UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved)s THEN now() END,
-    watch_until = CASE w.state WHEN 'watching' THEN now() + %(seconds)s * interval '1 second' END,
-    finished_at = CASE w.state WHEN 'done' THEN now() END,
-    detail = d.detail || %(detail)s::jsonb
-FROM (SELECT %(state)s AS state) w
-WHERE d.id = %(id)s AND d.state IN %(pending)s
 """
 # Runs in flight may have lost the files they began with, with the disk of this host.
 LIST_NEEDED = """
@@ -69,67 +49,9 @@ SELECT bundle, id FROM airfleet.release WHERE collected_at IS NULL
     AND id IN (SELECT bundle_version FROM dag_run WHERE state IN ('queued', 'running'))
 """
 READ_POINTER = "SELECT live, previous, moved_at = now() AS is_moved FROM airfleet.pointer WHERE bundle = %(bundle)s"
-# What the watch took back is nobody's way back, unless it went live again since; nor are the same files under the
-# shorter id that an earlier version of airfleet gave them, which the longer one begins with.
-FIND_PREVIOUS = """
-SELECT d.release FROM airfleet.deployment d JOIN airfleet.release r ON r.id = d.release AND r.collected_at IS NULL
-    JOIN airfleet.pointer p ON p.bundle = d.bundle
-WHERE d.bundle = %(bundle)s AND d.live_at IS NOT NULL AND d.state <> 'failed'
-    AND NOT starts_with(d.release, p.live) AND NOT starts_with(p.live, d.release)
-    AND NOT EXISTS (SELECT 1 FROM airfleet.deployment f
-        WHERE f.bundle = d.bundle AND f.release = d.release AND f.state = 'failed' AND f.live_at > d.live_at)
-ORDER BY d.live_at DESC LIMIT 1
-"""
-# What undoes a deployment is overtaken by whatever came after that one.
-IS_OVERTAKEN = """
-SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND live_at IS NOT NULL LIMIT 1
-"""
-
 WAS_MOVED = """
 SELECT 1 FROM airfleet.pointer WHERE bundle = %(bundle)s AND (live <> %(release)s OR moved_at = now())
 """
-
-
-class DeploymentRefusedError(Exception):
-    """A deployment cannot be done; `detail` says why."""
-
-    def __init__(self, message: str, **detail: object) -> None:
-        super().__init__(message)
-        self.detail = {"message": message, **detail}
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One row of the queue."""
-
-    id: int
-    bundle: str
-    release: str | None
-    action: str
-    actor: str | None
-    reason: str | None
-    detail: Mapping[str, Any]
-
-    @property
-    def is_check(self) -> bool:
-        """Whether it ends with the parse: what was found is for whoever asked, and nothing goes live."""
-        return self.action == DeploymentAction.CHECK
-
-    @property
-    def allows_errors(self) -> bool:
-        """Whether it goes on although files do not load: on the way back everything is better than what is live."""
-        return bool(self.detail.get("allow_errors", self.action == DeploymentAction.ROLLBACK))
-
-    @property
-    def undoes(self) -> int | None:
-        """The deployment whose watch asked for this way back."""
-        return self.detail.get("undo")
-
-    @property
-    def watch_seconds(self) -> float:
-        """How long it is watched once it is live: the way back is not, nor what a developer follows."""
-        policy = Policy.read(self.detail.get("policy", {}))
-        return policy.watch_seconds if self.action == DeploymentAction.PROMOTE else 0.0
 
 
 @dataclass(slots=True)
@@ -150,11 +72,9 @@ class ReleaseAgent:
 
     def step(self) -> bool:
         """Work off the oldest unfinished deployment; whether there was one."""
-        with metadata_db.open_session() as session:
-            row = run(session, NEXT, pending=PENDING).one_or_none()
-        if row is None:
+        deployment = deployments.find_next()
+        if deployment is None:
             return False
-        deployment = Deployment(**row._mapping)
         started = self.now()
         try:
             if deployment.action == DeploymentAction.PRUNE:
@@ -162,17 +82,17 @@ class ReleaseAgent:
             else:
                 self._deploy(deployment, started)
         except DeploymentRefusedError as refusal:
-            self._fail(deployment, refusal.detail)
+            deployments.fail(deployment, refusal.detail)
         except Exception as error:
             log.exception("deployment %s failed", deployment.id)
-            self._fail(deployment, {"message": f"{type(error).__name__}: {error}"})
+            deployments.fail(deployment, {"message": f"{type(error).__name__}: {error}"})
         return True
 
     def _deploy(self, deployment: Deployment, started: float) -> None:
         if deployment.bundle in self.followed and not deployment.is_check:
             raise DeploymentRefusedError("this platform runs the Dags that lie in its project's folder")
-        name = deployment.release or self._previous(deployment)
-        self._enter(deployment, name, DeploymentState.PARSING)
+        name = deployment.release or deployments.choose_previous(deployment)
+        deployments.enter(deployment, name, DeploymentState.PARSING)
         release = self.unpack(deployment.bundle, name)
         unpacked = self.now()
         found = parse_cache.collect(release, self.parser, twice=deployment.is_check)
@@ -189,20 +109,12 @@ class ReleaseAgent:
             run(session, NOTE_PARSED, id=name, keys=keys, dags=json.dumps(dags))
         if deployment.is_check:
             detail = {"keys": dict(found.keys), "parsed": len(fresh), "seconds": {"parse": round(parsed - unpacked, 3)}}
-            with metadata_db.open_session() as session:
-                run(
-                    session,
-                    FINISH,
-                    pending=PENDING,
-                    id=deployment.id,
-                    state=DeploymentState.DONE,
-                    detail=json.dumps(detail),
-                )
+            deployments.finish(deployment, detail)
             return
         if errors and not deployment.allows_errors:
             listed = [{"path": path, "error": text} for path, text in sorted(errors.items())]
             raise DeploymentRefusedError(f"{len(errors)} Dag files do not load", errors=listed, parsed=len(fresh))
-        self._enter(deployment, name, DeploymentState.PUBLISHING)
+        deployments.enter(deployment, name, DeploymentState.PUBLISHING)
         with metadata_db.open_session() as session:
             before = {
                 "broken_before": canary.list_broken(session, deployment.bundle),
@@ -210,12 +122,12 @@ class ReleaseAgent:
             }
 
         def finish(session: Any, published: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
-            if run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.undoes or deployment.id).first():
+            if deployments.is_overtaken(session, deployment):
                 raise DeploymentRefusedError("a later deployment of the same bundle is done already")
             pointer = run(session, READ_POINTER, bundle=deployment.bundle).one()
             previous = pointer.previous
             if previous and release_archive.is_same(previous, name):  # that is no way back
-                previous = run(session, FIND_PREVIOUS, bundle=deployment.bundle).scalar()
+                previous = deployments.find_previous(session, deployment.bundle)
             detail = {
                 **before,
                 "previous": previous,
@@ -231,17 +143,10 @@ class ReleaseAgent:
                 },
             }
             is_watched = pointer.is_moved and previous and deployment.watch_seconds > 0
-            ended = run(
-                session,
-                GO_LIVE,
-                pending=PENDING,
-                id=deployment.id,
-                state=DeploymentState.WATCHING if is_watched else DeploymentState.DONE,
-                is_moved=pointer.is_moved,
-                seconds=deployment.watch_seconds,
-                detail=json.dumps(detail),
+            recorded = deployments.go_live(
+                session, deployment, detail, is_moved=pointer.is_moved, is_watched=bool(is_watched)
             )
-            if not ended.rowcount:
+            if not recorded:
                 raise DeploymentRefusedError("another releaser has finished it")
 
         try:
@@ -257,15 +162,7 @@ class ReleaseAgent:
     def _prune(self, deployment: Deployment) -> None:
         asked = deployment.detail.get("policy", {}).get("keep")
         found = retention.collect(deployment.bundle, keep=asked, dry=bool(deployment.detail.get("dry")))
-        with metadata_db.open_session() as session:
-            run(
-                session,
-                FINISH,
-                pending=PENDING,
-                id=deployment.id,
-                state=DeploymentState.DONE,
-                detail=json.dumps(found.to_json()),
-            )
+        deployments.finish(deployment, found.to_json())
 
     def tidy(self) -> None:
         """Remove what new releases made superfluous; whatever goes wrong, nobody waits for this."""
@@ -382,31 +279,6 @@ class ReleaseAgent:
                 raise DeploymentRefusedError("another release is live by now")
 
         self._publish(release, found, AUTOMATIC_ACTOR, "evaluated again on its clock", finish)
-
-    def _previous(self, deployment: Deployment) -> str:
-        with metadata_db.open_session() as session:
-            previous = run(session, FIND_PREVIOUS, bundle=deployment.bundle).scalar()
-        if deployment.action != "rollback" or not previous:
-            raise DeploymentRefusedError("there is no release to go to")
-        return str(previous)
-
-    def _enter(self, deployment: Deployment, release: str, state: DeploymentState) -> None:
-        with metadata_db.open_session() as session:
-            run(session, ENTER, id=deployment.id, release=release, state=state)
-
-    def _fail(self, deployment: Deployment, detail: Mapping[str, object]) -> None:
-        log.warning(
-            "deployment %s of %s failed: %s", deployment.id, deployment.bundle, one_line(detail["message"], 2000)
-        )
-        with metadata_db.open_session() as session:
-            run(
-                session,
-                FINISH,
-                pending=PENDING,
-                id=deployment.id,
-                state=DeploymentState.FAILED,
-                detail=json.dumps(detail),
-            )
 
 
 def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2

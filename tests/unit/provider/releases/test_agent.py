@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from airfleet_provider.releases import parse_cache
-from airfleet_provider.releases.agent import DeploymentRefusedError, ReleaseAgent
+from airfleet_provider.releases.agent import ReleaseAgent
+from airfleet_provider.releases.deployments import DeploymentRefusedError
 from airfleet_provider.releases.parser_process import Parser
 
 

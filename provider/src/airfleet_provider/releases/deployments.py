@@ -1,0 +1,168 @@
+"""One request to check, to make live or to remove releases: its row in the queue, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.release_schema import PENDING, DeploymentAction, DeploymentState
+from airfleet_provider.contract.text import one_line
+from airfleet_provider.database import run
+
+log = logging.getLogger(__name__)
+
+NEXT = """
+SELECT id, bundle, release, action, actor, reason, detail FROM airfleet.deployment
+WHERE state IN %(pending)s ORDER BY id LIMIT 1
+"""
+ENTER = """
+UPDATE airfleet.deployment SET state = %(state)s, started_at = COALESCE(started_at, now()), release = %(release)s
+WHERE id = %(id)s
+"""
+FINISH = """
+UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
+WHERE id = %(id)s AND state IN %(pending)s
+"""
+# In the transaction that moved the pointer, so that both have the same time.
+GO_LIVE = """
+UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved)s THEN now() END,
+    watch_until = CASE w.state WHEN 'watching' THEN now() + %(seconds)s * interval '1 second' END,
+    finished_at = CASE w.state WHEN 'done' THEN now() END,
+    detail = d.detail || %(detail)s::jsonb
+FROM (SELECT %(state)s AS state) w
+WHERE d.id = %(id)s AND d.state IN %(pending)s
+"""
+# What the watch took back is nobody's way back, unless it went live again since; nor are the same files under the
+# shorter id that an earlier version of airfleet gave them, which the longer one begins with.
+FIND_PREVIOUS = """
+SELECT d.release FROM airfleet.deployment d JOIN airfleet.release r ON r.id = d.release AND r.collected_at IS NULL
+    JOIN airfleet.pointer p ON p.bundle = d.bundle
+WHERE d.bundle = %(bundle)s AND d.live_at IS NOT NULL AND d.state <> 'failed'
+    AND NOT starts_with(d.release, p.live) AND NOT starts_with(p.live, d.release)
+    AND NOT EXISTS (SELECT 1 FROM airfleet.deployment f
+        WHERE f.bundle = d.bundle AND f.release = d.release AND f.state = 'failed' AND f.live_at > d.live_at)
+ORDER BY d.live_at DESC LIMIT 1
+"""
+# What undoes a deployment is overtaken by whatever came after that one.
+IS_OVERTAKEN = """
+SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND live_at IS NOT NULL LIMIT 1
+"""
+
+
+class DeploymentRefusedError(Exception):
+    """A deployment cannot be done; `detail` says why."""
+
+    def __init__(self, message: str, **detail: object) -> None:
+        super().__init__(message)
+        self.detail = {"message": message, **detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One row of the queue."""
+
+    id: int
+    bundle: str
+    release: str | None
+    action: str
+    actor: str | None
+    reason: str | None
+    detail: Mapping[str, Any]
+
+    @property
+    def is_check(self) -> bool:
+        """Whether it ends with the parse: what was found is for whoever asked, and nothing goes live."""
+        return self.action == DeploymentAction.CHECK
+
+    @property
+    def allows_errors(self) -> bool:
+        """Whether it goes on although files do not load: on the way back everything is better than what is live."""
+        return bool(self.detail.get("allow_errors", self.action == DeploymentAction.ROLLBACK))
+
+    @property
+    def undoes(self) -> int | None:
+        """The deployment whose watch asked for this way back."""
+        return self.detail.get("undo")
+
+    @property
+    def watch_seconds(self) -> float:
+        """How long it is watched once it is live: the way back is not, nor what a developer follows."""
+        policy = Policy.read(self.detail.get("policy", {}))
+        return policy.watch_seconds if self.action == DeploymentAction.PROMOTE else 0.0
+
+
+def find_next() -> Deployment | None:
+    """The oldest deployment that the agent has still to work on."""
+    with metadata_db.open_session() as session:
+        row = run(session, NEXT, pending=PENDING).one_or_none()
+    return Deployment(**row._mapping) if row else None
+
+
+def find_previous(session: Any, bundle: str) -> str | None:  # noqa: ANN401 - sqlalchemy.orm.Session
+    """The release of a bundle that was live before the one that is."""
+    previous: str | None = run(session, FIND_PREVIOUS, bundle=bundle).scalar()
+    return previous
+
+
+def choose_previous(deployment: Deployment) -> str:
+    """The release that a rollback without a name goes to; raises DeploymentRefusedError when there is none."""
+    with metadata_db.open_session() as session:
+        previous = find_previous(session, deployment.bundle)
+    if deployment.action != DeploymentAction.ROLLBACK or not previous:
+        raise DeploymentRefusedError("there is no release to go to")
+    return previous
+
+
+def enter(deployment: Deployment, release: str, state: DeploymentState) -> None:
+    """Record how far a deployment of this release has come."""
+    with metadata_db.open_session() as session:
+        run(session, ENTER, id=deployment.id, release=release, state=state)
+
+
+def finish(deployment: Deployment, detail: Mapping[str, object]) -> None:
+    """Record that a deployment which makes nothing live is done."""
+    _end(deployment, DeploymentState.DONE, detail)
+
+
+def fail(deployment: Deployment, detail: Mapping[str, object]) -> None:
+    """Record why a deployment has failed, and log it."""
+    log.warning("deployment %s of %s failed: %s", deployment.id, deployment.bundle, one_line(detail["message"], 2000))
+    _end(deployment, DeploymentState.FAILED, detail)
+
+
+def _end(deployment: Deployment, state: DeploymentState, detail: Mapping[str, object]) -> None:
+    with metadata_db.open_session() as session:
+        run(session, FINISH, pending=PENDING, id=deployment.id, state=state, detail=json.dumps(detail))
+
+
+def is_overtaken(session: Any, deployment: Deployment) -> bool:  # noqa: ANN401 - sqlalchemy.orm.Session
+    """Whether another release went live since a deployment was asked for, or since what it undoes."""
+    found = run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.undoes or deployment.id)
+    return found.first() is not None
+
+
+def go_live(
+    session: Any,  # noqa: ANN401 - sqlalchemy.orm.Session
+    deployment: Deployment,
+    detail: Mapping[str, object],
+    *,
+    is_moved: bool,
+    is_watched: bool,
+) -> bool:
+    """Record in the transaction that publishes a release that the release is live; False if it was recorded before."""
+    ended = run(
+        session,
+        GO_LIVE,
+        pending=PENDING,
+        id=deployment.id,
+        state=DeploymentState.WATCHING if is_watched else DeploymentState.DONE,
+        is_moved=is_moved,
+        seconds=deployment.watch_seconds,
+        detail=json.dumps(detail),
+    )
+    return bool(ended.rowcount)
