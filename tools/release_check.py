@@ -109,7 +109,8 @@ def check_version() -> None:
 
 def read_version() -> str:
     """The one version number of both distributions."""
-    return re.findall(r'^__version__ = "(.+)"', (ROOT / "src/airfleet/__init__.py").read_text(), re.MULTILINE)[0]
+    text = (ROOT / "src/airfleet/__init__.py").read_text()
+    return str(re.findall(r'^__version__ = "(.+)"', text, re.MULTILINE)[0])
 
 
 def build(target: Path, source: Path = ROOT) -> Built:

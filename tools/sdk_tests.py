@@ -49,14 +49,18 @@ def fetch(wanted: str) -> Path:
     if not folder.exists():
         HOME.mkdir(parents=True, exist_ok=True)
         packages = LOCKS / "sdk-tests.txt"
-        uv = [Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--require-hashes"]
+        uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--require-hashes"]
         subprocess.run([*uv, "--target", HOME / "lib", "--no-deps", "--requirement", packages], check=True)
         source = HOME / "source.txt"
         source.write_text(find_pin((LOCKS / "airflow-3.3.2.txt").read_text(), SDK))
         # uv downloads no source distribution; pip builds its metadata with what lib has.
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--require-hashes"]
-        options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", HOME, "--requirement", source]
-        subprocess.run([*pip, *options], env=os.environ | {"PYTHONPATH": str(HOME / "lib")}, check=True)
+        options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
+        subprocess.run(
+            [*pip, *options, "--dest", HOME, "--requirement", source],
+            env=os.environ | {"PYTHONPATH": str(HOME / "lib")},
+            check=True,
+        )
         with tarfile.open(next(HOME.glob(f"*-{wanted}.tar.gz"))) as archive:
             archive.extractall(HOME, filter="data")
     return folder / "tests"
