@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,8 +14,6 @@ from typing import Any
 import pytest
 
 from airfleet.components.host_model import Service, Stage
-from airfleet.errors import AirfleetError
-from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import applier, rolling_restart
 from airfleet.runners.fleet.apply.applier import Applier, ApplyOutcome
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
@@ -26,10 +22,8 @@ from airfleet.runners.fleet.plan import diff, steps
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import HostView
-from airfleet.runners.fleet.transport import connection, detached_script
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from converged_hosts import converged
-from deadline import wait_until
 from places import NINE, desired, parse, with_setting
 
 HOSTS = [host.name for host in parse().hosts]
@@ -159,12 +153,6 @@ def test_a_lost_lease_ends_everything(tmp_path: Any) -> None:  # noqa: ANN401
     assert len(outcome.skipped) > 100
 
 
-def test_every_script_leaves_an_audit_line_also_when_it_fails() -> None:
-    text = applier._wrap(steps.Step("h1", Stage.BASE, steps.Mask("x.service"), "mask x", "because it's ours"))
-    assert text.splitlines()[-1] == "ended $? 'mask x (because it'\"'\"'s ours)'"
-    assert "echo failed" in applier.AUDIT_FUNCTION
-
-
 def test_a_slow_host_does_not_hold_up_the_database_and_the_schema(tmp_path: Path) -> None:
     made = threading.Event()
 
@@ -287,196 +275,3 @@ def test_what_nobody_thought_of_while_hosts_are_looked_at_is_the_error_of_one_ho
         survey = host_survey.survey(spec, stack, lambda _: None)
     assert [error.where for error in survey.errors] == ["io1"]
     assert len(survey.views) == len(HOSTS) - 1
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("cp: error writing 'x': No space left on device", "the disk is full"),
-        ("E: Failed to fetch http://deb/x  Connection refused", "the package mirror does not answer"),
-        (
-            "E: You don't have enough free space in /var/cache/apt/archives/.\nE: not enough free space",
-            "the disk is full",
-        ),
-        ("Temporary failure resolving 'deb.debian.org'", "cannot resolve its package mirror"),
-        ("E: Unable to locate package haproxy", "does not have it"),
-        ("something else", "the same command goes on"),
-    ],
-)
-def test_a_known_failure_has_its_own_hint(text: str, hint: str) -> None:
-    assert hint in connection.find_hint(text)
-
-
-def test_the_holder_of_the_lease_is_read() -> None:
-    assert lease.parse_holder('"eve@there"\n2026-01-01 10:00:00 UTC\n42\n') == lease.Holder(
-        "eve@there", "2026-01-01 10:00:00 UTC", 42
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (
-            "Err:1 http://deb x\nE: Failed to fetch http://deb/x  Connection timed out\nE: Some index files failed",
-            "E: Failed to fetch http://deb/x  Connection timed out",
-        ),
-        (
-            "tar: a/b: Cannot write: No space left on device\ntar: Exiting",
-            "tar: a/b: Cannot write: No space left on device",
-        ),
-        ("one\ntwo\n\n", "two"),
-        ("dpkg: error: it is locked\nNote: removing the lock\nand the entire system.", "dpkg: error: it is locked"),
-        ("", ""),
-    ],
-)
-def test_of_all_that_a_command_said_one_line_is_told(text: str, told: str) -> None:
-    assert connection.find_telling(text) == told
-
-
-def test_what_a_host_says_moves_no_cursor_and_sets_no_title() -> None:
-    told = connection.find_telling("error: \x1b]0;title\x07\x1b[2Jwell")
-    assert told == r"error: \x1b]0;title\x07\x1b[2Jwell"
-
-
-def run_wrapped(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    text = detached_script.wrap(script).replace(detached_script.NAME, str(folder / "apply"))
-    return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=60)
-
-
-def test_a_wrapped_script_keeps_its_exit_code_and_both_its_outputs(tmp_path: Path) -> None:
-    done = run_wrapped(tmp_path, "echo data; echo talk >&2; exit 7")
-    assert (done.returncode, done.stdout, done.stderr) == (7, "data\n", "talk\n")
-
-
-def test_a_wrapped_script_waits_for_one_that_an_earlier_apply_left_and_goes_on_unheard(tmp_path: Path) -> None:
-    mark, go = tmp_path / "mark", tmp_path / "go"
-    first = f"touch {tmp_path}/began; while ! [ -e {go} ]; do sleep 0.05; done; seq 100000; echo first >> {mark}"
-    text = detached_script.wrap(first).replace(detached_script.NAME, str(tmp_path / "apply"))
-    with subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as left:
-        assert left.stdin
-        assert left.stdout
-        left.stdin.write(text.encode())
-        left.stdin.close()
-        left.stdout.close()  # whoever read it has died
-        wait_until((tmp_path / "began").exists, "the first script to begin", timeout_s=30)
-        threading.Timer(0.2, go.touch).start()
-        assert run_wrapped(tmp_path, f"echo second >> {mark}").returncode == 0
-    assert mark.read_text() == "first\nsecond\n"
-
-
-def test_a_second_apply_of_the_same_project_is_told_who_has_it(tmp_path: Path) -> None:
-    with lease.claim(tmp_path, "eve@here", "10:00"):  # noqa: SIM117 - the second is what is tested
-        with pytest.raises(AirfleetError, match=r"eve@here \(pid \d+\) applies this fleet since 10:00"):
-            with lease.claim(tmp_path, "me@here", "10:01"):
-                pass
-    with lease.claim(tmp_path, "me@here", "10:02") as token:
-        assert len(token) == 16
-
-
-CLAIM_AS_BEFORE = """\
-import fcntl, sys
-file = open(sys.argv[1] + "/apply.lock", "a+")
-fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-file.write("ann (pid 1) applies this fleet")
-file.flush()
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_an_apply_of_an_earlier_version_is_noticed_and_notices_this_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CLAIM_AS_BEFORE, str(tmp_path)]
-    with lease.claim(tmp_path, "me@here", "10:00"):
-        before = subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL)
-        assert b"BlockingIOError" in before.stderr
-    (tmp_path / "apply.lock").unlink()
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == b"held\n"
-        assert lease.find_claim(tmp_path) == "ann (pid 1) applies this fleet"
-        with pytest.raises(AirfleetError, match="ann"), lease.claim(tmp_path, "me@here", "10:00"):
-            pytest.fail("applied twice")
-        holder.kill()
-    assert lease.find_claim(tmp_path) is None
-
-
-def test_looking_for_an_apply_makes_none_fail(tmp_path: Path) -> None:
-    assert lease.find_claim(tmp_path) is None
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.is_set():
-            lease.find_claim(tmp_path)
-
-    lookers = [threading.Thread(target=look) for _ in range(4)]
-    for looker in lookers:
-        looker.start()
-    try:
-        for _ in range(1000):
-            with lease.claim(tmp_path, "me@here", "10:00"):  # raises AirfleetError when somebody else has it
-                pass
-    finally:
-        done.set()
-        for looker in lookers:
-            looker.join()
-
-
-def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.tar.gz"
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "big").write_bytes(os.urandom(200_000))
-    subprocess.run(["tar", "-czf", whole, "-C", tmp_path, "lib"], check=True)
-    script = steps.script(steps.Unpack("abc", "python3")).replace("/opt/airfleet", str(tmp_path / "opt"))
-    done = subprocess.run(
-        ["sh", "-c", f"(set -e\n{script}\n)"], input=whole.read_bytes()[:100_000], capture_output=True, check=False
-    )
-    assert done.returncode != 0
-    assert not (tmp_path / "opt" / "abc").exists()
-
-
-class Primary(connection.HostConnection):
-    """The host that keeps the lease: its connection breaks for some renewals, or somebody else takes the lease."""
-
-    def __init__(self, answers: list[str]) -> None:
-        super().__init__(parse().primary, Path())
-        self.answers = answers
-        self.opened = 0
-
-    def run(self, script: str, *, timeout_s: float = 60, data: object = None) -> Output:
-        answer = self.answers.pop(0) if self.answers else "done"
-        if answer == "broken":
-            raise HostError("the connection broke", where=self.host.name)
-        return Output(lease.TAKEN if answer == "taken" else 0, '"eve"\nnow\n9\n', "")
-
-    def make_another(self) -> Primary:
-        self.opened += 1
-        return self
-
-    def open(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize(
-    ("answers", "seconds", "is_lost"),
-    [
-        (["done", "broken", "done"], 15, False),
-        (["done", "broken", "broken", "done"], 15, False),
-        (["done", *["broken"] * 9], 15, True),
-        (["done", "taken"], 15, True),
-        (["done", "broken"], 100, True),  # this machine slept meanwhile
-    ],
-)
-def test_a_lease_is_lost_when_it_has_run_out_and_not_with_the_first_broken_connection(
-    monkeypatch: pytest.MonkeyPatch, answers: list[str], seconds: int, is_lost: bool
-) -> None:
-    monkeypatch.setattr(lease, "RENEW_S", 0.01)
-    monkeypatch.setattr(lease, "SECONDS", 60)
-    primary: Any = Primary(list(answers))
-    clock = itertools.count(0, seconds / 2).__next__
-    with lease.hold(primary, "me", "token", clock=clock) as held:
-        wait_until(lambda: held.lost.is_set() or not primary.answers, "the answers are used up", timeout_s=10)
-        assert held.lost.wait(1) == is_lost
-        assert (primary.opened > 0) == ("broken" in answers and seconds == 15)
