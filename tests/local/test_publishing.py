@@ -21,6 +21,7 @@ from airfleet.components.rabbitmq import private_node
 from airfleet.components.rabbitmq.private_node import QUEUE_TYPE, list_logins
 from airfleet.components.settings import list_celery_settings
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract.environment import CELERY
 from airfleet_provider.executors.message_signing import Verifier
 from brokers import serve
 from links import Link, link
@@ -55,7 +56,7 @@ class Sender:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(timeouts.CELERY),
-            celery.VARIABLE: str(link),
+            CELERY: str(link),
         }
         for setting in (*list_celery_settings(), *timeouts.list_broker_settings()):
             environment[f"AIRFLOW__{setting.section}__{setting.key}".upper()] = setting.value
