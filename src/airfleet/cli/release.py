@@ -7,15 +7,15 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from airfleet.cli import options, release_check
 from airfleet.cli.console import open_console
 from airfleet.cli.environment import enter
+from airfleet.cli.release_view import describe, describe_state, explain, format_moment
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
 from airfleet.releases.repository import WAIT_S, Deployment, Release, Repository
@@ -166,7 +166,7 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
 
     releases = _open(project, state).list_releases(limit)
     if as_json:
-        click.echo(json.dumps([_describe(release) for release in releases], indent=2))
+        click.echo(json.dumps([describe(release) for release in releases], indent=2))
         return
     table = Table("release", "", "built", "by", "commit", "message", "verdict")
     for release in releases:
@@ -174,8 +174,8 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
         short = commit.get("id", "")[:8] + ("+" if commit.get("dirty") else "")
         table.add_row(
             release_archive.shorten(release.id),
-            _stand(release),
-            _moment(release.built_at),
+            describe_state(release),
+            format_moment(release.built_at),
             release.built_by,
             short,
             release.message,
@@ -193,11 +193,11 @@ def show(release: str | None, project: Path, state: Path | None) -> None:
     repository = _open(project, state)
     if release:
         found = repository.find(release)
-        click.echo(json.dumps(_describe(found) | {"manifest": found.manifest}, indent=2))
+        click.echo(json.dumps(describe(found) | {"manifest": found.manifest}, indent=2))
         return
     live = repository.find_live()
     lately = [asdict(deployment) for deployment in repository.list_deployments(10)]
-    click.echo(json.dumps({"live": _describe(live) if live else None, "deployments": lately}, indent=2, default=str))
+    click.echo(json.dumps({"live": describe(live) if live else None, "deployments": lately}, indent=2, default=str))
 
 
 @command.command("diff")
@@ -263,7 +263,7 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
     )
     ended = repository.wait(number, lambda _: None, until=FINISHED)
     if ended.state == DeploymentState.FAILED:
-        raise AirfleetError(_explain(ended))
+        raise AirfleetError(explain(ended))
     if as_json:
         click.echo(json.dumps({key: ended.detail[key] for key in ("kept", "gone", "parses")}, indent=2))
         return
@@ -379,7 +379,7 @@ def _promote(repository: Repository, release: str, project: Path, reason: str, b
     if ended.is_watched and watch:
         ended = repository.wait(number, lambda _: None, until=FINISHED, patience_s=policy.watch_seconds + WAIT_S)
         if ended.state == DeploymentState.FAILED:
-            raise AirfleetError(_explain(ended), where=release_archive.shorten(release))
+            raise AirfleetError(explain(ended), where=release_archive.shorten(release))
         click.echo(f"promote {number}: {ended.verdict}", err=True)
     elif ended.is_watched:
         click.echo(
@@ -391,41 +391,10 @@ def _await_live(repository: Repository, number: int, action: str, begun: float) 
     ended = repository.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
     if ended.state == DeploymentState.FAILED:
         hint = "" if ended.live_at else "the live release is what it was"
-        raise AirfleetError(_explain(ended), where=release_archive.shorten(ended.release or ""), hint=hint)
+        raise AirfleetError(explain(ended), where=release_archive.shorten(ended.release or ""), hint=hint)
     dags = ended.detail.get("dags", {})
     counts = ", ".join(f"{count} {what}" for what, count in dags.items() if isinstance(count, int) and count)
     name, seconds = release_archive.shorten(ended.release or ""), time.monotonic() - begun
     click.echo(f"{name} is live after {seconds:.1f} s: {counts or 'no Dags'}", err=True)
     click.echo(ended.release)
     return ended
-
-
-def _explain(deployment: Deployment) -> str:
-    if deployment.verdict:
-        return deployment.verdict
-    lines = [str(deployment.detail.get("message", "it failed"))]
-    for error in deployment.detail.get("errors", ()):
-        last = [line for line in error["error"].splitlines() if line.strip()][-1:]
-        lines.append(f"  {error['path']}: {''.join(last).strip()}")
-    return "\n".join(lines)
-
-
-def _describe(release: Release) -> dict[str, Any]:
-    described = asdict(release)
-    return {**described, "manifest": None, "built_at": _moment(release.built_at)} | {
-        "files": len(release.manifest["files"]),
-        "commit": release.manifest.get("commit"),
-    }
-
-
-def _stand(release: Release) -> str:
-    if release.collected:
-        return "removed"
-    if release.live:
-        return "live, watched" if release.state == DeploymentState.WATCHING else "live"
-    marks = ("went back" if release.state == DeploymentState.FAILED else "", "pinned" if release.pinned else "")
-    return ", ".join(filter(None, marks))
-
-
-def _moment(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

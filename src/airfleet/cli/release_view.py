@@ -1,0 +1,45 @@
+"""How releases and deployments look on a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from airfleet.releases.repository import Deployment, Release
+from airfleet_provider.contract.release_schema import DeploymentState
+
+
+def explain(deployment: Deployment) -> str:
+    """Why a deployment did not go live, or went back: the watch's verdict, or each file's last line."""
+    if deployment.verdict:
+        return deployment.verdict
+    lines = [str(deployment.detail.get("message", "it failed"))]
+    for error in deployment.detail.get("errors", ()):
+        last = [line for line in error["error"].splitlines() if line.strip()][-1:]
+        lines.append(f"  {error['path']}: {''.join(last).strip()}")
+    return "\n".join(lines)
+
+
+def describe(release: Release) -> dict[str, Any]:
+    """A release as JSON, with the number of its files in place of the manifest."""
+    described = asdict(release)
+    return {**described, "manifest": None, "built_at": format_moment(release.built_at)} | {
+        "files": len(release.manifest["files"]),
+        "commit": release.manifest.get("commit"),
+    }
+
+
+def describe_state(release: Release) -> str:
+    """Whether a release is live, pinned, removed or was rolled back, in a word or two."""
+    if release.collected:
+        return "removed"
+    if release.live:
+        return "live, watched" if release.state == DeploymentState.WATCHING else "live"
+    marks = ("went back" if release.state == DeploymentState.FAILED else "", "pinned" if release.pinned else "")
+    return ", ".join(filter(None, marks))
+
+
+def format_moment(moment: datetime) -> str:
+    """A moment in the time of this machine."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
