@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from deadline import wait_until
 from loopback_sshd import USER, Server, serve, why_not
+from terminals import open_terminal
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
@@ -21,12 +21,13 @@ pytestmark = [
 ]
 
 CLIENT = """
-import subprocess, sys
+import signal, sys
 from pathlib import Path
 from airfleet.runners.fleet.transport import terminal
 from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.spec.topology import Host, Ssh
 
+signal.alarm(120)  # no test waits for it for ever
 user, port, key, known, script = sys.argv[1:]
 host = Host("one", "127.0.0.1", ("worker",), ssh=Ssh(user=user, port=int(port), key=key, known_hosts=known))
 connection = HostConnection(host, Path("/"))
@@ -88,18 +89,10 @@ def test_a_reader_who_leaves_ends_the_command(server: Server) -> None:
 
 
 def test_a_terminal_is_one_there_and_its_keys_are_the_command_s(server: Server) -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["TERM"] = "vt102"
-        os.execv(sys.executable, command(server, "stty size; echo $TERM; trap 'echo caught; exit 4' INT; cat"))
-    said = b""
-    while b"vt102" not in said:
-        said += os.read(terminal, 4096)
-    os.write(terminal, b"\x03")
-    try:
-        while data := os.read(terminal, 4096):
-            said += data
-    except OSError:
-        pass  # the terminal has gone with its last user
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4, said
-    assert b"caught" in said
+    # The shell itself waits: Ctrl-C that comes while it starts a last command is not that command's.
+    script = "trap 'echo caught; exit 4' INT; stty size; echo $TERM; while :; do sleep 0.1; done"
+    with open_terminal(command(server, script), environment={**os.environ, "TERM": "vt102"}) as terminal:
+        terminal.read_until(b"vt102")
+        terminal.type(b"\x03")
+        assert terminal.wait() == 4, terminal.said
+        assert b"caught" in terminal.said
