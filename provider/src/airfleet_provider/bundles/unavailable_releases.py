@@ -1,4 +1,4 @@
-"""How long tasks have waited on this host for a release that cannot be had, so that they do not wait for ever."""
+"""How long tasks on this host have waited for a release that cannot be fetched, so that they do not wait for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The execution API with a short way for the calls that every task makes; Airflow's own code answers all others."""
+"""The execution API with a fast path for the calls of every task; Airflow's own code answers all others."""
 
 from __future__ import annotations
 

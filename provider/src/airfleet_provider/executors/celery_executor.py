@@ -1,4 +1,4 @@
-"""Airflow's CeleryExecutor, which waits for a broker that is away, in a scheduler that outlasts outages."""
+"""Airflow's CeleryExecutor, which waits for a broker that is away, in a scheduler that survives outages."""
 
 from __future__ import annotations
 

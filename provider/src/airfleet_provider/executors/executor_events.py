@@ -1,4 +1,4 @@
-"""What a report of an executor says of a task that is about to run again: nothing."""
+"""Ignores what an executor reports of a task that is about to run again."""
 
 from __future__ import annotations
 

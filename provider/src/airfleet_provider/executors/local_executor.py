@@ -1,4 +1,4 @@
-"""Airflow's LocalExecutor, with a keeper of warm processes below it."""
+"""Airflow's LocalExecutor, with a pool of zygotes below it."""
 
 from __future__ import annotations
 

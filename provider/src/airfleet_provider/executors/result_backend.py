@@ -1,4 +1,4 @@
-"""Celery's results in a database that may be away for a while, as rows that nobody has to decode."""
+"""Celery's results in a database that may be away for a while, as rows of two texts that need no decoding."""
 
 from __future__ import annotations
 

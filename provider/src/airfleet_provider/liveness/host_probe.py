@@ -1,4 +1,4 @@
-"""Whether the hosts that run tasks answer at all: one without power does not even refuse a connection."""
+"""Whether the hosts that run tasks answer at all: a host without power does not even refuse a connection."""
 
 from __future__ import annotations
 

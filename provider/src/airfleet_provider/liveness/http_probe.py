@@ -1,4 +1,4 @@
-"""Whether any of several HTTP services answers, asked all at once, without anybody waiting for one that is silent."""
+"""Whether any of several HTTP services answers; all are asked at once, so that a silent one delays nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scheduler asks before it calls a silent task dead: could it report, and is its host still there?"""
+"""Whether a silent task is dead: could it have reported, and is its host still there?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who this host is to the others of its fleet."""
+"""The address by which the other hosts of the fleet know this host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a supervisor's calls to an execution API without TLS: Python's own HTTP client on a kept connection."""
+"""The transport of a supervisor's calls to an execution API without TLS: http.client on a kept connection."""
 
 from __future__ import annotations
 

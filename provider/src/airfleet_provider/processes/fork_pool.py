@@ -1,4 +1,4 @@
-"""Forked children that work through many items in parallel; one that dies or hangs costs only its current item."""
+"""Forked workers that process many items in parallel; a worker that dies or hangs costs only its current item."""
 
 from __future__ import annotations
 

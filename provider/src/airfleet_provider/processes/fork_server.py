@@ -2,7 +2,7 @@
 
 The supervisor sends one request per datagram over a Unix socket, with two descriptors beside it: the log to write
 to and the gate to wait at. The child is forked twice, so
-that it becomes a child of the supervisor (a subreaper) and not of this process: a nursery that dies takes nobody
+that it becomes a child of the supervisor (a subreaper) and not of this process: a fork server that dies takes nobody
 with it. A child runs nothing before its gate opens, and exits if the supervisor dies first.
 """
 

@@ -1,4 +1,4 @@
-"""A wait for descriptors of any number: select() refuses those above 1023, which a busy process has."""
+"""Waits for descriptors of any number: select() refuses those above 1023, which a busy process has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent that makes releases live: one at a time, in the order asked for, from the start again after any death."""
+"""The release agent: makes releases live one at a time, in the order of requests, and begins anew after any death."""
 
 from __future__ import annotations
 

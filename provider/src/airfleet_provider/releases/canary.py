@@ -1,4 +1,4 @@
-"""Watching what went live: reads what became of it, asks for a verdict, and asks for the way back."""
+"""Watches a release that went live: collects what became of its tasks, and requests a rollback when it is worse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a release that went live stays: one decision over what was seen of it since. Pure."""
+"""Whether a release that went live stays: a pure decision over what was observed since."""
 
 from __future__ import annotations
 

@@ -126,29 +126,29 @@ def prepare_child(
     crash_reports.end_on_crash()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
     sys.path.insert(0, str(folder))  # before the project's own folder, which may be there
-    witness = ReadAudit(f"{folder}/")
-    witness.start()
+    audit = ReadAudit(f"{folder}/")
+    audit.start()
 
     def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(ask(json.dumps(question).encode()))
         return found
 
-    parsing.answer_lookups(look_up, witness.record)
-    parsing.close_database(witness.use_database)
+    parsing.answer_lookups(look_up, audit.record)
+    parsing.close_database(audit.use_database)
 
     def work(path: str) -> bytes:
-        witness.begin(path)
+        audit.begin(path)
         started = time.monotonic()
         result = parse_file(folder, bundle, path)
         result["seconds"] = round(time.monotonic() - started, 4)
-        result["accesses"] = witness.accesses
+        result["accesses"] = audit.accesses
         if twice and not result["error"]:
             again = parse_file(folder, bundle, path)["dags"]
             result["unstable"] = sorted(
                 dag for dag, one in result["dags"].items() if again.get(dag, {}).get("hash") != one["hash"]
             )
         known = closures[path]
-        reads = set().union(*(witness.reads[name] for name in known | {path})) - known
+        reads = set().union(*(audit.reads[name] for name in known | {path})) - known
         # Two lines: whoever stores the result need not understand it, and it is large.
         return f"{json.dumps(sorted(reads))}\n{json.dumps(result)}".encode()
 

@@ -1,4 +1,4 @@
-"""A process that watches a project's folders and says when something there changed, and nothing else."""
+"""A process that watches the folders of a project and reports that something there has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The develop loop: what is saved in a project's folder is published a moment later, and nothing else is parsed."""
+"""The develop loop: a file that is saved in the project's folder is published a moment later; no other is parsed."""
 
 from __future__ import annotations
 

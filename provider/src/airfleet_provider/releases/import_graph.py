@@ -1,4 +1,4 @@
-"""Which files of a release a Dag file depends on, read from the code without running it."""
+"""Which files of a release a Dag file imports, found in the text without running it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Imports:
 
 
 class ImportGraph:
-    """The import closures of a release; each file is read once, and not again in a release with the same paths.
+    """The import graph of a release; each file is read once, and not again in a release with the same paths.
 
     `memory` carries that over from one release to the next.
     """

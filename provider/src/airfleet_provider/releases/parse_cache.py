@@ -1,4 +1,4 @@
-"""The parse results of a release: from the cache where nothing they depend on changed, parsed once otherwise."""
+"""The parse results of a release: from the cache where nothing that they depend on has changed, parsed otherwise."""
 
 from __future__ import annotations
 

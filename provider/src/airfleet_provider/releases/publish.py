@@ -1,4 +1,4 @@
-"""Making a release live: every Dag of it, its import errors and the pointer change in one transaction."""
+"""Publishes a release: all Dags, the import errors and the pointer to the live release in one transaction."""
 
 from __future__ import annotations
 

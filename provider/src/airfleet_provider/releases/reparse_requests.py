@@ -1,4 +1,4 @@
-"""Requests to parse a Dag file again, which Airflow's UI and API leave in a table for the Dag processor."""
+"""Requests to parse a Dag file again, which Airflow's UI and API write into a table for the Dag processor."""
 
 from __future__ import annotations
 

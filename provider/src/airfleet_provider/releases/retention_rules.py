@@ -1,4 +1,4 @@
-"""Which releases stay: one decision over what is known of each. Pure."""
+"""Which releases stay: a pure decision over what is known of each."""
 
 from __future__ import annotations
 

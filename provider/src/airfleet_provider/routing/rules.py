@@ -1,4 +1,4 @@
-"""Which queue a task goes to: its own, that of the pool it asks for, or that of the first rule which fits."""
+"""Which queue a task goes to: its own, the queue of the pool that it asks for, or that of the first rule that fits."""
 
 from __future__ import annotations
 

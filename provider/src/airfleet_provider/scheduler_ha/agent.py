@@ -1,4 +1,4 @@
-"""The loop around `decide`: one process that keeps the lease, or stands by for it, and owns a scheduler process."""
+"""The loop around `rules`: one process that holds the lease or stands by for it, and owns a scheduler process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`airflow airfleet scheduler`: one seat of the schedulers of which one at a time is active."""
+"""`airflow airfleet scheduler`: one candidate of the schedulers of which one at a time is active."""
 
 from __future__ import annotations
 

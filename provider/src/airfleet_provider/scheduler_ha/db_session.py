@@ -1,4 +1,4 @@
-"""A session with the database that never waits longer than it is told to, whatever the server or the network does."""
+"""A session with the database in which no statement waits longer than its limit, whatever server and network do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one agent needs of the machine it runs on: clock, place, processes of a session."""
+"""What a scheduler agent needs of its host: a clock, its identity, the processes of a session."""
 
 from __future__ import annotations
 

@@ -43,12 +43,12 @@ class SchedulerProcess:
 
     def __init__(self, work: SchedulerWork, name: str) -> None:
         ours, theirs = socket.socketpair()
-        guardian = os.getpid()
+        agent = os.getpid()
         lifecycle.flush()
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            _live(work, theirs, guardian, name)
+            _live(work, theirs, agent, name)
         theirs.close()
         ours.setblocking(False)
         self._channel = ours
@@ -83,13 +83,13 @@ class SchedulerProcess:
         return os.waitstatus_to_exitcode(status)
 
 
-def _live(work: SchedulerWork, channel: socket.socket, guardian: int, name: str) -> NoReturn:
+def _live(work: SchedulerWork, channel: socket.socket, agent: int, name: str) -> NoReturn:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        lifecycle.die_with(guardian)
+        lifecycle.die_with(agent)
         setproctitle(f"{name}, made ready")
         work.prepare()
         channel.send(READY)

@@ -1,4 +1,4 @@
-"""What the scheduler has heard of since it last looked, and so what its next look is about; pure."""
+"""What the scheduler has been notified of since its last loop, and so which Dag runs the next loop is about; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The triggers by which the metadata database tells the scheduler that there is something to do."""
+"""The triggers by which the metadata database notifies the scheduler that there is something to do."""
 
 from __future__ import annotations
 

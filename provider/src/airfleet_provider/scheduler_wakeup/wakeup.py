@@ -1,4 +1,4 @@
-"""The scheduler's wait between two loops: as long as Airflow's own at most, and over at once when there is work."""
+"""The scheduler's wait between two loops: at most as long as Airflow's own, and over at once when there is work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Wakeup:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     has_store: Callable[[], bool] = lambda: False
-    news: ChangeQueue = field(default_factory=ChangeQueue)
+    changes: ChangeQueue = field(default_factory=ChangeQueue)
     connection: Any = None
     retry_at: float = 0.0
     woke_at: float = field(default=0.0)
@@ -67,7 +67,7 @@ class Wakeup:
                 self.waits.fell_back(self.reason)
                 self.sleep(min(seconds, RETRY_S))
         self.woke_at = self.clock()
-        self.chosen = self.news.choose(self.woke_at)
+        self.chosen = self.changes.choose(self.woke_at)
 
     def take(self) -> frozenset[Run] | None:
         """The Dag runs that the loop which begins is to look at, None for everything there is to do; never fails."""
@@ -75,7 +75,7 @@ class Wakeup:
         if self.connection is not None and isinstance(chosen, tuple):  # the last loop did not wait
             try:
                 self._hear()
-                chosen = self.news.choose(self.clock())
+                chosen = self.changes.choose(self.clock())
             except Exception as error:
                 self._hang_up(self.clock(), error)
         if self.connection is None or isinstance(chosen, tuple):
@@ -87,14 +87,14 @@ class Wakeup:
 
     def _has_news(self, seconds: float) -> bool:
         self._hear()
-        if not self.news.is_left and seconds > 0:
+        if not self.changes.is_left and seconds > 0:
             wait_readable([self.connection], seconds)
             self._hear()
-        return self.news.is_left
+        return self.changes.is_left
 
     def _hear(self) -> None:
         self.connection.poll()
-        self.news.hear(notice.payload for notice in self.connection.notifies)
+        self.changes.hear(notice.payload for notice in self.connection.notifies)
         self.connection.notifies.clear()
 
     def _is_listening(self, now: float) -> bool:
@@ -111,7 +111,7 @@ class Wakeup:
         first = str(error).strip().partition("\n")[0]
         self.reason = f"no notifications from the database: {first or type(error).__name__}"
         self.retry_at = now + RETRY_S
-        self.news.is_everything = True  # nobody knows what was not heard
+        self.changes.is_everything = True  # nobody knows what was not heard
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
@@ -138,15 +138,15 @@ def start(has_store: Callable[[], bool] = lambda: False) -> None:
     if obstacle := scheduler_loop.find_obstacle():
         waits.fell_back(f"the scheduler looks for work once a second, as in stock Airflow: {obstacle}")
     else:
-        waker = Wakeup(metadata_db.connect, has_store=has_store, waits=waits, looks=looked)
-        scheduler_loop.replace_sleep(waker.wait)
+        wakeup = Wakeup(metadata_db.connect, has_store=has_store, waits=waits, looks=looked)
+        scheduler_loop.replace_sleep(wakeup.wait)
         if obstacle := incremental_scheduling.find_obstacle():
             looked.fell_back(f"the scheduler looks at every Dag run in each loop, as in stock Airflow: {obstacle}")
         else:
-            incremental_scheduling.look_at_news(waker.take, waker.news.forget)
+            incremental_scheduling.look_at_news(wakeup.take, wakeup.changes.forget)
         if obstacle := ready_filter.find_obstacle():
             rules.fell_back(f"the scheduler asks every rule about every task, as in stock Airflow: {obstacle}")
         else:
             rules.took_fast()
             ready_filter.pass_over_waiting()
-        scheduler_loop.wait_after_work(lambda: waker.connection is not None, has_store)
+        scheduler_loop.wait_after_work(lambda: wakeup.connection is not None, has_store)

@@ -1,4 +1,4 @@
-"""The coordinator that Airflow asks to run a task: from a warm process where it can, in Airflow's own way otherwise."""
+"""The coordinator by which Airflow starts a task: as a fork of a zygote if it can, in Airflow's own way otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which warm processes to keep: pure decisions over plain data."""
+"""Which zygotes to keep: pure decisions over plain data."""
 
 from __future__ import annotations
 

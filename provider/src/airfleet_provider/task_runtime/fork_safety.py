@@ -1,4 +1,4 @@
-"""Whether tasks may share one load of a Dag file: what its text says, and what loading it left behind."""
+"""Whether tasks may share one load of a Dag file: by its text, and by what loading it left behind."""
 
 from __future__ import annotations
 

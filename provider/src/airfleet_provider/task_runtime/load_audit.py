@@ -1,4 +1,4 @@
-"""What loading a Dag file touched and left behind, so that a change of it, or a danger in it, is seen."""
+"""What loading a Dag file touched and left behind, to detect changes of it and dangers in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A warm process: it has loaded one Dag file, and forks a task from itself each time it is asked to."""
+"""A zygote: a process that has loaded one Dag file and forks a task from itself on each request."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def load(pool_key: PoolKey, log: int) -> Loaded:
     task_start.become_loader()
     bundle = task_start.open_bundle(pool_key.bundle, pool_key.version)
     _check_text(Path(bundle.path, pool_key.path))
-    witness = LoadAudit()
+    audit = LoadAudit()
     lookups: list[str] = []
 
     def on_lookup(kind: str, key: str) -> None:
@@ -77,7 +77,7 @@ def load(pool_key: PoolKey, log: int) -> Loaded:
 
     restore = task_start.refuse_lookups(on_lookup)
     # Before stdout and stderr are put aside: below systemd both are sockets, which the load did not open.
-    witness.begin()
+    audit.begin()
     _flush()
     for stream, descriptor in zip((1, 2), said[1:], strict=True):
         os.dup2(descriptor, stream)
@@ -87,7 +87,7 @@ def load(pool_key: PoolKey, log: int) -> Loaded:
     except LookedUpError:
         bag = None
     finally:
-        witness.end()
+        audit.end()
         restore()
         _flush()
         for stream, descriptor in zip((1, 2), saved, strict=True):
@@ -97,11 +97,11 @@ def load(pool_key: PoolKey, log: int) -> Loaded:
         raise NotSharedError(f"loading it reads the {', '.join(sorted(set(lookups)))}")
     if bag is None or bag.import_errors or not bag.dags:
         raise NotSharedError("it does not load")
-    for module in witness.list_modules():
+    for module in audit.list_modules():
         _check_text(Path(module))
-    if objection := witness.find_objection():
+    if objection := audit.find_objection():
         raise NotSharedError(objection)
-    return Loaded(bag, witness.list_watched(), *(_read_back(descriptor) for descriptor in said))
+    return Loaded(bag, audit.list_watched(), *(_read_back(descriptor) for descriptor in said))
 
 
 def _flush() -> None:

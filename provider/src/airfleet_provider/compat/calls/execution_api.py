@@ -94,7 +94,7 @@ def accept_early_tokens() -> None:
 
 
 def find_obstacle() -> str | None:
-    """Why Airflow's own code has to answer everything; None when the shortcut does the same."""
+    """Why Airflow's own code has to answer everything; None when the fast path does the same."""
     from airflow import settings
     from airflow.configuration import conf
     from airflow.version import version
@@ -111,7 +111,7 @@ def find_obstacle() -> str | None:
 
 
 def digest_source() -> str:
-    """A digest of the functions that the shortcut repeats, as they are installed."""
+    """A digest of the functions that the fast path repeats, as they are installed."""
     from airflow.api_fastapi.execution_api import app, security
     from airflow.api_fastapi.execution_api.datamodels import taskinstance as models
     from airflow.api_fastapi.execution_api.datamodels import token
