@@ -9,8 +9,12 @@ three standard streams, may send numbers of signals, and is told the exit code.
 
 from __future__ import annotations
 
+import signal
+
 # The fork server has imported everything and takes requests.
 WARM = b"warm"
 GO = b"g"
 COMMANDS = "commands.sock"
 GREETING = b"ready"
+# What a client may pass on to its command.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)

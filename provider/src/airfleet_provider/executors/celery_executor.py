@@ -16,10 +16,10 @@ from kombu.serialization import dumps
 from airfleet_provider.compat.calls import celery_publishing, config, task_instances
 from airfleet_provider.compat.calls.celery_results import keep_result_connections
 from airfleet_provider.compat.patches import outages
+from airfleet_provider.contract.result_schema import REFUSED
 from airfleet_provider.executors import celery_config, message_signing
 from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.executors.lost_results import LostResults
-from airfleet_provider.executors.result_backend import REFUSED
 from airfleet_provider.liveness.host_probe import HostProbe
 from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.scheduler_wakeup import wakeup

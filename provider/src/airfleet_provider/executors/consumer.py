@@ -15,9 +15,9 @@ from typing import Any
 from celery.exceptions import ImproperlyConfigured
 from celery.worker.consumer import Consumer as CeleryConsumer
 
+from airfleet_provider.contract.result_schema import REFUSED
 from airfleet_provider.executors.celery_config import read_link
 from airfleet_provider.executors.message_signing import UnsignedMessageError, Verifier
-from airfleet_provider.executors.result_backend import REFUSED
 
 log = logging.getLogger(__name__)
 

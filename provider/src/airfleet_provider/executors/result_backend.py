@@ -14,11 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from airfleet_provider.compat.calls.db_errors import is_outage
+from airfleet_provider.contract.result_schema import REFUSED
 
 # A server that changes its role refuses to write for a moment.
 REFUSED_S = 60.0
-# A worker did not run the message, because the scheduler had not signed it.
-REFUSED = "REFUSED"
 FINAL = states.READY_STATES | {REFUSED}
 INSERT = "INSERT INTO airfleet.task_result (task_id, status) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 DELETE = "DELETE FROM airfleet.task_result WHERE ended_at < now() - make_interval(secs => :kept_s)"

@@ -22,11 +22,11 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
+from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING, SIGNALS
 
 REQUEST_BYTES = 1 << 20
 STREAMS = 3
-ALLOWED = frozenset(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)))
+ALLOWED = frozenset(map(int, SIGNALS))
 
 
 def listen(home: Path) -> socket.socket | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract.result_schema import STATUSES
 
 DATABASE = "airfleet_results"
 WRITER, READER = "airfleet_results_writer", "airfleet_results_reader"
@@ -29,6 +30,7 @@ class ResultLogins:
         return {WRITER: self.writer, READER: self.reader}
 
 
+_STATUSES = ", ".join(f"'{status}'" for status in STATUSES)
 # For a superuser connected to the database; may be run at any time. `airfleet_provider.executors.result_backend` reads
 # and writes the table. The first result of a task counts: a message that is delivered again changes nothing.
 SCHEMA = f"""\
@@ -39,7 +41,7 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 CREATE SCHEMA IF NOT EXISTS airfleet;
 CREATE TABLE IF NOT EXISTS airfleet.task_result (
     task_id text PRIMARY KEY CHECK (length(task_id) <= 155),
-    status text NOT NULL CHECK (status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REFUSED')),
+    status text NOT NULL CHECK (status IN ({_STATUSES})),
     ended_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS task_result_ended_at ON airfleet.task_result (ended_at);

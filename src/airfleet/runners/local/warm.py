@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from airfleet.workspace.state_folder import StateFolder
-from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
+from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING, SIGNALS
 
 # A machine that is so busy starts Airflow anew.
 GREETED_S = 10.0
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)
 # They hand the terminal to a program that wants to own it.
 INTERACTIVE = (("db", "shell"),)
 
@@ -65,7 +64,7 @@ def _passing_on(channel: socket.socket) -> Iterator[None]:
         with suppress(OSError):
             channel.send(str(number).encode())
 
-    before = {one: signal.signal(one, send) for one in PASSED_ON}
+    before = {one: signal.signal(one, send) for one in SIGNALS}
     try:
         yield
     finally:

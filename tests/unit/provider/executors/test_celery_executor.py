@@ -10,9 +10,9 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.celery.executors import celery_executor
 
 from airfleet_provider.compat.calls import task_instances
+from airfleet_provider.contract.result_schema import REFUSED
 from airfleet_provider.executors.celery_executor import MOST_REFUSALS, CeleryExecutor
 from airfleet_provider.executors.lost_results import LostResults
-from airfleet_provider.executors.result_backend import REFUSED
 
 
 @pytest.fixture

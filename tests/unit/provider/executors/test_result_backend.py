@@ -16,8 +16,9 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from airfleet.components.postgresql import result_database as roles
 from airfleet.runners.local import databases
+from airfleet_provider.contract.result_schema import REFUSED
 from airfleet_provider.executors.celery_config import BrokerLogin, make_config
-from airfleet_provider.executors.result_backend import REFUSED, REFUSED_S, PatientBackend
+from airfleet_provider.executors.result_backend import REFUSED_S, PatientBackend
 from servers import Server, serve
 
 REFUSALS = (

@@ -18,7 +18,6 @@ import pytest
 from airfleet.runners.local import warm
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
-from airfleet_provider.processes import command_server
 from deadline import wait_until
 
 FAKE_AIRFLOW = """
@@ -101,10 +100,6 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         yield Platform(folder, image)
         ours.close()
         image.wait(20)
-
-
-def test_both_ends_know_the_same_signals() -> None:
-    assert {int(one) for one in warm.PASSED_ON} == command_server.ALLOWED
 
 
 def test_words_input_folder_and_environment_are_the_caller_s(platform: Platform, tmp_path: Path) -> None:
