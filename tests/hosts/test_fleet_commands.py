@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from deadline import wait_until
 from four import AIRFLEET, PACKAGES, Four
 from machines import Bed, why_not
 from machines.image import Recipe, ensure_image
+from terminals import open_terminal
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 
@@ -59,6 +59,11 @@ def units(two: Four, host: str) -> list[str]:
     return said.split()
 
 
+def left_words(two: Four) -> str:
+    """The files with the words of commands that are left on the scheduler host."""
+    return two.bed["app1"].run("sudo find /run/airfleet-commands -type f").stdout
+
+
 def test_everything_works_in_its_sandbox_and_no_service_is_exposed(two: Four) -> None:
     two.wait([two.trigger(0), two.trigger(1)])
     two.do("db", "backup")
@@ -81,6 +86,7 @@ def test_airflow_s_command_line_runs_there_with_exact_words_input_and_exit_code(
     assert airflow(two, "variables", "set", "odd", ODD).returncode == 0
     assert airflow(two, "variables", "get", "odd").stdout == f"{ODD}\n"
     assert airflow(two, "variables", "get", "nothing").returncode == 1
+    assert left_words(two) == ""
     who = ("-u", "ann", "-r", "Viewer", "-e", "ann@example.com", "-f", "Ann", "-l", "N")
     made = airflow(two, "users", "create", *who, input="s3cret\ns3cret\n")
     assert made.returncode == 0, made.stderr
@@ -103,29 +109,45 @@ def test_an_interrupt_ends_the_command_there(two: Four) -> None:
             more = os.read(process.stdout.fileno(), 4096)
             assert more, f"ended before it asked for the password: {shown!r}"
             shown += more
+        # Every user of a host can see the arguments of its processes.
+        seen = two.bed["app1"].run("ps axww -o args").stdout
+        assert "airfleet-command" in seen
+        assert "bob@example.com" not in seen
+        assert left_words(two) == ""
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) not in (0, None)
+        assert process.wait(60) == 130
     assert not any("command" in unit for unit in units(two, "app1"))
+    assert left_words(two) == ""
+    assert "bob" not in airflow(two, "users", "list").stdout
+
+
+def test_an_interrupt_that_comes_before_airflow_has_started_there_ends_the_command_too(two: Four) -> None:
+    command = [*AIRFLEET, "airflow", "variables", "set", "early", "1"]
+    with subprocess.Popen(command, cwd=two.folder, stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: left_words(two) != "", "its words", timeout_s=60)
+        time.sleep(0.2)  # it is about to start, or has just started; whenever it comes, nothing is done
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+    assert left_words(two) == ""
+    assert airflow(two, "variables", "get", "early").returncode == 1
 
 
 def test_with_a_terminal_the_command_has_one_and_its_keys(two: Four) -> None:
     who = ("-u", "eve", "-r", "Viewer", "-e", "eve@example.com", "-f", "Eve", "-l", "N")
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(two.folder)
-        os.execv(AIRFLEET[0], [*AIRFLEET, "airflow", "users", "create", *who])
-    said = b""
-    while b"assword" not in said:
-        said += os.read(terminal, 4096)
-    os.write(terminal, b"\x03")
-    try:
-        while data := os.read(terminal, 4096):
-            said += data
-    except OSError:
-        pass  # the terminal has gone with its last user
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) != 0, said
+    with open_terminal([*AIRFLEET, "airflow", "users", "create", *who], cwd=two.folder) as terminal:
+        terminal.read_until(b"assword", timeout_s=120)
+        terminal.type(b"\x03")
+        assert terminal.wait() == 130, terminal.said
+    with open_terminal([*AIRFLEET, "airflow", "users", "create", *who], cwd=two.folder) as terminal:
+        terminal.read_until(b"assword:", timeout_s=120)
+        terminal.type(b"s3cret\n")
+        terminal.read_until(b"epeat", timeout_s=60)
+        terminal.type(b"s3cret\n")
+        assert terminal.wait() == 0, terminal.said
+        assert b"s3cret" not in terminal.said, "the terminal shows no password"
+    assert "eve" in airflow(two, "users", "list").stdout
     assert not any("command" in unit for unit in units(two, "app1"))
+    assert left_words(two) == ""
 
 
 def test_logs_of_all_hosts_and_what_a_doctor_sees(two: Four) -> None:

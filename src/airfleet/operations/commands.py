@@ -19,13 +19,19 @@ from airfleet.spec.topology import Host
 
 UNIT = f"{FOLDER}/airfleet-scheduler.service"
 NOT_SET_UP = 97
+# Not the folder in which services say what they were started with, as `airfleet plan` reads every file of that one.
+WORDS = Path("/run/airfleet-commands")
 TERM = re.compile(r"[\w.+-]+")
-# Airflow's command with the words of a file: every user of a host can read the arguments of a process. What is in the
-# working folder is no module of Python's, as for the command `airflow`.
+# Airflow's command with the words of a file, which it removes. Every user of a host can read a process's arguments.
+# What is in the working folder is no module of Python's, as for the command `airflow`.
 LAUNCH = (
-    "import sys; sys.path[:] = filter(None, sys.path); import json; "
-    'sys.argv = ["airflow", *json.load(open(sys.argv[1]))]; from airflow.__main__ import main; sys.exit(main())'
+    "import sys; sys.path[:] = filter(None, sys.path); import json, os; path = sys.argv[1]; "
+    'sys.argv = ["airflow", *json.load(open(path))]; os.unlink(path); '
+    "from airflow.__main__ import main; sys.exit(main())"
 )
+# A service that SIGHUP, SIGINT or SIGTERM ends has succeeded for systemd, and systemd-run then exits with 0. This shell
+# outlives them and exits with 128 and the number of the signal, as a command in a shell does.
+RUN = 'trap : HUP INT TERM; "$@"; exit $?'
 
 
 def choose(fleet: Fleet, name: str | None) -> tuple[Host, ...]:
@@ -66,7 +72,7 @@ def run(connection: HostConnection, arguments: Sequence[str], *, token: str) -> 
     script = build_script(name, term=os.environ.get("TERM", "") if is_terminal else None)
 
     def interrupt(signal: str) -> None:
-        connection.run(f"systemctl kill --signal={signal} {name}", timeout_s=20)
+        connection.run(build_interrupt(signal, name), timeout_s=20)
 
     left = connection.run(build_words(arguments, name), timeout_s=20)
     if left.code == NOT_SET_UP:
@@ -76,21 +82,40 @@ def run(connection: HostConnection, arguments: Sequence[str], *, token: str) -> 
     return terminal.attach(connection, script, terminal=is_terminal, interrupt=interrupt)
 
 
-def find_words(name: str) -> str:
-    """Where the words of a command are on its host, for its own user, until it has ended."""
-    return f"/run/airfleet/{name}.json"
+def find_words(name: str) -> Path:
+    """Where the words of a command are on its host, for its own user, until it has read them."""
+    return WORDS / f"{name}.json"
 
 
 def build_words(arguments: Sequence[str], name: str) -> str:
-    """A script, read from standard input, that leaves the words of a command on its host."""
+    """A script, read from standard input, that leaves the words of a command on its host.
+
+    Words of commands that never began, as this machine or the connection was lost before, are removed.
+    """
     path = find_words(name)
     return f"""\
 [ -f {UNIT} ] || exit {NOT_SET_UP}
-set -eu; umask 077; mkdir -p -m 755 /run/airfleet; rm -f {path}; set -C
-cat > {path} <<'END'
+set -eu; user=$(sed -n 's/^User=//p' {UNIT}); mkdir -p -m 700 {WORDS}; chown "$user" {WORDS}
+find {WORDS} -name '*.json' -mmin +1 | while read -r old; do
+  unit=${{old##*/}}
+  [ "$(systemctl show -P LoadState "${{unit%.json}}")" != not-found ] || rm -f "$old"
+done
+setpriv --reuid="$user" --clear-groups -- sh -c 'umask 077; cat > {path}' <<'END'
 {json.dumps(list(arguments))}
 END
-chown "$(sed -n 's/^User=//p' {UNIT})" {path}
+"""
+
+
+def build_interrupt(signal: str, name: str) -> str:
+    """A script that gives a signal to a command, also to one whose unit is only about to start.
+
+    systemd takes a signal for a unit without a process, and nobody gets it.
+    """
+    return f"""\
+until [ "$(systemctl show -P MainPID {name})" != 0 ] && systemctl kill --signal={signal} {name}; do
+  [ -e {find_words(name)} ] || break
+  sleep 0.1
+done
 """
 
 
@@ -98,11 +123,15 @@ def build_script(name: str, *, term: str | None) -> str:
     """A script that runs Airflow with the words that were left there, in a unit that ends with all that it has started.
 
     The environment and the user are those of the installed scheduler: what the host runs, not what fleet.yaml wants of
-    it. systemd reads the secrets among them from their files. With `term` it has a terminal.
+    it. systemd reads the secrets among them from their files. With `term` it has a terminal. The exit code is the
+    command's, or 128 and the number of the signal that ended it; it is never 0 after a signal that nobody caught.
     """
     how = "--pipe" if term is None else "--pty"
     if term and TERM.fullmatch(term):
         how += f" --setenv=TERM={term}"
+    # A signal may come before the shell of RUN does: a failure here says that the unit has not exited by itself.
+    # It has the rights of the service's user: systemd 252 forgets an ExecStopPost with more when it reads units anew.
+    after = shlex.quote(_escape(f'rm -f {find_words(name)}; [ "$EXIT_CODE" = exited ]'))
     return f"""\
 runtime=$(sed -n 's|^ExecStart={OPT}/\\([^/]*\\)/.*|\\1|p' {UNIT})
 set --
@@ -111,6 +140,11 @@ while IFS= read -r line; do
 done < {UNIT}
 exec systemd-run --quiet --collect --wait {how} --unit={name} --description='airfleet airflow' \\
   --property=WorkingDirectory={LIB}/server --property=NoNewPrivileges=yes \\
-  --property='ExecStopPost=+/bin/rm -f {find_words(name)}' "$@" \\
-  -- {OPT}/"$runtime"/bin/python -c {shlex.quote(LAUNCH)} {find_words(name)}
+  --property={shlex.quote(f"ExecStopPost=/bin/sh -c {after}")} "$@" \\
+  -- /bin/sh -c {shlex.quote(_escape(RUN))} sh {OPT}/"$runtime"/bin/python -c {shlex.quote(LAUNCH)} {find_words(name)}
 """
+
+
+def _escape(script: str) -> str:
+    """A script in a command line of systemd, which itself replaces variables."""
+    return script.replace("$", "$$")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,10 @@ ODD_WORDS = (
 )
 
 
+# It gives up the rights of root, which a test may not have.
+SETPRIV = '[ "$1" = --reuid=airfleet ] && shift 3 && exec "$@"'
+
+
 def run_there(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What systemd-run is told by the script."""
     del monkeypatch
@@ -72,23 +77,30 @@ def run_there(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> lis
     return list(json.loads(done.stdout))
 
 
+def replace_variables(word: str) -> str:
+    """A word of a command line as systemd gives it to the process, where all variables that it knows are escaped."""
+    assert "$" not in word.replace("$$", ""), "systemd would replace it"
+    return word.replace("$$", "$")
+
+
 def test_airflow_runs_with_what_the_scheduler_of_that_host_runs_with_and_words_arrive_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit = tmp_path / "airfleet-scheduler.service"
     unit.write_text(UNIT)
     monkeypatch.setattr(commands, "UNIT", str(unit))
+    monkeypatch.setattr(commands, "WORDS", tmp_path / "words")
     script = commands.build_script("airfleet-command-1.service", term=None)
     told = run_there(tmp_path, script, monkeypatch)
     ahead, words = told[: told.index("--")], told[told.index("--") + 1 :]
-    assert words[0] == "/opt/airfleet/0123abcd/bin/python"
-    assert not any("$" in word for word in words), "systemd would replace it"
-    path = tmp_path / "airfleet-command-1.service.json"
-    left = commands.build_words(ODD_WORDS, "airfleet-command-1.service").replace("/run/airfleet", str(tmp_path))
-    environment = install(tmp_path, chown=f'echo "$1" > {tmp_path}/owner')
+    assert words[:2] == ["/bin/sh", "-c"]
+    assert words[4] == "/opt/airfleet/0123abcd/bin/python"
+    path = tmp_path / "words" / "airfleet-command-1.service.json"
+    left = commands.build_words(ODD_WORDS, "airfleet-command-1.service")
+    environment = install(tmp_path, chown=f'echo "$1" > {tmp_path}/owner', setpriv=SETPRIV)
     subprocess.run(["sh", "-s"], input=left, env=environment, check=True, text=True)
     assert (tmp_path / "owner").read_text() == "airfleet\n"
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     # In place of Airflow, one that says what it was told; a module of the working folder must not come first.
     package, cwd = tmp_path / "site" / "airflow", tmp_path / "cwd"
     package.mkdir(parents=True)
@@ -97,7 +109,7 @@ def test_airflow_runs_with_what_the_scheduler_of_that_host_runs_with_and_words_a
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text("import json, sys\ndef main(): print(json.dumps(sys.argv))\n")
     done = subprocess.run(
-        [sys.executable, *words[1:-1], words[-1].replace("/run/airfleet", str(tmp_path))],
+        [*map(replace_variables, words[:4]), sys.executable, *map(replace_variables, words[5:])],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
         cwd=cwd,
         capture_output=True,
@@ -105,7 +117,14 @@ def test_airflow_runs_with_what_the_scheduler_of_that_host_runs_with_and_words_a
         check=True,
     )
     assert json.loads(done.stdout) == ["airflow", *ODD_WORDS]
-    assert any(word.startswith("--property=ExecStopPost=+/bin/rm -f ") for word in ahead)
+    assert not path.exists()
+    after = next(word for word in ahead if word.startswith("--property=ExecStopPost=")).split("=", 2)[2]
+    for exit_code, is_clean in (("killed", False), ("exited", True)):
+        path.touch()
+        stopped = subprocess.run(
+            [*map(replace_variables, shlex.split(after))], env={**os.environ, "EXIT_CODE": exit_code}, check=False
+        )
+        assert (stopped.returncode == 0, path.exists()) == (is_clean, False)
     properties = [ahead[index + 1] for index, word in enumerate(ahead) if word == "--property"]
     assert properties == [
         "User=airfleet",
@@ -115,6 +134,66 @@ def test_airflow_runs_with_what_the_scheduler_of_that_host_runs_with_and_words_a
     assert "--pipe" in ahead
     assert "--wait" in ahead
     assert "--pty" not in ahead
+
+
+@pytest.mark.parametrize(
+    ("number", "handler", "code"),
+    [
+        (signal.SIGINT, "signal.default_int_handler", 130),
+        (signal.SIGTERM, "signal.SIG_DFL", 143),
+        (signal.SIGHUP, "signal.SIG_DFL", 129),
+        (signal.SIGTERM, "lambda *_: sys.exit(3)", 3),
+    ],
+)
+def test_a_signal_to_all_processes_of_a_command_is_its_exit_code(
+    number: signal.Signals, handler: str, code: int
+) -> None:
+    program = f"import signal, sys; signal.signal({int(number)}, {handler}); print('ready', flush=True); signal.pause()"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", commands.RUN, "sh", sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        os.killpg(process.pid, number)
+        assert process.wait(60) == code
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_an_interrupt_waits_for_a_command_that_is_about_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: bool
+) -> None:
+    monkeypatch.setattr(commands, "WORDS", tmp_path)
+    words = commands.find_words("u")
+    words.touch()
+    # The unit has no process when it is asked for first. Then it has one, or the command has ended in the meantime.
+    later = "echo 17" if starts else f"rm {words}; echo 0"
+    show = f"[ -e {tmp_path}/asked ] && {{ {later}; true; }} || {{ touch {tmp_path}/asked; echo 0; }}"
+    systemctl = f'case $1 in show) {show};; kill) echo "$@" > {tmp_path}/taken;; esac'
+    environment = install(tmp_path, systemctl=systemctl)
+    script = commands.build_interrupt("SIGINT", "u")
+    subprocess.run(["sh", "-s"], input=script, env=environment, check=False, text=True, timeout=60)
+    assert (tmp_path / "taken").exists() is starts
+
+
+def test_words_of_commands_that_never_began_are_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = tmp_path / "airfleet-scheduler.service"
+    unit.write_text(UNIT)
+    monkeypatch.setattr(commands, "UNIT", str(unit))
+    monkeypatch.setattr(commands, "WORDS", tmp_path / "words")
+    (tmp_path / "words").mkdir()
+    lost, running, recent = map(commands.find_words, ("lost.service", "running.service", "recent.service"))
+    for path in (lost, running, recent):
+        path.touch()
+    for path in (lost, running):
+        os.utime(path, (0, 0))
+    systemctl = "case $* in *running.service) echo loaded;; *) echo not-found;; esac"
+    environment = install(tmp_path, chown="true", setpriv=SETPRIV, systemctl=systemctl)
+    script = commands.build_words(["info"], "new.service")
+    subprocess.run(["sh", "-s"], input=script, env=environment, check=True, text=True)
+    assert set((tmp_path / "words").iterdir()) == {running, recent, commands.find_words("new.service")}
 
 
 def test_with_a_terminal_it_has_one_and_a_strange_one_is_not_passed_on(
