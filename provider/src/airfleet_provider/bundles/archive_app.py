@@ -15,7 +15,11 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
 @app.get("/{release}")
 def give(release: str, request: Request) -> Response:
-    """The archive, to whoever knows the key; nobody else learns whether it is there."""
+    """Return the archive of a release if the request is signed with a key of this platform.
+
+    Raises:
+        HTTPException: 403 if the signature is not valid, whether or not the release exists; 404 if it does not exist.
+    """
     moment = request.headers.get(archive_client.TIME_HEADER, "")
     signature = request.headers.get(archive_client.SIGNATURE_HEADER, "")
     keys = (conf.get("api", "secret_key"), *json.loads(conf.get("airfleet", "other_secret_keys", fallback="[]")))

@@ -1,6 +1,7 @@
-"""How a worker without a way to the database is given the files of a release: over HTTP, from any web host.
+"""Downloads a release from any web host over HTTP, for workers that cannot connect to the database.
 
-Both ends know Airflow's [api] secret_key, with which a request is signed; what arrives is checked against its id.
+The worker signs a request with Airflow's [api] secret_key, which both ends know. The caller checks the archive against
+the id of the release.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from http import HTTPStatus
 from airfleet_provider.contract import environment
 
 PATH = "/airfleet/releases"
-# Clocks of hosts differ; a request that was overheard is worth nothing later.
+# A signature is valid for this many seconds around its time: clocks of hosts differ, and an overheard request must not
+# stay useful.
 VALID_S = 300
 TIMEOUT_S = 60
 _MOMENT, _SIGNATURE = re.compile(r"[0-9]{1,12}"), re.compile(r"[0-9a-f]{64}")
@@ -26,16 +28,16 @@ TIME_HEADER, SIGNATURE_HEADER = "X-Airfleet-Time", "X-Airfleet-Signature"
 
 
 class ReleaseGoneError(LookupError):
-    """There is no such release any more; one that was deployed was there once."""
+    """The web host has no such release; a release that was once deployed was removed since."""
 
 
 def sign(key: str, release: str, moment: int) -> str:
-    """What shows that whoever asks for a release at a moment knows the key."""
+    """Return the signature of a request for a release at `moment`, in seconds since 1970 (UTC)."""
     return hmac.new(key.encode(), f"airfleet release {release} {moment}".encode(), hashlib.sha256).hexdigest()
 
 
 def is_signed(key: str, release: str, moment: str, signature: str, now: float) -> bool:
-    """Whether a request was signed with the key, not long ago; False for whatever else the headers hold."""
+    """Return whether a request was signed with the key within `VALID_S` of `now`; False if a header is malformed."""
     if not _MOMENT.fullmatch(moment) or not _SIGNATURE.fullmatch(signature) or not release.isascii():
         return False
     if abs(now - int(moment)) > VALID_S:
@@ -44,9 +46,12 @@ def is_signed(key: str, release: str, moment: str, signature: str, now: float) -
 
 
 def fetch(release: str, key: str) -> bytes:
-    """The archive of a release; raises OSError if no web host answers, LookupError if there is none to ask.
+    """Return the archive of a release.
 
-    ReleaseGoneError is for a web host that answers, and has no such release.
+    Raises:
+        OSError: no web host answers, or it refuses the request.
+        ReleaseGoneError: the web host has no such release.
+        LookupError: the environment of this process names no web host.
     """
     base = os.environ.get(environment.RELEASES)
     if not base:
@@ -54,7 +59,7 @@ def fetch(release: str, key: str) -> bytes:
     try:
         return _ask(base, release, key, int(time.time()))
     except urllib.error.HTTPError as refusal:
-        # The clocks of the two hosts may differ by more than a signature lasts: the other one's is what counts.
+        # The clocks of the two hosts may differ by more than VALID_S: sign again with the time of the web host.
         said = refusal.headers.get("Date") if refusal.code == HTTPStatus.FORBIDDEN else None
         if said is None:
             raise

@@ -1,4 +1,4 @@
-"""The bundle through which Airflow finds the files of a project that is being developed."""
+"""The bundle through which Airflow finds the files of a project in development."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airfleet_provider.bundles.release_bundle import ReleasedElsewhereError
 
 
 class FolderBundle(BaseDagBundle):  # type: ignore[misc]
-    """The folder of a project as it is now: tasks run what lies there, and the releaser publishes what is saved."""
+    """The folder of a project as it is now: tasks run its current files, and the releaser publishes each saved file."""
 
     supports_versioning = False
 
@@ -24,8 +24,12 @@ class FolderBundle(BaseDagBundle):  # type: ignore[misc]
         return self._path
 
     def get_current_version(self) -> None:
-        """Nothing: a folder has no versions."""
+        """Return None: a folder has no versions."""
 
     def refresh(self) -> None:
-        """Refuse: what lies in the folder is in the database a moment after it was saved."""
+        """Refuse, because the releaser publishes the files of the folder.
+
+        Raises:
+            ReleasedElsewhereError: always.
+        """
         raise ReleasedElsewhereError(self.name)

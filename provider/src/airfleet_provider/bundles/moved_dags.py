@@ -1,7 +1,8 @@
-"""Dags whose file has another path than in the release that a run began with.
+"""Loads Dags whose file has moved since the release that a run began with.
 
-Airflow knows one path of a Dag, the newest, and gives it to the tasks of every run. While there are runs on releases
-that have the Dag elsewhere, that one path leads to a file that each release has, and which finds the Dag by its id.
+Airflow stores one path of a Dag, the newest, and gives it to the tasks of every run. While runs may need releases that
+have the Dag at another path, airfleet stores the path of a file that every release contains. That file calls `load`,
+which finds the Dag by its id.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from airfleet_provider.compat.calls import dag_files
 
 
 def load(file: str, module: str, dag_id: str | None) -> None:
-    """Load the Dag file of this release that makes the Dag; all Dag files when nobody says which Dag is meant."""
+    """Load the Dag file of this release that defines the Dag; without `dag_id`, load all Dag files.
+
+    Raises:
+        LookupError: no Dag file that loads defines the Dag.
+    """
     release = Path(file).parents[1]
     texts = {path: (release / path).read_bytes() for path in dag_files.list_dag_files(release)}
     failure: Exception | None = None

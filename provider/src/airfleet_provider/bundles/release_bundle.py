@@ -20,19 +20,18 @@ RESCHEDULE_S = 30.0
 
 
 class ReleasedElsewhereError(Exception):
-    """Dags are parsed and published by the releaser, never by a Dag processor."""
+    """A Dag processor tried to refresh a bundle: only the releaser parses and publishes its Dags."""
 
     def __init__(self, bundle: str) -> None:
         super().__init__(f"{bundle} is published by `airflow airfleet releaser`; the Dag processor leaves it as it is")
 
 
 class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
-    """The releases of one project: with a version one of them, without one the live one.
+    """The releases of one project: the release named by the version or, without a version, the live release.
 
-    A Dag processor that is told to leave its bundles alone ([dag_processor] bundle_refresh_check_interval at
-    2147483647) runs callbacks on the release of their run and parses nothing. One that refreshes all the same (a
-    click on "reparse", another setting) is refused here before it lists a file: it then neither parses nor
-    deactivates anything.
+    airfleet sets [dag_processor] bundle_refresh_check_interval to 2147483647. The Dag processor then runs callbacks on
+    the release of their run, and parses nothing. If it refreshes the bundle nevertheless (a click on "reparse",
+    another setting), `refresh` raises before the Dag processor lists a file. So it neither parses nor deactivates Dags.
     """
 
     supports_versioning = True
@@ -43,30 +42,37 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
 
     @property
     def path(self) -> Path:
-        """The folder of the release; that of the live one is a link, which moves with the pointer on this host."""
+        """The folder of the release; for the live release a link, which moves with the pointer on this host."""
         return Path(self.versions_dir / self.version if self.version else self.base_dir / release_files.LIVE)
 
     def initialize(self) -> None:
-        """Have the files of the release in place, whole and verified, before any is read."""
+        """Put the files of the release in place, complete and verified, before a caller reads them.
+
+        Without a version, a failure to fetch the live release is only logged.
+
+        Raises:
+            CollectedError: the files of the release were removed.
+            UnavailableError: a task has waited too long for the release.
+        """
         if self.version:
             if not release_archive.use(self.path):
                 with self.lock():
                     self._settle(self.version)
         else:
-            # The tracking instance must come up with nothing published yet and without a database.
+            # This instance must start even if no release was published yet, or if the database is down.
             try:
                 with self.lock():
                     self._follow()
             except Exception as error:
                 log.warning(
-                    "%s: this host does not have the live release now: %s",
+                    "%s: cannot fetch the live release now: %s",
                     self.name,
                     unavailable_releases.describe(error),
                 )
         super().initialize()
 
     def get_current_version(self) -> BundleVersion | None:
-        """The release that `path` holds now, or None before the first publish."""
+        """Return the release that `path` holds now, or None before the first publish."""
         if self.version:
             return BundleVersion(self.version)
         try:
@@ -75,7 +81,11 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
             return None
 
     def refresh(self) -> None:
-        """Refuse: what a release says is in the database from the instant it is live."""
+        """Refuse, because the Dags of a release are in the database from the moment it is live.
+
+        Raises:
+            ReleasedElsewhereError: always.
+        """
         raise ReleasedElsewhereError(self.name)
 
     def _settle(self, release: str) -> None:
@@ -93,12 +103,12 @@ class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]
             if given_up := unavailable_releases.judge(self.versions_dir, release, error):
                 raise given_up from error
             log.warning(
-                "%s is not here; started again in %.0f s: %s",
+                "%s is not on this host; the task starts again in %.0f s: %s",
                 release,
                 RESCHEDULE_S,
                 unavailable_releases.describe(error),
             )
-            # The task is started again later, on this host or another, and loses no try.
+            # Airflow starts the task again later, on this host or another, without counting a try.
             raise task_process.reschedule(RESCHEDULE_S, datetime.now(UTC)) from error
         if task_process.is_task():
             unavailable_releases.forget(self.versions_dir, release)

@@ -1,4 +1,4 @@
-"""The files of releases on this host: fetched, pointed to, offered to the other hosts, remembered when removed."""
+"""The files of releases on this host: fetches them, links the live release, offers them to other hosts."""
 
 from __future__ import annotations
 
@@ -15,40 +15,56 @@ LIVE = "live"
 
 
 class CollectedError(LookupError):
-    """The files of a release were removed, as no unfinished run needed them."""
+    """The files of a release were removed, because no unfinished run needed them."""
 
     def __init__(self, release: str) -> None:
         super().__init__(
-            f"the files of {release} were removed, as no unfinished run needed them: "
+            f"the files of {release} were removed, because no unfinished run needed them: "
             "run this on the latest version, or build the same files again"
         )
 
 
 def read_archive(release: str) -> bytes:
-    """The archive of a release, from the database or from where the database says it is."""
+    """Return the archive of a release, from the database or from the location stored there.
+
+    Raises:
+        CollectedError: the files of the release were removed.
+        LookupError: the database has no such release.
+        StoreError: the store cannot be read.
+    """
     with metadata_db.open_session() as session:
         statement = "SELECT archive, location, collected_at FROM airfleet.release WHERE id = %(id)s"
         found = session.connection().exec_driver_sql(statement, {"id": release}).one_or_none()
     if found is None:
-        raise LookupError(f"the database knows no release {release}")
+        raise LookupError(f"the database has no release {release}")
     if found.collected_at:
         raise CollectedError(release)
     return bytes(found.archive) if found.archive is not None else archive_store.read(found.location)
 
 
 def have(name: str, release: str) -> Path:
-    """The folder of a release on this host, fetched with the database's help if it is not there whole."""
+    """Return the folder of a release on this host; fetch the release if the folder is missing or incomplete.
+
+    Raises:
+        LookupError: the release does not exist, or its files were removed (CollectedError).
+        CorruptError: the archive does not have the id of the release.
+        StoreError: the store cannot be read.
+    """
     base = config.storage_root() / name
     folder = base / "versions" / release
     if not release_archive.settle(release, folder):
         release_archive.unpack(release, read_archive(release), folder, like=base / LIVE)
-    if (stone := tombstone(folder.parent, release)).exists():  # not asked of a folder that is only read
+    if (stone := tombstone(folder.parent, release)).exists():  # unlink only if it exists: the folder may be read-only
         stone.unlink(missing_ok=True)
     return folder
 
 
 def offer(name: str, release: str) -> None:
-    """Have a release in the store that tasks on other hosts fetch it from, if there is one."""
+    """Copy a release to the store from which tasks on other hosts fetch it; do nothing if no store is configured.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
     configured = json.loads(config.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
     place = next((one["kwargs"].get("store") for one in configured if one["name"] == name), None)
     if place is None:
@@ -68,12 +84,12 @@ def offer(name: str, release: str) -> None:
 
 
 def tombstone(versions: Path, release: str) -> Path:
-    """What stays on this host of a release that was collected, so that nobody waits for it."""
+    """Return the file that marks a collected release on this host, so that tasks fail instead of waiting for it."""
     return versions / f".{release}.collected"
 
 
 def point(base: Path, release: str) -> None:
-    """Make this host's link of the live release lead to another one, at once."""
+    """Make this host's link of the live release point to `release`, atomically."""
     link = base / LIVE
     with contextlib.suppress(OSError):
         if link.readlink().name == release:

@@ -1,6 +1,6 @@
-"""Removing from a host without a way to the database the releases that no task used for days.
+"""Removes releases that no task used for days from a host that cannot connect to the database.
 
-Nothing is lost by it: a task that needs such a release later has it fetched again, as on a new host.
+No data is lost: a task that needs a removed release later fetches it again, as on a new host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airfleet_provider.contract import release_archive
 log = logging.getLogger(__name__)
 
 UNUSED_S = 3 * 86_400.0
-# However long ago: what ran last here will likely run next.
+# So many releases stay however old they are: the releases that ran last on this host will likely run next.
 KEPT = 2
 DRAFT_S = 86_400.0
 LIVE = "live"
@@ -28,7 +28,7 @@ TRACKING = "_tracking"
 
 @dataclass(frozen=True, slots=True)
 class LocalRelease:
-    """A release on this host, and when a task last began on it, by this host's clock."""
+    """A release on this host, and when a task last began on it, by this host's clock in seconds since 1970 (UTC)."""
 
     folder: Path
     tracking: Path
@@ -36,7 +36,7 @@ class LocalRelease:
 
 
 def tidy(storage: Path, now: float) -> list[str]:
-    """Remove what is not used from the storage of all bundles of this host; the names of what went."""
+    """Remove the unused releases of all bundles on this host; return the ids of the removed releases."""
     return [name for versions in sorted(storage.glob("*/versions")) for name in _tidy_bundle(versions, storage, now)]
 
 
@@ -64,7 +64,7 @@ def _list_held(versions: Path, tracking: Path) -> list[LocalRelease]:
 def _remove(one: LocalRelease, now: float) -> bool:
     if now - one.used_at < UNUSED_S or _is_running(one.tracking):
         return False
-    # A task that began at this moment has touched the mark, or finds no release and has it fetched again.
+    # A task that begins now either has touched the mark, or finds no folder and fetches the release again.
     try:
         with release_archive.aside(one.folder) as grave:
             if _modified(grave / release_archive.MARK) > one.used_at:
@@ -77,7 +77,7 @@ def _remove(one: LocalRelease, now: float) -> bool:
 
 
 def _is_running(tracking: Path) -> bool:
-    """Whether a task of this host runs on the release: Airflow holds a lock on this file then, however long that is."""
+    """Return whether a task of this host runs on the release: Airflow locks this file as long as the task runs."""
     with contextlib.suppress(FileNotFoundError), tracking.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,13 +101,13 @@ def _read_link(path: Path) -> str:
 
 
 class Tidier:
-    """Tidies in a thread: a release may have many files, and a worker that removes them itself does nothing else."""
+    """Removes unused releases in a thread: a release may have many files, and the worker must not wait for this."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
     def begin(self, storage: Path) -> bool:
-        """Begin, and return at once; False when the time before has not ended."""
+        """Start the thread and return at once; return False if the previous thread still runs."""
         if self._thread is not None and self._thread.is_alive():
             return False
         self._thread = threading.Thread(target=tidy_quietly, args=(storage,), daemon=True, name="airfleet-tidy")
@@ -115,13 +115,13 @@ class Tidier:
         return True
 
     def wait(self) -> None:
-        """Until it has ended."""
+        """Return when the thread has ended."""
         if self._thread is not None:
             self._thread.join()
 
 
 def tidy_quietly(storage: Path) -> None:
-    """Do it; whatever goes wrong is logged."""
+    """Remove the unused releases; log errors and never raise."""
     try:
         gone = tidy(storage, time.time())
     except Exception:

@@ -1,4 +1,7 @@
-"""The release agent: makes releases live one at a time, in the order of requests, and begins anew after any death."""
+"""The releaser: makes releases live one at a time, in the order of the requests.
+
+If the releaser dies at any line, the next releaser repeats the unfinished deployment from its start.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ from airfleet_provider.releases.publish import Published, Release, publish
 log = logging.getLogger(__name__)
 
 WAIT_S = 30.0
-# A release makes many objects and little garbage.
+# Threshold of the garbage collector: parsing a release creates many objects and little garbage.
 GARBAGE = 50_000
 MEMORY_FILES = 20_000
 NOTE_PARSED = """
@@ -56,13 +59,13 @@ SELECT 1 FROM airfleet.pointer WHERE bundle = %(bundle)s AND (live <> %(release)
 
 @dataclass(slots=True)
 class ReleaseAgent:
-    """The work of the agent, without the waiting."""
+    """The work of the releaser; `work` calls it and waits between the calls."""
 
     has_fab_roles: bool
     parser: Parser
     now: Callable[[], float] = time.monotonic
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    # Bundles with a new release.
+    # Bundles with a new release, whose old releases `tidy` has yet to remove.
     crowded: set[str] = field(default_factory=set)
     memory: dict[object, import_graph.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=config.describe_environment)
@@ -71,7 +74,10 @@ class ReleaseAgent:
     looks_next: float = float("-inf")
 
     def step(self) -> bool:
-        """Work off the oldest unfinished deployment; whether there was one."""
+        """Carry out the oldest unfinished deployment; return whether there was one.
+
+        A deployment that raises is recorded as failed.
+        """
         deployment = deployments.find_next()
         if deployment is None:
             return False
@@ -97,7 +103,8 @@ class ReleaseAgent:
         unpacked = self.now()
         found = parse_cache.collect(release, self.parser, twice=deployment.is_check)
         fresh = found.parsed
-        # What did not load may have lacked a variable or a host then; only good results are never asked for again.
+        # A file may have failed only because a variable or a host was missing at that time, so a cached error is
+        # parsed again. A cached success is not.
         if doubtful := [path for path, one in found.summaries.items() if one["error"] and path not in fresh]:
             found = parse_cache.collect(release, self.parser, again=doubtful)
             fresh |= found.parsed
@@ -126,7 +133,7 @@ class ReleaseAgent:
                 raise DeploymentRefusedError("a later deployment of the same bundle is done already")
             pointer = run(session, READ_POINTER, bundle=deployment.bundle).one()
             previous = pointer.previous
-            if previous and release_archive.is_same(previous, name):  # that is no way back
+            if previous and release_archive.is_same(previous, name):  # a rollback to it would change nothing
                 previous = deployments.find_previous(session, deployment.bundle)
             detail = {
                 **before,
@@ -147,7 +154,7 @@ class ReleaseAgent:
                 session, deployment, detail, is_moved=pointer.is_moved, is_watched=bool(is_watched)
             )
             if not recorded:
-                raise DeploymentRefusedError("another releaser has finished it")
+                raise DeploymentRefusedError("another releaser has finished this deployment")
 
         try:
             release_files.offer(deployment.bundle, name)
@@ -165,7 +172,7 @@ class ReleaseAgent:
         deployments.finish(deployment, found.to_json())
 
     def tidy(self) -> None:
-        """Remove what new releases made superfluous; whatever goes wrong, nobody waits for this."""
+        """Remove the old releases of bundles that have a new release; log errors and never raise."""
         while self.crowded:
             name = self.crowded.pop()
             try:
@@ -193,26 +200,33 @@ class ReleaseAgent:
         publish(whole, found.load, finish, has_fab_roles=self.has_fab_roles)
 
     def unpack(self, name: str, release: str) -> parse_cache.UnpackedRelease:
-        """A release on this host, fetched if it is not here yet."""
+        """Return a release on this host; fetch its files if they are not here yet.
+
+        Raises:
+            DeploymentRefusedError: the files cannot be fetched, or are corrupt.
+        """
         try:
             place = release_files.have(name, release)
         except (LookupError, release_archive.CorruptError, archive_store.StoreError) as error:
             raise DeploymentRefusedError(str(error)) from error
         if self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
-            return self.inspected  # a deploy comes right after its check
+            return self.inspected  # the deployment of a release usually follows its check
         if len(self.memory) > MEMORY_FILES:
             self.memory.clear()
         self.inspected = parse_cache.inspect(name, release, place, self.environment, self.memory)
         return self.inspected
 
     def plan(self, release: parse_cache.UnpackedRelease) -> None:
-        """Remember when the files of the live release want to be evaluated again."""
+        """Schedule the files of the live release that declare a parse interval."""
         self.due = {key: at for key, at in self.due.items() if key[0] != release.bundle}
         for path, seconds in release.intervals.items():
             self.due[release.bundle, release.id, path] = self.now() + seconds
 
     def resume(self) -> None:
-        """After a start: make this host's links and plans match what is live."""
+        """After a start: make this host's links and parse schedule match the live releases.
+
+        Also fetch the releases of unfinished runs: this host may have lost its disk.
+        """
         with metadata_db.open_session() as session:
             needed = [(row.bundle, row.id) for row in run(session, LIST_NEEDED)]
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
@@ -228,18 +242,22 @@ class ReleaseAgent:
                 self.plan(release)
 
     def ask(self, name: str, path: str) -> None:
-        """Evaluate a file of the live release again at the next tick."""
+        """Schedule a file of the live release to be parsed again at the next `tick`."""
         with metadata_db.open_session() as session:
             live = run(session, "SELECT live FROM airfleet.pointer WHERE bundle = %(bundle)s", bundle=name).scalar()
         if live:
             self.due[name, live, path] = self.now()
 
     def tick(self) -> None:
-        """Evaluate again the files whose time has come; publish what changed, unless it is for the worse."""
+        """Parse again the files that are due; publish the result if it changed and adds no import error.
+
+        Raises:
+            DeploymentRefusedError: the live release cannot be fetched, or another release is live by now.
+        """
         ripe = {key for key, at in self.due.items() if at <= self.now()}
         for name, live in {(name, live) for name, live, _ in ripe}:
             paths = [path for bundle_name, release_id, path in ripe if (bundle_name, release_id) == (name, live)]
-            for path in paths:  # before anything can fail: a release that cannot be had is not asked for at once again
+            for path in paths:  # first of all: if fetching the release fails, the next attempt comes WAIT_S later
                 self.due[name, live, path] = self.now() + WAIT_S
             release = self.unpack(name, live)
             before = parse_cache.collect(release, self.parser)
@@ -250,12 +268,18 @@ class ReleaseAgent:
                     self.due[name, live, path] = self.now() + release.intervals[path]
             if broken := after.errors().keys() - before.errors().keys():
                 listed = one_line(", ".join(sorted(broken)), 2000)
-                log.warning("%s: what is live stays, as these do not load now: %s", name, listed)
+                log.warning("%s: the live Dags stay, because these files do not load now: %s", name, listed)
             elif before.hashes() != after.hashes() or before.errors() != after.errors():
                 self._republish(release, after)
 
     def look_after(self) -> None:
-        """Keep what is live in Airflow's tables; publish again what somebody removed from them."""
+        """Keep the live Dags in Airflow's tables; publish a release again if some of its Dags were removed.
+
+        Does so at most every `parse_times.EVERY_S` seconds.
+
+        Raises:
+            DeploymentRefusedError: the live release cannot be fetched, or another release is live by now.
+        """
         if self.now() < self.looks_next:
             return
         self.looks_next = self.now() + parse_times.EVERY_S
@@ -268,13 +292,14 @@ class ReleaseAgent:
                 parse_times.refresh(session, name)
                 missing = parse_times.list_missing(session, name, parse_times.list_live(session, name))
             if missing:
-                log.warning("%s: Airflow has lost %s; published again", name, ", ".join(missing))
+                log.warning("%s: Airflow lost these Dags, publishing them again: %s", name, ", ".join(missing))
                 release = self.unpack(name, live)
                 self._republish(release, parse_cache.collect(release, self.parser))
 
     def _republish(self, release: parse_cache.UnpackedRelease, found: parse_cache.ParseResults) -> None:
         def finish(session: Any, _: Published) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
-            # The pointer did not move if this is still the live one, and must not otherwise.
+            # `publish` leaves the pointer alone if it names this release already. If it moved the pointer, another
+            # release had gone live: stop the transaction.
             if run(session, WAS_MOVED, bundle=release.bundle, release=release.id).first():
                 raise DeploymentRefusedError("another release is live by now")
 
@@ -282,7 +307,11 @@ class ReleaseAgent:
 
 
 def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2
-    """Take deployments as they come, for ever; nothing is asked for more often than every WAIT_S seconds."""
+    """Carry out deployments as they come, for ever.
+
+    A notification wakes the loop. Without a notification, the loop polls every `WAIT_S` seconds, or more often while a
+    release is watched, a file is due or a folder is followed.
+    """
     cursor = connection.cursor()
     cursor.execute(f"LISTEN {release_schema.CHANNEL}")
     releaser.resume()
@@ -299,11 +328,11 @@ def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connectio
             try:
                 chore()
             except DeploymentRefusedError as refusal:
-                log.warning("left for the next time: %s", one_line(refusal, 2000))
+                log.warning("tried again later: %s", one_line(refusal, 2000))
         try:
             is_watching = canary.step()
         except Exception:
-            log.exception("cannot watch what is live; looking again later")
+            log.exception("cannot watch the live releases; checking again later")
             is_watching = True
         for loop in loops:
             loop.turn()
@@ -316,14 +345,14 @@ def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connectio
 
 
 def main() -> NoReturn:
-    """Wait until no other releaser is at work, and be it."""
+    """Run the releaser; first wait until no other releaser of this platform holds the lock."""
     has_fab_roles = dag_publishing.prepare_publisher()
     parsing.seal_memory()
     parser = Parser()
     loops = folder_sync.find_loops(parser, has_fab_roles=has_fab_roles)
     if loops:
-        parser.start()  # a folder is parsed at every start: the parser imports Airflow meanwhile
-    gc.freeze()  # children share what is imported by now
+        parser.start()  # a folder is parsed at every start, so let the parser import Airflow in the background
+    gc.freeze()  # forked children share the memory of everything imported so far
     gc.set_threshold(GARBAGE)
     connection = metadata_db.connect()
     cursor = connection.cursor()

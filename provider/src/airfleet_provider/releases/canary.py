@@ -1,4 +1,4 @@
-"""Watches a release that went live: collects what became of its tasks, and requests a rollback when it is worse."""
+"""Watches a release that went live: counts how its tasks end, and requests a rollback if the release is worse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airfleet_provider.releases.canary_rules import Action, Evidence, TaskCounts
 log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
-# How far back the release before is judged; bounds what one look costs on a database of any size.
+# How many Dag runs back the release before is judged: bounds the cost of a check on a database of any size.
 BASELINE_RUNS = 5_000
 
 WATCHED = """
@@ -60,7 +60,7 @@ VALUES (%(bundle)s, %(release)s, 'rollback', %(actor)s, %(reason)s, %(detail)s)
 
 
 def step() -> bool:
-    """Judge every release that is watched; whether one still is."""
+    """Judge every watched release; return whether a release is still watched."""
     with metadata_db.open_session() as session:
         watched = list(run(session, WATCHED))
     return [_judge(row).action for row in watched].count(Action.WAIT) > 0
@@ -72,7 +72,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of WATCHED
         found = canary_rules.decide(_look(session, row, policy), policy)
         if found.action is Action.WAIT:
             return found
-        # The end of the watch and the way back are one transaction: neither is without the other.
+        # One transaction ends the watch and requests the rollback: neither exists without the other.
         state = DeploymentState.FAILED if found.action is Action.ROLL_BACK else DeploymentState.DONE
         ended = run(session, END, id=row.id, state=state, sentence=found.sentence)
         if ended.rowcount and found.action is Action.ROLL_BACK:
@@ -120,10 +120,10 @@ def _count(session: Any, release: str, after: int) -> dict[str, TaskCounts]:  # 
 
 
 def list_broken(session: Any, bundle: str) -> list[str]:  # noqa: ANN401 - SQLAlchemy's session
-    """The files of a bundle that do not load, by what Airflow says now."""
+    """Return the files of a bundle for which Airflow has an import error now."""
     return [name for (name,) in run(session, LIST_BROKEN, bundle=bundle)]
 
 
 def find_last_run(session: Any) -> int:  # noqa: ANN401 - SQLAlchemy's session
-    """The number of the newest Dag run of all."""
+    """Return the highest id of all Dag runs, or 0."""
     return int(run(session, LAST_RUN).scalar())

@@ -1,4 +1,4 @@
-"""Whether a release that went live stays: a pure decision over what was observed since."""
+"""Whether a release stays live: a pure decision over what was observed since it went live."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ NAMED = 3
 
 
 class Action(Enum):
-    """What becomes of a watch."""
+    """What to do about a watched release."""
 
     WAIT = "wait"
     KEEP = "keep"
     ROLL_BACK = "roll back"
-    # Another release is live: nothing is left to decide.
+    # Another release is live: there is nothing to decide.
     LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
-    """How many attempts of a Dag's tasks ended, and how many of them badly."""
+    """How many attempts of a Dag's tasks ended, and how many of them failed."""
 
     ended: int = 0
     failed: int = 0
@@ -36,7 +36,10 @@ class TaskCounts:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen of a release at one moment; `now` counts by Dag what ran on it, `before` on the one before it."""
+    """The observations of a release at one moment.
+
+    `now` counts the task attempts by Dag on this release, `before` those on the release before it.
+    """
 
     previous: str
     is_live: bool
@@ -49,14 +52,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do about a watched release, and the one sentence that says why."""
+    """The decision about a watched release, and one sentence with its reason."""
 
     action: Action
     sentence: str
 
 
 def decide(seen: Evidence, policy: Policy) -> Verdict:
-    """Keep, wait or go back; a release that is not live any more is left alone, whatever was seen of it."""
+    """Decide to keep the release, to wait or to roll back; leave a release that is not live any more alone."""
     if not seen.is_live:
         return Verdict(Action.LEAVE, "another release went live before the watch was over")
     if seen.broken:
@@ -82,15 +85,16 @@ def decide(seen: Evidence, policy: Policy) -> Verdict:
 
 
 def has_grounds(now: Mapping[str, TaskCounts], policy: Policy) -> bool:
-    """Whether so much failed that the release before has to be looked at."""
+    """Return whether the failure rate is high enough to compare it with that of the release before."""
     total = add_up(now.values())
     return total.ended >= max(policy.min_task_ends, 1) and total.rate > policy.max_failure_rate
 
 
 def expect(now: Mapping[str, TaskCounts], before: Mapping[str, TaskCounts]) -> float:
-    """The share that would fail as things were before: each Dag at its own old rate, a new one at that of all.
+    """Return the share of attempts that would fail at the rates of the release before.
 
-    A Dag that always fails is no reason to go back only because it is the one that ran.
+    Each Dag counts with its own earlier rate, and a new Dag with the overall rate. So a Dag that always fails causes
+    no rollback merely because it ran.
     """
     total = add_up(now.values())
     if not total.ended:
@@ -101,7 +105,7 @@ def expect(now: Mapping[str, TaskCounts], before: Mapping[str, TaskCounts]) -> f
 
 
 def add_up(tallies: Iterable[TaskCounts]) -> TaskCounts:
-    """One tally for several."""
+    """Return the sum of the counts."""
     listed = tuple(tallies)
     return TaskCounts(sum(one.ended for one in listed), sum(one.failed for one in listed))
 

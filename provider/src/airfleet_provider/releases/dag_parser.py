@@ -1,4 +1,7 @@
-"""Parsing the Dag files of a release: each once for what it depends on, in warm children, with all it touched noted."""
+"""Parses the Dag files of a release in forked children, and records what each file read and connected to.
+
+The record gives a parse result its cache key: a file is parsed again only if something that it depends on changed.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,22 @@ from airfleet_provider.processes import file_audit
 
 
 def make_key(*parts: object) -> str:
-    """A cache key; equal parts have equal keys on any machine."""
+    """Return a cache key; equal parts have equal keys on any machine."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def key_code(path: str, closure: Iterable[str], digests: Mapping[str, str], environment: str) -> str:
-    """The key of a Dag file and all code that it imports from its release."""
+    """Return the key of a Dag file and all code that it imports from its release."""
     return make_key("code", path, sorted((name, digests[name]) for name in closure), environment)
 
 
 def key_result(code: str, reads: Iterable[str], digests: Mapping[str, str]) -> str:
-    """The key of one parse result: the code, and what it read from the release while it was parsed."""
+    """Return the key of one parse result: the code, and the files that it read from the release during the parse."""
     return make_key("result", code, [(name, digest_read(name, digests)) for name in sorted(reads)])
 
 
 def digest_read(name: str, digests: Mapping[str, str]) -> str:
-    """What a file holds or, for a name that ends in a slash, which names its folder holds."""
+    """Return the digest of a file or, if the name ends in a slash, of the list of names in that folder."""
     if not name.endswith("/"):
         return digests.get(name, "")
     folder = name.removeprefix("/")
@@ -47,24 +50,25 @@ def digest_read(name: str, digests: Mapping[str, str]) -> str:
 
 @dataclass(slots=True)
 class ReadAudit:
-    """What Dag files do while they are parsed in this process, told by Python itself and by what Airflow asks."""
+    """Records what Dag files access while this process parses them: Python's audit events and Airflow's lookups."""
 
     root: str
     path: str = ""
     accesses: list[dict[str, Any]] = field(default_factory=list)
-    # A file that several Dag files import is executed for the first only; what it read then is theirs as well.
+    # If several Dag files import the same module, Python executes it for the first only. What the module read then is
+    # recorded under the module's path, so that it counts for all of them.
     reads: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def start(self) -> None:
-        """Watch from now on; Python cannot be told to stop."""
+        """Start to record; Python offers no way to remove an audit hook."""
         sys.addaudithook(self._hear)
 
     def begin(self, path: str) -> None:
-        """Attribute what comes to this Dag file."""
+        """Attribute the following accesses to this Dag file."""
         self.path, self.accesses = path, []
 
     def record(self, kind: str, what: str) -> None:
-        """Note an access, with the line of the Dag file that led to it."""
+        """Record an access, with the line of the Dag file that led to it."""
         place = f"{self.root}{self.path}"
         frame = sys._getframe(1)
         line = None
@@ -75,7 +79,7 @@ class ReadAudit:
             self.accesses.append({"kind": kind, "what": what, "line": line})
 
     def use_database(self) -> None:
-        """Note that the file being parsed tried to open Airflow's database, which is closed here."""
+        """Record that the Dag file tried to open Airflow's database; this process does not let it."""
         self.record("database", "Airflow's metadata database")
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -94,13 +98,13 @@ class ReadAudit:
                 return
         frame = sys._getframe(2)
         if file_audit.is_import_scan(frame):
-            return  # what the import system loads is in the import graph
+            return  # the import graph covers what the import system loads
         if name != "." and name.partition("/")[0] not in (
             *release_archive.FOLDERS,
             *release_archive.FILES,
             release_archive.IGNORE_FILE,
         ):
-            return  # a project has more in its folder than a release
+            return  # a project's folder holds files that are no part of a release
         read = name if not is_folder else "/" if name == "." else f"{name}/"
         self.reads[self.path].add(read)
         while frame is not None:
@@ -118,14 +122,14 @@ def prepare_child(
     *,
     twice: bool,
 ) -> Callable[[str], bytes]:
-    """Make this forked process ready; what it returns parses one Dag file into the JSON of a result.
+    """Prepare this forked process; return a function that parses one Dag file into the JSON of a result.
 
-    From here on the process executes code of Dag files: it has no way to Airflow's database, and `ask` is how it has
-    variables and connections looked up.
+    From here on the process executes code of Dag files. It cannot open Airflow's database. It sends each lookup of a
+    variable or connection through `ask`.
     """
     crash_reports.end_on_crash()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
-    sys.path.insert(0, str(folder))  # before the project's own folder, which may be there
+    sys.path.insert(0, str(folder))  # before the project's own folder, which may be on the path as well
     audit = ReadAudit(f"{folder}/")
     audit.start()
 
@@ -149,14 +153,14 @@ def prepare_child(
             )
         known = closures[path]
         reads = set().union(*(audit.reads[name] for name in known | {path})) - known
-        # Two lines: whoever stores the result need not understand it, and it is large.
+        # Two lines, so that the reader can store the large result without decoding it.
         return f"{json.dumps(sorted(reads))}\n{json.dumps(result)}".encode()
 
     return work
 
 
 def parse_file(folder: Path, bundle: str, path: str) -> dict[str, Any]:
-    """Execute one Dag file and serialise its Dags."""
+    """Execute one Dag file and serialise its Dags; an exception becomes the `error` of the result."""
     result: dict[str, Any] = {"path": path, "dags": {}, "error": None, "seconds": 0.0, "warnings": []}
     result |= {"unstable": [], "accesses": []}
     try:
@@ -173,7 +177,7 @@ def parse_file(folder: Path, bundle: str, path: str) -> dict[str, Any]:
 
 
 def describe_failure(path: str, error: str, seconds: float) -> dict[str, Any]:
-    """The result of a file whose process did not live to tell."""
+    """Return the result of a file whose process died or timed out."""
     return {
         "path": path,
         "dags": {},
@@ -186,5 +190,5 @@ def describe_failure(path: str, error: str, seconds: float) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """Text that PostgreSQL can store."""
+    """Return the text with NUL characters escaped: PostgreSQL cannot store them."""
     return text.replace("\x00", "\\x00")

@@ -1,4 +1,4 @@
-"""One request to check, to make live or to remove releases: its row in the queue, and what becomes of it."""
+"""The queue of deployments: requests to check a release, to make one live or to remove old ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND 
 
 
 class DeploymentRefusedError(Exception):
-    """A deployment cannot be done; `detail` says why."""
+    """A deployment cannot be carried out; `detail` holds the reason, as it is stored with the deployment."""
 
     def __init__(self, message: str, **detail: object) -> None:
         super().__init__(message)
@@ -76,41 +76,48 @@ class Deployment:
 
     @property
     def is_check(self) -> bool:
-        """Whether it ends with the parse: what was found is for whoever asked, and nothing goes live."""
+        """Whether the deployment only parses the release and reports the result; nothing goes live."""
         return self.action == DeploymentAction.CHECK
 
     @property
     def allows_errors(self) -> bool:
-        """Whether it goes on although files do not load: on the way back everything is better than what is live."""
+        """Whether the release goes live although some of its files do not load.
+
+        A rollback allows errors unless its request forbids them: the live release is assumed to be worse.
+        """
         return bool(self.detail.get("allow_errors", self.action == DeploymentAction.ROLLBACK))
 
     @property
     def undoes(self) -> int | None:
-        """The deployment whose watch asked for this way back."""
+        """The id of the deployment whose watch requested this rollback, if one did."""
         return self.detail.get("undo")
 
     @property
     def watch_seconds(self) -> float:
-        """How long it is watched once it is live: the way back is not, nor what a developer follows."""
+        """The seconds for which the release is watched once it is live; 0 for anything but a promotion."""
         policy = Policy.read(self.detail.get("policy", {}))
         return policy.watch_seconds if self.action == DeploymentAction.PROMOTE else 0.0
 
 
 def find_next() -> Deployment | None:
-    """The oldest deployment that the agent has still to work on."""
+    """Return the oldest unfinished deployment, or None."""
     with metadata_db.open_session() as session:
         row = run(session, NEXT, pending=PENDING).one_or_none()
     return Deployment(**row._mapping) if row else None
 
 
 def find_previous(session: Any, bundle: str) -> str | None:  # noqa: ANN401 - sqlalchemy.orm.Session
-    """The release of a bundle that was live before the one that is."""
+    """Return the release of a bundle that was live before the current live release, or None."""
     previous: str | None = run(session, FIND_PREVIOUS, bundle=bundle).scalar()
     return previous
 
 
 def choose_previous(deployment: Deployment) -> str:
-    """The release that a rollback without a name goes to; raises DeploymentRefusedError when there is none."""
+    """Return the release that a rollback without a named release makes live.
+
+    Raises:
+        DeploymentRefusedError: there is no earlier release, or the deployment is not a rollback.
+    """
     with metadata_db.open_session() as session:
         previous = find_previous(session, deployment.bundle)
     if deployment.action != DeploymentAction.ROLLBACK or not previous:
@@ -119,13 +126,13 @@ def choose_previous(deployment: Deployment) -> str:
 
 
 def enter(deployment: Deployment, release: str, state: DeploymentState) -> None:
-    """Record how far a deployment of this release has come."""
+    """Record that a deployment of this release has reached a state."""
     with metadata_db.open_session() as session:
         run(session, ENTER, id=deployment.id, release=release, state=state)
 
 
 def finish(deployment: Deployment, detail: Mapping[str, object]) -> None:
-    """Record that a deployment which makes nothing live is done."""
+    """Record that a check or a prune is done; `go_live` does so for a deployment that makes a release live."""
     _end(deployment, DeploymentState.DONE, detail)
 
 
@@ -141,7 +148,10 @@ def _end(deployment: Deployment, state: DeploymentState, detail: Mapping[str, ob
 
 
 def is_overtaken(session: Any, deployment: Deployment) -> bool:  # noqa: ANN401 - sqlalchemy.orm.Session
-    """Whether another release went live since a deployment was asked for, or since what it undoes."""
+    """Return whether a later deployment is live already.
+
+    Later means: requested after this deployment or, for an automatic rollback, after the deployment it undoes.
+    """
     found = run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.undoes or deployment.id)
     return found.first() is not None
 
@@ -154,7 +164,10 @@ def go_live(
     is_moved: bool,
     is_watched: bool,
 ) -> bool:
-    """Record in the transaction that publishes a release that the release is live; False if it was recorded before."""
+    """Record, in the transaction that publishes a release, that the release is live.
+
+    Returns False if the deployment was finished before.
+    """
     ended = run(
         session,
         GO_LIVE,

@@ -1,4 +1,4 @@
-"""A process that watches the folders of a project and reports that something there has changed."""
+"""A process that watches the folders of a project and reports that a file in them has changed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import NoReturn
 from airfleet_provider.contract import release_archive
 from airfleet_provider.processes import lifecycle
 
-# An editor that saves by renaming makes several changes; they are told as one.
+# An editor that saves by renaming makes several changes: changes within this time are reported as one.
 PAUSE_MS, LONGEST_PAUSE_MS = 50, 400
 SETTLED_S = 0.5
-# A folder came or went; the next watcher sees which are there.
+# Exit code of a watcher after a folder was created or removed: the next watcher watches the folders that exist then.
 MOVED = 3
 
 
 class FileWatcher:
-    """Watches folders of a project, in a process of its own: this one forks, and must have no thread."""
+    """Watches folders of a project in a child process: the watcher has threads, and a process that forks must not."""
 
     def __init__(self, project: Path, folders: Iterable[str]) -> None:
         self._project = project
@@ -31,11 +31,11 @@ class FileWatcher:
         self._reader = -1
 
     def fileno(self) -> int:
-        """What can be read from when something changed, or when the process has ended."""
+        """Return the descriptor that becomes readable after a change, or after the watcher process has ended."""
         return self._reader
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start the watcher process."""
         parent = os.getpid()
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
@@ -48,7 +48,10 @@ class FileWatcher:
         os.close(writer)
 
     def drain(self) -> bool:
-        """Forget what was told so far; whether it watches on."""
+        """Discard the reports so far; return whether the watcher still runs.
+
+        If the watcher ended because a folder was created or removed, start the next watcher.
+        """
         try:
             while os.read(self._reader, 4096):
                 pass
@@ -76,7 +79,7 @@ def _watch(project: Path, folders: tuple[str, ...], writer: int, parent: int) ->
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
     os.dup2(writer, 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # a database would take this process for its client
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # an inherited connection would stay open at the database
 
     def is_news(_: object, name: str) -> bool:
         return (
@@ -102,7 +105,7 @@ def _watch(project: Path, folders: tuple[str, ...], writer: int, parent: int) ->
             os._exit(1)
 
     present = [project / name for name in folders if (project / name).is_dir()]
-    # What was saved before the kernel was asked is told once it has been.
+    # Report one change after SETTLED_S: it covers files saved before the kernel began to watch.
     threading.Timer(SETTLED_S, os.write, (3, b".")).start()
     if present:
         threading.Thread(target=tell, args=present, kwargs={"recursive": True}, daemon=True).start()

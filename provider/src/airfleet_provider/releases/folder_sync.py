@@ -1,4 +1,7 @@
-"""The develop loop: a file that is saved in the project's folder is published a moment later; no other is parsed."""
+"""The develop loop: publishes the project's folder a moment after a file was saved.
+
+Parses only the files whose contents, imports or read files have changed.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,12 @@ from airfleet_provider.releases.publish import NotStoredError, Published, Releas
 log = logging.getLogger(__name__)
 
 CLASSPATH = "airfleet_provider.bundles.folder_bundle.FolderBundle"
-# A file that an editor replaces is away for a moment.
+# An editor that replaces a file removes it for a moment: a missing file is checked again after this time.
 AWAY_S = 0.3
-# The kernel does not tell of files that another machine writes, and of nothing when it may not watch.
+# The kernel reports no changes that another machine makes to a shared folder: poll every LOOK_S. If the watcher does
+# not run, the kernel reports nothing: poll every LOOK_UNTOLD_S.
 LOOK_S, LOOK_UNTOLD_S = 30.0, 2.0
-# A watcher that ends so soon would end again.
+# A watcher that ends within this time would probably end again.
 SOON_S = 10.0
 MEMORY_FILES = 20_000
 FORGET = "DELETE FROM airfleet.parsed WHERE key = ANY(%(keys)s::text[])"
@@ -34,7 +38,7 @@ FORGET = "DELETE FROM airfleet.parsed WHERE key = ANY(%(keys)s::text[])"
 
 @dataclass(slots=True)
 class FolderSync:
-    """Keeps what Airflow knows of one project equal to the files in its folder."""
+    """Keeps Airflow's tables equal to the files in one project's folder."""
 
     bundle: str
     project: Path
@@ -44,7 +48,7 @@ class FolderSync:
     sleep: Callable[[float], None] = time.sleep
     memory: dict[object, import_graph.Imports] = field(default_factory=dict)
     environment: str = field(default_factory=config.describe_environment)
-    # None before the first publish: a start reads everything anew, with the variables and packages of now.
+    # None before the first publish: after a start every file is parsed, with the current variables and packages.
     published: parse_cache.UnpackedRelease | None = None
     keys: frozenset[str] = frozenset()
     due: dict[str, float] = field(default_factory=dict)
@@ -52,7 +56,10 @@ class FolderSync:
     looks_next: float = float("-inf")
 
     def follow(self) -> None:
-        """Publish the folder as it is now, unless that is what was published last and no file wants a new look."""
+        """Publish the folder as it is now.
+
+        Does nothing if the folder is the one published last, no file is due, and Airflow's tables lack no Dag.
+        """
         while True:
             folder = self._inspect()
             ripe = {path for path, at in self.due.items() if at <= self.now()}
@@ -62,7 +69,7 @@ class FolderSync:
             found = self._collect(folder, ripe if self.published else folder.codes)
             if not found.parsed or release_archive.look(self.project).tree.digests() == folder.digests:
                 break
-            # Something was saved meanwhile, and who knows which of the two was parsed.
+            # A file was saved during the parse, so a result may belong to either content: parse again.
             forget(found.keys[path] for path in found.parsed)
         published = self._publish(folder, found)
         self._note(folder, found)
@@ -72,7 +79,7 @@ class FolderSync:
 
     def _collect(self, folder: parse_cache.UnpackedRelease, again: Iterable[str]) -> parse_cache.ParseResults:
         found = parse_cache.collect(folder, self.parser, again=again)
-        # What did not load may have lacked a variable or a host then.
+        # A file with a cached error may have failed only because a variable or a host was missing at that time.
         doubtful = [path for path, one in found.summaries.items() if one["error"] and path not in found.parsed]
         if not doubtful:
             return found
@@ -80,16 +87,16 @@ class FolderSync:
         return parse_cache.ParseResults(anew.summaries, anew.keys, found.parsed | anew.parsed)
 
     def ask(self, bundle: str, path: str) -> None:
-        """Evaluate a file again at the next look."""
+        """Schedule a file to be parsed again in the next `follow`."""
         if bundle == self.bundle:
             self.due[path] = self.now()
 
     def wait_s(self) -> float:
-        """The seconds until a file wants to be evaluated again."""
+        """Return the seconds until the next file is due, or `LOOK_S` if no file declares an interval."""
         return min((at - self.now() for at in self.due.values()), default=LOOK_S)
 
     def _has_lost(self) -> bool:
-        """Whether somebody removed from Airflow's tables what was published; says there that the rest is not old."""
+        """Return whether published Dags are missing in Airflow's tables; renew the parse times of the others."""
         if self.now() < self.looks_next:
             return False
         self.looks_next = self.now() + parse_times.EVERY_S
@@ -97,7 +104,7 @@ class FolderSync:
             parse_times.refresh(session, self.bundle)
             missing = parse_times.list_missing(session, self.bundle, self.dags)
         if missing:
-            log.warning("%s: Airflow has lost %s; published again", self.bundle, ", ".join(missing))
+            log.warning("%s: Airflow lost these Dags, publishing them again: %s", self.bundle, ", ".join(missing))
         return bool(missing)
 
     def _inspect(self) -> parse_cache.UnpackedRelease:
@@ -110,7 +117,7 @@ class FolderSync:
     def _read(self) -> parse_cache.UnpackedRelease:
         if len(self.memory) > MEMORY_FILES:
             self.memory.clear()
-        # Results of other folders and of releases are apart: a Dag may say where its file is.
+        # A Dag may contain the path of its file, so results of this folder are never used for another folder.
         environment = f"{self.environment}, in {self.project}"
         return parse_cache.inspect(self.bundle, "", self.project, environment, self.memory)
 
@@ -146,7 +153,7 @@ class FolderSync:
 
 @dataclass(slots=True)
 class DevelopLoop:
-    """A follower and the watcher that wakes it."""
+    """A `FolderSync` and the watcher that wakes it."""
 
     follower: FolderSync
     watcher: FileWatcher
@@ -155,15 +162,15 @@ class DevelopLoop:
     watches: bool = False
 
     def fileno(self) -> int:
-        """What becomes readable when there is something to do; asked for only while it `watches`."""
+        """Return the descriptor that becomes readable after a change; valid only while `watches` is true."""
         return self.watcher.fileno()
 
     def turn(self) -> None:
-        """Follow the folder now; whatever goes wrong is tried again later."""
+        """Publish the folder if it has changed; log an error and leave it to the next call."""
         if self.watches and not self.watcher.drain():
             self.watches = False
             if self.now() - self.started < SOON_S:
-                reason = f"cannot watch {self.follower.project}: looking every {LOOK_UNTOLD_S:.0f} s"
+                reason = f"cannot watch {self.follower.project}: checking it every {LOOK_UNTOLD_S:.0f} s"
                 fallbacks.open_counter(fallbacks.FOLDER_WATCH, os.environ).fell_back(reason)
         if not self.watches and self.now() - self.started > SOON_S:
             self.watcher.start()
@@ -174,12 +181,12 @@ class DevelopLoop:
             log.exception("%s was not published", self.follower.project)
 
     def wait_s(self) -> float:
-        """How long to wait when nothing wakes it."""
+        """Return the seconds to wait if no change wakes the loop."""
         return max(0.0, min(LOOK_S if self.watches else LOOK_UNTOLD_S, self.follower.wait_s()))
 
 
 def find_loops(parser: Parser, *, has_fab_roles: bool) -> list[DevelopLoop]:
-    """One for each bundle that is a project's folder."""
+    """Return one loop for each configured bundle that is a project's folder."""
     bundles: list[dict[str, Any]] = json.loads(config.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
     folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] == CLASSPATH]
     followers = [FolderSync(name, project, has_fab_roles, parser) for name, project in folders]
@@ -191,7 +198,7 @@ def _is_same(one: parse_cache.UnpackedRelease, other: parse_cache.UnpackedReleas
 
 
 def forget(keys: Iterable[str]) -> None:
-    """Drop results that no file has any more."""
+    """Remove parse results from the cache."""
     if gone := list(keys):
         with metadata_db.open_session() as session:
             run(session, FORGET, keys=gone)

@@ -1,4 +1,4 @@
-"""Which files of a release a Dag file imports, found in the text without running it."""
+"""Which files of a release a Dag file imports, found in its syntax tree without executing it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import PurePosixPath
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """What one Python file imports from its release; `everything` when only running it would tell."""
+    """The files of its release that one Python file imports; `everything` if only executing it would show them."""
 
     paths: frozenset[str]
     everything: bool
 
 
 class ImportGraph:
-    """The import graph of a release; each file is read once, and not again in a release with the same paths.
+    """The import graph of a release; each file is read once.
 
-    `memory` carries that over from one release to the next.
+    `memory` carries the imports over to the next release: they stay valid while the file's digest and the release's
+    list of paths are the same.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class ImportGraph:
         self._paths = tuple(sorted(contents))
 
     def of(self, path: str) -> frozenset[str]:
-        """The file itself and all files of the release that it imports, directly or not."""
+        """Return the file itself and all files of the release that it imports, directly or indirectly."""
         found: set[str] = set()
         pending = [path]
         while pending:
@@ -53,13 +54,13 @@ class ImportGraph:
 
 
 def read_imports(path: str, contents: Mapping[str, bytes]) -> Imports:
-    """The files of the release that one file imports; a file that does not compile imports nothing."""
+    """Return the files of the release that one file imports; a file with a syntax error imports nothing."""
     try:
         tree = ast.parse(contents[path])
     except (SyntaxError, ValueError):
         return Imports(frozenset(), everything=False)
     package = PurePosixPath(path).parent.parts
-    roots = {(), ("dags",), package}  # wherever sys.path may begin; one too many costs a parse, never correctness
+    roots = {(), ("dags",), package}  # all folders that may be on sys.path; an extra root costs a parse at most
     found: set[str] = set()
     everything = False
     for node in ast.walk(tree):
@@ -96,7 +97,7 @@ def _resolve(
 
 
 def _find(module: tuple[str, ...], contents: Mapping[str, bytes]) -> Iterator[str]:
-    """The file of a module, and the `__init__.py` of every package around it."""
+    """Yield the file of a module, and the `__init__.py` of every package that contains it."""
     for depth in range(1, len(module) + 1):
         package = "/".join((*module[:depth], "__init__.py"))
         if package in contents:
@@ -117,7 +118,7 @@ def _is_dynamic(node: ast.Call) -> bool:
 
 
 def _touches_path(node: ast.AST) -> bool:
-    # Whoever changes sys.path can import by names that say nothing about where the file is.
+    # Code that changes sys.path can import any file under any name.
     return (
         isinstance(node, ast.Attribute)
         and node.attr == "path"

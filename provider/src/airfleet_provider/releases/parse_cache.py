@@ -1,4 +1,4 @@
-"""The parse results of a release: from the cache where nothing that they depend on has changed, parsed otherwise."""
+"""The parse results of a release: from the cache if nothing that a result depends on has changed, parsed otherwise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airfleet_provider.releases import dag_parser, import_graph
 from airfleet_provider.releases.parser_process import Parser
 from airfleet_provider.releases.publish import Dag
 
-# A releaser that is killed parses at most this much again.
+# Results are stored after this many files or seconds: a releaser that is killed loses no more than that.
 BATCH, BATCH_S = 50, 0.5
 
 # All but the serialised Dags themselves, which are large and seldom needed.
@@ -51,7 +51,7 @@ SET result = jsonb_build_object('reads', (p.result -> 'reads') || (excluded.resu
 
 @dataclass(frozen=True, slots=True)
 class UnpackedRelease:
-    """A release on this host, with what its Dag files depend on."""
+    """A release on this host, with the files that its Dag files depend on."""
 
     bundle: str
     id: str
@@ -60,20 +60,23 @@ class UnpackedRelease:
     intervals: Mapping[str, int]
     closures: Mapping[str, frozenset[str]]
     codes: Mapping[str, str]
-    # What lies there and may not be part of a release; a release has nothing of the kind.
+    # Files of a project's folder that a release may not contain, and why; empty for a release.
     refused: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ParseResults:
-    """One result for each Dag file, without the serialised Dags, and the key under which the whole of it is kept."""
+    """One result for each Dag file, without its serialised Dags, and the cache key of the whole result."""
 
     summaries: Mapping[str, Mapping[str, Any]]
     keys: Mapping[str, str]
     parsed: frozenset[str]
 
     def errors(self) -> dict[str, str]:
-        """Why files do not load, by path; two files with the same Dag are an error of the later one."""
+        """Return why files do not load, by path.
+
+        If two files define the same Dag, the file whose path sorts later has the error.
+        """
         found = {path: one["error"] for path, one in self.summaries.items() if one["error"]}
         owner: dict[str, str] = {}
         for path in sorted(self.summaries):
@@ -84,7 +87,7 @@ class ParseResults:
         return found
 
     def dags(self) -> tuple[Dag, ...]:
-        """The Dags of all files without an error, sorted by id."""
+        """Return the Dags of all files without an error."""
         broken = self.errors()
         return tuple(
             Dag(dag_id, path, dag["hash"], float(one["seconds"]), is_rewritten=bool(dag["rewritten"]))
@@ -94,11 +97,11 @@ class ParseResults:
         )
 
     def hashes(self) -> dict[str, str]:
-        """The hash of each Dag."""
+        """Return the hash of each Dag, by Dag id."""
         return {dag.dag_id: dag.hash for dag in self.dags()}
 
     def load(self, dags: Sequence[Dag]) -> list[dict[str, Any]]:
-        """What Airflow stores of each of these Dags."""
+        """Return the serialised data of these Dags, in their order."""
         with metadata_db.open_session() as session:
             keys = [self.keys[dag.path] for dag in dags]
             rows = run(session, READ_DATA, keys=keys, dags=[dag.dag_id for dag in dags])
@@ -108,7 +111,7 @@ class ParseResults:
 def inspect(
     bundle: str, release: str, folder: Path, environment: str, memory: dict[object, import_graph.Imports] | None = None
 ) -> UnpackedRelease:
-    """Read an unpacked release, or a project's folder; nothing of it is executed."""
+    """Read an unpacked release, or a project's folder, without executing any of its code."""
     scan = release_archive.look(folder)
     contents, digests = scan.contents, scan.tree.digests()
     found = import_graph.ImportGraph(contents, digests, memory)
@@ -129,21 +132,24 @@ def inspect(
 def collect(
     release: UnpackedRelease, parser: Parser, *, again: Iterable[str] = (), twice: bool = False
 ) -> ParseResults:
-    """The results of all Dag files; only those without one, and those to be parsed `again`, are executed."""
+    """Return the results of all Dag files; parse those that are not in the cache and those named in `again`.
+
+    With `twice`, parse each of these files two times, and list the Dags that differ as `unstable`.
+    """
     forced = frozenset(again)
     keys = find_keys(release)
     summaries = {path: one for path, one in read_summaries(keys).items() if path not in forced}
     missing = [path for path in release.codes if path not in summaries]
     for path, key in parse_files(release, parser, missing, twice=twice):
         if keys.get(path, key) != key:
-            forget(keys[path])  # it has read other files this time, and the old result would still be found
+            forget(keys[path])  # the file read other files this time; `find_keys` would still find the old result
         keys[path] = key
     summaries |= read_summaries({path: keys[path] for path in missing})
     return ParseResults(summaries, {path: keys[path] for path in summaries}, frozenset(missing))
 
 
 def find_keys(release: UnpackedRelease) -> dict[str, str]:
-    """The key of a result for each Dag file that was ever parsed with this code and these files to read."""
+    """Return the cache key of each Dag file whose code and read files were parsed before with the same contents."""
     with metadata_db.open_session() as session:
         rows = {row.key: row.result["reads"] for row in run(session, READ_RAW, keys=list(release.codes.values()))}
         candidates = {
@@ -156,7 +162,7 @@ def find_keys(release: UnpackedRelease) -> dict[str, str]:
 
 
 def read_summaries(keys: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """Results by path, without the serialised Dags."""
+    """Return the results by path, without the serialised Dags."""
     if not keys:
         return {}
     paths = {key: path for path, key in keys.items()}
@@ -167,7 +173,7 @@ def read_summaries(keys: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
 def parse_files(
     release: UnpackedRelease, parser: Parser, paths: Sequence[str], *, twice: bool
 ) -> Iterable[tuple[str, str]]:
-    """Have Dag files parsed and store each result as soon as it is there; path and key of each."""
+    """Parse Dag files and store the results in batches; yield the path and the key of each stored result."""
     if not paths:
         return
     limit = float(config.read_setting("dag_processor", "dag_file_processor_timeout", "50"))
@@ -186,7 +192,7 @@ def parse_files(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a child found out about a Dag file, and under which keys it is kept."""
+    """A child's parse result of one Dag file, with the keys under which it is stored."""
 
     path: str
     code: str
@@ -196,7 +202,7 @@ class Answer:
 
 
 def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> Answer:
-    """The answer of a child, or one in place of it when the child did not live to give it."""
+    """Return the answer of a child; if the child died or timed out, return a result that says so."""
     if outcome.answer is None:
         reads = "[]"
         result = json.dumps(dag_parser.describe_failure(outcome.item, outcome.error or "", outcome.seconds))
@@ -207,13 +213,13 @@ def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> Ans
 
 
 def store(answers: Sequence[Answer]) -> None:
-    """Keep results, to be found again by whoever parses the same."""
+    """Store results in the cache."""
     with metadata_db.open_session() as session:
         run(session, STORE_RESULT, keys=[one.key for one in answers], results=[one.result for one in answers])
         run(session, STORE_READS, keys=[one.code for one in answers], reads=[one.reads for one in answers])
 
 
 def forget(key: str) -> None:
-    """Drop one result."""
+    """Remove one result from the cache."""
     with metadata_db.open_session() as session:
         run(session, "DELETE FROM airfleet.parsed WHERE key = %(key)s", key=key)

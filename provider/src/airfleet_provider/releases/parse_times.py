@@ -1,8 +1,8 @@
-"""What keeps live Dags live in Airflow's tables although nobody parses them again.
+"""Keeps the live Dags in Airflow's tables although no process parses their files again.
 
-Airflow takes a Dag for gone when it was not parsed for long: `airflow db clean` removes its rows, and import errors
-likewise. A Dag processor of Airflow's own parses every file every 30 s, and writes back what was removed. Here a file
-is parsed once, so the releaser says once an hour what is live, and publishes again what is missing.
+`airflow db clean` removes Dags and import errors that were not parsed for long. Airflow's own Dag processor parses
+every file every 30 s and so writes removed rows back. The releaser parses a file once. It therefore renews the
+parse times of the live Dags once an hour, and publishes missing Dags again.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ WHERE p.bundle = %(bundle)s
 
 
 def refresh(session: Any, bundle: str) -> int:  # noqa: ANN401 - sqlalchemy.orm.Session
-    """Say that what is live in a bundle is not old; for how many Dags that had to be said."""
+    """Renew parse times older than an hour of a bundle's live Dags and import errors; return the number of Dags."""
     run(session, REFRESH_ERRORS, bundle=bundle)
     return int(run(session, REFRESH_DAGS, bundle=bundle).rowcount)
 
 
 def list_live(session: Any, bundle: str) -> list[str]:  # noqa: ANN401 - sqlalchemy.orm.Session
-    """The ids of the Dags of the live release."""
+    """Return the ids of the Dags of a bundle's live release."""
     return list(run(session, LIST_LIVE, bundle=bundle).scalars())
 
 
 def list_missing(session: Any, bundle: str, dags: Collection[str]) -> list[str]:  # noqa: ANN401 - as above
-    """Those Dags of a bundle that Airflow has no more, or has marked as gone."""
+    """Return those of the Dags of a bundle that Airflow's tables lack or mark as stale."""
     return list(run(session, LIST_MISSING, bundle=bundle, dags=list(dags)).scalars())

@@ -1,9 +1,9 @@
-"""The process in which Dag files are executed: a fresh one, that was never told how to open Airflow's database.
+"""The parser: the process that executes Dag files, and that never had the secrets to open Airflow's database.
 
 The releaser holds the password of the metadata database and the Fernet key in its memory, its environment and its
-connections, and a fork of it would hold them too. So the parser is a new program, whose environment and airflow.cfg
-have no secrets. It forks children that execute Dag files, and passes on what they ask for: variables and connections,
-which the releaser looks up. All that crosses the channel is JSON.
+connections. A fork of the releaser would hold them too. So the parser is a new program, whose environment and
+airflow.cfg have no secrets. The parser forks children that execute Dag files. It passes their requests for variables
+and connections on to the releaser, which looks them up. Both processes exchange only JSON.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from airfleet_provider.compat.calls import config, dag_files, parsing
 from airfleet_provider.processes import fork_pool, lifecycle
 from airfleet_provider.releases import dag_parser
 
-# `path` first: whatever is imported comes from where the releaser's own modules came from.
+# `path` comes first, so that the parser imports all modules from the same places as the releaser.
 CODE = (
     "import sys; given = sys.argv.pop(); "
     "import json; sys.path[:] = json.loads(given)['path']; "
     "from airfleet_provider.releases.parser_process import main; main(given)"
 )
 CONFIG = ".parser.cfg"
-# What is heard of it at least, beside the time that a file may take: it imports Airflow before it parses.
+# The longest silence of the parser, in seconds, in addition to the timeout of a file. It includes importing Airflow.
 SILENCE_S = 120.0
 
 
 class ParserGoneError(Exception):
-    """The parser has ended, or does not answer."""
+    """The parser process has ended, or does not answer."""
 
 
 @dataclass(slots=True)
 class Parser:
-    """The releaser's end: starts the process when there is something to parse, and anew when it has ended."""
+    """The releaser's end of the parser: starts the process when there is work, and again after the process ended."""
 
     process: subprocess.Popen[bytes] | None = None
     channel: Connection | None = field(default=None)
@@ -56,7 +56,7 @@ class Parser:
         twice: bool,
         timeout_s: float,
     ) -> Iterator[fork_pool.ItemOutcome]:
-        """One outcome for each Dag file; a file that ends the whole process costs only itself."""
+        """Yield one outcome for each Dag file; a file that ends the whole parser process fails only itself."""
         pending = list(paths)
         job = {"folder": str(folder), "bundle": bundle, "twice": twice, "timeout_s": timeout_s, "count": os.cpu_count()}
         while pending:
@@ -67,15 +67,15 @@ class Parser:
                     yield outcome
             except ParserGoneError as error:
                 self.stop()
-                if job["count"] == 1:  # they came in turn, so it was the first that is left
+                if job["count"] == 1:  # files were parsed one by one, so the first pending file ended the process
                     yield fork_pool.ItemOutcome(pending.pop(0), None, f"The process that parses {error}.", 0.0)
                 job["count"] = 1
             except BaseException:
-                self.stop()  # what it says next would belong to this job
+                self.stop()  # otherwise the next job would read the rest of this job's messages
                 raise
 
     def start(self) -> None:
-        """Have the process, which imports Airflow meanwhile."""
+        """Start the process unless it runs; do not wait until it has imported Airflow."""
         if self.process is None:
             self.channel, theirs = Pipe()
             settings = config.storage_root() / CONFIG
@@ -91,7 +91,7 @@ class Parser:
                 )
 
     def stop(self) -> None:
-        """Have no such process."""
+        """Kill the process if it runs, and wait for its end."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -136,7 +136,7 @@ def _as_gone() -> Iterator[None]:
 
 
 def main(given: str) -> None:
-    """Parse what the releaser asks for until it has gone."""
+    """Do the releaser's jobs until the releaser has closed the channel."""
     from setproctitle import setproctitle  # noqa: PLC0415 - only this process needs it
 
     told = json.loads(given)
@@ -146,7 +146,7 @@ def main(given: str) -> None:
     parsing.prepare_parser()
     channel = Connection(told["channel"])
     os.set_inheritable(channel.fileno(), False)
-    gc.freeze()  # children share what is imported by now
+    gc.freeze()  # forked children share the memory of everything imported so far
     while True:
         try:
             job = json.loads(channel.recv_bytes())
@@ -156,7 +156,7 @@ def main(given: str) -> None:
 
 
 def serve(job: Mapping[str, Any], channel: Connection) -> None:
-    """Do one job: tell each outcome as it comes, and the end."""
+    """Do one job: send each outcome when it is there, then the end of the job."""
 
     def pass_on(question: bytes) -> bytes:
         channel.send_bytes(json.dumps({"ask": json.loads(question)}).encode())

@@ -16,7 +16,7 @@ from airfleet_provider.contract import release_archive
 from airfleet_provider.database import run
 
 ATTEMPTS = 6
-# Deadlock, serialisation failure, lock not available: all go away when the transaction begins anew.
+# SQLSTATEs of deadlock, serialisation failure and lock not available: a new transaction can succeed.
 TRANSIENT = frozenset({"40P01", "40001", "55P03"})
 
 READ_STATE = """
@@ -82,7 +82,7 @@ UPDATE dag_bundle SET version = %(release)s, last_refreshed = now() WHERE name =
 
 
 class NotStoredError(Exception):
-    """Airflow refused to store some Dags; nothing of the release was published."""
+    """Airflow refused to store some Dags; no part of the release was published."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         super().__init__("\n".join(f"{path}: {text}" for path, text in errors.items()))
@@ -97,12 +97,12 @@ class Dag:
     path: str
     hash: str
     seconds: float
-    is_rewritten: bool = False  # Airflow changes some data before it hashes it, so that no hash can be compared
+    is_rewritten: bool = False  # Airflow changes the data before it hashes it, so the hashes cannot be compared
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """All that a publish needs to know; Dags that lie in a folder and not in a release have no id."""
+    """The input of `publish`; `id` is None if the Dags come from a project's folder and not from a release."""
 
     bundle: str
     id: str | None
@@ -115,7 +115,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish did, in numbers of Dags, and which Dags it retired."""
+    """The result of `publish`: numbers of Dags and errors, and the ids of the Dags that it retired."""
 
     written: int
     switched: int
@@ -123,7 +123,7 @@ class Published:
     gone: tuple[str, ...]
 
     def count(self) -> dict[str, int]:
-        """All of it in numbers."""
+        """Return all of the result as numbers."""
         return {"written": self.written, "switched": self.switched, "retired": len(self.gone), "errors": self.errors}
 
 
@@ -134,10 +134,14 @@ def publish(
     *,
     has_fab_roles: bool,
 ) -> Published:
-    """Switch all of Airflow to a release at one instant, or leave everything as it is.
+    """Switch all of Airflow to a release in one transaction, or change nothing.
 
-    `load` gives the serialised data of the Dags that are asked for, in their order; `finish` adds to the transaction
-    and may raise to stop it.
+    `load` returns the serialised data of the given Dags, in their order. `finish` runs at the end of the transaction
+    and may raise to roll it back. Both may run up to `ATTEMPTS` times: conflicts of locks are retried.
+
+    Raises:
+        NotStoredError: Airflow refused to store some Dags.
+        DBAPIError: the database failed, or conflicts of locks remained after the last attempt.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -174,7 +178,7 @@ def _switch(
         guarded = [one for one in data if one["dag"].get("access_control")]
         if has_fab_roles and guarded:
             dag_publishing.sync_permissions(guarded)
-        # First of all that writes: when it meets a lock, it rolls back and tries again by itself.
+        # This call must be the first that writes: if it meets a lock, it rolls the transaction back and retries.
         failed = dag_publishing.write_dags(
             session, bundle=release.bundle, release=release.id, dags=data, errors=release.errors
         )
@@ -201,7 +205,7 @@ def _switch(
 
 
 def _is_stored(dag: Dag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row of READ_STATE
-    # A Dag that comes back is written in full: the dates of its next run are as old as its absence.
+    # A stale Dag that returns is written in full: the dates of its next run are from before it was retired.
     return (
         row is not None
         and not dag.is_rewritten

@@ -22,20 +22,20 @@ TAKE = "DELETE FROM dag_priority_parsing_request RETURNING bundle_name, relative
 
 
 def tell() -> None:
-    """Wake the releaser if there are any."""
+    """Wake the releaser if there are requests."""
     with metadata_db.open_session() as session:
         run(session, TELL, channel=release_schema.CHANNEL)
 
 
 def take() -> list[tuple[str, str]]:
-    """The bundle and file of each, which are the caller's to parse now."""
+    """Remove all requests from the table and return the bundle and file of each: the caller must parse them."""
     with metadata_db.open_session() as session:
         return [(row.bundle_name, row.relative_fileloc) for row in run(session, TAKE)]
 
 
 @dataclass(slots=True)
 class ReparseRequests:
-    """What a Dag processor does beside callbacks, about once a second."""
+    """What the Dag processor does besides callbacks, about once a second."""
 
     now: Callable[[], float] = time.monotonic
     tidies_next: float = 0.0
@@ -51,7 +51,10 @@ class ReparseRequests:
 
 
 def remove_folders() -> None:
-    """Remove the folders of collected releases from this host, whose releaser may be waiting for its turn."""
+    """Remove the folders of collected releases from this host.
+
+    The Dag processor does this because the releaser of this host may be a standby, which does nothing.
+    """
     with metadata_db.open_session() as session:
         names = list(run(session, "SELECT bundle FROM airfleet.pointer").scalars())
     for name in names:

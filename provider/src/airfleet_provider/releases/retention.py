@@ -1,7 +1,7 @@
-"""Removing what no release needs any more: archives, folders on this host, results of parses.
+"""Removes old releases: their archives, their folders on this host, and parse results that no release uses.
 
-Killed at any line, it goes on where it was the next time: a release is first said to be collected, then its archive is
-removed, then that is said.
+If the process is killed at any line, the next collection continues there. It first records that a release is
+collected, then removes its archive, then records that the archive is gone.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ FROM airfleet.parsed WHERE created_at < now() - interval '1 day'
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What went, or would go, and why the others stay."""
+    """The releases that were removed, or would be in a dry run, and the reason to keep each of the others."""
 
     kept: Mapping[str, str]
     gone: tuple[str, ...]
@@ -90,9 +90,10 @@ class Collected:
 
 
 def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collected:
-    """Remove all of a bundle that nobody needs; `dry` only says what that is.
+    """Remove the releases of a bundle that no retention rule keeps; with `dry`, only report them.
 
-    How many of the last releases stay is what was said last for this bundle, unless it is said here.
+    `keep` is how many of the last releases stay. Without it, the number of the last promotion or prune of this bundle
+    counts, then `release_policy.KEEP`.
     """
     with metadata_db.open_session() as session:
         keep = keep or run(session, READ_KEEP, bundle=name).scalar() or release_policy.KEEP
@@ -109,7 +110,7 @@ def collect(name: str, *, keep: int | None = None, dry: bool = False) -> Collect
     with metadata_db.open_session() as session:
         parses = run(session, f"DELETE {OLD_PARSES}").rowcount
     if gone or parses:
-        log.info("collected of %s: %s releases and %s results of parses", name, len(gone), parses)
+        log.info("%s: removed %s releases and %s parse results", name, len(gone), parses)
     return Collected(kept, gone, parses)
 
 
@@ -125,7 +126,8 @@ def _remove_archives(name: str) -> None:
         left = list(run(session, LIST_LEFT, bundle=name))
     for row in left:
         with metadata_db.open_session() as session:
-            # Whoever builds the same files again at this moment has the lock first, or puts the archive back after.
+            # A process that builds the same files again now either holds the lock first, and the row is in use again,
+            # or it stores the archive again after this transaction.
             run(session, LOCK, lock=COLLECT_LOCK)
             if not run(session, IS_LEFT, id=row.id).first():
                 continue
@@ -133,13 +135,13 @@ def _remove_archives(name: str) -> None:
                 if row.location != archive_store.DATABASE:
                     archive_store.remove(row.location)
             except archive_store.StoreError as error:
-                log.warning("left for the next time: %s", one_line(error))
+                log.warning("cannot remove an archive now, trying again later: %s", one_line(error))
                 continue
             run(session, FORGET_PLACE, id=row.id)
 
 
 def remove_folders(name: str) -> None:
-    """Remove from this host the folders of releases that were collected, wherever that was done."""
+    """Remove from this host the folders of collected releases, whichever host collected them."""
     versions = config.storage_root() / name / "versions"
     with metadata_db.open_session() as session:
         gone = {release for (release,) in run(session, LIST_GONE, bundle=name)}

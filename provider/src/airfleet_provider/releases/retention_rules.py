@@ -1,4 +1,4 @@
-"""Which releases stay: a pure decision over what is known of each."""
+"""Which releases stay: a pure decision over the known facts of each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-# A release that was just built, checked or asked for is about to be used.
+# A release that was built, checked or requested within this time is about to be used.
 GRACE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRelease:
-    """What is known of one release that still has its files."""
+    """The known facts of one release that still has its files."""
 
     id: str
     built_at: datetime
@@ -26,7 +26,7 @@ class KnownRelease:
 
 
 def judge(known: Sequence[KnownRelease], keep: int, now: datetime) -> dict[str, str]:
-    """Why each release stays; one without a reason goes."""
+    """Return the reason to keep each release, by id; a release without a reason is missing and can be removed."""
     by_life = sorted((one for one in known if one.live_at), key=lambda one: (one.live_at, one.id), reverse=True)
     by_birth = sorted(known, key=lambda one: (one.built_at, one.id), reverse=True)
     lived, born = ({one.id for one in ordered[:keep]} for ordered in (by_life, by_birth))

@@ -179,9 +179,9 @@ def begin_to_wait(storage: Path, minutes: float) -> None:
 @pytest.mark.parametrize(
     ("error", "minutes", "said"),
     [
-        (refuse_by_http(403), 11, "secret_key of this host is not that of the web hosts"),
+        (refuse_by_http(403), 11, "this host and the web hosts have different"),
         (refuse_by_http(502), 61, "said the web host"),
-        (OSError(errno.ENOSPC, "No space left on device", "/var/lib/x"), 61, "look at the disk"),
+        (OSError(errno.ENOSPC, "No space left on device", "/var/lib/x"), 61, "check the free disk space"),
         (release_archive.CorruptError("other files arrived"), 61, "other files arrived"),
         (LookupError("a task has no way to the database"), 11, "no way to the database"),
     ],
@@ -223,5 +223,5 @@ def test_a_live_release_that_cannot_be_had_is_told(
 
     monkeypatch.setattr(metadata_db, "open_session", fill)
     ReleaseBundle(name="shop").initialize()
-    assert "does not have the live release now" in caplog.text
+    assert "cannot fetch the live release now" in caplog.text
     assert "No space left on device" in caplog.text
