@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
-# Tasks wait PATIENCE_S for a store, a web host or a disk to recover. They wait PATIENCE_REFUSED_S after a refusal: only a
-# person, or the end of a secret's rotation, ends a refusal.
+# Tasks wait PATIENCE_S for a store, a web host or a disk to recover. They wait PATIENCE_REFUSED_S after a refusal: only
+# a person, or the end of a secret's rotation, ends a refusal.
 PATIENCE_S, PATIENCE_REFUSED_S = 3_600.0, 600.0
 FORGOTTEN_S = 7 * 86_400.0
 SUFFIX = ".waiting"

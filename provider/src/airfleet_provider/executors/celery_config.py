@@ -1,7 +1,7 @@
-"""The configuration of Celery in every process of a platform: Airflow's own, and what keeps hosts apart on top of it.
+"""The Celery configuration of every process of a platform: Airflow's own, plus settings that isolate hosts.
 
-Queues exist at the broker, and no client declares, binds or removes one. Workers take no orders from each other and
-tell each other nothing. `AIRFLEET_CELERY` names the file with the logins and keys of this process.
+The queues exist at the broker: no client declares, binds or removes a queue. Workers accept no remote control and send
+no events. `AIRFLEET_CELERY` names the file with the logins and keys of this process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORKER = "airfleet_provider.executors.celery_worker"
 
 @dataclass(frozen=True, slots=True)
 class BrokerLogin:
-    """What this process may use; a process that deals with no tasks has nothing of it."""
+    """The logins and keys that this process may use; empty for a process that handles no tasks."""
 
     broker_url: str | None = None
     result_backend: str | None = None
@@ -34,7 +34,7 @@ class BrokerLogin:
 
 @cache
 def read_link() -> BrokerLogin:
-    """What the file of this process says."""
+    """Read the file that `AIRFLEET_CELERY` names; return an empty login if the variable is not set."""
     name = os.environ.get(environment.CELERY)
     if not name:
         return BrokerLogin()
@@ -44,12 +44,12 @@ def read_link() -> BrokerLogin:
 
 
 def make_config(base: dict[str, Any], link: BrokerLogin) -> dict[str, Any]:
-    """Airflow's configuration of Celery with ours on top, which nobody may override."""
+    """Return Airflow's Celery configuration with airfleet's settings, which override those of the user."""
     default = base.get("task_default_queue")
     found = {
         "broker_url": link.broker_url,
         "result_backend": link.result_backend,
-        # Celery wants to know it, also where nothing is sent.
+        # Celery requires a default queue even in a process that sends no messages.
         "task_default_queue": default if default in link.queues else next(iter(link.queues), None),
     }
     imports = [name for name in base.get("imports", ()) if name != WORKER]
@@ -71,14 +71,14 @@ def make_config(base: dict[str, Any], link: BrokerLogin) -> dict[str, Any]:
 
 
 def make_queue(name: str, kind: str) -> Queue:
-    """A queue that is there already: nothing of it is ever declared."""
+    """Return a queue that exists at the broker already: Celery declares neither it nor its exchange."""
     arguments = {"x-queue-type": kind} if kind == "quorum" else None
     exchange = Exchange("", no_declare=True)  # type: ignore[no-untyped-call]
     return Queue(name, exchange, name, queue_arguments=arguments, no_declare=True)  # type: ignore[no-untyped-call]
 
 
 def __getattr__(name: str) -> dict[str, Any]:
-    """Airflow asks for CONFIG by its name; nothing is read at the import."""
+    """Make `CONFIG` when Airflow imports that name, so that importing this module reads no file."""
     if name != "CONFIG":
         raise AttributeError(name)
     from airflow.providers.celery.executors.default_celery import get_default_celery_config  # noqa: PLC0415

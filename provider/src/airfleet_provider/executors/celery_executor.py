@@ -1,4 +1,4 @@
-"""Airflow's CeleryExecutor, which waits for a broker that is away, in a scheduler that survives outages."""
+"""Airflow's CeleryExecutor, with signed messages, and with a scheduler that survives outages of broker and database."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from airfleet_provider.liveness.host_probe import HostProbe
 from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.scheduler_wakeup import wakeup
 
-# A message that was refused is sent again, signed anew; a worker that knows no key of ours would refuse it for ever.
+# A refused message is signed and sent again at most so often: a worker without our public key would always refuse it.
 MOST_REFUSALS = 3
 RESULTS_KEPT_S = 7 * 24 * 3600.0
 CLEAN_EVERY_S = 3600.0
 
 
 class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: ignore[misc]
-    """Hands signed tasks to Celery; what cannot be sent now is sent later."""
+    """Sends signed tasks to Celery; a task that cannot be sent now is sent in a later loop."""
 
     has_read = False
 
@@ -43,7 +43,11 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         self.cleaned_at = time.monotonic()
 
     def start(self) -> None:
-        """Runs in the scheduler, before its loop begins, which from then on waits for work by event."""
+        """Prepare the scheduler before its loop begins: outages, signatures, connections, and waiting by events.
+
+        Raises:
+            AirflowConfigException: this process has no key to sign tasks with.
+        """
         watch = TaskLiveness(
             config.read_api_urls(), config.read_heartbeat_timeout(), pulse=HostProbe(config.read_log_port())
         )
@@ -55,23 +59,26 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         wakeup.start(self.has_store)
 
     def set_up_publishing(self) -> None:
-        """Before the first task is sent: no state of a broker or of the way to it stops this process for good."""
+        """Configure the connections that send tasks: a dead broker or network never blocks this process for good.
+
+        Must be called before the first task is sent.
+        """
         self.publisher = celery_publishing.find_publishing_app(self.team_name)
         celery_publishing.close_abruptly(self.publisher)
         for app in (self.celery_app, self.publisher):
             celery_publishing.notice_dead_brokers(app)
 
     def has_store(self) -> bool:
-        """Whether tasks wait at the workers: airfleet lets four times as many be sent as there are slots."""
+        """Return whether tasks wait at the workers: airfleet sends up to four times as many tasks as slots exist."""
         return bool(self.slots_available <= self.parallelism // 2)
 
     def read_results(self) -> None:
-        """Read results now, and not once more in this loop: those that come meanwhile are read in the next."""
+        """Read results now instead of in this loop's `sync`; results that arrive later are read in the next loop."""
         super().sync()
         self.has_read = True
 
     def sync(self) -> None:
-        """Read results, unless that was done at the beginning of the loop; then see to what has none."""
+        """Read results unless `read_results` did so in this loop; then handle refused messages and lost results."""
         if self.has_read:
             self.has_read = False
         else:
@@ -86,33 +93,36 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
             self.remove_old_results()
 
     def remove_old_results(self) -> None:
-        """Nobody asks for them; what goes wrong here is tried again later."""
+        """Remove the results of long ended tasks; log an error and leave it to the next call."""
         try:
             self.celery_app.backend.remove_old(RESULTS_KEPT_S)
         except Exception as error:
-            self.log.warning("Old results are not removed: %s", error)
+            self.log.warning("Cannot remove old results now: %s", error)
 
     def success(self, key: Any, info: Any = None) -> None:  # noqa: ANN401
-        """Note that a message has been worked off."""
+        """Record that a worker has finished a message."""
         self.refusals.pop(key, None)
         super().success(key, info)
 
     def update_task_state(self, key: Any, state: str, info: Any) -> None:  # noqa: ANN401
-        """Note what a worker has left of a message: one of a few words."""
+        """Record the state that a worker stored for a message; remember a refused message for `send_refused`."""
         if state != REFUSED:
             super().update_task_state(key, state, info)
         elif key not in self.refused and key in self.workloads:
             self.refused[key] = self.workloads[key].task_id
 
     def send_refused(self) -> None:
-        """Have what a worker refused queued anew, such as what an earlier version sent without a signature."""
+        """Queue refused messages again, such as unsigned messages of an earlier version.
+
+        A task whose message was refused `MOST_REFUSALS` times fails, and so does a refused callback.
+        """
         for key in [key for key in self.refused if self.refusals[key] >= MOST_REFUSALS or not is_task(key)]:
-            self.log.error("Workers refuse %s: do they have the public key of this scheduler?", key)
+            self.log.error("Workers refuse %s: check that they have the public key of this scheduler", key)
             del self.refused[key], self.refusals[key]
             self.fail(key)
         locked = task_instances.send_again(set(self.refused.values()))
         for key in [key for key, one in self.refused.items() if one not in locked]:
-            self.log.warning("A worker refused %s as not signed by this scheduler; it is sent again if it waits", key)
+            self.log.warning("A worker refused %s: not signed by this scheduler; sent again if it still waits", key)
             self.refusals[key] += 1
             del self.refused[key]
             self._forget(key)
@@ -121,7 +131,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         """Free the slots of tasks that ended while their results were lost."""
         sent = {key: one.task_id for key, one in self.workloads.items() if is_task(key)}
         for key in self.unanswered.look(now, sent, task_instances.list_awaited(set(sent.values()))):
-            self.log.warning("No result came for %s, which has ended: its slot is free", key)
+            self.log.warning("%s has ended, but its result was lost: its slot is free now", key)
             self._forget(key)
 
     def _forget(self, key: Any) -> None:  # noqa: ANN401
@@ -129,14 +139,15 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         self.workloads.pop(key, None)
 
     def revoke_task(self, *, ti: Any) -> None:  # noqa: ANN401 - airflow.models.TaskInstance
-        """Forget a message; workers take no orders, and a task that is not queued any more does not start."""
+        """Forget a message. Workers accept no revocation, but a task that is not queued any more does not start."""
         self.workloads.pop(ti.key, None)
         super().revoke_task(ti=ti)
 
     def _process_workloads(self, workload_list: list[Any]) -> None:
         super()._process_workloads(workload_list)
         for task in (workload.ti for workload in workload_list if hasattr(workload, "ti")):
-            # The scheduler wrote this id when it queued the task, and would load and lock it to write it again.
+            # The scheduler stored this id when it queued the task. Without this line it would load and lock the task
+            # instance to store the same id again.
             if self.event_buffer.get(task.key) == ("queued", task.external_executor_id):
                 del self.event_buffer[task.key]
 
@@ -149,18 +160,22 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
 
 
 def is_task(key: Any) -> bool:  # noqa: ANN401
-    """Whether a key is of a task instance, which can be asked for, and not of a callback."""
+    """Return whether a key is that of a task instance, whose state can be queried, and not that of a callback."""
     return isinstance(key, TaskInstanceKey)
 
 
 def sign_messages(link: celery_config.BrokerLogin) -> None:
-    """Sign whatever this process sends from now on."""
+    """Sign all messages that this process sends from now on.
+
+    Raises:
+        AirflowConfigException: the login has no key.
+    """
     if not link.signing_key:
         raise AirflowConfigException("AIRFLEET_CELERY names no file with the key that signs tasks")
     signer = message_signing.Signer.read(link.signing_key)
 
     def sign(*, body: Any, headers: dict[str, Any], routing_key: str, **_: Any) -> None:  # noqa: ANN401
-        # The very bytes that kombu makes of it a moment later.
+        # kombu serialises the body later with the same function, so the signature covers the same bytes.
         kind, encoding, text = dumps(body, serializer="json")  # type: ignore[no-untyped-call]
         headers[message_signing.HEADER] = signer.sign(headers, routing_key, kind, encoding, text.encode())
 

@@ -1,4 +1,4 @@
-"""What a Celery worker imports: a keeper of warm processes before its pool, connections kept, drains obeyed."""
+"""Celery workers import this module: it starts the zygote pool, keeps connections open and adds the drain."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from airfleet_provider.task_runtime.guard import RESTART_S, Guard
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def start_keeper(**_: object) -> None:
-    """All processes of the pool are forked later, and inherit the way to the keeper."""
+    """Start the zygote pool before Celery forks its processes, so that all of them inherit the channel to it."""
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
     guard = Guard.start(Limits())
     os.environ[CHANNEL_VARIABLE] = str(guard.channel)
-    # After the fork of the guard, which needs none of it; before those of the pool, which share it.
+    # After the fork of the guard, which does not need these modules, and before the forks of Celery's processes, which
+    # share their memory.
     cold_start.prepare_supervisors()
     threading.Thread(target=keep_guard, args=(guard,), daemon=True, name="airfleet-guard").start()
 
 
 def keep_guard(guard: Guard) -> NoReturn:
-    """Have a guard for as long as the worker lives."""
+    """Start the guard again whenever it has ended, for as long as the worker lives."""
     while True:
         guard.wait()
         time.sleep(RESTART_S)
@@ -43,23 +44,23 @@ def keep_guard(guard: Guard) -> NoReturn:
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def obey_drains(sender: Any, **_: object) -> None:  # noqa: ANN401 - a Celery worker
-    """Before the worker makes what consumes."""
+    """Add the drain to the worker's consumer, before Celery creates the consumer."""
     sender.app.steps["consumer"].add(WorkerDrain)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def notice_a_dead_broker(sender: Any, **_: object) -> None:  # noqa: ANN401 - a Celery worker
-    """Before the worker connects."""
+    """Let the worker notice a dead broker; set up before the worker connects."""
     notice_dead_brokers(sender.app)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def keep_connections(**_: object) -> None:
-    """Each process of the pool keeps one connection for its results."""
+    """Let each process of Celery's pool keep one connection for its results."""
     keep_result_connections(current_app)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def go_before_the_worker(**_: object) -> None:
-    """Each process of the pool, and each task that it starts without a warm process."""
+    """If memory runs out, let the kernel kill processes of Celery's pool, and their cold tasks, before the worker."""
     oom_priority.offer(oom_priority.SUPERVISOR)

@@ -1,9 +1,9 @@
-"""What takes messages for a worker: Celery's consumer, which runs signed ones only and keeps silent beside that.
+"""The consumer of a worker: Celery's consumer, which runs only signed messages and does not talk to other workers.
 
-Celery's own first waits a second for greetings of other workers. Then it makes 28 queues for messages that are to be
-delivered later, which Airflow never sends. It makes them through every broker in turn, and tries a dead one for 40 s,
-in which it neither takes a task nor says that it lives, so that the broker it is connected to gives it up and all
-begins anew.
+Celery's own consumer first waits a second for greetings of other workers. Then it declares 28 queues for delayed
+messages, which Airflow never sends. It declares them through every broker in turn, and tries a dead broker for 40 s.
+During these 40 s it takes no tasks and sends no heartbeat. So the broker it is connected to closes the connection, and
+the consumer starts from the beginning.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from airfleet_provider.executors.message_signing import UnsignedMessageError, Ve
 
 log = logging.getLogger(__name__)
 
-# Events, gossip, a heartbeat to other workers, remote control and delays all need exchanges and queues of their own.
+# Events, gossip and heartbeats to other workers need exchanges and queues of their own, so they are off.
 SILENT = {"task_events": False, "without_gossip": True, "without_mingle": True, "without_heartbeat": True}
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]
-    """Looks at the signature of each message before anything else does, and runs only what the scheduler signed."""
+    """Checks the signature of each message first, and runs only messages that the scheduler signed."""
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
         default_steps = (
@@ -41,7 +41,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         super().__init__(*args, worker_options={**(worker_options or {}), **SILENT}, **kwargs)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:  # noqa: ANN401
-        """What Celery calls with each message."""
+        """Return the function that Celery calls with each message."""
         run = super().create_task_handler(*args, **kwargs)
 
         def receive(message: Any) -> None:  # noqa: ANN401 - a kombu message
@@ -55,21 +55,25 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         return receive
 
     def refuse(self, message: Any, error: UnsignedMessageError) -> None:  # noqa: ANN401
-        """Take the message out of its queue, say so, and let the scheduler know that it may have to send it again."""
+        """Remove the message from its queue, log it, and store for the scheduler that the message was refused."""
         self.refused += 1
         headers = message.headers if isinstance(message.headers, dict) else {}
         task_id = headers.get("id")
-        log.error("Refused a message (id %r, the %s. of this worker): %s", task_id, self.refused, error)
+        log.error("Refused a message (id %r, number %s of this worker): %s", task_id, self.refused, error)
         if isinstance(task_id, str):
             try:
                 self.app.backend._store_result(task_id, None, REFUSED)
             except Exception as failure:
-                log.warning("The scheduler is not told of the message that was refused: %s", failure)
+                log.warning("Cannot report the refused message to the scheduler: %s", failure)
         message.ack_log_error(log, self.connection_errors)
 
 
 def make_verifier() -> Verifier:
-    """From the file of this worker; without a key there is nothing that it could run."""
+    """Read the public keys and queues of this worker.
+
+    Raises:
+        ImproperlyConfigured: there is no public key or no queue, so the worker could run no task.
+    """
     link = read_link()
     if not link.public_keys or not link.queues:
         raise ImproperlyConfigured("AIRFLEET_CELERY names no file with public keys and queues")
@@ -77,7 +81,11 @@ def make_verifier() -> Verifier:
 
 
 def check(verifier: Verifier, message: Any) -> None:  # noqa: ANN401
-    """Raise RefusedError for what the scheduler did not sign, or not for this worker."""
+    """Check that the scheduler signed a message for one of this worker's queues.
+
+    Raises:
+        UnsignedMessageError: it did not.
+    """
     if not isinstance(message.headers, dict):
         raise UnsignedMessageError("it is not signed")
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)

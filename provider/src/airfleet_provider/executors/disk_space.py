@@ -1,4 +1,7 @@
-"""A worker whose disk is full takes no tasks: they would fail at once, one after another, and use up their tries."""
+"""Measures the free disk space of a worker.
+
+A worker whose disk is full takes no tasks: they would fail at once, one after another, and use up their tries.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,15 @@ ENOUGH = 512 << 20
 
 
 def is_short(free: int, *, was_short: bool) -> bool:
-    """Whether so many free bytes are too few to begin tasks; what was short needs more, so that it does not flutter."""
+    """Return whether `free` bytes are too few to start tasks.
+
+    A disk that was short must have `ENOUGH` bytes again, and not only `LEAST`, so that the answer does not alternate.
+    """
     return free < (ENOUGH if was_short else LEAST)
 
 
 def measure(folders: Iterable[str]) -> int:
-    """The free bytes of the fullest file system of some folders; one that cannot be asked counts as full."""
+    """Return the free bytes of the fullest file system of these folders; 0 if a file system cannot be read."""
     return min((_measure(Path(folder)) for folder in folders), default=0)
 
 
@@ -27,7 +33,7 @@ def _measure(folder: Path) -> int:
     try:
         found = os.statvfs(folder)
     except FileNotFoundError:
-        # Made by the first task; on a new host there are only those above it.
+        # The first task creates the folder; measure its parent until then.
         return _measure(folder.parent) if folder != folder.parent else 0
     except OSError:
         return 0
@@ -35,6 +41,6 @@ def _measure(folder: Path) -> int:
 
 
 def find_folders() -> tuple[str, ...]:
-    """Where tasks of this host write: their logs, their Dags, and what is temporary."""
+    """Return the folders to which this host's tasks write: logs, Dags and temporary files."""
     logs = conf.get("logging", "base_log_folder")
     return (logs, conf.get("dag_processor", "dag_bundle_storage_path", fallback=logs), tempfile.gettempdir())

@@ -6,11 +6,12 @@ from typing import Any
 
 
 class KnowsScheduled:
-    """For an executor: a task that is scheduled has not been handed to it yet, so no report is about that start.
+    """A mix-in for executors: reports about a task in state `scheduled` are about an earlier start of it.
 
-    Airflow knows this of a deferred task that resumes. One that was rescheduled it would take for killed, and fail.
+    Airflow itself ignores these reports for a deferred task that resumes. But it would assume that a rescheduled task
+    was killed, and fail it.
     """
 
     def has_task(self, task_instance: Any) -> bool:  # noqa: ANN401 - airflow.models.TaskInstance
-        """Whether this executor has the task, or will be given it."""
+        """Return whether this executor has the task, or will receive it."""
         return task_instance.state == "scheduled" or bool(super().has_task(task_instance))  # type: ignore[misc]

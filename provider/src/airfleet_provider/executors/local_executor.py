@@ -17,19 +17,20 @@ from airfleet_provider.scheduler_wakeup import wakeup
 from airfleet_provider.task_runtime.eviction import Limits
 from airfleet_provider.task_runtime.guard import Guard
 
-# A supervisor reports within this time after its task was deferred, or it was killed and never will.
+# A supervisor reports within this time after its task was deferred; if it does not, it was killed.
 REPORT_S = 10.0
 
 
 class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: ignore[misc]
-    """Runs tasks on this machine, each forked from a process that is warm already.
+    """Runs tasks on this machine, each forked from a warm process.
 
-    Airflow's own forgets a task as soon as a worker has it. A deferred one whose trigger fires before its worker has
-    reported is then taken for killed, and failed; this one knows it, and starts it again after the report.
+    Airflow's own LocalExecutor forgets a task as soon as a worker has it. If the trigger of a deferred task then fires
+    before the worker has reported, the scheduler assumes that the task was killed, and fails it. This executor
+    remembers the task, and starts it again after the report.
     """
 
     def start(self) -> None:
-        """Start the keeper first, so that all supervisors inherit the way to it; then wait for work by event."""
+        """Start the zygote pool first, so that all supervisors inherit the channel to it; then start the executor."""
         outages.outlast_outages(TaskLiveness(config.read_api_urls(), config.read_heartbeat_timeout()))
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
@@ -40,11 +41,11 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         wakeup.start()
 
     def has_task(self, task_instance: Any) -> bool:  # noqa: ANN401 - airflow.models.TaskInstance
-        """Whether this executor will report on the task."""
+        """Return whether this executor will report on the task."""
         return super().has_task(task_instance) or task_instance.key in self.handed
 
     def trigger_tasks(self, open_slots: int) -> None:
-        """Start what is queued, but nothing whose last start has not been reported yet."""
+        """Start queued tasks; hold a task back for up to `REPORT_S` while its last start has not been reported."""
         self.sync()
         now = time.monotonic()
         self.waiting = {key: self.waiting.get(key, now) for key in self.queued_tasks if key in self.handed}
@@ -53,12 +54,12 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         self.queued_tasks.update(held)
 
     def sync(self) -> None:
-        """Read what workers report, and start a guard that was killed anew."""
+        """Read the reports of the workers, and start the guard again if it was killed."""
         super().sync()
         self.guard.revive()
 
     def change_state(self, key: Any, state: Any, info: Any = None, remove_running: bool = True) -> None:  # noqa: ANN401
-        """Note what became of a workload."""
+        """Record the new state of a workload."""
         if remove_running:
             self.handed.discard(key)
         super().change_state(key, state, info, remove_running=remove_running)

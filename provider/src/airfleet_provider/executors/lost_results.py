@@ -1,7 +1,7 @@
-"""Which messages nobody will ever report on, although their tasks have ended; pure.
+"""Finds messages whose tasks have ended but whose results were lost. No I/O, no clock.
 
-A result may be lost: its worker lost power after the task's last word, or the database refused the row. The task has
-told the execution API how it ended, so that the executor can free its slot.
+A result is lost if its worker loses power after the task's last report, or if the database refuses the row. The task
+has reported its end to the execution API, so the executor can free its slot.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 
 LOOK_EVERY_S = 15.0
-# A worker leaves its result right after the task has told how it ended; a database that is away delays it.
+# A worker stores the result right after the task has reported its end; an outage of the database delays the result.
 PATIENCE_S = 30.0
 
 
 @dataclass(slots=True)
 class LostResults:
-    """Remembers since when a message has been waited for in vain; by one process's own clock."""
+    """Remembers since when each result has been missing, in seconds of one process's own clock."""
 
     looked_at: float = 0.0
     since: dict[str, float] = field(default_factory=dict)
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time to look at the tasks again."""
+        """Return whether it is time for the next check."""
         return now - self.looked_at >= LOOK_EVERY_S
 
     def look(self, now: float, sent: Mapping[Hashable, str], awaited: Collection[str]) -> list[Hashable]:
-        """The keys of messages whose tasks have long ended; `sent` has the id of each message by its key."""
+        """Return the keys of messages whose tasks ended at least `PATIENCE_S` ago without a result.
+
+        `sent` maps the key of each message to its id; `awaited` holds the ids whose tasks have not ended.
+        """
         self.looked_at = now
         gone = {key: one for key, one in sent.items() if one not in awaited}
         self.since = {one: self.since.get(one, now) for one in gone.values()}

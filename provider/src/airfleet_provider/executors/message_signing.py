@@ -1,7 +1,7 @@
-"""Workers run what the scheduler has signed, and nothing else.
+"""Signs messages in the scheduler and verifies them in workers: a worker runs only signed messages.
 
-A signature covers the whole message: its body as bytes, Celery's headers, the id of the task among them, and the queue.
-It is looked at before anything of the body is decoded.
+A signature covers the whole message: its body as bytes, Celery's headers with the id of the task, and the queue. A
+worker verifies it before it decodes any part of the body.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ PURPOSE = b"airfleet workload 1\0"
 
 
 class UnsignedMessageError(Exception):
-    """A message that the scheduler did not send to this worker."""
+    """The scheduler did not send this message to a queue of this worker."""
 
 
 def decode_key(text: str) -> bytes:
-    """The 32 bytes of a key."""
+    """Return the 32 bytes of a key."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def name_key(public: bytes) -> str:
-    """The short name by which a signature says which key made it."""
+    """Return the short name of a public key, which a signature carries to name its key."""
     return hashlib.sha256(public).hexdigest()[:16]
 
 
 def _join(headers: Mapping[str, Any], queue: str, kind: str, encoding: str, body: bytes) -> bytes:
-    # The broker adds headers of its own, which nobody here reads.
+    # The broker adds headers of its own, whose names begin with "x-"; no code here reads them.
     own = {key: value for key, value in headers.items() if key != HEADER and not key.startswith("x-")}
     head = json.dumps([queue, kind, encoding, own], sort_keys=True, separators=(",", ":"))
     return PURPOSE + hashlib.sha256(head.encode()).digest() + body
@@ -54,14 +54,14 @@ class Signer:
         return cls(key, name_key(key.public_key().public_bytes_raw()))
 
     def sign(self, headers: Mapping[str, Any], queue: str, kind: str, encoding: str, body: bytes) -> dict[str, str]:
-        """The header that goes with a message."""
+        """Return the value of the `HEADER` of a message."""
         made = self.key.sign(_join(headers, queue, kind, encoding, body))
         return {"queue": queue, "key": self.name, "signature": base64.b64encode(made).decode()}
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Knows the public keys that may have signed, and the queues of its worker."""
+    """Verifies messages against the schedulers' public keys and the queues of its worker."""
 
     keys: Mapping[str, Ed25519PublicKey]
     queues: frozenset[str]
@@ -72,7 +72,11 @@ class Verifier:
         return cls({name_key(key): Ed25519PublicKey.from_public_bytes(key) for key in raw}, frozenset(queues))
 
     def check(self, headers: Mapping[str, Any], kind: str, encoding: str, body: bytes) -> None:
-        """Raise RefusedError for a message that is not signed, was altered, or was sent to another queue."""
+        """Check that a message is signed, unaltered, and was sent to one of this worker's queues.
+
+        Raises:
+            UnsignedMessageError: it is not.
+        """
         said = headers.get(HEADER)
         if not isinstance(said, Mapping):
             raise UnsignedMessageError("it is not signed")
@@ -80,9 +84,9 @@ class Verifier:
         if not isinstance(queue, str) or queue not in self.queues:
             raise UnsignedMessageError(f"it was signed for the queue {queue!r}")
         if not isinstance(name, str) or name not in self.keys:
-            raise UnsignedMessageError(f"no key {name!r} is known here")
+            raise UnsignedMessageError(f"this worker does not have the key {name!r}")
         try:
             signature = base64.b64decode(str(made), validate=True)
             self.keys[name].verify(signature, _join(headers, queue, kind, encoding, body))
         except (InvalidSignature, ValueError, TypeError, RecursionError):
-            raise UnsignedMessageError("its signature does not fit") from None
+            raise UnsignedMessageError("its signature is not valid") from None

@@ -1,4 +1,7 @@
-"""Celery's results in a database that may be away for a while, as rows of two texts that need no decoding."""
+"""Stores Celery's results in PostgreSQL, and waits while the database is down.
+
+A result is a row of two texts, so reading it decodes nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from airfleet_provider.compat.calls.db_errors import is_outage
 from airfleet_provider.contract.result_schema import REFUSED
 
-# A server that changes its role refuses to write for a moment.
+# A refused statement is repeated for so many seconds: during a failover the server refuses writes for a moment.
 REFUSED_S = 60.0
 FINAL = states.READY_STATES | {REFUSED}
 INSERT = "INSERT INTO airfleet.task_result (task_id, status) VALUES (%s, %s) ON CONFLICT DO NOTHING"
@@ -25,11 +28,11 @@ log = logging.getLogger(__name__)
 
 
 class Base(DeclarativeBase):
-    """Of tables that airfleet makes, and Celery therefore does not."""
+    """The base of tables that airfleet creates; Celery creates only the tables of its own base."""
 
 
 class TaskResult(Base):
-    """What became of a message: two texts. Airflow's executor reads whole rows, so there is nothing else in one."""
+    """The result of a message. Airflow's executor reads whole rows, so a row holds only the two texts it needs."""
 
     __tablename__ = "task_result"
     __table_args__ = {"schema": "airfleet"}  # noqa: RUF012 - SQLAlchemy wants a dict
@@ -38,54 +41,54 @@ class TaskResult(Base):
     status: Mapped[str] = mapped_column(Text)
 
     def to_dict(self) -> dict[str, Any]:
-        """As Celery's own; a result and a traceback stay where they came to be."""
+        """Return what Celery's own table returns, but without result and traceback: those stay on the worker."""
         return describe(self.task_id, self.status)
 
     @classmethod
     def configure(cls, schema: str | None = None, name: str | None = None) -> None:
-        """Celery would move the table."""
+        """Do nothing: Celery would rename the table or change its schema here."""
 
 
 def describe(task_id: str, status: str) -> dict[str, Any]:
-    """What Celery calls the meta-data of a task."""
+    """Return what Celery calls the meta-data of a task."""
     return {"task_id": task_id, "status": status, "result": None, "traceback": None, "children": []}
 
 
 class PatientBackend(DatabaseBackend):  # type: ignore[misc]
-    """Tries again for as long as the database is away: a result that is lost would hold its slot for long.
+    """Stores results, and repeats a statement for as long as the database is down.
 
-    A statement that the database refuses is tried for a minute. It then fails in the log of the worker, and the
-    scheduler learns from the task itself that it has ended.
+    A lost result would hold a slot of its executor for long. If the database refuses a statement, it is repeated for
+    `REFUSED_S`. Then the worker logs an error, and the scheduler finds the end of the task in Airflow's tables.
     """
 
     taskset_cls = TaskResult
 
     def __init__(self, *args: Any, clock: Callable[[], float] = time.monotonic, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **kwargs)
-        self.task_cls = TaskResult  # whatever `result_extended` says
+        self.task_cls = TaskResult  # for any value of `result_extended`
         self.session_manager.prepared = True
         self.clock = clock
         self.refused_since: float | None = None
         self.refused_last = 0.0
 
     def _create_tables(self) -> None:
-        """The table is there, and no client may make one."""
+        """Do nothing: `airfleet` creates the table, and this login may not create one."""
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
-        """Whether it may go better later."""
+        """Return whether Celery should repeat the statement: always in an outage, for `REFUSED_S` after a refusal."""
         if is_outage(exc):
             self.refused_since = None
             return True
         if not isinstance(exc, DBAPIError):
             return False
         now = self.clock()
-        # Celery tries again every few seconds: what was refused long before this has nothing to do with it.
+        # Celery repeats a statement every few seconds, so an older refusal belongs to another statement.
         if self.refused_since is None or now - self.refused_last > REFUSED_S:
             self.refused_since = now
         self.refused_last = now
         if now - self.refused_since < REFUSED_S:
             return True
-        log.error("The database refuses the results of this worker, so its slots are free later: %s", exc.orig)
+        log.error("The database refuses the results of this worker, so their slots become free later: %s", exc.orig)
         return False
 
     def _store_result(
@@ -96,7 +99,7 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
         *_: Any,  # noqa: ANN401
         **__: Any,  # noqa: ANN401 - the traceback, Celery's context, and what a later Celery may add
     ) -> None:
-        """Store in one statement that the task has ended; the first result of a message counts."""
+        """Store in one statement that the task has ended; keep an earlier result of the same message."""
         if state not in FINAL:
             return
         session = self.ResultSession()
@@ -113,17 +116,17 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
         return describe(task_id, found or states.PENDING)
 
     def meta_from_decoded(self, meta: dict[str, Any]) -> dict[str, Any]:
-        """Celery would import what a row names as the exception of a task that failed."""
+        """Return the meta-data unchanged: Celery would import a class that a row names as the exception of a task."""
         return meta
 
     def remove_old(self, kept_s: float) -> None:
-        """Remove what was written so long ago by the database's clock; the scheduler may."""
+        """Remove results older than `kept_s` seconds by the database's clock; only the scheduler's login may do so."""
         session = self.ResultSession()
         with session_cleanup(session):
             session.execute(text(DELETE), {"kept_s": kept_s})
             session.commit()
 
     def _refuse(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401
-        raise NotImplementedError("airfleet keeps no results of groups, and forgets old results itself")
+        raise NotImplementedError("airfleet stores no results of groups, and removes old results itself")
 
     _save_group = _restore_group = _delete_group = _forget = cleanup = _refuse

@@ -1,6 +1,6 @@
-"""A worker that takes no new tasks while a file says so or its disk is full, and writes down what it does.
+"""Drains a worker: it takes no new tasks while its drain file exists or its disk is full, and reports its state.
 
-Both files outlast a restart.
+The drain file and the state file both outlast a restart of the worker.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from airfleet_provider.compat.calls.config import storage_root
 from airfleet_provider.contract import environment
 from airfleet_provider.executors import disk_space
 
-# While this file is there, the worker is drained; the folder is where it says how it stands.
+# Seconds between two checks of the drain file and the disk, and the checks after which the state file is touched.
 LOOK_EVERY_S = 0.5
 SIGN_EVERY = 10
-# Releases that no task uses; not while a worker that starts is awaited.
+# Seconds until unused releases are removed for the first time, after the start is over, and then between removals.
 TIDY_FIRST_S, TIDY_EVERY_S = 60.0, 3_600.0
 log = logging.getLogger(__name__)
 
 
 class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Stops and begins consuming as the file comes and goes; whatever runs is not touched."""
+    """Stops consuming while the drain file exists and resumes when it is gone; running tasks continue."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -44,7 +44,7 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._note = StateFile(Path(notes) / f"{self._mark.name}.json")
         self._queues = celery_worker.list_queues(consumer)
         self._is_full = False
-        # On one machine the releaser has the same folders, and removes what nobody needs by itself.
+        # On one machine the releaser uses the same folders, and removes the unused releases.
         self._fetches = environment.RELEASES in os.environ
         self._tidier = unused_releases.Tidier()
         self._tidies_next = time.monotonic() + TIDY_FIRST_S
@@ -54,7 +54,7 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         return self.enabled
 
     def start(self, consumer: Any) -> None:  # noqa: ANN401
-        """Runs again after each loss of the broker, before the first message can come."""
+        """Start to check the drain file; Celery calls this after each connect, before the first message can arrive."""
         self._look(consumer)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY_S, self._look, (consumer,))
 
@@ -82,14 +82,16 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._is_full = not self._is_full
         if self._is_full:
             log.error(
-                "%d MiB of disk are free: it takes no tasks until there are %d", free >> 20, disk_space.ENOUGH >> 20
+                "%d MiB of disk are free: the worker takes no tasks until %d MiB are free",
+                free >> 20,
+                disk_space.ENOUGH >> 20,
             )
         else:
-            log.warning("%d MiB of disk are free: it takes tasks again", free >> 20)
+            log.warning("%d MiB of disk are free: the worker takes tasks again", free >> 20)
 
 
 class StateFile:
-    """The file that says how a worker stands; its age says whether the worker lives."""
+    """The file with the state of a worker; its age shows whether the worker lives."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -97,7 +99,7 @@ class StateFile:
         self._turns = 0
 
     def write(self, words: Mapping[str, object]) -> None:
-        """Replace the file when something has changed, and else touch it from time to time."""
+        """Replace the file if the state has changed, and otherwise every `SIGN_EVERY` calls to renew its age."""
         text = json.dumps(words)
         self._turns += 1
         if text == self._last and self._turns < SIGN_EVERY:
@@ -113,7 +115,7 @@ class StateFile:
 def describe(
     queues: Iterable[str], slots: int, tasks: Iterable[Mapping[str, object]], *, drained: bool, full: bool
 ) -> dict[str, object]:
-    """What is written down: a worker has drained once nothing is left of what it took."""
+    """Return the content of the state file; a worker has drained when none of its tasks is left."""
     held = list(tasks)
     state = "draining" if drained and held else "drained" if drained else "full" if full else "serving"
     return {"state": state, "pid": os.getpid(), "queues": list(queues), "slots": slots, "tasks": held}

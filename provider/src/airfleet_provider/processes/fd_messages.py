@@ -1,4 +1,4 @@
-"""What supervisors, the keeper and warm processes tell each other: one JSON object each, with descriptors."""
+"""The messages between supervisors, the zygote pool and zygotes: one JSON object each, with file descriptors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 MESSAGE_BYTES = 1 << 16
-# The descriptor on which supervisors ask the keeper; all of an executor's processes inherit both.
+# Names the descriptor on which supervisors send requests to the zygote pool; all processes of an executor inherit the
+# variable and the descriptor.
 CHANNEL_VARIABLE = "AIRFLEET_KEEPER_FD"
 # Of a task: its channel of requests, stdout, stderr, its log, and the socket on which its supervisor hears how it ends.
 TASK_DESCRIPTORS = 5
