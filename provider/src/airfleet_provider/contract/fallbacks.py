@@ -41,7 +41,7 @@ PATHS: Mapping[str, str] = {
     SCHEDULER_WAKE: "waits of the scheduler with notifications from the database",
     SCHEDULER_LOOK: "loops of the scheduler that look at what has changed",
     SCHEDULER_RULES: "starts of the scheduler that pass over waiting tasks",
-    WARM_KEEPER: "keepers of warm processes that were relieved by a lean one",
+    WARM_KEEPER: "zygote pools that were relieved by a lean one",
     FOLDER_WATCH: "project folders watched by event",
 }
 

@@ -1,4 +1,7 @@
-"""The loop around `rules`: one process that holds the lease or stands by for it, and owns a scheduler process."""
+"""The scheduler agent: holds the lease or stands by for it, and owns a scheduler process.
+
+The agent is the loop around `rules`: it observes, lets `rules.decide` choose one action, and carries it out.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,10 @@ from airfleet_provider.scheduler_ha.scheduler_process import SchedulerProcess, S
 log = logging.getLogger(__name__)
 
 ATTEND_EVERY_S = 2.0
-# A statement that is not answered by then is given up, so that there is time for another before the lease runs out.
+# Seconds to wait for the answer to a statement, short enough for a second attempt before the lease expires.
 ANSWER_S = 1.5
 LEAST_ANSWER_S = 0.05
-# The kernel ends an agent that is still stuck so long after its lease ceased to be sure, and its scheduler with it.
+# If the agent is stuck, the kernel ends it and its scheduler so many seconds after the lease ceased to be sure.
 WATCHDOG_S = 0.5
 NEVER = float("-inf")
 
@@ -43,7 +46,7 @@ OpenConnection = Callable[[str], object]
 
 
 class SchedulerAgent:
-    """One seat's agent; `holder` is a name that no other process ever had."""
+    """The agent of one seat; `holder` is a name that no other process ever had."""
 
     def __init__(
         self, open_connection: OpenConnection, work: SchedulerWork, place: host.Candidate, holder: str
@@ -61,7 +64,7 @@ class SchedulerAgent:
         self._connected_since = NEVER
         self._row: LeaseRow | None = None
         self._first: LeaseRow | None = None
-        # Kept over an outage of the database: who could not renew meanwhile has not renewed.
+        # Kept during an outage of the database: a holder that could not renew in this time did not renew.
         self._renewal: float | None = None
         self._renewal_seen = NEVER
         self._looked = NEVER
@@ -73,7 +76,7 @@ class SchedulerAgent:
         self._reader, self._writer = socket.socketpair()
 
     def run(self) -> int:
-        """Guard until told to stop, or until the scheduler ends by itself; the exit code."""
+        """Run until a signal stops the agent, or until the scheduler ends by itself; return the exit code."""
         self._catch_signals()
         while True:
             self._reap()
@@ -181,7 +184,7 @@ class SchedulerAgent:
                 lease.release(held.epoch)
 
     def _date(self, row: LeaseRow) -> LeaseRow:
-        """The lease with the time when it runs out, if what was read of it is the last renewal."""
+        """Return the lease with its expiry by our own clock, counted from when we first saw its last renewal."""
         if row.renewed != self._renewal:
             self._renewal, self._renewal_seen = row.renewed, host.read_clock()
         return replace(row, expires=self._renewal_seen + TTL_S)
@@ -194,7 +197,7 @@ class SchedulerAgent:
         self._row = self._first = None
 
     def _answer_in(self) -> float:
-        """How long to wait for an answer: no longer than the lease is sure, as the scheduler is paused then."""
+        """Return the seconds to wait for an answer: no longer than the lease is sure while the scheduler runs."""
         if self._held is None or self._child is not ProcessState.RUNNING:
             return ANSWER_S
         return max(LEAST_ANSWER_S, min(ANSWER_S, self._held.sure_until - host.read_clock()))
@@ -215,7 +218,7 @@ class SchedulerAgent:
             return
         row = lease.read()
         if (row.epoch, row.holder) == (held.epoch, self._holder):
-            self._wait(0.1)  # an earlier session of our own has not ended yet
+            self._wait(0.1)  # the lock still belongs to an earlier session of our own, which has not ended yet
         else:
             self._held = None
 
@@ -251,11 +254,11 @@ class SchedulerAgent:
             if self._child is ProcessState.WARMING and self._scheduler and self._scheduler.is_ready():
                 self._child = ProcessState.READY
             return
-        # Whatever it leaves, such as tasks of its own, must not run beside what comes next.
+        # Processes that the scheduler left, such as its own tasks, must not run beside the next scheduler.
         host.end_session(self._place.session)
         self._scheduler, self._child = None, ProcessState.ABSENT
         if not self._told_to_end:
-            log.warning("the scheduler ended by itself: %s", code)
+            log.warning("the scheduler ended by itself with exit code %s", code)
             self._exit_code = code if code > 0 else 1
 
     def _attend(self, lease: Lease, state: CandidateState) -> None:
@@ -266,7 +269,7 @@ class SchedulerAgent:
             self._attended = (now, state)
 
     def _watch(self) -> None:
-        # The default of SIGALRM ends this process even where Python does not get to run; its child ends with it.
+        # SIGALRM's default action ends this process even if Python cannot run; the scheduler ends with its parent.
         seconds = 0.0
         if self._held and self._child in (ProcessState.RUNNING, ProcessState.STOPPING):
             seconds = max(0.001, self._held.sure_until + WATCHDOG_S - host.read_clock())

@@ -1,4 +1,4 @@
-"""Airflow's scheduler as the work of an agent: made ready, run for one epoch, refused by the database after it."""
+"""Airflow's scheduler as the work of an agent: prepared early, run for one epoch, and stopped after its epoch."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ BEAT = """
 SELECT coalesce(string_agg(id || ' ' || latest_heartbeat, ',' ORDER BY id), '') AS beat FROM job
 WHERE job_type = 'SchedulerJob' AND state = 'running'
 """
-# The new scheduler adopts what these jobs had queued at its first loop, not when their heartbeats are old.
+# With these jobs failed, the new scheduler adopts their tasks in its first loop, without waiting for old heartbeats.
 RETIRE = """
 UPDATE job SET state = 'failed', end_date = clock_timestamp() WHERE job_type = 'SchedulerJob' AND state = 'running'
 """
-# What was queued in the last moments before the old one's last heartbeat, or later, may never have been sent. Without
-# its id it is not adopted but queued anew, at no cost of a retry; a worker that has the old message after all is
-# refused, as that task instance is no more.
+# The old scheduler may never have sent a task that it queued shortly before its last heartbeat, or later. Without the
+# id of a message, the new scheduler does not adopt the task but queues it again, and the task loses no retry. If a
+# worker has the old message after all, its start is refused, because that task instance does not exist any more.
 REQUEUE = """
 UPDATE task_instance SET external_executor_id = NULL, max_tries = max_tries + 1
 FROM job
 WHERE job.id = queued_by_job_id AND job.job_type = 'SchedulerJob' AND job.state = 'running'
     AND task_instance.state = 'queued' AND queued_dttm > job.latest_heartbeat - make_interval(secs => %(recent)s)
 """
-# Longer than a lease runs, and than a scheduler takes from queueing a task to sending it.
+# Seconds; longer than a lease lasts, and longer than a scheduler takes from queueing a task to sending it.
 RECENT_S = 20.0
 FENCED_EXIT = 75
 
@@ -60,7 +60,7 @@ class AirflowScheduler:
                 (current,) = cursor.fetchone()
             connection.rollback()
             if current != epoch:
-                # Not an exception: whoever catches it would go on scheduling.
+                # Exit instead of raising: code that catches an exception would go on scheduling.
                 print(f"airfleet: epoch {epoch} is over, {current} has begun", file=sys.stderr, flush=True)
                 os._exit(FENCED_EXIT)
 

@@ -1,4 +1,4 @@
-"""`airflow airfleet scheduler`: one candidate of the schedulers of which one at a time is active."""
+"""`airflow airfleet scheduler`: a candidate scheduler; one candidate is active at a time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from airfleet_provider.scheduler_ha.agent import SchedulerAgent
 from airfleet_provider.scheduler_ha.airflow_scheduler import AirflowScheduler
 
 ALONE = (
-    "airfleet: a scheduler's guardian ends all of its session with it, so it must lead one of its own:"
-    " systemd and `airfleet up` see to that, by hand it is `setsid --wait airflow airfleet scheduler`"
+    "airfleet: a scheduler agent kills all processes of its session, so it must lead a session of its own:"
+    " start it with systemd, `airfleet up` or `setsid --wait airflow airfleet scheduler`"
 )
 
 
 def run_command(arguments: argparse.Namespace) -> NoReturn:
-    """Guard until stopped."""
+    """Run the scheduler agent until it ends.
+
+    Raises:
+        SystemExit: always, with the agent's exit code, or with a hint if this process leads no session.
+    """
     if os.getsid(0) != os.getpid():
         raise SystemExit(ALONE)
     place = host.find_place(arguments.seat)

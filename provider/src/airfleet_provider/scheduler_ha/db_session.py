@@ -1,4 +1,4 @@
-"""A session with the database in which no statement waits longer than its limit, whatever server and network do."""
+"""A database session in which no statement waits longer than its limit, even if server or network stop answering."""
 
 from __future__ import annotations
 
@@ -13,34 +13,39 @@ from airfleet_provider.processes.polling import wait_readable, wait_writable
 
 Row = Mapping[str, Any]
 
-# All that may go wrong with a database that is away, slow, restarting, or has ended this session.
+# The database is down, slow or restarting, or it has ended this session.
 AwayError = DatabaseError
 BACKEND = "SELECT pg_backend_pid() AS pid"
 POOLED = (
-    "this database is reached through a pool of transactions, where a lease cannot be held:"
-    " give the schedulers the address of PostgreSQL itself, or a pool of sessions"
+    "the database connection goes through a pooler in transaction mode, which cannot hold a lease:"
+    " give the schedulers the address of PostgreSQL itself, or of a pooler in session mode"
 )
 
 
 class PooledError(RuntimeError):
-    """The connection leads to a pool of transactions, which would share the lease's session with others."""
+    """The connection leads to a pooler in transaction mode, which would share the lease's session among clients."""
 
 
 class Session:
-    """One connection of its own, in autocommit; each statement is answered within `answer_in`, or an `AwayError`."""
+    """One connection in autocommit mode; each statement ends within `answer_in()` seconds.
+
+    Raises:
+        PooledError: the connection goes through a pooler in transaction mode.
+        AwayError: the database did not answer in time, or the connection failed.
+    """
 
     def __init__(self, open_connection: Callable[[str], Any], name: str, *, answer_in: Callable[[], float]) -> None:
         with _in_time(answer_in()):
             self._connection = open_connection(name)
         self._answer_in = answer_in
-        # A pooler cannot know the server process that it will give to a statement, and makes one up.
+        # A pooler does not know in advance which server process will run a statement, so it reports an invented pid.
         own = self._connection.get_backend_pid()
         if self._read_backend() != own and self._is_shared(open_connection, name):
             self.close()
             raise PooledError(POOLED)
 
     def _is_shared(self, open_connection: Callable[[str], Any], name: str) -> bool:
-        """Whether another connection is served by our own server process, as in pools of transactions."""
+        """Return whether our server process also serves another connection, as in transaction mode."""
         with _in_time(self._answer_in()):
             other = open_connection(name)
         try:
@@ -54,7 +59,11 @@ class Session:
         return int(self.run(BACKEND)[0]["pid"])
 
     def run(self, statement: str, **parameters: object) -> list[Row]:
-        """The rows of one statement."""
+        """Return the rows of one statement.
+
+        Raises:
+            AwayError: the database did not answer in time, or the statement failed.
+        """
         with self._connection.cursor() as cursor, _in_time(self._answer_in()):
             cursor.execute(statement, parameters)
             if cursor.description is None:
@@ -63,18 +72,22 @@ class Session:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def fileno(self) -> int:
-        """What becomes readable when the server has something to say, or the connection ends."""
+        """Return the descriptor that becomes readable when the server sends a notification or the connection ends."""
         return int(self._connection.fileno())
 
     def take_notices(self) -> bool:
-        """Whether anything was announced since the last call; raises `AwayError` when the connection has ended."""
+        """Return whether a notification arrived since the last call.
+
+        Raises:
+            AwayError: the connection has ended.
+        """
         self._connection.poll()
         heard = bool(self._connection.notifies)
         self._connection.notifies.clear()
         return heard
 
     def close(self) -> None:
-        """End the session, and with it every lock that it holds."""
+        """End the session; the server then releases its locks."""
         with suppress(DatabaseError):
             self._connection.close()
 

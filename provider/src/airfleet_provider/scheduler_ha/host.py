@@ -1,4 +1,4 @@
-"""What a scheduler agent needs of its host: a clock, its identity, the processes of a session."""
+"""What a scheduler agent needs from its host: a clock, its identity, and the processes of a session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Where an agent runs: its seat by name, and enough of the machine to find its processes there again."""
+    """Where an agent runs: the name of its seat, and what identifies its processes on this machine."""
 
     seat: str
     host: str
@@ -26,13 +26,13 @@ class Candidate:
 
 
 def read_clock() -> float:
-    """Seconds of a clock that never jumps and runs on while the machine sleeps."""
+    """Return the seconds since boot, by a clock that never jumps and that continues while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def find_place(seat: str) -> Candidate:
-    """The place of this very process."""
-    # Containers of one kernel share its boot id and have process numbers of their own.
+    """Return the place of this process."""
+    # Containers on one kernel share its boot id but not its pids, so the pid namespace is part of the name.
     boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
     machine = f"{boot}/{(PROC / 'self/ns/pid').stat().st_ino}"
     session = os.getsid(0)
@@ -40,7 +40,7 @@ def find_place(seat: str) -> Candidate:
 
 
 def read_start(pid: int) -> int | None:
-    """When a process began, in ticks since boot; None when there is none."""
+    """Return when a process started, in clock ticks since boot; None if there is no such process."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
@@ -49,10 +49,13 @@ def read_start(pid: int) -> int | None:
 
 
 def end_session(session: int, started: int | None = None) -> None:
-    """Kill every process of a session but this one; none when its leader is another that only took over the number."""
+    """Kill every process of a session except this process, and return when they are gone.
+
+    With `started`, kill none if the session's leader started at another time: the kernel has reused the number.
+    """
     if started is not None and read_start(session) not in (None, started):
         return
-    # Anew until a look finds nobody, as who is not killed yet may fork.
+    # Repeat until no process is left, because a process may fork before it is killed.
     while members := list(_list_members(session)):
         for pid in members:
             with suppress(ProcessLookupError):

@@ -1,9 +1,11 @@
-"""The lease in PostgreSQL: who may schedule now, told by renewals that others see and by whose session lives.
+"""The lease in PostgreSQL: the right to schedule, which one agent holds at a time.
 
-Two things make a holder: the row, which names it and is renewed all the time, and a session lock, which ends with its
-connection. Only who holds the lock writes the row. Who sees no renewal for as long as the lease runs, by its own clock,
-ends the session that holds the lock. The times in the tables are the database's, for people to read: its clock may be
-set, and after a promotion it is another host's.
+Two things make an agent the holder. A row names it, and the agent renews the row all the time. A session lock belongs
+to it, and ends with its connection. Only the owner of the lock writes the row. If another agent sees no renewal for
+the duration of a lease, by its own clock, it ends the session that owns the lock.
+
+The times in the tables are for people to read. They are times of the database's clock, which may be set, and which is
+another host's clock after a promotion.
 """
 
 from __future__ import annotations
@@ -80,13 +82,17 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, host = excluded.host,
 """
 LEAVE = "DELETE FROM airfleet.seat WHERE name = %(seat)s AND holder = %(holder)s"
 
-# The names of the two kinds of sessions in pg_stat_activity: what ends a session is chosen by them.
+# The names of the two kinds of sessions in pg_stat_activity; statements that end sessions select them by these names.
 GUARDIAN = "airfleet guardian "
 SCHEDULER = "airfleet scheduler "
 
 
 class Lease:
-    """The lease as one agent uses it, over one session; every method may raise `session.AwayError`."""
+    """The lease as one agent uses it, over one session.
+
+    Raises:
+        AwayError: from every method, if the database does not answer.
+    """
 
     def __init__(self, session: Session, *, holder: str, place: Candidate, ttl_s: float) -> None:
         self.session = session
@@ -98,7 +104,7 @@ class Lease:
         session.run(f"LISTEN {lease_schema.CHANNEL}")
 
     def read(self) -> LeaseRow:
-        """The lease as it is now."""
+        """Return the lease as it is now."""
         (row,) = self.session.run(READ, name=lease_schema.SCHEDULER)
         return LeaseRow(
             epoch=row["epoch"],
@@ -108,17 +114,17 @@ class Lease:
         )
 
     def lock(self) -> bool:
-        """Whether this session is the one that may write the lease."""
+        """Try to take the lock; return whether this session owns it, and so may write the lease."""
         if not self.locked:
             self.locked = self.session.run(LOCK, lock=HOLDER_LOCK)[0]["locked"]
         return self.locked
 
     def break_lock(self, renewed: float) -> None:
-        """End the session of a holder that has not renewed since this stamp was read."""
+        """End the session of a holder that has not renewed the lease since this stamp was read."""
         self.session.run(BREAK, name=lease_schema.SCHEDULER, prefix=GUARDIAN, renewed=renewed)
 
     def acquire(self, why: str) -> int:
-        """The new epoch, from which on every earlier one is over; the lock must be held."""
+        """Take the lease and return its new epoch, which ends all earlier epochs; the session must own the lock."""
         place = self._place
         (row,) = self.session.run(
             ACQUIRE,
@@ -135,45 +141,48 @@ class Lease:
         return int(row["epoch"])
 
     def renew(self, epoch: int) -> bool | None:
-        """Whether a hand-over was asked for, or None when the lease is not ours any more, or not to be had now."""
+        """Renew the lease; return whether a hand-over was requested.
+
+        Returns None if the lease is not ours any more, or if another session owns the lock.
+        """
         if not self.lock():
             return None
         rows = self.session.run(RENEW, name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder, ttl=self._ttl_s)
         return bool(rows[0]["requested"]) if rows else None
 
     def end_predecessors(self, epoch: int) -> int:
-        """End the database sessions of all earlier schedulers; how many there still were."""
+        """End the database sessions of all other epochs' schedulers; return how many there were."""
         return int(self.session.run(END_BACKENDS, prefix=SCHEDULER, epoch=str(epoch))[0]["ended"])
 
     def list_unfenced(self, epoch: int) -> list[tuple[int, int]]:
-        """The sessions of earlier agents on this machine, and when their leaders began."""
+        """Return the process sessions of earlier agents on this machine, and when their leaders started."""
         rows = self.session.run(UNFENCED, epoch=epoch, machine=self._place.machine)
         return [(row["session"], row["session_started"]) for row in rows]
 
     def note_fenced(self, epoch: int) -> None:
-        """Remember that nothing is left of the epochs before this one."""
+        """Record that no process of the epochs before this one is left."""
         self.session.run(FENCED, epoch=epoch)
 
     def note_begin(self, epoch: int) -> None:
-        """Remember when the scheduler of this epoch was let go."""
+        """Record that the scheduler of this epoch starts now."""
         self.session.run(BEGIN, epoch=epoch)
 
     def release(self, epoch: int) -> None:
-        """Give the lease back, and wake whoever waits for it."""
+        """Give up the lease, and wake the agents that wait for it."""
         self.session.run(RELEASE, name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder)
         self.session.run(UNLOCK, lock=HOLDER_LOCK, channel=lease_schema.CHANNEL)
         self.locked = False
 
     def attend(self, state: CandidateState) -> None:
-        """Say that this seat is taken, and what it does."""
+        """Record that this agent has the seat, and its state."""
         place = self._place
         self.session.run(ATTEND, seat=place.seat, holder=self._holder, host=place.host, state=state)
 
     def leave(self) -> None:
-        """Say that this seat is empty."""
+        """Record that the seat is empty."""
         self.session.run(LEAVE, seat=self._place.seat, holder=self._holder)
 
     def close(self) -> None:
-        """End the session; the lock is free at once."""
+        """End the session; the server then releases the lock."""
         self.locked = False
         self.session.close()

@@ -1,8 +1,8 @@
-"""The rules of the lease: from what one agent sees to the one thing it does next. No I/O, no clock.
+"""The rules of the lease: from the observation of one agent to its next action. No I/O, no clock.
 
-Times are seconds of one clock of this machine that runs on while the machine sleeps. The lease is sure to be ours
-until `Held.sure_until`, which comes a margin before anybody else could take it: whoever has not renewed by then stops
-its scheduler where it stands, and lets it go on only when the lease turns out to be its own still.
+Times are seconds of this machine's clock that continues while the machine sleeps. The lease is certainly ours until
+`HeldLease.sure_until`, which is `MARGIN_S` before another agent could take it. An agent that has not renewed by then
+pauses its scheduler. It resumes the scheduler only if the lease is still its own.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-# The lease runs out so long after its last renewal; a frozen or parted holder is replaced after that.
+# Seconds from the last renewal until the lease expires; then a standby replaces a frozen or disconnected holder.
 TTL_S = 6.0
 RENEW_EVERY_S = 1.0
-# The scheduler is stopped so long before the lease may be another's.
+# The scheduler is paused so many seconds before another agent could take the lease.
 MARGIN_S = 1.0
-# A standby looks so often; this is most of the gap after a crash.
+# A standby reads the lease so often; this is most of the gap after a crash.
 LOOK_EVERY_S = 0.2
-# After an outage of the database the old holder may come back first, so that its scheduler need not begin anew.
+# After an outage of the database, standbys wait for so long, so that the holder can keep the lease and its scheduler.
 PATIENCE_S = 2.0
 RECONNECT_EVERY_S = 0.2
-# A scheduler whose own heartbeat, due every 5 s, has not changed for so long does not schedule.
+# A scheduler is hung if its own heartbeat, due every 5 s, has not changed for so long.
 HUNG_AFTER_S = 30.0
 
 
 class ProcessState(enum.Enum):
-    """The scheduler process of an agent."""
+    """The state of an agent's scheduler process."""
 
     ABSENT = enum.auto()
     WARMING = enum.auto()
@@ -36,7 +36,7 @@ class ProcessState(enum.Enum):
 
 
 class LeaseAction(enum.Enum):
-    """What an agent does next."""
+    """The next action of an agent."""
 
     WAIT = enum.auto()
     CONNECT = enum.auto()
@@ -60,10 +60,10 @@ class LeaseAction(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """The lease as it was read: `free` when nobody holds it.
+    """The lease as the agent read it; `free` if it has no holder.
 
-    `renewed` is a stamp by the database's clock, and says only whether the lease was renewed since an earlier look.
-    `expires` is by our own clock, from when we saw the last renewal.
+    `renewed` is a time of the database's clock: it only shows whether the lease was renewed since an earlier read.
+    `expires` is a time of our own clock, counted from when we saw the last renewal.
     """
 
     epoch: int
@@ -79,22 +79,22 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """The lease while it is ours."""
+    """The lease while this agent holds it."""
 
     epoch: int
     sure_until: float
     renewed: float
     fenced: bool = False
     requested: bool = False
-    # When the scheduler began, or could go on after a pause or an outage.
+    # When the scheduler started, or resumed after a pause or an outage.
     running_since: float = 0.0
-    # The stamp of the scheduler's last heartbeat, by its host's clock; unknown before the first look.
+    # The stamp of the scheduler's last heartbeat, by its host's clock; None before the agent has read it.
     beat: str | None = None
-    # When we saw that stamp change, by our own clock; never since `running_since` when there is none.
+    # When we saw that stamp change, by our own clock; None if it has not changed since `running_since`.
     beat_seen: float | None = None
 
     def renew(self, now: float, *, requested: bool, beat: str | None) -> HeldLease:
-        """Renewed by a statement that was sent at this time; `beat` was read after it."""
+        """Return the lease after a renewal whose statement was sent at `now`; `beat` was read after it."""
         is_new = self.beat is not None and beat != self.beat
         return replace(
             self,
@@ -106,24 +106,25 @@ class HeldLease:
         )
 
     def hurry(self) -> HeldLease:
-        """Renewed next, because something was announced."""
+        """Return the lease so that the agent renews it at once, because a notification arrived."""
         return replace(self, renewed=float("-inf"))
 
     def fence(self) -> HeldLease:
-        """With nothing left of the holders before."""
+        """Return the lease with all earlier holders' processes ended."""
         return replace(self, fenced=True)
 
     def go_on(self, now: float) -> HeldLease:
-        """With a scheduler that runs from now on."""
+        """Return the lease with a scheduler that runs from now on."""
         return replace(self, running_since=now, beat=None, beat_seen=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one agent sees at `now`.
+    """What one agent observes at `now`.
 
-    `row` and `looked` are of this connection; `proven` says that the holder has renewed while we were connected, so
-    that its lock, once free, is proof of its end and not of an outage of the database. `locked` says that we hold it.
+    `row` and `looked` belong to the current connection. `proven` means that the holder has renewed while we were
+    connected: if its lock is free afterwards, the holder has ended, and not only the database. `locked` means that we
+    own the lock.
     """
 
     now: float
@@ -137,14 +138,14 @@ class Observation:
     locked: bool = False
     broken: bool = False
     stopping: bool = False
-    # The scheduler ended, and nobody had told it to: whoever supervises the agent begins both anew, in its own time.
+    # The scheduler ended by itself: the agent exits, and its supervisor (systemd or `airfleet up`) starts both again.
     crashed: bool = False
     tried: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The next act, why, and for how long nothing else is to be done when it is to wait."""
+    """The next action, its reason and, for `WAIT`, the seconds to wait."""
 
     do: LeaseAction
     why: str
@@ -152,22 +153,22 @@ class Decision:
 
 
 def decide(seen: Observation) -> Decision:
-    """The next act of an agent."""
+    """Return the next action of an agent."""
     if seen.held:
         return _decide_held(seen, seen.held)
     if seen.child in (ProcessState.RUNNING, ProcessState.PAUSED, ProcessState.STOPPING):
-        return Decision(LeaseAction.KILL, "the lease is another's, so this scheduler must not run")
+        return Decision(LeaseAction.KILL, "this agent does not hold the lease, so its scheduler must not run")
     if seen.stopping:
         if seen.child is not ProcessState.ABSENT:
-            return Decision(LeaseAction.KILL, "this guardian is asked to end")
-        return Decision(LeaseAction.EXIT, "asked to end")
+            return Decision(LeaseAction.KILL, "this agent is being stopped")
+        return Decision(LeaseAction.EXIT, "this agent is being stopped")
     if seen.crashed:
         return Decision(LeaseAction.EXIT, "the scheduler has ended by itself")
     if seen.child is ProcessState.ABSENT:
-        # A child forked now would share the connection, and keep it open after our end.
+        # A child forked now would inherit the connection, and keep it open after our end.
         if seen.connected:
-            return Decision(LeaseAction.DISCONNECT, "a new scheduler is made ready first")
-        return Decision(LeaseAction.FORK, "there is no scheduler to make ready")
+            return Decision(LeaseAction.DISCONNECT, "a new scheduler must be forked first")
+        return Decision(LeaseAction.FORK, "there is no scheduler process yet")
     if not seen.connected:
         return _connect(seen)
     return _decide_standby(seen)
@@ -183,7 +184,7 @@ def _connect(seen: Observation) -> Decision:
 def _decide_standby(seen: Observation) -> Decision:
     row = seen.row
     if seen.child is ProcessState.WARMING:
-        return _look(seen, "the scheduler is being made ready")
+        return _look(seen, "the scheduler is getting ready")
     if row is None or seen.now - seen.looked >= LOOK_EVERY_S:
         return Decision(LeaseAction.LOOK, "who holds the lease?")
     if seen.locked:
@@ -206,7 +207,7 @@ def _look(seen: Observation, why: str) -> Decision:
 
 
 def _try(seen: Observation, why: str) -> Decision:
-    # Tried once after each look: only the session of a holder that lives can keep us from it.
+    # Try once after each read of the lease: only the session of a living holder can stop us from getting the lock.
     if seen.tried >= seen.looked:
         return _look(seen, why)
     return Decision(LeaseAction.TRY, why)
@@ -235,9 +236,9 @@ def _decide_held(seen: Observation, held: HeldLease) -> Decision:
             LeaseAction.RELEASE, "the scheduler has ended" if held.fenced else "there is no scheduler to run"
         )
     if seen.stopping and child in (ProcessState.PAUSED, ProcessState.WARMING, ProcessState.READY):
-        return Decision(LeaseAction.KILL, "this guardian is asked to end")
+        return Decision(LeaseAction.KILL, "this agent is being stopped")
     if child is ProcessState.RUNNING and seen.stopping:
-        return Decision(LeaseAction.STOP, "this guardian is asked to end")
+        return Decision(LeaseAction.STOP, "this agent is being stopped")
     if not seen.connected:
         decision = _connect(seen)
         if child is ProcessState.RUNNING and decision.do is LeaseAction.WAIT:
@@ -252,22 +253,22 @@ def _decide_holder(seen: Observation, held: HeldLease) -> Decision:
     if not seen.locked or seen.now >= held.renewed + RENEW_EVERY_S:
         return Decision(LeaseAction.RENEW, f"this is the holder of epoch {held.epoch}")
     if not held.fenced:
-        return Decision(LeaseAction.FENCE, "what the last holder left is ended first")
+        return Decision(LeaseAction.FENCE, "the last holder's processes must end first")
     if child is ProcessState.READY:
-        return Decision(LeaseAction.START, f"the lease is ours, epoch {held.epoch}")
+        return Decision(LeaseAction.START, f"this agent holds the lease, epoch {held.epoch}")
     if child is ProcessState.PAUSED:
-        return Decision(LeaseAction.RESUME, "nobody else took the lease meanwhile")
+        return Decision(LeaseAction.RESUME, "no other agent took the lease during the pause")
     if child is ProcessState.RUNNING:
         if held.requested:
-            return Decision(LeaseAction.STOP, "a hand-over was asked for")
+            return Decision(LeaseAction.STOP, "a hand-over was requested")
         if _is_hung(seen.now, held):
-            return Decision(LeaseAction.KILL, "the scheduler lives and does not schedule")
+            return Decision(LeaseAction.KILL, "the scheduler is alive but does not schedule")
     waiting = max(0.0, held.renewed + RENEW_EVERY_S - seen.now)
     return Decision(LeaseAction.WAIT, f"this is the holder of epoch {held.epoch}", waiting)
 
 
 def _is_hung(now: float, held: HeldLease) -> bool:
-    # One that has begun, or gone on after an outage, has not had its turn yet: on a busy machine it takes its time.
+    # After a start, a pause or an outage the first heartbeat may take long on a busy machine: wait three times as long.
     if held.beat_seen is None:
         return now - held.running_since > 3 * HUNG_AFTER_S
     return now - held.beat_seen > HUNG_AFTER_S

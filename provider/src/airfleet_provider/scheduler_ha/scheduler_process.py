@@ -1,4 +1,4 @@
-"""The scheduler process of an agent: forked and made ready early, held at a gate, ended with its agent."""
+"""The scheduler process of an agent: forked and prepared early, waits for its epoch, and ends with its agent."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ READY = b"ready"
 
 
 class SchedulerWork(Protocol):
-    """What an agent guards."""
+    """The work that an agent lets run while it holds the lease."""
 
     @property
     def is_local(self) -> bool:
-        """Whether what it starts are its own processes, which must end before another may begin."""
+        """Whether the work runs tasks as its own processes, which must end before another agent's work may start."""
 
     def prepare(self) -> None:
-        """In the child: do now what would cost time later, and change nothing."""
+        """In the child: do slow preparations, and change nothing outside this process."""
 
     def run(self, epoch: int) -> int:
-        """In the child: work for this epoch until told to stop; the exit code."""
+        """In the child: work for this epoch until a signal stops it; return the exit code."""
 
     def retire(self, session: Session) -> None:
-        """In the agent: write down that earlier workers have ended."""
+        """In the agent: record that the work of earlier epochs has ended."""
 
     def read_beat(self, session: Session) -> str:
-        """In the agent: what changes each time when the work shows that it goes on."""
+        """In the agent: return a text that changes with each heartbeat of the work."""
 
 
 class SchedulerProcess:
@@ -55,18 +55,18 @@ class SchedulerProcess:
         self._ready = False
 
     def fileno(self) -> int:
-        """What becomes readable when the child is ready, or has ended."""
+        """Return the descriptor that becomes readable when the child is ready or has ended."""
         return self._channel.fileno()
 
     def is_ready(self) -> bool:
-        """Whether it waits for its epoch."""
+        """Return whether the child is ready and waits for its epoch."""
         if not self._ready:
             with suppress(BlockingIOError, ConnectionError):
                 self._ready = self._channel.recv(len(READY)) == READY
         return self._ready
 
     def start(self, epoch: int) -> None:
-        """Let it run for this epoch; what died meanwhile is noticed by its exit."""
+        """Let the child run for this epoch; if the child has died, `reap` reports it."""
         with suppress(OSError):
             self._channel.send(str(epoch).encode())
 
@@ -75,7 +75,7 @@ class SchedulerProcess:
             os.kill(self.pid, number)
 
     def reap(self, *, patiently: bool = False) -> int | None:
-        """How it ended, negative for a signal; None while it lives, unless we wait for its end."""
+        """Return the child's exit code, negative for a signal, or None while it lives; `patiently` waits for it."""
         pid, status = os.waitpid(self.pid, 0 if patiently else os.WNOHANG)
         if not pid:
             return None

@@ -1,4 +1,4 @@
-"""The coordinator by which Airflow starts a task: as a fork of a zygote if it can, in Airflow's own way otherwise."""
+"""The coordinator through which Airflow starts tasks: as forks of a zygote if possible, else as stock Airflow does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airfleet_provider.processes.polling import wait_readable, wait_writable
 
 
 class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
-    """Starts each task as a fork of a warm process; one that cannot be starts as in stock Airflow."""
+    """Starts each task as a fork of a zygote; if that is not possible, the task starts as in stock Airflow."""
 
     def __init__(self, patience_s: float = 60.0) -> None:
         self.patience_s = patience_s
@@ -38,7 +38,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         subprocess_logs_to_stdout: bool,
         **kwargs: Any,  # noqa: ANN401 - what a later Airflow may add
     ) -> Any:  # noqa: ANN401 - BaseCoordinator.ExecutionResult
-        """Run one task to its end."""
+        """Run one task to its end, and count whether it started as a fork of a zygote."""
         given = {
             "what": what,
             "dag_rel_path": dag_rel_path,
@@ -48,13 +48,13 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             "sentry_integration": sentry_integration,
             "subprocess_logs_to_stdout": subprocess_logs_to_stdout,
         }
-        # A Dag file in an archive, or a coordinator that is told more than it knows, is Airflow's own business.
+        # If a later Airflow passes arguments that this class does not know, stock Airflow starts the task.
         ends, answer, status = self._ask(bundle_info, os.fspath(dag_rel_path)) if not kwargs else ([], {}, None)
         if status is None or "pid" not in answer:
             for end in [*ends, *([status] if status else [])]:
                 end.close()
-            reason = answer.get("refused", "the keeper did not answer" if not kwargs else f"unknown: {sorted(kwargs)}")
-            # Who asks for it in the Dag file need not be warned of it.
+            reason = answer.get("refused", "zygote pool: no answer" if not kwargs else f"unknown: {sorted(kwargs)}")
+            # A Dag file that turns warm starts off is no fault, so this is not a warning.
             is_asked_for = f"{directives.WARM_START} = " in reason
             self.starts.fell_back(f"{os.fspath(dag_rel_path)}: {reason}", expected=is_asked_for)
             return self.stock.execute_task(**given, **kwargs)
@@ -68,28 +68,31 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         bundle_info: Any,  # noqa: ANN401 - airflow's BundleInfo
         path: str,
     ) -> tuple[list[socket.socket], dict[str, Any], socket.socket | None]:
-        """Our ends of a new task's channels, and what the keeper or a warm process answered."""
+        """Request a task from the zygote pool.
+
+        Returns our ends of the new task's channels, the answer of the pool or the zygote, and the status channel.
+        """
         if self.obstacle:
             return [], {"refused": self.obstacle}, None
         channel = find_channel()
         if channel is None:
-            return [], {"refused": "no keeper runs"}, None
+            return [], {"refused": "no zygote pool runs"}, None
         pairs = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
         ours, theirs = fd_messages.pair()
         given = [*(pair[1] for pair in pairs), theirs]
         order = {"bundle": bundle_info.name, "version": bundle_info.version, "path": path}
         answer: dict[str, Any] = {}
         try:
-            # One that never reads must not hold this task up for ever.
+            # A pool that never reads must not block this task for ever.
             if not wait_writable([channel], self.patience_s):
-                raise TimeoutError(f"it has not taken a request for {self.patience_s:g} s")
+                raise TimeoutError(f"it did not accept a request within {self.patience_s:g} s")
             fd_messages.send(channel, order, [one.fileno() for one in given])
             for one in given:
                 one.close()
             if wait_readable([ours], self.patience_s):
                 answer = fd_messages.receive(ours)[0] or {}
         except OSError as error:
-            answer = {"refused": f"the keeper has gone: {error}"}
+            answer = {"refused": f"the zygote pool has gone: {error}"}
         finally:
             channel.detach()
             for one in given:
@@ -98,7 +101,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
 
 
 def find_channel() -> socket.socket | None:
-    """The channel to the keeper that this process inherited; the caller detaches it."""
+    """Return the channel to the zygote pool that this process inherited, or None; the caller must detach it."""
     with contextlib.suppress(KeyError, ValueError, OSError):
         descriptor = int(os.environ[fd_messages.CHANNEL_VARIABLE])
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):

@@ -10,7 +10,7 @@ from airfleet_provider.task_runtime.pool_key import PoolKey
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many warm processes there may be, and how old and used one may get."""
+    """How many zygotes a pool may have, their total memory, and the age and number of tasks of each."""
 
     count: int = 32
     age_s: float = 900.0
@@ -20,7 +20,7 @@ class Limits:
 
 @dataclass(slots=True)
 class ZygoteUsage:
-    """What the keeper remembers of one warm process."""
+    """What the pool records about one zygote; times are seconds of the pool's clock."""
 
     born: float
     used: float
@@ -29,12 +29,15 @@ class ZygoteUsage:
 
 
 def is_spent(record: ZygoteUsage, limits: Limits, now: float) -> bool:
-    """Whether a warm process has served its time and a new one takes its place."""
+    """Return whether a zygote has reached its age or its number of tasks, so that a new zygote must replace it."""
     return now - record.born >= limits.age_s or record.uses >= limits.uses
 
 
 def list_surplus(records: Mapping[PoolKey, ZygoteUsage], limits: Limits, now: float) -> Iterator[PoolKey]:
-    """Those to let go: the spent ones, then the least recently used until the rest fits; never the newest."""
+    """Yield the zygotes to end: the spent ones, then the least recently used until the rest fits the limits.
+
+    Never yields the most recently used zygote unless it is spent.
+    """
     kept = []
     for pool_key, record in records.items():
         if is_spent(record, limits, now):

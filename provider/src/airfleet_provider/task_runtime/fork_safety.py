@@ -1,4 +1,4 @@
-"""Whether tasks may share one load of a Dag file: by its text, and by what loading it left behind."""
+"""Whether tasks may share one load of a Dag file, decided from its text; `load_audit` decides from the load."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from airfleet_provider.contract import directives
 
-# Its value belongs to one task.
+# Functions whose value differs for each task.
 PER_TASK = frozenset({"get_parsing_context"})
 
 
 def find_objection(source: str) -> str | None:
-    """Why the text of this module wants to be loaded anew for each task; None when it does not."""
+    """Return why each task must load this module itself, or None if tasks may share one load."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -24,14 +24,17 @@ def find_objection(source: str) -> str | None:
             return f"line {line}: {name} = {value}"
     for call in _walk_loading(tree):
         name = _name_of(call.func)
-        # What belongs to one moment stock Airflow takes anew for each task.
+        # In stock Airflow each task loads the file, so each task has its own value of these calls.
         if directives.is_clock(call, name) or name in PER_TASK:
             return f"line {call.lineno}: {name}() while loading"
     return None
 
 
 def _walk_loading(node: ast.AST) -> Iterator[ast.Call]:
-    """Every call that may happen while the module loads: not in plain functions, but in those that make a Dag."""
+    """Yield every call that may run while the module loads.
+
+    Skips the bodies of functions, except those decorated as a Dag or task group, which run during the load.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Lambda):
             continue

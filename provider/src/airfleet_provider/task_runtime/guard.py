@@ -1,10 +1,11 @@
-"""The guard of a pool of zygotes: starts the pool again when it dies.
+"""The guard of a zygote pool: starts the pool again after the pool died.
 
-An executor's main process starts a guard before any task, and with it a channel that all its supervisors inherit. The
-guard, the pool and its zygotes stay below the executor, in its session and its cgroup.
+An executor's main process starts the guard before any task, and with it a channel that all its supervisors inherit.
+The guard, the pool and its zygotes are descendants of the executor, in its session and its cgroup.
 
-A pool that is forked from the executor serves at once, but each fork of it copies the page tables of all that the
-executor has in its memory. So a second pool is started beside it, in a fresh process, and takes over once it is ready.
+A pool that is forked from the executor serves at once. But each of its forks copies the page tables of all memory that
+the executor uses. So the guard starts a second, lean pool in a fresh process. The lean pool takes over once it is
+ready.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from airfleet_provider.task_runtime import pool_launcher, zygote_pool
 from airfleet_provider.task_runtime.eviction import Limits
 
 RESTART_S = 0.5
-# `path` first: whatever is imported comes from where the executor's own modules came from.
+# `path` comes first, so that the guard imports all modules from the same places as the executor.
 CODE = (
     "import json, sys; given = json.loads(sys.argv.pop()); "
     "sys.path[:] = given['path']; "
@@ -40,10 +41,11 @@ CODE = (
 
 @dataclass(slots=True)
 class Guard:
-    """The guard below an executor's process, which is there before any task and started anew when it has ended.
+    """The executor's view of its guard, which starts before any task, and starts again after it has ended.
 
-    The executor keeps the end of the channel at which the guard and its keeper hear, so that a later guard hears what
-    was asked meanwhile. `channel` is the descriptor at which all supervisors that are forked from now on may ask.
+    The executor keeps the receiving end of the channel open. So a new guard receives the requests that supervisors
+    sent while no guard ran. `channel` is the descriptor on which supervisors send requests; those that the executor
+    forks from now on inherit it.
     """
 
     chosen: Limits
@@ -55,7 +57,7 @@ class Guard:
 
     @classmethod
     def start(cls, chosen: Limits) -> Guard:
-        """Start one by a fork of this process, which has no threads yet."""
+        """Start a guard as a fork of this process, which must not have threads yet."""
         ours, theirs = fd_messages.pair()
         pid = os.fork()
         if pid == 0:
@@ -64,11 +66,14 @@ class Guard:
         return cls(chosen, theirs, ours.detach(), pid)
 
     def wait(self) -> None:
-        """Return when it has ended."""
+        """Return when the guard has ended."""
         _reap(self.pid, 0)
 
     def revive(self) -> None:
-        """Start a new one if it has ended, but not again and again; it is a new program, as this may have threads."""
+        """Start the guard again if it has ended, at most every `RESTART_S` seconds.
+
+        The new guard is a program of its own and not a fork, because this process may have threads by now.
+        """
         now = self.clock()
         if now - self.started >= RESTART_S and _reap(self.pid, os.WNOHANG):
             self.started = now
@@ -77,17 +82,17 @@ class Guard:
 
 
 def _start_program(requests: socket.socket, chosen: Limits) -> int:
-    """Start a guard as a program of its own; its pid."""
+    """Start a guard as a program of its own; return its pid."""
     number = requests.fileno()
     given = {"requests": number, "limits": asdict(chosen), "path": sys.path}
     environment = {key: value for key, value in os.environ.items() if key != fd_messages.CHANNEL_VARIABLE}
     command = [sys.executable, "-c", CODE, json.dumps(given)]
-    # A descriptor that is copied to its own number is inherited.
+    # Copying a descriptor to its own number makes the new program inherit it.
     return os.posix_spawn(sys.executable, command, environment, file_actions=[(os.POSIX_SPAWN_DUP2, number, number)])
 
 
 def main(given: Mapping[str, Any]) -> NoReturn:
-    """Be a guard that is a program of its own."""
+    """Run a guard as a program of its own."""
     requests = socket.socket(fileno=given["requests"])
     requests.set_inheritable(False)
     lifecycle.close_others(requests.fileno())
@@ -95,7 +100,7 @@ def main(given: Mapping[str, Any]) -> NoReturn:
 
 
 def _reap(pid: int, options: int) -> bool:
-    """Whether the guard has ended; nobody else reaps it."""
+    """Return whether the guard has ended; with `options` 0, wait for its end. Only this function reaps the guard."""
     try:
         return os.waitpid(pid, options)[0] == pid
     except ChildProcessError:
@@ -103,24 +108,27 @@ def _reap(pid: int, options: int) -> bool:
 
 
 def count_keepers() -> Counter:
-    """How often a keeper had to be started again."""
+    """Return the counter of zygote pools: lean pools that took over, and guards or pools that ended."""
     return fallbacks.open_counter(fallbacks.WARM_KEEPER, os.environ)
 
 
 def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
-    """Keep a keeper running until it ends because nobody is left who could ask."""
+    """Run the zygote pool, and run it again until it exits with 0, because no process is left that could send requests.
+
+    Never returns.
+    """
     try:
         setproctitle("airfleet guard of warm processes")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        # A database must see its client end when the executor ends.
+        # The guard must not hold the executor's connections open: a database must see them end with the executor.
         lifecycle.blank_descriptors(lambda number: number <= LAST_STANDARD_STREAM or number == requests.fileno())
         lifecycle.become_subreaper()
         while (code := _run_keeper(requests, chosen)) != 0:
-            print(f"airfleet: the keeper of warm processes ended with {code} and is started again", file=sys.stderr)
-            count_keepers().fell_back(f"the keeper of warm processes ended with {code} and was started again")
+            print(f"airfleet: the zygote pool ended with exit code {code}, starting it again", file=sys.stderr)
+            count_keepers().fell_back(f"the zygote pool ended with exit code {code} and was started again")
             time.sleep(RESTART_S)
     except BaseException:
         traceback.print_exc()
@@ -129,14 +137,14 @@ def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
 
 
 def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
-    """Run a keeper at once and a lean one that relieves it; the exit code of the last to end."""
+    """Run a forked zygote pool at once, and a lean pool that relieves it; return the exit code of the last to end."""
     ours, theirs = fd_messages.pair()
     with ours, theirs:
         running = {_fork_keeper(requests, chosen, ours, theirs), pool_launcher.start(requests, chosen, theirs)}
     while True:
         pid, status = os.wait()
         if pid not in running:
-            continue  # one that a relieved keeper left
+            continue  # a process that the relieved pool left behind
         running.discard(pid)
         code = os.waitstatus_to_exitcode(status)
         if not running:
@@ -144,7 +152,7 @@ def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
         if code == zygote_pool.RELIEVED:
             count_keepers().took_fast()
         elif code:
-            count_keepers().fell_back(f"one of two keepers of warm processes ended with {code}")
+            count_keepers().fell_back(f"one of the two zygote pools ended with exit code {code}")
 
 
 def _fork_keeper(requests: socket.socket, chosen: Limits, relief: socket.socket, other: socket.socket) -> int:

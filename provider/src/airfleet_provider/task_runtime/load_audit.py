@@ -1,4 +1,4 @@
-"""What loading a Dag file touched and left behind, to detect changes of it and dangers in it."""
+"""Records what loading a Dag file read and left behind, to detect later changes and obstacles to forking."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from airfleet_provider.processes import file_audit
 
 INSTALLED = ("/site-packages/", "/dist-packages/")
 PSEUDO = ("/proc/", "/sys/", "/dev/")
-# In sys.modules, which keeps its order, between what was there before a load and what came with it.
+# An entry of sys.modules, which keeps its order: separates the modules before a load from those of the load.
 MARK = "airfleet: what follows came with the Dag file"
 
 Fingerprint = tuple[int, int, int] | None
 
 
 def fingerprint(path: str) -> Fingerprint:
-    """What changes when a file or a folder does."""
+    """Return a value that changes when the file or folder changes; None if it does not exist."""
     try:
         found = Path(path).stat()
     except OSError:
@@ -32,7 +32,7 @@ def fingerprint(path: str) -> Fingerprint:
 
 
 def is_fresh(watched: Sequence[tuple[str, Sequence[int] | None]]) -> bool:
-    """Whether all that was read is as it was."""
+    """Return whether all watched files and folders still have their fingerprints."""
     for path, known in watched:
         now = fingerprint(path)
         if now is None or known is None:
@@ -45,7 +45,10 @@ def is_fresh(watched: Sequence[tuple[str, Sequence[int] | None]]) -> bool:
 
 @dataclass(slots=True)
 class LoadAudit:
-    """Watches this process load one Dag file; Python cannot be told to stop, so it is told to look away."""
+    """Records the files, sockets and threads of loading one Dag file in this process.
+
+    Python offers no way to remove an audit hook, so the hook ignores events while `looks` is false.
+    """
 
     looks: bool = False
     reads: set[str] = field(default_factory=set)
@@ -54,7 +57,7 @@ class LoadAudit:
     threads: frozenset[int] = frozenset()
 
     def begin(self) -> None:
-        """Note what is there before the load; none of it is the load's, whatever number it has afterwards."""
+        """Record the modules, sockets and threads that exist before the load, and start to record reads."""
         sys.modules[MARK] = types.ModuleType(MARK)
         self.sockets = frozenset(_list_sockets())
         self.threads = frozenset(_list_threads())
@@ -62,14 +65,14 @@ class LoadAudit:
         self.looks = True
 
     def end(self) -> None:
-        """Look away from now on."""
+        """Stop to record reads, and record the modules of the load."""
         self.looks = False
-        # The newest come first; a look at an older one would copy the page that its name is on.
+        # Newest first, and no further than the mark: reading an older module's name would copy its memory page.
         self.modules = tuple(itertools.takewhile(lambda name: name != MARK, reversed(sys.modules)))
         del sys.modules[MARK]
 
     def list_modules(self) -> list[str]:
-        """The files of the project's own modules that were loaded."""
+        """Return the files of the project's own modules that were loaded, sorted."""
         found = []
         for name in self.modules:
             path = getattr(sys.modules.get(name), "__file__", None)
@@ -78,15 +81,18 @@ class LoadAudit:
         return sorted(found)
 
     def list_watched(self) -> list[tuple[str, Fingerprint]]:
-        """Every file and folder that was read, and what it was like."""
+        """Return every file and folder that was read, with its fingerprint now."""
         return [(path, fingerprint(path)) for path in sorted({*self.list_modules(), *self.reads})]
 
     def find_objection(self) -> str | None:
-        """What a fork would share or lose: a connection, or a thread that does not know of forks."""
+        """Return why this process must not be forked, or None.
+
+        Forks would share an open connection, and would lose a thread that does not end or restart itself at a fork.
+        """
         if opened := sorted(set(_list_sockets()) - self.sockets):
             return f"loading it left {len(opened)} connections open"
         if self._list_new_threads():
-            # Libraries that know about forks, such as OpenBLAS, end their threads at one.
+            # Libraries that handle forks, such as OpenBLAS, end their threads at a fork: fork once, then count again.
             pid = os.fork()
             if pid == 0:
                 os._exit(0)
@@ -103,7 +109,7 @@ class LoadAudit:
         if access is None or access.is_write or not _is_own(access.path) or access.path.endswith(".pyc"):
             return
         if access.is_folder and file_audit.is_import_scan(sys._getframe(1)):
-            return  # what the import system loads is in list_modules
+            return  # list_modules covers what the import system loads
         self.reads.add(os.path.abspath(access.path))  # noqa: PTH100 - Path.resolve would follow the link that may move
 
 
@@ -114,7 +120,7 @@ def _is_own(path: str) -> bool:
 
 
 def _list_sockets() -> Iterable[tuple[int, int]]:
-    """Every open socket, by what it is and not by its number: a copy under another number is the same connection."""
+    """Yield the identity of every open socket; copies under several descriptors have the same identity."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
         try:
             found = os.fstat(int(name))

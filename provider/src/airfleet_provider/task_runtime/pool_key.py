@@ -1,4 +1,4 @@
-"""What tells one zygote from another."""
+"""The identity of a zygote."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PoolKey:
-    """What a warm process has loaded: one Dag file of one version of one bundle."""
+    """The Dag file that a zygote has loaded: one path in one version of one bundle."""
 
     bundle: str
     version: str | None

@@ -1,4 +1,4 @@
-"""Starts a pool of zygotes in a fresh process, which has imported what tasks need only and so forks twice as fast."""
+"""Starts a lean zygote pool in a fresh process: it imports only what tasks need, and so forks twice as fast."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from airfleet_provider.processes import fd_messages, lifecycle
 from airfleet_provider.task_runtime.eviction import Limits
 
 CODE = "from airfleet_provider.task_runtime.pool_launcher import main; main()"
-# Its imports take two seconds of a core, which an executor that starts needs for itself.
+# The imports take two seconds of CPU. Wait for so long first, because the starting executor needs the CPU itself.
 AFTER_S = 2.0
 
 
 def start(requests: socket.socket, chosen: Limits, relief: socket.socket) -> int:
-    """Start a pool whose first message on `relief` says that it hears `requests` from now on; its pid."""
+    """Start a lean pool and return its pid.
+
+    The pool's first message on `relief` says that it receives `requests` from now on.
+    """
     given = {"requests": requests.fileno(), "relief": relief.fileno(), "limits": asdict(chosen), "path": sys.path}
     pid = os.fork()
     if pid == 0:
@@ -32,14 +35,14 @@ def start(requests: socket.socket, chosen: Limits, relief: socket.socket) -> int
 
 
 def main() -> None:
-    """Get ready, take over from the pool that served meanwhile, and serve."""
+    """Get ready, take over from the forked pool, and serve."""
     given = json.loads(sys.argv.pop())
     sys.path[:] = given["path"]
     requests, relief = (socket.socket(fileno=given[name]) for name in ("requests", "relief"))
     for one in (requests, relief):
         one.set_inheritable(False)
     lifecycle.close_others(requests.fileno(), relief.fileno())
-    # Imported this late because every import of this module is in the executor's memory too.
+    # Imported here because the executor imports this module too, and would have these modules in its memory.
     time.sleep(AFTER_S)
     from airfleet_provider.task_runtime import zygote_pool  # noqa: PLC0415
 

@@ -26,7 +26,7 @@ from airfleet_provider.task_runtime import fork_safety
 from airfleet_provider.task_runtime.load_audit import LoadAudit
 from airfleet_provider.task_runtime.pool_key import PoolKey
 
-# As long as Airflow's own supervisor waits between SIGTERM and SIGKILL.
+# Seconds between SIGTERM and SIGKILL, the same as in Airflow's own supervisor.
 GRACE_S = 5.0
 SAID_BYTES = 1 << 16
 
@@ -36,12 +36,15 @@ class NotSharedError(Exception):
 
 
 class LookedUpError(BaseException):
-    """Loading asked for something that only a task may be told; not an Exception, so that no backend swallows it."""
+    """Loading a Dag file looked up a variable or connection, which only a task may do.
+
+    It is a BaseException, so that no secrets backend catches it.
+    """
 
 
 @dataclass(slots=True)
 class Loaded:
-    """What loading a Dag file gave, and what it said while it did."""
+    """The result of loading a Dag file, and the output of the load."""
 
     bag: Any
     watched: list[tuple[str, Any]]
@@ -50,7 +53,7 @@ class Loaded:
     stderr: bytes = b""
 
     def repeat(self, log: int) -> None:
-        """Say in a task's own log what loading said, as if it were loaded for that task now."""
+        """Write the output of the load to a task's streams and log, as if the task had loaded the file now."""
         context = {"timestamp": datetime.now(UTC).isoformat(), **task_start.log_context()}
         lines = b"".join(json.dumps({**json.loads(line), **context}).encode() + b"\n" for line in self.log.splitlines())
         for descriptor, text in ((1, self.stdout), (2, self.stderr), (log, lines)):
@@ -59,9 +62,12 @@ class Loaded:
 
 
 def load(pool_key: PoolKey, log: int) -> Loaded:
-    """Load the Dag file in this process, as a task would; raises NotSharedError when tasks cannot share that.
+    """Load the Dag file in this process, as a task would.
 
     `log` is the descriptor that this process logs to.
+
+    Raises:
+        NotSharedError: tasks cannot share the load, or the file does not load.
     """
     said = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("log", "stdout", "stderr")]
     saved = [os.dup(stream) for stream in (1, 2)]
@@ -76,7 +82,7 @@ def load(pool_key: PoolKey, log: int) -> Loaded:
         raise LookedUpError(lookups[-1])
 
     restore = task_start.refuse_lookups(on_lookup)
-    # Before stdout and stderr are put aside: below systemd both are sockets, which the load did not open.
+    # Begin before stdout and stderr are replaced: under systemd both are sockets, which the load did not open.
     audit.begin()
     _flush()
     for stream, descriptor in zip((1, 2), said[1:], strict=True):
@@ -114,7 +120,7 @@ def _check_text(path: Path) -> None:
     try:
         objection = fork_safety.find_objection(path.read_text())
     except (OSError, UnicodeDecodeError):
-        return  # a compiled module, or a Dag in an archive
+        return  # a compiled module, or a Dag file in an archive, has no text to check
     if objection:
         raise NotSharedError(f"{path.name}, {objection}")
 
@@ -127,7 +133,7 @@ def _read_back(descriptor: int) -> bytes:
 
 @dataclass(slots=True)
 class ForkedTask:
-    """One task that this process has forked and will reap."""
+    """One task that this zygote has forked and will reap."""
 
     pid: int
     handle: int
@@ -137,7 +143,7 @@ class ForkedTask:
 
 @dataclass(slots=True)
 class Zygote:
-    """Forks tasks until its keeper lets it go, and then sees those that still run to their end."""
+    """Forks tasks until its pool closes the channel, and then waits for the end of the running tasks."""
 
     control: socket.socket
     loaded: Loaded
@@ -147,7 +153,7 @@ class Zygote:
     is_kept: bool = True
 
     def serve(self) -> None:
-        """Returns when the keeper has gone or let go, and the last task has ended."""
+        """Fork tasks; return when the pool has closed the channel or died, and the last task has ended."""
         self.selector.register(self.control, selectors.EVENT_READ, self._hear_keeper)
         while self.is_kept or self.tasks:
             for key, _ in self.selector.select(self._next_kill()):
@@ -180,7 +186,7 @@ class Zygote:
         self.tasks[pid] = task
         self.selector.register(task.handle, selectors.EVENT_READ, lambda: self._reap(task))
         self.selector.register(status, selectors.EVENT_READ, lambda: self._lose_supervisor(task))
-        with contextlib.suppress(OSError):  # nobody waits for it any more: the end of the channel says so too
+        with contextlib.suppress(OSError):  # the supervisor has gone: `_lose_supervisor` handles the end of the channel
             fd_messages.send(status, {"pid": pid})
 
     def _become_task(self, streams: list[int], channel: int) -> NoReturn:
@@ -196,7 +202,7 @@ class Zygote:
             task_start.reseed()
             task_start.run_task(streams, self.loaded.bag, self.loaded.repeat)
         except BaseException:
-            # What stopped a task that never began is told in the worker's log and in its own.
+            # The task never began: write the reason to the worker's log and to the task's own log.
             for descriptor in {2, streams[2]}:
                 with contextlib.suppress(OSError):
                     os.write(descriptor, traceback.format_exc().encode())
@@ -215,7 +221,10 @@ class Zygote:
             self._forget_supervisor(task)
 
     def _lose_supervisor(self, task: ForkedTask) -> None:
-        """Nobody hears this task any more, so it ends; stock Airflow would let it run on beside its repetition."""
+        """End a task whose supervisor died: Airflow will start it again, and two attempts must not run at once.
+
+        Stock Airflow lets such a task run on.
+        """
         self._forget_supervisor(task)
         _signal_group(task.pid, signal.SIGTERM)
         task.kill_at = self.clock() + GRACE_S
@@ -243,13 +252,16 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def run(pool_key: PoolKey, control: socket.socket, log: int) -> None:
-    """Load, say so to the keeper, and serve; or say why not, and tell that to all who ask."""
+    """Load the Dag file, report that to the pool, and serve.
+
+    If tasks cannot share the load, report the reason to the pool and refuse all requests with it.
+    """
     setproctitle(f"airfleet warm {pool_key.path}")
     crash_reports.end_on_crash()
     try:
         loaded = load(pool_key, log)
     except Exception as error:
-        # What the file is like stays so; a release that could not be fetched just now may be there a moment later.
+        # The content of the file is a lasting reason. A release that could not be fetched may be there soon.
         is_lasting = isinstance(error, NotSharedError)
         reason = str(error) if is_lasting else describe_failure(error)
         with contextlib.suppress(OSError):
@@ -267,13 +279,13 @@ def run(pool_key: PoolKey, control: socket.socket, log: int) -> None:
 
 
 def describe_failure(error: BaseException) -> str:
-    """What went wrong, and what led to it: an error that asks for another try says nothing of the reason."""
+    """Return the error and its cause: an error that makes Airflow reschedule a task does not contain the reason."""
     cause = error.__cause__
     return f"{type(error).__name__}: {error}" + (f" ({type(cause).__name__}: {cause})" if cause else "")
 
 
 def refuse_all(control: socket.socket, reason: str) -> None:
-    """Answer every request, until the keeper lets go, that its task cannot start from here."""
+    """Refuse every request until the pool closes the channel."""
     while True:
         try:
             message, descriptors = fd_messages.receive(control)
@@ -285,7 +297,7 @@ def refuse_all(control: socket.socket, reason: str) -> None:
 
 
 def refuse(descriptors: list[int], reason: str) -> None:
-    """Tell the supervisor whose request came with these descriptors to start its task itself."""
+    """Refuse a request: the supervisor that sent these descriptors then starts its task itself."""
     for index, descriptor in enumerate(descriptors):
         if index == fd_messages.TASK_DESCRIPTORS - 1:
             with socket.socket(fileno=descriptor) as status, contextlib.suppress(OSError):
@@ -295,7 +307,7 @@ def refuse(descriptors: list[int], reason: str) -> None:
 
 
 def measure_own_memory() -> int:
-    """The bytes that this process shares with nobody."""
+    """Return the bytes of memory that only this process uses; 0 if the kernel does not report them."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
             if line.startswith("Private_Dirty:"):

@@ -1,4 +1,4 @@
-"""The pool of zygotes: hands each request for a task to the zygote that has loaded its Dag file."""
+"""The zygote pool: passes each request for a task to the zygote that has loaded its Dag file."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
 from airfleet_provider.task_runtime.load_audit import is_fresh
 from airfleet_provider.task_runtime.pool_key import PoolKey
 
-# The exit code of a keeper that another one has relieved.
+# The exit code of a pool that another pool has relieved.
 RELIEVED = 3
-# A file in a folder may be mended; a release cannot change.
+# Seconds for which a refusal counts: a file in a folder may change, a release cannot.
 REMEMBER_S = 60.0
-# What failed for a reason that is not the file's own is tried again soon.
+# The same for a refusal whose reason is not the content of the file.
 RETRY_S = 5.0
 
 
 @dataclass(slots=True)
 class ZygoteHandle:
-    """One warm process, from the keeper's side."""
+    """The pool's view of one zygote."""
 
     control: socket.socket
     record: ZygoteUsage
@@ -42,7 +42,7 @@ class ZygoteHandle:
 
 @dataclass(slots=True)
 class ZygotePool:
-    """Routes requests to warm processes, starts those that are missing and lets go of those that are too many."""
+    """Routes requests to zygotes, starts missing zygotes and ends surplus zygotes."""
 
     requests: socket.socket
     limits: Limits
@@ -55,7 +55,7 @@ class ZygotePool:
     refusals: dict[PoolKey, tuple[str, float]] = field(default_factory=dict)
 
     def serve(self) -> None:
-        """Returns when every supervisor has gone, or another keeper hears them from now on."""
+        """Route requests; return when every supervisor has gone, or when another pool has taken over."""
         self.selector.register(self.requests, selectors.EVENT_READ, self._hear_supervisor)
         if self.relief:
             self.selector.register(self.relief, selectors.EVENT_READ, self._hear_relief)
@@ -70,7 +70,7 @@ class ZygotePool:
     def _hear_relief(self) -> None:
         if self.relief:
             message, _ = fd_messages.receive(self.relief)
-            self.is_relieved = message is not None  # or else the other one died before it was ready
+            self.is_relieved = message is not None  # without a message, the other pool died before it was ready
             self.selector.unregister(self.relief)
             self.relief.close()
 
@@ -96,17 +96,17 @@ class ZygotePool:
         return reason
 
     def _hand_on(self, pool_key: PoolKey, message: dict[str, Any], descriptors: list[int]) -> str | None:
-        """Give the request to its warm process, a new one if need be; why that could not be."""
+        """Pass the request to its zygote, and start the zygote if necessary; return why that failed, or None."""
         found = self.zygotes.get(pool_key)
         if found and (eviction.is_spent(found.record, self.limits, self.clock()) or not is_fresh(found.watched)):
             self._let_go(pool_key)
             found = None
-        for _ in range(2):  # the one at hand may have died just now
+        for _ in range(2):  # the zygote may have died just now
             found = found or self._start(pool_key, descriptors)
             try:
                 fd_messages.send(found.control, message, descriptors)
             except BlockingIOError:
-                return "its warm process has too many requests already"
+                return "its warm process has too many pending requests"
             except OSError:
                 self._let_go(pool_key)
                 found = None
@@ -114,7 +114,7 @@ class ZygotePool:
                 found.record.used = self.clock()
                 found.record.uses += 1
                 return None
-        return "its warm process dies"
+        return "its warm process died"
 
     def _start(self, pool_key: PoolKey, request: list[int]) -> ZygoteHandle:
         ours, theirs = fd_messages.pair()
@@ -129,7 +129,7 @@ class ZygotePool:
                     self.relief.close()
                 for other in self.zygotes.values():
                     other.control.close()
-                for descriptor in request:  # it is sent them; a copy of its own would keep a task's channels open
+                for descriptor in request:  # the zygote receives them as a message; a copy would keep channels open
                     os.close(descriptor)
                 oom_priority.offer(oom_priority.WARM)
                 zygote.run(pool_key, theirs, self.log)
@@ -165,7 +165,7 @@ class ZygotePool:
             self._let_go(pool_key, found)
 
     def _let_go(self, pool_key: PoolKey, found: ZygoteHandle | None = None) -> None:
-        """Close our end: the warm process sees its tasks to their end, answers what it still has, and exits."""
+        """Close our end: the zygote answers its pending requests, waits for the end of its tasks, and exits."""
         current = self.zygotes.get(pool_key)
         found = found or current
         if found is None or found.control.fileno() < 0:
@@ -187,7 +187,10 @@ def keep(
     relief: socket.socket | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> int:
-    """Be a keeper; the exit code once it is over."""
+    """Run a zygote pool; return its exit code: 0 if no supervisor is left, `RELIEVED` if another pool took over.
+
+    `on_ready` runs once, before the first request is read.
+    """
     setproctitle("airfleet keeper of warm processes")
     lifecycle.become_subreaper()
     task_start.hide_memory()
@@ -200,7 +203,7 @@ def keep(
     keeper = ZygotePool(requests, chosen, log, relief)
     keeper.serve()
     if keeper.is_relieved:
-        return RELIEVED  # the guard reaps what it leaves
+        return RELIEVED  # the guard reaps the zygotes that this pool leaves behind
     _wait_for_children()
     return 0
 

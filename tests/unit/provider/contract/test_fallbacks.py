@@ -24,7 +24,7 @@ counter = Counter("task-start", Path(sys.argv[1]))
 for number in range(200):
     counter.took_fast()
     if number % 20 == 0:
-        counter.fell_back("no keeper runs")
+        counter.fell_back("no zygote pool runs")
 while counter.is_left:
     counter.flush()
 """
@@ -44,7 +44,7 @@ def test_no_count_of_any_process_is_lost(tmp_path: Path) -> None:
     assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
     tally = read(folder)
     assert (tally.fast, tally.slow) == (800, 40)
-    assert [reason.text for reason in tally.reasons] == ["no keeper runs"]
+    assert [reason.text for reason in tally.reasons] == ["no zygote pool runs"]
 
 
 def test_a_reason_is_told_once_in_the_log_and_again_when_it_comes_back_later(
