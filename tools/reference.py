@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: the command line, fleet.yaml, and every Airflow setting with its reason.
+"""Write docs/reference/ from the code: the command line, fleet.yaml, every Airflow setting, every patch of Airflow.
 
 python tools/reference.py           write the pages
 python tools/reference.py --check   exit with 1 when a page is not what the code says
@@ -18,6 +18,7 @@ from airfleet.components import settings
 from airfleet.components.model import BrokerNode, BrokerPorts, Credentials, Setting, Site
 from airfleet.spec import load, reference
 from airfleet.spec.secrets import Secret
+from airfleet_provider.compat.patches.registry import PATCHES
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 NOTE = "<!-- Written by tools/reference.py from the code. -->\n"
@@ -66,6 +67,38 @@ def describe_settings() -> str:
     )
 
 
+PATCHES_HEAD = """
+A patch replaces functions of Airflow in processes of airfleet's. `airflow airfleet patches` prints this list, and says
+for each patch whether the installed Airflow is as the patch requires. With `--output json`, a program can read it. The
+command exits with 1 when a patch does not fit.
+
+A process checks what a patch requires of Airflow's code before it applies the patch: how functions can be called,
+pieces of their source, or a digest of it. If the code is another, the patch is not applied, and the log says once what
+is lost. Then the process goes on with Airflow's own code. Where that would break what airfleet promises, the process
+does not start. The last column says which of the two.
+
+**Before airfleet takes a new version of Airflow**, run `airflow airfleet patches` in an environment with that version.
+Go through the patches that do not fit, one after another: read what has changed in Airflow, then adapt the patch and
+what it requires. Delete the patch if Airflow now does the same;
+[these changes of Airflow](../upstream.md) would make some of them needless. Then the patch's own tests must pass.
+
+Several patches have a target in common. They are applied in the order of this list.
+"""
+
+
+def describe_patches() -> str:
+    """The registry of patches, as the to-do list for the next version of Airflow."""
+    rows = [
+        f"| `{patch.name}` | {'<br>'.join(f'`{target}`' for target in patch.targets)} | {patch.processes} "
+        f"| {patch.without} | {'the process does not start' if patch.is_required else 'Airflow runs its own code'} |"
+        for patch in PATCHES
+    ]
+    columns = (
+        "| patch | what it replaces | in which processes | without it | if Airflow is another |\n|---|---|---|---|---|"
+    )
+    return "\n".join(["# Patches of Airflow\n", NOTE + PATCHES_HEAD, columns, *rows, ""])
+
+
 def _tabulate(chosen: Iterable[Setting]) -> list[str]:
     return ["| setting | why |\n|---|---|", *(f"| `{one.section}.{one.key}` | {one.why} |" for one in chosen)]
 
@@ -79,6 +112,7 @@ def list_pages() -> dict[Path, str]:
         PAGES / "commands.md": describe_commands(),
         PAGES / "fleet.md": describe_fleet(),
         PAGES / "settings.md": describe_settings(),
+        PAGES / "patches.md": describe_patches(),
     }
 
 

@@ -137,10 +137,10 @@ def main(mode: str) -> None:
         for model in session.scalars(select(DagModel)):
             model.is_paused = False
     chosen: list[frozenset[tuple[str, str]] | None] = [None]
-    obstacles = [incremental_scheduling.find_obstacle(), ready_filter.find_obstacle()]
+    obstacles = [patch.find_obstacle() for patch in (incremental_scheduling.PATCH, ready_filter.PATCH)]
     if mode == "own":
-        incremental_scheduling.look_at_news(lambda: chosen[0], lambda runs: None)
-        ready_filter.pass_over_waiting()
+        incremental_scheduling.look_at_news(lambda: chosen[0], lambda runs: None, obstacles.append)
+        ready_filter.pass_over_waiting(obstacles.append)
     ExecutorLoader.init_executors()
     runner = SchedulerJobRunner(job=Job(), num_runs=-1)
     statements = [0]
@@ -164,7 +164,7 @@ def main(mode: str) -> None:
         with metadata_db.open_session() as session:
             chosen[0] = (chosen[0] or frozenset()) | end_queued(session, turn)
     json.dump(
-        {"obstacles": obstacles, "digest": ready_filter.digest_source(), "seen": seen, "statements": statements[0]},
+        {"obstacles": obstacles, "digest": ready_filter.RULES.compute(), "seen": seen, "statements": statements[0]},
         sys.stdout,
     )
 

@@ -25,7 +25,13 @@ def list_commands() -> list[CLICommand]:
 
     Airflow asks every provider for its commands before it runs any, so this is where `airflow db clean` is narrowed.
     """
-    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command  # noqa: PLC0415
+    from airflow.cli.cli_config import (  # noqa: PLC0415
+        ARG_OUTPUT,
+        ActionCommand,
+        Arg,
+        GroupCommand,
+        lazy_load_command,
+    )
 
     from airfleet_provider.compat.calls.execution_api import list_options  # noqa: PLC0415
     from airfleet_provider.compat.patches.dag_processor import list_processor_options  # noqa: PLC0415
@@ -67,5 +73,11 @@ def list_commands() -> list[CLICommand]:
             Arg(("--password-file",), required=True, help="The file that holds the password and nothing else"),
         ),
     )
-    commands = [admin, processor, execution, releaser, scheduler]
+    patches = ActionCommand(
+        name="patches",
+        help="List the patches of Airflow, and whether they fit the installed one",
+        func=lazy_load_command("airfleet_provider.compat.patches.command.run_command"),
+        args=(ARG_OUTPUT,),
+    )
+    commands = [admin, processor, execution, patches, releaser, scheduler]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

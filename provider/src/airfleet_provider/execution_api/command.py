@@ -9,6 +9,7 @@ from typing import Any
 
 from airfleet_provider.api_server.outage_responses import OutageResponses, note
 from airfleet_provider.compat.calls import execution_api, metadata_db
+from airfleet_provider.compat.patches import execution_api as patches
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.execution_api.fast_path import FLUSH_S, Bypass, FastPath, Rows
 
@@ -17,8 +18,8 @@ log = logging.getLogger("airfleet")
 
 def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Airflow's application with the short way in front, or without it where Airflow is not as known."""
-    execution_api.report_outages(note)
-    execution_api.accept_early_tokens()
+    patches.report_outages(note)
+    patches.accept_early_tokens()
     app = OutageResponses(app)
     counter = fallbacks.open_counter(fallbacks.EXECUTION_API, os.environ, flush_every_s=FLUSH_S)
     if obstacle := execution_api.find_obstacle():
@@ -29,4 +30,4 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
 def run_command(arguments: argparse.Namespace) -> None:
     """Serve until stopped."""
-    execution_api.serve(arguments, wrap)
+    patches.serve(arguments, wrap)

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider.compat.calls import dag_files, parsing
-from airfleet_provider.compat.patches import crash_reports
+from airfleet_provider.compat.calls import dag_files
+from airfleet_provider.compat.patches import crash_reports, parsing
 from airfleet_provider.contract import release_archive
 from airfleet_provider.processes import file_audit
 

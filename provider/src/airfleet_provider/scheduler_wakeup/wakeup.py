@@ -135,18 +135,11 @@ def start(has_store: Callable[[], bool] = lambda: False) -> None:
         fallbacks.open_counter(name, os.environ, flush_every_s=FLUSH_S)
         for name in (fallbacks.SCHEDULER_WAKE, fallbacks.SCHEDULER_LOOK, fallbacks.SCHEDULER_RULES)
     )
-    if obstacle := scheduler_loop.find_obstacle():
-        waits.fell_back(f"the scheduler looks for work once a second, as in stock Airflow: {obstacle}")
-    else:
-        wakeup = Wakeup(metadata_db.connect, has_store=has_store, waits=waits, looks=looked)
-        scheduler_loop.replace_sleep(wakeup.wait)
-        if obstacle := incremental_scheduling.find_obstacle():
-            looked.fell_back(f"the scheduler looks at every Dag run in each loop, as in stock Airflow: {obstacle}")
-        else:
-            incremental_scheduling.look_at_news(wakeup.take, wakeup.changes.forget)
-        if obstacle := ready_filter.find_obstacle():
-            rules.fell_back(f"the scheduler asks every rule about every task, as in stock Airflow: {obstacle}")
-        else:
-            rules.took_fast()
-            ready_filter.pass_over_waiting()
-        scheduler_loop.wait_after_work(lambda: wakeup.connection is not None, has_store)
+    wakeup = Wakeup(metadata_db.connect, has_store=has_store, waits=waits, looks=looked)
+    if not scheduler_loop.replace_sleep(wakeup.wait, waits.fell_back):
+        return  # nothing would tell the others what has changed
+    incremental_scheduling.look_at_news(wakeup.take, wakeup.changes.forget, looked.fell_back)
+    if ready_filter.pass_over_waiting(rules.fell_back):
+        rules.took_fast()
+    # Over the patch that chooses what a loop looks at.
+    scheduler_loop.wait_after_work(lambda: wakeup.connection is not None, has_store)

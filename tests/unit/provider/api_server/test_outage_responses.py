@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import Pool, QueuePool
 
 from airfleet_provider.api_server import outage_responses
-from airfleet_provider.compat.calls import execution_api
+from airfleet_provider.compat.patches import execution_api
 
 
 @pytest.fixture(autouse=True)

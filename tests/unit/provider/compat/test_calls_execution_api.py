@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from airfleet_provider.api_server.outage_responses import OutageResponses
 from airfleet_provider.compat.calls import execution_api
+from airfleet_provider.compat.patches import execution_api as patches
 from airfleet_provider.execution_api import command, fast_path, routes
 from airfleet_provider.execution_api.fast_path import Bypass
 
@@ -20,7 +21,7 @@ def test_what_is_repeated_is_as_known() -> None:
 
 def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
     for seam in ("report_outages", "accept_early_tokens"):
-        monkeypatch.setattr(execution_api, seam, lambda *_: None)
+        monkeypatch.setattr(patches, seam, lambda *_: None)
     app = object()
     monkeypatch.delenv("AIRFLEET_STATE", raising=False)
     monkeypatch.setattr(execution_api, "DIGEST", "another")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import inspect
 import os
 import signal
 from collections.abc import Callable
@@ -11,8 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from airflow.dag_processing.dagbag import BundleDagBag
-from airflow.dag_processing.importers import python_importer
-from airflow.sdk.execution_time import supervisor
 
 from airfleet_provider.compat.patches import crash_reports
 from airfleet_provider.compat.patches.crash_reports import Stack
@@ -90,15 +87,3 @@ def test_what_a_task_writes_as_its_stack_stays_one_short_line() -> None:
     quiet = Stack()
     quiet.hear(b'  File "x.py", line 1 in work')
     assert quiet.place == ""
-
-
-def test_airflow_takes_signals_over_and_tells_ends_where_this_builds_on_it() -> None:
-    source = inspect.getsource(python_importer)
-    assert "signal.signal(signal.SIGSEGV, " in source
-    assert "import signal\n" in source
-    create = inspect.signature(supervisor.WatchedSubprocess._create_log_forwarder)
-    create.bind("self", (), "task.stderr", data=b"", log_level=40)
-    assert "forward_to_log(" in inspect.getsource(supervisor.WatchedSubprocess._create_log_forwarder)
-    assert '"task.stderr"' in inspect.getsource(supervisor.WatchedSubprocess._register_pipe_readers)
-    wait = inspect.getsource(supervisor.ActivitySubprocess.wait)
-    assert wait.index("_monitor_subprocess()") < wait.index("self.update_task_state_if_needed()")

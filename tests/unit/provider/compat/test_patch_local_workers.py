@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import os
 import signal
@@ -10,7 +9,6 @@ from multiprocessing.connection import Connection
 
 import psutil
 from airflow.executors import local_executor
-from airflow.executors.local_executor import LocalExecutor
 
 from airfleet_provider.compat.patches import local_workers
 from deadline import wait_until
@@ -47,9 +45,3 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def test_workers_are_started_by_the_name_that_is_replaced() -> None:
-    source = inspect.getsource(LocalExecutor._spawn_worker)
-    assert "target=_run_worker" in source
-    assert "kwargs=" in source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URLs that were asked for, by an api-server of a fleet with one worker host."""
     urls: list[str] = []
 
-    def fetch(url: str, _: str) -> Any:  # noqa: ANN401
+    def fetch(url: str, log_relative_path: str) -> Any:  # noqa: ANN401
         urls.append(url)
         return SimpleNamespace(status_code=200, headers={}, raise_for_status=lambda: None)
 
@@ -79,12 +78,3 @@ def test_without_a_list_airflow_asks_whomever_it_would(monkeypatch: pytest.Monke
     monkeypatch.setattr(config, "read_setting", lambda *_: "")
     log_requests.restrict()
     assert file_task_handler._fetch_logs_from_service is before
-
-
-def test_airflow_asks_in_one_place() -> None:
-    source = inspect.getsource(file_task_handler)
-    assert source.count("_fetch_logs_from_service(") == 2
-    assert list(inspect.signature(file_task_handler._fetch_logs_from_service).parameters) == [
-        "url",
-        "log_relative_path",
-    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import socket
@@ -11,12 +10,6 @@ from airflow.sdk.execution_time import comms, supervisor, task_runner
 
 from airfleet_provider.compat.patches import prefork
 from forked import run_forked
-
-
-def test_the_parts_are_made_where_they_are_looked_for() -> None:
-    source = inspect.getsource(comms.CommsDecoder)
-    assert source.count("TypeAdapter(ToTask)") == 2
-    assert "TypeAdapter(JsonValue)" in inspect.getsource(task_runner._serialize_rendered_fields)
 
 
 def test_each_kind_of_message_has_one_decoder() -> None:
@@ -49,7 +42,3 @@ def test_a_task_logs_to_its_own_channel() -> None:
     assert os.read(before, 1) == b""
     os.close(read)
     os.close(before)
-
-
-def test_a_task_sets_up_its_log_by_the_name_that_is_replaced() -> None:
-    assert "_configure_logs_over_json_channel(log_fd)" in inspect.getsource(supervisor._fork_main)

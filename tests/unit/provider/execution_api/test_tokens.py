@@ -12,7 +12,7 @@ from airflow.api_fastapi.auth.tokens import JWTValidator
 from airflow.api_fastapi.execution_api import app
 from airflow.configuration import conf
 
-from airfleet_provider.compat.calls import execution_api
+from airfleet_provider.compat.patches import execution_api
 
 SECRET = "a secret of a test, and of nothing else; 64 bytes are asked for it"
 TWO_HOURS = 7200

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from airfleet_provider.compat.patches import scheduler_loop
+from airfleet_provider.compat.patches import incremental_scheduling, scheduler_loop
+from airfleet_provider.compat.patches.requirements import Contains
 from airfleet_provider.scheduler_wakeup import triggers, wakeup
 from airfleet_provider.scheduler_wakeup.wakeup import Wakeup
 
@@ -173,11 +175,13 @@ def test_triggers_are_made_only_where_they_are_missing() -> None:
     assert f"IS '{triggers.REVISION}'" in triggers.SQL
 
 
-def test_the_installed_scheduler_waits_as_known() -> None:
-    assert scheduler_loop.find_obstacle() is None
-
-
-def test_a_scheduler_that_waits_in_another_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_loop, "WAIT", "self.wait()")
-    assert "another way" in str(scheduler_loop.find_obstacle())
-    wakeup.start()
+def test_a_scheduler_that_waits_in_another_way_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Contains("airflow.jobs.scheduler_job_runner", ("self.wait()",))
+    monkeypatch.setattr(scheduler_loop, "SLEEP", replace(scheduler_loop.SLEEP, requires=(other,)))
+    monkeypatch.delenv("AIRFLEET_STATE", raising=False)
+    with caplog.at_level(logging.WARNING, "airfleet"):
+        wakeup.start()
+    assert "looks for work once a second, as in stock Airflow" in caplog.text
+    assert not any(patch.is_applied() for patch in (scheduler_loop.REST, incremental_scheduling.PATCH))

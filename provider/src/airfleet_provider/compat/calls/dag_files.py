@@ -50,7 +50,7 @@ def load_dag_file(path: Path, module: str) -> set[str]:
         loader.exec_module(found)
     finally:
         sys.modules[module] = own
-    DagContext.autoregistered_dags |= {(one, found) for one in vars(found).values() if isinstance(one, DAG)}
+    DagContext.autoregistered_dags.update((one, found) for one in vars(found).values() if isinstance(one, DAG))
     return {dag.dag_id for dag, owner in DagContext.autoregistered_dags if owner is found}
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
-import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# How far ahead of this host's clock the one may be that made a task's token, and for how long a token lasts too long.
-EARLY_S, LATE_S = 600, 60
 # Of the source of everything that is repeated.
 DIGEST = "a7131d7862d08266096293d8eda3c1c729d5bd380020ce74f94bcd7374c9d46b"
 
@@ -24,73 +19,6 @@ def list_options() -> tuple[Any, ...]:
     from airflow.cli.cli_config import core_commands
 
     return next(tuple(command.args) for command in core_commands if command.name == "api-server")
-
-
-def serve(arguments: Any, wrap: Callable[[Any], Any]) -> None:  # noqa: ANN401 - argparse's namespace
-    """Run the execution API of this process in the wrapper; one with processes of its own runs unwrapped."""
-    from airflow.cli.commands import api_server_command
-    from airflow.configuration import conf
-
-    is_alone = arguments.workers == 1 and conf.get("api", "server_type", fallback="uvicorn").lower() == "uvicorn"
-    if is_alone:
-        os.environ["AIRFLOW_API_APPS"] = arguments.apps
-        from airflow.api_fastapi import main
-
-        main.app = wrap(main.app)
-    api_server_command.api_server(arguments)
-
-
-def report_outages(note: Callable[[BaseException], None]) -> None:
-    """Answer with an error when the database fails while a task reports its end.
-
-    Airflow rolls back, writes that the task has failed, whatever it reported, and says that all is well. It lets only
-    DataError through, which is what an outage is made here; as it was noted, `OutageResponses` answers with 503.
-    """
-    from airflow.api_fastapi.execution_api.routes import task_instances as routes
-    from sqlalchemy.exc import DataError, SQLAlchemyError
-
-    from airfleet_provider.compat.calls.db_errors import is_outage
-
-    update = routes._create_ti_state_update_query_and_update_state
-
-    @functools.wraps(update)
-    def report(**words: Any) -> Any:  # noqa: ANN401 - Airflow's own arguments and result
-        try:
-            return update(**words)
-        except SQLAlchemyError as error:
-            if not is_outage(error):
-                raise
-            note(error)
-            raise DataError("reporting the state of a task", None, error) from error
-
-    routes._create_ti_state_update_query_and_update_state = report
-
-
-def accept_early_tokens() -> None:
-    """Let a task start whose token was made by a host with a clock that is ahead; none lasts longer for it.
-
-    A token carries when it was made, by the clock of the scheduler or of an api-server, and whoever checks it has
-    another clock. Airflow has one leeway for that and for how long a token lasts.
-    """
-    import attrs
-    from airflow.api_fastapi.auth.tokens import JWTValidator
-    from airflow.api_fastapi.execution_api import app
-    from jwt import ExpiredSignatureError
-
-    make = app._jwt_validator
-
-    class EarlyTokens(JWTValidator):  # type: ignore[misc]
-        async def avalidated_claims(self, unvalidated: str, required_claims: Any = None) -> dict[str, Any]:  # noqa: ANN401
-            claims: dict[str, Any] = await super().avalidated_claims(unvalidated, required_claims)
-            if float(claims["exp"]) + LATE_S <= time.time():
-                raise ExpiredSignatureError("Signature has expired")
-            return claims
-
-    @functools.wraps(make)
-    def make_lenient() -> Any:  # noqa: ANN401 - a JWTValidator
-        return EarlyTokens(**{**attrs.asdict(make(), recurse=False), "leeway": EARLY_S})
-
-    app._jwt_validator = make_lenient
 
 
 def find_obstacle() -> str | None:

@@ -7,11 +7,9 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from airfleet_provider.compat.calls.lookup_recorder import LookupRecorder
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -91,63 +89,6 @@ def prepare_parser() -> None:
     from airflow._shared.logging.structlog import PER_LOGGER_LEVELS
 
     PER_LOGGER_LEVELS.update(dict.fromkeys(TALKATIVE, logging.WARNING))
-
-
-def close_database(on_use: Callable[[], None]) -> None:
-    """Take Airflow's database from this process, as Airflow does where it executes Dag files; tell of each use."""
-    from airflow import settings
-    from airflow.sdk.execution_time import supervisor
-
-    supervisor.block_orm_access()
-    blocked = settings.Session
-
-    class ToldSession(blocked):  # type: ignore[misc, valid-type]
-        def __init__(self, *words: Any, **options: Any) -> None:  # noqa: ANN401 - whatever a session is given
-            on_use()
-            super().__init__()
-
-    settings.Session = ToldSession
-
-
-def answer_lookups(
-    ask: Callable[[Mapping[str, Any]], Mapping[str, Any]], on_lookup: Callable[[str, str], None]
-) -> None:
-    """Have variables and connections that Dag files ask for looked up by `ask`; tell of each."""
-    from airflow.sdk.exceptions import ErrorType
-    from airflow.sdk.execution_time import comms, supervisor, task_runner
-
-    class Lookups:
-        """What Airflow takes for the supervisor of this process."""
-
-        def send(self, message: Any) -> Any:  # noqa: ANN401 - Airflow's messages
-            match message:
-                case comms.GetVariable(key=key):
-                    found = ask({"kind": "variable", "name": key})
-                    if found:
-                        return comms.VariableResult(key=key, value=found["value"])
-                    return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": key})
-                case comms.GetConnection(conn_id=name):
-                    found = ask({"kind": "connection", "name": name})
-                    if found:
-                        return comms.ConnectionResult(**found)
-                    return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": name})
-                case comms.GetVariableKeys(prefix=prefix, limit=limit, offset=offset):
-                    found = ask({"kind": "variable_keys", "prefix": prefix or "", "limit": limit, "offset": offset})
-                    return comms.VariableKeysResult(**found)
-                case comms.MaskSecret():
-                    return None
-            raise RuntimeError(f"a Dag file may not do this while it is loaded: {type(message).__name__}")
-
-        async def asend(self, message: Any) -> Any:  # noqa: ANN401 - Airflow's messages
-            return self.send(message)
-
-    task_runner.SUPERVISOR_COMMS = Lookups()
-    original = supervisor.ensure_secrets_backend_loaded
-
-    def load() -> list[Any]:
-        return [LookupRecorder(on_lookup), *original()]
-
-    supervisor.ensure_secrets_backend_loaded = load
 
 
 def look_up(question: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import functools
 import os
 import socket
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from airfleet_provider.compat.patches import child_exits, crash_reports
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts
 from airfleet_provider.processes import fd_messages, lifecycle
 
 
@@ -26,13 +28,10 @@ def keep_apart(channel_variable: str) -> None:
     Such a task is a fork of the executor's own process, with every descriptor of it: without this it could order
     processes of other Dag files from the keeper, stop it, or speak on a connection to a database.
     """
-    # Airflow is imported inside: a process that does not need this should not pay for it.
-    from airflow.sdk.execution_time import supervisor  # noqa: PLC0415
+    apply(PATCH, channel_variable)
 
-    original = supervisor._fork_main
-    if hasattr(original, "__wrapped__"):
-        return
 
+def _make(original: Any, channel_variable: str) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     @functools.wraps(original)
     def fork_main(requests: Any, stdout: Any, stderr: Any, log_fd: int, target: Any) -> None:  # noqa: ANN401
         os.environ.pop(channel_variable, None)
@@ -40,7 +39,22 @@ def keep_apart(channel_variable: str) -> None:
         crash_reports.end_on_crash()
         original(requests, stdout, stderr, log_fd, target)
 
-    supervisor._fork_main = fork_main
+    return (fork_main,)
+
+
+PATCH = Patch(
+    name="cold-start",
+    targets=("airflow.sdk.execution_time.supervisor:_fork_main",),
+    requires=(
+        Accepts(
+            "airflow.sdk.execution_time.supervisor:_fork_main", ("requests", "stdout", "stderr", "log_fd", "target")
+        ),
+    ),
+    make=_make,
+    without="a task that Airflow starts itself inherits the connections of the process that starts it",
+    processes="Celery workers, workers of the LocalExecutor",
+    is_required=True,
+)
 
 
 def forget_connections(kept: Collection[int]) -> None:

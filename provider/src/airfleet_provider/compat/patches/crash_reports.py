@@ -6,12 +6,12 @@ import faulthandler
 import functools
 import re
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
-# ruff: noqa: PLC0415
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Contains
 
 STDERR = 2
 # What the processor or the C library sends to a process that cannot go on.
@@ -27,9 +27,7 @@ def end_on_crash() -> None:
     Airflow handles SIGSEGV in Python while it loads a Dag file, and so for as long as the process lives. Such a handler
     runs when the crashing instruction returns, which it never does: the process would burn a core until it is killed.
     """
-    from airflow.dag_processing.importers import python_importer
-
-    python_importer.signal = Signals()
+    apply(SIGNALS)
     # Enabled by PYTHONFAULTHANDLER, it would not install again the handler that the next line removes.
     faulthandler.disable()
     signal.signal(signal.SIGSEGV, signal.SIG_DFL)
@@ -90,16 +88,10 @@ def _pass_on(inner: Any, stack: Stack) -> Generator[None, bytes | bytearray, Non
 
 def tell_crashes() -> None:
     """Let Airflow's supervisors in this process say in a task's log by which crash it ended, and in which function."""
-    from airflow.sdk.execution_time import supervisor
+    apply(REPORTS)
 
-    watched, activity = supervisor.WatchedSubprocess, supervisor.ActivitySubprocess
-    create, forward, settle = (
-        watched._create_log_forwarder,
-        supervisor.forward_to_log,
-        activity.update_task_state_if_needed,
-    )
-    if hasattr(create, "__wrapped__"):
-        return
+
+def _make_reports(create: Any, forward: Any, settle: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     stacks = Stacks()
 
     @functools.wraps(create)
@@ -120,6 +112,37 @@ def tell_crashes() -> None:
             self.process_log.critical(f"Killed by {name} in {stack.place or 'native code'}", signal_name=name)
         return settle(self)
 
-    watched._create_log_forwarder = create_forwarder
-    supervisor.forward_to_log = functools.partial(stacks.follow, forward)
-    activity.update_task_state_if_needed = update_state
+    return create_forwarder, functools.partial(stacks.follow, forward), update_state
+
+
+_IMPORTER = "airflow.dag_processing.importers.python_importer"
+_SUPERVISOR = "airflow.sdk.execution_time.supervisor"
+_WATCHED = f"{_SUPERVISOR}:WatchedSubprocess"
+_ACTIVITY = f"{_SUPERVISOR}:ActivitySubprocess"
+
+SIGNALS = Patch(
+    name="crash-signals",
+    targets=(f"{_IMPORTER}:signal",),
+    requires=(Contains(_IMPORTER, ("import signal\n", "signal.signal(signal.SIGSEGV, ")),),
+    make=lambda _: (Signals(),),
+    without="a process that crashes after it has loaded a Dag file burns a core until somebody kills it",
+    processes="Celery workers, workers of the LocalExecutor, zygotes, the Dag processor, the release agent",
+)
+REPORTS = Patch(
+    name="crash-reports",
+    targets=(
+        f"{_WATCHED}._create_log_forwarder",
+        f"{_SUPERVISOR}:forward_to_log",
+        f"{_ACTIVITY}.update_task_state_if_needed",
+    ),
+    requires=(
+        Accepts(f"{_WATCHED}._create_log_forwarder", ("self", "loggers", "name"), ("data", "log_level")),
+        Accepts(f"{_ACTIVITY}.update_task_state_if_needed", ("self",)),
+        Contains(f"{_WATCHED}._create_log_forwarder", ("forward_to_log(",)),
+        Contains(f"{_WATCHED}._register_pipe_readers", ('"task.stderr"',)),
+        Contains(f"{_ACTIVITY}.wait", ("_monitor_subprocess()", "self.update_task_state_if_needed()")),
+    ),
+    make=_make_reports,
+    without="the log of a task that crashed does not say by which signal and in which function",
+    processes="Celery workers, workers of the LocalExecutor",
+)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-# ruff: noqa: PLC0415
+from collections.abc import Sequence
+from typing import Any
+
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Has
 
 
 def narrow_cleanup() -> None:
     """Have `airflow db clean` remove only Dags that are gone and have no task instances left.
 
     Airflow judges a Dag by the time of its last parse. It also tries to remove Dags whose last run it keeps, which a
-    foreign key forbids; it then ends without looking at the other tables.
+    foreign key forbids; it then ends without looking at the other tables. Raises UnfitAirflowError where Airflow would
+    remove live Dags.
     """
-    from airflow.utils import db_cleanup
-    from sqlalchemy import column
+    apply(PATCH)
 
-    found = db_cleanup.config_dict["dag"]
-    db_cleanup.config_dict["dag"] = db_cleanup._TableConfig(
+
+def _make(found: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+    # Only a process that cleans needs it.
+    from sqlalchemy import column  # noqa: PLC0415
+
+    narrowed = type(found)(
         table_name=found.table_name,
         recency_column_name=found.recency_column_name,
         extra_columns=["is_stale"],
@@ -25,3 +33,28 @@ def narrow_cleanup() -> None:
         skip_if_referenced=[("task_instance", "dag_id")],
         referenced_pk_column="dag_id",
     )
+    return (narrowed,)
+
+
+_FIELDS = (
+    "table_name",
+    "recency_column_name",
+    "extra_columns",
+    "dag_id_column_name",
+    "dependent_tables",
+    "extra_filters",
+    "skip_if_referenced",
+    "referenced_pk_column",
+)
+PATCH = Patch(
+    name="db-clean",
+    targets=("airflow.utils.db_cleanup:config_dict.dag",),
+    requires=(
+        Accepts("airflow.utils.db_cleanup:_TableConfig", named=_FIELDS),
+        Has("airflow.utils.db_cleanup:config_dict.dag", _FIELDS),
+    ),
+    make=_make,
+    without="`airflow db clean` removes Dags that are live",
+    processes="`airflow db clean`",
+    is_required=True,
+)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Contains, Counts
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -21,30 +23,6 @@ LEFT_OUT = (
     "_enqueue_executor_callbacks",
     "_enqueue_connection_tests",
 )
-# Pieces of Airflow's code on which it rests that leaving out is the same as finding nothing.
-RESTS_ON = {
-    "_do_scheduling": (
-        "self._create_dagruns_for_dags(guard, session)",
-        "self._start_queued_dagruns(session)",
-        "DagRun.get_running_dag_runs_to_examine(session=session)",
-        "self._schedule_all_dag_runs(guard, dag_runs, session)",
-    ),
-    "_run_scheduler_loop": (
-        "self._do_scheduling(session)",
-        "self._enqueue_executor_callbacks(session)",
-        "self._enqueue_connection_tests(session=session)",
-    ),
-    "_schedule_dag_run": ("self.scheduler_dag_bag.get_dag_for_run(dag_run=dag_run, session=session)",),
-    "_verify_integrity_if_dag_changed": (
-        "DagVersion.get_latest_version(dag_run.dag_id, session=session)",
-        "dag_run.check_version_id_exists_in_dr(latest_dag_version.id, session=session)",
-    ),
-    "process_executor_events": (
-        "TaskInstanceState.SCHEDULED,\n                TaskInstanceState.QUEUED,\n"
-        "                TaskInstanceState.RUNNING,\n                TaskInstanceState.RESTARTING,",
-        "if ti_queued and not ti_requeued:",
-    ),
-}
 
 
 @dataclass(slots=True)
@@ -77,33 +55,31 @@ class NarrowedLoop:
         return getattr(self._session, name)
 
 
-def find_obstacle() -> str | None:
-    """Why every loop has to look at everything; None when the scheduler works as is known here."""
-    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-    from airflow.models.dagrun import DagRun
-    from airflow.version import version
-
-    for name, pieces in RESTS_ON.items():
-        source = inspect.getsource(getattr(SchedulerJobRunner, name))
-        if any(piece not in source for piece in pieces):
-            return f"SchedulerJobRunner.{name} of Airflow {version} is another"
-    if inspect.getsource(DagRun.get_running_dag_runs_to_examine).count("session.scalars(") != 1:
-        return f"DagRun.get_running_dag_runs_to_examine of Airflow {version} is another"
-    return None
-
-
 def look_at_news(
-    choose: Callable[[], frozenset[tuple[str, str]] | None], forget: Callable[[Iterable[tuple[str, str]]], None]
+    choose: Callable[[], frozenset[tuple[str, str]] | None],
+    forget: Callable[[Iterable[tuple[str, str]]], None],
+    tell: Callable[[str], None],
 ) -> None:
-    """Let each loop look at the Dag runs that are chosen for it, or at everything when there is no choice."""
-    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner as Runner
-    from airflow.models.dagrun import DagRun
+    """Let each loop look at the Dag runs that are chosen for it, or at everything when there is no choice.
 
+    `tell` is called with the reason where every loop has to look at everything.
+    """
+    apply(PATCH, choose, forget, tell=tell)
+
+
+def _make(
+    schedule: Any,  # noqa: ANN401 - Airflow's own
+    harvest: Any,  # noqa: ANN401 - Airflow's own
+    examine_runs: Any,  # noqa: ANN401 - Airflow's own
+    schedule_all: Any,  # noqa: ANN401 - Airflow's own
+    latest: Any,  # noqa: ANN401 - Airflow's own
+    current: Any,  # noqa: ANN401 - Airflow's own
+    exists: Any,  # noqa: ANN401 - Airflow's own
+    *rest: Any,  # noqa: ANN401 - the methods that are left out, and the arguments
+) -> Sequence[Any]:
+    *left_out, choose, forget = rest
     chosen: frozenset[tuple[str, str]] | None = None
-    schedule = Runner._do_scheduling
-    if hasattr(schedule, "__wrapped__"):
-        return
-    examine = DagRun.get_running_dag_runs_to_examine.__func__
+    examine = examine_runs.__func__
 
     @functools.wraps(schedule)
     def do_scheduling(self: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
@@ -113,6 +89,7 @@ def look_at_news(
             chosen = None
         return int(schedule(self, session))
 
+    @functools.wraps(examine)
     def get_runs(cls: Any, session: Any) -> Any:  # noqa: ANN401 - Airflow's own
         if chosen is None:
             found = list(examine(cls, session=session))
@@ -120,37 +97,25 @@ def look_at_news(
             return found
         return list(examine(cls, session=NarrowedLoop(session, chosen))) if chosen else []
 
-    def leave_out(name: str) -> None:
-        original = getattr(Runner, name)
-
+    def leave_out(original: Any) -> Any:  # noqa: ANN401 - Airflow's own
         @functools.wraps(original)
         def do(*words: Any, **options: Any) -> Any:  # noqa: ANN401 - Airflow's own
             return original(*words, **options) if chosen is None else None
 
-        setattr(Runner, name, do)
+        return do
 
-    for name in LEFT_OUT:
-        leave_out(name)
-    Runner._do_scheduling = do_scheduling
-    DagRun.get_running_dag_runs_to_examine = classmethod(get_runs)
-    _read_ahead()
-    _pass_over_ended()
-
-
-def _read_ahead() -> None:
-    """Read in three statements what Airflow reads in four for each Dag run."""
-    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner as Runner
-    from airflow.models.dag_version import DagVersion
-    from airflow.models.dagbag import DBDagBag
-    from airflow.models.dagrun import DagRun
-
-    ahead = PrefetchedRows()
-    schedule = Runner._schedule_all_dag_runs
-    latest, current, exists = (
-        DagVersion.get_latest_version,
-        DBDagBag._current_dag_hash,
-        DagRun.check_version_id_exists_in_dr,
+    return (
+        do_scheduling,
+        _pass_over_ended(harvest),
+        classmethod(get_runs),
+        *_read_ahead(schedule_all, latest, current, exists),
+        *map(leave_out, left_out),
     )
+
+
+def _read_ahead(schedule: Any, latest: Any, current: Any, exists: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+    """Read in three statements what Airflow reads in four for each Dag run."""
+    ahead = PrefetchedRows()
 
     @functools.wraps(schedule)
     def schedule_all(self: Any, guard: Any, dag_runs: Any, session: Any) -> Any:  # noqa: ANN401 - Airflow's own
@@ -162,23 +127,23 @@ def _read_ahead() -> None:
         finally:
             ahead.clear()
 
+    @functools.wraps(latest)
     def get_latest_version(dag_id: str, **options: Any) -> Any:  # noqa: ANN401 - Airflow's own
         found = ahead.versions.get(dag_id) if options.keys() <= {"session"} else None
         return found or latest(dag_id, **options)
 
+    @functools.wraps(current)
     def read_hash(version_id: Any, session: Any) -> str | None:  # noqa: ANN401 - Airflow's own
         return ahead.hashes.get(version_id) or current(version_id, session)
 
+    @functools.wraps(exists)
     def has_version(self: Any, dag_version_id: Any, **options: Any) -> Any:  # noqa: ANN401 - Airflow's own
         version = ahead.versions.get(self.dag_id)
         if version is not None and version.id == dag_version_id and (self.dag_id, self.run_id) in ahead.known:
             return dag_version_id
         return exists(self, dag_version_id, **options)
 
-    Runner._schedule_all_dag_runs = schedule_all
-    DagVersion.get_latest_version = staticmethod(get_latest_version)
-    DBDagBag._current_dag_hash = staticmethod(read_hash)
-    DagRun.check_version_id_exists_in_dr = has_version
+    return schedule_all, staticmethod(get_latest_version), staticmethod(read_hash), has_version
 
 
 def _fill(ahead: PrefetchedRows, runs: Collection[Any], session: Any) -> None:  # noqa: ANN401 - Airflow's own
@@ -210,22 +175,19 @@ def _fill(ahead: PrefetchedRows, runs: Collection[Any], session: Any) -> None:  
         ahead.known.update((dag, run) for dag, run in known)
 
 
-def _pass_over_ended() -> None:
+def _pass_over_ended(harvest: Any) -> Any:  # noqa: ANN401 - Airflow's own
     """Drop reports of an executor that change nothing before Airflow loads and locks what they are about.
 
     A report that a task was sent says what was written when it was queued. One that a task ended changes something only
     for a task that has not ended: the others' state came from the task itself.
     """
-    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner as Runner
-
-    harvest = Runner._process_executor_events
 
     @functools.wraps(harvest)
     def process(self: Any, executor: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
         dropped = _drop_ended(executor, session)
         return dropped + (int(harvest(self, executor=executor, session=session)) if executor.event_buffer else 0)
 
-    Runner._process_executor_events = process
+    return process
 
 
 def _drop_ended(executor: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
@@ -264,3 +226,71 @@ def _drop_ended(executor: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's
 
 # The states in which no report of this try changes anything.
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed", "up_for_retry", "up_for_reschedule", "deferred")
+
+_RUNNER = "airflow.jobs.scheduler_job_runner:SchedulerJobRunner"
+_RUN, _VERSION, _BAG = (
+    "airflow.models.dagrun:DagRun",
+    "airflow.models.dag_version:DagVersion",
+    "airflow.models.dagbag:DBDagBag",
+)
+PATCH = Patch(
+    name="scheduler-look",
+    targets=(
+        f"{_RUNNER}._do_scheduling",
+        f"{_RUNNER}._process_executor_events",
+        f"{_RUN}.get_running_dag_runs_to_examine",
+        f"{_RUNNER}._schedule_all_dag_runs",
+        f"{_VERSION}.get_latest_version",
+        f"{_BAG}._current_dag_hash",
+        f"{_RUN}.check_version_id_exists_in_dr",
+        *(f"{_RUNNER}.{name}" for name in LEFT_OUT),
+    ),
+    # That leaving something out is the same as finding nothing, and that what is read ahead is asked for so.
+    requires=(
+        Contains(
+            f"{_RUNNER}._do_scheduling",
+            (
+                "self._create_dagruns_for_dags(guard, session)",
+                "self._start_queued_dagruns(session)",
+                "DagRun.get_running_dag_runs_to_examine(session=session)",
+                "self._schedule_all_dag_runs(guard, dag_runs, session)",
+            ),
+        ),
+        Contains(
+            f"{_RUNNER}._run_scheduler_loop",
+            (
+                "self._do_scheduling(session)",
+                "self._enqueue_executor_callbacks(session)",
+                "self._enqueue_connection_tests(session=session)",
+            ),
+        ),
+        Contains(
+            f"{_RUNNER}._schedule_dag_run",
+            ("self.scheduler_dag_bag.get_dag_for_run(dag_run=dag_run, session=session)",),
+        ),
+        Contains(
+            f"{_RUNNER}._verify_integrity_if_dag_changed",
+            (
+                "DagVersion.get_latest_version(dag_run.dag_id, session=session)",
+                "dag_run.check_version_id_exists_in_dr(latest_dag_version.id, session=session)",
+            ),
+        ),
+        Contains(
+            f"{_RUNNER}.process_executor_events",
+            (
+                "TaskInstanceState.SCHEDULED,\n                TaskInstanceState.QUEUED,\n"
+                "                TaskInstanceState.RUNNING,\n                TaskInstanceState.RESTARTING,",
+                "if ti_queued and not ti_requeued:",
+            ),
+        ),
+        Counts(f"{_RUN}.get_running_dag_runs_to_examine", "session.scalars(", 1),
+        Accepts(f"{_VERSION}.get_latest_version", ("dag_id",), ("session",)),
+        Accepts(f"{_BAG}._current_dag_hash", ("version_id", "session")),
+        Accepts(f"{_RUN}.check_version_id_exists_in_dr", ("self", "dag_version_id"), ("session",)),
+        Contains(f"{_VERSION}._latest_version_select", ("version_number.desc()",)),
+        Contains("airflow.models.dag:DagModel.get_dagmodel", ("session.get(",)),
+    ),
+    make=_make,
+    without="the scheduler looks at every Dag run in each loop, as in stock Airflow",
+    processes="the scheduler",
+)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from airflow.executors import local_executor
-
 from airfleet_provider.compat.patches import cold_start
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Contains
 from airfleet_provider.processes.lifecycle import die_with
 
 
@@ -17,9 +18,10 @@ def end_with_scheduler() -> None:
 
     They hold both ends of the pipe that they wait at, so an idle one would wait for ever for a scheduler that failed.
     """
-    run = local_executor._run_worker
-    if hasattr(run, "__wrapped__"):
-        return
+    apply(PATCH)
+
+
+def _make(run: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     scheduler = os.getpid()
 
     @functools.wraps(run)
@@ -28,4 +30,17 @@ def end_with_scheduler() -> None:
         cold_start.prepare_supervisors()
         run(**options)
 
-    local_executor._run_worker = run_worker
+    return (run_worker,)
+
+
+PATCH = Patch(
+    name="local-workers",
+    targets=("airflow.executors.local_executor:_run_worker",),
+    requires=(
+        Contains("airflow.executors.local_executor:LocalExecutor._spawn_worker", ("target=_run_worker", "kwargs=")),
+    ),
+    make=_make,
+    without="workers of a LocalExecutor outlive a scheduler that is killed, and tasks inherit their connections",
+    processes="the scheduler with a LocalExecutor",
+    is_required=True,
+)

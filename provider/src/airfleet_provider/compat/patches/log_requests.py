@@ -9,11 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from airfleet_provider.compat.calls import config
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Counts
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +38,34 @@ def check(url: str, file: Path) -> None:
 
 
 def restrict() -> None:
-    """Let Airflow ask for logs only whom `[airfleet] log_servers` lists; without that setting, whomever it would."""
-    from airflow.utils.log import file_task_handler  # noqa: PLC0415 - an api-server only needs it
+    """Let Airflow ask for logs only whom `[airfleet] log_servers` lists; without that setting, whomever it would.
 
-    file = config.read_setting("airfleet", "log_servers")
-    original = file_task_handler._fetch_logs_from_service
-    if not file or hasattr(original, "__wrapped__"):
-        return
+    Raises UnfitAirflowError where Airflow asks in another way.
+    """
+    if file := config.read_setting("airfleet", "log_servers"):
+        apply(PATCH, Path(file))
 
+
+def _make(original: Any, file: Path) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     @functools.wraps(original)
     def fetch(url: str, log_relative_path: str) -> Any:  # noqa: ANN401 - a response of requests
         # Read each time: a host that is added restarts no api-server.
-        check(url, Path(file))
+        check(url, file)
         return original(url, log_relative_path)
 
-    file_task_handler._fetch_logs_from_service = fetch
+    return (fetch,)
+
+
+_HANDLER = "airflow.utils.log.file_task_handler"
+PATCH = Patch(
+    name="log-requests",
+    targets=(f"{_HANDLER}:_fetch_logs_from_service",),
+    requires=(
+        Accepts(f"{_HANDLER}:_fetch_logs_from_service", named=("url", "log_relative_path")),
+        Counts(_HANDLER, "_fetch_logs_from_service(", 2),  # its definition, and one call
+    ),
+    make=_make,
+    without="a task can make an api-server send requests to any host, and show the answer as its log",
+    processes="api-servers of a fleet",
+    is_required=True,
+)

@@ -6,10 +6,12 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from airfleet_provider.compat.calls.db_errors import RETRY_S, is_outage
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.liveness.heartbeat_history import Heartbeat
 
@@ -30,13 +32,14 @@ def outlast_outages(judge: LivenessJudge) -> None:
     """Let the scheduler of this process go on after its database was away, and call dead only whom the judge does.
 
     Airflow compares the stamps of heartbeats, which api-servers write, with the clock of the scheduler's host.
+    Raises UnfitAirflowError where Airflow finds dead tasks in another way.
     """
-    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    apply(SCHEDULER, judge)
+
+
+def _make_scheduler(loop: Any, purge: Any, judge: LivenessJudge) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     from sqlalchemy.exc import DBAPIError, PendingRollbackError
     from sqlalchemy.exc import TimeoutError as ExhaustedError
-
-    loop = SchedulerJobRunner._run_scheduler_loop
-    purge = SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats
 
     @functools.wraps(loop)
     def run(self: Any) -> None:  # noqa: ANN401 - a SchedulerJobRunner
@@ -61,8 +64,7 @@ def outlast_outages(judge: LivenessJudge) -> None:
             with _only(self, {task: beats[task] for task in dead}, silent_s):
                 purge(self)
 
-    SchedulerJobRunner._run_scheduler_loop = run
-    SchedulerJobRunner._find_and_purge_task_instances_without_heartbeats = purge_dead
+    return run, purge_dead
 
 
 def _read_beats(job_id: int) -> dict[object, Heartbeat]:
@@ -118,10 +120,11 @@ def _load(session: Any, dead: Mapping[object, Heartbeat]) -> list[Any]:  # noqa:
 
 def notice_exhausted_pools(note: Callable[[BaseException], None]) -> None:
     """Call back when a pool has no connection to give: a database that hangs looks so, and SQLAlchemy has no event."""
-    from sqlalchemy.exc import TimeoutError as ExhaustedError
-    from sqlalchemy.pool import Pool
+    apply(POOLS, note)
 
-    original = Pool.connect
+
+def _make_pools(original: Any, note: Callable[[BaseException], None]) -> Sequence[Any]:  # noqa: ANN401 - SQLAlchemy's
+    from sqlalchemy.exc import TimeoutError as ExhaustedError
 
     @functools.wraps(original)
     def connect(self: Any) -> Any:  # noqa: ANN401 - a Pool and its connection
@@ -131,4 +134,33 @@ def notice_exhausted_pools(note: Callable[[BaseException], None]) -> None:
             note(error)
             raise
 
-    Pool.connect = connect  # type: ignore[method-assign]
+    return (connect,)
+
+
+_RUNNER = "airflow.jobs.scheduler_job_runner:SchedulerJobRunner"
+_PURGE = f"{_RUNNER}._find_and_purge_task_instances_without_heartbeats"
+SCHEDULER = Patch(
+    name="scheduler-outages",
+    targets=(f"{_RUNNER}._run_scheduler_loop", _PURGE),
+    requires=(
+        Accepts(f"{_RUNNER}._run_scheduler_loop", ("self",)),
+        Accepts(_PURGE, ("self",)),
+        Contains(_PURGE, ("self._find_task_instances_without_heartbeats(",)),
+        Contains(f"{_RUNNER}._find_task_instances_without_heartbeats", ("self._task_instance_heartbeat_timeout_secs",)),
+        Accepts("airflow.jobs.scheduler_job_runner:_eager_load_dag_run_for_validation"),
+        Has("airflow.models.taskinstance:TaskInstance", ("queued_by_job_id", "last_heartbeat_at", "hostname")),
+    ),
+    make=_make_scheduler,
+    without="the scheduler stops when its database is away, and calls tasks dead that could not report",
+    processes="the scheduler",
+    is_required=True,
+)
+POOLS = Patch(
+    name="exhausted-pools",
+    targets=("sqlalchemy.pool:Pool.connect",),
+    requires=(Accepts("sqlalchemy.pool:Pool.connect", ("self",)),),
+    make=_make_pools,
+    without="an api-server whose database hangs answers some requests as if there were no such thing",
+    processes="api-servers",
+    is_required=True,
+)

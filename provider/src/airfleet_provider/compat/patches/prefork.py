@@ -6,7 +6,11 @@ import contextlib
 import importlib
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
+
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Contains, Counts
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -50,8 +54,7 @@ def keep_parts() -> None:
     from airflow.sdk.definitions._internal.templater import create_template_env
     from airflow.sdk.execution_time import comms, task_runner
 
-    for module in (comms, task_runner):
-        _keep_adapters(module)
+    apply(ADAPTERS)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         comms.CommsDecoder(socket=ours)
@@ -63,9 +66,8 @@ def keep_parts() -> None:
         getuser()
 
 
-def _keep_adapters(module: Any) -> None:  # noqa: ANN401 - a module of Airflow's
+def _keep_adapters(original: Any) -> Any:  # noqa: ANN401 - pydantic's class
     """Let a module share the pydantic adapters it makes; each costs a millisecond or two."""
-    original = module.TypeAdapter
     kept: dict[int, tuple[Any, Any]] = {}
 
     def adapt(kind: Any) -> Any:  # noqa: ANN401 - whatever pydantic takes
@@ -74,7 +76,7 @@ def _keep_adapters(module: Any) -> None:  # noqa: ANN401 - a module of Airflow's
             kept[id(kind)] = (kind, original(kind))
         return kept[id(kind)][1]
 
-    module.TypeAdapter = adapt
+    return adapt
 
 
 def prepare_log() -> int:
@@ -82,9 +84,40 @@ def prepare_log() -> int:
 
     Tasks that set up theirs move it to a channel of their own; it begins as a copy of stderr.
     """
-    from airflow.sdk.execution_time import supervisor
-
     descriptor = os.dup(2)
-    supervisor._configure_logs_over_json_channel(descriptor)
-    supervisor._configure_logs_over_json_channel = lambda log_fd: os.dup2(log_fd, descriptor, inheritable=False)
+    apply(LOG, descriptor)
     return descriptor
+
+
+def _make_log(configure: Any, descriptor: int) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+    configure(descriptor)
+    return (lambda log_fd: os.dup2(log_fd, descriptor, inheritable=False),)
+
+
+_COMMS, _RUNNER = "airflow.sdk.execution_time.comms", "airflow.sdk.execution_time.task_runner"
+_SUPERVISOR = "airflow.sdk.execution_time.supervisor"
+ADAPTERS = Patch(
+    name="shared-adapters",
+    targets=(f"{_COMMS}:TypeAdapter", f"{_RUNNER}:TypeAdapter"),
+    requires=(
+        Accepts(f"{_COMMS}:TypeAdapter", ("kind",)),
+        Accepts(f"{_RUNNER}:TypeAdapter", ("kind",)),
+        Counts(_COMMS, "TypeAdapter(ToTask)", 2),
+        Contains(f"{_RUNNER}:_serialize_rendered_fields", ("TypeAdapter(JsonValue)",)),
+    ),
+    make=lambda *originals: tuple(map(_keep_adapters, originals)),
+    without="each task builds the decoders of its messages anew, which costs some milliseconds",
+    processes="zygote pools",
+)
+LOG = Patch(
+    name="shared-log",
+    targets=(f"{_SUPERVISOR}:_configure_logs_over_json_channel",),
+    requires=(
+        Accepts(f"{_SUPERVISOR}:_configure_logs_over_json_channel", ("log_fd",)),
+        Contains(f"{_SUPERVISOR}:_fork_main", ("_configure_logs_over_json_channel(log_fd)",)),
+    ),
+    make=_make_log,
+    without="zygotes do not start, as what a task logs would not reach its log",
+    processes="zygote pools",
+    is_required=True,
+)

@@ -6,27 +6,18 @@ tests/local/test_scheduling.py compares runs of Dags with every trigger rule wit
 from __future__ import annotations
 
 import functools
-import hashlib
-import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
+
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Digest
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# Of the source of the rules.
-DIGEST = "edf29512288e825a3b815db1f0a5c19d6e5afa9aa5e9c21baca14e999e9ba3d1"
 
-
-def find_obstacle() -> str | None:
-    """Why Airflow has to ask its rules about every task; None when the rules are those that are known here."""
-    from airflow.version import version
-
-    return None if digest_source() == DIGEST else f"Airflow {version} has other rules"
-
-
-def digest_source() -> str:
-    """A digest of all the rules by which the scheduler tells whether a task may run."""
+def list_rules() -> Sequence[Any]:
+    """All the code by which the scheduler tells whether a task may run."""
     from airflow.models.dagrun import DagRun
     from airflow.serialization.definitions import baseoperator
     from airflow.task.trigger_rule import TriggerRule
@@ -34,18 +25,18 @@ def digest_source() -> str:
 
     rules = sorted(baseoperator.DEFAULT_OPERATOR_DEPS, key=lambda rule: type(rule).__name__)
     parts: list[Any] = [type(rule) for rule in rules]
-    parts += [TriggerRule, base_ti_dep, DagRun._get_ready_tis]
-    return hashlib.sha256("\n".join(map(inspect.getsource, parts)).encode()).hexdigest()
+    return [*parts, TriggerRule, base_ti_dep, DagRun._get_ready_tis]
 
 
-def pass_over_waiting() -> None:
-    """Ask the rules only about tasks before which something has ended; no rule but `always` lets another one start."""
-    from airflow.models.dagrun import DagRun
+def pass_over_waiting(tell: Callable[[str], None]) -> bool:
+    """Ask the rules only about tasks before which something has ended; no rule but `always` lets another one start.
 
-    ask = DagRun._get_ready_tis
-    if hasattr(ask, "__wrapped__"):
-        return
+    Returns whether that is so; `tell` is called with the reason where it is not.
+    """
+    return apply(PATCH, tell=tell) is None
 
+
+def _make(ask: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     @functools.wraps(ask)
     def get_ready(self: Any, schedulable_tis: list[Any], finished_tis: list[Any], session: Any) -> Any:  # noqa: ANN401
         asked = schedulable_tis
@@ -54,7 +45,7 @@ def pass_over_waiting() -> None:
             asked = [ti for ti in schedulable_tis if not is_waiting(ti, done)]
         return ask(self, asked, finished_tis, session=session)
 
-    DagRun._get_ready_tis = get_ready
+    return (get_ready,)
 
 
 def is_waiting(ti: Any, done: Collection[str]) -> bool:  # noqa: ANN401 - a task instance with its task
@@ -66,3 +57,22 @@ def is_waiting(ti: Any, done: Collection[str]) -> bool:  # noqa: ANN401 - a task
     if not before or not before.isdisjoint(done) or task.trigger_rule == "always" or ti.map_index >= 0:
         return False
     return not is_mapped(task) and next(task.iter_mapped_task_groups(), None) is None
+
+
+_READY = "airflow.models.dagrun:DagRun._get_ready_tis"
+RULES = Digest(
+    "the rules by which tasks become ready",
+    list_rules,
+    "edf29512288e825a3b815db1f0a5c19d6e5afa9aa5e9c21baca14e999e9ba3d1",
+)
+PATCH = Patch(
+    name="ready-filter",
+    targets=(_READY,),
+    requires=(
+        Accepts(_READY, ("self", "schedulable_tis", "finished_tis"), ("session",)),
+        RULES,
+    ),
+    make=_make,
+    without="the scheduler asks every rule about every task, as in stock Airflow",
+    processes="the scheduler",
+)

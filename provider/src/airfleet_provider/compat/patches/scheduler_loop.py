@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
+import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Contains, UsesOnce
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-WAIT = "time.sleep(min(self._scheduler_idle_sleep_time, next_event or 0))"
 
+def replace_sleep(sleep: Callable[[float], None], tell: Callable[[str], None]) -> bool:
+    """Let the scheduler's loop call this where it calls time.sleep; nothing else in its module uses `time`.
 
-def find_obstacle() -> str | None:
-    """Why the scheduler's wait cannot be replaced; None when it can."""
-    from airflow.jobs import scheduler_job_runner
-    from airflow.version import version
-
-    source = inspect.getsource(scheduler_job_runner)
-    uses = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and node.id == "time"]
-    if len(uses) != 1 or WAIT not in source:
-        return f"Airflow {version} waits in another way"
-    return None
-
-
-def replace_sleep(sleep: Callable[[float], None]) -> None:
-    """Let the scheduler's loop call this where it calls time.sleep; nothing else in its module uses `time`."""
-    from airflow.jobs import scheduler_job_runner
-
-    scheduler_job_runner.time = types.SimpleNamespace(sleep=sleep)
+    Returns whether it does; `tell` is called with the reason where it does not.
+    """
+    return apply(SLEEP, sleep, tell=tell) is None
 
 
 def wait_after_work(is_listening: Callable[[], bool], has_store: Callable[[], bool] = lambda: False) -> None:
@@ -41,15 +30,21 @@ def wait_after_work(is_listening: Callable[[], bool], has_store: Callable[[], bo
     changes too. Results are read before anything is queued, not only after: one that has waited with the scheduler must
     not be taken for that of a task which is to run again.
     """
+    apply(REST, is_listening, has_store)
+
+
+def _make_rest(
+    schedule: Any,  # noqa: ANN401 - Airflow's own
+    harvest: Any,  # noqa: ANN401 - Airflow's own
+    is_listening: Callable[[], bool],
+    has_store: Callable[[], bool],
+) -> Sequence[Any]:
     from airflow.configuration import conf
-    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
     from airflow.utils.session import create_session
 
-    schedule, harvest = SchedulerJobRunner._do_scheduling, SchedulerJobRunner._process_executor_events
-    if hasattr(schedule, "airfleet"):
-        return
     at_once = conf.getint("scheduler", "max_tis_per_query") or conf.getint("core", "parallelism")
 
+    @functools.wraps(schedule)
     def do_scheduling(self: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
         if is_listening():
             for executor in self.executors:
@@ -62,6 +57,7 @@ def wait_after_work(is_listening: Callable[[], bool], has_store: Callable[[], bo
         is_cut_off = queued >= min(at_once, free) and not (queued >= free and has_store())
         return queued if is_cut_off or not may_wait(self) else 0
 
+    @functools.wraps(harvest)
     def process_executor_events(self: Any, executor: Any, session: Any) -> int:  # noqa: ANN401 - Airflow's own
         was_full = executor.slots_available <= len(executor.event_buffer)
         ended = int(harvest(self, executor=executor, session=session))
@@ -70,6 +66,34 @@ def wait_after_work(is_listening: Callable[[], bool], has_store: Callable[[], bo
     def may_wait(runner: Any) -> bool:  # noqa: ANN401 - Airflow's own
         return runner.num_runs <= 0 and is_listening()
 
-    do_scheduling.airfleet = True  # type: ignore[attr-defined]
-    SchedulerJobRunner._do_scheduling = do_scheduling
-    SchedulerJobRunner._process_executor_events = process_executor_events
+    return do_scheduling, process_executor_events
+
+
+_MODULE = "airflow.jobs.scheduler_job_runner"
+_RUNNER = f"{_MODULE}:SchedulerJobRunner"
+SLEEP = Patch(
+    name="scheduler-sleep",
+    targets=(f"{_MODULE}:time",),
+    requires=(
+        UsesOnce(_MODULE, "time"),
+        Contains(
+            f"{_RUNNER}._run_scheduler_loop", ("time.sleep(min(self._scheduler_idle_sleep_time, next_event or 0))",)
+        ),
+    ),
+    make=lambda _, sleep: (types.SimpleNamespace(sleep=sleep),),
+    without="the scheduler looks for work once a second, as in stock Airflow",
+    processes="the scheduler",
+)
+REST = Patch(
+    name="scheduler-rest",
+    targets=(f"{_RUNNER}._do_scheduling", f"{_RUNNER}._process_executor_events"),
+    requires=(
+        Accepts(f"{_RUNNER}._do_scheduling", ("self", "session")),
+        Accepts(f"{_RUNNER}._process_executor_events", ("self",), ("executor", "session")),
+        Contains(f"{_RUNNER}._run_scheduler_loop", ("self._do_scheduling(session)",)),
+    ),
+    make=_make_rest,
+    without="the scheduler loops once more after each loop that did something, as in stock Airflow",
+    processes="the scheduler",
+    over=("scheduler-look",),
+)

@@ -11,34 +11,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Contains
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
 LOOKUPS = ("get_variable", "get_connection", "aget_variable", "aget_connection")
 SUPERVISED = "airflow.sdk.execution_time.secrets.execution_api.ExecutionAPISecretsBackend"
-# Modules that may have taken `ensure_secrets_loaded` for themselves before this process was told.
-TAKERS = ("airflow.models.variable", "airflow.models.connection")
 
 
 def tell_outages() -> None:
-    """From now on no lookup in this process takes a back end that failed for one that has nothing."""
-    from airflow import configuration
-    from airflow.sdk import configuration as sdk
+    """From now on no lookup in this process takes a back end that failed for one that has nothing.
 
-    for module in (configuration, sdk):
-        original = module.ensure_secrets_loaded
-        if hasattr(original, "__wrapped__"):
-            continue
-        told = _told(original)
-        module.ensure_secrets_loaded = told
-        for name in TAKERS:
-            taker = sys.modules.get(name)
-            if getattr(taker, "ensure_secrets_loaded", None) is original:
-                taker.ensure_secrets_loaded = told  # type: ignore[union-attr]
+    Raises UnfitAirflowError where Airflow takes its back ends from elsewhere.
+    """
+    apply(PATCH)
 
 
 def _told(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
@@ -177,3 +168,30 @@ def _error_class() -> Any:  # noqa: ANN401 - a subclass of what Airflow has no t
         """A store that may have the value did not answer."""
 
     return LookupFailedError
+
+
+_BACKEND = "airflow.sdk.execution_time.secrets.execution_api:ExecutionAPISecretsBackend"
+PATCH = Patch(
+    name="secret-lookups",
+    targets=("airflow.configuration:ensure_secrets_loaded", "airflow.sdk.configuration:ensure_secrets_loaded"),
+    # Every process of Airflow pays for these.
+    requires=(
+        Accepts("airflow.configuration:ensure_secrets_loaded"),
+        Accepts("airflow.sdk.configuration:ensure_secrets_loaded"),
+    ),
+    assumes=tuple(
+        Contains(
+            f"{_BACKEND}.{name}",
+            (
+                f"SUPERVISOR_COMMS.{'asend' if name.startswith('a') else 'send'}(Get",
+                "except AirflowSecretsBackendAccessDenied:",
+            ),
+        )
+        for name in LOOKUPS
+    ),
+    make=lambda *originals: tuple(map(_told, originals)),
+    without="a task whose store of secrets is away goes on with a default, as if the value were not there",
+    processes="every process of Airflow",
+    is_required=True,
+    takers=("airflow.models.variable", "airflow.models.connection"),
+)

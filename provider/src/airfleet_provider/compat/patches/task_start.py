@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import inspect
 import os
 import selectors
 import signal
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airfleet_provider.compat.calls.lookup_recorder import LookupRecorder
+from airfleet_provider.compat.patches.patch import Patch, apply, undo
+from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has, Versions
 from airfleet_provider.processes import fd_messages
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
-
-SUPPORTED = ("3.3.",)
 
 # psutil makes such a value of a process that a signal ended, and the supervisor tells it by its `name`.
 SignalExit = enum.IntEnum("SignalExit", {one.name: -one.value for one in signal.Signals})  # type: ignore[misc]
@@ -31,34 +30,7 @@ SignalExit = enum.IntEnum("SignalExit", {one.name: -one.value for one in signal.
 
 def find_obstacle() -> str | None:
     """Why this Airflow is not one that tasks can be forked for from a warm process; None when it is."""
-    from airflow.sdk.execution_time import comms, supervisor, task_runner
-    from airflow.version import version
-
-    if not version.startswith(SUPPORTED):
-        return f"Airflow {version} is not one that airfleet was tested with"
-    activity = supervisor.ActivitySubprocess
-    wanted: tuple[tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]], ...] = (
-        (activity._register_pipe_readers, ("self", "out", "err", "requests", "logs"), ("data",)),
-        (activity._on_child_started, ("self",), ("ti", "dag_rel_path", "bundle_info", "sentry_integration")),
-        (activity.wait, ("self",), ()),
-        (supervisor._fork_main, ("requests", "out", "err", "log_fd", "target"), ()),
-        (supervisor._subprocess_main, (), ()),
-        (supervisor._configure_logs_over_json_channel, ("log_fd",), ()),
-        (supervisor._make_process_nondumpable, (), ()),
-        (supervisor.block_orm_access, (), ()),
-        (supervisor.ensure_secrets_backend_loaded, (), ()),
-        (task_runner.main, (), ()),
-        (comms.CommsDecoder, (), ("log",)),
-        (comms.TypeAdapter, (comms.ToTask,), ()),
-        (task_runner.TypeAdapter, (task_runner.JsonValue,), ()),
-    )
-    for function, positional, named in wanted:
-        try:
-            inspect.signature(function).bind(*positional, **dict.fromkeys(named))
-        except (TypeError, ValueError) as error:
-            return f"{function.__qualname__} of Airflow {version} is another: {error}"
-    missing = {"ProcessNotFound", "TimeoutExpired"} - set(supervisor.ProcessTracker.__annotations__)
-    return f"ProcessTracker of Airflow {version} lacks {sorted(missing)}" if missing else None
+    return next(filter(None, (patch.find_obstacle() for patch in (LOADED_BAG, LOOKUPS))), None)
 
 
 def hide_memory() -> None:
@@ -79,15 +51,8 @@ def become_loader() -> None:
 
 def refuse_lookups(on_lookup: Callable[[str, str], None]) -> Callable[[], None]:
     """Call back when loading asks for a variable or a connection; what it returns ends that."""
-    from airflow.sdk.execution_time import supervisor
-
-    original = supervisor.ensure_secrets_backend_loaded
-
-    def restore() -> None:
-        supervisor.ensure_secrets_backend_loaded = original
-
-    supervisor.ensure_secrets_backend_loaded = lambda: [LookupRecorder(on_lookup)]
-    return restore
+    apply(LOOKUPS, on_lookup)
+    return functools.partial(undo, LOOKUPS)
 
 
 def log_context() -> dict[str, Any]:
@@ -128,24 +93,26 @@ def run_task(
 
     `said` is called with the log's descriptor where the Dag file would have been executed.
     """
-    from airflow.dag_processing import dagbag
     from airflow.sdk.execution_time import supervisor
 
-    original = dagbag.BundleDagBag
-
-    def find(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever BundleDagBag takes
-        if not args and kwargs.get("dag_folder") == bag.dag_folder:
-            said(descriptors[3])
-            return bag
-        return original(*args, **kwargs)
-
     def target() -> None:
-        dagbag.BundleDagBag = find
+        # The worker has checked it before it asked for this task.
+        apply(LOADED_BAG, bag, lambda: said(descriptors[3]), is_checked=True)
         supervisor._subprocess_main()
 
     requests, stdout, stderr = (socket.socket(fileno=one) for one in descriptors[:3])
     supervisor._fork_main(requests, stdout, stderr, descriptors[3], target)
     raise SystemExit  # never reached: it exits
+
+
+def _give_loaded(original: Any, bag: Any, said: Callable[[], None]) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+    def find(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever BundleDagBag takes
+        if not args and kwargs.get("dag_folder") == bag.dag_folder:
+            said()
+            return bag
+        return original(*args, **kwargs)
+
+    return (find,)
 
 
 def reseed() -> None:
@@ -320,3 +287,86 @@ def stock_coordinator() -> Any:  # noqa: ANN401 - airflow.sdk.execution_time.coo
     from airflow.sdk.execution_time.coordinator import _build_python_coordinator
 
     return _build_python_coordinator()
+
+
+_COMMS, _RUNNER = "airflow.sdk.execution_time.comms", "airflow.sdk.execution_time.task_runner"
+_SUPERVISOR = "airflow.sdk.execution_time.supervisor"
+_WATCHED, _ACTIVITY = f"{_SUPERVISOR}:WatchedSubprocess", f"{_SUPERVISOR}:ActivitySubprocess"
+_STARTED = ("ti", "dag_rel_path", "bundle_info", "sentry_integration")
+# All that a start from a zygote uses of Airflow.
+_START = (
+    Versions(("3.3.",)),
+    Accepts(f"{_ACTIVITY}._register_pipe_readers", ("self", "out", "err", "requests", "logs"), ("data",)),
+    Accepts(f"{_ACTIVITY}._on_child_started", ("self",), _STARTED),
+    Accepts(f"{_ACTIVITY}.wait", ("self",)),
+    Accepts(f"{_SUPERVISOR}:_fork_main", ("requests", "out", "err", "log_fd", "target")),
+    Accepts(f"{_SUPERVISOR}:_subprocess_main"),
+    Accepts(f"{_SUPERVISOR}:_configure_logs_over_json_channel", ("log_fd",)),
+    Accepts(f"{_SUPERVISOR}:_make_process_nondumpable"),
+    Accepts(f"{_SUPERVISOR}:block_orm_access"),
+    Accepts(f"{_RUNNER}:main"),
+    Accepts(f"{_COMMS}:CommsDecoder", named=("log",)),
+    Accepts(f"{_COMMS}:TypeAdapter", ("kind",)),
+    Accepts(f"{_RUNNER}:TypeAdapter", ("kind",)),
+    Has(f"{_SUPERVISOR}:ProcessTracker", ("ProcessNotFound", "TimeoutExpired")),
+)
+LOADED_BAG = Patch(
+    name="loaded-dag-file",
+    targets=("airflow.dag_processing.dagbag:BundleDagBag",),
+    requires=(
+        *_START,
+        Contains(
+            f"{_RUNNER}:parse",
+            (
+                "from airflow.dag_processing.dagbag import BundleDagBag",
+                "dag_folder=dag_absolute_path",
+                "safe_mode=False",
+                "load_op_links=False",
+            ),
+        ),
+    ),
+    assumes=(
+        # The supervisor looks at a process only after its sockets: a socket that tells of the end spares 5 s.
+        Contains(
+            f"{_WATCHED}._service_subprocess",
+            (
+                "self.selector.select",
+                "need_more = socket_handler(key.fileobj)",
+                "on_close(sock)",
+                "self._check_subprocess_exit",
+            ),
+        ),
+        Contains(f"{_WATCHED}._check_subprocess_exit", ('name := getattr(self._exit_code, "name", None)',)),
+        # A start counts as a sign of life.
+        Contains(f"{_ACTIVITY}._on_child_started", ("self._last_successful_heartbeat = time.monotonic()",)),
+        Contains(
+            f"{_ACTIVITY}._send_heartbeat_if_needed",
+            ("time.monotonic() - self._last_heartbeat_attempt) < MIN_HEARTBEAT_INTERVAL",),
+        ),
+        Contains(
+            "airflow.api_fastapi.execution_api.routes.task_instances:ti_run",
+            ("last_heartbeat_at=timezone.utcnow()",),
+        ),
+    ),
+    make=_give_loaded,
+    without="every task loads its Dag file anew in a process that starts in Airflow's own way",
+    processes="tasks that are forked from a zygote",
+)
+LOOKUPS = Patch(
+    name="zygote-lookups",
+    targets=(f"{_SUPERVISOR}:ensure_secrets_backend_loaded",),
+    requires=(
+        Accepts(f"{_SUPERVISOR}:ensure_secrets_backend_loaded"),
+        *(
+            Contains(
+                f"airflow.sdk.execution_time.context:{name}",
+                ("from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded",),
+            )
+            for name in ("_get_variable", "_get_connection")
+        ),
+    ),
+    make=lambda _, on_lookup: (lambda: [LookupRecorder(on_lookup)],),
+    without="tasks would share what a Dag file looked up as it was loaded, so none starts from a zygote",
+    processes="zygotes, while they load a Dag file",
+    is_required=True,
+)

@@ -1,0 +1,105 @@
+"""A process that executes Dag files asks its parent for variables and connections, and has no database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airfleet_provider.compat.calls.lookup_recorder import LookupRecorder
+from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has
+
+# Airflow is imported inside the functions: a process that needs one of them should not pay for all.
+# ruff: noqa: PLC0415
+
+
+def close_database(on_use: Callable[[], None]) -> None:
+    """Take Airflow's database from this process, as Airflow does where it executes Dag files; tell of each use."""
+    from airflow.sdk.execution_time import supervisor
+
+    supervisor.block_orm_access()
+    apply(SESSIONS, on_use)
+
+
+def _make_session(blocked: Any, on_use: Callable[[], None]) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+    class ToldSession(blocked):  # type: ignore[misc]
+        def __init__(self, *words: Any, **options: Any) -> None:  # noqa: ANN401 - whatever a session is given
+            on_use()
+            super().__init__()
+
+    return (ToldSession,)
+
+
+def answer_lookups(
+    ask: Callable[[Mapping[str, Any]], Mapping[str, Any]], on_lookup: Callable[[str, str], None]
+) -> None:
+    """Have variables and connections that Dag files ask for looked up by `ask`; tell of each."""
+    apply(LOOKUPS, ask, on_lookup)
+
+
+def _make_lookups(
+    _: Any,  # noqa: ANN401 - there is no supervisor in such a process
+    original: Any,  # noqa: ANN401 - Airflow's own
+    ask: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    on_lookup: Callable[[str, str], None],
+) -> Sequence[Any]:
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time import comms
+
+    class Lookups:
+        """What Airflow takes for the supervisor of this process."""
+
+        def send(self, message: Any) -> Any:  # noqa: ANN401 - Airflow's messages
+            match message:
+                case comms.GetVariable(key=key):
+                    found = ask({"kind": "variable", "name": key})
+                    if found:
+                        return comms.VariableResult(key=key, value=found["value"])
+                    return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": key})
+                case comms.GetConnection(conn_id=name):
+                    found = ask({"kind": "connection", "name": name})
+                    if found:
+                        return comms.ConnectionResult(**found)
+                    return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": name})
+                case comms.GetVariableKeys(prefix=prefix, limit=limit, offset=offset):
+                    found = ask({"kind": "variable_keys", "prefix": prefix or "", "limit": limit, "offset": offset})
+                    return comms.VariableKeysResult(**found)
+                case comms.MaskSecret():
+                    return None
+            raise RuntimeError(f"a Dag file may not do this while it is loaded: {type(message).__name__}")
+
+        async def asend(self, message: Any) -> Any:  # noqa: ANN401 - Airflow's messages
+            return self.send(message)
+
+    def load() -> list[Any]:
+        return [LookupRecorder(on_lookup), *original()]
+
+    return Lookups(), load
+
+
+_COMMS, _SUPERVISOR = "airflow.sdk.execution_time.comms", "airflow.sdk.execution_time.supervisor"
+SESSIONS = Patch(
+    name="parser-database",
+    targets=("airflow.settings:Session",),
+    requires=(Contains(f"{_SUPERVISOR}:block_orm_access", ("settings.Session = ",)),),
+    make=_make_session,
+    without="what a Dag file reads of the database as it is loaded goes unnoticed, and tasks would share it",
+    processes="processes that execute Dag files for the release agent",
+    is_required=True,
+)
+LOOKUPS = Patch(
+    name="parser-lookups",
+    targets=(
+        "airflow.sdk.execution_time.task_runner:SUPERVISOR_COMMS",
+        f"{_SUPERVISOR}:ensure_secrets_backend_loaded",
+    ),
+    requires=(
+        Accepts(f"{_SUPERVISOR}:ensure_secrets_backend_loaded"),
+        Has(_COMMS, ("GetVariable", "GetConnection", "GetVariableKeys", "MaskSecret", "ErrorResponse")),
+        Has(_COMMS, ("VariableResult", "ConnectionResult", "VariableKeysResult")),
+    ),
+    make=_make_lookups,
+    without="a Dag file that looks up a variable or a connection as it is loaded cannot be parsed",
+    processes="processes that execute Dag files for the release agent",
+    is_required=True,
+)

@@ -1,0 +1,157 @@
+"""What a patch of Airflow is, and how one is applied: the only place that assigns to what Airflow's code looks up."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airfleet_provider.compat.patches.requirements import MISSING, Requirement, get, split
+
+log = logging.getLogger("airfleet")
+
+# Attributes of a replacement: the names of all patches on its target, and what it replaced.
+NAMES, ORIGINAL = "airfleet_patches", "airfleet_original"
+
+
+class UnfitAirflowError(RuntimeError):
+    """The installed Airflow is not one that a required patch knows, and its stock code would do harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Replacements of some of Airflow's functions, which belong together.
+
+    `make` takes the originals, in the order of the targets, and the arguments of `apply`. It returns the replacements
+    in the same order, and assigns nothing itself.
+    """
+
+    name: str
+    # Paths as in `requirements.split`.
+    targets: tuple[str, ...]
+    # Checked in the process before the patch is applied.
+    requires: tuple[Requirement, ...]
+    make: Callable[..., Sequence[Any]]
+    # What is lost without the patch: one sentence for an operator.
+    without: str
+    # The processes that apply it.
+    processes: str
+    # Checked by the tests and by `airflow airfleet patches` only: the process does not need what it would import.
+    assumes: tuple[Requirement, ...] = ()
+    # Whether a process must not go on without it, as Airflow's stock code would do harm to what airfleet promises.
+    is_required: bool = False
+    # Patches of the same targets that are applied before this one where both are applied.
+    over: tuple[str, ...] = ()
+    # Modules that may have imported a target by name before it was replaced.
+    takers: tuple[str, ...] = ()
+
+    def find_obstacle(self) -> str | None:
+        """Why the patch does not fit the installed Airflow; None when it fits."""
+        return _find_obstacle(self.targets, self.requires)
+
+    def find_doubt(self) -> str | None:
+        """As `find_obstacle`, but for what is only assumed too."""
+        return _find_obstacle(self.targets, (*self.requires, *self.assumes))
+
+    def is_applied(self) -> bool:
+        """Whether it is in effect in this process."""
+        try:
+            return all(self.name in _read_names(_look_up(*split(target))) for target in self.targets)
+        except (ImportError, AttributeError):
+            return False
+
+
+def apply(
+    patch: Patch,
+    *arguments: Any,  # noqa: ANN401 - what the patch's `make` takes after the originals
+    tell: Callable[[str], None] | None = None,
+    is_checked: bool = False,
+) -> str | None:
+    """Put a patch into effect in this process and in what is forked from it, unless it is already.
+
+    Returns None, or why it was not applied: then Airflow's own code stays. That is told to `tell`, or else it is
+    logged, once in a process. `is_checked` spares the check in a process that was forked from one that has made it.
+
+    Raises UnfitAirflowError where a required patch does not fit, and RuntimeError where a patch that belongs over this
+    one was applied before it.
+    """
+    if patch.is_applied():
+        return None
+    if not is_checked and (obstacle := patch.find_obstacle()):
+        loss = f"{patch.without}: {obstacle}"
+        if patch.is_required:
+            raise UnfitAirflowError(f"Airflow cannot be patched ({patch.name}), and without the patch {loss}")
+        (tell or _warn_once)(loss)
+        return obstacle
+    places = [split(target) for target in patch.targets]
+    olds = [_look_up(*place) for place in places]
+    for old in olds:
+        if above := _read_names(old) - {patch.name, *patch.over}:
+            raise RuntimeError(f"the patch {patch.name} is to be applied before {', '.join(sorted(above))}")
+    news = patch.make(*(get(*place) for place in places), *arguments)
+    for (owner, name), old, new in zip(places, olds, news, strict=True):
+        if patch.name not in _read_names(old):
+            setattr(new, NAMES, _read_names(old) | {patch.name})
+            setattr(new, ORIGINAL, old)
+            _assign(owner, name, new)
+            for taker in filter(None, map(sys.modules.get, patch.takers)):
+                if getattr(taker, name, MISSING) is old:
+                    _assign(taker, name, new)
+    log.debug("Patch of Airflow applied: %s", patch.name)
+    return None
+
+
+def undo(patch: Patch) -> None:
+    """Give the targets of a patch back what they were; for one that no other patch was laid over."""
+    for target in patch.targets:
+        owner, name = split(target)
+        new = _look_up(owner, name)
+        if patch.name in _read_names(new):
+            _assign(owner, name, getattr(new, ORIGINAL))
+
+
+def _find_obstacle(targets: Sequence[str], requires: Sequence[Requirement]) -> str | None:
+    try:
+        for target in targets:
+            owner, name = split(target)
+            # Airflow declares some names of a module that it gives a value later.
+            if get(owner, name) is MISSING and name not in getattr(owner, "__annotations__", ()):
+                return f"{target} is not there"
+        found = (requirement.find_obstacle() for requirement in requires)
+        obstacle = next(filter(None, found), None)
+    except (ImportError, AttributeError, OSError, TypeError) as error:  # it has moved, or has no source
+        obstacle = f"{type(error).__name__}: {error}"
+    if obstacle is None:
+        return None
+    from airflow.version import version  # noqa: PLC0415 - reading the registry imports no Airflow
+
+    return f"in Airflow {version}, {obstacle}"
+
+
+def _look_up(owner: Any, name: str) -> Any:  # noqa: ANN401 - any object
+    """What is assigned there, unbound; MISSING where nothing is."""
+    return get(owner, name) if isinstance(owner, dict) else inspect.getattr_static(owner, name, MISSING)
+
+
+def _read_names(found: Any) -> frozenset[str]:  # noqa: ANN401 - any object
+    """The patches in effect on a target. A subclass or a copy of a replacement is not one."""
+    names: frozenset[str] = getattr(found, "__dict__", {}).get(NAMES, frozenset())
+    return names
+
+
+def _assign(owner: Any, name: str, value: Any) -> None:  # noqa: ANN401 - any object
+    if isinstance(owner, dict):
+        owner[name] = value
+    elif value is MISSING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
+
+
+@functools.cache
+def _warn_once(loss: str) -> None:
+    log.warning("Airflow is not patched: %s", loss)

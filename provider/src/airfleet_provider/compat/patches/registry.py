@@ -1,0 +1,51 @@
+"""All patches of Airflow: the list to go through before airfleet takes a new version of it."""
+
+from __future__ import annotations
+
+from airfleet_provider.compat.patches import (
+    child_exits,
+    cold_start,
+    crash_reports,
+    dag_processor,
+    db_clean,
+    execution_api,
+    incremental_scheduling,
+    local_workers,
+    log_requests,
+    outages,
+    parsing,
+    prefork,
+    ready_filter,
+    scheduler_loop,
+    secret_lookups,
+    task_start,
+)
+from airfleet_provider.compat.patches.patch import Patch
+
+# Where two patches have a target in common, the one that is applied first comes first.
+PATCHES: tuple[Patch, ...] = (
+    secret_lookups.PATCH,
+    outages.SCHEDULER,
+    scheduler_loop.SLEEP,
+    incremental_scheduling.PATCH,
+    ready_filter.PATCH,
+    scheduler_loop.REST,
+    local_workers.PATCH,
+    child_exits.PATCH,
+    crash_reports.REPORTS,
+    crash_reports.SIGNALS,
+    cold_start.PATCH,
+    prefork.ADAPTERS,
+    prefork.LOG,
+    task_start.LOOKUPS,
+    task_start.LOADED_BAG,
+    parsing.LOOKUPS,
+    parsing.SESSIONS,
+    dag_processor.PATCH,
+    execution_api.APPLICATION,
+    execution_api.REPORTS,
+    execution_api.TOKENS,
+    outages.POOLS,
+    log_requests.PATCH,
+    db_clean.PATCH,
+)
