@@ -55,7 +55,9 @@ def airflow(two: Four, *words: str, **options: object) -> subprocess.CompletedPr
 
 
 def units(two: Four, host: str) -> list[str]:
-    said = two.bed[host].run("systemctl list-units --plain --no-legend 'airfleet-*' | cut -d' ' -f1").stdout
+    """The units that run or are on their way; one that has stopped, also by a limit of time, is none of them."""
+    states = "--state=active,activating,deactivating"
+    said = two.bed[host].run(f"systemctl list-units --plain --no-legend {states} 'airfleet-*' | cut -d' ' -f1").stdout
     return said.split()
 
 
