@@ -144,7 +144,7 @@ def test_the_server_hands_every_change_to_the_repository_that_fleet_yaml_names()
     config = text_of("data1", "pgbackrest.conf", more)
     assert "repo1-path=/mnt/backups\nrepo1-retention-full=3\n" in config
     assert f"archive_command = '{backups.ARCHIVE_COMMAND}'" in text_of("data1", "postgresql.conf", more)
-    assert "-ge 21600 ]" in text_of("data1", "backup.sh", more)
+    assert "\nEVERY_S=21600\n" in text_of("data1", "backup.sh", more)
     (folder,) = [folder for folder in desired("data1", NINE + more).folders if str(folder.path) == "/mnt/backups"]
     assert (folder.owner, folder.mode) == ("postgres", 0o700)
 

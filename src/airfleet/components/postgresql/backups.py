@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from airfleet import shell_script
 from airfleet.components.host_model import ETC, LIB, POSTGRES, Folder, HostFile, Part, Place, Service, Stage
 from airfleet.components.postgresql.psql import SOCKETS, USER, build_command
 
@@ -70,29 +71,22 @@ pg1-socket-path={SOCKETS}
 """
 
 
-def prepare(folder: str) -> str:
-    """A line of shell after which the repository is there; it is begun by the primary only."""
-    return f"[ -f {folder}/archive/{STANZA}/archive.info ] || {COMMAND} stanza-create"
-
-
 def render_script(place: Place) -> str:
     """What waits until this host is the primary and its newest backup is too old."""
-    return f"""\
-# Written by airfleet.
-is_replica() {{ {build_command()} -c 'SELECT pg_is_in_recovery()' 2>/dev/null; }}
-newest() {{ {COMMAND} info --output=json | grep -o '"stop":[0-9]*' | tr -dc '0-9\\n' | sort -n | tail -n 1; }}
-is_due() {{
-  # What was written while another host was the primary is not in the archive of this one.
-  [ -f {PROMOTED} ] && return 0
-  last=$(newest); [ $(( $(date +%s) - ${{last:-0}} )) -ge {place.fleet.backups.every_hours * 3600} ]
-}}
-make() {{ nice {COMMAND} backup --type=full && rm -f {PROMOTED} && echo "made a backup"; }}
-while :; do
-  case "$(is_replica)" in
-    t) : > {PROMOTED};;
-    f) {prepare(place.fleet.backups.folder)}
-      if is_due; then make || sleep {AFTER_FAILURE_S}; fi;;
-  esac
-  sleep {LOOK_EVERY_S}
-done
-"""
+    wanted = place.fleet.backups
+    return render_functions(wanted.folder) + shell_script.render_script(
+        __package__,
+        "backup",
+        PSQL=build_command(),
+        PROMOTED=PROMOTED,
+        EVERY_S=wanted.every_hours * 3600,
+        AFTER_FAILURE_S=AFTER_FAILURE_S,
+        LOOK_EVERY_S=LOOK_EVERY_S,
+    )
+
+
+def render_functions(folder: str) -> str:
+    """The functions of a shell that the programs which make a backup begin with; the repository is in `folder`."""
+    return shell_script.render_script(
+        __package__, "backup_functions", PGBACKREST=COMMAND, REPOSITORY=folder, STANZA=STANZA
+    )

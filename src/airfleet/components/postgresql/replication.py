@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from airfleet.components.host_model import ETC, LIB, POSTGRES, HostFile, Job, Place, Service, Stage
 from airfleet.components.postgresql.psql import USER, build_command
+from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, find_login
 
 DATA = LIB / "postgresql"
@@ -19,6 +18,11 @@ LOOK_EVERY_S = 2
 def list_peers(place: Place) -> tuple[str, ...]:
     """The other database hosts; each of them may be the primary tomorrow."""
     return tuple(host.address for host in place.fleet.with_role("database") if host != place.host)
+
+
+def find_programs(place: Place) -> str:
+    """The folder of PostgreSQL's programs on a host."""
+    return f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
 
 
 def list_files(place: Place) -> tuple[HostFile, ...]:
@@ -69,44 +73,16 @@ def render_guard(place: Place) -> str:
 
     With synchronous replication a server that reaches no other does not begin either: it could confirm nothing.
     """
-    bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
-    return f"""\
-# Written by airfleet: never two primaries.
-peers={shlex.quote(" ".join(list_peers(place)))}
-own() {{ {bin_}/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: *//p"; }}
-ask() {{ {bin_}/psql "host=$1 port={POSTGRES} service={SERVICE} dbname=postgres replication=true \
-  connect_timeout=2" \\
-  -XAtc 'IDENTIFY_SYSTEM' 2>/dev/null | cut -d '|' -f 2; }}
-is_former() {{
-  heard=
-  for peer in $peers; do
-    line=$(ask $peer)
-    [ -n "$line" ] || continue
-    heard=1
-    [ "$line" -gt "$(own)" ] && {{ by=$peer; return 0; }}
-  done
-  return 1
-}}
-may_begin() {{
-  [ -f {DATA}/standby.signal ] && return 0
-  is_former && {{ echo "$by has been promoted: this host may not be a primary; airfleet apply makes it a replica" >&2
-    return 1; }}
-  [ -n "$heard" ] && return 0
-  echo "no other database host answers" >&2
-  ! grep -qs "^synchronous_standby_names = 'ANY" {DATA}/postgresql.auto.conf
-}}
-if [ "$1" != watch ]; then
-  may_begin || {{ sleep 2; exit 1; }}
-  exec "$@"
-fi
-while sleep {LOOK_EVERY_S}; do
-  [ -f {DATA}/postmaster.pid ] && [ ! -f {DATA}/standby.signal ] && is_former || continue
-  echo "$by has been promoted: no PostgreSQL may run here as a primary"
-  pid=$(head -n 1 {DATA}/postmaster.pid)
-  # After a loss of power the number in the file may be another program's.
-  [ "$(cat /proc/$pid/comm 2>/dev/null)" = postgres ] && kill -INT "$pid"
-done
-"""
+    return render_script(
+        __package__,
+        "guard",
+        PEERS=" ".join(list_peers(place)),
+        BIN=find_programs(place),
+        DATA=DATA,
+        PORT=POSTGRES,
+        SERVICE=SERVICE,
+        LOOK_EVERY_S=LOOK_EVERY_S,
+    )
 
 
 def copy_primary(place: Place) -> Job:
@@ -114,22 +90,13 @@ def copy_primary(place: Place) -> Job:
 
     The copy is whole before anything is moved, and there is none while no other host takes writes.
     """
-    bin_ = f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
-    script = (
-        f"test -f {DATA}/standby.signal && exit 0\n"
-        f"rm -rf {DATA}.new\ninstall -d -o {USER} -g {USER} -m 700 {DATA}.new\n"
-        f"export PGSERVICEFILE={LOGIN}\n"
-        f"runuser -u {USER} -- {bin_}/pg_basebackup -d {shlex.quote(render_source(place))}"
-        f" -D {DATA}.new -X stream -c fast\n"
-        # Where it copies from says the configuration; what the copied server may have noted itself would win.
-        f"runuser -u {USER} -- sed -i '/^primary_conninfo/d' {DATA}.new/postgresql.auto.conf\n"
-        f"runuser -u {USER} -- install -m 600 /dev/null {DATA}.new/standby.signal\n"
-        "state=$(systemctl is-active airfleet-postgresql.service || true)\n"
-        "systemctl stop airfleet-postgresql.service 2>/dev/null || true\n"
-        f"if test -f {DATA}/PG_VERSION; then rm -rf {DATA}.former; mv {DATA} {DATA}.former; fi\n"
-        f"rm -rf {DATA}\nmv {DATA}.new {DATA}\n"
-        # A former primary that tries to begin again and again was no service to start when `apply` looked.
-        'case "$state" in active|activating) systemctl start airfleet-postgresql.service;; esac\n'
+    script = render_script(
+        __package__,
+        "copy_primary",
+        DATA=DATA,
+        BIN=find_programs(place),
+        LOGIN=LOGIN,
+        SOURCE=render_source(place),
     )
     return Job("postgresql-copy", "copy the primary", Stage.POOLER, turn(place, script), timeout_s=3600)
 
@@ -147,12 +114,7 @@ def synchronise(place: Place) -> Job:
         stage, names, wait = Stage.STORES, "''", ""
     else:
         stage, names = Stage.METADATA, "'ANY 1 (*)'"
-        count = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
-        wait = (
-            f'found() {{ [ "$({build_command()} -c "{count}")" -gt 0 ]; }}\n'
-            "for i in $(seq 120); do found && break; sleep 1; done\n"
-            'found || { echo "no replica streams from here: a commit would wait for ever" >&2; exit 1; }\n'
-        )
+        wait = render_script(__package__, "await_replica", PSQL=build_command())
     sql = f"ALTER SYSTEM SET synchronous_standby_names = {names};\nSELECT pg_reload_conf();"
     script = f"{wait}{build_command()} <<'SQL'\n{sql}\nSQL\n"
     return Job("postgresql-sync", "say what a commit waits for", stage, turn(place, script), USER, ("postgresql",))

@@ -21,6 +21,7 @@ from airfleet.components.host_model import (
 from airfleet.components.model import DEAD_PEER
 from airfleet.components.postgresql import backups, replication, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
+from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, by_login
 from airfleet_provider.contract import job_schema
 
@@ -52,7 +53,7 @@ def describe(place: Place) -> Part:
         HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
         HostFile(CONFIG / "pg_ident.conf", f"# Written by airfleet.\n{LOOKER} {USER} {LOOKER}\n", "postgres", 0o640),
     )
-    bin_ = Path(f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin")
+    bin_ = Path(replication.find_programs(place))
     command = (str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}")
     server = Service(
         name="postgresql",
@@ -188,16 +189,7 @@ def _mask(address: str) -> str:
 
 
 def _create(bin_: Path) -> Job:
-    # PG_VERSION is what says that the folder is whole, so it is moved last.
-    script = (
-        f"if test -f {DATA}/standby.signal; then\n"
-        '  echo "a replica is here: airfleet failover --database makes it the primary" >&2; exit 1\n'
-        f"fi\ntest -f {DATA}/PG_VERSION && exit 0\n"
-        f"find {DATA} -mindepth 1 -delete\n"
-        f"{bin_}/initdb --auth-local=peer --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 -D {DATA}/new\n"
-        f"find {DATA}/new -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t {DATA} {{}} +\n"
-        f"mv {DATA}/new/PG_VERSION {DATA}/\nrmdir {DATA}/new\n"
-    )
+    script = render_script(__package__, "create_cluster", DATA=DATA, BIN=bin_)
     return Job(CREATE, "make the database cluster", Stage.STORES, Secret(script), USER)
 
 

@@ -15,6 +15,7 @@ from airfleet.operations.backup.catalogue import Backup
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.runners.fleet.transport.sections import MARK
 from airfleet.runners.fleet.transport.shell import Shell
+from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Backups
 
 TAKE_S = 6 * 3600.0
@@ -63,28 +64,26 @@ def look(shell: Shell, host: str, wanted: Backups) -> Archive:
 
 def build_take(wanted: Backups) -> str:
     """The script that makes a backup, after one that is just being made."""
-    inner = (
-        f"set -e\n{backups.prepare(wanted.folder)}\nfor i in $(seq 1800); do\n"
-        f"  code=0; {backups.COMMAND} backup --type=full || code=$?\n"
-        f"  [ $code = {LOCKED} ] || break\n  sleep 2\ndone\n[ $code = 0 ] || exit $code\n"
-        f"{backups.COMMAND} info --output=json"
-    )
+    inner = backups.render_functions(wanted.folder) + render_script(__package__, "take", LOCKED=LOCKED)
     return f"cd /\n{AS_SERVER} sh -c {shlex.quote(inner)}"
 
 
 def build_look(wanted: Backups) -> str:
     """The script whose answer `parse_look` reads."""
-    status = f"{backups.DATA}/pg_wal/archive_status"
-    sql = (
+    ages = (
         "SELECT extract(epoch FROM clock_timestamp() - coalesce(last_archived_time, began))::bigint,"
         " extract(epoch FROM clock_timestamp() - began)::bigint"
         " FROM pg_stat_archiver, pg_postmaster_start_time() began"
     )
-    ask = f"{AS_SERVER} {build_command()} -c {shlex.quote(sql)}"
-    return (
-        f"cd /\n{AS_SERVER} {backups.COMMAND} info --output=json\necho\necho '{MARK}'\n"
-        f"du -sb {wanted.folder} | cut -f 1\ndf -B1 --output=avail {wanted.folder} | tail -n 1\ndate +%s\n"
-        f"find {status} -name '*.ready' 2>/dev/null | wc -l\n{ask} || echo '0|0'"
+    return render_script(
+        __package__,
+        "look_at_archive",
+        PGBACKREST=backups.COMMAND,
+        MARK=MARK,
+        REPOSITORY=wanted.folder,
+        STATUS=f"{backups.DATA}/pg_wal/archive_status",
+        PSQL=build_command(),
+        AGES=ages,
     )
 
 

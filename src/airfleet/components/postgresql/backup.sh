@@ -1,0 +1,20 @@
+#!/bin/bash
+# Written by airfleet: makes a backup whenever this host is the primary and its newest backup is too old.
+# shellcheck disable=SC2086 # PSQL is a command with its arguments.
+is_replica() { $PSQL -c 'SELECT pg_is_in_recovery()' 2>/dev/null; }
+newest() { repository info --output=json | grep -o '"stop":[0-9]*' | tr -dc '0-9\n' | sort -n | tail -n 1; }
+is_due() {
+  # What was written while another host was the primary is not in the archive of this one.
+  [ -f "$PROMOTED" ] && return 0
+  last=$(newest); [ $(( $(date +%s) - ${last:-0} )) -ge "$EVERY_S" ]
+}
+# shellcheck disable=SC2086 # PGBACKREST is a command with its arguments.
+make() { nice $PGBACKREST backup --type=full && rm -f "$PROMOTED" && echo "made a backup"; }
+while :; do
+  case "$(is_replica)" in
+    t) : > "$PROMOTED";;
+    f) prepare
+      if is_due; then make || sleep "$AFTER_FAILURE_S"; fi;;
+  esac
+  sleep "$LOOK_EVERY_S"
+done
