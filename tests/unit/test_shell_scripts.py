@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.components.model import reveal
-from airfleet.operations.backup.pgbackrest import repository
+from airfleet.operations.backup.pgbackrest import repository, scripts
 from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Backups
 from places import NINE, desired
@@ -18,6 +18,7 @@ SHELLCHECK = Path(sys.prefix) / "bin" / "shellcheck"
 TWO = NINE.replace("  data1:", "  data2: {address: 10.0.0.42, roles: [database]}\n  data1:") + (
     "replication: synchronous\n"
 )
+ORDER = scripts.Order("20261124T000000Z", "20261123-000000F")
 JOBS = ("postgresql-create", "postgresql-copy", "postgresql-sync")
 
 
@@ -29,6 +30,12 @@ def list_scripts() -> dict[str, str]:
         **files,
         **{name: jobs[name] for name in JOBS},
         "look at the archive": repository.build_look(Backups()),
+        "look at the data": scripts.build_look(),
+        "unpack": scripts.unpack(ORDER),
+        "copy the former": scripts.copy_former(ORDER),
+        "fence": scripts.fence(("airfleet-scheduler.service",)),
+        "recover": scripts.recover(ORDER, "/usr/lib/postgresql/15/bin", "/etc/x.conf", "python3.11"),
+        "finish": scripts.finish(),
     }
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -130,9 +131,21 @@ def test_without_a_restore_under_way_nothing_goes_on() -> None:
     assert not found.has_done("")
 
 
-def test_a_moment_is_told_with_its_zone_and_the_newest_needs_none() -> None:
-    assert "--target='2026-11-24 13:00:09.000000+00'" in scripts.unpack(ORDER)
-    assert "--type=default" in scripts.unpack(replace(ORDER, to=None))
+@pytest.mark.parametrize(
+    ("order", "target"),
+    [
+        (ORDER, "[--type=time] [--target=2026-11-24 13:00:09.000000+00] [--target-action=promote]"),
+        (replace(ORDER, to=None), "[--type=default]"),
+    ],
+)
+def test_a_moment_is_told_with_its_zone_and_the_newest_needs_none(tmp_path: Path, order: Order, target: str) -> None:
+    for name, line in {"runuser": """printf '[%s] ' "$@" """, "install": ":"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    script = f"PATH={tmp_path}:$PATH\n{scripts.unpack(order).replace(str(scripts.LIB), str(tmp_path))}"
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
+    assert f"[restore] [--pg1-path={tmp_path}/postgresql.restoring] [--set={order.backup}] {target} " in done.stdout
+    assert (tmp_path / "restore.state").read_text() == f"{order.name}\n{order.request}\n"
 
 
 def text_of(host: str, name: str, more: str = "") -> str:

@@ -6,14 +6,15 @@ and the data that it made carries the same name in a file: so what lies beside t
 
 from __future__ import annotations
 
-import shlex
+import importlib.resources
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airfleet.components.host_model import LIB
 from airfleet.components.postgresql import backups
-from airfleet.components.postgresql.psql import AS_SERVER, USER, build_command
+from airfleet.components.postgresql.psql import build_command
+from airfleet.shell_script import render_script
 
 DATA = backups.DATA
 DRAFT = f"{DATA}.restoring"
@@ -25,15 +26,15 @@ LOG = f"{LIB}/restore.log"
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 # What fleet.yaml wants of the database's content is done again, as the restored one may be from before it.
 JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata", "postgresql-former")
-RECOVERY = ("restore_command", "recovery_target_timeline", "recovery_target_time", "recovery_target_action")
+# What the recovered server forgets, as it is for this recovery alone.
+SETTINGS = (
+    "restore_command",
+    "recovery_target_timeline",
+    "recovery_target_time",
+    "recovery_target_action",
+    "synchronous_standby_names",
+)
 RECOVER_S = 24 * 3600
-EXCHANGE = """\
-import ctypes, os, sys
-call = ctypes.CDLL(None, use_errno=True).renameat2
-one, other = map(os.fsencode, sys.argv[1:])
-if call(-100, one, -100, other, 2):
-    sys.exit("cannot exchange two folders at once: " + os.strerror(ctypes.get_errno()))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Order:
     def request(self) -> str:
         """What was asked for, without the name: the same words mean the same restore."""
         return f"{self.backup} {self.to.astimezone(UTC).isoformat() if self.to else 'latest'}"
+
+    @property
+    def text(self) -> str:
+        """What `restore.state` says of it."""
+        return f"{self.name}\n{self.request}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,7 @@ class Situation:
 
 def build_look() -> str:
     """The script whose answer `parse_look` reads."""
-    return f"""\
-du -sb {DATA} | cut -f 1; df -B1 --output=avail {LIB} | tail -n 1
-[ -f {DATA}/standby.signal ] && echo replica || echo primary
-systemctl is-active -q airfleet-postgresql && echo up || echo down
-{AS_SERVER} cat {DATA}/{MARK} 2>/dev/null || printf -; echo; cat {STATE} 2>/dev/null
-cd {LIB}; ls -d {FORMER}* 2>/dev/null; true
-"""
+    return render_script(__package__, "look_at_data", DATA=DATA, LIB=LIB, MARK=MARK, STATE=STATE, FORMER=FORMER)
 
 
 def parse_look(text: str) -> Situation:
@@ -96,19 +96,20 @@ def parse_look(text: str) -> Situation:
     )
 
 
-def settle() -> str:
-    """Clear the place where data is made: what was never finished goes, what was the server's is kept."""
-    return f"""\
-own=$(head -n 1 {STATE} 2>/dev/null || true)
-if [ -d {DRAFT} ]; then
-  pid=$({AS_SERVER} head -n 1 {DRAFT}/postmaster.pid 2>/dev/null | tr -dc 0-9)
-  if [ -n "$pid" ] && [ "$(cat /proc/$pid/comm 2>/dev/null)" = postgres ]; then
-    {AS_SERVER} kill -QUIT $pid && while [ -d /proc/$pid ]; do sleep 0.1; done
-  fi
-  if [ -n "$own" ] && [ "$({AS_SERVER} cat {DATA}/{MARK} 2>/dev/null)" = "$own" ]; then mv {DRAFT} {LIB}/{FORMER}$own
-  else rm -rf {DRAFT}; fi
-fi
-"""
+def _render(*names: str, **values: object) -> str:
+    """Render programs below the functions of every restore."""
+    return render_script(
+        __package__,
+        "restore_functions",
+        *names,
+        DATA=DATA,
+        DRAFT=DRAFT,
+        LIB=LIB,
+        STATE=STATE,
+        MARK=MARK,
+        FORMER=FORMER,
+        **values,
+    )
 
 
 def copy_former(order: Order) -> str:
@@ -117,41 +118,25 @@ def copy_former(order: Order) -> str:
     It is recovered as if it were a backup, so that it goes on under a time line of its own: the archive holds changes
     of both under the same numbers.
     """
-    lines = (
+    source = f"{LIB}/{order.backup}"
+    settings = (
         f"restore_command = '{backups.COMMAND} --pg1-path={DRAFT} archive-get %f \"%p\"'\n"
         "recovery_target_timeline = 'current'\n"
     )
-    copy = f"""\
-set -eu; umask 077
-cp -a --reflink=auto {LIB}/{order.backup}/. {DRAFT}
-rm -f {DRAFT}/postmaster.pid {DRAFT}/{MARK}
-printf %s {shlex.quote(lines)} >> {DRAFT}/postgresql.auto.conf
-: > {DRAFT}/recovery.signal
-"""
-    return f"""\
-{_begin(order)}
-test -f {LIB}/{order.backup}/PG_VERSION
-install -d -o {USER} -g {USER} -m 700 {DRAFT}
-{AS_SERVER} sh -c {shlex.quote(copy)}
-"""
+    copy = render_script(__package__, "copy_as_server", SOURCE=source, DRAFT=DRAFT, MARK=MARK, SETTINGS=settings)
+    return _render("begin", "copy_former", ORDER=order.text, SOURCE=source, COPY=copy)
 
 
 def unpack(order: Order) -> str:
     """Unpack the backup beside the data that the server works on."""
-    target = "--type=default"
-    if order.to:
-        moment = order.to.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
-        target = f"--type=time --target={shlex.quote(moment)} --target-action=promote"
-    return f"""\
-{_begin(order)}
-install -d -o {USER} -g {USER} -m 700 {DRAFT}
-{AS_SERVER} {backups.COMMAND} restore --pg1-path={DRAFT} --set={order.backup} {target}
-"""
-
-
-def _begin(order: Order) -> str:
-    state = shlex.quote(f"{order.name}\n{order.request}\n")
-    return f"set -eu; cd /\n{settle()}\nprintf %s {state} > {STATE}.new; mv {STATE}.new {STATE}"
+    return _render(
+        "begin",
+        "unpack",
+        ORDER=order.text,
+        MOMENT=order.to.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00") if order.to else "",
+        PGBACKREST=backups.COMMAND,
+        BACKUP=order.backup,
+    )
 
 
 def fence(units: Iterable[str]) -> str:
@@ -159,18 +144,15 @@ def fence(units: Iterable[str]) -> str:
 
     A replica cannot follow data of an earlier moment: it is told that it has to be copied anew.
     """
-    listed = " ".join(units)
-    return f"""\
-set -eu
-systemctl stop airfleet-backup 2>/dev/null || true
-{f"systemctl stop {listed}" if listed else ":"}
-if [ -d {DATA} ]; then
-  systemctl disable -q {UNITS} || true
-  systemctl stop {UNITS}
-  if [ -f {DATA}/standby.signal ]; then {AS_SERVER} mv -T {DATA}/standby.signal {DATA}/standby.former; fi
-fi
-cd {LIB}/jobs 2>/dev/null && rm -f {" ".join(JOBS)}; true
-"""
+    return render_script(
+        __package__,
+        "fence",
+        DATA=DATA,
+        LIB=LIB,
+        CLIENTS=" ".join(units),
+        SERVERS=UNITS,
+        JOBS=" ".join(JOBS),
+    )
 
 
 def recover(order: Order, bin_: str, config: str, python: str) -> str:
@@ -182,40 +164,21 @@ def recover(order: Order, bin_: str, config: str, python: str) -> str:
         f"-c config_file={config} -c listen_addresses= -c unix_socket_directories={DRAFT} -c archive_command= "
         "-c hot_standby=off -c synchronous_standby_names="
     )
-    resets = "".join(f" -c 'ALTER SYSTEM RESET {name}'" for name in RECOVERY)
-    newest = "SELECT extract(epoch FROM coalesce(pg_last_xact_replay_timestamp(), clock_timestamp()))"
-    return f"""\
-set -eu; cd /
-wal={DATA}/pg_wal
-for file in $wal/*; do
-  name=${{file##*/}}
-  case $name in *[!0-9A-F]*) continue;; esac
-  if [ ${{#name}} = 24 ] && [ ! -f $wal/archive_status/$name.done ]; then {AS_SERVER} cp -np $file {DRAFT}/pg_wal/; fi
-done
-: > {LOG}; chown {USER}: {LOG}; chmod 600 {LOG}
-ask() {{ {AS_SERVER} {build_command(sockets=DRAFT)} "$@"; }}
-control() {{ {AS_SERVER} {bin_}/pg_ctl -D {DRAFT} -s -w -t {RECOVER_S} "$@"; }}
-failed() {{
-  control stop -m immediate 2>/dev/null || true
-  grep FATAL: {LOG} | grep -v 'not accepting connections\\|starting up' | tail -n 1 >&2
-  exit 1
-}}
-control start -l {LOG} -o {shlex.quote(options)} || failed
-until [ "$(ask -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ]; do
-  {AS_SERVER} {bin_}/pg_ctl -D {DRAFT} status >/dev/null || failed
-  sleep 0.2
-done
-ask -c {shlex.quote(newest)}
-ask{resets} -c 'ALTER SYSTEM RESET synchronous_standby_names'
-control stop -m fast
-{AS_SERVER} sh -c 'printf %s {order.name} > {DRAFT}/{MARK}'
-sync -f {DRAFT}
-{python} -c {shlex.quote(EXCHANGE)} {DRAFT} {DATA}
-mv {DRAFT} {LIB}/{FORMER}{order.name}
-sync -f {LIB}
-"""
+    exchange = importlib.resources.files(__package__).joinpath("exchange_folders.py").read_text(encoding="utf-8")
+    return _render(
+        "recover",
+        RESTORE=order.name,
+        LOG=LOG,
+        PSQL=build_command(sockets=DRAFT),
+        BIN=bin_,
+        RECOVER_S=RECOVER_S,
+        OPTIONS=options,
+        SETTINGS=" ".join(SETTINGS),
+        PYTHON=python,
+        EXCHANGE=exchange,
+    )
 
 
 def finish() -> str:
     """Forget the restore: everything works on its data."""
-    return f"{settle()}{AS_SERVER} rm -f {DATA}/{MARK}; rm -f {STATE}\n"
+    return _render("finish")
