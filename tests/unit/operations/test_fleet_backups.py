@@ -125,6 +125,14 @@ def test_what_earlier_restores_kept_is_known_the_newest_last() -> None:
     assert len(both.former) == 2
 
 
+def test_what_was_asked_for_is_not_taken_for_what_was_kept_when_an_undo_was_cut_off() -> None:
+    kept = "postgresql.before-20261123T000000Z"
+    undo = Order("20261124T130009Z", kept)
+    found = scripts.parse_look(f"100\n 200\nprimary\ndown\n{undo.name}\n{undo.text}{kept}\n")
+    assert found.has_done(undo.request)
+    assert found.former == (kept,)
+
+
 def test_without_a_restore_under_way_nothing_goes_on() -> None:
     found = scripts.parse_look("100\n 200\nreplica\nup\n-\n")
     assert (found.size, found.free, found.is_replica, found.name) == (100, 200, True, "")

@@ -82,7 +82,8 @@ def build_look() -> str:
 def parse_look(text: str) -> Situation:
     """How the data stands."""
     size, free, role, server, mark, *rest = [line.strip() for line in text.splitlines()]
-    former = tuple(sorted(line for line in rest if line.startswith(FORMER)))
+    # The request of a restore that takes back an earlier one begins with the same name; a moment follows it.
+    former = tuple(sorted(line for line in rest if line.startswith(FORMER) and " " not in line))
     name, request = [*(line for line in rest if line not in former), "", ""][:2]
     return Situation(
         size=int(size),
