@@ -10,6 +10,7 @@ import pytest
 
 from airfleet.components.model import reveal
 from airfleet.operations.backup.pgbackrest import repository, scripts
+from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back
 from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Backups
 from places import NINE, desired
@@ -30,6 +31,8 @@ def list_scripts() -> dict[str, str]:
         **files,
         **{name: jobs[name] for name in JOBS},
         "look at the archive": repository.build_look(Backups()),
+        "lead past a host": haproxy_aside("web1", "python3.11"),
+        "lead to a host": haproxy_back("web1", "python3.11"),
         "look at the data": scripts.build_look(),
         "unpack": scripts.unpack(ORDER),
         "copy the former": scripts.copy_former(ORDER),

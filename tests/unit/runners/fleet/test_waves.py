@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from airfleet.components.host_model import Stage
+from airfleet.components.hosts import haproxy
 from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back, is_back
 from airfleet.runners.fleet.plan.diff import DesiredHost, decide
 from airfleet.runners.fleet.plan.facts import HostFacts
@@ -80,11 +83,34 @@ def test_a_restart_of_everything_is_of_airflow_s_own_processes_and_of_each_once(
     assert sorted(added) == ["worker-cpu", "worker-default", "worker-logs"]
 
 
-def test_a_host_led_past_is_led_to_again_by_the_balancer_itself_should_nobody_do_it() -> None:
-    script = haproxy_aside("web2", "python3.11")
-    assert "systemd-run --quiet --collect --unit=airfleet-aside-web2" in script
-    assert script.index("systemd-run") < script.index("talk 'set server web/web2 state drain")
-    assert "systemctl stop airfleet-aside-web2.timer" in haproxy_back("web2", "python3.11")
+def run_at_the_balancer(folder: Path, script: str) -> list[str]:
+    """What is done on the host of a balancer, each on a line of its own."""
+    (folder / "sockets").mkdir(exist_ok=True)
+    (folder / "sockets" / "one.sock").touch()
+    for name, lines in {
+        "systemctl": f'echo "systemctl $*" >> {folder}/done',
+        "systemd-run": f'echo "$*" >> {folder}/done',
+        "python-there": (
+            f'echo "$3" >> {folder}/done\n[ "$4" = {folder}/sockets/one.sock ] && echo web,web2,0,0,0,,,,,,,,,,,,,UP'
+        ),
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (folder / name).chmod(0o755)
+    text = script.replace("/run/airfleet", str(folder)).replace(str(haproxy.SOCKETS), f"{folder}/sockets")
+    subprocess.run(["sh", "-c", f"PATH={folder}:$PATH\n{text}"], check=True, timeout=30)
+    return (folder / "done").read_text().splitlines()
+
+
+def test_a_host_led_past_is_led_to_again_by_the_balancer_itself_should_nobody_do_it(tmp_path: Path) -> None:
+    stop, arm, drain, stat = run_at_the_balancer(tmp_path, haproxy_aside("web2", "python-there"))
+    assert (stop, stat) == ("systemctl stop airfleet-aside-web2.timer", "show stat")
+    assert arm == f"--quiet --collect --unit=airfleet-aside-web2 --on-active=300 sh {tmp_path}/airfleet-aside-web2"
+    assert drain == "set server web/web2 state drain; set server execution/web2 state drain"
+    (tmp_path / "done").unlink()
+    ready = "set server web/web2 state ready; set server execution/web2 state ready"
+    assert run_at_the_balancer(tmp_path, (tmp_path / "airfleet-aside-web2").read_text()) == [ready]
+    (tmp_path / "done").unlink()
+    assert run_at_the_balancer(tmp_path, haproxy_back("web2", "python-there")) == [ready, stop, "show stat"]
 
 
 def test_a_worker_is_back_when_it_is_another_process_that_has_taken_up_its_work() -> None:

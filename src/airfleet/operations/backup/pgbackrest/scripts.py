@@ -6,7 +6,6 @@ and the data that it made carries the same name in a file: so what lies beside t
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 from airfleet.components.host_model import LIB
 from airfleet.components.postgresql import backups
 from airfleet.components.postgresql.psql import build_command
-from airfleet.shell_script import render_script
+from airfleet.shell_script import read_program, render_script
 
 DATA = backups.DATA
 DRAFT = f"{DATA}.restoring"
@@ -165,7 +164,6 @@ def recover(order: Order, bin_: str, config: str, python: str) -> str:
         f"-c config_file={config} -c listen_addresses= -c unix_socket_directories={DRAFT} -c archive_command= "
         "-c hot_standby=off -c synchronous_standby_names="
     )
-    exchange = importlib.resources.files(__package__).joinpath("exchange_folders.py").read_text(encoding="utf-8")
     return _render(
         "recover",
         RESTORE=order.name,
@@ -176,7 +174,7 @@ def recover(order: Order, bin_: str, config: str, python: str) -> str:
         OPTIONS=options,
         SETTINGS=" ".join(SETTINGS),
         PYTHON=python,
-        EXCHANGE=exchange,
+        EXCHANGE=read_program(__package__, "exchange_folders"),
     )
 
 

@@ -20,6 +20,7 @@ from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.plan.waves import list_restarts
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import HostError
+from airfleet.shell_script import read_program, render_script
 from airfleet_provider.contract.lease_schema import CandidateState
 
 ASIDE_S = 20
@@ -219,49 +220,39 @@ def is_back(before: str, now: str) -> bool:
     return all(len(words) == 3 and words[0] not in was and words[1:] == ["active", "said"] for words in lines)
 
 
-def _talk(python: str) -> str:
-    return f"""\
-talk() {{ {python} -c 'import socket, sys
-for path in sys.argv[2:]:
-    with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(5); s.connect(path); s.sendall(sys.argv[1].encode() + b"\\n")
-        while data := s.recv(65536): sys.stdout.buffer.write(data)' "$@"; }}
-sockets=$(ls {haproxy.SOCKETS}/*.sock)
-"""
-
-
 def haproxy_aside(host: str, python: str) -> str:
     """A script for the host of a balancer: new requests go elsewhere; waits for those under way."""
-    ready = "; ".join(f"set server {backend}/{host} state ready" for backend in haproxy.BACKENDS)
-    drain = "; ".join(f"set server {backend}/{host} state drain" for backend in haproxy.BACKENDS)
-    timer = f"airfleet-aside-{host}"
-    return f"""\
-set -e
-{_talk(python)}
-systemctl stop {timer}.timer 2>/dev/null || true
-cat > /run/airfleet/{timer} <<'AGAIN'
-{_talk(python)}talk '{ready}' $sockets
-AGAIN
-systemd-run --quiet --collect --unit={timer} --on-active={FORGOTTEN_S} sh /run/airfleet/{timer}
-talk '{drain}' $sockets
-for i in $(seq {ASIDE_S * 5}); do
-  talk 'show stat' $sockets | awk -F, '$2 == "{host}" && $5 > 0 {{ busy = 1 }} END {{ exit busy }}' && exit 0
-  sleep 0.2
-done
-"""
+    return _ask_haproxy(
+        "haproxy_aside",
+        python,
+        DRAIN=_set_state(host, "drain"),
+        AGAIN=_ask_haproxy("haproxy_ready", python, READY=_set_state(host, "ready")),
+        FOLDER="/run/airfleet",
+        TIMER=f"airfleet-aside-{host}",
+        FORGOTTEN_S=FORGOTTEN_S,
+        BEHIND=host,
+        TIMES=ASIDE_S * 5,
+    )
 
 
 def haproxy_back(host: str, python: str) -> str:
     """A script for the host of a balancer: requests go there again; waits until the balancer has found it healthy."""
-    ready = "; ".join(f"set server {backend}/{host} state ready" for backend in haproxy.BACKENDS)
-    return f"""\
-set -e
-{_talk(python)}
-talk '{ready}' $sockets
-systemctl stop airfleet-aside-{host}.timer 2>/dev/null || true
-for i in $(seq {BACK_S * 5}); do
-  talk 'show stat' $sockets | awk -F, '$2 == "{host}" && $18 !~ /^UP/ {{ down = 1 }} END {{ exit down }}' && exit 0
-  sleep 0.2
-done
-echo "the balancer does not find {host} healthy" >&2; exit 1
-"""
+    return _ask_haproxy(
+        "haproxy_back",
+        python,
+        READY=_set_state(host, "ready"),
+        TIMER=f"airfleet-aside-{host}",
+        BEHIND=host,
+        TIMES=BACK_S * 5,
+    )
+
+
+def _ask_haproxy(name: str, python: str, **values: object) -> str:
+    talk = read_program(__package__, "haproxy_talk")
+    return render_script(
+        __package__, "haproxy_functions", name, PYTHON=python, TALK=talk, SOCKETS=haproxy.SOCKETS, **values
+    )
+
+
+def _set_state(host: str, state: str) -> str:
+    return "; ".join(f"set server {backend}/{host} state {state}" for backend in haproxy.BACKENDS)

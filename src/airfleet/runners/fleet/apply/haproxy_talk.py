@@ -1,0 +1,21 @@
+"""Say one command to sockets of HAProxy, and print the answers. A host's own Python runs this text."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+
+def main(command: str, *paths: str) -> None:
+    """Say `command` to the socket at each path; raises OSError where nobody listens, or answers within 5 s."""
+    for path in paths:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(5)
+            one.connect(path)
+            one.sendall(command.encode() + b"\n")
+            while data := one.recv(65536):
+                sys.stdout.buffer.write(data)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
