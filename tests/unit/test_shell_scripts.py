@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from airfleet.components.model import reveal
+from airfleet.drills.catalogue import CATALOGUE
+from airfleet.drills.fault_scripts import write_scripts
 from airfleet.operations.backup.pgbackrest import repository, scripts
+from airfleet.operations.database import observation
 from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back
 from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Backups
@@ -20,6 +23,7 @@ TWO = NINE.replace("  data1:", "  data2: {address: 10.0.0.42, roles: [database]}
     "replication: synchronous\n"
 )
 ORDER = scripts.Order("20261124T000000Z", "20261123-000000F")
+ACTS = ("cut off", "fill the disk of", "pull the plug of")
 JOBS = ("postgresql-create", "postgresql-copy", "postgresql-sync")
 
 
@@ -33,6 +37,10 @@ def list_scripts() -> dict[str, str]:
         "look at the archive": repository.build_look(Backups()),
         "lead past a host": haproxy_aside("web1", "python3.11"),
         "lead to a host": haproxy_back("web1", "python3.11"),
+        "look at the server": observation.build_look(),
+        **{
+            name: write_scripts(CATALOGUE[name].fault).inject for name in CATALOGUE if CATALOGUE[name].fault.act in ACTS
+        },
         "look at the data": scripts.build_look(),
         "unpack": scripts.unpack(ORDER),
         "copy the former": scripts.copy_former(ORDER),

@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass
 
 from airfleet.drills.catalogue import Act, Fault, Target
+from airfleet.shell_script import render_script
 
 # The services of each component, as `apply` names them.
 UNITS: dict[Target, str] = {
@@ -54,14 +55,16 @@ def write_scripts(fault: Fault, *, ssh_port: int = 22, grace_s: float = GRACE_S)
             stop, go_on = (f"systemctl kill --signal={signal} $units" for signal in ("STOP", "CONT"))
             return _lasting(after_s, EVERY_UNIT, inject=stop, back=go_on)
         case "cut off":
-            return _lasting(after_s, EVERY_UNIT, inject=_cut(ssh_port), back="nft delete table inet airfleet_drill")
+            cut = render_script(__package__, "cut_network", SSH_PORT=ssh_port)
+            return _lasting(after_s, EVERY_UNIT, inject=cut, back="nft delete table inet airfleet_drill")
         case "fill the disk of":
-            return _lasting(after_s, EVERY_UNIT, inject=_FILL, back=f"rm -f {FILLER}")
+            fill = render_script(__package__, "fill_disk", FILLER=FILLER)
+            return _lasting(after_s, EVERY_UNIT, inject=fill, back=f"rm -f {FILLER}")
         case "set ahead the clock of" | "set back the clock of":
             inject, back = _set_clock(find_skew(fault.act))
             return _lasting(after_s, EVERY_UNIT, inject=inject, back=back)
         case "pull the plug of":
-            return Scripts(_RESET)
+            return Scripts(render_script(__package__, "pull_plug"))
         case "roll" | "upgrade" | "drain" | "restore":
             raise ValueError(f"{fault.act} is done by commands, not on a host")
 
@@ -84,32 +87,6 @@ units=$(systemctl list-units --all --plain --no-legend --type=service {quoted} |
 """
 
 
-def _cut(ssh_port: int) -> str:
-    # Loopback is the host's own, and SSH is left for whoever has to mend it.
-    return f"""\
-nft -f - <<'RULES'
-table inet airfleet_drill {{
-    chain in {{
-        type filter hook input priority -300; policy drop;
-        iifname "lo" accept
-        tcp dport {ssh_port} accept
-    }}
-    chain out {{
-        type filter hook output priority -300; policy drop;
-        oifname "lo" accept
-        tcp sport {ssh_port} accept
-    }}
-}}
-RULES"""
-
-
-_FILL = f"""\
-mkdir -p "$(dirname {FILLER})"
-free=$(df --output=avail --block-size=1 "$(dirname {FILLER})" | tail -n 1)
-fallocate --length="$free" {FILLER} || true
-dd if=/dev/zero of={FILLER} bs=4k oflag=append conv=notrunc,fsync 2>/dev/null || true"""
-
-
 def find_skew(act: Act) -> int:
     """By how many seconds a host's clock is ahead once this is done to it."""
     return SKEW_S if act == "set ahead the clock of" else -SKEW_S
@@ -128,15 +105,6 @@ def _set_clock(skew_s: int) -> tuple[str, str]:
         "timedatectl set-ntp true 2>/dev/null || true"
     )
     return inject, back
-
-
-# Nothing is synced and nobody is told; the session ends first, so that the script's caller hears of its end.
-_RESET = """\
-set -eu
-echo 1 > /proc/sys/kernel/sysrq
-test -w /proc/sysrq-trigger
-nohup sh -c 'sleep 0.3; echo b > /proc/sysrq-trigger' >/dev/null 2>&1 &
-"""
 
 
 def is_lethal(act: Act) -> bool:

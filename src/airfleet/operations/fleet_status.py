@@ -15,7 +15,7 @@ from airfleet.errors import AirfleetError
 from airfleet.operations import fallbacks
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.database import rules
-from airfleet.operations.database.observation import LOOK, parse
+from airfleet.operations.database.observation import build_look, parse
 from airfleet.operations.fallbacks import Course
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
@@ -159,7 +159,7 @@ def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Obser
     for one in own:
         name = one.desired.place.host.name
         try:
-            seen[name] = parse(name, one.connection.check(LOOK, what="asking its database"))
+            seen[name] = parse(name, one.connection.check(build_look(), what="asking its database"))
         except AirfleetError as error:
             yield _observe_replica(name, False, error.what)
     for name, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,17 @@ def test_a_host_is_armed_to_take_back_what_lasts_before_it_is_done(drill: Drill)
     assert any(word in line for line in lines[arm + 1 :] for word in BLOWS)
 
 
-def test_ssh_is_left_open_where_the_network_is_cut() -> None:
+def test_ssh_is_left_open_where_the_network_is_cut(tmp_path: Path) -> None:
     script = write_scripts(CATALOGUE["partition-scheduler"].fault, ssh_port=2222).inject
-    assert "tcp dport 2222 accept" in script
-    assert "tcp sport 2222 accept" in script
+    for name, line in {
+        "systemctl": "echo airfleet-scheduler.service",
+        "systemd-run": ":",
+        "nft": f'[ "$*" = "-f -" ] && cat > {tmp_path}/rules',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    subprocess.run(["sh", "-s"], input=f"PATH={tmp_path}:$PATH\n{script}", text=True, check=True)
+    rules = (tmp_path / "rules").read_text()
+    assert "tcp dport 2222 accept" in rules
+    assert "tcp sport 2222 accept" in rules
+    assert rules.count("policy drop") == 2

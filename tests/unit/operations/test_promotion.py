@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.database.observation import LOOK, DatabaseHost, parse
+from airfleet.operations.database.observation import DatabaseHost, build_look, parse
 from airfleet.operations.database.promotion import FENCE, FORGET, OPEN, UNFENCE, Promotion, PromotionResult
 from airfleet.operations.database.rules import LAG_BYTES, judge_replicas
 from airfleet.spec.fleet import Fleet
@@ -98,7 +98,7 @@ class World:
 
     def act(self, host: str, script: str) -> str:
         server = self.servers[host]
-        if script == LOOK:
+        if script == build_look():
             return server.look()
         if script == FENCE:
             self.log.append(f"{host}: fence")

@@ -8,11 +8,12 @@ from typing import Literal
 from airfleet.components.postgresql.psql import AS_SERVER, build_command
 from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError
+from airfleet.shell_script import render_script
 
 Condition = Literal["primary", "replica", "stopped", "away"]
 
 ASK = f"{AS_SERVER} {build_command()}"
-_LOOK = (
+_QUESTION = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN 'replica' ELSE 'primary' END,"
     # The control file tells of a promotion only from the next checkpoint on.
     " CASE WHEN pg_is_in_recovery() THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver),"
@@ -23,13 +24,6 @@ _LOOK = (
     " ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::bigint,"
     " coalesce((SELECT status FROM pg_stat_wal_receiver), '')"
 )
-# A server that is stopped says in its control file how far it had come.
-LOOK = f"""\
-if systemctl is-active -q airfleet-postgresql; then exec {ASK} -c "{_LOOK}"; fi
-bin=/usr/lib/postgresql/$(cat {DATA}/PG_VERSION)/bin
-LC_ALL=C $bin/pg_controldata -D {DATA} | sed -n "s/^Latest checkpoint's TimeLineID: */line /p
-s/^Latest checkpoint location: */at /p; s/^Database cluster state: */state /p"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +45,11 @@ class DatabaseHost:
     def reach(self) -> tuple[int, int]:
         """How far it has come: a later timeline is further."""
         return self.timeline, self.position
+
+
+def build_look() -> str:
+    """The script whose answer `parse` reads; it asks a server that is stopped too."""
+    return render_script(__package__, "look_at_server", ASK=ASK, QUESTION=_QUESTION, DATA=DATA)
 
 
 def parse(name: str, text: str) -> DatabaseHost:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from airfleet.components.postgresql.server import ASK_AIRFLOW
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database import rules
-from airfleet.operations.database.observation import ASK, LOOK, DatabaseHost, parse
+from airfleet.operations.database.observation import ASK, DatabaseHost, build_look, parse
 from airfleet.operations.database.rules import Choice
 from airfleet.operations.session import FleetSession
 from airfleet.runners.fleet.transport.connection import HostError
@@ -148,7 +148,7 @@ class Promotion:
 
     def _look(self, host: Host) -> DatabaseHost:
         try:
-            done = self._shells[host.name].run(LOOK, timeout_s=20)
+            done = self._shells[host.name].run(build_look(), timeout_s=20)
         except HostError:
             return DatabaseHost(host.name, "away")
         if done.code:
