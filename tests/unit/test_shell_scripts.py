@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.components.model import reveal
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.drills.catalogue import CATALOGUE
 from airfleet.drills.fault_scripts import write_scripts
 from airfleet.operations.backup.pgbackrest import repository, scripts
@@ -22,13 +23,21 @@ SHELLCHECK = Path(sys.prefix) / "bin" / "shellcheck"
 TWO = NINE.replace("  data1:", "  data2: {address: 10.0.0.42, roles: [database]}\n  data1:") + (
     "replication: synchronous\n"
 )
+TWO = TWO.replace("roles: [scheduler]", "roles: [scheduler, broker]")
 ORDER = scripts.Order("20261124T000000Z", "20261123-000000F")
 ACTS = ("cut off", "fill the disk of", "pull the plug of")
-JOBS = ("postgresql-create", "postgresql-copy", "postgresql-sync")
+JOBS = (
+    "postgresql-create",
+    "postgresql-copy",
+    "postgresql-sync",
+    "rabbitmq-copies",
+    "rabbitmq-logins",
+    "rabbitmq-former",
+)
 
 
 def list_scripts() -> dict[str, str]:
-    hosts = [desired(name, TWO) for name in ("data1", "data2")]
+    hosts = [desired(name, TWO) for name in ("data1", "data2", "sched1")]
     files = {one.path.name: reveal(one.content) for host in hosts for one in host.files if one.path.suffix == ".sh"}
     jobs = {job.name: job.script.reveal() for host in hosts for part in host.parts for job in part.jobs}
     return {
@@ -41,6 +50,7 @@ def list_scripts() -> dict[str, str]:
         **{
             name: write_scripts(CATALOGUE[name].fault).inject for name in CATALOGUE if CATALOGUE[name].fault.act in ACTS
         },
+        "ask to stop": rabbitmq.ask_to_stop(next(one.place for one in hosts if one.place.host.name == "sched1")),
         "look at the data": scripts.build_look(),
         "unpack": scripts.unpack(ORDER),
         "copy the former": scripts.copy_former(ORDER),

@@ -292,7 +292,7 @@ def test_each_node_of_a_cluster_keeps_a_copy_of_every_queue() -> None:
     text = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
     for host, address in (("data1", "10.0.0.41"), ("sched1", "10.0.0.21")):
         (job,) = (job for part in parts(host, text) for job in part.jobs if job.name == "rabbitmq-copies")
-        assert f"grow rabbit@{address} all" in job.script.reveal()
+        assert f"\nNODE=rabbit@{address}\n" in job.script.reveal()
         assert job.stage > Stage.STORES, "all nodes have started"
     assert "rabbitmq-copies" not in {job.name for part in parts("data1") for job in part.jobs}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -28,6 +27,7 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.model import DEAD_PEER
 from airfleet.components.rabbitmq import permissions
+from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, by_login, find_login
 
 NAME = "rabbitmq"
@@ -136,14 +136,8 @@ def ask_to_stop(place: Place) -> str:
     there and does not answer by the name and with the cookie that the host has by now.
     """
     names = _name_node(place)
-    inner = (
-        f"{_tool('rabbitmq-diagnostics', names)}\n"
-        f"tool ping || exit {STRANGE}\ntool check_if_node_is_quorum_critical || exit {NEEDED}"
-    )
-    return (
-        f"cd /\nsystemctl is-active -q {UNIT} || exit 0\n"
-        f"runuser -u {USER} -- bash -c {shlex.quote(inner)} </dev/null >/dev/null 2>&1"
-    )
+    ask = _ask_node("may_stop", "rabbitmq-diagnostics", names, NEEDED=NEEDED, STRANGE=STRANGE)
+    return render_script(__package__, "ask_to_stop", UNIT=UNIT, ASK=ask)
 
 
 def _interface(address: str) -> str:
@@ -212,16 +206,7 @@ def _list_jobs(place: Place, env: Mapping[str, str]) -> tuple[Job, ...]:
 
 def _grow(place: Place, env: Mapping[str, str]) -> Job:
     """The first node of a cluster makes the queues when it is still alone; each other adds itself to them."""
-    node = env["RABBITMQ_NODENAME"]
-    script = (
-        f"{_tool('rabbitmq-queues', env)}\n"
-        f"tool grow {node} all --vhost-pattern '^{VHOST}$' --errors-only || true\n"
-        # It says of a queue that has the node already that this is an error: what counts is what came of it.
-        f"for queue in {' '.join(place.fleet.queues)}; do\n"
-        f"  tool quorum_status --vhost {VHOST} \"$queue\" | grep -qF '{node}' || "
-        f'{{ echo "{node} keeps no copy of the queue $queue" >&2; exit 1; }}\n'
-        "done\n"
-    )
+    script = _ask_node("copy_queues", "rabbitmq-queues", env, VHOST=VHOST, QUEUES=" ".join(place.fleet.queues))
     timeout_s = 600 + CALL_S * len(place.fleet.queues)
     return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), USER, timeout_s=timeout_s)
 
@@ -235,53 +220,30 @@ def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     kept = "\n".join(name for login in logins for name in by_login(login.name, login.password))
     former = "|".join(f"{permissions.CONSUMER}{pool}" for pool in place.credentials.former_pools)
     ours = f"^({permissions.PUBLISHER}|{permissions.CONSUMER}.+)([.][0-9]+)?$"
-    drain = f"^({former})([.][0-9]+)?$" if former else permissions.NOTHING
-    name = env["RABBITMQ_NODENAME"]
-    # The tool reads its standard input, which is the script itself.
-    long = "--longnames " if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
-    script = (
-        f"export HOME={env['HOME']}\n"
-        f'tool() {{ timeout 60 {RABBITMQCTL} -s {long}-n {name} "$@" < /dev/null; }}\n'
-        'users=$(tool list_users | cut -f 1); test -n "$users"\n'
-        f"for user in $(printf '%s\\n' \"$users\" | {{ grep -E '{ours}' || true; }}"
-        f" | {{ grep -vxF '{kept}' || true; }} | {{ grep -vE '{drain}' || true; }}); do\n"
-        # Each node of a cluster does this at the same time, and what another has removed is an error to the tool.
-        '  tool delete_user "$user" || {\n'
-        '    users=$(tool list_users | cut -f 1); test -n "$users"\n'
-        '    if printf \'%s\\n\' "$users" | grep -qxF "$user"; then exit 1; fi; }\ndone\n'
+    draining = f"^({former})([.][0-9]+)?$" if former else permissions.NOTHING
+    script = render_script(
+        __package__, "end_logins", **_address(env), TOOL=RABBITMQCTL, OURS=ours, KEPT=kept, DRAINING=draining
     )
     # Each call is bounded by itself; all of them together take longer the more logins there may be to remove.
     timeout_s = 300 + CALL_S * len(logins)
     return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), USER, ("rabbitmq",), timeout_s)
 
 
-# Celery of earlier versions declared an exchange for each queue, and more for remote control, events and delays.
-# RabbitMQ's tools remove one by Erlang alone. Those whose names begin with "amq." are RabbitMQ's own.
-_REMOVE_EXCHANGES = """\
-[rabbit_exchange:delete(Name, false, <<"airfleet">>)
- || X <- rabbit_exchange:list(<<"airfleet">>), Name <- [element(2, X)],
-    re:run(element(4, Name), "^(amq[.].*)?$") =:= nomatch],
-ok."""
+def _ask_node(name: str, tool: str, env: Mapping[str, str], **values: object) -> str:
+    """Render a program that asks the node of this host with one of RabbitMQ's tools."""
+    return render_script(__package__, "broker_tool", name, **_address(env), TOOL=f"{TOOLS}/{tool}", **values)
 
 
-def _tool(name: str, env: Mapping[str, str]) -> str:
-    """A shell function that asks the node of this host."""
-    long = " --longnames" if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
-    words = f"{TOOLS}/{name} -q{long} -n {env['RABBITMQ_NODENAME']}"
-    return f'export HOME={env["HOME"]}\ntool() {{ timeout 120 {words} "$@"; }}'
+def _address(env: Mapping[str, str]) -> dict[str, str]:
+    """How RabbitMQ's tools find the node of this host."""
+    long_names = "--longnames" if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
+    return {"BROKER_HOME": env["HOME"], "LONG_NAMES": long_names, "NODE": env["RABBITMQ_NODENAME"]}
 
 
 def _remove_former(env: Mapping[str, str]) -> Job:
     """What earlier versions left at the broker; queues of tasks and their messages stay."""
-    script = (
-        f"{_tool('rabbitmqctl', env)}\n"
-        "users=$(tool list_users --no-table-headers | cut -f1)\n"
-        f"for user in {' '.join(FORMER_LOGINS)}; do\n"
-        '  if printf "%s\\n" "$users" | grep -qx "$user"; then tool delete_user "$user"; fi\n'
-        "done\n"
-        f"tool eval '{_REMOVE_EXCHANGES}'\n"
-        f"tool list_queues -p {VHOST} --no-table-headers name | {{ grep -E '{FORMER_QUEUES}' || true; }} |\n"
-        f'  while read -r queue; do tool delete_queue -p {VHOST} --if-empty "$queue" < /dev/null || true; done\n'
+    script = _ask_node(
+        "remove_former", "rabbitmqctl", env, LOGINS=" ".join(FORMER_LOGINS), VHOST=VHOST, QUEUES=FORMER_QUEUES
     )
     what = "remove logins, exchanges and queues of earlier versions"
     return Job("rabbitmq-former", what, Stage.EDGE, Secret(script), USER, timeout_s=600)

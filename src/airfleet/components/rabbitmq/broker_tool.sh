@@ -1,0 +1,6 @@
+#!/bin/bash
+# What every program begins with that asks the node of this host.
+export HOME="$BROKER_HOME"
+# The tool would read its standard input, which may be the rest of this text.
+# shellcheck disable=SC2086 # LONG_NAMES is one option or none.
+tool() { timeout 120 "$TOOL" -q $LONG_NAMES -n "$NODE" "$@" </dev/null; }
