@@ -170,6 +170,31 @@ def test_the_server_hands_every_change_to_the_repository_that_fleet_yaml_names()
     assert (folder.owner, folder.mode) == ("postgres", 0o700)
 
 
+def test_a_host_that_was_promoted_makes_its_backup_at_once_and_tries_again_soon_after_a_failure(tmp_path: Path) -> None:
+    calls, promoted = tmp_path / "calls", tmp_path / "promoted"
+    promoted.touch()
+    programs = {
+        "psql": f'echo "psql $*" >> {calls}; echo f',
+        # As on a server without a checkpoint on its timeline; then it fails once for another reason.
+        "pgbackrest": f"""case "$*" in *info*) exit 0;; *stanza-create*) exit 0;; esac
+            grep -q CHECKPOINT {calls} || exit 58
+            echo backup >> {calls}; [ "$(grep -c ^backup {calls})" -gt 1 ]""",
+        "sleep": f'echo "sleep $1" >> {calls}; [ -f {promoted} ] || kill $PPID',
+    }
+    for name, program in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / name).chmod(0o755)
+    script = (
+        text_of("data1", "backup.sh")
+        .replace(str(backups.PROMOTED), str(promoted))
+        .replace("/usr/bin/pgbackrest", "pgbackrest")
+    )
+    path = f"{tmp_path}:/usr/bin:/bin"
+    subprocess.run(["bash", "-c", script], env={"PATH": path}, capture_output=True, check=False, timeout=30)
+    done = [line for line in calls.read_text().splitlines() if not line.startswith("psql")]
+    assert done == ["backup", f"sleep {2 * backups.LOOK_EVERY_S}", "backup", f"sleep {backups.LOOK_EVERY_S}"]
+
+
 @pytest.mark.parametrize(
     "script",
     [

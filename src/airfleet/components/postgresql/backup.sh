@@ -9,12 +9,17 @@ is_due() {
   last=$(newest); [ $(( $(date +%s) - ${last:-0} )) -ge "$EVERY_S" ]
 }
 # shellcheck disable=SC2086 # PGBACKREST is a command with its arguments.
-make() { nice $PGBACKREST backup --type=full && rm -f "$PROMOTED" && echo "made a backup"; }
+make() { checkpoint && nice $PGBACKREST backup --type=full && rm -f "$PROMOTED" && echo "made a backup"; }
+pause=$LOOK_EVERY_S
 while :; do
   case "$(is_replica)" in
     t) : > "$PROMOTED";;
     f) prepare
-      if is_due; then make || sleep "$AFTER_FAILURE_S"; fi;;
+      if ! is_due || make; then
+        pause=$LOOK_EVERY_S
+      else
+        pause=$(( pause * 2 < LONGEST_PAUSE_S ? pause * 2 : LONGEST_PAUSE_S ))
+      fi;;
   esac
-  sleep "$LOOK_EVERY_S"
+  sleep "$pause"
 done

@@ -1,6 +1,9 @@
 #!/bin/sh
 # What every program that makes a backup begins with; it runs as the server's user.
-# shellcheck disable=SC2086 # PGBACKREST is a command with its arguments.
+# shellcheck disable=SC2086 # PGBACKREST and PSQL are commands with their arguments.
 repository() { $PGBACKREST "$@"; }
 # Makes the repository if it is not there. Only the primary does this.
 prepare() { [ -f "$REPOSITORY/archive/$STANZA/archive.info" ] || repository stanza-create; }
+# pgBackRest refuses a backup after a promotion until the server has written a checkpoint on its new timeline.
+# shellcheck disable=SC2086
+checkpoint() { $PSQL -c CHECKPOINT > /dev/null; }

@@ -19,7 +19,8 @@ PROMOTED = LIB / NAME / "promoted"
 # What the server runs for each file of its changes.
 ARCHIVE_COMMAND = f"{COMMAND} archive-push %p"
 LOOK_EVERY_S = 60
-AFTER_FAILURE_S = 600
+# Between two attempts that failed, in seconds; the first pauses are shorter.
+LONGEST_PAUSE_S = 600
 
 
 def describe(place: Place) -> Part:
@@ -77,10 +78,9 @@ def render_script(place: Place) -> str:
     return render_functions(wanted.folder) + shell_script.render_script(
         __package__,
         "backup",
-        PSQL=build_command(),
         PROMOTED=PROMOTED,
         EVERY_S=wanted.every_hours * 3600,
-        AFTER_FAILURE_S=AFTER_FAILURE_S,
+        LONGEST_PAUSE_S=LONGEST_PAUSE_S,
         LOOK_EVERY_S=LOOK_EVERY_S,
     )
 
@@ -88,5 +88,5 @@ def render_script(place: Place) -> str:
 def render_functions(folder: str) -> str:
     """The functions of a shell that the programs which make a backup begin with; the repository is in `folder`."""
     return shell_script.render_script(
-        __package__, "backup_functions", PGBACKREST=COMMAND, REPOSITORY=folder, STANZA=STANZA
+        __package__, "backup_functions", PGBACKREST=COMMAND, PSQL=build_command(), REPOSITORY=folder, STANZA=STANZA
     )

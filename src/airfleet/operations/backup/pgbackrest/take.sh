@@ -2,6 +2,7 @@
 # Makes a whole backup, after one that is being made just now, and lists them all.
 set -e
 prepare
+checkpoint
 for _ in $(seq 1800); do
   code=0; repository backup --type=full || code=$?
   [ "$code" = "$LOCKED" ] || break
