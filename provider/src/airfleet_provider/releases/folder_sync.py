@@ -24,7 +24,8 @@ from airfleet_provider.releases.publish import NotStoredError, Published, Releas
 
 log = logging.getLogger(__name__)
 
-CLASSPATH = "airfleet_provider.bundles.folder_bundle.FolderBundle"
+# The second is the former name, which an airflow.cfg of an earlier airfleet has.
+CLASSPATHS = ("airfleet_provider.bundles.folder_bundle.FolderBundle", "airfleet_provider.bundle.FolderBundle")
 # An editor that replaces a file removes it for a moment: a missing file is checked again after this time.
 AWAY_S = 0.3
 # The kernel reports no changes that another machine makes to a shared folder: poll every LOOK_S. If the watcher does
@@ -188,7 +189,7 @@ class DevelopLoop:
 def find_loops(parser: Parser, *, has_fab_roles: bool) -> list[DevelopLoop]:
     """Return one loop for each configured bundle that is a project's folder."""
     bundles: list[dict[str, Any]] = json.loads(config.read_setting("dag_processor", "dag_bundle_config_list", "[]"))
-    folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] == CLASSPATH]
+    folders = [(one["name"], Path(one["kwargs"]["path"])) for one in bundles if one["classpath"] in CLASSPATHS]
     followers = [FolderSync(name, project, has_fab_roles, parser) for name, project in folders]
     return [DevelopLoop(follower, FileWatcher(follower.project, release_archive.FOLDERS)) for follower in followers]
 
