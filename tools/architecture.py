@@ -24,6 +24,7 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 HALVES = ("airfleet", "airfleet_provider")
 SPLIT = frozenset({"airfleet.runners"})  # packages whose own packages are the rooms
 ASSETS = frozenset({"airfleet.skeleton", "airfleet.constraints"})  # files that airfleet ships, no code of its own
+FORMER = frozenset({"airfleet_provider.runtime"})  # the former name of a room, for one version
 
 BOX_WIDTH, BOX_HEIGHT, GAP, ROW, MARGIN, HEAD = 130, 34, 10, 76, 16, 44
 PER_ROW = 7
@@ -66,7 +67,7 @@ def find_room(module: str, packages: Iterable[str]) -> str | None:
     parts = module.split(".")
     depth = 3 if ".".join(parts[:2]) in SPLIT else 2
     room = ".".join(parts[:depth])
-    if len(parts) < depth or room in ASSETS or ".".join(parts[:2]) in ASSETS:
+    if len(parts) < depth or {room, ".".join(parts[:2])} & (ASSETS | FORMER):
         return None
     return room if depth == 2 or room in packages else None
 
