@@ -1,7 +1,7 @@
-"""The name under which releases on disk ask for `bundles.moved_dags`.
+"""The name under which releases on disk import `bundles.moved_dags`.
 
-Every version of airfleet writes `from airfleet_provider import moved` into each release that it unpacks, and those
-releases outlast an upgrade of airfleet, also in a folder that hosts of two versions share. So this name stays.
+Every version of airfleet writes `from airfleet_provider import moved` into each release that it unpacks. These releases
+outlast an upgrade of airfleet, and hosts of two versions may share a folder of releases. So this name must stay.
 """
 
 from __future__ import annotations

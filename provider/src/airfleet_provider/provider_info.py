@@ -1,4 +1,4 @@
-"""What Airflow asks a provider for, and the commands it adds to Airflow's own; imports nothing heavy."""
+"""The description of this provider for Airflow, and the commands it adds; must be cheap to import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The provider as Airflow's providers manager wants it described."""
+    """Return the description of the provider in the form of Airflow's providers manager."""
     return {
         "package-name": "airfleet-provider",
         "name": "airfleet",
@@ -21,9 +21,9 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def list_commands() -> list[CLICommand]:
-    """The commands below `airflow airfleet`; what they run is imported when they run.
+    """Return the commands of `airflow airfleet`; each imports its code when it runs.
 
-    Airflow asks every provider for its commands before it runs any, so this is where `airflow db clean` is narrowed.
+    Airflow calls this function before it runs any command. So this function also narrows `airflow db clean`.
     """
     from airflow.cli.cli_config import (  # noqa: PLC0415
         ARG_OUTPUT,
@@ -41,15 +41,15 @@ def list_commands() -> list[CLICommand]:
         narrow_cleanup()
     releaser = ActionCommand(
         name="releaser",
-        help="Parse and publish the releases that are asked for, until stopped",
+        help="Parse and publish the requested releases, until stopped",
         func=lazy_load_command("airfleet_provider.releases.agent.run_command"),
         args=(),
     )
     scheduler = ActionCommand(
         name="scheduler",
-        help="Be one of the schedulers of which one at a time is active",
+        help="Start a scheduler that is active or stands by; one scheduler is active at a time",
         func=lazy_load_command("airfleet_provider.scheduler_ha.command.run_command"),
-        args=(Arg(("--seat",), default=socket.gethostname(), help="The name of this scheduler; one process for each"),),
+        args=(Arg(("--seat",), default=socket.gethostname(), help="The unique name of this scheduler"),),
     )
     processor = ActionCommand(
         name="dag-processor",
@@ -59,17 +59,17 @@ def list_commands() -> list[CLICommand]:
     )
     execution = ActionCommand(
         name="execution-api",
-        help="Start an API server for tasks, with a short way for the calls that each task makes",
+        help="Start an API server for tasks, with a fast path for the most frequent calls",
         func=lazy_load_command("airfleet_provider.execution_api.command.run_command"),
         args=list_options(),
     )
     admin = ActionCommand(
         name="admin",
-        help="Make the administrator, or change its password where the file has another than last time",
+        help="Create the administrator, or change the password if the file has changed",
         func=lazy_load_command("airfleet_provider.access.command.run_command"),
         args=(
             Arg(("--username",), default="admin", help="The name to log in with"),
-            # In a file, as every user of the machine can read a command line.
+            # A file, because every user of the machine can read command lines.
             Arg(("--password-file",), required=True, help="The file that holds the password and nothing else"),
         ),
     )

@@ -1,4 +1,4 @@
-"""`airflow airfleet admin`: the administrator that airfleet makes, with the password of a file."""
+"""`airflow airfleet admin`: creates the administrator, and sets the password from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTE = (
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    """Make the user with the password of the file, and change the password when the file has another than last time.
+    """Create the user with the password from the file; change the password if the file has changed since the last run.
 
     A password that the user chose in the UI stays until the file changes. A change ends the user's sessions.
     """
@@ -33,7 +33,7 @@ def run_command(arguments: argparse.Namespace) -> None:
                     print(f"{arguments.username} has this password already")
                 else:
                     found.set_password(arguments.username, password)
-                    print(f"the password of {arguments.username} was changed, its sessions have ended")
+                    print(f"the password of {arguments.username} was changed, and the user's sessions have ended")
             else:
                 return
         with connection.cursor() as cursor:

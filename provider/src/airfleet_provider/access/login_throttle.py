@@ -1,7 +1,8 @@
-"""A limit on wrong passwords at Airflow's token endpoint, which has none of its own.
+"""A limit on failed logins at Airflow's token endpoint, which has no limit of its own.
 
-It counts failures of one address in one minute, and each request under way as one, so that no burst gets ahead of its
-refusals. Each process of an api-server counts for itself; a balancer in front of several counts for them all.
+The limit counts the failures of one address within one minute. A request in progress counts as a failure, so that a
+burst of parallel requests cannot exceed the limit. Each process of an api-server counts its own requests. A load
+balancer in front of several processes counts for all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 PATHS = ("/auth/token", "/auth/token/cli")
 FAILURES, WITHIN_S = 10, 60.0
-# A flood from more addresses than this forgets the oldest of them.
+# With failures from more addresses than this, the oldest address is forgotten.
 MOST_ADDRESSES = 10_000
 UNAUTHORIZED = 401
 REFUSAL = b'{"detail": "Too many failed logins from this address; try again in a minute"}'
@@ -24,7 +25,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class LoginThrottle:
-    """Answers 429 to an address whose logins failed too often in the last minute; all else is the application's."""
+    """Answers 429 to logins from an address that failed too often; passes all other requests to the application."""
 
     def __init__(
         self,

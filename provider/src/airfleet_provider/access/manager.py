@@ -13,19 +13,19 @@ CLAIM = "airfleet_password"
 
 
 def fingerprint(password_hash: str | None) -> str:
-    """A word that changes with the password and tells nothing about it: a digest of its salted hash."""
+    """Return a digest of the password's salted hash: it changes with the password and reveals nothing about it."""
     return hashlib.sha256(f"airfleet {password_hash or ''}".encode()).hexdigest()[:16]
 
 
 def is_current(token: dict[str, Any], password_hash: str | None) -> bool:
-    """Whether a token was made for the password that its user has now."""
+    """Return whether a token was made for the user's current password."""
     return hmac.compare_digest(str(token.get(CLAIM, "")).encode(), fingerprint(password_hash).encode())
 
 
 class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # Airflow has no types
     """Refuses a token that was made before its user's password changed.
 
-    Airflow keeps users for `[fab] cache_ttl` (30 s), so an api-server may take the former token for that long.
+    Airflow caches users for `[fab] cache_ttl` (30 s), so an api-server may accept the earlier token for that long.
     """
 
     def serialize_user(self, user: Any) -> dict[str, Any]:  # noqa: ANN401 - FAB's user has no types
@@ -34,7 +34,7 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
     def deserialize_user(self, token: dict[str, Any]) -> Any:  # noqa: ANN401
         user = super().deserialize_user(token)
         if not is_current(token, user.password):
-            # The user that is kept may be older than the token.
+            # The cached user may be older than the token: read the user again.
             self.cache.pop(int(token["sub"]), None)
             user = super().deserialize_user(token)
         if not is_current(token, user.password):

@@ -1,8 +1,8 @@
-"""Answers of an api-server while its database is away: try again, whatever the code behind it made of the error.
+"""Answers 503 while the database of an api-server is down, in place of misleading refusals.
 
-Airflow and its auth manager swallow some errors of the database, and answer that the password is wrong, or that there
-is no such thing. A client believes that, and does not ask again. So each request remembers whether the database failed
-it, and a refusal of such a request becomes 503, which clients retry.
+Airflow and its auth manager catch some database errors, and answer that the password is wrong, or that an object does
+not exist. A client believes such an answer and does not retry. So each request records whether the database failed
+during it. A refusal of such a request becomes 503, which clients retry.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEADERS = (
     (b"content-length", str(len(BODY)).encode()),
     (b"retry-after", b"5"),
 )
-# SQLSTATE classes of a server that is not there for anybody: connection, resources, operator intervention.
+# SQLSTATE classes of a server that serves no client: connection, resources, operator intervention.
 AWAY_CLASSES = ("08", "53", "57")
 CANCELLED = "57014"
 
@@ -35,7 +35,7 @@ _outages: ContextVar[list[str] | None] = ContextVar("outages", default=None)
 
 
 class OutageResponses:
-    """An ASGI application in front of another, whose refusals it does not believe after an outage."""
+    """An ASGI application in front of another: turns the refusals (300-499) of requests with an outage into 503."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -59,7 +59,7 @@ class OutageResponses:
             elif not is_replaced:
                 await send(message)
 
-        # Threads that work for this request have a copy of the context, and so the same list.
+        # Threads of this request have a copy of the context, which holds the same list.
         token = _outages.set(outages)
         try:
             await self._app(scope, receive, answer)
@@ -68,20 +68,20 @@ class OutageResponses:
 
 
 def note(error: BaseException) -> None:
-    """Remember for the request that is being answered that the database failed it."""
+    """Record for the current request that the database failed during it."""
     outages = _outages.get()
     if outages is not None:
         outages.append(type(error).__name__)
 
 
 def note_error(context: ExceptionContext) -> None:
-    """Note an error of the database that is an outage; a connection that is tested and made anew is none."""
+    """Record a database error if it is an outage; a failed pre-ping is none, because SQLAlchemy then reconnects."""
     if not context.is_pre_ping and (context.is_disconnect or is_away(context)):
         note(context.original_exception)
 
 
 def is_away(context: ExceptionContext) -> bool:
-    """Whether an error is the server's or the network's, and not the statement's."""
+    """Return whether the server or the network caused an error, and not the statement."""
     if isinstance(context.original_exception, OSError):
         return True
     kind = type(context.sqlalchemy_exception).__name__
@@ -92,6 +92,6 @@ def is_away(context: ExceptionContext) -> bool:
 
 
 def find_code(error: BaseException) -> str | None:
-    """The SQLSTATE of a driver's error; None when the server said none."""
+    """Return the SQLSTATE of a driver's error, or None if the server sent none."""
     code = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
     return None if code is None else str(code)

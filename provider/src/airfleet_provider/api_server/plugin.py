@@ -1,4 +1,4 @@
-"""What airfleet adds to an api-server: downloads of releases, a limit on failed logins, 503 while the database is away.
+"""What airfleet adds to an api-server: downloads of releases, a limit on failed logins, 503 during database outages.
 
 Every process that loads plugins imports this module; only an api-server imports what the module adds.
 """
@@ -17,16 +17,16 @@ from airfleet_provider.bundles import archive_client
 async def answer(
     scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """The download of releases as an ASGI application, imported at the first request."""
+    """Serve the download of releases as an ASGI application, which is imported at the first request."""
     from airfleet_provider.bundles.archive_app import app  # noqa: PLC0415 - FastAPI costs every task's process 0.2 CPU-s
 
     await app(scope, receive, send)
 
 
 def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
-    """The application with 503 in place of what it refuses because its database is away.
+    """Return the application with 503 in place of refusals that a database outage causes.
 
-    Only an api-server comes here, so here it learns whom it may ask for logs, too.
+    Only an api-server calls this function. So the function also restricts the hosts from which it requests logs.
     """
     from airfleet_provider.api_server.outage_responses import OutageResponses  # noqa: PLC0415
     from airfleet_provider.compat.patches import log_requests  # noqa: PLC0415
@@ -36,9 +36,9 @@ def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
 
 class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
-    """Mounts the download of releases beside Airflow's API, and limits failed logins in front of it.
+    """Mounts the download of releases beside Airflow's API, and limits failed logins in front of the API.
 
-    The download asks for a signature where Airflow asks for a login.
+    The download requires a signature instead of a login.
     """
 
     name = "airfleet-releases"

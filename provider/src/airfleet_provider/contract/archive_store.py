@@ -1,4 +1,4 @@
-"""Where the archives of releases are kept outside the database: a folder, or whatever fsspec has a driver for."""
+"""Stores archives of releases outside the database: in a folder, or in any store with an fsspec driver."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import Any
 
 DATABASE = "database"
 SUFFIX = ".tar"
-# Here one put is whole or not at all, and a rename would copy.
+# Protocols in which a put is atomic, and a rename would copy.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "cos", "memory"})
 
 
 class StoreError(Exception):
-    """The store cannot be read or written now; it may be later."""
+    """The store cannot be read or written now; a later attempt may succeed."""
 
 
 class MissingError(StoreError):
-    """The store answers, and has no such archive."""
+    """The store answers, but does not have the archive."""
 
 
 def locate(store: str, bundle: str, release: str) -> str:
-    """Where a store has the archive of a release."""
+    """Return the location of a release's archive in a store."""
     return f"{store.rstrip('/')}/{bundle}/{release}{SUFFIX}"
 
 
 def write(location: str, archive: bytes) -> None:
-    """Put an archive there, whole or not at all; what is there already is replaced by the same."""
+    """Store an archive atomically; replace an archive that is there.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
     system, path = _open(location)
     try:
         if OBJECT_STORES & _protocols(system):
@@ -47,12 +51,17 @@ def write(location: str, archive: bytes) -> None:
 
 
 def read(location: str) -> bytes:
-    """What is there; whoever unpacks it verifies it."""
+    """Return the archive, which the caller must verify.
+
+    Raises:
+        MissingError: the store answers, but does not have the archive.
+        StoreError: the store cannot be read.
+    """
     system, path = _open(location)
     try:
         return bytes(system.cat_file(path))
     except FileNotFoundError as error:
-        # A folder that is not mounted has no archives either, and that is not the same.
+        # A folder that is not mounted has no archives either: that is an error of the store, not a missing archive.
         if _has_root(system, path):
             raise MissingError(f"{location} is not there") from error
         raise StoreError(f"cannot read {location}: its folder is not there") from error
@@ -61,7 +70,11 @@ def read(location: str) -> bytes:
 
 
 def holds(location: str) -> bool:
-    """Whether an archive is there."""
+    """Return whether the store has the archive.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
     system, path = _open(location)
     try:
         return bool(system.exists(path))
@@ -70,7 +83,11 @@ def holds(location: str) -> bool:
 
 
 def remove(location: str) -> None:
-    """Have nothing there; it may be gone already."""
+    """Remove an archive; do nothing if it is gone already.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
     system, path = _open(location)
     try:
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
-"""When a connection gives up a host that has lost its power, and so does not even refuse: databases and brokers alike.
+"""When connections to databases and brokers give up a host that has lost its power, and so sends nothing.
 
-A connection attempt fails after CONNECT_S. TCP asks a silent peer after IDLE_S, again every INTERVAL_S, and gives up
-after COUNT questions, that is after 11 s. Data that stays unanswered for USER_TIMEOUT_MS ends the connection too.
+A connection attempt fails after CONNECT_S. TCP probes a silent peer after IDLE_S and then every INTERVAL_S. It gives up
+after COUNT probes, that is after 11 s. Data that stays unacknowledged for USER_TIMEOUT_MS ends the connection too.
 """
 
 from __future__ import annotations

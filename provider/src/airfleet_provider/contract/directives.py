@@ -1,6 +1,6 @@
-"""What a Dag file says about its own loads, and what makes a load belong to one moment; read from its text.
+"""The directives of a Dag file about its own loads, and the calls whose value depends on the time of a load.
 
-The control side's checks read the same names: whoever is told that a Dag moves with the clock is told by one list.
+Both are read from the text of the file. The control side's checks use the same lists.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 WARM_START = "AIRFLEET_WARM_START"
 REPARSE_EVERY = "AIRFLEET_REPARSE_EVERY"
-# Functions whose value belongs to one moment; `time` is one of them when it is called without arguments.
+# Functions whose value depends on the time of the call; `time` is one of them if it is called without arguments.
 CLOCKS = frozenset(
     {
         *("now", "utcnow", "today", "yesterday", "tomorrow", "days_ago"),
@@ -20,9 +20,9 @@ CLOCKS = frozenset(
 
 
 def read(tree: ast.Module) -> Iterator[tuple[str, int, object]]:
-    """Each directive that the module sets in a line of its own, annotated or not: its name, line and constant value.
+    """Yield the name, line and constant value of each directive that the module assigns at its top level.
 
-    The value of a directive that is not a constant is an Ellipsis.
+    If the value is not a constant, yield an Ellipsis in its place.
     """
     for node in tree.body:
         if isinstance(node, ast.Assign):
@@ -37,7 +37,7 @@ def read(tree: ast.Module) -> Iterator[tuple[str, int, object]]:
 
 
 def read_interval(content: bytes) -> int | None:
-    """The seconds after which a Dag file wants to be evaluated again, if it says so."""
+    """Return the seconds after which a Dag file must be parsed again, or None if it sets no valid interval."""
     if REPARSE_EVERY.encode() not in content:
         return None
     try:
@@ -51,10 +51,10 @@ def read_interval(content: bytes) -> int | None:
 
 
 def is_clock(call: ast.Call, name: str) -> bool:
-    """Whether a call by this name gives another value at another moment: now(), or time() without arguments."""
+    """Return whether a call of this name returns another value at another time: now(), or time() without arguments."""
     if name == "time":
         return not call.args and not call.keywords
-    # strftime(format) takes the moment from the clock; a moment's own strftime is called on it, with the same words.
+    # time.strftime(format) reads the clock; the method strftime of a datetime does not.
     return name in CLOCKS and (name != "strftime" or _is_of_time(call))
 
 

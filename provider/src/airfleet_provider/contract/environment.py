@@ -1,4 +1,4 @@
-"""The environment variables by which the control side tells a process of Airflow what concerns that process only."""
+"""The environment variables with which the control side configures single processes of Airflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CELERY = "AIRFLEET_CELERY"
 DRAINED = "AIRFLEET_DRAINED"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
-# The folder in which a component keeps what outlasts it, such as counts of fall-backs.
+# The folder for a component's files that outlast its process, such as counts of fallbacks.
 STATE = "AIRFLEET_STATE"
-# The folder in which workers describe what they do.
+# The folder for the state files of workers.
 WORKERS = "AIRFLEET_WORKERS"

@@ -1,12 +1,12 @@
-"""How often work takes its fast path, and how often and why a slower one: no fall-back is silent.
+"""Counts how often work takes its fast path, and how often and why it falls back: no fallback is silent.
 
-Each path has two small files in the state folder of its component: NAME.count with the number of times that the fast
-path was taken, and NAME.json with the reasons of all other times. Any number of processes of one component write to
-them. `airfleet status` reads them, on this machine or over SSH, so this module is shared with the control side: it
-imports nothing but the standard library.
+Each path has two small files in the state folder of its component. NAME.count holds how often the fast path was taken,
+and NAME.json holds the reasons of all fallbacks. Any number of processes of one component write to them. `airfleet
+status` reads them, on this machine or over SSH. So the control side shares this module, which imports only the standard
+library.
 
-Whoever can write to the folder can write anything there, a task of the worker too. So a reader takes both files for
-text from outside, and a writer never waits for a lock that somebody may hold for ever.
+A task of the worker can write any content to the folder. So a reader treats both files as untrusted text, and a writer
+never waits for a lock that another process may hold for ever.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ VARIABLE = "AIRFLEET_STATE"
 FOLDER = "fallbacks"
 MOST_REASONS = 24
 REASON_CHARS = 240
-# More than a writer ever leaves there.
+# The most bytes that a reader reads; a writer never writes more.
 FILE_BYTES = 1 << 15
 MOST_COUNTED = 10**15
 OTHER = "other reasons"
-# A reason that has not been seen for so long is told in the log again.
+# A reason that has not occurred for so many seconds is logged again.
 FORGET_S = 3600.0
-# Whoever may write to the folder may have put a link or a pipe in the place of a file.
+# A task may have put a link or a pipe in the place of a file: do not follow it, and do not wait.
 SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 LOCK_TRIES, LOCK_WAIT_S = 20, 0.0005
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why the fast path was not taken: how often, when last by this machine's clock, and whether that is by design."""
+    """A reason of fallbacks: how often and when last (seconds since 1970, this machine's clock); expected by design?"""
 
     text: str
     count: int
@@ -83,7 +83,10 @@ class Tally:
 
 
 def read(count: str, reasons: str) -> Tally:
-    """What the two files of a path say, whoever wrote them: numbers in bounds, few reasons, each one printable line."""
+    """Read the two files of a path, whose content is not trusted.
+
+    Guarantees numbers within bounds, at most `MOST_REASONS + 1` reasons, and one printable line for each reason.
+    """
     text = count.strip()
     fast = min(int(text), MOST_COUNTED) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
     try:
@@ -100,7 +103,7 @@ def read(count: str, reasons: str) -> Tally:
 
 @dataclass(slots=True)
 class Counter:
-    """Counts one path of this process, and adds it to the files of all at most every `flush_every_s` seconds."""
+    """Counts one path in this process, and adds the counts to the component's files every `flush_every_s` at most."""
 
     name: str
     folder: Path | None
@@ -113,12 +116,12 @@ class Counter:
     flushed_at: float = float("-inf")
 
     def took_fast(self, times: int = 1) -> None:
-        """The fast path was taken."""
+        """Count that the fast path was taken."""
         self.fast += times
         self._flush_in_time()
 
     def fell_back(self, reason: object, *, expected: bool = False) -> None:
-        """A slower path was taken; `expected` is for what is so by design, and nobody needs to be warned of."""
+        """Count a fallback; `expected` marks a fallback by design, which is no reason for a warning."""
         text = one_line(reason, REASON_CHARS)
         if text not in self.slow and len(self.slow) >= MOST_REASONS:
             text = OTHER
@@ -134,11 +137,11 @@ class Counter:
 
     @property
     def is_left(self) -> bool:
-        """Whether something is counted that the files do not have yet."""
+        """Whether some counts are not in the files yet."""
         return bool(self.fast or self.slow)
 
     def flush(self) -> None:
-        """Add what was counted to the files; where that cannot be now, keep it for the next time. Never raises."""
+        """Add the counts to the files; if that is not possible now, keep them for the next call. Never raises."""
         if not self.is_left:
             return
         try:
@@ -150,7 +153,7 @@ class Counter:
                         return
         except OSError:
             pass  # a full disk must not stop work
-        # A process that cannot write says it once itself.
+        # A process that cannot write the files logs each reason once.
         for text, (_, expected) in self.slow.items():
             if text not in self.told and len(self.told) < MOST_REASONS:
                 self.told.add(text)
@@ -180,13 +183,13 @@ class Counter:
 
 
 def open_counter(name: str, environment: Mapping[str, str], *, flush_every_s: float = 0.0) -> Counter:
-    """The counter of a path in the component that this process belongs to; without a state folder it only logs."""
+    """Return the counter of a path for this process's component; without a state folder the counter only logs."""
     state = environment.get(VARIABLE)
     return Counter(name, Path(state) / FOLDER if state else None, flush_every_s)
 
 
 def _keep(known: Mapping[str, Reason]) -> list[Reason]:
-    """The reasons that were seen last; what is too much becomes one of its own, so that no count is lost."""
+    """Return the latest reasons; surplus reasons become the one reason `OTHER`, so that no count is lost."""
     newest = sorted((one for one in known.values() if one.text != OTHER), key=lambda one: one.last, reverse=True)
     kept, left = newest[: MOST_REASONS - 1], [*newest[MOST_REASONS - 1 :], *filter(None, [known.get(OTHER)])]
     if left:
@@ -197,7 +200,7 @@ def _keep(known: Mapping[str, Reason]) -> list[Reason]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int | None]:
-    """The open file while this process alone may write; None where somebody else has held it for too long."""
+    """Yield the open file while this process holds its lock; yield None if another process holds it for too long."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o640)
     try:
         yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor) else None

@@ -8,5 +8,5 @@ SCHEMA_LOCK = 4_707_001
 AGENT_LOCK = 4_707_002
 # Held by the session of the one scheduler agent that may write the lease; the lock ends with that session.
 HOLDER_LOCK = 4_707_003
-# Shared by those who store the archive of a release, exclusive for those who remove archives.
+# Held shared while a process stores the archive of a release, and exclusively while a process removes archives.
 COLLECT_LOCK = 4_707_004

@@ -1,4 +1,4 @@
-"""The archive of a release: which files a release has, its id, and how it is packed, unpacked and verified."""
+"""The archive of a release: the files of a release, its id, and how to pack, unpack and verify it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-# What of a project becomes part of a release; tests and state stay behind.
+# The parts of a project that become part of a release; tests and state do not.
 FOLDERS = ("dags", "include")
 FILES = ("requirements.txt",)
 IGNORED_NAMES = frozenset({"__pycache__", ".git", ".airfleet", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
-# What Python writes, and what editors keep beside a file while it is edited.
+# Files that Python writes, and files that editors create while a file is edited.
 IGNORED_FILES = re.compile(r".*\.(py[co]|sw[a-z]|tmp)|.*~|\.#.*|#.*#|4913|.*___jb_\w+___|\.DS_Store")
-# Made on each host, and no part of the release: the last thing to be written into a folder that holds all of it.
+# Marks a complete folder. Each host writes it last, after all files of the release; it is no part of the release.
 MARK = ".airfleet/whole"
-# Airflow knows one path of a Dag, the newest. That of a Dag whose file has moved leads here, in every release.
+# Airflow stores one path of a Dag, the newest. If the file of a Dag has moved, that path is this file in every release.
 MOVED_FILE = ".airfleet/moved.py"
 MOVED_SOURCE = """\
 from airflow.sdk import get_parsing_context
@@ -37,24 +37,24 @@ from airfleet_provider import moved
 moved.load(__file__, __name__, get_parsing_context().dag_id)
 """
 IGNORE_FILE = ".airflowignore"
-# Only dags/ holds Dag files; Airflow looks through the whole release.
+# Only dags/ holds Dag files, but Airflow searches the whole release.
 IGNORE_CONTENT = b"/include/\n"
 ID_PREFIX = "r"
-# Releases of earlier versions have so many digits of their digest in their id; people are shown so many of any.
+# Ids of earlier versions of airfleet have so many digits of the digest; messages show so many digits of every id.
 ID_DIGITS = 16
-# How exactly it is known when a release was last used; a task that begins should not write each time.
+# The resolution in seconds of the time of last use, so that not every starting task writes it.
 USED_S = 3_600.0
-# What the kernel says of a folder in which nothing can be made.
+# The errors of a folder in which no file can be created.
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 HINT = "copy into dags/ or include/ what Dags need from elsewhere, and remove the link"
 
 
 class CorruptError(Exception):
-    """What was unpacked is not what the release id promises."""
+    """The files do not have the id of the release."""
 
 
 class UnacceptableFilesError(Exception):
-    """A project holds something in dags/ or include/ that may not become part of a release; `refused` says why."""
+    """A project has files that a release may not contain; `refused` maps each path to the reason."""
 
     def __init__(self, refused: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{path} {why}" for path, why in sorted(refused.items())))
@@ -84,36 +84,36 @@ class Tree:
         return ID_PREFIX + hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
     def is_release(self, release: str) -> bool:
-        """Whether the id names these files; an id of an earlier version of airfleet has fewer digits."""
+        """Return whether the id names these files; an id of an earlier version of airfleet has fewer digits."""
         return release in (self.id, shorten(self.id))
 
     def digests(self) -> dict[str, str]:
-        """The digest of each file by its path."""
+        """Return the digest of each file by its path."""
         return {entry.path: entry.digest for entry in self.entries}
 
     def dag_files(self) -> tuple[str, ...]:
-        """The Python files below dags/."""
+        """Return the Python files below dags/."""
         return tuple(
             entry.path for entry in self.entries if entry.path.startswith("dags/") and entry.path.endswith(".py")
         )
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two release ids name the same files: one of them may be the shorter id of an earlier version."""
+    """Return whether two release ids name the same files; either may be the shorter id of an earlier version."""
     return one == other or shorten(one) == other or shorten(other) == one
 
 
 def shorten(release: str) -> str:
-    """A release id as people are shown it."""
+    """Return a release id in the short form for messages."""
     return release[: len(ID_PREFIX) + ID_DIGITS]
 
 
 @dataclass(slots=True)
 class Scan:
-    """What a folder holds: the content of each plain file, and what is no plain file of this folder, with the reason.
+    """The content of each plain file of a folder, and every other entry with the reason why it is refused.
 
-    The kernel follows no link on the way: each folder and file is opened by its name in the folder above, and what
-    was opened is looked at, so that nobody can put a link there between the look and the reading.
+    No link is followed: each folder and file is opened by its name in its open parent folder, and the opened file is
+    checked. So no process can put a link in its place between the check and the read.
     """
 
     contents: dict[str, bytes] = field(default_factory=dict)
@@ -126,18 +126,22 @@ class Scan:
         return _tree(self.contents, self.executable)
 
     def require(self) -> None:
-        """Raise RefusedError if there was anything but plain files."""
+        """Check that the folder has only plain files.
+
+        Raises:
+            UnacceptableFilesError: it has other entries.
+        """
         if self.refused:
             raise UnacceptableFilesError(self.refused)
 
     def enter(self, folder: int, prefix: str, owner: int) -> None:
-        """Read all that a release may hold below an open folder."""
+        """Read all files below an open folder that a release may contain."""
         for name in sorted(os.listdir(folder)):
             if name not in IGNORED_NAMES and not IGNORED_FILES.fullmatch(name):
                 self.take(folder, name, prefix + name, owner)
 
     def take(self, folder: int, name: str, path: str, owner: int) -> None:
-        """Read one file or folder by its name in an open folder; what has gone meanwhile was never there."""
+        """Read one file or folder by its name in an open folder; ignore an entry that is gone."""
         try:
             if not (reason := _refuse(os.stat(name, dir_fd=folder, follow_symlinks=False), owner)):
                 reason = self._open(folder, name, path, owner)
@@ -149,7 +153,7 @@ class Scan:
             self.refused[path] = reason
 
     def _open(self, folder: int, name: str, path: str, owner: int) -> str:
-        # Without O_NONBLOCK, the opening of a pipe that took the place of the file would wait for its other end.
+        # Without O_NONBLOCK, opening a pipe that replaced the file would wait for its other end.
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         try:
             status = os.fstat(descriptor)
@@ -160,7 +164,7 @@ class Scan:
                 return ""
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 self.contents[path] = file.read()
-            # Not os.access: nothing may be executed from a file system that is mounted so.
+            # Not os.access: it returns False for every file on a file system that is mounted noexec.
             if status.st_mode & stat.S_IXUSR:
                 self.executable.add(path)
             return ""
@@ -172,7 +176,7 @@ LINK = "is a symbolic link"
 
 
 def _refuse(status: os.stat_result, owner: int) -> str:
-    """Why something may not be part of a release, or nothing."""
+    """Return why a release may not contain an entry, or an empty text."""
     mode = status.st_mode
     if stat.S_ISLNK(mode):
         return LINK
@@ -186,10 +190,13 @@ def _refuse(status: os.stat_result, owner: int) -> str:
 
 
 def read(project: Path) -> tuple[Tree, Mapping[str, bytes]]:
-    """The tree of a project as it is now, and the content of each of its files; raises RefusedError.
+    """Return the tree of a project as it is now, and the content of each of its files.
 
-    A link is refused wherever it leads. One that leaves the project would carry what it leads to, such as a key, into
-    the release; one that stays inside would be a link in the folder and a copy in the release, and Dags could tell.
+    Every link is refused. A link that leaves the project would copy its target, such as a key, into the release. A link
+    inside the project would be a link in the folder and a copy in the release, and Dags could depend on the difference.
+
+    Raises:
+        UnacceptableFilesError: the project has files that a release may not contain.
     """
     scan = look(project)
     scan.require()
@@ -197,7 +204,7 @@ def read(project: Path) -> tuple[Tree, Mapping[str, bytes]]:
 
 
 def look(project: Path) -> Scan:
-    """What of a project becomes part of a release, and what of it may not."""
+    """Return the files of a project that become part of a release, and those that a release may not contain."""
     scan = Scan(contents={IGNORE_FILE: IGNORE_CONTENT})
     with _opened(project) as root:
         owner = os.fstat(root).st_uid
@@ -225,7 +232,7 @@ def _tree(contents: Mapping[str, bytes], executable: set[str]) -> Tree:
 
 
 def pack(tree: Tree, contents: Mapping[str, bytes]) -> bytes:
-    """A tar archive of the tree, the same bytes for the same tree."""
+    """Return a tar archive of the tree, with the same bytes for the same tree."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for entry in tree.entries:
@@ -237,26 +244,33 @@ def pack(tree: Tree, contents: Mapping[str, bytes]) -> bytes:
 
 
 def read_archive(release: str, archive: bytes) -> tuple[Tree, Mapping[str, bytes]]:
-    """The tree in an archive, and the content of each file; raises CorruptError unless it is that release."""
+    """Return the tree in an archive, and the content of each file.
+
+    Raises:
+        CorruptError: the archive cannot be read, or does not have the id of the release.
+    """
     contents, executable = _read_archive(release, archive)
     tree = _tree(contents, executable)
     if not tree.is_release(release):
-        raise CorruptError(f"{release} was asked for, and {tree.id} arrived")
+        raise CorruptError(f"the archive of {release} contains the files of {tree.id}")
     return tree, contents
 
 
 def overlay(tree: Tree, contents: Mapping[str, bytes], more: Mapping[str, bytes]) -> tuple[Tree, Mapping[str, bytes]]:
-    """A tree with other files put over it."""
+    """Return a tree in which `more` replaces or adds files."""
     merged = {IGNORE_FILE: IGNORE_CONTENT, **contents, **more}
     return _tree(merged, {entry.path for entry in tree.entries if entry.is_executable} - more.keys()), merged
 
 
 def unpack(release: str, archive: bytes, folder: Path, *, like: Path | None = None) -> None:
-    """Put a release into a folder that is there whole or not at all; raises CorruptError unless it is that release.
+    """Unpack a release into a folder atomically; do nothing if the folder is complete already.
 
-    Safe when several processes do it at once: the first rename wins, and all have the same content. What is the same
-    in the release at `like` is linked to: releases never change, and making a file costs 15 times as much as a link.
-    A folder that nobody has verified, such as a copy that broke off, makes room.
+    Several processes may do this at once: the first rename wins, and all have the same content. Files that are equal in
+    the release at `like` become hard links: releases never change, and creating a file takes 15 times as long as a
+    link. A folder that was not verified, such as an interrupted copy, is replaced.
+
+    Raises:
+        CorruptError: the archive cannot be read, or does not have the id of the release.
     """
     if is_whole(folder):
         return
@@ -303,7 +317,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _move_in(draft: Path, folder: Path) -> None:
-    # One at a time: what one has just moved in, another would take for the half of a copy that it saw before.
+    # Lock: another process that saw an incomplete folder earlier must not remove the complete folder moved in since.
     turn = os.open(folder.parent, os.O_RDONLY)
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
@@ -316,7 +330,7 @@ def _move_in(draft: Path, folder: Path) -> None:
 
 
 def _link(old: Path, new: Path, body: bytes, mode: int) -> bool:
-    """Make `new` another name of `old` if that is the same file."""
+    """Make `new` a hard link to `old` if `old` has the same content and mode; return whether it did."""
     try:
         descriptor = os.open(old, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
@@ -327,18 +341,18 @@ def _link(old: Path, new: Path, body: bytes, mode: int) -> bool:
             if os.path.samestat(new.lstat(), status):
                 return True
     except OSError:
-        return False  # it is not there, or on another file system, or has all the links that one can have
-    new.unlink()  # somebody has put another file there since
+        return False  # `old` is missing, is on another file system, or has the maximum number of links
+    new.unlink()  # another file has replaced `old` since it was read
     return False
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the folder was verified, or made here, since when nothing may change it."""
+    """Return whether the folder is complete: it was unpacked or verified here, and must not change since then."""
     return (folder / MARK).is_file()
 
 
 def use(folder: Path) -> bool:
-    """Whether the folder is whole; says of one that is that somebody uses it now, to the hour."""
+    """Return whether the folder is complete; if so, record its use now, with a resolution of `USED_S`."""
     mark = folder / MARK
     try:
         if time.time() - mark.stat().st_mtime > USED_S:
@@ -353,7 +367,7 @@ def use(folder: Path) -> bool:
 
 
 def settle(release: str, folder: Path) -> bool:
-    """Whether the release is in its folder, whole; a copy that somebody put there is verified once."""
+    """Return whether the release is in its folder and complete; verify a folder without the mark once."""
     if is_whole(folder):
         return True
     if not folder.is_dir():
@@ -365,21 +379,21 @@ def settle(release: str, folder: Path) -> bool:
     try:
         _seal(folder)
     except OSError as error:
-        # A folder that is only read, such as one on NFS: it is verified each time.
+        # A read-only folder, such as an NFS mount, gets no mark, and so is verified each time.
         if error.errno not in READ_ONLY:
             raise
     return True
 
 
 def discard(folder: Path) -> None:
-    """Have no such folder; nobody ever sees half of it."""
+    """Remove a folder atomically; do nothing if it does not exist."""
     with contextlib.suppress(FileNotFoundError), aside(folder):
         pass
 
 
 @contextlib.contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """Move a folder away at once; where it is now is removed afterwards, unless it was moved back."""
+    """Move a folder away atomically and yield its new path; remove it afterwards unless the caller moved it back."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as grave:
         yield folder.rename(Path(grave) / folder.name)
 
@@ -392,7 +406,11 @@ def _seal(folder: Path) -> None:
 
 
 def verify(release: str, folder: Path) -> None:
-    """Raise CorruptError unless the folder holds exactly the release."""
+    """Check that the folder contains exactly the release.
+
+    Raises:
+        CorruptError: it does not.
+    """
     scan = Scan()
     with _opened(folder) as root:
         scan.enter(root, "", os.fstat(root).st_uid)

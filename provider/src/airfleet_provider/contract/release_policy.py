@@ -1,4 +1,4 @@
-"""How many releases stay, and how one is watched after it went live: the defaults, and the form in a deployment."""
+"""How many releases stay, and how a release is watched after it went live: defaults, and their form in a deployment."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-# So many of the releases that went live last stay.
+# How many of the releases that were live last, and of those that were built last, stay.
 KEEP = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long a release is watched, and how much worse than the one before it may be."""
+    """How long a release is watched, and how much worse than the release before it may be."""
 
     watch_seconds: float = 300.0
     max_failure_rate: float = 0.25
@@ -20,6 +20,6 @@ class Policy:
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> Policy:
-        """The policy that a deployment was asked for with; what it does not say is the default."""
+        """Return the policy of a deployment; missing values are the defaults, and unknown keys are ignored."""
         known = {one.name for one in fields(cls)}
         return cls(**{key: value for key, value in written.items() if key in known})

@@ -1,4 +1,4 @@
-"""`airflow airfleet execution-api`: the API that tasks report to, apart from the UI."""
+"""`airflow airfleet execution-api`: serves the API that tasks report to, apart from the UI."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ log = logging.getLogger("airfleet")
 
 
 def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
-    """Airflow's application with the short way in front, or without it where Airflow is not as known."""
+    """Return Airflow's application behind the fast path, or without it if this Airflow is not supported."""
     patches.report_outages(note)
     patches.accept_early_tokens()
     app = OutageResponses(app)
     counter = fallbacks.open_counter(fallbacks.EXECUTION_API, os.environ, flush_every_s=FLUSH_S)
     if obstacle := execution_api.find_obstacle():
-        log.warning("Every call of a task takes Airflow's own way: %s", obstacle)
+        log.warning("Airflow's own code answers every call of a task: %s", obstacle)
         return Bypass(app, counter, obstacle)
     return FastPath(app, execution_api.Models(), Rows(metadata_db.connect).ask, counter=counter)
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    """Serve until stopped."""
+    """Serve the API until a signal stops the process."""
     patches.serve(arguments, wrap)

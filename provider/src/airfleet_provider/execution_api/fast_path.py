@@ -20,24 +20,24 @@ from airfleet_provider.execution_api.routes import Route, find_call
 
 log = logging.getLogger("airfleet")
 
-# Who may make a call, where it is not a task that runs only.
+# The scopes of tokens that may make a call; calls that are not listed need the scope of a running task.
 RUNNING = frozenset({"execution"})
 SCOPES = {"run": frozenset({"execution", "workload"})}
-# A token that is about to be renewed goes to Airflow, which renews it.
+# Airflow renews a token in the last share of its lifetime, so calls with such tokens go to Airflow.
 RENEWED_SHARE, RENEWED_S = 0.2, 30
 CONNECTIONS = 8
 JSON = b"application/json"
-# So often at most the counts of calls go to their files.
+# Seconds between two writes of the counts to their files.
 FLUSH_S = 1.0
 
 
 class UnusualError(Exception):
-    """A call that is Airflow's by design, and why."""
+    """Airflow must answer this call by design; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response."""
+    """The response to a call."""
 
     status: int
     body: bytes = b""
@@ -45,14 +45,14 @@ class Response:
 
 
 class Rows:
-    """One statement at a time on a connection of each thread, each statement a transaction."""
+    """Runs statements, each as a transaction, on one connection per thread."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
         self._own = threading.local()
 
     def ask(self, sql: str, words: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The row, if there is one; whatever goes wrong, the next statement has a new connection."""
+        """Run a statement and return its first row, or None. After an error the next call opens a new connection."""
         connection = getattr(self._own, "connection", None)
         try:
             if connection is None:
@@ -70,7 +70,7 @@ class Rows:
 
 @dataclass(slots=True)
 class FastPath:
-    """An ASGI application in front of Airflow's."""
+    """An ASGI application in front of Airflow's, which answers the most frequent calls of tasks itself."""
 
     app: Callable[..., Awaitable[None]]
     models: Any
@@ -81,7 +81,7 @@ class FastPath:
     flush: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
-        """Answer, or let Airflow answer."""
+        """Answer the request, or pass it to Airflow."""
         is_call = scope["type"] == "http"
         call = find_call(scope["method"], scope["path"], scope["query_string"].decode("latin-1")) if is_call else None
         if call is None:
@@ -101,7 +101,7 @@ class FastPath:
         log.info("%s %s: %d, %.1f ms", call.name, call.about, answer.status, 1000 * (time.monotonic() - began))
 
     async def answer(self, call: Route, headers: Mapping[bytes, bytes], body: bytes) -> Response | None:
-        """The response to a call that is as it usually is; None for all that Airflow must look at, which is counted."""
+        """Return the response to an ordinary call; count any other call, and return None so that Airflow answers it."""
         try:
             return await self._answer(call, headers, body)
         except UnusualError as reason:
@@ -113,28 +113,28 @@ class FastPath:
     async def _answer(self, call: Route, headers: Mapping[bytes, bytes], body: bytes) -> Response:
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if kind.lower() != "bearer":
-            raise UnusualError("it has no token")
+            raise UnusualError("the call has no token")
         if headers.get(b"airflow-api-version", b"").decode("latin-1") != self.models.version:
             raise UnusualError("the client speaks another version of the API")
         if body and not headers.get(b"content-type", b"").startswith(JSON):
-            raise UnusualError("its body is not JSON")
+            raise UnusualError("the body is not JSON")
         try:
             subject, claims = await self.models.read_claims(token)
         except Exception as error:
-            raise UnusualError("its token is refused") from error
+            raise UnusualError("the token is not valid") from error
         scope = claims["scope"]
         if call.instance not in ("", subject) or scope not in SCOPES.get(call.name, RUNNING):
-            raise UnusualError("its token is another task's, or for something else")
+            raise UnusualError("the token is for another task or another scope")
         if scope == "execution" and is_to_be_renewed(claims, self.now().timestamp()):
-            raise UnusualError("its token is about to be renewed")
+            raise UnusualError("the token is due for renewal")
         loop = asyncio.get_running_loop()
         answer: Response | None = await loop.run_in_executor(self.threads, getattr(self, call.name), call, scope, body)
         if answer is None:
-            raise UnusualError("what it is about is not as it usually is")
+            raise UnusualError("the task instance or value needs Airflow's own code")
         return answer
 
     def _flush_later(self) -> None:
-        """Have counts in their files a moment later, when no other call may come to take them there."""
+        """Schedule a write of the counts, because no later call may come to write them."""
         if self.flush is None and self.counter.is_left:
             self.flush = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
@@ -143,7 +143,7 @@ class FastPath:
         self.counter.flush()
 
     def run(self, call: Route, scope: str, body: bytes) -> Response | None:
-        """Start a task instance that is queued, and is not resumed."""
+        """Start a queued task instance that is not resumed from a deferral."""
         start = self.models.read_start(body)
         extra = json.dumps({"host_name": start["hostname"]}) if start["hostname"] else None
         row = self.ask(queries.START, {**call.words, **start, "now": self.now(), "extra": extra})
@@ -153,21 +153,21 @@ class FastPath:
         return Response(200, self.models.write_context(row), token)
 
     def state(self, call: Route, _: str, body: bytes) -> Response | None:
-        """End a task instance that runs, with success and without news of assets."""
+        """End a running task instance with success and without asset events."""
         try:
             end = self.models.read_success(body)
         except ValueError as error:
-            raise UnusualError("it does not end with success") from error
+            raise UnusualError("the task does not end with success") from error
         found = end and self.ask(queries.SUCCEED, {**call.words, **end, "now": self.now()})
         return Response(204) if found else None
 
     def heartbeat(self, call: Route, _: str, body: bytes) -> Response | None:
-        """Note that a task instance runs where it is known to run."""
+        """Record the heartbeat of a task instance that runs on the recorded host with the recorded pid."""
         sign = self.models.read_heartbeat(body)
         return Response(204) if self.ask(queries.HEARTBEAT, {**call.words, **sign, "now": self.now()}) else None
 
     def rtif(self, call: Route, _: str, body: bytes) -> Response | None:
-        """Keep the rendered fields of a task instance."""
+        """Store the rendered fields of a task instance."""
         fields = self.models.read_fields(body)
         words = {**call.words, "fields": json.dumps(fields), "kept": self.models.kept_runs}
         if not fields or not self.ask(queries.SHOW_FIELDS, words):
@@ -175,31 +175,31 @@ class FastPath:
         return Response(201, b'{"message":"Rendered task instance fields successfully set"}')
 
     def pull(self, call: Route, *_: object) -> Response | None:
-        """Read one value that a task left."""
+        """Read one XCom value."""
         row = self.ask(queries.PULL, call.words)
         if row is None:
             return None
         return Response(200, f'{{"key":{json.dumps(call.words["key"])},"value":{row["value"]}}}'.encode())
 
     def push(self, call: Route, _: str, body: bytes) -> Response | None:
-        """Leave one value, in place of an earlier one."""
+        """Store one XCom value, and replace an earlier value."""
         words = {**call.words, "value": json.dumps(json.loads(body)), "now": self.now()}
         return Response(201, b'{"message":"XCom successfully set"}') if self.ask(queries.PUSH, words) else None
 
 
 def describe(error: Exception) -> str:
-    """An error by its kind and its first line; what follows in PostgreSQL's words are the values of one call."""
+    """Return an error's class and first line; the further lines of PostgreSQL contain the values of one call."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 class Bypass:
-    """An ASGI application that counts the calls which would have a short way, had this Airflow one."""
+    """An ASGI application that counts the calls that the fast path would answer if it supported this Airflow."""
 
     def __init__(self, app: Callable[..., Awaitable[None]], counter: Counter, reason: str) -> None:
         self.app, self.counter, self.reason = app, counter, reason
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
-        """Let Airflow answer."""
+        """Pass the request to Airflow."""
         is_http = scope["type"] == "http"
         if is_http and find_call(scope["method"], scope["path"], scope["query_string"].decode("latin-1")):
             self.counter.fell_back(self.reason)
@@ -207,13 +207,13 @@ class Bypass:
 
 
 def is_to_be_renewed(claims: Mapping[str, Any], now: float) -> bool:
-    """Whether Airflow would send a new token along."""
+    """Return whether Airflow would send a new token with its answer."""
     expires, issued = int(claims["exp"]), int(claims["iat"])
     return expires - int(now) <= max(int((expires - issued) * RENEWED_SHARE), RENEWED_S)
 
 
 async def read_body(receive: Any) -> tuple[bytes | None, list[Any]]:  # noqa: ANN401 - ASGI has no types
-    """The whole body, None when the client left before its end; and what was received, to be received again."""
+    """Return the whole body, or None if the client left before its end, and the received messages for `replay`."""
     ahead: list[Any] = []
     while True:
         message = await receive()
@@ -225,7 +225,7 @@ async def read_body(receive: Any) -> tuple[bytes | None, list[Any]]:  # noqa: AN
 
 
 def replay(ahead: list[Any], receive: Any) -> Callable[[], Awaitable[Any]]:  # noqa: ANN401 - ASGI has no types
-    """A `receive` that begins with what was received already."""
+    """Return a `receive` that first repeats the messages that were received already."""
     pending = iter(ahead)
 
     async def again() -> Any:  # noqa: ANN401

@@ -1,6 +1,7 @@
-"""The task calls that come most often, each as one round trip that checks everything before it changes anything.
+"""The most frequent calls of tasks, each as one round trip that checks all conditions before it changes a row.
 
-A call that finds no row has changed nothing, and Airflow's own code then answers it: every refusal is Airflow's.
+A statement that returns no row has changed nothing. Airflow's own code then answers the call, so every refusal comes
+from Airflow.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ WHERE id = %(id)s AND state = 'running' AND hostname = %(hostname)s AND pid = %(
 RETURNING id
 """
 
-# Several statements sent together are one transaction.
+# PostgreSQL runs several statements that are sent together as one transaction.
 SHOW_FIELDS = """
 INSERT INTO rendered_task_instance_fields (dag_id, task_id, run_id, map_index, rendered_fields, k8s_pod_yaml)
 SELECT dag_id, task_id, run_id, map_index, %(fields)s, 'null' FROM task_instance WHERE id = %(id)s

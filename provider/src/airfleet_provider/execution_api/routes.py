@@ -1,4 +1,4 @@
-"""Which calls of a task have a short way, read from a request's method, path and query. No I/O."""
+"""Which calls of a task the fast path answers, decided from a request's method, path and query. No I/O."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TASK = re.compile(
 XCOM = re.compile(r"/execution/xcoms/([^/]+)/([^/]+)/([^/]+)/([^/]+)")
 METHODS = {"run": "PATCH", "state": "PATCH", "heartbeat": "PUT", "rtif": "PUT"}
 XCOM_METHODS = {"GET": "pull", "POST": "push"}
-# What a client may add to a call, and how it writes it.
+# The query parameters that the fast path accepts, and the form of their values.
 PULLED = {"map_index": re.compile(r"\d{1,9}")}
 PUSHED = {**PULLED, "dag_result": re.compile("true")}
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One call: what is asked for, whose token it takes where not anybody's, and what the path and query say."""
+    """One call: its name, the task instance whose token it needs (empty for any), and the values of path and query."""
 
     name: str
     instance: str = ""
@@ -32,12 +32,12 @@ class Route:
 
     @property
     def about(self) -> str:
-        """What it is about, for a log; whoever calls chose the words."""
+        """The subject of the call for a log, escaped, because the client chose its text."""
         return one_line(self.instance or "{dag_id} {run_id} {task_id} {key} {map_index}".format_map(self.words))
 
 
 def find_call(method: str, path: str, query: str) -> Route | None:
-    """The call that a request is; None for all that Airflow has to look at."""
+    """Return the call of a request, or None if Airflow must answer the request."""
     if found := TASK.fullmatch(path):
         is_known = METHODS[found[2]] == method and not query
         return Route(found[2], found[1], {"id": found[1]}) if is_known else None

@@ -1,7 +1,7 @@
-"""For how long each task has been silent: whether what it last said has changed, by one clock. No I/O.
+"""For how long the heartbeat of each task has not changed, by one clock. No I/O.
 
-A heartbeat is stamped by the api-server that took it, and its clock may be minutes off. So a stamp is never compared
-with a clock; only whether it is another than before says that its task lives.
+The api-server that receives a heartbeat stamps it, and that host's clock may be minutes off. So a stamp is never
+compared with a clock: only a stamp that differs from the one before shows that its task lives.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What is known of a task that runs: its host, and the stamp of its last sign of life."""
+    """The host of a running task, and the stamp of its last heartbeat."""
 
     host: str
     stamp: object
@@ -20,20 +20,20 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """A stamp, and since when it is the last one."""
+    """A stamp, and since when it has not changed, in seconds of the scheduler's clock."""
 
     stamp: object
     since: float
 
 
 class HeartbeatHistory:
-    """What one scheduler saw of the tasks that run."""
+    """The heartbeats of running tasks as one scheduler saw them."""
 
     def __init__(self) -> None:
         self._seen: dict[object, Unchanged] = {}
 
     def look(self, now: float, beats: Mapping[object, Heartbeat]) -> None:
-        """Take in the stamps of all tasks that run now; a task that is new has spoken just now."""
+        """Record the stamps of all running tasks; a new task counts as having reported at `now`."""
         seen, self._seen = self._seen, {}
         for task, beat in beats.items():
             before = seen.get(task)
@@ -41,5 +41,5 @@ class HeartbeatHistory:
             self._seen[task] = Unchanged(beat.stamp, before.since if before and is_same else now)
 
     def find(self, now: float, silent_s: float) -> Collection[object]:
-        """The tasks whose stamp has been the same for so long."""
+        """Return the tasks whose stamp has not changed for `silent_s` seconds."""
         return frozenset(task for task, one in self._seen.items() if now - one.since >= silent_s)

@@ -1,4 +1,4 @@
-"""Whether the hosts that run tasks answer at all: a host without power does not even refuse a connection."""
+"""Whether the hosts that run tasks answer connection attempts: a host without power does not even refuse them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ ANSWERS = (0, errno.ECONNREFUSED)
 
 @dataclass(slots=True)
 class HostProbe:
-    """Since when each host leaves questions on a port unanswered, where something may listen or not; nothing waits."""
+    """Tries to connect to a port of each host, and records since when a host has not answered.
+
+    A refused connection is an answer too, so no process needs to listen there. No method waits.
+    """
 
     port: int
     clock: Callable[[], float] = time.monotonic
@@ -25,7 +28,7 @@ class HostProbe:
     asked: dict[str, tuple[float, socket.socket]] = field(default_factory=dict)
 
     def feel(self, hosts: Iterable[str]) -> None:
-        """Take the answers to what was asked at the last call, and ask these hosts."""
+        """Read the answers to the last call's connection attempts, and start an attempt to each of these hosts."""
         for host, (when, asked) in self.asked.items():
             with closing(asked):
                 if _has_answer(asked):
@@ -38,14 +41,17 @@ class HostProbe:
         self.unanswered = {host: when for host, when in self.unanswered.items() if host in self.known}
 
     def is_silent(self, host: str, seconds: float) -> bool:
-        """Whether a host that used to answer has not for so long; one that never did may be behind a firewall."""
+        """Return whether a host that answered before has not answered for `seconds`.
+
+        A host that never answered is not silent: it may be behind a firewall.
+        """
         return host in self.unanswered and self.clock() - self.unanswered[host] >= seconds
 
 
 def _ask(host: str, port: int) -> socket.socket | None:
     try:
         version = ipaddress.ip_address(host).version
-    except ValueError:  # a name would have to be looked up, which waits
+    except ValueError:  # a name needs a lookup, which would wait
         return None
     connection = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
     connection.setblocking(False)

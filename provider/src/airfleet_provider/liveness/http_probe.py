@@ -1,4 +1,4 @@
-"""Whether any of several HTTP services answers; all are asked at once, so that a silent one delays nobody."""
+"""Whether one of several HTTP services answers; requests run in parallel, so a silent service delays no other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 PATH = "/execution/health"
-# A service of a host that works has answered by then; what comes later is read at the next look.
+# Seconds to wait for an answer: a service on a working host answers sooner. The next call reads later answers.
 WAIT_S = 0.25
 
 
 @dataclass(slots=True)
 class HttpProbe:
-    """Asks each URL for its health anew once it has answered, or has been silent for `answer_s`."""
+    """Requests the health of each URL; repeats a request after its answer, or after `answer_s` seconds without one."""
 
     urls: Sequence[str]
     answer_s: float
@@ -25,7 +25,7 @@ class HttpProbe:
     open: dict[str, PendingRequest] = field(default_factory=dict)
 
     def hears(self) -> bool:
-        """Whether one has answered well since the last call; ends after a quarter of a second."""
+        """Return whether a service has answered that it is healthy since the last call; takes up to `WAIT_S`."""
         is_heard = self._read()
         end = self.clock() + WAIT_S
         for url in self.urls:
@@ -53,7 +53,7 @@ class HttpProbe:
 
 @dataclass(slots=True)
 class PendingRequest:
-    """One request over a connection that nothing blocks on."""
+    """One request over a connection that never blocks."""
 
     parts: SplitResult
     asked: float
@@ -71,11 +71,14 @@ class PendingRequest:
 
     @property
     def awaits(self) -> int:
-        """What `poll` is to look for."""
+        """The event that `poll` must wait for."""
         return select.POLLIN if self.is_sent else select.POLLOUT
 
     def advance(self) -> bool | None:
-        """Go on as far as can be without waiting: whether it answered well, or None while it has not."""
+        """Continue the request without waiting.
+
+        Returns True for a status below 500, False for any other answer or an error, None while there is no answer.
+        """
         poll = select.poll()
         poll.register(self.connection, self.awaits)
         if not poll.poll(0):
@@ -96,5 +99,5 @@ class PendingRequest:
         return None if more else False
 
     def close(self) -> None:
-        """Whatever is still to come, nobody hears."""
+        """Close the connection and give up the answer."""
         self.connection.close()

@@ -1,7 +1,7 @@
-"""`python -m airfleet_provider.liveness.process_probe PID heartbeat|seat NAME ...`: is this very process at work?
+"""`python -m airfleet_provider.liveness.process_probe PID heartbeat|seat NAME ...`: checks whether a process works.
 
-It asks the metadata database. No two clocks are compared: a job is stamped by the host that it runs on and is judged by
-that host's clock, a seat is stamped and judged by the database's. Of the process itself only its age is used.
+The probe reads the metadata database, and compares no two clocks. A host stamps its jobs, and its clock judges them.
+The database stamps seats, and its clock judges them. Of the process itself the probe uses only the age.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.liveness.wait_for_database import read_url
 
-# How much longer than the process a job or a seat of its own may seem to be there.
+# How much older than its process a job or a seat may seem to be.
 SLACK_S = 1.0
 HEARTBEAT = (
     "SELECT count(*) FROM job WHERE state = 'running' AND job_type = :name AND hostname = :host"
@@ -31,7 +31,7 @@ SEAT = (
 
 
 def main(arguments: Sequence[str] = sys.argv[1:]) -> NoReturn:
-    """Exit with 0 when it is, and with 1 and a line of why when it is not."""
+    """Exit with 0 if the process works, and with 1 and a line on stderr if not."""
     pid, kind, name, *rest = arguments
     url = read_url(os.environ)
     if kind == "heartbeat":
@@ -46,20 +46,24 @@ def main(arguments: Sequence[str] = sys.argv[1:]) -> NoReturn:
 def has_heartbeat(
     url: str, job_type: str, host: str, *, age_s: float, max_age_s: float, now: float | None = None
 ) -> bool:
-    """Whether a job of this type on this host began with a process of this age, and has had a heartbeat since."""
+    """Return whether a job of this type on this host started with a process of this age, and has a fresh heartbeat."""
     moment = time.time() if now is None else now
     values = {"name": job_type, "host": host, "begun": moment - age_s - SLACK_S, "fresh": moment - max_age_s}
     return _count(url, HEARTBEAT, values) > 0
 
 
 def has_seat(url: str, name: str, *, age_s: float, max_age_s: float) -> bool:
-    """Whether whoever took this seat when a process of this age began works, or stands by and is ready."""
+    """Return whether a process of this age holds the seat, and is active or a ready standby."""
     ready = {"active": CandidateState.ACTIVE.value, "standby": CandidateState.STANDBY.value}
     return _count(url, SEAT, {"name": name, "age": age_s + SLACK_S, "max_age": max_age_s, **ready}) > 0
 
 
 def measure_age(pid: int) -> float:
-    """How long a process has lived; raises SystemExit when there is none."""
+    """Return the age of a process in seconds.
+
+    Raises:
+        SystemExit: there is no such process.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether a silent task is dead: could it have reported, and is its host still there?"""
+"""Whether a task without heartbeats is dead: it is if it could have reported, or if its host is gone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from airfleet_provider.liveness.http_probe import PATH, HttpProbe
 log = logging.getLogger(__name__)
 
 ANSWER_S = 3.0
-# A host is lost that left a question unanswered for so long, in which TCP asks four times; its tasks are dead then
-# that were silent for so long themselves.
+# A host is lost if it has not answered a connection attempt for HOST_SILENT_S, in which TCP tries four times. Tasks of
+# a lost host are dead if they have sent no heartbeat for LOST_S.
 HOST_SILENT_S, LOST_S = 9.0, 20.0
 
 
 @dataclass(slots=True)
 class TaskLiveness:
-    """One scheduler's patience with silent tasks, which report to any of the URLs."""
+    """Decides for one scheduler which tasks are dead; tasks report to any of the URLs."""
 
     urls: Sequence[str]
     timeout_s: float
@@ -39,12 +39,12 @@ class TaskLiveness:
         self.asker = HttpProbe([url for url in self.urls if not _is_encrypted(url)], ANSWER_S)
 
     def may_judge(self) -> bool:
-        """Look now, and say whether every task could have reported for the whole time-out."""
+        """Check the API now; return whether every task could have reported for the whole time-out."""
         self.patience = self.patience.look(self.clock(), could_report=self._could_report())
         return self.patience.is_over(self.clock(), self.timeout_s)
 
     def judge(self, beats: Mapping[object, Heartbeat]) -> Mapping[float, Collection[object]]:
-        """Look now at the tasks that run, and say which are dead, by the seconds of silence that they were given."""
+        """Check the running tasks; return the dead tasks, by the time-out in seconds that they exceeded."""
         may_judge, now = self.may_judge(), self.clock()
         self.silence.look(now, beats)
         dead: dict[float, Collection[object]] = {}
@@ -53,12 +53,15 @@ class TaskLiveness:
         lost = self._find_lost({beat.host for beat in beats.values() if beat.host})
         silent = frozenset(task for task in self.silence.find(now, LOST_S) if beats[task].host in lost)
         if gone := silent.difference(*dead.values()):
-            log.warning("no answer from %s, whose tasks are dead after %g s of silence", ", ".join(lost), LOST_S)
+            log.warning("%s: no answer; tasks there are dead after %g s without a heartbeat", ", ".join(lost), LOST_S)
             dead[LOST_S] = gone
         return dead
 
     def _find_lost(self, hosts: Collection[str]) -> frozenset[str]:
-        """Of the hosts that run tasks those that are gone, and nothing else that tasks need is; asks them anew."""
+        """Return the hosts that are lost, and start new connection attempts to all hosts.
+
+        Returns no host unless tasks could report without a break for the last `LOST_S` seconds.
+        """
         if self.pulse is None:
             return frozenset()
         self.pulse.feel(hosts)
@@ -71,7 +74,7 @@ class TaskLiveness:
 
 
 def _is_encrypted(url: str) -> bool:
-    """On a fleet tasks report inside of its network, without TLS; elsewhere there is one URL at most."""
+    """Return whether the URL uses TLS. On a fleet no URL does, and elsewhere there is at most one URL."""
     return urlsplit(url).scheme == "https"
 
 

@@ -1,7 +1,7 @@
-"""`python -m airfleet_provider.liveness.wait_for_database COMMAND...`: becomes the command once the database answers.
+"""`python -m airfleet_provider.liveness.wait_for_database COMMAND...`: runs the command once the database answers.
 
-Most of Airflow's processes end when they lose the database. Each start of one costs seconds of CPU before it finds that
-the database is still away, and all of them at once would slow down whatever waits for the machine then.
+Most of Airflow's processes end when they lose the database. Each restart uses seconds of CPU before the process finds
+that the database is still down. Restarts of all processes at once would slow the machine down.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAY_EVERY_S = 60.0
 
 
 def main(arguments: Sequence[str] = sys.argv[1:]) -> NoReturn:
-    """Wait, then be the command."""
+    """Wait for the database, then replace this process with the command."""
     url = read_url(os.environ)
     wait(lambda: ask(url), say)
     os.execv(arguments[0], list(arguments))
@@ -34,7 +34,7 @@ def wait(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return once a look at the database raises nothing; says why it waits, and again each minute."""
+    """Return once `look` raises no exception; report the reason of the wait at once, and then every `SAY_EVERY_S`."""
     begun, said = clock(), None
     while True:
         try:
@@ -43,16 +43,16 @@ def wait(
             if said is None or clock() - said >= SAY_EVERY_S:
                 said = clock()
                 lines = str(error).strip().splitlines() or [type(error).__name__]
-                say(f"no database for {said - begun:.0f} s, waiting: {lines[0]}")
+                say(f"the database has not answered for {said - begun:.0f} s, waiting: {lines[0]}")
             sleep(LOOK_EVERY_S)
         else:
             if said is not None:
-                say(f"the database is there again after {clock() - begun:.0f} s")
+                say(f"the database answers again after {clock() - begun:.0f} s")
             return
 
 
 def read_url(environment: Mapping[str, str]) -> str:
-    """What `[database] sql_alchemy_conn` says: importing Airflow for it would cost what is to be saved."""
+    """Return `[database] sql_alchemy_conn` without importing Airflow, which would use the CPU time to be saved."""
     if url := environment.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
         return url
     config = configparser.RawConfigParser()
@@ -61,8 +61,12 @@ def read_url(environment: Mapping[str, str]) -> str:
 
 
 def ask(url: str) -> None:
-    """One statement on a new connection; raises what went wrong."""
-    from sqlalchemy import create_engine, text  # noqa: PLC0415 - without a database to ask nobody needs it
+    """Run one statement on a new connection.
+
+    Raises:
+        Exception: the driver's error, if the database does not answer.
+    """
+    from sqlalchemy import create_engine, text  # noqa: PLC0415 - slow to import
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
     with create_engine(url, poolclass=NullPool).connect() as connection:
@@ -70,7 +74,7 @@ def ask(url: str) -> None:
 
 
 def say(line: str) -> None:
-    """A line in the journal of the service."""
+    """Write a line to stderr, and so to the log of the service."""
     print(f"airfleet: {one_line(line, 1000)}", file=sys.stderr, flush=True)
 
 

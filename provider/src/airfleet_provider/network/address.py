@@ -1,4 +1,4 @@
-"""The address by which the other hosts of the fleet know this host."""
+"""The address that other hosts of the fleet use for this host."""
 
 from __future__ import annotations
 
@@ -9,5 +9,8 @@ from airfleet_provider.contract import environment
 
 
 def find_address() -> str:
-    """The address that fleet.yaml gives this host; Debian's own host name would lead to the loopback."""
+    """Return this host's address in fleet.yaml, or its host name without a fleet.
+
+    Debian resolves a host's own name to the loopback address, so a fleet cannot use the name.
+    """
     return os.environ.get(environment.ADDRESS) or socket.getfqdn()

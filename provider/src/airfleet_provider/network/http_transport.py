@@ -1,4 +1,4 @@
-"""The transport of a supervisor's calls to an execution API without TLS: http.client on a kept connection."""
+"""The transport of a supervisor's calls to an execution API without TLS: http.client on a persistent connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 
 
 class PlainTransport(httpx.BaseTransport):
-    """Does what httpx's own transport does for a request whose body is known, at a third of its CPU time."""
+    """Sends requests with a complete body as httpx's own transport does, in a third of its CPU time."""
 
     def __init__(self, other: httpx.BaseTransport) -> None:
         self._other = other
@@ -18,7 +18,11 @@ class PlainTransport(httpx.BaseTransport):
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The response; raises httpx's own errors. What this cannot send, httpx sends."""
+        """Send a request and return its response; pass requests with TLS or a streamed body to httpx.
+
+        Raises:
+            httpx.TransportError: the same subclasses that httpx's own transport raises.
+        """
         if request.url.scheme != "http" or "transfer-encoding" in request.headers:
             return self._other.handle_request(request)
         with self._lock:
@@ -70,7 +74,7 @@ class PlainTransport(httpx.BaseTransport):
 
 
 def _has_ended(connection: http.client.HTTPConnection) -> bool:
-    """Whether the server has hung up since the last response: then there is something to read, its end."""
+    """Return whether the server has closed the connection since the last response, which makes it readable."""
     if connection.sock is None:
         return True
     look = select.poll()

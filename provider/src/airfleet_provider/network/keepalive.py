@@ -1,8 +1,9 @@
-"""After how long a host that lost its power is given up, by connections to databases and to brokers.
+"""Limits after which connections to databases and brokers give up a host that has lost its power.
 
-libpq is told so in the connection's URL. asyncpg has no word for it: a query would wait for ever on a connection whose
-host is gone, and with it everybody who waits for one of the pool; and a silent host would use up the next one's time.
-py-amqp asks a silent broker after a minute, and gives up one that leaves data unanswered for a second.
+libpq takes these limits in the connection's URL. asyncpg has no setting for them: a query would wait for ever on a
+connection to a lost host, and so would all code that waits for a connection of the pool. When asyncpg tries hosts one
+after another, a silent host also uses up the time of the next. py-amqp by default probes a silent broker only after a
+minute, and gives up a broker that leaves data unacknowledged for a second.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ OPTIONS = (
 
 
 def list_tcp_options() -> dict[int, int]:
-    """The same for a library that sets options of TCP itself, as py-amqp does."""
+    """Return the same limits as TCP options, for a library that sets them itself, such as py-amqp."""
     return {option: value for level, option, value in OPTIONS if level == socket.IPPROTO_TCP}
 
 
 async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **options: Any) -> Any:  # noqa: ANN401
-    """A connection of asyncpg to the first host that gives one, all asked at once; OSError when none does in 3 s."""
+    """Connect with asyncpg to all hosts in parallel; return the first connection.
+
+    Raises:
+        Exception: the last error, if no host accepts a connection within 3 s; an OSError if no host is named.
+    """
     hosts = [host] if isinstance(host, str) else host
     ports = [port] if isinstance(port, int) else port
     tries = [asyncio.create_task(_connect_one(*place, options)) for place in zip(hosts, ports, strict=True)]
@@ -38,7 +43,7 @@ async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **opt
     try:
         while left:
             ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
-            # Of several that end at once the first of the list is taken, and the others are not kept.
+            # If several attempts end at once, take the first in the order of the hosts, and close the others.
             for one in sorted(ended, key=tries.index):
                 if error := one.exception():
                     refused = error if isinstance(error, Exception) else refused
@@ -53,7 +58,7 @@ async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **opt
 
 
 def _drop(ended: asyncio.Task[Any]) -> None:
-    """End a connection that nobody took, also one that came although it was called off."""
+    """Close a connection that was not returned, even if it was made after its attempt was cancelled."""
     if not ended.cancelled() and ended.exception() is None:
         ended.result().terminate()
 

@@ -1,8 +1,9 @@
-"""Airflow's command line, forked from the process that has imported Airflow: one process for each command.
+"""Runs Airflow's command line in forks of a process that has imported Airflow: one process for each command.
 
-A client of the same user connects to a Unix socket and is greeted. It then sends one order with its three standard
-streams, may send numbers of signals, and is told the exit code. Nothing runs before the order is whole, and a command
-whose client is gone gets SIGHUP. It has no controlling terminal: its client passes on what comes from the keyboard.
+A client of the same user connects to a Unix socket and receives a greeting. The client then sends one order with its
+three standard streams. It may send numbers of signals, and receives the exit code. No code of the command runs before
+the order is complete. If the client ends, its command receives SIGHUP. The command has no controlling terminal, so the
+client passes signals from the keyboard on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ALLOWED = frozenset(map(int, SIGNALS))
 
 
 def listen(home: Path) -> socket.socket | None:
-    """The socket on which commands are asked for, in a folder that only this user may enter; None without it."""
+    """Return the socket for requests of commands, which only this user may open; None if it cannot be created."""
     path = home / COMMANDS
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -38,7 +39,7 @@ def listen(home: Path) -> socket.socket | None:
         made.bind(str(path))
         path.chmod(0o600)
         made.listen(16)
-    except OSError as error:  # a path that is too long, or a disk that is full: commands start cold
+    except OSError as error:  # the path is too long, or the disk is full
         print(f"airfleet: commands start cold: {error}", file=sys.stderr, flush=True)
         made.close()
         return None
@@ -46,7 +47,7 @@ def listen(home: Path) -> socket.socket | None:
 
 
 def accept(listener: socket.socket, others: Sequence[socket.socket], run: Callable[[Sequence[str]], int]) -> None:
-    """Serve one client in a process of its own, which is orphaned at once; never raises, and never waits for it."""
+    """Serve one client in a process of its own, which is not a child of this process; never wait and never raise."""
     try:
         client, _ = listener.accept()
     except OSError:
@@ -63,7 +64,7 @@ def accept(listener: socket.socket, others: Sequence[socket.socket], run: Callab
                     one.close()
                 code = _attend(client, run)
         except BaseException as error:
-            print(f"airfleet: a command could not be run: {error}", file=sys.stderr, flush=True)
+            print(f"airfleet: cannot run a command: {error}", file=sys.stderr, flush=True)
         finally:
             os._exit(code)
 
@@ -104,7 +105,7 @@ def _receive(client: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _await(client: socket.socket, child: int) -> int:
-    """The child's status; what the client sends meanwhile are signals, and its end is one too."""
+    """Return the child's exit status; until then pass on the client's signals, and SIGHUP when the client ends."""
     with os.fdopen(os.pidfd_open(child), "rb") as ended:
         poll = select.poll()
         poll.register(ended, select.POLLIN)

@@ -10,7 +10,7 @@ FOLDER_EVENTS = ("os.listdir", "os.scandir")
 
 
 class Access(NamedTuple):
-    """One file or folder that Python is about to open, by the name that was given."""
+    """One file or folder that Python is about to open, under the name that the code passed."""
 
     path: str
     is_folder: bool
@@ -18,7 +18,7 @@ class Access(NamedTuple):
 
 
 def read_event(event: str, arguments: tuple[Any, ...]) -> Access | None:
-    """The access that an audit event reports; None for other events, and for what is opened by a descriptor."""
+    """Return the access that an audit event reports; None for other events, and for files opened by descriptor."""
     is_folder = event in FOLDER_EVENTS
     if not is_folder and event != "open":
         return None
@@ -32,5 +32,5 @@ def read_event(event: str, arguments: tuple[Any, ...]) -> Access | None:
 
 
 def is_import_scan(frame: FrameType) -> bool:
-    """Whether the frame that caused an event is the import system, which lists folders to find modules in them."""
+    """Return whether the frame belongs to the import system, which lists folders to find modules."""
     return frame.f_code.co_name == "_fill_cache"

@@ -14,15 +14,15 @@ from multiprocessing.connection import Connection, Pipe, wait
 
 from airfleet_provider.processes import lifecycle
 
-# What a child says begins with one of these.
+# Each message of a child begins with one of these kinds.
 QUESTION, ANSWER, SEPARATOR = b"question", b"answer", b"\n"
-# Nobody may fill the memory of the process that reads it.
+# The longest message in bytes, so that a child cannot fill the memory of the process that reads it.
 LARGEST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """What became of an item: the bytes that the child answered, or why there are none."""
+    """The outcome of an item: the bytes that the child answered, or the reason why there is no answer."""
 
     item: str
     answer: bytes | None
@@ -32,7 +32,7 @@ class ItemOutcome:
 
 @dataclass(slots=True)
 class Worker:
-    """A forked process and what it is busy with."""
+    """A forked process, its current item, and since when it has worked on the item."""
 
     pid: int
     channel: Connection
@@ -48,9 +48,10 @@ def work_through(
     timeout_s: float,
     answer: Callable[[bytes], bytes] = lambda _: b"",
 ) -> Iterator[ItemOutcome]:
-    """One outcome for each item, in the order in which they end; `prepare` runs in each child before its first item.
+    """Yield one outcome for each item, in the order in which the items end.
 
-    It is given a function by which the child may ask something; `answer` answers that here.
+    `prepare` runs in each child before its first item, and returns the function that processes an item. It receives a
+    function with which the child sends a question to this process; `answer` answers the question here.
     """
     pending = deque(items)
     children: list[Worker] = []
@@ -84,7 +85,7 @@ def _collect(
                 continue
             if kind == QUESTION:
                 found = answer(said)
-                with contextlib.suppress(OSError):  # it has died; the end of its channel says so
+                with contextlib.suppress(OSError):  # the child has died; the next read of its channel shows that
                     child.channel.send_bytes(found)
                 continue
             yield ItemOutcome(item, said, None, seconds)
@@ -105,11 +106,11 @@ def _assign(child: Worker, item: str) -> None:
     try:
         child.channel.send_bytes(item.encode())
     except OSError:
-        return  # it has died; the end of its channel says so
+        return  # the child has died; the next read of its channel shows that
 
 
 def _end(child: Worker) -> str:
-    """Kill and reap a child; how it ended."""
+    """Kill and reap a child; return how it ended."""
     child.channel.close()
     pid, status = os.waitpid(child.pid, os.WNOHANG)
     if pid == 0:

@@ -1,9 +1,9 @@
-"""A warm process that has imported Airflow once and forks every component from that image.
+"""The fork server: imports Airflow once, and forks every component from this process.
 
-The supervisor sends one request per datagram over a Unix socket, with two descriptors beside it: the log to write
-to and the gate to wait at. The child is forked twice, so
-that it becomes a child of the supervisor (a subreaper) and not of this process: a fork server that dies takes nobody
-with it. A child runs nothing before its gate opens, and exits if the supervisor dies first.
+The supervisor sends one request per datagram over a Unix socket, with two descriptors: the log to write to, and the
+gate to wait at. The fork server forks twice, so that the child becomes a child of the supervisor (a subreaper). So the
+death of the fork server ends no component. A child runs no command before its gate opens, and exits if the supervisor
+dies first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REQUEST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ForkRequest:
-    """One child to fork: its modules to import while it waits, and the Airflow command lines to run in turn."""
+    """One child to fork: the modules to import before it waits, and the Airflow command lines to run in turn."""
 
     name: str
     commands: tuple[tuple[str, ...], ...]
@@ -45,7 +45,7 @@ class ForkRequest:
 def main(argv: Sequence[str] | None = None) -> None:
     """Import the modules named on the command line, then fork one child per request until the socket closes.
 
-    The last word is the inherited descriptor of that socket.
+    The last argument is the inherited descriptor of that socket.
     """
     *preload, descriptor = sys.argv[1:] if argv is None else argv
     setproctitle("airfleet image")  # the first call must come before the environment changes
@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import each `module`, and call each `module:function`; one that is missing costs time, never correctness."""
-    gc.disable()  # an import makes many objects and little garbage
+    """Import each `module`, and call each `module:function`; a missing name is logged and only costs time later."""
+    gc.disable()  # imports create many objects and little garbage
     for name in names:
         module, _, function = name.partition(":")
         try:
@@ -94,7 +94,7 @@ def import_modules(names: Sequence[str]) -> None:
 
 
 def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """One request and its descriptors; nothing at all when the supervisor has gone."""
+    """Receive one request and its descriptors; the request is empty if the supervisor has gone."""
     descriptors = array.array("i")
     message, ancillary, _, _ = channel.recvmsg(REQUEST_BYTES, socket.CMSG_SPACE(2 * descriptors.itemsize))
     for level, kind, data in ancillary:
@@ -104,7 +104,7 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def fork(order: ForkRequest, descriptors: list[int], own: Sequence[socket.socket]) -> int:
-    """The pid of a grandchild that runs the order; it is orphaned at once, to the nearest subreaper."""
+    """Fork a grandchild that runs the order, and return its pid; the nearest subreaper becomes its parent."""
     read_end, write_end = os.pipe()
     middle = os.fork()
     if middle == 0:
@@ -151,8 +151,8 @@ def run(order: ForkRequest, log: int, gate: int) -> NoReturn:
 
 
 def run_commands(commands: Sequence[Sequence[str]]) -> int:
-    """Run Airflow's own command lines as its console script would; the first that fails ends it."""
-    from airflow.__main__ import main as airflow  # noqa: PLC0415 - only a child pays for it, and only once
+    """Run Airflow's command lines in turn as its console script would; return the first failure's exit code, or 0."""
+    from airflow.__main__ import main as airflow  # noqa: PLC0415 - slow to import, and only children need it
 
     for command in commands:
         sys.argv = list(command)
@@ -165,7 +165,7 @@ def run_commands(commands: Sequence[Sequence[str]]) -> int:
 
 
 def exit_code(stop: SystemExit) -> int:
-    """What Python would have made of it."""
+    """Return the exit code that Python would use for this SystemExit; print a message as Python would."""
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0
     print(stop.code, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a process has in common with its relatives: whose end is its own, whose children are its own, open files."""
+"""How a process relates to its parent and children: ending with the parent, adopting orphans, inherited descriptors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ LAST_STANDARD_STREAM = 2
 
 
 class ParentGoneError(SystemExit):
-    """The parent of this process had ended before the kernel could be asked to watch it."""
+    """The parent of this process ended before the kernel began to watch it."""
 
 
 def die_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send this process a signal when its parent ends, however the parent ends.
+    """Make the kernel send this process a signal when its parent ends for any reason.
 
-    Raises ParentGoneError if the parent has ended already.
+    Raises:
+        ParentGoneError: the parent has ended already.
     """
     _prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
@@ -38,7 +39,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def close_others(*kept: int) -> None:
-    """Close every descriptor of this process but the standard streams and those that are kept."""
+    """Close every descriptor of this process except the standard streams and `kept`."""
     for number in _list_descriptors():
         if number > LAST_STANDARD_STREAM and number not in kept:
             with contextlib.suppress(OSError):
@@ -46,14 +47,14 @@ def close_others(*kept: int) -> None:
 
 
 def blank_descriptors(is_wanted: Callable[[int], bool]) -> None:
-    """Have every descriptor that is not wanted lead to /dev/null.
+    """Point every descriptor that is not wanted to /dev/null.
 
-    The numbers stay taken, so that a Python object that still holds one reaches nothing, and nothing else either.
-    `is_wanted` may raise OSError for a descriptor that is closed meanwhile, which is then left alone.
+    The numbers stay in use. So a Python object that still holds a number reaches /dev/null, and not a file that was
+    opened later. `is_wanted` may raise OSError for a descriptor that was closed in between, which then stays as it is.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for number in _list_descriptors():
-        with contextlib.suppress(OSError):  # the descriptor of the listing itself, closed by now
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
             os.fstat(number)
             if number != null and not is_wanted(number):
                 os.dup2(null, number, inheritable=False)
@@ -65,7 +66,7 @@ def _list_descriptors() -> Iterator[int]:
 
 
 def flush() -> None:
-    """Write out what Python still buffers for stdout and stderr, which os._exit would drop."""
+    """Flush Python's buffers of stdout and stderr, which os._exit would drop; ignore errors."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

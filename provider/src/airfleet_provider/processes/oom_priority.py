@@ -1,7 +1,7 @@
-"""Whom the kernel kills first when memory runs out: a task, then what shares its load, then who watches over it.
+"""Which process the kernel kills first if memory runs out: a task, then its zygote, then its supervisor.
 
-By itself it takes the largest process. Where a task forks without end, that is the worker, and with it go all tasks of
-its pool. Scores are inherited, and anybody may raise the own one; only root may lower it.
+By default the kernel kills the largest process. If a task forks without end, that may be the worker, whose tasks all
+end with it. Children inherit the score. Every process may raise its own score, but only root may lower it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 SCORE = Path("/proc/self/oom_score_adj")
-# In thousandths of the memory that the limit allows, added to what the process has. The worker itself stays at 0.
+# Thousandths of the memory limit, which the kernel adds to the memory of the process. The worker itself stays at 0.
 SUPERVISOR, WARM, TASK = 200, 300, 500
 
 
 def offer(score: int) -> None:
-    """Let the kernel take this process, and what it forks from now on, before any with a lower score."""
-    with suppress(OSError, ValueError):  # where there is no /proc, the kernel chooses as it likes
+    """Let the kernel kill this process, and its later children, before processes with a lower score."""
+    with suppress(OSError, ValueError):  # without /proc the kernel's own choice stays
         if int(SCORE.read_text()) < score:
             SCORE.write_text(str(score))

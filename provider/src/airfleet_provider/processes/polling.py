@@ -1,4 +1,4 @@
-"""Waits for descriptors of any number: select() refuses those above 1023, which a busy process has."""
+"""Waits for descriptors with any number; select() refuses numbers above 1023, which a busy process may have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 
 class HasDescriptor(Protocol):
-    """What can be waited for."""
+    """An object with a descriptor to wait for."""
 
     def fileno(self) -> int: ...
 
@@ -18,12 +18,12 @@ T = TypeVar("T", bound=HasDescriptor)
 
 
 def wait_readable(sources: Iterable[T], seconds: float) -> list[T]:
-    """Those that can be read, or have ended; none when the time is over."""
+    """Wait up to `seconds`; return the sources that can be read or have ended, or an empty list after the time."""
     return _wait({one.fileno(): one for one in sources}, select.POLLIN | select.POLLPRI, seconds)
 
 
 def wait_writable(sources: Iterable[T], seconds: float) -> list[T]:
-    """Those that can be written to, or have ended; none when the time is over."""
+    """Wait up to `seconds`; return the sources that can be written or have ended, or an empty list after the time."""
     return _wait({one.fileno(): one for one in sources}, select.POLLOUT, seconds)
 
 
@@ -31,5 +31,5 @@ def _wait(sources: dict[int, T], events: int, seconds: float) -> list[T]:
     poll = select.poll()
     for descriptor in sources:
         poll.register(descriptor, events)
-    # Rounded up: a wait that is shorter than asked for would become many waits of no time at all.
+    # Round up: callers repeat a wait that ends too early, many times and each with 0 ms.
     return [sources[descriptor] for descriptor, _ in poll.poll(math.ceil(max(seconds, 0.0) * 1000))]

@@ -1,6 +1,7 @@
-"""Airflow's cluster policy: sends each task to a queue when its Dag file is loaded, as fleet.yaml says.
+"""Airflow's cluster policy: sets the queue of each task when its Dag file is loaded, by the rules of fleet.yaml.
 
-Every process of Airflow loads it before anything else, so it is also where lookups are made to tell outages.
+Every process of Airflow imports the policy before other code. So this module also makes lookups of variables and
+connections report outages.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches.secret_lookups import tell_outages
 from airfleet_provider.routing.rules import Routing, UnknownPoolError
 
-# Airflow calls nothing of a policy when it loads it.
+# At import, because Airflow calls no function of a policy when it loads the policy.
 tell_outages()
 
 
 @hookimpl  # type: ignore[untyped-decorator]
 def task_policy(task: Any) -> None:  # noqa: ANN401 - an operator of any kind
-    """Give the task its queue; one that asks for an unknown pool does not load, and its Dag says why."""
+    """Set the queue of the task.
+
+    Raises:
+        AirflowClusterPolicyViolation: the task requests an unknown worker pool; the message becomes an import error.
+    """
     text = config.read_setting("airfleet", "routing")
     if not text:
         return

@@ -1,4 +1,4 @@
-"""Which queue a task goes to: its own, the queue of the pool that it asks for, or that of the first rule that fits."""
+"""The queue of a task: its own, that of the worker pool it requests, or that of the first matching rule."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# A task asks for a pool of workers with executor_config={"airfleet": {"pool": "memory"}}.
+# A task requests a worker pool with executor_config={"airfleet": {"pool": "memory"}}.
 HINT = "airfleet"
 
 
 class UnknownPoolError(Exception):
-    """A task asks for a pool of workers that fleet.yaml does not name."""
+    """A task requests a worker pool that fleet.yaml does not define."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Tasks that fit all three expressions go to the queue; an operator is named as its class is."""
+    """Tasks that match all three regular expressions go to the queue; `operator` matches the name of its class."""
 
     queue: str
     dag: str = ".*"
@@ -32,7 +32,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The queue of each pool, and the rules in their order."""
+    """The queue of each worker pool, and the rules in their order."""
 
     pools: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
@@ -45,7 +45,11 @@ class Routing:
     def choose(
         self, *, queue: str, default: str, config: Mapping[str, Any] | None, dag: str, task: str, operator: str
     ) -> str:
-        """The queue of a task; one that the task names itself stays."""
+        """Return the queue of a task; a queue that the task sets itself stays.
+
+        Raises:
+            UnknownPoolError: the task requests a worker pool that does not exist.
+        """
         if queue != default:
             return queue
         hint = (config or {}).get(HINT)

@@ -1,29 +1,29 @@
-"""What the scheduler has been notified of since its last loop, and so which Dag runs the next loop is about; pure."""
+"""The notifications since the last scheduler loop, and the Dag runs that the next loop examines. No I/O, no clock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# A Dag run, by the ids of its Dag and its own.
+# A Dag run: the id of its Dag, and its run id.
 Run = tuple[str, str]
 
-# A look at everything comes at least so often: what the clock alone brings is not told.
+# Seconds after which a loop examines all Dag runs: no notification reports what becomes due by time.
 EVERYTHING_S = 1.0
-# As many Dag runs as Airflow takes up in one loop.
+# As many Dag runs as Airflow examines in one loop.
 RUNS_AT_ONCE = 20
 
 
 @dataclass(slots=True)
 class ChangeQueue:
-    """Dag runs in which a task has changed, and whether something else has."""
+    """Dag runs with a changed task, and whether something else has changed."""
 
     runs: dict[Run, None] = field(default_factory=dict)
     is_everything: bool = False
     looked_at: float = 0.0
 
     def hear(self, payloads: Iterable[str]) -> None:
-        """Take note; the id of a Dag has no space, and what names no Dag run is about everything."""
+        """Record notifications: a Dag id, a space and a run id, or any other payload, which concerns all Dag runs."""
         for payload in payloads:
             dag, _, run = payload.partition(" ")
             if run:
@@ -33,13 +33,14 @@ class ChangeQueue:
 
     @property
     def is_left(self) -> bool:
-        """Whether there is something to look at now."""
+        """Whether a change is left to examine."""
         return self.is_everything or bool(self.runs)
 
     def choose(self, now: float) -> frozenset[Run] | None:
-        """The Dag runs to look at now, those first that were heard of first; None for all there is.
+        """Return the Dag runs to examine now, in the order of their notifications, or None for all Dag runs.
 
-        A look at everything is cut off by Airflow after the runs that waited longest, so what was heard stays.
+        If Airflow examines all Dag runs, it stops after the `RUNS_AT_ONCE` that waited longest. So the recorded Dag
+        runs stay recorded then.
         """
         if self.is_everything or now - self.looked_at >= EVERYTHING_S:
             self.is_everything, self.looked_at = False, now
@@ -50,6 +51,6 @@ class ChangeQueue:
         return chosen
 
     def forget(self, runs: Iterable[Run]) -> None:
-        """These were looked at."""
+        """Remove Dag runs that a loop has examined."""
         for run in runs:
             self.runs.pop(run, None)

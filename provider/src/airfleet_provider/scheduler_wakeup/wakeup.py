@@ -1,4 +1,4 @@
-"""The scheduler's wait between two loops: at most as long as Airflow's own, and over at once when there is work."""
+"""The scheduler's wait between two loops: at most as long as Airflow's own, and shorter if there is work."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from airfleet_provider.scheduler_wakeup import triggers
 from airfleet_provider.scheduler_wakeup.change_queue import ChangeQueue, Run
 
 RETRY_S = 5.0
-# So often at most the counts of waits and looks go to their files.
+# Seconds between two writes of the counts to their files.
 FLUSH_S = 2.0
 LONGEST_REST_S = 0.05
-# Workers with work in store do not wait for the scheduler, and a loop costs as much for one task as for many.
+# If workers have more tasks than they can run, the scheduler can wait longer: a loop costs as much for one task as for
+# many.
 STORE_REST_S = 0.25
 
 
 def choose_rest(worked_s: float, *, has_store: bool = False) -> float:
-    """How long to rest after a loop, news or not, so that a steady trickle takes half a core and no more."""
+    """Return the least seconds to wait after a loop, so that steady notifications use at most half a core."""
     return STORE_REST_S if has_store else min(max(worked_s, 0.0), LONGEST_REST_S)
 
 
 @dataclass(slots=True)
 class Wakeup:
-    """Sleeps until the time is over or the database has news."""
+    """Waits until the time is over or the database sends a notification."""
 
     connect: Callable[[], Any]
     clock: Callable[[], float] = time.monotonic
@@ -44,11 +45,11 @@ class Wakeup:
     chosen: frozenset[Run] | tuple[()] | None = ()
     waits: Counter = field(default_factory=lambda: Counter(fallbacks.SCHEDULER_WAKE, None))
     looks: Counter = field(default_factory=lambda: Counter(fallbacks.SCHEDULER_LOOK, None))
-    # Why there is no connection; nothing before the first wait, in which it is made.
+    # Why there is no connection; empty before the first wait, which connects.
     reason: str = ""
 
     def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or sooner for news; without a database it only sleeps."""
+        """Return after `seconds`, or sooner after a notification; without a connection, only sleep."""
         began = self.clock()
         if not self._is_listening(began):
             self.waits.fell_back(self.reason)
@@ -60,7 +61,7 @@ class Wakeup:
                     rest = min(rest, seconds) - (self.clock() - began)
                     if rest > 0:
                         self.sleep(rest)
-                        self._has_news(0)  # the coming loop sees to what came meanwhile
+                        self._has_news(0)  # the next loop handles notifications that arrived during the rest
                 self.waits.took_fast()
             except Exception as error:
                 self._hang_up(began, error)
@@ -70,7 +71,7 @@ class Wakeup:
         self.chosen = self.changes.choose(self.woke_at)
 
     def take(self) -> frozenset[Run] | None:
-        """The Dag runs that the loop which begins is to look at, None for everything there is to do; never fails."""
+        """Return the Dag runs that the starting loop must examine, or None for all of them; never raise."""
         chosen, self.chosen = self.chosen, ()
         if self.connection is not None and isinstance(chosen, tuple):  # the last loop did not wait
             try:
@@ -111,14 +112,14 @@ class Wakeup:
         first = str(error).strip().partition("\n")[0]
         self.reason = f"no notifications from the database: {first or type(error).__name__}"
         self.retry_at = now + RETRY_S
-        self.changes.is_everything = True  # nobody knows what was not heard
+        self.changes.is_everything = True  # notifications may have been lost
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
 
 
 def install(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
-    """Have the triggers in place; a table is locked for it only when they are not."""
+    """Create the triggers if they are missing or of another revision; lock tables only then."""
     cursor = connection.cursor()
     cursor.execute(triggers.READ_REVISION)
     if cursor.fetchone() != (triggers.REVISION,):
@@ -127,9 +128,9 @@ def install(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, w
 
 
 def start(has_store: Callable[[], bool] = lambda: False) -> None:
-    """Make the scheduler of this process wait for news; where it waits in another way than known, leave it alone.
+    """Make this process's scheduler wait for notifications; change nothing that this Airflow does in an unknown way.
 
-    `has_store` says whether the workers have more than they can run, so that nobody waits for the next loop.
+    `has_store` returns whether the workers have more tasks than they can run, so that they do not wait for a loop.
     """
     waits, looked, rules = (
         fallbacks.open_counter(name, os.environ, flush_every_s=FLUSH_S)

@@ -157,8 +157,8 @@ def test_each_call_that_has_a_short_way_is_counted_by_why_it_was_not_taken(tmp_p
     assert tally.fast == 1
     assert {one.text: (one.count, one.expected) for one in tally.reasons} == {
         "heartbeat: RuntimeError: permission denied for table task_instance": (2, False),
-        "heartbeat: what it is about is not as it usually is": (1, True),
-        "heartbeat: its token is refused": (1, True),
+        "heartbeat: the task instance or value needs Airflow's own code": (1, True),
+        "heartbeat: the token is not valid": (1, True),
     }
 
 

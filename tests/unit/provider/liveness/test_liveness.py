@@ -384,10 +384,10 @@ def test_a_process_starts_once_the_database_answers_and_says_meanwhile_why_it_do
     )
     assert now[0] == 230
     assert said == [
-        "no database for 0 s, waiting: connection refused",
-        "no database for 60 s, waiting: connection refused",
-        "no database for 120 s, waiting: connection refused",
-        "the database is there again after 130 s",
+        "the database has not answered for 0 s, waiting: connection refused",
+        "the database has not answered for 60 s, waiting: connection refused",
+        "the database has not answered for 120 s, waiting: connection refused",
+        "the database answers again after 130 s",
     ]
 
 
