@@ -34,7 +34,7 @@ def test_a_good_release_stays_and_the_row_says_so(kiosk: Shop, pair: tuple[str, 
     _, new = pair
     asked = kiosk.watch(new, 1)
     kiosk.run("d00", new, "success", "success")
-    assert kiosk.await_verdict(asked) == ("done", "it stays: in 1 s 2 task attempts ended, 0 of them badly")
+    assert kiosk.await_verdict(asked) == ("done", "the release stays: in 1 s 2 task attempts ended, 0 of them failed")
     assert kiosk.live() == new
 
 
@@ -45,7 +45,7 @@ def test_files_that_do_not_load_take_it_back(kiosk: Shop, pair: tuple[str, str])
     state, why = kiosk.await_verdict(asked)
     assert (state, why) == (
         "failed",
-        f"back to {release_archive.shorten(old)}: dags/d01.py does not load since it is live",
+        f"back to {release_archive.shorten(old)}: dags/d01.py has failed to load since the release went live",
     )
     kiosk.await_live(old)
     assert kiosk.database.query("SELECT filename FROM import_error WHERE bundle_name = %s", kiosk.name) == []
@@ -65,7 +65,7 @@ def test_the_way_back_leads_to_other_files_also_past_an_id_of_an_earlier_version
     state, why = kiosk.await_verdict(kiosk.watch(two, 600, allow_errors=True))
     assert (state, why) == (
         "failed",
-        f"back to {release_archive.shorten(one)}: dags/d01.py does not load since it is live",
+        f"back to {release_archive.shorten(one)}: dags/d01.py has failed to load since the release went live",
     )
     kiosk.await_live(one)
 

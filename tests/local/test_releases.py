@@ -182,7 +182,7 @@ def test_a_deploy_is_watched_and_its_verdict_is_told_everywhere(fleet: Platform)
     assert (now["id"], now["state"]) == (release, "watching")
     write(fleet.project, "waited")
     said = fleet.airfleet("release", "deploy", "--watch")
-    release, verdict = said.stdout.strip(), "it stays: in 3 s no task ended"
+    release, verdict = said.stdout.strip(), "the release stays: in 3 s no task ended"
     assert verdict in said.stderr
     now = fleet.status()["release"]
     assert (now["id"], now["state"], now["verdict"]) == (release, "live", verdict)

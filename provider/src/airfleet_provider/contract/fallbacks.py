@@ -37,10 +37,10 @@ WARM_KEEPER = "warm-keeper"
 FOLDER_WATCH = "folder-watch"
 PATHS: Mapping[str, str] = {
     TASK_START: "tasks started from a warm process",
-    EXECUTION_API: "calls of tasks answered by the short way",
+    EXECUTION_API: "calls of tasks answered by the fast path",
     SCHEDULER_WAKE: "waits of the scheduler with notifications from the database",
-    SCHEDULER_LOOK: "loops of the scheduler that look at what has changed",
-    SCHEDULER_RULES: "starts of the scheduler that pass over waiting tasks",
+    SCHEDULER_LOOK: "scheduler loops that examine only changed Dag runs",
+    SCHEDULER_RULES: "scheduler starts that skip waiting tasks",
     WARM_KEEPER: "zygote pools that were relieved by a lean one",
     FOLDER_WATCH: "project folders watched by event",
 }
@@ -179,7 +179,7 @@ class Counter:
 
     def _say(self, text: str, expected: bool) -> None:
         level = logging.INFO if expected else logging.WARNING
-        log.log(level, "%s: not by the fast path, as %s", self.name, text)
+        log.log(level, "%s: fell back from the fast path: %s", self.name, text)
 
 
 def open_counter(name: str, environment: Mapping[str, str], *, flush_every_s: float = 0.0) -> Counter:

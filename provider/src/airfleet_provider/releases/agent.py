@@ -96,7 +96,7 @@ class ReleaseAgent:
 
     def _deploy(self, deployment: Deployment, started: float) -> None:
         if deployment.bundle in self.followed and not deployment.is_check:
-            raise DeploymentRefusedError("this platform runs the Dags that lie in its project's folder")
+            raise DeploymentRefusedError("this platform publishes its project's folder, so no release can go live")
         name = deployment.release or deployments.choose_previous(deployment)
         deployments.enter(deployment, name, DeploymentState.PARSING)
         release = self.unpack(deployment.bundle, name)
@@ -303,7 +303,7 @@ class ReleaseAgent:
             if run(session, WAS_MOVED, bundle=release.bundle, release=release.id).first():
                 raise DeploymentRefusedError("another release is live by now")
 
-        self._publish(release, found, AUTOMATIC_ACTOR, "evaluated again on its clock", finish)
+        self._publish(release, found, AUTOMATIC_ACTOR, "published again automatically", finish)
 
 
 def work(releaser: ReleaseAgent, loops: list[folder_sync.DevelopLoop], connection: Any) -> NoReturn:  # noqa: ANN401 - of psycopg2

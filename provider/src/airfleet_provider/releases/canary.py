@@ -36,7 +36,7 @@ COUNT_ORPHANS = """
 SELECT d.dag_id, count(*) AS runs FROM dag d JOIN dag_run r ON r.dag_id = d.dag_id
 WHERE d.dag_id = ANY(%(gone)s::text[]) AND d.is_stale AND r.state IN ('queued', 'running') GROUP BY 1
 """
-# A try that failed and is tried again is in the history, and so is one that was cleared.
+# The history holds attempts that failed and were retried, and attempts that were cleared.
 COUNT_ENDS = """
 WITH run AS MATERIALIZED (
     SELECT dag_id, run_id FROM dag_run

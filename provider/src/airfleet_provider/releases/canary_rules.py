@@ -63,8 +63,8 @@ def decide(seen: Evidence, policy: Policy) -> Verdict:
     if not seen.is_live:
         return Verdict(Action.LEAVE, "another release went live before the watch was over")
     if seen.broken:
-        verb = "does" if len(seen.broken) == 1 else "do"
-        return _go_back(seen, f"{_name(seen.broken)} {verb} not load since it is live")
+        verb = "has" if len(seen.broken) == 1 else "have"
+        return _go_back(seen, f"{_name(seen.broken)} {verb} failed to load since the release went live")
     if seen.orphans:
         verb, whose = ("is", "its") if len(seen.orphans) == 1 else ("are", "their")
         count = sum(seen.orphans.values())
@@ -78,10 +78,10 @@ def decide(seen: Evidence, policy: Policy) -> Verdict:
             )
             said = f"{total.failed} of {total.ended} task attempts failed ({total.rate:.0%}), {_name(worst)} first"
             return _go_back(seen, f"{said}; on the release before it was {expected:.0%} for these Dags")
-    ran = f"{total.ended} task attempts ended, {total.failed} of them badly" if total.ended else "no task ended"
+    ran = f"{total.ended} task attempts ended, {total.failed} of them failed" if total.ended else "no task ended"
     if seen.remaining_s > 0:
         return Verdict(Action.WAIT, f"{ran} so far")
-    return Verdict(Action.KEEP, f"it stays: in {policy.watch_seconds:g} s {ran}")
+    return Verdict(Action.KEEP, f"the release stays: in {policy.watch_seconds:g} s {ran}")
 
 
 def has_grounds(now: Mapping[str, TaskCounts], policy: Policy) -> bool:

@@ -28,7 +28,7 @@ FINISH = """
 UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
 WHERE id = %(id)s AND state IN %(pending)s
 """
-# In the transaction that moved the pointer, so that both have the same time.
+# Runs in the transaction that moves the pointer, so that both have the same time.
 GO_LIVE = """
 UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved)s THEN now() END,
     watch_until = CASE w.state WHEN 'watching' THEN now() + %(seconds)s * interval '1 second' END,
@@ -37,8 +37,8 @@ UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved
 FROM (SELECT %(state)s AS state) w
 WHERE d.id = %(id)s AND d.state IN %(pending)s
 """
-# What the watch took back is nobody's way back, unless it went live again since; nor are the same files under the
-# shorter id that an earlier version of airfleet gave them, which the longer one begins with.
+# Skips a release that its watch rolled back, unless it went live again since. Skips the live release also under the
+# shorter id of an earlier version of airfleet, which is a prefix of the longer id.
 FIND_PREVIOUS = """
 SELECT d.release FROM airfleet.deployment d JOIN airfleet.release r ON r.id = d.release AND r.collected_at IS NULL
     JOIN airfleet.pointer p ON p.bundle = d.bundle
@@ -48,7 +48,7 @@ WHERE d.bundle = %(bundle)s AND d.live_at IS NOT NULL AND d.state <> 'failed'
         WHERE f.bundle = d.bundle AND f.release = d.release AND f.state = 'failed' AND f.live_at > d.live_at)
 ORDER BY d.live_at DESC LIMIT 1
 """
-# What undoes a deployment is overtaken by whatever came after that one.
+# For an automatic rollback, `id` is the deployment that it undoes: any later live deployment overtakes the rollback.
 IS_OVERTAKEN = """
 SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND live_at IS NOT NULL LIMIT 1
 """
@@ -121,7 +121,7 @@ def choose_previous(deployment: Deployment) -> str:
     with metadata_db.open_session() as session:
         previous = find_previous(session, deployment.bundle)
     if deployment.action != DeploymentAction.ROLLBACK or not previous:
-        raise DeploymentRefusedError("there is no release to go to")
+        raise DeploymentRefusedError("there is no earlier release to roll back to")
     return previous
 
 

@@ -20,7 +20,7 @@ from airfleet_provider.releases.publish import Dag
 # Results are stored after this many files or seconds: a releaser that is killed loses no more than that.
 BATCH, BATCH_S = 50, 0.5
 
-# All but the serialised Dags themselves, which are large and seldom needed.
+# Everything except the serialised Dags, which are large and seldom needed.
 READ_SUMMARIES = """
 SELECT key, result - 'dags' || jsonb_build_object('dags', COALESCE((
     SELECT jsonb_object_agg(d.key, jsonb_build_object(
@@ -39,7 +39,7 @@ INSERT INTO airfleet.parsed (key, result)
 SELECT n.key, n.result::jsonb FROM unnest(%(keys)s::text[], %(results)s::text[]) AS n(key, result)
 ON CONFLICT (key) DO UPDATE SET result = excluded.result, created_at = now()
 """
-# A file may have read different files each time: the sets of them are the keys of an object.
+# A Dag file may read other files in each parse: the keys of a JSON object are the sets of files that it has read.
 STORE_READS = """
 INSERT INTO airfleet.parsed AS p (key, result)
 SELECT n.key, jsonb_build_object('reads', jsonb_build_object(n.reads, true))

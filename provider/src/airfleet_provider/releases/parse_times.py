@@ -13,7 +13,7 @@ from typing import Any
 from airfleet_provider.database import run
 
 EVERY_S = 60.0
-# Rows that somebody holds at this moment are left for the next time.
+# Skips rows that another transaction has locked; the next call updates them.
 REFRESH_DAGS = """
 UPDATE dag SET last_parsed_time = now() WHERE dag_id IN (
     SELECT dag_id FROM dag
@@ -27,7 +27,7 @@ UPDATE import_error SET timestamp = now() WHERE id IN (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 """
-# A Dag that another bundle has taken over is not missing here.
+# A Dag that belongs to another bundle by now is not missing.
 LIST_MISSING = """
 SELECT n.dag_id FROM unnest(%(dags)s::text[]) AS n(dag_id)
 WHERE NOT EXISTS (SELECT FROM dag d WHERE d.dag_id = n.dag_id AND (d.bundle_name <> %(bundle)s OR NOT d.is_stale))

@@ -46,7 +46,7 @@ UPDATE dag_code SET source_code = n.code, source_code_hash = n.hash, fileloc = n
 FROM unnest(%(versions)s::uuid[], %(codes)s, %(hashes)s, %(filelocs)s) AS n(version, code, hash, fileloc)
 WHERE dag_version_id = n.version
 """
-# A release that runs may have begun with has the Dag elsewhere.
+# Finds Dags that have another path in a release that was live, because runs may have begun with that release.
 FIND_MOVED = """
 SELECT n.dag_id FROM unnest(%(dags)s::text[], %(relatives)s::text[]) AS n(dag_id, path)
 JOIN dag d ON d.dag_id = n.dag_id AND d.relative_fileloc <> n.path

@@ -35,22 +35,22 @@ SELECT r.id, r.built_at, r.used_at, r.pinned AS is_pinned,
 FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
 WHERE r.bundle = %(bundle)s AND r.collected_at IS NULL
 """
-# What fleet.yaml said when somebody last promoted or pruned; a rollback, or the watch, knows nothing of that file.
+# The number in fleet.yaml at the last promotion or prune; rollbacks and watches do not read fleet.yaml.
 READ_KEEP = """
 SELECT (detail -> 'policy' ->> 'keep')::int FROM airfleet.deployment
 WHERE bundle = %(bundle)s AND detail -> 'policy' ->> 'keep' IS NOT NULL
     AND (action = 'promote' AND live_at IS NOT NULL OR action = 'prune' AND NOT detail @> '{"dry": true}')
 ORDER BY id DESC LIMIT 1
 """
-# The last callbacks of a run come when it has ended.
+# Counts runs for 10 minutes after their end, because their last callbacks run then.
 COUNT_RUNS = """
 SELECT bundle_version, count(*) AS runs FROM dag_run
 WHERE bundle_version = ANY(%(releases)s::text[])
     AND (state IN ('queued', 'running') OR end_date > now() - interval '10 minutes') GROUP BY 1
 """
-# A row that somebody uses at this moment is waited for. What happened meanwhile is seen by the statement after it.
+# Waits for transactions that use these rows. The next statement sees what those transactions changed.
 HOLD = "SELECT id FROM airfleet.release WHERE id = ANY(%(releases)s::text[]) ORDER BY id FOR UPDATE"
-# Asks again what may have changed since, Dag runs that were cleared included.
+# Checks again all conditions that may have changed since, such as Dag runs that were cleared.
 MARK = """
 UPDATE airfleet.release r SET collected_at = now(), archive = NULL, keys = NULL
 WHERE r.id = ANY(%(releases)s::text[]) AND r.collected_at IS NULL AND NOT r.pinned
@@ -70,7 +70,7 @@ IS_LEFT = "SELECT 1 FROM airfleet.release WHERE id = %(id)s AND collected_at IS 
 FORGET_PLACE = "UPDATE airfleet.release SET location = NULL WHERE id = %(id)s"
 LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
 LIST_GONE = "SELECT id FROM airfleet.release WHERE bundle = %(bundle)s AND collected_at IS NOT NULL"
-# A result of today may belong to a parse that has not ended yet.
+# Keeps results of the last day, because their parse may not have ended yet.
 OLD_PARSES = """
 FROM airfleet.parsed WHERE created_at < now() - interval '1 day'
     AND key NOT IN (SELECT unnest(keys) FROM airfleet.release WHERE collected_at IS NULL)

@@ -57,6 +57,6 @@ class Routing:
         if pool is not None:
             if pool not in self.pools:
                 known = ", ".join(self.pools) or "none"
-                raise UnknownPoolError(f"{dag}.{task} asks for the worker pool {pool!r}; known pools: {known}")
+                raise UnknownPoolError(f"{dag}.{task} requests the worker pool {pool!r}; known pools: {known}")
             return self.pools[pool]
         return next((rule.queue for rule in self.rules if rule.fits(dag, task, operator)), queue)

@@ -1,1 +1,1 @@
-"""Wakes the scheduler as soon as there is work, and tells it which Dag runs changed."""
+"""Wakes the scheduler as soon as there is work, and reports to it which Dag runs changed."""

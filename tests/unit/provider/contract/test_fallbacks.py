@@ -58,8 +58,8 @@ def test_a_reason_is_told_once_in_the_log_and_again_when_it_comes_back_later(
             counter.fell_back("dags/x.py: it does not load")
             counter.fell_back("by design", expected=True)
     assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
-        ("WARNING", "task-start: not by the fast path, as dags/x.py: it does not load"),
-        ("INFO", "task-start: not by the fast path, as by design"),
+        ("WARNING", "task-start: fell back from the fast path: dags/x.py: it does not load"),
+        ("INFO", "task-start: fell back from the fast path: by design"),
     ]
     now += fallbacks.FORGET_S
     counter.fell_back("dags/x.py: it does not load")

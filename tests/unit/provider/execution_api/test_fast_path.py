@@ -1,4 +1,4 @@
-"""The short way answers what is usual; whatever is not, Airflow answers, from the first byte of the request on."""
+"""The fast path answers ordinary calls; Airflow answers all others, from the first byte of the request on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests have a short way, and what they say."""
+"""Which requests the fast path answers, and the values it reads from them."""
 
 from __future__ import annotations
 

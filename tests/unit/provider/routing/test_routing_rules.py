@@ -57,5 +57,5 @@ def test_airflow_asks_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     settings.task_policy(task)
     assert task.queue == "ram"
     task.queue, task.executor_config = "default", {"airfleet": {"pool": "gpu"}}
-    with pytest.raises(AirflowClusterPolicyViolation, match=r"a\.b asks for the worker pool 'gpu'"):
+    with pytest.raises(AirflowClusterPolicyViolation, match=r"a\.b requests the worker pool 'gpu'"):
         settings.task_policy(task)
