@@ -1,8 +1,8 @@
-"""What airfleet tells a user when something is wrong.
+"""The errors that airfleet reports to a user.
 
-AirfleetError            exit code 1: it was asked rightly and did not work
+AirfleetError            exit code 1: the command was correct, and it failed
 └─ UsageError            exit code 2: the command or the configuration is wrong
-   └─ SpecError          fleet.yaml: every problem at once, each with its line
+   └─ SpecError          exit code 2: fleet.yaml is wrong; lists every problem with its line
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class AirfleetError(Exception):
-    """An error meant for a person: what happened, where, and what to do about it."""
+    """An error for a user: what is wrong, where (a host, file or setting), and a hint with what to do about it."""
 
     exit_code = 1
 
@@ -27,14 +27,14 @@ class AirfleetError(Exception):
 
 
 class UsageError(AirfleetError):
-    """The command or the configuration is wrong; nothing was started or changed."""
+    """The command or the configuration is wrong. Nothing was started or changed."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a file, at a line counted from 1."""
+    """One error in a file. `line` counts from 1."""
 
     line: int
     path: str
@@ -43,7 +43,7 @@ class Problem:
 
 
 class SpecError(UsageError):
-    """All that is wrong in one fleet.yaml, in the order of its lines."""
+    """Every error in one fleet.yaml, ordered by line."""
 
     def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
         self.file = file

@@ -120,7 +120,7 @@ def test_what_was_dropped_is_there_again_and_what_came_later_is_undone(two: Two)
     assert refused.returncode == 2, "nobody was there to confirm"
     assert two.is_known(after)
     done = json.loads(two.do("db", "restore", "--to", moment, "--yes", "--json"))
-    print(f"the fleet stood still for {done['stopped_s']} s")
+    print(f"the fleet was stopped for {done['stopped_s']} s")
 
     assert two.ask("one", "warehouse", "SELECT n FROM sales ORDER BY n").split() == ["7", "8"]
     assert [two.state(run) for run in before] == ["success"] * 3

@@ -29,7 +29,7 @@ def test_a_move_that_was_killed_is_finished_or_taken_back_by_the_next_call(four:
     assert running(four)["target"] == OLD
     refused = four.run("apply")
     assert refused.returncode == 1
-    assert "on its way from Airflow 3.3.2 to 3.3.1" in refused.stderr
+    assert "moving from Airflow 3.3.2 to 3.3.1" in refused.stderr
     move(four, NEW, "--back")
     begin_and_kill(four, "--to", OLD)
     move(four, OLD)

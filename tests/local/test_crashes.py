@@ -71,7 +71,7 @@ def test_a_killed_supervisor_leaves_nothing_running_and_nothing_is_lost(platform
     kill(snapshot.supervisor)
     wait_until(lambda: not any(is_alive(process) for process in left), "the end of its children", timeout_s=120)
     done = platform.airfleet("status", check=False)
-    assert (done.returncode, done.stderr) == (1, "down: nothing runs here\n")
+    assert (done.returncode, done.stderr) == (1, "down: no platform runs here\n")
     platform.up()
     assert platform.password == password
     assert platform.run_state("quick", run) == "success"

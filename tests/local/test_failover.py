@@ -112,7 +112,7 @@ def test_a_hand_over_to_nobody_is_refused(two: Platform) -> None:
         wait_until(
             lambda: two.airfleet("failover", check=False).returncode == 1, "the refusal", timeout_s=30, every_s=1
         )
-        assert f"nobody stands by for {before}" in two.airfleet("failover", check=False).stderr
+        assert f"no standby scheduler for {before}" in two.airfleet("failover", check=False).stderr
         assert active(two) == before
     finally:
         os.kill(two.pid(standby) or 0, signal.SIGCONT)

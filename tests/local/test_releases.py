@@ -176,7 +176,7 @@ def test_a_deploy_is_watched_and_its_verdict_is_told_everywhere(fleet: Platform)
     deploy(fleet, "calm")
     write(fleet.project, "watched")
     said = fleet.airfleet("release", "deploy")
-    assert "watching it for 3 s" in said.stderr
+    assert "watching the release for 3 s" in said.stderr
     release = said.stdout.strip()
     now = fleet.status()["release"]
     assert (now["id"], now["state"]) == (release, "watching")

@@ -1,4 +1,4 @@
-"""`airfleet apply`: make every host what fleet.yaml says."""
+"""`airfleet apply`: make every host match fleet.yaml."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from airfleet.workspace.state_folder import StateFolder, write_file
 HERE = "apt"
 
 
-@click.command("apply", short_help="Make the hosts what fleet.yaml says.")
+@click.command("apply", short_help="Make the hosts match fleet.yaml.")
 @options.project
 @options.state
-@click.option("--restart", is_flag=True, help="Restart every process of Airflow too, also where nothing changes.")
+@click.option("--restart", is_flag=True, help="Restart every Airflow process, even if its host does not change.")
 @click.option(
     "--drain",
     type=click.FloatRange(0),
     default=DRAIN_S,
     show_default=True,
-    help="Seconds to wait for the tasks of a worker that restarts before the next one of its pool does.",
+    help="Seconds to wait for a restarting worker's tasks before the next worker of its pool restarts.",
 )
 @click.option(
     "--offline",
@@ -47,11 +47,9 @@ HERE = "apt"
     help="Send the hosts their Debian packages: they need no mirror. Fetched here with apt, or taken "
     "from a folder, where nothing checks who made them.",
 )
-@click.option(
-    "--forget", multiple=True, metavar="HOST", help="Look no more for a host that left fleet.yaml and is gone for good."
-)
+@click.option("--forget", multiple=True, metavar="HOST", help="Stop looking for a removed host that no longer exists.")
 @options.accept_new_hosts
-@click.option("--revoke", is_flag=True, help="End former values of rotated secrets now, also where a task carries one.")
+@click.option("--revoke", is_flag=True, help="End former values of rotated secrets now, even if a task uses one.")
 @options.as_json
 def command(
     project: Path,
@@ -65,12 +63,12 @@ def command(
     revoke: bool,
     as_json: bool,
 ) -> None:
-    """Make every host of fleet.yaml what it says: packages, files, services, firewall, in the right order.
+    """Make every host match fleet.yaml: packages, files, services and firewall, in the right order.
 
-    What was cut off goes on at the next apply. Where there is nothing to do, nothing is touched. What has to restart
-    does so host by host: requests are led past it, the active scheduler hands over, tasks run to their end.
+    If an apply is interrupted, the next one continues. A host that already matches is not touched. Services restart
+    host by host: the balancer sends requests to other hosts, the active scheduler hands over, tasks run to their end.
 
-    Exits with 3 when all is done but for a removed host whose tasks still run: apply again after them.
+    Exits with 3 if only a removed host is left whose tasks still run: apply again when they have ended.
 
     \b
     Example:
@@ -95,7 +93,7 @@ def command(
     if change.errors or not all(one.is_well for one in change.health):
         raise SystemExit(1)
     if staying := _list_names(change.removed):
-        log(f"{', '.join(sorted(staying))} still drains, and has not left the fleet: apply again after its tasks")
+        log(f"{', '.join(sorted(staying))} is still draining: apply again when its tasks have ended")
         raise SystemExit(plan.CHANGES)
     url = change.survey.views[0].desired.place.public_url
     log(f"{fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
@@ -110,7 +108,7 @@ def _report(change: Apply, fleet: Fleet, folder: StateFolder, seconds: float) ->
     for line in RotationLedger(folder.secrets).describe(time.time()):
         log(f"rotation of {line}")
     if change.outcome.skipped:
-        log(f"{len(change.outcome.skipped)} changes are left; the next apply goes on with them")
+        log(f"{len(change.outcome.skipped)} changes were not made; the next apply continues with them")
     if change.errors:
         say(host_survey.describe_errors(change.errors))
         _keep_outputs(change.errors, folder)
@@ -126,15 +124,15 @@ def _find_source(offline: str | None) -> PackageSource:
         return PackageSource(offline is not None)
     folder = Path(offline).expanduser()
     if not any(folder.rglob("*.deb")):
-        hint = "write the project first if that is one: airfleet apply PROJECT --offline"
-        raise UsageError(f"no packages (*.deb) are in {folder}", where="--offline", hint=hint)
+        hint = "if this is the project folder, write it first: airfleet apply PROJECT --offline"
+        raise UsageError(f"no packages (*.deb) in {folder}", where="--offline", hint=hint)
     return PackageSource(is_offline=True, folder=folder)
 
 
 def _forget(known: tuple[Host, ...], names: tuple[str, ...]) -> tuple[Host, ...]:
     if unknown := sorted(set(names) - {host.name for host in known}):
         there = ", ".join(host.name for host in known) or "none"
-        raise UsageError(f"no such host: {', '.join(unknown)}", where="--forget", hint=f"the last apply knew {there}")
+        raise UsageError(f"unknown host: {', '.join(unknown)}", where="--forget", hint=f"the last apply knew {there}")
     return tuple(host for host in known if host.name not in names)
 
 
@@ -143,11 +141,11 @@ def _keep_outputs(errors: tuple[AirfleetError, ...], folder: StateFolder) -> Non
         if isinstance(error, HostError) and error.output:
             path = folder.logs / f"apply-{error.where}.log"
             write_file(path, error.output)
-            say(f"all that {error.where} said: {path}")
+            say(f"the full output of {error.where}: {path}")
 
 
 def describe(change: Apply, seconds: float) -> dict[str, object]:
-    """What was done as JSON."""
+    """Return the changes and their results as JSON."""
     return {
         "seconds": round(seconds, 2),
         "changes": [

@@ -1,4 +1,4 @@
-"""What every verb prints in the same way: progress, questions and what was seen of a fleet's health, all on stderr."""
+"""Output that all commands share, on stderr: progress, questions, and the observed health of a fleet."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def say(line: str) -> None:
 
 
 def log(line: str) -> None:
-    """Print a line of progress with the time of day, where work takes a while."""
+    """Print a line of progress with the time of day, for work that takes long."""
     say(f"{time.strftime('%H:%M:%S')} {line}")
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal unless `yes`; raises UsageError where nobody can answer, and click.Abort for a no."""
+    """Ask for a confirmation unless `yes`. Raises UsageError without a terminal, click.Abort after a no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm", hint="say --yes")
+        raise UsageError("this command needs a confirmation, and there is no terminal to ask on", hint="say --yes")
     click.confirm(question, abort=True, err=True)
 
 
 def log_step(result: StepResult) -> None:
-    """Print what became of one step; small steps are printed only when they failed."""
+    """Print the result of one step. Small steps are printed only if they failed."""
     if result.step.is_small and not result.error:
         return
     mark = "failed: " if result.error else ""
@@ -47,18 +47,18 @@ def log_step(result: StepResult) -> None:
 
 
 def show_health(seen: Iterable[Observation]) -> None:
-    """Print what was observed, a line each."""
+    """Print one line for each observation."""
     for one in seen:
         say(f"{'ok ' if one.is_well else 'NOT'} {one.what}: {one.detail}")
 
 
 def describe_health(seen: Iterable[Observation]) -> list[dict[str, object]]:
-    """What was observed as JSON."""
+    """Return the observations as JSON."""
     return [{"what": one.what, "ok": one.is_well, "detail": one.detail} for one in seen]
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; what is piped into a file or a program is never folded at 80 columns."""
+    """Return a console as wide as the terminal. Output to a file or pipe is not wrapped at 80 columns."""
     from rich.console import Console  # noqa: PLC0415 - most verbs print plain lines, and it costs a tenth of a second
 
     stream = sys.stderr if stderr else sys.stdout

@@ -1,4 +1,4 @@
-"""`airfleet db …`: back up the metadata database and the fleet's own, and bring them back."""
+"""`airfleet db …`: back up and restore the metadata database and the fleet's other databases."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from airfleet.workspace.state_folder import StateFolder
 LATEST = "latest"
 
 
-@click.group("db", short_help="Back up the databases, and bring them back to any moment since.")
+@click.group("db", short_help="Back up the databases, and restore them to any later moment.")
 def command() -> None:
-    """Back up the metadata database and all others of the platform's server, and restore them.
+    """Back up and restore all databases of the platform's PostgreSQL server, the metadata database among them.
 
-    On a fleet the primary database host makes a backup every day by itself.
+    On a fleet, the primary database host also makes a backup every day.
 
     \b
     Example:
@@ -49,11 +49,11 @@ def command() -> None:
 @options.state
 @options.as_json
 def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
-    """Copy the running server's data and check the copy. From the first backup on, every change is archived too.
+    """Copy the running server's data and verify the copy. After the first backup, every change is archived too.
 
-    Backups are in `backups` in the state folder, which may be a link to another disk; on a fleet they are where
-    `backups` in fleet.yaml says. As many are kept as it says. They hold no key: keep a copy of `secrets/` elsewhere, or
-    the connections in a backup cannot be read.
+    Backups are in the folder `backups` of the state folder, which may be a link to another disk. On a fleet, `backups`
+    in fleet.yaml sets the folder. It also sets how many backups are kept. Backups contain no keys: keep a copy of
+    `secrets/` elsewhere, or nobody can decrypt the connections in a backup.
 
     \b
     Example:
@@ -80,8 +80,7 @@ def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
 @options.state
 @options.as_json
 def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
-    """List the backups, the oldest first.
-
+    """List the backups, oldest first.
     \b
     Example:
       airfleet db backups --json
@@ -109,18 +108,19 @@ def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
 @click.option(
     "--to",
     "moment",
-    help="The moment to go back to, UTC unless it says otherwise, or `latest`.  [default: latest]",
+    help="The moment to restore to (UTC unless it names a time zone), or `latest`.  [default: latest]",
 )
-@click.option("--backup", "name", help="The backup to begin from.  [default: the newest before that moment]")
-@click.option("--undo", is_flag=True, help="On a fleet: go back to what the last restore kept aside.")
-@click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--backup", "name", help="The backup to start from.  [default: the newest before that moment]")
+@click.option("--undo", is_flag=True, help="Fleet only: return to the data that the last restore replaced.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.as_json
 def restore_command(
     project: Path, state: Path | None, moment: str | None, name: str | None, undo: bool, yes: bool, as_json: bool
 ) -> None:
-    """Put the databases of a stopped platform back to a moment. The present data is kept aside, not removed.
+    """Restore the databases of a stopped platform to a moment. The present data is moved aside, not removed.
 
-    A fleet is stopped by this command as far as needed, and brought back. What was cut off goes on with the next call.
+    On a fleet, the command stops what uses the databases and starts it again. If it is interrupted, run it again to
+    continue.
 
     \b
     Example:
@@ -132,12 +132,12 @@ def restore_command(
     folder = find_state(project, state)
     if (fleet := _read_fleet(project)).hosts:
         if undo and (moment or name):
-            raise UsageError("--undo is said without --to and --backup")
+            raise UsageError("--undo cannot be combined with --to or --backup")
         _restore_fleet(project, state, name=name, to=to, undo=undo, yes=yes, as_json=as_json)
         return
     if undo:
         raise UsageError(
-            "--undo is for fleets", hint="put the folder that the restore named in the place of `postgres`"
+            "--undo is for fleets", hint="replace the folder `postgres` by the folder that the restore printed"
         )
     cluster = _find_cluster(folder, project, fleet)
     with folder.lock():
@@ -148,7 +148,7 @@ def restore_command(
         click.echo(json.dumps({"backup": done.backup, "to": done.to.isoformat(), "kept": str(done.kept)}))
         return
     click.echo(f"the databases are as they were at {done.to:%Y-%m-%d %H:%M:%S} UTC; `airfleet up` starts on them")
-    click.echo(f"the former data is in {done.kept}: remove it when you do not need it any more", err=True)
+    click.echo(f"the former data is in {done.kept}: remove it when you no longer need it", err=True)
 
 
 def _restore_fleet(
@@ -169,8 +169,8 @@ def _restore_fleet(
         click.echo(json.dumps({**body, "stopped_s": round(done.stopped_s, 1)}))
         return
     moment = f"at {done.to:%Y-%m-%d %H:%M:%S} UTC" if done.to else "at the newest change that was archived"
-    click.echo(f"the databases are as they were {moment}; the fleet stood still for {done.stopped_s:.0f} s")
-    click.echo(f"the former data is in {done.kept} there: remove it when you do not need it any more", err=True)
+    click.echo(f"the databases are as they were {moment}; the fleet was stopped for {done.stopped_s:.0f} s")
+    click.echo(f"the former data is in {done.kept} there: remove it when you no longer need it", err=True)
 
 
 def _read_fleet(project: Path) -> Fleet:
@@ -183,7 +183,7 @@ def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool
     free = shutil.disk_usage(cluster.data.parent).free
     if free < size:
         raise AirfleetError(
-            f"there is no room to restore beside the present data: {size >> 20} MiB are needed, {free >> 20} are free",
+            f"not enough disk space for a restore: {size >> 20} MiB needed, {free >> 20} free",
             where=str(cluster.data.parent),
         )
     click.echo(
@@ -198,7 +198,7 @@ def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool
 def _find_cluster(folder: StateFolder, project: Path, fleet: Fleet) -> Cluster:
     data = folder.root / "postgres"
     if not data.exists():
-        raise UsageError("no platform was ever up here", where=str(folder.root), hint="airfleet up")
+        raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
     enter(find_project(project), fleet, folder.root)  # PostgreSQL's programs are there
     return Cluster(
         data=data,
@@ -228,7 +228,7 @@ def _read_moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no moment", hint='write it as "2026-11-24 16:05:30"') from None
+        raise UsageError(f"{text!r} is not a moment", hint='write it as "2026-11-24 16:05:30"') from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -10,7 +10,7 @@ from airfleet.spec import reference
 
 
 @click.command("docs", short_help="Print the manual of fleet.yaml.")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema that editors read, in place of the commented file.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema for editors instead of the commented file.")
 def command(schema: bool) -> None:
     """Print a commented fleet.yaml with every key, its type and its default.
 

@@ -18,17 +18,17 @@ from airfleet.workspace.project import find_project, find_state, read_fleet
 MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL", "red")}
 
 
-@click.command("doctor", short_help="Find what would keep a platform from running well.")
+@click.command("doctor", short_help="Check for what would keep a platform from running well.")
 @options.project
 @options.state
 @options.as_json
 def command(project: Path, state: Path | None, as_json: bool) -> None:
-    """Look at versions, libraries, fleet.yaml, ports, folders, clock, disk and memory; each finding has a hint.
+    """Check versions, libraries, fleet.yaml, ports, folders, clock, disk and memory. Each finding has a hint.
 
-    Of a fleet: at this machine's SSH configuration, keys, known_hosts, secrets and locks, and at every host: whether it
-    answers, its disks, its clock, its version of Airflow, services that have failed.
+    For a fleet, check this machine's SSH configuration, keys, known_hosts, secrets and locks. Check on every host that
+    it answers, its disks, its clock, its Airflow version, and failed services.
 
-    Exits with 1 when something would keep the platform from working. Changes nothing.
+    Exits with 1 if something would keep the platform from working. Changes nothing.
 
     \b
     Example:

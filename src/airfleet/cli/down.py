@@ -23,13 +23,13 @@ POLL_S = 0.3
 @click.command("down", short_help="Stop the platform of this folder.")
 @options.project
 @options.state
-@click.option("--now", is_flag=True, help="Do not wait for running tasks; the next `up` runs them again.")
-@click.option("--yes", is_flag=True, help="Of a fleet: do it without asking.")
+@click.option("--now", is_flag=True, help="Do not wait for running tasks. The next `up` runs them again.")
+@click.option("--yes", is_flag=True, help="Fleet only: do not ask for confirmation.")
 def command(project: Path, state: Path | None, now: bool, yes: bool) -> None:
-    """Stop the platform: running tasks get the time that `up --drain` said, what is left is run again at the next `up`.
+    """Stop the platform. Running tasks get the time set by `up --drain`; the next `up` runs unfinished tasks again.
 
-    Of a fleet: stop schedulers, then workers once their tasks have ended, then web hosts, on all hosts and after you
-    have agreed. Database, broker and balancer go on. `airfleet apply` starts everything again.
+    On a fleet, after a confirmation, stop the schedulers, then the workers when their tasks have ended, then the web
+    hosts. The database, broker and balancer keep running. `airfleet apply` starts everything again.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def command(project: Path, state: Path | None, now: bool, yes: bool) -> None:
         from airfleet.cli import fleet_down  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
         if now:
-            raise UsageError("--now is of one machine", hint="a fleet's tasks end by themselves, or in the UI")
+            raise UsageError("--now is for one machine only", hint="wait for the running tasks, or end them in the UI")
         fleet_down.run(fleet, project, state, yes=yes)
         return
     folder = find_state(project, state)
@@ -48,7 +48,7 @@ def command(project: Path, state: Path | None, now: bool, yes: bool) -> None:
         _ask(folder, now)
     snapshot = folder.read_snapshot()
     if snapshot is None:
-        click.echo("nothing is up here", err=True)
+        click.echo("no platform runs here", err=True)
         return
     if not was_held:
         _end_leftovers(folder, snapshot)
@@ -77,4 +77,4 @@ def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:
         left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
         processes.end(left, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
         if processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker):
-            raise AirfleetError("some processes could not be ended", where=str(folder.root))
+            raise AirfleetError("some processes could not be stopped", where=str(folder.root))

@@ -1,4 +1,4 @@
-"""`airfleet drill`: break a fleet on purpose, under load, and say what that did to the work."""
+"""`airfleet drill`: break a fleet on purpose, under load, and report the effect on its tasks."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from airfleet.workspace.project import find_project, read_fleet
 @click.argument("names", nargs=-1)
 @options.project_option
 @options.state
-@click.option("--on", "confirmed", help="The fleet's name, typed once more: yes, break this one.")
-@click.option("--page", type=click.Path(path_type=Path), help="Write the report with its time lines, as one HTML file.")
+@click.option("--on", "confirmed", help="The fleet's name, as a confirmation that the drill may break it.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write the report with its time lines to this HTML file.")
 @options.as_json
 def command(
     names: tuple[str, ...], project: Path, state: Path | None, confirmed: str | None, page: Path | None, as_json: bool
 ) -> None:
-    """Run drills on a fleet, one after another; without a name, list what can be drilled.
+    """Run drills on a fleet, one after another. Without a name, list the drills.
 
-    Each puts a load of its own beside the project's Dags, does one thing that happens to fleets, takes it back, and
-    reads from a ledger that the load's tasks wrote themselves what was lost, done twice or killed, and for how long
-    nothing started. Drill a staging fleet. Exits with 1 when a promise broke.
+    A drill adds a load beside the project's Dags, causes one fault and reverses it. The load's tasks write a ledger. It
+    shows which tasks were lost, done twice or killed, and how long no task started. Use a staging fleet. Exits with 1
+    if a drill does not keep what it promises.
 
     \b
     Example:
@@ -76,8 +76,8 @@ def _read(project: Path, confirmed: str | None) -> Fleet:
     if not fleet.hosts:
         raise UsageError("fleet.yaml names no hosts", where=str(project), hint="drills are for fleets")
     if confirmed != fleet.name:
-        hint = f"its tasks may be interrupted: say `--on {fleet.name}` if that is what you want"
-        raise UsageError(f"this would break {fleet.name} on purpose", where=str(project), hint=hint)
+        hint = f"the drill may interrupt tasks of this fleet: to confirm, add `--on {fleet.name}`"
+        raise UsageError(f"a drill breaks {fleet.name} and needs a confirmation", where=str(project), hint=hint)
     return fleet
 
 

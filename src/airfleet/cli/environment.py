@@ -1,4 +1,4 @@
-"""The step of a command that needs Airflow: from where airfleet is installed to where Airflow is."""
+"""Continue a command that needs Airflow in the environment in which Airflow is installed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from airfleet.workspace.project import find_state
 
 
 def enter(project: Path, fleet: Fleet, state: Path | None) -> None:
-    """Return when Airflow is beside airfleet; otherwise run this same command where it is, and do not return.
+    """Return if Airflow is installed beside airfleet. Otherwise run the command in Airflow's environment and exit.
 
-    Raises AirfleetError when such an environment cannot be made.
+    Raises AirfleetError if that environment cannot be made.
     """
     folder = find_state(project, state)
     environment.enter(project, fleet.requirements, folder, say)
 
 
 def enter_made(project: Path, fleet: Fleet, state: Path | None) -> None:
-    """Do what `enter` does where the environment was made before; return where it was not, and make nothing."""
+    """Like `enter`, but only if the environment exists already. Otherwise return and make nothing."""
     folder = find_state(project, state)
     if not environment.is_beside() and environment.find(environment.read_recipe(project, fleet.requirements), folder):
         enter(project, fleet, state)

@@ -1,4 +1,4 @@
-"""`airfleet failover`: let the other scheduler work, or the other database host, on purpose."""
+"""`airfleet failover`: make another scheduler active, or another database host the primary, on purpose."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from airfleet.workspace.state_folder import StateFolder
 # ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
 
 
-@click.command("failover", short_help="Let the standby take over, on purpose: scheduler or database.")
+@click.command("failover", short_help="Fail over to the standby on purpose: scheduler or database.")
 @options.project
 @options.state
 @click.option("--database", is_flag=True, help="Promote a replica of the database.")
-@click.option("--to", help="The database host to promote.  [default: the replica that is furthest]")
-@click.option("--lost", is_flag=True, help="Go on although what the other hosts have, or may have, is lost.")
+@click.option("--to", help="The database host to promote.  [default: the replica with the most data]")
+@click.option("--lost", is_flag=True, help="Continue even if data that only other hosts have, or may have, is lost.")
 @click.option(
-    "--timeout", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds to wait for the other one."
+    "--timeout", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds to wait for a scheduler."
 )
 @options.as_json
 def command(
     project: Path, state: Path | None, database: bool, to: str | None, lost: bool, timeout: float, as_json: bool
 ) -> None:
-    """Ask the active scheduler to hand over to the one that stands by, and show how many seconds it took.
+    """Hand over from the active scheduler to its standby, and show how many seconds it took.
 
-    Running tasks go on under Celery. A LocalExecutor waits for its own tasks to end first.
+    With Celery, running tasks continue. A LocalExecutor first waits for its tasks to end.
 
-    With --database the replica that has come furthest becomes the primary, and the whole fleet follows it; tasks go
-    on. The former primary is stopped first where it answers, and cannot come back as a second one; `airfleet apply`
-    makes it a replica. Where something that was confirmed may be lost, it says what and stops, unless you say --lost.
+    With --database, the replica with the most data becomes the primary and the whole fleet uses it. Tasks continue. If
+    the former primary answers, it is stopped first, and it cannot become a second primary. `airfleet apply` makes it a
+    replica. If confirmed data may be lost, the command names the data and stops, unless you add --lost.
 
     \b
     Example:
@@ -53,14 +53,14 @@ def command(
         _promote(fleet, project, state, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
         return
     if to or lost:
-        raise UsageError("--to and --lost are said with --database")
+        raise UsageError("--to and --lost need --database")
     with ExitStack() as stack:
         dsn = _open(stack, fleet, folder, project, state)
         done = SchedulerHandover(dsn).hand_over(timeout_s=timeout, notify=say)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
-    click.echo(f"{done.after} is active, {done.works_s:.1f} s after {done.before} was asked (epoch {done.epoch})")
+    click.echo(f"{done.after} is active, {done.works_s:.1f} s after the request to {done.before} (epoch {done.epoch})")
 
 
 def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: Path, state: Path | None) -> Secret:
@@ -70,7 +70,7 @@ def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: P
         return stack.enter_context(tunnel.open_database(fleet, find_project(project), state))
     dsn = folder.read_dsn()
     if dsn is None or not folder.is_held():
-        raise AirfleetError("nothing is up here", where=str(folder.root), hint="airfleet up")
+        raise AirfleetError("no platform runs here", where=str(folder.root), hint="airfleet up")
     return dsn
 
 
@@ -94,6 +94,6 @@ def _promote(
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
-    click.echo(f"{done.after} is the primary; a scheduler works on it {done.works_s:.1f} s after it was asked for")
+    click.echo(f"{done.after} is the primary; a scheduler works on it {done.works_s:.1f} s after the request")
     former = done.before if done.before != done.after else "the former primary"
     say(f"`airfleet apply` makes {former} its replica; fleet.yaml stays as it is")

@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 def backup(fleet: Fleet, folder: StateFolder, project: Path) -> Backup:
-    """A new backup of the primary."""
+    """Make a new backup of the primary."""
     return _on_primary(fleet, folder, project, lambda shell, host: repository.take(shell, host, fleet.backups, log))
 
 
 def list_backups(fleet: Fleet, folder: StateFolder, project: Path) -> tuple[Backup, ...]:
-    """The backups of the primary, the oldest first."""
+    """Return the backups of the primary, oldest first."""
     return _on_primary(fleet, folder, project, repository.list_backups)
 
 
@@ -41,7 +41,7 @@ def restore(
     undo: bool,
     yes: bool,
 ) -> RestoredFleet:
-    """Ask, and bring the fleet back to the moment."""
+    """Ask for a confirmation, and restore the fleet's databases to the moment."""
     with session.open_session(project, state, notify=log) as work:
         fleet = work.spec.fleet
         work.check_settled()
@@ -51,7 +51,7 @@ def restore(
         done = recovery.run(plan)
     show_health(done.seen)
     if not all(one.is_well for one in done.seen):
-        raise AirfleetError("the data is restored, and something is not well yet", hint="airfleet status")
+        raise AirfleetError("the data is restored, but some checks still fail", hint="airfleet status")
     return done
 
 
@@ -59,15 +59,15 @@ def _confirm(fleet: Fleet, plan: RestorePlan, *, yes: bool) -> None:
     newest = "what they were when the last restore began" if plan.is_undo else "the newest change that is archived"
     moment = f"{plan.to:%Y-%m-%d %H:%M:%S} UTC" if plan.to else newest
     lines = [
-        f"This brings all databases of the fleet {fleet.name} back to {moment}, from {plan.source}.",
+        f"This restores all databases of the fleet {fleet.name} to {moment}, from {plan.source}.",
         "Everything later is undone: Dag runs, releases, users, the project's own databases.",
         f"It stops what works on the database on {', '.join(plan.stops)}; workers and their tasks wait.",
         f"The present data, {plan.situation.size >> 20} MiB, is kept beside it on {fleet.primary.name}.",
     ]
     if plan.copies:
-        lines.append(f"Replicas are copied anew: {', '.join(plan.copies)}.")
+        lines.append(f"Replicas are copied again from the primary: {', '.join(plan.copies)}.")
     if plan.goes_on:
-        lines = [f"A restore to {moment} was cut off after its data was in place: the fleet is brought back on it."]
+        lines = [f"A restore to {moment} was interrupted after its data was in place: the fleet starts on it."]
     say("\n".join(lines))
     confirm("Restore?", yes=yes)
 

@@ -1,4 +1,4 @@
-"""`airfleet down` of many machines: Airflow is stopped, its stores stay up, and `apply` starts it again."""
+"""`airfleet down` of a fleet: stop Airflow and keep databases and brokers running. `apply` starts it again."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from airfleet.spec.fleet import Fleet
 
 
 def run(fleet: Fleet, project: Path, state: Path | None, *, yes: bool) -> None:
-    """Say what would stop, ask, and stop it."""
+    """Show what will stop, ask for a confirmation, and stop it."""
     with session.open_session(project, state, notify=log) as work:
         shells = work.open_shells(fleet.hosts)
         plan = stopping.look(shells)
         if plan.silent:
             first = plan.silent[0]
-            hint = "bring it back first: what runs there would work on alone"
+            hint = "bring the host back first: otherwise its services continue alone"
             raise AirfleetError(first.what, where=first.where, hint=hint)
         if not plan.units:
-            say("nothing of Airflow runs on this fleet")
+            say("no Airflow service runs on this fleet")
             return
         _confirm(fleet, plan, yes=yes)
         work.hold_lease_through(work.open_shells([work.fleet.primary])[work.fleet.primary.name])
         try:
             stopping.stop(plan, shells, notify=log, require=work.require_lease)
         except KeyboardInterrupt:
-            log("what was told to stop stops all the same; `airfleet apply` starts everything again")
+            log("services that were already told to stop still stop; `airfleet apply` starts everything again")
             raise
-    say(f"{fleet.name} is down: `airfleet apply` starts it again, and so does a restart of a host")
+    say(f"{fleet.name} is down: `airfleet apply`, or a restart of a host, starts it again")
 
 
 def _confirm(fleet: Fleet, plan: stopping.StopPlan, *, yes: bool) -> None:
@@ -37,5 +37,5 @@ def _confirm(fleet: Fleet, plan: stopping.StopPlan, *, yes: bool) -> None:
     for what, hosts in plan.groups:
         if hosts:
             say(f"  {what}: {', '.join(hosts)}")
-    say("PostgreSQL, RabbitMQ and the balancer go on. No Dag runs until `airfleet apply`.")
+    say("PostgreSQL, RabbitMQ and the balancer keep running. No Dag runs until `airfleet apply`.")
     confirm("Stop it?", yes=yes)

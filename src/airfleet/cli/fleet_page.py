@@ -1,4 +1,4 @@
-"""The status of a fleet as one page of HTML, for a wall or for people without a shell: no script, nothing loaded."""
+"""The status of a fleet as one HTML page, without scripts and without external resources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ small { color: #666 }"""
 
 
 def render(report: Report, when: str) -> str:
-    """The whole page."""
+    """Return the whole page as HTML."""
     wrong: dict[str, list[str]] = {}
     for problem in report.problems:
         hint = f"<br><small>{escape(problem.hint)}</small>" if problem.hint else ""
@@ -44,7 +44,7 @@ def render(report: Report, when: str) -> str:
     )
     names = {host.host for host in report.hosts}
     elsewhere = [line for where, lines in wrong.items() if where not in names for line in lines]
-    summary = f"{len(report.problems)} problems" if report.problems else "all is well"
+    summary = f"{len(report.problems)} problems" if report.problems else "no problems"
     return "\n".join(
         [
             "<!doctype html>",
@@ -67,7 +67,7 @@ def render(report: Report, when: str) -> str:
 def _list_fallbacks(report: Report) -> Iterator[str]:
     lines = list(fallbacks.list_lines(report.courses, view.describe_duration))
     if lines:
-        yield "<h2>Not by the fast path</h2>"
+        yield "<h2>Slower paths taken</h2>"
         yield f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 

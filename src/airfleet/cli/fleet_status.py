@@ -1,4 +1,4 @@
-"""`airfleet status` of many machines: each host with its roles, its problems, and what to do about them."""
+"""`airfleet status` of many machines: each host with its roles, what is wrong there, and a hint for each problem."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airfleet.operations.fleet_status import Report
 
 
 def show(report: Report, *, as_json: bool) -> NoReturn:
-    """Print how every host stands; exits with 0 when all is well, and with 1 when something is not."""
+    """Print the state of every host. Exits with 0 if nothing is wrong, and with 1 otherwise."""
     if as_json:
         click.echo(json.dumps(describe(report), indent=2))
     else:

@@ -24,8 +24,8 @@ NAMED = ("fleet.yaml", "README.md")
 def command(folder: Path) -> None:
     """Make a new project: fleet.yaml, a Dag with its tests, a workflow that checks every push, a README.
 
-    Overwrites nothing: a file that is there already, and is not what would be written, is refused before any is made.
-    Prints the files that it makes.
+    The command overwrites nothing. If a file already exists with other content, it fails before it writes anything. It
+    prints the files that it makes.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def command(folder: Path) -> None:
 
 
 def list_files(name: str) -> Iterator[tuple[str, bytes]]:
-    """Every file of a new project of that name, by its path."""
+    """Yield the path and content of every file of a new project with this name."""
     for path, file in _walk(importlib.resources.files("airfleet") / SKELETON, ""):
         body = file.read_bytes()
         yield path, body.replace(NAME.encode(), name.encode()) if path in NAMED else body
@@ -77,7 +77,7 @@ def _is_free(path: Path, body: bytes) -> bool:
 
 
 def _write(path: Path, body: bytes) -> None:
-    """Make a file that is not there, whole or not at all."""
+    """Make a new file atomically: a crash leaves the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     draft.write_bytes(body)

@@ -1,4 +1,4 @@
-"""`airfleet logs`: what the components write."""
+"""`airfleet logs`: the logs of the components."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from airfleet.workspace.project import find_project, find_state, read_fleet
 POLL_S = 0.2
 
 
-@click.command("logs", short_help="Show what the components write.")
+@click.command("logs", short_help="Show the logs of the components.")
 @click.argument("component", required=False)
 @options.project_option
 @options.state
-@click.option("-f", "--follow", is_flag=True, help="Go on as they write more.")
-@click.option("-n", "--lines", type=click.IntRange(0), default=50, show_default=True, help="Lines to begin with.")
-@click.option("--host", "hosts", multiple=True, help="Of a fleet: a host to read; more than one may be named.")
-@click.option("--since", help='Of a fleet: how far back, as journalctl takes it: "1 hour ago".')
+@click.option("-f", "--follow", is_flag=True, help="Keep showing new lines.")
+@click.option("-n", "--lines", type=click.IntRange(0), default=50, show_default=True, help="Past lines to show.")
+@click.option("--host", "hosts", multiple=True, help="Fleet only: the host to read. Repeat for several.")
+@click.option("--since", help='Fleet only: show lines since this time, as for journalctl: "1 hour ago".')
 def command(
     component: str | None,
     project: Path,
@@ -35,10 +35,10 @@ def command(
     hosts: tuple[str, ...],
     since: str | None,
 ) -> None:
-    """Show the logs of one component, or of all with its name before each line.
+    """Show the logs of one component, or of all components with the component's name before each line.
 
-    Of a fleet: the journals of all hosts, with the host before each line. Lines of one host come together; with
-    --follow all come as they are written.
+    On a fleet, show the journals of all hosts with the host's name before each line. Lines are grouped by host. With
+    --follow they appear as the hosts write them.
 
     \b
     Example:
@@ -49,14 +49,14 @@ def command(
         _show_fleet(fleet, project, component, follow=follow, lines=lines, hosts=hosts, since=since)
         return
     if hosts or since:
-        raise UsageError("--host and --since are of a fleet", where=str(project), hint="fleet.yaml names no hosts")
+        raise UsageError("--host and --since need a fleet", where=str(project), hint="fleet.yaml names no hosts")
     folder = find_state(project, state)
     files = {path.stem: path for path in sorted(folder.logs.glob("*.log"))}
     if component is not None and component not in files:
         known = ", ".join(files) or "none yet"
-        raise UsageError(f"no log of a component {component!r}", where=str(folder.logs), hint=f"there are: {known}")
+        raise UsageError(f"unknown component {component!r}", where=str(folder.logs), hint=f"there are: {known}")
     if not files:
-        raise UsageError("no logs yet", where=str(folder.logs), hint="airfleet up")
+        raise UsageError("there are no logs yet", where=str(folder.logs), hint="airfleet up")
     chosen = {component: files[component]} if component else files
     width = max(map(len, chosen)) if len(chosen) > 1 else 0
     handles = {name: path.open("rb") for name, path in chosen.items()}

@@ -42,7 +42,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; what is wrong is one clear message on stderr and the exit code that fits."""
+    """Run the command line. An AirfleetError becomes one message on stderr and the error's exit code."""
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except AirfleetError as error:

@@ -1,4 +1,4 @@
-"""What several verbs take on the command line."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 project = click.argument("project", type=click.Path(path_type=Path), default=Path())
 project_option = click.option(
-    "--project", type=click.Path(path_type=Path), default=Path(), help="The project folder.  [default: this one]"
+    "--project", type=click.Path(path_type=Path), default=Path(), help="The project folder.  [default: the current one]"
 )
 state = click.option(
     "--state", type=click.Path(path_type=Path), help="The state folder.  [default: .airfleet in the project]"
@@ -21,5 +21,5 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on st
 accept_new_hosts = click.option(
     "--accept-new-hosts",
     is_flag=True,
-    help="Accept hosts whose SSH key is not known yet: shows the fingerprints, and writes them to the known hosts.",
+    help="Accept hosts with an unknown SSH key: print the fingerprints and add the keys to the known hosts.",
 )

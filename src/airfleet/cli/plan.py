@@ -24,16 +24,16 @@ CHANGES = 3
 @click.command("plan", short_help="Show what apply would change on the hosts.")
 @options.project
 @options.state
-@click.option("--check", is_flag=True, help="Exit with 0 when there is nothing to do, and with 3 when there is.")
-@click.option("--diff/--no-diff", "with_diff", default=True, show_default=True, help="Show how files would change.")
+@click.option("--check", is_flag=True, help="Exit with 0 if there is nothing to change, with 3 if there is.")
+@click.option("--diff/--no-diff", "with_diff", default=True, show_default=True, help="Show the differences in files.")
 @options.accept_new_hosts
 @options.as_json
 def command(
     project: Path, state: Path | None, check: bool, with_diff: bool, accept_new_hosts: bool, as_json: bool
 ) -> None:
-    """Look at every host of fleet.yaml and show what `airfleet apply` would change there, and why. Changes nothing.
+    """Compare every host with fleet.yaml, and show what `airfleet apply` would change and why. Changes nothing.
 
-    With --check, logins that are still valid though nothing begins with them any more are something to do, too.
+    With --check, former logins that are still valid also count as a pending change.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def command(
     for line in found.rotations:
         say(f"rotation of {line}")
     for line in found.former_logins:
-        say(f"{line} are still valid: apply ends them once nothing uses them any more")
+        say(f"{line} are still valid: apply revokes them when nothing uses them")
     for error in found.removed.silent:
         say(removed_hosts.explain_silent(error))
     for view in found.removed.views:
@@ -60,7 +60,7 @@ def command(
 
 
 def show(steps: Iterable[Step], *, with_diff: bool) -> None:
-    """Print the steps, host by host."""
+    """Print the steps of each host."""
     host = ""
     for step in steps:
         if step.host != host:
@@ -74,7 +74,7 @@ def show(steps: Iterable[Step], *, with_diff: bool) -> None:
 
 
 def describe(survey: Survey, steps: Iterable[Step]) -> dict[str, object]:
-    """The plan as JSON; diffs hold no secret."""
+    """Return the plan as JSON. Its diffs never contain a secret."""
     return {
         "hosts": [view.desired.place.host.name for view in survey.views],
         "changes": [

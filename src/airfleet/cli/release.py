@@ -1,4 +1,4 @@
-"""`airfleet release …`: build releases of a project's Dags, make one live, go back."""
+"""`airfleet release …`: build releases of a project's Dags, make one live, roll back."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 # What only one of these commands needs is imported there.
 # ruff: noqa: PLC0415
 
-watch_option = click.option("--watch", is_flag=True, help="Wait until the watch is over; exit with 1 if it went back.")
+watch_option = click.option("--watch", is_flag=True, help="Wait until the watch ends; exit with 1 after a rollback.")
 tests_option = click.option(
     "--tests/--no-tests",
     "with_tests",
     default=None,
-    help="Run the project's own tests, on this machine, as you. By default only where it is the whole platform.",
+    help="Run the project's own tests on this machine as your user. Default: only if the platform runs on one machine.",
 )
-message_option = click.option("-m", "--message", default="", help="Why; kept with the release and in the audit trail.")
+message_option = click.option("-m", "--message", default="", help="The reason, for the release and the audit trail.")
 
 
-@click.group("release", short_help="Build releases of the Dags, make one live, go back.")
+@click.group("release", short_help="Build releases of the Dags, make one live, roll back.")
 def command() -> None:
-    """Build immutable releases of a project's Dags, make one live for new runs, go back to an earlier one.
+    """Build immutable releases of a project's Dags, make one live for new runs, roll back to an earlier one.
 
     \b
     Example:
@@ -58,7 +58,7 @@ def command() -> None:
 @options.state
 @message_option
 def build(project: Path, state: Path | None, message: str) -> None:
-    """Keep the project's Dags as they are now as a release; nothing goes live. Prints its id."""
+    """Build a release of the project's present Dags and print its id. The live release does not change."""
     _enter(project, state, with_tests=False)
     _, release, _ = _build(project, state, message)
     click.echo(release)
@@ -68,10 +68,10 @@ def build(project: Path, state: Path | None, message: str) -> None:
 @options.project_option
 @options.state
 @click.option("--format", "format_name", type=click.Choice(release_check.FORMATS), default="text", show_default=True)
-@click.option("--fix", is_flag=True, help="First rewrite what can be rewritten of Airflow 2 code.")
+@click.option("--fix", is_flag=True, help="First rewrite Airflow 2 code where ruff can.")
 @tests_option
 def check(project: Path, state: Path | None, format_name: str, fix: bool, with_tests: bool | None) -> None:
-    """Find what would break if the Dags as they are now went live; exits with 1 when something would.
+    """Check what would break if the project's present Dags went live. Exits with 1 if a check finds an error.
 
     \b
     Example:
@@ -92,19 +92,20 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, with_t
 @options.project_option
 @options.state
 @message_option
-@click.option("--no-check", is_flag=True, help="Refuse only what does not load.")
+@click.option("--no-check", is_flag=True, help="Skip the checks. Dag files that do not load are still refused.")
 @tests_option
 @watch_option
 def deploy(
     project: Path, state: Path | None, message: str, no_check: bool, with_tests: bool | None, watch: bool
 ) -> None:
-    """Build a release of the Dags as they are now, check it, and make it live unless something would break.
+    """Build a release of the project's present Dags, check it, and make it live unless a check finds an error.
 
-    It returns when the release is live. The platform watches it on, for as long as fleet.yaml says (`releases`), and
-    goes back by itself when files do not load, Dags are gone whose runs never ended, or more tasks fail than before.
+    The command returns when the release is live. The platform then watches it for the time set under `releases` in
+    fleet.yaml. It rolls back by itself if files do not load, if Dags with unfinished runs are missing, or if more
+    tasks fail than before.
 
-    The project's own tests are code of the project, which runs on this machine as you. For a fleet they run only with
-    --tests; they are given PATH, HOME and the locale, and neither your SSH agent nor other variables.
+    The project's own tests run on this machine as your user. For a fleet they run only with --tests. The tests get
+    PATH, HOME and the locale. They get neither your SSH agent nor other environment variables.
 
     \b
     Example:
@@ -119,9 +120,9 @@ def deploy(
         release_check.report(findings)
         if release_check.find_errors(findings):
             raise AirfleetError(
-                "the release was not made live",
+                "the release is not live: the checks found errors",
                 where=release_archive.shorten(release),
-                hint="the live release is what it was",
+                hint="the live release has not changed",
             )
     _promote(repository, release, project, message, begun, watch=watch)
 
@@ -133,7 +134,7 @@ def deploy(
 @message_option
 @watch_option
 def promote(release: str, project: Path, state: Path | None, message: str, watch: bool) -> None:
-    """Make a release that was built before live, and watch it; the beginning of its id is enough."""
+    """Make a release that is already built live, and watch it. The beginning of the release's id is enough."""
     begun = time.monotonic()
     _require_releases(project)
     repository = _open(project, state)
@@ -146,7 +147,7 @@ def promote(release: str, project: Path, state: Path | None, message: str, watch
 @options.state
 @message_option
 def rollback(release: str | None, project: Path, state: Path | None, message: str) -> None:
-    """Make the release before the live one live again, or the one that is named."""
+    """Make an earlier release live again: the named one, or the one before the live release."""
     begun = time.monotonic()
     _require_releases(project)
     repository = _open(project, state)
@@ -189,7 +190,7 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
 @options.project_option
 @options.state
 def show(release: str | None, project: Path, state: Path | None) -> None:
-    """Print all that is known of a release as JSON; without a name, of the live one and of what was done lately."""
+    """Print a release as JSON. Without a name, print the live release and the last 10 deployments."""
     repository = _open(project, state)
     if release:
         found = repository.find(release)
@@ -206,7 +207,7 @@ def show(release: str | None, project: Path, state: Path | None) -> None:
 @options.project_option
 @options.state
 def diff(old: str | None, new: str | None, project: Path, state: Path | None) -> None:
-    """List the files that differ between two releases; those left out are the live one and the project as it is now."""
+    """List the files that differ between two releases. OLD is by default the live release, NEW the project's files."""
     repository = _open(project, state)
     before = repository.find(old).manifest["files"] if old else _files(repository.find_live())
     after = repository.find(new).manifest["files"] if new else manifest.read_tree(find_project(project))[0].digests()
@@ -221,7 +222,7 @@ def diff(old: str | None, new: str | None, project: Path, state: Path | None) ->
 @options.project_option
 @options.state
 def pin(release: str, project: Path, state: Path | None) -> None:
-    """Keep the files of a release until it is unpinned, however old it is. Prints its id."""
+    """Keep the files of a release, whatever its age, until `unpin`. Prints the release's id."""
     _pin(release, project, state, pinned=True)
 
 
@@ -230,7 +231,7 @@ def pin(release: str, project: Path, state: Path | None) -> None:
 @options.project_option
 @options.state
 def unpin(release: str, project: Path, state: Path | None) -> None:
-    """Let the files of a release go when nothing needs them. Prints its id."""
+    """Let `prune` remove the files of a release once nothing needs them. Prints the release's id."""
     _pin(release, project, state, pinned=False)
 
 
@@ -244,13 +245,13 @@ def _pin(release: str, project: Path, state: Path | None, *, pinned: bool) -> No
 @command.command("prune")
 @options.project_option
 @options.state
-@click.option("--dry-run", is_flag=True, help="Only say what would go, and why the others stay.")
+@click.option("--dry-run", is_flag=True, help="Only list which releases would be removed, and why the others stay.")
 @options.as_json
 def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Remove the files of releases that nothing needs; the platform does so by itself after each promotion.
+    """Remove the files of releases that nothing needs. The platform does this by itself after each promotion.
 
-    What stays: the live release and the one before it, pinned ones, those with unfinished runs or deployments, and the
-    last ones (fleet.yaml: releases.keep). The record of a release stays always.
+    These releases stay: the live one and the one before it, pinned ones, those with unfinished runs or deployments,
+    and the newest ones (`releases.keep` in fleet.yaml). The record of a release is never removed.
 
     \b
     Example:
@@ -271,7 +272,7 @@ def prune(project: Path, state: Path | None, dry_run: bool, as_json: bool) -> No
         click.echo(f"keep {release_archive.shorten(release)}: {why}")
     for release in ended.detail["gone"]:
         click.echo(f"{'would remove' if dry_run else 'removed'} {release_archive.shorten(release)}")
-    click.echo(f"results of parses that no release needs: {ended.detail['parses']}", err=True)
+    click.echo(f"removed parse results that no release needs: {ended.detail['parses']}", err=True)
 
 
 def _files(release: Release | None) -> Mapping[str, str]:
@@ -288,7 +289,7 @@ def _open(project: Path, state: Path | None) -> Repository:
         return Repository(click.get_current_context().with_resource(way), fleet.name, start="airfleet apply")
     dsn = find_state(project, state).read_dsn()
     if dsn is None:
-        raise AirfleetError("no platform was ever up here", where=str(project), hint="airfleet up")
+        raise AirfleetError("no platform has ever run in this project", where=str(project), hint="airfleet up")
     return Repository(dsn, fleet.name)
 
 
@@ -296,14 +297,14 @@ def _require_apart(state: Path, project: Path) -> None:
     for folder in release_archive.FOLDERS:
         if state.is_relative_to(project / folder):
             raise UsageError(
-                "the state folder, which has the secrets, lies where releases are made from",
+                "the state folder holds secrets, and it is inside a folder that releases contain",
                 where=str(state),
-                hint=f"move it out of {folder}/, and name it with --state",
+                hint=f"move the state folder out of {folder}/ and give its new path with --state",
             )
 
 
 def _enter(project: Path, state: Path | None, with_tests: bool | None) -> None:
-    """Go where Airflow is, for its version and for the project's own tests; a fleet without them needs neither."""
+    """Continue in the project's Airflow environment if the command needs it: for Airflow's version or for tests."""
     project = find_project(project)
     fleet = read_fleet(project)
     was_up = find_state(project, state).read_dsn() is not None
@@ -312,7 +313,7 @@ def _enter(project: Path, state: Path | None, with_tests: bool | None) -> None:
 
 
 def _find_versions(fleet: Fleet, project: Path, state: Path | None) -> tuple[str, str]:
-    """The Airflow and the Python that will run a release; hosts have their own Python, not always the same."""
+    """The versions of Airflow and Python that will run a release. Python is empty for a fleet: hosts may differ."""
     if not fleet.hosts:
         return launching.airflow_version(), platform.python_version()
     from airfleet.workspace import airflow_version
@@ -324,9 +325,9 @@ def _require_releases(project: Path) -> None:
     project = find_project(project)
     if read_fleet(project).dags != "releases":
         raise UsageError(
-            "this platform runs the Dags that lie in its folder, so none can be made live or taken back",
+            "this platform runs the Dags in its project folder, so it has no releases to make live or roll back",
             where=str(project / "fleet.yaml"),
-            hint="say `dags: releases` there, and start it again; `airfleet release check` works either way",
+            hint="set `dags: releases` there and start the platform again; `airfleet release check` works without it",
         )
 
 
@@ -336,7 +337,7 @@ def _examine(
     project = find_project(project)
     fleet = read_fleet(project)
     if with_tests is None and fleet.hosts and (project / "tests").is_dir():
-        click.echo("the project's tests were not run: --tests runs them on this machine, as you", err=True)
+        click.echo("the project's tests were not run: --tests runs them on this machine as your user", err=True)
     return release_check.examine(
         repository,
         release,
@@ -383,14 +384,14 @@ def _promote(repository: Repository, release: str, project: Path, reason: str, b
         click.echo(f"promote {number}: {ended.verdict}", err=True)
     elif ended.is_watched:
         click.echo(
-            f"watching it for {policy.watch_seconds:g} s; `airfleet release show` tells what came of it", err=True
+            f"watching the release for {policy.watch_seconds:g} s; `airfleet release show` shows the result", err=True
         )
 
 
 def _await_live(repository: Repository, number: int, action: str, begun: float) -> Deployment:
     ended = repository.wait(number, lambda deployment: click.echo(f"{action} {number}: {deployment.state}", err=True))
     if ended.state == DeploymentState.FAILED:
-        hint = "" if ended.live_at else "the live release is what it was"
+        hint = "" if ended.live_at else "the live release has not changed"
         raise AirfleetError(explain(ended), where=release_archive.shorten(ended.release or ""), hint=hint)
     dags = ended.detail.get("dags", {})
     counts = ", ".join(f"{count} {what}" for what, count in dags.items() if isinstance(count, int) and count)

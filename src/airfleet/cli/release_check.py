@@ -1,4 +1,4 @@
-"""`airfleet release check`: what would break if the Dags as they are now went live."""
+"""`airfleet release check`: what would break if the project's present Dags went live."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def examine(
     actor: str,
     with_tests: bool,
 ) -> tuple[Finding, ...]:
-    """All findings about a release that was built; the platform parses its files while their text is read here."""
+    """Return all findings about a built release. The platform parses its files while this process reads their text."""
     check = repository.request(DeploymentAction.CHECK, release, actor=actor, reason="check")
     from airfleet.releases.checks import registry, ruff
     from airfleet.releases.checks.inputs import Inputs, Inventory, ParsedFile, read_sources
@@ -71,14 +71,14 @@ def examine(
 
 
 def write(findings: tuple[Finding, ...], format_name: str) -> None:
-    """Print findings; the text format is talk and goes to stderr, the others are data."""
+    """Print findings: the text format on stderr, the data formats on stdout."""
     from airfleet.releases.checks import formats
 
     click.echo(formats.FORMATS[format_name](findings), nl=False, err=format_name == "text")
 
 
 def report(findings: tuple[Finding, ...]) -> None:
-    """Tell whoever deploys what stops it, and how much there is that does not."""
+    """Print the errors that stop a deployment, and the number of warnings."""
     errors = find_errors(findings)
     if errors:
         write(errors, "text")
@@ -92,12 +92,12 @@ def report(findings: tuple[Finding, ...]) -> None:
 
 
 def list_queues(fleet: Fleet) -> frozenset[str] | None:
-    """The queues that workers serve; None on one machine without pools, where every task runs whatever its queue."""
+    """Return the queues that workers serve. None on one machine without pools: there, tasks of every queue run."""
     return frozenset(fleet.queues) if fleet.hosts or fleet.pools != DEFAULT_POOLS else None
 
 
 def find_errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Those that stop a release."""
+    """Return the findings that stop a release."""
     return tuple(finding for finding in findings if finding.level == "error")
 
 

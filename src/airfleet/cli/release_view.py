@@ -1,4 +1,4 @@
-"""How releases and deployments look on a terminal, and as JSON."""
+"""Releases and deployments as text for a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airfleet_provider.contract.release_schema import DeploymentState
 
 
 def explain(deployment: Deployment) -> str:
-    """Why a deployment did not go live, or went back: the watch's verdict, or each file's last line."""
+    """Return why a deployment failed or was rolled back: the watch's verdict, or the last line of each file's error."""
     if deployment.verdict:
         return deployment.verdict
     lines = [str(deployment.detail.get("message", "it failed"))]
@@ -22,7 +22,7 @@ def explain(deployment: Deployment) -> str:
 
 
 def describe(release: Release) -> dict[str, Any]:
-    """A release as JSON, with the number of its files in place of the manifest."""
+    """Return a release as JSON. The number of files replaces the manifest."""
     described = asdict(release)
     return {**described, "manifest": None, "built_at": format_moment(release.built_at)} | {
         "files": len(release.manifest["files"]),
@@ -31,7 +31,7 @@ def describe(release: Release) -> dict[str, Any]:
 
 
 def describe_state(release: Release) -> str:
-    """Whether a release is live, pinned, removed or was rolled back, in a word or two."""
+    """Return the release's state in one or two words: live, pinned, removed or rolled back."""
     if release.collected:
         return "removed"
     if release.live:
@@ -41,5 +41,5 @@ def describe_state(release: Release) -> str:
 
 
 def format_moment(moment: datetime) -> str:
-    """A moment in the time of this machine."""
+    """Format a time in this machine's time zone."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

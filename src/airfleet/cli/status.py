@@ -1,4 +1,4 @@
-"""`airfleet status`: what runs here, and how it does."""
+"""`airfleet status`: what runs here, and whether it is healthy."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from airfleet.workspace.project import find_state, read_fleet
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
 
 
-@click.command("status", short_help="Show what runs here, and how it does.")
+@click.command("status", short_help="Show what runs here and whether it is healthy.")
 @options.project
 @options.state
 @options.as_json
 @click.option(
-    "--page", type=click.Path(path_type=Path, dir_okay=False), help="Of a fleet: also write an HTML page here."
+    "--page", type=click.Path(path_type=Path, dir_okay=False), help="Fleet only: also write an HTML page to this file."
 )
 def command(project: Path, state: Path | None, as_json: bool, page: Path | None) -> None:
-    """Show each component: state, pid, memory, time up, address; the live release; Dag files that do not load;
-    what did not take its fast path, and why.
+    """Show each component's state, pid, memory, uptime and address, and the live release. List Dag files that do not
+    load, and work that took a slower path.
 
-    Of a fleet: each host with its roles, what is wrong there, a hint for each problem, and the look from outside.
+    On a fleet, show each host with its roles, what is wrong there with a hint, and the checks from outside the host.
 
-    Exits with 0 when everything is healthy, and with 1 when it is not or nothing runs.
+    Exits with 0 if everything is healthy, and with 1 if something is unhealthy or nothing runs.
 
     \b
     Example:
@@ -47,16 +47,14 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
             write_file(page, fleet_page.render(report, time.strftime("%Y-%m-%d %H:%M:%S %Z")), mode=0o644)
         fleet_status.show(report, as_json=as_json)
     if page:
-        raise UsageError(
-            "there is a page of a fleet only", where=str(project), hint="`airfleet status` shows this machine"
-        )
+        raise UsageError("--page is for a fleet only", where=str(project), hint="`airfleet status` shows this machine")
     folder = find_state(project, state)
     snapshot = folder.read_snapshot()
     if snapshot is None or not view.is_alive(snapshot):
         if as_json:
             click.echo(json.dumps({"phase": "down", "components": [], "import_errors": [], "release": None}))
         else:
-            click.echo("down: nothing runs here", err=True)
+            click.echo("down: no platform runs here", err=True)
         raise SystemExit(1)
     usage = measure(snapshot)
     errors = view.list_import_errors(folder)
@@ -75,7 +73,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
 def describe(
     snapshot: Snapshot, usage: dict[str, ResourceUsage], errors: list[BrokenFile], release: Deployment | None
 ) -> dict[str, object]:
-    """The status as JSON: stable names, sizes in MiB, times in seconds."""
+    """Return the status as JSON. Key names are stable, sizes are in MiB, times in seconds."""
     now = time.time()
     components = []
     for process in snapshot.processes:
@@ -102,7 +100,7 @@ def describe(
 
 
 def describe_release(deployment: Deployment) -> dict[str, object]:
-    """The live release as JSON, with what its watch says."""
+    """Return the live release as JSON, with the state of its watch."""
     return {
         "id": deployment.release,
         "state": "watching" if deployment.is_watched else "live",

@@ -30,7 +30,7 @@ from airfleet.workspace.project import find_project, read_fleet
 @options.state
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(project: Path, state: Path | None, arguments: tuple[str, ...]) -> None:
-    """Run the project's tests with pytest: its folder on the path, as in tasks, and an Airflow of their own.
+    """Run the project's tests with pytest. The project is on Python's path. The tests have their own Airflow.
 
     \b
     Example:
@@ -50,13 +50,13 @@ PLAIN = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|TMPDIR|LANG|LC_\w+|VIR
 
 
 def keep_plain(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables that say where things are and how to write; no agent, no key, no password."""
+    """Return the environment variables for paths and locale. SSH agents, keys and passwords are left out."""
     return {name: value for name, value in variables.items() if PLAIN.fullmatch(name)}
 
 
 @contextmanager
 def environment(project: Path, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """What the tests of a project see: their own Airflow without a platform, and the project's folder on the path."""
+    """Return the tests' environment: their own Airflow without a platform, and the project folder on Python's path."""
     with tempfile.TemporaryDirectory(prefix="airfleet-test-") as scratch:
         yield {
             **launching.build_environment(variables, {}, project, Path(scratch)),

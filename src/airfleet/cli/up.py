@@ -26,16 +26,16 @@ from airfleet.workspace.state_folder import Snapshot, StateFolder
 @click.command("up", short_help="Start a whole platform on this machine.")
 @options.project
 @options.state
-@click.option("--detach", is_flag=True, help="Return when everything is healthy; `airfleet down` stops it.")
-@click.option("--port", type=click.IntRange(1024, 65535), help="The port of UI and API, in place of fleet.yaml's.")
+@click.option("--detach", is_flag=True, help="Return when everything is healthy. `airfleet down` stops the platform.")
+@click.option("--port", type=click.IntRange(1024, 65535), help="The port of UI and API, instead of `ports.api`.")
 @click.option(
-    "--drain", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds tasks are given at a stop."
+    "--drain", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds for running tasks at a stop."
 )
 def command(project: Path, state: Path | None, detach: bool, port: int | None, drain: float) -> None:
     """Start, supervise and show one whole platform: PostgreSQL, api-server, scheduler, dag-processor, triggerer.
 
-    Needs no root and no Docker. Stays in the foreground until Ctrl-C. Everything is kept in the state folder, so the
-    next `up` goes on where this one ended, however it ended.
+    The command needs neither root nor Docker. It stays in the foreground until Ctrl-C. All data is in the state
+    folder, so the next `up` continues from there, even after a crash.
 
     \b
     Example:
@@ -74,14 +74,14 @@ def _supervise(
             supervisor.run(notify)
     if supervisor.hopeless:
         raise AirfleetError(
-            f"{supervisor.hopeless} does not start, so everything was stopped",
+            f"{supervisor.hopeless} does not start, so the whole platform was stopped",
             where=str(folder.logs / f"{supervisor.hopeless}.log"),
             hint="its last lines:\n" + view.tail(folder, supervisor.hopeless),
         )
 
 
 def _start_daemon(supervise: Callable[[], None], folder: StateFolder) -> Snapshot:
-    """The healthy platform, supervised by a process of its own; raises what kept that process from starting it."""
+    """Start the platform under a supervisor process and return when it is healthy. Raises the supervisor's error."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -101,12 +101,12 @@ def _start_daemon(supervise: Callable[[], None], folder: StateFolder) -> Snapsho
                     return snapshot
             time.sleep(0.1)
     with os.fdopen(reader) as pipe:
-        click.echo(f"airfleet: {pipe.read() or 'the supervisor has gone'}", err=True)
+        click.echo(f"airfleet: {pipe.read() or 'the supervisor ended'}", err=True)
     raise SystemExit(os.waitstatus_to_exitcode(status) or 1)
 
 
 def _run_daemon(supervise: Callable[[], None], log: Path, writer: int) -> int:
-    """Leave the terminal and supervise; the exit code, after an error was told to whoever waits, and to the log."""
+    """Detach from the terminal and supervise. Errors go to the waiting command and the log. Returns the exit code."""
     os.setsid()
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -19,27 +19,27 @@ from airfleet.runners.fleet.survey import outside_health
 from airfleet.workspace import airflow_version, primary_record
 
 
-@click.command("upgrade", short_help="Move a running fleet to another version of Airflow, or back.")
+@click.command("upgrade", short_help="Move a running fleet to another Airflow version, or back.")
 @options.project
 @options.state
 @click.option("--to", metavar="VERSION", help="The version to move to.  [default: the newest that airfleet knows]")
-@click.option("--back", is_flag=True, help="Move to the version before; also takes back a move that was cut off.")
+@click.option("--back", is_flag=True, help="Move back to the earlier version. This also reverses an interrupted move.")
 @click.option(
     "--drain",
     type=click.FloatRange(0),
     default=DRAIN_S,
     show_default=True,
-    help="Seconds to wait for the tasks of a worker that restarts.",
+    help="Seconds to wait for a restarting worker's tasks.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.as_json
 def command(
     project: Path, state: Path | None, *, to: str | None, back: bool, drain: float, yes: bool, as_json: bool
 ) -> None:
-    """Move a fleet from one version of Airflow to another, host by host: no task ends for it.
+    """Move a fleet from one Airflow version to another, host by host. No task is interrupted.
 
-    It shows what it will do and asks. The databases are backed up first. What was cut off goes on at the next
-    call, or is taken back with --back; until then `apply` changes nothing.
+    The command shows its plan and asks for a confirmation. It backs up the databases first. If it is interrupted, run
+    it again to continue, or with --back to reverse the move. Until then `apply` changes nothing.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def command(
       airfleet upgrade --back
     """
     if to and back:
-        raise UsageError("--to and --back name two ways at once")
+        raise UsageError("--to and --back cannot be combined")
     begun = time.monotonic()
     with session.open_session(project, state, notify=log) as work:
         fleet = work.spec.fleet

@@ -1,4 +1,4 @@
-"""How a platform looks on a terminal."""
+"""The state of a platform on one machine, as text for a terminal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ READ_EVERY_S = 0.5
 
 @contextmanager
 def show(folder: StateFolder) -> Iterator[Notify]:
-    """A live table on a terminal, else one line for each thing that happens; both are kept in logs/airfleet.log."""
+    """Show a live table on a terminal, otherwise one line for each event. Both also go to logs/airfleet.log."""
     terminal = open_console(stderr=True)
     log = (folder.logs / "airfleet.log").open("a") if terminal.is_terminal else None
     events, extras = Events(), Extras(folder, shows_release=terminal.is_terminal)
@@ -70,7 +70,7 @@ def show(folder: StateFolder) -> Iterator[Notify]:
 
 @contextmanager
 def progress(doing: str, settled: tuple[str, ...], since: Snapshot | None = None) -> Iterator[Notify]:
-    """On a terminal, the processes whose phase is not settled yet; elsewhere, what has happened since a snapshot."""
+    """Show the processes that are still starting or stopping on a terminal, otherwise the events since a snapshot."""
     terminal = open_console(stderr=True)
     events = Events(since)
     if not terminal.is_terminal:
@@ -91,7 +91,7 @@ def progress(doing: str, settled: tuple[str, ...], since: Snapshot | None = None
 
 
 class Events:
-    """The lines that tell what changed from one snapshot to the next."""
+    """Turns the differences between two successive snapshots into lines."""
 
     def __init__(self, since: Snapshot | None = None) -> None:
         self._seen: dict[str, tuple[str, int]] = {}
@@ -115,7 +115,7 @@ class Events:
         return lines
 
     def list_loading(self, errors: list[BrokenFile]) -> list[str]:
-        """The lines for Dag files that do not load any more, or load again."""
+        """Return a line for each Dag file that has stopped loading or loads again."""
         now = datetime.now(UTC).strftime("%H:%M:%S")
         broken = {error.file: error.message for error in errors}
         lines = [
@@ -123,13 +123,13 @@ class Events:
             for file, message in broken.items()
             if self._broken.get(file) != message
         ]
-        lines += [f"{now} {file} loads again, or is gone" for file in self._broken if file not in broken]
+        lines += [f"{now} {file} loads again, or was removed" for file in self._broken if file not in broken]
         self._broken = broken
         return lines
 
 
 class Extras:
-    """What people see beside the snapshot: memory, looked up every few seconds, and Dag files that do not load."""
+    """What the view shows besides the snapshot: memory, read every few seconds, and Dag files that do not load."""
 
     def __init__(self, folder: StateFolder, *, shows_release: bool) -> None:
         self._folder = folder
@@ -148,7 +148,7 @@ class Extras:
         return self._usage
 
     def read_errors(self, snapshot: Snapshot) -> list[BrokenFile]:
-        """Those of a moment ago; while the platform is not healthy, those that were known last."""
+        """Return the recent import errors. While the platform is unhealthy, return the last known ones."""
         if snapshot.phase == "healthy":
             self._healthy.set()
         else:
@@ -173,7 +173,7 @@ class Extras:
 
 
 def open_import_errors(folder: StateFolder) -> ImportErrors | None:
-    """The Dag files that Airflow cannot load, of a platform that was up before."""
+    """Return a reader of the Dag files that Airflow cannot load, for a platform that has run before."""
     from airfleet.runners.local.checks import ImportErrors  # noqa: PLC0415 - it costs `up` a quarter of a second
 
     dsn = folder.read_dsn()
@@ -181,7 +181,7 @@ def open_import_errors(folder: StateFolder) -> ImportErrors | None:
 
 
 def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
-    """The Dag files that Airflow cannot load now."""
+    """Return the Dag files that Airflow cannot load now."""
     import_errors = open_import_errors(folder)
     if import_errors is None:
         return []
@@ -192,7 +192,7 @@ def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
 
 
 def find_release(folder: StateFolder) -> Deployment | None:
-    """How the live release became so; none where Dags come from the folder, before the first, or without a database."""
+    """Return the deployment of the live release. None without releases, before the first one, or without a database."""
     from airfleet.releases.repository import Repository  # noqa: PLC0415 - it costs `up` a quarter of a second
 
     dsn, snapshot = folder.read_dsn(), folder.read_snapshot()
@@ -207,7 +207,7 @@ def find_release(folder: StateFolder) -> Deployment | None:
 
 
 def describe_release(deployment: Deployment) -> str:
-    """The live release in one line: since when, watched until when, and what the watch said."""
+    """Describe the live release in one line: since when it is live, how long it is watched, and the watch's verdict."""
     now = datetime.now(UTC)
     since = describe_duration((now - deployment.live_at).total_seconds()) if deployment.live_at else "now"
     said = f": {deployment.opinion}" if deployment.opinion else ""
@@ -222,7 +222,7 @@ def tabulate(
     import_errors: list[BrokenFile],
     release: Deployment | None = None,
 ) -> Table:
-    """The whole platform as a table; jobs that are done are left out."""
+    """Return the platform as a table. Finished jobs are left out."""
     table = Table(title=f"{snapshot.fleet}: {snapshot.phase}", title_justify="left", expand=False)
     for heading in ("component", "state", "pid", "memory", "up for", "restarts", "where"):
         table.add_column(heading, justify="right" if heading in ("pid", "memory", "up for", "restarts") else "left")
@@ -251,7 +251,7 @@ def tabulate(
 
 
 def describe_duration(seconds: float) -> str:
-    """A duration as people say it: 12 s, 5 min, 3 h 20 min, 2 d 4 h."""
+    """Format a duration in seconds as 12 s, 5 min, 3 h 20 min or 2 d 4 h."""
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
     if not minutes:
         return f"{int(seconds)} s"
@@ -263,7 +263,7 @@ def describe_duration(seconds: float) -> str:
 
 
 def tail(folder: StateFolder, name: str, lines: int = 12) -> str:
-    """The last lines of a component's log."""
+    """Return the last lines of a component's log."""
     try:
         return "\n".join((folder.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
@@ -271,7 +271,7 @@ def tail(folder: StateFolder, name: str, lines: int = 12) -> str:
 
 
 def is_alive(snapshot: Snapshot) -> bool:
-    """Whether the supervisor that wrote the snapshot still lives."""
+    """Return whether the supervisor that wrote the snapshot still runs."""
     try:
         process = psutil.Process(snapshot.supervisor)
         is_same = abs(process.create_time() - snapshot.supervisor_started) < 1

@@ -1,4 +1,4 @@
-"""`airfleet workers`: who runs tasks, and how to take a worker out of service without killing any."""
+"""`airfleet workers`: show the workers, and take a worker out of service without killing a task."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ STYLES = {
 
 @click.group("workers", short_help="Show the workers; drain and resume them.")
 def command() -> None:
-    """Show who runs tasks, and take workers out of service and back, without killing a task.
+    """Show the workers. Drain a worker to take it out of service without killing a task, and resume it.
 
-    A worker is called by its host, which means all of its pools, or by `pool@host`.
+    A host's name means the workers of all its pools. `pool@host` means one worker.
 
     \b
     Example:
@@ -47,9 +47,9 @@ def command() -> None:
 @options.state
 @options.as_json
 def list_command(project: Path, state: Path | None, as_json: bool) -> None:
-    """Show each worker: host, pool, queues, slots, the tasks that it holds, and whether it takes new ones.
+    """Show each worker's host, pool, queues, slots and tasks, and whether it takes new tasks.
 
-    Exits with 1 when a worker is away.
+    Exits with 1 if a worker cannot be reached.
 
     \b
     Example:
@@ -70,15 +70,14 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
 @options.project_option
 @options.state
 @click.option(
-    "--timeout", type=click.FloatRange(0), default=DRAIN_S, show_default=True, help="Seconds to wait; 0: do not wait."
+    "--timeout", type=click.FloatRange(0), default=DRAIN_S, show_default=True, help="Seconds to wait; 0: not at all."
 )
 @options.as_json
 def drain_command(targets: tuple[str, ...], project: Path, state: Path | None, timeout: float, as_json: bool) -> None:
-    """Let workers take no new task, and wait until those they have have ended by themselves.
+    """Stop workers from taking new tasks, and wait until their running tasks have ended.
 
-    A drained worker stays so, through restarts of its service and its host, until `airfleet workers resume`.
-    Exits with 1 when tasks still run at the end of the time, or when it cannot be seen that they have ended; the worker
-    goes on draining then.
+    A worker stays drained until `airfleet workers resume`, even if its service or host restarts. Exits with 1 if tasks
+    still run when the time is over, or if their end cannot be confirmed. The worker then continues to drain.
 
     \b
     Example:
@@ -91,20 +90,20 @@ def drain_command(targets: tuple[str, ...], project: Path, state: Path | None, t
         chosen = choose(workers, targets)
         deserted = list_deserted(workers, chosen)
         if deserted:
-            say(f"nobody else serves {', '.join(deserted)}: tasks for it wait until somebody resumes")
+            say(f"no other worker serves {', '.join(deserted)}: its tasks wait until a worker resumes")
         left = _turn(place, chosen, drained=True, timeout_s=timeout, as_json=as_json)
     if left and timeout:
         raise explain_left(left, timeout)
 
 
 def explain_left(left: tuple[Worker, ...], timeout_s: float) -> AirfleetError:
-    """What to say of workers that are not at rest when the time is over: whether their tasks run, or nobody knows."""
+    """Build the error for workers that did not finish in time: tasks still run, or their state is unknown."""
     names = ", ".join(worker.name for worker in left)
     if all(worker.state == "away" for worker in left):
-        hint = "their tasks may still run: look whether the host is up, then drain again"
-        return AirfleetError(f"they could not be seen at rest within {timeout_s:g} s", where=names, hint=hint)
-    hint = "nothing was killed, and no new task comes: drain again to go on waiting, or resume"
-    return AirfleetError(f"tasks still run after {timeout_s:g} s", where=names, hint=hint)
+        hint = "their tasks may still run: check that the host is up, then drain again"
+        return AirfleetError(f"their state could not be confirmed within {timeout_s:g} s", where=names, hint=hint)
+    hint = "no task was killed, and no new one starts: drain again to wait longer, or resume"
+    return AirfleetError(f"tasks are still running after {timeout_s:g} s", where=names, hint=hint)
 
 
 @command.command("resume")
@@ -112,11 +111,11 @@ def explain_left(left: tuple[Worker, ...], timeout_s: float) -> AirfleetError:
 @options.project_option
 @options.state
 @click.option(
-    "--timeout", type=click.FloatRange(0), default=RESUME_S, show_default=True, help="Seconds to wait; 0: do not wait."
+    "--timeout", type=click.FloatRange(0), default=RESUME_S, show_default=True, help="Seconds to wait; 0: not at all."
 )
 @options.as_json
 def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, timeout: float, as_json: bool) -> None:
-    """Let drained workers take tasks again, and wait until they do.
+    """Let drained workers take tasks again, and wait until they serve.
 
     \b
     Example:
@@ -128,7 +127,7 @@ def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, 
         left = _turn(place, chosen, drained=False, timeout_s=timeout, as_json=as_json)
     if left and timeout:
         names = ", ".join(worker.name for worker in left)
-        raise AirfleetError(f"no sign of service after {timeout:g} s", where=names, hint="airfleet status")
+        raise AirfleetError(f"not serving after {timeout:g} s", where=names, hint="airfleet status")
 
 
 def _turn(
@@ -144,7 +143,7 @@ def _turn(
 
 
 def tabulate(workers: tuple[Worker, ...]) -> Table:
-    """The workers as a table."""
+    """Return the workers as a table."""
     table = Table("host", "pool", "state", "queues", "slots", "tasks", "which")
     for worker in workers:
         names = [task.name for task in worker.tasks]
@@ -157,6 +156,6 @@ def tabulate(workers: tuple[Worker, ...]) -> Table:
 
 
 def describe(worker: Worker) -> dict[str, object]:
-    """A worker as JSON."""
+    """Return a worker as JSON."""
     running = [task.name for task in worker.tasks if task.running]
     return {**asdict(worker), "name": worker.name, "running": running, "waiting": len(worker.tasks) - len(running)}

@@ -120,12 +120,12 @@ class Apply:
         name = self._session.spec.fleet.primary.name
         primary = self.survey.find(name)
         if primary is None:
-            what = "no change is made on any host without this one, which keeps the database and the lease of apply"
-            self._add(ApplyOutcome((), (AirfleetError(what, where=name, hint="mend it first"),), self.survey.steps))
+            what = "apply needs this host for any change: it holds the database and the lease of apply"
+            self._add(ApplyOutcome((), (AirfleetError(what, where=name, hint="fix it first"),), self.survey.steps))
             self._is_refused = True
             return
         if not self._session.hold_lease(primary):
-            self._session.notify("somebody applied this fleet in the meantime: looking again")
+            self._session.notify("another apply changed this fleet in the meantime: surveying it again")
             self._look()
         # A host is remembered before anything is done to it, so that it can be told to stop when it leaves.
         self._remember(self._known)
@@ -136,7 +136,7 @@ class Apply:
         if not self.removed.steps:
             return
         names = ", ".join(view.desired.place.host.name for view in self.removed.views)
-        self._session.notify(f"hosts that leave: {names}")
+        self._session.notify(f"hosts being removed: {names}")
 
         def make(views: Iterable[HostView]) -> Applier:
             return self._session.applier(views, report=self._report)
@@ -170,7 +170,7 @@ class Apply:
         self._applier.start_services()
         outcome = self._applier.outcome()
         if self._session.is_lost and outcome.skipped and not (self.outcome.errors or outcome.errors):
-            where, hint = self._session.spec.fleet.primary.name, "look whether somebody else applies, then apply again"
+            where, hint = self._session.spec.fleet.primary.name, "check whether another apply runs, then apply again"
             lost = AirfleetError("the lease of this apply was lost", where=where, hint=hint)
             outcome = ApplyOutcome(outcome.done, (lost,), outcome.skipped)
         self._add(outcome)
@@ -202,16 +202,16 @@ class Apply:
         end, told = self._clock() + self._drain_s, False
         while not self._is_at_rest():
             if self._clock() >= end:
-                self._session.notify("some processes still work with former secrets; the next apply goes on")
+                self._session.notify("some processes still use former secrets; the next apply continues")
                 return False
             if not told:
-                self._session.notify("waiting for what still works with former secrets")
+                self._session.notify("waiting for processes that still use former secrets")
                 told = True
             self._sleep(REST_EVERY_S)
         for line in rotations.describe(self._now()):
             self._session.notify(f"every host is ready: {line}")
         for line in former:
-            self._session.notify(f"nothing uses them any more: {line} end")
+            self._session.notify(f"nothing uses them any more, so they are revoked: {line}")
         credentials.retire_former(folder, rotations, pools)
         return rotations.advance(self._now(), at_once=at_once) or bool(former)
 

@@ -32,8 +32,9 @@ from airfleet.workspace.project import find_state
 LOGS = "sudo journalctl -u"
 REPLICA = "replica"
 REPLICA_HINT = (
-    f"why, it says there: {LOGS} airfleet-postgresql -n 50; one that lacks too much is copied anew by `airfleet apply`"
-    f" after: sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
+    f"its log on that host shows why: {LOGS} airfleet-postgresql -n 50;"
+    " if it lacks too much, `airfleet apply` copies it again after:"
+    f" sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
 )
 METADATA = "metadata"  # the job that makes it
 AIRFLOW, SCHEMA = "Airflow", "schema of the metadata database"
@@ -111,7 +112,7 @@ def look(project: Path, state: Path | None) -> Report:
 def judge_version(running: Running) -> Observation:
     """Which version of Airflow a fleet runs; one that is between two is not well."""
     if running.target:
-        return Observation(AIRFLOW, False, f"on its way from {running.version} to {running.target}", Aspect.VERSION)
+        return Observation(AIRFLOW, False, f"moving from {running.version} to {running.target}", Aspect.VERSION)
     return Observation(AIRFLOW, True, running.version, Aspect.VERSION)
 
 
@@ -214,13 +215,13 @@ def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[HostPr
         if one.state == "missing":
             missing.setdefault(one.host, []).append(one.service)
         elif one.state == "deactivating":
-            yield HostProblem(one.host, f"{name} stops, once its tasks have ended", "wait, or look at its tasks")
+            yield HostProblem(one.host, f"{name} stops when its tasks have ended", "wait, or check its tasks")
         elif one.state != "active" and one.restarts:
-            what = f"{name} ends again and again: {one.restarts} restarts, now {one.state}"
-            yield HostProblem(one.host, what, f"why, it says there: {LOGS} {unit} -n 50")
+            what = f"{name} keeps ending: {one.restarts} restarts, now {one.state}"
+            yield HostProblem(one.host, what, f"its log on that host shows why: {LOGS} {unit} -n 50")
         elif one.state != "active":
-            hint = f"`airfleet apply` starts it; why it ended, it says there: {LOGS} {unit} -n 50"
-            yield HostProblem(one.host, f"{name} does not run: it is {one.state}", hint)
+            hint = f"`airfleet apply` starts it; its log on that host shows why it ended: {LOGS} {unit} -n 50"
+            yield HostProblem(one.host, f"{name} is not running: it is {one.state}", hint)
     for host, names in missing.items():
         yield HostProblem(host, f"not set up yet: {', '.join(names)}", "`airfleet apply` does it")
 
@@ -235,18 +236,18 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Obse
             case Aspect.QUEUE:
                 yield _judge_queue(fleet, one.subject, down)
             case Aspect.BACKUP:
-                hint = f"why, it says there: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
+                hint = f"its log on that host shows why: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
                 yield HostProblem(fleet.primary.name, said, hint)
             case Aspect.REPLICA:
                 yield HostProblem(one.subject, f"{REPLICA}: {one.detail}", REPLICA_HINT)
             case Aspect.SCHEMA:
-                hint = "`airfleet db restore` brings tables back; "
-                hint += "a schema of another version: `airfleet upgrade` goes on"
+                hint = "`airfleet db restore` restores tables; "
+                hint += "for a schema of another version, continue with `airfleet upgrade`"
                 yield HostProblem(fleet.primary.name, said, hint)
             case Aspect.VERSION:
                 yield HostProblem("fleet", said, airflow_version.GO_ON)
             case Aspect.UI | Aspect.BROKER:
-                yield HostProblem("fleet", said, "look at the hosts above first")
+                yield HostProblem("fleet", said, "check the hosts above first")
             case _ as never:
                 assert_never(never)
 
@@ -259,10 +260,10 @@ def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> HostProblem:
     if all(name in down for name in servers):
         hint = f"bring {', '.join(servers)} back, or give the pool another host"
     elif brokers:
-        hint = f"RabbitMQ of {', '.join(brokers)} is gone; workers go on with another within 20 s: look again then"
+        hint = f"RabbitMQ of {', '.join(brokers)} is down; workers use another within 20 s: check again then"
     else:
         units = ", ".join(f"airfleet-worker-{name}" for name in pools)
         up = ", ".join(name for name in servers if name not in down)
-        hint = f"`airfleet workers list` shows whether {up} is drained; why else, it says there: {LOGS} {units} -n 50"
-    what = f"nobody serves the queue {queue} of the pool {', '.join(pools)}: its tasks wait"
+        hint = f"`airfleet workers list` shows whether {up} is drained; its log shows more: {LOGS} {units} -n 50"
+    what = f"no worker serves the queue {queue} of the pool {', '.join(pools)}: its tasks wait"
     return HostProblem("fleet", what, hint)

@@ -13,7 +13,7 @@ CELERY = frozenset({"list-workers"})
 RUNS = {True: "systemd runs it: `airfleet status` shows it, `airfleet apply` starts it", False: "`airfleet up` runs it"}
 
 # Which words of a command carry a secret, and how to do without.
-_ASKS = "leave it out, and Airflow asks for it; or --use-random-password"
+_ASKS = "leave the password out and Airflow prompts for it, or use --use-random-password"
 _IN_FLEET = "name the {} in fleet.yaml, its secret by `env`, `file` or `command`"
 SECRETS = {
     ("users", "create"): (("--password", "-p"), _ASKS),
@@ -48,11 +48,11 @@ def check(arguments: Sequence[str], *, fleet: bool) -> None:
     name = " ".join(filter(None, words))
     if group in PROCESSES or (group == "celery" and verb and verb not in CELERY):
         hint = "airfleet workers drain | resume" if fleet and group == "celery" else RUNS[fleet]
-        raise UsageError(f"`airflow {name}` would run beside what airfleet runs", hint=hint)
+        raise UsageError(f"`airflow {name}` would run beside the process that airfleet runs", hint=hint)
     if group == "airfleet" and verb:
-        raise UsageError(f"`airflow {name}` is a part of airfleet, and not to be run by hand", hint=RUNS[fleet])
+        raise UsageError(f"`airflow {name}` is a part of airfleet; do not run it by hand", hint=RUNS[fleet])
     if group in SCHEMAS and verb == "reset":
-        raise UsageError(f"`airflow {name}` removes everything that the platform knows", hint="airfleet db restore")
+        raise UsageError(f"`airflow {name}` removes all data of the platform", hint="airfleet db restore")
     if group in SCHEMAS and verb in ("migrate", "downgrade"):
         hints = {
             (True, "migrate"): "`airfleet apply` does it; `airfleet upgrade` moves a fleet to another version",
@@ -60,4 +60,4 @@ def check(arguments: Sequence[str], *, fleet: bool) -> None:
             (False, "migrate"): "`airfleet up` does it",
             (False, "downgrade"): "airfleet db restore",
         }
-        raise UsageError(f"`airflow {name}` changes the schema below what runs", hint=hints[fleet, verb])
+        raise UsageError(f"`airflow {name}` changes the schema under running processes", hint=hints[fleet, verb])

@@ -84,20 +84,20 @@ class SchedulerHandover:
                 raise AirfleetError("no scheduler is active now", hint="`airfleet status` and the schedulers' logs")
             if not any(one.state == CandidateState.STANDBY for one in candidates if not one.active):
                 raise AirfleetError(
-                    f"nobody stands by for {active.name}",
+                    f"no standby scheduler for {active.name}",
                     where=active.host,
-                    hint="start the other scheduler first; a hand-over to nobody would only stop the work",
+                    hint="start the other scheduler first; without a standby a hand-over would only stop work",
                 )
             rows = connection.execute(REQUEST, {"channel": CHANNEL}).fetchall()
             if not rows:
-                raise AirfleetError("the active scheduler has just changed", hint="look again: airfleet status")
-            notify(f"{active.name} is asked to hand over")
+                raise AirfleetError("the active scheduler has just changed", hint="check the state: airfleet status")
+            notify(f"{active.name}: hand-over requested")
             done = self._wait(connection, rows[0], timeout_s)
         if done is None:
             raise AirfleetError(
                 f"{active.name} has not handed over within {timeout_s:g} s",
                 where=active.host,
-                hint="tasks of a LocalExecutor end first; the request stands",
+                hint="a LocalExecutor first waits for its tasks; the request stays in effect",
             )
         return HandOver(
             active.name, done["seat"], done["epoch"], done["stopped"], done["taken"], done["began"], done["works"]
@@ -120,7 +120,7 @@ class SchedulerHandover:
         if not rows:
             raise AirfleetError(
                 "this fleet has no second scheduler to hand over to",
-                hint="say `schedulers: 2` in fleet.yaml and start it again",
+                hint="set `schedulers: 2` in fleet.yaml and start the platform again",
             )
         return [Candidate(**row) for row in rows]
 

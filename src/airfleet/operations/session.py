@@ -108,7 +108,7 @@ class FleetSession:
             try:
                 self._hold(shell)
             except HostError as error:
-                self.notify(f"{name}: {error.what}; nobody is kept from work on it")
+                self.notify(f"{name}: {error.what}; no lease keeps other commands from changing this host")
 
     def _hold(self, shell: NamedShell) -> HeldLease:
         self._held = self._round.enter_context(lease.hold(shell, find_actor(), self._token))
@@ -122,7 +122,7 @@ class FleetSession:
     def require_lease(self) -> None:
         """Raise AirfleetError unless the lease is held now."""
         if self._held is None or self._held.lost.is_set():
-            hint = "look whether somebody else applies, then run the command again"
+            hint = "check whether another apply runs, then run the command again"
             raise AirfleetError("the lease was lost", where=self.fleet.primary.name, hint=hint)
 
     def applier(

@@ -48,7 +48,7 @@ def look(shells: Mapping[str, Shell]) -> StopPlan:
         try:
             output = future.result()
             if output.code:
-                raise HostError(f"cannot say what runs: {output.err.strip()}", where=name)
+                raise HostError(f"cannot list the running services: {output.err.strip()}", where=name)
         except AirfleetError as error:
             silent.append(error)
         else:

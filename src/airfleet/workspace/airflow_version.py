@@ -12,7 +12,7 @@ from airfleet.errors import AirfleetError
 from airfleet.workspace.state_folder import StateFolder, read_record, write_file
 
 NAME = "airflow.json"
-GO_ON = "`airfleet upgrade` goes on with it, `airfleet upgrade --back` takes it back"
+GO_ON = "`airfleet upgrade` continues the move, `airfleet upgrade --back` reverses it"
 LOCK = re.compile(r"airflow-(\d+\.\d+\.\d+)\.txt")
 
 
@@ -71,7 +71,7 @@ def check_settled(folder: StateFolder) -> None:
     running = read(folder)
     if running.target:
         raise AirfleetError(
-            f"this fleet is on its way from Airflow {running.version} to {running.target}",
+            f"this fleet is moving from Airflow {running.version} to {running.target}",
             where=str(folder.root / NAME),
             hint=GO_ON,
         )

@@ -28,7 +28,7 @@ def check_settled(folder: StateFolder) -> None:
     promoted = read(folder)
     if (target := promoted.target) not in ("", promoted.primary):
         raise AirfleetError(
-            f"the promotion of {target} was begun and not ended",
+            f"the promotion of {target} was started and is not finished",
             where=str(folder.root / NAME),
             hint="airfleet failover --database ends it; with --to and the host that was the primary it is given up",
         )

@@ -54,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
 def test_a_removed_host_whose_tasks_still_run_has_not_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = run(monkeypatch, tmp_path, still_drains=True)
     assert done.exit_code == 3
-    assert "old1 still drains, and has not left the fleet: apply again" in done.output
+    assert "old1 is still draining: apply again" in done.output
     assert "old1 left the fleet" not in done.output
     assert '"draining": [\n    "old1"\n  ]' in run(monkeypatch, tmp_path, still_drains=True, as_json=True).output
 

@@ -62,9 +62,9 @@ def test_a_process_ends_with_the_code_and_the_message_of_its_error(project: Path
         (["up", "no/such/folder"], "no such project folder"),
         (["doctor", "no/such/folder"], "no such project folder"),
         (["test", "--project", "no/such/folder"], "no such project folder"),
-        (["airflow", "version"], "no platform was ever up here"),
-        (["logs"], "no logs yet"),
-        (["logs", "nobody"], "no log of a component 'nobody'"),
+        (["airflow", "version"], "no platform has ever run in this project"),
+        (["logs"], "there are no logs yet"),
+        (["logs", "nobody"], "unknown component 'nobody'"),
         (["logs", "-n", "-1"], "-n"),
     ],
 )
@@ -97,12 +97,12 @@ def test_a_broken_fleet_yaml_leaves_no_folder_behind(project: Path) -> None:
 
 def test_where_nothing_runs_status_is_1_and_down_is_0(project: Path) -> None:
     done = run("status", cwd=project)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "down: nothing runs here\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "down: no platform runs here\n")
     done = run("status", "--json", cwd=project)
     assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout) == {"phase": "down", "components": [], "import_errors": [], "release": None}
     done = run("down", cwd=project)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing is up here\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no platform runs here\n")
 
 
 @pytest.mark.parametrize("verb", ["status", "down"])

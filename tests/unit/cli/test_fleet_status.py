@@ -52,7 +52,7 @@ def test_a_fleet_that_is_well_has_no_problems() -> None:
 def test_a_fleet_between_two_versions_of_airflow_is_told_how_to_go_on() -> None:
     assert build(seen=(fleet_status.judge_version(Running("3.3.2", before="3.3.1")),)).problems == ()
     (problem,) = build(seen=(fleet_status.judge_version(Running("3.3.1", target="3.3.2")),)).problems
-    assert problem.what == "Airflow: on its way from 3.3.1 to 3.3.2"
+    assert problem.what == "Airflow: moving from 3.3.1 to 3.3.2"
     assert "upgrade --back" in problem.hint
 
 
@@ -62,7 +62,7 @@ def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> Non
     assert (io1.state, io1.running, io1.services) == ("down", 0, 0)
     host, queue = report.problems
     assert (host.where, host.hint) == ("io1", "look whether it is up")
-    assert queue.what == "nobody serves the queue io of the pool io: its tasks wait"
+    assert queue.what == "no worker serves the queue io of the pool io: its tasks wait"
     assert "bring io1 back" in queue.hint
 
 
@@ -75,21 +75,21 @@ def test_workers_that_are_up_are_not_to_be_brought_back() -> None:
 
 def test_a_queue_without_workers_while_a_broker_is_gone_is_laid_to_the_broker() -> None:
     *_, queue = build(down="data1", seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)).problems
-    assert "RabbitMQ of data1 is gone" in queue.hint
+    assert "RabbitMQ of data1 is down" in queue.hint
     assert "io1" not in queue.hint
 
 
 def test_a_worker_that_does_not_run_is_told_with_its_pool_and_queues() -> None:
     (problem,) = build(io1={"worker-io": UnitFact("failed", "enabled")}).problems
-    assert problem.what == "worker-io (worker of the pool io, which serves the queue io) does not run: it is failed"
+    assert problem.what == "worker-io (worker of the pool io, which serves the queue io) is not running: it is failed"
 
 
 @pytest.mark.parametrize(
     ("fact", "what"),
     [
-        (UnitFact("failed", "enabled"), "triggerer does not run: it is failed"),
-        (UnitFact("activating", "enabled", restarts=7), "triggerer ends again and again: 7 restarts, now activating"),
-        (UnitFact("deactivating", "enabled"), "triggerer stops, once its tasks have ended"),
+        (UnitFact("failed", "enabled"), "triggerer is not running: it is failed"),
+        (UnitFact("activating", "enabled", restarts=7), "triggerer keeps ending: 7 restarts, now activating"),
+        (UnitFact("deactivating", "enabled"), "triggerer stops when its tasks have ended"),
     ],
 )
 def test_a_service_that_does_not_run_is_told_with_a_hint(fact: UnitFact, what: str) -> None:
@@ -121,7 +121,7 @@ def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
     queue = Observation("queue io", False, "0", Aspect.QUEUE, "io")
     page = fleet_page.render(fleet_status.build(FLEET, views, [down], (queue,)), "today")
     assert "it said &lt;script&gt;<br><small>look &amp; see</small>" in page
-    assert "nobody serves the queue io of the pool io" in page
+    assert "no worker serves the queue io of the pool io" in page
     assert "<title>flights: 2 problems</title>" in page
 
 
@@ -140,7 +140,7 @@ class Answers:
     [
         ("", "alembic_version a1\n", "alembic_version a1\n", (True, "as Airflow wants it")),
         ("dag\nxcom\n", "", "", (False, "tables are missing: dag, xcom")),
-        ("", "alembic_version a1\n", "alembic_version b2\n", (False, "it is at a1, and Airflow wants b2")),
+        ("", "alembic_version a1\n", "alembic_version b2\n", (False, "it is at a1, and Airflow needs b2")),
     ],
 )
 def test_a_schema_that_is_not_whole_is_a_problem(

@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (("--to", "3.3.1", "--back"), "two ways at once"),
+        (("--to", "3.3.1", "--back"), "cannot be combined"),
         (("--to", "3.3.99"), "does not know Airflow 3.3.99"),
     ],
 )
@@ -50,4 +50,4 @@ def test_a_fleet_on_its_way_is_left_to_whoever_ends_it(
     monkeypatch.chdir(project)
     error = invoke(*verb).exception
     assert isinstance(error, AirfleetError)
-    assert "on its way from Airflow 3.3.1 to 3.3.2" in error.what
+    assert "moving from Airflow 3.3.1 to 3.3.2" in error.what

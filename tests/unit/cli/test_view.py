@@ -51,7 +51,7 @@ def test_a_file_that_stops_loading_is_told_once_and_so_is_its_mending() -> None:
         "dags/x.py does not load: NameError: name 'y' is not defined (dags/x.py:3)"
     ]
     assert events.list_loading([broken]) == []
-    assert [line.partition(" ")[2] for line in events.list_loading([])] == ["dags/x.py loads again, or is gone"]
+    assert [line.partition(" ")[2] for line in events.list_loading([])] == ["dags/x.py loads again, or was removed"]
 
 
 @pytest.mark.parametrize(

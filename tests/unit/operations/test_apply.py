@@ -102,7 +102,7 @@ def test_what_somebody_else_changed_since_the_survey_is_seen_before_anything_is_
     session = Session(folder)
     session.is_unchanged = False
     carry_out(session)
-    again = "somebody applied this fleet in the meantime: looking again"
+    again = "another apply changed this fleet in the meantime: surveying it again"
     assert session.did[:4] == ["survey", "lease", again, "survey"]
 
 

@@ -76,7 +76,7 @@ def test_a_wrong_password_is_said_at_once_and_a_recovery_is_waited_for(tmp_path:
 
 def test_one_that_says_nothing_any_more_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "STALLED_S", 0.3)
-    with server(STARTING) as port, pytest.raises(AirfleetError, match=r"nor said anything for 0\.3 s"):
+    with server(STARTING) as port, pytest.raises(AirfleetError, match=r"nor logged anything for 0\.3 s"):
         wait(tmp_path, port)
 
 

@@ -173,14 +173,14 @@ def test_whatever_was_cut_off_is_ended_with_the_same_host_and_one_primary(
 
 def test_a_promotion_that_was_begun_is_not_begun_with_another(world: World) -> None:
     primary_record.write(world.folder, replace(primary_record.read(world.folder), target="data1"))
-    with pytest.raises(AirfleetError, match="promotion of data1 was begun"):
+    with pytest.raises(AirfleetError, match="promotion of data1 was started"):
         world.promote(to="web3")
     with pytest.raises(AirfleetError, match="not ended"):
         primary_record.check_settled(world.folder)
     world.servers["data1"].away = True
     with pytest.raises(AirfleetError, match="it may take writes"):
         world.promote(lost=True)
-    with pytest.raises(AirfleetError, match="was begun"):
+    with pytest.raises(AirfleetError, match="was started"):
         world.promote(to="web3")
     assert world.promote(to="web3", lost=True).after == "web3"
     primary_record.check_settled(world.folder)
@@ -196,7 +196,7 @@ def test_a_promotion_that_cannot_be_ended_is_given_up_from_wherever_it_stopped(w
             world.promote(to="data1")
         world.kill_at = None
         if "data1: promote" in world.log:
-            with pytest.raises(AirfleetError, match="begun and not ended"):
+            with pytest.raises(AirfleetError, match="started and is not finished"):
                 world.promote(to=PRIMARY)
             return
         if primary_record.read(world.folder).target:
@@ -211,7 +211,7 @@ def test_a_promotion_that_cannot_be_ended_is_given_up_from_wherever_it_stopped(w
 def test_a_promotion_of_a_host_that_is_gone_is_given_up_once_that_is_said(world: World) -> None:
     primary_record.write(world.folder, replace(primary_record.read(world.folder), target="data1"))
     world.servers[PRIMARY].role, world.servers["data1"].away = "stopped", True
-    with pytest.raises(AirfleetError, match="was begun"):
+    with pytest.raises(AirfleetError, match="was started"):
         world.promote(to=PRIMARY)
     assert world.promote(to=PRIMARY, lost=True).after == PRIMARY
     assert world.primaries == [PRIMARY]
@@ -259,10 +259,10 @@ def test_without_the_primary_only_synchronous_replication_is_sure_and_only_with_
     world.servers[PRIMARY].away = True
     for server in world.servers.values():
         server.follows = False
-    refuses(world, "only it may have its last moments")
+    refuses(world, "only it may have the latest changes")
     world.fleet = replace(world.fleet, replication="synchronous")
     world.servers["web3"].away = True
-    refuses(world, "how far web3 has come is not known")
+    refuses(world, "the position of web3 is unknown")
     world.servers["web3"] = Server(follows=True)
     refuses(world, "web3 may still follow web2", to="data1")
     world.servers["web3"].follows = False
@@ -284,31 +284,31 @@ def test_what_does_not_arrive_gives_the_former_primary_back(world: World) -> Non
     assert world.primaries == [PRIMARY]
     primary_record.check_settled(world.folder)
     assert world.promote(lost=True).after in OTHERS
-    assert any("without what it lacks: 300 bytes" in line for line in world.log)
+    assert any("without the data it lacks: 300 bytes" in line for line in world.log)
 
 
 def test_nothing_is_promoted_beside_another_that_takes_writes(world: World) -> None:
     world.servers["web3"] = Server("primary", timeline=2)
     refuses(world, "web3 and web2 take writes")
     world.servers[PRIMARY].role = "stopped"
-    refuses(world, "web3 takes writes already")
-    refuses(world, "nothing is promoted beside it", to="data1")
+    refuses(world, "web3 already takes writes")
+    refuses(world, "airfleet promotes no other host beside it", to="data1")
     assert world.promote(to="web3").after == "web3"
     assert "web3: promote" not in world.log
 
 
 def test_what_is_no_replica_is_not_promoted(world: World) -> None:
-    with pytest.raises(UsageError, match="no database host"):
+    with pytest.raises(UsageError, match="not a database host"):
         world.promote(to="cpu1")
-    with pytest.raises(UsageError, match="is the primary already"):
+    with pytest.raises(UsageError, match="is already the primary"):
         world.promote(to=PRIMARY)
     world.servers["data1"].role = "stopped"
-    refuses(world, "data1 is no replica that answers", to="data1")
+    refuses(world, "data1 is not a replica that answers", to="data1")
 
 
 def test_a_fleet_with_one_database_has_nobody_to_promote(world: World) -> None:
     world.fleet = parse_fleet(NINE)
-    with pytest.raises(UsageError, match="nobody to promote"):
+    with pytest.raises(UsageError, match="no replica to promote"):
         world.promote()
 
 
@@ -324,5 +324,5 @@ def test_status_tells_how_far_each_replica_is(world: World) -> None:
     assert judge_replicas(seen, PRIMARY)[1] == (
         "data1",
         False,
-        "it is no replica: PostgreSQL there is stopped",
+        "it is not a replica: PostgreSQL there is stopped",
     )

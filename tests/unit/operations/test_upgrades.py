@@ -125,7 +125,7 @@ def test_what_a_fleet_runs_is_kept_once_and_a_move_keeps_others_out(tmp_path: Pa
     assert airflow_version.read(folder) == Running("3.3.1")
     airflow_version.check_settled(folder)
     airflow_version.write(folder, Move("3.3.1", "3.3.2", backup="b").begun)
-    with pytest.raises(AirfleetError, match=r"on its way from Airflow 3\.3\.1 to 3\.3\.2"):
+    with pytest.raises(AirfleetError, match=r"moving from Airflow 3\.3\.1 to 3\.3\.2"):
         airflow_version.check_settled(folder)
 
 
@@ -203,7 +203,7 @@ class Fleet:
             raise KeyboardInterrupt
         if what == self.fails:
             self.schema = self.moves_to or self.schema
-            raise AirfleetError("it stopped half-way")
+            raise AirfleetError("the upgrade stopped half-way")
         self.did.append(what)
 
     def go(self, wanted: Move) -> None:
@@ -271,10 +271,10 @@ STARTED = [f"starting it again on {name}" for name in ("web1", "sched1")]
 @pytest.mark.parametrize(
     ("fails", "moves_to", "state", "started"),
     [
-        ("backup", "", "the fleet works on", False),
-        (PAUSE[1], "", "the schema has not moved, and the fleet works on as before", True),
-        ("all", "", "the schema has not moved, and the fleet works on as before", True),
-        ("all", "wanted", "schedulers and api-servers stand still, and tasks wait until it goes on", False),
+        ("backup", "", "the fleet keeps working", False),
+        (PAUSE[1], "", "the schema has not moved, and the fleet keeps working as before", True),
+        ("all", "", "the schema has not moved, and the fleet keeps working as before", True),
+        ("all", "wanted", "schedulers and api-servers are stopped, and tasks wait until the upgrade continues", False),
     ],
 )
 def test_a_move_that_fails_starts_what_it_stopped_where_that_can_work_and_says_how_it_stands(
@@ -298,8 +298,8 @@ def test_the_oldest_version_says_what_to_do_to_go_further_back() -> None:
         ((), "a1", "a1", ""),
         (("xcom", "dag"), "", "", "tables are missing: dag, xcom"),
         (("a", "b", "c", "d"), "", "", "tables are missing: a, b, c and 1 more"),
-        ((), "a1", "b2", "it is at a1, and Airflow wants b2"),
-        ((), "", "b2", "it is at nothing, and Airflow wants b2"),
+        ((), "a1", "b2", "it is at a1, and Airflow needs b2"),
+        ((), "", "b2", "it is at nothing, and Airflow needs b2"),
     ],
 )
 def test_what_is_wrong_with_the_schema_is_told(missing: tuple[str, ...], current: str, wanted: str, what: str) -> None:

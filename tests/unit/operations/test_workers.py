@@ -185,7 +185,7 @@ def test_a_worker_that_cannot_be_seen_is_not_at_rest() -> None:
     left = access.wait(Silent(), ["io@h1"], drained=True, timeout_s=0, notify=told.append, sleep=lambda _: None)
     assert [(worker.name, worker.state) for worker in left] == [("io@h1", "away")]
     error = explain_left(left, 0)
-    assert "could not be seen" in error.what
+    assert "could not be confirmed" in error.what
     assert error.exit_code == 1
     running = (*left, Worker("h2", "io", "draining"))
     assert "tasks still run" in explain_left(running, 0).what

@@ -49,7 +49,7 @@ def choose(backups: Iterable[Backup], *, name: str | None, to: datetime | None) 
     if not usable:
         raise UsageError(
             f"no backup had ended by {to}: the first is of {known[0].ended:%Y-%m-%d %H:%M:%S} UTC",
-            hint="a database is restored from a backup of before that moment, and the changes since",
+            hint="a restore needs a backup that ended before that moment, and the changes since",
         )
     return usable[-1]
 

@@ -86,12 +86,12 @@ class Promotion:
         choice = self._choose(to, lost=lost)
         after = next(host for host in self._fleet.with_role("database") if host.name == choice.target)
         for loss in choice.losses:
-            self._notify(f"{after.name} goes on without what it lacks: {loss}")
+            self._notify(f"{after.name} continues without the data it lacks: {loss}")
         if choice.gives_up:
             self._give_up(choice.gives_up, after, lost=lost)
             fenced = True
         elif after == before:
-            self._notify(f"{after.name} is the primary already: an earlier run was cut off after that")
+            self._notify(f"{after.name} is already the primary: an earlier run was interrupted after the promotion")
             fenced = True
         else:
             fenced = self._move(before, after, choice, lost=lost)
@@ -117,7 +117,7 @@ class Promotion:
         # From here on any later call goes on with this host, whatever happens.
         primary_record.write(self._folder, replace(self._fleet.promoted, target=after.name))
         if choice.is_done:
-            self._notify(f"{after.name} takes writes already: an earlier run was cut off")
+            self._notify(f"{after.name} already takes writes: an earlier run was interrupted")
         fenced = self._fence(before)
         if not choice.is_done:
             if fenced:
@@ -131,7 +131,7 @@ class Promotion:
         hosts = self._fleet.with_role("database")
         if len(hosts) == 1:
             raise UsageError(
-                "there is one database host, and nobody to promote",
+                "there is only one database host, so there is no replica to promote",
                 where=self._fleet.primary.name,
                 hint="give a second host the role `database`, and apply",
             )
@@ -153,7 +153,7 @@ class Promotion:
             return DatabaseHost(host.name, "away")
         if done.code:
             said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
-            self._notify(f"{host.name}: PostgreSQL there does not say how far it has come: {said}")
+            self._notify(f"{host.name}: PostgreSQL there does not report its position: {said}")
             return DatabaseHost(host.name, "away")
         return parse(host.name, done.out)
 
@@ -162,11 +162,11 @@ class Promotion:
         try:
             done = self._shells[before.name].run(FENCE, timeout_s=130)
         except HostError:
-            self._notify(f"{before.name} does not answer; it will find that it is no primary any more")
+            self._notify(f"{before.name} does not answer; when it is back, its guard stops PostgreSQL there")
             return False
         if done.code:
             raise HostError(f"PostgreSQL does not stop: {done.err.strip()}", where=before.name, hint="stop it there")
-        self._notify(f"{before.name} is stopped, and does not start again")
+        self._notify(f"{before.name} is stopped and will not start again")
         return True
 
     def _await_all(self, before: Host, after: Host, *, lost: bool) -> None:
@@ -179,19 +179,19 @@ class Promotion:
                 continue
             lag = rules.describe_lag(chosen, former)
             if lost:
-                self._notify(f"{after.name} goes on without what it lacks: {lag} of {before.name}")
+                self._notify(f"{after.name} continues without the data it lacks: {lag} of {before.name}")
                 return
             self._unfence(before)
             self._end()
             raise AirfleetError(
                 f"{after.name} lacks {lag} of what {before.name} has, which is started again",
                 where=after.name,
-                hint="wait until it follows (airfleet status), or say --lost to go on without",
+                hint="wait until it has caught up (airfleet status), or add --lost to continue without the data",
             )
 
     def _give_up(self, target: str, primary: Host, *, lost: bool) -> None:
         """Let the primary go on that a promotion was to replace; the other host stays a replica."""
-        self._notify(f"the promotion of {target} is given up, and {primary.name} stays the primary")
+        self._notify(f"the promotion of {target} is given up; {primary.name} stays the primary")
         # One that fleet.yaml names no more cannot be asked.
         for host in (one for one in self._fleet.with_role("database") if one.name == target):
             try:
@@ -205,7 +205,7 @@ class Promotion:
                 raise HostError(f"PostgreSQL does not start: {done.err.strip()}", where=target, hint=hint)
             if self._look(host).condition != "replica":
                 hint = f"airfleet failover --database --to {target}"
-                raise AirfleetError("it is no replica any more", where=target, hint=hint)
+                raise AirfleetError("it is no longer a replica", where=target, hint=hint)
         self._unfence(primary)
 
     def _unfence(self, host: Host) -> None:
@@ -234,7 +234,7 @@ class Promotion:
         sql = f"SELECT count(*) FROM job WHERE state = 'running' AND {_beat(since)}"  # noqa: S608 - its own words
         while self._ask(host, sql, "the new primary", psql=ASK_AIRFLOW) == "0":
             if self._clock() > deadline:
-                hint = "airfleet status; the promotion itself is done"
+                hint = "the promotion itself is done; to see the fleet's state: airfleet status"
                 raise AirfleetError("no scheduler works on the new primary yet", where=host.name, hint=hint)
             self._sleep(0.2)
 

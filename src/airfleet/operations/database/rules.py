@@ -33,7 +33,7 @@ def choose(
     `begun` is the target of a promotion that was cut off; `lost` says that losses are accepted.
     """
     if to is not None and to not in hosts:
-        raise UsageError(f"{to} is no database host", hint=f"one of {', '.join(hosts)}")
+        raise UsageError(f"{to} is not a database host", hint=f"one of {', '.join(hosts)}")
     if begun == primary:
         # It was promoted and written down; only what comes after that is left, if it is wanted and there still.
         if to in (None, primary) and hosts[primary].condition == "primary":
@@ -48,20 +48,20 @@ def choose(
     if to == primary and begun:
         return Choice(primary, gives_up=begun)
     if to == primary:
-        raise UsageError(f"{to} is the primary already")
+        raise UsageError(f"{to} is already the primary")
     replicas = [one for one in hosts.values() if one.condition == "replica" and one.name != primary]
     wanted = to or begun
     candidates = [one for one in replicas if wanted in ("", one.name)]
     if not candidates:
-        what = f"{wanted} is no replica that answers" if wanted else "no replica answers"
+        what = f"{wanted} is not a replica that answers" if wanted else "no replica answers"
         raise AirfleetError(what, where=wanted or primary, hint="start PostgreSQL there; `airfleet status` shows why")
     chosen = max(candidates, key=lambda one: one.reach)
     losses = tuple(_list_losses(hosts, chosen, primary, synchronous=synchronous))
     if losses and not lost:
         raise AirfleetError(
-            f"{chosen.name} may lack what was confirmed: {'; '.join(losses)}",
+            f"{chosen.name} may lack confirmed data: {'; '.join(losses)}",
             where=chosen.name,
-            hint="mend that first; or turn off what does not answer, and say --lost to go on without what is lacking",
+            hint="fix that first; or turn off hosts that do not answer, and add --lost to continue without that data",
         )
     return Choice(chosen.name, losses=losses)
 
@@ -74,15 +74,15 @@ def _check_begun(hosts: Mapping[str, DatabaseHost], begun: str, to: str | None, 
     is_given_up = to == primary and hosts[begun].condition == "replica"
     if to not in (None, begun) and not is_given_up and not (is_away and lost):
         raise AirfleetError(
-            f"the promotion of {begun} was begun and not ended",
+            f"the promotion of {begun} was started and is not finished",
             where=begun,
-            hint=f"airfleet failover --database --to {begun}; where it is gone for good, turn it off and add --lost",
+            hint=f"airfleet failover --database --to {begun}; if it is gone for good, turn it off and add --lost",
         )
     if is_away and to in (None, begun):
         raise AirfleetError(
-            f"the promotion of {begun} was begun, and {begun} does not answer: it may take writes",
+            f"the promotion of {begun} was started, and {begun} does not answer: it may take writes",
             where=begun,
-            hint="bring it back; where it is gone for good, turn it off, and name another host with --to and --lost",
+            hint="bring it back; if it is gone for good, turn it off and name another host with --to and --lost",
         )
 
 
@@ -90,19 +90,19 @@ def _go_on(writers: list[str], begun: str, to: str | None) -> Choice:
     """Somebody takes writes who is not the primary that is known: an earlier run was cut off, or ran elsewhere."""
     if len(writers) > 1:
         raise AirfleetError(
-            f"{' and '.join(writers)} take writes, and nothing is promoted while two do",
+            f"{' and '.join(writers)} take writes; airfleet promotes no host while two do",
             where=writers[0],
-            hint="stop airfleet-postgresql on the one whose data is to be given up",
+            hint="stop airfleet-postgresql on the host whose data you give up",
         )
     (writer,) = writers
     if writer not in (begun, to):
         raise AirfleetError(
-            f"{writer} takes writes already, and nothing is promoted beside it",
+            f"{writer} already takes writes; airfleet promotes no other host beside it",
             where=writer,
             hint=f"airfleet failover --database --to {writer} makes it the primary of this fleet",
         )
     if to not in (None, writer):
-        raise AirfleetError(f"{writer} takes writes already, and {to} would be a second primary", where=writer)
+        raise AirfleetError(f"{writer} already takes writes; {to} would be a second primary", where=writer)
     return Choice(writer, is_done=True)
 
 
@@ -114,15 +114,15 @@ def _list_losses(
     others = [one for one in hosts.values() if one.name not in (chosen.name, primary)]
     for one in others:
         if one.condition == "away":
-            found.append(f"how far {one.name} has come is not known, as it does not answer")
+            found.append(f"the position of {one.name} is unknown because it does not answer")
         elif one.reach > chosen.reach:
             found.append(f"{one.name} has {describe_lag(chosen, one)} more")
     former = hosts[primary]
     if former.condition == "away" and not synchronous:
-        found.append(f"{primary} does not answer, and with asynchronous replication only it may have its last moments")
+        found.append(f"{primary} does not answer; with asynchronous replication only it may have the latest changes")
     elif former.crashed and not synchronous:
         found.append(
-            f"PostgreSQL on {primary} crashed, and with asynchronous replication only it may have its last moments"
+            f"PostgreSQL on {primary} crashed; with asynchronous replication only it may have the latest changes"
         )
     elif former.condition == "away":
         # While the primary is only cut off from us, any replica that it still reaches lets it confirm.
@@ -149,7 +149,7 @@ def judge_replicas(hosts: Mapping[str, DatabaseHost], primary: str) -> list[tupl
         if one.name == primary or one.condition == "away":
             continue
         if one.condition != "replica":
-            found.append((one.name, False, f"it is no replica: PostgreSQL there is {one.condition}"))
+            found.append((one.name, False, f"it is not a replica: PostgreSQL there is {one.condition}"))
             continue
         former = hosts.get(primary)
         lag = describe_lag(one, former) if former and former.condition == "primary" else "an unknown amount"

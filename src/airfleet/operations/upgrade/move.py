@@ -59,9 +59,9 @@ def _go_on(running: Running, *, to: str | None, back: bool) -> Move:
     if to in (None, running.target):
         return Move(running.version, running.target, is_begun=True, backup=running.backup)
     raise UsageError(
-        f"this fleet is on its way from Airflow {running.version} to {running.target}",
+        f"this fleet is moving from Airflow {running.version} to {running.target}",
         where="--to",
-        hint=f"`{NOW}` goes on with it, `{NOW} --back` takes it back",
+        hint=f"`{NOW}` continues the move, `{NOW} --back` reverses it",
     )
 
 
@@ -74,18 +74,18 @@ def _find_earlier(running: Running, known: Sequence[str]) -> str:
         raise UsageError(
             f"this airfleet knows no version before Airflow {running.version}",
             where="--back",
-            hint="for an earlier one use the airfleet that this fleet came from, and restore a backup of then with it",
+            hint="for an earlier version, install the airfleet that ran it, and restore a backup of that time with it",
         )
     return earlier[-1]
 
 
 def describe(move: Move, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
     """What the move does, a line for each part of it, in its order."""
-    begun = ", which was cut off and goes on" if move.is_begun else ""
+    begun = " (continues an interrupted move)" if move.is_begun else ""
     webs, schedulers, workers = (_list(fleet, role) for role in ("web", "scheduler", "worker"))
     serve = [
-        f"web hosts, one by one behind the balancers: {webs}",
-        f"schedulers, those that stand by first; the active one hands over and comes last: {schedulers}",
+        f"web hosts, one at a time behind the balancers: {webs}",
+        f"schedulers, standbys first; the active one hands over and restarts last: {schedulers}",
     ]
     work = [
         f"workers, one of each pool at a time; their running tasks end first, {drain_s:g} s at most: {workers}",
@@ -95,11 +95,11 @@ def describe(move: Move, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
     backup = "keep the backup that was made" if move.backup else "back it up"
     return (
         f"{fleet.name}: Airflow {move.before} to {move.after}{begun}",
-        "packages: unpack them beside those that run",
+        "packages: unpack them beside the running ones",
         f"database: {backup}, on {fleet.primary.name}",
-        "schema: move it where the versions differ in it; then schedulers and api-servers stand still, and tasks wait",
+        "schema: migrate it if the versions differ; schedulers and api-servers then stop, and tasks wait",
         *rolling,
-        "nothing of it ends a task" + ("" if move.is_back else f"; the way back: {NOW} --back"),
+        "no step interrupts a task" + ("" if move.is_back else f"; the way back: {NOW} --back"),
     )
 
 

@@ -77,14 +77,14 @@ class Upgrade:
             now = self._survey(Move(move.before, move.before))
             if now.steps:
                 raise AirfleetError(
-                    f"this fleet is not what fleet.yaml says: {len(now.steps)} changes are to be made first",
+                    f"this fleet does not match fleet.yaml: {len(now.steps)} changes must be applied first",
                     where=self._spec.fleet.name,
-                    hint="airfleet plan, then airfleet apply; an upgrade changes the version and nothing else",
+                    hint="run airfleet plan, then airfleet apply; an upgrade changes only the version",
                 )
         return self._survey(move)
 
     def run(self, move: Move, survey: Survey) -> UpgradeResult:
-        """Do all of it, from where the fleet is; an error says whether the fleet works on or stands still."""
+        """Do all of it, from where the fleet is; an error says whether the fleet keeps working or stands still."""
         try:
             return self._run(move, survey)
         except AirfleetError as error:
@@ -94,7 +94,7 @@ class Upgrade:
     def _run(self, move: Move, survey: Survey) -> UpgradeResult:
         primary = _find(survey, self._spec.fleet.primary.name)
         if not self._session.hold_lease(primary):
-            raise AirfleetError("somebody applied this fleet in the meantime", hint=f"look again: {NOW}")
+            raise AirfleetError("another apply changed this fleet in the meantime", hint=f"run it again: {NOW}")
         built = airflow_archives.build(survey, self._tell)
         self._apply(survey, built, moves.take_unpacking)
         is_moved = self._read_schema(survey) != self._want_schema(survey)
@@ -119,7 +119,7 @@ class Upgrade:
         survey = self._survey(move)
         if survey.steps:
             left = ", ".join(sorted({step.what for step in survey.steps}))
-            raise AirfleetError(f"not all is as it should be: {left}", hint=f"`{NOW}` goes on with it")
+            raise AirfleetError(f"the upgrade is not complete: {left}", hint=f"`{NOW}` continues the move")
         airflow_version.write(self._folder, move.done)
         return UpgradeResult(move.before, move.after, move.backup, is_moved, self._changes, survey.views)
 
@@ -128,7 +128,7 @@ class Upgrade:
         survey = self._session.survey(spec)
         if survey.errors:
             self._tell(host_survey.describe_errors(survey.errors))
-            hint = "mend them first; with a host away nobody could say what it runs"
+            hint = "fix these hosts first; what an unreachable host runs is unknown"
             raise AirfleetError("an upgrade needs all hosts", where=self._spec.fleet.name, hint=hint)
         return survey
 
@@ -140,12 +140,12 @@ class Upgrade:
         if outcome.errors:
             self._tell(host_survey.describe_errors(outcome.errors))
             raise AirfleetError(
-                "it stopped half-way",
+                "the upgrade stopped half-way",
                 where=", ".join(error.where for error in outcome.errors),
-                hint=f"`{NOW}` goes on from there, `{NOW} --back` takes it back",
+                hint=f"`{NOW}` continues from there, `{NOW} --back` reverses the move",
             )
         if outcome.skipped and self._session.is_lost:
-            raise AirfleetError("the lease was lost", hint=f"look whether somebody else applies, then `{NOW}` again")
+            raise AirfleetError("the lease was lost", hint=f"check whether another apply runs, then `{NOW}` again")
 
     def _read_schema(self, survey: Survey) -> frozenset[schema.Revision]:
         primary = _find(survey, self._spec.fleet.primary.name)
@@ -162,7 +162,7 @@ class Upgrade:
 
     def _pause(self, survey: Survey) -> None:
         """Stop whatever works on the schema; tasks that run wait for the API, and report when it is back."""
-        self._tell("the schema moves: schedulers and api-servers stand still until it has; tasks wait")
+        self._tell("migrating the schema: schedulers and api-servers are stopped until then; tasks wait")
         self._paused_schema = self._read_schema(survey)
         for view in survey.views:
             runtime = str(view.desired.place.runtime)
@@ -176,17 +176,17 @@ class Upgrade:
     def _go_on_as_before(self, survey: Survey) -> str:
         """Start what was stopped for a schema that has not moved; what the fleet does now."""
         if not self._stopped:
-            return "the fleet works on"
-        still = "schedulers and api-servers stand still, and tasks wait"
+            return "the fleet keeps working"
+        still = "schedulers and api-servers are stopped, and tasks wait"
         try:
             if self._read_schema(survey) != self._paused_schema:
-                return f"the schema has moved: {still} until it goes on"
+                return f"the schema is migrated: {still} until the upgrade continues"
             for view, names in self._stopped.values():
                 # Each is what it was: units change after the schema has moved.
                 view.connection.check(f"systemctl start {' '.join(names)}", timeout_s=STOP_S, what="starting it again")
         except AirfleetError as error:
             return f"{still}: {error.what}"
-        return "the schema has not moved, and the fleet works on as before"
+        return "the schema has not moved, and the fleet keeps working as before"
 
     def _take_schema_back(self, move: Move, survey: Survey) -> None:
         """By the newer packages, as the older ones do not know where the schema is."""
@@ -206,7 +206,7 @@ class Upgrade:
                 raise AirfleetError(
                     "their running tasks have not ended",
                     where=", ".join(busy),
-                    hint=f"they go on and restart by themselves; `{NOW}` looks at them again",
+                    hint=f"they finish and restart by themselves; `{NOW}` checks them again",
                 )
             if not told:
                 self._tell(f"waits for running tasks: {', '.join(busy)}")

@@ -54,7 +54,7 @@ def explain(missing: Iterable[str], current: Iterable[Revision], wanted: Iterabl
     there, where = frozenset(current), frozenset(wanted)
     if there == where:
         return ""
-    return "it is at {}, and Airflow wants {}".format(
+    return "it is at {}, and Airflow needs {}".format(
         *(", ".join(sorted(one.name for one in chain)) or "nothing" for chain in (there - where, where - there))
     )
 

@@ -54,7 +54,7 @@ class FleetWorkers:
             script = build_marking(worker.pool, drained=drained)
             done = self._shells[worker.host].run(script)
             if done.code:
-                raise HostError(f"cannot say so: {done.err.strip()}", where=worker.host, hint="airfleet apply")
+                raise HostError(f"cannot mark the worker: {done.err.strip()}", where=worker.host, hint="airfleet apply")
 
     def _look(self, host: Host) -> list[Worker]:
         pools = [self._fleet.pool(name) for name in host.pools]
@@ -65,7 +65,7 @@ class FleetWorkers:
             return [Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=why) for pool in pools]
         # What could not be seen is not taken for anything: its tasks may run.
         by_pool = parse_look(output.out) if output.code == 0 else {}
-        said = (output.err.strip().splitlines() or ["its host does not tell how it stands"])[-1]
+        said = (output.err.strip().splitlines() or ["its host does not report its state"])[-1]
         return [
             judge(host.name, pool.name, pool.queues, pool.concurrency, by_pool[pool.name])
             if pool.name in by_pool
@@ -115,9 +115,9 @@ def find(stack: ExitStack, project: Path, state: Path | None) -> WorkerAccess:
         return FleetWorkers(fleet, shells)
     if fleet.executor == "local":
         raise AirfleetError(
-            "this platform has no workers: its scheduler runs the tasks itself",
+            "this platform has no workers: its scheduler runs the tasks",
             where=str(project),
-            hint="say `executor: celery` in fleet.yaml, or name `hosts`",
+            hint="set `executor: celery` in fleet.yaml, or name `hosts`",
         )
     return LocalWorkers(fleet, find_state(project, state))
 
@@ -200,7 +200,7 @@ def wait(
 
 def _unseen(name: str) -> Worker:
     pool, _, host = name.partition("@")
-    return Worker(host, pool, "away", why="nothing tells how it stands")
+    return Worker(host, pool, "away", why="its state is unknown")
 
 
 def describe(worker: Worker) -> str:

@@ -65,15 +65,15 @@ def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, facts: Work
     if facts.pid is None:
         # Nothing runs there, and nothing will: the mark outlasts the process.
         state: State = "drained" if facts.marked else "away"
-        return Worker(host, pool, state, queues, slots, why="its service does not run")
+        return Worker(host, pool, state, queues, slots, why="its service is not running")
     note = _read(facts.note)
     if note.get("pid") != facts.pid or facts.age_s is None:
-        return Worker(host, pool, "starting", queues, slots, why="it has not said anything yet")
+        return Worker(host, pool, "starting", queues, slots, why="it has not reported yet")
     tasks = _list_tasks(note.get("tasks"))
     if facts.stopping:
         return Worker(host, pool, "draining", queues, slots, tasks, "it stops when its tasks have ended")
     if facts.age_s > SILENT_S:
-        return Worker(host, pool, "away", queues, slots, tasks, f"it has said nothing for {facts.age_s:.0f} s")
+        return Worker(host, pool, "away", queues, slots, tasks, f"it has not reported for {facts.age_s:.0f} s")
     said: State | None = next((one for one in get_args(State) if one == note.get("state")), None)
     takes = said in ("serving", "full")
     state = "draining" if said == "draining" or takes == facts.marked else said or "starting"

@@ -96,7 +96,7 @@ def _judge_locks(folder: StateFolder) -> Diagnosis:
     except AirfleetError as error:
         return Diagnosis("error", "Airflow", error.what, error.hint)
     if running.target:
-        what = f"the fleet is on its way from {running.version} to {running.target}"
+        what = f"the fleet is moving from {running.version} to {running.target}"
         return Diagnosis("warning", "Airflow", what, airflow_version.GO_ON)
     return Diagnosis("ok", "Airflow", f"{running.version}, and its lock is here")
 

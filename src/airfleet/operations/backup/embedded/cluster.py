@@ -118,7 +118,7 @@ class Cluster:
             if (size := log.stat().st_size) != said:
                 said, since = size, time.monotonic()
             elif time.monotonic() - since > STALLED_S:
-                what = f"PostgreSQL has neither begun to serve nor said anything for {STALLED_S:g} s"
+                what = f"PostgreSQL has neither started to serve nor logged anything for {STALLED_S:g} s"
                 raise AirfleetError(what, where=str(log), hint="its last lines are there")
             time.sleep(POLL_S)
         raise AirfleetError(_explain_end(log.read_text(errors="replace")), where=str(log))

@@ -48,7 +48,7 @@ def restore(
         _require_stopped(cluster)
         draft = _draft(cluster)
         keep_aside(cluster, clock())
-        notify("saving what the server has not archived yet")
+        notify("archiving the server's latest changes")
         _rescue(cluster)
         notify(f"unpacking {backup.name}")
         draft.mkdir(mode=0o700)

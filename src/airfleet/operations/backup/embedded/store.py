@@ -48,7 +48,7 @@ class Store:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
-            raise AirfleetError("another backup or restore is at work", where=str(self.root)) from error
+            raise AirfleetError("another backup or restore is running", where=str(self.root)) from error
         try:
             yield
         finally:
@@ -96,7 +96,7 @@ def _read_checked(folder: Path) -> Iterator[tuple[tarfile.TarInfo, _Checked | No
     with _open_tar(folder / BASE) as archive:
         for member in archive:
             if member.issym() or member.islnk():
-                raise AirfleetError(f"the backup has a link in it: {member.name}", where=str(folder))
+                raise AirfleetError(f"the backup contains a link: {member.name}", where=str(folder))
             file = archive.extractfile(member) if member.isfile() else None
             content = _Checked(file) if file else None
             yield member, content
@@ -106,7 +106,7 @@ def _read_checked(folder: Path) -> Iterator[tuple[tarfile.TarInfo, _Checked | No
                 if wanted is not None and wanted != content.digest.hexdigest():
                     raise AirfleetError(f"the backup is damaged: {member.name}", where=str(folder))
     if missing:
-        raise AirfleetError(f"the backup is not whole: {next(iter(missing))} is missing", where=str(folder))
+        raise AirfleetError(f"the backup is incomplete: {next(iter(missing))} is missing", where=str(folder))
     with _open_tar(folder / WAL) as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isfile() else None

@@ -103,7 +103,7 @@ def _read_first_segment(cluster: Cluster, port: int, draft: Path) -> str:
     with psycopg.connect(cluster.dsn(port), autocommit=True) as connection:
         row = connection.execute("SELECT pg_walfile_name(%s::pg_lsn)", (first["Start-LSN"],)).fetchone()
     if row is None:
-        raise AirfleetError("the server does not say where the backup begins")
+        raise AirfleetError("the server does not report where the backup starts")
     return str(row[0])
 
 
