@@ -57,7 +57,7 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
     refusals.check(arguments, fleet=False)
     folder = find_state(project, state)
     if folder.read_dsn() is None:
-        raise UsageError("no platform was ever up here", where=str(folder.root), hint="airfleet up")
+        raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
     inherited = launching.choose_inherited(os.environ)
     environment = launching.build_environment(inherited, {}, project, folder.root)
     if (code := warm.run(folder, arguments, environment)) is not None:

@@ -175,7 +175,7 @@ def test_a_promotion_that_was_begun_is_not_begun_with_another(world: World) -> N
     primary_record.write(world.folder, replace(primary_record.read(world.folder), target="data1"))
     with pytest.raises(AirfleetError, match="promotion of data1 was started"):
         world.promote(to="web3")
-    with pytest.raises(AirfleetError, match="not ended"):
+    with pytest.raises(AirfleetError, match="not finished"):
         primary_record.check_settled(world.folder)
     world.servers["data1"].away = True
     with pytest.raises(AirfleetError, match="it may take writes"):

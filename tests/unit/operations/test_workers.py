@@ -188,7 +188,7 @@ def test_a_worker_that_cannot_be_seen_is_not_at_rest() -> None:
     assert "could not be confirmed" in error.what
     assert error.exit_code == 1
     running = (*left, Worker("h2", "io", "draining"))
-    assert "tasks still run" in explain_left(running, 0).what
+    assert "tasks are still running" in explain_left(running, 0).what
 
 
 @pytest.mark.parametrize(
