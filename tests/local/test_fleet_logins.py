@@ -18,7 +18,7 @@ from airfleet.components.host_model import FleetCredentials
 from airfleet.components.postgresql import result_database
 from airfleet.components.postgresql import server as postgresql
 from airfleet.spec.secrets import Rotating, Secret, find_login
-from airfleet_provider.contract import lease_schema
+from airfleet_provider.contract.migrations import runner
 from airfleet_provider.scheduler_ha import lease
 from places import CREDENTIALS, parse, place
 from rotations import walk
@@ -156,7 +156,7 @@ def test_a_scheduler_ends_the_sessions_of_the_one_before_whatever_its_login(
     server.converge(exchange("airflow", both))
     by_slot = {0: Rotating("zero"), 1: Rotating("one", slot=1)}
     with server.connect("airflow", by_slot[mine], "airflow") as me:
-        me.execute(lease_schema.SQL)
+        runner.migrate(runner.execute_on(me), runner.read_own())
         old = server.connect("airflow", by_slot[theirs], "airflow", application_name=f"{lease.SCHEDULER}7")
         ended = me.execute(lease.END_BACKENDS, {"prefix": lease.SCHEDULER, "epoch": "8"}).fetchone()
         assert ended == (1,)

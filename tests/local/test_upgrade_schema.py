@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
-from airfleet_provider.contract import lease_schema as leader_schema
+from airfleet_provider.contract.migrations import runner
 from airfleet_provider.liveness import process_probe
 from servers import Server, serve
 
@@ -77,7 +78,8 @@ def test_a_process_without_a_sign_of_life_is_noticed(server: Server) -> None:
 
 def test_a_scheduler_without_a_sign_of_life_is_noticed(server: Server) -> None:
     """A seat counts when it was taken since the process began, and who sits there is ready."""
-    server.query(leader_schema.SQL)
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        runner.migrate(runner.execute_on(connection), runner.read_own())
     for state, taken_s, seen_s, is_well in (
         ("standby", 5, 1, True), ("active", 5, 1, True), ("warming", 5, 1, False),
         ("standby", 60, 1, False), ("standby", 5, 20, False),

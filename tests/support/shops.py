@@ -24,7 +24,8 @@ from airfleet.releases import manifest
 from airfleet.releases.repository import Repository
 from airfleet.runners.local import ports
 from airfleet.spec.secrets import Secret
-from airfleet_provider.contract import release_archive, release_schema
+from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.migrations import runner
 from deadline import wait_until
 
 AIRFLOW = "import sys; sys.argv[0] = 'airflow'; from airflow.__main__ import main; main()"
@@ -278,7 +279,8 @@ def migrate(folder: Path, port: int) -> Database:
     }
     database = Database(f"host=127.0.0.1 port={port} user=postgres dbname=postgres", folder, environment)
     database.airflow("db", "migrate")
-    database.query(release_schema.SQL)
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        runner.migrate(runner.execute_on(connection), runner.read_own())
     return database
 
 

@@ -73,11 +73,17 @@ def list_commands() -> list[CLICommand]:
             Arg(("--password-file",), required=True, help="The file that holds the password and nothing else"),
         ),
     )
+    migrate = ActionCommand(
+        name="migrate",
+        help="Apply the migrations of airfleet's own tables that the database lacks",
+        func=lazy_load_command("airfleet_provider.migrate.run_command"),
+        args=(Arg(("--post",), action="store_true", help="Those that wait until no process of an older version runs"),),
+    )
     patches = ActionCommand(
         name="patches",
         help="List the patches of Airflow, and whether they fit the installed one",
         func=lazy_load_command("airfleet_provider.compat.patches.command.run_command"),
         args=(ARG_OUTPUT,),
     )
-    commands = [admin, processor, execution, patches, releaser, scheduler]
+    commands = [admin, processor, execution, migrate, patches, releaser, scheduler]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

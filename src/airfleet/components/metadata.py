@@ -22,11 +22,13 @@ def describe(
     variables: Mapping[str, object],
     slot_pools: Mapping[str, SlotPool],
     versions: str,
+    migrate_own: bool = False,
 ) -> Component:
     """One job that runs Airflow's own commands in turn; it may be repeated, and touches no object fleet.yaml lacks.
 
     The values of connections and variables are given with their secrets resolved. `versions` names all that the
-    schema depends on; while it, the commands and the objects stay the same, the job need not run again.
+    schema depends on; while it, the commands and the objects stay the same, the job need not run again. With
+    `migrate_own` the job brings airfleet's own tables to this version too; else that is done before it.
     """
     folder = site.state / "secrets" / "inputs"
     pools = {
@@ -41,6 +43,7 @@ def describe(
     password = File(folder / "admin_password", credentials.admin)
     commands: list[tuple[str, ...]] = [
         ("airflow", "db", "migrate"),
+        *([("airflow", "airfleet", "migrate")] if migrate_own else []),
         ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path)),
     ]
     files = [password]

@@ -18,6 +18,7 @@ from airfleet_provider.bundles import release_files
 from airfleet_provider.compat.calls import config, dag_publishing, metadata_db, parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
 from airfleet_provider.contract.locks import AGENT_LOCK
+from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentAction, DeploymentState
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
@@ -356,7 +357,7 @@ def main() -> NoReturn:
     gc.set_threshold(GARBAGE)
     connection = metadata_db.connect()
     cursor = connection.cursor()
-    cursor.execute(release_schema.SQL)
+    runner.migrate(runner.execute_on(connection), runner.read_own())
     cursor.execute("SELECT pg_advisory_lock(%s)", (AGENT_LOCK,))
     followed = frozenset(loop.follower.bundle for loop in loops)
     work(ReleaseAgent(has_fab_roles, parser, followed=followed), loops, connection)

@@ -65,7 +65,7 @@ class Session:
             AwayError: the database did not answer in time, or the statement failed.
         """
         with self._connection.cursor() as cursor, _in_time(self._answer_in()):
-            cursor.execute(statement, parameters)
+            cursor.execute(statement, parameters or None)  # without parameters a percent sign is one
             if cursor.description is None:
                 return []
             names = [column.name for column in cursor.description]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from airfleet_provider.contract import lease_schema
 from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.contract.locks import HOLDER_LOCK
+from airfleet_provider.contract.migrations import runner
 from airfleet_provider.scheduler_ha.db_session import Session
 from airfleet_provider.scheduler_ha.host import Candidate
 from airfleet_provider.scheduler_ha.rules import LeaseRow
@@ -100,7 +101,7 @@ class Lease:
         self._holder = holder
         self._place = place
         self._ttl_s = ttl_s
-        session.run(lease_schema.SQL)
+        runner.migrate(lambda statement: [tuple(row.values()) for row in session.run(statement)], runner.read_own())
         session.run(f"LISTEN {lease_schema.CHANNEL}")
 
     def read(self) -> LeaseRow:

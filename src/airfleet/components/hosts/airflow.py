@@ -58,6 +58,7 @@ from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract import environment as variables
+from airfleet_provider.contract.migrations import runner
 
 HOME = "server"
 FOLDER = ETC / HOME
@@ -374,7 +375,8 @@ def _metadata(place: Place) -> Job:
         connections={**own, **place.objects.connections},
         variables=place.objects.variables,
         slot_pools=place.fleet.slot_pools,
-        versions=place.objects.versions,
+        versions=f"{place.objects.versions} {runner.compute_digest(runner.read_own())}",
+        migrate_own=True,
     )
     (process,) = component.processes
     commands = [[reveal(word) for word in command[1:]] for command in process.commands]

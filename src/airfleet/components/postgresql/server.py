@@ -23,7 +23,6 @@ from airfleet.components.postgresql import backups, replication, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, by_login
-from airfleet_provider.contract import job_schema
 
 CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
@@ -222,10 +221,6 @@ def _roles(place: Place) -> Job:
         # A scheduler that takes over ends the sessions of the one before, whichever of two logins that one has.
         "GRANT pg_signal_backend, pg_read_all_stats TO airflow;",
         'GRANT CONNECT ON DATABASE "airflow" TO monitor;',
-        "\\connect airflow",
-        # The owner of a database says which names come first in it.
-        "SET search_path = pg_catalog;",
-        job_schema.SQL,
         "\\connect postgres",
         f"SELECT 'CREATE DATABASE {result_database.DATABASE}' WHERE NOT EXISTS"  # noqa: S608 - a constant
         f" (SELECT FROM pg_database WHERE datname = '{result_database.DATABASE}') \\gexec",

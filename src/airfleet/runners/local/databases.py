@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from airfleet.components.postgresql import result_database
-from airfleet_provider.contract import job_schema
+from airfleet_provider.contract.migrations import runner
+from airfleet_provider.contract.migrations.runner import Kind, MigrationError
 
 
 def main() -> None:
@@ -21,10 +23,19 @@ def main() -> None:
         connection.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(password))
         for name, password in json.loads(os.environ["AIRFLEET_DATABASES"]).items():
             ensure(connection, name, password)
-    with connect(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), dbname="airflow") as connection:
-        connection.execute(job_schema.SQL)
+    password = json.loads(os.environ["AIRFLEET_DATABASES"])["airflow"]
+    migrate(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), password)
     if passwords := json.loads(os.environ["AIRFLEET_RESULTS"]):
         ensure_results(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"]), passwords)
+
+
+def migrate(dsns: Sequence[str], password: str) -> None:
+    """Bring airfleet's own tables to this version, as their owner; no process of an older version runs meanwhile."""
+    with connect(dsns, dbname="airflow", user="airflow", password=password) as connection:
+        try:
+            runner.migrate(runner.execute_on(connection), runner.read_own(), kinds=(Kind.PRE, Kind.POST))
+        except MigrationError as refusal:
+            raise SystemExit(f"airfleet: {refusal}") from None
 
 
 def ensure_results(dsns: Sequence[str], passwords: Mapping[str, str]) -> None:
@@ -58,12 +69,15 @@ def ensure_role(connection: psycopg.Connection, name: str, password: str) -> Non
     connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password)))
 
 
-def connect(dsns: Sequence[str], dbname: str = "postgres") -> psycopg.Connection:
-    """A connection by the first login that the server accepts; raises the error of the first when it accepts none."""
+def connect(dsns: Sequence[str], dbname: str = "postgres", **login: str) -> psycopg.Connection:
+    """A connection by the first login that the server accepts; raises the error of the first when it accepts none.
+
+    `login` may hold a `user` and a `password` in place of those in the addresses.
+    """
     refused: psycopg.OperationalError | None = None
     for dsn in dsns:
         try:
-            return psycopg.connect(dsn, autocommit=True, dbname=dbname)
+            return psycopg.connect(make_conninfo(dsn, dbname=dbname, **login), autocommit=True)
         except psycopg.OperationalError as error:
             refused = refused or error
     raise refused or ValueError("no login is given")

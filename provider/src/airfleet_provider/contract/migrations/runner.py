@@ -1,0 +1,188 @@
+"""Apply the migrations that a database lacks, each once, in one transaction, under the lock of airfleet's schema."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from typing import Any
+
+from airfleet_provider.contract.locks import SCHEMA_LOCK
+
+FILE_NAME = re.compile(r"(?P<number>\d{4})_(?P<name>[a-z0-9_]+)\.(?P<kind>pre|post)\.sql")
+
+LOCK = f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"
+# Not `to_regclass`, which answers from the session's cache, and so may miss what was made while we waited for the lock.
+HAS_TABLE = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'airfleet' AND c.relname = 'migration'
+)
+"""
+READ = "SELECT number, name, kind, digest FROM airfleet.migration ORDER BY number"
+# Migrations create nothing by a name without a schema, and call nothing that an owner of `public` could have put there.
+PREPARE = """
+SET LOCAL search_path = pg_catalog;
+SET LOCAL client_min_messages = warning;
+CREATE SCHEMA IF NOT EXISTS airfleet;
+CREATE TABLE IF NOT EXISTS airfleet.migration (
+    number int PRIMARY KEY,
+    name text NOT NULL,
+    kind text NOT NULL,
+    digest text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+"""
+
+# Executes SQL without parameters on a session in autocommit mode, and gives the rows of the last statement.
+Execute = Callable[[str], Sequence[Sequence[Any]]]
+
+
+class MigrationError(RuntimeError):
+    """The database and this version of airfleet do not fit together; the message says why and what to do."""
+
+
+class Kind(StrEnum):
+    """When a migration is applied."""
+
+    # Before new code runs. It only adds, so that code of the version before works on.
+    PRE = "pre"
+    # After the last process of the version before has ended. It removes what only that version used.
+    POST = "post"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of SQL."""
+
+    number: int
+    name: str
+    kind: Kind
+    sql: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.number:04}_{self.name}.{self.kind}"
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A row of `airfleet.migration`."""
+
+    number: int
+    name: str
+    kind: str
+    digest: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.number:04}_{self.name}.{self.kind}"
+
+
+def read_own() -> tuple[Migration, ...]:
+    """The migrations of this version of airfleet."""
+    package = resources.files("airfleet_provider.contract.migrations")
+    return parse({one.name: one.read_text("utf-8") for one in package.iterdir() if one.name.endswith(".sql")})
+
+
+def parse(files: Mapping[str, str]) -> tuple[Migration, ...]:
+    """Migrations from SQL by file name, in the order of their numbers; raises ValueError for a wrong or double name."""
+    found: dict[int, Migration] = {}
+    for file_name, sql in files.items():
+        matched = FILE_NAME.fullmatch(file_name)
+        if matched is None:
+            raise ValueError(f"{file_name}: a migration is called NNNN_name.pre.sql or NNNN_name.post.sql")
+        one = Migration(int(matched["number"]), matched["name"], Kind(matched["kind"]), sql)
+        if other := found.get(one.number):
+            raise ValueError(f"two migrations have one number: {other.title} and {one.title}")
+        found[one.number] = one
+    return tuple(found[number] for number in sorted(found))
+
+
+def compute_digest(migrations: Iterable[Migration]) -> str:
+    """A word that changes with every migration that is added."""
+    return hashlib.sha256("\n".join(f"{one.title} {one.digest}" for one in migrations).encode()).hexdigest()
+
+
+def migrate(
+    execute: Execute, migrations: Sequence[Migration], *, kinds: Sequence[Kind] = (Kind.PRE,)
+) -> tuple[Migration, ...]:
+    """Apply the migrations of these kinds that the database lacks; those that this call has applied.
+
+    All of the first kind come before the next kind, each kind in the order of its numbers. May be called at any time
+    by the owner of the schema, also by several at once; where nothing is missing it only reads. Raises
+    `MigrationError`, before it changes anything, where the database has a migration with another content than ours, or
+    one of kind `post` that we do not know: a newer version has removed what this one may need.
+    """
+    ordered = [one for kind in kinds for one in migrations if one.kind == kind]
+    if not find_missing(_read_applied(execute), migrations, ordered):
+        return ()
+    return tuple(one for one in ordered if _apply(execute, one, migrations))
+
+
+def find_missing(
+    applied: Sequence[Applied], migrations: Sequence[Migration], ordered: Sequence[Migration]
+) -> tuple[Migration, ...]:
+    """Those of `ordered` that are not applied; raises `MigrationError` as `migrate` does."""
+    known = {one.number: one for one in migrations}
+    for row in applied:
+        one = known.get(row.number)
+        if one is None and row.kind != Kind.PRE:
+            raise MigrationError(
+                f"a newer version of airfleet has changed this database by {row.title}, which removed what this version"
+                " may need: use the newer version, or restore a backup from before the upgrade"
+            )
+        if one is not None and (one.title, one.digest) != (row.title, row.digest):
+            raise MigrationError(
+                f"the migration {one.title} is not the one that this database was changed by ({row.title}, digest"
+                f" {row.digest[:12]}, here {one.digest[:12]}): install airfleet again, as its files were changed"
+            )
+    numbers = {row.number for row in applied}
+    return tuple(one for one in ordered if one.number not in numbers)
+
+
+def _read_applied(execute: Execute) -> tuple[Applied, ...]:
+    if not execute(HAS_TABLE)[0][0]:
+        return ()
+    return tuple(Applied(*row) for row in execute(READ))
+
+
+def _apply(execute: Execute, one: Migration, migrations: Sequence[Migration]) -> bool:
+    """Apply one migration unless another process was faster; whether it was applied here."""
+    execute("BEGIN")
+    try:
+        # Others wait here until this transaction has ended, also versions of airfleet without migrations.
+        execute(LOCK)
+        is_missing = bool(find_missing(_read_applied(execute), migrations, (one,)))
+        if is_missing:
+            execute(PREPARE)
+            execute(one.sql)
+            execute(
+                "INSERT INTO airfleet.migration (number, name, kind, digest)"  # noqa: S608 - checked by FILE_NAME
+                f" VALUES ({one.number}, '{one.name}', '{one.kind}', '{one.digest}')"
+            )
+        execute("COMMIT")
+    except BaseException:
+        with suppress(Exception):  # a session that is gone has rolled back
+            execute("ROLLBACK")
+        raise
+    return is_missing
+
+
+def execute_on(connection: Any) -> Execute:  # noqa: ANN401 - of psycopg or psycopg2, in autocommit mode
+    """What executes SQL on a connection in autocommit mode."""
+
+    def execute(statement: str) -> Sequence[Sequence[Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    return execute
