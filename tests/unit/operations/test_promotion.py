@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ class World:
     kill_at: int | None = None
     kill_after: bool = False
     acts: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
     catches_up: bool = True
 
     def __post_init__(self) -> None:
@@ -88,11 +90,13 @@ class World:
 
     def answer(self, host: str, script: str) -> str:
         """Do what a script says; the process that sent it is killed before or after the one whose turn it is."""
-        self.acts += 1
-        if self.acts == self.kill_at and not self.kill_after:
+        with self.lock:  # several hosts are asked at once
+            self.acts += 1
+            turn = self.acts
+        if turn == self.kill_at and not self.kill_after:
             raise Killed
         said = self.act(host, script)
-        if self.acts == self.kill_at:
+        if turn == self.kill_at:
             raise Killed
         return said
 
