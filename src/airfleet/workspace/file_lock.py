@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # `struct flock` of fcntl(2): the lock belongs to the open file, as one of flock(2) does.
@@ -21,6 +23,20 @@ def take(descriptor: int) -> None:
     """Lock a file that is open for writing, until it is closed; raises BlockingIOError while another process has it."""
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
     fcntl.flock(descriptor, _FORMER)
+
+
+@contextmanager
+def wait_and_hold(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made where it is missing; wait as long as another process has it.
+
+    It is a lock of flock(2), as earlier versions wait for it too; `is_taken` does not see it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_taken(path: Path) -> bool:

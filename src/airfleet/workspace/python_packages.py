@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path, PurePath
@@ -20,6 +21,7 @@ PROVIDER = "airfleet-provider"
 # The build of airfleet's wheel puts the provider's wheel here.
 WHEELS = Path(airfleet.__file__).parent / "wheels"
 METADATA = ("METADATA", "entry_points.txt")
+DIGITS = 16
 
 Files = tuple[tuple[str, bytes], ...]
 
@@ -72,6 +74,19 @@ def read_installed(package: str, distribution: str) -> Files:
 
 def _walk(root: Path) -> Iterator[Path]:
     return (path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".pyc")
+
+
+def compute_digest(texts: Iterable[str], files: Files) -> str:
+    """A name for all that goes into an installation: another text or file gives another name.
+
+    The folders of installations on hosts are called so: another way to compute it would install all of them anew.
+    """
+    total = hashlib.sha256()
+    for text in texts:
+        total.update(f"{len(text)}\n{text}".encode())
+    for path, content in files:
+        total.update(f"{path}\n{len(content)}\n".encode() + content)
+    return total.hexdigest()[:DIGITS]
 
 
 def is_metadata(name: str) -> bool:

@@ -9,32 +9,29 @@ An environment is named after all that goes into it. It is made whole before its
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from airfleet.errors import AirfleetError
-from airfleet.workspace import airflow_version, python_packages
+from airfleet.workspace import airflow_version, file_lock, python_packages
 from airfleet.workspace.state_folder import StateFolder
 
 FOLDER = "environments"
 READY = "ready"
-DIGITS = 16
 # A test run or a check may still work in an environment that no platform uses.
 UNUSED_S = 86_400.0
 BESIDE = ("apache-airflow-core", python_packages.PROVIDER)
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class EnvironmentRecipe:
     """What goes into one environment: a Python, the newest tested Airflow, and airfleet's two distributions."""
 
     python: str
@@ -46,12 +43,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """The name of the environment; another content has another name."""
-        total = hashlib.sha256()
-        for text in (self.python, self.packages, self.requirements):
-            total.update(f"{len(text)}\n{text}".encode())
-        for path, content in self.own:
-            total.update(f"{path}\n{len(content)}\n".encode() + content)
-        return total.hexdigest()[:DIGITS]
+        return python_packages.compute_digest((self.python, self.packages, self.requirements), self.own)
 
 
 def is_beside() -> bool:
@@ -64,14 +56,14 @@ def is_beside() -> bool:
     return True
 
 
-def read_recipe(project: Path, requirements: str | None) -> Recipe:
+def read_recipe(project: Path, requirements: str | None) -> EnvironmentRecipe:
     """What the environment of this project consists of.
 
     Raises AirfleetError for a requirements file that does not exist.
     """
     airflow, lock = [*airflow_version.find_locks().items()][-1]
     own = python_packages.read_installed("airfleet", "airfleet") + python_packages.read_provider()
-    return Recipe(
+    return EnvironmentRecipe(
         # Another patch version may be in another folder, and then the links of an environment lead nowhere.
         python=f"{sys.base_prefix} {sys.version}",
         airflow=airflow,
@@ -81,7 +73,7 @@ def read_recipe(project: Path, requirements: str | None) -> Recipe:
     )
 
 
-def find(recipe: Recipe, folder: StateFolder) -> Path | None:
+def find(recipe: EnvironmentRecipe, folder: StateFolder) -> Path | None:
     """The Python of the environment that was made from a recipe; None when it was not made yet."""
     place = folder.root / FOLDER / recipe.digest
     return _python(place) if (place / READY).exists() else None
@@ -104,15 +96,14 @@ def enter(project: Path, requirements: str | None, folder: StateFolder, tell: Ca
     os.execve(python, [str(python), "-P", "-m", "airfleet", *sys.argv[1:]], os.environ)
 
 
-def ensure(recipe: Recipe, folder: StateFolder, tell: Callable[[str], None]) -> Path:
+def ensure(recipe: EnvironmentRecipe, folder: StateFolder, tell: Callable[[str], None]) -> Path:
     """The Python of the environment of a recipe, made now unless it is there. Of two that ask, one makes it."""
     root = folder.root / FOLDER
     root.mkdir(exist_ok=True)
     place = root / recipe.digest
-    with _alone(root / "lock"):
+    with file_lock.wait_and_hold(root / "lock"):
         if not (place / READY).exists():
-            version = ".".join(map(str, sys.version_info[:2]))
-            tell(f"installing Airflow {recipe.airflow} for Python {version} into {place}: once for this project")
+            tell(f"installing Airflow {recipe.airflow} for Python {_version()} into {place}: once for this project")
             _make(recipe, place, tell)
             if not folder.is_held():
                 prune(root, keep=place, now=time.time())
@@ -131,7 +122,7 @@ def prune(root: Path, *, keep: Path, now: float) -> None:
         shutil.rmtree(place)
 
 
-def _make(recipe: Recipe, place: Path, tell: Callable[[str], None]) -> None:
+def _make(recipe: EnvironmentRecipe, place: Path, tell: Callable[[str], None]) -> None:
     # What is there was left by a kill.
     shutil.rmtree(place, ignore_errors=True)
     uv = python_packages.find_uv()
@@ -142,22 +133,15 @@ def _make(recipe: Recipe, place: Path, tell: Callable[[str], None]) -> None:
     requirements.write_text(recipe.requirements)
     command = (uv, "pip", "install", "--quiet", "--python", str(python), "--compile-bytecode")
     python_packages.install(command, lock, requirements, tell)
-    version = ".".join(map(str, sys.version_info[:2]))
-    packages = place / "lib" / f"python{version}" / "site-packages"
+    packages = place / "lib" / f"python{_version()}" / "site-packages"
     python_packages.write_files(packages, recipe.own)
     python_packages.run([str(python), "-m", "compileall", "-q", *map(str, packages.glob("airfleet*"))])
     (place / READY).touch()
 
 
+def _version() -> str:
+    return ".".join(map(str, sys.version_info[:2]))
+
+
 def _python(place: Path) -> Path:
     return place / "bin" / "python"
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -14,11 +14,13 @@ import pytest
 
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import environment
-from airfleet.runners.local.environment import Recipe
+from airfleet.runners.local.environment import EnvironmentRecipe
 from airfleet.workspace import python_packages
 from airfleet.workspace.state_folder import StateFolder
 
-RECIPE = Recipe("/usr 3.12", "3.3.2", "idna==3.10 --hash=sha256:aaaa\n", "", (("airfleet/__init__.py", b"own = 1\n"),))
+RECIPE = EnvironmentRecipe(
+    "/usr 3.12", "3.3.2", "idna==3.10 --hash=sha256:aaaa\n", "", (("airfleet/__init__.py", b"own = 1\n"),)
+)
 VERSION = ".".join(map(str, sys.version_info[:2]))
 
 
@@ -52,7 +54,7 @@ def folder(tmp_path: Path) -> Iterator[StateFolder]:
     yield folder
 
 
-def ensure(recipe: Recipe, folder: StateFolder) -> Path:
+def ensure(recipe: EnvironmentRecipe, folder: StateFolder) -> Path:
     return environment.ensure(recipe, folder, lambda _: None)
 
 

