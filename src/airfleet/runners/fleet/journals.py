@@ -78,14 +78,14 @@ def show(
     lock = threading.Lock()
     script = build_script(question)
     connections: list[HostConnection] = []
-    is_interrupted = threading.Event()
+    is_over = threading.Event()
 
     def read(host: Host) -> list[str]:
         connection = connect(host, project)
         try:
             connection.open()
             connections.append(connection)
-            if is_interrupted.is_set():
+            if is_over.is_set():
                 return []
             return _read(connection, script, question, lock, lambda line: write(host.name, line))
         finally:
@@ -107,12 +107,11 @@ def show(
                 answered += 1
                 missing += bool(names)
                 known |= set(names)
-        except KeyboardInterrupt:
-            # The threads read until their hosts stop writing, which followed journals never do.
-            is_interrupted.set()
+        finally:
+            # Whatever ends this, the threads read until their hosts stop writing, which followed journals never do.
+            is_over.set()
             for connection in tuple(connections):
                 connection.close()
-            raise
     if question.component and answered and missing == answered and known:
         raise UsageError(
             f"no component {question.component!r} on these hosts", hint=f"there are: {', '.join(sorted(known))}"

@@ -1,10 +1,11 @@
-"""Journals of a fleet's hosts that are followed end when a person interrupts."""
+"""Journals of a fleet's hosts that are followed end when a person interrupts, or closes the output."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from airfleet.runners.fleet import journals
 from places import parse
 
 LIMIT_S = 10
+HOSTS = journals.choose(parse(), ["sched1", "sched2", "web1"])
 
 
 class FollowedHost:
@@ -46,23 +48,39 @@ class FollowedHost:
         return -1
 
 
-def test_an_interrupt_ends_the_reading_of_every_host() -> None:
-    hosts = journals.choose(parse(), ["sched1", "sched2", "web1"])
-    lines: list[str] = []
-    connections: list[FollowedHost] = []
+@pytest.fixture
+def connections() -> list[FollowedHost]:
+    return []
 
+
+def follow(connections: list[FollowedHost], write: Callable[[str, str], None]) -> None:
     def connect(host: Any, project: Path) -> FollowedHost:  # noqa: ANN401
         connections.append(FollowedHost(host, project))
         return connections[-1]
 
+    journals.show(HOSTS, Path(), journals.Question(follow=True), write=write, connect=connect)  # type: ignore[arg-type]
+
+
+def test_an_interrupt_ends_the_reading_of_every_host(connections: list[FollowedHost]) -> None:
+    lines: list[str] = []
+
     def write(host: str, line: str) -> None:
         lines.append(line)
-        if len(lines) == len(hosts):
+        if len(lines) == len(HOSTS):
             os.kill(os.getpid(), signal.SIGINT)
 
-    follow = journals.Question(follow=True)
     with pytest.raises(KeyboardInterrupt):
-        journals.show(hosts, Path(), follow, write=write, connect=connect)  # type: ignore[arg-type]
-    assert len(connections) == len(hosts)
+        follow(connections, write)
+    assert len(connections) == len(HOSTS)
     assert not any(one.waited_in_vain for one in connections)
     assert sorted(lines) == ["sched1 works", "sched2 works", "web1 works"]
+
+
+def test_an_output_that_is_closed_ends_the_reading_of_every_host(connections: list[FollowedHost]) -> None:
+    def write(host: str, line: str) -> None:
+        if host == HOSTS[0].name:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        follow(connections, write)
+    assert not any(one.waited_in_vain for one in connections)
