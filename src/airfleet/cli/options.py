@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 project = click.argument("project", type=click.Path(path_type=Path), default=Path())
 project_option = click.option(

@@ -148,14 +148,6 @@ class Checker:
                 {"name": job, "fingerprint": fingerprint},
             )
 
-    def count_running_tasks(self) -> int:
-        """How many task instances run now; none while the database is away."""
-        try:
-            rows = self._query("SELECT count(*) FROM task_instance WHERE state = 'running'")
-        except psycopg.Error:
-            return 0
-        return int(rows[0][0])
-
     def _query(self, sql: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with psycopg.connect(self._database.reveal(), connect_timeout=int(TIMEOUT_S)) as connection:
             return connection.execute(sql, parameters).fetchall()
