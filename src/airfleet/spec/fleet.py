@@ -1,4 +1,4 @@
-"""The fleet as the rest of airfleet sees it: frozen values that already passed every check."""
+"""The fleet that fleet.yaml describes, as frozen values. Every value has passed the checks of `load.parse`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airfleet_provider.contract.release_policy import Policy
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
 
-# Databases and roles of airfleet's own, and names that PostgreSQL, its pg_hba.conf or PgBouncer read in their own way.
+# airfleet's own databases and database roles, and names that have a meaning in PostgreSQL, pg_hba.conf or PgBouncer.
 RESERVED_DATABASES = frozenset(
     {
         *("airflow", "airflow_session", "celery", "monitor", "pgbouncer", "replicator"),
@@ -24,7 +24,7 @@ RESERVED_DATABASES = frozenset(
     }
 )
 
-# Airflow options that airfleet sets itself, each with what a user does in its place.
+# The Airflow options that airfleet sets itself. The value is the hint that tells the user what to do instead.
 OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
     ("core", "executor"): "use `executor`",
     ("core", "parallelism"): "use `parallelism`",
@@ -51,7 +51,7 @@ OWNED = frozenset(OWNED_INSTEAD)
 
 Level = Literal["off", "warning", "error"]
 
-# What a release must pass, and what a finding is called where fleet.yaml does not say.
+# The checks that a release must pass, with the level of each if fleet.yaml does not set one.
 CHECK_LEVELS: Mapping[str, Level] = {
     "missing-connection": "error",
     "missing-variable": "error",
@@ -71,13 +71,17 @@ CHECK_LEVELS: Mapping[str, Level] = {
     "catchup": "warning",
     "schedule": "warning",
 }
-# Airflow itself would refuse what these find, so they are no matter of taste.
+# fleet.yaml cannot change the level of these checks: Airflow itself refuses what they find.
 FIXED_CHECKS = frozenset({"import-error", "cycle", "duplicate-dag-id", "unknown-ignore"})
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret comes from, never the secret: exactly one of the three is set."""
+    """The source of a secret, but not the secret itself. Exactly one of the three fields is set.
+
+    Raises:
+        ValueError: No field is set, or more than one.
+    """
 
     env: str | None = None
     file: str | None = None
@@ -90,7 +94,7 @@ class SecretRef:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the fleet listens; no database port means any free one."""
+    """The ports that the platform listens on. If `database` is None, airfleet chooses a free port."""
 
     api: int = 8080
     database: int | None = None
@@ -112,7 +116,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class SlotPool:
-    """An Airflow pool of task slots; -1 slots are without limit."""
+    """A slot pool: Airflow's limit on concurrent tasks. -1 slots mean no limit."""
 
     slots: int
     description: str = ""
@@ -121,7 +125,7 @@ class SlotPool:
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """How strictly a release is checked."""
+    """The level of each check of a release, and the limits that the checks compare with."""
 
     levels: Mapping[str, Level] = field(default_factory=lambda: CHECK_LEVELS)
     parse_seconds: float = 2.0
@@ -131,7 +135,10 @@ class Checks:
 
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """Where releases are kept, how many, and how one is watched once it is live; `store` is a URL or this word."""
+    """Where releases are stored, how many are kept, and when a live release is rolled back automatically.
+
+    `store` is the URL of a folder or an object store, or `archive_store.DATABASE` for the metadata database.
+    """
 
     store: str = archive_store.DATABASE
     keep: int = release_policy.KEEP
@@ -142,7 +149,7 @@ class Releases:
 
 @dataclass(frozen=True, slots=True)
 class Backups:
-    """How many backups of the databases are kept; on hosts also how often one is made, and where."""
+    """How many backups of the databases are kept. Only a fleet of hosts uses `every_hours` and `folder`."""
 
     keep: int = 7
     every_hours: int = 24
@@ -151,7 +158,7 @@ class Backups:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All that fleet.yaml says, with every default filled in."""
+    """Everything that fleet.yaml says, with every default filled in. `promoted` comes from the state folder."""
 
     name: str
     ports: Ports
@@ -182,19 +189,19 @@ class Fleet:
 
     @property
     def primary(self) -> Host:
-        """The host of the database that takes writes: the one promoted last, and else the first of the file."""
+        """Return the database host that accepts writes: the host that was promoted last, or the first in the file."""
         own = self.with_role("database")
         return next((host for host in own if host.name == self.promoted.primary), own[0])
 
     def with_role(self, role: Role) -> tuple[Host, ...]:
-        """The hosts of a role, in the order of the file: the first database host is the primary."""
+        """Return the hosts that have a role, in the order of fleet.yaml."""
         return tuple(host for host in self.hosts if role in host.roles)
 
     def pool(self, name: str) -> WorkerPool:
-        """The worker pool of this name."""
+        """Return the worker pool of this name; the name must be one of `pools`."""
         return next(pool for pool in self.pools if pool.name == name)
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """Every queue that a pool serves, once."""
+        """Return the queues that at least one pool serves, each once."""
         return tuple(dict.fromkeys(queue for pool in self.pools for queue in pool.queues))

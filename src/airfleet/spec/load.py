@@ -1,4 +1,4 @@
-"""From the text of fleet.yaml to a Fleet, or to everything that is wrong with it."""
+"""Turn the text of fleet.yaml into a Fleet, or into an error that lists every problem of the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airfleet.spec.yaml_document import Violation
 FILE = "fleet.yaml"
 
 _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
-# Text found in other sections may be a secret in the wrong place, so errors do not repeat it.
+# Only values of these sections are repeated in error messages. In other sections, a value may be a misplaced secret.
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
@@ -26,7 +26,12 @@ _ECHOED = {
 
 
 def read(project: Path, *, cpus: int) -> fleet.Fleet:
-    """Return the fleet of a project folder; without a fleet.yaml, the defaults."""
+    """Return the fleet of a project folder, or a fleet of defaults if the project has no fleet.yaml.
+
+    Raises:
+        UsageError: The folder does not exist, or its fleet.yaml cannot be read.
+        SpecError: fleet.yaml is wrong; the error lists every problem.
+    """
     path = project / FILE
     try:
         text = path.read_bytes().decode()
@@ -47,9 +52,14 @@ def read(project: Path, *, cpus: int) -> fleet.Fleet:
 
 
 def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
-    """Return the fleet a text describes; SpecError with every problem at once, or with the first of its syntax."""
+    """Return the fleet that a text describes. `file` names the text in errors.
+
+    Raises:
+        SpecError: The text is not YAML, and the error holds the first syntax error. Or the text breaks rules, and the
+            error holds every violation.
+    """
     source = yaml_document.parse(text, file=file)
-    # A key with nothing after it counts as absent, so that a section may be commented out but for its head.
+    # A key without a value counts as absent, so that a user may comment out all of a section but its first line.
     known = model.FleetFile.model_fields
     data = {
         key: value
@@ -68,7 +78,7 @@ def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
 
 
 def slug(name: str) -> str:
-    """Return the name with what a fleet's name may not have taken out; "fleet" when nothing is left."""
+    """Return the name without the characters that a fleet's name may not have, or "fleet" if none remains."""
     plain = re.sub(r"[^a-z0-9_]+", "-", name.lower()).lstrip("-_0123456789")
     return plain[:40].rstrip("-_") or "fleet"
 
@@ -149,7 +159,7 @@ def _mismatch_hint(path: yaml_document.Path, expected: str, value: object) -> st
 def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.Fleet:
     pools = _pools(written)
     machines = _hosts(written, tuple(pool.name for pool in pools))
-    # Not the sum of the pools' slots: to change one pool would then restart the schedulers.
+    # The default on hosts is not the sum of the pools' slots: a change of one pool would then restart the schedulers.
     parallelism = fleet.MOST_PARALLELISM if machines else min(max(4, 2 * cpus), fleet.MOST_PARALLELISM)
     return fleet.Fleet(
         name=written.name or default_name,

@@ -1,6 +1,6 @@
-"""fleet.yaml as people write it: its keys, their types and the words that explain them.
+"""The keys of fleet.yaml, their types, and the texts that explain them.
 
-Each description and example here is the manual: the JSON Schema and the YAML reference are made from them.
+The JSON Schema and the YAML reference (`reference.py`) are generated from the descriptions and examples of this module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from airfleet.spec.sections.hosts import (
 from airfleet.spec.sections.releases import ReleasesSection
 from airfleet.spec.sections.section import Section, rule, shaped
 
-# Tags tell pydantic which of two types was meant; they show up in its error paths and are taken out there.
+# pydantic puts these tags into the paths of its errors; `load` removes them there.
 TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"
 
 _SOURCES = ("env", "file", "command")
@@ -44,7 +44,7 @@ BY_REFERENCE = "write where it comes from: {env: NAME}, {file: path} or {command
 
 
 def is_secret_key(key: str) -> bool:
-    """Tell whether a key's name says that its value is a secret."""
+    """Return whether the name of a key suggests that its value is a secret."""
     return _SECRET_KEY.search(key) is not None
 
 
@@ -83,7 +83,7 @@ def _password(value: object) -> object:
 def _literal_uri(uri: str) -> str:
     try:
         parts = urlsplit(uri)
-        _ = parts.port  # a password with a slash in it shows up as a port that is no number
+        _ = parts.port  # if the password contains a slash, the text before the slash is read as the port
     except ValueError:
         raise rule("not a URI", "percent-encode what is not a letter or a digit, such as / and @") from None
     if not parts.scheme:
@@ -102,7 +102,7 @@ def _is_reference(value: dict[str, Any]) -> bool:
 
 
 class Reference(Section):
-    """A reference says where a secret comes from, by exactly one of these keys."""
+    """A reference names the source of a secret with exactly one of these keys."""
 
     env: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="The environment variable that holds it.", examples=["CRM_PASSWORD"]
@@ -170,14 +170,14 @@ class PortsSection(Section):
 
 
 class ConnectionSection(Section):
-    """An Airflow connection: `uri` alone, or `type` and what else it needs."""
+    """An Airflow connection: either `uri` alone, or `type` and the other keys that the type needs."""
 
     type: Name | None = Field(default=None, description="Airflow's connection type.", examples=["postgres"])
     host: str | None = Field(default=None, description="The host name or address.", examples=["crm.example.com"])
     login: str | None = Field(default=None, description="The user name.", examples=["reader"])
     password: Annotated[Reference | None, BeforeValidator(_password)] = Field(
         default=None,
-        description="Where the password comes from; never the password.",
+        description="A reference to the password. fleet.yaml never holds the password itself.",
         examples=[{"env": "CRM_PASSWORD"}],
     )
     schema_: str | None = Field(
@@ -187,7 +187,9 @@ class ConnectionSection(Section):
         default=None, description="The port.", examples=[5432], json_schema_extra={"x-default": "the type's own"}
     )
     extra: dict[str, Value] = Field(
-        default={}, description="More options of this type; secrets by reference.", examples=[{"sslmode": "require"}]
+        default={},
+        description="More options of this type. Write secrets as references.",
+        examples=[{"sslmode": "require"}],
     )
     uri: (
         Annotated[
@@ -197,7 +199,7 @@ class ConnectionSection(Section):
         | None
     ) = Field(
         default=None,
-        description="The whole connection as one URI, in place of all other keys; by reference if it has a password.",
+        description="The whole connection as one URI, without any other key. Use a reference if it has a password.",
         examples=[{"env": "CRM_URI"}],
     )
 
@@ -205,13 +207,13 @@ class ConnectionSection(Section):
 class SlotPoolSection(Section):
     """An Airflow pool of task slots."""
 
-    slots: int = Field(ge=-1, description="Tasks that may run at once; -1 is without limit.", examples=[2])
+    slots: int = Field(ge=-1, description="Tasks that may run at once; -1 means no limit.", examples=[2])
     description: str = Field(default="", description="What the pool protects.", examples=["Writes to the CRM"])
     include_deferred: bool = Field(default=False, description="Whether deferred tasks keep their slot.")
 
 
 class FleetFile(Section):
-    """fleet.yaml: one fleet. Keys that start with `x-` are yours: airfleet does not read them."""
+    """fleet.yaml describes one fleet. airfleet ignores keys that start with `x-`: use them as you like."""
 
     name: Name | None = Field(
         default=None,
@@ -227,44 +229,46 @@ class FleetFile(Section):
         json_schema_extra={"x-default": "twice the number of CPUs, 4 at least; on hosts, 512"},
     )
     schedulers: Annotated[int, Field(ge=1, le=fleet.MOST_SCHEDULERS)] = Field(
-        default=1, description="Scheduler processes; a second one takes over within seconds when the first fails."
+        default=1,
+        description="Scheduler processes. If the active scheduler fails, a second one becomes active within seconds.",
     )
     scheduler_mode: Literal["active-standby", "active-active"] = Field(
-        default="active-standby", description="Whether one of several schedulers works at a time, or all of them."
+        default="active-standby",
+        description="Whether one scheduler is active and the others stand by, or all of them are active.",
     )
     replication: Literal["asynchronous", "synchronous"] = Field(
         default="asynchronous",
-        description="Whether a commit waits until a replica has it too, with two database hosts or more.",
+        description="Whether a commit waits until a replica has it too. It matters with two database hosts or more.",
     )
     dags: Literal["folder", "releases"] | None = Field(
         default=None,
-        description="Where Dags come from: the project's folder as it is, or the releases that were made of it.",
+        description="Where Dags come from: the project's folder as it is, or the releases that were built from it.",
         examples=["releases"],
         json_schema_extra={"x-default": "folder; on hosts, releases"},
     )
     executor: Literal["local", "celery"] = Field(
         default="local",
-        description="What runs tasks on this machine: the scheduler, or a Celery worker fed by RabbitMQ as on hosts.",
+        description="What runs tasks on this machine: the scheduler, or a Celery worker with RabbitMQ, as on hosts.",
     )
     releases: ReleasesSection = Field(
-        default=ReleasesSection(), description="What becomes of releases, with `dags: releases`."
+        default=ReleasesSection(), description="How releases are kept and watched, with `dags: releases`."
     )
     backups: BackupsSection = Field(
-        default=BackupsSection(), description="Backups of the databases, and of every change since."
+        default=BackupsSection(), description="Backups of the databases, and of every change since the oldest backup."
     )
     env: dict[EnvKey, TextOrReference] = Field(
         default={},
-        description="Environment variables of every Airflow process, as text or references; not for Airflow's options.",
+        description="Environment variables of every Airflow process, as text or references. Not for Airflow's options.",
         examples=[{"TZ": "Europe/Berlin", "CRM_TOKEN": {"file": "secrets/crm-token"}}],
     )
     airflow: dict[Option, dict[Option, AirflowValue]] = Field(
         default={},
-        description="Airflow options by section, as in airflow.cfg, less those that airfleet sets itself.",
+        description="Airflow options by section, as in airflow.cfg, except those that airfleet sets itself.",
         examples=[{"core": {"max_active_tasks_per_dag": 32}}],
     )
     databases: list[Database] = Field(
         default=[],
-        description="PostgreSQL databases to keep beside Airflow's own, each with an Airflow connection of its name.",
+        description="More PostgreSQL databases for your Dags. Each gets an Airflow connection of the same name.",
         examples=[["warehouse"]],
     )
     connections: dict[Name, ConnectionSection] = Field(
@@ -279,37 +283,38 @@ class FleetFile(Section):
         default={}, description="Airflow pools of task slots.", examples=[{"crm": {}}]
     )
     checks: ChecksSection = Field(
-        default=ChecksSection(), description="What a release must pass, each check on its own: off, warning or error."
+        default=ChecksSection(), description="The checks that a release must pass. Each is off, a warning or an error."
     )
     hosts: dict[Name, HostSection] = Field(
         default={},
-        description="The machines of the fleet, each by its name. Without any, the platform runs on this machine.",
+        description="The machines of the fleet by name. Without hosts, the platform runs on this machine.",
         examples=[{"web1": {}}],
     )
     pools: dict[Name, WorkerPoolSection] = Field(
         default={},
-        description="Pools of workers. Without any, there is one pool `default` that serves the queue `default`.",
+        description="Pools of workers. Without pools, there is one pool `default` that serves the queue `default`.",
         examples=[{"default": {}}],
     )
     routing: list[RouteSection] = Field(
         default=[],
         description=(
-            "Where tasks go that name no queue: the first rule that fits `dag`, `task` and `operator` wins. A task may"
-            ' also ask for a pool: executor_config={"airfleet": {"pool": "memory"}}.'
+            "The queues of tasks that name no queue. The first rule whose `dag`, `task` and `operator` fit the task"
+            ' wins. A task may also name a pool: executor_config={"airfleet": {"pool": "memory"}}.'
         ),
         examples=[[{"operator": "BashOperator", "queue": "default"}]],
     )
     ssh: SshSection = Field(
-        default=SshSection(), description="How to log in to the hosts, but for what a host says itself."
+        default=SshSection(), description="How to log in to the hosts. A host's own `user` and `port` win."
     )
     tls: TlsSection | None = Field(
         default=None,
         description="Serve UI and API over HTTPS, with this certificate.",
         examples=[{"certificate": "tls/fleet.pem", "key": "tls/fleet.key"}],
     )
-    retention: RetentionSection = Field(default=RetentionSection(), description="Days that hosts keep what they wrote.")
+    retention: RetentionSection = Field(default=RetentionSection(), description="How long hosts keep their files.")
     firewall: bool = Field(
-        default=True, description="Whether a host lets in only SSH and what its roles need, and from whom."
+        default=True,
+        description="Whether each host's firewall allows only SSH and the ports that its roles need, by sender.",
     )
     requirements: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,

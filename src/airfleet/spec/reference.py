@@ -1,4 +1,4 @@
-"""What the model says about itself: the JSON Schema for editors, the YAML reference, and words for error messages."""
+"""Texts that are generated from the model: the JSON Schema, the commented fleet.yaml, and words for error messages."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _WORDS = {
     "object": "a map",
 }
 _HEAD = """\
-# A line whose `#` is followed by a space explains the key below it.
-# A line whose `#` is not is an example: remove the `#` to use it, and the ones of the lines it is indented under.
+# A line that starts with `#` and a space explains the key below it.
+# A line that starts with `#` alone is an example. To use it, remove its `#` and the `#` of the keys that enclose it.
 """
 
 
 def schema() -> Node:
-    """Return the JSON Schema of fleet.yaml: it knows every key and refuses all others."""
+    """Return the JSON Schema of fleet.yaml. It allows the known keys and keys that start with `x-`, and no others."""
     root = model.FleetFile.model_json_schema()
     _mend(root)
     root["patternProperties"] = {"^x-": {}}
@@ -34,7 +34,7 @@ def schema() -> Node:
 
 
 def reference() -> str:
-    """Return a commented fleet.yaml with every key; as it stands, it parses to the defaults."""
+    """Return a commented fleet.yaml with every key. `load.parse` turns this text into a fleet of defaults."""
     root = schema()
     source = root["$defs"]["Reference"]
     lines = [f"# {root['description']}", *_HEAD.splitlines(), "#", f"# {source['description']}"]
@@ -46,7 +46,7 @@ def reference() -> str:
 
 
 def find(root: Node, path: yaml_document.Path) -> Node:
-    """Return the schema at a path; an empty one where the schema has nothing to say."""
+    """Return the schema at a path, or an empty schema if the path has none."""
     node = root
     for part in path:
         node = next((inner for option in _options(root, node) for inner in _inside(option, part)), {})
@@ -59,7 +59,7 @@ def keys(root: Node, path: yaml_document.Path) -> list[str]:
 
 
 def words(root: Node, node: Node) -> str:
-    """Say what a schema expects, such as "a whole number from 1 to 512"."""
+    """Describe the values that a schema allows, such as "a whole number from 1 to 512"."""
     if str(node.get("$ref", "")).endswith("/Reference"):
         return "a reference"
     said: list[str] = []
@@ -76,7 +76,7 @@ def words(root: Node, node: Node) -> str:
 
 
 def _mend(node: object) -> None:
-    """Mend pydantic's schema in place: refuse keys that fit no pattern, and let a reference be a value too."""
+    """Change pydantic's schema in place: refuse keys that fit no pattern, and allow a value to be a reference."""
     if isinstance(node, dict):
         if "oneOf" in node:
             node["anyOf"] = node.pop("oneOf")

@@ -1,6 +1,6 @@
-"""What no single value of fleet.yaml shows to be wrong: rules over several values, or over a value and its place.
+"""Rules of fleet.yaml that concern several values, or a value and its key.
 
-They look at the data as it was read, so that they report beside the errors of the model and not after them.
+The rules read the raw data. So a user sees their violations together with the errors of the model, not after them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airfleet.spec.yaml_document import Violation
 
 
 def findings(data: Mapping[str, object]) -> Iterator[Violation]:
-    """Yield what is wrong; a value of the wrong type is left to the model."""
+    """Yield the violations. A value of the wrong type yields none: the model reports it."""
     yield from _ports(_map(data.get("ports")))
     yield from _owned(_map(data.get("airflow")))
     yield from _databases(data.get("databases"), _map(data.get("connections")))
@@ -38,7 +38,7 @@ def _owned(airflow: dict[str, Any]) -> Iterator[Violation]:
         if section.lower() == "default":
             yield Violation(("airflow", section), "this section would set options of every other one", "name theirs")
         for option in _map(options):
-            # Airflow takes names in any case, and reads x_cmd and x_secret in place of x.
+            # Airflow ignores the case of names, and reads the option x also from x_cmd and x_secret.
             name = option.lower()
             for plain in (name, name.removesuffix("_cmd"), name.removesuffix("_secret")):
                 if hint := fleet.OWNED_INSTEAD.get((section.lower(), plain)):

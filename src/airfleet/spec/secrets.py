@@ -1,4 +1,4 @@
-"""Secrets: fetched from where a reference points, and kept from being printed."""
+"""Secrets: how to fetch one by its reference, and a type that does not print its value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND_SECONDS = 30.0
 
 
 class Secret:
-    """A text that shows as `***` wherever it is printed; only `reveal` gives it away."""
+    """A text that prints as `***`. Only `reveal` returns the text. It cannot be hashed or pickled."""
 
     __slots__ = ("_value",)
 
@@ -41,11 +41,11 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        # Environment values that are not UTF-8 arrive as surrogates.
+        # Python decodes an environment value that is not UTF-8 with surrogates.
         mine, theirs = (secret._value.encode("utf-8", "surrogateescape") for secret in (self, other))
         return hmac.compare_digest(mine, theirs)
 
-    __hash__ = None  # type: ignore[assignment]  # a hash would give away which secrets are equal
+    __hash__ = None  # type: ignore[assignment]  # a hash would reveal which secrets are equal
 
     def __copy__(self) -> Secret:
         return self
@@ -53,16 +53,16 @@ class Secret:
     def __deepcopy__(self, memo: object) -> Secret:
         return self
 
-    # A pickle that came back as "***" would be used as a password, so there is none.
+    # A copy that unpickles as "***" would be used as a password.
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled")
 
 
 class Rotating(Secret):
-    """A secret that may be under exchange: the value in use, and others that are accepted beside it.
+    """A secret that may be in rotation: the value in use, and other values that servers still accept.
 
-    Each value has a slot of its own, so that what knows a login by one password at a time has a login for each.
-    `is_settling` says that everybody uses the value by now, so that what was kept under the others is to be rewritten.
+    Each value has its own slot. A server that allows one password per login gets one login for each slot.
+    `is_settling` means that every process uses the new value, and that data stored under the others must be rewritten.
     """
 
     __slots__ = ("is_settling", "others", "slot")
@@ -77,27 +77,30 @@ class Rotating(Secret):
 
 
 def list_accepted(secret: Secret) -> tuple[Secret, ...]:
-    """Every value that is valid now, the one in use first."""
+    """Return every value that servers accept now. The value in use comes first."""
     return (secret, *secret.others) if isinstance(secret, Rotating) else (secret,)
 
 
 def by_login(name: str, secret: Secret) -> dict[str, Secret]:
-    """Every login that is valid now with its password, in an order that does not change when another comes into use."""
+    """Return every valid login with its password. The order does not depend on which value is in use."""
     pairs = [(find_login(name, one), one) for one in list_accepted(secret)]
     return dict(sorted(pairs, key=lambda pair: pair[0]))
 
 
 def find_login(name: str, secret: Secret) -> str:
-    """The login that this value of a secret belongs to; a dot is in no name that fleet.yaml may give."""
+    """Return the login of this value of a secret. fleet.yaml allows no dot in a name, so the result is unique."""
     slot = secret.slot if isinstance(secret, Rotating) else 0
     return f"{name}.{slot}" if slot else name
 
 
 def resolve(ref: SecretRef, *, environ: Mapping[str, str], project: Path, where: str = "fleet.yaml") -> Secret:
-    """Return the secret a reference points to, or raise UsageError that never holds any of it.
+    """Return the secret that a reference points to. `where` names the reference in errors.
 
-    A file is relative to the project. A command runs in the project: a list without a shell, a text through `sh -c`.
-    `where` names the reference in errors.
+    A file is relative to the project. A command runs in the project folder: a list runs without a shell, a text runs
+    through `sh -c`. A command may run for COMMAND_SECONDS.
+
+    Raises:
+        UsageError: The secret cannot be fetched, or it is empty. The error contains no part of the secret.
     """
     if ref.env is not None:
         source, value = f"the environment variable {ref.env}", _from_env(ref.env, environ, where)
@@ -134,7 +137,7 @@ def _from_file(name: str, project: Path, where: str) -> str:
 
 def _from_command(command: str | tuple[str, ...], environ: Mapping[str, str], project: Path, where: str) -> str:
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-    # Arguments and stderr may hold a secret, so errors name no more than the program.
+    # Arguments and stderr may contain a secret, so errors name only the program.
     name = "the shell command" if isinstance(command, str) else f"the command {argv[0]}"
     hint = "run it by hand in the project folder to see why"
     try:
@@ -159,7 +162,7 @@ def _from_command(command: str | tuple[str, ...], environ: Mapping[str, str], pr
 
 
 def _text(content: bytes, source: str, where: str) -> str:
-    """Decode, less one trailing newline: the one editors and `echo` add."""
+    """Decode the content, and remove one newline at its end: editors and `echo` add one."""
     try:
         return re.sub(r"\r?\n\Z", "", content.decode())
     except UnicodeDecodeError:

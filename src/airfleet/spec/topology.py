@@ -1,4 +1,4 @@
-"""Hosts, roles and worker pools as the rest of airfleet sees them: frozen values that already passed every check."""
+"""Hosts, roles and worker pools, as frozen values. Every value has passed the checks of `load.parse`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_CONCURRENCY = 512
 
 @dataclass(frozen=True, slots=True)
 class Ssh:
-    """How the control machine reaches a host; what is missing is left to the SSH configuration."""
+    """How the control machine logs in to a host. A field that is None comes from the SSH configuration."""
 
     user: str | None = None
     port: int | None = None
@@ -37,7 +37,7 @@ class Ssh:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One machine: where it is, what it does, and which pools its workers serve."""
+    """One machine: its address, its roles, and the pools that its workers serve."""
 
     name: str
     address: str
@@ -49,7 +49,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one host lets one pool use; nothing is without limit."""
+    """The resources that one pool may use on one host. None means no limit. `memory` is in bytes."""
 
     memory: int | None = None
     cpus: float | None = None
@@ -59,7 +59,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
-    """Workers that serve the same queues, `concurrency` tasks at once on each host."""
+    """Workers that serve the same queues. On each host, the pool runs `concurrency` tasks at once.
+
+    When a worker stops, it gives its running tasks `drain_s` seconds to finish.
+    """
 
     name: str
     queues: tuple[str, ...]
@@ -70,7 +73,7 @@ class WorkerPool:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Tasks that name no queue and fit these expressions go to this queue."""
+    """A rule of routing: a task that names no queue goes to `queue` if it fits all three regular expressions."""
 
     queue: str
     dag: str = ".*"
@@ -80,7 +83,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The balancer's certificate, and the file of its key, relative to the project."""
+    """The files of the balancer's certificate and of its private key, relative to the project."""
 
     certificate: str
     key: str
@@ -88,17 +91,18 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days that a host keeps what it wrote."""
+    """The number of days that a host keeps its files."""
 
     logs: int = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """Which database host was promoted last, and how many promotions there were; none yet is the file's first.
+    """The database host that was promoted last, and the number of promotions so far.
 
-    `target` is the host of a promotion that was begun and is not known to have ended; it is the primary itself while
-    only the wait for a scheduler is left.
+    `primary` is empty before the first promotion; then the first database host of fleet.yaml is the primary.
+    `target` is the host of a promotion that has started and may not have finished. It equals `primary` while the
+    promotion only waits for a scheduler.
     """
 
     primary: str = ""
@@ -107,7 +111,7 @@ class Promoted:
 
 
 def most_processes(concurrency: int) -> int:
-    """Processes and threads that a pool may have, unless fleet.yaml says: enough for tasks that count all cores."""
+    """Return the default limit of a pool's processes and threads: enough for tasks that start a thread per core."""
     return 1024 + 512 * concurrency
 
 

@@ -1,6 +1,6 @@
-"""What is wrong with hosts, roles and pools taken together, though each of them is well written.
+"""Rules of fleet.yaml that concern hosts, roles and pools together.
 
-Like the other rules they look at the data as it was read, so that they report beside the errors of the model.
+Like those of `rules.py`, they read the raw data, so that a user sees their violations beside the errors of the model.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from airfleet.spec import topology
 from airfleet.spec.sections import hosts
 from airfleet.spec.yaml_document import Violation
 
-# A task process of Airflow takes more; with less a slot, the pool would be killed before its slots are full.
+# A task process of Airflow needs more memory than this. With less, the kernel kills the pool before its slots are full.
 LEAST_SLOT_MEMORY = 64 << 20
 
 
 def findings(data: Mapping[str, object]) -> Iterator[Violation]:
-    """Yield what is wrong; a value of the wrong type is left to the model."""
+    """Yield the violations. A value of the wrong type yields none: the model reports it."""
     pools = {name: pool for name, pool in _map(data.get("pools")).items() if isinstance(pool, dict)}
     machines = {name: host for name, host in _map(data.get("hosts")).items() if isinstance(host, dict)}
     for name, pool in pools.items():
@@ -33,7 +33,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     yield from _queues(data, pools)
     if data.get("dags") == "folder":
         hint = "remove this line: hosts run the releases that `airfleet release deploy` makes of the project"
-        yield Violation(("dags",), "a folder on this machine is on no host", hint)
+        yield Violation(("dags",), "hosts cannot read a folder of this machine", hint)
 
 
 def _map(value: object) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _missing_roles(roles: Mapping[str, list[str]]) -> Iterator[Violation]:
             yield Violation(("hosts",), f"no host has the role {role}", f"give it to a host: it {words}")
     webs = [name for name, own in roles.items() if "web" in own]
     if len(webs) > 1 and "balancer" not in given:
-        what = f"{len(webs)} web hosts and no balancer: nobody would find the second one"
+        what = f"there are {len(webs)} web hosts and no balancer, so only the first would get traffic"
         yield Violation(("hosts",), what, "give the role balancer to a host, such as a web host")
 
 
@@ -94,7 +94,7 @@ def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[
         if other == name:
             continue
         if "balancer" in roles[name] and "balancer" in roles[other]:
-            what = f"two balancers on one address: {other} has {address} too"
+            what = f"two balancers have the same address: {other} has {address} too"
             yield Violation(("hosts", name, "address"), what, "give the role to one of them, or another address")
         else:
             what = f"the host {other} has the address {address} too"
@@ -104,7 +104,7 @@ def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[
 def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Violation]:
     names = [name for name, own in roles.items() if "broker" in own]
     if names and len(names) not in topology.BROKER_SIZES:
-        what = f"{len(names)} hosts have the role broker: a queue with copies needs a majority"
+        what = f"{len(names)} hosts have the role broker: a replicated queue needs a majority of its nodes"
         yield Violation(("hosts", names[-1], "roles"), what, "give it to 1 host or to 3")
     if len(names) > 1:
         for name in names:
@@ -140,7 +140,7 @@ def _served(
     for pool in pools:
         if pool not in served:
             queues = ", ".join(_words(_map(pools[pool]).get("queues")) or [pool])
-            what = f"no host serves this pool, so nobody serves its queue {queues}"
+            what = f"no host serves this pool, so no worker serves its queue {queues}"
             yield Violation(("pools", pool), what, "add it to the `pools` of a host, or remove it")
 
 

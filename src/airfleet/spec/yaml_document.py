@@ -1,4 +1,4 @@
-"""YAML text into plain JSON-like data that still knows the line of every key."""
+"""Parse YAML into plain data, as JSON has it, and remember the line of every key."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SYNTAX_HINTS = {
 
 
 class _Loader(yaml.SafeLoader):
-    # YAML 1.2 scalars, as editors read them: `no`, `12:30`, `0777` and `2026-01-31` stay text.
-    # 18 digits at most: Python refuses to convert thousands.
+    # The scalars of YAML 1.2, as editors read them: `no`, `12:30`, `0777` and `2026-01-31` stay text.
+    # A whole number has at most 18 digits, because Python refuses to convert a text of thousands of digits.
     yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own way to set it)
 
 
@@ -41,7 +41,7 @@ for _kind, _pattern, _first in (
 
 
 class Violation(NamedTuple):
-    """One thing wrong at a path of the document, before its line is looked up."""
+    """A broken rule at a path of the document. `Document.line` finds the line of the path."""
 
     path: Path
     what: str
@@ -50,17 +50,17 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The data of a YAML mapping, the keys it gives twice, and the line of each path."""
+    """The data of a YAML mapping, an error for each duplicate key, and the line of each path."""
 
     data: dict[str, object]
     duplicates: tuple[Problem, ...]
     root: yaml.Node | None
 
     def line(self, path: Path) -> int:
-        """Return the line of the path, or of its nearest ancestor that is in the file."""
+        """Return the line of a path, counted from 1. A path that is not in the file has the line of its parent."""
         node, line = self.root, 1
         for part in path:
-            # Last wins, as in the data: merged keys come before a map's own.
+            # The last key wins, as in the data: the keys of a merge (`<<`) come before the map's own keys.
             marks = [(key, value) for name, key, value in _children(node) if name == part]
             if not marks:
                 break
@@ -70,12 +70,16 @@ class Document:
 
 
 def dotted(path: Path) -> str:
-    """Write a path the way people say it: `slot_pools.warehouse.slots`, `databases[0]`."""
+    """Return a path as text: `slot_pools.warehouse.slots`, `databases[0]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def parse(text: str, *, file: str) -> Document:
-    """Return the document; SpecError where the text is not YAML, not a mapping, or more than plain data."""
+    """Return the document that a text holds. `file` names the text in errors.
+
+    Raises:
+        SpecError: The text is not YAML or not a mapping, or it uses tags, aliases or keys that plain data cannot have.
+    """
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -97,7 +101,7 @@ def parse(text: str, *, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         raise SpecError(file, (_syntax(error),)) from None
     except (KeyError, ValueError):
-        # PyYAML lets these out of its constructors for a value that its tag denies: `!!int five`.
+        # PyYAML does not wrap these errors when a value does not fit its tag, such as `!!int five`.
         raise SpecError(file, (Problem(1, "", "a tag does not fit its value", "write the plain value"),)) from None
     return Document(data, tuple(duplicates), root)
 
@@ -118,7 +122,10 @@ def _children(node: yaml.Node | None) -> Iterator[tuple[object, yaml.Node, yaml.
 
 
 def _flaws(node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Iterator[tuple[str, Problem]]:
-    """Yield what the safe loader would let through: duplicates, tags, keys that are no text, endless aliases."""
+    """Yield what PyYAML's safe loader accepts and airfleet does not.
+
+    That is duplicate keys, tags, keys that are not text, and aliases that contain themselves.
+    """
     line = node.start_mark.line + 1
     if any(node is ancestor for ancestor in above):
         yield "alias", Problem(line, dotted(path), "an alias may not contain itself")

@@ -96,12 +96,12 @@ pools:
         "no host has the role scheduler",
         "no host has the role database",
         "no host has the role broker",
-        "two balancers on one address: a has 10.0.0.1 too",
+        "two balancers have the same address: a has 10.0.0.1 too",
         "there is no pool 'gpu'",
         "a pool that serves no queue gets no task",
         "16 tasks do not fit into 100M: each takes 64 MiB at the least",
         "a worker keeps a process for each of its slots: pools do not scale by themselves",
-        "no host serves this pool, so nobody serves its queue io",
+        "no host serves this pool, so no worker serves its queue io",
         "no pool serves the queue 'default', where tasks that name no queue go",
     ):
         assert expected in whats
@@ -110,12 +110,12 @@ pools:
 @pytest.mark.parametrize(
     ("change", "to", "expected"),
     [
-        ("[web, balancer]", "[web]", "3 web hosts and no balancer: nobody would find the second one"),
+        ("[web, balancer]", "[web]", "there are 3 web hosts and no balancer, so only the first would get traffic"),
         ("roles: [web]}", "roles: []}", "this host has no role"),
         ("roles: [scheduler]}", "roles: [scheduler, broker]}", "2 hosts have the role broker"),
         ("pools: [io]", "roles: [web], pools: [io]", "this host has pools but not the role worker"),
         ("pools: [io]", "pools: []", "a worker without a pool gets no task"),
-        ("name: flights", "dags: folder", "a folder on this machine is on no host"),
+        ("name: flights", "dags: folder", "hosts cannot read a folder of this machine"),
         ("memory: 8G", "memory: 8 GB", "expected a size, found '8 GB'"),
         ("address: 10.0.0.11", "address: ops@10.0.0.11", "expected an IPv4 address or a host name"),
         ("address: 10.0.0.11", "address: 'fd00::11'", "IPv6 addresses are not supported: fd00::11"),

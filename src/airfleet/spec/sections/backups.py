@@ -1,4 +1,4 @@
-"""The `backups` section of fleet.yaml as people write it."""
+"""The `backups` section of fleet.yaml."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _DEFAULT = fleet.Backups()
 
 
 class BackupsSection(Section):
-    """Backups of the databases, and of every change since."""
+    """Backups of the databases, and of every change since the oldest backup."""
 
     keep: Annotated[int, Field(ge=1, le=999)] = Field(
         default=_DEFAULT.keep,
-        description="Backups that are kept, and the changes since the oldest of them; what is older goes.",
+        description="Backups that are kept, with the changes since the oldest of them. Older ones are deleted.",
     )
     every_hours: Annotated[int, Field(ge=1, le=168)] = Field(
         default=_DEFAULT.every_hours, description="Hours between two backups that the primary database host makes."
     )
     folder: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/._-]+$")] = Field(
         default=_DEFAULT.folder,
-        description="Where they are on the database hosts: best a mount of another machine that all of them see.",
+        description="The folder of the backups on the database hosts. Best: all of them mount it from another machine.",
         examples=["/mnt/backups"],
     )

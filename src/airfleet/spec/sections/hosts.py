@@ -1,4 +1,4 @@
-"""The sections of fleet.yaml about many machines, as people write them: hosts, pools, SSH, TLS, retention."""
+"""The sections of fleet.yaml that describe a fleet of hosts: hosts, pools, routing, SSH, TLS and retention."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NetPort = Annotated[int, Field(ge=1, le=65535)]
 
 
 def bytes_of(text: str) -> int:
-    """The number of bytes that a size such as 512M or 4G means."""
+    """Return the bytes of a size such as 512M or 4G; 1M is 2**20 bytes."""
     found = _SIZE.fullmatch(text)
     if found is None:
         raise ValueError(text)
@@ -56,11 +56,11 @@ Size = Annotated[str, AfterValidator(_size), WithJsonSchema({"type": "string", "
 
 
 class SshSection(Section):
-    """How the control machine logs in to the hosts; what is missing comes from the SSH configuration."""
+    """How the control machine logs in to the hosts. A key that is missing comes from the SSH configuration."""
 
     user: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="The user to log in as: root, or one who may use sudo without a password.",
+        description="The user to log in as: root, or a user who may use sudo without a password.",
         examples=["ops"],
         json_schema_extra={"x-default": "as in the SSH configuration"},
     )
@@ -78,7 +78,7 @@ class SshSection(Section):
     )
     known_hosts: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="The file with the hosts' public keys, relative to the project. Of others, @revoked lines count.",
+        description="The file with the hosts' public keys, relative to the project. Other files only revoke keys.",
         examples=["ssh/known_hosts"],
         json_schema_extra={"x-default": "as in the SSH configuration"},
     )
@@ -88,11 +88,11 @@ class HostSection(Section):
     """One machine."""
 
     address: Address = Field(
-        description="Where the other hosts and the control machine reach it.", examples=["10.0.0.11"]
+        description="The address at which the control machine and the other hosts reach it.", examples=["10.0.0.11"]
     )
     roles: list[Role] | None = Field(
         default=None,
-        description="What it does. Of the hosts with `database`, the first is the primary until another is promoted.",
+        description="What the host does. The first host with `database` is the primary until another is promoted.",
         examples=[["web", "scheduler", "worker", "database", "broker"]],
         json_schema_extra={"x-default": "worker if it has pools; everything if it is the only host"},
     )
@@ -104,7 +104,7 @@ class HostSection(Section):
     )
     labels: dict[Name, str] = Field(
         default={},
-        description="Words of your own about the host; commands select hosts by them.",
+        description="Your own labels of the host. Commands select hosts by them.",
         examples=[{"rack": "a"}],
     )
     user: Annotated[str, Field(min_length=1)] | None = Field(
@@ -122,16 +122,16 @@ class HostSection(Section):
 
 
 class WorkerPoolSection(Section):
-    """Workers that serve the same queues, with limits of their own on each host."""
+    """Workers that serve the same queues, with the same limits on each host."""
 
     queues: list[Queue] | None = Field(
         default=None,
-        description="The queues that it serves.",
+        description="The queues that the pool serves.",
         examples=[["default"]],
         json_schema_extra={"x-default": "one queue of the pool's name"},
     )
     concurrency: Annotated[int, Field(ge=1, le=MOST_CONCURRENCY)] = Field(
-        default=16, description="Tasks that may run at once on each of its hosts."
+        default=16, description="Tasks that may run at once on each host of the pool."
     )
     memory: Size | None = Field(
         default=None,
@@ -146,7 +146,7 @@ class WorkerPoolSection(Section):
         json_schema_extra={"x-default": "without limit"},
     )
     io_weight: Annotated[int, Field(ge=1, le=10000)] = Field(
-        default=100, description="Share of the disks beside the other pools of the host (systemd's IOWeight)."
+        default=100, description="Share of the disks relative to other pools of the host (systemd's IOWeight)."
     )
     tasks_max: Annotated[int, Field(ge=64)] | None = Field(
         default=None,
@@ -155,21 +155,21 @@ class WorkerPoolSection(Section):
         json_schema_extra={"x-default": "1024, and 512 more for each of `concurrency`"},
     )
     drain: Annotated[int, Field(ge=0, le=7 * 86400)] = Field(
-        default=3600, description="Seconds that running tasks are given to finish when a worker stops."
+        default=3600, description="Seconds that running tasks have to finish when a worker stops."
     )
 
 
 class RouteSection(Section):
-    """Tasks that name no queue and fit these expressions go to this queue."""
+    """A task that names no queue goes to this queue if it fits all of these expressions."""
 
     queue: Queue = Field(description="The queue.", examples=["io"])
-    dag: Pattern = Field(default=".*", description="The regular expression that a whole Dag id fits.")
-    task: Pattern = Field(default=".*", description="The regular expression that a whole task id fits.")
-    operator: Pattern = Field(default=".*", description="The one that the name of the operator's class fits.")
+    dag: Pattern = Field(default=".*", description="The regular expression that a whole Dag id must match.")
+    task: Pattern = Field(default=".*", description="The regular expression that a whole task id must match.")
+    operator: Pattern = Field(default=".*", description="The regular expression for the name of the operator's class.")
 
 
 class TlsSection(Section):
-    """The balancer's certificate; with it, UI and API are served over HTTPS only."""
+    """The balancer's certificate. With it, the balancer serves UI and API over HTTPS only."""
 
     certificate: Annotated[str, Field(min_length=1)] = Field(
         description="The file with the certificate and its chain, relative to the project.", examples=["tls/fleet.pem"]
@@ -181,7 +181,7 @@ class TlsSection(Section):
 
 
 class RetentionSection(Section):
-    """Days that a host keeps what it wrote."""
+    """How long hosts keep their files."""
 
     logs: Annotated[int, Field(ge=1)] = Field(default=30, description="Days that task logs are kept.")
 
@@ -189,7 +189,7 @@ class RetentionSection(Section):
 def convert_host(
     name: str, written: HostSection, ssh: topology.Ssh, *, only: bool, pools: tuple[str, ...]
 ) -> topology.Host:
-    """The frozen host, its defaults filled in."""
+    """Return the host with its defaults. `only` says that the fleet has no other host."""
     if written.roles is not None:
         roles = tuple(dict.fromkeys(written.roles))
     else:
@@ -206,7 +206,7 @@ def convert_host(
 
 
 def convert_pool(name: str, written: WorkerPoolSection) -> topology.WorkerPool:
-    """The frozen pool, its defaults filled in."""
+    """Return the pool with its defaults filled in."""
     return topology.WorkerPool(
         name=name,
         queues=(name,) if written.queues is None else tuple(dict.fromkeys(written.queues)),

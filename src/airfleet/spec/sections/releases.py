@@ -1,4 +1,4 @@
-"""The `releases` section of fleet.yaml as people write it: where they are kept, and how they are watched."""
+"""The `releases` section of fleet.yaml: where releases are kept, and how a live release is watched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _place(store: str) -> str:
 
 
 class ReleasesSection(Section):
-    """What becomes of releases, with `dags: releases`."""
+    """How releases are kept and watched, with `dags: releases`."""
 
     store: Annotated[str, AfterValidator(_place)] = Field(
         default=_DEFAULT.store,
@@ -34,17 +34,17 @@ class ReleasesSection(Section):
     )
     keep: Annotated[int, Field(ge=2)] = Field(
         default=_DEFAULT.keep,
-        description="Releases that stay although nothing needs them: so many of the last live, and of the last built.",
+        description="Releases kept although nothing needs them: the last N live ones, and the last N built ones.",
     )
     watch_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=_DEFAULT.watch_seconds,
-        description="Seconds for which a promoted release is watched, and rolled back when it does badly; 0 is never.",
+        description="Seconds after a promotion in which a bad release is rolled back automatically; 0 means never.",
     )
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = Field(
         default=_DEFAULT.max_failure_rate,
-        description="How much more of its task attempts may fail than of the release before: 0.25 is a quarter.",
+        description="How much the share of failed attempts may exceed that of the release before; 0.25 is a quarter.",
     )
     min_task_ends: Annotated[int, Field(ge=1)] = Field(
         default=_DEFAULT.min_task_ends,
-        description="Task attempts that must have ended before their failures count.",
+        description="Task attempts that must have ended before the failure rate counts.",
     )

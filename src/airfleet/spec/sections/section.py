@@ -1,4 +1,4 @@
-"""What every section of fleet.yaml is made of."""
+"""The base class and the helper types of all sections of fleet.yaml."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 
 
 def rule(what: str, hint: str = "") -> PydanticCustomError:
-    """Make an error that reaches the user word for word."""
+    """Return an error whose text and hint reach the user unchanged."""
     return PydanticCustomError("rule", "{what}", {"what": what, "hint": hint})
 
 
 def shaped(pattern: str, words: str) -> tuple[AfterValidator, WithJsonSchema]:
-    """Make a text's type annotations: the whole text fits the pattern, which the words describe."""
+    """Return annotations for a text that must match `pattern` as a whole. `words` describes the pattern in errors."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -26,13 +26,13 @@ def shaped(pattern: str, words: str) -> tuple[AfterValidator, WithJsonSchema]:
 
 
 class Section(BaseModel):
-    """A map whose keys are all known, and whose values are taken as they are written."""
+    """A map that refuses unknown keys and does not convert values to other types."""
 
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
         frozen=True,
-        # The schema, and so the editors that show it, call a section by its own name.
+        # In the JSON Schema, the title of a section is the name of the section and not of its class.
         model_title_generator=lambda model: model.__name__.removesuffix("Section"),
     )
 
