@@ -1,4 +1,4 @@
-"""Programs that hosts run: each is a file, `NAME.sh` or `NAME.py`, beside the module that uses it."""
+"""Programs that run on hosts. Each is a file, `NAME.sh` or `NAME.py`, beside the module that uses it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shlex
 
 
 def render_script(package: str, *names: str, **values: object) -> str:
-    """Return the text of the programs `names` of a package, one after the other, below a line for each parameter.
+    """Return one shell script: a line for each parameter in `values`, then the texts of the programs `names`.
 
-    A parameter is a variable of the shell, with a name in capital letters. It is not exported, so no program that the
-    script starts finds it in its environment. A secret may be a parameter of a script that goes to standard input, as
-    that of a job does, and of no other: a connection hands those over as an argument of a shell.
+    A parameter becomes a shell variable with a name in capital letters. The script does not export it, so it is not in
+    the environment of the programs that the script starts. A parameter may be a secret only if the script goes to the
+    standard input of a shell, as the script of a job does. A connection passes other scripts as an argument of a shell.
     """
     lines = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     folder = importlib.resources.files(package)
@@ -19,5 +19,5 @@ def render_script(package: str, *names: str, **values: object) -> str:
 
 
 def read_program(package: str, name: str) -> str:
-    """Return the text of a Python program of a package, which a host's own Python runs."""
+    """Return the text of a Python program of a package. The Python of a host's system runs it."""
     return (importlib.resources.files(package) / f"{name}.py").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Who runs a command."""
+"""The person who runs a command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 def find_actor() -> str:
-    """`user@host`, shown to others who find a lease taken, and written to deployments and the hosts' audit logs."""
+    """Return `user@host`, or "unknown". Leases, deployments and the audit logs of hosts record this name."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):

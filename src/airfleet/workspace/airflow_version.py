@@ -1,4 +1,4 @@
-"""Which version of Airflow a fleet runs: the locks that come with airfleet, and a file beside the fleet's secrets."""
+"""The version of Airflow that a fleet runs (`airflow.json` in the state folder), and the locks of all versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ LOCK = re.compile(r"airflow-(\d+\.\d+\.\d+)\.txt")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a fleet runs. While it moves there is a `target`, with the backup that was made before anything changed."""
+    """The version of Airflow that a fleet runs.
+
+    During an upgrade, `target` is the new version, `before` the database schema to go back to, and `backup` the backup
+    that was made before anything changed. Otherwise all three are empty.
+    """
 
     version: str
     target: str = ""
@@ -27,12 +31,16 @@ class Running:
 
 
 def order(version: str) -> tuple[int, ...]:
-    """What versions are compared by."""
+    """Return a key that sorts versions."""
     return tuple(map(int, version.split(".")))
 
 
 def find_locks() -> dict[str, Path]:
-    """The lock of each version that this airfleet was tested with, oldest first."""
+    """Return the lock of each Airflow version that this airfleet was tested with, oldest version first.
+
+    Raises:
+        AirfleetError: No lock is installed.
+    """
     here = Path(airfleet.__file__).parent
     for folder in (here / "constraints", here.parents[1] / "constraints"):
         found = {match[1]: path for path in folder.glob("*") if (match := LOCK.fullmatch(path.name))}
@@ -42,7 +50,11 @@ def find_locks() -> dict[str, Path]:
 
 
 def find_lock(version: str) -> Path:
-    """The lock of one version; raises AirfleetError where this airfleet was not tested with it."""
+    """Return the lock of one Airflow version.
+
+    Raises:
+        AirfleetError: This airfleet was not tested with the version.
+    """
     locks = find_locks()
     if version not in locks:
         hint = "airfleet upgrade; or install the airfleet that this fleet was applied with"
@@ -51,23 +63,27 @@ def find_lock(version: str) -> Path:
 
 
 def read(folder: StateFolder) -> Running:
-    """What the fleet runs; the newest version before its first apply."""
+    """Return what the fleet runs. Before the first apply, that is the newest version of Airflow that has a lock."""
     return read_record(Running, folder.root / NAME) or Running([*find_locks()][-1])
 
 
 def write(folder: StateFolder, running: Running) -> None:
-    """Keep it; a kill leaves what was there before."""
+    """Write the version to the state folder, atomically."""
     write_file(folder.root / NAME, json.dumps(asdict(running)))
 
 
 def keep(folder: StateFolder) -> None:
-    """Write down what a fleet is first applied with, so that another airfleet does not move it by the way."""
+    """Record the version that a fleet is first applied with, so that a newer airfleet does not upgrade it unasked."""
     if not (folder.root / NAME).exists():
         write(folder, read(folder))
 
 
 def check_settled(folder: StateFolder) -> None:
-    """Raise AirfleetError while an upgrade is half done: what else is applied would mix with it."""
+    """Make sure that no upgrade is under way, because another change of the fleet would mix with it.
+
+    Raises:
+        AirfleetError: An upgrade has started and has not finished.
+    """
     running = read(folder)
     if running.target:
         raise AirfleetError(

@@ -1,4 +1,4 @@
-"""The hosts of the last apply, kept so that a host taken out of fleet.yaml can still be stopped."""
+"""The hosts of the last apply, kept so that airfleet can still stop a host that was removed from fleet.yaml."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ NAME = "hosts.json"
 
 
 def read(state: Path) -> tuple[Host, ...]:
-    """The hosts that were written down last; none before the first apply."""
+    """Return the hosts of the last apply; none before the first apply.
+
+    Raises:
+        AirfleetError: The record cannot be read.
+    """
     path = state / NAME
     try:
         return tuple(_build(one, path) for one in json.loads(path.read_text()))
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        hint = "it names the hosts of the last apply; without it, hosts that were removed go on as they were"
+        hint = "it names the hosts of the last apply; without it, airfleet cannot stop hosts that were removed"
         raise AirfleetError(f"cannot be read: {error}", where=str(path), hint=hint) from None
 
 
@@ -35,7 +39,7 @@ def _build(one: dict[str, Any], path: Path) -> Host:
 
 
 def write(state: Path, hosts: Iterable[Host]) -> None:
-    """Write the hosts down, each address once; nothing is touched where that is what is there."""
+    """Record the hosts, each address once. If the record does not change, the file is not written."""
     known = {host.address: host for host in reversed(tuple(hosts))}
     text = json.dumps([asdict(host) for host in reversed(known.values())], indent=1)
     path = state / NAME
@@ -44,20 +48,24 @@ def write(state: Path, hosts: Iterable[Host]) -> None:
 
 
 def find_gone(known: Iterable[Host], fleet: Fleet) -> tuple[Host, ...]:
-    """Hosts that were written down and that fleet.yaml no longer names; another name alone is no other host."""
+    """Return the hosts of the last apply whose address fleet.yaml no longer has. A host with a new name is not gone."""
     addresses = {host.address for host in fleet.hosts}
     return tuple(host for host in known if host.address not in addresses)
 
 
 def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
-    """Raise UsageError where another host than before would get the database, which would be an empty one."""
+    """Make sure that the primary database stays on the host that it is on: on another host it would be empty.
+
+    Raises:
+        UsageError: fleet.yaml would put the primary on another host.
+    """
     stores = [host for host in known if "database" in host.roles]
     promoted = [host for host in stores if host.name == fleet.promoted.primary]
     before = next(iter([*promoted, *stores]), None)
     after = fleet.primary
     if before is not None and before.address != after.address:
         raise UsageError(
-            f"the database would begin anew on {after.name}; its data is on {before.name} ({before.address})",
+            f"{after.name} would start an empty database; the data is on {before.name} ({before.address})",
             where="fleet.yaml: hosts",
-            hint=f"name {before.name} first; if there is nothing to keep: airfleet apply --forget {before.name}",
+            hint=f"list {before.name} first; to give its data up: airfleet apply --forget {before.name}",
         )

@@ -1,4 +1,4 @@
-"""The secrets of one fleet, made once on the control machine and kept in the project's state folder."""
+"""The secrets of one fleet. The control machine makes each once and keeps it in the project's state folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import RotationLedger, present
 from airfleet.workspace.state_folder import StateFolder
 
-# What earlier versions called the logins of all workers and of the scheduler; the first is a mark, too.
+# The logins that all workers and the scheduler shared in earlier versions. If the file FORMER_RESULTS exists, some
+# process may still use them.
 FORMER_RESULTS = "postgres_celery"
 POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
@@ -21,9 +22,10 @@ FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 def read(
     folder: StateFolder, rotations: RotationLedger, databases: tuple[str, ...], pools: Iterable[str]
 ) -> FleetCredentials:
-    """All secrets, each made when it is first asked for; to remove a file is to rotate its secret.
+    """Return all secrets of a fleet, and make those that do not exist.
 
-    A secret whose file has another value than the hosts have is given as the present step of its rotation wants it.
+    If a file of a secret has another value than the hosts have, or was removed, a rotation starts. During a rotation,
+    each secret holds the values that the current step of the rotation needs. Writes `rotations.json`.
     """
 
     listed = tuple(pools)
@@ -40,7 +42,7 @@ def read(
         replication=keep("postgres_replicator"),
         monitor=keep("postgres_monitor"),
         erlang_cookie=keep("erlang_cookie"),
-        # Of the key that the first hosts were made with; it stays when that key is rotated, and tells nothing about it.
+        # A digest of the first Fernet key. It does not change when the key is rotated, and does not reveal the key.
         identity=folder.keep_secret("identity", lambda: _identify(platform.fernet_key)).reveal(),
         results=ResultLogins(keep("postgres_results_writer"), keep("postgres_results_reader")),
         publisher=keep("rabbitmq_publisher"),
@@ -58,24 +60,27 @@ def _identify(key: Secret) -> str:
 
 
 def list_former_pools(folder: StateFolder, pools: Iterable[str]) -> tuple[str, ...]:
-    """The pools that fleet.yaml no longer names, and whose logins the broker still has."""
+    """Return the pools that fleet.yaml no longer names and that still have a login at the broker."""
     found = (re.fullmatch(f"{POOL}([A-Za-z0-9_-]+)", path.name) for path in folder.secrets.glob(f"{POOL}*"))
     return tuple(sorted({one[1] for one in found if one} - set(pools)))
 
 
 def describe_former(folder: StateFolder, pools: Iterable[str]) -> tuple[str, ...]:
-    """The logins that some worker may still use though nothing begins with them any more, a line for each kind."""
+    """Return a line for each kind of login that no new process uses, but that a running worker may still use."""
     gone = list_former_pools(folder, pools)
     return (
         *(("the logins that earlier versions shared",) if (folder.secrets / FORMER_RESULTS).exists() else ()),
-        *((f"the broker's logins of pools that are gone: {', '.join(gone)}",) if gone else ()),
+        *((f"the broker's logins of removed pools: {', '.join(gone)}",) if gone else ()),
     )
 
 
 def retire_former(folder: StateFolder, rotations: RotationLedger, pools: Iterable[str]) -> None:
-    """Forget those logins, once nobody uses them; the next steps remove them from broker and database."""
+    """Delete the secrets of the logins that `describe_former` lists. Call it when no process uses them any more.
+
+    The steps of the next plan remove the logins from the broker and the database.
+    """
     names = (*FORMER, *(f"{POOL}{pool}" for pool in list_former_pools(folder, pools)))
     rotations.forget(names)
-    # Last: as long as its file is there, the next apply forgets a login again.
+    # The files go last: while the file of a login exists, the next apply repeats the removal.
     for name in names:
         (folder.secrets / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What `doctor` reports, of one machine and of a fleet."""
+"""The findings of `airfleet doctor`, for one machine and for a fleet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST_FREE_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One thing looked at, what was found, and what to do about it."""
+    """The result of one check: the subject, its state, and a hint if the state is not ok."""
 
     level: Level
     subject: str

@@ -1,6 +1,6 @@
-"""A lock of a whole file, which dies with its process, and which can be checked without being taken.
+"""A lock of a whole file. The kernel releases it when its process ends, and others can check it without taking it.
 
-flock(2) has no way to look: whoever tries it holds it for a moment, and somebody who wanted it then fails.
+flock(2) cannot be checked: a process that tries the lock holds it for a moment, and another process fails meanwhile.
 """
 
 from __future__ import annotations
@@ -12,24 +12,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# `struct flock` of fcntl(2): the lock belongs to the open file, as one of flock(2) does.
+# `struct flock` of fcntl(2). An F_OFD lock belongs to the open file, as a lock of flock(2) does.
 _FORMAT = "hhqqi"
 _WHOLE_FILE = struct.pack(_FORMAT, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-# Earlier versions hold the file by flock(2), alone. Shared, the same lock keeps out those only.
+# Earlier versions of airfleet take an exclusive flock(2). A shared one keeps those versions out, and no others.
 _FORMER = fcntl.LOCK_SH | fcntl.LOCK_NB
 
 
 def take(descriptor: int) -> None:
-    """Lock a file that is open for writing, until it is closed; raises BlockingIOError while another process has it."""
+    """Lock a file that is open for writing, until the file is closed.
+
+    Raises:
+        BlockingIOError: Another process has the lock.
+    """
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
     fcntl.flock(descriptor, _FORMER)
 
 
 @contextmanager
 def wait_and_hold(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made where it is missing; wait as long as another process has it.
+    """Hold the lock of a file. Create the file if it does not exist, and wait while another process has the lock.
 
-    It is a lock of flock(2), as earlier versions wait for it too; `is_taken` does not see it.
+    This is a lock of flock(2), because earlier versions wait for the same one. `is_taken` does not see it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -40,7 +44,7 @@ def wait_and_hold(path: Path) -> Iterator[None]:
 
 
 def is_taken(path: Path) -> bool:
-    """Whether a process has the lock of a file now; looking keeps nobody from taking it."""
+    """Return whether a process has the lock of a file now. The check does not keep others from taking the lock."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""The record of the last promotion: which database host is the primary, kept beside the secrets for later commands."""
+"""The record of the last promotion, `database.json` in the state folder: it says which database host is the primary."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ NAME = "database.json"
 
 
 def read(folder: StateFolder) -> Promoted:
-    """The last promotion; none yet where nothing is written."""
+    """Return the last promotion, or an empty record if there was none."""
     return read_record(Promoted, folder.root / NAME) or Promoted()
 
 
 def write(folder: StateFolder, promoted: Promoted) -> None:
-    """Keep a promotion; a kill leaves the one before."""
+    """Record a promotion, atomically."""
     write_file(folder.root / NAME, json.dumps(asdict(promoted)))
 
 
 def check_settled(folder: StateFolder) -> None:
-    """Raise AirfleetError while a promotion is half done: nobody knows which host takes writes."""
+    """Make sure that no promotion is under way, because then it is not known which host accepts writes.
+
+    Raises:
+        AirfleetError: A promotion has started and has not finished.
+    """
     promoted = read(folder)
     if (target := promoted.target) not in ("", promoted.primary):
         raise AirfleetError(
             f"the promotion of {target} was started and is not finished",
             where=str(folder.root / NAME),
-            hint="airfleet failover --database ends it; with --to and the host that was the primary it is given up",
+            hint="airfleet failover --database finishes it; --to with the host that was the primary gives it up",
         )
 
 
 def apply_to(fleet: Fleet, folder: StateFolder) -> Fleet:
-    """The fleet with the primary that it has now."""
+    """Return the fleet with the primary of the last promotion."""
     return replace(fleet, promoted=read(folder))

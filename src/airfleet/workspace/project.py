@@ -15,7 +15,11 @@ STATE_FOLDER = ".airfleet"
 
 
 def find_project(folder: Path) -> Path:
-    """The absolute project folder; raises UsageError when it is none."""
+    """Return the absolute path of a project folder.
+
+    Raises:
+        UsageError: The folder does not exist, or has no dags/ folder.
+    """
     if not folder.is_dir():
         raise UsageError("no such project folder", where=str(folder), hint="give a folder with a dags/ folder in it")
     if not (folder / "dags").is_dir():
@@ -24,22 +28,34 @@ def find_project(folder: Path) -> Path:
 
 
 def find_state(project: Path, state: Path | None) -> StateFolder:
-    """The state folder of a project: beside its Dags, unless the user named another."""
+    """Return the state folder of a project: `state`, or `.airfleet` in the project."""
     return StateFolder((state or project / STATE_FOLDER).resolve())
 
 
 def read_fleet(project: Path) -> Fleet:
-    """What fleet.yaml says, or the defaults; raises UsageError, and has touched nothing."""
+    """Return the fleet of a project's fleet.yaml, or a fleet of defaults if there is none. It changes nothing.
+
+    Raises:
+        UsageError: fleet.yaml cannot be read or is wrong.
+    """
     return load.read(project, cpus=os.cpu_count() or 1)
 
 
 def resolve_value(value: object, project: Path) -> object:
-    """The value itself, or the secret that it refers to."""
+    """Return the value itself, or the secret that it refers to.
+
+    Raises:
+        UsageError: The secret cannot be fetched.
+    """
     return resolve(value, environ=os.environ, project=project).reveal() if isinstance(value, SecretRef) else value
 
 
 def resolve_connection(connection: Connection, project: Path) -> object:
-    """A connection as Airflow imports it, its secrets resolved."""
+    """Return a connection in the form that Airflow imports, with its secrets in plain text.
+
+    Raises:
+        UsageError: A secret cannot be fetched.
+    """
     if connection.uri is not None:
         return resolve_value(connection.uri, project)
     fields = {

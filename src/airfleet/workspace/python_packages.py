@@ -1,4 +1,4 @@
-"""What is installed to run Airflow, here and on hosts: the lock, the project's requirements, the provider."""
+"""The packages of an Airflow environment, on this machine and on hosts: the lock, the requirements, the provider."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ Files = tuple[tuple[str, bytes], ...]
 
 
 def read_requirements(project: Path, named: str | None) -> str:
-    """The text of the project's requirements file, which need not exist unless fleet.yaml names it.
+    """Return the text of the project's requirements file, or "" if there is none and fleet.yaml names none.
 
-    Raises AirfleetError when fleet.yaml names a file that does not exist.
+    Raises:
+        AirfleetError: fleet.yaml names a file that does not exist.
     """
     path = project / (named or "requirements.txt")
     if named and not path.is_file():
@@ -38,17 +39,20 @@ def read_requirements(project: Path, named: str | None) -> str:
 
 
 def list_unhashed(requirements: str) -> tuple[str, ...]:
-    """The requirements of a file that say no hash."""
+    """Return the requirements of a file that have no hash."""
     lines = requirements.replace("\\\n", " ").splitlines()
     stripped = [line.partition(" #")[0].strip() for line in lines if not line.lstrip().startswith("#")]
     return tuple(line for line in stripped if line and not line.startswith("-") and "--hash=" not in line)
 
 
 def read_provider() -> Files:
-    """The files of the provider, by their paths below site-packages.
+    """Return the files of the provider, by their paths below site-packages.
 
-    They come from the wheel inside airfleet's own wheel, and in a clone from what is installed beside airfleet. Both
-    give the same files. Raises AirfleetError when there is neither.
+    The files come from the wheel inside airfleet's own wheel. In a clone they come from the provider that is installed
+    beside airfleet. Both give the same files.
+
+    Raises:
+        AirfleetError: There is neither.
     """
     for wheel in sorted(WHEELS.glob("airfleet_provider-*.whl")):
         with ZipFile(wheel) as archive:
@@ -58,9 +62,10 @@ def read_provider() -> Files:
 
 
 def read_installed(package: str, distribution: str) -> Files:
-    """The files of a package that is installed in this environment, by their paths below site-packages.
+    """Return the files of a package that is installed in this environment, by their paths below site-packages.
 
-    Raises AirfleetError when it is not installed.
+    Raises:
+        AirfleetError: The package is not installed.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -77,9 +82,9 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def compute_digest(texts: Iterable[str], files: Files) -> str:
-    """A name for all that goes into an installation: another text or file gives another name.
+    """Return a digest of everything that an installation contains.
 
-    The folders of installations on hosts are called so: another way to compute it would install all of them anew.
+    Folders of installations on hosts have this name. A change of this function would make every host install again.
     """
     total = hashlib.sha256()
     for text in texts:
@@ -90,17 +95,17 @@ def compute_digest(texts: Iterable[str], files: Files) -> str:
 
 
 def is_metadata(name: str) -> bool:
-    """Whether a file of a wheel says something of the distribution, and is no part of its package."""
+    """Return whether a file of a wheel describes the distribution and is not part of the package."""
     return PurePath(name).parts[0].endswith(".dist-info")
 
 
 def is_kept(name: str) -> bool:
-    """Whether Python needs this file of metadata: the version and the entry points."""
+    """Return whether Python needs this file of metadata at run time, for the version or the entry points."""
     return PurePath(name).name in METADATA
 
 
 def write_files(site_packages: Path, files: Files) -> None:
-    """Put the files of a distribution into an environment."""
+    """Write the files of a distribution into an environment."""
     for path, content in files:
         target = site_packages / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,16 +113,19 @@ def write_files(site_packages: Path, files: Files) -> None:
 
 
 def install(command: Sequence[str], lock: Path, requirements: Path, tell: Callable[[str], None]) -> None:
-    """Install the lock and the project's requirements; `command` is the beginning of a command of uv.
+    """Install the lock and the project's requirements. `command` is the beginning of a uv command.
 
-    All of the lock is checked against its hashes. A project's requirements are checked too when all of them have
-    hashes; otherwise `tell` says that they are not, and they get no other version of what the lock pins.
+    uv checks every package of the lock against its hashes. It checks the project's requirements too if all of them
+    have hashes; otherwise `tell` reports that nobody checks them. They cannot change a version that the lock pins.
+
+    Raises:
+        AirfleetError: uv fails; the error holds the last lines of its output.
     """
     if not list_unhashed(requirements.read_text()):
         run([*command, "--require-hashes", "--requirement", str(lock), "--requirement", str(requirements)])
         return
     tell(
-        "the project's requirements have no hashes, so nobody checks what the package mirror gives for them; "
+        "the project's requirements have no hashes, so nobody checks what the package mirror sends; "
         "`uv pip compile --generate-hashes` writes them"
     )
     run([*command, "--require-hashes", "--requirement", str(lock)])
@@ -125,7 +133,11 @@ def install(command: Sequence[str], lock: Path, requirements: Path, tell: Callab
 
 
 def find_uv() -> str:
-    """The program that installs packages; raises AirfleetError when there is none."""
+    """Return the path of uv, the program that installs packages.
+
+    Raises:
+        AirfleetError: uv is not installed.
+    """
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.exists() else shutil.which("uv")
     if not found:
@@ -134,16 +146,20 @@ def find_uv() -> str:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run a command that makes an environment; raises AirfleetError with the last lines that it wrote."""
-    # Root runs PostgreSQL as another user, who must be able to read it.
+    """Run a command that makes an environment.
+
+    Raises:
+        AirfleetError: The command fails; the error holds the last lines of its output.
+    """
+    # If root starts the platform, PostgreSQL runs as another user, and that user must be able to read the environment.
     umask = 0o022 if os.geteuid() == 0 else -1
     done = subprocess.run(argv, capture_output=True, text=True, check=False, umask=umask)
     if done.returncode:
         reason = "\n".join(done.stderr.strip().splitlines()[-6:])
-        hint = "a package mirror that is down, or requirements that do not fit Airflow's own versions, end like this"
+        hint = "the package mirror may be down, or the requirements may conflict with the versions of Airflow's lock"
         raise AirfleetError(f"cannot install Airflow: {reason}", where=argv[0], hint=hint)
 
 
 def list_airflow(lock: str) -> list[str]:
-    """Airflow and its providers in a lock, with their versions: whatever may bring another schema."""
+    """Return Airflow and its providers in a lock, with their versions: the packages that can change the schema."""
     return re.findall(r"^apache-airflow[\w.-]*==[\w.]+", lock, re.MULTILINE)

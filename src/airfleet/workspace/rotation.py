@@ -1,14 +1,14 @@
-"""Exchange a secret for another one without a moment in which a login is refused.
+"""Exchange a secret so that no login is refused at any moment (ADR 30).
 
-A rotation goes through steps, and each is over only when every host is as it should be:
+A rotation has steps. A step is done when every host is as the step describes:
 
-ACCEPT   whoever checks the secret knows both values; everybody still uses the former one
-USE      everybody uses the new value; both are still accepted
-FINISH   everybody uses the new value; what was kept under the former one is rewritten, and what lives on is waited for
-SETTLED  the former value is forgotten
+ACCEPT   servers accept both values; clients still use the former one
+USE      clients use the new value; servers still accept both
+FINISH   clients use the new value; data under the former one is rewritten, and tasks that carry it have time to end
+SETTLED  servers no longer accept the former value
 
-The ledger on the control machine keeps every value that some host may still use. It is written before any host is given
-the new value, so a command that was killed goes on from where it was.
+The ledger on the control machine, `rotations.json`, keeps every value that a host may still use. It is written before
+any host gets the new value. So a command continues where a killed command stopped.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from airfleet.spec.secrets import Rotating, Secret
 from airfleet.workspace.state_folder import write_file
 
 NAME = "rotations.json"
-# What a task takes with it when it starts stays valid for as long as Airflow lets it: the task's token (2 h, renewed
-# while the task runs, and accepted 10 minutes longer), and the login of a project's own database.
+# Seconds for which a running task may use a value that it got at its start: its token (Airflow issues it for 2 h,
+# renews it while the task runs, and accepts it 10 minutes longer), or the login of a project's own database.
 CARRIED_S = 2 * 3600 + 600
-# A backup from before a rotation holds these in their former value.
+# The secrets of KEPT protect data in backups, so their former values stay in the ledger.
 SUPERUSER = "postgres_superuser"
 KEPT = frozenset({"fernet_key", SUPERUSER})
-# Logins that no task is ever given for its own use.
+# Logins that no task gets.
 OWN_LOGINS = frozenset(
     f"postgres_{name}"
     for name in ("airflow", "celery", "monitor", "replicator", "results_reader", "results_writer", "superuser")
@@ -38,7 +38,7 @@ OWN_LOGINS = frozenset(
 
 
 class RotationStep(enum.StrEnum):
-    """How far a rotation has come."""
+    """The step of a rotation; the module describes each."""
 
     SETTLED = "settled"
     ACCEPT = "accept"
@@ -48,7 +48,7 @@ class RotationStep(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HeldValue:
-    """One value that some host may use, and the number that tells its login from those of the others."""
+    """One value that a host may use. `slot` distinguishes its login from the logins of the other values."""
 
     slot: int
     value: Secret
@@ -56,9 +56,11 @@ class HeldValue:
 
 @dataclass(frozen=True, slots=True)
 class RotatedSecret:
-    """One secret: its values, the newest last, the one in use, and since when the step lasts by this machine's clock.
+    """One secret and the state of its rotation.
 
-    `retired` are values that nobody accepts any more, kept for secrets without which an old backup cannot be read.
+    `held` are the values that hosts may use, the newest last; `used` is the slot of the value in use. The step began at
+    `since`, in seconds since 1970 by the clock of this machine. `retired` are values that no server accepts any more;
+    they are kept only for secrets that an old backup needs.
     """
 
     held: tuple[HeldValue, ...]
@@ -69,7 +71,7 @@ class RotatedSecret:
 
 
 def notice(entry: RotatedSecret | None, current: Secret) -> RotatedSecret:
-    """The entry after a look at the secret's file: another value there begins a rotation."""
+    """Return the entry after the file of the secret was read. If `current` is a new value, a rotation starts."""
     if entry is None:
         return RotatedSecret((HeldValue(0, current),), 0)
     if entry.held[-1].value == current:
@@ -82,7 +84,10 @@ def notice(entry: RotatedSecret | None, current: Secret) -> RotatedSecret:
 
 
 def advance(entry: RotatedSecret, now: float, *, carried_s: float = 0.0, keeps: bool = False) -> RotatedSecret:
-    """The entry once every host is as the present step wants it."""
+    """Return the entry after its next step. Call it when every host is as the current step describes.
+
+    A step FINISH lasts `carried_s` seconds at least. With `keeps`, former values move to `retired`.
+    """
     match entry.step:
         case RotationStep.ACCEPT:
             return replace(entry, step=RotationStep.USE, used=entry.held[-1].slot)
@@ -96,12 +101,12 @@ def advance(entry: RotatedSecret, now: float, *, carried_s: float = 0.0, keeps: 
 
 
 def _waits_s(entry: RotatedSecret, now: float, carried_s: float) -> float:
-    # A clock that was set back may not keep the former value for ever.
+    # Without the limit, a clock that was set back would keep the former value for ever.
     return min(entry.since + carried_s - now, carried_s)
 
 
 def present(entry: RotatedSecret) -> Rotating:
-    """The secret as the hosts are given it in this step."""
+    """Return the secret as hosts get it in the current step."""
     ordered = sorted(entry.held, key=lambda one: one.slot)
     others = tuple(Rotating(one.value.reveal(), slot=one.slot) for one in ordered if one.slot != entry.used)
     [used] = [one for one in entry.held if one.slot == entry.used]
@@ -109,16 +114,19 @@ def present(entry: RotatedSecret) -> Rotating:
 
 
 def present_alone(name: str, entry: RotatedSecret) -> Rotating:
-    """The secret on one machine, where everything starts anew with the newest value; the former ones are still read."""
+    """Return the secret for a platform on one machine.
+
+    Every process starts with the newest value. The former values are still accepted, to read data stored under them.
+    """
     former = [one.value for one in entry.held[:-1]]
-    # Data that was restored has the superuser's password of its time; the first to log in sets the present one.
+    # Restored data has an older password of the superuser. The first login changes it to the present one.
     tried = entry.retired if name == SUPERUSER else ()
     others = tuple(Rotating(value.reveal()) for value in (*former, *tried))
     return Rotating(entry.held[-1].value.reveal(), others=others, is_settling=bool(former))
 
 
 class RotationLedger:
-    """All secrets of one platform, in a file beside them."""
+    """The rotations of all secrets of one platform, kept in one file of the state folder."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
@@ -127,20 +135,21 @@ class RotationLedger:
         self._written = dict(self._entries)
 
     def notice(self, name: str, current: Secret) -> RotatedSecret:
-        """Look at a secret's present value; `write` before anybody is given it."""
+        """Record the present value of a secret. Call `write` before any host gets the value."""
         self._entries[name] = notice(self._entries.get(name), current)
         return self._entries[name]
 
     def write(self) -> None:
-        """Keep what was noticed."""
+        """Write the ledger, atomically. If nothing changed, the file is not written."""
         if self._entries != self._written:
             write_file(self._path, json.dumps({name: _render(one) for name, one in self._entries.items()}, indent=1))
             self._written = dict(self._entries)
 
     def advance(self, now: float, *, at_once: bool = False) -> bool:
-        """Let every rotation take its next step, as every host is as the present one wants it; whether any did.
+        """Advance every rotation by one step, and return whether any advanced.
 
-        With `at_once` nothing is waited for that may still use a former value.
+        Call it when every host is as the current steps describe. With `at_once`, FINISH does not wait for tasks that
+        may still use a former value.
         """
         before = dict(self._entries)
         for name, entry in before.items():
@@ -150,13 +159,13 @@ class RotationLedger:
         return self._entries != before
 
     def forget(self, names: Iterable[str]) -> None:
-        """Drop secrets that nothing has any more."""
+        """Remove secrets that no longer exist from the ledger."""
         for name in names:
             self._entries.pop(name, None)
         self.write()
 
     def settle(self, now: float) -> None:
-        """Forget former values, all steps at once: on one machine, once everything runs with the newest."""
+        """Finish every rotation at once. For one machine, when every process runs with the newest values."""
         for name, entry in self._entries.items():
             if entry.step is RotationStep.SETTLED:
                 continue
@@ -166,34 +175,34 @@ class RotationLedger:
         self.write()
 
     def is_due(self, now: float, *, at_once: bool = False) -> bool:
-        """Whether a rotation could go on now."""
+        """Return whether a rotation could advance now."""
         return any(
             advance(one, now, carried_s=0.0 if at_once else find_carried(name)) != one
             for name, one in self._entries.items()
         )
 
     def describe(self, now: float) -> Iterator[str]:
-        """One line for each rotation under way."""
+        """Yield a line for each rotation under way."""
         for name, entry in sorted(self._entries.items()):
             wait_s = _waits_s(entry, now, find_carried(name))
             match entry.step:
                 case RotationStep.ACCEPT:
-                    yield f"{name}: the new value becomes known beside the former one"
+                    yield f"{name}: servers learn the new value and still accept the former one"
                 case RotationStep.USE:
-                    yield f"{name}: the new value comes into use; the former one is still accepted"
+                    yield f"{name}: clients change to the new value; servers still accept the former one"
                 case RotationStep.FINISH if wait_s > 0:
                     yield (
-                        f"{name}: tasks may still carry the former value; "
-                        f"the first apply in {wait_s / 60:.0f} minutes or later ends it"
+                        f"{name}: running tasks may still use the former value; "
+                        f"an apply in {wait_s / 60:.0f} minutes or later ends it"
                     )
                 case RotationStep.FINISH:
-                    yield f"{name}: the former value is about to end"
+                    yield f"{name}: the next apply ends the former value"
                 case _:
                     pass
 
 
 def find_carried(name: str) -> float:
-    """For how long a task may use a value of this secret that it was given when it started."""
+    """Return how many seconds a task may use a value of this secret that it got at its start."""
     is_own_database = name.startswith("postgres_") and name not in OWN_LOGINS
     return CARRIED_S if name == "jwt_secret" or is_own_database else 0.0
 

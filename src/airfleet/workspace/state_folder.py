@@ -1,6 +1,6 @@
-"""The state folder of one platform on one machine: its content, its holder, and how files are written.
+"""The state folder of a platform: its files, and the lock that one supervisor holds.
 
-Every file is replaced atomically, so that a kill at any line leaves either the old content or the new.
+Every write replaces a file atomically. After a kill at any line, a file has either the old content or the new.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import file_lock
 
-# Raised when an older airfleet could not read the folder any more.
+# Increase this number when an older airfleet could no longer read the folder.
 LAYOUT = 1
-# Earlier versions left what they imported, the passwords of connections among it.
+# Earlier versions left the files that they imported, with the passwords of connections.
 KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What made a state folder: it may be used by the same layout and PostgreSQL, and by no older Airflow."""
+    """The versions that made a state folder.
+
+    Only the same layout, the same major version of PostgreSQL, and no older Airflow may use the folder.
+    """
 
     layout: int
     instance: str
@@ -40,7 +43,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One process as the supervisor sees it; times are seconds since the epoch."""
+    """One process of the platform, as the supervisor sees it. Times are seconds since 1970."""
 
     name: str
     phase: str
@@ -53,7 +56,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole platform at one moment, as the supervisor last wrote it down."""
+    """The state of the whole platform at one moment, as the supervisor last wrote it. Times are seconds since 1970."""
 
     fleet: str
     project: str
@@ -81,7 +84,7 @@ class BrokenFile:
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """The paths below one state folder, and the few operations on them."""
+    """The paths of one state folder, and the operations on its files."""
 
     root: Path
 
@@ -94,10 +97,14 @@ class StateFolder:
         return self.root / "secrets"
 
     def create(self) -> None:
-        """Make the folder and what must be in it; raises AirfleetError where it cannot be written."""
+        """Create the folder and its subfolders if they do not exist.
+
+        Raises:
+            AirfleetError: The folder cannot be written.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            # PostgreSQL, which refuses to run as root, must get through to its data; it cannot list what is here.
+            # PostgreSQL does not run as root: another user must reach its data through this folder, but not list it.
             self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
             for folder in (self.logs, self.secrets, self.root / "airflow"):
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -113,7 +120,11 @@ class StateFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; raises AirfleetError while another one has it."""
+        """Hold the folder for this process.
+
+        Raises:
+            AirfleetError: Another process holds it.
+        """
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             file_lock.take(descriptor)
@@ -130,18 +141,26 @@ class StateFolder:
             os.close(descriptor)
 
     def is_held(self) -> bool:
-        """Whether a supervisor holds the folder now; looking takes nothing, and keeps nobody from taking it."""
+        """Return whether a supervisor holds the folder now. The check does not keep others from taking the folder."""
         return file_lock.is_taken(self.root / "lock")
 
     def read_instance(self, *, airflow: str, postgres: str) -> Instance:
-        """Who made this folder, made now if it is new; raises AirfleetError when these versions cannot use it."""
+        """Return the instance of this folder with the present versions, and record it. A new folder gets a new name.
+
+        Raises:
+            AirfleetError: These versions cannot use the folder.
+        """
         known = self.check_instance(airflow=airflow, postgres=postgres)
         instance = Instance(LAYOUT, known.instance if known else secrets.token_hex(8), airflow, postgres)
         write_file(self.root / "instance.json", json.dumps(asdict(instance)))
         return instance
 
     def check_instance(self, *, airflow: str, postgres: str) -> Instance | None:
-        """Who made this folder, or nobody yet; raises AirfleetError when these versions cannot use it."""
+        """Return the instance that is recorded in this folder, or None in a new folder.
+
+        Raises:
+            AirfleetError: These versions cannot use the folder.
+        """
         path = self.root / "instance.json"
         body = _read_json(path)
         if body is None:
@@ -151,12 +170,12 @@ class StateFolder:
         return instance
 
     def peek_instance(self) -> str | None:
-        """The instance's name, whoever made the folder; nothing in a folder that is not one."""
+        """Return the name of the instance without a check of versions, or None if this is not a state folder."""
         body = _read_json(self.root / "instance.json") or {}
         return body.get("instance")
 
     def read_dsn(self) -> Secret | None:
-        """The URL of the metadata database of the platform that last ran here."""
+        """Return the URL of the metadata database of the platform that last ran here, or None."""
         path = self.secrets / "metadata_dsn"
         return Secret(path.read_text()) if path.exists() else None
 
@@ -164,10 +183,14 @@ class StateFolder:
         write_file(self.secrets / "metadata_dsn", dsn.reveal())
 
     def keep_secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> Secret:
-        """A secret of this platform, made when it is first asked for."""
+        """Return a secret of this platform, and make it if it does not exist. Concurrent callers get the same value.
+
+        Raises:
+            AirfleetError: The file of the secret is empty.
+        """
         path = self.secrets / name
         if not path.exists():
-            # One at a time: of two commands that begin together, one would go on with a value that the other replaces.
+            # Without a lock, two commands could each make a value, and one would use a value that the other replaced.
             descriptor = os.open(self.secrets, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -177,14 +200,14 @@ class StateFolder:
                 os.close(descriptor)
         value = path.read_text().strip()
         if not value:
-            hint = "remove the file, and another one is made"
+            hint = "remove the file, and airfleet makes a new secret"
             raise AirfleetError("this secret is empty", where=str(path), hint=hint)
         return Secret(value)
 
     def read_credentials(
         self, databases: tuple[str, ...], present: Callable[[str, Secret], Secret] = lambda _, secret: secret
     ) -> Credentials:
-        """The platform's secrets, each made when it is first asked for, and as `present` hands it on."""
+        """Return the platform's secrets as `present` converts them, and make those that do not exist."""
 
         def keep(name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> Secret:
             return present(name, self.keep_secret(name, make))
@@ -203,7 +226,11 @@ class StateFolder:
         write_file(self.root / "state.json", json.dumps(asdict(snapshot)))
 
     def read_snapshot(self) -> Snapshot | None:
-        """What the supervisor last wrote down; nothing when none ever ran here."""
+        """Return the state that the supervisor wrote last, or None if no supervisor ever ran here.
+
+        Raises:
+            AirfleetError: The file is broken.
+        """
         path = self.root / "state.json"
         body = _read_json(path)
         if body is None:
@@ -215,7 +242,7 @@ class StateFolder:
 
 
 def write_file(path: Path, content: str, *, mode: int = 0o600) -> None:
-    """Replace the file's content atomically and durably; nobody else may read it at any moment."""
+    """Replace a file's content atomically and durably. No other user can read it before it has its `mode`."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -231,7 +258,7 @@ def write_file(path: Path, content: str, *, mode: int = 0o600) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in this folder outlive a power cut: that a file has its content says nothing of its name."""
+    """Write the names in a folder to disk. fsync(2) of a file writes its content, but not its name in the folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -243,10 +270,14 @@ T = TypeVar("T")
 
 
 def build_record(kind: type[T], body: object, path: Path) -> T:
-    """One record of a state file; raises AirfleetError for one of a newer airfleet, which may mean more by it."""
+    """Build one record of a state file. `path` names the file in errors.
+
+    Raises:
+        AirfleetError: The record is broken, or has fields of a newer airfleet, which this airfleet must not ignore.
+    """
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(body, dict):
-        raise AirfleetError("is not a record", where=str(path), hint="put it back from a copy of the state folder")
+        raise AirfleetError("is not a record", where=str(path), hint="restore it from a copy of the state folder")
     if unknown := sorted(body.keys() - names):
         raise AirfleetError(
             f"was written by a newer airfleet: {', '.join(unknown)}",
@@ -256,12 +287,16 @@ def build_record(kind: type[T], body: object, path: Path) -> T:
     try:
         return kind(**body)
     except TypeError as error:
-        hint = "put it back from a copy of the state folder"
+        hint = "restore it from a copy of the state folder"
         raise AirfleetError(f"is not complete: {error}", where=str(path), hint=hint) from None
 
 
 def read_record(kind: type[T], path: Path) -> T | None:
-    """The one record in a state file; None where there is no file."""
+    """Read the record of a state file; None if the file does not exist.
+
+    Raises:
+        AirfleetError: The file is broken or was written by a newer airfleet.
+    """
     body = _read_json(path)
     return None if body is None else build_record(kind, body, path)
 

@@ -86,8 +86,8 @@ def test_a_plan_without_changes_tells_of_logins_that_apply_would_end(
     before = check()
     assert before.exit_code == plan.CHANGES
     assert "nothing to do on 1 host" in before.output
-    assert "pools that are gone: gone are still valid" in before.output
-    assert '"the broker\'s logins of pools that are gone: gone"' in check("--json").output
+    assert "of removed pools: gone are still valid" in before.output
+    assert '"the broker\'s logins of removed pools: gone"' in check("--json").output
     (folder.secrets / "rabbitmq_pool_gone").unlink()
     after = check()
     assert after.exit_code == 0

@@ -129,7 +129,7 @@ def test_every_rotation_takes_its_steps_and_those_that_wait_do_not_hold_up_other
     assert not ledger.advance(30.0)
     assert not ledger.is_due(30.0)
     [line] = ledger.describe(30.0)
-    assert line.startswith("jwt_secret: tasks may still carry")
+    assert line.startswith("jwt_secret: running tasks may still use")
     assert ledger.is_due(10.0 + find_carried("jwt_secret"))
     assert ledger.advance(30.0, at_once=True)
     assert list(ledger.describe(30.0)) == []
