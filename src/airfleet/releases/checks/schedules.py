@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice, takewhile
 from typing import Any
 
-from airfleet.releases.checks import cron, serialised
+from croniter import CroniterBadDateError, croniter
+
+from airfleet.releases.checks import serialised
 from airfleet.releases.checks.findings import Caught, Check
 from airfleet.releases.checks.inputs import Inputs
 from airfleet.releases.checks.source import SourceFile, last_name
@@ -37,12 +40,12 @@ def find_senseless(facts: Inputs) -> Iterator[Caught]:
         own = dag.properties
         line = source.dag_line(dag.id, "schedule")
         for expression in _expressions(own):
-            schedule = cron.read(expression)
-            if schedule and schedule.never_fires():
+            if next(_list_times(expression, facts.now), None) is None:
                 hint = "no month has this day: check the third and the fourth field"
                 yield Caught(source.path, line, f"the schedule {expression!r} of {dag.id} never comes", hint, dag.id)
-            elif schedule and schedule.runs_a_day == MINUTES_A_DAY:
-                what = f"{dag.id} runs every minute: {MINUTES_A_DAY} runs a day"
+            elif runs := _count_runs_each_minute(expression):
+                often = "every minute" if runs == 1 else f"{runs} times a minute"
+                what = f"{dag.id} runs {often}: {runs * MINUTES_A_DAY} runs a day"
                 yield Caught(source.path, line, what, _TOO_OFTEN, dag.id)
         delta = _delta(own)
         if 0 < delta <= MINUTE_S:
@@ -70,10 +73,33 @@ def _moving_starts(source: SourceFile) -> Iterator[Caught]:
 
 
 def _runs(own: Mapping[str, Any], start: datetime, end: datetime, limit: int) -> int:
-    schedules = [schedule for line in _expressions(own) if (schedule := cron.read(line))]
-    counted = sum(schedule.count(start.date(), end.date(), limit=limit) for schedule in schedules)
+    """How many runs there are from start to end; each cron line is counted to one more than the limit."""
+    counted = 0
+    for expression in _expressions(own):
+        # A run at the start itself counts.
+        times = takewhile(lambda time: time < end, _list_times(expression, start - timedelta(seconds=1)))
+        counted += sum(1 for _ in islice(times, limit + 1))
     delta = _delta(own)
     return counted + (int((end - start).total_seconds() / delta) if delta > 0 else 0)
+
+
+def _list_times(expression: str, after: datetime) -> Iterator[datetime]:
+    """When a cron line fires after a moment, without an end; nothing once 50 years go by without a run."""
+    times = croniter(expression, after)
+    while True:
+        try:
+            yield times.get_next(datetime)
+        except CroniterBadDateError:
+            return
+
+
+def _count_runs_each_minute(expression: str) -> int:
+    """How often a cron line fires in each minute of a day; 0 when there are minutes without a run."""
+    (minutes, hours, _days, _months, _weekdays, *others), _ = croniter.expand(expression)
+    if [minutes, hours] != [["*"], ["*"]]:
+        return 0
+    seconds = others[0] if others else [0]
+    return 60 if seconds == ["*"] else len(seconds)
 
 
 def _timetable(own: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,8 +108,10 @@ def _timetable(own: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _expressions(own: Mapping[str, Any]) -> list[str]:
+    """The cron lines of a Dag that croniter reads. Airflow reads them with it too, and loads no Dag with another."""
     timetable = _timetable(own)
-    return [line for line in (timetable.get("expression"), *timetable.get("expressions", ())) if isinstance(line, str)]
+    lines = (timetable.get("expression"), *timetable.get("expressions", ()))
+    return [line for line in lines if isinstance(line, str) and croniter.is_valid(line)]
 
 
 def _delta(own: Mapping[str, Any]) -> float:

@@ -1,47 +1,13 @@
-"""Cron lines, templates, tracebacks and the lines of Dags and tasks."""
+"""Templates, tracebacks and the lines of Dags and tasks."""
 
 from __future__ import annotations
-
-from datetime import date
 
 import pytest
 from small_releases import catch, make_facts
 
-from airfleet.releases.checks import cron, import_hints, tracebacks, usages
+from airfleet.releases.checks import import_hints, tracebacks, usages
 from airfleet.releases.checks.inputs import Access, ParsedFile
 from airfleet.releases.checks.source import SourceFile
-
-
-@pytest.mark.parametrize(
-    ("line", "runs", "never"),
-    [
-        ("* * * * *", 1440, False),
-        ("*/15 9-17 * * mon-fri", 36, False),
-        ("0 0 30 2 *", 1, True),
-        ("0 0 31 4,6 *", 1, True),
-        ("0 0 31 4,5 *", 1, False),
-        ("0 0 29 feb *", 1, False),
-        ("0 0 30 2 mon", 1, False),
-    ],
-)
-def test_cron(line: str, runs: int, never: bool) -> None:
-    schedule = cron.read(line)
-    assert schedule is not None
-    assert (schedule.runs_a_day, schedule.never_fires()) == (runs, never)
-
-
-@pytest.mark.parametrize(
-    "line", ["", "* * * *", "* * * * * *", "0 0 L * *", "0 0 * * 1#2", "99 * * * *", "*/0 * * * *"]
-)
-def test_a_cron_line_that_is_not_plain_is_left_alone(line: str) -> None:
-    assert cron.read(line) is None
-
-
-def test_runs_between_two_days() -> None:
-    weekly = cron.read("0 6,18 * * sun")
-    assert weekly is not None
-    assert weekly.count(date(2026, 1, 1), date(2026, 1, 15), limit=100) == 4
-    assert weekly.count(date(2000, 1, 1), date(2026, 1, 1), limit=10) == 12
 
 
 @pytest.mark.parametrize(

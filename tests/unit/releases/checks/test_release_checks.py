@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import pytest
 from small_releases import PATH, STRICT, add_file, catch, make_dag, make_facts, sample_facts
 
 from airfleet.releases.checks import registry
 from airfleet.releases.checks.inputs import Access, FailedTest, Inputs, Inventory, Migration, ProjectTests
+from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks
 
 FRAME = '  File "/srv/project/dags/sales.py", line {}, in <module>\n'
@@ -246,3 +248,51 @@ def test_many_tasks_without_retries_are_one_finding() -> None:
     bare = [{"task_id": name, "retries": 0} for name in "abc"]
     (found,) = catch(make_facts(DAG, make_dag("sales", *bare)), "retries")
     assert (found.line, found.what) == (3, "all 3 tasks of sales are not tried again")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("* * * * *", "sales runs every minute: 1440 runs a day"),
+        ("*/1 0-23 * * mon", "sales runs every minute: 1440 runs a day"),
+        ("*/15 9-17 * * mon-fri", None),
+        ("0 0 30 2 *", "the schedule '0 0 30 2 *' of sales never comes"),
+        ("0 0 31 4,6 *", "the schedule '0 0 31 4,6 *' of sales never comes"),
+        ("0 0 31 4,5 *", None),
+        ("0 0 29 feb *", None),
+        ("0 0 30 2 mon", None),
+        ("0 0 L * *", None),
+        ("0 0 * * 1#2", None),
+        ("0 9 * * mon 0 2020", "the schedule '0 9 * * mon 0 2020' of sales never comes"),
+        ("* * * * * */20", "sales runs 3 times a minute: 4320 runs a day"),
+        # What croniter refuses, Airflow refuses too: such a file does not load.
+        ("", None),
+        ("* * * *", None),
+        ("99 * * * *", None),
+        ("*/0 * * * *", None),
+    ],
+)
+def test_a_cron_line_that_never_comes_or_always(line: str, said: str | None) -> None:
+    assert [one.what for one in catch(make_facts(DAG, make_scheduled(line)), "schedule")] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "end", "is_flood"),
+    [
+        ("0 6,18 * * sun", datetime(2026, 1, 4, tzinfo=UTC), datetime(2026, 1, 19, tzinfo=UTC), True),  # 6 runs
+        ("0 6,18 * * sun", datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 19, tzinfo=UTC), False),  # 4 runs
+        ("0 0 1 * mon", datetime(2026, 5, 1, tzinfo=UTC), None, True),  # either is enough: 5 runs
+        ("0 0 1 * *", datetime(2026, 2, 1, tzinfo=UTC), None, False),
+        ("* * * * *", datetime(1990, 1, 1, tzinfo=UTC), None, True),
+        ("0 0 30 2 *", datetime(1990, 1, 1, tzinfo=UTC), None, False),
+    ],
+)
+def test_catching_up_on_a_cron_line(line: str, start: datetime, end: datetime | None, is_flood: bool) -> None:
+    own = {"catchup": True, "start_date": start.timestamp(), **({"end_date": end.timestamp()} if end else {})}
+    facts = make_facts(DAG, make_scheduled(line, **own), rules=replace(STRICT, catchup_runs=4))
+    assert bool(catch(facts, "catchup")) is is_flood
+
+
+def make_scheduled(line: str, **own: Any) -> ParsedDag:  # noqa: ANN401  (JSON)
+    timetable = {"__type": "airflow.timetables.trigger.CronTriggerTimetable", "__var": {"expression": line}}
+    return make_dag(timetable=timetable, **own)
