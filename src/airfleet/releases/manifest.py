@@ -1,4 +1,4 @@
-"""What a release says of itself: which files, from which commit, by whom."""
+"""The manifest of a release: its files, its Git commit, and who built it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GIT_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Where a project stands in its Git history; `dirty` when the files are not what the commit says."""
+    """The Git commit of a project. `dirty` means that the files differ from the commit."""
 
     id: str
     branch: str
@@ -27,7 +27,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that is known of a release when it is built; only `files` make its id."""
+    """The description of a release. `files` maps paths to digests, and the id depends on `files` alone."""
 
     id: str
     files: Mapping[str, str]
@@ -43,7 +43,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one release has that another has not, by path."""
+    """The paths that differ between two releases."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -55,7 +55,11 @@ class Difference:
 
 
 def read_tree(project: Path) -> tuple[Tree, Mapping[str, bytes]]:
-    """The files of a project that make a release; raises AirfleetError where one may not be part of any."""
+    """Return the files of a project that make a release, and their contents by digest.
+
+    Raises:
+        AirfleetError: The project has a file that no release may contain.
+    """
     try:
         return release_archive.read(project)
     except release_archive.UnacceptableFilesError as error:
@@ -65,12 +69,12 @@ def read_tree(project: Path) -> tuple[Tree, Mapping[str, bytes]]:
 
 
 def describe(tree: Tree, *, commit: Commit | None, actor: str, message: str, airflow: str, python: str) -> Manifest:
-    """The manifest of a tree."""
+    """Return the manifest of a tree of files."""
     return Manifest(tree.id, tree.digests(), commit, actor, message, airflow, python)
 
 
 def compare(old: Mapping[str, str], new: Mapping[str, str]) -> Difference:
-    """The difference between the files of two releases, each given as digests by path."""
+    """Return the difference between the files of two releases. Each release maps paths to digests."""
     return Difference(
         added=tuple(sorted(new.keys() - old.keys())),
         removed=tuple(sorted(old.keys() - new.keys())),
@@ -79,7 +83,7 @@ def compare(old: Mapping[str, str], new: Mapping[str, str]) -> Difference:
 
 
 def read_commit(project: Path) -> Commit | None:
-    """Where the project stands in Git; nothing when it is no checkout, has no commit, or Git is not installed."""
+    """Return the commit of a project, or None if it is not a checkout, has no commit, or Git is not installed."""
     head = _git(project, "log", "-1", "--format=%H%n%an <%ae>")
     if head is None:
         return None

@@ -1,4 +1,4 @@
-"""Releases, the pointer to the live one, and the deployments that move it, in the metadata database."""
+"""The releases in the metadata database, the pointer to the live release, and the deployments that move it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OF_WHAT_IS_LIVE: LiteralString = """
 WHERE bundle = %(bundle)s AND live_at IS NOT NULL
     AND release = (SELECT version FROM dag_bundle WHERE name = %(bundle)s) ORDER BY id DESC LIMIT 1
 """
-# Whoever is about to use a release says so, and it is not collected.
+# Marks a release as used now, so that the garbage collection keeps it.
 TOUCH: LiteralString = """
 UPDATE airfleet.release SET used_at = now() WHERE id = %s AND collected_at IS NULL RETURNING location
 """
@@ -64,7 +64,7 @@ WHERE r.bundle = %(bundle)s
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release that was built, whether it is live, and what was thought of it when it last was."""
+    """A release that was built. `state` and `verdict` are of its last deployment that went live."""
 
     id: str
     manifest: Mapping[str, Any]
@@ -81,7 +81,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One request to make a release live, and what became of it."""
+    """One request to make a release live, and its progress. The releaser works on it."""
 
     id: int
     release: str | None
@@ -102,14 +102,17 @@ class Deployment:
 
     @property
     def opinion(self) -> str:
-        """What the watch says, or why it went back here."""
+        """Return the verdict of the watch, or the reason of an automatic rollback."""
         return self.verdict or (self.reason or "" if self.actor == AUTOMATIC_ACTOR else "")
 
 
 class Repository:
-    """What one project's releases are and were; every change is one transaction.
+    """The releases of one project. Every method that changes something does so in one transaction.
 
-    `start` is the command that starts the platform, for those who find it down.
+    `start` is the command that starts the platform; hints name it if the database does not answer.
+
+    Raises:
+        AirfleetError: From every method, if the database cannot be reached or refuses the statement.
     """
 
     def __init__(self, database: Secret, bundle: str, *, start: str = "airfleet up") -> None:
@@ -118,7 +121,7 @@ class Repository:
         self._start = start
 
     def save(self, manifest: Manifest, archive: bytes, place: str) -> bool:
-        """Keep a release; whether it is new. The same files are the same release, whoever builds them."""
+        """Store a release, and return whether it is new. The same files are the same release, whoever builds them."""
         is_here = place == archive_store.DATABASE
         location = place if is_here else archive_store.locate(place, self._bundle, manifest.id)
         with self._connect() as connection:
@@ -152,7 +155,11 @@ class Repository:
         policy: Releases | None = None,
         **more: object,
     ) -> int:
-        """Ask the releaser to do something with a release, such as making it live; the number of the deployment."""
+        """Request an action of the releaser, such as making a release live, and return the id of the deployment.
+
+        Raises:
+            AirfleetError: The files of the release were removed.
+        """
         detail = {**({"policy": asdict(policy)} if policy else {}), **more}
         with self._connect() as connection:
             if release and not connection.execute(TOUCH, (release,)).fetchone():
@@ -177,7 +184,11 @@ class Repository:
         until: Set[str] = LIVE,
         patience_s: float = WAIT_S,
     ) -> Deployment:
-        """The deployment once it is in one of the states; `notify` is told of each on the way."""
+        """Wait until a deployment has a state of `until`, and return it. `notify` is called at each change of state.
+
+        Raises:
+            AirfleetError: The state did not change for `patience_s` seconds.
+        """
         with self._connect(autocommit=True) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             seen = ""
@@ -191,7 +202,7 @@ class Repository:
                 if not any(True for _ in connection.notifies(timeout=patience_s, stop_after=1)):
                     raise AirfleetError(
                         f"deployment {deployment} is still {seen} after {patience_s:.0f} s",
-                        hint="`airfleet status` shows whether the releaser runs; the deployment goes on when it does",
+                        hint="`airfleet status` shows whether the releaser runs; the deployment continues when it does",
                     )
 
     def _read_deployment(self, connection: psycopg.Connection[Any], deployment: int) -> Deployment:
@@ -205,7 +216,7 @@ class Repository:
         return row
 
     def read_parses(self, keys: Iterable[str]) -> list[Mapping[str, Any]]:
-        """How Dag files loaded, by the keys that a check names."""
+        """Return the parse results with these keys. The releaser lists the keys in the detail of a check."""
         with self._connect() as connection:
             rows = connection.execute(
                 "SELECT result FROM airfleet.parsed WHERE key = ANY(%s)", (list(keys),)
@@ -213,7 +224,7 @@ class Repository:
         return [row[0] for row in rows]
 
     def list_objects(self) -> dict[str, frozenset[str]]:
-        """The names of the connections, variables and slot pools that Airflow has in its database."""
+        """Return the names of the connections, variables and slot pools in Airflow's database."""
         queries: dict[str, LiteralString] = {
             "connections": "SELECT conn_id FROM connection",
             "variables": "SELECT key FROM variable",
@@ -226,14 +237,18 @@ class Repository:
             }
 
     def list_releases(self, limit: int) -> list[Release]:
-        """The newest releases first; the live one is always among them."""
+        """Return the live release and the newest others, `limit` at most, the live one first."""
         return self._select_releases("ORDER BY live DESC, r.built_at DESC LIMIT %(limit)s", limit=limit)
 
     def find(self, prefix: str) -> Release:
-        """The one release whose id begins so; raises AirfleetError for none or several."""
+        """Return the release whose id begins with a prefix.
+
+        Raises:
+            AirfleetError: No release has the prefix, or several have it.
+        """
         found = self._select_releases("AND r.id LIKE %(prefix)s ORDER BY r.id LIMIT 3", prefix=f"{prefix}%")
         if len(found) == 2 and found[0].id == release_archive.shorten(found[1].id):
-            # The same files, which an earlier version of airfleet kept under the id that people are shown.
+            # An earlier version of airfleet stored the same files under the short id that users see.
             found = [max(found, key=lambda one: (one.live, not one.collected, len(one.id)))]
         if len(found) != 1:
             what = "no release" if not found else "more than one release"
@@ -241,7 +256,11 @@ class Repository:
         return found[0]
 
     def read_files(self, release: str) -> tuple[Tree, Mapping[str, bytes]]:
-        """The files of a release as it was built, whatever the project's folder says by now."""
+        """Return the files of a release as it was built.
+
+        Raises:
+            AirfleetError: The files were removed, or cannot be read from the store.
+        """
         with self._connect() as connection:
             row = connection.execute(
                 "SELECT archive, location FROM airfleet.release WHERE id = %s AND collected_at IS NULL", (release,)
@@ -255,14 +274,18 @@ class Repository:
             raise AirfleetError(str(error), hint="deploy again; what is live on the hosts is not touched") from error
 
     def pin(self, release: str, *, pinned: bool) -> None:
-        """Keep a release until it is unpinned, whatever else happens, or no longer."""
+        """Pin a release, so that its files are kept until it is unpinned, or unpin it.
+
+        Raises:
+            AirfleetError: The files of the release were removed.
+        """
         with self._connect() as connection:
             statement = "UPDATE airfleet.release SET pinned = %s WHERE id = %s AND (collected_at IS NULL OR NOT %s)"
             if not connection.execute(statement, (pinned, release, pinned)).rowcount:
                 raise AirfleetError("the files of this release were removed", where=release, hint="build it again")
 
     def find_live(self) -> Release | None:
-        """The release that new runs use, or none before the first."""
+        """Return the live release, or None before the first deployment."""
         found = self._select_releases("AND p.live = r.id")
         return found[0] if found else None
 
@@ -274,7 +297,7 @@ class Repository:
             ).fetchall()
 
     def find_latest(self) -> Deployment | None:
-        """The deployment that made live what Airflow has now, or none where that is no release."""
+        """Return the deployment of the Dags that Airflow has now, or None if they are not of a release."""
         with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
             return cursor.execute(
                 SELECT_DEPLOYMENTS + OF_WHAT_IS_LIVE,
@@ -282,7 +305,7 @@ class Repository:
             ).fetchone()
 
     def list_deployments(self, limit: int) -> list[Deployment]:
-        """The audit trail, newest first."""
+        """Return the newest deployments, `limit` at most, the newest first."""
         with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
             return cursor.execute(
                 SELECT_DEPLOYMENTS + "WHERE bundle = %s ORDER BY id DESC LIMIT %s",
@@ -312,7 +335,7 @@ class Repository:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise AirfleetError(
                 f"the metadata database went away: {_first_line(error)}",
-                hint="a deployment that was asked for goes on without this command; `airfleet release show` tells",
+                hint="a requested deployment continues without this command; `airfleet release show` shows its state",
             ) from error
         except psycopg.Error as error:
             raise AirfleetError(

@@ -1,4 +1,4 @@
-"""Checks of what a team agreed on: owners, tags, descriptions, names, retries and time-outs."""
+"""Checks of a team's conventions: owners, tags, descriptions, names, retries and time-outs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOBODY = "airflow"
 
 
 def find_without_owner(facts: Inputs) -> Iterator[Caught]:
-    """Yield each Dag of which no task has an owner of its own."""
+    """Yield each Dag without a task that names an owner."""
     for source, dag in facts.dags():
         defaults = serialised.plain(dag.properties.get("default_args", {}))
         owners = {task.fields.get("owner", NOBODY) for task in dag.tasks} or {defaults.get("owner", NOBODY)}
@@ -32,7 +32,7 @@ def find_without_tags(facts: Inputs) -> Iterator[Caught]:
 
 
 def find_without_description(facts: Inputs) -> Iterator[Caught]:
-    """Yield each Dag that does not say what it is for."""
+    """Yield each Dag without a description, a doc_md or a docstring."""
     for source, dag in facts.dags():
         own = dag.properties
         if not own.get("description") and not own.get("doc_md"):
@@ -41,13 +41,13 @@ def find_without_description(facts: Inputs) -> Iterator[Caught]:
 
 
 def find_without_retries(facts: Inputs) -> Iterator[Caught]:
-    """Yield each task that fails for good the first time; once for a Dag where none is tried again."""
+    """Yield each task without retries. If no task of a Dag has retries, yield one finding for the Dag."""
     hint = 'machines and networks fail: default_args={"retries": 2}'
     yield from _tasks_without(facts, lambda task: int(task.fields.get("retries") or 0) > 0, "not tried again", hint)
 
 
 def find_without_timeout(facts: Inputs) -> Iterator[Caught]:
-    """Yield each task that may run for ever; once for a Dag where all may."""
+    """Yield each task without an execution_timeout. If no task of a Dag has one, yield one finding for the Dag."""
     hint = 'a task that hangs keeps its slot: default_args={"execution_timeout": timedelta(hours=1)}'
     yield from _tasks_without(
         facts, lambda task: task.fields.get("execution_timeout") is not None, "without an execution_timeout", hint
@@ -68,7 +68,7 @@ def _tasks_without(facts: Inputs, has: Callable[[ParsedTask], bool], words: str,
 
 
 def find_misnamed(facts: Inputs) -> Iterator[Caught]:
-    """Yield each Dag whose id does not fit the team's pattern."""
+    """Yield each Dag whose id does not match `dag_id_pattern`."""
     pattern = facts.rules.dag_id_pattern
     for source, dag in facts.dags():
         if not re.fullmatch(pattern, dag.id):
@@ -86,7 +86,7 @@ CHECKS = (
         "@dag() on a function without a docstring",
         find_without_description,
     ),
-    Check("retries", "Every task is tried again when it fails.", "@task(retries=0)", find_without_retries),
+    Check("retries", "Every task has retries.", "@task(retries=0)", find_without_retries),
     Check(
         "execution-timeout",
         "Every task has an execution_timeout.",

@@ -1,4 +1,4 @@
-"""Checks that other tools do: Airflow 2 code through ruff, and the project's tests through pytest."""
+"""Checks that other tools make: ruff finds Airflow 2 code, and pytest runs the project's tests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ FLEET_FILE = "fleet.yaml"
 
 
 def find_airflow_2_code(facts: Inputs) -> Iterator[Caught]:
-    """Yield what Airflow 3 removed, and as minor what it only renamed."""
+    """Yield each use of a name that Airflow 3 removed. A use of a name that Airflow 3 renamed is minor."""
     if facts.migrations is None:
         hint = "install ruff beside airfleet, or set checks: {airflow-2-code: off} in fleet.yaml"
-        yield Caught(FLEET_FILE, 1, "ruff is not there, so nobody looked for Airflow 2 code", hint, is_minor=True)
+        yield Caught(FLEET_FILE, 1, "ruff is not installed, so nobody searched for Airflow 2 code", hint, is_minor=True)
     for found in facts.migrations or ():
         hint = f"{_advise(found)} [{found.code}]"
         yield Caught(found.path, found.line, found.what.rstrip("."), hint, is_minor=not found.is_broken)
@@ -29,7 +29,7 @@ def _advise(found: Migration) -> str:
 
 
 def find_failed_tests(facts: Inputs) -> Iterator[Caught]:
-    """Yield each test of the project that fails, and that none could run."""
+    """Yield each failed test of the project, or one finding if the tests could not run."""
     if facts.tests is None:
         return
     hint = "run pytest in the project's folder to see all of it"

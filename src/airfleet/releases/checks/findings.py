@@ -1,4 +1,4 @@
-"""What a check says about a release."""
+"""The findings of checks, and what a check is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airfleet.releases.checks.inputs import Inputs
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong in a release, where, and what to do about it."""
+    """One problem of a release, with its place, its level and a hint. Lines count from 1."""
 
     check: str
     level: Literal["error", "warning"]
@@ -24,13 +24,13 @@ class Finding:
 
     @property
     def order(self) -> tuple[str, int, str, str]:
-        """Findings are read file by file, from the top."""
+        """Return the sort key: findings are shown by file, and in a file from the top."""
         return self.path, self.line, self.check, self.what
 
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """One thing a check caught, before anyone said how bad that is; a minor one is never an error."""
+    """One problem that a check found, before it has a level. A minor problem is never an error."""
 
     path: str
     line: int

@@ -1,4 +1,4 @@
-"""Findings for people and for the tools around a repository: text, JSON, SARIF and GitHub's annotations."""
+"""The output formats of findings: text, JSON, SARIF and the annotations of GitHub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def summarise(findings: Sequence[Finding]) -> str:
-    """Say in one line how many findings of which level there are."""
+    """Return one line with the number of findings of each level."""
     errors = sum(finding.level == "error" for finding in findings)
     counts = [_count(errors, "error"), _count(len(findings) - errors, "warning")]
     said = ", ".join(count for count in counts if count)
@@ -26,7 +26,7 @@ def summarise(findings: Sequence[Finding]) -> str:
 
 
 def write_text(findings: Sequence[Finding]) -> str:
-    """One line for each finding and one for its hint, then the summary."""
+    """Return a line for each finding, a line for its hint, and a summary."""
     lines = []
     for one in findings:
         lines.append(f"{one.path}:{one.line}: {one.level}[{one.check}]: {one.what}")
@@ -35,14 +35,14 @@ def write_text(findings: Sequence[Finding]) -> str:
 
 
 def write_json(findings: Sequence[Finding]) -> str:
-    """An object with the counts and every finding."""
+    """Return a JSON object with the counts and every finding."""
     errors = sum(finding.level == "error" for finding in findings)
     summary = {"errors": errors, "warnings": len(findings) - errors}
     return json.dumps({"summary": summary, "findings": [asdict(one) for one in findings]}, indent=2) + "\n"
 
 
 def write_github(findings: Sequence[Finding]) -> str:
-    """GitHub's workflow commands, which show each finding beside its line in a pull request."""
+    """Return GitHub's workflow commands. GitHub shows each finding beside its line in a pull request."""
     lines = []
     for one in findings:
         place = f"file={_property(one.path)},line={one.line},title={_property(one.check)}"
@@ -52,7 +52,7 @@ def write_github(findings: Sequence[Finding]) -> str:
 
 
 def write_sarif(findings: Sequence[Finding]) -> str:
-    """A SARIF 2.1.0 log, as GitHub's code scanning takes it."""
+    """Return a SARIF 2.1.0 log for GitHub's code scanning."""
     checks = list(registry.CHECKS)
     driver = {
         "name": "airfleet",
@@ -100,7 +100,7 @@ def _rule(name: str) -> dict[str, Any]:
 
 
 def _result(one: Finding, index: int) -> dict[str, Any]:
-    # Without the line, so that a finding stays the same one when code above it moves.
+    # The fingerprint has no line, so that a finding keeps its identity when code above it moves.
     print_of = hashlib.sha256(f"{one.check}\0{one.path}\0{one.what}".encode()).hexdigest()
     place = {
         "artifactLocation": {"uri": quote(one.path), "uriBaseId": "%SRCROOT%"},

@@ -1,4 +1,4 @@
-"""The comment that turns a finding off where it is: `# airfleet: ignore[retries]`."""
+"""The comment that turns off a finding at one line: `# airfleet: ignore[retries]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMMENT = re.compile(r"#.*?\bairfleet:\s*ignore(?:\[(?P<names>[^]]*)\])?", re.I
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """One comment: the checks it names, and the line it speaks of."""
+    """One comment: its line, the checks that it names, and the line (`target`) whose findings it turns off."""
 
     line: int
     names: tuple[str, ...]
@@ -26,9 +26,9 @@ class Ignore:
 
 
 def read(source: SourceFile) -> tuple[Ignore, ...]:
-    """The comments of a file; one that stands alone speaks of the line below it."""
+    """Return the comments of a file. A comment alone on its line applies to the line below."""
     if not _COMMENT.search(source.text):
-        return ()  # to find comments for sure costs as much as all checks together
+        return ()  # a tokenizer is needed to find comments reliably, and costs as much as all checks together
     found = []
     for line, comment, stands_alone in _comments(source.text):
         if match := _COMMENT.search(comment):
@@ -38,11 +38,11 @@ def read(source: SourceFile) -> tuple[Ignore, ...]:
 
 
 def find_unknown(source: SourceFile, *, known: Collection[str], fixed: Collection[str]) -> Iterator[Caught]:
-    """Yield each name in a comment that turns nothing off."""
+    """Yield each name in a comment that no check has, or whose check cannot be turned off."""
     for ignore in read(source):
         if not ignore.names:
             hint = "name the checks: # airfleet: ignore[retries]"
-            yield Caught(source.path, ignore.line, "this comment says not what to ignore", hint)
+            yield Caught(source.path, ignore.line, "this comment names no check to ignore", hint)
         for name in ignore.names:
             if name in fixed:
                 yield Caught(source.path, ignore.line, f"{name} cannot be ignored", "remove this comment")

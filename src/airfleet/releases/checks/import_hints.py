@@ -1,4 +1,4 @@
-"""What to do about a Dag file that does not load."""
+"""Hints for Dag files that do not load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Collection
 from airfleet.releases.checks.source import SourceFile
 from airfleet.releases.checks.tracebacks import Failure
 
-# Packages whose name is not that of their module.
+# The package of each module whose name differs from the name of its package.
 PACKAGES = {
     "PIL": "pillow",
     "bs4": "beautifulsoup4",
@@ -52,7 +52,7 @@ _HINTS = {
 
 
 def find_line(failure: Failure, source: SourceFile) -> int:
-    """The line that most likely failed, for a traceback that shows none of the file's lines."""
+    """Return the most likely line of the failure, for a traceback that shows no line of the file."""
     missing = _MODULE.search(failure.message) or _NAME.search(failure.message)
     if missing and (line := source.import_line(missing[missing.lastindex or 1])):
         return line
@@ -65,7 +65,7 @@ def find_line(failure: Failure, source: SourceFile) -> int:
 
 
 def give(failure: Failure, source: SourceFile, files: Collection[str]) -> str:
-    """One sentence that helps with this failure."""
+    """Return one sentence that says what to do about this failure. `files` are the paths of the release."""
     if found := _MODULE.search(failure.message):
         return _missing_module(found[1], source, files)
     if found := _NAME.search(failure.message):

@@ -1,4 +1,4 @@
-"""What the checks look at: a release, how its Dag files loaded, and what the platform has. Data, and no more."""
+"""The inputs of all checks, as plain data: a release, how its Dag files loaded, and what the platform has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDERS = ("dags/", "include/")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Something a Dag file used while it was loaded: a variable, connection, network or database; line 0 if unknown."""
+    """A variable, connection, network or database that a Dag file used while it loaded. Line 0 means unknown."""
 
     kind: str
     what: str
@@ -28,7 +28,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """How one Dag file loaded, on the target environment."""
+    """How one Dag file loaded in the environment in which its tasks will run."""
 
     path: str
     dags: tuple[ParsedDag, ...] = ()
@@ -40,7 +40,7 @@ class ParsedFile:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ParsedFile:
-        """The result that the parser wrote for one file."""
+        """Return the result that the parser wrote for one file."""
         return cls(
             path=data["path"],
             dags=tuple(ParsedDag(name, one.get("hash", ""), one["data"]) for name, one in data["dags"].items()),
@@ -54,7 +54,7 @@ class ParsedFile:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The names that the platform has; None where nobody could ask, and then nothing is missing."""
+    """The names that the platform has. None means unknown, and then the checks report nothing as missing."""
 
     connections: frozenset[str] | None = None
     variables: frozenset[str] | None = None
@@ -64,7 +64,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """Airflow 2 code that ruff found; `is_broken` when Airflow 3 has no such thing any more."""
+    """Airflow 2 code that ruff found. `is_broken` means that Airflow 3 removed the name and did not only rename it."""
 
     path: str
     line: int
@@ -86,7 +86,7 @@ class FailedTest:
 
 @dataclass(frozen=True, slots=True)
 class ProjectTests:
-    """How the project's tests went; `problem` says why they did not run at all."""
+    """The results of the project's tests. `problem` says why they did not run; otherwise it is empty."""
 
     ran: int = 0
     failed: tuple[FailedTest, ...] = ()
@@ -94,7 +94,7 @@ class ProjectTests:
 
 
 def read_sources(files: Mapping[str, str]) -> Mapping[str, SourceFile]:
-    """The Python files of a release that may run, each read once."""
+    """Return the Python files of a release that Airflow may load, each parsed once."""
     return {
         path: SourceFile(path, text)
         for path, text in sorted(files.items())
@@ -104,7 +104,7 @@ def read_sources(files: Mapping[str, str]) -> Mapping[str, SourceFile]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a release is judged by; `migrations` is None without ruff, `tests` when they were left out."""
+    """The input of every check. `migrations` is None if ruff is not installed, `tests` if the tests were left out."""
 
     sources: Mapping[str, SourceFile]
     parses: tuple[ParsedFile, ...]
@@ -116,15 +116,15 @@ class Inputs:
 
     @cached_property
     def usages(self) -> tuple[tuple[SourceFile, NameUsage], ...]:
-        """What the files name literally of variables and connections."""
+        """Return the variables and connections that the files name literally."""
         return tuple((source, usage) for source in self.sources.values() for usage in usages.find_in_source(source))
 
     def source(self, path: str) -> SourceFile:
-        """The file at a path; an empty one where the release has none."""
+        """Return the file at a path, or an empty file if the release has none."""
         return self.sources.get(path) or SourceFile(path, "")
 
     def dags(self) -> Iterable[tuple[SourceFile, ParsedDag]]:
-        """Every Dag with the file it comes from."""
+        """Yield every Dag with the file that makes it."""
         for parse in self.parses:
             for dag in parse.dags:
                 yield self.source(parse.path), dag

@@ -1,4 +1,4 @@
-"""Checks of how Dag files load: do they, how fast, and to the same Dags each time."""
+"""Checks of how Dag files load: without errors, fast, and to the same Dags each time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_import_errors(facts: Inputs) -> Iterator[Caught]:
 
 
 def find_cycles(facts: Inputs) -> Iterator[Caught]:
-    """Yield each Dag whose tasks wait for each other."""
+    """Yield each Dag whose tasks depend on each other in a circle."""
     for failure in _failures(facts):
         if failure.kind == _CYCLE:
             named = re.search(r"D(?:ag|AG): (\S+?)\. Faulty task: (\S+)", failure.message)
@@ -52,12 +52,12 @@ def find_cycles(facts: Inputs) -> Iterator[Caught]:
             source = facts.source(failure.path)
             line = source.task_line(task_id, dag_id) if task_id else source.dag_line(dag_id)
             what = f"the tasks of {dag_id or 'this Dag'} wait for each other in a circle, {task_id or 'one'} among them"
-            hint = "look at the >> and << of this task, and remove the one that leads back"
+            hint = "check the >> and << of this task, and remove the one that leads back"
             yield Caught(failure.path, line, what, hint, dag_id, task_id)
 
 
 def find_duplicate_ids(facts: Inputs) -> Iterator[Caught]:
-    """Yield each file that makes a Dag with an id that another file has too."""
+    """Yield each file that makes a Dag with the id of a Dag in another file."""
     paths = defaultdict(set)
     for source, dag in facts.dags():
         paths[dag.id].add(source.path)
@@ -72,7 +72,7 @@ def find_duplicate_ids(facts: Inputs) -> Iterator[Caught]:
 
 
 def find_unstable(facts: Inputs) -> Iterator[Caught]:
-    """Yield each Dag that was not the same when its file was loaded again."""
+    """Yield each Dag that differed when its file was loaded again."""
     hint = (
         "the usual causes: datetime.now() or a random value in an argument, a set or an unsorted list of files that "
         "makes tasks, an object whose repr has an address"
@@ -84,7 +84,7 @@ def find_unstable(facts: Inputs) -> Iterator[Caught]:
 
 
 def find_accesses(facts: Inputs) -> Iterator[Caught]:
-    """Yield each use of something that loading a Dag file must not need."""
+    """Yield each variable, connection, network or database that a Dag file used while it loaded."""
     for parse in facts.parses:
         for access in parse.accesses:
             said, advised = _ACCESS_WORDS.get(access.kind, ("uses {}", "move this into a task"))
@@ -93,7 +93,7 @@ def find_accesses(facts: Inputs) -> Iterator[Caught]:
 
 
 def find_slow(facts: Inputs) -> Iterator[Caught]:
-    """Yield each file that takes longer to load than it may."""
+    """Yield each file that took longer than `parse_seconds` to load. Up to SLOW_FACTOR times that is minor."""
     budget = facts.rules.parse_seconds
     for parse in facts.parses:
         if parse.seconds > budget:
@@ -127,7 +127,7 @@ CHECKS = (
     ),
     Check(
         "slow-import",
-        "Loading a Dag file takes no longer than `parse_seconds`; over five times that it is an error.",
+        "A Dag file that takes longer than `parse_seconds` to load is a warning; five times that is an error.",
         "import tensorflow  # at the top of a Dag file",
         find_slow,
     ),

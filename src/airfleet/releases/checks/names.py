@@ -1,4 +1,4 @@
-"""Checks of what Dags name and the platform does not have: connections, variables, slot pools and queues."""
+"""Checks of connections, variables, slot pools and queues that Dags name and the platform does not have."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from airfleet.releases.checks.inputs import Inputs
 from airfleet.releases.checks.usages import CONNECTION, VARIABLE
 
 DEFAULT_POOL, DEFAULT_QUEUE = "default_pool", "default"
-# Hooks that do without their default connection when it is not there.
+# The default connections that their hooks do not need.
 OPTIONAL_CONNECTIONS = frozenset({"aws_default", "kubernetes_default"})
 
 
 def find_connections(facts: Inputs) -> Iterator[Caught]:
-    """Yield each connection that is named and not there."""
+    """Yield each connection that a Dag names and the platform does not have."""
     known = facts.inventory.connections
     if known is not None:
         yield from _missing(facts, CONNECTION, known | OPTIONAL_CONNECTIONS, "connections")
 
 
 def find_variables(facts: Inputs) -> Iterator[Caught]:
-    """Yield each variable that is named without a default and not there; a Dag that sets one may read it too."""
+    """Yield each variable that a Dag names without a default and the platform does not have.
+
+    A variable that a Dag of the release sets itself is not missing.
+    """
     known = facts.inventory.variables
     if known is not None:
         written = frozenset(name for source in facts.sources.values() for name in usages.find_written(source))
@@ -36,7 +39,7 @@ def _missing(facts: Inputs, kind: str, known: frozenset[str], section: str) -> I
         if usage.kind == kind and usage.name not in known and (source.path, usage.name, usage.line) not in seen:
             seen |= {(source.path, usage.name), (source.path, usage.name, usage.line)}
             yield _caught(source.path, usage.line, kind, usage.name, known, section)
-    # What a loop or a factory made of it shows in the loaded Dags alone.
+    # A name that a loop or a factory makes is only in the loaded Dags, not in the source.
     for source, dag in facts.dags():
         for task in dag.tasks:
             named = {name for text in task.texts() for found, name in usages.find_in_text(text) if found == kind}
@@ -50,14 +53,14 @@ def _missing(facts: Inputs, kind: str, known: frozenset[str], section: str) -> I
 
 
 def find_slot_pools(facts: Inputs) -> Iterator[Caught]:
-    """Yield each slot pool that a task waits in and that is not there."""
+    """Yield each slot pool that a task names and the platform does not have."""
     known = facts.inventory.slot_pools
     if known is not None:
         yield from _missing_option(facts, "pool", DEFAULT_POOL, known, "slot pool", "slot_pools")
 
 
 def find_queues(facts: Inputs) -> Iterator[Caught]:
-    """Yield each queue that a task is sent to and no worker serves."""
+    """Yield each queue that a task goes to and no worker serves."""
     known = facts.inventory.queues
     if known is not None:
         yield from _missing_option(facts, "queue", DEFAULT_QUEUE, known, "queue", "")
@@ -99,25 +102,25 @@ def _caught(
 CHECKS = (
     Check(
         "missing-connection",
-        "Every connection that a Dag names literally is on the platform.",
+        "The platform has every connection that a Dag names literally.",
         'SQLExecuteQueryOperator(task_id="x", conn_id="warehuose", …)',
         find_connections,
     ),
     Check(
         "missing-variable",
-        "Every variable that a Dag names literally, and without a default, is on the platform.",
+        "The platform has every variable that a Dag names literally and without a default.",
         'BashOperator(task_id="x", bash_command="echo {{ var.value.regoin }}")',
         find_variables,
     ),
     Check(
         "missing-slot-pool",
-        "The slot pool of every task is on the platform; a task in an unknown slot pool would wait for ever.",
+        "The platform has the slot pool of every task. A task in an unknown slot pool would wait for ever.",
         '@task(pool="crn")',
         find_slot_pools,
     ),
     Check(
         "missing-queue",
-        "Workers serve the queue of every task; a task in an unserved queue would wait for ever.",
+        "Workers serve the queue of every task. A task in another queue would wait for ever.",
         '@task(queue="gpu")',
         find_queues,
     ),

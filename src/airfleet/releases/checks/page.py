@@ -7,7 +7,7 @@ from airfleet.spec.fleet import FIXED_CHECKS
 
 
 def describe() -> str:
-    """A Markdown table with every check, in the order in which they are made."""
+    """Return a Markdown table of all checks, in the order in which they run."""
     rows = ["| check | default | what it guarantees | example of a finding |", "|---|---|---|---|"]
     for name, check in registry.CHECKS.items():
         level = "always an error" if name in FIXED_CHECKS else registry.level(name)

@@ -1,4 +1,4 @@
-"""The project's own tests: the one module that runs pytest."""
+"""The project's own tests. Only this module runs pytest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def run(
     python: str = sys.executable,
     seconds: float = SECONDS,
 ) -> ProjectTests:
-    """How the tests in the project's `tests` folder go; a project without tests passes."""
+    """Run the tests in the project's `tests` folder, for `seconds` at most, and return their results.
+
+    A project without tests passes. If the tests cannot run, the result says why.
+    """
     if not (project / "tests").is_dir():
         return ProjectTests()
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +59,7 @@ def run(
 
 
 def parse(report: str) -> ProjectTests:
-    """What a JUnit report of pytest says."""
+    """Return the results in a JUnit report of pytest."""
     cases = list(ET.fromstring(report).iter("testcase"))  # noqa: S314  (pytest on this machine wrote it)
     failed = tuple(
         _failed(case, problem)
@@ -69,7 +72,7 @@ def parse(report: str) -> ProjectTests:
 def _failed(case: ET.Element, problem: ET.Element) -> FailedTest:
     path = case.get("file") or _module_path(case)
     text = problem.text or ""
-    # Where it failed in the test's own file; the test's first line where that is elsewhere. JUnit lines start at 0.
+    # The line of the failure if it is in the test's own file, else the first line of the test. JUnit counts from 0.
     lines = re.findall(rf"^{re.escape(path)}:(\d+): ", text, re.MULTILINE)
     line = int(lines[-1]) if lines else int(case.get("line") or 0) + 1
     what = (problem.get("message") or "").strip().splitlines()

@@ -1,4 +1,4 @@
-"""All checks, and how a release is put through them."""
+"""The list of all checks, and the function that runs them on a release."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
 
 
 def level(check: str, rules: Checks | None = None) -> Level:
-    """How bad the findings of a check are, under these rules or by default."""
+    """Return the level of a check's findings under these rules. Without rules, return the default level."""
     return (rules or Checks()).levels.get(check, CHECK_LEVELS.get(check, "error"))
 
 
 def run(facts: Inputs) -> tuple[Finding, ...]:
-    """All findings about a release, file by file from the top, less those that a comment turned off."""
+    """Return all findings about a release, sorted by file and line, without those that a comment turns off."""
     ignored = {
         (path, ignore.target, name)
         for path, source in facts.sources.items()

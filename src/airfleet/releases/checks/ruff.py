@@ -1,4 +1,4 @@
-"""Airflow 2 code, as ruff's AIR rules see it: the one module that runs ruff."""
+"""The search for Airflow 2 code with ruff's AIR rules. Only this module runs ruff."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ SECONDS = 60.0
 
 
 def find_program() -> str | None:
-    """The ruff beside this Python, or the one on the path."""
+    """Return the ruff beside this Python, or else the ruff on the path, or None."""
     own = Path(sys.executable).parent / "ruff"
     return str(own) if own.is_file() else shutil.which("ruff")
 
 
 def check(project: Path) -> tuple[Migration, ...] | None:
-    """What ruff finds in the Dags and includes of a project; None where there is no ruff."""
+    """Return the Airflow 2 code in a project's dags/ and include/, or None if ruff is not installed.
+
+    Raises:
+        AirfleetError: ruff fails.
+    """
     program = find_program()
     if program is None:
         return None
@@ -33,9 +37,13 @@ def check(project: Path) -> tuple[Migration, ...] | None:
 
 
 def fix(project: Path) -> tuple[Migration, ...] | None:
-    """Rewrite the project's files as far as ruff can, and return what is left; None where there is no ruff.
+    """Let ruff rewrite the project's files, and return what ruff could not fix, or None if ruff is not installed.
 
-    Nearly all of these fixes replace an import, which ruff calls unsafe because it cannot see who imports it from here.
+    Nearly all of these fixes replace an import. ruff calls such a fix unsafe, because other files may import the name
+    from the rewritten file.
+
+    Raises:
+        AirfleetError: ruff fails.
     """
     program = find_program()
     if program is None:
@@ -44,7 +52,7 @@ def fix(project: Path) -> tuple[Migration, ...] | None:
 
 
 def parse(text: str, project: Path) -> tuple[Migration, ...]:
-    """The findings in ruff's JSON, with paths from the project; files that are not Python are left to others."""
+    """Return the findings in ruff's JSON, with paths relative to the project, without syntax errors."""
     found: list[dict[str, Any]] = json.loads(text or "[]")
     return tuple(
         Migration(
@@ -71,7 +79,7 @@ def _run(program: str, project: Path, *options: str) -> str:
         return "[]"
     argv = [program, "check", "--isolated", "--no-cache", "--exit-zero", "--select", SELECT, *options, *folders]
     try:
-        # Absolute, because ruff resolves links and the findings' paths are compared with the project's.
+        # ruff resolves links in the paths of its findings. An absolute path makes them comparable with the project's.
         done = subprocess.run(argv, cwd=project.resolve(), capture_output=True, text=True, check=False, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AirfleetError(f"ruff did not run: {error}", hint="set checks: {airflow-2-code: off}") from None

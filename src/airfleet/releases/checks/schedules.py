@@ -1,4 +1,4 @@
-"""Checks of when Dags run: catch-up that floods the platform, and schedules that make no sense."""
+"""Checks of schedules: catch-up with too many runs, and schedules that cannot be meant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTES_A_DAY = 24 * 60
 
 
 def find_floods(facts: Inputs) -> Iterator[Caught]:
-    """Yield each Dag that starts more runs than allowed when it is first switched on."""
+    """Yield each Dag that would start more than `catchup_runs` runs when it is first unpaused."""
     limit = facts.rules.catchup_runs
     for source, dag in facts.dags():
         own = dag.properties
@@ -35,7 +35,7 @@ def find_floods(facts: Inputs) -> Iterator[Caught]:
 
 
 def find_senseless(facts: Inputs) -> Iterator[Caught]:
-    """Yield each schedule that does not do what someone meant."""
+    """Yield each schedule that never fires or fires every minute, and each start_date or end_date that is wrong."""
     for source, dag in facts.dags():
         own = dag.properties
         line = source.dag_line(dag.id, "schedule")
@@ -51,7 +51,7 @@ def find_senseless(facts: Inputs) -> Iterator[Caught]:
         if 0 < delta <= MINUTE_S:
             yield Caught(source.path, line, f"{dag.id} runs every {delta:g} s", _TOO_OFTEN, dag.id)
         end = _moment(own.get("end_date"))
-        # With catch-up its runs are in the past on purpose.
+        # With catch-up, runs in the past are intended.
         if end and end <= facts.now and not own.get("catchup"):
             what = f"{dag.id} never runs again: its end_date is {end:%Y-%m-%d}"
             hint = "remove the Dag, or its end_date"
@@ -60,7 +60,7 @@ def find_senseless(facts: Inputs) -> Iterator[Caught]:
         yield from _moving_starts(source)
 
 
-_TOO_OFTEN = "a sensor, an asset or a message that starts it costs less than looking every minute"
+_TOO_OFTEN = "a sensor, an asset or a message that starts it costs less than a run every minute"
 
 
 def _moving_starts(source: SourceFile) -> Iterator[Caught]:
@@ -126,13 +126,13 @@ def _moment(seconds: object) -> datetime | None:
 CHECKS = (
     Check(
         "catchup",
-        "No Dag starts more than `catchup_runs` runs when it is first switched on.",
+        "No Dag starts more than `catchup_runs` runs when it is first unpaused.",
         '@dag(schedule="@hourly", start_date=datetime(2020, 1, 1), catchup=True)',
         find_floods,
     ),
     Check(
         "schedule",
-        "A schedule fires, and less often than every minute. Its start_date is fixed, its end_date in the future.",
+        "A schedule fires, but not every minute. Its start_date is fixed, its end_date is in the future.",
         '@dag(schedule="0 0 30 2 *")',
         find_senseless,
     ),

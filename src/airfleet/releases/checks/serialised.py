@@ -1,4 +1,4 @@
-"""Airflow's serialised Dags, as far as checks read them."""
+"""The parts of Airflow's serialised Dags that checks read."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ParsedTask:
-    """One task with the fields that differ from Airflow's defaults; a mapped one with those all its copies share."""
+    """One task, with the fields that differ from Airflow's defaults. A mapped task has the fields of all its copies."""
 
     id: str
     fields: Mapping[str, Any]
 
     @property
     def is_empty(self) -> bool:
-        """Whether it does nothing, so that no worker ever sees it."""
+        """Return whether the task does nothing. The scheduler does not send such a task to a worker."""
         return bool(self.fields.get("_is_empty")) or self.fields.get("task_type") == "EmptyOperator"
 
     def texts(self) -> Iterator[str]:
-        """Every text in which Airflow renders templates."""
+        """Yield every text in which Airflow renders templates."""
         inputs = ("expand_input", "op_kwargs_expand_input")
         for name in (*self.fields.get("template_fields", ()), *inputs):
             yield from _texts(self.fields.get(name))
 
     def connections(self) -> Iterator[tuple[str, str]]:
-        """Every field that names a connection, with the name."""
+        """Yield every field that names a connection, with the name of the connection."""
         for name, value in self.fields.items():
             if name.endswith("conn_id") and isinstance(value, str) and value:
                 yield name, value
@@ -35,7 +35,7 @@ class ParsedTask:
 
 @dataclass(frozen=True)
 class ParsedDag:
-    """One Dag as Airflow serialises it: what SerializedDAG.to_dict gives."""
+    """One Dag as Airflow serialises it: the result of SerializedDAG.to_dict."""
 
     id: str
     hash: str
@@ -43,13 +43,13 @@ class ParsedDag:
 
     @property
     def properties(self) -> Mapping[str, Any]:
-        """The Dag's own fields."""
+        """Return the fields of the Dag itself."""
         found: Mapping[str, Any] = self.data.get("dag", self.data)
         return found
 
     @cached_property
     def tasks(self) -> tuple[ParsedTask, ...]:
-        """Its tasks, in Airflow's order."""
+        """Return the tasks, in Airflow's order."""
         found = []
         for written in self.properties.get("tasks", ()):
             fields = plain(written)
@@ -59,11 +59,11 @@ class ParsedDag:
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  (JSON)
-    """A value without Airflow's wrapping of types."""
+    """Return a value without the wrappers in which Airflow serialises its type."""
     if isinstance(value, dict):
         if "__var" in value:
             return plain(value["__var"])
-        # Most values are neither, and a call for each of them would be most of what a check costs.
+        # Most values are neither a dict nor a list. A call for each of them would be most of the cost of a check.
         return {key: plain(inner) if isinstance(inner, dict | list) else inner for key, inner in value.items()}
     if isinstance(value, list):
         return [plain(inner) if isinstance(inner, dict | list) else inner for inner in value]

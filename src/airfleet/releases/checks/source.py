@@ -1,4 +1,4 @@
-"""One Python file of a release: its syntax tree, and the lines at which Dags and tasks are said."""
+"""One Python file of a release: its syntax tree, and the lines at which it makes Dags and tasks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-# Said about a Dag, not to Airflow: what looks like a template here is prose.
+# These arguments are prose: Airflow does not render templates in them.
 PROSE = frozenset({"doc", "doc_md", "doc_rst", "doc_json", "doc_yaml", "description"})
 
 
 @dataclass(frozen=True, slots=True)
 class DagPlace:
-    """Where a file makes a Dag; the id is None where it is not a plain text."""
+    """The lines at which a file makes a Dag. `dag_id` is None if the id is not a literal."""
 
     dag_id: str | None
     line: int
@@ -24,14 +24,14 @@ class DagPlace:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A Python file that is read once; without a tree when it is not valid Python."""
+    """A Python file that is parsed once. If it is not valid Python, its tree is empty."""
 
     path: str
     text: str
 
     @cached_property
     def tree(self) -> ast.Module:
-        """The syntax tree; an empty one when the text has none."""
+        """Return the syntax tree, or an empty tree if the text is not valid Python."""
         try:
             return ast.parse(self.text)
         except (SyntaxError, ValueError):
@@ -39,17 +39,17 @@ class SourceFile:
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
-        """Every node of the tree, in the order of the lines."""
+        """Return every node of the tree, in the order of lines."""
         return tuple(sorted(ast.walk(self.tree), key=lambda node: (getattr(node, "lineno", 0), _column(node))))
 
     @cached_property
     def calls(self) -> tuple[ast.Call, ...]:
-        """Every call, in the order of the lines."""
+        """Return every call, in the order of lines."""
         return tuple(node for node in self.nodes if isinstance(node, ast.Call))
 
     @cached_property
     def texts(self) -> tuple[tuple[str, int], ...]:
-        """Every text that is neither a docstring nor documentation, with its line."""
+        """Return every text that is neither a docstring nor documentation, with its line."""
         prose = {id(node.value) for node in self.nodes if isinstance(node, ast.Expr)}
         prose |= {id(inner) for key, value in self.options if key in PROSE for inner in ast.walk(value)}
         return tuple(
@@ -60,7 +60,7 @@ class SourceFile:
 
     @cached_property
     def options(self) -> tuple[tuple[str, ast.expr], ...]:
-        """Everything said as `name=value` in a call or as `"name": value` in a dict."""
+        """Return every `name=value` of a call and every `"name": value` of a dict."""
         found: list[tuple[str, ast.expr]] = []
         for node in self.nodes:
             if isinstance(node, ast.Call):
@@ -72,7 +72,7 @@ class SourceFile:
 
     @cached_property
     def imports(self) -> tuple[tuple[str, str, str, int], ...]:
-        """Every imported thing: module, name in it ("" for the module itself), name here, line."""
+        """Return every import as (module, name in the module or "" for the module itself, name in this file, line)."""
         found = []
         for node in self.nodes:
             if isinstance(node, ast.Import):
@@ -83,14 +83,14 @@ class SourceFile:
         return tuple(found)
 
     def import_line(self, module: str) -> int:
-        """The line that imports a module or something below it; 0 where none does."""
+        """Return the line that imports a module or a part of it, or 0."""
         for name, inner, _, line in self.imports:
             if f"{name}.".startswith(f"{module}.") or f"{name}.{inner}" == module:
                 return line
         return 0
 
     def option_line(self, name: str, value: object, *, after: int = 0) -> int:
-        """The line that says `name=value`, the first one from `after` on if there is one; 0 where none does."""
+        """Return the first line with `name=value` at or below `after`, else the first in the file, else 0."""
         lines = [
             node.lineno
             for key, node in self.options
@@ -100,7 +100,7 @@ class SourceFile:
 
     @cached_property
     def places(self) -> tuple[DagPlace, ...]:
-        """Where the file makes Dags: `DAG(…)`, `@dag` and `@dag(…)`."""
+        """Return the places at which the file makes Dags: `DAG(…)`, `@dag` and `@dag(…)`."""
         return tuple(sorted(self._places(), key=lambda place: place.line))
 
     def _places(self) -> Iterator[DagPlace]:
@@ -124,7 +124,7 @@ class SourceFile:
                 yield DagPlace(_dag_id(call), call.lineno, last_lines.get(id(call), 0), call)
 
     def place(self, dag_id: str | None) -> DagPlace | None:
-        """Where a Dag is made; the only place there is, or one whose id is computed, if none says its id."""
+        """Return the place of a Dag. If no place names its id, return the only place, or a place with a computed id."""
         named = [place for place in self.places if place.dag_id == dag_id]
         computed = [place for place in self.places if place.dag_id is None]
         if named or computed:
@@ -132,7 +132,7 @@ class SourceFile:
         return self.places[0] if len(self.places) == 1 else None
 
     def dag_line(self, dag_id: str | None, option: str = "") -> int:
-        """The line of a Dag, or of one of its options; 1 where the file does not show it."""
+        """Return the line of a Dag or of one of its options, or 1 if the file does not show it."""
         place = self.place(dag_id)
         if place is None:
             return next((line for text, line in self.texts if text == dag_id), 1)
@@ -140,8 +140,8 @@ class SourceFile:
         return next((keyword.value.lineno for keyword in keywords if keyword.arg == option), place.line)
 
     def task_line(self, task_id: str, dag_id: str | None) -> int:
-        """The line of a task: its operator's call or its decorator; the Dag's line where the file does not show it."""
-        # Airflow puts the groups in front of an id, and __1 behind one that is there already.
+        """Return the line of a task's operator or decorator, or the line of the Dag if the file does not show it."""
+        # Airflow prefixes an id with the names of its groups, and appends __1 to an id that exists already.
         plain = re.sub(r"__\d+$", "", task_id.rpartition(".")[2])
         names = (task_id, plain)
         lines = [line for pattern, line in self.task_places if any(re.fullmatch(pattern, name) for name in names)]
@@ -151,7 +151,7 @@ class SourceFile:
 
     @cached_property
     def task_places(self) -> tuple[tuple[str, int], ...]:
-        """A pattern for the id of every task, and its line; those that are written out come first."""
+        """Return a pattern for the id of every task, with its line. Literal ids come first."""
         exact, computed = [], []
         for node in self.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.decorator_list:
@@ -167,12 +167,12 @@ class SourceFile:
 
 
 def last_name(node: ast.expr) -> str:
-    """The last part of a dotted name: `get` of `Variable.get`."""
+    """Return the last part of a dotted name: `get` of `Variable.get`."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def text_of(node: ast.expr | None) -> str:
-    """A text that is written out; empty for anything else."""
+    """Return the text of a literal, or "" for any other node."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 

@@ -1,4 +1,4 @@
-"""A traceback as text, read for the one place a Dag author can do something about."""
+"""Find the place in a traceback that the author of a Dag can change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RAISED = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What was raised, and the last place of the release that led there; line 0 where it shows none."""
+    """An exception, and the innermost frame that is in a file of the release. Line 0 means unknown."""
 
     kind: str
     message: str
@@ -21,7 +21,7 @@ class Failure:
 
 
 def read(text: str, *, files: Iterable[str], own: str) -> Failure:
-    """The failure a traceback ends with; without a frame in the release it is the file that was loaded."""
+    """Return the failure that a traceback ends with. Without a frame in `files`, the failure is in the file `own`."""
     paths = sorted({own, *files}, key=len, reverse=True)
     frames = list(_FRAME.finditer(text))
     path, line = own, 0
@@ -33,6 +33,6 @@ def read(text: str, *, files: Iterable[str], own: str) -> Failure:
     said = next((one for one in rest.splitlines() if one and not one[0].isspace() and one[0] != ","), "")
     raised = _RAISED.fullmatch(said)
     if not raised:
-        # A process that died could raise nothing: its end is told as `dags/x.py: what happened`.
+        # If the parsing process died, there is no traceback. The parser then wrote `dags/x.py: what happened`.
         return Failure("", said.removeprefix(f"{own}: ").strip(), path, line)
     return Failure(raised["name"].rpartition(".")[2], (raised["message"] or "").strip(), path, line)

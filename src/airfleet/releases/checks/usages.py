@@ -1,4 +1,4 @@
-"""Which variables and connections a text or a Python file names literally."""
+"""Find the variables and connections that a text or a Python file names literally."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ VARIABLE, CONNECTION = "variable", "connection"
 
 _BLOCK = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
 _NAME = r"""(?:\.(?!get\s*\()(\w+)|\[\s*['"]([^'"]+)['"]\s*\]"""
-# `get` with a second argument has a default.
+# A call of `get` with a second argument has a default.
 _VARIABLE = re.compile(r"(?<![\w.])var\.(?:value|json)" + _NAME + r"""|\.get\(\s*['"]([^'"]+)['"]\s*\))""")
 _CONNECTION = re.compile(r"(?<![\w.])conn" + _NAME + ")")
-# Making or writing one is no use of it.
+# A call that creates or writes a variable or connection does not use it.
 _MAKERS = frozenset({"Connection"})
 
 
 @dataclass(frozen=True, slots=True)
 class NameUsage:
-    """One name of a variable or connection at a line."""
+    """The name of a variable or connection, at a line."""
 
     kind: str
     name: str
@@ -30,7 +30,7 @@ class NameUsage:
 
 
 def find_in_text(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the kind and name of what the templates in a text use."""
+    """Yield the kind and name of each variable and connection that the templates in a text use."""
     if "{{" not in text and "{%" not in text:
         return
     for block in _BLOCK.finditer(text):
@@ -41,7 +41,7 @@ def find_in_text(text: str) -> Iterator[tuple[str, str]]:
 
 
 def find_in_source(source: SourceFile) -> Iterator[NameUsage]:
-    """Yield what the code of a file and the templates in it use, other than with a default."""
+    """Yield each variable and connection that a file's code and templates use without a default."""
     known = {name: inner for module, inner, name, _ in source.imports if inner and module.startswith("airflow")}
     for call in source.calls:
         yield from _in_call(call, known)
@@ -56,7 +56,7 @@ def find_in_source(source: SourceFile) -> Iterator[NameUsage]:
 
 
 def find_written(source: SourceFile) -> frozenset[str]:
-    """The variables that a file sets itself."""
+    """Return the variables that a file sets itself."""
     sets = [call for call in source.calls if last_name(call.func) == "set" and _owner(call, {}) == "Variable"]
     return frozenset(name for call in sets if (name := _first(call, "key")))
 
@@ -83,7 +83,7 @@ def _options(pairs: Iterator[tuple[str, ast.expr]]) -> Iterator[NameUsage]:
 
 
 def _owner(call: ast.Call, known: dict[str, str]) -> str:
-    """The class a method is called on, by the name it has in Airflow."""
+    """Return the class of a method call, by its name in Airflow."""
     if not isinstance(call.func, ast.Attribute):
         return ""
     name = last_name(call.func.value)
