@@ -5,7 +5,7 @@ from __future__ import annotations
 from airfleet.components.health import HttpCheck
 from airfleet.components.model import Component, Process, Site
 
-# The routes cost 3 s to import and nobody else needs them, so they are not part of the common image.
+# The routes take 3 s to import and only this process needs them, so they are not in the image.
 ROUTES = (
     "airflow.api_fastapi.core_api.routes.public",
     "airflow.api_fastapi.core_api.routes.ui",
@@ -17,7 +17,7 @@ ROUTES = (
 
 
 def describe(site: Site, *, balancers: tuple[str, ...] = ()) -> Component:
-    """What `balancers` say of a request's origin is believed, and nobody else."""
+    """Describe the api-server. It trusts forwarding headers only from the addresses of `balancers`."""
     command = ("airflow", "api-server", "--apps", "core")
     return Component(
         name="api-server",

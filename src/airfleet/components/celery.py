@@ -1,7 +1,7 @@
-"""What one process is told of Celery: its own login at the broker and in the results, and its half of the keys.
+"""The Celery file of one process: its logins at the broker and in the result database, and its half of the keys.
 
-Each process has a file of its own, so that no other of its host sees more than it must: a worker has the login of its
-pool and public keys, the scheduler that of the publisher and the private key, and a web host has none.
+Each process has its own file, so that no process sees a secret that it does not need. A worker has the login of its
+pool and the public keys. The scheduler has the login of the publisher and the private key. A web host has no file.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def _render(broker: Secret, results: Secret, queues: Sequence[str], kind: str, *
 
 
 def render_scheduler(broker: Secret, results: Secret, queues: Sequence[str], kind: str, key: Secret) -> Secret:
-    """For the scheduler, which sends to every queue and signs."""
+    """Return the file of the scheduler, which sends to every queue and signs its messages."""
     return _render(broker, results, queues, kind, signing_key=signing.derive_private(key).reveal())
 
 
 def render_worker(broker: Secret, results: Secret, queues: Sequence[str], kind: str, key: Secret) -> Secret:
-    """For the workers of a pool, which take from these queues what one of the keys has signed."""
+    """Return the file of a pool's workers. They take messages from these queues that a key of the scheduler signed."""
     return _render(broker, results, queues, kind, public_keys=signing.list_public(key))

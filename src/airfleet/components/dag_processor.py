@@ -1,4 +1,4 @@
-"""The Dag processor: runs the callbacks of Dags; the releaser parses them."""
+"""The Dag processor. It runs the callbacks of Dags only: the releaser parses their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API that tasks report to, apart from the UI, so that neither waits for the other."""
+"""The execution API, to which tasks report. It is a process apart from the UI, so that neither delays the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NAME = "execution-api"
 
 
 def describe(site: Site, *, runners: tuple[str, ...]) -> Component:
-    """Stops after the `runners`, below which tasks run."""
+    """Describe the execution API. It stops after the processes `runners`, because they are the parents of tasks."""
     port = str(site.execution_port)
     return Component(
         name=NAME,
@@ -17,12 +17,12 @@ def describe(site: Site, *, runners: tuple[str, ...]) -> Component:
             Process(
                 name=NAME,
                 commands=(("airflow", "airfleet", "execution-api", "--apps", "execution", "--port", port),),
-                # Airflow makes its versioned routes at the first call below /execution, and that takes seconds.
+                # Airflow builds its versioned routes at the first request below /execution, and that takes seconds.
                 health=HttpCheck(
                     f"{site.execution_url}/", status=404, warm_up=f"{site.execution_url}/execution/health"
                 ),
                 after=("metadata",),
-                stops_after=runners,  # running tasks report their end to it
+                stops_after=runners,  # running tasks report their end to the execution API
                 preload=(
                     "airflow.cli.commands.api_server_command",
                     "airfleet_provider.execution_api.command",

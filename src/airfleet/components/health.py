@@ -1,4 +1,4 @@
-"""What makes a process healthy. Every runner answers every one of these checks, or says at once that it cannot."""
+"""The health checks of processes. Every runner makes all of them, or refuses a process whose check it cannot make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class HttpCheck:
-    """Healthy while a GET of the URL answers so; `warm_up` is asked for once then, as a first call is slow."""
+    """Healthy while a GET of the URL returns this status. Then `warm_up` is fetched once, as its first call is slow."""
 
     url: str
     status: int = 200
@@ -21,9 +21,9 @@ class HttpCheck:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatCheck:
-    """Healthy while Airflow's job of this type, started by this very process, has a fresh heartbeat.
+    """Healthy while the Airflow job of this type that this process started has a heartbeat younger than `max_age_s`.
 
-    A process that is `alone` in its type has no living predecessor, so what such jobs are said to run is over.
+    `alone` means that no other process has a job of this type. So a running job of an earlier process is over.
     """
 
     job_type: str
@@ -33,7 +33,7 @@ class HeartbeatCheck:
 
 @dataclass(frozen=True, slots=True)
 class CandidateCheck:
-    """Healthy while the scheduler agent that is this candidate works, or stands by and is ready."""
+    """Healthy while the scheduler agent with this candidate name is active, or is a standby that is ready."""
 
     name: str
     max_age_s: float = 10.0
@@ -41,12 +41,12 @@ class CandidateCheck:
 
 @dataclass(frozen=True, slots=True)
 class LoginCheck:
-    """Healthy while the database accepts a login."""
+    """Healthy while the PostgreSQL server accepts a login."""
 
 
 @dataclass(frozen=True, slots=True)
 class TcpCheck:
-    """Healthy while this port of this machine takes connections; the loopback unless the process listens elsewhere."""
+    """Healthy while this port of this machine accepts connections at `address`."""
 
     port: int
     address: str = LOOPBACK
@@ -54,7 +54,7 @@ class TcpCheck:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerCheck:
-    """Healthy while somebody takes messages from the queue of this broker, or nobody should: the file is there."""
+    """Healthy while the queue of this broker has a consumer, or the file `unless` exists: then it needs none."""
 
     url: Secret
     queue: str
@@ -63,7 +63,7 @@ class ConsumerCheck:
 
 @dataclass(frozen=True, slots=True)
 class ReadyCheck:
-    """Healthy once it has imported its modules and takes orders."""
+    """Healthy once the image has imported its modules and accepts requests to fork."""
 
 
 Health = HttpCheck | HeartbeatCheck | CandidateCheck | LoginCheck | TcpCheck | ConsumerCheck | ReadyCheck

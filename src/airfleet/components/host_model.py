@@ -1,4 +1,4 @@
-"""What a component puts on one host of a fleet, as plain data that the fleet's runner makes true."""
+"""What a component needs on one host of a fleet, as plain data. The fleet's runner changes the host accordingly."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LIB = Path("/var/lib/airfleet")
 LOG = Path("/var/log/airfleet")
 RUN = Path("/run/airfleet")
 OPT = Path("/opt/airfleet")
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT has no other; the firewall is in front
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT does not have its own address; the firewall protects it
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 
-# Ports that nobody has to know; those that people use are in fleet.yaml.
+# Ports between processes. The port that people use is in fleet.yaml.
 API, EXECUTION, PROXY = 8880, 8881, 8882
 POSTGRES, PGBOUNCER, AMQP, EPMD, ERLANG = 5432, 6432, 5672, 4369, 25672
 WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
@@ -31,7 +31,7 @@ NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS = 9100, 9187, 15692
 
 
 class Stage(IntEnum):
-    """What comes before what, on one host and from host to host."""
+    """The order of changes, on one host and between hosts: a lower stage comes first."""
 
     BASE = 0
     STORES = 10  # database and broker
@@ -40,12 +40,12 @@ class Stage(IntEnum):
     API = 40
     CONTROL = 50
     WORK = 60
-    EDGE = 70  # what people look through, and no task needs
+    EDGE = 70  # the balancer and other services that no task needs
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What an operating system's own packages are called and where they put things."""
+    """An operating system: its name, and the versions of Python and PostgreSQL in its packages."""
 
     name: str
     python: str
@@ -54,7 +54,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a host turned out to be; `named` is what its address in fleet.yaml means there, where that is a name."""
+    """The facts of a host. `memory` is in bytes. `named` are the addresses that the host's name in fleet.yaml means."""
 
     system: System
     arch: str
@@ -66,12 +66,12 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class FleetCredentials:
-    """The secrets of one fleet, made once and kept on the control machine; a host is given its own only.
+    """The secrets of one fleet. The control machine keeps them and gives each host only those that it needs.
 
-    `identity` is no secret: a word that is the same for as long as the fleet is. `consumers` has the broker's password
-    of each worker pool. `former_pools` are no longer in fleet.yaml; some of their workers may still drain. With
-    `former_results` hosts may still run a version whose workers log in with it, and what that version left at the
-    broker and in the database stays.
+    `identity` is not secret; it stays the same as long as the fleet exists. `consumers` maps each worker pool to its
+    password at the broker. `former_pools` are no longer in fleet.yaml, but their workers may still drain. While
+    `former_results` is set, hosts may still run a version of airfleet whose workers log in with it. Until it is None,
+    airfleet does not remove what that version left at the broker and in the database.
     """
 
     platform: Credentials
@@ -89,7 +89,7 @@ class FleetCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """What fleet.yaml wants Airflow's database to hold, secrets resolved, and what the schema depends on."""
+    """The objects of fleet.yaml for Airflow's database, with their secrets, and the versions that its schema needs."""
 
     connections: Mapping[str, object]
     variables: Mapping[str, object]
@@ -100,7 +100,7 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One host, with all that a component needs to know of the fleet around it."""
+    """One host and its fleet: everything that a component may use to describe what it needs there."""
 
     fleet: Fleet
     host: Host
@@ -111,33 +111,33 @@ class Place:
 
     @property
     def listen(self) -> str:
-        """The one address to listen on; all of them where the host's address is not its own, as behind NAT."""
+        """Return the address to listen on. That is every address if the host does not have its address, as with NAT."""
         wanted = (self.host.address, *self.machine.named)
         own = (one for one in wanted if one in self.machine.addresses and not one.startswith("127."))
         return next(own, self.host.address if self.host.address in self.machine.addresses else EVERY_ADDRESS)
 
     @property
     def own_address(self) -> str:
-        """Where this host reaches what it listens on."""
+        """Return the address at which processes of this host reach its own services."""
         return self.host.address if self.listen == EVERY_ADDRESS else self.listen
 
     def addresses(self, *roles: Role) -> tuple[str, ...]:
-        """Where the hosts with any of the roles are."""
+        """Return the addresses of the hosts that have one of the roles."""
         return tuple(host.address for host in self.fleet.hosts if set(roles) & set(host.roles))
 
     @property
     def primary(self) -> Host:
-        """The host of the database that takes writes."""
+        """Return the database host that accepts writes."""
         return self.fleet.primary
 
     @property
     def public_url(self) -> str:
-        """Where people find the UI."""
+        """Return the URL of the UI."""
         edges = self.addresses("balancer") or self.addresses("web")
         return f"{'https' if self.fleet.tls else 'http'}://{edges[0]}:{self.fleet.ports.api}"
 
     def site(self, home: str) -> Site:
-        """The place of Airflow's processes on this host."""
+        """Return the paths, ports and addresses of Airflow's processes on this host."""
         alone = not self.fleet.with_role("balancer")
         return Site(
             project=LIB / home / "project",
@@ -154,13 +154,13 @@ class Place:
         )
 
 
-# What a host can be asked about one of its services.
+# The health checks that the fleet's runner can make on a host.
 HostHealth = HttpCheck | HeartbeatCheck | CandidateCheck | TcpCheck
 
 
 @dataclass(frozen=True, slots=True)
 class HostFile:
-    """A file with its whole content, replaced atomically."""
+    """A file and its whole content. A change replaces the file atomically."""
 
     path: Path
     content: str | Secret
@@ -179,7 +179,7 @@ class HostFile:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that is there, with its owner and mode."""
+    """A folder that must exist, with its owner and mode."""
 
     path: Path
     owner: str = "root"
@@ -189,11 +189,12 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A long-running process as systemd runs it; it starts again when any of the files it reads has changed.
+    """A long-running process that systemd runs. A change of one of its files restarts the service.
 
-    With `reload` a changed file is only announced to it; `undo` takes back what a command that has ended left behind.
-    It has ended before what it comes `after` is stopped, also when the host shuts down.
-    It may write to `writes` alone; `sandbox` are lines of its unit that differ from those of every other service.
+    With `reload`, a change runs those commands instead of a restart. `undo` is a command that removes what the service
+    left behind when it ended. systemd stops the service before the services `after` which it starts, also at a
+    shutdown. The service may write only below `writes`. `sandbox` are lines of its unit that differ from the defaults
+    of all services. Times are in seconds.
     """
 
     name: str
@@ -225,7 +226,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A shell script that is run again only when it has changed since it last ended well on this host."""
+    """A shell script. It runs only if it has changed since its last success on this host."""
 
     name: str
     what: str
@@ -242,7 +243,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class OpenPort:
-    """A port that a role opens: who may come in (nobody named means everybody), and why."""
+    """A port that the firewall opens to `sources`, or to everybody if there are none, and the reason."""
 
     number: int
     sources: tuple[str, ...]
@@ -251,7 +252,7 @@ class OpenPort:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """All that one component puts on one host; files that only matter before packages come are `early`."""
+    """Everything that one component needs on one host. The files `early` must exist before packages are installed."""
 
     name: str
     packages: tuple[str, ...] = ()
@@ -266,5 +267,5 @@ class Part:
 
 
 def private(path: Path, content: str, group: str) -> HostFile:
-    """A file with secrets that root writes and one group reads."""
+    """Return a file with secrets, which belongs to root and which one group may read."""
     return HostFile(path, Secret(content), group, 0o640)

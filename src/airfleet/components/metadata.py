@@ -1,4 +1,4 @@
-"""The content of the metadata database before the first component starts: schema, users, fleet.yaml's objects."""
+"""The job that fills the metadata database before the first component starts: schema, users, objects of fleet.yaml."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def describe(
     versions: str,
     migrate_own: bool = False,
 ) -> Component:
-    """One job that runs Airflow's own commands in turn; it may be repeated, and touches no object fleet.yaml lacks.
+    """Describe the job. It runs Airflow's own commands, may be repeated, and changes no object that fleet.yaml lacks.
 
-    The values of connections and variables are given with their secrets resolved. `versions` names all that the
-    schema depends on; while it, the commands and the objects stay the same, the job need not run again. With
-    `migrate_own` the job brings airfleet's own tables to this version too; else that is done before it.
+    `connections` and `variables` hold their secrets in plain text. `versions` names everything that the schema depends
+    on: if `versions`, the commands and the objects stay the same, the job need not run again. With `migrate_own`, the
+    job also migrates airfleet's own tables; otherwise its caller does that before.
     """
     folder = site.state / "secrets" / "inputs"
     pools = {
@@ -73,7 +73,7 @@ def _fingerprint(commands: list[tuple[str, ...]], files: list[File], versions: s
 
 
 def connect_database(site: Site, credentials: Credentials, name: str) -> dict[str, object]:
-    """The Airflow connection to one of the project's own databases on the embedded server."""
+    """Return the Airflow connection to one of the project's databases."""
     is_local = site.database_hosts == (LOOPBACK,)
     return {
         "conn_type": "postgres",

@@ -1,4 +1,4 @@
-"""What a component is, as plain data that every runner can make true."""
+"""Components, as plain data that every runner can read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.secrets import Secret, find_login
 from airfleet_provider.contract import dead_peer
 
-# libpq's words for a host that has lost its power, and so does not even refuse: noticed after 3 s, or 11 s of silence.
+# libpq's options against a host that lost its power and so does not even refuse a connection. A new connection fails
+# after 3 s, an open one after 11 s of silence.
 DEAD_PEER = {
     "connect_timeout": dead_peer.CONNECT_S,
     "tcp_user_timeout": dead_peer.USER_TIMEOUT_MS,
@@ -22,13 +23,13 @@ DEAD_PEER = {
 
 
 def reveal(value: str | Secret) -> str:
-    """The plain text of a value, for the one place that hands it on."""
+    """Return the plain text of a value that may be a secret."""
     return value.reveal() if isinstance(value, Secret) else value
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file with its whole content, replaced atomically."""
+    """A file and its whole content. A change replaces the file atomically."""
 
     path: Path
     content: str | Secret
@@ -37,7 +38,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program that fills the folder `creates`, its last argument, unless that exists, and anew when half-made."""
+    """A program that creates the folder `creates`, its last argument. It runs only if the folder is not complete."""
 
     argv: tuple[str, ...]
     creates: Path
@@ -47,14 +48,13 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A long-running process, or with `once` a job that must end well before what is `after` it may start.
+    """A long-running process, or with `once` a job that must succeed before the processes `after` it may start.
 
-    A job with a `fingerprint` is not run again while the database remembers that it ended well with the same one.
-    A process stops once all that came `after` it have stopped, and all that it `stops_after`. `inputs` are files that
-    are there while it runs, and at no other time.
-    `commands` are run one after another. Those that begin with `airflow` are Airflow's own command lines and may be
-    forked from an image that has imported it; `preload` names the modules worth importing before they are needed, and
-    as `module:function` what is worth calling.
+    A job with a `fingerprint` does not run again while the database records its success with the same fingerprint.
+    A process stops after all processes that start `after` it, and after those in `stops_after`. The files `inputs`
+    exist only while the process runs. `commands` run one after another. A command that begins with `airflow` is
+    Airflow's own command line; a runner may fork it from the image. `preload` names the modules to import in advance,
+    and as `module:function` the functions to call in advance.
     """
 
     name: str
@@ -74,13 +74,13 @@ class Process:
 
     @property
     def warm(self) -> bool:
-        """Whether every command is Airflow's, so that the process is forked from the image."""
+        """Return whether every command is Airflow's, so that the process is forked from the image."""
         return all(command[0] == "airflow" for command in self.commands)
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One thing that runs: what must be there before it, and its processes."""
+    """One component: the commands and files that it needs in advance, and its processes."""
 
     name: str
     processes: tuple[Process, ...]
@@ -89,7 +89,7 @@ class Component:
 
 
 class Origin(StrEnum):
-    """Who chose a setting."""
+    """The source of a setting."""
 
     AIRFLEET = "airfleet"
     USER = "user"  # under `airflow` in fleet.yaml
@@ -97,7 +97,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value in airflow.cfg, why it is not Airflow's own default, and who chose it."""
+    """One value in airflow.cfg, the reason why it is not Airflow's default, and its source."""
 
     section: str
     key: str
@@ -108,7 +108,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The secrets of one platform, made once and kept."""
+    """The secrets of one platform. They are made once and kept in the state folder."""
 
     admin: Secret
     superuser: Secret
@@ -122,7 +122,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class BrokerPorts:
-    """Where a node listens: its clients, Erlang's name server, and other nodes; all on the loopback."""
+    """The ports of a RabbitMQ node on the loopback: for clients, Erlang's name server, and other nodes."""
 
     amqp: int
     names: int
@@ -131,7 +131,7 @@ class BrokerPorts:
 
 @dataclass(frozen=True, slots=True)
 class BrokerNode:
-    """One node that shares nothing with any other on this machine."""
+    """One RabbitMQ node that shares nothing with other nodes on this machine."""
 
     name: str
     folder: Path
@@ -146,7 +146,7 @@ class BrokerNode:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where one machine keeps the platform, which ports it uses there, and where it finds what others run."""
+    """The paths and ports of the platform on one machine, and the addresses of what runs on other machines."""
 
     project: Path
     state: Path
@@ -171,7 +171,7 @@ class Site:
 
     @property
     def base_url(self) -> str:
-        """Where people find the UI; a fleet has a balancer there."""
+        """Return the URL of the UI. In a fleet with a balancer, it is the balancer's."""
         return self.public_url or self.api_url
 
     @property
@@ -191,10 +191,10 @@ class Site:
         return self.state / "logs"
 
     def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
-        """The URL of a database, which leads to the primary wherever that is; passwords are URL-safe characters."""
+        """Return the URL of a database. libpq finds the primary among `database_hosts`. Passwords need no quoting."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         login = f"{scheme}://{find_login(user, password)}:{password.reveal()}"
-        # asyncpg has no words for these limits: airfleet_provider.network.keepalive sets them.
+        # asyncpg has no such options in a URL: airfleet_provider.network.keepalive sets the limits.
         limits = [] if driver == "asyncpg" else [f"{name}={value}" for name, value in DEAD_PEER.items()]
         if len(self.database_hosts) == 1:
             [host] = self.database_hosts

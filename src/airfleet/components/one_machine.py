@@ -1,4 +1,4 @@
-"""All components of one platform, in the order in which they start."""
+"""The components of a platform on one machine, in the order in which they start."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def describe(
     versions: str,
     drain_s: float,
 ) -> tuple[Component, ...]:
-    """One whole platform on one machine."""
+    """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""
     own = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
     return (
         image.describe(site),

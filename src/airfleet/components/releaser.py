@@ -1,4 +1,4 @@
-"""The releaser: parses what is new in a release or a folder, once, and makes all of it live in one transaction."""
+"""The releaser: it parses the changed files of a release or folder once, and publishes all Dags in one transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedulers; with LocalExecutor each is also the parent of every task that it starts."""
+"""The schedulers. With LocalExecutor, a scheduler is also the parent of every task that it starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from airfleet.components.model import Component, File, Process
 from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract import environment
 
-# The last two are what a task needs: each is forked from here.
+# Tasks need the last two modules, and are forked from this process.
 MODULES = (
     "airflow.jobs.scheduler_job_runner",
     "airfleet_provider.executors.local_executor",
@@ -15,23 +15,23 @@ MODULES = (
     "airflow.dag_processing.dagbag",
 )
 NAME = "scheduler"
-COMMAND = ("airflow", "scheduler", "--skip-serve-logs")  # the api-server reads the same folder
+COMMAND = ("airflow", "scheduler", "--skip-serve-logs")  # the api-server reads logs from the same folder
 
 
-# What it needs to hand tasks to Celery instead.
+# The modules that a scheduler needs with Celery instead.
 CELERY_MODULES = (MODULES[0], "airfleet_provider.executors.celery_executor")
 HAND_OVER_S = 10.0
 
 
 def list_names(fleet: Fleet) -> tuple[str, ...]:
-    """The names of the scheduler processes on one machine."""
+    """Return the names of the scheduler processes on one machine."""
     return (NAME, *(f"{NAME}-{number}" for number in range(2, fleet.schedulers + 1)))
 
 
 def describe(fleet: Fleet, *, drain_s: float, link: File | None = None) -> Component:
-    """Schedulers of one machine that are given `drain_s` seconds for the tasks that they run themselves.
+    """Describe the schedulers of one machine. At a stop, tasks that they run themselves have `drain_s` seconds.
 
-    `link` is what they are told of Celery.
+    `link` is their Celery file.
     """
     is_local = fleet.executor == "local"
     is_guarded = fleet.schedulers > 1 and fleet.scheduler_mode == "active-standby"
@@ -51,7 +51,10 @@ def describe(fleet: Fleet, *, drain_s: float, link: File | None = None) -> Compo
 
 
 def describe_on_host(fleet: Fleet, host: str) -> Component:
-    """The scheduler of a host, which hands tasks to worker hosts; of several, one works and the others stand by."""
+    """Describe the scheduler of a host, which sends tasks to worker hosts.
+
+    With several scheduler hosts, one scheduler is active and the others stand by.
+    """
     is_guarded = len(fleet.with_role("scheduler")) > 1 and fleet.scheduler_mode == "active-standby"
     process = Process(
         name=NAME,

@@ -1,4 +1,4 @@
-"""Every Airflow setting that airfleet gives another value than Airflow does, each with its reason."""
+"""The Airflow settings that airfleet changes, each with its reason."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
 
-# What Airflow calls a key that has no name.
+# Airflow's name of a key that has no name.
 UNNAMED_KEY = "not-used"
-# Tasks sent to a worker for each of its slots.
+# The number of tasks that the scheduler sends to a worker for each of its slots.
 IN_FLIGHT = 4
 
 
 def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: Path) -> tuple[Setting, ...]:
-    """All settings of one platform on one machine. What fleet.yaml says under `airflow` comes last and wins.
+    """Return the settings of a platform on one machine. The settings under `airflow` in fleet.yaml come last and win.
 
-    `keys` is the file with the keys that tokens may be signed with.
+    `keys` is the file with the keys that sign tokens.
     """
     executor = _list_executor_settings(fleet, site)
     return (
@@ -35,7 +35,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: P
 
 
 def list_user_settings(fleet: Fleet) -> tuple[Setting, ...]:
-    """What fleet.yaml says under `airflow`."""
+    """Return the settings under `airflow` in fleet.yaml."""
     return tuple(
         Setting(section, key, value, "fleet.yaml: airflow", Origin.USER)
         for section, values in fleet.airflow.items()
@@ -46,40 +46,45 @@ def list_user_settings(fleet: Fleet) -> tuple[Setting, ...]:
 def list_platform_settings(
     fleet: Fleet, site: Site, credentials: Credentials, *, keys: Path, executor: Iterable[Setting]
 ) -> tuple[Setting, ...]:
-    """What every platform has, on one machine or on many, with the settings of its `executor`."""
+    """Return the settings of every platform, on one machine or on a fleet, with those of its `executor`."""
     dsn = site.dsn("airflow", "airflow", credentials.airflow, driver="psycopg2").reveal()
     return (
         *_list_bundle_settings(fleet, site),
         *executor,
         *list_runtime_settings(fleet.queues),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
-        Setting("core", "dags_folder", str(site.project / "dags"), "read by tools that do not know bundles"),
+        Setting("core", "dags_folder", str(site.project / "dags"), "tools that do not know bundles read it"),
         Setting(
             "core",
             "fernet_key",
             ",".join(key.reveal() for key in list_accepted(credentials.fernet_key)),
-            "encrypts connections and variables at rest; what former keys encrypted is still read",
+            "encrypts connections and variables at rest; the keys after the first still decrypt older values",
         ),
         Setting("core", "execution_api_server_url", f"{site.execution_url}/execution/", "the execution-api process"),
         Setting(
             "core",
             "auth_manager",
             "airfleet_provider.access.manager.FabAuthManager",
-            "FAB's: users with hashed passwords and roles in the database; tokens end with the password they were made "
-            "for",
+            "FAB's manager: users with hashed passwords, and roles in the database; a token ends when its user's "
+            "password changes",
         ),
         Setting("core", "hostname_callable", "airflow.utils.net.get_host_ip_address", "no DNS needed on one machine"),
         Setting("database", "sql_alchemy_conn", dsn, "the embedded PostgreSQL"),
-        Setting("api", "host", site.listen, "nothing listens wider than it must"),
+        Setting("api", "host", site.listen, "no process listens on more addresses than it needs"),
         Setting("api", "port", str(site.api_port), "fleet.yaml: ports.api"),
-        Setting("api", "worker_timeout", "10", "a stop waits so long for open requests, not 120 s"),
+        Setting("api", "worker_timeout", "10", "a stop waits 10 s for open requests, not 120 s"),
         Setting("api", "base_url", site.base_url, "links in the UI and in messages"),
         Setting("api", "secret_key", credentials.secret_key.reveal(), "signs sessions and log requests"),
         Setting(
-            "api_auth", "jwt_secret", credentials.jwt_secret.reveal(), "the default differs from process to process"
+            "api_auth",
+            "jwt_secret",
+            credentials.jwt_secret.reveal(),
+            "with the default, every process has another secret",
         ),
-        Setting("api_auth", "jwt_kid", name_key(credentials.jwt_secret), "tells which key a token was signed with"),
-        Setting("api_auth", "trusted_jwks_url", str(keys), "tokens of a former key are valid while it is exchanged"),
+        Setting("api_auth", "jwt_kid", name_key(credentials.jwt_secret), "says which key signed a token"),
+        Setting(
+            "api_auth", "trusted_jwks_url", str(keys), "during a rotation, tokens of the former key are still valid"
+        ),
         *_list_former_keys(credentials),
         Setting("logging", "base_log_folder", str(site.logs / "tasks"), "logs live in the state folder"),
         Setting(
@@ -89,14 +94,14 @@ def list_platform_settings(
             "logs live in the state folder",
         ),
         *timeouts.list_settings(),
-        Setting("fab", "update_fab_perms", "False", "the metadata job did it; every api-server start is 1 s shorter"),
-        Setting("fab", "enable_proxy_fix", "False", "nothing stands in front of the api-server on one machine"),
-        Setting("usage_data_collection", "enabled", "False", "a platform calls nobody unasked"),
+        Setting("fab", "update_fab_perms", "False", "the metadata job has done it, so an api-server starts 1 s faster"),
+        Setting("fab", "enable_proxy_fix", "False", "no proxy is in front of the api-server on one machine"),
+        Setting("usage_data_collection", "enabled", "False", "a platform sends no usage data"),
     )
 
 
 def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
-    """How tasks of these queues start."""
+    """Return the settings that start tasks of these queues from warm processes."""
     warm = {"warm": {"classpath": "airfleet_provider.task_runtime.coordinator.WarmCoordinator", "kwargs": {}}}
     return (
         Setting(
@@ -118,35 +123,37 @@ CELERY_EXECUTOR = Setting(
     "core",
     "executor",
     "airfleet_provider.executors.celery_executor.CeleryExecutor",
-    "Celery's, with a scheduler that waits for news in place of looking once a second",
+    "Celery's executor, with a scheduler that waits for events instead of polling once a second",
 )
 
 
 def list_celery_settings() -> tuple[Setting, ...]:
-    """How the scheduler and workers deal with Celery, on one machine or on many."""
+    """Return the Celery settings of the scheduler and the workers, on one machine or on a fleet."""
     return (
         CELERY_EXECUTOR,
         Setting(
             "celery",
             "celery_config_options",
             "airfleet_provider.executors.celery_config.CONFIG",
-            "each process has its own login, workers run what the scheduler signed and take no orders from each other, "
-            "and no side decodes an object that another one wrote",
+            "each process has its own login, workers run only messages that the scheduler signed and obey no other "
+            "worker, and no process decodes an object that another one wrote",
         ),
-        Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more than it brings"),
-        Setting("celery", "task_track_started", "False", "nobody reads it, and it doubles the writes of results"),
+        Setting("celery", "sync_parallelism", "1", "a pool of processes for each batch costs more time than it saves"),
+        Setting(
+            "celery", "task_track_started", "False", "nothing reads this state, and it doubles the writes of results"
+        ),
         Setting(
             "celery",
             "result_backend_sqlalchemy_engine_options",
             json.dumps({"pool_pre_ping": True, "pool_size": 1, "isolation_level": "AUTOCOMMIT"}),
-            "one connection for each process of the pool, where Celery makes one for each result; a result is one "
-            "statement, so it needs no transaction: 1.5 CPU-ms in the worker against 2.9",
+            "each process keeps one connection, while Celery opens one for each result; a result is one statement and "
+            "needs no transaction: 1.5 CPU-ms in the worker instead of 2.9",
         ),
     )
 
 
 def limit_parallelism(fleet: Fleet) -> Setting:
-    """How many tasks a scheduler lets run at a time."""
+    """Return the setting for the number of tasks that run at once."""
     return Setting("core", "parallelism", str(fleet.parallelism), "fleet.yaml: parallelism")
 
 
@@ -166,14 +173,14 @@ def _list_executor_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
             "core",
             "parallelism",
             str(IN_FLIGHT * fleet.parallelism),
-            "the worker runs `parallelism` tasks at once; the others wait at its door, so that no slot waits for them",
+            "the worker runs `parallelism` tasks at once; the others wait in its queue, so that no slot is idle",
         ),
         *list_celery_settings(),
         Setting(
             "celery",
             "extra_celery_config",
             json.dumps(timeouts.CELERY),
-            "results wait for a database that is away",
+            "a result that cannot be stored is stored later",
         ),
         *timeouts.list_broker_settings(),
     )
@@ -202,7 +209,7 @@ def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
             "dag_processor",
             "dag_bundle_storage_path",
             str(site.state / "bundles"),
-            "the default is wiped at every boot",
+            "the default is deleted at every boot",
         ),
         Setting("dag_processor", "dag_bundle_config_list", json.dumps([bundle]), why),
         Setting(
@@ -215,7 +222,7 @@ def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
             "core",
             "min_serialized_dag_update_interval",
             "0",
-            "the scheduler would pair new code with the structure of the last one for 30 s",
+            "with the default, the scheduler would use the old structure with new code for 30 s",
         ),
         Setting(
             "dag_processor",
@@ -227,7 +234,7 @@ def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
 
 
 def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
-    """Airflow's configuration: one file, no process."""
+    """Describe Airflow's configuration: a component with one file and no process."""
     keys = File(site.airflow_home / "keys.json", render_keys(credentials.jwt_secret))
     config = File(
         site.airflow_home / "airflow.cfg", Secret(render(list_settings(fleet, site, credentials, keys=keys.path)))
@@ -236,12 +243,12 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
 
 
 def name_key(key: Secret) -> str:
-    """The name of a key in the tokens that it signs; it tells nothing about the key."""
+    """Return the name of a key for the tokens that it signs. The name does not reveal the key."""
     return hashlib.sha256(f"airfleet key {key.reveal()}".encode()).hexdigest()[:16]
 
 
 def render_keys(key: Secret) -> Secret:
-    """The keys that tokens may be signed with, as a JSON Web Key Set; tokens of before name none of them."""
+    """Return the keys that sign tokens, as a JSON Web Key Set. Tokens of earlier versions do not name their key."""
     accepted = sorted(((name_key(one), one) for one in list_accepted(key)), key=lambda pair: pair[0])
     oldest = next(iter(by_login("", key).values()))
     keys = [
@@ -258,14 +265,17 @@ def render_keys(key: Secret) -> Secret:
 
 def _list_former_keys(credentials: Credentials) -> tuple[Setting, ...]:
     former = [key.reveal() for key in list_accepted(credentials.secret_key)[1:]]
-    why = "requests for releases that were signed with these are still answered"
+    why = "requests for releases that a former key signed are still valid"
     return (Setting("airfleet", "other_secret_keys", json.dumps(former), why),) if former else ()
 
 
 def render(settings: Iterable[Setting]) -> str:
-    """The text of an airflow.cfg, in which a later setting wins, whatever its case.
+    """Return the text of an airflow.cfg. A later setting wins; the case of names does not matter.
 
-    Every value is read back as it was given, but for blanks around its lines; raises UsageError for one that cannot be.
+    Airflow reads back every value as it was given, without blanks around its lines.
+
+    Raises:
+        UsageError: Airflow could not read a value back.
     """
     values: dict[tuple[str, str], str] = {}
     for setting in settings:
@@ -274,7 +284,7 @@ def render(settings: Iterable[Setting]) -> str:
     for (section, key), value in values.items():
         if not writer.has_section(section):
             writer.add_section(section)
-        # Airflow's parser reads a doubled % as one.
+        # Airflow's parser reads %% as %.
         writer.set(section, key, value.replace("%", "%%"))
     text = io.StringIO()
     text.write("# Written by airfleet at every start; say it in fleet.yaml under `airflow:` instead.\n\n")
@@ -287,7 +297,7 @@ def _check_rendered(text: str, values: Mapping[tuple[str, str], str]) -> None:
     reader = configparser.ConfigParser()
     reader.read_string(text)
     for (section, key), value in values.items():
-        # A lone carriage return ends a line when a file is read.
+        # Python ends a line at a lone carriage return when it reads a file.
         if "\r" in value or _strip_lines(reader[section][key]) != _strip_lines(value):
             hint = "no line of it may begin with # or ; or hold a carriage return"
             raise UsageError(

@@ -1,4 +1,4 @@
-"""The keys with which the scheduler signs what it sends to workers: Ed25519, private on scheduler hosts alone."""
+"""The Ed25519 keys with which the scheduler signs its messages to workers. Only scheduler hosts have a private key."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from airfleet.spec.secrets import Secret, list_accepted
 
 
 def derive_private(secret: Secret) -> Secret:
-    """The key that signs now."""
+    """Return the private key that signs now."""
     seed = hashlib.sha256(b"airfleet signs tasks\0" + secret.reveal().encode()).digest()
     return Secret(base64.urlsafe_b64encode(seed).decode())
 
 
 def list_public(secret: Secret) -> list[str]:
-    """The keys that workers accept: two while one is exchanged for another."""
+    """Return the public keys that workers accept. During a rotation there are two."""
     return sorted({_derive_public(one) for one in list_accepted(secret)})
 
 

@@ -1,4 +1,4 @@
-"""The triggerer: waits for what deferred tasks wait for."""
+"""The triggerer: it runs the triggers of deferred tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def describe() -> Component:
             Process(
                 name="triggerer",
                 commands=(
-                    ("airflow", "triggerer", "--skip-serve-logs"),  # the api-server reads the same folder
+                    ("airflow", "triggerer", "--skip-serve-logs"),  # the api-server reads logs from the same folder
                 ),
                 health=HeartbeatCheck("TriggererJob"),
                 after=("metadata",),

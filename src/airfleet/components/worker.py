@@ -1,4 +1,4 @@
-"""The Celery worker: takes tasks from the broker and is the parent of each."""
+"""The Celery worker: it takes tasks from the broker and is the parent of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract import environment
 
 NAME = "worker"
-# The last two are what a task needs: each is forked from here.
+# Tasks need the last two modules, and are forked from this process.
 MODULES = (
     "airflow.providers.celery.executors.celery_executor",
     "airflow.providers.celery.cli.celery_command",
@@ -24,23 +24,23 @@ QUEUE = POOL = "default"
 
 
 def mark(state: Path) -> Path:
-    """The file that says that the worker is drained."""
+    """Return the file that exists while the worker is drained."""
     return state / "drained" / POOL
 
 
 def notes(state: Path) -> Path:
-    """Where the worker says how it stands."""
+    """Return the folder of the worker's notes about its state."""
     return state / "workers"
 
 
 def list_queues(fleet: Fleet) -> tuple[str, ...]:
-    """The queues of one machine: that of tasks which name none is among them, whatever it is called."""
+    """Return the queues of one machine, with the default queue, whatever its name is."""
     default = fleet.airflow.get("operators", {}).get("default_queue", QUEUE)
     return tuple(dict.fromkeys((default, QUEUE)))
 
 
 def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode, *, drain_s: float) -> Component:
-    """One worker with all of the fleet's slots, which is given `drain_s` seconds at a stop to let its tasks finish."""
+    """Describe one worker with all slots of the fleet. At a stop, its tasks have `drain_s` seconds to finish."""
     assert credentials.results is not None  # noqa: S101 - made beside the broker
     state, names = site.state, list_queues(fleet)
     _, login = private_node.list_logins(broker, names)
@@ -57,7 +57,7 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerN
             "--concurrency",
             str(fleet.parallelism),
         ),
-        "--skip-serve-logs",  # the api-server reads the same folder
+        "--skip-serve-logs",  # the api-server reads logs from the same folder
     )
     process = Process(
         name=NAME,

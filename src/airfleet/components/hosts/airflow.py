@@ -1,4 +1,4 @@
-"""Airflow's own processes on web and scheduler hosts: the components of one machine, given to systemd."""
+"""Airflow's processes on web and scheduler hosts. They are the components of one machine, as services of systemd."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ HOME = "server"
 FOLDER = ETC / HOME
 STATE = LIB / HOME
 KEYS = FOLDER / "keys.json"
-# Who may be asked for logs. It is read at each request, so that a host that is added restarts nothing.
+# The servers that a web host may fetch logs from. It reads the file at each request, so a new host restarts nothing.
 LOG_SERVERS = FOLDER / "log_servers.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 AWAIT_DATABASE = "airfleet_provider.liveness.wait_for_database"
-# They hold a lock or listen for as long as they live, which a pool of transactions cannot carry.
+# These processes hold a lock or LISTEN as long as they run. PgBouncer's pool of transactions cannot do that.
 NEED_SESSION = frozenset({"scheduler", "releaser", "metadata"})
-# They are shown tokens, and read the keys for them when they start.
+# These processes check tokens. They read the keys at their start.
 CHECK_TOKENS = frozenset({"api-server", "execution-api"})
 
 
 def describe_web(place: Place) -> Part:
-    """The UI with the REST API, and apart from it the API that tasks report to."""
+    """Describe a web host: the UI with the REST API, and as a process apart the API that tasks report to."""
     site = place.site(HOME)
     workers = place.addresses("worker")
     return _describe(
@@ -101,7 +101,7 @@ def describe_web(place: Place) -> Part:
 
 
 def describe_scheduler(place: Place) -> Part:
-    """The scheduler, what parses and calls back, and what waits for deferred tasks."""
+    """Describe a scheduler host: the scheduler, the releaser, the Dag processor and the triggerer."""
     queue_names = tuple(dict.fromkeys((*place.fleet.queues, _default_queue(place))))
     link = private(
         FOLDER / "celery.json",
@@ -137,7 +137,10 @@ def describe_scheduler(place: Place) -> Part:
 
 
 def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, what: str) -> Service:
-    """What shows task logs of a host to the web hosts; Airflow's own command for it listens on every address."""
+    """Describe the server of a host's task logs for the web hosts.
+
+    Airflow's own command for it listens on every address; this service listens on one.
+    """
     return Service(
         name=f"{'triggerer' if home == HOME else home}-logs",
         what=f"{what} to the web hosts",
@@ -154,43 +157,61 @@ def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, 
 
 
 def list_settings(place: Place) -> tuple[Setting, ...]:
-    """Every setting of a host that may see the database; what fleet.yaml says under `airflow:` comes last and wins."""
+    """Return the settings of a host that has access to the metadata database.
+
+    A later setting wins, and the settings under `airflow` in fleet.yaml come last.
+    """
     fleet, site, secrets = place.fleet, place.site(HOME), place.credentials
     executor = (settings.limit_parallelism(fleet), settings.CELERY_EXECUTOR)
     return (
         *settings.list_platform_settings(fleet, site, secrets.platform, keys=KEYS, executor=executor),
         *list_celery_settings(place),
-        Setting("database", "sql_alchemy_conn_async", session_dsn(place, "asyncpg"), "prepares statements, so no pool"),
+        Setting(
+            "database",
+            "sql_alchemy_conn_async",
+            session_dsn(place, "asyncpg"),
+            "asyncpg prepares statements, which a pool of transactions cannot serve",
+        ),
         Setting(
             "database",
             "sql_alchemy_connect_args_async",
             "airfleet_provider.network.keepalive.ASYNC_CONNECT",
-            "a request that waits for a database host without power waits 10 s, not for ever",
+            "a request to a database host without power fails after 10 s, and does not wait for ever",
         ),
-        Setting("logging", "base_log_folder", str(LOG / HOME), "where systemd's clean-up finds them"),
+        Setting("logging", "base_log_folder", str(LOG / HOME), "systemd's clean-up deletes old logs here"),
         Setting(
             "logging",
             "dag_processor_child_process_log_directory",
             str(LOG / HOME / "dag_processor"),
-            "beside the others",
+            "systemd's clean-up deletes old logs here",
         ),
-        Setting("airfleet", "log_servers", str(LOG_SERVERS), "a task names the host that is asked for its log"),
+        Setting(
+            "airfleet",
+            "log_servers",
+            str(LOG_SERVERS),
+            "a task names the host of its log, so requests go only to hosts of the fleet",
+        ),
         *_list_edge_settings(place),
         *settings.list_user_settings(fleet),
     )
 
 
 def _list_edge_settings(place: Place) -> Iterable[Setting]:
-    """What the web hosts believe of a request; without a balancer in front any client could say where it came from."""
+    """Yield the settings for forwarding headers. A client can forge them, so only a fleet with a balancer uses them."""
     if not place.fleet.with_role("balancer"):
         return
-    yield Setting("fab", "enable_proxy_fix", "True", "the balancer stands in front, and drops what clients say")
+    yield Setting(
+        "fab", "enable_proxy_fix", "True", "the balancer sets the forwarding headers, and removes those of clients"
+    )
     if place.fleet.tls:
         yield Setting("fab", "cookie_secure", "True", "browsers reach the UI by HTTPS only")
 
 
 def list_celery_settings(place: Place) -> tuple[Setting, ...]:
-    """What everybody who deals with tasks is told; logins and keys are in a file of each process that needs some."""
+    """Return the Celery settings of every process that handles tasks. They hold no login and no key.
+
+    Each process that needs a login or a key reads it from its own file (`components/celery.py`).
+    """
     return (
         *settings.list_celery_settings(),
         Setting(
@@ -200,7 +221,7 @@ def list_celery_settings(place: Place) -> tuple[Setting, ...]:
             "celery",
             "extra_celery_config",
             json.dumps({"worker_soft_shutdown_timeout": 0, **timeouts.CELERY}),
-            "results outlast a loss",
+            "a result that cannot be stored is stored later",
         ),
         *timeouts.list_broker_settings(),
         Setting("operators", "default_queue", _default_queue(place), "the queue of tasks that name none"),
@@ -209,7 +230,7 @@ def list_celery_settings(place: Place) -> tuple[Setting, ...]:
 
 
 def results_dsn(place: Place, role: str) -> Secret:
-    """How a role of the results gets there."""
+    """Return the URL of the result database for a database role."""
     password = place.credentials.results.by_role[role]
     return place.site(HOME).dsn(result_database.DATABASE, role, password, driver="psycopg2")
 
@@ -230,15 +251,15 @@ def session_dsn(place: Place, driver: str) -> str:
 
 
 def direct_dsn(place: Place) -> str:
-    """PostgreSQL itself, for scheduler hosts: a lease cannot be held through a pooler."""
+    """Return the URL of PostgreSQL itself, for scheduler hosts: a session lock does not survive in a pooler."""
     site = replace(place.site(HOME), database_port=POSTGRES)
     dsn = site.dsn("airflow", "airflow", place.credentials.platform.airflow, driver="psycopg2").reveal()
-    # A guardian waits for an answer itself, and so would wait for a dead host each time that is the first.
+    # With a fixed order, a scheduler agent would wait for a dead host at each connection if that host is the first.
     return f"{dsn}&load_balance_hosts=random" if len(site.database_hosts) > 1 else dsn
 
 
 def environment(place: Place, home: str, **more: str) -> dict[str, str]:
-    """What every Airflow process of a host sees, secrets left out."""
+    """Return the environment of every Airflow process of a host, without secrets."""
     return {
         "AIRFLOW_HOME": str(LIB / home),
         "AIRFLOW_CONFIG": str(ETC / home / "airflow.cfg"),
@@ -252,13 +273,13 @@ def environment(place: Place, home: str, **more: str) -> dict[str, str]:
 
 
 def user_environment(place: Place, home: str, group: str) -> HostFile:
-    """What fleet.yaml says under `env`, which may be secret."""
+    """Return the file with the variables under `env` in fleet.yaml. They may be secret."""
     lines = [f"{key}={quote(reveal(value))}\n" for key, value in place.objects.environment.items()]
     return private(ETC / home / "user.env", "".join(lines), group)
 
 
 def quote(value: str) -> str:
-    """A value as systemd reads it in an environment file."""
+    """Quote a value for an environment file of systemd."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
     return f'"{escaped}"'
 
@@ -270,13 +291,13 @@ def _describe(
     ports: tuple[OpenPort, ...],
     links: Mapping[str, HostFile] = MappingProxyType({}),
 ) -> Part:
-    """`links` are the files of those processes that deal with Celery."""
+    """Describe Airflow's processes of one role. `links` maps a process that uses Celery to its Celery file."""
     config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), SERVER_USER)
     apis = " ".join(f"http://{address}:{EXECUTION}" for address in place.addresses("web"))
     session = private(
         FOLDER / "session.env",
         f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(direct_dsn(place))}\n"
-        # A scheduler calls a silent task dead only while one of them answers.
+        # A scheduler declares a silent task dead only while one of these APIs answers.
         f"AIRFLOW__AIRFLEET__EXECUTION_APIS={quote(apis)}\n",
         SERVER_USER,
     )
@@ -358,14 +379,14 @@ def _host_health(process: Process) -> HostHealth | None:
         case HttpCheck() | HeartbeatCheck() | CandidateCheck() | None as health:
             return health
         case TcpCheck() | LoginCheck() | ConsumerCheck() | ReadyCheck() as other:
-            # Checks of the stores and the image of one machine; hosts have stores of their own, and no image.
-            raise TypeError(f"{process.name}: no host can be asked for {other}")
+            # These checks are for the stores and the image of one machine. Hosts have other stores and no image.
+            raise TypeError(f"{process.name}: the fleet's runner cannot make the check {other}")
         case _ as never:
             assert_never(never)
 
 
 def _metadata(place: Place) -> Job:
-    """Schema, users and fleet.yaml's objects: Airflow's own commands in turn, once for each change."""
+    """Describe the job that runs Airflow's commands for the schema, users and the objects of fleet.yaml."""
     site = place.site(HOME)
     secrets = place.credentials.platform
     own = {name: metadata.connect_database(site, secrets, name) for name in place.fleet.databases}
@@ -387,19 +408,22 @@ def _metadata(place: Place) -> Job:
 
 
 def _write_inputs(files: Iterable[File]) -> str:
-    """Lines of shell that write what a job reads, for as long as it runs; what a killed one left goes first."""
+    """Return shell lines that write the input files of a job and remove them when the job ends.
+
+    The lines first remove the files of a job that was killed.
+    """
     listed = tuple(files)
     [folder] = {file.path.parent for file in listed}
     lines = [f"rm -rf {folder}", f"trap 'rm -rf {folder}' EXIT", f"mkdir -p -m 700 {folder}"]
     for file in listed:
         content = base64.b64encode(reveal(file.content).encode()).decode()
-        # By standard input, as every user of the host can read the arguments of a program.
+        # The content goes through standard input, because every user of the host can read a program's arguments.
         lines += [f"(umask 077; base64 -d > {file.path}) <<'END_OF_INPUT'", *textwrap.wrap(content, 76), "END_OF_INPUT"]
     return "\n".join([*lines, ""])
 
 
 def administer(place: Place, commands: Iterable[Sequence[str]], **more: str) -> Secret:
-    """A script that runs commands of Airflow on a scheduler host, as its user, with a way to the database itself."""
+    """Return a script that runs commands of Airflow on a scheduler host, connected to PostgreSQL itself."""
     exports = {**environment(place, HOME), **more, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": direct_dsn(place)}
     exports |= {key: reveal(value) for key, value in place.objects.environment.items()}
     lines = [f"export {key}={_word(value)}" for key, value in exports.items()]

@@ -1,4 +1,4 @@
-"""What every host has: Python, folders, the firewall, the clean-up of old files."""
+"""The parts of every host: Python, folders, the firewall, and the clean-up of old files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def describe(place: Place) -> Part:
 
 
 def describe_firewall(place: Place, ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> Part:
-    """A table of its own that lets in SSH, answers, and what the roles of this host need."""
+    """Describe the firewall: an nftables table that accepts SSH, replies, and the ports of the host's roles."""
     if not place.fleet.firewall:
         return Part(name=FIREWALL)
     rules = HostFile(ETC / "firewall.nft", render_firewall(ports, ssh_ports))
@@ -48,7 +48,7 @@ def describe_firewall(place: Place, ports: Iterable[OpenPort], ssh_ports: Iterab
 
 
 def render_firewall(ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> str:
-    """The text for `nft -f`, which replaces the table in one transaction."""
+    """Return the text for `nft -f`. It replaces the table in one transaction."""
     lines = [
         "# Written by airfleet; say it in fleet.yaml instead.",
         "table inet airfleet",

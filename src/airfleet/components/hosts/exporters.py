@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, of the machine and of PostgreSQL. Without a monitor only the host itself can read them."""
+"""Prometheus exporters for the machine and for PostgreSQL. Without a monitor host, only the host itself reads them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from airfleet.spec.secrets import find_login
 
 
 def describe_machine(place: Place) -> Part:
-    """The machine's own metrics."""
-    # node_exporter reads the mounted file systems from /proc/1, which belongs to another user.
+    """Describe the exporter of the machine's metrics."""
+    # node_exporter reads the mounted file systems from /proc/1, which belongs to root.
     sandbox = {"ProtectProc": "default", "ProtectHome": "read-only"}
     return _describe(place, "node-exporter", "metrics of this machine", NODE_METRICS, sandbox=sandbox)
 
 
 def describe_postgresql(place: Place) -> Part:
-    """The server's metrics, read by a role that sees statistics only."""
+    """Describe the exporter of PostgreSQL's metrics. Its database role sees statistics only."""
     password = place.credentials.monitor
     login = f"{find_login('monitor', password)}:{password.reveal()}"
     dsn = f"postgresql://{login}@127.0.0.1:{POSTGRES}/airflow?sslmode=disable"

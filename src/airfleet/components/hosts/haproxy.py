@@ -1,4 +1,4 @@
-"""HAProxy: in front of the web hosts for people, and on each worker host for the API that its tasks report to."""
+"""HAProxy: the balancer in front of the web hosts, and on each worker host a proxy to the execution API."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from airfleet.components.host_model import (
 from airfleet.spec.secrets import Secret
 
 FOLDER = ETC / "haproxy"
-# Root and HAProxy alone get in: who talks to a socket there rules that HAProxy while it runs.
+# Only root and HAProxy may enter this folder: a process that can write to a socket in it controls that HAProxy.
 SOCKETS = LIB / "haproxy"
 BACKENDS = ("web", "execution")
 USER = "haproxy"
-# Where a worker without a way to the database fetches the files of a release.
+# Workers have no access to the database. They fetch the files of a release from this path of a web host.
 RELEASES_PATH = "/airfleet/releases/"
-# Whoever asks here for a token and is refused more often than this in a minute has to wait, from one address.
+# An address whose requests for a token at this path fail more often than this in a minute has to wait.
 LOGIN_PATH = "/auth/token"
 LOGIN_FAILURES = 10
-# A refusal counts when it is said, and many may be asked for before the first: so all attempts are bounded too.
+# A failure counts when the answer comes, and a client may send many requests before that. So attempts have a limit too.
 LOGIN_ATTEMPTS = 60
-# Of the 4000 connections, what one address may hold: browsers behind one NAT share an address.
+# The number of the 4000 connections that one address may hold. Browsers behind one NAT share an address.
 CONNECTIONS_PER_SOURCE = 500
-# A browser that has seen it once asks for this host by HTTPS only, for a year.
+# A browser that has seen this header uses only HTTPS for this host, for a year.
 HSTS = "max-age=31536000"
 COMMON = f"""\
 # Written by airfleet.
@@ -62,7 +62,7 @@ defaults
 
 
 def describe_balancer(place: Place) -> Part:
-    """UI and REST API: spread by load; no server is preferred, as sessions are in the database."""
+    """Describe the balancer of UI and REST API. No web host is preferred, because sessions are in the database."""
     port = place.fleet.ports.api
     files = [HostFile(FOLDER / "balancer.cfg", render_balancer(place))]
     if place.fleet.tls and place.objects.tls:
@@ -81,7 +81,7 @@ def describe_balancer(place: Place) -> Part:
 
 
 def render_balancer(place: Place) -> str:
-    """What faces people: it believes no client's word on where a request came from, and waits for no slow one."""
+    """Return the balancer's configuration. It removes clients' forwarding headers, and limits slow requests."""
     tls = f" ssl crt {FOLDER / 'fleet.pem'} alpn h2,http/1.1" if place.fleet.tls else ""
     hsts = f'  http-after-response set-header Strict-Transport-Security "{HSTS}"\n' if tls else ""
     return f"""\
@@ -124,7 +124,7 @@ unless {{ res.hdr(Content-Security-Policy) -m found }}
 
 
 def describe_proxy(place: Place) -> Part:
-    """Tasks find a living web host through their own host, so that no single balancer stands between."""
+    """Describe the proxy of a worker host. Tasks reach a healthy web host through it, and depend on no balancer."""
     files = (HostFile(FOLDER / "proxy.cfg", render_proxy(place)),)
     return Part(
         name="proxy",
@@ -162,7 +162,7 @@ def _service(name: str, what: str, files: tuple[HostFile, ...], port: int, addre
         command=("/usr/sbin/haproxy", "-Ws", "-f", config),
         user=USER,
         files=files,
-        # Open connections are served to their end by the old processes.
+        # After a reload, the old processes serve open connections to their end.
         reload=(("/usr/sbin/haproxy", "-c", "-q", "-f", config), ("/bin/kill", "-USR2", "$MAINPID")),
         kind="notify",
         stop_signal="SIGUSR1",
@@ -172,5 +172,5 @@ def _service(name: str, what: str, files: tuple[HostFile, ...], port: int, addre
 
 
 def join_tls(certificate: str, key: Secret) -> Secret:
-    """The one file that HAProxy wants."""
+    """Return the certificate and its key as the one file that HAProxy reads."""
     return Secret(f"{certificate.rstrip()}\n{key.reveal().rstrip()}\n")

@@ -1,4 +1,4 @@
-"""Everything that one host of a fleet runs, by its roles."""
+"""The parts of one host of a fleet, by its roles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airfleet.components.rabbitmq import server as rabbitmq
 
 
 def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
-    """The parts of one host, the firewall that lets in what they need among them."""
+    """Return the parts of one host, with a firewall that opens the ports of all of them."""
     roles = set(place.host.roles)
     parts = [common.describe(place), exporters.describe_machine(place)]
     if "database" in roles:
@@ -39,7 +39,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
 
 
 def _let_write(part: Part, folders: Iterable[Folder]) -> Part:
-    """A service writes to the folders of its own user, and to what its component says besides."""
+    """Let each service of a part write to those of the folders that belong to its user."""
     listed = tuple(folders)
 
     def add(one: Service) -> Service:
@@ -50,7 +50,7 @@ def _let_write(part: Part, folders: Iterable[Folder]) -> Part:
 
 
 def _let_drain_first(part: Part, parts: Iterable[Part]) -> Part:
-    """What drains comes after all that its tasks may need on this host, so that this stays until they have ended."""
+    """Start services that drain after all others of the host. So the others stop only when all tasks have ended."""
     needed = tuple(
         service.unit for one in parts for service in one.services if service.stage <= Stage.WORK and not service.drains
     )

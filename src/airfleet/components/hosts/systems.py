@@ -1,4 +1,4 @@
-"""The operating systems that airfleet knows."""
+"""The operating systems that airfleet supports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from airfleet.components.host_model import System
 
-# (ID, VERSION_ID) of /etc/os-release.
+# The keys are (ID, VERSION_ID) of /etc/os-release.
 SYSTEMS: Mapping[tuple[str, str], System] = {
     ("debian", "12"): System("Debian 12", "python3.11", 15),
     ("debian", "13"): System("Debian 13", "python3.13", 17),
@@ -18,7 +18,7 @@ ARCHITECTURES = frozenset({"x86_64", "aarch64"})
 
 
 def explain(identity: str, version: str) -> tuple[str, str]:
-    """What to tell the user of an unknown system, and the hint."""
+    """Return the text and the hint of the error for a system that is not supported."""
     known = ", ".join(system.name for system in SYSTEMS.values())
     if identity in RED_HAT:
         return (

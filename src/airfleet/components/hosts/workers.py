@@ -1,4 +1,4 @@
-"""Worker pools: Celery workers with their pool's limits, a server of their logs, and no way to Airflow's database."""
+"""Worker hosts: Celery workers with their pools' limits, a server of task logs, no login at the metadata database."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ HOME = "worker"
 FOLDER = ETC / HOME
 STATE = LIB / HOME
 TASK_LOGS = LOG / "tasks"
-# Root alone says which pools are drained; the workers say how they stand.
+# Only root writes the marks of drained pools. The workers write notes of their state.
 MARKS, NOTES = LIB / "drained", STATE / "workers"
-# Tasks are the users' own programs: they write to mounted shares that others read, use GPUs, and trace their children.
+# Tasks are the users' programs: they write to mounted shares that others read, use GPUs, and trace their children.
 TASKS = {
     "ProtectSystem": "full",
     "PrivateDevices": "no",
     "SystemCallFilter": "@system-service @debug",
     "UMask": "0022",
 }
-# Of all settings, what a task needs; whatever opens the metadata database or signs for others stays away.
+# The settings that a task needs. None of them opens the metadata database or holds a key that signs.
 SECTIONS = frozenset({"sdk", "workers", "usage_data_collection", "logging"})
 KEYS = frozenset(
     {
@@ -56,7 +56,7 @@ PRIVATE = frozenset({("database", "sql_alchemy_conn"), ("database", "sql_alchemy
 
 
 def describe(place: Place) -> Part:
-    """One service for each pool of the host, so that no pool takes what is another's."""
+    """Describe a worker host: one service for each pool, so that no pool uses the resources of another."""
     config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), WORKER_USER)
     user = airflow.user_environment(place, HOME, WORKER_USER)
     pools = [place.fleet.pool(name) for name in place.host.pools]
@@ -77,7 +77,9 @@ def describe(place: Place) -> Part:
             *(_worker(place, pool, (config, user, links[pool.name])) for pool in pools),
         ),
         ports=(
-            OpenPort(WORKER_LOGS, place.addresses("web", "scheduler"), "logs of running tasks; is the host there?"),
+            OpenPort(
+                WORKER_LOGS, place.addresses("web", "scheduler"), "logs of running tasks; shows that the host is up"
+            ),
         ),
     )
 
@@ -87,7 +89,7 @@ def _list_queues(pool: WorkerPool) -> str:
 
 
 def _link(place: Place, pool: WorkerPool) -> HostFile:
-    """What the workers of one pool, and of no other, are told of Celery."""
+    """Return the Celery file of one pool's workers."""
     login = permissions.consumer(pool.name, place.credentials.consumers[pool.name], pool.queues)
     text = celery.render_worker(
         rabbitmq.url(place, login.name, login.password),
@@ -122,7 +124,7 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
             },
         ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
-        # Celery's main process alone is told to stop: it waits for running tasks, and they are not disturbed.
+        # systemd signals only Celery's main process, which waits for running tasks and does not disturb them.
         kill_mode="mixed",
         stop_s=pool.drain_s,
         limits=pool.limits,
@@ -133,7 +135,7 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
 
 
 def list_settings(place: Place) -> tuple[Setting, ...]:
-    """The settings of a worker host: none opens the metadata database."""
+    """Return the settings of a worker host. None of them opens the metadata database."""
     whole = airflow.list_settings(place)
     kept = (setting for setting in whole if setting.section in SECTIONS or (setting.section, setting.key) in KEYS)
     said = {(setting.section, setting.key): setting for setting in whole if setting.origin is Origin.USER}
@@ -143,11 +145,13 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
             "core",
             "execution_api_server_url",
             f"http://127.0.0.1:{PROXY}/execution/",
-            "this host's way to the web hosts",
+            "the proxy of this host, which leads to a healthy web host",
         ),
-        Setting("logging", "base_log_folder", str(TASK_LOGS), "where systemd's clean-up finds them"),
+        Setting("logging", "base_log_folder", str(TASK_LOGS), "systemd's clean-up deletes old logs here"),
         Setting("logging", "worker_log_server_port", str(WORKER_LOGS), "the port that the firewall opens"),
-        Setting("dag_processor", "dag_bundle_storage_path", str(STATE / "bundles"), "kept over a boot"),
+        Setting(
+            "dag_processor", "dag_bundle_storage_path", str(STATE / "bundles"), "the default is deleted at every boot"
+        ),
         *airflow.list_celery_settings(place),
         *(setting for key, setting in said.items() if key not in PRIVATE),
     )

@@ -1,4 +1,4 @@
-"""Backups of the fleet's PostgreSQL by pgBackRest: every change at once, the whole of it once a day."""
+"""Backups of the fleet's PostgreSQL with pgBackRest: every change at once, and a full backup once a day by default."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ STANZA = "airfleet"
 CONFIG = ETC / "pgbackrest" / "pgbackrest.conf"
 SCRIPT = ETC / "pgbackrest" / "backup.sh"
 COMMAND = f"/usr/bin/pgbackrest --config={CONFIG} --stanza={STANZA}"
-# It is there from when this host is a replica until it is the primary and has made a backup.
+# This file exists from when the host becomes a replica until it is the primary and has made a backup.
 PROMOTED = LIB / NAME / "promoted"
-# What the server runs for each file of its changes.
+# PostgreSQL runs this command for each WAL file.
 ARCHIVE_COMMAND = f"{COMMAND} archive-push %p"
 LOOK_EVERY_S = 60
-# Between two attempts that failed, in seconds; the first pauses are shorter.
+# The longest pause between two failed attempts, in seconds. The first pauses are shorter.
 LONGEST_PAUSE_S = 600
 
 
 def describe(place: Place) -> Part:
-    """The repository of this host, and what makes a backup when one is due; on a replica it waits to be promoted."""
+    """Describe the backup repository of this host, and the service that makes a backup when one is due.
+
+    On a replica, the service waits until the host is promoted.
+    """
     config = HostFile(CONFIG, render_config(place))
     script = HostFile(SCRIPT, render_script(place))
     service = Service(
@@ -38,7 +41,7 @@ def describe(place: Place) -> Part:
     return Part(
         name=NAME,
         packages=("pgbackrest",),
-        # Newer packages bring a server that other hosts could ask.
+        # Newer packages contain a server that other hosts could reach.
         masks=("pgbackrest.service",),
         folders=(
             Folder(CONFIG.parent),
@@ -51,7 +54,7 @@ def describe(place: Place) -> Part:
 
 
 def render_config(place: Place) -> str:
-    """pgbackrest.conf: where the server and the repository are, and how much is kept."""
+    """Return pgbackrest.conf: the server, the repository, and the number of backups to keep."""
     wanted = place.fleet.backups
     return f"""\
 # Written by airfleet; say it in fleet.yaml instead.
@@ -73,7 +76,7 @@ pg1-socket-path={SOCKETS}
 
 
 def render_script(place: Place) -> str:
-    """What waits until this host is the primary and its newest backup is too old."""
+    """Return the program of the service: it waits until this host is the primary and its newest backup is too old."""
     wanted = place.fleet.backups
     return render_functions(wanted.folder) + shell_script.render_script(
         __package__,
@@ -86,7 +89,7 @@ def render_script(place: Place) -> str:
 
 
 def render_functions(folder: str) -> str:
-    """The functions of a shell that the programs which make a backup begin with; the repository is in `folder`."""
+    """Return the shell functions of the programs that make a backup. The repository is in `folder`."""
     return shell_script.render_script(
         __package__, "backup_functions", PGBACKREST=COMMAND, PSQL=build_command(), REPOSITORY=folder, STANZA=STANZA
     )

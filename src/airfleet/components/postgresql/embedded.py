@@ -15,7 +15,7 @@ SUPERUSER = "postgres"
 
 
 def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
-    """A server that listens on the loopback only and asks every login for a password."""
+    """Describe a server that listens on the loopback only and requires a password of every login."""
     initdb = Command(
         argv=(
             str(site.postgres_bin / "initdb"),
@@ -58,17 +58,17 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
 
 
 def list_superuser_dsns(site: Site, credentials: Credentials) -> list[str]:
-    """How the superuser may be able to log in: with the present password, or with a former one not yet exchanged."""
+    """Return the URLs with which the superuser may log in: with the present password, or with a former one."""
     return [site.dsn(SUPERUSER, SUPERUSER, one).reveal() for one in list_accepted(credentials.superuser)]
 
 
 def wal_archive(backups: Path) -> Path:
-    """Where the server archives its changes; nothing is archived before the first backup made this folder."""
+    """Return the folder of archived WAL. The server archives nothing before the first backup creates this folder."""
     return backups / "wal"
 
 
 def archive_options(backups: Path) -> dict[str, str]:
-    """The server's options by which its changes are archived, compressed, each file whole or not there."""
+    """Return the server's options that archive its WAL. A compressed file appears only when it is complete."""
     folder = _quote(wal_archive(backups))
     target, draft = f"{folder}/%f.gz", f"{folder}/%f.new"
     command = (
@@ -79,12 +79,12 @@ def archive_options(backups: Path) -> dict[str, str]:
 
 
 def restore_command(backups: Path) -> str:
-    """How a server that recovers gets an archived file."""
+    """Return the command with which a server in recovery fetches an archived WAL file."""
     return f"gzip -dc {_quote(wal_archive(backups))}/%f.gz > %p"
 
 
 def _quote(folder: Path) -> str:
-    # For the shell, and before it for PostgreSQL, which reads %f and %p, and %% as one.
+    # The text passes PostgreSQL, which replaces %f, %p and %%, and then the shell.
     return shlex.quote(str(folder).replace("%", "%%"))
 
 
@@ -93,7 +93,7 @@ def _list_options(fleet: Fleet, site: Site) -> dict[str, str]:
         "listen_addresses": "127.0.0.1",
         "port": str(site.database_port),
         "unix_socket_directories": "",
-        # Airflow keeps up to 15 connections in each of its processes; every running task adds those of its hooks.
+        # Each process of Airflow keeps up to 15 connections. Every running task adds the connections of its hooks.
         "max_connections": str(100 + 2 * fleet.parallelism),
         "jit": "off",
         **archive_options(site.backups),

@@ -1,4 +1,4 @@
-"""PgBouncer, which makes few connections of the primary out of many short ones of Airflow."""
+"""PgBouncer: it serves many short connections of Airflow with few connections to the primary."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from airfleet.components.postgresql import result_database
 from airfleet.components.postgresql.server import METADATA_POOL, PROJECT_POOL, RESULTS_POOL, SESSION_POOL, former_logins
 from airfleet.spec.secrets import by_login
 
-# Every worker reaches the pooler, and the server trusts its own user as superuser: so the pooler is another.
+# Every worker can reach the pooler, and PostgreSQL trusts the user `postgres` as superuser. So the pooler needs its own
+# user.
 USER = "pgbouncer"
 
 
 def describe(place: Place) -> Part:
-    """PgBouncer in front of the primary: many short connections of Airflow become few of the server."""
+    """Describe PgBouncer on a database host, in front of the server of that host."""
     secrets = place.credentials
     owners = {"airflow": secrets.platform.airflow, **former_logins(place), **secrets.results.by_role}
     owners |= secrets.platform.databases
@@ -43,7 +44,7 @@ def describe(place: Place) -> Part:
             ";; Written by airfleet.",
             "[databases]",
             f"airflow = {local} dbname=airflow pool_size={METADATA_POOL}",
-            # For what needs a session: migrations, LISTEN, advisory locks, prepared statements.
+            # Migrations, LISTEN, advisory locks and prepared statements need a session.
             f"airflow_session = {local} dbname=airflow pool_mode=session pool_size={SESSION_POOL}",
             *(
                 f"{name} = {local} dbname={name} pool_size={RESULTS_POOL}"
@@ -59,7 +60,7 @@ def describe(place: Place) -> Part:
             "pool_mode = transaction",
             "max_client_conn = 2000",
             "server_idle_timeout = 60",
-            # As PostgreSQL's own: a client's host that is gone keeps no session, and none of its locks.
+            # As PostgreSQL's own: if a client's host is gone, its sessions end and their locks are released.
             f"tcp_keepidle = {DEAD_PEER['keepalives_idle']}",
             f"tcp_keepintvl = {DEAD_PEER['keepalives_interval']}",
             f"tcp_keepcnt = {DEAD_PEER['keepalives_count']}",
@@ -77,7 +78,7 @@ def describe(place: Place) -> Part:
         command=("/usr/sbin/pgbouncer", str(folder / "pgbouncer.ini")),
         user=USER,
         files=files,
-        # With another configuration it starts anew; logins it reads while it runs, and nobody's connection ends.
+        # A change of the configuration restarts PgBouncer. It reloads changed logins without ending a connection.
         env={"AIRFLEET_CONFIG": own.digest},
         reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         kind="notify",

@@ -1,4 +1,4 @@
-"""Two or more database hosts: which copies from which, how long a commit waits, and a guard against two primaries."""
+"""Replication between database hosts: the source of replicas, synchronous commits, a guard against two primaries."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from airfleet.spec.secrets import Secret, find_login
 
 DATA = LIB / "postgresql"
 GUARD = ETC / "postgresql" / "guard.sh"
-# libpq takes login and password from here whenever it connects, so that a rotation restarts nothing.
+# libpq reads login and password from this file at each connection, so a rotation restarts nothing.
 LOGIN, SERVICE = ETC / "postgresql" / "replicator.conf", "airfleet_replication"
 ENVIRONMENT = {"PGSERVICEFILE": str(LOGIN)}
 LOOK_EVERY_S = 2
 
 
 def list_peers(place: Place) -> tuple[str, ...]:
-    """The other database hosts; each of them may be the primary tomorrow."""
+    """Return the addresses of the other database hosts. A promotion can make each of them the primary."""
     return tuple(host.address for host in place.fleet.with_role("database") if host != place.host)
 
 
 def find_programs(place: Place) -> str:
-    """The folder of PostgreSQL's programs on a host."""
+    """Return the folder of PostgreSQL's programs on a host."""
     return f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin"
 
 
 def list_files(place: Place) -> tuple[HostFile, ...]:
-    """What keeps a server from being a second primary."""
+    """Return the files of the guard that prevents a second primary."""
     if not list_peers(place):
         return ()
     return (HostFile(GUARD, render_guard(place)),)
 
 
 def list_logins(place: Place) -> tuple[HostFile, ...]:
-    """How this host logs in at the others; the file belongs to the server's user alone."""
+    """Return the file with this host's login at the other hosts. Only the server's user may read it."""
     if not list_peers(place):
         return ()
     password = place.credentials.replication
@@ -42,18 +42,18 @@ def list_logins(place: Place) -> tuple[HostFile, ...]:
 
 
 def render_source(place: Place) -> str:
-    """How a replica finds whichever host takes writes, in libpq's words."""
+    """Return a connection string of libpq that leads to whichever host accepts writes."""
     hosts = ",".join(list_peers(place))
     return f"service={SERVICE} host={hosts} port={POSTGRES} target_session_attrs=read-write connect_timeout=5"
 
 
 def guard(command: tuple[str, ...], place: Place) -> tuple[str, ...]:
-    """The server's command, which is not begun where another server has been promoted."""
+    """Return the server's command with the guard in front. It does not start if another server has been promoted."""
     return ("/bin/bash", str(GUARD), *command) if list_peers(place) else command
 
 
 def describe_watch(place: Place, files: tuple[HostFile, ...]) -> tuple[Service, ...]:
-    """What stops this server should another be promoted while this one cannot be told, as in a partition."""
+    """Describe the service that stops this server if another was promoted meanwhile, as in a network partition."""
     if not files:
         return ()
     watch = Service(
@@ -69,9 +69,10 @@ def describe_watch(place: Place, files: tuple[HostFile, ...]) -> tuple[Service, 
 
 
 def render_guard(place: Place) -> str:
-    """A promoted server counts its time lines up, so a primary that finds a higher count than its own is the former.
+    """Return the program of the guard. A former primary finds a server with a higher timeline than its own.
 
-    With synchronous replication a server that reaches no other does not begin either: it could confirm nothing.
+    Each promotion increases the timeline of the promoted server. With synchronous replication, a server that reaches
+    no other server does not start either, because it could not confirm a commit.
     """
     return render_script(
         __package__,
@@ -86,9 +87,10 @@ def render_guard(place: Place) -> str:
 
 
 def copy_primary(place: Place) -> Job:
-    """Make this host a replica of whichever host is the primary; what it held as a former primary is kept aside.
+    """Describe the job that makes this host a replica of the current primary.
 
-    The copy is whole before anything is moved, and there is none while no other host takes writes.
+    The data of a former primary is moved aside and kept. The job moves it only when the copy is complete, and does
+    nothing while no other host accepts writes.
     """
     script = render_script(
         __package__,
@@ -102,14 +104,20 @@ def copy_primary(place: Place) -> Job:
 
 
 def follow(place: Place) -> Job:
-    """Let a replica read where it copies from in its configuration; earlier versions had the server note it itself."""
+    """Describe the job that resets the source which earlier versions wrote with ALTER SYSTEM.
+
+    Then the replica reads its source from postgresql.conf.
+    """
     sql = "ALTER SYSTEM RESET primary_conninfo;\nSELECT pg_reload_conf();"
     script = f"{build_command()} -o /dev/null <<'SQL'\n{sql}\nSQL\n"
     return Job("postgresql-follow", "say where to copy from", Stage.METADATA, turn(place, script), USER)
 
 
 def synchronise(place: Place) -> Job:
-    """Whether a commit waits for a replica; said to the server once there is one, as it would wait for ever."""
+    """Describe the job that turns synchronous commits on or off.
+
+    It turns them on only when a replica is connected: without one, a commit would wait for ever.
+    """
     if place.fleet.replication == "asynchronous" or not list_peers(place):
         stage, names, wait = Stage.STORES, "''", ""
     else:
@@ -121,6 +129,6 @@ def synchronise(place: Place) -> Job:
 
 
 def turn(place: Place, script: str) -> Secret:
-    """The script of a role, which is run again on every host after each promotion."""
+    """Return a script that differs after each promotion, so that it runs again on every host."""
     count = place.fleet.promoted.turn
     return Secret(f"{script}# promotion {count}\n" if count else script)

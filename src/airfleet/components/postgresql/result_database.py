@@ -1,7 +1,7 @@
-"""The database with the results of Celery tasks, and the rights of each side there.
+"""The database with the results of Celery tasks, and the rights of workers and schedulers in it (ADR 31).
 
-A worker may add a row, and neither read, change nor remove one. The scheduler may read and remove rows. Neither owns
-the table, so neither can hang code on it. A row holds an id and one of a few words, nothing that has to be decoded.
+A worker may add rows, but not read, change or delete any. The scheduler may read and delete rows. Neither owns the
+table, so neither can attach a trigger to it. A row holds an id and one of a few words: a reader decodes no object.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from airfleet_provider.contract.result_schema import STATUSES
 
 DATABASE = "airfleet_results"
 WRITER, READER = "airfleet_results_writer", "airfleet_results_reader"
-# The database and the role, its owner, in which earlier versions kept results as pickles.
+# The database of earlier versions, which kept results as pickles, and the role that owns it.
 FORMER = "celery"
 
 
 @dataclass(frozen=True, slots=True)
 class ResultLogins:
-    """The passwords of those who add results and of those who read them."""
+    """The passwords of the database roles that add results and that read them."""
 
     writer: Secret
     reader: Secret
@@ -31,8 +31,8 @@ class ResultLogins:
 
 
 _STATUSES = ", ".join(f"'{status}'" for status in STATUSES)
-# For a superuser connected to the database; may be run at any time. `airfleet_provider.executors.result_backend` reads
-# and writes the table. The first result of a task counts: a message that is delivered again changes nothing.
+# A superuser who is connected to the database may run this at any time. `airfleet_provider.executors.result_backend`
+# reads and writes the table. The first result of a task counts: a message that is delivered again changes nothing.
 SCHEMA = f"""\
 BEGIN;
 SET LOCAL search_path = pg_catalog;

@@ -1,4 +1,4 @@
-"""PostgreSQL from the system's packages: one primary that archives its WAL, and read replicas that stream from it."""
+"""PostgreSQL from the system's packages: one primary that archives its WAL, and replicas that stream from it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from airfleet.spec.secrets import Secret, by_login
 CREATE = "postgresql-create"
 DATA = LIB / "postgresql"
 CONFIG = ETC / "postgresql"
-# Who looks into Airflow's database for `airfleet`, with the rights of Airflow's role and no others. That role owns what
-# is there, and a superuser who read a view of its making would run its functions. Needs no password: only the server's
-# own user on this host may log in as it.
+# The role with which `airfleet` reads Airflow's database. It has the rights of the role `airflow` and no others: that
+# role owns the database's objects, and a superuser who reads one of its views would run its functions. It has no
+# password: only the server's user on this host may log in with it.
 LOOKER = "airfleet_looker"
 ASK_AIRFLOW = f"{AS_SERVER} {build_command('airflow', login=LOOKER)}"
 MIB = 1 << 20
-# The connections of PgBouncer's pools: Airflow's by transaction and by session, Celery's results, a project's database.
+# The sizes of PgBouncer's pools: Airflow's by transaction and by session, Celery's results, each project database.
 METADATA_POOL, SESSION_POOL, RESULTS_POOL, PROJECT_POOL = 40, 60, 20, 10
-# A scheduler holds its lease and has a pool of its own, of 5 connections and 10 more under load; reports on a replica,
-# backups, replicas, monitoring, and people who look.
+# Connections without PgBouncer. A scheduler host needs one for its lease and a pool of 5, and 10 more under load.
+# OTHERS are for reports on a replica, backups, replicas, monitoring, and people.
 SCHEDULER_SESSIONS, OTHERS = 20, 40
 LEAST_CONNECTIONS = 200
-# The server's own share of a host that does other things too.
+# The share of a host's memory that PostgreSQL may use, on a host with other roles and on a host of its own.
 SHARED_HOST, OWN_HOST = 0.25, 0.75
 
 
@@ -72,7 +72,7 @@ def describe(place: Place) -> Part:
         name="postgresql",
         packages=(f"postgresql-{place.machine.system.postgresql}",),
         early=(
-            # Debian's scripts would make and start a cluster of their own.
+            # Without this, Debian's scripts would create and start another cluster.
             HostFile(Path("/etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n"),
         ),
         masks=("postgresql.service",),
@@ -96,13 +96,13 @@ def _list_jobs(place: Place, make: Job) -> tuple[Job, ...]:
 def _ports(place: Place, others: tuple[str, ...]) -> tuple[OpenPort, ...]:
     clients = (*place.addresses("scheduler"), *others)
     ports = (OpenPort(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here"),)
-    # Any of several may be the replica that reports read.
+    # With several database hosts, reports may read from any replica.
     readers = place.addresses("web", "scheduler", "worker") if others and place.fleet.databases else ()
     return (*ports, OpenPort(POSTGRES, readers, "reports read here")) if readers else ports
 
 
 def render_config(place: Place) -> str:
-    """postgresql.conf, sized to the machine; a primary on a host of its own gets most of it."""
+    """Return postgresql.conf, sized to the memory and the CPUs of the host."""
     alone = set(place.host.roles) <= {"database", "monitor"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
     connections = count_connections(place)
@@ -131,7 +131,7 @@ def render_config(place: Place) -> str:
         "archive_mode": "on",
         "archive_command": f"'{backups.ARCHIVE_COMMAND}'",
         "archive_timeout": "5min",
-        # The session of a client that is gone ends, and its locks with it.
+        # If the host of a client is gone, its session ends and its locks are released.
         "tcp_keepalives_idle": str(DEAD_PEER["keepalives_idle"]),
         "tcp_keepalives_interval": str(DEAD_PEER["keepalives_interval"]),
         "tcp_keepalives_count": str(DEAD_PEER["keepalives_count"]),
@@ -148,15 +148,15 @@ def render_config(place: Place) -> str:
 
 
 def count_connections(place: Place) -> int:
-    """As many as all pools of PgBouncer take at once, and what reaches the server without it, with some to spare."""
+    """Return max_connections: all pools of PgBouncer, the connections without PgBouncer, and a reserve."""
     pools = METADATA_POOL + SESSION_POOL + RESULTS_POOL + PROJECT_POOL * len(place.fleet.databases)
     schedulers = SCHEDULER_SESSIONS * len(place.fleet.with_role("scheduler"))
     return max(LEAST_CONNECTIONS, pools + schedulers + OTHERS)
 
 
 def render_access(place: Place, replicas: tuple[str, ...]) -> str:
-    """pg_hba.conf: Airflow comes through PgBouncer on this host, replicas replicate, reports read."""
-    # In quotes, as a name without them may be a keyword of this file.
+    """Return pg_hba.conf. It admits PgBouncer of this host, schedulers, replicas, reports and monitoring."""
+    # Without quotes, a name may be a keyword of this file.
     names = ("airflow", *former_logins(place), result_database.DATABASE, *place.fleet.databases)
     own = ",".join(f'"{name}"' for name in names)
     lines = [
@@ -164,7 +164,7 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         "local all postgres peer",
         f"local airflow {LOOKER} peer map={LOOKER}",
         f"host {own} all 127.0.0.1/32 scram-sha-256",
-        # A plus stands for the role and every login that is a member of it, as there are two during a rotation.
+        # A plus admits the role and every login that is a member of it. During a rotation there are two logins.
         "host airflow,postgres +monitor 127.0.0.1/32 scram-sha-256",
         *(f"host airflow +airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
         *(f"host replication +replicator {_mask(address)} scram-sha-256" for address in replicas),
@@ -178,7 +178,7 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
 
 
 def former_logins(place: Place) -> dict[str, Secret]:
-    """The owner of the database in which workers of an earlier version leave their results, while there may be any."""
+    """Return the login of an earlier version's workers in their result database, while such workers may run."""
     password = place.credentials.former_results
     return {result_database.FORMER: password} if password else {}
 
@@ -193,13 +193,13 @@ def _create(bin_: Path) -> Job:
 
 
 def _roles(place: Place) -> Job:
-    """Roles and databases, each owned by the role of its name; nobody else may look into it.
+    """Describe the job that makes roles and databases. Only the role with the name of a database can use it.
 
-    Names are checked by fleet.yaml's model, passwords are made of URL-safe characters.
+    The SQL needs no quoting of values: fleet.yaml's model checks the names, and passwords are URL-safe characters.
     """
     secrets = place.credentials
     owners = {"airflow": secrets.platform.airflow, **secrets.platform.databases}
-    # A statement that fails is not written to the server's log, as it may hold a password.
+    # The server must not log a statement that fails, because it may contain a password.
     lines = ["SET client_min_messages = warning;", "SET log_min_error_statement = panic;"]
     for role, password, options in (
         *((name, secret, "") for name, secret in {**owners, **secrets.results.by_role}.items()),
@@ -218,7 +218,7 @@ def _roles(place: Place) -> Job:
         f"ALTER ROLE {LOOKER} LOGIN PASSWORD NULL;",
         f"GRANT airflow TO {LOOKER};",
         "GRANT pg_monitor TO monitor;",
-        # A scheduler that takes over ends the sessions of the one before, whichever of two logins that one has.
+        # A new active scheduler ends the sessions of the earlier one, whichever of the two logins that one has.
         "GRANT pg_signal_backend, pg_read_all_stats TO airflow;",
         'GRANT CONNECT ON DATABASE "airflow" TO monitor;',
         "\\connect postgres",
@@ -235,10 +235,10 @@ def _roles(place: Place) -> Job:
 
 
 def _logins(role: str, password: Secret, options: str) -> list[str]:
-    """A role, and a login for each password that is valid now, which works as that role; no other login stays.
+    """Return SQL that makes a login for each valid password of a role, and removes all other logins of the role.
 
-    PostgreSQL knows one password for each role, so the second one of a rotation is a member's, whose sessions own what
-    they make as the role would. Sessions of a login that ends are ended.
+    PostgreSQL keeps one password for each role. So during a rotation, the second password belongs to a member of the
+    role, whose sessions act as the role. The SQL ends the sessions of a login that is removed.
     """
     valid = by_login(role, password)
     lines = [_create_role(role)]
@@ -247,7 +247,7 @@ def _logins(role: str, password: Secret, options: str) -> list[str]:
     for login, value in valid.items():
         if login != role:
             lines += [_create_role(login), f'GRANT "{role}" TO "{login}";']
-            # A session that only replicates has no role to take.
+            # A replication session cannot SET role.
             lines += [] if "REPLICATION" in options else [f"ALTER ROLE \"{login}\" SET role = '{role}';"]
         lines.append(f"ALTER ROLE \"{login}\" LOGIN{options} PASSWORD '{value.reveal()}';")
     listed = ", ".join(f"'{login}'" for login in valid)
@@ -266,7 +266,7 @@ def _create_role(name: str) -> str:
 
 
 def _remove_former(place: Place) -> Job:
-    """The results of earlier versions, pickles that nobody reads any more, and the role that owned them."""
+    """Describe the job that removes the result database of earlier versions and its owner. Nothing reads it now."""
     assert place.credentials.former_results is None  # noqa: S101 - a worker may still write there
     lines = (
         f"DROP DATABASE IF EXISTS {result_database.FORMER} WITH (FORCE);",

@@ -1,8 +1,8 @@
-"""The rights of each login at the broker, on one machine and on many, as the definitions that RabbitMQ loads.
+"""The rights of each login at the broker, as definitions that RabbitMQ loads (ADR 31).
 
-RabbitMQ makes the queues out of the definitions, and no client may make, bind or remove anything. The scheduler
-publishes through the default exchange, which leads to every queue by its name; nobody else publishes at all. The
-workers of a pool read their own queues.
+RabbitMQ creates the queues from the definitions. No client may create, bind or delete anything. The scheduler publishes
+through the default exchange, which routes to every queue by its name. No other login may publish. The workers of a pool
+may read the queues of their pool.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Literal
 from airfleet.spec.secrets import Secret, by_login
 
 NOTHING = "^$"
-# Through it a message reaches any queue by the queue's name.
+# The default exchange routes a message to the queue whose name is the routing key.
 PUBLISH = r"^amq\.default$"
 PUBLISHER = "publisher"
-# How the login of a pool begins; no other login at the broker has such a name.
+# The prefix of each pool's login. No other login at the broker has it.
 CONSUMER = "pool-"
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerLogin:
-    """A user of the broker: what it may publish to, and the queues that it may read."""
+    """A user of the broker: the exchanges that it may publish to, and the queues that it may read."""
 
     name: str
     password: Secret
@@ -40,20 +40,20 @@ class BrokerLogin:
 
 
 def publisher(password: Secret) -> BrokerLogin:
-    """The scheduler, which sends tasks and reads nothing."""
+    """Return the login of the scheduler, which publishes tasks and reads no queue."""
     return BrokerLogin(PUBLISHER, password, write=PUBLISH)
 
 
 def consumer(pool: str, password: Secret, queues: tuple[str, ...]) -> BrokerLogin:
-    """The workers of a pool, which read its queues and send nothing."""
+    """Return the login of a pool's workers, which read its queues and publish nothing."""
     return BrokerLogin(f"{CONSUMER}{pool}", password, reads=queues)
 
 
 def render_definitions(
     vhost: str, logins: Iterable[BrokerLogin], queues: Iterable[str], kind: Literal["classic", "quorum"]
 ) -> str:
-    """What RabbitMQ makes of itself; what is there already, such as a queue with its messages, stays as it is."""
-    # While a password is exchanged there are two logins with the same rights.
+    """Return the definitions of a virtual host. RabbitMQ does not change what exists, such as a queue with messages."""
+    # During a rotation there are two logins with the same rights.
     valid = [(name, secret, login) for login in logins for name, secret in by_login(login.name, login.password).items()]
     users = [
         {
@@ -78,6 +78,6 @@ def render_definitions(
 
 
 def hash_password(user: str, password: Secret) -> str:
-    """RabbitMQ's salted hash; the salt is the same at every apply, so that nothing changes for nothing."""
+    """Return RabbitMQ's salted hash of a password. The same password gives the same salt, so files do not change."""
     salt = hashlib.sha256(f"{user}:{password.reveal()}".encode()).digest()[:4]
     return base64.b64encode(salt + hashlib.sha256(salt + password.reveal().encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""The broker between CeleryExecutor and its workers: one RabbitMQ node, private to its platform."""
+"""The broker of a platform on one machine: one RabbitMQ node, private to its platform."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from airfleet.spec.secrets import Secret
 VHOST = "airflow"
 QUEUE_TYPE: Final = "classic"
 HOST = "127.0.0.1"
-# Erlang's schedulers spin for a while before they sleep; on a machine that runs tasks too, that time is the tasks'.
+# Erlang's schedulers spin for a while before they sleep. These options stop that, to leave the CPU to tasks.
 CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
 
 def url(node: BrokerNode, login: permissions.BrokerLogin) -> Secret:
-    """What Celery connects to; passwords are made of URL-safe characters."""
+    """Return the URL for Celery. Passwords are URL-safe characters."""
     return Secret(f"amqp://{login.name}:{login.password.reveal()}@{HOST}:{node.ports.amqp}/{VHOST}")
 
 
 def list_logins(node: BrokerNode, names: tuple[str, ...]) -> tuple[permissions.BrokerLogin, permissions.BrokerLogin]:
-    """The scheduler, and the worker, which takes from these queues."""
+    """Return the logins of the scheduler and of the worker. The worker reads the queues `names`."""
     return permissions.publisher(node.publisher), permissions.consumer("default", node.consumer, names)
 
 
 def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
-    """A node with these queues, two users of one virtual host, no plugin and no default user."""
+    """Describe a node with the queues `names` and two users of one virtual host, without plugins and default user."""
     config = node.folder / "rabbitmq.conf"
     plugins = node.folder / "enabled_plugins"
     definitions = node.folder / "definitions.json"
     settings = {
         "listeners.tcp.1": f"{HOST}:{node.ports.amqp}",
         "load_definitions": str(definitions),
-        # A message is confirmed when its task has ended; the default closes the channel after 30 minutes.
+        # A worker acknowledges a message when its task has ended. The default would close the channel after 30 minutes.
         "consumer_timeout": str(7 * 24 * 3600 * 1000),
     }
     env: dict[str, str | Secret] = {
-        "HOME": str(node.folder),  # Erlang looks for its cookie there
+        "HOME": str(node.folder),  # Erlang reads its cookie from HOME
         "ERL_EPMD_ADDRESS": HOST,
         "ERL_EPMD_PORT": str(node.ports.names),
         "RABBITMQ_NODENAME": f"{node.name}@localhost",

@@ -1,4 +1,4 @@
-"""RabbitMQ from the system's packages: one node, or three that hold copies of every queue."""
+"""RabbitMQ from the system's packages: one node, or three nodes that each have a copy of every queue."""
 
 from __future__ import annotations
 
@@ -37,23 +37,25 @@ VHOST = "airfleet"
 QUEUE_TYPE: Final = "quorum"
 FOLDER = ETC / "rabbitmq"
 DATA, LOGS = Path("/var/lib/rabbitmq"), Path("/var/log/rabbitmq")
-# Erlang looks for its cookie here. The folder is root's: root writes nothing into a folder of this user's.
+# Erlang reads its cookie from HOME. The folder belongs to root, because root must not write into a folder of this user.
 HOME = FOLDER
-# Debian's own commands of the same names would look for another cookie, in the user's home.
+# Debian's commands with the same names would read another cookie, from the user's home.
 TOOLS = "/usr/lib/rabbitmq/bin"
 RABBITMQCTL = f"{TOOLS}/rabbitmqctl"
-# A task is acknowledged when it ends, and RabbitMQ's own 30 minutes would take a longer one away from its worker.
+# A worker acknowledges a message when its task ends. With RabbitMQ's default of 30 minutes, the worker of a longer task
+# would lose it.
 CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
-# Seconds after which the other nodes give up one that hangs; Erlang's own are 60. Until then everything waits that the
-# cluster has to agree on, such as the queue of a worker that comes back. With fewer a busy host would count as gone.
+# Seconds after which the other nodes give up a node that hangs; Erlang's default is 60. Until then, everything that the
+# cluster has to agree on waits, such as the queue of a worker that reconnects. With a lower value, a busy host would
+# count as gone.
 NET_TICK_S = 20
-# What `ask_to_stop` exits with.
+# Exit codes of the script of `ask_to_stop`.
 NEEDED, STRANGE = 11, 12
-# Seconds that one call of RabbitMQ's tools takes on a busy host, most of them for Erlang to start.
+# Seconds that one call of RabbitMQ's tools may take on a busy host. Most of them pass until Erlang has started.
 CALL_S = 20
-# The logins that earlier versions gave to the scheduler and to all workers alike.
+# The logins of the scheduler and of all workers in earlier versions.
 FORMER_LOGINS = ("scheduler", "worker")
-# Celery's, of earlier versions: for delays, events and remote control. No task waits in one.
+# Queues of Celery in earlier versions, for delays, events and remote control. No task waits in them.
 FORMER_QUEUES = r"^celery_delayed_|^celeryev\.|\.celery\.pidbox$"
 
 
@@ -79,7 +81,7 @@ def describe(place: Place) -> Part:
         "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_interface('127.0.0.1' if alone else place.listen)} {_dead_peer()}",
         "HOME": names["HOME"],
-        # With another configuration or cookie it starts anew; users and queues it reads while it runs.
+        # A change of the configuration or the cookie restarts RabbitMQ. It loads users and queues while it runs.
         "AIRFLEET_CONFIG": hashlib.sha256("".join(file.digest for file in (*files[:2], files[3])).encode()).hexdigest(),
     }
     service = Service(
@@ -119,8 +121,8 @@ def describe(place: Place) -> Part:
 
 
 def _name_node(place: Place) -> dict[str, str]:
-    """What RabbitMQ's tools have to know to find the node of a host."""
-    # A node of one talks to nobody; nodes of a cluster find each other by address, without DNS.
+    """Return the environment with which RabbitMQ's tools find the node of a host."""
+    # A single node talks to no other. Nodes of a cluster find each other by address, without DNS.
     alone = len(place.addresses("broker")) == 1
     return {
         "RABBITMQ_NODENAME": "rabbit@localhost" if alone else f"rabbit@{place.host.address}",
@@ -130,10 +132,10 @@ def _name_node(place: Place) -> dict[str, str]:
 
 
 def ask_to_stop(place: Place) -> str:
-    """A script that asks the node of this host whether it may stop.
+    """Return a script that checks whether the node of this host may stop.
 
-    It exits with `NEEDED` when a queue would then have no majority of its copies, and with `STRANGE` when a node runs
-    there and does not answer by the name and with the cookie that the host has by now.
+    It exits with `NEEDED` if a queue would then lose the majority of its copies. It exits with `STRANGE` if a node runs
+    but does not answer to the name and the cookie that the host has now.
     """
     names = _name_node(place)
     ask = _ask_node("may_stop", "rabbitmq-diagnostics", names, NEEDED=NEEDED, STRANGE=STRANGE)
@@ -143,7 +145,7 @@ def ask_to_stop(place: Place) -> str:
 def _interface(address: str) -> str:
     if not re.fullmatch(r"[0-9.]+", address):
         return ""
-    # The shell scripts of RabbitMQ split the words; braces and commas reach Erlang as they are.
+    # The shell scripts of RabbitMQ split this text into words. Braces and commas reach Erlang unchanged.
     return f"-kernel inet_dist_use_interface {{{address.replace('.', ',')}}}"
 
 
@@ -171,25 +173,25 @@ def render_config(place: Place, nodes: tuple[str, ...]) -> str:
 
 
 def _dead_peer() -> str:
-    """Let the kernel give up another node whose host has lost its power, as all other connections of the fleet do."""
-    # Linux's numbers of TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT.
+    """Return Erlang's options that end connections to a node whose host lost its power, as DEAD_PEER elsewhere."""
+    # The numbers are Linux's TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT.
     numbers = {4: "keepalives_idle", 5: "keepalives_interval", 6: "keepalives_count", 18: "tcp_user_timeout"}
     raw = ",".join(f"{{raw,6,{number},<<{DEAD_PEER[name]}:32/native>>}}" for number, name in numbers.items())
     return " ".join(f"-kernel inet_dist_{side}_options [{{keepalive,true}},{raw}]" for side in ("listen", "connect"))
 
 
 def find_metrics_address(place: Place) -> str:
-    """Where a node tells its metrics: to this host alone, unless another one may read them."""
+    """Return the address of a node's metrics: the loopback, unless the fleet has a monitor host."""
     return place.listen if place.addresses("monitor") else "127.0.0.1"
 
 
 def render_definitions(place: Place) -> str:
-    """The queues of the pools, the scheduler's login and one for each pool."""
+    """Return the definitions: the queues of the pools, the login of the scheduler, and one for each pool."""
     return permissions.render_definitions(VHOST, list_logins(place), place.fleet.queues, QUEUE_TYPE)
 
 
 def list_logins(place: Place) -> tuple[permissions.BrokerLogin, ...]:
-    """The scheduler, and the workers of each pool."""
+    """Return the login of the scheduler and one for each pool."""
     secrets = place.credentials
     pools = (permissions.consumer(pool.name, secrets.consumers[pool.name], pool.queues) for pool in place.fleet.pools)
     return (permissions.publisher(secrets.publisher), *pools)
@@ -205,16 +207,16 @@ def _list_jobs(place: Place, env: Mapping[str, str]) -> tuple[Job, ...]:
 
 
 def _grow(place: Place, env: Mapping[str, str]) -> Job:
-    """The first node of a cluster makes the queues when it is still alone; each other adds itself to them."""
+    """Describe the job that adds a copy of every queue on this node. The first node of a cluster created the queues."""
     script = _ask_node("copy_queues", "rabbitmq-queues", env, VHOST=VHOST, QUEUES=" ".join(place.fleet.queues))
     timeout_s = 600 + CALL_S * len(place.fleet.queues)
     return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), USER, timeout_s=timeout_s)
 
 
 def end_logins(place: Place, env: Mapping[str, str]) -> Job:
-    """Remove what was a login of airfleet's and is none any more, which ends its connections.
+    """Describe the job that removes former logins of airfleet. The removal of a login ends its connections.
 
-    The logins of a pool that has left fleet.yaml stay for as long as `former_pools` names it.
+    The logins of a pool that is no longer in fleet.yaml remain while `former_pools` names the pool.
     """
     logins = list_logins(place)
     kept = "\n".join(name for login in logins for name in by_login(login.name, login.password))
@@ -224,24 +226,24 @@ def end_logins(place: Place, env: Mapping[str, str]) -> Job:
     script = render_script(
         __package__, "end_logins", **_address(env), TOOL=RABBITMQCTL, OURS=ours, KEPT=kept, DRAINING=draining
     )
-    # Each call is bounded by itself; all of them together take longer the more logins there may be to remove.
+    # Each call has its own time-out. The time-out of the job grows with the number of logins to remove.
     timeout_s = 300 + CALL_S * len(logins)
     return Job("rabbitmq-logins", "end former logins", Stage.STORES, Secret(script), USER, ("rabbitmq",), timeout_s)
 
 
 def _ask_node(name: str, tool: str, env: Mapping[str, str], **values: object) -> str:
-    """Render a program that asks the node of this host with one of RabbitMQ's tools."""
+    """Render a program that calls one of RabbitMQ's tools for the node of this host."""
     return render_script(__package__, "broker_tool", name, **_address(env), TOOL=f"{TOOLS}/{tool}", **values)
 
 
 def _address(env: Mapping[str, str]) -> dict[str, str]:
-    """How RabbitMQ's tools find the node of this host."""
+    """Return the parameters with which a program finds the node of this host."""
     long_names = "--longnames" if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
     return {"BROKER_HOME": env["HOME"], "LONG_NAMES": long_names, "NODE": env["RABBITMQ_NODENAME"]}
 
 
 def _remove_former(env: Mapping[str, str]) -> Job:
-    """What earlier versions left at the broker; queues of tasks and their messages stay."""
+    """Describe the job that removes what earlier versions left at the broker. Queues of tasks and messages remain."""
     script = _ask_node(
         "remove_former", "rabbitmqctl", env, LOGINS=" ".join(FORMER_LOGINS), VHOST=VHOST, QUEUES=FORMER_QUEUES
     )
@@ -250,7 +252,7 @@ def _remove_former(env: Mapping[str, str]) -> Job:
 
 
 def url(place: Place, user: str, password: Secret) -> Secret:
-    """Every node, in an order of this host's own, so that clients spread; Celery goes on when one dies."""
+    """Return the URLs of all nodes. Hosts have different orders, to spread clients. Celery changes to the next node."""
     nodes = place.addresses("broker")
     first = place.fleet.hosts.index(place.host) % len(nodes)
     ordered = nodes[first:] + nodes[:first]
