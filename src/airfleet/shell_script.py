@@ -18,6 +18,11 @@ def render_script(package: str, *names: str, **values: object) -> str:
     return lines + "".join((folder / f"{name}.sh").read_text(encoding="utf-8") for name in names)
 
 
+def define_function(name: str, script: str) -> str:
+    """Return a script as a function of the shell, for a program that calls it by this name."""
+    return f"{name}() {{\n{script}\n}}\n"
+
+
 def read_program(package: str, name: str) -> str:
     """Return the text of a Python program of a package. The Python of a host's system runs it."""
     return (importlib.resources.files(package) / f"{name}.py").read_text(encoding="utf-8")

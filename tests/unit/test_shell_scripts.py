@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from airfleet.components.host_model import Folder, HostFile, Job, Stage
 from airfleet.components.model import reveal
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.drills.catalogue import CATALOGUE
 from airfleet.drills.fault_scripts import write_scripts
+from airfleet.drills.operator_actions import COMMANDS
+from airfleet.operations import commands, fallbacks
 from airfleet.operations.backup.pgbackrest import repository, scripts
 from airfleet.operations.database import observation
-from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back
+from airfleet.operations.workers import access
+from airfleet.runners.fleet import journals, lease
+from airfleet.runners.fleet.apply import applier, rolling_restart
+from airfleet.runners.fleet.plan import facts, steps
+from airfleet.runners.fleet.transport import detached_script, http_request
 from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Backups
+from airfleet.spec.secrets import Secret
 from places import NINE, desired
 
 SHELLCHECK = Path(sys.prefix) / "bin" / "shellcheck"
@@ -25,7 +34,6 @@ TWO = NINE.replace("  data1:", "  data2: {address: 10.0.0.42, roles: [database]}
 )
 TWO = TWO.replace("roles: [scheduler]", "roles: [scheduler, broker]")
 ORDER = scripts.Order("20261124T000000Z", "20261123-000000F")
-ACTS = ("cut off", "fill the disk of", "pull the plug of")
 JOBS = (
     "postgresql-create",
     "postgresql-copy",
@@ -36,6 +44,26 @@ JOBS = (
 )
 
 
+def list_steps() -> dict[str, str]:
+    """A script for each kind of step."""
+    services = {one.name: one for host in ("sched1", "cpu1", "web1") for one in desired(host).services}
+    actions: dict[str, steps.Action] = {
+        "install": steps.Install(("haproxy",)),
+        "install what is sent": steps.Install(("haproxy",), "web1"),
+        "make a folder": steps.MakeFolder(Folder(Path("/var/lib/x"))),
+        "write a file": steps.WriteFile(HostFile(Path("/etc/airfleet/x"), "hi")),
+        "unpack Airflow": steps.Unpack("0123", "python3.11"),
+        "remove Airflow": steps.RemoveRuntime("0123"),
+        "run a job": steps.RunJob(Job("test", "a test", Stage.METADATA, Secret("true"), "root")),
+        "start the scheduler": steps.Bring(services["scheduler"], "start"),
+        "start the releaser": steps.Bring(services["releaser"], "start"),
+        "restart a worker": steps.Bring(services["worker-cpu"], "restart"),
+        "reload the balancer": steps.Bring(services["balancer"], "reload"),
+        "remove a service": steps.RemoveService("airfleet-x.service"),
+    }
+    return {name: steps.script(action) for name, action in actions.items()}
+
+
 def list_scripts() -> dict[str, str]:
     hosts = [desired(name, TWO) for name in ("data1", "data2", "sched1")]
     files = {one.path.name: reveal(one.content) for host in hosts for one in host.files if one.path.suffix == ".sh"}
@@ -44,12 +72,9 @@ def list_scripts() -> dict[str, str]:
         **files,
         **{name: jobs[name] for name in JOBS},
         "look at the archive": repository.build_look(Backups()),
-        "lead past a host": haproxy_aside("web1", "python3.11"),
-        "lead to a host": haproxy_back("web1", "python3.11"),
+        "lead past a host": rolling_restart.haproxy_aside("web1", "python3.11"),
+        "lead to a host": rolling_restart.haproxy_back("web1", "python3.11"),
         "look at the server": observation.build_look(),
-        **{
-            name: write_scripts(CATALOGUE[name].fault).inject for name in CATALOGUE if CATALOGUE[name].fault.act in ACTS
-        },
         "ask to stop": rabbitmq.ask_to_stop(next(one.place for one in hosts if one.place.host.name == "sched1")),
         "look at the data": scripts.build_look(),
         "unpack": scripts.unpack(ORDER),
@@ -57,6 +82,28 @@ def list_scripts() -> dict[str, str]:
         "fence": scripts.fence(("airfleet-scheduler.service",)),
         "recover": scripts.recover(ORDER, "/usr/lib/postgresql/15/bin", "/etc/x.conf", "python3.11"),
         "finish": scripts.finish(),
+        **list_steps(),
+        "run steps": applier.build_script([steps.Step("h1", Stage.BASE, steps.ReloadUnits(), "do", "why")], "me"),
+        "run a script to its end": detached_script.wrap("true"),
+        "ask for a page": http_request.build_command("h", 80, "/", timeout_s=1),
+        "take the lease": lease.build_script("me", "token"),
+        "release the lease": lease.build_release("token"),
+        "show journals": journals.build_script(journals.Question("a", since="now")),
+        "probe": facts.build_probe("10.0.0.1"),
+        "compare": facts.build_question((), (), ("airfleet",), ()),
+        "look at workers before a restart": rolling_restart.look_behind(desired("cpu1").services),
+        "leave words": commands.build_words(["info"], "u"),
+        "interrupt a command": commands.build_interrupt("SIGINT", "u"),
+        "run a command": commands.build_script("u", term=None),
+        "look at counts": fallbacks.build_look(Path("/var/lib/x"), "airfleet"),
+        "look at workers": access.build_look(["cpu"]),
+        **{
+            f"{kind} {name}": text
+            for name in CATALOGUE
+            if CATALOGUE[name].fault.act not in COMMANDS
+            for kind, text in asdict(write_scripts(CATALOGUE[name].fault)).items()
+            if text
+        },
     }
 
 

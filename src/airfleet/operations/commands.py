@@ -14,6 +14,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.plan.systemd_units import FOLDER
 from airfleet.runners.fleet.transport import terminal
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError
+from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
@@ -88,35 +89,21 @@ def find_words(name: str) -> Path:
 
 
 def build_words(arguments: Sequence[str], name: str) -> str:
-    """A script, read from standard input, that leaves the words of a command on its host.
-
-    Words of commands that never began, as this machine or the connection was lost before, are removed.
-    """
-    path = find_words(name)
-    return f"""\
-[ -f {UNIT} ] || exit {NOT_SET_UP}
-set -eu; user=$(sed -n 's/^User=//p' {UNIT}); mkdir -p -m 700 {WORDS}; chown "$user" {WORDS}
-find {WORDS} -name '*.json' -mmin +1 | while read -r old; do
-  unit=${{old##*/}}
-  [ "$(systemctl show -P LoadState "${{unit%.json}}")" != not-found ] || rm -f "$old"
-done
-setpriv --reuid="$user" --clear-groups -- sh -c 'umask 077; cat > {path}' <<'END'
-{json.dumps(list(arguments))}
-END
-"""
+    """Return a script, read from standard input, that leaves the words of a command on its host."""
+    return render_script(
+        __package__,
+        "leave_words",
+        SCHEDULER=UNIT,
+        NOT_SET_UP=NOT_SET_UP,
+        FOLDER=WORDS,
+        FILE=find_words(name),
+        WORDS=json.dumps(list(arguments)),
+    )
 
 
 def build_interrupt(signal: str, name: str) -> str:
-    """A script that gives a signal to a command, also to one whose unit is only about to start.
-
-    systemd takes a signal for a unit without a process, and nobody gets it.
-    """
-    return f"""\
-until [ "$(systemctl show -P MainPID {name})" != 0 ] && systemctl kill --signal={signal} {name}; do
-  [ -e {find_words(name)} ] || break
-  sleep 0.1
-done
-"""
+    """Return a script that gives a signal to a command, also to one whose unit is only about to start."""
+    return render_script(__package__, "interrupt_command", UNIT=name, SIGNAL=signal, WORDS=find_words(name))
 
 
 def build_script(name: str, *, term: str | None) -> str:
@@ -126,23 +113,28 @@ def build_script(name: str, *, term: str | None) -> str:
     it. systemd reads the secrets among them from their files. With `term` it has a terminal. The exit code is the
     command's, or 128 and the number of the signal that ended it; it is never 0 after a signal that nobody caught.
     """
-    how = "--pipe" if term is None else "--pty"
-    if term and TERM.fullmatch(term):
-        how += f" --setenv=TERM={term}"
     # A signal may come before the shell of RUN does: a failure here says that the unit has not exited by itself.
     # It has the rights of the service's user: systemd 252 forgets an ExecStopPost with more when it reads units anew.
     after = shlex.quote(_escape(f'rm -f {find_words(name)}; [ "$EXIT_CODE" = exited ]'))
-    return f"""\
-runtime=$(sed -n 's|^ExecStart={OPT}/\\([^/]*\\)/.*|\\1|p' {UNIT})
-set --
-while IFS= read -r line; do
-  case $line in User=*|Environment=*|EnvironmentFile=*) set -- "$@" --property "$line";; esac
-done < {UNIT}
-exec systemd-run --quiet --collect --wait {how} --unit={name} --description='airfleet airflow' \\
-  --property=WorkingDirectory={LIB}/server --property=NoNewPrivileges=yes \\
-  --property={shlex.quote(f"ExecStopPost=/bin/sh -c {after}")} "$@" \\
-  -- /bin/sh -c {shlex.quote(_escape(RUN))} sh {OPT}/"$runtime"/bin/python -c {shlex.quote(LAUNCH)} {find_words(name)}
-"""
+    options = (
+        "--pipe" if term is None else "--pty",
+        *((f"--setenv=TERM={term}",) if term and TERM.fullmatch(term) else ()),
+        f"--unit={name}",
+        "--description=airfleet airflow",
+        f"--property=WorkingDirectory={LIB}/server",
+        "--property=NoNewPrivileges=yes",
+        f"--property=ExecStopPost=/bin/sh -c {after}",
+    )
+    return render_script(
+        __package__,
+        "run_command",
+        OPT=OPT,
+        SCHEDULER=UNIT,
+        OPTIONS="\n".join(options),
+        RUN=_escape(RUN),
+        LAUNCH=LAUNCH,
+        WORDS=find_words(name),
+    )
 
 
 def _escape(script: str) -> str:

@@ -7,7 +7,6 @@ than theirs, in bounds, and shown escaped.
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from airfleet.components.hosts import workers
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.sections import MARK
+from airfleet.shell_script import render_script
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Tally
 
@@ -103,15 +103,15 @@ def _list_homes(view: HostView) -> Iterator[tuple[Path, str]]:
 
 def build_look(home: Path, user: str) -> str:
     """A script that prints the files of every path below a state folder, each after a line that names it."""
-    # The files are what tasks can write: they are read as their user, in bounds of time and size, and never a pipe.
-    names = " ".join(shlex.quote(f"{name}.{kind}") for name in fallbacks.PATHS for kind in ("count", "json"))
-    read = f"""\
-cd {shlex.quote(str(home / fallbacks.FOLDER))} 2>/dev/null || exit 0
-for file in {names}; do
-  [ -f "$file" ] || continue
-  echo; echo "{MARK} $file"; head -c {fallbacks.FILE_BYTES} "$file"
-done"""
-    return f"date +%s\ntimeout -k 1 {READ_S} runuser -u {user} -- /bin/sh -c {shlex.quote(read)} 2>/dev/null\ntrue\n"
+    read = render_script(
+        __package__,
+        "read_counts",
+        FOLDER=home / fallbacks.FOLDER,
+        FILES=" ".join(f"{name}.{kind}" for name in fallbacks.PATHS for kind in ("count", "json")),
+        MARK=MARK,
+        MOST_BYTES=fallbacks.FILE_BYTES,
+    )
+    return render_script(__package__, "look_at_counts", LONGEST_S=READ_S, LOGIN=user, READ=read)
 
 
 def parse(output: str) -> tuple[float, Mapping[str, Tally]]:

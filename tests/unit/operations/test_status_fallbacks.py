@@ -13,7 +13,7 @@ from airfleet_provider.contract.fallbacks import FILE_BYTES, Counter
 
 def run_look(home: Path) -> str:
     """What the script for a host prints here, as the user who runs the test."""
-    script = fallbacks.build_look(home, "root").replace("runuser -u root -- ", "")
+    script = fallbacks.build_look(home, "root").replace('runuser -u "$LOGIN" -- ', "")
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=True, timeout=30)
     return done.stdout.decode(errors="replace")
 

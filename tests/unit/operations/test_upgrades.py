@@ -18,8 +18,9 @@ from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.session import FleetSession
 from airfleet.operations.upgrade import move, run, schema
 from airfleet.operations.upgrade.move import Move
-from airfleet.operations.upgrade.run import Upgrade, look_behind
+from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply.rolling_restart import look_behind
 from airfleet.runners.fleet.lease import HeldLease
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff

@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console
 
 from airfleet.cli.workers import explain_left, tabulate
-from airfleet.components.host_model import WORKER_USER
 from airfleet.components.hosts import workers as host_workers
 from airfleet.errors import UsageError
 from airfleet.operations.workers import access
@@ -94,7 +93,7 @@ def look_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the script for a host says there, of the pools `io` and `cpu`."""
     monkeypatch.setattr(host_workers, "NOTES", folder)
     monkeypatch.setattr(access, "READ_S", 1)
-    script = access.build_look(["io", "cpu"]).replace(f"runuser -u {WORKER_USER} -- ", "")
+    script = access.build_look(["io", "cpu"]).replace('runuser -u "$LOGIN" -- ', "")
     script = f'systemctl() {{ case "$3" in MainPID) echo 7;; *) echo active;; esac; }}\n{script}'
     return subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout.decode(errors="replace")
 

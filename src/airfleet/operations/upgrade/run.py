@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from airfleet.components.host_model import OPT, RUN, SERVER_USER, Job, Service, Stage
+from airfleet.components.host_model import OPT, SERVER_USER, Job, Stage
 from airfleet.components.hosts import airflow
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup.pgbackrest import repository
@@ -22,7 +22,7 @@ from airfleet.operations.upgrade.move import NOW, Move
 from airfleet.runners.fleet.apply import airflow_archives, rolling_restart
 from airfleet.runners.fleet.apply.applier import StepResult
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
-from airfleet.runners.fleet.plan import steps, systemd_units
+from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import airflow_version
@@ -222,15 +222,5 @@ def _list_behind(view: HostView) -> list[str]:
     services = [service for service in view.desired.services if service.drains]
     if not services:
         return []
-    said = view.connection.check(look_behind(services), what="looking at the workers").splitlines()
+    said = view.connection.check(rolling_restart.look_behind(services), what="looking at the workers").splitlines()
     return [f"{unit}@{view.desired.place.host.name}" for unit in said]
-
-
-def look_behind(services: list[Service]) -> str:
-    """A script with a line for each worker that was started from something else, or has not taken up its work."""
-    lines = []
-    for service in services:
-        current = f"cmp -s {systemd_units.fingerprint_path(service)} {RUN}/{service.unit}"
-        serves = f"[ \"$(set -- $({rolling_restart.look_at([service])}); echo $2 $3)\" = 'active said' ]"
-        lines.append(f"({current} && {serves}) || echo {service.name}")
-    return "\n".join(lines)

@@ -18,6 +18,7 @@ from airfleet.operations.workers.status import NOTE_BYTES, Worker, WorkerFacts, 
 from airfleet.runners.fleet.transport.connection import HostError, as_host_error
 from airfleet.runners.fleet.transport.sections import MARK
 from airfleet.runners.fleet.transport.shell import HostShell
+from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace.project import find_project, find_state, read_fleet
@@ -124,23 +125,18 @@ def find(stack: ExitStack, project: Path, state: Path | None) -> WorkerAccess:
 
 def build_look(pools: Iterable[str]) -> str:
     """A script that says of each pool's worker its process, its note and the note's age, and whether it is to drain."""
-    names = " ".join(shlex.quote(name) for name in pools)
-    # The notes are the workers' own: they are read with no more rights than theirs, in bounds of size and time, never
-    # from a pipe, and shown on one line that cannot be taken for another.
-    read = f'[ -f "$1" ] && head -c {NOTE_BYTES} "$1" | tr -d "\\n"'
-    return f"""\
-now=$(date +%s)
-for pool in {names}; do
-  unit=airfleet-worker-$pool.service; note={host_workers.NOTES}/$pool.json
-  written=$(timeout -k 1 {READ_S} runuser -u {WORKER_USER} -- stat -c %Y "$note" 2>/dev/null || echo $now)
-  echo "{MARK} $pool $(systemctl show -P MainPID $unit) $(systemctl show -P ActiveState $unit) \\
-$([ -e {host_workers.MARKS}/$pool ] && echo 1 || echo 0) $(( now - written ))"
-  printf %s "{NOTE} "
-  timeout -k 1 {READ_S} runuser -u {WORKER_USER} -- sh -c {shlex.quote(read)} sh "$note" 2>/dev/null
-  echo
-done
-true
-"""
+    return render_script(
+        __package__,
+        "look_at_workers",
+        POOLS=" ".join(pools),
+        LONGEST_S=READ_S,
+        LOGIN=WORKER_USER,
+        NOTES=host_workers.NOTES,
+        MARKS=host_workers.MARKS,
+        MARK=MARK,
+        NOTE_MARK=NOTE,
+        NOTE_BYTES=NOTE_BYTES,
+    )
 
 
 def parse_look(text: str) -> dict[str, WorkerFacts]:

@@ -23,17 +23,6 @@ from airfleet.workspace.state_folder import StateFolder
 
 LEAST_FREE_SHARE = 0.1
 CLOCK = "date +%s.%N"
-# Everything that may take a while is asked apart from the clock, whose answer is worth what its round trip was short.
-LOOK = f"""\
-{sections.BEGIN}
-s system; . /etc/os-release; echo "$PRETTY_NAME"
-s airflow; cat /etc/airfleet/airflow 2>/dev/null
-s space; df -Pk / /var /var/lib/airfleet /opt 2>/dev/null | awk 'NR>1 {{print $6, $2, $4}}' | sort -u
-s sync; timedatectl show -P NTPSynchronized 2>/dev/null
-s failed; systemctl list-units --plain --no-legend --state=failed 'airfleet-*' | awk '{{print $1}}'
-s lease; head -n 4 {lease.PATH} 2>/dev/null; date +%s
-true
-"""
 MOST_AT_ONCE = 32
 
 
@@ -157,7 +146,7 @@ def _judge_claim(folder: StateFolder) -> Diagnosis:
 def _examine_host(
     host: Host, run: Callable[..., Output], clock: Callable[[], float], airflow: str
 ) -> Iterator[Diagnosis]:
-    said = sections.split(run(LOOK, timeout_s=60).out)
+    said = sections.split(run(sections.render(__package__, "look_at_host", LEASE=lease.PATH), timeout_s=60).out)
     system, there = _first(said, "system"), _first(said, "airflow")
     yield Diagnosis("ok", host.name, f"answers; {system or 'an unknown system'}")
     if not there:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.plan.systemd_units import FOLDER
 from airfleet.runners.fleet.transport.connection import CHUNK, HostConnection, HostError
+from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 
@@ -43,20 +43,17 @@ def choose(fleet: Fleet, names: Sequence[str]) -> tuple[Host, ...]:
 
 
 def build_script(question: Question) -> str:
-    """A script that shows the journal of airfleet's units there, until its own input ends where it follows."""
-    units = f"'{question.component}'" if question.component else "*"
-    since = f"--since={shlex.quote(question.since)}" if question.since else ""
-    show = f"journalctl --quiet --no-pager --output=short-iso --lines={question.lines} {since}"
-    check = f"journalctl --quiet --no-pager --lines=0 {since} >/dev/null || exit {BAD_TIME}\n" if since else ""
-    run = f'exec {show} "$@"'
-    if question.follow:
-        # A journal that is silent would not notice that nobody reads it any more.
-        run = f'{show} --follow "$@" & cat >/dev/null; kill $!'
-    return (
-        f"cd {FOLDER} && set -- && for unit in airfleet-{units}.service; do\n"
-        f'  [ -f "$unit" ] && set -- "$@" "--unit=$unit"\ndone\n'
-        f'if [ $# = 0 ]; then ls | sed -n "s/^airfleet-\\(.*\\)[.]service$/\\1/p"; exit {NO_SUCH_UNIT}; fi\n'
-        f"{check}{run}\n"
+    """Return a script that shows the journal of airfleet's units there, until its own input ends where it follows."""
+    return render_script(
+        __package__,
+        "show_journal",
+        FOLDER=FOLDER,
+        COMPONENT=question.component or "",
+        LAST=question.lines,
+        SINCE=question.since or "",
+        FOLLOW="1" if question.follow else "",
+        NO_SUCH_UNIT=NO_SUCH_UNIT,
+        BAD_TIME=BAD_TIME,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import socket
 import threading
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.runners.fleet.transport.shell import NamedShell
+from airfleet.shell_script import render_script
 from airfleet.workspace import file_lock
 
 PATH = "/var/lib/airfleet/lease"
@@ -42,27 +42,18 @@ class Holder:
 
 
 def build_script(who: str, token: str) -> str:
-    """Take or renew the lease by the host's own clock; exits with 9, and says who has it, while it is another's."""
-    name = shlex.quote(json.dumps(who))
-    return f"""\
-mkdir -p /var/lib/airfleet; exec 9>{PATH}.lock; flock 9
-now=$(date +%s); token= until=0 since= holder=; before=$(head -n 3 {PATH} 2>/dev/null)
-[ -f {PATH} ] && {{ read -r token; read -r until; read -r since; read -r holder; }} < {PATH}
-if [ "$token" != {token} ] && [ "${{until:-0}}" -gt $now ]; then
-  printf '%s\\n%s\\n%s\\n' "$holder" "$since" $(( until - now )); exit {TAKEN}
-fi
-[ "$token" = {token} ] && [ "$until" -gt 0 ] || since=$(date '+%Y-%m-%d %H:%M:%S %Z')
-printf '%s\\n' {token} $(( now + {SECONDS} )) "$since" {name} > {PATH}.new && mv {PATH}.new {PATH}
-echo $before
-"""
+    """Return a script that takes or renews the lease by the host's own clock.
+
+    While somebody else holds it, the script exits with `TAKEN`, and `parse_holder` reads who it is.
+    """
+    return render_script(
+        __package__, "take_lease", LEASE=PATH, TOKEN=token, HELD_S=SECONDS, HOLDER=json.dumps(who), TAKEN=TAKEN
+    )
 
 
 def build_release(token: str) -> str:
-    """Let it run out now; what stays tells that there was one."""
-    return (
-        f'exec 9>{PATH}.lock; flock 9; read -r token < {PATH} && [ "$token" = {token} ] || exit 0\n'
-        f"printf '%s\\n' {token} 0 \"$(date +%s.%N)\" '\"\"' > {PATH}.new && mv {PATH}.new {PATH}"
-    )
+    """Return a script that lets the lease run out now; what stays tells that there was one."""
+    return render_script(__package__, "release_lease", LEASE=PATH, TOKEN=token)
 
 
 def parse_holder(text: str) -> Holder:

@@ -176,13 +176,13 @@ def test_one_service_that_fails_does_not_hide_how_the_others_ended(tmp_path: Pat
         service = Service(name, "a service", Stage.CONTROL, ("/bin/true",), "root")
         return steps.Step("h1", Stage.CONTROL, steps.Bring(service, "start"), f"start {name}", "why")
 
-    text = applier._wrap_side_by_side([step("good"), step("bad")])
+    text = applier.build_script([step("good"), step("bad")], "me")
     bodies = {"good": "sleep 0.1", "bad": "echo broken >&2; exit 3"}
     for name, body in bodies.items():
         text = text.replace(steps.script(step(name).action), body)
-    audit = applier.AUDIT_FUNCTION.format(who="me").replace("/var/log/airfleet", str(tmp_path))
-    done = subprocess.run(["sh", "-s"], input=f"{audit}\n{text}\n", capture_output=True, text=True, check=False)
-    told = [line.split(" ", 2)[2] for line in (tmp_path / "audit.log").read_text().splitlines()]
+    text = text.replace("/var/log/airfleet", str(tmp_path))
+    done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False)
+    told = sorted(line.split(" ", 2)[2] for line in (tmp_path / "audit.log").read_text().splitlines())
     assert (done.returncode, told) == (1, ["done: start good (why)", "failed: start bad (why)"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,32 @@ def test_a_host_whose_packages_are_not_there_is_left_out_and_the_others_go_on(tm
     assert shipment.archives[install.archive].is_file()
 
 
-def test_what_is_sent_is_installed_without_a_look_at_the_host_s_own_sources() -> None:
-    script = steps.script(steps.Install(("haproxy",), "web1"))
-    own = [line for line in script.splitlines() if "apt-get" in line]
-    assert own
-    assert all("Dir::Etc::sourceparts=-" in line and f"sourcelist={steps.SHIPPED}" in line for line in own)
+def test_what_is_sent_is_installed_without_a_look_at_the_host_s_own_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "SHIPPED", str(tmp_path / "shipped"))
+    for name, text in {
+        "apt-get": f'echo "$DEBIAN_FRONTEND $*" >> {tmp_path}/asked',
+        "dpkg-deb": "echo Package: haproxy",
+        "dpkg": ":",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "haproxy_1_amd64.deb").write_text("a package")
+    archive = subprocess.run(
+        ["tar", "-C", str(tmp_path), "-c", "haproxy_1_amd64.deb"], capture_output=True, check=True
+    ).stdout
+    script = steps.script(steps.Install(("haproxy", "nftables"), "web1"))
+    subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}"], input=archive, check=True, timeout=60)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.partition("Languages=none ")[2] for line in asked] == [
+        "update",
+        "install --no-install-recommends haproxy nftables",
+    ]
+    own = f"sourcelist={tmp_path}/shipped"
+    assert all("Dir::Etc::sourceparts=-" in line and own in line for line in asked)
+    assert all(line.startswith("noninteractive ") for line in asked)
+    assert not (tmp_path / "shipped").exists()
 
 
 @pytest.mark.parametrize(

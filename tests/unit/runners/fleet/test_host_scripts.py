@@ -16,10 +16,19 @@ from airfleet.runners.fleet.transport import connection, detached_script
 from deadline import wait_until
 
 
-def test_every_script_leaves_an_audit_line_also_when_it_fails() -> None:
-    text = applier._wrap(steps.Step("h1", Stage.BASE, steps.Mask("x.service"), "mask x", "because it's ours"))
-    assert text.splitlines()[-1] == "ended $? 'mask x (because it'\"'\"'s ours)'"
-    assert "echo failed" in applier.AUDIT_FUNCTION
+def test_steps_leave_an_audit_line_up_to_the_first_that_fails(tmp_path: Path) -> None:
+    files = (tmp_path / "one", tmp_path / "no" / "such" / "file", tmp_path / "two")
+    files[1].parent.mkdir(parents=True)
+    files[1].mkdir()  # rm -f cannot remove it
+    batch = [steps.Step("h1", Stage.BASE, steps.RemoveFile(file), "remove it", "because it's ours") for file in files]
+    text = applier.build_script(batch, "eve o'x").replace("/var/log/airfleet", str(tmp_path / "log"))
+    done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    told = [line.split(" ", 1)[1] for line in (tmp_path / "log" / "audit.log").read_text().splitlines()]
+    assert told == [
+        "eve o'x done: remove it (because it's ours)",
+        "eve o'x failed: remove it (because it's ours)",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,14 +21,8 @@ from airfleet.runners.fleet.plan.waves import is_restart, make_waves
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import detached_script
 from airfleet.runners.fleet.transport.connection import as_host_error
+from airfleet.shell_script import define_function, render_script
 
-# Every step leaves a line on the host, also one that failed; the script ends with the first that does.
-AUDIT_FUNCTION = """\
-ended() {{
-  mkdir -p /var/log/airfleet
-  echo "$(date -Is)" {who} "$([ $1 = 0 ] && echo done || echo failed):" "$2" >> /var/log/airfleet/audit.log
-  [ $1 = 0 ] || exit $1
-}}"""
 # What all others stand on is made by few hosts, ahead of the rest.
 FOUNDATION = tuple(stage for stage in Stage if stage <= Stage.METADATA)
 
@@ -190,8 +184,7 @@ class Applier:
 
     def _do(self, view: HostView, batch: list[Step]) -> str:
         action = batch[0].action
-        body = _wrap_side_by_side(batch) if isinstance(action, Bring) else "\n".join(map(_wrap, batch))
-        script = detached_script.wrap(f"{AUDIT_FUNCTION.format(who=shlex.quote(self._who))}\n{body}")
+        script = detached_script.wrap(build_script(batch, self._who))
         timeout_s = max(step.timeout_s for step in batch) + detached_script.WAIT_S
         what = ", ".join(step.what for step in batch) if isinstance(action, Bring) else batch[0].what
         archive = action.digest if isinstance(action, Unpack) else action.archive if isinstance(action, Install) else ""
@@ -223,18 +216,18 @@ def _kind(step: Step) -> str:
     return "small" if step.is_small else "alone"
 
 
-def _wrap(step: Step) -> str:
-    return f"(\nset -e\n{steps.script(step.action)}\n)\n{_end(step)}"
+def build_script(batch: Sequence[Step], who: str) -> str:
+    """Return a script that runs the steps and notes in the host's audit log how each ended and who has begun it.
 
-
-def _wrap_side_by_side(batch: list[Step]) -> str:
-    """Services of one stage need not wait for each other: each takes some seconds, most of which it only waits."""
-    begin = [f"(\nset -e\n{steps.script(step.action)}\n) &\np{number}=$!" for number, step in enumerate(batch)]
-    # Each of them is waited for, also after one has failed, so that the audit tells of all.
-    wait = [f"wait $p{number}; e{number}=$?" for number in range(len(batch))]
-    ends = [f"( {_end(step, f'$e{number}')} ) || failed=1" for number, step in enumerate(batch)]
-    return "\n".join([*begin, *wait, *ends, "exit ${failed:-0}"])
-
-
-def _end(step: Step, code: str = "$?") -> str:
-    return f"ended {code} {shlex.quote(f'{step.what} ({step.why})')}"
+    Steps run one after another until one fails. Services run side by side, as each of them mostly waits; the script
+    waits for all of them, also after one has failed.
+    """
+    is_side_by_side = isinstance(batch[0].action, Bring)
+    run = "run_beside" if is_side_by_side else "run"
+    names = [f"step_{number}" for number in range(len(batch))]
+    functions = [define_function(name, steps.script(step.action)) for name, step in zip(names, batch, strict=True)]
+    calls = [
+        f"{run} {name} {shlex.quote(f'{step.what} ({step.why})')}\n" for name, step in zip(names, batch, strict=True)
+    ]
+    end = "wait_for_all\n" if is_side_by_side else ""
+    return "".join([render_script(__package__, "audit", WHO=who), *functions, *calls, end])

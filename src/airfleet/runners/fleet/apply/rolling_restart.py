@@ -202,15 +202,20 @@ def _is_active(view: HostView, unit: str) -> bool:
 
 def look_at(services: Iterable[Service]) -> str:
     """A script with one line for each worker: its invocation, its state, and `said` once it has taken up its work."""
-    lines = []
-    for service in services:
-        note = f"{workers.NOTES}/{service.name.removeprefix('worker-')}.json"
-        lines.append(
-            f"pid=$(systemctl show -P MainPID {service.unit})\n"
-            f"echo $(systemctl show -P InvocationID {service.unit}) $(systemctl show -P ActiveState {service.unit})"
-            f" $(runuser -u {WORKER_USER} -- grep -qs '\"pid\": '$pid'[,}}]' {note} && echo said)"
-        )
-    return "\n".join(lines)
+    lines = [f"{shlex.join(('look', service.unit, _find_note(service)))}\n" for service in services]
+    return "".join([render_script(__package__, "worker_functions", LOGIN=WORKER_USER), *lines])
+
+
+def look_behind(services: Iterable[Service]) -> str:
+    """A script with a line for each worker that was started from something else, or has not taken up its work."""
+    lines = [
+        f"{shlex.join(('tell_behind', service.name, service.unit, _find_note(service)))}\n" for service in services
+    ]
+    return "".join([render_script(__package__, "worker_functions", LOGIN=WORKER_USER), *lines])
+
+
+def _find_note(service: Service) -> str:
+    return f"{workers.NOTES}/{service.name.removeprefix('worker-')}.json"
 
 
 def is_back(before: str, now: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,31 +11,10 @@ from airfleet.runners.fleet.transport import sections
 
 LARGEST_DIFF = 200_000
 
-# POSIX shell and what every Debian has.
-_PROBE = f"""\
-{sections.BEGIN}
-s clock; date +%s
-s os; [ -r /etc/os-release ] && . /etc/os-release; echo "$ID"; echo "$VERSION_ID"
-s arch; uname -m
-s cpus; nproc
-s memory; awk '/^MemTotal/ {{print $2}}' /proc/meminfo
-s init; cat /proc/1/comm
-s addresses; (ip -o addr show 2>/dev/null | awk '{{sub("/.*","",$4); print $4}}') || hostname -I
-s ssh; (sshd -T 2>/dev/null || /usr/sbin/sshd -T 2>/dev/null) | awk '/^port /{{print $2}}'
-s space; df -Pk / /opt /var /usr 2>/dev/null | awk 'NR>1 {{print $6, $4}}' | sort -u
-s packages; dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' 2>/dev/null | sed -n 's/^ii *//p'
-s listeners; ss -Hltnp 2>/dev/null | while read -r _ _ _ at _ who; do pid=${{who#*pid=}}; pid=${{pid%%,*}}
-grep -qs airfleet- "/proc/$pid/cgroup" && echo "$at ours $who" || echo "$at other $who"; done
-s boot; cat /proc/sys/kernel/random/boot_id
-s owner; cat /etc/airfleet/owner 2>/dev/null
-s airflow; cat /etc/airfleet/airflow 2>/dev/null
-s lease; head -n 3 /var/lib/airfleet/lease 2>/dev/null
-"""
-
 
 def build_probe(address: str) -> str:
-    """The script that asks what a machine is, and what the address that fleet.yaml gives it means there."""
-    return f"{_PROBE}s named; getent ahostsv4 {shlex.quote(address)} | cut -d ' ' -f 1; true\n"
+    """Return the script that asks what a machine is, and what the address that fleet.yaml gives it means there."""
+    return sections.render(__package__, "probe", ADDRESS=address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,31 +122,15 @@ def build_question(
     files: Iterable[HostFile], folders: Iterable[Folder], users: Iterable[str], masks: Iterable[str]
 ) -> str:
     """The script that compares a host with what is wanted; it sends what differs, unless it is secret."""
-    lines = [
-        sections.BEGIN,
-        's files; f() { [ -f "$1" ] || return 0; d=$(sha256sum < "$1"); d=${d%% *}; '
-        'printf "%s %s %s" "$d" "$(stat -c "%U %G %a" "$1")" "$1"; '
-        f'if [ "$d" != "$2" ] && [ "$3" = show ] && [ $(stat -c %s "$1") -lt {LARGEST_DIFF} ]; '
-        'then printf "\\t"; base64 -w0 < "$1"; fi; echo; }',
-    ]
-    lines += [f"f {shlex.quote(str(file.path))} {file.digest} {'hide' if file.is_secret else 'show'}" for file in files]
-    paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
-    lines += [
-        f's folders; for p in {paths}; do [ -d "$p" ] && echo "- $(stat -c "%U %G %a" "$p") $p"; done',
-        "s units; u=$(cd /etc/systemd/system && ls | grep '^airfleet-.*[.]service$') && "
-        "systemctl show -p Id,ActiveState,UnitFileState,NRestarts $u",
-        "s started; cd /run/airfleet 2>/dev/null && for u in airfleet-*; do [ -f $u ] && echo $u $(cat $u); done",
-        "s jobs; cd /var/lib/airfleet/jobs 2>/dev/null && for j in *; do case $j in *.log|*.new) ;; "
-        "*) [ -f $j ] && echo $j $(cat $j);; esac; done",
-        f"s users; getent passwd {' '.join(users) or 'root'} | cut -d: -f1",
-        "s masked; cd /etc/systemd/system; for u in "
-        f'{" ".join(masks)}; do [ "$(readlink $u)" = /dev/null ] && echo $u; done',
-        "s managed; find /etc/airfleet /etc/systemd/system /etc/tmpfiles.d -type f \\( -path '/etc/airfleet/*' "
-        "-o -name 'airfleet-*.service' -o -path /etc/tmpfiles.d/airfleet.conf \\) 2>/dev/null",
-        "s runtimes; ls -t /opt/airfleet 2>/dev/null",
-        "s end; true",
-    ]
-    return "\n".join(lines)
+    return sections.render(
+        __package__,
+        "compare",
+        FILES="\n".join(f"{file.digest} {'hide' if file.is_secret else 'show'} {file.path}" for file in files),
+        FOLDERS="\n".join(str(folder.path) for folder in folders),
+        LARGEST_DIFF=LARGEST_DIFF,
+        USERS=" ".join(users) or "root",
+        MASKS=" ".join(masks),
+    )
 
 
 def parse_answer(text: str, packages: frozenset[str]) -> HostFacts:

@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
 from airfleet.components.host_model import ETC, RUN, HostFile, Service
+from airfleet.runners.fleet.transport import http_request
 from airfleet.spec.topology import Limits
 from airfleet_provider.contract import environment
 
 FOLDER = "/etc/systemd/system"
 PROBE = "airfleet_provider.liveness.process_probe"
 PROBE_S = 15
+HTTP_S = 10
 # `systemd-analyze security` says what each is good for.
 SANDBOX = {
     "NoNewPrivileges": "yes",
@@ -108,12 +110,12 @@ def check(service: Service) -> str:
             return f"{active} && timeout 3 bash -c {shlex.quote(f'exec 3<>/dev/tcp/{address}/{port}')} 2>/dev/null"
         case HttpCheck(url, status):
             parts = urlsplit(url)
-            request = f"GET {parts.path or '/'} HTTP/1.0\\r\\nHost: {parts.hostname}\\r\\n\\r\\n"
-            inner = (
-                f"exec 3<>/dev/tcp/{parts.hostname}/{parts.port} && printf '{request}' >&3 && "
-                f'read -r _ status _ <&3 && test "$status" = {status}'
+            if parts.hostname is None or parts.port is None:
+                raise ValueError(f"no host or no port in {url}")
+            ask = http_request.build_command(
+                parts.hostname, parts.port, parts.path or "/", status=status, timeout_s=HTTP_S
             )
-            return f"{active} && timeout 10 bash -c {shlex.quote(inner)} 2>/dev/null"
+            return f"{active} && {ask} 2>/dev/null"
         case HeartbeatCheck(job_type, max_age_s):
             address = service.env[environment.ADDRESS]
             return f"{active} && {_probe(service, 'heartbeat', job_type, address, f'{max_age_s:g}')}"

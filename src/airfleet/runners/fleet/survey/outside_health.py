@@ -17,24 +17,14 @@ from airfleet.components.host_model import RABBITMQ_METRICS, Place
 from airfleet.components.rabbitmq.server import VHOST, find_metrics_address
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey.host_survey import HostView
+from airfleet.runners.fleet.transport import http_request
+from airfleet.shell_script import read_program
 from airfleet.spec.fleet import Fleet
 
 PATIENCE_S = 60.0
 ASK_S = 10
 # A host may be shut out from another one for good reason, so some are asked, and in the end the one in question.
 MOST_ASKED = 2
-# A certificate that the hosts do not trust is not the UI's fault.
-ASK = f"""\
-import ssl, sys, urllib.request
-context = ssl.create_default_context()
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-handlers = urllib.request.ProxyHandler({{}}), urllib.request.HTTPSHandler(context=context)
-try:
-    with urllib.request.build_opener(*handlers).open(sys.argv[1], timeout={ASK_S}) as answer:
-        sys.stdout.write(answer.read().decode())
-except (OSError, ValueError) as error:
-    sys.exit(str(error) or type(error).__name__)
-"""
 CONSUMERS = re.compile(
     r'^rabbitmq_detailed_queue_consumers\{.*?queue="(?P<queue>(?:[^"\\]|\\.)*)".*?\} (?P<count>\S+)$', re.M
 )
@@ -99,7 +89,8 @@ def look_at_ui(url: str, askers: Iterable[HostView]) -> list[Observation]:
     """What the UI at an address says of itself to the first of some hosts that reaches it."""
     said = "no host is there to ask it"
     for view in askers:
-        script = f"{view.desired.place.machine.system.python} -c {shlex.quote(ASK)} {url}/api/v2/monitor/health"
+        words = ("-c", read_program(__package__, "get_url"), f"{url}/api/v2/monitor/health", str(ASK_S))
+        script = f"{view.desired.place.machine.system.python} {shlex.join(words)}"
         try:
             output = view.connection.run(script, timeout_s=ASK_S + 5)
         except AirfleetError as error:
@@ -149,12 +140,7 @@ def ask_consumers(place: Place) -> str:
     """
     address = find_metrics_address(place)
     path = f"/metrics/detailed?vhost={VHOST}&family=queue_consumer_count"
-    request = f"GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n"
-    inner = (
-        f"exec 3<>/dev/tcp/{address}/{RABBITMQ_METRICS} && printf '{request}' >&3 && "
-        'read -r _ status _ <&3 && test "$status" = 200 && cat <&3'
-    )
-    return f"timeout {ASK_S} bash -c {shlex.quote(inner)}"
+    return http_request.build_command(address, RABBITMQ_METRICS, path, timeout_s=ASK_S, prints=True)
 
 
 def read_consumers(text: str) -> dict[str, int]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from airfleet.shell_script import render_script
+
 MARK = "@@airfleet@@"
-# `s NAME` in a script begins the answer of that name.
-BEGIN = f's() {{ echo "{MARK} $1"; }}'
+
+
+def render(package: str, name: str, **values: object) -> str:
+    """Return the text of a program of a package whose line `section NAME` begins the answer of that name."""
+    return render_script(__package__, "sections", MARK=MARK) + render_script(package, name, **values)
 
 
 def split(text: str) -> dict[str, list[str]]:

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Tells how a host is. Its clock is asked apart, as that answer is worth what its round trip was short.
+section system
+# shellcheck disable=SC1091,SC2154 # The file sets PRETTY_NAME.
+( . /etc/os-release; echo "$PRETTY_NAME" )
+section airflow
+cat /etc/airfleet/airflow 2>/dev/null
+section space
+df -Pk / /var /var/lib/airfleet /opt 2>/dev/null | awk 'NR>1 {print $6, $2, $4}' | sort -u
+section sync
+timedatectl show -P NTPSynchronized 2>/dev/null
+section failed
+systemctl list-units --plain --no-legend --state=failed 'airfleet-*' | awk '{print $1}'
+section lease
+head -n 4 "$LEASE" 2>/dev/null; date +%s
+true

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Stops a service for good. Without its unit file systemd would no longer know how gently to stop it, so that goes last.
+systemctl disable -q "$UNIT" || true
+systemctl stop --no-block "$UNIT" || true
+for _ in $(seq "$TIMES"); do
+  case "$(systemctl show -P ActiveState "$UNIT")" in inactive|failed)
+    rm -f "/etc/systemd/system/$UNIT" "/etc/airfleet/units/$UNIT" "/run/airfleet/$UNIT"
+    systemctl daemon-reload; systemctl reset-failed -q "$UNIT" 2>/dev/null || true; exit 0;;
+  esac
+  sleep 0.2
+done
+echo "$DRAINING"

@@ -1,0 +1,19 @@
+#!/bin/sh
+# What a program begins with that waits for the service UNIT.
+tell() {
+  # shellcheck disable=SC2046 # On one line.
+  echo "error: $UNIT is not healthy:" $(systemctl show -P ActiveState,SubState,Result "$UNIT") >&2
+  echo "$UNHEALTHY" >&2
+  journalctl -q -n 8 --no-pager -o cat -u "$UNIT" >&2
+}
+tell_crashes() {
+  echo "error: $UNIT ends and is started again and again" >&2
+  tell; exit 1
+}
+# Ends the script once systemd has started the service CRASHES times since `base` was read.
+end_if_it_crashes() {
+  count=$(systemctl show -P NRestarts "$UNIT")
+  # systemd counts from zero again at a start by hand, so the count may have been of before.
+  [ "$count" -ge "$base" ] || base=$count
+  if [ $(( count - base )) -ge "$CRASHES" ]; then tell_crashes; fi
+}

@@ -1,0 +1,7 @@
+#!/bin/bash
+# Asks for a page by HTTP/1.0, which takes no program but bash. Fails unless the answer has the status STATUS.
+set -e
+exec 3<>"/dev/tcp/$HOST/$PORT"
+printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$PAGE" "$HOST" >&3
+read -r _ code _ <&3
+test "$code" = "$STATUS"
