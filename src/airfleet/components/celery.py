@@ -1,7 +1,8 @@
 """The Celery file of one process: its logins at the broker and in the result database, and its half of the keys.
 
-Each process has its own file, so that no process sees a secret that it does not need. A worker has the login of its
+Each process has its own file, so that no host has a secret that its roles do not need. A worker has the login of its
 pool and the public keys. The scheduler has the login of the publisher and the private key. A web host has no file.
+The workers of several pools on one host run as one user, so each of them can read the files of all.
 """
 
 from __future__ import annotations

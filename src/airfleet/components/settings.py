@@ -95,7 +95,12 @@ def list_platform_settings(
         ),
         *timeouts.list_settings(),
         Setting("fab", "update_fab_perms", "False", "the metadata job has done it, so an api-server starts 1 s faster"),
-        Setting("fab", "enable_proxy_fix", "False", "no proxy is in front of the api-server on one machine"),
+        Setting(
+            "fab",
+            "enable_proxy_fix",
+            "False",
+            "it believes every client; behind a balancer, the api-server itself believes the balancer and nobody else",
+        ),
         Setting("usage_data_collection", "enabled", "False", "a platform sends no usage data"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -16,9 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from fastapi.middleware.wsgi import WSGIMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from airfleet.components.host_model import Place
 from airfleet.components.hosts import airflow, haproxy
@@ -303,11 +308,38 @@ def test_web_hosts_believe_the_balancers_and_nobody_else() -> None:
     behind = unit(NINE, "web2", "api-server")
     assert "--proxy-headers" in behind
     assert 'Environment="FORWARDED_ALLOW_IPS=10.0.0.11"' in behind
-    assert settings_of(place(parse(NINE), "web2"))["fab.enable_proxy_fix"] == "True"
     alone = unit(ALONE, "web1", "api-server")
     assert "proxy-headers" not in alone
     assert "FORWARDED_ALLOW_IPS" not in alone
-    assert settings_of(place(parse(ALONE), "web1"))["fab.enable_proxy_fix"] == "False"
+
+
+@pytest.mark.parametrize(("peer", "seen"), [("10.0.0.11", "203.0.113.9 https"), ("10.0.0.31", "10.0.0.31 http")])
+def test_the_login_form_learns_from_the_balancer_alone_where_a_request_came_from(peer: str, seen: str) -> None:
+    """A worker host reaches a web host without the balancer, and its tasks may send any header."""
+    where = place(parse(NINE), "web2")
+
+    def form(environ: dict[str, Any], start: Any) -> list[bytes]:  # noqa: ANN401
+        start("200 OK", [])
+        return [f"{environ['REMOTE_ADDR']} {environ['wsgi.url_scheme']}".encode()]
+
+    # As Airflow puts its login form, which is an application of Flask, below uvicorn.
+    inner: Any = ProxyFix(form) if settings_of(where)["fab.enable_proxy_fix"] == "True" else form
+    app: Any = ProxyHeadersMiddleware(WSGIMiddleware(inner), trusted_hosts="10.0.0.11")
+    headers = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]
+    scope = {
+        **{"type": "http", "method": "POST", "path": "/auth/login/", "root_path": "", "query_string": b""},
+        **{"http_version": "1.1", "scheme": "http", "client": (peer, 1), "server": None, "headers": headers},
+    }
+    answers: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        answers.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert b"".join(one.get("body", b"") for one in answers).decode() == seen
 
 
 def test_cookies_are_for_https_only_where_browsers_use_it() -> None:

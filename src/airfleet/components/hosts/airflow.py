@@ -197,13 +197,8 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
 
 
 def _list_edge_settings(place: Place) -> Iterable[Setting]:
-    """Yield the settings for forwarding headers. A client can forge them, so only a fleet with a balancer uses them."""
-    if not place.fleet.with_role("balancer"):
-        return
-    yield Setting(
-        "fab", "enable_proxy_fix", "True", "the balancer sets the forwarding headers, and removes those of clients"
-    )
-    if place.fleet.tls:
+    """Yield the settings of web hosts that only a fleet with a balancer has."""
+    if place.fleet.tls and place.fleet.with_role("balancer"):
         yield Setting("fab", "cookie_secure", "True", "browsers reach the UI by HTTPS only")
 
 

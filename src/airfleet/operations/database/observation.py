@@ -49,7 +49,15 @@ class DatabaseHost:
 
 def build_look() -> str:
     """The script whose answer `parse` reads; it asks a server that is stopped too."""
-    return render_script(__package__, "look_at_server", ASK=ASK, QUESTION=_QUESTION, DATA=DATA)
+    return render_script(
+        __package__,
+        "look_at_server",
+        ASK=ASK,
+        QUESTION=_QUESTION,
+        AS_SERVER=AS_SERVER,
+        READ_STOPPED=render_script(__package__, "read_stopped_server"),
+        DATA=DATA,
+    )
 
 
 def parse(name: str, text: str) -> DatabaseHost:

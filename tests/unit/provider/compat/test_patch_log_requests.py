@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from airflow.utils.log import file_task_handler
 from airflow.utils.log.file_task_handler import FileTaskHandler
 
@@ -78,3 +81,68 @@ def test_without_a_list_airflow_asks_whomever_it_would(monkeypatch: pytest.Monke
     monkeypatch.setattr(config, "read_setting", lambda *_: "")
     log_requests.restrict()
     assert file_task_handler._fetch_logs_from_service is before
+
+
+class Recorder(ThreadingHTTPServer):
+    """A server of HTTP on this machine; it answers with a redirect to `target`, or with a text if there is none."""
+
+    def __init__(self, target: str = "") -> None:
+        self.target = target
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self.thread.start()
+
+    @property
+    def place(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+    def end(self) -> None:
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Recorder)
+        server.asked.append(self.path)
+        self.send_response(302 if server.target else 200)
+        self.send_header("Location", server.target) if server.target else None
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        self.wfile.write(b"secret")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_log_server_that_a_task_took_over_sends_the_api_server_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = Recorder()
+    worker = Recorder(f"http://{inside.place}/latest/meta-data")
+    try:
+        file = tmp_path / "log_servers.json"
+        file.write_text(json.dumps([worker.place]))
+        # Both are put back at the end of the test.
+        monkeypatch.setattr(file_task_handler, "_fetch_logs_from_service", file_task_handler._fetch_logs_from_service)
+        mixin = requests.sessions.SessionRedirectMixin
+        monkeypatch.setattr(mixin, "get_redirect_target", mixin.get_redirect_target)
+        monkeypatch.setattr(config, "read_setting", lambda *_: str(file))
+        monkeypatch.setattr(file_task_handler.conf, "getint", lambda *_, **__: 5)
+        log_requests.restrict()
+        task: Any = SimpleNamespace(hostname="127.0.0.1", triggerer_job=None, task=None)
+        handler = FileTaskHandler(str(tmp_path))
+        url = f"http://{worker.place}/log/dag_id=d/attempt=1.log"
+        monkeypatch.setattr(handler, "_get_log_retrieval_url", lambda *_, **__: (url, "dag_id=d/attempt=1.log"))
+        told, _ = handler._read_from_logs_server(task, "dag_id=d/attempt=1.log")
+        assert worker.asked == ["/log/dag_id=d/attempt=1.log"]
+        assert inside.asked == []
+        assert "redirects the request" in list(told)[0]
+        # Other requests of the process are followed as before.
+        assert requests.get(f"http://{worker.place}/", timeout=5).text == "secret"
+    finally:
+        worker.end()
+        inside.end()

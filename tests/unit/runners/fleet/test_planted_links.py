@@ -16,6 +16,7 @@ from airfleet.components.host_model import ETC, Folder, HostFile
 from airfleet.components.postgresql import replication
 from airfleet.operations.backup.pgbackrest import scripts
 from airfleet.operations.backup.pgbackrest.scripts import Order
+from airfleet.operations.database import observation
 from airfleet.runners.fleet.plan import steps
 from places import NINE, parse, parts, place
 
@@ -201,3 +202,20 @@ def test_a_new_replica_is_finished_by_its_own_user(theirs: Path, tmp_path: Path,
     assert "ermission denied" in done.stderr
     assert (new / "postgresql.auto.conf").is_symlink(), "root has read a file of its own for the server's user"
     assert is_untouched(secret)
+
+
+def test_a_stopped_server_is_looked_at_with_the_rights_of_its_own_user(theirs: Path, tmp_path: Path) -> None:
+    """The version in the data is a part of the path of a program; the data's owner may lead it to one of its own."""
+    data = make_data(tmp_path, "postgresql")
+    (data / "PG_VERSION").write_text("postgresql/planted\n")
+    programs = data / "planted" / "bin"
+    programs.mkdir(parents=True)
+    planted = programs / "pg_controldata"
+    planted.write_text('#!/bin/sh\necho "Latest checkpoint location: $(id -u)/0"\n')
+    planted.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "systemctl").symlink_to("/bin/false")
+    path = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
+    script = sandbox(observation.build_look(), tmp_path).replace("/usr/lib/postgresql", str(tmp_path / "lib"))
+    done = run(f"PATH={path}\n{script}")
+    assert done.stdout == f"at {ATTACKER.pw_uid}/0\n", done.stderr

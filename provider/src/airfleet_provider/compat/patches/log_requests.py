@@ -2,6 +2,9 @@
 
 A task reports the host name that it runs on with its own token, and Airflow asks whatever that names: another program,
 another port, or a service of a cloud, whose answer is then shown as the log.
+
+A task runs as the same user as the log server of its host, so it can end that server and take the port. So an answer
+is no more than text: an api-server does not follow a redirect of a log server.
 """
 
 from __future__ import annotations
@@ -9,20 +12,24 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches.patch import Patch, apply
-from airfleet_provider.compat.patches.requirements import Accepts, Counts
+from airfleet_provider.compat.patches.requirements import Accepts, Contains, Counts
 
 log = logging.getLogger(__name__)
 
+_is_log_request: ContextVar[bool] = ContextVar("is_log_request", default=False)
+
 
 class StrangerError(ValueError):
-    """A task names a host as its own that serves no logs of this fleet."""
+    """A task, or a log server, sends an api-server to a host that serves no logs of this fleet."""
 
 
 def check(url: str, file: Path) -> None:
@@ -46,23 +53,44 @@ def restrict() -> None:
         apply(PATCH, Path(file))
 
 
-def _make(original: Any, file: Path) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+@contextmanager
+def _mark_log_request() -> Iterator[None]:
+    token = _is_log_request.set(True)
+    try:
+        yield
+    finally:
+        _is_log_request.reset(token)
+
+
+def _make(original: Any, find_target: Any, file: Path) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own, and of requests
     @functools.wraps(original)
     def fetch(url: str, log_relative_path: str) -> Any:  # noqa: ANN401 - a response of requests
         # Read each time: a host that is added restarts no api-server.
         check(url, file)
-        return original(url, log_relative_path)
+        with _mark_log_request():
+            return original(url, log_relative_path)
 
-    return (fetch,)
+    @functools.wraps(find_target)
+    def find_target_or_refuse(self: Any, resp: Any) -> Any:  # noqa: ANN401 - a session and a response of requests
+        target = find_target(self, resp)
+        if target and _is_log_request.get():
+            raise StrangerError(f"the log server at {resp.url!r} redirects the request, and log servers never do")
+        return target
+
+    return fetch, find_target_or_refuse
 
 
 _HANDLER = "airflow.utils.log.file_task_handler"
+_REDIRECT = "requests.sessions:SessionRedirectMixin.get_redirect_target"
 PATCH = Patch(
     name="log-requests",
-    targets=(f"{_HANDLER}:_fetch_logs_from_service",),
+    targets=(f"{_HANDLER}:_fetch_logs_from_service", _REDIRECT),
     requires=(
         Accepts(f"{_HANDLER}:_fetch_logs_from_service", named=("url", "log_relative_path")),
         Counts(_HANDLER, "_fetch_logs_from_service(", 2),  # its definition, and one call
+        Counts(_HANDLER, "requests.get(", 1),
+        Accepts(_REDIRECT, positional=("self", "resp")),
+        Contains("requests.sessions:SessionRedirectMixin.resolve_redirects", ("self.get_redirect_target(resp)",)),
     ),
     make=_make,
     without="a task can make an api-server send requests to any host, and show the answer as its log",
