@@ -97,6 +97,7 @@ def build_words(arguments: Sequence[str], name: str) -> str:
         NOT_SET_UP=NOT_SET_UP,
         FOLDER=WORDS,
         FILE=find_words(name),
+        KEEP=render_script(__package__, "keep_words"),
         WORDS=json.dumps(list(arguments)),
     )
 

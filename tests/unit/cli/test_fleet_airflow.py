@@ -65,7 +65,7 @@ ODD_WORDS = (
 
 
 # It gives up the rights of root, which a test may not have.
-SETPRIV = '[ "$1" = --reuid=airfleet ] && shift 3 && exec "$@"'
+SETPRIV = '[ "$1" = --reuid=airfleet ] && shift 4 && exec "$@"'
 
 
 def run_there(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 
 from airfleet.components.host_model import ETC, Folder, HostFile
 from airfleet.components.postgresql import replication
+from airfleet.operations import commands
 from airfleet.operations.backup.pgbackrest import scripts
 from airfleet.operations.backup.pgbackrest.scripts import Order
 from airfleet.operations.database import observation
@@ -219,3 +220,33 @@ def test_a_stopped_server_is_looked_at_with_the_rights_of_its_own_user(theirs: P
     script = sandbox(observation.build_look(), tmp_path).replace("/usr/lib/postgresql", str(tmp_path / "lib"))
     done = run(f"PATH={path}\n{script}")
     assert done.stdout == f"at {ATTACKER.pw_uid}/0\n", done.stderr
+
+
+def test_old_words_of_commands_are_removed_with_the_rights_of_those_who_may_name_them(
+    tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may hold the end of a line, and what follows would be another path."""
+    user = pwd.getpwnam("daemon")  # its group has its name, as that of a service's user
+    unit = tmp_path / "scheduler.service"
+    unit.write_text(f"User={user.pw_name}\n")
+    monkeypatch.setattr(commands, "UNIT", str(unit))
+    monkeypatch.setattr(commands, "WORDS", tmp_path / "words")
+    planted = Path(f"{tmp_path}/words/d\n{secret}\nq.json")
+    planted.parent.mkdir(parents=True)
+    planted.touch()
+    os.utime(planted, (0, 0))
+    for path in (planted, *planted.parents):
+        if path.is_relative_to(tmp_path / "words"):
+            os.chown(path, user.pw_uid, user.pw_gid)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(tempfile.gettempdir()) and folder != Path(tempfile.gettempdir()):
+            folder.chmod(0o711)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "systemctl").write_text("#!/bin/sh\necho not-found\n")
+    (tmp_path / "bin" / "systemctl").chmod(0o755)
+    path = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
+    done = run(f"export PATH={path}\n{commands.build_words(['info'], 'new.service')}")
+    assert is_untouched(secret)
+    words = tmp_path / "words" / "new.service.json"
+    assert words.read_text() == '["info"]\n', done.stderr
+    assert (words.stat().st_uid, words.stat().st_gid) == (user.pw_uid, user.pw_gid)
