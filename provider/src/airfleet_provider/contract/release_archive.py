@@ -137,7 +137,12 @@ class Scan:
     def enter(self, folder: int, prefix: str, owner: int) -> None:
         """Read all files below an open folder that a release may contain."""
         for name in sorted(os.listdir(folder)):
-            if name not in IGNORED_NAMES and not IGNORED_FILES.fullmatch(name):
+            if name in IGNORED_NAMES or IGNORED_FILES.fullmatch(name):
+                continue
+            # Neither the database nor JSON can hold such a name.
+            if (shown := name.encode(errors="backslashreplace").decode()) != name:
+                self.refused[prefix + shown] = "has a name that is not UTF-8"
+            else:
                 self.take(folder, name, prefix + name, owner)
 
     def take(self, folder: int, name: str, path: str, owner: int) -> None:

@@ -83,19 +83,22 @@ def _collect(
                 children.remove(child)
                 yield ItemOutcome(item, None, f"The process that parsed it {_end(child)}.", seconds)
                 continue
-            if kind == QUESTION:
+            if kind != QUESTION:
+                yield ItemOutcome(item, said, None, seconds)
+                child.item = None
+                if pending:
+                    _assign(child, pending.popleft())
+                else:
+                    children.remove(child)
+                    _end(child)
+                continue
+            if seconds < timeout_s:
                 found = answer(said)
                 with contextlib.suppress(OSError):  # the child has died; the next read of its channel shows that
                     child.channel.send_bytes(found)
                 continue
-            yield ItemOutcome(item, said, None, seconds)
-            child.item = None
-            if pending:
-                _assign(child, pending.popleft())
-            else:
-                children.remove(child)
-                _end(child)
-        elif seconds >= timeout_s:
+        # A child that always has one more question has no more time than any other.
+        if seconds >= timeout_s:
             children.remove(child)
             _end(child)
             yield ItemOutcome(item, None, f"It was still not parsed after {timeout_s:.0f} s and was stopped.", seconds)

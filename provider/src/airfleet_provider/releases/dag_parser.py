@@ -76,7 +76,7 @@ class ReadAudit:
             line = frame.f_lineno if frame.f_code.co_filename == place else None
             frame = frame.f_back  # type: ignore[assignment]
         if self.path:
-            self.accesses.append({"kind": kind, "what": what, "line": line})
+            self.accesses.append({"kind": kind, "what": clean(what), "line": line})
 
     def use_database(self) -> None:
         """Record that the Dag file tried to open Airflow's database; this process does not let it."""
@@ -164,7 +164,8 @@ def parse_file(folder: Path, bundle: str, path: str) -> dict[str, Any]:
     result: dict[str, Any] = {"path": path, "dags": {}, "error": None, "seconds": 0.0, "warnings": []}
     result |= {"unstable": [], "accesses": []}
     try:
-        dags, errors, result["warnings"] = dag_files.load_dags(folder / path, folder, bundle)
+        dags, errors, warned = dag_files.load_dags(folder / path, folder, bundle)
+        result["warnings"] = [clean(line) for line in warned]
         for dag in dags:
             digest, data = dag_files.serialise(dag)
             result["dags"][dag.dag_id] = {"hash": digest, "data": data}
@@ -190,5 +191,5 @@ def describe_failure(path: str, error: str, seconds: float) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """Return the text with NUL characters escaped: PostgreSQL cannot store them."""
-    return text.replace("\x00", "\\x00")
+    """Return the text with NUL characters and lone surrogates escaped: PostgreSQL cannot store them."""
+    return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()

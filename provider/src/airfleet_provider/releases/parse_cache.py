@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from airfleet_provider.compat.calls import config, dag_files, metadata_db
 from airfleet_provider.contract import directives, release_archive
@@ -47,6 +49,8 @@ FROM unnest(%(keys)s::text[], %(reads)s::text[]) AS n(key, reads)
 ON CONFLICT (key) DO UPDATE
 SET result = jsonb_build_object('reads', (p.result -> 'reads') || (excluded.result -> 'reads'))
 """
+# SQLSTATE classes of a value that PostgreSQL refuses: a data exception, a limit of what it can hold.
+UNSTORABLE_CLASSES = ("22", "54")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +206,90 @@ class Answer:
 
 
 def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> Answer:
-    """Return the answer of a child; if the child died or timed out, return a result that says so."""
-    if outcome.answer is None:
-        reads = "[]"
-        result = json.dumps(dag_parser.describe_failure(outcome.item, outcome.error or "", outcome.seconds))
-    else:
-        reads, result = outcome.answer.decode().split("\n", 1)
+    """Return the answer of a child; if the child died, timed out or wrote nonsense, return a result that says so.
+
+    A child has executed the code of a Dag file, so its answer may be any bytes.
+    """
+    reads, result = "[]", ""
+    error = outcome.error or ""
+    if outcome.answer is not None:
+        try:
+            reads, result = outcome.answer.decode().split("\n", 1)
+            _require_texts(json.loads(reads))
+            _check_result(json.loads(result))
+        except (ValueError, RecursionError):
+            reads, result = "[]", ""
+            error = "The process that parsed it gave no valid result."
+    if not result:
+        result = json.dumps(dag_parser.describe_failure(outcome.item, error, outcome.seconds))
     code = release.codes[outcome.item]
     return Answer(outcome.item, code, reads, dag_parser.key_result(code, json.loads(reads), release.digests), result)
 
 
+def _require_texts(found: object) -> None:
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ValueError("no list of texts")
+
+
+def _check_result(result: object) -> None:
+    """Raise ValueError unless a result has the shape that `dag_parser` gives it."""
+    match result:
+        case {
+            "error": None | str(),
+            "seconds": int() | float(),
+            "warnings": warnings,
+            "unstable": unstable,
+            "accesses": list() as accesses,
+            "dags": dict() as dags,
+        }:
+            _require_texts(warnings)
+            _require_texts(unstable)
+        case _:
+            raise ValueError("no result")
+    for access in accesses:
+        match access:
+            case {"kind": str(), "what": str(), "line": None | int()}:
+                continue
+            case _:
+                raise ValueError("no access")
+    for dag_id, one in dags.items():
+        match one:
+            case {"hash": str(), "data": {"dag": {"dag_id": str(said)}}} if said == dag_id:
+                continue
+            case _:
+                raise ValueError(f"no Dag: {dag_id}")
+
+
 def store(answers: Sequence[Answer]) -> None:
-    """Store results in the cache."""
+    """Store results in the cache; a result that PostgreSQL refuses becomes one that says so."""
+    try:
+        _store(answers)
+    except DBAPIError as error:
+        if not _is_unstorable(error):
+            raise
+    else:
+        return
+    for one in answers:
+        try:
+            _store([one])
+        except DBAPIError as error:
+            if not _is_unstorable(error):
+                raise
+            _store([_explain_refusal(one, error)])
+
+
+def _is_unstorable(error: DBAPIError) -> bool:
+    return str(getattr(error.orig, "pgcode", None))[:2] in UNSTORABLE_CLASSES
+
+
+def _explain_refusal(answer: Answer, error: DBAPIError) -> Answer:
+    said = str(error.orig).partition("\n")[0]
+    why = f"The database cannot store what it defines, such as a NUL character in a text: {said}"
+    failure = dag_parser.describe_failure(answer.path, dag_parser.clean(why), 0.0)
+    return replace(answer, result=json.dumps(failure))
+
+
+def _store(answers: Sequence[Answer]) -> None:
     with metadata_db.open_session() as session:
         run(session, STORE_RESULT, keys=[one.key for one in answers], results=[one.result for one in answers])
         run(session, STORE_READS, keys=[one.code for one in answers], reads=[one.reads for one in answers])

@@ -86,7 +86,8 @@ def _start_program(requests: socket.socket, chosen: Limits) -> int:
     number = requests.fileno()
     given = {"requests": number, "limits": asdict(chosen), "path": sys.path}
     environment = {key: value for key, value in os.environ.items() if key != fd_messages.CHANNEL_VARIABLE}
-    command = [sys.executable, "-c", CODE, json.dumps(given)]
+    # -P: no module of the folder in which this process runs takes the place of another.
+    command = [sys.executable, "-P", "-c", CODE, json.dumps(given)]
     # Copying a descriptor to its own number makes the new program inherit it.
     return os.posix_spawn(sys.executable, command, environment, file_actions=[(os.POSIX_SPAWN_DUP2, number, number)])
 

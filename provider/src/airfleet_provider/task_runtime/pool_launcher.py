@@ -29,7 +29,8 @@ def start(requests: socket.socket, chosen: Limits, relief: socket.socket) -> int
         with contextlib.suppress(BaseException):
             requests.set_inheritable(True)
             relief.set_inheritable(True)
-            os.execv(sys.executable, [sys.executable, "-c", CODE, json.dumps(given)])
+            # -P: no module of the folder in which the executor runs takes the place of another.
+            os.execv(sys.executable, [sys.executable, "-P", "-c", CODE, json.dumps(given)])
         os._exit(1)
     return pid
 

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from airfleet_provider.compat.patches import crash_reports, task_start
+from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import fd_messages, oom_priority
 from airfleet_provider.task_runtime import fork_safety
 from airfleet_provider.task_runtime.load_audit import LoadAudit
@@ -29,6 +30,7 @@ from airfleet_provider.task_runtime.pool_key import PoolKey
 # Seconds between SIGTERM and SIGKILL, the same as in Airflow's own supervisor.
 GRACE_S = 5.0
 SAID_BYTES = 1 << 16
+REASON_CHARS = 2000
 
 
 class NotSharedError(Exception):
@@ -263,7 +265,8 @@ def run(pool_key: PoolKey, control: socket.socket, log: int) -> None:
     except Exception as error:
         # The content of the file is a lasting reason. A release that could not be fetched may be there soon.
         is_lasting = isinstance(error, NotSharedError)
-        reason = str(error) if is_lasting else describe_failure(error)
+        # A Dag file chooses what the reason names, and a longer message would be cut off.
+        reason = one_line(error if is_lasting else describe_failure(error), REASON_CHARS)
         with contextlib.suppress(OSError):
             fd_messages.send(control, {"refused": reason, "lasting": is_lasting})
         refuse_all(control, reason)

@@ -151,7 +151,7 @@ class ZygotePool:
             message, _ = fd_messages.receive(found.control)
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, ValueError):  # it has gone, or what it says is no message
             message = None
         if message is None:
             self._let_go(pool_key, found)

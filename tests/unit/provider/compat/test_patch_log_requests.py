@@ -20,6 +20,16 @@ from airfleet_provider.compat.patches import log_requests
 WORKER = "10.0.0.31"
 
 
+@pytest.fixture(autouse=True)
+def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test leave the patch to another."""
+    for owner, name in (
+        (file_task_handler, "_fetch_logs_from_service"),
+        (requests.sessions.SessionRedirectMixin, "get_redirect_target"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+
+
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URLs that were asked for, by an api-server of a fleet with one worker host."""
@@ -126,10 +136,6 @@ def test_a_log_server_that_a_task_took_over_sends_the_api_server_nowhere(
     try:
         file = tmp_path / "log_servers.json"
         file.write_text(json.dumps([worker.place]))
-        # Both are put back at the end of the test.
-        monkeypatch.setattr(file_task_handler, "_fetch_logs_from_service", file_task_handler._fetch_logs_from_service)
-        mixin = requests.sessions.SessionRedirectMixin
-        monkeypatch.setattr(mixin, "get_redirect_target", mixin.get_redirect_target)
         monkeypatch.setattr(config, "read_setting", lambda *_: str(file))
         monkeypatch.setattr(file_task_handler.conf, "getint", lambda *_, **__: 5)
         log_requests.restrict()
@@ -140,7 +146,7 @@ def test_a_log_server_that_a_task_took_over_sends_the_api_server_nowhere(
         told, _ = handler._read_from_logs_server(task, "dag_id=d/attempt=1.log")
         assert worker.asked == ["/log/dag_id=d/attempt=1.log"]
         assert inside.asked == []
-        assert "redirects the request" in list(told)[0]
+        assert "redirects the request" in next(iter(told))
         # Other requests of the process are followed as before.
         assert requests.get(f"http://{worker.place}/", timeout=5).text == "secret"
     finally:

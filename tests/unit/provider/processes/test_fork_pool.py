@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import time
@@ -44,6 +45,25 @@ def test_a_child_that_dies_or_hangs_costs_only_its_item() -> None:
     assert "exited with 3" in str(outcomes["exit-1"].error)
     assert "SIGKILL" in str(outcomes["kill-1"].error)
     assert "still not parsed" in str(outcomes["hang-1"].error)
+
+
+def test_a_child_that_asks_without_end_has_no_more_time_than_others() -> None:
+    def prepare_pester(ask: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
+        channel = inspect.getclosurevars(ask).nonlocals["theirs"]
+
+        def pester(_: str) -> bytes:
+            question = fork_pool.QUESTION + fork_pool.SEPARATOR
+            channel.send_bytes(question)
+            while True:  # the next question is there before the last is answered
+                channel.send_bytes(question)
+                channel.recv_bytes()
+
+        return pester
+
+    began = time.monotonic()
+    (outcome,) = fork_pool.work_through(["a"], prepare_pester, count=1, timeout_s=0.5)
+    assert "still not parsed" in str(outcome.error)
+    assert time.monotonic() - began < 30
 
 
 def test_a_caller_that_stops_leaves_no_child() -> None:

@@ -67,6 +67,8 @@ def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parse
     found = parse(parser, tmp_path, {"a": "", "b": odd, "c": ""})
     for name in ("a", "b", "c"):
         assert b'"error": null' in (found[name].answer or b""), found
+    # What the file asked for is stored with its result, and the database holds no NUL character.
+    assert b"u0000" not in (found["b"].answer or b"")
 
 
 def test_a_lookup_that_cannot_be_made_is_no_answer(
