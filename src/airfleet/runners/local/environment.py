@@ -119,6 +119,8 @@ def prune(root: Path, *, keep: Path, now: float) -> None:
         with suppress(FileNotFoundError):  # what a kill left half made has no mark
             if now - (place / READY).stat().st_mtime < UNUSED_S:
                 continue
+            # First of all: after a kill in the middle of the rest, a mark would say that all of it is there.
+            (place / READY).unlink()
         shutil.rmtree(place)
 
 

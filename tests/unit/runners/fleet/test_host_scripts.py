@@ -14,6 +14,7 @@ from airfleet.runners.fleet.apply import applier
 from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.transport import connection, detached_script
 from deadline import wait_until
+from host_programs import install
 
 
 def test_steps_leave_an_audit_line_up_to_the_first_that_fails(tmp_path: Path) -> None:
@@ -111,3 +112,22 @@ def test_an_archive_that_was_cut_off_is_never_put_in_place(tmp_path: Path) -> No
     )
     assert done.returncode != 0
     assert not (tmp_path / "opt" / "abc").exists()
+
+
+def test_packages_whose_removal_was_cut_off_are_never_taken_for_the_whole(tmp_path: Path) -> None:
+    opt, programs = tmp_path / "opt", tmp_path / "programs"
+    (opt / "abc").mkdir(parents=True)
+    for name in ("one", "two"):
+        (opt / "abc" / name).touch()
+    programs.mkdir()
+    # It dies with the script in the middle of its work.
+    die = 'if [ -e "$path/one" ]; then /bin/rm "$path/one"; kill -9 $PPID; fi'
+    host = install(programs, rm=f'for path in "$@"; do {die}; done')
+    script = steps.script(steps.RemoveRuntime("abc")).replace("/opt/airfleet", str(opt))
+    done = subprocess.run(["sh", "-c", f"set -e\n{script}"], env=host, capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert not (opt / "abc").exists()
+    for action in (steps.RemoveRuntime("def"), steps.RemoveRuntime("abc")):
+        script = steps.script(action).replace("/opt/airfleet", str(opt))
+        subprocess.run(["sh", "-c", f"set -e\n{script}"], check=True)
+        assert list(opt.iterdir()) == []

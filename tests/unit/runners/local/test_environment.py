@@ -122,6 +122,26 @@ def test_those_that_nobody_uses_are_removed_but_not_under_a_platform(installer: 
     assert newest.exists()
 
 
+def test_one_whose_removal_was_cut_off_is_made_anew(
+    installer: Installer, folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = ensure(RECIPE, folder).parents[1]
+    long_ago = time.time() - environment.UNUSED_S - 60
+    os.utime(old / environment.READY, (long_ago, long_ago))
+
+    def die(place: Path, **_: object) -> None:
+        (place / "packages.txt").unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(environment.shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            environment.prune(old.parent, keep=old.parent / "another", now=time.time())
+    assert environment.find(RECIPE, folder) is None
+    ensure(RECIPE, folder)
+    assert (old / "packages.txt").exists()
+
+
 def test_where_airflow_is_beside_nothing_is_made(installer: Installer, folder: StateFolder, tmp_path: Path) -> None:
     assert environment.is_beside(), "the tests run in the .venv of a clone"
     environment.enter(tmp_path, None, folder, lambda _: None)

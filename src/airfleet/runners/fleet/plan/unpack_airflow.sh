@@ -3,9 +3,12 @@
 set -e
 umask 022
 new=$OPT/.new-$DIGEST
-rm -rf "$new"
+# What a kill left of others goes too: a host does one step at a time.
+rm -rf "${OPT:?}"/.new-* "${OPT:?}"/.gone-*
 mkdir -p "$new"
 tar -xz --no-same-owner -C "$new"
 test -e "$new/compiled" || "$new/bin/$PYTHON" -m compileall -q "$new/lib" || true
+# After a loss of power, a folder of this name must not hold files without their content.
+sync -f "$new"
 rm -rf "${OPT:?}/$DIGEST"
 mv "$new" "$OPT/$DIGEST"
