@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from airfleet_provider.processes.fork_pool import ItemOutcome
 from airfleet_provider.releases import dag_parser, parse_cache
 from servers import serve
 
+Sessions = Callable[[], AbstractContextManager[Session]]
 PATH, OTHER = "dags/a.py", "dags/b.py"
 GOOD: dict[str, Any] = {
     **{"path": PATH, "error": None, "seconds": 0.1, "warnings": [], "unstable": [], "accesses": []},
@@ -27,7 +28,7 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def sessions() -> Iterator[Any]:
+def sessions() -> Iterator[Sessions]:
     with serve() as server:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             runner.migrate(runner.execute_on(connection), runner.read_own())
@@ -79,7 +80,7 @@ def with_text(text: str) -> dict[str, Any]:
     ],
 )
 def test_a_file_with_an_odd_result_costs_itself_only(
-    answer: bytes, sessions: Any, monkeypatch: pytest.MonkeyPatch
+    answer: bytes, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metadata_db, "open_session", sessions)
     digests = {PATH: repr(answer), OTHER: repr(answer)}
@@ -96,7 +97,7 @@ def test_a_file_with_an_odd_result_costs_itself_only(
         assert found.load(found.dags()) == [{"dag": {"dag_id": "b"}}]
 
 
-def test_an_ordinary_result_is_kept_as_it_is(sessions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_result_is_kept_as_it_is(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata_db, "open_session", sessions)
     release = parse_cache.UnpackedRelease("shop", "r1", Path(), {}, {}, {}, {PATH: "code"}, {})
     parser: Any = Answers(a=write(with_text("a word: \\u0000")), b=b"")
