@@ -247,6 +247,7 @@ def test_old_words_of_commands_are_removed_with_the_rights_of_those_who_may_name
     path = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
     done = run(f"export PATH={path}\n{commands.build_words(['info'], 'new.service')}")
     assert is_untouched(secret)
+    assert done.returncode == 0, done.stderr
     words = tmp_path / "words" / "new.service.json"
-    assert words.read_text() == '["info"]\n', done.stderr
+    assert words.read_text() == '["info"]\n'
     assert (words.stat().st_uid, words.stat().st_gid) == (user.pw_uid, user.pw_gid)
