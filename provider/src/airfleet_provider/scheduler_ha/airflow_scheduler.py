@@ -23,13 +23,15 @@ WHERE job_type = 'SchedulerJob' AND state = 'running'
 RETIRE = """
 UPDATE job SET state = 'failed', end_date = clock_timestamp() WHERE job_type = 'SchedulerJob' AND state = 'running'
 """
-# The old scheduler may never have sent a task that it queued shortly before its last heartbeat, or later. Without the
-# id of a message, the new scheduler does not adopt the task but queues it again, and the task loses no retry. If a
-# worker has the old message after all, its start is refused, because that task instance does not exist any more.
+# The old scheduler may never have sent a task that it queued shortly before its last heartbeat, or later. That is so
+# even if it ended in order, at a restart of its service: it stops between queueing and sending. A task that a later
+# scheduler adopted names the job of that scheduler. Without the id of a message, the new scheduler does not adopt the
+# task but queues it again, and the task loses no retry. If a worker has the old message after all, its start is
+# refused, because that task instance does not exist any more.
 REQUEUE = """
 UPDATE task_instance SET external_executor_id = NULL, max_tries = max_tries + 1
 FROM job
-WHERE job.id = queued_by_job_id AND job.job_type = 'SchedulerJob' AND job.state = 'running'
+WHERE job.id = queued_by_job_id AND job.job_type = 'SchedulerJob'
     AND task_instance.state = 'queued' AND queued_dttm > job.latest_heartbeat - make_interval(secs => %(recent)s)
 """
 # Seconds; longer than a lease lasts, and longer than a scheduler takes from queueing a task to sending it.
