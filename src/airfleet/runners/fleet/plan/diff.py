@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from airfleet.components.host_model import EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
+from airfleet.components.host_model import ETC, EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
 from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import HostFacts, Probe, UnitFact
@@ -175,9 +175,12 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
             yield Step(host, Stage.BASE, MakeFolder(folder), f"make {folder.path}", why)
     changed = [step for file in desired.files for step in _file(host, file, facts)]
     yield from changed
-    for path in stale:
-        if Path(path).name not in {*gone}:
-            yield Step(host, Stage.BASE, RemoveFile(Path(path)), f"remove {path}", "fleet.yaml no longer asks for it")
+    kept = {ETC, *(folder.path for folder in desired.folders), *(file.path.parent for file in desired.files)}
+    for path in map(Path, stale):
+        if path.name not in gone:
+            is_last = ETC in path.parents and path.parent not in kept
+            action = RemoveFile(path, with_folder=is_last)
+            yield Step(host, Stage.BASE, action, f"remove {path}", "fleet.yaml no longer asks for it")
     written = [step.action.file.path for step in changed if isinstance(step.action, WriteFile)]
     if any(str(path).startswith(systemd_units.FOLDER) for path in written):
         yield Step(host, Stage.BASE, ReloadUnits(), "let systemd read its units", "units have changed")

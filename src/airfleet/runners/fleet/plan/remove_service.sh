@@ -5,6 +5,7 @@ systemctl stop --no-block "$UNIT" || true
 for _ in $(seq "$TIMES"); do
   case "$(systemctl show -P ActiveState "$UNIT")" in inactive|failed)
     rm -f "/etc/systemd/system/$UNIT" "/etc/airfleet/units/$UNIT" "/run/airfleet/$UNIT"
+    rmdir --ignore-fail-on-non-empty /etc/airfleet/units 2>/dev/null || true
     systemctl daemon-reload; systemctl reset-failed -q "$UNIT" 2>/dev/null || true; exit 0;;
   esac
   sleep 0.2

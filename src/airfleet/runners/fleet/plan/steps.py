@@ -59,9 +59,10 @@ class WriteFile:
 
 @dataclass(frozen=True, slots=True)
 class RemoveFile:
-    """Remove a file that airfleet wrote and nothing needs any more."""
+    """Remove a file that airfleet wrote and nothing needs any more; `with_folder` also its folder once it is empty."""
 
     path: Path
+    with_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,10 @@ def script(action: Action) -> str:
             return _make_folder(folder)
         case WriteFile(file):
             return _write(file)
-        case RemoveFile(path):
-            return f"rm -f {shlex.quote(str(path))}"
+        case RemoveFile(path, with_folder):
+            folder = shlex.quote(str(path.parent))
+            clear = f"\n[ ! -d {folder} ] || rmdir --ignore-fail-on-non-empty {folder}" if with_folder else ""
+            return f"rm -f {shlex.quote(str(path))}{clear}"
         case Unpack(digest, python):
             return render_script(__package__, "unpack_airflow", OPT=OPT, DIGEST=digest, PYTHON=python)
         case RemoveRuntime(digest):
