@@ -163,8 +163,8 @@ def script(action: Action) -> str:
         case WriteFile(file):
             return _write(file)
         case RemoveFile(path, with_folder):
-            folder = shlex.quote(str(path.parent))
-            clear = f"\n[ ! -d {folder} ] || rmdir --ignore-fail-on-non-empty {folder}" if with_folder else ""
+            parent = shlex.quote(str(path.parent))
+            clear = f"\n[ ! -d {parent} ] || rmdir --ignore-fail-on-non-empty {parent}" if with_folder else ""
             return f"rm -f {shlex.quote(str(path))}{clear}"
         case Unpack(digest, python):
             return render_script(__package__, "unpack_airflow", OPT=OPT, DIGEST=digest, PYTHON=python)
