@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 import re
 
+import httpx
 import psutil
 import pytest
 
@@ -50,6 +53,16 @@ def test_a_second_up_is_refused_and_harms_nothing(platform: Platform) -> None:
         assert "hint: `airfleet status` shows it" in done.stderr
         assert "Traceback" not in done.stderr
     assert [platform.pid(name) for name in COMPONENTS] == pids
+
+
+def test_what_every_worker_of_a_fleet_knows_signs_nobody_in(platform: Platform) -> None:
+    key = (platform.state.secrets / "secret_key").read_text().strip().encode()
+    for user in ("1", "2", "3"):
+        forged = f"{user}|{hmac.new(key, user.encode(), hashlib.sha512).hexdigest()}"
+        headers = {"Cookie": f"remember_token={forged}"}
+        for path in ("/auth/", "/auth/login/"):
+            answer = httpx.get(f"http://127.0.0.1:{platform.port}{path}", headers=headers, timeout=60)
+            assert "_token" not in answer.cookies, "a login as this user"
 
 
 def test_nothing_listens_wider_than_the_loopback(platform: Platform) -> None:

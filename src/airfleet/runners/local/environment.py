@@ -107,7 +107,8 @@ def ensure(recipe: EnvironmentRecipe, folder: StateFolder, tell: Callable[[str],
             _make(recipe, place, tell)
             if not folder.is_held():
                 prune(root, keep=place, now=time.time())
-    os.utime(place / READY)
+        # Within the lock: another command may remove what nobody has entered lately.
+        os.utime(place / READY)
     return _python(place)
 
 
@@ -138,6 +139,8 @@ def _make(recipe: EnvironmentRecipe, place: Path, tell: Callable[[str], None]) -
     packages = place / "lib" / f"python{_version()}" / "site-packages"
     python_packages.write_files(packages, recipe.own)
     python_packages.run([str(python), "-m", "compileall", "-q", *map(str, packages.glob("airfleet*"))])
+    # After a loss of power, the mark must not be there without the files.
+    os.sync()
     (place / READY).touch()
 
 

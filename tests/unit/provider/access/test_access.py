@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import hmac
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
+from fastapi import FastAPI
+from fastapi.middleware.wsgi import WSGIMiddleware
+from flask import Flask
+from flask_login import LoginManager, current_user
+from starlette.testclient import TestClient
 
 from airfleet_provider.access import command
-from airfleet_provider.access.manager import FabAuthManager
-from airfleet_provider.compat.calls import metadata_db, users
+from airfleet_provider.access.manager import FabAuthManager, derive_cookie_key
+from airfleet_provider.compat.calls import config, metadata_db, users
 from airfleet_provider.contract import job_schema
+
+WORKER_KEY = "that every worker host has"
 
 
 class Users:
@@ -148,6 +158,50 @@ def test_a_token_of_stock_airflow_is_refused(manager: tuple[FabAuthManager, Simp
 def test_a_token_tells_nothing_of_the_hash(manager: tuple[FabAuthManager, SimpleNamespace]) -> None:
     auth, user = manager
     assert "hash-one" not in str(auth.serialize_user(user))
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """The sign-in page of a web host, as FAB makes it; it says who is signed in."""
+    flask = Flask("fab")
+    flask.secret_key = WORKER_KEY  # as Airflow sets it, to [api] secret_key
+    logins = LoginManager(flask)
+    logins.user_loader(lambda name: SimpleNamespace(is_authenticated=True, is_active=True, get_id=lambda: name))
+    flask.add_url_rule("/", "index", lambda: getattr(current_user, "get_id", lambda: None)() or "nobody")
+
+    def make(_: object) -> FastAPI:
+        app = FastAPI()
+        app.mount("/", WSGIMiddleware(flask))
+        return app
+
+    settings = {("api", "secret_key"): WORKER_KEY, ("api_auth", "jwt_secret"): "of web and scheduler hosts"}
+    monkeypatch.setattr(fab_auth_manager.FabAuthManager, "get_fastapi_app", make)
+    monkeypatch.setattr(config, "read_setting", lambda section, key, default="": settings.get((section, key), default))
+    return TestClient(FabAuthManager.__new__(FabAuthManager).get_fastapi_app())
+
+
+def sign_cookie(key: str, user: str = "1") -> str:
+    return f"{user}|{hmac.new(key.encode(), user.encode(), hashlib.sha512).hexdigest()}"
+
+
+def test_a_task_signs_nobody_in(page: TestClient) -> None:
+    """Every task can read [api] secret_key on its host; Flask's library for logins takes a signed id for a login."""
+    assert page.get("/").text == "nobody"
+    page.cookies.set("remember_token", sign_cookie(WORKER_KEY))
+    assert page.get("/").text == "nobody"
+    page.cookies.set("remember_token", sign_cookie(derive_cookie_key("of web and scheduler hosts")))
+    assert page.get("/").text == "1", "the key of the web hosts is the one that counts"
+
+
+def test_without_a_key_of_its_own_the_page_is_not_served(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = FabAuthManager.__new__(FabAuthManager)
+    monkeypatch.setattr(config, "read_setting", lambda *_: "")
+    with pytest.raises(AirflowConfigException, match="jwt_secret"):
+        manager.get_fastapi_app()
+    monkeypatch.setattr(config, "read_setting", lambda *_: "secret")
+    monkeypatch.setattr(fab_auth_manager.FabAuthManager, "get_fastapi_app", lambda _: FastAPI())
+    with pytest.raises(RuntimeError, match="sign-in page"):
+        manager.get_fastapi_app()
 
 
 def test_the_user_manager_of_fab_has_what_is_asked_of_it() -> None:
