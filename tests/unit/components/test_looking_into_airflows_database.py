@@ -80,6 +80,24 @@ def test_a_view_that_the_owner_planted_runs_with_the_owners_rights_only(served: 
     assert "alembic_version" not in ask(schema.ask_missing(), server, sockets).stdout
 
 
+def test_who_sees_what_other_sessions_do_sees_no_password(served: tuple[Server, Path], tmp_path: Path) -> None:
+    """Airflow's role may see the statements of all sessions, as a scheduler ends those of the one before it."""
+    server, _ = served
+    [roles] = [
+        job.script.reveal()
+        for job in postgresql.describe(place(parse(NINE), "data1")).jobs
+        if job.name == "postgresql-roles"
+    ]
+    here, seen, after = f"-h 127.0.0.1 -p {server.port}", tmp_path / "seen", "GRANT pg_monitor TO monitor;"
+    look = "SELECT state, query FROM pg_stat_activity WHERE usename = 'postgres'"
+    watch = f'\\! psql -XAtq {here} -U postgres -c "SET SESSION AUTHORIZATION airflow" -c "{look}" postgres > {seen}'
+    assert after in roles
+    command = roles.replace(f"-h {psql.SOCKETS}", here).replace(after, f"{watch}\n{after}")
+    subprocess.run(["sh", "-c", command], check=True)
+    assert "disabled|" in seen.read_text(), "the session that makes the roles"
+    assert "PASSWORD" not in seen.read_text()
+
+
 def test_nobody_looks_with_the_rights_of_a_superuser() -> None:
     for script in (schema.ask_current(), schema.ask_missing(), postgresql.ASK_AIRFLOW):
         assert f"-U {postgresql.LOOKER} airflow" in script

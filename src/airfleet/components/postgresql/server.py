@@ -201,6 +201,8 @@ def _roles(place: Place) -> Job:
     owners = {"airflow": secrets.platform.airflow, **secrets.platform.databases}
     # The server must not log a statement that fails, because it may contain a password.
     lines = ["SET client_min_messages = warning;", "SET log_min_error_statement = panic;"]
+    # Nor may it show the statement to the roles that see what other sessions do, such as `airflow` and `monitor`.
+    lines.append("SET track_activities = off;")
     for role, password, options in (
         *((name, secret, "") for name, secret in {**owners, **secrets.results.by_role}.items()),
         ("replicator", secrets.replication, " REPLICATION"),
