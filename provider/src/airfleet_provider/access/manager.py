@@ -60,7 +60,7 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
         found = super().get_fastapi_app()
         key = derive_cookie_key(config.read_setting("api_auth", "jwt_secret"))
         mounted = [route.app for route in found.routes if isinstance(route, Mount)]
-        pages = [one.app for one in mounted if isinstance(one, WSGIMiddleware)]
+        pages: list[Any] = [one.app for one in mounted if isinstance(one, WSGIMiddleware)]
         if not pages:
             raise RuntimeError(
                 "FAB's sign-in page is not where airfleet looks for it, and tasks could forge its cookies"
