@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import functools
 import itertools
 import json
 import re
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,8 @@ URL = re.compile(r"://([\w.-]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)")
 PLATFORM = ("airflow", "fernet_key", "jwt_secret", "secret_key", "admin")
 OWN = ("writer", "reader", "replication", "monitor", "publisher", "pool-cpu", "signing", "erlang_cookie")
 Fleet = dict[str, DesiredHost]
+# To whom, with which login, and with what: a password, its hash, or a key.
+Need = tuple[str, str, str]
 
 
 def exchange(name: str, value: Rotating) -> FleetCredentials:
@@ -56,6 +60,12 @@ def rotate() -> Iterator[Rotating]:
     yield from walk("first0", "second0")
 
 
+@functools.cache
+def render_steps(name: str) -> tuple[Fleet, ...]:
+    """The fleet in each step of a rotation of this secret; several tests look at the same."""
+    return tuple(render(exchange(name, value)) for value in rotate())
+
+
 def render(credentials: FleetCredentials) -> Fleet:
     wanted = {}
     for host in FLEET.hosts:
@@ -68,64 +78,71 @@ def read(fleet: Fleet, host: str, path: str) -> str:
     return next((reveal(file.content) for file in fleet[host].files if str(file.path) == path), "")
 
 
-def list_used(fleet: Fleet) -> Iterator[tuple[str, str, str]]:
+def read_json(fleet: Fleet, host: str, path: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    return json.loads(read(fleet, host, path))
+
+
+def read_config(fleet: Fleet, host: str) -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read_string(read(fleet, host, "/etc/airfleet/server/airflow.cfg"))
+    return config
+
+
+def list_logins(fleet: Fleet) -> Iterator[Need]:
     """Every login that some host uses: where, with what name, with what password."""
     for want in fleet.values():
         for file in want.files:
-            for login, password, port in re.findall(
-                r"://([\w.-]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)", reveal(file.content)
-            ):
-                yield ("broker" if port == "5672" else "database"), login, password
+            text = reveal(file.content)
+            for login, password, port in URL.findall(text):
+                if port == "5672":
+                    yield "broker", login, hash_password(login, Secret(password))
+                else:
+                    yield "database", login, password
             if file.path.name == "replicator.conf":
-                [pair] = re.findall(r"user=(.+)\npassword=(.+)\n", reveal(file.content))
-                yield "database", *pair
+                [(login, password)] = re.findall(r"user=(.+)\npassword=(.+)\n", text)
+                yield "database", login, password
 
 
-def list_accepted(fleet: Fleet) -> set[tuple[str, str, str]]:
-    """Every login that the database and the broker are told of."""
+def list_used(fleet: Fleet) -> set[Need]:
+    """All that some host uses and another must accept: logins, and the keys that it signs or encrypts with."""
+    sends = read_json(fleet, "sched1", "/etc/airfleet/server/celery.json")
+    calls = read_config(fleet, "sched1")["api_auth"]["jwt_kid"]
+    writes = read_config(fleet, "sched1")["core"]["fernet_key"].split(",")[0]
+    keys = (("messages", "", Signer.read(sends["signing_key"]).name), ("tokens", "", calls), ("fernet", "", writes))
+    return {*list_logins(fleet), *keys}
+
+
+def list_accepted(fleet: Fleet) -> set[Need]:
+    """All that the database, the broker, the workers and the web hosts are told of."""
     pairs = re.findall(r'"([\w.]+)" "([\w-]+)"', read(fleet, "data1", "/etc/airfleet/pgbouncer/users.txt"))
     roles = next(
         job.script.reveal() for part in fleet["data1"].parts for job in part.jobs if job.name == "postgresql-roles"
     )
     pairs += re.findall(r"""ALTER ROLE "([\w.]+)" LOGIN[ A-Z]* PASSWORD '([\w-]+)'""", roles)
-    return {("database", *pair) for pair in pairs}
-
-
-def accepts_at_broker(fleet: Fleet, login: str, password: str) -> bool:
-    users = json.loads(read(fleet, "data1", "/etc/airfleet/rabbitmq/definitions.json"))["users"]
-    return any(
-        user["name"] == login and user["password_hash"] == hash_password(login, Secret(password)) for user in users
-    )
+    users = read_json(fleet, "data1", "/etc/airfleet/rabbitmq/definitions.json")["users"]
+    signers = Verifier.read(read_json(fleet, "cpu1", "/etc/airfleet/worker/celery-cpu.json")["public_keys"], ()).keys
+    tokens = read_json(fleet, "web2", "/etc/airfleet/server/keys.json")["keys"]
+    reads = read_config(fleet, "web2")["core"]["fernet_key"].split(",")
+    return {
+        *(("database", login, password) for login, password in pairs),
+        *(("broker", user["name"], user["password_hash"]) for user in users),
+        *(("messages", "", name) for name in signers),
+        *(("tokens", "", key["kid"]) for key in tokens),
+        *(("fernet", "", key) for key in reads),
+    }
 
 
 @pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
 def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
-    steps = [render(exchange(name, value)) for value in rotate()]
-    for before, after in itertools.pairwise(steps):
-        for user, owner in itertools.product((before, after), repeat=2):
-            known = list_accepted(owner)
-            for where, login, password in list_used(user):
-                if where == "broker":
-                    assert accepts_at_broker(owner, login, password), (name, login)
-                else:
-                    assert (where, login, password) in known, (name, login)
-            sends = json.loads(read(user, "sched1", "/etc/airfleet/server/celery.json"))
-            accepted = json.loads(read(owner, "cpu1", "/etc/airfleet/worker/celery-cpu.json"))["public_keys"]
-            assert Verifier.read(accepted, ()).keys.keys() >= {Signer.read(sends["signing_key"]).name}, name
-            config = configparser.ConfigParser()
-            config.read_string(read(user, "sched1", "/etc/airfleet/server/airflow.cfg"))
-            keys = {key["kid"] for key in json.loads(read(owner, "web2", "/etc/airfleet/server/keys.json"))["keys"]}
-            assert config["api_auth"]["jwt_kid"] in keys, name
-            other = configparser.ConfigParser()
-            other.read_string(read(owner, "web2", "/etc/airfleet/server/airflow.cfg"))
-            writes_with = config["core"]["fernet_key"].split(",")[0]
-            assert writes_with in other["core"]["fernet_key"].split(","), name
+    steps = [(list_used(fleet), list_accepted(fleet)) for fleet in render_steps(name)]
+    for (used_before, accepted_before), (used_after, accepted_after) in itertools.pairwise(steps):
+        used, accepted = used_before | used_after, accepted_before & accepted_after
+        assert used <= accepted, used - accepted
 
 
 @pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
 def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
-    *_, last = rotate()
-    for want in render(exchange(name, last)).values():
+    for want in render_steps(name)[-1].values():
         texts = [reveal(file.content) for file in want.files]
         texts += [job.script.reveal() for part in want.parts for job in part.jobs]
         assert not any("first0" in text for text in texts)
@@ -135,7 +152,7 @@ def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
 def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
     """What everybody depends on reads its logins while it runs."""
     stores = {"airfleet-postgresql.service", "airfleet-pgbouncer.service", "airfleet-rabbitmq.service"}
-    steps = [render(exchange(name, value)) for value in rotate()]
+    steps = render_steps(name)
     for before, after in itertools.pairwise(steps):
         for host in ("data1", "web3"):
             was, now = ({one.unit: one for one in fleet[host].services} for fleet in (before, after))
@@ -146,7 +163,7 @@ def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
 
 
 def test_a_task_s_logs_and_releases_are_asked_for_with_a_key_that_is_known() -> None:
-    steps = [render(exchange("secret_key", value)) for value in rotate()]
+    steps = render_steps("secret_key")
     for before, after in itertools.pairwise(steps):
         for user, owner in itertools.product((before, after), repeat=2):
             worker, web = configparser.ConfigParser(), configparser.ConfigParser()
@@ -159,7 +176,7 @@ def test_a_task_s_logs_and_releases_are_asked_for_with_a_key_that_is_known() -> 
 def test_what_was_encrypted_with_the_former_key_is_rewritten_before_that_key_goes() -> None:
     rewrites = [
         any("rotate-fernet-key" in job.script.reveal() for part in fleet["sched1"].parts for job in part.jobs)
-        for fleet in (render(exchange("fernet_key", value)) for value in rotate())
+        for fleet in render_steps("fernet_key")
     ]
     assert rewrites == [False, False, False, True, False]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +39,7 @@ TIMEOUT_UNPACK_S = 600.0
 RUNNING = ("active", "activating", "reloading", "deactivating")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DesiredHost:
     """All that one host should be."""
 
@@ -69,7 +70,7 @@ class DesiredHost:
     def early(self) -> tuple[HostFile, ...]:
         return tuple(file for part in self.parts for file in part.early)
 
-    @property
+    @cached_property
     def files(self) -> tuple[HostFile, ...]:
         """Every file once, those of the services among them, and the units."""
         own = {file.path: file for part in self.parts for file in part.files}
