@@ -36,8 +36,9 @@ test: dev-env  ## Run all checks and tests
 	$(BIN)/pytest --numprocesses 2 --dist loadfile examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
 
-# Side by side, the longest first. Only the provider's tests import Airflow, which takes seconds: in one process.
-CHECKS = check-unit check-provider check-types check-layers check-style
+# Side by side, the longest first. The unit tests run in three processes of about the same length, each with folders of
+# its own: so no file is imported twice, and no results travel. Only the provider's tests import Airflow.
+CHECKS = check-control check-provider check-runners check-types check-layers check-style
 .PHONY: $(CHECKS)
 check: dev-env  ## Run the fast loop: format, lint, types, shell scripts, layers, unit tests; print how long it took
 	@begun=$$(date +%s); $(MAKE) --no-print-directory --jobs=3 --output-sync=target $(CHECKS) || exit; \
@@ -54,12 +55,17 @@ check-types:
 check-layers:
 	$(BIN)/lint-imports --no-logo
 
-# What ARGS chooses may be in one of the two only; pytest ends with 5 in the other.
-check-unit:
-	$(BIN)/pytest --quiet --numprocesses 2 --dist loadgroup --ignore tests/unit/provider tests/unit $(ARGS) $(if $(ARGS),|| test $$? = 5)
+# What ARGS chooses may be in one of the three only; pytest ends with 5 in the others.
+UNIT = $(BIN)/pytest --quiet
+SOME = $(ARGS) $(if $(ARGS),|| test $$? = 5)
+check-control:
+	$(UNIT) --ignore tests/unit/provider --ignore tests/unit/runners tests/unit $(SOME)
 
 check-provider:
-	$(BIN)/pytest --quiet tests/unit/provider $(ARGS) $(if $(ARGS),|| test $$? = 5)
+	$(UNIT) tests/unit/provider $(SOME)
+
+check-runners:
+	$(UNIT) tests/unit/runners $(SOME)
 
 docs: dev-env  ## Build the documentation as web pages that need no network: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -80,7 +80,7 @@ def test_wrong_usage_is_told_on_stderr_and_is_2(project: Path, words: list[str],
 def test_a_broken_fleet_yaml_is_2_with_every_line_and_starts_nothing(project: Path) -> None:
     (project / "fleet.yaml").write_text("name: x\nparallelism: none\nprots: {api: 1}\n")
     for detach in ([], ["--detach"]):
-        done = run_process("up", *detach, cwd=project)
+        done = run("up", *detach, cwd=project)
         assert done.returncode == 2
         assert "fleet.yaml:2: parallelism" in done.stderr
         assert "fleet.yaml:3: prots" in done.stderr
@@ -91,7 +91,7 @@ def test_a_broken_fleet_yaml_is_2_with_every_line_and_starts_nothing(project: Pa
 
 def test_a_broken_fleet_yaml_leaves_no_folder_behind(project: Path) -> None:
     (project / "fleet.yaml").write_text("parallelism: none\n")
-    assert run_process("up", cwd=project).returncode == 2
+    assert run("up", cwd=project).returncode == 2
     assert sorted(path.name for path in project.iterdir()) == ["dags", "fleet.yaml"]
 
 
@@ -129,20 +129,6 @@ def test_doctor_speaks_json_and_text(project: Path) -> None:
 def test_docs_are_a_fleet_yaml_and_its_schema(project: Path) -> None:
     assert "parallelism" in run("docs", cwd=project).stdout
     assert json.loads(run("docs", "--schema", cwd=project).stdout)["properties"]["parallelism"]
-
-
-def test_the_projects_tests_run_with_the_project_on_the_path_and_an_airflow_of_their_own(project: Path) -> None:
-    (project / "helper.py").write_text("VALUE = 1\n")
-    (project / "test_it.py").write_text(
-        "import os, helper\n"
-        "def test_good():\n"
-        "    assert helper.VALUE == 1\n"
-        f"    assert not os.environ['AIRFLOW_HOME'].startswith({str(project)!r})\n"
-        "def test_bad():\n"
-        "    assert False\n"
-    )
-    assert run_process("test", "-q", "-k", "good", "test_it.py", cwd=project).returncode == 0
-    assert run_process("test", "-q", "-k", "bad", "test_it.py", cwd=project).returncode == 1
 
 
 def start_down(project: Path, *words: str) -> subprocess.Popen[str]:

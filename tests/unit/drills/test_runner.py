@@ -176,7 +176,7 @@ def test_who_is_active_is_asked_when_the_blow_falls() -> None:
 
 
 def test_a_backlog_that_is_worked_off_slowly_is_waited_for() -> None:
-    outcome = drill(MadeUp(recovers_s=2.0, each_takes_s=1.0), "api-outage", look_every_s=15.0)
+    outcome = drill(MadeUp(recovers_s=2.0, each_takes_s=1.0), "api-outage", look_every_s=30.0)
     assert outcome.findings.lost == ()
     assert max(one.started for one in outcome.attempts) > outcome.window.ended + 60.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,37 +12,15 @@ from airflow.sdk.execution_time import supervisor
 
 from airfleet_provider.compat.calls import parsing
 from airfleet_provider.compat.patches import secret_lookups
-from airfleet_provider.processes import fork_pool
 from airfleet_provider.releases.parser_process import Parser
-
-FILE = """
-from airflow.sdk import DAG
-
-with DAG("{name}", schedule=None):
-    pass
-{more}
-"""
+from parsers import parse, serve
 
 
 @pytest.fixture(scope="module")
 def parser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parser]:
     """One for all tests, as for all deployments: it takes seconds to start."""
-    parser = Parser()
-    with pytest.MonkeyPatch.context() as patch:
-        bundles = tmp_path_factory.mktemp("bundles")
-        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(bundles))
+    with serve(tmp_path_factory.mktemp("bundles")) as parser:
         yield parser
-        parser.stop()
-
-
-def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, fork_pool.ItemOutcome]:
-    (project / "dags").mkdir(exist_ok=True)
-    for name, more in files.items():
-        (project / "dags" / f"{name}.py").write_text(FILE.format(name=name, more=more))
-    paths = [f"dags/{name}.py" for name in files]
-    closures = {path: frozenset({path}) for path in paths}
-    found = parser.parse(project, "shop", paths, closures, twice=False, timeout_s=30)
-    return {Path(one.item).stem: one for one in found}
 
 
 def test_lookups_are_answered_by_the_one_who_asked_for_the_parse(
@@ -69,30 +46,6 @@ def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parse
         assert b'"error": null' in (found[name].answer or b""), found
     # What the file asked for is stored with its result, and the database holds no NUL character.
     assert b"u0000" not in (found["b"].answer or b"")
-
-
-def test_a_lookup_that_cannot_be_made_is_no_answer(
-    parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def look_up(_: object) -> dict[str, object]:
-        raise ConnectionError("the database is away")
-
-    monkeypatch.setattr(parsing, "look_up", look_up)
-    more = "from airflow.sdk import Variable; Variable.get('colour', default='never')"
-    with pytest.raises(ConnectionError):
-        parse(parser, tmp_path, {"a": more})
-    monkeypatch.setattr(parsing, "look_up", lambda _: {"value": "green"})
-    assert parse(parser, tmp_path, {"a": more})["a"].answer, "the next job is not told the last one's outcomes"
-
-
-def test_a_file_that_ends_the_whole_process_costs_itself_only(parser: Parser, tmp_path: Path) -> None:
-    murder = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
-    found = parse(parser, tmp_path, {"a": "", "b": murder, "c": ""})
-    assert found["b"].answer is None
-    assert "was ended" in str(found["b"].error)
-    for name in ("a", "c"):
-        _, _, result = (found[name].answer or b"").partition(b"\n")
-        assert json.loads(result)["dags"].keys() == {name}
 
 
 @pytest.mark.parametrize(

@@ -70,24 +70,6 @@ def test_no_ruff_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ruff.fix(tmp_path) is None
 
 
-def test_the_project_s_tests_are_run(tmp_path: Path) -> None:
-    write(tmp_path, "include/numbers_of_sales.py", "ONE = 1\n")
-    test = "from include.numbers_of_sales import ONE\n\ndef test_a():\n    assert ONE == 1\n\n"
-    test += "def test_b():\n    assert ONE == 2\n"
-    write(tmp_path, "tests/test_sales.py", test)
-    found = project_tests.run(tmp_path)
-    assert (found.ran, found.problem) == (2, "")
-    (failed,) = found.failed
-    assert (failed.path, failed.line, failed.name) == ("tests/test_sales.py", 7, "test_b")
-    assert "assert 1 == 2" in failed.what
-
-
-def test_a_test_file_that_does_not_load_is_a_failed_test(tmp_path: Path) -> None:
-    write(tmp_path, "tests/test_sales.py", "import nothing_of_this_name\n")
-    (failed,) = project_tests.run(tmp_path).failed
-    assert failed.path == "tests/test_sales.py"
-
-
 def test_a_project_without_tests_passes(tmp_path: Path) -> None:
     assert project_tests.run(tmp_path) == project_tests.ProjectTests()
     (tmp_path / "tests").mkdir()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,18 +78,31 @@ class Platform:
         )
 
 
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The one of all tests that do not end it."""
+    with start(tmp_path_factory.mktemp("platform")) as platform:
+        yield platform
+
+
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    package = tmp_path / "lib" / "airflow"
+def own_platform(tmp_path: Path) -> Iterator[Platform]:
+    with start(tmp_path) as platform:
+        yield platform
+
+
+@contextmanager
+def start(home: Path) -> Iterator[Platform]:
+    package = home / "lib" / "airflow"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(FAKE_AIRFLOW)
-    folder = StateFolder(tmp_path / "state")
+    folder = StateFolder(home / "state")
     folder.create()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{tmp_path / 'lib'}:{os.environ.get('PYTHONPATH', '')}",
+        "PYTHONPATH": f"{home / 'lib'}:{os.environ.get('PYTHONPATH', '')}",
         "AIRFLOW_HOME": str(folder.root / "airflow"),
         "OF_THE_IMAGE": "1",
     }
@@ -165,11 +179,11 @@ def test_two_commands_run_side_by_side_and_the_image_stays(platform: Platform) -
     assert platform.image.poll() is None
 
 
-def test_without_a_warm_process_nothing_was_begun(platform: Platform, tmp_path: Path) -> None:
-    assert platform.run("db", "shell").returncode == 99, "psql wants a terminal of its own"
-    platform.image.kill()
-    platform.image.wait(20)
-    assert platform.run("exit", "3").returncode == 99
+def test_without_a_warm_process_nothing_was_begun(own_platform: Platform, tmp_path: Path) -> None:
+    assert own_platform.run("db", "shell").returncode == 99, "psql wants a terminal of its own"
+    own_platform.image.kill()
+    own_platform.image.wait(20)
+    assert own_platform.run("exit", "3").returncode == 99
     assert warm.run(StateFolder(tmp_path / "nowhere"), ["exit", "3"], {}) is None
 
 

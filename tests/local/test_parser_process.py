@@ -1,0 +1,45 @@
+"""The process in which Dag files are executed ends in the middle of a job, and a new one takes over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airfleet_provider.compat.calls import parsing
+from airfleet_provider.releases.parser_process import Parser
+from parsers import parse, serve
+
+pytestmark = pytest.mark.local
+
+
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parser]:
+    with serve(tmp_path_factory.mktemp("bundles")) as parser:
+        yield parser
+
+
+def test_a_lookup_that_cannot_be_made_is_no_answer(
+    parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(_: object) -> dict[str, object]:
+        raise ConnectionError("the database is away")
+
+    monkeypatch.setattr(parsing, "look_up", look_up)
+    more = "from airflow.sdk import Variable; Variable.get('colour', default='never')"
+    with pytest.raises(ConnectionError):
+        parse(parser, tmp_path, {"a": more})
+    monkeypatch.setattr(parsing, "look_up", lambda _: {"value": "green"})
+    assert parse(parser, tmp_path, {"a": more})["a"].answer, "the next job is not told the last one's outcomes"
+
+
+def test_a_file_that_ends_the_whole_process_costs_itself_only(parser: Parser, tmp_path: Path) -> None:
+    murder = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    found = parse(parser, tmp_path, {"a": "", "b": murder, "c": ""})
+    assert found["b"].answer is None
+    assert "was ended" in str(found["b"].error)
+    for name in ("a", "c"):
+        _, _, result = (found[name].answer or b"").partition(b"\n")
+        assert json.loads(result)["dags"].keys() == {name}
