@@ -33,7 +33,7 @@ test: dev-env  ## Run all checks and tests
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check docs ARGS=
-	$(BIN)/pytest --numprocesses 2 --dist loadfile examples/flights/tests tests/local $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
 
 # Side by side, the longest first. The unit tests run in three processes of about the same length, each with folders of

@@ -16,6 +16,19 @@ from airfleet.runners.local.rabbitmq import find_programs
 from fleets import Platform, make
 from shops import Database, Shop, migrate, start_postgres
 
+# The files that take a minute or more. A file runs in one process, so one that begins last leaves the others idle.
+LONG = (
+    *("test_celery.py", "test_wheels.py", "test_fleet_broker_logins.py", "test_backup.py", "test_task_runtime.py"),
+    *("test_release_examples.py", "test_restart.py", "test_crashes.py", "test_secrets.py", "test_workers.py"),
+    *("test_broker_rights.py", "test_develop.py", "test_upgrade_schema.py", "test_outage_answers.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the long files first, and each file as a whole."""
+    rank = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def _shared() -> Iterator[Platform]:
