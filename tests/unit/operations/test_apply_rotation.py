@@ -13,6 +13,7 @@ from airfleet.spec.secrets import Secret
 from airfleet.workspace import credentials
 from airfleet.workspace.rotation import RotationLedger, RotationStep
 from airfleet.workspace.state_folder import StateFolder
+from clocks import MadeUpClock
 
 
 def rotation(tmp_path: Path, *values: str) -> StateFolder:
@@ -45,7 +46,7 @@ class Looks:
 
 def run(folder: StateFolder, looks: list[Any], drain_s: float = 100, now: float | None = None) -> Apply:
     """An apply that sees these things in turn, on a clock that goes on with each pause."""
-    clock = [0.0]
+    clock = MadeUpClock()
     return Apply(
         cast("Any", Looks(folder, looks)),
         (),
@@ -53,8 +54,8 @@ def run(folder: StateFolder, looks: list[Any], drain_s: float = 100, now: float 
         report=lambda _: None,
         restart=True,
         drain_s=drain_s,
-        clock=lambda: clock[0],
-        sleep=lambda seconds: clock.__setitem__(0, clock[0] + seconds),
+        clock=clock,
+        sleep=clock.sleep,
         **({} if now is None else {"now": lambda: now}),
     )
 

@@ -16,6 +16,7 @@ from airfleet.operations.database.rules import LAG_BYTES, judge_replicas
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import primary_record
 from airfleet.workspace.state_folder import StateFolder
+from clocks import MadeUpClock
 from places import NINE
 from places import parse as parse_fleet
 from shells import MadeUpShell, name_host
@@ -73,14 +74,14 @@ class World:
             name: MadeUpShell(partial(self.answer, name), name_host(name), server.away)
             for name, server in self.servers.items()
         }
-        now = [0.0]
+        clock = MadeUpClock()
         promotion = Promotion(
             fleet,
             self.folder,
             shells,  # type: ignore[arg-type]
             notify=self.log.append,
-            clock=lambda: now[0],
-            sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+            clock=clock,
+            sleep=clock.sleep,
         )
         return promotion.run(to=to, lost=lost, timeout_s=5)
 

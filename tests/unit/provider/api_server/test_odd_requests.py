@@ -14,6 +14,7 @@ from airfleet_provider.access.login_throttle import LoginThrottle
 from airfleet_provider.api_server import plugin
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.execution_api.fast_path import FastPath
+from clocks import MadeUpClock
 
 KEY = "key"
 ODD = (b"", b"\xb2", b"\xc2\xb2", b"9" * 5000, b"-1", b"1e9", b" 1", b"\xe9" * 64, b"0" * 64, b"\x00", b"a" * 64)
@@ -118,8 +119,8 @@ def refuse_logins(status: list[int]) -> Any:  # noqa: ANN401
 
 
 def test_an_address_that_guesses_waits_and_others_do_not() -> None:
-    now, status = [0.0], [401]
-    app = LoginThrottle(refuse_logins(status), failures=3, within_s=60, clock=lambda: now[0])
+    clock, status = MadeUpClock(), [401]
+    app = LoginThrottle(refuse_logins(status), failures=3, within_s=60, clock=clock)
     guess = {"method": "POST", "client": "10.0.0.9"}
     assert [ask(app, "/auth/token", **guess) for _ in range(5)] == [401, 401, 401, 429, 429]
     assert ask(app, "/auth/token/cli", **guess) == 429
@@ -128,7 +129,7 @@ def test_an_address_that_guesses_waits_and_others_do_not() -> None:
     status[0] = 201
     assert ask(app, "/auth/token", method="POST", client="10.0.0.8") == 201
     assert ask(app, "/auth/token", **guess) == 429, "the right password does not help within that minute"
-    now[0] = 61
+    clock.now = 61
     assert ask(app, "/auth/token", **guess) == 201
 
 

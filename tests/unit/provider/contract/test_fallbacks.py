@@ -15,6 +15,7 @@ import pytest
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter, Tally
 from airfleet_provider.contract.text import one_line
+from clocks import MadeUpClock
 
 MANY = """
 import sys
@@ -50,10 +51,10 @@ def test_no_count_of_any_process_is_lost(tmp_path: Path) -> None:
 def test_a_reason_is_told_once_in_the_log_and_again_when_it_comes_back_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = 1_000_000.0
+    clock = MadeUpClock(1_000_000.0)
     caplog.set_level(logging.INFO, "airfleet")
     for _ in range(2):  # of two processes
-        counter = Counter("task-start", tmp_path / "fallbacks", clock=lambda: now)
+        counter = Counter("task-start", tmp_path / "fallbacks", clock=clock)
         for _ in range(3):
             counter.fell_back("dags/x.py: it does not load")
             counter.fell_back("by design", expected=True)
@@ -61,20 +62,13 @@ def test_a_reason_is_told_once_in_the_log_and_again_when_it_comes_back_later(
         ("WARNING", "task-start: fell back from the fast path: dags/x.py: it does not load"),
         ("INFO", "task-start: fell back from the fast path: by design"),
     ]
-    now += fallbacks.FORGET_S
+    clock.now += fallbacks.FORGET_S
     counter.fell_back("dags/x.py: it does not load")
     assert len(caplog.records) == 3
 
 
 def test_reasons_are_bounded_and_no_count_is_lost_with_them(tmp_path: Path) -> None:
-    now = 0.0
-
-    def tick() -> float:
-        nonlocal now
-        now += 1
-        return now
-
-    counter = Counter("task-start", tmp_path / "fallbacks", clock=tick)
+    counter = Counter("task-start", tmp_path / "fallbacks", clock=MadeUpClock(reading_s=1.0))
     for number in range(100):
         counter.fell_back(f"\x1b[31mreason {number} \U0001f6a2" + "\\" * 10_000)
     assert (tmp_path / "fallbacks" / "task-start.json").stat().st_size < fallbacks.FILE_BYTES

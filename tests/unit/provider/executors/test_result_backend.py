@@ -19,6 +19,7 @@ from airfleet.runners.local import databases
 from airfleet_provider.contract.result_schema import REFUSED
 from airfleet_provider.executors.celery_config import BrokerLogin, make_config
 from airfleet_provider.executors.result_backend import REFUSED_S, PatientBackend
+from clocks import MadeUpClock
 from servers import Server, serve
 
 REFUSALS = (
@@ -174,16 +175,16 @@ def test_what_an_earlier_version_left_is_gone(server: Server) -> None:
 
 
 def test_an_outage_is_waited_for_and_a_refusal_for_a_minute() -> None:
-    now = [0.0]
-    backend = PatientBackend(app=Celery(), dburi="sqlite://", clock=lambda: now[0])
+    clock = MadeUpClock()
+    backend = PatientBackend(app=Celery(), dburi="sqlite://", clock=clock)
     outage = OperationalError("INSERT", {}, Exception("server closed the connection"))
     refusal = ProgrammingError("INSERT", {}, Exception("permission denied"))
-    now[0] = 1e6
+    clock.now = 1e6
     assert backend.exception_safe_to_retry(outage)
     assert backend.exception_safe_to_retry(refusal), "a server may be changing its role"
-    now[0] += REFUSED_S / 2
+    clock.now += REFUSED_S / 2
     assert backend.exception_safe_to_retry(refusal)
-    now[0] += REFUSED_S / 2
+    clock.now += REFUSED_S / 2
     assert not backend.exception_safe_to_retry(refusal)
     assert not backend.exception_safe_to_retry(refusal), "what follows is not held up again"
     assert backend.exception_safe_to_retry(outage)
@@ -191,22 +192,21 @@ def test_an_outage_is_waited_for_and_a_refusal_for_a_minute() -> None:
 
 
 def test_a_refusal_of_long_ago_takes_no_patience_from_a_later_one() -> None:
-    now = [1e6]
-    backend = PatientBackend(app=Celery(), dburi="sqlite://", clock=lambda: now[0])
+    clock = MadeUpClock(1e6)
+    backend = PatientBackend(app=Celery(), dburi="sqlite://", clock=clock)
     refusal = ProgrammingError("INSERT", {}, Exception("permission denied"))
     assert backend.exception_safe_to_retry(refusal)
     assert not backend.exception_safe_to_retry(ValueError("the result of that was given up for another reason"))
-    now[0] += 10 * REFUSED_S
+    clock.now += 10 * REFUSED_S
     for _ in range(6):
         assert backend.exception_safe_to_retry(refusal)
-        now[0] += REFUSED_S / 6
+        clock.now += REFUSED_S / 6
     assert not backend.exception_safe_to_retry(refusal)
 
 
 def test_a_refused_result_ends_with_an_error(server: Server, worker: PatientBackend) -> None:
     server_rows(server, f"REVOKE INSERT (task_id, status) ON airfleet.task_result FROM {roles.WRITER}")
-    now = iter(range(0, 10**6, int(REFUSED_S / 2)))
-    worker.clock = lambda: float(next(now))
+    worker.clock = MadeUpClock(reading_s=REFUSED_S / 2)
     worker.always_retry, worker.base_sleep_between_retries_ms, worker.max_sleep_between_retries_ms = True, 1, 1
     try:
         with pytest.raises(ProgrammingError, match="permission denied"):

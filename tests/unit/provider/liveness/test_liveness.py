@@ -34,6 +34,7 @@ from airfleet_provider.liveness.heartbeat_history import Heartbeat
 from airfleet_provider.liveness.host_probe import HostProbe
 from airfleet_provider.liveness.http_probe import WAIT_S
 from airfleet_provider.liveness.task_liveness import ANSWER_S, LOST_S, TaskLiveness
+from clocks import MadeUpClock
 from deadline import wait_until
 
 TIMEOUT_S = 90.0
@@ -75,13 +76,13 @@ def test_nobody_is_dead_while_there_is_nobody_to_report_to() -> None:
 
 def watch_tasks(says: Callable[[float], Mapping[object, Heartbeat]], *, until: float) -> dict[object, float]:
     """When each task is called dead that says so and so at each moment; the api-servers answer all the time."""
-    now, dead = [0.0], {}
+    clock, dead = MadeUpClock(), {}
     with health(200) as url:
-        watch = TaskLiveness([url], 40.0, clock=lambda: now[0])
-        while now[0] < until:
-            for tasks in watch.judge(says(now[0])).values():
-                dead.update({task: now[0] for task in tasks if task not in dead})
-            now[0] += 5.0
+        watch = TaskLiveness([url], 40.0, clock=clock)
+        while clock.now < until:
+            for tasks in watch.judge(says(clock.now)).values():
+                dead.update({task: clock.now for task in tasks if task not in dead})
+            clock.now += 5.0
     return dead
 
 
@@ -205,21 +206,21 @@ def host() -> Iterator[Host]:
     host.close()
 
 
-def feel(pulse: HostProbe, now: list[float], host: Host | None = None, *, until: float) -> None:
-    while now[0] < until:
+def feel(pulse: HostProbe, clock: MadeUpClock, host: Host | None = None, *, until: float) -> None:
+    while clock.now < until:
         pulse.feel(["127.0.0.1", "a.name"])
         if host:
             host.serve()
-        now[0] += 5.0
+        clock.now += 5.0
 
 
 def test_a_host_is_silent_that_used_to_answer(host: Host) -> None:
-    now = [0.0]
-    pulse = HostProbe(host.port, clock=lambda: now[0])
-    feel(pulse, now, host, until=60)
+    clock = MadeUpClock()
+    pulse = HostProbe(host.port, clock=clock)
+    feel(pulse, clock, host, until=60)
     assert not pulse.is_silent("127.0.0.1", 9.0)
     host.lose_power()
-    feel(pulse, now, host, until=75)
+    feel(pulse, clock, host, until=75)
     assert pulse.is_silent("127.0.0.1", 9.0)
     assert not pulse.is_silent("a.name", 9.0)
 
@@ -227,52 +228,50 @@ def test_a_host_is_silent_that_used_to_answer(host: Host) -> None:
 def test_a_host_that_refuses_has_answered() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
-    now = [0.0]
-    pulse = HostProbe(port, clock=lambda: now[0])
-    feel(pulse, now, until=60)
+    clock = MadeUpClock()
+    pulse = HostProbe(port, clock=clock)
+    feel(pulse, clock, until=60)
     assert pulse.known == {"127.0.0.1"}
     assert not pulse.is_silent("127.0.0.1", 0.0)
 
 
 def test_a_scheduler_that_did_not_look_for_long_calls_no_host_silent_for_it(host: Host) -> None:
-    now = [0.0]
-    pulse = HostProbe(host.port, clock=lambda: now[0])
-    feel(pulse, now, host, until=10)
-    now[0] += 14
-    feel(pulse, now, host, until=25)
+    clock = MadeUpClock()
+    pulse = HostProbe(host.port, clock=clock)
+    feel(pulse, clock, host, until=10)
+    clock.now += 14
+    feel(pulse, clock, host, until=25)
     assert not pulse.is_silent("127.0.0.1", 9.0)
 
 
 def test_a_host_that_never_answered_is_not_called_silent(host: Host) -> None:
     host.lose_power()
-    now = [0.0]
-    pulse = HostProbe(host.port, clock=lambda: now[0])
-    feel(pulse, now, host, until=600)
+    clock = MadeUpClock()
+    pulse = HostProbe(host.port, clock=clock)
+    feel(pulse, clock, host, until=600)
     assert not pulse.is_silent("127.0.0.1", 9.0)
 
 
 @pytest.mark.parametrize("could_report", [True, False])
 def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: bool) -> None:
     """Of its tasks those are dead that were silent for 20 s; the others have the whole time-out."""
-    now = [0.0]
+    clock = MadeUpClock()
     found: dict[object, float] = {}
     with health(200) as url:
-        pulse = HostProbe(host.port, clock=lambda: now[0])
-        watch = TaskLiveness(
-            [url if could_report else "http://127.0.0.1:9"], TIMEOUT_S, clock=lambda: now[0], pulse=pulse
-        )
-        while now[0] < 90:
-            if now[0] == 50:
+        pulse = HostProbe(host.port, clock=clock)
+        watch = TaskLiveness([url if could_report else "http://127.0.0.1:9"], TIMEOUT_S, clock=clock, pulse=pulse)
+        while clock.now < 90:
+            if clock.now == 50:
                 host.lose_power()
             beats: dict[object, Heartbeat] = {
-                "of the host": Heartbeat("127.0.0.1", min(now[0], 50.0)),
-                "elsewhere": Heartbeat("a.name", min(now[0], 50.0)),
+                "of the host": Heartbeat("127.0.0.1", min(clock.now, 50.0)),
+                "elsewhere": Heartbeat("a.name", min(clock.now, 50.0)),
             }
             for silent_s, tasks in watch.judge(beats).items():
                 assert silent_s == LOST_S
-                found.update({task: now[0] for task in tasks if task not in found})
+                found.update({task: clock.now for task in tasks if task not in found})
             host.serve()
-            now[0] += 5.0
+            clock.now += 5.0
     assert found == ({"of the host": 70.0} if could_report else {})
 
 
@@ -373,16 +372,14 @@ def test_airflow_is_as_the_seams_expect() -> None:
 
 
 def test_a_process_starts_once_the_database_answers_and_says_meanwhile_why_it_does_not() -> None:
-    now, said = [100.0], []
+    clock, said = MadeUpClock(100.0), []
 
     def look() -> None:
-        if now[0] < 230:
+        if clock.now < 230:
             raise OSError("connection refused\nIs the server running?")
 
-    wait_for_database.wait(
-        look, said.append, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
-    )
-    assert now[0] == 230
+    wait_for_database.wait(look, said.append, clock=clock, sleep=clock.sleep)
+    assert clock.now == 230
     assert said == [
         "the database has not answered for 0 s, waiting: connection refused",
         "the database has not answered for 60 s, waiting: connection refused",

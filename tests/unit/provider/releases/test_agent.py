@@ -10,16 +10,10 @@ from airfleet_provider.releases import parse_cache
 from airfleet_provider.releases.agent import ReleaseAgent
 from airfleet_provider.releases.deployments import DeploymentRefusedError
 from airfleet_provider.releases.parser_process import Parser
+from clocks import MadeUpClock
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def make(clock: Clock) -> ReleaseAgent:
+def make(clock: MadeUpClock) -> ReleaseAgent:
     return ReleaseAgent(has_fab_roles=False, parser=Parser(), now=clock, environment="")
 
 
@@ -34,7 +28,7 @@ def unpack(releaser: ReleaseAgent, monkeypatch: pytest.MonkeyPatch, *, intervals
 
 
 def test_a_live_release_that_cannot_be_had_is_not_asked_for_at_once_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, asked = Clock(), []
+    clock, asked = MadeUpClock(1000.0), []
 
     def refuse(_: ReleaseAgent, bundle: str, release: str) -> parse_cache.UnpackedRelease:
         asked.append(clock.now)
@@ -57,7 +51,7 @@ def test_a_live_release_that_cannot_be_had_is_not_asked_for_at_once_again(monkey
 
 
 def test_entries_of_two_releases_of_one_bundle_are_each_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
+    clock = MadeUpClock(1000.0)
     releaser = make(clock)
     unpack(releaser, monkeypatch, intervals={})
     releaser.due = {("shop", "r1", "dags/a.py"): clock.now, ("shop", "r2", "dags/b.py"): clock.now}

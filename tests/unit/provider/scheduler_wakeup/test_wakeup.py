@@ -13,6 +13,7 @@ from airfleet_provider.compat.patches import incremental_scheduling, scheduler_l
 from airfleet_provider.compat.patches.requirements import Contains
 from airfleet_provider.scheduler_wakeup import triggers, wakeup
 from airfleet_provider.scheduler_wakeup.wakeup import Wakeup
+from clocks import MadeUpClock
 
 
 @dataclass
@@ -60,21 +61,8 @@ class Database:
         self.is_closed = True
 
 
-@dataclass
-class Clock:
-    now: float = 100.0
-    slept: list[float] = field(default_factory=list)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(round(seconds, 3))
-        self.now += seconds
-
-
-def make(database: Any) -> tuple[Wakeup, Clock]:  # noqa: ANN401 - a Database, or what raises
-    clock = Clock()
+def make(database: Any) -> tuple[Wakeup, MadeUpClock]:  # noqa: ANN401 - a Database, or what raises
+    clock = MadeUpClock(100.0)
     return Wakeup(database if callable(database) else lambda: database, clock, clock.sleep), clock
 
 

@@ -10,6 +10,7 @@ from airfleet_provider.processes import fd_messages
 from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
 from airfleet_provider.task_runtime.pool_key import PoolKey
 from airfleet_provider.task_runtime.zygote_pool import RETRY_S, ZygoteHandle, ZygotePool
+from clocks import MadeUpClock
 
 
 def test_relieved_keeper_leaves_later_requests_to_the_other() -> None:
@@ -41,9 +42,9 @@ def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
 
 @pytest.mark.parametrize(("lasting", "is_tried_again"), [(True, False), (False, True)])
 def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, is_tried_again: bool) -> None:
-    now = 0.0
+    clock = MadeUpClock()
     _, requests = fd_messages.pair()
-    keeper = ZygotePool(requests, Limits(), 2, clock=lambda: now)
+    keeper = ZygotePool(requests, Limits(), 2, clock=clock)
     pool_key = PoolKey("shop", "r1", "dags/small.py")
     ours, theirs = fd_messages.pair()
     found = ZygoteHandle(ours, ZygoteUsage(born=0.0, used=0.0))
@@ -52,5 +53,5 @@ def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, i
     fd_messages.send(theirs, {"refused": "no web host answers", "lasting": lasting})
     keeper._hear_zygote(pool_key, found)
     assert keeper._find_refusal(pool_key) == "no web host answers"
-    now = RETRY_S
+    clock.now = RETRY_S
     assert (keeper._find_refusal(pool_key) is None) == is_tried_again

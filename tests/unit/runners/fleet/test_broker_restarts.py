@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import HostError, Output
+from clocks import MadeUpClock
 from places import NINE, desired
 
 CLUSTER = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
@@ -84,7 +84,7 @@ def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] 
                 cluster.connect(name), want, HostFacts(), own, airflow_archive.Recipe("3.11", "x86_64", "", "", ())
             )
         )
-    ticks: Callable[[], float] = itertools.count().__next__
+    ticks = MadeUpClock(reading_s=1.0)
     return Applier(
         views,
         who="me@here",

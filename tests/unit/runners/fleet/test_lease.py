@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.transport import connection
 from airfleet.runners.fleet.transport.connection import HostError, Output
+from clocks import MadeUpClock
 from deadline import wait_until
 from places import parse
 
@@ -123,8 +123,7 @@ def test_a_lease_is_lost_when_it_has_run_out_and_not_with_the_first_broken_conne
     monkeypatch.setattr(lease, "RENEW_S", 0.01)
     monkeypatch.setattr(lease, "SECONDS", 60)
     primary: Any = Primary(list(answers))
-    clock = itertools.count(0, seconds / 2).__next__
-    with lease.hold(primary, "me", "token", clock=clock) as held:
+    with lease.hold(primary, "me", "token", clock=MadeUpClock(reading_s=seconds / 2)) as held:
         wait_until(lambda: held.lost.is_set() or not primary.answers, "the answers are used up", timeout_s=10)
         assert held.lost.wait(1) == is_lost
         assert (primary.opened > 0) == ("broken" in answers and seconds == 15)
