@@ -97,7 +97,7 @@ def test_a_fleet_makes_a_backup_when_asked_and_keeps_as_many_as_it_says(two: Two
     assert len(two.backups()) == 2
     said = two.do("status")
     assert "ok  backups: 2, the newest 0 min old" in said
-    assert "ok  archive: takes every change" in said
+    assert "ok  archive: every change is archived" in said
     folder = two.bed["one"].run("sudo stat -c '%a %U' /var/lib/airfleet/backups").stdout
     assert folder.strip() == "700 postgres"
 

@@ -1,4 +1,4 @@
-"""Make every host of a fleet what fleet.yaml says: the phases of an apply, and the rounds of a rotation of secrets."""
+"""Change every host of a fleet to what fleet.yaml says: the phases of an apply, and the steps of rotations."""
 
 from __future__ import annotations
 
@@ -28,14 +28,18 @@ NOTHING = ApplyOutcome((), (), ())
 
 @dataclass(frozen=True, slots=True)
 class PackageSource:
-    """Where hosts get their Debian packages: from their mirrors, or from this machine, by apt or out of a folder."""
+    """The source of Debian packages for the hosts.
+
+    The hosts download packages from their mirrors. If `is_offline`, this machine sends them: from `folder`, or without
+    a folder from its own apt.
+    """
 
     is_offline: bool
     folder: Path | None = None
 
 
 class Apply:
-    """One apply. Whatever cuts it off, the next one goes on from what the hosts are then."""
+    """One apply. If it is interrupted at any line, the next apply continues from the state of the hosts."""
 
     def __init__(
         self,
@@ -50,9 +54,10 @@ class Apply:
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`known` are the hosts of the last apply; with `restart` every process of Airflow restarts once.
+        """`known` are the hosts of the last apply. With `restart`, every process of Airflow restarts once.
 
-        `drain_s` seconds are waited for the tasks of each worker that restarts, and for what works with former secrets.
+        The apply waits `drain_s` seconds for the tasks of each worker that restarts, and for processes that still use
+        former secrets.
         """
         self._session = session
         self._known = known
@@ -72,7 +77,10 @@ class Apply:
         self.health: tuple[Observation, ...] = ()
 
     def run(self, *, revoke: bool = False) -> None:
-        """All phases, again for each step of a rotation; `revoke` ends former values that a task may still carry."""
+        """Run all phases, and repeat them for each step of a rotation.
+
+        With `revoke`, former values of secrets end at once, even if a running task may still use them.
+        """
         self._run_round()
         while not (self.errors or self.outcome.skipped) and self.rotate(at_once=revoke):
             self._begin_round()
@@ -82,12 +90,12 @@ class Apply:
 
     @property
     def errors(self) -> tuple[AirfleetError, ...]:
-        """Why some hosts could not be looked at, and what failed on others."""
+        """Return the errors of hosts that could not be surveyed, and of steps that failed."""
         return (*self.survey.errors, *self.outcome.errors)
 
     @property
     def has_changes(self) -> bool:
-        """Whether anything is left to do."""
+        """Return whether a host needs a change."""
         return bool(self.survey.steps or self.removed.steps)
 
     def _run_round(self) -> None:
@@ -111,12 +119,12 @@ class Apply:
     # The phases, in their order.
 
     def see_hosts(self) -> None:
-        """See how every host stands and what has to change there, hosts that left fleet.yaml among them."""
+        """Survey every host, also those that were removed from fleet.yaml, and compute the steps."""
         applied_hosts.check_primary(self._known, self._session.spec.fleet)
         self._look()
 
     def take_lease(self) -> None:
-        """Keep all others from changing the fleet; look again where somebody did since the survey."""
+        """Take the lease of apply. If another command changed the fleet since the survey, survey it again."""
         name = self._session.spec.fleet.primary.name
         primary = self.survey.find(name)
         if primary is None:
@@ -127,12 +135,12 @@ class Apply:
         if not self._session.hold_lease(primary):
             self._session.notify("another apply changed this fleet in the meantime: surveying it again")
             self._look()
-        # A host is remembered before anything is done to it, so that it can be told to stop when it leaves.
+        # A host is recorded before its first change, so that a later apply can stop it after its removal.
         self._remember(self._known)
         airflow_version.keep(self._session.folder)
 
     def clear_removed_hosts(self) -> None:
-        """Stop the workers of hosts that left fleet.yaml, and remove everything else where they have ended."""
+        """Stop the workers of hosts that were removed from fleet.yaml. Remove the rest when the workers have ended."""
         if not self.removed.steps:
             return
         names = ", ".join(view.desired.place.host.name for view in self.removed.views)
@@ -145,7 +153,7 @@ class Apply:
         self._look()
 
     def ship_packages(self) -> None:
-        """Bring together what the hosts install: Airflow's archives, and Debian packages where they are sent."""
+        """Build the archives of Airflow that hosts need, and fetch the Debian packages if this machine sends them."""
         if self.survey.steps:
             self._session.notify(summarise(self.survey))
         if self._source.is_offline:
@@ -156,7 +164,7 @@ class Apply:
         self._archives |= airflow_archives.build(self.survey, self._session.notify)
 
     def lay_foundation(self) -> None:
-        """Make what all others need: databases, brokers, poolers and Airflow's schema."""
+        """Apply the lower stages: databases, brokers, poolers and Airflow's schema."""
         rolling = Rolling(self.survey.views, drain_s=self._drain_s, notify=self._session.notify)
         absent = [error.where for error in self.survey.errors]
         self._applier = self._session.applier(
@@ -165,7 +173,7 @@ class Apply:
         self._applier.lay_foundation()
 
     def start_services(self) -> None:
-        """Start and restart Airflow's processes and what is in front of them, host by host where all serve the same."""
+        """Start and restart Airflow's processes and the balancers. Hosts that serve the same restart one at a time."""
         assert self._applier is not None  # noqa: S101 - the phase before made it
         self._applier.start_services()
         outcome = self._applier.outcome()
@@ -176,7 +184,7 @@ class Apply:
         self._add(outcome)
 
     def verify(self) -> None:
-        """Wait until the fleet looks healthy to its users; after errors it is looked at once."""
+        """Wait until the fleet is healthy from outside. After errors, check it once without a wait."""
         if self.survey.views:
             patience_s = 0.0 if self.errors else outside_health.PATIENCE_S
             fleet = self._session.spec.fleet
@@ -189,11 +197,11 @@ class Apply:
     # The rotation of secrets.
 
     def rotate(self, *, at_once: bool) -> bool:
-        """Let the rotation of secrets take its next step, once nothing works with what came before it; whether it did.
+        """Advance rotations by one step when no process uses earlier secrets, and return whether a step was made.
 
-        What drains is waited for as long as for any restart.
+        The wait for such processes is `drain_s` seconds at most.
         """
-        # As it was when the hosts were given their secrets: what began since then is known to none of them.
+        # The rotations as they were when the hosts got their secrets: the hosts do not know of later rotations.
         rotations, folder = self._session.spec.rotations, self._session.folder
         pools = [pool.name for pool in self._session.spec.fleet.pools]
         former = credentials.describe_former(folder, pools)
@@ -211,26 +219,26 @@ class Apply:
         for line in rotations.describe(self._now()):
             self._session.notify(f"every host is ready: {line}")
         for line in former:
-            self._session.notify(f"nothing uses them any more, so they are revoked: {line}")
+            self._session.notify(f"no process uses them, so they are revoked: {line}")
         credentials.retire_former(folder, rotations, pools)
         return rotations.advance(self._now(), at_once=at_once) or bool(former)
 
     def _is_at_rest(self) -> bool:
-        """Whether every host is as it should be, and each process runs from what is there now."""
+        """Return whether every host matches fleet.yaml, and each process runs from the present files."""
         removed, survey = self._session.survey_all(applied_hosts.read(self._session.folder.root), apart=True)
         return not (survey.steps or survey.errors or removed.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyPhase:
-    """One phase of an apply; one that `changes` hosts is left out where nothing has to change."""
+    """One phase of an apply. A phase that `changes` hosts runs only if a host needs a change."""
 
     name: str
     run: Callable[[Apply], None]
     changes: bool = True
 
 
-# What happens to hosts, in this order; a rotation of secrets goes through it once for each of its steps.
+# The phases that change hosts, in order. They run once for each step of a rotation of secrets.
 ROUND = (
     ApplyPhase("survey", Apply.see_hosts, changes=False),
     ApplyPhase("claim", Apply.take_lease),
@@ -244,7 +252,7 @@ PHASES = (*ROUND, *AFTERWARDS)
 
 
 def summarise(survey: Survey) -> str:
-    """One line that says how much there is to do."""
+    """Return one line with the number of changes."""
     hosts = {step.host for step in survey.steps}
     count = len(survey.views)
     if not survey.steps:

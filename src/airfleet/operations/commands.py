@@ -20,35 +20,43 @@ from airfleet.spec.topology import Host
 
 UNIT = f"{FOLDER}/airfleet-scheduler.service"
 NOT_SET_UP = 97
-# Not the folder in which services say what they were started with, as `airfleet plan` reads every file of that one.
+# This is not the folder with the fingerprints of services, because `airfleet plan` reads every file in that one.
 WORDS = Path("/run/airfleet-commands")
 TERM = re.compile(r"[\w.+-]+")
-# Airflow's command with the words of a file, which it removes. Every user of a host can read a process's arguments.
-# What is in the working folder is no module of Python's, as for the command `airflow`.
+# Runs Airflow's command with the arguments in a file, and deletes the file: every user of a host can read the arguments
+# of a process. As with the command `airflow`, Python does not import modules from the working folder.
 LAUNCH = (
     "import sys; sys.path[:] = filter(None, sys.path); import json, os; path = sys.argv[1]; "
     'sys.argv = ["airflow", *json.load(open(path))]; os.unlink(path); '
     "from airflow.__main__ import main; sys.exit(main())"
 )
-# A service that SIGHUP, SIGINT or SIGTERM ends has succeeded for systemd, and systemd-run then exits with 0. This shell
-# outlives them and exits with 128 and the number of the signal, as a command in a shell does.
+# For systemd, a service that SIGHUP, SIGINT or SIGTERM ends has succeeded, and systemd-run then exits with 0. This
+# shell survives those signals and exits with 128 plus the number of the signal, as shells do.
 RUN = 'trap : HUP INT TERM; "$@"; exit $?'
 
 
 def choose(fleet: Fleet, name: str | None) -> tuple[Host, ...]:
-    """The scheduler hosts to try in turn, or the one that was named; raises UsageError where it is none."""
+    """Return the scheduler hosts to try in turn, or the host with this name.
+
+    Raises:
+        UsageError: No scheduler host has this name.
+    """
     hosts = fleet.with_role("scheduler")
     if name is None:
         return hosts
     chosen = tuple(host for host in hosts if host.name == name)
     if not chosen:
         known = ", ".join(host.name for host in hosts)
-        raise UsageError(f"{name!r} is no scheduler host", hint=f"there are: {known}")
+        raise UsageError(f"{name!r} is not a scheduler host", hint=f"the scheduler hosts are: {known}")
     return chosen
 
 
 def reach(hosts: Iterable[Host], project: Path, notify: Callable[[str], None]) -> HostConnection:
-    """A connection to the first host that answers; raises HostError when none does."""
+    """Return a connection to the first host that answers.
+
+    Raises:
+        HostError: No host answers.
+    """
     failed: HostError | None = None
     for host in hosts:
         connection = HostConnection(host, project)
@@ -67,7 +75,11 @@ def reach(hosts: Iterable[Host], project: Path, notify: Callable[[str], None]) -
 
 
 def run(connection: HostConnection, arguments: Sequence[str], *, token: str) -> int:
-    """Run one command there as the service's user; its exit code."""
+    """Run one command of Airflow on the host as the scheduler's user, and return its exit code.
+
+    Raises:
+        HostError: The host has no scheduler yet, or the command cannot be sent.
+    """
     is_terminal = terminal.is_terminal()
     name = f"airfleet-command-{token}.service"
     script = build_script(name, term=os.environ.get("TERM", "") if is_terminal else None)
@@ -84,12 +96,12 @@ def run(connection: HostConnection, arguments: Sequence[str], *, token: str) -> 
 
 
 def find_words(name: str) -> Path:
-    """Where the words of a command are on its host, for its own user, until it has read them."""
+    """Return the file with the arguments of a command on its host. The command deletes it after it has read it."""
     return WORDS / f"{name}.json"
 
 
 def build_words(arguments: Sequence[str], name: str) -> str:
-    """Return a script, read from standard input, that leaves the words of a command on its host."""
+    """Return a script that writes the arguments of a command to a file on its host. It is read from standard input."""
     return render_script(
         __package__,
         "leave_words",
@@ -103,19 +115,20 @@ def build_words(arguments: Sequence[str], name: str) -> str:
 
 
 def build_interrupt(signal: str, name: str) -> str:
-    """Return a script that gives a signal to a command, also to one whose unit is only about to start."""
+    """Return a script that sends a signal to a command, and first waits until the unit of the command has a process."""
     return render_script(__package__, "interrupt_command", UNIT=name, SIGNAL=signal, WORDS=find_words(name))
 
 
 def build_script(name: str, *, term: str | None) -> str:
-    """A script that runs Airflow with the words that were left there, in a unit that ends with all that it has started.
+    """Return a script that runs Airflow with the arguments in the file of `build_words`.
 
-    The environment and the user are those of the installed scheduler: what the host runs, not what fleet.yaml wants of
-    it. systemd reads the secrets among them from their files. With `term` it has a terminal. The exit code is the
-    command's, or 128 and the number of the signal that ended it; it is never 0 after a signal that nobody caught.
+    The command runs in a unit of systemd, which ends with all processes that the command started. The environment and
+    the user are those of the installed scheduler, not those of fleet.yaml. systemd reads secrets from their files. With
+    `term`, the command has a terminal. The exit code is the command's, or 128 plus the number of the signal that ended
+    the command. It is never 0 after a signal that the command did not catch.
     """
-    # A signal may come before the shell of RUN does: a failure here says that the unit has not exited by itself.
-    # It has the rights of the service's user: systemd 252 forgets an ExecStopPost with more when it reads units anew.
+    # A signal may come before the shell of RUN starts. Then this command fails, and the unit counts as failed.
+    # It runs as the service's user: systemd 252 forgets an ExecStopPost with more rights when it reloads its units.
     after = shlex.quote(_escape(f'rm -f {find_words(name)}; [ "$EXIT_CODE" = exited ]'))
     options = (
         "--pipe" if term is None else "--pty",
@@ -139,5 +152,5 @@ def build_script(name: str, *, term: str | None) -> str:
 
 
 def _escape(script: str) -> str:
-    """A script in a command line of systemd, which itself replaces variables."""
+    """Escape a script for a command line of systemd, which expands variables and specifiers itself."""
     return script.replace("$", "$$")

@@ -1,7 +1,7 @@
-"""How often the work of a platform took its fast paths, and the reasons where it did not, from each component's counts.
+"""Read how often a platform took its fast paths, and the reasons for fallbacks (ADR 23).
 
-It was written by processes that tasks run beside, so all of it is text from outside: it is read with no more rights
-than theirs, in bounds, and shown escaped.
+Each component writes its counts. Tasks run as the same user and can write anything to those files. So they are read
+with the rights of that user, up to a size and a time limit, and shown escaped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HEAD = re.compile(rf"^{MARK} ([a-z-]+)\.(count|json)\n", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Why a slower path was taken somewhere: how often, and when last by that machine's own clock."""
+    """One reason for a slower path, with its count and the seconds since it last happened, by that machine's clock."""
 
     where: str
     reason: str
@@ -42,7 +42,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One path over the whole platform: how often it was taken, and why it was not."""
+    """One fast path of the whole platform: how often it was taken, and the fallbacks from it."""
 
     name: str
     what: str
@@ -55,13 +55,13 @@ class Course:
 
     @property
     def share(self) -> float | None:
-        """The share of the fast path; none before anything was counted."""
+        """Return the share of the fast path from 0 to 1, or None if nothing was counted."""
         total = self.fast + self.slow
         return round(self.fast / total, 4) if total else None
 
 
 def read_here(state: Path) -> tuple[Course, ...]:
-    """The paths of the platform on this machine."""
+    """Return the fast paths of the platform on this machine."""
     folder, now = state / fallbacks.FOLDER, time.time()
 
     def text(name: str, kind: str) -> str:
@@ -76,7 +76,7 @@ def read_here(state: Path) -> tuple[Course, ...]:
 
 
 def look(views: Iterable[HostView]) -> tuple[Course, ...]:
-    """The paths of a fleet; a host that does not answer to this is left out, as `status` tells what is wrong there."""
+    """Return the fast paths of a fleet, without hosts that do not answer: `status` reports those."""
 
     def ask(view: HostView) -> list[tuple[str, float, Mapping[str, Tally]]]:
         found = []
@@ -102,7 +102,7 @@ def _list_homes(view: HostView) -> Iterator[tuple[Path, str]]:
 
 
 def build_look(home: Path, user: str) -> str:
-    """A script that prints the files of every path below a state folder, each after a line that names it."""
+    """Return a script that prints the files of every path below a state folder, each after a line with its name."""
     read = render_script(
         __package__,
         "read_counts",
@@ -115,7 +115,7 @@ def build_look(home: Path, user: str) -> str:
 
 
 def parse(output: str) -> tuple[float, Mapping[str, Tally]]:
-    """The host's clock, and what each path's files say."""
+    """Return the host's clock in seconds since 1970, and the counts of each path."""
     first, _, rest = output.partition("\n")
     pieces = _HEAD.split(rest)
     texts: dict[tuple[str, str], str] = {}
@@ -128,7 +128,7 @@ def parse(output: str) -> tuple[float, Mapping[str, Tally]]:
 
 
 def build(found: Iterable[tuple[str, float, Mapping[str, Tally]]]) -> tuple[Course, ...]:
-    """All paths in their order; what happened last comes first."""
+    """Return all paths in their order. Of the fallbacks of a path, the latest comes first."""
     listed = tuple(found)
     courses = []
     for name, what in fallbacks.PATHS.items():
@@ -145,7 +145,7 @@ def build(found: Iterable[tuple[str, float, Mapping[str, Tally]]]) -> tuple[Cour
 
 
 def describe(courses: Iterable[Course]) -> dict[str, object]:
-    """The paths as JSON, and the figures that a benchmark compares; docs/concepts/fallbacks.md explains each key."""
+    """Return the paths as JSON, with the figures that benchmarks compare. docs/concepts/fallbacks.md has the keys."""
     known = {one.name: one for one in courses}
     starts = known.get(fallbacks.TASK_START, Course(fallbacks.TASK_START, ""))
     calls = known.get(fallbacks.EXECUTION_API, Course(fallbacks.EXECUTION_API, ""))
@@ -167,7 +167,7 @@ def describe(courses: Iterable[Course]) -> dict[str, object]:
 
 
 def list_lines(courses: Iterable[Course], duration: Callable[[float], str]) -> Iterator[str]:
-    """A line for each path on which something went a slower way, and one for each reason that is not by design."""
+    """Yield a line for each path with unexpected fallbacks, and a line for each of their reasons."""
     for course in courses:
         unexpected = [one for one in course.fallbacks if not one.expected]
         if not unexpected:

@@ -1,4 +1,4 @@
-"""How every host of a fleet stands, what is wrong there, and what to do about it."""
+"""The status of every host of a fleet, its problems, and what to do about them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REPLICA_HINT = (
     " if it lacks too much, `airfleet apply` copies it again after:"
     f" sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
 )
-METADATA = "metadata"  # the job that makes it
+METADATA = "metadata"  # the job that creates the schema
 AIRFLOW, SCHEMA = "Airflow", "schema of the metadata database"
 
 
@@ -53,7 +53,10 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """One host: `up`, `degraded` where a service does not run, `down` where nobody answers; what waits for an apply."""
+    """One host. `state` is up, degraded (a service does not run) or down (the host does not answer).
+
+    `changes` is the number of steps that an apply would make.
+    """
 
     host: str
     address: str
@@ -66,7 +69,7 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostProblem:
-    """Something that is wrong, where, and what to do about it."""
+    """One problem: its place, its description, and a hint."""
 
     where: str
     what: str
@@ -75,7 +78,7 @@ class HostProblem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that is known of a fleet."""
+    """The status of a whole fleet."""
 
     fleet: str
     hosts: tuple[HostStatus, ...]
@@ -90,7 +93,11 @@ class Report:
 
 
 def look(project: Path, state: Path | None) -> Report:
-    """Look at every host, and at the fleet from outside."""
+    """Survey every host, and check the fleet from outside. It changes nothing.
+
+    Raises:
+        AirfleetError: fleet.yaml cannot be read. Errors of hosts are in the report.
+    """
     with ExitStack() as stack:
         spec = fleet_spec.read_spec(project, state)
         survey = host_survey.survey(spec, stack, lambda _: None)
@@ -110,35 +117,35 @@ def look(project: Path, state: Path | None) -> Report:
 
 
 def judge_version(running: Running) -> Observation:
-    """Which version of Airflow a fleet runs; one that is between two is not well."""
+    """Report the version of Airflow. A fleet between two versions is not healthy."""
     if running.target:
         return Observation(AIRFLOW, False, f"moving from {running.version} to {running.target}", Aspect.VERSION)
     return Observation(AIRFLOW, True, running.version, Aspect.VERSION)
 
 
 def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
-    """Whether Airflow's tables are there, as its version wants them; nothing before they were first made."""
+    """Report whether Airflow's tables exist and match its version. Yield nothing before their first creation."""
     by_name = {one.desired.place.host.name: one for one in views}
     primary, keeper = by_name.get(fleet.primary.name), by_name.get(fleet.with_role("scheduler")[0].name)
     if primary is None or keeper is None or METADATA not in keeper.facts.jobs:
         return
     try:
-        missing = primary.connection.check(schema.ask_missing(), what="asking for the tables").split()
+        missing = primary.connection.check(schema.ask_missing(), what="checking the tables").split()
         current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current())
         wanted = frozenset[Revision]() if missing else _ask(keeper, schema.ask_wanted(keeper.desired.place.runtime))
     except AirfleetError as error:
         yield Observation(SCHEMA, False, error.what, Aspect.SCHEMA)
     else:
         wrong = schema.explain(missing, current, wanted)
-        yield Observation(SCHEMA, not wrong, wrong or "as Airflow wants it", Aspect.SCHEMA)
+        yield Observation(SCHEMA, not wrong, wrong or "matches Airflow's version", Aspect.SCHEMA)
 
 
 def _ask(one: HostView, script: str) -> frozenset[Revision]:
-    return schema.parse(one.connection.check(script, what="asking for the schema"))
+    return schema.parse(one.connection.check(script, what="checking the schema"))
 
 
 def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
-    """What there is of backups, and whether changes are archived; nothing where the primary is not set up."""
+    """Report the backups and the archive. Yield nothing if the primary is not set up."""
     for one in views:
         if one.desired.place.host != fleet.primary or f"airfleet-{BACKUP}.service" not in one.facts.units:
             continue
@@ -151,7 +158,7 @@ def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observ
 
 
 def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
-    """Whether each replica follows the primary; nothing where there is one database host, or it is not set up."""
+    """Report whether each replica follows the primary. Yield nothing for hosts that are not set up."""
     unit = "airfleet-postgresql.service"
     own = [one for one in views if "database" in one.desired.place.host.roles and unit in one.facts.units]
     if len(fleet.with_role("database")) < 2:
@@ -160,7 +167,7 @@ def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Obser
     for one in own:
         name = one.desired.place.host.name
         try:
-            seen[name] = parse(name, one.connection.check(build_look(), what="asking its database"))
+            seen[name] = parse(name, one.connection.check(build_look(), what="checking its database"))
         except AirfleetError as error:
             yield _observe_replica(name, False, error.what)
     for name, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):
@@ -174,7 +181,7 @@ def _observe_replica(name: str, is_well: bool, detail: str) -> Observation:
 def build(
     fleet: Fleet, views: Iterable[HostView], errors: Iterable[AirfleetError], seen: tuple[Observation, ...]
 ) -> Report:
-    """What the hosts that answered, the others' errors and the look from outside come to."""
+    """Build the report from the hosts that answered, the errors of the others, and the observations."""
     by_name = {one.desired.place.host.name: one for one in views}
     services = tuple(status for one in by_name.values() for status in _list_services(one))
     hosts = tuple(_sum_up(host, by_name.get(host.name), services) for host in fleet.hosts)
@@ -253,7 +260,7 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Obse
 
 
 def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> HostProblem:
-    """A queue that stands still: of which pool, and which of its hosts, or of the brokers', is why."""
+    """Explain a queue without workers: its pools, and the worker or broker hosts that are the likely reason."""
     pools = [pool.name for pool in fleet.pools if queue in pool.queues]
     servers = [host.name for host in fleet.hosts if set(pools) & set(host.pools)]
     brokers = [host.name for host in fleet.with_role("broker") if host.name in down]

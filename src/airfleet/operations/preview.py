@@ -1,4 +1,4 @@
-"""What an apply would do to a fleet: the same survey as an apply's, without the claim and without any change."""
+"""What an apply would change: the survey of an apply, without its lease and without a change."""
 
 from __future__ import annotations
 
@@ -30,17 +30,21 @@ class Preview:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Those of hosts that left fleet.yaml first, as `apply` takes them."""
+        """Return the steps in the order of `apply`: hosts that were removed from fleet.yaml come first."""
         return (*self.removed.steps, *self.survey.steps)
 
     @property
     def is_empty(self) -> bool:
-        """Whether an apply would find nothing to do."""
+        """Return whether an apply would change nothing."""
         return not (self.steps or self.former_logins or self.is_rotation_due)
 
 
 def preview(project: Path, state: Path | None, *, accept_new_hosts: bool, notify: Callable[[str], None]) -> Preview:
-    """Survey the fleet. Raises AirfleetError while an upgrade or a promotion is half done."""
+    """Survey the fleet.
+
+    Raises:
+        AirfleetError: An upgrade or a promotion has started and has not finished.
+    """
     spec = fleet_spec.read_spec(project, state, accept_new_hosts=accept_new_hosts)
     folder = find_state(spec.project, state)
     airflow_version.check_settled(folder)

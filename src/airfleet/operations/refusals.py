@@ -1,4 +1,4 @@
-"""Which of Airflow's own commands must not be run by hand on a platform that airfleet runs, and what to do instead."""
+"""Airflow's commands that a user must not run on a platform of airfleet, each with what to do instead."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from airfleet.errors import UsageError
 
 PROCESSES = frozenset({"api-server", "dag-processor", "kerberos", "scheduler", "standalone", "triggerer"})
 SCHEMAS = frozenset({"db", "fab-db"})
-# What looks only.
+# Commands that change nothing.
 CELERY = frozenset({"list-workers"})
 RUNS = {True: "systemd runs it: `airfleet status` shows it, `airfleet apply` starts it", False: "`airfleet up` runs it"}
 
-# Which words of a command carry a secret, and how to do without.
+# Options whose value is a secret, each with a way to avoid it.
 _ASKS = "leave the password out and Airflow prompts for it, or use --use-random-password"
 _IN_FLEET = "name the {} in fleet.yaml, its secret by `env`, `file` or `command`"
 SECRETS = {
@@ -26,7 +26,10 @@ SECRETS = {
 
 
 def warn_of_secret(arguments: Sequence[str]) -> str | None:
-    """What to say of a command that holds a secret, which is not shown: while it runs here, every user can read it."""
+    """Return a warning if an argument is a secret, or None. While a command runs, every user can read its arguments.
+
+    The warning does not contain the secret.
+    """
     group, verb = [*[word for word in arguments if not word.startswith("-")][:2], "", ""][:2]
     if (group, verb) == ("variables", "set"):
         return f"every user of this machine can read the value in `variables set`: {_IN_FLEET.format('variable')}"
@@ -40,7 +43,11 @@ def warn_of_secret(arguments: Sequence[str]) -> str | None:
 
 
 def check(arguments: Sequence[str], *, fleet: bool) -> None:
-    """Raise UsageError for a command line of Airflow that would run beside, or undo, what airfleet does itself."""
+    """Check that a command of Airflow does not conflict with airfleet.
+
+    Raises:
+        UsageError: The command would run beside a process of airfleet, or undo what airfleet does.
+    """
     words = [word for word in arguments if not word.startswith("-")][:2]
     if {"-h", "--help"} & set(arguments) or not words:
         return

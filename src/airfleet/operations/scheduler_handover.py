@@ -1,4 +1,4 @@
-"""The planned change of the active scheduler, and the state of each candidate."""
+"""The planned hand-over between schedulers, and the state of each scheduler (ADR 8)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WHERE old.epoch = %(epoch)s AND new.epoch > old.epoch ORDER BY new.epoch DESC LI
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One scheduler that lives: where, and whether it is the active one."""
+    """One live scheduler: its host, its state, and whether it is active."""
 
     name: str
     host: str
@@ -53,7 +53,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A change of the active scheduler; the times are seconds since it was asked for."""
+    """A hand-over to another scheduler. Times are seconds since the request.
+
+    `stopped_s` is when the earlier scheduler ended, `taken_s` when the other took the lease, `began_s` when its
+    scheduler started to work, and `works_s` when its Airflow job started.
+    """
 
     before: str
     after: str
@@ -65,18 +69,26 @@ class HandOver:
 
 
 class SchedulerHandover:
-    """Asks one fleet's metadata database, and writes nothing but the request."""
+    """Hand-overs through the metadata database of one platform. It writes only the request."""
 
     def __init__(self, database: Secret) -> None:
         self._database = database
 
     def list_candidates(self) -> list[Candidate]:
-        """The schedulers that live; raises AirfleetError where schedulers do not take over from each other."""
+        """Return the live schedulers.
+
+        Raises:
+            AirfleetError: The platform has one scheduler only, or its database does not answer.
+        """
         with self._connect() as connection:
             return self._list_candidates(connection)
 
     def hand_over(self, *, timeout_s: float, notify: Callable[[str], None]) -> HandOver:
-        """Ask the active scheduler to hand over, and wait until another works."""
+        """Request a hand-over of the active scheduler, and wait until another works.
+
+        Raises:
+            AirfleetError: There is no active scheduler or no standby, or the wait exceeds `timeout_s`.
+        """
         with self._connect() as connection:
             candidates = self._list_candidates(connection)
             active = next((one for one in candidates if one.active), None)

@@ -1,7 +1,7 @@
-"""Exclusive work on one fleet: the claim, what the fleet should be, how it stands, and the lease that guards changes.
+"""Exclusive work on one fleet: a lock in the project, the spec of the fleet, its survey, and the lease of apply.
 
-`apply`, `upgrade`, `down`, `db restore` and `failover --database` work through a session. It alone hands out what
-changes hosts, so that none of them can forget the lease, or read what the fleet should be before others are kept out.
+`apply`, `upgrade`, `down`, `db restore` and `failover --database` work through a session. Only a session gives access
+to what changes hosts. So no command can forget the lease, or read the spec before other commands are kept out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from airfleet.workspace.state_folder import StateFolder
 
 
 class FleetSession:
-    """One command's work on a fleet. No other command of this project changes the fleet while it is open."""
+    """The work of one command on a fleet. While it is open, no other command of this project changes the fleet."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class FleetSession:
         accept_new_hosts: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`token` names this project to the hosts: commands of one project take over each other's leases."""
+        """`token` identifies this project to the hosts: a command may take over a lease of its own project."""
         self.project = project
         self.folder = folder
         self.notify = notify
@@ -61,49 +61,60 @@ class FleetSession:
 
     @property
     def fleet(self) -> Fleet:
-        """The fleet of fleet.yaml with the primary that it has now; no secret is read for it."""
+        """Return the fleet of fleet.yaml with its present primary. This reads no secret."""
         return self._spec.fleet if self._spec else primary_record.apply_to(read_fleet(self.project), self.folder)
 
     @property
     def spec(self) -> FleetSpec:
-        """What the fleet should be, read when it is first asked for; raises UsageError for a wrong fleet.yaml."""
+        """Return the spec of the fleet with its secrets. It is read at the first use in each round.
+
+        Raises:
+            UsageError: fleet.yaml is wrong, or a secret cannot be fetched.
+        """
         if self._spec is None:
             self._spec = fleet_spec.read_spec(self.project, self.folder.root, accept_new_hosts=self._accept_new_hosts)
         return self._spec
 
     def check_settled(self) -> None:
-        """Raise AirfleetError while an upgrade or a promotion is half done: what else is changed would mix with it."""
+        """Make sure that no upgrade and no promotion is under way, because other changes would mix with them.
+
+        Raises:
+            AirfleetError: One of them has started and has not finished.
+        """
         airflow_version.check_settled(self.folder)
         primary_record.check_settled(self.folder)
 
     def begin_round(self) -> None:
-        """End the connections and the lease of this round, and read anew what the fleet should be."""
+        """Close the connections and the lease of the present round. The next use of `spec` reads it again."""
         self._round.close()
         self._round = self._stack.enter_context(ExitStack())
         self._spec = self._held = None
 
     def survey(self, spec: FleetSpec | None = None, *, notify: Callable[[str], None] | None = None) -> Survey:
-        """How every host stands, and the steps to what it should be; connections stay open until the round ends."""
+        """Survey every host, and compute its steps. The connections stay open until the round ends."""
         return host_survey.survey(spec or self.spec, self._round, notify or self.notify)
 
     def survey_all(self, known: Iterable[Host], *, apart: bool = False) -> tuple[RemovedHosts, Survey]:
-        """The same with those of the `known` hosts that left fleet.yaml; `apart` ends these connections at once."""
+        """Survey also those `known` hosts that were removed from fleet.yaml. With `apart`, close the connections."""
         with ExitStack() as own:
             return look_at_all(self.spec, known, own if apart else self._round, self.notify)
 
     def hold_lease(self, primary: HostView) -> bool:
-        """Take the lease on the primary database host until the round ends; whether nobody held it since the survey.
+        """Take the lease on the primary database host until the round ends.
 
-        Raises AirfleetError while somebody else holds it.
+        Return whether no other command has held it since the survey.
+
+        Raises:
+            AirfleetError: Another command holds the lease.
         """
         return self._hold(primary.connection).before == primary.lease
 
     def hold_lease_through(self, shell: NamedShell) -> None:
-        """Take the lease over a shell on the primary, where nothing is surveyed."""
+        """Take the lease through a shell on the primary, for a command that makes no survey."""
         self._hold(shell)
 
     def hold_every_lease(self, shells: Mapping[str, HostShell]) -> None:
-        """Take the lease of every database host that answers: nobody knows yet which will be the primary."""
+        """Take the lease of every database host that answers, because it is not known which will be the primary."""
         for name, shell in shells.items():
             try:
                 self._hold(shell)
@@ -116,11 +127,15 @@ class FleetSession:
 
     @property
     def is_lost(self) -> bool:
-        """Whether a lease that was held is no longer."""
+        """Return whether a lease was taken and lost."""
         return self._held is not None and self._held.lost.is_set()
 
     def require_lease(self) -> None:
-        """Raise AirfleetError unless the lease is held now."""
+        """Make sure that the lease is held.
+
+        Raises:
+            AirfleetError: The lease was lost.
+        """
         if self._held is None or self._held.lost.is_set():
             hint = "check whether another apply runs, then run the command again"
             raise AirfleetError("the lease was lost", where=self.fleet.primary.name, hint=hint)
@@ -134,9 +149,12 @@ class FleetSession:
         absent: Iterable[str] = (),
         rolling: Rolling | None = None,
     ) -> Applier:
-        """What carries out the steps of some hosts, for as long as the lease is held; it begins no step without it.
+        """Return what carries out the steps of hosts. It starts no step after the lease was lost.
 
-        `absent` are hosts of the fleet that cannot be worked on now. Raises RuntimeError where no lease was taken.
+        `absent` are hosts of the fleet that cannot be changed now.
+
+        Raises:
+            RuntimeError: No lease was taken.
         """
         if self._held is None:
             raise RuntimeError("no lease is held")
@@ -152,14 +170,14 @@ class FleetSession:
         )
 
     def open_shells(self, hosts: Iterable[Host]) -> dict[str, HostShell]:
-        """A shell on each of some hosts, closed with the session."""
+        """Open a shell on each host. The session closes them."""
         shells = {host.name: HostShell(host, self.project) for host in hosts}
         for shell in shells.values():
             self._stack.callback(shell.close)
         return shells
 
     def make_folder(self) -> Path:
-        """A temporary folder on this machine, removed when the round ends."""
+        """Create a temporary folder on this machine. It is deleted when the round ends."""
         return Path(self._round.enter_context(tempfile.TemporaryDirectory(prefix="airfleet-")))
 
 
@@ -171,9 +189,10 @@ def open_session(
     notify: Callable[[str], None],
     accept_new_hosts: bool = False,
 ) -> Iterator[FleetSession]:
-    """Keep every other command of this project from changing the fleet.
+    """Open a session, which keeps other commands of this project from changing the fleet.
 
-    Raises AirfleetError while another one does, and where fleet.yaml names no hosts.
+    Raises:
+        AirfleetError: Another command of this project changes the fleet, or fleet.yaml names no hosts.
     """
     folder = fleet_spec.open_folder(project, state)
     since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -187,6 +206,6 @@ def open_session(
 def look_at_all(
     spec: FleetSpec, known: Iterable[Host], stack: ExitStack, notify: Callable[[str], None]
 ) -> tuple[RemovedHosts, Survey]:
-    """How the hosts stand that left fleet.yaml, of those that are `known`, and how all that it names do."""
+    """Survey the `known` hosts that were removed from fleet.yaml, and all hosts that it names."""
     removed = removed_hosts.look(spec, applied_hosts.find_gone(known, spec.fleet), stack)
     return removed, host_survey.survey(replace(spec, leaving=removed.draining), stack, notify)

@@ -1,4 +1,4 @@
-"""Stop Airflow on a fleet, and nothing else: what makes work first, then what does it, then what it needs."""
+"""Stop Airflow on a fleet, and nothing else: schedulers first, then workers, then the web hosts that tasks need."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.runners.fleet.transport.shell import Shell
 
 POLL_S = 2.0
-# In the order in which they stop; whatever is in no group, such as the database, goes on.
+# The groups stop in this order. A service in no group, such as the database, continues to run.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("schedulers", ("scheduler", "dag-processor", "triggerer", "releaser")),
     ("workers, once their tasks have ended", ("worker-*",)),
     ("web hosts", ("api-server", "execution-api", "triggerer-logs", "worker-logs")),
 )
-# It is no pool's worker, and shows logs to the web hosts.
+# This service has the name of a worker, but it serves logs to the web hosts.
 LOGS = "airfleet-worker-logs.service"
 
 
 @dataclass(frozen=True, slots=True)
 class StopPlan:
-    """What runs and would be stopped, by group and host, and why some hosts cannot be asked."""
+    """The running units to stop, by group and host, and the errors of hosts that do not answer."""
 
     groups: tuple[tuple[str, Mapping[str, tuple[str, ...]]], ...]
     silent: tuple[AirfleetError, ...]
@@ -36,7 +36,7 @@ class StopPlan:
 
 
 def look(shells: Mapping[str, Shell]) -> StopPlan:
-    """What runs on each host; nothing is changed."""
+    """Return the units that run on each host. It changes nothing."""
     running: dict[str, frozenset[str]] = {}
     silent: list[AirfleetError] = []
     script = (
@@ -75,10 +75,10 @@ def stop(
     require: Callable[[], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Stop each group on all hosts at once, and wait for it before the next; no task is killed.
+    """Stop each group on all hosts at once, and wait for it before the next. No task is killed.
 
-    `require` raises when this must not go on. A host that falls silent is asked again: whether it has stopped is known
-    only from itself.
+    `require` raises an error if the stop must not continue. If a host does not answer, it is asked again without end,
+    because only the host itself knows whether its units have stopped.
     """
     for what, hosts in plan.groups:
         if not hosts:
@@ -114,7 +114,7 @@ def _await(
 
 
 def _describe(shell: Shell, units: Sequence[str]) -> str:
-    """What has not stopped yet; nothing when all has."""
+    """Describe the units that have not stopped yet, or return "" if all have."""
     script = f"for unit in {shlex.join(units)}; do echo $unit $(systemctl show -P ActiveState $unit); done"
     try:
         output = shell.run(script, timeout_s=30)

@@ -235,7 +235,7 @@ def test_the_first_scheduler_host_that_answers_is_taken(monkeypatch: pytest.Monk
     assert said == ["sched1: 10.0.0.21 does not answer to SSH; sched2 does it"]
     with pytest.raises(HostError, match="does not answer"):
         commands.reach(commands.choose(fleet, "sched1"), tmp_path, said.append)
-    with pytest.raises(UsageError, match="no scheduler host"):
+    with pytest.raises(UsageError, match="not a scheduler host"):
         commands.choose(fleet, "web1")
 
 

@@ -109,9 +109,9 @@ def test_a_service_that_was_never_set_up_waits_for_an_apply() -> None:
 
 
 def test_an_archive_that_takes_nothing_is_a_problem_of_the_primary() -> None:
-    report = build(seen=(Observation("archive", False, "takes no changes for 15 min: 3 files wait", Aspect.BACKUP),))
+    report = build(seen=(Observation("archive", False, "no change archived for 15 min: 3 files wait", Aspect.BACKUP),))
     (problem,) = report.problems
-    assert (problem.where, problem.what) == ("data1", "archive: takes no changes for 15 min: 3 files wait")
+    assert (problem.where, problem.what) == ("data1", "archive: no change archived for 15 min: 3 files wait")
     assert "journalctl -u airfleet-backup" in problem.hint
 
 
@@ -138,7 +138,7 @@ class Answers:
 @pytest.mark.parametrize(
     ("missing", "current", "wanted", "said"),
     [
-        ("", "alembic_version a1\n", "alembic_version a1\n", (True, "as Airflow wants it")),
+        ("", "alembic_version a1\n", "alembic_version a1\n", (True, "matches Airflow's version")),
         ("dag\nxcom\n", "", "", (False, "tables are missing: dag, xcom")),
         ("", "alembic_version a1\n", "alembic_version b2\n", (False, "it is at a1, and Airflow needs b2")),
     ],

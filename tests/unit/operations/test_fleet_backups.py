@@ -83,7 +83,7 @@ def test_an_archive_is_ill_while_changes_wait_for_it(waiting: int, silent_s: flo
     archive = Archive((), 0, 1, NOW, waiting=waiting, silent_s=silent_s)
     what, well, said = repository.judge(archive, Backups())[1]
     assert (what, well) == ("archive", is_well)
-    assert is_well or "takes no changes for 15 min: 3 files wait" in said
+    assert is_well or "no change archived for 15 min: 3 files wait" in said
 
 
 def test_how_backups_stand_is_read_from_one_answer() -> None:

@@ -183,7 +183,7 @@ def test_a_promotion_that_was_begun_is_not_begun_with_another(world: World) -> N
     with pytest.raises(AirfleetError, match="not finished"):
         primary_record.check_settled(world.folder)
     world.servers["data1"].away = True
-    with pytest.raises(AirfleetError, match="it may take writes"):
+    with pytest.raises(AirfleetError, match="it may accept writes"):
         world.promote(lost=True)
     with pytest.raises(AirfleetError, match="was started"):
         world.promote(to="web3")
@@ -289,14 +289,14 @@ def test_what_does_not_arrive_gives_the_former_primary_back(world: World) -> Non
     assert world.primaries == [PRIMARY]
     primary_record.check_settled(world.folder)
     assert world.promote(lost=True).after in OTHERS
-    assert any("without the data it lacks: 300 bytes" in line for line in world.log)
+    assert any("without this data: 300 bytes" in line for line in world.log)
 
 
 def test_nothing_is_promoted_beside_another_that_takes_writes(world: World) -> None:
     world.servers["web3"] = Server("primary", timeline=2)
-    refuses(world, "web3 and web2 take writes")
+    refuses(world, "web3 and web2 accept writes")
     world.servers[PRIMARY].role = "stopped"
-    refuses(world, "web3 already takes writes")
+    refuses(world, "web3 already accepts writes")
     refuses(world, "airfleet promotes no other host beside it", to="data1")
     assert world.promote(to="web3").after == "web3"
     assert "web3: promote" not in world.log

@@ -220,11 +220,11 @@ class Host:
         self._fleet, self.name = fleet, name
 
     def check(self, script: str, *, what: str = "", **_: object) -> str:
-        if what == "asking for the schema":
+        if what == "checking the schema":
             return f"alembic_version {self._fleet.schema}"
         if "new packages" in what:
             return "alembic_version wanted"
-        if what != "looking at the workers":
+        if what != "checking the workers":
             self._fleet.note(f"{what} on {self.name}")
         return ""
 

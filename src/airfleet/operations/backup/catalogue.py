@@ -1,4 +1,4 @@
-"""Which backups there are, which of them leads to a moment, and what may be removed. No I/O but its own JSON."""
+"""The list of backups: choose one for a moment, and choose what may be deleted. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STAMP = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """One whole copy of a database server; what it holds is consistent from `ended` on."""
+    """One full copy of a database server. A restore to any moment after `ended` is consistent. Times are in UTC."""
 
     name: str
     began: datetime
@@ -36,7 +36,11 @@ class Backup:
 
 
 def choose(backups: Iterable[Backup], *, name: str | None, to: datetime | None) -> Backup:
-    """The named backup, or the newest that had ended by that moment; raises where there is none."""
+    """Return the named backup, or the newest backup that had ended by the moment `to`.
+
+    Raises:
+        UsageError: There is no such backup.
+    """
     known = sorted(backups, key=lambda backup: backup.ended)
     if not known:
         raise AirfleetError("there is no backup to restore", hint="airfleet db backup")
@@ -55,12 +59,12 @@ def choose(backups: Iterable[Backup], *, name: str | None, to: datetime | None) 
 
 
 def list_surplus(backups: Iterable[Backup], *, keep: int) -> list[Backup]:
-    """What is older than the newest `keep`."""
+    """Return the backups that are older than the newest `keep`."""
     return sorted(backups, key=lambda backup: backup.ended)[:-keep]
 
 
 def list_old_segments(files: Iterable[str], kept: Iterable[Backup]) -> list[str]:
-    """The archived files that no kept backup begins at or after; what is no segment is kept."""
+    """Return the archived WAL segments that no kept backup needs. Other files are never in the list."""
     first = min((_position(backup.first_segment) for backup in kept), default=None)
     if first is None:
         return []
@@ -69,5 +73,5 @@ def list_old_segments(files: Iterable[str], kept: Iterable[Backup]) -> list[str]
 
 
 def _position(segment: str) -> str:
-    # The first eight digits are the time line, which grows with each restore; what follows grows within all of them.
+    # The first eight digits are the timeline, which grows with each restore. The rest grows across all timelines.
     return segment[8:SEGMENT_LENGTH]

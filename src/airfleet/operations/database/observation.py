@@ -1,4 +1,4 @@
-"""What a database host is and how far it has come: the question that is asked there, and the answer as data."""
+"""The state of a database host: the script that asks for it, and the answer as data."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _QUESTION = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseHost:
-    """One database host: what it is, its timeline, how many bytes of WAL it has, and whether it receives more.
+    """One database host: its condition, its timeline, and the bytes of WAL that it has (`position`).
 
-    One that is away does not answer, or its PostgreSQL does not. Of one that crashed nobody knows how far it came:
-    `position` is its last checkpoint.
+    `follows` means that it receives more WAL. A host whose condition is "away" does not answer, or its PostgreSQL does
+    not. After a crash the real position is unknown, and `position` is the last checkpoint.
     """
 
     name: str
@@ -43,12 +43,12 @@ class DatabaseHost:
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How far it has come: a later timeline is further."""
+        """Return a key that compares positions: a later timeline is ahead of every earlier one."""
         return self.timeline, self.position
 
 
 def build_look() -> str:
-    """The script whose answer `parse` reads; it asks a server that is stopped too."""
+    """Return the script whose output `parse` reads. It also works if the server is stopped."""
     return render_script(
         __package__,
         "look_at_server",
@@ -61,14 +61,18 @@ def build_look() -> str:
 
 
 def parse(name: str, text: str) -> DatabaseHost:
-    """What the question said."""
+    """Return the state of a host from the output of the script of `build_look`.
+
+    Raises:
+        AirfleetError: The output is not known.
+    """
     words = text.strip().split("|")
     if len(words) == 4 and words[0] in ("primary", "replica"):
         condition: Condition = "primary" if words[0] == "primary" else "replica"
         return DatabaseHost(name, condition, int(words[1]), int(words[2] or 0), words[3] == "streaming")
     said = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
     if "at" not in said:
-        raise AirfleetError(f"its database host says nothing that is known: {text.strip()[:80]!r}", where=name)
+        raise AirfleetError(f"the database host gave an unknown answer: {text.strip()[:80]!r}", where=name)
     high, low = said["at"].split("/")
     position = (int(high, 16) << 32) + int(low, 16)
     crashed = not said.get("state", "").startswith("shut down")

@@ -1,7 +1,7 @@
-"""Promote another database host. The former primary is stopped first if it answers, and does not start again.
+"""Promote another database host (ADR 17). If the former primary answers, it is stopped first and does not start again.
 
-Which host is promoted is written down before anything is done to any. Each step may be done again: a run that was cut
-off is finished by the next one, with the same host.
+The target is recorded before the first change of any host. Every step may be repeated. The next run finishes an
+interrupted run with the same target.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ from airfleet.spec.topology import Host, Promoted
 from airfleet.workspace import primary_record
 from airfleet.workspace.state_folder import StateFolder
 
-# Disabled, it does not come back at a boot; `apply` enables it again once it is a replica.
+# A disabled unit does not start at a boot. `apply` enables the units again when the host is a replica.
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 FENCE = f"systemctl disable -q {UNITS}; systemctl stop {UNITS}"
 UNFENCE = f"systemctl enable -q {UNITS}; systemctl start {UNITS}"
-# A server that starts anew has forgotten that it was asked to become the primary.
+# After a restart, a server has forgotten the request to become the primary.
 FORGET = "systemctl try-restart airfleet-postgresql"
-# For so long a replica may still write down what the former primary sent it last.
+# Seconds in which a replica may still write the last WAL of the former primary.
 CATCH_UP_S = 15.0
-# It tells clients what the server said of itself at first: that it is a replica, which takes no writes.
+# PgBouncer caches what the server first reported: that it is a replica and accepts no writes. A restart ends that.
 OPEN = "systemctl restart airfleet-pgbouncer"
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionResult:
-    """A promotion: seconds since it was asked for until it took writes, and until a scheduler worked on it."""
+    """The result of a promotion. Times are seconds from the request until the new primary accepted writes (`writes_s`)
+    and until a scheduler worked on it (`works_s`). `fenced` says whether the former primary answered and was stopped.
+    """
 
     before: str
     after: str
@@ -51,7 +53,8 @@ class PromotionResult:
 def promote(session: FleetSession, *, to: str | None, lost: bool, timeout_s: float) -> PromotionResult:
     """Make another database host the primary, and wait at most `timeout_s` until a scheduler works on it.
 
-    Raises AirfleetError where that may lose what was confirmed, unless `lost` says that losses are accepted.
+    Raises:
+        AirfleetError: The promotion may lose confirmed data and `lost` does not accept that, or a step fails.
     """
     fleet = session.fleet
     shells = session.open_shells(fleet.with_role("database"))
@@ -60,7 +63,7 @@ def promote(session: FleetSession, *, to: str | None, lost: bool, timeout_s: flo
 
 
 class Promotion:
-    """Makes another database host the primary of a fleet."""
+    """The promotion of another database host of a fleet."""
 
     def __init__(
         self,
@@ -80,13 +83,13 @@ class Promotion:
         self._sleep = sleep
 
     def run(self, *, to: str | None, lost: bool, timeout_s: float) -> PromotionResult:
-        """Stop the primary where it answers, promote a replica, and wait until a scheduler works on it."""
+        """Stop the primary if it answers, promote a replica, and wait until a scheduler works on it."""
         begun = self._clock()
         before = self._fleet.primary
         choice = self._choose(to, lost=lost)
         after = next(host for host in self._fleet.with_role("database") if host.name == choice.target)
         for loss in choice.losses:
-            self._notify(f"{after.name} continues without the data it lacks: {loss}")
+            self._notify(f"{after.name} becomes the primary without this data: {loss}")
         if choice.gives_up:
             self._give_up(choice.gives_up, after, lost=lost)
             fenced = True
@@ -96,10 +99,10 @@ class Promotion:
         else:
             fenced = self._move(before, after, choice, lost=lost)
         writes_s = self._clock() - begun
-        self._notify(f"{after.name} takes writes after {writes_s:.1f} s")
+        self._notify(f"{after.name} accepts writes after {writes_s:.1f} s")
         try:
             self._await_work(after, begun + timeout_s)
-            # The control file tells of a promotion from the next checkpoint on, and before that no backup can begin.
+            # The control file shows a promotion from the next checkpoint on. Before that, no backup can start.
             self._ask(after, "CHECKPOINT", "the new primary", timeout_s=300)
         except AirfleetError:
             self._end()
@@ -108,16 +111,16 @@ class Promotion:
         return PromotionResult(choice.gives_up or before.name, after.name, fenced, writes_s, self._clock() - begun)
 
     def _end(self) -> None:
-        """The promotion is done; the next one may choose another host."""
+        """Record that the promotion is finished, so that the next one may choose another host."""
         primary_record.write(self._folder, replace(primary_record.read(self._folder), target=""))
 
     def _move(self, before: Host, after: Host, choice: Choice, *, lost: bool) -> bool:
-        """Fence the one and open the other; whether the former primary answered."""
+        """Stop the former primary and promote the other host. Return whether the former primary answered."""
         turn = self._fleet.promoted.turn
-        # From here on any later call goes on with this host, whatever happens.
+        # After this record, every later call continues with this host.
         primary_record.write(self._folder, replace(self._fleet.promoted, target=after.name))
         if choice.is_done:
-            self._notify(f"{after.name} already takes writes: an earlier run was interrupted")
+            self._notify(f"{after.name} already accepts writes: an earlier run was interrupted")
         fenced = self._fence(before)
         if not choice.is_done:
             if fenced:
@@ -158,7 +161,7 @@ class Promotion:
         return parse(host.name, done.out)
 
     def _fence(self, before: Host) -> bool:
-        """Stop the former primary, which first sends all that it wrote; False when it does not answer."""
+        """Stop the former primary, which first sends its last WAL. Return False if it does not answer."""
         try:
             done = self._shells[before.name].run(FENCE, timeout_s=130)
         except HostError:
@@ -170,7 +173,11 @@ class Promotion:
         return True
 
     def _await_all(self, before: Host, after: Host, *, lost: bool) -> None:
-        """Until the replica has all that the former primary wrote, which is started again when that does not come."""
+        """Wait until the replica has all WAL of the former primary. If that fails, start the former primary again.
+
+        Raises:
+            AirfleetError: The replica lacks WAL and `lost` does not accept that.
+        """
         former = self._look(before)
         deadline = self._clock() + CATCH_UP_S
         while (chosen := self._look(after)).condition == "replica" and chosen.reach < former.reach:
@@ -179,7 +186,7 @@ class Promotion:
                 continue
             lag = rules.describe_lag(chosen, former)
             if lost:
-                self._notify(f"{after.name} continues without the data it lacks: {lag} of {before.name}")
+                self._notify(f"{after.name} becomes the primary without this data: {lag} of {before.name}")
                 return
             self._unfence(before)
             self._end()
@@ -190,9 +197,9 @@ class Promotion:
             )
 
     def _give_up(self, target: str, primary: Host, *, lost: bool) -> None:
-        """Let the primary go on that a promotion was to replace; the other host stays a replica."""
+        """Give up a promotion: the primary that it was to replace continues, and the other host stays a replica."""
         self._notify(f"the promotion of {target} is given up; {primary.name} stays the primary")
-        # One that fleet.yaml names no more cannot be asked.
+        # A host that fleet.yaml no longer names has no shell.
         for host in (one for one in self._fleet.with_role("database") if one.name == target):
             try:
                 done = self._shells[target].run(FORGET, timeout_s=130)
@@ -215,7 +222,7 @@ class Promotion:
             raise HostError(what, where=host.name, hint="journalctl -u airfleet-postgresql on it")
 
     def _promote(self, host: Host) -> None:
-        # No replica follows it yet, so that a commit which waited for one would wait for ever.
+        # No replica follows the new primary yet, so a synchronous commit would wait for ever.
         self._ask(host, "ALTER SYSTEM SET synchronous_standby_names = ''", "the replica")
         self._ask(host, "SELECT pg_reload_conf()", "the replica")
         if self._ask(host, "SELECT pg_promote(true, 60)", "the promotion", timeout_s=90) != "t":
@@ -229,7 +236,7 @@ class Promotion:
             raise HostError(f"PgBouncer does not start: {done.err.strip()}", where=host.name, hint="start it there")
 
     def _await_work(self, host: Host, deadline: float) -> None:
-        """Until a scheduler has a heartbeat that it wrote here."""
+        """Wait until a scheduler has written a heartbeat to the new primary."""
         since = self._ask(host, "SELECT clock_timestamp()", "the new primary")
         sql = f"SELECT count(*) FROM job WHERE state = 'running' AND {_beat(since)}"  # noqa: S608 - its own words
         while self._ask(host, sql, "the new primary", psql=ASK_AIRFLOW) == "0":

@@ -1,4 +1,4 @@
-"""Which database host may be the primary next, and which replicas follow. Pure rules over what the hosts said."""
+"""Rules for the choice of the next primary, and for the health of replicas. No I/O."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.database.observation import DatabaseHost
 
-# A replica that is so far behind does not follow in any useful sense; the primary keeps 1 GiB of WAL for it.
+# Bytes by which a healthy replica may be behind. The primary keeps 1 GiB of WAL for its replicas.
 LAG_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The host that becomes the primary, whether it takes writes already, and what will be lost by it.
+    """The host that becomes the primary.
 
-    With `gives_up` the target is the primary that was, and stays it in place of the host that this names.
+    `is_done` means that it accepts writes already. `losses` describe the data that is lost by this choice. If
+    `gives_up` is set, the promotion of that host is given up, and the target stays the primary.
     """
 
     target: str
@@ -28,14 +29,18 @@ class Choice:
 def choose(
     hosts: Mapping[str, DatabaseHost], *, primary: str, begun: str, to: str | None, lost: bool, synchronous: bool
 ) -> Choice:
-    """The host to promote; raises AirfleetError where that may lose what was confirmed, or make a second primary.
+    """Choose the host to promote.
 
-    `begun` is the target of a promotion that was cut off; `lost` says that losses are accepted.
+    `begun` is the target of an interrupted promotion, or "". `lost` means that losses are accepted.
+
+    Raises:
+        AirfleetError: The choice may lose confirmed data, or make a second primary.
+        UsageError: `to` names no database host, or the primary.
     """
     if to is not None and to not in hosts:
         raise UsageError(f"{to} is not a database host", hint=f"one of {', '.join(hosts)}")
     if begun == primary:
-        # It was promoted and written down; only what comes after that is left, if it is wanted and there still.
+        # The target was promoted and recorded. Only the wait for a scheduler is left.
         if to in (None, primary) and hosts[primary].condition == "primary":
             return Choice(primary, is_done=True)
         begun = ""
@@ -67,7 +72,11 @@ def choose(
 
 
 def _check_begun(hosts: Mapping[str, DatabaseHost], begun: str, to: str | None, primary: str, *, lost: bool) -> None:
-    """A promotion that was begun is ended with the same host, which may take writes already, or given up."""
+    """Check that an interrupted promotion is finished with the same host, which may accept writes, or given up.
+
+    Raises:
+        AirfleetError: `to` names a third host, or the target does not answer and `lost` is not set.
+    """
     if not begun or begun not in hosts:
         return
     is_away = hosts[begun].condition == "away"
@@ -80,36 +89,36 @@ def _check_begun(hosts: Mapping[str, DatabaseHost], begun: str, to: str | None, 
         )
     if is_away and to in (None, begun):
         raise AirfleetError(
-            f"the promotion of {begun} was started, and {begun} does not answer: it may take writes",
+            f"the promotion of {begun} was started, and {begun} does not answer: it may accept writes",
             where=begun,
             hint="bring it back; if it is gone for good, turn it off and name another host with --to and --lost",
         )
 
 
 def _go_on(writers: list[str], begun: str, to: str | None) -> Choice:
-    """Somebody takes writes who is not the primary that is known: an earlier run was cut off, or ran elsewhere."""
+    """Choose when another host than the recorded primary accepts writes: an earlier run was interrupted."""
     if len(writers) > 1:
         raise AirfleetError(
-            f"{' and '.join(writers)} take writes; airfleet promotes no host while two do",
+            f"{' and '.join(writers)} accept writes; airfleet promotes no host while two do",
             where=writers[0],
             hint="stop airfleet-postgresql on the host whose data you give up",
         )
     (writer,) = writers
     if writer not in (begun, to):
         raise AirfleetError(
-            f"{writer} already takes writes; airfleet promotes no other host beside it",
+            f"{writer} already accepts writes; airfleet promotes no other host beside it",
             where=writer,
             hint=f"airfleet failover --database --to {writer} makes it the primary of this fleet",
         )
     if to not in (None, writer):
-        raise AirfleetError(f"{writer} already takes writes; {to} would be a second primary", where=writer)
+        raise AirfleetError(f"{writer} already accepts writes; {to} would be a second primary", where=writer)
     return Choice(writer, is_done=True)
 
 
 def _list_losses(
     hosts: Mapping[str, DatabaseHost], chosen: DatabaseHost, primary: str, *, synchronous: bool
 ) -> list[str]:
-    """What the chosen host may lack, as far as anybody can know before the primary is stopped."""
+    """Describe the data that the chosen host may lack, as far as it is known before the primary stops."""
     found = []
     others = [one for one in hosts.values() if one.name not in (chosen.name, primary)]
     for one in others:
@@ -125,7 +134,7 @@ def _list_losses(
             f"PostgreSQL on {primary} crashed; with asynchronous replication only it may have the latest changes"
         )
     elif former.condition == "away":
-        # While the primary is only cut off from us, any replica that it still reaches lets it confirm.
+        # The primary may be cut off from this machine only. Then a replica that it still reaches lets it confirm.
         found += [f"{one.name} may still follow {primary}, which does not answer" for one in others if one.follows]
     elif former.timeline > chosen.timeline or former.position - chosen.position > LAG_BYTES:
         found.append(f"{primary} has {describe_lag(chosen, former)} more")
@@ -135,7 +144,7 @@ def _list_losses(
 
 
 def describe_lag(behind: DatabaseHost, ahead: DatabaseHost) -> str:
-    """How much one lacks of what the other has."""
+    """Describe how much WAL one host lacks compared to the other."""
     if behind.timeline < ahead.timeline:
         return f"a later timeline ({ahead.timeline}, not {behind.timeline})"
     missing = max(0, ahead.position - behind.position)
@@ -143,7 +152,7 @@ def describe_lag(behind: DatabaseHost, ahead: DatabaseHost) -> str:
 
 
 def judge_replicas(hosts: Mapping[str, DatabaseHost], primary: str) -> list[tuple[str, bool, str]]:
-    """For each replica of a fleet its name, whether it follows the primary, and how far it is behind."""
+    """Return for each replica its name, whether it follows the primary, and a detail with its lag."""
     found = []
     for one in hosts.values():
         if one.name == primary or one.condition == "away":

@@ -16,7 +16,7 @@ NOW = "airfleet upgrade"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A fleet goes from one version to another; `is_begun` when some hosts may have got there already."""
+    """The move of a fleet between two versions. `is_begun` means that some hosts may run the new version already."""
 
     before: str
     after: str
@@ -29,17 +29,22 @@ class Move:
 
     @property
     def begun(self) -> Running:
-        """What is kept while it goes on."""
+        """Return the record to keep during the move."""
         return Running(self.before, target=self.after, backup=self.backup)
 
     @property
     def done(self) -> Running:
-        """What is kept once every host has got there."""
+        """Return the record to keep when every host has moved."""
         return Running(self.after, before=self.before, backup=self.backup)
 
 
 def choose(running: Running, known: Sequence[str], *, to: str | None, back: bool) -> Move | None:
-    """The move that is asked for, or the one that was cut off; None where nothing is to be done."""
+    """Return the requested move, or the move that was interrupted, or None if there is nothing to do.
+
+    Raises:
+        UsageError: The version is not known.
+        AirfleetError: Another move is under way, or there is no earlier version.
+    """
     if running.target:
         return _go_on(running, to=to, back=back)
     if back:
@@ -54,7 +59,7 @@ def choose(running: Running, known: Sequence[str], *, to: str | None, back: bool
 
 def _go_on(running: Running, *, to: str | None, back: bool) -> Move:
     if back or to == running.version:
-        # Some hosts are there already, and go back; the schema may have gone ahead too.
+        # Some hosts may run the new version already, and move back. The schema may have moved too.
         return Move(running.target, running.version, is_begun=True)
     if to in (None, running.target):
         return Move(running.version, running.target, is_begun=True, backup=running.backup)
@@ -80,7 +85,7 @@ def _find_earlier(running: Running, known: Sequence[str]) -> str:
 
 
 def describe(move: Move, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
-    """What the move does, a line for each part of it, in its order."""
+    """Return a line for each part of the move, in order."""
     begun = " (continues an interrupted move)" if move.is_begun else ""
     webs, schedulers, workers = (_list(fleet, role) for role in ("web", "scheduler", "worker"))
     serve = [
@@ -90,7 +95,7 @@ def describe(move: Move, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
     work = [
         f"workers, one of each pool at a time; their running tasks end first, {drain_s:g} s at most: {workers}",
     ]
-    # An api-server answers workers of its own version and of older ones.
+    # An api-server serves workers of its own version and of older versions.
     rolling = [*work, *serve] if move.is_back else [*serve, *work]
     backup = "keep the backup that was made" if move.backup else "back it up"
     return (
@@ -108,12 +113,12 @@ def _list(fleet: Fleet, role: str) -> str:
 
 
 def take_unpacking(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Of the steps of a host those that nobody notices."""
+    """Return the steps of a host that affect no running process."""
     return tuple(step for step in steps if isinstance(step.action, Unpack))
 
 
 def take_workers(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Of the steps of a host those after which its workers run from the new packages, and nothing else does."""
+    """Return the steps of a host that move only its workers to the new packages."""
     return tuple(
         step
         for step in steps

@@ -1,7 +1,7 @@
-"""Move a fleet from one version of Airflow to another; any later call can finish the move or take it back.
+"""Move a fleet from one version of Airflow to another (ADR 21). A later call can finish the move or reverse it.
 
-What it is on its way to is written down before the first change that anybody could notice. Every part looks at the
-hosts and does what is left to do, so that a call that was cut off is finished by the next.
+The target is recorded before the first change that affects a process. Every part surveys the hosts and does what is
+left. So the next call finishes an interrupted one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Change = Callable[[tuple[steps.Step, ...]], tuple[steps.Step, ...]]
 
 @dataclass(frozen=True, slots=True)
 class UpgradeResult:
-    """A move that ended well."""
+    """The result of a successful move."""
 
     before: str
     after: str
@@ -46,7 +46,7 @@ class UpgradeResult:
 
 
 class Upgrade:
-    """Moves one fleet."""
+    """The upgrade of one fleet."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Upgrade:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`drain_s` seconds are waited for the tasks of workers; `report` is given what became of each step."""
+        """The upgrade waits `drain_s` seconds for the tasks of workers. `report` gets the result of each step."""
         self._session = session
         self._spec = session.spec
         self._folder = session.folder
@@ -67,12 +67,16 @@ class Upgrade:
         self._clock = clock
         self._sleep = sleep
         self._changes = 0
-        # What `_pause` stopped, by host, and the schema that it worked on.
+        # The units that `_pause` stopped, by host, and the schema at that time.
         self._stopped: dict[str, tuple[HostView, list[str]]] = {}
         self._paused_schema: frozenset[schema.Revision] = frozenset()
 
     def look(self, move: Move) -> Survey:
-        """What has to change on the hosts; raises AirfleetError where something is amiss before it begins."""
+        """Survey the fleet for a move. It changes nothing.
+
+        Raises:
+            AirfleetError: A host does not answer, or the fleet does not match fleet.yaml.
+        """
         if not move.is_begun:
             now = self._survey(Move(move.before, move.before))
             if now.steps:
@@ -84,7 +88,11 @@ class Upgrade:
         return self._survey(move)
 
     def run(self, move: Move, survey: Survey) -> UpgradeResult:
-        """Do all of it, from where the fleet is; an error says whether the fleet keeps working or stands still."""
+        """Make the move, or what is left of it.
+
+        Raises:
+            AirfleetError: A step fails. The error says whether the fleet keeps working or is stopped.
+        """
         try:
             return self._run(move, survey)
         except AirfleetError as error:
@@ -104,7 +112,7 @@ class Upgrade:
             move = replace(move, backup=made.name)
         airflow_version.write(self._folder, move.begun)
         if move.is_back:
-            # While the api-servers are there: a task that cannot report its end would keep its worker from ending.
+            # The api-servers still run here: a task that cannot report its end would keep its worker from stopping.
             survey = self._survey(move)
             self._apply(survey, built, moves.take_workers)
             self._await_workers(survey)
@@ -149,19 +157,19 @@ class Upgrade:
 
     def _read_schema(self, survey: Survey) -> frozenset[schema.Revision]:
         primary = _find(survey, self._spec.fleet.primary.name)
-        return schema.parse(primary.connection.check(schema.ask_current(), what="asking for the schema"))
+        return schema.parse(primary.connection.check(schema.ask_current(), what="checking the schema"))
 
     def _want_schema(self, survey: Survey) -> frozenset[schema.Revision]:
         view = self._find_keeper(survey)
         script = schema.ask_wanted(view.desired.place.runtime)
-        return schema.parse(view.connection.check(script, what="asking for the schema of the new packages"))
+        return schema.parse(view.connection.check(script, what="checking the schema of the new packages"))
 
     def _find_keeper(self, survey: Survey) -> HostView:
-        """The host that makes the schema."""
+        """Return the host that migrates the schema."""
         return _find(survey, self._spec.fleet.with_role("scheduler")[0].name)
 
     def _pause(self, survey: Survey) -> None:
-        """Stop whatever works on the schema; tasks that run wait for the API, and report when it is back."""
+        """Stop every process that uses the schema. Running tasks wait, and report when the API is up again."""
         self._tell("migrating the schema: schedulers and api-servers are stopped until then; tasks wait")
         self._paused_schema = self._read_schema(survey)
         for view in survey.views:
@@ -174,7 +182,7 @@ class Upgrade:
                 view.connection.check(script, timeout_s=STOP_S, what="stopping what works on the schema")
 
     def _go_on_as_before(self, survey: Survey) -> str:
-        """Start what was stopped for a schema that has not moved; what the fleet does now."""
+        """Start the units that `_pause` stopped if the schema has not moved. Return what the fleet does now."""
         if not self._stopped:
             return "the fleet keeps working"
         still = "schedulers and api-servers are stopped, and tasks wait"
@@ -182,14 +190,14 @@ class Upgrade:
             if self._read_schema(survey) != self._paused_schema:
                 return f"the schema is migrated: {still} until the upgrade continues"
             for view, names in self._stopped.values():
-                # Each is what it was: units change after the schema has moved.
+                # The units are still the old ones: they change only after the schema has moved.
                 view.connection.check(f"systemctl start {' '.join(names)}", timeout_s=STOP_S, what="starting it again")
         except AirfleetError as error:
             return f"{still}: {error.what}"
         return "the schema has not moved, and the fleet keeps working as before"
 
     def _take_schema_back(self, move: Move, survey: Survey) -> None:
-        """By the newer packages, as the older ones do not know where the schema is."""
+        """Downgrade the schema with the newer packages, because the older ones do not know its revision."""
         view = self._find_keeper(survey)
         newer = host_survey.read_recipe(replace(self._spec, airflow=move.before), view.desired.place.machine)
         place = replace(view.desired.place, runtime=OPT / newer.digest)
@@ -199,7 +207,11 @@ class Upgrade:
         view.connection.check(steps.script(steps.RunJob(job)), timeout_s=SCHEMA_S + 30, what=f"the job {job.name}")
 
     def _await_workers(self, survey: Survey) -> None:
-        """Until every worker runs from what its unit says now, and has taken up its work."""
+        """Wait until every worker runs from its present unit and serves its queues.
+
+        Raises:
+            AirfleetError: Running tasks have not ended in `drain_s` seconds.
+        """
         end, told = self._clock() + self._drain_s, False
         while busy := [name for view in survey.views for name in _list_behind(view)]:
             if self._clock() >= end:
@@ -209,7 +221,7 @@ class Upgrade:
                     hint=f"they finish and restart by themselves; `{NOW}` checks them again",
                 )
             if not told:
-                self._tell(f"waits for running tasks: {', '.join(busy)}")
+                self._tell(f"waiting for running tasks: {', '.join(busy)}")
                 told = True
             self._sleep(LOOK_EVERY_S)
 
@@ -222,5 +234,5 @@ def _list_behind(view: HostView) -> list[str]:
     services = [service for service in view.desired.services if service.drains]
     if not services:
         return []
-    said = view.connection.check(rolling_restart.look_behind(services), what="looking at the workers").splitlines()
+    said = view.connection.check(rolling_restart.look_behind(services), what="checking the workers").splitlines()
     return [f"{unit}@{view.desired.place.host.name}" for unit in said]

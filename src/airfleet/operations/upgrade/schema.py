@@ -1,4 +1,4 @@
-"""Where the metadata database's schema stands, where a version of Airflow wants it, and the way back, as scripts."""
+"""Scripts that read the revision of the metadata database's schema and the one that Airflow needs, and downgrades."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from airfleet.components.postgresql.server import ASK_AIRFLOW
 
-# The table that keeps the revision, where the package keeps its migrations, and the command that goes back.
+# For each table with a revision: the folder of the migrations in the package, and the command that downgrades.
 CHAINS = {
     "alembic_version": ("airflow/migrations", ("db", "downgrade")),
     "alembic_version_fab": ("airflow/providers/fab/migrations", ("fab-db", "downgrade")),
 }
 
 
-# Tables without which Airflow does not work; a test compares them with Airflow's own.
+# The tables that Airflow needs. A test compares this list with Airflow's models.
 TABLES = (
     *("connection", "variable", "slot_pool", "job", "trigger", "callback", "log", "import_error", "xcom"),
     *("dag", "dag_bundle", "dag_code", "dag_run", "dag_schedule_asset_reference", "dag_tag", "dag_version"),
@@ -27,27 +27,27 @@ TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One chain of migrations, and a place in it."""
+    """A revision in one chain of migrations. `table` identifies the chain."""
 
     table: str
     name: str
 
 
 def ask_current() -> str:
-    """A script for the primary: where the schema stands."""
+    """Return a script for the primary that prints the revisions of the schema."""
     queries = " UNION ALL ".join(f"SELECT '{table} ' || version_num FROM {table}" for table in CHAINS)  # noqa: S608 - its own
     return f"{ASK_AIRFLOW} -c {shlex.quote(queries)}"
 
 
 def ask_missing() -> str:
-    """A script for the primary: which of Airflow's tables are not there."""
+    """Return a script for the primary that prints the tables of Airflow that are missing."""
     names = ", ".join(f"'{name}'" for name in (*TABLES, *CHAINS))
     query = f"SELECT name FROM unnest(ARRAY[{names}]) AS name WHERE to_regclass(name) IS NULL"  # noqa: S608 - its own
     return f"{ASK_AIRFLOW} -c {shlex.quote(query)}"
 
 
 def explain(missing: Iterable[str], current: Iterable[Revision], wanted: Iterable[Revision]) -> str:
-    """What is wrong with the schema; nothing when all is there and where the version of Airflow wants it."""
+    """Describe what is wrong with the schema, or return "" if it matches the version of Airflow."""
     if names := sorted(missing):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return f"tables are missing: {', '.join(names[:3])}{more}"
@@ -60,7 +60,7 @@ def explain(missing: Iterable[str], current: Iterable[Revision], wanted: Iterabl
 
 
 def ask_wanted(runtime: Path) -> str:
-    """A script for a host with the packages of a version: where it wants the schema; Alembic alone reads that."""
+    """Return a script that prints the revisions that the packages in `runtime` need. Only Alembic can read them."""
     code = (
         "import sysconfig\n"
         "from alembic.script import ScriptDirectory\n"
@@ -72,13 +72,13 @@ def ask_wanted(runtime: Path) -> str:
 
 
 def parse(text: str) -> frozenset[Revision]:
-    """Revisions, from what a host said."""
+    """Return the revisions in the output of a script."""
     lines = (line.split() for line in text.splitlines())
     return frozenset(Revision(*words) for words in lines if len(words) == 2 and words[0] in CHAINS)
 
 
 def list_downgrades(current: Iterable[Revision], wanted: Iterable[Revision]) -> tuple[tuple[str, ...], ...]:
-    """The commands of the newer Airflow that take the schema back to where the older one wants it."""
+    """Return the commands of the newer Airflow that downgrade the schema to the revisions of the older one."""
     there = frozenset(current)
     return tuple(
         (*CHAINS[one.table][1], "--to-revision", one.name, "--yes")

@@ -29,17 +29,17 @@ READ_S = 5
 
 
 class WorkerAccess(Protocol):
-    """Somewhere with workers."""
+    """Access to the workers of a platform."""
 
     def read(self) -> tuple[Worker, ...]:
-        """How every worker stands now."""
+        """Return the present state of every worker."""
 
     def mark(self, workers: Sequence[Worker], *, drained: bool) -> None:
-        """Say that workers are to drain, or to serve again; that outlasts every restart."""
+        """Mark workers to drain, or to serve again. The mark survives every restart."""
 
 
 class FleetWorkers:
-    """The worker hosts of a fleet, over SSH."""
+    """The workers of a fleet, over SSH."""
 
     def __init__(self, fleet: Fleet, shells: Mapping[str, HostShell]) -> None:
         self._fleet = fleet
@@ -61,10 +61,10 @@ class FleetWorkers:
         pools = [self._fleet.pool(name) for name in host.pools]
         try:
             output = self._shells[host.name].run(build_look(host.pools), timeout_s=30)
-        except Exception as error:  # what nobody thought of on one host must not hide the others' workers
+        except Exception as error:  # an unexpected error of one host must not hide the workers of others
             why = as_host_error(error, host.name).what
             return [Worker(host.name, pool.name, "away", pool.queues, pool.concurrency, why=why) for pool in pools]
-        # What could not be seen is not taken for anything: its tasks may run.
+        # A worker that was not seen may still run tasks, so its state is unknown.
         by_pool = parse_look(output.out) if output.code == 0 else {}
         said = (output.err.strip().splitlines() or ["its host does not report its state"])[-1]
         return [
@@ -76,7 +76,7 @@ class FleetWorkers:
 
 
 class LocalWorkers:
-    """The one worker of a platform on this machine."""
+    """The single worker of a platform on this machine."""
 
     def __init__(self, fleet: Fleet, folder: StateFolder) -> None:
         self._fleet = fleet
@@ -106,7 +106,11 @@ class LocalWorkers:
 
 
 def find(stack: ExitStack, project: Path, state: Path | None) -> WorkerAccess:
-    """The workers of a project's fleet, or of its platform here; raises AirfleetError where there can be none."""
+    """Return access to the workers of a project's fleet, or of its platform on this machine.
+
+    Raises:
+        AirfleetError: The platform has no workers.
+    """
     project = find_project(project)
     fleet = read_fleet(project)
     if fleet.hosts:
@@ -124,7 +128,7 @@ def find(stack: ExitStack, project: Path, state: Path | None) -> WorkerAccess:
 
 
 def build_look(pools: Iterable[str]) -> str:
-    """A script that says of each pool's worker its process, its note and the note's age, and whether it is to drain."""
+    """Return a script that prints for each pool the worker's process, its note, the age of the note, and its mark."""
     return render_script(
         __package__,
         "look_at_workers",
@@ -140,7 +144,7 @@ def build_look(pools: Iterable[str]) -> str:
 
 
 def parse_look(text: str) -> dict[str, WorkerFacts]:
-    """What is found where each pool's worker should be."""
+    """Return the facts of each pool's worker from the output of the script of `build_look`."""
     found: dict[str, WorkerFacts] = {}
     lines = text.split("\n")
     for head, after in zip(lines, [*lines[1:], ""], strict=True):
@@ -161,7 +165,7 @@ def parse_look(text: str) -> dict[str, WorkerFacts]:
 
 
 def build_marking(pool: str, *, drained: bool) -> str:
-    """A script that marks a pool of the host, or takes the mark away; nothing is in the file, so none is half-made."""
+    """Return a script that creates or deletes the mark of a pool. The mark is an empty file, so never half-made."""
     path = f"{host_workers.MARKS}/{shlex.quote(pool)}"
     return f"set -e\nmkdir -p {host_workers.MARKS}\ntouch {path}\nsync {path}" if drained else f"rm -f {path}"
 
@@ -176,7 +180,10 @@ def wait(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Worker, ...]:
-    """Those that have not come to rest, or do not serve again, when the time is over; tells what changes meanwhile."""
+    """Wait until workers are at rest, or serve again, and return those that are not after `timeout_s`.
+
+    `notify` gets a line at each change of a worker.
+    """
     wanted, deadline = frozenset(names), clock() + timeout_s
     told: dict[str, str] = {}
     while True:
@@ -200,7 +207,7 @@ def _unseen(name: str) -> Worker:
 
 
 def describe(worker: Worker) -> str:
-    """How a worker stands, in one line."""
+    """Return the state of a worker in one line."""
     count = len(worker.tasks)
     tasks = f"; {count} task{'' if count == 1 else 's'} to go: {', '.join(_name(worker))}" if count else ""
     return f"{worker.name}: {worker.state}{tasks if worker.state != 'serving' else ''}" + (

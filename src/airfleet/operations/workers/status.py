@@ -1,4 +1,4 @@
-"""The state of each worker from what is found on its host, and the workers that a name means. No I/O."""
+"""The state of a worker, computed from the facts on its host, and the workers that a name means. No I/O."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from airfleet.errors import UsageError
 from airfleet_provider.contract.text import one_line
 
 State = Literal["serving", "full", "draining", "drained", "starting", "away"]
-# A worker that lives touches its note every 5 s.
+# Seconds after which a note is stale. A live worker touches its note every 5 s.
 SILENT_S = 20.0
-# More than a worker ever writes; a task of its can write anything there.
+# Bytes of a note that are read. A worker writes less, but a task can write anything to the note.
 NOTE_BYTES = 1 << 20
 MOST_SLOTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """A task that a worker took: it runs, or it still waits for a slot of that worker."""
+    """A task that a worker took from its queue. It runs, or it waits for a slot of the worker."""
 
     name: str
     running: bool
@@ -28,7 +28,7 @@ class WorkerTask:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One pool on one host; of one that is away, nothing is known but why."""
+    """The worker of one pool on one host. If its state is unknown, `why` says why."""
 
     host: str
     pool: str
@@ -40,18 +40,18 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """What Celery calls it, too."""
+        """Return the name `pool@host`, which Celery uses too."""
         return f"{self.pool}@{self.host}"
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it neither runs a task nor would take one."""
+        """Return whether the worker runs no task and takes none."""
         return self.state == "drained"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """What is found where a worker should be: its process, its note and the note's age, and whether it is to drain."""
+    """The facts about a worker on its host: its process, its note, the age of the note, and the mark to drain."""
 
     pid: int | None
     stopping: bool
@@ -61,9 +61,9 @@ class WorkerFacts:
 
 
 def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, facts: WorkerFacts) -> Worker:
-    """How a worker stands; what its file says of queues and slots goes where it cannot say so itself."""
+    """Compute the state of a worker. If it does not report its queues and slots, those of fleet.yaml are used."""
     if facts.pid is None:
-        # Nothing runs there, and nothing will: the mark outlasts the process.
+        # No worker runs, and none will take tasks: the mark survives the process.
         state: State = "drained" if facts.marked else "away"
         return Worker(host, pool, state, queues, slots, why="its service is not running")
     note = _read(facts.note)
@@ -84,7 +84,11 @@ def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, facts: Work
 
 
 def choose(workers: Sequence[Worker], targets: Sequence[str]) -> tuple[Worker, ...]:
-    """The workers that are called by their host, or by `pool@host`; raises UsageError for a name that is nobody's."""
+    """Return the workers that the targets mean. A target is a host, or `pool@host`.
+
+    Raises:
+        UsageError: No worker has this name.
+    """
     chosen: dict[str, Worker] = {}
     for target in targets:
         found = [worker for worker in workers if target in (worker.host, worker.name)]
@@ -96,14 +100,14 @@ def choose(workers: Sequence[Worker], targets: Sequence[str]) -> tuple[Worker, .
 
 
 def list_deserted(workers: Iterable[Worker], leaving: Iterable[Worker]) -> tuple[str, ...]:
-    """The queues that nobody serves once these have gone."""
+    """Return the queues that no worker serves without the `leaving` workers."""
     names = {worker.name for worker in leaving}
     left = {queue for worker in leaving_out(workers, names) if worker.state == "serving" for queue in worker.queues}
     return tuple(sorted({queue for worker in workers if worker.name in names for queue in worker.queues} - left))
 
 
 def leaving_out(workers: Iterable[Worker], names: Iterable[str]) -> tuple[Worker, ...]:
-    """All but these."""
+    """Return the workers without those that have one of the names."""
     gone = frozenset(names)
     return tuple(worker for worker in workers if worker.name not in gone)
 

@@ -48,7 +48,7 @@ class Breaking(Fake):
     """A connection that is lost once somebody looks at the workers of its host before they restart."""
 
     def check(self, script: str, *, timeout_s: float = 60, data: object = None, what: str = "") -> str:
-        if "looking at the workers" in what and self.fails == "lost":
+        if "checking the workers" in what and self.fails == "lost":
             raise HostError("the connection broke", where=self.name)
         return super().check(script, timeout_s=timeout_s, data=data, what=what)
 

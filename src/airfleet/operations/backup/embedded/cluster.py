@@ -1,4 +1,4 @@
-"""One PostgreSQL server's data on this machine, and the few things that are done to it from outside."""
+"""The data folder of the PostgreSQL server on this machine, and operations on it from outside of the platform."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from airfleet.workspace.state_folder import sync_folder
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
-# A server that recovers says something for each 16 MiB of changes, and may be at its last checkpoint for minutes.
+# Seconds without a log line after which a recovering server counts as stalled. It logs a line for each 16 MiB of WAL,
+# but its last checkpoint may take minutes.
 STALLED_S = 600.0
 POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where a server's data, programs and backups are, and who may do everything in it."""
+    """A server's data folder, programs, backups, and the password of its superuser."""
 
     data: Path
     binaries: Path
@@ -42,11 +43,15 @@ class Cluster:
 
     @property
     def wal(self) -> Path:
-        """Where the server archives what it has written."""
+        """Return the folder of archived WAL."""
         return embedded.wal_archive(self.backups)
 
     def run(self, program: str, *words: str, environment: Mapping[str, str] | None = None) -> str:
-        """What one of PostgreSQL's programs prints; raises AirfleetError with its last words."""
+        """Run one of PostgreSQL's programs, and return its output.
+
+        Raises:
+            AirfleetError: The program fails; the error holds its last line.
+        """
         done = subprocess.run(
             [str(self.binaries / program), *words],
             capture_output=True,
@@ -63,7 +68,7 @@ class Cluster:
         return output
 
     def own(self, path: Path | int, *, mode: int = 0o700) -> None:
-        """Give it to the user that the server runs as, and nobody else a way into it."""
+        """Give a file or folder to the user that runs the server, with a mode that keeps others out."""
         user = choose_user(True)
         os.chmod(path, mode)  # noqa: PTH101 - it may be an open file
         if user:
@@ -71,14 +76,18 @@ class Cluster:
 
     @contextmanager
     def serve(self, data: Path, log: Path) -> Iterator[int]:
-        """The port of a server on this data that nobody knows of; it is stopped at the end."""
+        """Run a server on this data that no other process knows of, and yield its port. Stop it at the end.
+
+        Raises:
+            AirfleetError: The server does not start, refuses the login, or stalls.
+        """
         port = ports.find_free()
         options = {
             **embedded.archive_options(self.backups),
             "listen_addresses": "127.0.0.1",
             "port": str(port),
             "unix_socket_directories": "",
-            # Else it wants settings at least as large as those it had when it wrote what it recovers.
+            # A server with hot standby needs settings at least as large as those of the server that wrote the WAL.
             "hot_standby": "off",
         }
         words = [f"--{key}={value}" for key, value in options.items()]
@@ -124,7 +133,7 @@ class Cluster:
         raise AirfleetError(_explain_end(log.read_text(errors="replace")), where=str(log))
 
     def _set_password(self, connection: psycopg.Connection) -> None:
-        # What was recovered may be from before a rotation.
+        # The recovered data may be from before a rotation.
         connection.execute("SET log_min_error_statement = panic")
         change = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}")
         connection.execute(change.format(sql.Literal(self.superuser.reveal())))
@@ -138,13 +147,17 @@ class Cluster:
 
 
 def as_server_user() -> dict[str, Any]:
-    """The user that root runs PostgreSQL as, for subprocess; nothing for anybody else."""
+    """Return the arguments of subprocess that run PostgreSQL as another user. They are empty unless this is root."""
     user = choose_user(True)
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two folders change places in one step, so that there is no moment without either."""
+    """Exchange the names of two folders atomically.
+
+    Raises:
+        AirfleetError: The file system does not support this.
+    """
     call = ctypes.CDLL(None, use_errno=True).renameat2
     if call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
         reason = os.strerror(ctypes.get_errno())
@@ -153,7 +166,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder and all that is in it; a name that says so comes first, for whoever finds half of it."""
+    """Delete a folder and its content. It is renamed first, so that a kill leaves a name that marks it as deleted."""
     if folder.exists():
         gone = folder if folder.suffix == ".gone" else folder.with_name(f"{folder.name}.gone")
         if gone != folder:
@@ -163,7 +176,7 @@ def remove(folder: Path) -> None:
 
 
 def _find_refusal(text: str) -> str:
-    """What a server says that will never let us in; nothing while it only starts or recovers."""
+    """Return the server's message if it refuses the login for good, or "" while it only starts or recovers."""
     fatal = [line.partition("FATAL:")[2].strip() for line in text.splitlines() if "FATAL:" in line]
     return next((line for line in fatal if not line.startswith("the database system is")), "")
 

@@ -1,7 +1,7 @@
-"""Bring a server's data back to a moment: beside the present data, and in its place only when it is whole.
+"""Restore a server's data to a moment. The data is restored beside the present data, and exchanged when it is complete.
 
-What a kill at any line leaves: before the exchange the present data, untouched; after it the restored data, and the
-former data in a folder beside it. `MARK` tells the two apart.
+A kill before the exchange leaves the present data unchanged. A kill after it leaves the restored data in place, and the
+former data in a folder beside it. The file `MARK` distinguishes the two.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOG = "restore.log"
 
 @dataclass(frozen=True, slots=True)
 class RestoredCluster:
-    """What was done: from which backup, up to which moment of the data, and where the former data is."""
+    """The result of a restore: the backup, the moment that the data has reached, and the folder of the former data."""
 
     backup: str
     to: datetime
@@ -42,7 +42,11 @@ class RestoredCluster:
 def restore(
     cluster: Cluster, backup: Backup, *, to: datetime | None, notify: Callable[[str], None], clock: Clock = read_clock
 ) -> RestoredCluster:
-    """Replace the data of a stopped server by what it was at `to`, or by the newest that is archived."""
+    """Replace the data of a stopped server with its state at `to`, or without `to` with the newest archived state.
+
+    Raises:
+        AirfleetError: The server runs, or the data cannot be restored. The present data is then unchanged.
+    """
     store = Store(cluster.backups)
     with store.lock():
         _require_stopped(cluster)
@@ -70,7 +74,10 @@ def restore(
 
 
 def keep_aside(cluster: Cluster, now: datetime) -> Path | None:
-    """Clear the place where restored data is made: what was never finished goes, what was the server's is kept."""
+    """Clear the folder in which data is restored, and return the folder of kept data, if there was any.
+
+    Unfinished restored data is deleted. Former data of the server is moved to a folder that is kept.
+    """
     draft = _draft(cluster)
     remove(draft.with_name(f"{draft.name}.gone"))
     if not draft.exists():
@@ -90,14 +97,14 @@ def _draft(cluster: Cluster) -> Path:
 
 def _require_stopped(cluster: Cluster) -> None:
     pid = cluster.data / "postmaster.pid"
-    # The number may be another program's by now, after a crash.
+    # After a crash, another program may have this process id.
     command = Path(f"/proc/{pid.read_text().split()[0]}/cmdline") if pid.exists() else pid
     if command.exists() and b"postgres" in command.read_bytes():
         raise AirfleetError("the server runs on this data", where=str(cluster.data), hint="airfleet down")
 
 
 def _rescue(cluster: Cluster) -> None:
-    """Archive what a stopped server still has for itself, so that no moment up to its end is lost."""
+    """Archive the WAL that the stopped server has not archived, so that every moment up to its stop can be restored."""
     cluster.wal.mkdir(exist_ok=True)
     cluster.own(cluster.wal)
     for file in sorted((cluster.data / "pg_wal").glob("*")):
@@ -107,7 +114,7 @@ def _rescue(cluster: Cluster) -> None:
             continue
         draft = target.with_suffix(".new")
         draft.unlink(missing_ok=True)
-        # Both folders are the server's: where root does this, it follows no link that somebody put there.
+        # Both folders belong to the server's user. Root must not follow a link in them.
         source_fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
         draft_fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(source_fd, "rb") as source, os.fdopen(draft_fd, "wb") as raw:
@@ -140,7 +147,7 @@ def _quote(value: str) -> str:
 
 
 def _give(cluster: Cluster, draft: Path) -> None:
-    """Give the data to the server's user: what is inside a folder first, as nobody else gets into it until then."""
+    """Give the data to the server's user. The content of a folder comes first: until then only root may enter it."""
     for folder, _, files in os.walk(draft, topdown=False):
         for name in files:
             path = Path(folder) / name
@@ -150,7 +157,7 @@ def _give(cluster: Cluster, draft: Path) -> None:
 
 
 def _read_newest(cluster: Cluster, port: int) -> datetime:
-    """When the last change was made that is in the data, by the server's clock; and forget how it was recovered."""
+    """Return the time of the last change in the data by the server's clock, and reset the settings of the recovery."""
     with psycopg.connect(cluster.dsn(port), autocommit=True) as connection:
         row = connection.execute("SELECT coalesce(pg_last_xact_replay_timestamp(), clock_timestamp())").fetchone()
         for setting in (

@@ -1,4 +1,4 @@
-"""The folder of backups: what is in it, who works in it, how one gets in and how it is checked."""
+"""The folder of backups of the embedded server: its list, its lock, and how a backup is checked and unpacked."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One folder with a folder for each backup; half-made ones have another name and are never seen."""
+    """A folder with one folder for each backup. Unfinished backups have other names, and are not listed."""
 
     root: Path
 
     def list(self) -> list[Backup]:
-        """Every whole backup, the oldest first."""
+        """Return every complete backup, the oldest first."""
         found = (Backup.from_json(path.read_text()) for path in self.root.glob(f"[0-9]*Z/{DESCRIPTION}"))
         return sorted(found, key=lambda backup: backup.ended)
 
@@ -41,7 +41,11 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only one who makes, restores or removes backups here."""
+        """Hold the exclusive right to make, restore and delete backups here.
+
+        Raises:
+            AirfleetError: Another process holds it.
+        """
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -56,13 +60,21 @@ class Store:
 
 
 def verify(folder: Path) -> None:
-    """Raise AirfleetError unless every file of the server is in the backup as the server had sent it."""
+    """Check that the backup contains every file as the server sent it.
+
+    Raises:
+        AirfleetError: A file is missing or damaged.
+    """
     for _ in _read_checked(folder):
         pass
 
 
 def extract(folder: Path, data: Path) -> None:
-    """Unpack a backup, each file checked, into an empty folder."""
+    """Unpack a backup into an empty folder, and check each file.
+
+    Raises:
+        AirfleetError: A file is missing or damaged, or its path is outside of the folder.
+    """
     for member, content in _read_checked(folder):
         target = data / member.name
         if not target.resolve().is_relative_to(data.resolve()):
@@ -78,7 +90,7 @@ def extract(folder: Path, data: Path) -> None:
 
 
 class _Checked:
-    """A file that knows its digest once it was read to the end."""
+    """A file that computes its digest while it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -116,7 +128,7 @@ def _read_checked(folder: Path) -> Iterator[tuple[tarfile.TarInfo, _Checked | No
 
 @contextmanager
 def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    # The stream mode of tarfile itself reads the first of several gzip members only.
+    # In stream mode, tarfile reads only the first of several gzip members.
     try:
         with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             yield archive

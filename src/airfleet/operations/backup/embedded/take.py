@@ -1,4 +1,4 @@
-"""Make a backup of a running server, and remove what has become too old."""
+"""Make a backup of a running server, and delete backups that are too old."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ def read_clock() -> datetime:
 def take(
     cluster: Cluster, port: int, *, airflow: str, keep: int, notify: Callable[[str], None], clock: Clock = read_clock
 ) -> Backup:
-    """A new verified backup of the server on this port; the archive of its changes begins with the first."""
+    """Make and verify a backup of the server on this port, then keep the newest `keep` backups.
+
+    The server archives its WAL from the first backup on.
+
+    Raises:
+        AirfleetError: Another backup or restore runs, or the backup fails.
+    """
     store = Store(cluster.backups)
     with store.lock():
         _remove_drafts(store)
@@ -60,7 +66,7 @@ def take(
 
 
 def prune(cluster: Cluster, store: Store, *, keep: int) -> None:
-    """Remove surplus backups, and then the changes that led on from them only."""
+    """Delete surplus backups, and then the archived WAL that only those backups needed."""
     for old in catalogue.list_surplus(store.list(), keep=keep):
         remove(store.folder(old))
     for name in catalogue.list_old_segments((file.name for file in cluster.wal.iterdir()), store.list()):
@@ -90,7 +96,7 @@ def _copy(cluster: Cluster, port: int, draft: Path) -> None:
 
 
 def _read_end(cluster: Cluster, port: int) -> datetime:
-    # By the server's clock, which is what a moment to restore to is compared with.
+    # The server's clock, because a restore compares the requested moment with it.
     with psycopg.connect(cluster.dsn(port), autocommit=True) as connection:
         row = connection.execute("SELECT clock_timestamp()").fetchone()
     ended: datetime = row[0] if row else read_clock()

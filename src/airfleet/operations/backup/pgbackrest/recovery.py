@@ -1,7 +1,7 @@
-"""Bring the database of a fleet back to a moment, and the fleet with it.
+"""Restore the database of a fleet to a moment, and start the fleet on it (ADR 22).
 
-The backup is unpacked while the fleet works. From the moment that its data is in place there is only one way, forward:
-a restore that was cut off goes on with the next call. Before it, `airfleet apply` starts everything on the former data.
+The backup is unpacked while the fleet works. If a restore is interrupted before its data is in place, `airfleet apply`
+starts everything on the former data. If it is interrupted later, the next call of the restore must finish it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import detached_script
 from airfleet.runners.fleet.transport.connection import HostError
 
-# A restore works on them all: one that goes on unseen would work on with a past that is no longer true.
+# A restore needs every host with one of these roles: a host that is away would continue with state that was undone.
 NEEDED = frozenset({"database", "scheduler", "web"})
 UNPACK_S = RECOVER_S = 12 * 3600.0
 STOP_S = 300.0
@@ -35,7 +35,7 @@ STOP_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """What a restore would do: `source` is a backup's name, or that of the data which an earlier restore kept aside."""
+    """What a restore would do. `source` names a backup, or the former data that an earlier restore kept."""
 
     source: str
     to: datetime | None
@@ -45,18 +45,18 @@ class RestorePlan:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the data is in its place already."""
+        """Return whether the restored data is in place already."""
         return self.situation.has_done(Order("", self.source, self.to).request)
 
     @property
     def is_undo(self) -> bool:
-        """Whether it takes back an earlier restore."""
+        """Return whether the plan undoes an earlier restore."""
         return self.source.startswith(scripts.FORMER)
 
 
 @dataclass(frozen=True, slots=True)
 class RestoredFleet:
-    """What was done: from which backup, up to which moment, where the former data is, and for how long all stood."""
+    """The result of a restore: the backup, the moment, the folder of the former data, and the downtime in seconds."""
 
     backup: str
     to: datetime | None
@@ -66,7 +66,7 @@ class RestoredFleet:
 
 
 class Recovery:
-    """Restores one fleet; every step may be done again."""
+    """The restore of one fleet. Every step may be repeated."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Recovery:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`report` is given what became of each step by which the fleet is brought back."""
+        """`report` gets the result of each step that starts the fleet again."""
         self._session = session
         self._spec = session.spec
         self._notify = session.notify
@@ -86,15 +86,19 @@ class Recovery:
         self._views: tuple[HostView, ...] = ()
 
     def look(self, *, name: str | None, to: datetime | None, undo: bool) -> RestorePlan:
-        """Choose what to restore, and see whether all that is needed is there; nothing is changed."""
+        """Plan the restore, and check its conditions. It changes nothing.
+
+        Raises:
+            AirfleetError: A host does not answer, there is no room, or there is no such backup or moment.
+        """
         survey = self._session.survey(notify=lambda _: None)
         needed = {host.name for host in self._spec.fleet.hosts if NEEDED & set(host.roles)}
         if away := next((error for error in survey.errors if error.where in needed), None):
-            hint = "bring it back, or take it out of fleet.yaml: what it runs must not work on with what is undone"
+            hint = "start it, or remove it from fleet.yaml: its processes must not continue with what is undone"
             raise HostError(away.what, where=away.where, hint=hint)
         self._views = survey.views
         primary = self._primary
-        said = primary.connection.check(scripts.build_look(), what="looking at the data")
+        said = primary.connection.check(scripts.build_look(), what="checking the data")
         situation = scripts.parse_look(said)
         if situation.is_replica:
             hint = "airfleet failover --database makes a replica the primary"
@@ -125,7 +129,11 @@ class Recovery:
         return situation.former[-1]
 
     def run(self, plan: RestorePlan) -> RestoredFleet:
-        """Do it; raises AirfleetError when the moment cannot be reached, and everything works as before."""
+        """Carry out the plan.
+
+        Raises:
+            AirfleetError: The moment cannot be reached. Then the fleet works on the former data as before.
+        """
         primary = self._primary
         self._session.hold_lease(primary)
         if plan.goes_on:
@@ -163,7 +171,7 @@ class Recovery:
         self._notify("stopping schedulers, APIs and the database; running tasks wait")
         stores = [view for view in self._views if "database" in view.desired.place.host.roles]
         others = [view for view in self._views if view not in stores and list_units(view.desired)]
-        # The database last, so that who stops can still say so there.
+        # The database stops last, so that the other processes can record their end in it.
         for views in (others, stores):
             with ThreadPoolExecutor(max(1, len(views))) as pool:
                 list(pool.map(self._fence, views))
@@ -187,12 +195,12 @@ class Recovery:
         return datetime.fromtimestamp(float(said.split()[0]), UTC)
 
     def _is_exchanged(self, order: Order) -> bool:
-        said = self._primary.connection.check(scripts.build_look(), what="looking at the data")
+        said = self._primary.connection.check(scripts.build_look(), what="checking the data")
         found = scripts.parse_look(said)
         return found.is_exchanged and found.name == order.name
 
     def _bring_back(self) -> None:
-        """Start what does not run, and do again what fleet.yaml wants of the database's content."""
+        """Start the services that do not run, and repeat the jobs that write content of fleet.yaml to the database."""
         self._session.require_lease()
         self._notify("bringing the fleet back")
         survey = host_survey.change_steps(
@@ -219,7 +227,7 @@ class Recovery:
 
 
 def list_units(desired: DesiredHost) -> tuple[str, ...]:
-    """What works on the database on a host: every process of Airflow but the workers, which wait for their API."""
+    """Return the units of a host that use the database: every process of Airflow but the workers, which only wait."""
     return tuple(
         service.unit
         for service in desired.services
@@ -228,7 +236,7 @@ def list_units(desired: DesiredHost) -> tuple[str, ...]:
 
 
 def brings_back(step: Step) -> bool:
-    """Whether a step of `apply` belongs to a restore; other changes of fleet.yaml wait for an apply."""
+    """Return whether a step of `apply` is part of a restore. Other steps wait for the next apply."""
     match step.action:
         case Bring(_, how):
             return how == "start"

@@ -1,4 +1,4 @@
-"""The backups of a fleet, as pgBackRest keeps them for the primary: make one, list them, and say how they stand."""
+"""The backups of a fleet, which pgBackRest keeps for the primary: make one, list them, and check them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Backups
 
 TAKE_S = 6 * 3600.0
-# Another backup is at work: pgBackRest makes one at a time.
+# The exit code of pgBackRest while another backup runs.
 LOCKED = 50
-# The archive is late when nothing got there for so long; a file is due every five minutes.
+# Seconds without an archived file after which the archive is late. PostgreSQL archives a file every five minutes.
 LATE_S = 600
 # What `judge` looks at.
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """How backups stand: what there is, what it takes of the disk, and what waits to be archived since when."""
+    """The state of the backups and of the archive.
+
+    `used` and `free` are bytes. `waiting` counts WAL files that are not archived yet. `silent_s` is the time since the
+    last archived file, and `began_s` the time since the server's start.
+    """
 
     backups: tuple[Backup, ...]
     used: int
@@ -40,36 +44,44 @@ class Archive:
 
 
 def take(shell: Shell, host: str, wanted: Backups, notify: Callable[[str], None]) -> Backup:
-    """A new whole backup of the primary while everything runs; what has become too old is removed after it."""
+    """Make a full backup of the primary while everything runs, then delete backups that are too old.
+
+    Raises:
+        HostError: The backup fails.
+    """
     notify(f"{host}: copying the database into {wanted.folder}")
     said = _run(shell, host, build_take(wanted), "the backup", timeout_s=TAKE_S)
     return parse_backups(said)[-1]
 
 
 def list_backups(shell: Shell, host: str) -> tuple[Backup, ...]:
-    """Every whole backup, the oldest first."""
+    """Return every full backup, the oldest first."""
     script = f"cd /\n{AS_SERVER} {backups.COMMAND} info --output=json"
     return parse_backups(_run(shell, host, script, "listing the backups"))
 
 
 def look(shell: Shell, host: str, wanted: Backups) -> Archive:
-    """How backups and the archive stand."""
-    said = _run(shell, host, build_look(wanted), "looking at the backups")
+    """Return the state of the backups and of the archive.
+
+    Raises:
+        HostError: The host cannot report it.
+    """
+    said = _run(shell, host, build_look(wanted), "checking the backups")
     try:
         return parse_look(said)
     except ValueError as error:
         hint = f"look at {wanted.folder} there; `airfleet apply` makes it"
-        raise HostError("the backups cannot be looked at", where=host, hint=hint, output=said) from error
+        raise HostError("the backups cannot be checked", where=host, hint=hint, output=said) from error
 
 
 def build_take(wanted: Backups) -> str:
-    """The script that makes a backup, after one that is just being made."""
+    """Return the script that makes a backup. If another backup runs, the script waits for it first."""
     inner = backups.render_functions(wanted.folder) + render_script(__package__, "take", LOCKED=LOCKED)
     return f"cd /\n{AS_SERVER} sh -c {shlex.quote(inner)}"
 
 
 def build_look(wanted: Backups) -> str:
-    """The script whose answer `parse_look` reads."""
+    """Return the script whose output `parse_look` reads."""
     ages = (
         "SELECT extract(epoch FROM clock_timestamp() - coalesce(last_archived_time, began))::bigint,"
         " extract(epoch FROM clock_timestamp() - began)::bigint"
@@ -88,7 +100,7 @@ def build_look(wanted: Backups) -> str:
 
 
 def parse_backups(text: str) -> tuple[Backup, ...]:
-    """The whole backups that pgBackRest tells of, the oldest first."""
+    """Return the full backups in pgBackRest's JSON, the oldest first."""
     found = [
         _convert(one, {base["id"]: base["version"] for base in stanza["db"]})
         for stanza in json.loads(text)
@@ -102,7 +114,7 @@ def _convert(one: dict[str, Any], versions: dict[int, str]) -> Backup:
     return Backup(
         name=one["label"],
         began=datetime.fromtimestamp(one["timestamp"]["start"], UTC),
-        # It is told in whole seconds, of which the rest may be a part of the copy.
+        # pgBackRest reports whole seconds, so the copy may have ended up to a second later.
         ended=datetime.fromtimestamp(one["timestamp"]["stop"], UTC) + timedelta(seconds=1),
         first_segment=one["archive"]["start"],
         bytes=one["info"]["repository"]["delta"],
@@ -111,7 +123,7 @@ def _convert(one: dict[str, Any], versions: dict[int, str]) -> Backup:
 
 
 def parse_look(text: str) -> Archive:
-    """How backups stand, from the answer to `build_look`."""
+    """Return the state of the backups from the output of the script of `build_look`."""
     listed, _, rest = text.partition(MARK)
     used, free, now, waiting, ages = rest.split()
     silent, _, began = ages.partition("|")
@@ -127,7 +139,7 @@ def parse_look(text: str) -> Archive:
 
 
 def judge(archive: Archive, wanted: Backups) -> tuple[tuple[str, bool, str], ...]:
-    """What to say of the backups and of the archive: what it is, whether it is well, and what was seen."""
+    """Judge the backups and the archive. Each result is a subject, whether it is healthy, and a detail."""
     return (_judge_backups(archive, wanted), _judge_archive(archive))
 
 
@@ -142,12 +154,12 @@ def _judge_backups(archive: Archive, wanted: Backups) -> tuple[str, bool, str]:
 
 def _judge_archive(archive: Archive) -> tuple[str, bool, str]:
     if not archive.waiting or archive.silent_s < LATE_S:
-        return "archive", True, "takes every change"
+        return "archive", True, "every change is archived"
     since = _age(timedelta(seconds=archive.silent_s))
     return (
         "archive",
         False,
-        f"takes no changes for {since}: {archive.waiting} files wait",
+        f"no change archived for {since}: {archive.waiting} files wait",
     )
 
 
@@ -168,7 +180,7 @@ def _run(shell: Shell, host: str, script: str, what: str, *, timeout_s: float = 
 
 
 def explain(done: Output, what: str, host: str) -> HostError:
-    """The error of a script of pgBackRest or PostgreSQL: what it said first, and its own hint."""
+    """Return the error of a script of pgBackRest or PostgreSQL, with its first error line and its own hint."""
     text = f"{done.err}\n{done.out}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = next((line.partition("ERROR:")[2] or line.partition("FATAL:")[2] for line in lines if _tells(line)), "")

@@ -1,7 +1,7 @@
-"""What a restore runs on the hosts: each script may be run again after it was cut off at any line.
+"""The scripts of a restore for the hosts. Each script may run again after an interruption at any line.
 
-The data is made beside the present one, in `postgresql.restoring`. `restore.state` names the restore that is under way,
-and the data that it made carries the same name in a file: so what lies beside the other is known at any time.
+A restore makes its data beside the present data, in `postgresql.restoring`. `restore.state` names the restore that is
+under way, and a file in the restored data has the same name. So it is always known which data is in which folder.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from airfleet.shell_script import read_program, render_script
 
 DATA = backups.DATA
 DRAFT = f"{DATA}.restoring"
-# What a restore keeps, with the moment at which it began.
+# The prefix of the folder with former data; the time at which the restore began follows.
 FORMER = f"{DATA.name}.before-"
 STATE = f"{LIB}/restore.state"
 MARK = "airfleet_restored"
 LOG = f"{LIB}/restore.log"
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
-# What fleet.yaml wants of the database's content is done again, as the restored one may be from before it.
+# The jobs that write content of fleet.yaml to the database. The restored data may be older, so they run again.
 JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata", "postgresql-former")
-# What the recovered server forgets, as it is for this recovery alone.
+# The settings that exist only for the recovery. The recovered server resets them.
 SETTINGS = (
     "restore_command",
     "recovery_target_timeline",
@@ -38,7 +38,7 @@ RECOVER_S = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One restore: its name, the backup or the former data it begins from, and the moment; none is the newest."""
+    """One restore: its name, the backup or former data that it begins from, and the moment. None is the newest."""
 
     name: str
     backup: str
@@ -46,18 +46,18 @@ class Order:
 
     @property
     def request(self) -> str:
-        """What was asked for, without the name: the same words mean the same restore."""
+        """Return the request without the name. Two restores with the same request are the same."""
         return f"{self.backup} {self.to.astimezone(UTC).isoformat() if self.to else 'latest'}"
 
     @property
     def text(self) -> str:
-        """What `restore.state` says of it."""
+        """Return the content of `restore.state`."""
         return f"{self.name}\n{self.request}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """How the primary's data stands: its size, the room beside it, and the restore that was cut off, if any."""
+    """The state of the primary's data: its size and the free space in bytes, and an interrupted restore, if any."""
 
     size: int
     free: int
@@ -69,19 +69,19 @@ class Situation:
     former: tuple[str, ...] = ()
 
     def has_done(self, request: str) -> bool:
-        """Whether a restore that was cut off had put this very data in its place, and nothing was written since."""
+        """Return whether an interrupted restore with this request has put its data in place, unchanged since."""
         return self.is_exchanged and not self.is_up and self.request == request
 
 
 def build_look() -> str:
-    """The script whose answer `parse_look` reads."""
+    """Return the script whose output `parse_look` reads."""
     return render_script(__package__, "look_at_data", DATA=DATA, LIB=LIB, MARK=MARK, STATE=STATE, FORMER=FORMER)
 
 
 def parse_look(text: str) -> Situation:
-    """How the data stands."""
+    """Return the state of the data from the output of the script of `build_look`."""
     size, free, role, server, mark, *rest = [line.strip() for line in text.splitlines()]
-    # The request of a restore that takes back an earlier one begins with the same name; a moment follows it.
+    # The request of a restore that undoes an earlier one begins with the name of that restore, and a moment follows.
     former = tuple(sorted(line for line in rest if line.startswith(FORMER) and " " not in line))
     name, request = [*(line for line in rest if line not in former), "", ""][:2]
     return Situation(
@@ -97,7 +97,7 @@ def parse_look(text: str) -> Situation:
 
 
 def _render(*names: str, **values: object) -> str:
-    """Render programs below the functions of every restore."""
+    """Render programs below the shell functions that all of them use."""
     return render_script(
         __package__,
         "restore_functions",
@@ -113,9 +113,9 @@ def _render(*names: str, **values: object) -> str:
 
 
 def copy_former(order: Order) -> str:
-    """Copy what an earlier restore kept aside beside the data that the server works on.
+    """Return the script that copies the former data of an earlier restore beside the present data.
 
-    It is recovered as if it were a backup, so that it goes on under a time line of its own: the archive holds changes
+    The copy is recovered as if it were a backup, so that it gets a new timeline. Otherwise the archive would hold WAL
     of both under the same numbers.
     """
     source = f"{LIB}/{order.backup}"
@@ -128,7 +128,7 @@ def copy_former(order: Order) -> str:
 
 
 def unpack(order: Order) -> str:
-    """Unpack the backup beside the data that the server works on."""
+    """Return the script that unpacks the backup beside the present data."""
     return _render(
         "begin",
         "unpack",
@@ -140,9 +140,9 @@ def unpack(order: Order) -> str:
 
 
 def fence(units: Iterable[str]) -> str:
-    """Stop what reads or writes the database on a host, and forget what was done to the database's content.
+    """Return the script that stops everything on a host that uses the database, and clears the records of its jobs.
 
-    A replica cannot follow data of an earlier moment: it is told that it has to be copied anew.
+    A replica cannot follow data of an earlier moment, so the script marks it to be copied again.
     """
     return render_script(
         __package__,
@@ -156,9 +156,10 @@ def fence(units: Iterable[str]) -> str:
 
 
 def recover(order: Order, bin_: str, config: str, python: str) -> str:
-    """Let a server that nobody knows of recover the unpacked data, and put it in the place of the present data.
+    """Return the script that recovers the unpacked data and exchanges it with the present data.
 
-    Changes that the present server had no time to archive are taken from its own folder.
+    No other process can reach the server that recovers. WAL that the present server has not archived is read from its
+    own folder.
     """
     options = (
         f"-c config_file={config} -c listen_addresses= -c unix_socket_directories={DRAFT} -c archive_command= "
@@ -179,5 +180,5 @@ def recover(order: Order, bin_: str, config: str, python: str) -> str:
 
 
 def finish() -> str:
-    """Forget the restore: everything works on its data."""
+    """Return the script that removes the record of the restore, when everything works on the restored data."""
     return _render("finish")

@@ -69,7 +69,7 @@ def _look(spec: FleetSpec, host: Host, stack: ExitStack) -> HostView | None:
     connection = HostConnection(host, spec.project)
     stack.callback(connection.close)
     connection.open()
-    probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="looking at the host"))
+    probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="surveying the host"))
     if probe.owner != spec.credentials.identity:
         return None
     # Without a role it should be nothing at all.
@@ -77,7 +77,7 @@ def _look(spec: FleetSpec, host: Host, stack: ExitStack) -> HostView | None:
     machine = host_survey.identify(host, probe)
     desired = DesiredHost(Place(spec.fleet, nobody, machine, OPT / "none", spec.credentials, spec.objects), ())
     question = facts.build_question((), (), (), ())
-    found = facts.parse_answer(connection.check(question, what="looking at the host"), frozenset())
+    found = facts.parse_answer(connection.check(question, what="surveying the host"), frozenset())
     recipe = airflow_archive.Recipe("", "", "", "", ())
     return HostView(connection, desired, found, tuple(decide(desired, found)), recipe)
 

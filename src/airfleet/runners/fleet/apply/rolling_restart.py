@@ -184,7 +184,7 @@ class Rolling:
     @staticmethod
     def _look_at_workers(view: HostView, own: Sequence[Step], stage: Stage) -> str:
         services = [service for service in list_restarts(own, stage) if service.drains]
-        return view.connection.check(look_at(services), what="looking at the workers") if services else ""
+        return view.connection.check(look_at(services), what="checking the workers") if services else ""
 
 
 def _restarts_broker(view: HostView, own: Sequence[Step]) -> bool:

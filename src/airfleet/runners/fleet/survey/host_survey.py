@@ -86,7 +86,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     host = connection.host
     connection.open()
     asked = time.time()
-    probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="looking at the host"))
+    probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="surveying the host"))
     wrong_clock = diff.find_wrong_clock(host.name, probe.clock, asked=asked, answered=time.time())
     machine = identify(host, probe)
     owner = spec.credentials.identity
@@ -114,7 +114,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     parts = (*host_parts.describe(place, ssh_ports=ports), own)
     desired = DesiredHost(place, parts)
     question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
-    answer = facts.parse_answer(connection.check(question, what="looking at the host"), probe.packages)
+    answer = facts.parse_answer(connection.check(question, what="surveying the host"), probe.packages)
     for obstacle in (*wrong_clock, *diff.find_obstacles(desired, probe, answer)):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
     return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease)
