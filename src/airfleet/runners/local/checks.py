@@ -1,4 +1,4 @@
-"""Health checks against a running platform, and what its database says of it."""
+"""The health checks of a platform on this machine, and what its database knows about it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from airfleet.workspace.state_folder import BrokenFile
 from airfleet_provider.contract.lease_schema import CandidateState
 
 TIMEOUT_S = 5.0
-# The place in a traceback of what a project consists of.
+# A line of a traceback that names a file of the project.
 _PLACE = re.compile(r'File ".*?/((?:dags|include)/[^"]+)", line (\d+)')
 # An api-server that makes its routes answers late, and late is not dead.
 HTTP_TIMEOUT_S = 20.0
@@ -38,18 +38,21 @@ WARM_UP_S = 120.0
 
 
 class Checker:
-    """Runs health checks, from any thread."""
+    """Makes health checks. Any thread may use it."""
 
     def __init__(self, database: Secret, others: tuple[Secret, ...] = ()) -> None:
-        """`others` are URLs by which the database may be reached before its passwords are set."""
+        """`others` are URLs of the database with former passwords, which it may have until they are set."""
         self._database = database
         self._others = others
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
     def check(self, health: Health, *, started: float) -> CheckResult:
-        """The state of a process that was started at this time, in seconds since the epoch.
+        """Check a process that was started at this time, in seconds since 1970.
 
-        Never raises for what is down. Raises TypeError for a check that the supervisor answers itself.
+        The result says if a process or the database is down; no error is raised for that.
+
+        Raises:
+            TypeError: Only the supervisor can make this check.
         """
         try:
             match health:
@@ -89,7 +92,7 @@ class Checker:
         return CheckResult(True)
 
     def warm_up(self, url: str) -> None:
-        """Ask for the URL and wait for the answer, whatever it is."""
+        """Fetch the URL, and wait for the answer. Errors are ignored."""
         with suppress(httpx.HTTPError):
             self._http.get(url, timeout=WARM_UP_S)
 
@@ -111,7 +114,7 @@ class Checker:
             {"name": name, "started": started},
         )
         if not rows:
-            return CheckResult(False, "not begun yet")
+            return CheckResult(False, "not started yet")
         state, age = rows[0]
         return CheckResult(
             state in (CandidateState.ACTIVE, CandidateState.STANDBY) and age <= max_age_s,
@@ -119,7 +122,7 @@ class Checker:
         )
 
     def retire_jobs(self, job_type: str) -> None:
-        """Mark as failed what dead processes of this type left as running, so that their tasks are adopted at once."""
+        """Mark jobs of dead processes of this type as failed, so that their tasks are adopted at once."""
         with suppress(psycopg.Error):  # then they are adopted when their heartbeats are old
             self._query(
                 "UPDATE job SET state = 'failed', end_date = now()"
@@ -128,7 +131,7 @@ class Checker:
             )
 
     def was_done(self, job: str, fingerprint: str) -> bool:
-        """Whether this job ended well with this fingerprint, in this very database."""
+        """Return whether this database records a success of the job with this fingerprint."""
         try:
             rows = self._query(
                 "SELECT 1 FROM airfleet.job WHERE name = %(name)s AND fingerprint = %(fingerprint)s",
@@ -139,7 +142,7 @@ class Checker:
         return bool(rows)
 
     def note_done(self, job: str, fingerprint: str) -> None:
-        """Remember that the job ended well."""
+        """Record the success of a job in the database. If that fails, the job runs once more at the next start."""
         with suppress(psycopg.Error):  # then it runs once more next time
             self._query(
                 "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%(name)s, %(fingerprint)s, now())"
@@ -154,14 +157,14 @@ class Checker:
 
 
 class ImportErrors:
-    """The Dag files that do not load, over one connection, so that they can be asked for every second."""
+    """The Dag files that do not load. One connection stays open, so that a caller may read them every second."""
 
     def __init__(self, database: Secret) -> None:
         self._database = database
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def read(self) -> list[BrokenFile]:
-        """Those of now; none while the database is away."""
+        """Return the present files, or none while the database does not answer."""
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(
@@ -175,14 +178,14 @@ class ImportErrors:
         return [BrokenFile(file, describe_failure(trace)) for file, trace in rows]
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         if self._connection:
             self._connection.close()
         self._connection = None
 
 
 def describe_failure(trace: str) -> str:
-    """The last line of a traceback, and the line of the project that led to it."""
+    """Return the last line of a traceback, with the file and line of the project that led to it."""
     lines = [line.strip() for line in trace.splitlines() if line.strip()]
     places = _PLACE.findall(trace)
     where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
@@ -203,7 +206,7 @@ def _check_consumers(url: Secret, queue: str) -> CheckResult:
             found = connection.channel().queue_declare(queue, passive=True)
         except amqp.NotFound:
             return CheckResult(False, f"the queue {queue} does not exist yet")
-    return CheckResult(found.consumer_count > 0, f"{found.consumer_count} consumers")
+    return CheckResult(found.consumer_count > 0, f"{found.consumer_count} workers")
 
 
 def _first_line(error: Exception) -> str:

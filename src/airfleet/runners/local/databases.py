@@ -1,4 +1,4 @@
-"""Make the roles and databases of one platform on its embedded server: a program that may run any number of times."""
+"""Create the roles and databases of a platform on its embedded server. The program may run any number of times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airfleet_provider.contract.migrations.runner import Kind, MigrationError
 
 
 def main() -> None:
-    """Converge the server to the databases and passwords that the environment names."""
+    """Create the databases and set the passwords that the environment names."""
     with connect(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"])) as connection:
         password = sql.Literal(os.environ["AIRFLEET_SUPERUSER"])
         connection.execute(sql.SQL("SET log_min_error_statement = panic"))  # it may hold a password
@@ -30,7 +30,11 @@ def main() -> None:
 
 
 def migrate(dsns: Sequence[str], password: str) -> None:
-    """Bring airfleet's own tables to this version, as their owner; no process of an older version runs meanwhile."""
+    """Migrate airfleet's own tables to this version, as their owner. No process of an older version may run.
+
+    Raises:
+        SystemExit: A migration is refused; its reason is printed.
+    """
     with connect(dsns, dbname="airflow", user="airflow", password=password) as connection:
         try:
             runner.migrate(runner.execute_on(connection), runner.read_own(), kinds=(Kind.PRE, Kind.POST))
@@ -39,7 +43,7 @@ def migrate(dsns: Sequence[str], password: str) -> None:
 
 
 def ensure_results(dsns: Sequence[str], passwords: Mapping[str, str]) -> None:
-    """The database that workers leave results in, which belongs to neither side; that of earlier versions goes."""
+    """Create the result database, which neither workers nor schedulers own, and drop the one of earlier versions."""
     with connect(dsns) as connection:
         connection.execute("SET log_min_error_statement = panic")  # it may hold a password
         for name, password in passwords.items():
@@ -48,7 +52,7 @@ def ensure_results(dsns: Sequence[str], passwords: Mapping[str, str]) -> None:
             "SELECT 1 FROM pg_database WHERE datname = %s", (result_database.DATABASE,)
         ).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(result_database.DATABASE)))
-        # No worker runs while this does.
+        # No worker runs while this program runs.
         connection.execute(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(result_database.FORMER))
         )
@@ -62,7 +66,7 @@ def ensure_results(dsns: Sequence[str], passwords: Mapping[str, str]) -> None:
 
 
 def ensure_role(connection: psycopg.Connection, name: str, password: str) -> None:
-    """A role that logs in with this password."""
+    """Create a role, or set its password. It logs in with this password."""
     role = sql.Identifier(name)
     if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
@@ -70,9 +74,11 @@ def ensure_role(connection: psycopg.Connection, name: str, password: str) -> Non
 
 
 def connect(dsns: Sequence[str], dbname: str = "postgres", **login: str) -> psycopg.Connection:
-    """A connection by the first login that the server accepts; raises the error of the first when it accepts none.
+    """Connect with the first login that the server accepts. `login` may override `user` and `password` of the URLs.
 
-    `login` may hold a `user` and a `password` in place of those in the addresses.
+    Raises:
+        psycopg.OperationalError: The server accepts none; it is the error of the first login.
+        ValueError: There is no login.
     """
     refused: psycopg.OperationalError | None = None
     for dsn in dsns:
@@ -84,7 +90,7 @@ def connect(dsns: Sequence[str], dbname: str = "postgres", **login: str) -> psyc
 
 
 def ensure(connection: psycopg.Connection, name: str, password: str) -> None:
-    """One database, owned by a role of the same name that logs in with this password and sees no other database."""
+    """Create a database, owned by a role of the same name. The role logs in with this password to no other database."""
     role = sql.Identifier(name)
     ensure_role(connection, name, password)
     if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:

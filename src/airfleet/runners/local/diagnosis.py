@@ -1,4 +1,4 @@
-"""What `doctor` looks at: facts of this machine, and what they mean for a platform."""
+"""The checks of `airfleet doctor` for a platform on this machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from airfleet.workspace import airflow_version, python_packages
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis, Level
 from airfleet.workspace.state_folder import StateFolder
 
-# With these an Airflow of this minor starts; with later ones it does not (celery.backends.database, removed models).
+# The series of packages with which this minor version of Airflow starts. It does not start with later series, because
+# of celery.backends.database and models that Airflow removed.
 REQUIRED = {"apache-airflow-core": "3.3", "celery": "5.6", "sqlalchemy": "2.0"}
 LEAST_MEMORY_BYTES = 2 << 30
 OLDEST_SANE_CLOCK = 1_767_225_600  # 2026-01-01: no release of airfleet is older
 
 
 def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
-    """Everything looked at, in the order of looking; nothing is changed or started."""
+    """Make all checks, and return their results in order. Nothing is changed or started."""
     free_root = next(parent for parent in (folder.root, *folder.root.parents) if parent.exists())
     return [
         _judge_python(sys.version_info[:2]),
@@ -51,11 +52,11 @@ def _examine_packages(project: Path) -> Iterator[Diagnosis]:
 
 
 def _judge_environment() -> Diagnosis:
-    """What is said where the project's own environment, with Airflow and PostgreSQL, was not made yet."""
+    """Return the result for a project whose environment, with Airflow and PostgreSQL, does not exist yet."""
 
     def describe() -> str:
         python_packages.find_uv()
-        return f"{[*airflow_version.find_locks()][-1]} will be installed from its lock by the first `airfleet up`"
+        return f"the first `airfleet up` will install {[*airflow_version.find_locks()][-1]} from its lock"
 
     return _attempt("Airflow", describe)
 
@@ -84,7 +85,7 @@ def _examine_port(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:
         return
     for setting, port in (("ports.api", wanted.api), ("ports.database", wanted.database)):
         if port is not None:
-            yield _attempt(setting, lambda: _describe_port(port, setting))  # noqa: B023 - called before the next turn
+            yield _attempt(setting, lambda: _describe_port(port, setting))  # noqa: B023 - called before the next iteration
 
 
 def _describe_port(port: int, setting: str) -> str:
@@ -94,7 +95,7 @@ def _describe_port(port: int, setting: str) -> str:
 
 def _describe_state(folder: StateFolder) -> str:
     if not (folder.root / "instance.json").exists():
-        return f"{folder.root} will be new"
+        return f"`airfleet up` will create {folder.root}"
     if environment.is_beside():
         postgres = launch.postgres_version(launch.find_postgres())
         folder.check_instance(airflow=launch.airflow_version(), postgres=postgres)
@@ -137,14 +138,14 @@ def _judge_requirements(project: Path, installed: Callable[[str], str | None]) -
 
 
 def read_requirements(text: str) -> Iterator[Requirement]:
-    """The packages that a requirements file wants of this very Python and system; pip's own options are left out."""
+    """Yield the requirements of a file that apply to this Python and system, without pip's options."""
     for line in text.replace("\\\n", " ").splitlines():
         words = re.split(r"(?:^|\s)(?:#|--?[a-z])", line, maxsplit=1)[0].strip()
         if not words:
             continue
         try:
             requirement = Requirement(words)
-        except InvalidRequirement:  # a path or an address, whose name is known to pip alone
+        except InvalidRequirement:  # for a path or a URL, only pip knows the name of the package
             continue
         if requirement.marker is None or requirement.marker.evaluate():
             yield requirement
@@ -159,7 +160,7 @@ def _judge_folder(folder: Path, is_writable: bool) -> Diagnosis:
 
 
 def _judge_space(folder: Path, free: int) -> Diagnosis:
-    what = f"{free / 2**30:.1f} GiB free at {folder}"
+    what = f"{free / 2**30:.1f} GiB free on {folder}"
     if free >= LEAST_FREE_BYTES:
         return Diagnosis("ok", "disk", what)
     level: Level = "error" if free < launch.LEAST_FREE_BYTES else "warning"
@@ -170,7 +171,7 @@ def _judge_memory(available: int) -> Diagnosis:
     what = f"{available / 2**30:.1f} GiB available"
     if available >= LEAST_MEMORY_BYTES:
         return Diagnosis("ok", "memory", what)
-    return Diagnosis("warning", "memory", what, "the platform takes about 0.7 GiB idle, each running task 0.1 more")
+    return Diagnosis("warning", "memory", what, "the platform needs about 0.7 GiB, and each running task 0.1 GiB more")
 
 
 def _judge_clock(now: float) -> Diagnosis:
@@ -184,4 +185,4 @@ def _judge_clock(now: float) -> Diagnosis:
 def _judge_user(uid: int) -> Diagnosis:
     if uid:
         return Diagnosis("ok", "user", f"uid {uid}, not root")
-    return Diagnosis("warning", "user", "root: every task runs as root too", "start it as a user of its own")
+    return Diagnosis("warning", "user", "root, so every task runs as root too", "run airfleet as another user")

@@ -1,10 +1,10 @@
-"""The Python environment that a platform on this machine runs in.
+"""The Python environment of a platform on this machine (ADR 26).
 
-Where Airflow and the provider are installed beside airfleet, as in the .venv of a clone, it is that one. Elsewhere, as
-after `uv tool install airfleet`, airfleet makes one in the state folder: the locked Airflow, the project's
-requirements, the provider and airfleet itself. The command then goes on in it.
+If Airflow and the provider are installed beside airfleet, as in the .venv of a clone, the platform uses that
+environment. Otherwise, as after `uv tool install airfleet`, airfleet makes one in the state folder. It contains the
+locked Airflow, the project's requirements, the provider and airfleet itself. The command then continues in it.
 
-An environment is named after all that goes into it. It is made whole before its first use, and not changed after that.
+The name of an environment is a digest of its content. It is complete before its first use, and never changes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from airfleet.workspace.state_folder import StateFolder
 
 FOLDER = "environments"
 READY = "ready"
-# A test run or a check may still work in an environment that no platform uses.
+# The age in seconds at which an unused environment is removed. A test run or a check may still use a younger one.
 UNUSED_S = 86_400.0
 BESIDE = ("apache-airflow-core", python_packages.PROVIDER)
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRecipe:
-    """What goes into one environment: a Python, the newest tested Airflow, and airfleet's two distributions."""
+    """The content of one environment: a Python, the newest tested Airflow, and airfleet's two distributions."""
 
     python: str
     airflow: str
@@ -42,12 +42,12 @@ class EnvironmentRecipe:
 
     @property
     def digest(self) -> str:
-        """The name of the environment; another content has another name."""
+        """Return the name of the environment. Another content has another name."""
         return python_packages.compute_digest((self.python, self.packages, self.requirements), self.own)
 
 
 def is_beside() -> bool:
-    """Whether this process runs where a platform can run: Airflow and the provider are installed beside airfleet."""
+    """Return whether Airflow and the provider are installed beside airfleet, so that a platform can run here."""
     try:
         for name in BESIDE:
             metadata.version(name)
@@ -57,14 +57,15 @@ def is_beside() -> bool:
 
 
 def read_recipe(project: Path, requirements: str | None) -> EnvironmentRecipe:
-    """What the environment of this project consists of.
+    """Return the recipe of this project's environment.
 
-    Raises AirfleetError for a requirements file that does not exist.
+    Raises:
+        AirfleetError: fleet.yaml names a requirements file that does not exist.
     """
     airflow, lock = [*airflow_version.find_locks().items()][-1]
     own = python_packages.read_installed("airfleet", "airfleet") + python_packages.read_provider()
     return EnvironmentRecipe(
-        # Another patch version may be in another folder, and then the links of an environment lead nowhere.
+        # Another patch version of Python may be in another folder. Then the links of an environment would be broken.
         python=f"{sys.base_prefix} {sys.version}",
         airflow=airflow,
         packages=lock.read_text(),
@@ -74,16 +75,18 @@ def read_recipe(project: Path, requirements: str | None) -> EnvironmentRecipe:
 
 
 def find(recipe: EnvironmentRecipe, folder: StateFolder) -> Path | None:
-    """The Python of the environment that was made from a recipe; None when it was not made yet."""
+    """Return the Python of the environment of a recipe, or None if it does not exist yet."""
     place = folder.root / FOLDER / recipe.digest
     return _python(place) if (place / READY).exists() else None
 
 
 def enter(project: Path, requirements: str | None, folder: StateFolder, tell: Callable[[str], None]) -> None:
-    """Go on where Airflow is: return when it is beside airfleet; otherwise run this same command in an environment.
+    """Make sure that Airflow is beside this process. Return if it is; otherwise run this command in an environment.
 
-    The environment is made when there is none. A caller that reaches the next line has Airflow beside it. Raises
-    AirfleetError when the environment cannot be made.
+    The environment is made if it does not exist. Then this process is replaced and the function does not return.
+
+    Raises:
+        AirfleetError: The environment cannot be made.
     """
     if is_beside():
         return
@@ -92,12 +95,12 @@ def enter(project: Path, requirements: str | None, folder: StateFolder, tell: Ca
     python = ensure(recipe, folder, tell)
     if Path(sys.prefix) == python.parents[1]:
         raise AirfleetError("this environment has lost Airflow", where=sys.prefix, hint="remove the folder")
-    # -P: no module of the folder that the user is in takes the place of another.
+    # With -P, Python does not import modules from the working folder of the user.
     os.execve(python, [str(python), "-P", "-m", "airfleet", *sys.argv[1:]], os.environ)
 
 
 def ensure(recipe: EnvironmentRecipe, folder: StateFolder, tell: Callable[[str], None]) -> Path:
-    """The Python of the environment of a recipe, made now unless it is there. Of two that ask, one makes it."""
+    """Return the Python of the environment of a recipe, and make it if needed. Of two processes, one makes it."""
     root = folder.root / FOLDER
     root.mkdir(exist_ok=True)
     place = root / recipe.digest
@@ -113,11 +116,11 @@ def ensure(recipe: EnvironmentRecipe, folder: StateFolder, tell: Callable[[str],
 
 
 def prune(root: Path, *, keep: Path, now: float) -> None:
-    """Remove the environments that nobody entered for a day, all but one. No platform may be up."""
+    """Delete the environments that no command entered for a day, except `keep`. No platform may be up."""
     for place in root.iterdir():
         if place == keep or not place.is_dir():
             continue
-        with suppress(FileNotFoundError):  # what a kill left half made has no mark
+        with suppress(FileNotFoundError):  # an environment that a kill left unfinished has no mark
             if now - (place / READY).stat().st_mtime < UNUSED_S:
                 continue
             # First of all: after a kill in the middle of the rest, a mark would say that all of it is there.
@@ -126,7 +129,7 @@ def prune(root: Path, *, keep: Path, now: float) -> None:
 
 
 def _make(recipe: EnvironmentRecipe, place: Path, tell: Callable[[str], None]) -> None:
-    # What is there was left by a kill.
+    # If the folder exists, a kill left it unfinished.
     shutil.rmtree(place, ignore_errors=True)
     uv = python_packages.find_uv()
     python = _python(place)

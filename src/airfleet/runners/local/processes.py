@@ -1,4 +1,4 @@
-"""The operating system's side of supervision: start, wait, signal, and find what was left behind."""
+"""Processes of the operating system: start, reap, signal, and find those that an earlier supervisor left."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from airfleet.errors import AirfleetError
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 INSTANCE_VARIABLE = "AIRFLEET_INSTANCE"
-# PostgreSQL refuses to run as root, so root runs it as this user, which exists everywhere.
+# PostgreSQL refuses to run as root, so root runs it as this user, which every system has.
 UNPRIVILEGED_USER = "nobody"
-# The kernel gives starting times in hundredths of a second since boot.
+# The kernel reports start times in hundredths of a second since boot.
 CLOCK_SLACK_S = 1.0
 
 
 def become_subreaper() -> None:
-    """Make this process the parent of every orphan below it, so that no descendant is out of reach."""
+    """Make this process the parent of every orphan among its descendants, so that it can reap all of them."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -40,7 +40,7 @@ def start(
     death_signal: int = signal.SIGTERM,
     inherit: tuple[int, ...] = (),
 ) -> int:
-    """The pid of a new process in a session of its own, which gets `death_signal` when this process dies."""
+    """Start a process in a new session, and return its pid. It gets `death_signal` when this process dies."""
 
     def ask_for_death_signal() -> None:
         _prctl(PR_SET_PDEATHSIG, death_signal)
@@ -56,17 +56,21 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=inherit,
-            preexec_fn=ask_for_death_signal,  # noqa: PLW1509 - the supervisor's threads hold no lock that it takes
+            preexec_fn=ask_for_death_signal,  # noqa: PLW1509 - no thread of the supervisor holds a lock that the function needs
             user=user.pw_uid if user else None,
             group=user.pw_gid if user else None,
             extra_groups=[] if user else None,
         )
-    process.returncode = 0  # reaped by `reap`; Popen must neither wait for it nor warn about it
+    process.returncode = 0  # `reap` reaps the process, so Popen must neither wait for it nor warn about it
     return process.pid
 
 
 def fill(command: Command, *, log: Path) -> None:
-    """Run a command that creates a folder, unless it is there; one that a kill interrupted is made anew."""
+    """Run a command that creates a folder, unless the folder is complete. A folder that a kill left is made again.
+
+    Raises:
+        AirfleetError: The command fails.
+    """
     if command.creates.exists():
         return
     draft = command.creates.with_name(command.creates.name + ".new")
@@ -77,7 +81,7 @@ def fill(command: Command, *, log: Path) -> None:
         stdin.write(command.stdin.reveal().encode())
         stdin.seek(0)
         if user:
-            # The program opens /dev/stdin anew, as that user.
+            # The program opens /dev/stdin again, as the other user.
             os.fchown(stdin.fileno(), user.pw_uid, user.pw_gid)
             os.chown(draft, user.pw_uid, user.pw_gid)
         done = subprocess.run(
@@ -93,7 +97,7 @@ def fill(command: Command, *, log: Path) -> None:
     with log.open("ab") as output:
         output.write(done.stdout + done.stderr)
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
         raise AirfleetError(
             f"{Path(command.argv[0]).name} failed: {lines[-1]}",
             where=str(log),
@@ -103,12 +107,12 @@ def fill(command: Command, *, log: Path) -> None:
 
 
 def choose_user(unprivileged: bool) -> pwd.struct_passwd | None:
-    """The user to run a program as that refuses to run as root; None to stay who we are."""
+    """Return the user for a program that refuses to run as root, or None to keep the present user."""
     return pwd.getpwnam(UNPRIVILEGED_USER) if unprivileged and os.geteuid() == 0 else None
 
 
 def reap() -> Iterator[tuple[int, int]]:
-    """The pid and exit code of every child that has ended, orphans from below among them."""
+    """Yield the pid and exit code of every child that has ended, also of orphans that became children."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -120,9 +124,9 @@ def reap() -> Iterator[tuple[int, int]]:
 
 
 def find_leftovers(sessions: Collection[int], *, written: float, marker: str | None) -> list[psutil.Process]:
-    """What still lives of the sessions that were written down at that time, or carries this instance's mark.
+    """Return the live processes of sessions that were recorded at `written`, and those with this instance's marker.
 
-    A session whose leader began later has only taken over the number, and after a reboot all numbers are new.
+    If the leader of a session started later, it only has the same number. After a reboot no recorded number counts.
     """
     own = [session for session in sessions if not _is_leader_newer(session, written)]
     return find_members(own if psutil.boot_time() < written else (), marker=marker)
@@ -136,10 +140,10 @@ def _is_leader_newer(session: int, written: float) -> bool:
 
 
 def find_members(sessions: Collection[int], *, marker: str | None = None) -> list[psutil.Process]:
-    """The living processes of these sessions, or with this instance in their environment, whoever started them.
+    """Return the live processes of these sessions, and those with this instance's marker in their environment.
 
-    A task's own process hides its environment but stays in its component's session; a program that a task started in
-    a new session shows its environment. This process is never among them.
+    The process of a task hides its environment, but stays in the session of its component. A program that a task
+    started in a new session shows its environment. The result never contains this process.
     """
     found = []
     for process in psutil.process_iter():
@@ -160,7 +164,7 @@ def _own_uids() -> tuple[int, ...]:
 
 
 def end(processes: Collection[psutil.Process], *, grace_s: float, first: int = signal.SIGTERM) -> None:
-    """End them: a signal, some time, then SIGKILL."""
+    """End processes: send the signal `first`, wait `grace_s` seconds at most, then send SIGKILL."""
     for process in processes:
         _signal(process, first)
     _, alive = psutil.wait_procs(processes, timeout=grace_s)

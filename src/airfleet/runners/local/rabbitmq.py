@@ -1,4 +1,4 @@
-"""Where RabbitMQ is installed on this machine."""
+"""The RabbitMQ that is installed on this machine."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError
 
-# Debian's wrapper on the PATH changes to a user of its own; the plain script runs as whoever starts it.
+# Debian's wrapper on the PATH changes the user. The plain script runs as the user that starts it.
 PLAIN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The broker, and Erlang's name server, which it cannot start without."""
+    """The paths of the broker and of Erlang's name server, which the broker needs."""
 
     server: Path
     names_server: Path
 
 
 def find_programs() -> Programs:
-    """The installed programs; raises AirfleetError, with what to install, where they are not."""
+    """Return the paths of the installed programs.
+
+    Raises:
+        AirfleetError: RabbitMQ is not installed.
+    """
     server = str(PLAIN) if PLAIN.exists() else shutil.which("rabbitmq-server")
     names_server = shutil.which("epmd")
     if server is None or names_server is None:

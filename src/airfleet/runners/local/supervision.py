@@ -1,22 +1,22 @@
-"""The rules of supervision: from what is seen of one process to what is done about it. No I/O."""
+"""The rules of supervision: they decide from the observed state of a process what to do (ADR 2). No I/O."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
 
-# A crash is followed by a new start after 0.5 s, 1 s, 2 s … up to 30 s; a minute of health forgets them all.
+# Seconds until a crashed process starts again: 0.5, 1, 2 and so on up to 30. After a minute of health the count is 0.
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 FORGIVEN_AFTER_S = 60.0
-# A process that lives but fails its health check this long is taken for hung, and killed.
+# Seconds of failed health checks after which a running process counts as hung and is killed.
 HUNG_AFTER_S = 90.0
-# It may take this long to become healthy: a slow machine is no reason to start again.
+# Seconds that a process may take to become healthy. On a slow machine, a new start would not help.
 START_TIMEOUT_S = 180.0
 
 
 class Phase(enum.StrEnum):
-    """Where a process is in its life."""
+    """The phase of a supervised process."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -30,9 +30,9 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one health check found, and in words why when it is not healthy.
+    """The result of one health check. `detail` says why a process is not healthy.
 
-    One that is not `conclusive` could not be made, as what it asks was away itself; it is no reason to kill anybody.
+    A check that is not `conclusive` could not be made, because what it needs is down. It never kills a process.
     """
 
     healthy: bool
@@ -41,7 +41,7 @@ class CheckResult:
 
 
 class Do(enum.Enum):
-    """What the supervisor does next about one process."""
+    """The next action of the supervisor for one process."""
 
     NOTHING = enum.auto()
     START = enum.auto()
@@ -52,7 +52,7 @@ class Do(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is special about one process."""
+    """The properties of a process that the rules depend on."""
 
     once: bool
     skippable: bool
@@ -63,12 +63,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is seen of one process at `now`, in seconds of a clock that never jumps.
+    """The observed state of one process at `now`, in seconds of a monotonic clock.
 
-    `alive` speaks of the process that the unit names; `exit_code` is negative for a signal; `healthy` is the newest
-    result of its check, or None when there is none yet; `released` says that all it waits for is healthy or done,
-    and `forkable` that the warm image it would be forked from is there. `done_before` is asked of a skippable job only,
-    once it is released: it need not run again.
+    `exit_code` is negative for a signal. `healthy` is the newest result of its check, or None without a result.
+    `released` means that every process it waits for is healthy or done. `forkable` means that the image it would be
+    forked from is ready. `done_before` means that a skippable job need not run again; it is read after the release.
     """
 
     now: float
@@ -85,7 +84,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One process under supervision."""
+    """The supervision state of one process."""
 
     phase: Phase = Phase.WAITING
     since: float = 0.0
@@ -96,12 +95,12 @@ class Unit:
     detail: str = ""
 
     def enter(self, phase: Phase, now: float, detail: str = "") -> Unit:
-        """The same unit in another phase, from now on."""
+        """Return the unit in another phase, which begins now."""
         return replace(self, phase=phase, since=now, detail=detail)
 
 
 def decide(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
-    """The unit's next phase, and the one thing to do for it now."""
+    """Return the next state of a unit, and the one action to take now."""
     if seen.stopping:
         return _decide_stop(unit, rules, seen)
     if unit.forked and not seen.alive:
@@ -120,17 +119,17 @@ def decide(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
 
 
 def backoff(failures: int) -> float:
-    """Seconds to wait after so many crashes in a row."""
+    """Return the seconds to wait after this number of crashes in a row."""
     return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** max(0, failures - 1))
 
 
 def _decide_start(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
-    # A warm process is forked before it may run, so that its imports cost no time later; the gate holds it back.
+    # A process is forked from the image before it may run, so that its imports take no time later. Its gate holds it.
     if rules.skippable and not unit.forked:
         if not seen.released:
             return unit, Do.NOTHING
         if seen.done_before:
-            return unit.enter(Phase.DONE, seen.now, "nothing new"), Do.NOTHING
+            return unit.enter(Phase.DONE, seen.now, "nothing has changed"), Do.NOTHING
     if not unit.forked and (seen.forkable if rules.warm else seen.released):
         return replace(unit, forked=True, gate_open=False), Do.START
     if not unit.forked or not seen.released:
@@ -179,7 +178,7 @@ def _decide_stop(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
 
 
 def describe_exit(code: int | None) -> str:
-    """An exit in words."""
+    """Describe an exit code."""
     if code is None:
         return "vanished"
     return f"ended by signal {-code}" if code < 0 else f"exited with code {code}"

@@ -1,4 +1,4 @@
-"""The loop that makes one platform's processes true on this machine: see, decide, act."""
+"""The supervisor of a platform on this machine: a loop that observes, decides and acts (ADR 2)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ STEADY_CHECK_EVERY_S = 5.0
 LARGEST_LOG_BYTES = 50 << 20
 ROTATE_EVERY_S = 60.0
 LEFTOVER_GRACE_S = 5.0
-# What crashes this often before the platform was ever healthy will not start by itself.
+# The number of crashes, before the platform was ever healthy, after which it gives up.
 HOPELESS_FAILURES = 3
 
 Notify = Callable[[Snapshot], None]
 
 
 class Supervised:
-    """One process: its description, where it is in its life, and the handles of its present one."""
+    """One supervised process: its description, its supervision state, and the handles of the present process."""
 
     def __init__(self, process: Process, prepare: tuple[Command, ...]) -> None:
         self.process = process
@@ -74,7 +74,7 @@ class Supervised:
 
     @property
     def is_ready(self) -> bool:
-        """Whether what comes after it may start."""
+        """Return whether the processes that come after this one may start."""
         return self.unit.phase in (Phase.HEALTHY, Phase.DONE)
 
     @property
@@ -89,7 +89,7 @@ class Supervised:
 
 
 class Supervisor:
-    """Starts, watches, restarts and stops every process of one launch, all in the thread that calls `run`."""
+    """Starts, checks, restarts and stops every process of one launch, in the thread that calls `run`."""
 
     def __init__(self, launch: Launch, folder: StateFolder) -> None:
         self._launch = launch
@@ -107,9 +107,9 @@ class Supervisor:
         self.hopeless = ""
 
     def run(self, notify: Notify) -> None:
-        """Run the platform until SIGTERM, SIGINT or SIGHUP, or until it cannot start, and then stop all of it.
+        """Run the platform until SIGTERM, SIGINT or SIGHUP, or until it cannot start. Then stop all processes.
 
-        `hopeless` names afterwards the process that could not be started, if one could not.
+        If a process could not be started, `hopeless` is its name afterwards.
         """
         processes.become_subreaper()
         self._prepare()
@@ -131,7 +131,7 @@ class Supervisor:
         return _make_checker(first, *others)
 
     def stop(self) -> None:
-        """Begin to stop, and give running tasks their time; when asked again, do not wait for them."""
+        """Begin to stop, and wait for running tasks. A second call ends the wait."""
         if self._stopping:
             for unit in self._units:
                 unit.rules = replace(unit.rules, stop_timeout_s=0)
@@ -143,10 +143,10 @@ class Supervisor:
             for file in component.files:
                 write_file(file.path, reveal(file.content), mode=file.mode)
         for unit in self._units:
-            _remove_inputs(unit.process)  # of a supervisor that was killed
+            _remove_inputs(unit.process)  # a supervisor that was killed left them
 
     def _sweep(self) -> None:
-        """End whatever an earlier supervisor, or this one, left running."""
+        """End the processes that an earlier supervisor, or this one, left running."""
         previous = self._folder.read_snapshot()
         found = processes.find_leftovers(
             previous.sessions if previous else (),
@@ -173,7 +173,7 @@ class Supervisor:
             self._act(unit, action)
         if not self._was_healthy and all(unit.is_ready for unit in self._units):
             self._was_healthy = True
-            with suppress(OSError):  # a full disk: the next start forgets the former secrets
+            with suppress(OSError):  # if the disk is full, the next start forgets the former secrets
                 RotationLedger(self._folder.secrets).settle(time.time())
         if not self._was_healthy and not self._stopping:
             for unit in self._units:
@@ -184,7 +184,7 @@ class Supervisor:
         self._rotate_logs()
 
     def _warm_up(self, pool: ThreadPoolExecutor) -> None:
-        # Not before all are up: it would take the time that the others need to start.
+        # Only when all processes are up: before that, it would slow down the start of the others.
         for unit in self._units if self._is_steady() else ():
             health = unit.process.health
             if unit.is_cold and isinstance(health, HttpCheck) and health.warm_up:
@@ -238,7 +238,7 @@ class Supervisor:
                 unit.child = self._fork_server.fork(process, env=env, log=log)
                 unit.pid = unit.child.pid
             except OSError:
-                unit.unit = replace(unit.unit, forked=False)  # the image has just died; wait for the next one
+                unit.unit = replace(unit.unit, forked=False)  # the image has just died: wait for the next image
                 return
         else:
             argv = tuple(reveal(word) for word in process.commands[0])
@@ -258,7 +258,7 @@ class Supervisor:
             )
             if self._fork_server and inherit:
                 self._fork_server.hand_over()
-        self._write()  # a supervisor that dies from here on finds its children by this
+        self._write()  # if this supervisor dies, the next one finds its children in this file
 
     def _open_gate(self, unit: Supervised) -> None:
         if isinstance(unit.process.health, HeartbeatCheck) and unit.process.health.alone:
@@ -285,7 +285,7 @@ class Supervisor:
             self._fork_server.close()
             self._fork_server = None
         if session is not None:
-            # Tasks of a dead scheduler would run on beside their own repetition.
+            # Tasks of a dead scheduler would continue to run beside their next attempt.
             processes.end(processes.find_members((session,)), grace_s=LEFTOVER_GRACE_S)
 
     def _collect_check(self, unit: Supervised, pool: ThreadPoolExecutor) -> None:
@@ -327,7 +327,9 @@ class Supervisor:
         )
         if snapshot != self._written:
             snapshot = replace(snapshot, written=time.time())
-            with suppress(OSError):  # a full disk must not end the platform; `status` is old until there is room
+            with suppress(
+                OSError
+            ):  # a full disk must not end the platform; until there is room, `status` shows an old state
                 self._folder.write_snapshot(snapshot)
             self._written = snapshot
         return snapshot
@@ -338,7 +340,7 @@ class Supervisor:
         self._rotated = time.monotonic()
         for log in self._folder.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG_BYTES:
-                # Processes hold the file open for appending, so it is copied and emptied in place.
+                # Processes keep the file open to append, so it is copied and truncated in place.
                 shutil.copyfile(log, log.with_suffix(".log.1"))
                 os.truncate(log, 0)
 
@@ -349,6 +351,6 @@ def _remove_inputs(process: Process) -> None:
 
 
 def _make_checker(database: Secret, *others: Secret) -> Checker:
-    from airfleet.runners.local.checks import Checker  # noqa: PLC0415 - the image imports Airflow while this imports
+    from airfleet.runners.local.checks import Checker  # noqa: PLC0415 - runs while the image imports Airflow
 
     return Checker(database, others)

@@ -1,4 +1,4 @@
-"""Memory and CPU of the processes below each component."""
+"""Memory and CPU of each component, with all its child processes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from airfleet.workspace.state_folder import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:
-    """What a component and all its children take: proportional memory, and CPU seconds since they began."""
+    """The use of a component and its children: proportional memory in MiB, and CPU seconds since their start."""
 
     memory_mib: float
     cpu_s: float
 
 
 def measure(snapshot: Snapshot) -> dict[str, ResourceUsage]:
-    """The usage of each living component, by its name."""
+    """Return the use of each running component by its name."""
     return {process.name: _measure_tree(process.pid) for process in snapshot.processes if process.pid}
 
 

@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Wake:
-    """While it is entered: SIGTERM, SIGINT and SIGHUP call `stop`, and they and the death of a child end `wait`."""
+    """A context in which SIGTERM, SIGINT and SIGHUP call `stop`. They and the end of a child also end `wait`."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
@@ -34,7 +34,7 @@ class Wake:
         return self
 
     def wait(self, seconds: float) -> None:
-        """Sleep this long, or until the next signal."""
+        """Sleep for this number of seconds, or until the next signal."""
         self._poll.poll(math.ceil(max(seconds, 0.0) * 1000))
         with suppress(BlockingIOError):
             self._reader.recv(4096)

@@ -1,4 +1,4 @@
-"""A command of Airflow from the warm process of the platform that is up here; without one, nothing was begun."""
+"""Run a command of Airflow as a fork of the image of the platform that is up on this machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING, SIGNALS
 
-# A machine that is so busy starts Airflow anew.
+# Seconds to wait for the image. On a machine that is busier, Airflow starts in a new process.
 GREETED_S = 10.0
-# They hand the terminal to a program that wants to own it.
+# Commands that give the terminal to a program which needs full control of it. They always start in a new process.
 INTERACTIVE = (("db", "shell"),)
 
 
 def run(folder: StateFolder, arguments: Sequence[str], environment: Mapping[str, str]) -> int | None:
-    """Its exit code; None when it has to be started in another way, as nobody has taken the order."""
+    """Run the command and return its exit code, or None if no image accepted it. Then the command has not started."""
     words = tuple(word for word in arguments if not word.startswith("-"))[:2]
     path = folder.root / "airflow" / COMMANDS
     if words in INTERACTIVE or not path.exists() or not folder.is_held():
@@ -37,7 +37,7 @@ def run(folder: StateFolder, arguments: Sequence[str], environment: Mapping[str,
             channel.connect(str(path))
             if channel.recv(64) != GREETING:
                 return None
-            # Whatever ends with an error here was not sent, and so not begun.
+            # After an error up to this line, the command was not sent, so it has not started.
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
             message = json.dumps(order).encode("utf-8", "surrogateescape")
             socket.send_fds(channel, [message], [0, 1, 2])

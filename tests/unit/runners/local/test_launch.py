@@ -167,7 +167,7 @@ def test_data_of_another_postgres_is_refused_before_anything_changes(project: Pa
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
 def test_a_folder_that_postgres_cannot_get_through_is_named(project: Path) -> None:
     project.parent.chmod(0o700)
-    with pytest.raises(AirfleetError, match="PostgreSQL cannot get through this folder") as caught:
+    with pytest.raises(AirfleetError, match="PostgreSQL cannot enter this folder") as caught:
         prepare(project)
     assert caught.value.where == str(project.parent)
     assert f"chmod o+x {project.parent}" in caught.value.hint
