@@ -19,6 +19,7 @@ from airfleet.operations.database.observation import build_look, parse
 from airfleet.operations.fallbacks import Course
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
+from airfleet.runners.fleet.diagnosis import SET_UP_HINT
 from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.survey import fleet_spec, host_survey, outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView
@@ -29,11 +30,9 @@ from airfleet.workspace import airflow_version
 from airfleet.workspace.airflow_version import Running
 from airfleet.workspace.project import find_state
 
-LOGS = "sudo journalctl -u"
 REPLICA = "replica"
-REPLICA_HINT = (
-    f"its log on that host shows why: {LOGS} airfleet-postgresql -n 50;"
-    " if it lacks too much, `airfleet apply` copies it again after:"
+COPY_AGAIN = (
+    "if it lacks too much, `airfleet apply` copies it again after this on the host:"
     f" sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
 )
 METADATA = "metadata"  # the job that creates the schema
@@ -216,7 +215,7 @@ def _list_host_problems(errors: Iterable[AirfleetError]) -> Iterator[HostProblem
 def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[HostProblem]:
     missing: dict[str, list[str]] = {}
     for one in services:
-        unit, name = f"airfleet-{one.service}", one.service
+        log, name = f"airfleet logs {one.service} --host {one.host}", one.service
         if one.what != name and one.service.startswith("worker-"):
             name = f"{one.service} ({one.what})"
         if one.state == "missing":
@@ -225,12 +224,12 @@ def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[HostPr
             yield HostProblem(one.host, f"{name} stops when its tasks have ended", "wait, or check its tasks")
         elif one.state != "active" and one.restarts:
             what = f"{name} keeps ending: {one.restarts} restarts, now {one.state}"
-            yield HostProblem(one.host, what, f"its log on that host shows why: {LOGS} {unit} -n 50")
+            yield HostProblem(one.host, what, f"its log shows why: {log}")
         elif one.state != "active":
-            hint = f"`airfleet apply` starts it; its log on that host shows why it ended: {LOGS} {unit} -n 50"
+            hint = f"`airfleet apply` starts it; its log shows why it ended: {log}"
             yield HostProblem(one.host, f"{name} is not running: it is {one.state}", hint)
     for host, names in missing.items():
-        yield HostProblem(host, f"not set up yet: {', '.join(names)}", "`airfleet apply` does it")
+        yield HostProblem(host, f"not set up yet: {', '.join(names)}", SET_UP_HINT)
 
 
 def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Observation]) -> Iterator[HostProblem]:
@@ -243,10 +242,12 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Obse
             case Aspect.QUEUE:
                 yield _judge_queue(fleet, one.subject, down)
             case Aspect.BACKUP:
-                hint = f"its log on that host shows why: {LOGS} airfleet-{BACKUP} -n 50, and of airfleet-postgresql"
-                yield HostProblem(fleet.primary.name, said, hint)
+                host = fleet.primary.name
+                hint = f"its log shows why: airfleet logs {BACKUP} --host {host}; or that of postgresql"
+                yield HostProblem(host, said, hint)
             case Aspect.REPLICA:
-                yield HostProblem(one.subject, f"{REPLICA}: {one.detail}", REPLICA_HINT)
+                hint = f"its log shows why: airfleet logs postgresql --host {one.subject}; {COPY_AGAIN}"
+                yield HostProblem(one.subject, f"{REPLICA}: {one.detail}", hint)
             case Aspect.SCHEMA:
                 hint = "`airfleet db restore` restores tables; "
                 hint += "for a schema of another version, continue with `airfleet upgrade`"
@@ -269,8 +270,8 @@ def _judge_queue(fleet: Fleet, queue: str, down: set[str]) -> HostProblem:
     elif brokers:
         hint = f"RabbitMQ of {', '.join(brokers)} is down; workers use another within 20 s: check again then"
     else:
-        units = ", ".join(f"airfleet-worker-{name}" for name in pools)
+        logs = "; ".join(f"airfleet logs worker-{name}" for name in pools)
         up = ", ".join(name for name in servers if name not in down)
-        hint = f"`airfleet workers list` shows whether {up} is drained; its log shows more: {LOGS} {units} -n 50"
+        hint = f"`airfleet workers list` shows whether {up} is drained; its log shows more: {logs}"
     what = f"no worker serves the queue {queue} of the pool {', '.join(pools)}: its tasks wait"
     return HostProblem("fleet", what, hint)

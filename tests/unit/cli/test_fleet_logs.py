@@ -122,7 +122,7 @@ def test_a_component_that_no_host_has_is_wrong_usage_and_one_that_some_have_is_n
     again = Channel([b"api-server\nbalancer\n"], journals.NO_SUCH_UNIT)
     with pytest.raises(UsageError, match=r"(?s)no component 'nobody'.*api-server, balancer"):
         read({"web1": again}, journals.Question("nobody"))
-    with pytest.raises(UsageError, match="is no component's name"):
+    with pytest.raises(UsageError, match="cannot be the name of a component"):
         read({"web1": again}, journals.Question("a; reboot"))
     with pytest.raises(UsageError, match="no host 'nobody'"):
         journals.choose(parse(), ["nobody"])

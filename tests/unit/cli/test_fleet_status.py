@@ -69,7 +69,7 @@ def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> Non
 def test_workers_that_are_up_are_not_to_be_brought_back() -> None:
     (queue,) = build(seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)).problems
     assert "back" not in queue.hint
-    assert "journalctl -u airfleet-worker-io" in queue.hint
+    assert "airfleet logs worker-io" in queue.hint
     assert "airfleet workers list" in queue.hint
 
 
@@ -112,7 +112,7 @@ def test_an_archive_that_takes_nothing_is_a_problem_of_the_primary() -> None:
     report = build(seen=(Observation("archive", False, "no change archived for 15 min: 3 files wait", Aspect.BACKUP),))
     (problem,) = report.problems
     assert (problem.where, problem.what) == ("data1", "archive: no change archived for 15 min: 3 files wait")
-    assert "journalctl -u airfleet-backup" in problem.hint
+    assert "airfleet logs backup --host data1" in problem.hint
 
 
 def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:

@@ -91,7 +91,7 @@ def describe_web(place: Place) -> Part:
             OpenPort(
                 EXECUTION,
                 (*workers, *place.addresses("scheduler")),
-                "tasks report here; schedulers look whether they can",
+                "tasks report here; schedulers check that they can",
             ),
             OpenPort(API, (*place.addresses("balancer"), *workers), "UI and API, behind the balancer; releases")
             if place.fleet.with_role("balancer")

@@ -208,7 +208,7 @@ class Promotion:
                     raise
                 continue
             if done.code:
-                hint = f"journalctl -u airfleet-postgresql on it; or turn it off, and add --to {primary.name} --lost"
+                hint = f"airfleet logs postgresql --host {target}; or turn it off, and add --to {primary.name} --lost"
                 raise HostError(f"PostgreSQL does not start: {done.err.strip()}", where=target, hint=hint)
             if self._look(host).condition != "replica":
                 hint = f"airfleet failover --database --to {target}"
@@ -219,7 +219,7 @@ class Promotion:
         done = self._shells[host.name].run(UNFENCE, timeout_s=130)
         if done.code:
             what = f"PostgreSQL does not start again: {done.err.strip()}"
-            raise HostError(what, where=host.name, hint="journalctl -u airfleet-postgresql on it")
+            raise HostError(what, where=host.name, hint=f"airfleet logs postgresql --host {host.name}")
 
     def _promote(self, host: Host) -> None:
         # No replica follows the new primary yet, so a synchronous commit would wait for ever.
@@ -227,7 +227,8 @@ class Promotion:
         self._ask(host, "SELECT pg_reload_conf()", "the replica")
         if self._ask(host, "SELECT pg_promote(true, 60)", "the promotion", timeout_s=90) != "t":
             former = self._fleet.primary.name
-            hint = f"journalctl -u airfleet-postgresql on it; `airfleet failover --database --to {former}` gives it up"
+            logs = f"airfleet logs postgresql --host {host.name}"
+            hint = f"{logs}; `airfleet failover --database --to {former}` gives the promotion up"
             raise HostError("it was not promoted within 60 s", where=host.name, hint=hint)
 
     def _open(self, host: Host) -> None:

@@ -1,4 +1,4 @@
-"""What `doctor` checks for a fleet: the machine that applies, and the present state of each host."""
+"""The checks of `airfleet doctor` for a fleet: the control machine, and the present state of each host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet import lease
-from airfleet.runners.fleet.plan.diff import WRONG_CLOCK_S
+from airfleet.runners.fleet.plan.diff import CLOCK_HINT, WRONG_CLOCK_S
 from airfleet.runners.fleet.transport import client_config, known_hosts, sections
 from airfleet.runners.fleet.transport.connection import Output
 from airfleet.runners.fleet.transport.shell import HostShell
@@ -24,11 +24,13 @@ from airfleet.workspace.state_folder import StateFolder
 LEAST_FREE_SHARE = 0.1
 CLOCK = "date +%s.%N"
 MOST_AT_ONCE = 32
+# `status` uses this hint too.
+SET_UP_HINT = "`airfleet apply` sets it up"
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """How far a host's clock is ahead of this machine's, and by how much that may be wrong."""
+    """The seconds that a host's clock is ahead of this machine's, and the possible error in seconds."""
 
     ahead_s: float
     give_or_take_s: float
@@ -42,7 +44,7 @@ def examine(
     shell: Callable[[Host, Path], HostShell] = HostShell,
     clock: Callable[[], float] = time.time,
 ) -> list[Diagnosis]:
-    """Everything looked at: this machine first, then host by host; nothing is changed."""
+    """Make all checks: of this machine first, then host by host. Nothing is changed."""
     found = [*_examine_control(fleet, project, folder)]
 
     def look(host: Host) -> list[Diagnosis]:
@@ -74,8 +76,8 @@ def _examine_control(fleet: Fleet, project: Path, folder: StateFolder) -> Iterat
     free_root = next(parent for parent in (folder.root, *folder.root.parents) if parent.exists())
     free = shutil.disk_usage(free_root).free
     level = "ok" if free >= LEAST_FREE_BYTES else "warning"
-    hint = "" if level == "ok" else "apply builds Airflow on this machine: free some space"
-    yield Diagnosis("ok" if level == "ok" else "warning", "disk", f"{free / 2**30:.1f} GiB free at {free_root}", hint)
+    hint = "" if level == "ok" else "free some space: `airfleet apply` builds Airflow on this machine"
+    yield Diagnosis("ok" if level == "ok" else "warning", "disk", f"{free / 2**30:.1f} GiB free on {free_root}", hint)
 
 
 def _judge_locks(folder: StateFolder) -> Diagnosis:
@@ -85,9 +87,9 @@ def _judge_locks(folder: StateFolder) -> Diagnosis:
     except AirfleetError as error:
         return Diagnosis("error", "Airflow", error.what, error.hint)
     if running.target:
-        what = f"the fleet is moving from {running.version} to {running.target}"
+        what = f"moving from {running.version} to {running.target}"
         return Diagnosis("warning", "Airflow", what, airflow_version.GO_ON)
-    return Diagnosis("ok", "Airflow", f"{running.version}, and its lock is here")
+    return Diagnosis("ok", "Airflow", f"{running.version}; its lock is on this machine")
 
 
 def _judge_keys(fleet: Fleet, project: Path) -> Iterator[Diagnosis]:
@@ -97,15 +99,15 @@ def _judge_keys(fleet: Fleet, project: Path) -> Iterator[Diagnosis]:
         if not path.is_file():
             yield Diagnosis("error", "SSH key", f"no such file: {path}", "`ssh.key` in fleet.yaml names it")
         elif path.stat().st_mode & 0o077:
-            yield Diagnosis("error", "SSH key", f"others may read {path}", f"chmod 600 {path}")
+            yield Diagnosis("error", "SSH key", f"other users may read {path}", f"chmod 600 {path}")
         else:
             yield Diagnosis("ok", "SSH key", str(path))
     if not keys:
-        yield Diagnosis("ok", "SSH key", "fleet.yaml names none: ssh-agent and the SSH configuration are asked")
+        yield Diagnosis("ok", "SSH key", "fleet.yaml names none: keys come from ssh-agent and the SSH configuration")
 
 
 def _judge_way(fleet: Fleet, project: Path) -> Iterator[Diagnosis]:
-    """What OpenSSH makes of its configuration, and whether the files of known hosts can be read."""
+    """Check that OpenSSH can read its configuration for each host, and that the files of known hosts can be read."""
     files: dict[Path, bool] = {}
     for host in fleet.hosts:
         try:
@@ -115,7 +117,7 @@ def _judge_way(fleet: Fleet, project: Path) -> Iterator[Diagnosis]:
             return
         named = (project / Path(host.ssh.known_hosts).expanduser(),) if host.ssh.known_hosts else ()
         files |= {path: bool(named) for path in named or config.known_hosts}
-    yield Diagnosis("ok", "SSH configuration", f"tells the way to {len(fleet.hosts)} hosts")
+    yield Diagnosis("ok", "SSH configuration", f"leads to all {len(fleet.hosts)} hosts")
     for path, is_named in files.items():
         try:
             entries = known_hosts.read([path], named=is_named)
@@ -130,17 +132,17 @@ def _judge_secrets(folder: StateFolder) -> Diagnosis:
     files = sorted(folder.secrets.glob("*")) if folder.secrets.is_dir() else []
     open_ = [path for path in files if path.stat().st_mode & 0o077]
     if open_:
-        return Diagnosis("error", "secrets", f"others may read {open_[0]}", f"chmod -R go= {folder.secrets}")
+        return Diagnosis("error", "secrets", f"other users may read {open_[0]}", f"chmod -R go= {folder.secrets}")
     if not files:
-        return Diagnosis("ok", "secrets", "will be made by the first apply")
-    return Diagnosis("ok", "secrets", f"{len(files)} in {folder.secrets}; is there a copy elsewhere?")
+        return Diagnosis("ok", "secrets", "the first apply will make them")
+    return Diagnosis("ok", "secrets", f"{len(files)} in {folder.secrets}; keep a copy on another machine")
 
 
 def _judge_claim(folder: StateFolder) -> Diagnosis:
     holder = lease.find_claim(folder.root)
     if holder is not None:
-        return Diagnosis("warning", "apply", holder, "wait for it")
-    return Diagnosis("ok", "apply", "none runs here")
+        return Diagnosis("warning", "apply", holder, "wait for it to end")
+    return Diagnosis("ok", "apply", "none runs on this machine")
 
 
 def _examine_host(
@@ -150,22 +152,26 @@ def _examine_host(
     system, there = _first(said, "system"), _first(said, "airflow")
     yield Diagnosis("ok", host.name, f"answers; {system or 'an unknown system'}")
     if not there:
-        yield Diagnosis("warning", f"{host.name}: Airflow", "not set up yet", "airfleet apply")
+        yield Diagnosis("warning", f"{host.name}: Airflow", "not set up yet", SET_UP_HINT)
     elif airflow and there != airflow:
-        yield Diagnosis("warning", f"{host.name}: Airflow", f"{there}, not {airflow}", "airfleet apply")
+        yield Diagnosis("warning", f"{host.name}: Airflow", f"{there}, not {airflow}", "`airfleet apply` installs it")
     else:
         yield Diagnosis("ok", f"{host.name}: Airflow", there)
     yield from _judge_space(host, said.get("space", []))
     yield _judge_clock(host, measure_clock(run, clock), _first(said, "sync"))
     failed = said.get("failed", [])
     if failed:
-        hint = f"airfleet logs {failed[0].removeprefix('airfleet-').removesuffix('.service')} --host {host.name}"
-        yield Diagnosis("error", f"{host.name}: services", f"failed: {', '.join(failed)}", hint)
+        names = [unit.removeprefix("airfleet-").removesuffix(".service") for unit in failed]
+        hint = f"its log shows why: airfleet logs {names[0]} --host {host.name}"
+        yield Diagnosis("error", f"{host.name}: services", f"not running, but failed: {', '.join(names)}", hint)
     yield from _judge_lease(host, said.get("lease", []))
 
 
 def measure_clock(run: Callable[..., Output], clock: Callable[[], float]) -> Clock | None:
-    """The host's clock beside this machine's, told within one round trip: nobody knows when in it the host looked."""
+    """Compare the host's clock with this machine's, or return None if the host reports no time.
+
+    The host reads its clock at an unknown moment of the round trip, so the error is half of the shortest round trip.
+    """
     best: Clock | None = None
     for _ in range(3):
         asked = clock()
@@ -183,14 +189,14 @@ def measure_clock(run: Callable[..., Output], clock: Callable[[], float]) -> Clo
 def _judge_clock(host: Host, measured: Clock | None, synchronised: str) -> Diagnosis:
     subject, ntp = f"{host.name}: clock", "timedatectl set-ntp true"
     if measured is None:
-        return Diagnosis("warning", subject, "says no time", ntp)
+        return Diagnosis("warning", subject, "the host reports no time", ntp)
     ahead, doubt = measured.ahead_s, measured.give_or_take_s
     what = f"{abs(ahead):.2f} s {'ahead of' if ahead > 0 else 'behind'} this machine's, give or take {doubt:.2f} s"
     if abs(ahead) - doubt > WRONG_CLOCK_S:
-        return Diagnosis("error", subject, what, f"set the wrong one of them right, and let it be kept right: {ntp}")
+        return Diagnosis("error", subject, what, CLOCK_HINT)
     if synchronised != "yes":
-        return Diagnosis("warning", subject, f"{what}; nothing keeps it right", f"there: {ntp}, or install chrony")
-    return Diagnosis("ok", subject, f"{what}; kept right by NTP")
+        return Diagnosis("warning", subject, f"{what}; not synchronised", f"on the host: {ntp}, or install chrony")
+    return Diagnosis("ok", subject, f"{what}; synchronised by NTP")
 
 
 def _judge_space(host: Host, lines: list[str]) -> Iterator[Diagnosis]:
@@ -201,9 +207,9 @@ def _judge_space(host: Host, lines: list[str]) -> Iterator[Diagnosis]:
         left = int(free) * 1024
         what = f"{left / 2**30:.1f} GiB free on {path}, {100 * int(free) / int(total):.0f} %"
         if left < LEAST_FREE_BYTES:
-            yield Diagnosis("error", f"{host.name}: disk", what, "free some space there")
+            yield Diagnosis("error", f"{host.name}: disk", what, f"free some space on {path}")
         elif int(free) < LEAST_FREE_SHARE * int(total):
-            yield Diagnosis("warning", f"{host.name}: disk", what, "free some space there")
+            yield Diagnosis("warning", f"{host.name}: disk", what, f"free some space on {path}")
         else:
             yield Diagnosis("ok", f"{host.name}: disk", what)
 
@@ -215,7 +221,9 @@ def _judge_lease(host: Host, lines: list[str]) -> Iterator[Diagnosis]:
     if left > 0:
         holder = lease.parse_holder("\n".join((lines[3], lines[2], str(left))))
         what = f"{holder.who} applies this fleet since {holder.since}"
-        yield Diagnosis("warning", f"{host.name}: apply", what, f"wait for it; the lease runs out in {left} s")
+        yield Diagnosis(
+            "warning", f"{host.name}: apply", what, f"wait for it to end; if it died, its lease runs out in {left} s"
+        )
 
 
 def _first(said: Mapping[str, list[str]], name: str) -> str:

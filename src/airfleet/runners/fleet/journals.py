@@ -25,7 +25,7 @@ MOST_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which lines to show: of one component or of all, the last so many, since a time, and those that come."""
+    """The lines to show: of one component or all, the last `lines`, since a time, and with `follow` new ones too."""
 
     component: str | None = None
     lines: int = 50
@@ -34,16 +34,20 @@ class Question:
 
 
 def choose(fleet: Fleet, names: Sequence[str]) -> tuple[Host, ...]:
-    """The hosts of these names, all of them where none is named; raises UsageError for an unknown one."""
+    """Return the hosts with these names, or all hosts if there are no names.
+
+    Raises:
+        UsageError: A name is unknown.
+    """
     known = {host.name: host for host in fleet.hosts}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"no host {unknown[0]!r} in this fleet", hint=f"there are: {', '.join(known)}")
+        raise UsageError(f"no host {unknown[0]!r} in this fleet", hint=f"the hosts are: {', '.join(known)}")
     return tuple(known[name] for name in dict.fromkeys(names)) or fleet.hosts
 
 
 def build_script(question: Question) -> str:
-    """Return a script that shows the journal of airfleet's units there, until its own input ends where it follows."""
+    """Return a script that prints the journal of airfleet's units. With `follow`, it runs until its input ends."""
     return render_script(
         __package__,
         "show_journal",
@@ -65,13 +69,15 @@ def show(
     write: Callable[[str, str], None],
     connect: Callable[[Host, Path], HostConnection] = HostConnection,
 ) -> tuple[AirfleetError, ...]:
-    """Give every line of every host to `write`, with its host; the errors of hosts that cannot be read.
+    """Call `write` with every line of every host and the name of the host. Return the errors of hosts.
 
-    Without `follow` a host's lines come together: the clocks of two hosts are not compared. Raises UsageError when no
-    host has such a component.
+    Without `follow`, the lines of a host come together, because the clocks of two hosts are not compared.
+
+    Raises:
+        UsageError: No host has such a component.
     """
     if question.component and not COMPONENT.fullmatch(question.component):
-        raise UsageError(f"{question.component!r} is no component's name", hint="airfleet logs --help")
+        raise UsageError(f"{question.component!r} cannot be the name of a component", hint="airfleet logs --help")
     lock = threading.Lock()
     script = build_script(question)
     connections: list[HostConnection] = []
@@ -105,7 +111,7 @@ def show(
                 missing += bool(names)
                 known |= set(names)
         finally:
-            # Whatever ends this, the threads read until their hosts stop writing, which followed journals never do.
+            # Followed journals never stop writing, so the connections are closed here, and the threads end.
             is_over.set()
             for connection in tuple(connections):
                 connection.close()
@@ -119,7 +125,7 @@ def show(
 def _read(
     connection: HostConnection, script: str, question: Question, lock: threading.Lock, write: Callable[[str], None]
 ) -> list[str]:
-    """Write the lines as they come; what is there instead where the host has no such component."""
+    """Write the lines as they come. If the host has no such component, return the components that it has."""
     channel = connection.start(script)
     if not question.follow:
         channel.shutdown_write()
@@ -141,7 +147,7 @@ def _read(
     if code == NO_SUCH_UNIT:
         return held or ["nothing"]
     if code == BAD_TIME:
-        raise UsageError(f"--since {question.since!r} is no time", hint='as journalctl takes it: "1 hour ago"')
+        raise UsageError(f"--since {question.since!r} is not a time", hint='write it as for journalctl: "1 hour ago"')
     if code:
         what = "".join(said).strip().splitlines() or [f"exit code {code}"]
         raise HostError(f"its journal cannot be read: {what[-1]}", where=connection.host.name)

@@ -1,7 +1,7 @@
-"""The lease: one change of a fleet at a time. It lies on the database host, names its holder, and expires by itself.
+"""The apply lease: it allows one change of a fleet at a time. It is a file on the database host that expires.
 
-Applies from the same project on the same machine are told apart by a lock that dies with its process; they share one
-token, so that the lease of an apply that was killed is taken over at once.
+Commands of one project on one machine exclude each other by a file lock, which the kernel releases with its process.
+They share one token. So the next command takes over the lease of a killed one at once.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from airfleet.shell_script import render_script
 from airfleet.workspace import file_lock
 
 PATH = "/var/lib/airfleet/lease"
-# In the state folder: who applies from this machine.
+# The lock in the state folder. It contains who changes the fleet from this machine.
 CLAIM = "apply.lock"
 SECONDS = 60
 RENEW_S = 15
 TAKEN = 9
-SOMEBODY = "somebody applies this fleet"
+SOMEBODY = "another command applies this fleet"
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds the lease, since when, and how long it still runs if nobody renews it."""
+    """The holder of the lease, the time since when, and the seconds until the lease expires without renewal."""
 
     who: str
     since: str
@@ -42,9 +42,9 @@ class Holder:
 
 
 def build_script(who: str, token: str) -> str:
-    """Return a script that takes or renews the lease by the host's own clock.
+    """Return the script that takes or renews the lease, by the host's clock.
 
-    While somebody else holds it, the script exits with `TAKEN`, and `parse_holder` reads who it is.
+    If another command holds the lease, the script exits with `TAKEN`, and `parse_holder` reads its output.
     """
     return render_script(
         __package__, "take_lease", LEASE=PATH, TOKEN=token, HELD_S=SECONDS, HOLDER=json.dumps(who), TAKEN=TAKEN
@@ -52,19 +52,23 @@ def build_script(who: str, token: str) -> str:
 
 
 def build_release(token: str) -> str:
-    """Return a script that lets the lease run out now; what stays tells that there was one."""
+    """Return the script that ends the lease now. The file remains, so that a survey sees that there was a change."""
     return render_script(__package__, "release_lease", LEASE=PATH, TOKEN=token)
 
 
 def parse_holder(text: str) -> Holder:
-    """Who has it, from what the script said."""
+    """Return the holder from the output of the script of `build_script`."""
     name, since, left = [*text.splitlines(), "", "", ""][:3]
     return Holder(json.loads(name or '""'), since, int(left or 0))
 
 
 @contextmanager
 def claim(state: Path, who: str, since: str) -> Iterator[str]:
-    """Be the only apply of this project on this machine; the token of all of them."""
+    """Hold the lock of this project on this machine, and yield the token of the project.
+
+    Raises:
+        AirfleetError: Another command of this project holds the lock.
+    """
     with (state / CLAIM).open("a+") as file:
         try:
             file_lock.take(file.fileno())
@@ -81,14 +85,14 @@ def claim(state: Path, who: str, since: str) -> Iterator[str]:
 
 
 def find_claim(state: Path) -> str | None:
-    """Who applies from this machine now, if somebody does; looking keeps nobody from it."""
+    """Return who changes the fleet from this machine now, or None. The check does not keep others from the lock."""
     path = state / CLAIM
     return (path.read_text().strip() or SOMEBODY) if file_lock.is_taken(path) else None
 
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """A lease that is held: `lost` is set when it no longer is, `before` is what its last holder left."""
+    """A lease that is held. `lost` is set when it is lost. `before` is what its last holder left in the file."""
 
     lost: threading.Event
     before: str
@@ -98,7 +102,11 @@ class HeldLease:
 def hold(
     connection: NamedShell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[HeldLease]:
-    """Hold the lease; once it is lost no further step is begun. A connection that breaks does not lose it at once."""
+    """Hold the lease, and renew it in a thread. A broken connection loses the lease only when it expires on the host.
+
+    Raises:
+        AirfleetError: Another command holds the lease, or the host does not answer.
+    """
     before = _take(connection, who, token)
     lost, done = threading.Event(), threading.Event()
 
@@ -110,12 +118,12 @@ def hold(
                 _take(way, who, token)
                 renewed = begun
             except HostError:
-                # It still runs on the host, and is ours until then: the next try goes over a connection of its own.
+                # The lease is valid until it expires on the host. The next attempt uses a new connection.
                 if clock() - renewed > SECONDS - RENEW_S:
                     lost.set()
                     return
                 way = _reconnect(way, connection)
-            except Exception:  # somebody else has it; or nobody thought of this, and then it is not known to be ours
+            except Exception:  # another command has the lease, or an unexpected error leaves that unknown
                 lost.set()
                 return
         if isinstance(way, HostConnection) and way is not connection:
@@ -128,17 +136,17 @@ def hold(
     finally:
         done.set()
         thread.join()
-        with suppress(HostError):  # it runs out by itself
+        with suppress(HostError):  # the lease expires by itself
             connection.run(build_release(token))
 
 
 def _reconnect(way: NamedShell, first: NamedShell) -> NamedShell:
     if not isinstance(first, HostConnection):
-        return first  # it connects anew by itself
+        return first  # this kind of shell reconnects by itself
     if isinstance(way, HostConnection) and way is not first:
         way.close()
     another = first.make_another()
-    with suppress(HostError):  # then the next renewal fails, and tries again
+    with suppress(HostError):  # on an error, the next renewal fails and reconnects again
         another.open()
     return another
 

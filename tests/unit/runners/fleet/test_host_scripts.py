@@ -42,8 +42,8 @@ def test_steps_leave_an_audit_line_up_to_the_first_that_fails(tmp_path: Path) ->
             "the disk is full",
         ),
         ("Temporary failure resolving 'deb.debian.org'", "cannot resolve its package mirror"),
-        ("E: Unable to locate package haproxy", "does not have it"),
-        ("something else", "the same command goes on"),
+        ("E: Unable to locate package haproxy", "the package mirror lacks it"),
+        ("something else", "run the command again"),
     ],
 )
 def test_a_known_failure_has_its_own_hint(text: str, hint: str) -> None:

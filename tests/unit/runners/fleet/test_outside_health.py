@@ -72,4 +72,4 @@ def test_the_next_host_is_asked_where_one_is_away_or_cannot_reach_it(url: str) -
 def test_what_does_not_answer_and_what_is_no_ui_are_told(url: str) -> None:
     assert "refused" in look("http://127.0.0.1:1", Host())["http://127.0.0.1:1"][1]
     assert look(f"{url}/other", Host())[f"{url}/other"] == (False, "HTTP Error 404: Not Found")
-    assert look(url) == {url: (False, "no host is there to ask it")}
+    assert look(url) == {url: (False, "no host can reach it")}

@@ -93,6 +93,6 @@ def test_a_queue_has_the_workers_that_the_node_knows_which_leads_it() -> None:
 def test_a_node_that_says_nothing_is_named_and_the_others_are_heard() -> None:
     line = 'rabbitmq_detailed_queue_consumers{vhost="airfleet",queue="io"} 2\n'
     seen = look(HostError("it took too long", where="mq0"), line)
-    assert seen["broker"].detail == "RabbitMQ of mq0 does not tell its queues"
+    assert seen["broker"].detail == "RabbitMQ of mq0 does not report its queues"
     assert seen["queue io"].is_well
     assert set(look(HostError("it took too long", where="mq0"))) == {"broker"}, "of queues nothing is known then"

@@ -211,7 +211,7 @@ class Recovery:
         outcome = self._session.applier(survey.views, report=self._report, absent=absent).run()
         self._views = survey.views
         for error in outcome.errors:
-            raise HostError(error.what, where=error.where, hint="mend it, then restore again: it goes on from here")
+            raise HostError(error.what, where=error.where, hint="fix it, then restore again: it continues from here")
 
     def _finish(self) -> None:
         for view in self._views:

@@ -11,7 +11,7 @@ from airfleet.runners.fleet.survey.host_survey import Survey
 
 
 def build(survey: Survey, tell: Callable[[str], None]) -> dict[str, Path]:
-    """Each archive by its name, built now unless it is in the cache."""
+    """Return each archive by its name. An archive that is not in the cache is built now."""
     recipes = {
         view.recipe.digest: view.recipe
         for view in survey.views

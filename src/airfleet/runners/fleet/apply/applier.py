@@ -1,4 +1,4 @@
-"""Carry out the steps of a plan, stage by stage and on several hosts at once; a failure stops only what needs it."""
+"""Carry out the steps of a plan, by stage and on several hosts at once. A failure stops only the steps that need it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from airfleet.runners.fleet.transport import detached_script
 from airfleet.runners.fleet.transport.connection import as_host_error
 from airfleet.shell_script import define_function, render_script
 
-# What all others stand on is made by few hosts, ahead of the rest.
+# The stages that all other stages need. A few hosts carry them out before the rest.
 FOUNDATION = tuple(stage for stage in Stage if stage <= Stage.METADATA)
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What became of one step; `drains` where a worker has yet to end its tasks."""
+    """The result of one step. `drains` means that a worker still has to finish its tasks."""
 
     step: Step
     seconds: float
@@ -39,7 +39,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class ApplyOutcome:
-    """What became of a plan."""
+    """The result of a plan."""
 
     done: tuple[StepResult, ...]
     errors: tuple[AirfleetError, ...]
@@ -47,7 +47,7 @@ class ApplyOutcome:
 
 
 class Applier:
-    """Runs the steps of all hosts; each step leaves a line in the host's audit log."""
+    """Runs the steps of all hosts. Each step writes a line to the host's audit log."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Applier:
         absent: Iterable[str] = (),
         rolling: Rolling | None = None,
     ) -> None:
-        """`absent` are hosts of the fleet that cannot be worked on now."""
+        """`absent` are hosts of the fleet that cannot be changed now. `lost` is set when the lease is lost."""
         self._views = tuple(views)
         self._absent = frozenset(absent)
         self._who = who
@@ -75,14 +75,14 @@ class Applier:
         self._lock = threading.Lock()
 
     def run(self) -> ApplyOutcome:
-        """Carry out every step that can be; hosts that fail are left where they are."""
+        """Carry out every step that is possible. A host whose step fails gets no further steps."""
         self.lay_foundation()
         self.start_services()
         return self.outcome()
 
     def lay_foundation(self) -> None:
-        """Carry out the stages that all others stand on."""
-        # The others unpack while the stores and the schema are made, which mostly wait.
+        """Carry out the stages that all other stages need."""
+        # The other hosts unpack meanwhile, because the stores and the schema mostly wait.
         pillars = [view for view in self._views if _is_pillar(view)]
         others = [view for view in self._views if not _is_pillar(view)]
         with ThreadPoolExecutor(2) as lanes:
@@ -93,7 +93,7 @@ class Applier:
         self._go_through([stage for stage in Stage if stage not in FOUNDATION], self._views)
 
     def outcome(self) -> ApplyOutcome:
-        """What became of every step so far."""
+        """Return the results of all steps so far."""
         done = {id(result.step) for result in self._results}
         planned = [step for view in self._views for step in view.steps]
         skipped = [step for step in planned if id(step) not in done]
@@ -109,7 +109,7 @@ class Applier:
             self._run_stage(stage, work)
 
     def _run_stage(self, stage: Stage, work: list[tuple[HostView, list[Step]]]) -> None:
-        """One wave after another; what is left when one does not come back is for the next apply."""
+        """Change the hosts wave by wave. If a host does not come back, the next apply makes the rest of the steps."""
         rolling = self._rolling if any(is_restart(step) for _, own in work for step in own) else None
         active = rolling.find_active() if rolling and stage == Stage.CONTROL else ""
         together = rolling is not None and stage == Stage.STORES and rolling.must_go_together(work)
@@ -122,7 +122,7 @@ class Applier:
                 return
 
     def _roll(self, stage: Stage, rolling: Rolling | None, view: HostView, own: list[Step], *, is_last: bool) -> bool:
-        """Change one host; False when the hosts that serve the same are better left as they are."""
+        """Change one host. Return False if the hosts that serve the same should not be changed now."""
         if rolling is None:
             self._host(view, own)
             return True
@@ -131,13 +131,13 @@ class Applier:
             before = rolling.prepare(view, own, stage)
             self._host(view, own)
             return name not in self._failed and rolling.finish(view, own, stage, before, is_last=is_last)
-        except Exception as error:  # a lost connection, or what nobody thought of: the outcome of this host alone
+        except Exception as error:  # a lost connection, or an unexpected error: it concerns this host only
             with self._lock:
                 self._failed[name] = as_host_error(error, name)
             return False
 
     def _waits(self, view: HostView, stage: Stage) -> bool:
-        """Whether a host cannot go on: it failed itself, or a host failed that everybody after this stage needs."""
+        """Return whether a host must wait: it failed, or a host failed that everything after this stage needs."""
         if self._lost.is_set() or view.desired.place.host.name in self._failed:
             return True
         fleet = view.desired.place.fleet
@@ -151,7 +151,7 @@ class Applier:
         return database_failed or no_broker_left or no_schema
 
     def _is_new(self) -> bool:
-        """Whether this very plan makes the database."""
+        """Return whether this plan creates the database."""
         jobs = (s.action.job for view in self._views for s in view.steps if isinstance(s.action, RunJob))
         return any(job.name == postgresql.CREATE for job in jobs)
 
@@ -167,10 +167,10 @@ class Applier:
             drains = False
             try:
                 drains = steps.DRAINING in self._do(view, batch).splitlines()
-            except Exception as caught:  # what nobody thought of on one host must not end the work on the others
+            except Exception as caught:  # an unexpected error of one host must not end the work on others
                 error = as_host_error(caught, view.desired.place.host.name)
             seconds = self._clock() - begun
-            # Services of one batch take their time side by side, small steps one after another.
+            # The services of one batch start in parallel, small steps run one after another.
             share = seconds if isinstance(batch[0].action, Bring) else seconds / len(batch)
             with self._lock:
                 if error is not None:
@@ -195,14 +195,14 @@ class Applier:
 
 
 def _is_pillar(view: HostView) -> bool:
-    """Whether a host keeps a store, or makes the schema."""
+    """Return whether a host has a store, or migrates the schema."""
     place = view.desired.place
     makes_schema = place.host.name == place.fleet.with_role("scheduler")[0].name
     return makes_schema or bool({"database", "broker"} & set(place.host.roles))
 
 
 def _batches(own: list[Step]) -> Iterator[list[Step]]:
-    """Small steps in a row go together, services in a row side by side, all others alone."""
+    """Yield batches: consecutive small steps together, consecutive services together, every other step alone."""
     for kind, group in itertools.groupby(own, key=_kind):
         if kind == "alone":
             yield from ([step] for step in group)
@@ -217,10 +217,10 @@ def _kind(step: Step) -> str:
 
 
 def build_script(batch: Sequence[Step], who: str) -> str:
-    """Return a script that runs the steps and notes in the host's audit log how each ended and who has begun it.
+    """Return a script that runs the steps, and writes the result of each and `who` started it to the host's audit log.
 
-    Steps run one after another until one fails. Services run side by side, as each of them mostly waits; the script
-    waits for all of them, also after one has failed.
+    Steps run one after another until one fails. Services start in parallel, because each mostly waits; the script waits
+    for all of them, even after a failure.
     """
     is_side_by_side = isinstance(batch[0].action, Bring)
     run = "run_beside" if is_side_by_side else "run"

@@ -1,7 +1,7 @@
-"""Debian packages for hosts that reach no mirror: fetched on the control machine, shipped through SSH.
+"""Debian packages for hosts without a mirror: this machine fetches them and sends them through SSH (ADR 15).
 
-apt itself resolves them here, against what dpkg says of the host, in folders of its own: this machine's packages are
-neither read nor changed, and no root is needed.
+apt on this machine resolves the dependencies against the dpkg status of the host, in separate folders. It neither reads
+nor changes the packages of this machine, and needs no root.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ FOLDER_HINT = "fetch them on a machine like it, and name their folder: airfleet 
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """What is sent to the hosts: the survey whose steps install from it, and the archive of each."""
+    """The packages for the hosts: the survey whose steps install them, and the archive of each host."""
 
     survey: Survey
     archives: dict[str, Path]
 
 
 def ship(survey: Survey, folder: Path | None, work: Path, cache: Path, tell: Callable[[str], None]) -> Shipment:
-    """Let every installation of packages be one of packages that are sent; a host for which that fails is left out."""
+    """Change every step that installs packages to install packages that this machine sends.
+
+    A host whose packages cannot be fetched is left out; the survey then has its error.
+    """
     views: list[HostView] = []
     errors = list(survey.errors)
     archives: dict[str, Path] = {}
@@ -77,7 +80,11 @@ def _ship(view: HostView, archive: str) -> Iterator[Step]:
 
 
 def pick(folder: Path, arch: str, wanted: Iterable[str]) -> tuple[Path, ...]:
-    """The packages of a folder that fit the architecture; raises AirfleetError where a wanted one is not among them."""
+    """Return the packages of a folder that fit the architecture.
+
+    Raises:
+        AirfleetError: A wanted package is missing.
+    """
     debs = {deb.name: deb for end in (arch, "all") for deb in sorted(folder.rglob(f"*_{end}.deb"))}
     there = {name.partition("_")[0] for name in debs}
     if missing := sorted(set(wanted) - there):
@@ -87,7 +94,11 @@ def pick(folder: Path, arch: str, wanted: Iterable[str]) -> tuple[Path, ...]:
 
 
 def fetch(machine: Machine, wanted: Iterable[str], status: str, cache: Path) -> tuple[Path, ...]:
-    """The packages with all that a host with this dpkg status lacks of what they need."""
+    """Fetch the wanted packages with all dependencies that a host with this dpkg status lacks.
+
+    Raises:
+        AirfleetError: apt fails, or this machine has another system than the host.
+    """
     check(machine, OS_RELEASE.read_text() if OS_RELEASE.is_file() else "")
     arch = ARCHITECTURES[machine.arch]
     root = cache / f"{machine.system.name.lower().replace(' ', '-')}-{arch}"
@@ -101,14 +112,14 @@ def fetch(machine: Machine, wanted: Iterable[str], status: str, cache: Path) -> 
         _apt(options, "update", "-o", "APT::Update::Error-Mode=any")
         _apt(options, "autoclean")
         install = ("install", "--no-install-recommends", *wanted)
-        # With nothing in its cache it names every package that it would take.
+        # With an empty cache, apt lists every package that it would download.
         listed = _apt({**options, "Dir::Cache::archives": str(work / "none")}, "--print-uris", *install)
         _apt(options, "--download-only", *install)
     return tuple(root / "archives" / name for name in parse_uris(listed))
 
 
 def parse_uris(listing: str) -> tuple[str, ...]:
-    """The file names in what `apt-get --print-uris` wrote."""
+    """Return the file names in the output of `apt-get --print-uris`."""
     return tuple(words[1] for line in listing.splitlines() if len(words := line.split()) >= 3 and line.startswith("'"))
 
 
@@ -135,7 +146,7 @@ def _apt(options: dict[str, str], *words: str) -> str:
     argv = ["apt-get", "-q", *(word for key, value in options.items() for word in ("-o", f"{key}={value}")), *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
     if done.returncode:
-        hint = f"look at /etc/apt/sources.list of this machine; or {FOLDER_HINT}"
+        hint = f"check /etc/apt/sources.list of this machine; or {FOLDER_HINT}"
         raise AirfleetError(
             f"its packages cannot be fetched here: {find_telling(done.stderr or done.stdout)}", hint=hint
         )
@@ -143,7 +154,11 @@ def _apt(options: dict[str, str], *words: str) -> str:
 
 
 def check(machine: Machine, os_release: str) -> None:
-    """Raise AirfleetError unless apt of this machine, whose os-release file it is, can fetch for the other one."""
+    """Make sure that apt of this machine can fetch packages for another. `os_release` is the file of this machine.
+
+    Raises:
+        AirfleetError: This machine has no apt, or another system.
+    """
     if not shutil.which("apt-get"):
         raise AirfleetError("its packages cannot be fetched here: this machine has no apt", hint=FOLDER_HINT)
     own = read_system(os_release)
@@ -153,6 +168,6 @@ def check(machine: Machine, os_release: str) -> None:
 
 
 def read_system(text: str) -> tuple[str, str]:
-    """ID and VERSION_ID of an os-release file."""
+    """Return ID and VERSION_ID of an os-release file."""
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return values.get("ID", "").strip("\"'"), values.get("VERSION_ID", "").strip("\"'")

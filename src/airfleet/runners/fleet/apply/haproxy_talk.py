@@ -1,4 +1,4 @@
-"""Say one command to sockets of HAProxy, and print the answers. A host's own Python runs this text."""
+"""Send one command to sockets of HAProxy, and print the answers. The Python of a host's system runs this text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import sys
 
 
 def main(command: str, *paths: str) -> None:
-    """Say `command` to the socket at each path; raises OSError where nobody listens, or answers within 5 s."""
+    """Send `command` to the socket at each path, and print the answers.
+
+    Raises:
+        OSError: No process listens on a socket, or it does not answer within 5 s.
+    """
     for path in paths:
         with socket.socket(socket.AF_UNIX) as one:
             one.settimeout(5)

@@ -1,6 +1,6 @@
-"""Hosts that fleet.yaml no longer names: stop their services, and remove their configuration and secrets.
+"""Hosts that fleet.yaml no longer names: stop their services, and delete their configuration and secrets.
 
-What they hold stays: data and logs, and the system's packages, whose own services stay masked.
+Their data, their logs and the system's packages remain. The services of those packages remain masked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WHY = "fleet.yaml no longer names this host"
 
 @dataclass(frozen=True, slots=True)
 class RemovedHosts:
-    """The hosts that leave: those that have something to stop or remove, and why others cannot be looked at."""
+    """The removed hosts: those with something to stop or delete, and the errors of those that do not answer."""
 
     views: tuple[HostView, ...] = ()
     silent: tuple[AirfleetError, ...] = ()
@@ -42,12 +42,12 @@ class RemovedHosts:
 
     @property
     def draining(self) -> tuple[Host, ...]:
-        """Hosts whose workers still run: until they have ended, their tasks need what the fleet lets workers reach."""
+        """Return the hosts whose workers still run. Their tasks need access to the fleet until they have ended."""
         return tuple(view.desired.place.host for view in self.views if _works(view.facts))
 
 
 def look(spec: FleetSpec, hosts: Iterable[Host], stack: ExitStack) -> RemovedHosts:
-    """How the hosts that leave stand."""
+    """Survey the removed hosts."""
     listed = tuple(hosts)
     if not listed:
         return RemovedHosts()
@@ -58,7 +58,7 @@ def look(spec: FleetSpec, hosts: Iterable[Host], stack: ExitStack) -> RemovedHos
     for host, future in futures:
         try:
             view = future.result()
-        except Exception as error:  # what nobody thought of on one host must not end the work on the others
+        except Exception as error:  # an unexpected error of one host must not end the work on others
             silent.append(as_host_error(error, host.name))
         else:
             views += [view] if view is not None and view.steps else []
@@ -72,7 +72,7 @@ def _look(spec: FleetSpec, host: Host, stack: ExitStack) -> HostView | None:
     probe = facts.parse_probe(connection.check(facts.build_probe(host.address), what="surveying the host"))
     if probe.owner != spec.credentials.identity:
         return None
-    # Without a role it should be nothing at all.
+    # A host without a role needs nothing, so every part of airfleet on it is removed.
     nobody = replace(host, roles=("worker",) if "worker" in host.roles else (), pools=())
     machine = host_survey.identify(host, probe)
     desired = DesiredHost(Place(spec.fleet, nobody, machine, OPT / "none", spec.credentials, spec.objects), ())
@@ -83,7 +83,7 @@ def _look(spec: FleetSpec, host: Host, stack: ExitStack) -> HostView | None:
 
 
 def decide(desired: DesiredHost, found: HostFacts) -> Iterator[Step]:
-    """The steps that take everything of airfleet's own from a host: workers first, as they may have to drain."""
+    """Yield the steps that remove airfleet from a host. Workers come first, because they may have to drain."""
     stripped = replace(desired, place=replace(desired.place, host=replace(desired.place.host, roles=())))
     steps = [replace(step, stage=Stage.BASE, why=WHY) for step in diff.decide(stripped, found)]
     yield from (step for step in steps if _stops_worker(step))
@@ -93,7 +93,7 @@ def decide(desired: DesiredHost, found: HostFacts) -> Iterator[Step]:
 
 
 def drain_and_clear(views: Iterable[HostView], make: Callable[[Iterable[HostView]], Applier]) -> ApplyOutcome:
-    """Stop the workers; a host whose workers have stopped is cleared, any other at a later apply."""
+    """Stop the workers. Clear the hosts whose workers have stopped; a later apply clears the others."""
     listed = tuple(views)
     first = make(replace(view, steps=tuple(filter(_stops_worker, view.steps))) for view in listed).run()
     busy = {result.step.host for result in first.done if result.drains or result.error}
@@ -115,7 +115,7 @@ def _works(found: HostFacts) -> bool:
 
 
 def explain_silent(error: AirfleetError) -> str:
-    """One line of a host that leaves and does not answer."""
+    """Describe a removed host that does not answer, with a hint."""
     return (
         f"{error.where}: left the fleet and cannot be told so: {error.what}\n"
         f"  hint: what it ran goes on there, shut out by the others' firewalls; airfleet apply --forget {error.where}"
@@ -123,6 +123,6 @@ def explain_silent(error: AirfleetError) -> str:
 
 
 def find_left(known: Iterable[Host], removed: RemovedHosts) -> tuple[Host, ...]:
-    """Hosts that have to be looked at again at the next apply."""
+    """Return the removed hosts that the next apply must survey again."""
     names = {view.desired.place.host.name for view in removed.views} | {error.where for error in removed.silent}
     return tuple(host for host in known if host.name in names)

@@ -1,6 +1,6 @@
-"""Rolling restarts: requests are led past a host before its restart, and its health is awaited after it.
+"""Rolling restarts: the balancers send requests to other hosts before a host restarts, and its health is awaited.
 
-None of it is needed for the change itself. Where a neighbour cannot be asked, the change goes on, and it is told.
+The change itself needs none of this. If a balancer does not answer, the change continues, and a message says so.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from airfleet.shell_script import read_program, render_script
 from airfleet_provider.contract.lease_schema import CandidateState
 
 ASIDE_S = 20
-# Should nobody be left to lead requests there again, the host of the balancer does so itself.
+# Seconds after which the balancer's host sends requests to a host again by itself, if the apply has died.
 FORGOTTEN_S = 300
 BACK_S = 60
 STANDBY_S = 120
-# How long a broker that has come back is waited for, until it has caught up with the others.
+# Seconds to wait until a restarted broker has caught up with the others.
 COPIES_S = 180
 
 
 class Rolling:
-    """Knows the fleet's views, and asks the hosts beside the one that is changed."""
+    """The actions on other hosts, such as balancers, before and after a host changes."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Rolling:
         self._sleep = sleep
 
     def find_active(self) -> str:
-        """The host whose scheduler is active; nothing where there is one scheduler, or no answer."""
+        """Return the host whose scheduler is active, or "" if there is one scheduler only or no answer."""
         found = self._ask_database(
             "SELECT seat.name FROM airfleet.seat, airfleet.lease"
             " WHERE lease.name = 'scheduler' AND seat.holder = lease.holder"
@@ -59,7 +59,7 @@ class Rolling:
         return found.strip()
 
     def must_go_together(self, work: Iterable[tuple[HostView, Sequence[Step]]]) -> bool:
-        """Whether brokers have to restart at once: those with another Erlang cookie do not find each other."""
+        """Return whether all brokers must restart at once: nodes with different Erlang cookies cannot connect."""
         asked = [view for view, own in work if _restarts_broker(view, own)]
 
         def is_strange(view: HostView) -> bool:
@@ -72,31 +72,42 @@ class Rolling:
             return any(list(pool.map(is_strange, asked)))
 
     def prepare(self, view: HostView, own: Sequence[Step], stage: Stage) -> str:
-        """Lead requests past a web host, see what runs before it is restarted; what is returned is for `finish`.
+        """Prepare the restart of a host: let balancers send requests to others, or wait until a broker may stop.
 
-        Raises HostError when a broker may not stop, as another one is down.
+        Return a description of the processes before the restart, which `finish` needs.
+
+        Raises:
+            HostError: A broker must not stop, because another one is down.
         """
         name = view.desired.place.host.name
         if stage == Stage.STORES and _restarts_broker(view, own):
             self._await_copies(view)
         if stage == Stage.API and list_restarts(own, stage) and self._has_others(view):
-            self._on_balancers(haproxy_aside, name, f"requests past {name}")
+            self._on_balancers(haproxy_aside, name, f"sending requests to other hosts than {name}")
         if stage == Stage.WORK:
             return self._look_at_workers(view, own, stage)
         return self._read_candidate(name) if stage == Stage.CONTROL and list_restarts(own, stage) else ""
 
     def finish(self, view: HostView, own: Sequence[Step], stage: Stage, before: str, *, is_last: bool) -> bool:
-        """Wait until the host serves again, so that the next may be disturbed; False when its tasks take too long."""
+        """Wait until the host serves again, so that the next may restart. Return False if its tasks take too long.
+
+        Raises:
+            HostError: Its scheduler did not come back.
+        """
         name = view.desired.place.host.name
         restarted = list_restarts(own, stage)
         if stage == Stage.API and restarted and self._has_others(view):
-            self._on_balancers(haproxy_back, name, f"requests to {name} again")
+            self._on_balancers(haproxy_back, name, f"sending requests to {name} again")
         if stage == Stage.CONTROL and any(service.name == SCHEDULER for service in restarted):
             self._await_candidate(name, before)
         return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
 
     def _await_copies(self, view: HostView) -> None:
-        """Until every queue of a broker has enough copies elsewhere; raises HostError while another broker is down."""
+        """Wait until every queue of a broker has enough copies on other nodes.
+
+        Raises:
+            HostError: Another broker is down.
+        """
         name, end = view.desired.place.host.name, self._clock() + COPIES_S
         while self._ask_broker(view) == rabbitmq.NEEDED:
             if self._clock() >= end:
@@ -104,7 +115,7 @@ class Rolling:
                     raise HostError(
                         f"its RabbitMQ is not restarted: without it queues would stop, as {', '.join(down)} is down",
                         where=name,
-                        hint="start the other broker, or take its host out of fleet.yaml; then apply again",
+                        hint="start the other broker, or remove its host from fleet.yaml; then apply again",
                     )
                 self._notify(f"{name}: some queues have too few copies, and stop while its RabbitMQ restarts")
                 return
@@ -131,7 +142,7 @@ class Rolling:
                 script = write(host, view.desired.place.machine.system.python)
                 view.connection.check(script, timeout_s=ASIDE_S + BACK_S, what=what)
             except AirfleetError as error:
-                self._notify(f"{error.where}: {error.what}; the change goes on")
+                self._notify(f"{error.where}: {error.what}; the change continues")
 
         with ThreadPoolExecutor(max(1, len(asked))) as pool:
             list(pool.map(ask, asked))
@@ -148,14 +159,18 @@ class Rolling:
         return ""
 
     def _read_candidate(self, name: str) -> str:
-        """Who sits there now and is ready, by a name that no other process has had."""
+        """Return the id of the ready scheduler agent on a host, or "". No other process ever has the same id."""
         return self._ask_database(
             f"SELECT holder FROM airfleet.seat WHERE name = '{name}' AND state <> '{CandidateState.WARMING}'"  # noqa: S608 - checked
             " AND seen_at > clock_timestamp() - interval '10 s'"
         ).strip()
 
     def _await_candidate(self, name: str, before: str) -> None:
-        """Until another guardian than before sits there and is ready; raises HostError when none comes."""
+        """Wait until a new scheduler agent on the host is ready.
+
+        Raises:
+            HostError: None is ready after STANDBY_S seconds.
+        """
         end = self._clock() + STANDBY_S
         while before:
             now = self._read_candidate(name)
@@ -165,18 +180,18 @@ class Rolling:
                 raise HostError(
                     f"its scheduler did not come back within {STANDBY_S} s: the other schedulers are left as they are",
                     where=name,
-                    hint=f"why, it says there: journalctl -u airfleet-{SCHEDULER}",
+                    hint=f"its log shows why: airfleet logs {SCHEDULER} --host {name}",
                 )
             self._sleep(1.0)
 
     def _await_workers(self, view: HostView, own: Sequence[Step], before: str) -> bool:
-        """Until each worker is another process than before, and has said that it takes tasks."""
+        """Wait until each worker is a new process that reports that it takes tasks. Return False after the wait."""
         name, end, told = view.desired.place.host.name, self._clock() + self._drain_s, False
         while not is_back(before, now := self._look_at_workers(view, own, Stage.WORK)):
             if self._clock() >= end:
                 return False
             if not told and "deactivating" in now:
-                self._notify(f"{name}: waits for running tasks; the other workers of its pools go on meanwhile")
+                self._notify(f"{name}: waiting for running tasks; the other workers of its pools continue to work")
                 told = True
             self._sleep(1.0)
         return True
@@ -188,7 +203,7 @@ class Rolling:
 
 
 def _restarts_broker(view: HostView, own: Sequence[Step]) -> bool:
-    """Whether one of several brokers is restarted by these steps."""
+    """Return whether these steps restart one of several brokers."""
     is_one_of_several = len(view.desired.place.fleet.with_role("broker")) > 1
     return is_one_of_several and any(one.name == rabbitmq.NAME for one in list_restarts(own, Stage.STORES))
 
@@ -201,13 +216,13 @@ def _is_active(view: HostView, unit: str) -> bool:
 
 
 def look_at(services: Iterable[Service]) -> str:
-    """A script with one line for each worker: its invocation, its state, and `said` once it has taken up its work."""
+    """Return a script that prints for each worker its invocation, its state, and `said` if it serves its queues."""
     lines = [f"{shlex.join(('look', service.unit, _find_note(service)))}\n" for service in services]
     return "".join([render_script(__package__, "worker_functions", LOGIN=WORKER_USER), *lines])
 
 
 def look_behind(services: Iterable[Service]) -> str:
-    """A script with a line for each worker that was started from something else, or has not taken up its work."""
+    """Return a script that prints each worker that runs from an earlier unit or does not serve its queues yet."""
     lines = [
         f"{shlex.join(('tell_behind', service.name, service.unit, _find_note(service)))}\n" for service in services
     ]
@@ -219,14 +234,14 @@ def _find_note(service: Service) -> str:
 
 
 def is_back(before: str, now: str) -> bool:
-    """Whether every worker is another than before, and has taken up its work."""
+    """Return whether every worker is a new process and serves its queues."""
     was = {line.split()[0] for line in before.splitlines() if line.split()}
     lines = [line.split() for line in now.splitlines()]
     return all(len(words) == 3 and words[0] not in was and words[1:] == ["active", "said"] for words in lines)
 
 
 def haproxy_aside(host: str, python: str) -> str:
-    """A script for the host of a balancer: new requests go elsewhere; waits for those under way."""
+    """Return a script for a balancer: it sends new requests to other hosts, and waits for the present ones."""
     return _ask_haproxy(
         "haproxy_aside",
         python,
@@ -241,7 +256,7 @@ def haproxy_aside(host: str, python: str) -> str:
 
 
 def haproxy_back(host: str, python: str) -> str:
-    """A script for the host of a balancer: requests go there again; waits until the balancer has found it healthy."""
+    """Return a script for a balancer: it sends requests to the host again, and waits until the host is healthy."""
     return _ask_haproxy(
         "haproxy_back",
         python,

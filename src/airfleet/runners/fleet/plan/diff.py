@@ -1,4 +1,4 @@
-"""Compare what a host should be with what it is, and list the steps between. Pure, so `plan` and `apply` agree."""
+"""Compare the desired state of a host with its facts, and list the steps between. No I/O, so plan and apply agree."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ from airfleet.runners.fleet.plan.steps import (
     WriteFile,
 )
 
-# Where it takes the most: the system's packages, and Airflow's in /opt.
-WRONG_CLOCK_S = 30.0  # tokens and leases outlast more, but who reads the logs does not
+WRONG_CLOCK_S = 30.0  # tokens and leases tolerate more, but people who read logs do not
+# One wording for `plan`, `apply`, `status` and `doctor`.
+CLOCK_HINT = "correct the wrong clock, and keep it synchronised: timedatectl set-ntp true"
+# The free bytes that a host needs where the system's packages and Airflow's go, at first and later.
 LEAST_FREE = 3 << 30
 LEAST_FREE_AGAIN = 200 << 20
 KEPT_RUNTIMES = 2
+MISSING = "it is missing"
+UNNEEDED = "fleet.yaml no longer needs it"
 TIMEOUT_INSTALL_S = 900.0
 TIMEOUT_UNPACK_S = 600.0
 RUNNING = ("active", "activating", "reloading", "deactivating")
@@ -41,7 +45,7 @@ RUNNING = ("active", "activating", "reloading", "deactivating")
 
 @dataclass(frozen=True)
 class DesiredHost:
-    """All that one host should be."""
+    """The desired state of one host."""
 
     place: Place
     parts: tuple[Part, ...]
@@ -72,7 +76,7 @@ class DesiredHost:
 
     @cached_property
     def files(self) -> tuple[HostFile, ...]:
-        """Every file once, those of the services among them, and the units."""
+        """Return every file once: those of parts and services, and the units."""
         own = {file.path: file for part in self.parts for file in part.files}
         own |= {file.path: file for service in self.services for file in service.files}
         for service in self.services:
@@ -84,7 +88,7 @@ class DesiredHost:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why nothing can be done to a host."""
+    """A reason why a host cannot be changed, and a hint."""
 
     host: str
     what: str
@@ -92,19 +96,21 @@ class Obstacle:
 
 
 def find_wrong_clock(host: str, said: int | None, *, asked: float, answered: float) -> Iterator[Obstacle]:
-    """Yield when a host's time of day cannot be what it was here between the question and its answer."""
+    """Yield an obstacle if a host's clock is more than WRONG_CLOCK_S away from this machine's.
+
+    `asked` and `answered` are the times of the round trip by this machine's clock: the host may have read its clock at
+    any moment between them.
+    """
     if said is None:
         return
     ahead_s = max(said - answered, 0.0) or min(said - asked, 0.0)
     if abs(ahead_s) > WRONG_CLOCK_S:
         what = f"its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
-        yield Obstacle(
-            host, what, "set the wrong one of them right, and let it be kept right: timedatectl set-ntp true"
-        )
+        yield Obstacle(host, what, CLOCK_HINT)
 
 
 def find_obstacles(desired: DesiredHost, probe: Probe, facts: HostFacts) -> Iterator[Obstacle]:
-    """Yield what would make a change of this host fail half-way."""
+    """Yield what would make a change of this host fail halfway."""
     name = desired.place.host.name
     least = LEAST_FREE_AGAIN if desired.place.runtime.name in facts.runtimes else LEAST_FREE
     for path, free in sorted(probe.free.items()):
@@ -123,11 +129,11 @@ def find_obstacles(desired: DesiredHost, probe: Probe, facts: HostFacts) -> Iter
                 what = f"port {port} is taken by {by}; {service.what} needs it"
                 is_public = port == desired.place.fleet.ports.api
                 other = "choose another one under `ports`" if is_public else f"give {name} another role"
-                yield Obstacle(name, what, f"stop it there, or {other}")
+                yield Obstacle(name, what, f"stop that program, or {other}")
                 break
     if desired.place.listen == EVERY_ADDRESS and not desired.place.fleet.firewall:
-        what = f"{desired.place.host.address} is no address of its own, so its services would listen on every one"
-        yield Obstacle(name, what, "say `firewall: true`, or name an address that the host has itself")
+        what = f"the host does not have the address {desired.place.host.address}, so services would listen on every one"
+        yield Obstacle(name, what, "set `firewall: true`, or name an address that the host has itself")
     limits = [desired.place.fleet.pool(pool).limits.memory or 0 for pool in desired.place.host.pools]
     if sum(limits) > desired.place.machine.memory:
         what = (
@@ -141,7 +147,7 @@ def _is_current(service: Service, fact: UnitFact) -> bool:
 
 
 def decide(desired: DesiredHost, facts: HostFacts) -> tuple[Step, ...]:
-    """The steps that make a host what it should be, in their order; none when it is."""
+    """Return the steps from the facts of a host to its desired state, in order."""
     return tuple(sorted(_decide(desired, facts), key=lambda step: step.stage))
 
 
@@ -155,11 +161,11 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
             Stage.BASE,
             RemoveService(unit),
             f"stop and remove {unit}",
-            "fleet.yaml no longer asks for it",
+            UNNEEDED,
         )
     for unit in desired.masks:
         if unit not in facts.masked:
-            yield Step(host, Stage.BASE, Mask(unit), f"mask {unit}", "airfleet runs the program in a unit of its own")
+            yield Step(host, Stage.BASE, Mask(unit), f"mask {unit}", "airfleet runs the program in its own unit")
     for file in desired.early:
         yield from _file(host, file, facts)
     missing = tuple(sorted(set(desired.packages) - facts.packages))
@@ -168,11 +174,11 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
         yield Step(host, Stage.BASE, Install(missing), f"install {names}", "not installed", "", TIMEOUT_INSTALL_S)
     for user in desired.users:
         if user not in facts.users:
-            yield Step(host, Stage.BASE, AddUser(user), f"add the user {user}", "not there")
+            yield Step(host, Stage.BASE, AddUser(user), f"add the user {user}", MISSING)
     for folder in desired.folders:
         fact = facts.folders.get(str(folder.path))
         if fact is None or (fact.owner, fact.group, fact.mode) != (folder.owner, folder.group, folder.mode):
-            why = "not there" if fact is None else f"is {fact.owner}:{fact.group} {fact.mode:o}"
+            why = MISSING if fact is None else f"is {fact.owner}:{fact.group} {fact.mode:o}"
             yield Step(host, Stage.BASE, MakeFolder(folder), f"make {folder.path}", why)
     changed = [step for file in desired.files for step in _file(host, file, facts)]
     yield from changed
@@ -181,10 +187,10 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
         if path.name not in gone:
             is_last = ETC in path.parents and path.parent not in kept
             action = RemoveFile(path, with_folder=is_last)
-            yield Step(host, Stage.BASE, action, f"remove {path}", "fleet.yaml no longer asks for it")
+            yield Step(host, Stage.BASE, action, f"remove {path}", UNNEEDED)
     written = [step.action.file.path for step in changed if isinstance(step.action, WriteFile)]
     if any(str(path).startswith(systemd_units.FOLDER) for path in written):
-        yield Step(host, Stage.BASE, ReloadUnits(), "let systemd read its units", "units have changed")
+        yield Step(host, Stage.BASE, ReloadUnits(), "reload systemd's units", "units have changed")
     yield from _runtime(desired, facts)
     yield from _jobs_and_services(desired, facts)
 
@@ -196,10 +202,10 @@ def _runtime(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     if digest not in facts.runtimes:
         action = Unpack(digest, desired.place.machine.system.python)
         what = f"unpack Airflow into {desired.place.runtime}"
-        yield Step(host, Stage.BASE, action, what, "not there", "", TIMEOUT_UNPACK_S)
+        yield Step(host, Stage.BASE, action, what, MISSING, "", TIMEOUT_UNPACK_S)
     others = [name for name in facts.runtimes if name != digest]
     for name in others[KEPT_RUNTIMES - 1 :]:
-        yield Step(host, Stage.EDGE, RemoveRuntime(name), f"remove /opt/airfleet/{name}", "nothing runs from it")
+        yield Step(host, Stage.EDGE, RemoveRuntime(name), f"remove /opt/airfleet/{name}", "no process runs from it")
 
 
 def _jobs_and_services(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
@@ -221,7 +227,7 @@ def _jobs_and_services(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]
 def _job(host: str, job: Job, facts: HostFacts) -> Iterator[Step]:
     known = facts.jobs.get(job.name)
     if known != job.fingerprint:
-        why = "it changed since it last ended well" if known else "it never ended well here"
+        why = "it changed since its last success" if known else "it has not succeeded on this host yet"
         yield Step(host, job.stage, RunJob(job), f"run {job.name}: {job.what}", why, "", job.timeout_s + 30)
 
 
@@ -230,7 +236,7 @@ def _service(host: str, service: Service, facts: HostFacts) -> Iterator[Step]:
     note = reveal(systemd_units.fingerprint(service).content)
     how: Literal["start", "restart", "reload"]
     if fact is None or fact.active not in RUNNING:
-        how, why = "start", "it does not run" if fact is None else f"it is {fact.active}"
+        how, why = "start", "it is not running" if fact is None else f"it is {fact.active}"
     elif _is_current(service, fact):
         if fact.enabled == "enabled":
             return
@@ -238,7 +244,7 @@ def _service(host: str, service: Service, facts: HostFacts) -> Iterator[Step]:
     elif service.reload and fact.started_from.split()[:1] == note.split()[:1]:
         how, why = "reload", "a file that it reads has changed"
     else:
-        how, why = "restart", "what it was started from has changed"
+        how, why = "restart", "its unit or a file that it reads has changed"
     yield Step(host, service.stage, Bring(service, how), f"{how} {service.unit}", why, "", service.wait_s + 90)
 
 
@@ -246,7 +252,7 @@ def _file(host: str, file: HostFile, facts: HostFacts) -> Iterator[Step]:
     fact = facts.files.get(str(file.path))
     if fact is None:
         diff = "" if file.is_secret else render_diff(str(file.path), "", reveal(file.content))
-        yield Step(host, Stage.BASE, WriteFile(file), f"write {file.path}", "not there", diff)
+        yield Step(host, Stage.BASE, WriteFile(file), f"write {file.path}", MISSING, diff)
     elif fact.digest != file.digest:
         shown = not file.is_secret and fact.content is not None
         diff = render_diff(str(file.path), fact.content or "", reveal(file.content)) if shown else ""
@@ -258,7 +264,7 @@ def _file(host: str, file: HostFile, facts: HostFacts) -> Iterator[Step]:
 
 
 def render_diff(path: str, before: str, after: str) -> str:
-    """The change of one file, as `diff -u` shows it."""
+    """Return the change of one file, as `diff -u` shows it."""
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{path} (there)" if before else "/dev/null", path, lineterm=""
     )
@@ -266,7 +272,7 @@ def render_diff(path: str, before: str, after: str) -> str:
 
 
 def count(steps: Iterable[Step]) -> dict[str, int]:
-    """How many steps each host has."""
+    """Return the number of steps of each host."""
     counts: dict[str, int] = {}
     for step in steps:
         counts[step.host] = counts.get(step.host, 0) + 1

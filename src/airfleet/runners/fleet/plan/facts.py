@@ -1,4 +1,4 @@
-"""What a host is: the scripts that ask it in two round trips, and the parsers of their output."""
+"""The facts of a host: the two scripts that read them, one round trip each, and the parsers of their output."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LARGEST_DIFF = 200_000
 
 
 def build_probe(address: str) -> str:
-    """Return the script that asks what a machine is, and what the address that fleet.yaml gives it means there."""
+    """Return the script that reads the facts of a machine, and resolves its address of fleet.yaml there."""
     return sections.render(__package__, "probe", ADDRESS=address)
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Somebody who listens on a TCP port; `is_ours` when it is a service of airfleet's."""
+    """A process that listens on a TCP port. `is_ours` means that it belongs to a service of airfleet."""
 
     port: int
     program: str
@@ -29,7 +29,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a machine is, whatever airfleet wants of it."""
+    """The facts of a machine that do not depend on its desired state. Memory and free space are in bytes."""
 
     os: tuple[str, str]
     arch: str
@@ -50,7 +50,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """A file or folder as it is; `content` where it may be shown and differs from what is wanted."""
+    """A present file or folder. `content` is set if it differs from the desired content and is not secret."""
 
     digest: str
     owner: str
@@ -61,7 +61,7 @@ class FileFact:
 
 @dataclass(frozen=True, slots=True)
 class UnitFact:
-    """A service as it is, and what it was started from."""
+    """The state of a service, and the fingerprint of what it was started from."""
 
     active: str
     enabled: str
@@ -71,7 +71,7 @@ class UnitFact:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """How a host stands beside what it should be."""
+    """The facts of a host that its desired state is compared with."""
 
     files: Mapping[str, FileFact] = field(default_factory=dict)
     folders: Mapping[str, FileFact] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class HostFacts:
 
 
 def parse_probe(text: str) -> Probe:
-    """The probe of a host; what it could not tell is empty."""
+    """Return the facts in the output of the probe. A fact that the host could not read is empty."""
     parts = sections.split(text)
     system = parts.get("os", [])
     spaces = [line.rsplit(" ", 1) for line in parts.get("space", []) if " " in line]
@@ -121,7 +121,7 @@ def _listeners(lines: Iterable[str]) -> Iterable[Listener]:
 def build_question(
     files: Iterable[HostFile], folders: Iterable[Folder], users: Iterable[str], masks: Iterable[str]
 ) -> str:
-    """The script that compares a host with what is wanted; it sends what differs, unless it is secret."""
+    """Return the script that reads the state of these objects. It sends files that differ, unless they are secret."""
     return sections.render(
         __package__,
         "compare",
@@ -134,7 +134,7 @@ def build_question(
 
 
 def parse_answer(text: str, packages: frozenset[str]) -> HostFacts:
-    """The facts of a host, from the answer to the question."""
+    """Return the facts of a host from the output of the script of `build_question`."""
     parts = sections.split(text)
     started = dict(_pairs(parts.get("started", [])))
     return HostFacts(
@@ -167,7 +167,7 @@ def _files(lines: Iterable[str]) -> Iterable[tuple[str, FileFact]]:
 
 
 def _blocks(lines: Iterable[str]) -> Iterable[dict[str, str]]:
-    """The properties of each unit: systemctl begins every unit with the same one, and with its name."""
+    """Yield the properties of each unit. systemctl prints the same property, the unit's name, first for each unit."""
     block: dict[str, str] = {}
     for line in lines:
         key, _, value = line.partition("=")

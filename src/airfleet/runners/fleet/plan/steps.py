@@ -1,4 +1,4 @@
-"""The steps that can be taken on a host, as frozen data, and the script of each: `plan` shows it, `apply` runs it."""
+"""The steps that change a host, as frozen data, and the script of each. `plan` shows steps, and `apply` runs them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from airfleet.runners.fleet.transport.connection import UNHEALTHY
 from airfleet.shell_script import define_function, render_script
 
 JOBS = LIB / "jobs"
-# What a script says where a worker, or what it runs, has yet to end: nothing is killed, and a later apply looks again.
+# A script prints this line if a worker or its tasks still have to end. Nothing is killed; a later apply checks again.
 DRAINING = "draining"
-# Where packages from the control machine lie while they are installed.
+# The folder of packages from the control machine during their installation.
 SHIPPED = "/var/cache/airfleet-packages"
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Keep a package's own unit from ever starting: airfleet runs the program in its own."""
+    """Keep a unit of a package from starting, because airfleet runs the program in its own unit."""
 
     unit: str
 
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Install packages of the system; those of an archive from there and from nowhere else."""
+    """Install packages of the system. With `archive`, only the packages of that archive are used."""
 
     packages: tuple[str, ...]
     archive: str = ""
@@ -38,28 +38,28 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class AddUser:
-    """Make a system user without a login."""
+    """Create a system user that cannot log in."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class MakeFolder:
-    """Make a folder, or give it its owner and mode."""
+    """Create a folder, or change its owner and mode."""
 
     folder: Folder
 
 
 @dataclass(frozen=True, slots=True)
 class WriteFile:
-    """Replace a file."""
+    """Write a file, atomically."""
 
     file: HostFile
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveFile:
-    """Remove a file that airfleet wrote and nothing needs any more; `with_folder` also its folder once it is empty."""
+    """Delete a file that airfleet wrote and that is no longer needed. `with_folder` also deletes its empty folder."""
 
     path: Path
     with_folder: bool = False
@@ -67,7 +67,7 @@ class RemoveFile:
 
 @dataclass(frozen=True, slots=True)
 class Unpack:
-    """Have the packages of Airflow in their folder, from an archive of the control machine."""
+    """Unpack the packages of Airflow from an archive of the control machine."""
 
     digest: str
     system_python: str
@@ -75,19 +75,19 @@ class Unpack:
 
 @dataclass(frozen=True, slots=True)
 class RemoveRuntime:
-    """Remove packages of Airflow that nothing runs from."""
+    """Delete packages of Airflow that no process runs from."""
 
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReloadUnits:
-    """Let systemd read the unit files again."""
+    """Let systemd reload its unit files."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """Run a script, and remember that it ended well."""
+    """Run a script, and record its success."""
 
     job: Job
 
@@ -102,7 +102,7 @@ class Bring:
 
 @dataclass(frozen=True, slots=True)
 class RemoveService:
-    """Stop a service for good; what it does is done first."""
+    """Stop a service and remove its unit. Running tasks end first."""
 
     unit: str
 
@@ -137,19 +137,19 @@ class Step:
 
     @property
     def is_small(self) -> bool:
-        """Whether it is done in no time, so that many of them may go in one round trip."""
+        """Return whether the step takes almost no time, so that many of them share one round trip."""
         return isinstance(self.action, Mask | AddUser | MakeFolder | WriteFile | RemoveFile)
 
 
-# What drains longer is looked at again at the next apply.
+# Seconds to wait for a service that is removed. If it drains longer, the next apply checks again.
 REMOVE_S = 20
-# A process of Airflow that cannot run ends within this time, and after so many restarts it will not come to itself.
+# A process of Airflow that cannot run ends within STEADY_S seconds. After CRASHES restarts, the step fails.
 STEADY_S = 8
 CRASHES = 3
 
 
 def script(action: Action) -> str:
-    """The shell script that does it; it may be run again after it was cut off at any line."""
+    """Return the shell script of an action. It may run again after an interruption at any line."""
     match action:
         case Mask(unit):
             return f"ln -sfn /dev/null /etc/systemd/system/{unit}"
@@ -216,7 +216,7 @@ def _write(file: HostFile) -> str:
 
 
 def _run(job: Job) -> str:
-    # The whole script is read before its first command runs, which else could read the rest from standard input.
+    # The braces make bash read the whole script first. Otherwise a command could read the rest from standard input.
     whole = f"{{\nset -eu\n{job.script.reveal()}\n}} </dev/null\n"
     return render_script(
         __package__,
@@ -230,21 +230,21 @@ def _run(job: Job) -> str:
 
 
 def _encode(text: str) -> str:
-    """Return a text in lines of base64: no letter in it means anything to a shell."""
+    """Return a text in lines of base64, which has no character that is special to a shell."""
     return base64.encodebytes(text.encode()).decode().rstrip("\n")
 
 
 def _bring(service: Service, how: str) -> str:
     verb = {"start": "restart", "restart": "restart", "reload": "reload"}[how]
-    # What drains may take an hour to stop; it goes on by itself and is looked at again at the next apply.
+    # A service that drains may take an hour to stop. It continues by itself, and the next apply checks it again.
     drains = service.drains and how == "restart"
-    # Where a worker drains, whatever it comes after could neither stop nor start until that has ended; the order of the
-    # steps is the one that counts here, and systemd's that of a boot.
+    # While a worker drains, systemd would neither stop nor start the units that it comes after. An apply keeps the
+    # order of the steps instead. systemd's order counts at a boot.
     options = ("--no-block",) * drains + ("--job-mode=ignore-dependencies",) * (verb != "reload")
-    # What has no port to answer at is told to be well by others, who may be slow to notice that it crashes.
+    # A service without a port has a check elsewhere, such as a heartbeat, which notices a crash late.
     may_crash = systemd_units.port_of(service) is None and service.kind != "oneshot"
     is_steady = service.health is not None or service.kind == "oneshot"
-    # Of a worker, whose tasks wait now.
+    # For a worker, the message also names its queues, whose tasks wait now.
     what = f" ({service.what})" if service.drains else ""
     bring = render_script(
         __package__,

@@ -17,7 +17,7 @@ FOLDER = "/etc/systemd/system"
 PROBE = "airfleet_provider.liveness.process_probe"
 PROBE_S = 15
 HTTP_S = 10
-# `systemd-analyze security` says what each is good for.
+# `systemd-analyze security` explains each line.
 SANDBOX = {
     "NoNewPrivileges": "yes",
     "CapabilityBoundingSet": "",
@@ -46,7 +46,7 @@ TARGETS = "network-online.target airfleet-firewall.service"
 
 
 def render(service: Service) -> str:
-    """The unit file. It notes what it was started from, so that a later look can tell whether that has changed."""
+    """Return the unit file. At each start it records the service's fingerprint, for the next survey."""
     note = f"/bin/cp -f {fingerprint_path(service)} {RUN}/{service.unit}"
     lines = [
         "# Written by airfleet; say it in fleet.yaml instead.",
@@ -76,17 +76,17 @@ def render(service: Service) -> str:
             f"TimeoutStartSec={service.wait_s:g}",
             "LimitNOFILE=65536",
             *_limit(service.limits),
-            # The task that took too much is killed; by default all of the service is stopped with it.
+            # If memory runs out, only the process that used too much is killed. The default stops the whole service.
             *(["OOMPolicy=continue"] if service.drains else []),
         ]
     return "\n".join([*lines, "", "[Install]", "WantedBy=multi-user.target", ""])
 
 
 def confine(service: Service) -> list[str]:
-    """Lines of systemd's sandbox: `SANDBOX`, changed by the service's own `sandbox`, and the folders it writes to."""
+    """Return the lines of systemd's sandbox: SANDBOX, changed by the service's `sandbox`, and its writable folders."""
     wanted = {**SANDBOX, **service.sandbox}
     lines = [f"{key}={value}" for key, value in wanted.items()]
-    # The `-` lets a service start although a folder is missing, such as a socket's before its package is configured.
+    # With `-`, a service starts even if a folder is missing, such as that of a socket before its package is configured.
     writes = " ".join(f"-{_escape(str(path))}" for path in service.writes)
     return [*lines, f"ReadWritePaths={writes}"] if writes and wanted["ProtectSystem"] == "strict" else lines
 
@@ -96,14 +96,14 @@ def fingerprint_path(service: Service) -> str:
 
 
 def fingerprint(service: Service) -> HostFile:
-    """What the service is started from: its unit in the first line, the files it reads in the second."""
+    """Return the fingerprint of a service: a digest of its unit in line one, and of the files it reads in line two."""
     unit = hashlib.sha256(render(service).encode()).hexdigest()
     files = hashlib.sha256("".join(f"{file.path} {file.digest}\n" for file in service.files).encode()).hexdigest()
     return HostFile(ETC / "units" / service.unit, f"{unit}\n{files}\n")
 
 
 def check(service: Service) -> str:
-    """A shell command that succeeds while the service is healthy."""
+    """Return a shell command that succeeds while the service is healthy."""
     active = f"systemctl is-active -q {service.unit}"
     match service.health:
         case TcpCheck(port, address):
@@ -128,14 +128,14 @@ def check(service: Service) -> str:
 
 
 def _probe(service: Service, *words: str) -> str:
-    """A command that asks the metadata database whether this very process is at work."""
+    """Return a command that checks in the metadata database whether the present process of the service works."""
     config = shlex.quote(f"AIRFLOW_CONFIG={service.env['AIRFLOW_CONFIG']}")
     probe = f"{service.command[0]} -m {PROBE} $(systemctl show -P MainPID {service.unit}) {shlex.join(words)}"
     return f"runuser -u {service.user} -- env {config} timeout {PROBE_S} {probe} 2>/dev/null"
 
 
 def port_of(service: Service) -> int | None:
-    """The port that its health is asked at, which must be free before it first starts."""
+    """Return the port of the service's health check, which must be free before its first start, or None."""
     match service.health:
         case TcpCheck(port):
             return port
@@ -150,7 +150,7 @@ def port_of(service: Service) -> int | None:
 def _limit(limits: Limits) -> list[str]:
     lines = [f"IOWeight={limits.io_weight}"] if limits.io_weight != Limits().io_weight else []
     if limits.memory is not None:
-        # Throttled before it is killed; swapping would only make it slow.
+        # The kernel throttles the pool before it kills a process. Swap would only make the pool slow.
         lines += [f"MemoryHigh={limits.memory * 9 // 10}", f"MemoryMax={limits.memory}", "MemorySwapMax=0"]
     if limits.cpus is not None:
         lines.append(f"CPUQuota={limits.cpus * 100:g}%")

@@ -10,13 +10,13 @@ from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.spec.topology import Host
 
-# Hosts that serve the same thing are changed one after another; of workers, those that serve the same pool.
+# In these stages, hosts serve the same thing and change one at a time. Of workers, those that serve the same pool do.
 ROLLING = frozenset({Stage.STORES, Stage.POOLER, Stage.API, Stage.CONTROL, Stage.EDGE})
 STORES = frozenset({Stage.STORES, Stage.POOLER})
 
 
 class Placed(Protocol):
-    """Something that is of one host."""
+    """An object that belongs to one host."""
 
     @property
     def desired(self) -> DesiredHost: ...
@@ -29,9 +29,9 @@ Item = tuple[T, list[Step]]
 def make_waves(
     stage: Stage, work: Sequence[Item[T]], active: str = "", *, together: bool = False
 ) -> list[list[Item[T]]]:
-    """The hosts of a stage in waves, one after another; the host whose scheduler is active comes last.
+    """Return the hosts of a stage in waves. The host whose scheduler is active comes last.
 
-    Nothing is served less for what starts or reads a file again, so that goes at once. With `together` everything does.
+    Steps that only start or reload services interrupt nothing, so they share one wave. With `together`, all hosts do.
     """
     if together or not any(map(is_restart, (step for _, own in work for step in own))):
         return [list(work)] if work else []
@@ -45,10 +45,10 @@ def make_waves(
 
 
 def _by_copies(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
-    """What starts comes first, as it may be a copy that the others wait for; the primary comes before its replicas.
+    """Return waves for stores: hosts that only start come first, because others may wait for their copy.
 
-    A replica that has fewer connections than its primary, or other such settings, does not start; PostgreSQL tells it
-    of the primary's settings when the primary has started with them.
+    The primary comes before its replicas. A replica needs settings such as `max_connections` at least as large as the
+    primary's, and learns the primary's values only after the primary has started with them.
     """
     starts = [item for item in work if not any(map(is_restart, item[1]))]
     restarts = [item for item in work if any(map(is_restart, item[1]))]
@@ -74,12 +74,12 @@ def _host(item: Item[T]) -> Host:
 
 
 def is_restart(step: Step) -> bool:
-    """Whether something that serves is stopped for it."""
+    """Return whether the step stops a service that runs."""
     return isinstance(step.action, Bring) and step.action.how == "restart"
 
 
 def list_restarts(own: Iterable[Step], stage: Stage) -> tuple[Service, ...]:
-    """The services that are restarted in a stage."""
+    """Return the services that the steps restart in a stage."""
     return tuple(
         step.action.service
         for step in own
@@ -88,7 +88,7 @@ def list_restarts(own: Iterable[Step], stage: Stage) -> tuple[Service, ...]:
 
 
 def add_restarts(desired: DesiredHost, own: Iterable[Step]) -> tuple[Step, ...]:
-    """The steps of a host, and a restart of every process of Airflow that they leave alone."""
+    """Return the steps of a host, with a restart of every process of Airflow that they would not restart."""
     steps = tuple(own)
     brought = {step.action.service.unit for step in steps if isinstance(step.action, Bring)}
     more = [
@@ -97,7 +97,7 @@ def add_restarts(desired: DesiredHost, own: Iterable[Step]) -> tuple[Step, ...]:
             stage=service.stage,
             action=Bring(service, "restart"),
             what=f"restart {service.unit}",
-            why="asked for",
+            why="requested with --restart",
             timeout_s=service.wait_s + 90,
         )
         for service in desired.services

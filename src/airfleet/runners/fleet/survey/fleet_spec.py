@@ -1,4 +1,4 @@
-"""What a fleet should be, from fleet.yaml and the state folder, with its secrets resolved."""
+"""The spec of a fleet: fleet.yaml and the records of the state folder, with all secrets."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from airfleet.workspace.state_folder import StateFolder
 
 @dataclass(frozen=True, slots=True)
 class FleetSpec:
-    """One fleet as its file says, its secrets resolved; `leaving` are hosts whose workers still drain.
+    """The desired state of one fleet, with its secrets. `leaving` are removed hosts whose workers still drain.
 
-    `airflow` is the version that all hosts shall run; while the fleet moves, some may still run the one `beside` it.
-    A host whose key is not known is left out, unless new hosts are accepted. `rotations` says how far the rotations of
-    the credentials have come.
+    `airflow` is the version for all hosts. During an upgrade, some may still run the version `beside`. A host with an
+    unknown SSH key is left out unless `accept_new_hosts`. `rotations` holds the steps of the rotations of secrets.
     """
 
     fleet: Fleet
@@ -39,7 +38,11 @@ class FleetSpec:
 
 
 def open_folder(project: Path, state: Path | None) -> StateFolder:
-    """The state folder of a fleet, made if there is none; raises AirfleetError where fleet.yaml names no hosts."""
+    """Return the state folder of a fleet, and create it if needed.
+
+    Raises:
+        AirfleetError: fleet.yaml names no hosts.
+    """
     project = find_project(project)
     if not read_fleet(project).hosts:
         hint = "name them under `hosts`; for this machine alone there is `airfleet up`"
@@ -50,9 +53,14 @@ def open_folder(project: Path, state: Path | None) -> StateFolder:
 
 
 def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = False) -> FleetSpec:
-    """What fleet.yaml says of a fleet; raises UsageError, and AirfleetError where it names no hosts.
+    """Return the spec of a project's fleet.
 
-    Whoever changes hosts reads it while nobody else may: another command may promote a host, or rotate a secret.
+    A command that changes hosts must read the spec while it keeps other commands out: they may promote a host or rotate
+    a secret.
+
+    Raises:
+        UsageError: fleet.yaml is wrong, or a secret cannot be fetched.
+        AirfleetError: fleet.yaml names no hosts.
     """
     folder = open_folder(project, state)
     project = find_project(project)
@@ -90,7 +98,11 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
 
 
 def resolve_file(project: Path, name: str) -> str:
-    """The text of a file of the project that is no secret."""
+    """Return the text of a file of the project that is not secret.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
     try:
         return (project / Path(name).expanduser()).read_text()
     except OSError as error:

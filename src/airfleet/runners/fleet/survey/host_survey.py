@@ -1,4 +1,4 @@
-"""Survey all hosts: what each one is, what it should be, and the steps between."""
+"""Survey all hosts: the facts of each, its desired state, and the steps between."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWNER, AIRFLOW = ETC / "owner", ETC / "airflow"
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """One host that answered: the connection, what it should be, how it stands, and the steps between."""
+    """One host that answered: its connection, its desired state, its facts, and the steps between."""
 
     connection: HostConnection
     desired: DesiredHost
@@ -40,7 +40,7 @@ class HostView:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All hosts: those that can be worked on, and why the others cannot."""
+    """All hosts: the views of those that can be changed, and the errors of the others."""
 
     views: tuple[HostView, ...]
     errors: tuple[AirfleetError, ...]
@@ -50,12 +50,12 @@ class Survey:
         return tuple(step for view in self.views for step in view.steps)
 
     def find(self, name: str) -> HostView | None:
-        """The host of this name, if it can be worked on."""
+        """Return the view of a host, or None if it cannot be changed."""
         return next((view for view in self.views if view.desired.place.host.name == name), None)
 
 
 def survey(spec: FleetSpec, stack: ExitStack, tell: Callable[[str], None]) -> Survey:
-    """Look at every host at once; the connections stay open as long as the stack."""
+    """Survey all hosts in parallel. The connections stay open as long as the stack."""
     views: list[HostView] = []
     errors: list[AirfleetError] = []
 
@@ -69,20 +69,24 @@ def survey(spec: FleetSpec, stack: ExitStack, tell: Callable[[str], None]) -> Su
         for host, future in futures:
             try:
                 views.append(future.result())
-            except Exception as error:  # what nobody thought of on one host must not end the work on the others
+            except Exception as error:  # an unexpected error of one host must not end the work on others
                 errors.append(as_host_error(error, host.name))
                 tell(f"{host.name}: left out")
     return Survey(tuple(views), tuple(errors))
 
 
 def change_steps(survey: Survey, change: Callable[[DesiredHost, tuple[Step, ...]], tuple[Step, ...]]) -> Survey:
-    """The same hosts with other steps."""
+    """Return the survey with other steps for each host."""
     views = (replace(view, steps=change(view.desired, view.steps)) for view in survey.views)
     return Survey(tuple(views), survey.errors)
 
 
 def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
-    """One host, in two round trips; raises HostError for what makes work on it impossible."""
+    """Survey one host in two round trips.
+
+    Raises:
+        HostError: The host does not answer, is not supported, belongs to another fleet, or has an obstacle.
+    """
     host = connection.host
     connection.open()
     asked = time.time()
@@ -109,7 +113,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     fleet = replace(spec.fleet, hosts=spec.fleet.hosts + spec.leaving)
     place = Place(fleet, host, machine, OPT / recipe.digest, spec.credentials, objects)
     own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{spec.airflow}\n")))
-    # The port that this very connection came in by stays open, whatever can be read of the server's configuration.
+    # The firewall always keeps the port of this connection open, even if the server's configuration cannot be read.
     ports = (*probe.ssh_ports, *((connection.ssh_port,) if connection.ssh_port else ())) or (host.ssh.port or 22,)
     parts = (*host_parts.describe(place, ssh_ports=ports), own)
     desired = DesiredHost(place, parts)
@@ -121,7 +125,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
 
 
 def read_recipe(spec: FleetSpec, machine: Machine) -> airflow_archive.Recipe:
-    """What goes into the packages of Airflow for a machine."""
+    """Return the recipe of Airflow's packages for a machine."""
     return airflow_archive.read_recipe(
         spec.project,
         spec.fleet.requirements,
@@ -132,7 +136,11 @@ def read_recipe(spec: FleetSpec, machine: Machine) -> airflow_archive.Recipe:
 
 
 def identify(host: Host, probe: Probe) -> Machine:
-    """What airfleet has to know of the machine; raises HostError where it knows nothing of its system."""
+    """Return the machine behind a host.
+
+    Raises:
+        HostError: airfleet does not support its system, its architecture, or its init.
+    """
     system = SYSTEMS.get(probe.os)
     if system is None:
         what, hint = explain(*probe.os)
@@ -141,7 +149,7 @@ def identify(host: Host, probe: Probe) -> Machine:
         hint = f"use one of {', '.join(sorted(ARCHITECTURES))}"
         raise HostError(f"the architecture {probe.arch} is not supported", where=host.name, hint=hint)
     if probe.init != "systemd":
-        hint = "boot it with systemd; a container without it is no host"
+        hint = "boot it with systemd; a container without systemd cannot be a host"
         raise HostError(
             f"it runs {probe.init or 'something'} as its first process, not systemd", where=host.name, hint=hint
         )
@@ -149,7 +157,7 @@ def identify(host: Host, probe: Probe) -> Machine:
 
 
 def describe_errors(errors: Iterable[AirfleetError]) -> str:
-    """Each host's error as one line with its hint."""
+    """Return a line for each error, and a line for its hint."""
     lines = []
     for error in errors:
         lines.append(f"{error.where}: {error.what}")

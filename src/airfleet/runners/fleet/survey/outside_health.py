@@ -1,6 +1,6 @@
-"""The health of a fleet as its users see it: what the UI reports of itself, and whether each queue has consumers.
+"""The health of a fleet from outside: the health that the UI reports, and the consumers of each queue.
 
-The hosts are asked to look, through SSH: this machine may reach nothing else of them.
+Hosts make the requests, through SSH, because this machine may reach only their SSH port.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from airfleet.spec.fleet import Fleet
 
 PATIENCE_S = 60.0
 ASK_S = 10
-# A host may be shut out from another one for good reason, so some are asked, and in the end the one in question.
+# Another host may be shut out by a firewall for a good reason. So several try, and at the end the host itself.
 MOST_ASKED = 2
 CONSUMERS = re.compile(
     r'^rabbitmq_detailed_queue_consumers\{.*?queue="(?P<queue>(?:[^"\\]|\\.)*)".*?\} (?P<count>\S+)$', re.M
@@ -32,7 +32,7 @@ COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 class Aspect(enum.Enum):
-    """What kind of thing an observation is about."""
+    """The kind of subject of an observation."""
 
     UI = enum.auto()
     BROKER = enum.auto()
@@ -45,10 +45,7 @@ class Aspect(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One thing that was looked at: whether it is well, and what was seen, in words for people.
-
-    `subject` is the queue's name for a queue, and the host's for a replica.
-    """
+    """The health of one subject, with a detail for people. `subject` names the queue, or the host of a replica."""
 
     what: str
     is_well: bool
@@ -60,7 +57,10 @@ class Observation:
 def wait(
     fleet: Fleet, views: Iterable[HostView], clock: Callable[[], float], *, patience_s: float = PATIENCE_S
 ) -> tuple[Observation, ...]:
-    """What is seen once all is well, or when patience ends: heartbeats and consumers need some seconds."""
+    """Repeat `look` until all is healthy, for `patience_s` seconds at most, and return the last observations.
+
+    After a start, heartbeats and consumers need some seconds.
+    """
     end = clock() + patience_s
     listed = tuple(views)
     while True:
@@ -71,7 +71,7 @@ def wait(
 
 
 def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[Observation, ...]:
-    """The UI's own health through every balancer, as another host sees it, and the consumers of every queue."""
+    """Return the health that the UI reports through every balancer, and the consumers of every queue."""
     by_name = {view.desired.place.host.name: view for view in views}
     edges = fleet.with_role("balancer") or fleet.with_role("web")
     seen: list[Observation] = []
@@ -86,8 +86,8 @@ def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[Observation, ...]:
 
 
 def look_at_ui(url: str, askers: Iterable[HostView]) -> list[Observation]:
-    """What the UI at an address says of itself to the first of some hosts that reaches it."""
-    said = "no host is there to ask it"
+    """Return the health that the UI at an address reports to the first host that reaches it."""
+    said = "no host can reach it"
     for view in askers:
         words = ("-c", read_program(__package__, "get_url"), f"{url}/api/v2/monitor/health", str(ASK_S))
         script = f"{view.desired.place.machine.system.python} {shlex.join(words)}"
@@ -108,25 +108,25 @@ def _judge_ui(url: str, text: str) -> list[Observation]:
         body = json.loads(text)
         states = {name: str((body.get(name) or {}).get("status") or "missing") for name in COMPONENTS}
     except (ValueError, AttributeError):
-        return [Observation(url, False, "what it says is not the health of Airflow")]
+        return [Observation(url, False, "its answer is not the health of Airflow")]
     parts = (Observation(name.replace("_", "-"), state == "healthy", state) for name, state in states.items())
     return [Observation(url, True, "answers"), *parts]
 
 
 def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Observation]:
-    """What all nodes together say, as each knows only the queues that it leads."""
+    """Yield the consumers of each queue. All nodes must answer, because each knows only the queues that it leads."""
     counts: dict[str, int] = {}
     silent = []
     for view in brokers:
         try:
-            text = view.connection.check(ask_consumers(view.desired.place), what="asking RabbitMQ for its queues")
+            text = view.connection.check(ask_consumers(view.desired.place), what="checking RabbitMQ's queues")
         except AirfleetError:
             silent.append(view.desired.place.host.name)
         else:
             for queue, count in read_consumers(text).items():
                 counts[queue] = max(count, counts.get(queue, 0))
     if silent:
-        yield Observation("broker", False, f"RabbitMQ of {', '.join(silent)} does not tell its queues", Aspect.BROKER)
+        yield Observation("broker", False, f"RabbitMQ of {', '.join(silent)} does not report its queues", Aspect.BROKER)
     if len(silent) < len(brokers):
         for queue in fleet.queues:
             count = counts.get(queue, 0)
@@ -134,9 +134,9 @@ def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Obser
 
 
 def ask_consumers(place: Place) -> str:
-    """A command for a node's own host, which asks where Prometheus does.
+    """Return a command for a node's own host that reads the metrics which Prometheus reads.
 
-    `rabbitmqctl` would let every other node connect back to it, at ports that no firewall lets in.
+    `rabbitmqctl` would make every other node connect back to it, at ports that no firewall allows.
     """
     address = find_metrics_address(place)
     path = f"/metrics/detailed?vhost={VHOST}&family=queue_consumer_count"
@@ -144,6 +144,6 @@ def ask_consumers(place: Place) -> str:
 
 
 def read_consumers(text: str) -> dict[str, int]:
-    """The consumers of each queue, of a node's metrics."""
+    """Return the number of consumers of each queue in a node's metrics."""
     found = CONSUMERS.finditer(text)
     return {one["queue"].replace('\\"', '"').replace("\\\\", "\\"): int(float(one["count"])) for one in found}

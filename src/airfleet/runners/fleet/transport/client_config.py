@@ -18,11 +18,11 @@ _JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<h
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """How a host is reached: where it is, how to log in, which keys it is known by, and what leads there.
+    """The SSH configuration for one host: its address, the login, its known keys, and the way to it.
 
-    `alias` is its name in the files of known hosts. Where `is_strict`, the user lets no unknown host in, whatever is
-    asked for here. `revoked` is a file of keys that no host may show. `jumps` are the hosts between, nearest first;
-    `proxy` is a command whose input and output lead there.
+    `alias` is its name in the files of known hosts. `is_strict` means that the user accepts no unknown host, even with
+    --accept-new-hosts. `revoked` is a file of keys that no host may show. `jumps` are the jump hosts, the nearest
+    first. `proxy` is a command whose input and output lead to the host.
     """
 
     address: str
@@ -42,7 +42,11 @@ class ClientConfig:
 
 
 def read(host: str, *, user: str | None = None, port: int | None = None, file: Path | None = None) -> ClientConfig:
-    """What `ssh` would do to reach a host; `file` takes the place of the user's own and the system's configuration."""
+    """Return the configuration with which `ssh` would reach a host. `file` replaces the user's and the system's.
+
+    Raises:
+        AirfleetError: There is no `ssh`, or the configuration cannot be read.
+    """
     options = [
         *(("-F", str(file)) if file else ()),
         *(("-l", user) if user else ()),
@@ -70,7 +74,11 @@ def read(host: str, *, user: str | None = None, port: int | None = None, file: P
 
 
 def read_jump(written: str, *, file: Path | None = None) -> ClientConfig:
-    """The configuration of a jump host, as `ProxyJump` names it: [user@]host[:port]."""
+    """Return the configuration of a jump host in the form of `ProxyJump`: [user@]host[:port].
+
+    Raises:
+        AirfleetError: The text names no host.
+    """
     found = _JUMP.fullmatch(written.strip())
     if found is None:
         raise AirfleetError(f"ProxyJump names no host: {written!r}", hint="write [user@]host[:port]")
@@ -79,7 +87,7 @@ def read_jump(written: str, *, file: Path | None = None) -> ClientConfig:
 
 
 def parse(text: str, host: str) -> ClientConfig:
-    """The answer of `ssh -G`."""
+    """Return the configuration in the output of `ssh -G`."""
     values: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
@@ -118,7 +126,7 @@ def _find_agent(said: str, environ: Mapping[str, str]) -> str:
 
 
 def _paths(written: Sequence[str], tokens: Mapping[str, str]) -> tuple[Path, ...]:
-    # OpenSSH asks the user database for the home folder, and not $HOME.
+    # OpenSSH reads the home folder from the user database, not from $HOME.
     home = pwd.getpwuid(os.getuid()).pw_dir
     more = {**tokens, "d": home, "u": pwd.getpwuid(os.getuid()).pw_name}
     expanded = (_expand(one, more) for one in written)

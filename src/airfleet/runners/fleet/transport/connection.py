@@ -1,4 +1,4 @@
-"""One SSH connection to one host: runs scripts as root, and forwards ports that the host can reach."""
+"""One SSH connection to one host (ADR 11). It runs scripts as root, and forwards ports that the host can reach."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from airfleet.runners.fleet.transport.login import CONNECT_S, HostLogin, Policy,
 from airfleet.spec.topology import Host
 from airfleet_provider.contract.text import one_line
 
-# Behind a jump host TCP tells nothing of the host itself, so it is asked; a slow line may be full for some seconds.
+# Behind a jump host, TCP does not notice that the host is gone. So the host must answer a request every 5 s, and
+# counts as gone after 60 s: a slow line may be full for some seconds.
 ASK_EVERY_S = 5.0
 DEAD_AFTER_S = 60.0
 CHUNK = 1 << 17
-# Output that comes later than this after the end of its command is that of something else.
+# Seconds after the end of a command in which its output is still read. Later output is of a process that it left.
 LEFT_OPEN_S = 1.0
 
 
 log = logging.getLogger(__name__)
-# Begins the line by which a script names a service that is not healthy; its journal follows.
+# A script prefixes the name of an unhealthy service with this text. The service's journal follows.
 UNHEALTHY = "@@airfleet unhealthy@@"
 
 
 class HostError(AirfleetError):
-    """Something that failed on one host; the others are not touched by it. `output` is all that it said."""
+    """A failure on one host, which does not affect others. `output` is the whole output of the command."""
 
     def __init__(self, what: str, *, where: str = "", hint: str = "", output: str = "") -> None:
         super().__init__(what, where=where, hint=hint)
@@ -44,7 +45,7 @@ class HostError(AirfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a script said, and how it ended."""
+    """The exit code and the output of a script."""
 
     code: int
     out: str
@@ -52,10 +53,10 @@ class Output:
 
 
 class HostConnection:
-    """A host that scripts can be run on, from several threads at a time.
+    """A connection that runs scripts on a host. Several threads may use it at once.
 
-    The key of a host that is not known yet is accepted only where `welcome` is given, which is told of it. `config`
-    takes the place of the user's and the system's SSH configuration.
+    An unknown host key is accepted only if `welcome` is given, which is then called with a message. `config` replaces
+    the user's and the system's SSH configuration.
     """
 
     def __init__(
@@ -69,7 +70,11 @@ class HostConnection:
         self._become = ""
 
     def open(self) -> None:
-        """Connect and become root; raises HostError with a hint."""
+        """Connect and become root.
+
+        Raises:
+            HostError: The host does not answer, refuses the login, or does not allow root.
+        """
         try:
             self._login = open_login(self.host, self._project, self._policy)
         except AirfleetError as error:
@@ -90,32 +95,43 @@ class HostConnection:
                 )
 
     def make_another(self) -> HostConnection:
-        """A connection of its own to the same host, not opened yet."""
+        """Return another connection to the same host, which is not open yet."""
         return HostConnection(self.host, self._project, welcome=self._policy.welcome, config=self._policy.config)
 
     def run(self, script: str, *, timeout_s: float = 60, data: BinaryIO | None = None) -> Output:
-        """Run a shell script as root; it comes over standard input, so that no secret shows among the processes.
+        """Run a shell script as root, for `timeout_s` seconds at most.
 
-        With `data`, that is what the script reads from its standard input.
+        The script goes through standard input, so that no secret is in the arguments of a process. With `data`, the
+        script reads `data` from its standard input, and is itself an argument: then it must hold no secret.
+
+        Raises:
+            HostError: The connection breaks.
         """
         limit = f"timeout -k 5 {timeout_s:g} "
         if data is None:
-            # In braces, as a shell that is sent half a script would run the half.
+            # Without braces, a shell that receives only half of a script would run that half.
             whole = f"{{\n{script}\n}}\n".encode()
             return self._execute(f"{self._become}{limit}sh -s", whole, timeout_s + 30)
         return self._execute(f"{self._become}{limit}sh -c {shlex.quote(script)}", data, timeout_s + 30)
 
     def check(self, script: str, *, timeout_s: float = 60, data: BinaryIO | None = None, what: str = "") -> str:
-        """What the script said; raises HostError unless it ended well."""
+        """Run a script and return its output. `what` names the script in errors.
+
+        Raises:
+            HostError: The connection breaks, or the script fails.
+        """
         output = self.run(script, timeout_s=timeout_s, data=data)
         if output.code:
             raise _failure(output, what or "a command", self.host.name)
         return output.out
 
     def start(self, script: str, *, terminal: os.terminal_size | None = None) -> Any:  # noqa: ANN401
-        """The open channel of a script that runs as root; with `terminal` it has one of that size.
+        """Start a script as root and return its open channel. With `terminal`, it has a terminal of that size.
 
-        The script is an argument there, so it must hold no secret.
+        The script is an argument of a process on the host, so it must hold no secret.
+
+        Raises:
+            HostError: The connection breaks.
         """
         import paramiko  # noqa: PLC0415
 
@@ -126,7 +142,7 @@ class HostConnection:
             channel.exec_command(os.fsencode(f"{self._become}sh -c {shlex.quote(script)}"))
         except (OSError, EOFError, paramiko.SSHException) as error:
             what = f"the connection broke: {error or type(error).__name__}"
-            raise HostError(what, where=self.host.name, hint="look whether it is up") from None
+            raise HostError(what, where=self.host.name, hint="check that it is up") from None
         return channel
 
     def close(self) -> None:
@@ -153,25 +169,25 @@ class HostConnection:
             channel.close()
             feeder.join(5)
         except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
-            hint = "look whether it is up; the same command goes on from here"
+            hint = "check that it is up, then run the command again: it continues from here"
             raise HostError(
                 f"the connection broke: {error or type(error).__name__}", where=self.host.name, hint=hint
             ) from None
         if code < 0:
-            hint = "look whether it restarted; the same command goes on from here"
+            hint = "check whether it restarted, then run the command again: it continues from here"
             raise HostError("the connection ended before the command did", where=self.host.name, hint=hint)
         return Output(code, out.decode(errors="replace"), err.decode(errors="replace"))
 
     @contextmanager
     def forward(self, address: str, port: int) -> Iterator[int]:
-        """A port of this machine's loopback that leads to a port the host can reach."""
+        """Yield a port of this machine's loopback that leads to an address and port that the host can reach."""
         listener = socket.create_server(("127.0.0.1", 0))
         leader = threading.Thread(target=_accept, args=(listener, self._transport, address, port), daemon=True)
         leader.start()
         try:
             yield listener.getsockname()[1]
         finally:
-            # Closed under its feet, it would go on with whoever gets the number of the file next: the next listener.
+            # If the listener were only closed, its thread would use the next file with the same number.
             listener.shutdown(socket.SHUT_RDWR)
             leader.join()
             listener.close()
@@ -181,13 +197,15 @@ def _failure(output: Output, what: str, host: str) -> HostError:
     text = (output.err.strip() or output.out).strip()
     told = find_telling(text) or f"exit code {output.code}"
     if output.code in (124, 137):
-        told = f"it took too long; the last it said: {told}" if text else "it took too long"
+        told = f"it took too long; its last output: {told}" if text else "it took too long"
     if sick := re.search(rf"^{UNHEALTHY} (airfleet-\S+)\.service( \([^\n)]*\))?$", text, re.MULTILINE):
         cause = find_telling(text[sick.end() :])
         return HostError(
-            f"{sick[1]}{sick[2] or ''} is not healthy: {cause or 'it says nothing'}",
+            f"{sick[1]}{sick[2] or ''} is not healthy: {cause or 'its log is empty'}",
             where=host,
-            hint=find_hint(cause, f"look there: journalctl -u {sick[1]}"),
+            hint=find_hint(
+                cause, f"its log shows why: airfleet logs {sick[1].removeprefix('airfleet-')} --host {host}"
+            ),
             output=f"{output.out}{output.err}",
         )
     return HostError(f"{what} failed: {told}", where=host, hint=find_hint(text), output=f"{output.out}{output.err}")
@@ -197,12 +215,12 @@ HINTS = (
     ("No space left on device", "the disk is full: free some space, then run the command again"),
     ("not enough free space", "the disk is full: free some space, then run the command again"),
     ("Disk quota exceeded", "the disk is full: free some space, then run the command again"),
-    ("Read-only file system", "its disk lets nobody write: look at `dmesg` there"),
-    ("Temporary failure resolving", "the host cannot resolve its package mirror: look at its DNS; or apply --offline"),
-    ("Failed to fetch", "the package mirror does not answer: look at /etc/apt/sources.list; or apply --offline"),
-    ("Unable to fetch", "the package mirror does not answer: look at /etc/apt/sources.list; or apply --offline"),
-    ("Unable to locate package", "the package mirror does not have it: look at /etc/apt/sources.list (main, universe)"),
-    ("has no installation candidate", "the package mirror does not have it: look at /etc/apt/sources.list"),
+    ("Read-only file system", "its disk is read-only: check `dmesg` on the host"),
+    ("Temporary failure resolving", "the host cannot resolve its package mirror: check its DNS; or apply --offline"),
+    ("Failed to fetch", "the package mirror does not answer: check /etc/apt/sources.list; or apply --offline"),
+    ("Unable to fetch", "the package mirror does not answer: check /etc/apt/sources.list; or apply --offline"),
+    ("Unable to locate package", "the package mirror lacks it: check /etc/apt/sources.list (main, universe)"),
+    ("has no installation candidate", "the package mirror lacks it: check /etc/apt/sources.list"),
     (
         "Could not get lock",
         "another program installs packages there: wait for it to end, then run the command again",
@@ -214,27 +232,27 @@ HINTS = (
     ("ddress already in use", "another program has the port: stop it, then run the command again"),
     ("an earlier apply began", "wait for it to end, or restart the host; then run the command again"),
 )
-# What says least is said last by many programs.
+# Many programs end their output with lines that do not help.
 NOISE = ("Note: ", "E: Sub-process", "E: Some index files failed", "W: ", "See ", "and the entire system.")
 
 
 def find_telling(text: str) -> str:
-    """The one line of a failed command's output that says the most: the cause, or else the last."""
+    """Return the most helpful line of a failed command's output: a known cause, an error, or else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(NOISE)] or lines
     known = [line for words, _ in HINTS for line in lines if words in line]
     errors = [line for line in lines if line.startswith(("E: ", "error: ", "dpkg: error"))]
-    # A task's words come here through the journal of its worker.
+    # The journal of a worker contains text of tasks, so the line is escaped.
     return one_line(next(iter([*known, *errors, *reversed(lines)]), ""))
 
 
-def find_hint(text: str, otherwise: str = "mend it there; the same command goes on from here") -> str:
-    """What to do about the output of a command that failed."""
+def find_hint(text: str, otherwise: str = "fix it there, then run the command again: it continues from here") -> str:
+    """Return a hint for the output of a failed command."""
     return next((hint for words, hint in HINTS if words in text), otherwise)
 
 
 def as_host_error(error: Exception, host: str) -> AirfleetError:
-    """The error of one host, also where nobody thought of it: it must not end the work on the others."""
+    """Return the error of one host. An unexpected error becomes one too, so that the work on others continues."""
     if isinstance(error, AirfleetError):
         return error
     log.debug("unexpected on %s", host, exc_info=error)
@@ -244,7 +262,7 @@ def as_host_error(error: Exception, host: str) -> AirfleetError:
 
 
 def _keep_asking(transport: Any) -> None:  # noqa: ANN401
-    """End a connection whose other end has gone silent, so that nobody waits for it for ever."""
+    """Close a connection whose host does not answer for DEAD_AFTER_S seconds, so that no caller waits for ever."""
     while transport.is_active():
         answered = threading.Event()
         threading.Thread(target=_ask, args=(transport, answered), daemon=True).start()
@@ -255,7 +273,7 @@ def _keep_asking(transport: Any) -> None:  # noqa: ANN401
 
 
 def _ask(transport: Any, answered: threading.Event) -> None:  # noqa: ANN401
-    with suppress(Exception):  # paramiko's errors have no common base; whatever came of it, the wait is over
+    with suppress(Exception):  # paramiko's errors have no common base; after any of them the wait is over
         transport.global_request("keepalive@openssh.com", wait=True)
     answered.set()
 
@@ -269,15 +287,15 @@ def _feed(channel: Any, data: bytes | BinaryIO | None) -> None:  # noqa: ANN401
                 channel.sendall(chunk)
         channel.shutdown_write()
     except OSError:
-        return  # the reader tells what went wrong
+        return  # the reader reports the error
 
 
 def _read(channel: Any, end: float) -> tuple[bytes, bytes]:  # noqa: ANN401
-    """Everything from both streams; waits for the end of the command, and not for what it left running."""
+    """Return the output of both streams. It waits for the command, but not for processes that the command left."""
     out, err = bytearray(), bytearray()
     ended = None
     while True:
-        # Asked before the streams are: what came ahead of it is then there to be read.
+        # The exit code is checked before the streams, so that all earlier output is already there to read.
         is_whole = channel.eof_received or channel.closed
         busy = False
         while channel.recv_ready():
@@ -290,7 +308,7 @@ def _read(channel: Any, end: float) -> tuple[bytes, bytes]:  # noqa: ANN401
             continue
         now = time.monotonic()
         if channel.exit_status_ready():
-            # The exit code may overtake the last of the output; a child that was left running holds it open for ever.
+            # The exit code may arrive before the last output. A process that the command left holds the streams open.
             ended = ended or now
             if is_whole or now - ended > LEFT_OPEN_S:
                 return bytes(out), bytes(err)
@@ -302,7 +320,7 @@ def _read(channel: Any, end: float) -> tuple[bytes, bytes]:  # noqa: ANN401
 
 
 def _accept(listener: socket.socket, transport: Any, address: str, port: int) -> None:  # noqa: ANN401
-    """Lead each connection on; one that the host refuses ends, and the next is led on all the same."""
+    """Forward each connection. If the host refuses one, that one ends, and the next is forwarded."""
     while True:
         try:
             local, peer = listener.accept()
@@ -310,8 +328,8 @@ def _accept(listener: socket.socket, transport: Any, address: str, port: int) ->
             return
         try:
             channel = transport.open_channel("direct-tcpip", (address, port), peer, timeout=CONNECT_S)
-        except Exception as error:  # paramiko's errors have no common base; who has connected sees the connection end
-            log.warning("a connection to %s:%d was not led on: %s", address, port, error or type(error).__name__)
+        except Exception as error:  # paramiko's errors have no common base; the client sees that its connection ends
+            log.warning("a connection to %s:%d was not forwarded: %s", address, port, error or type(error).__name__)
             local.close()
             continue
         for source, target in ((local, channel), (channel, local)):

@@ -1,4 +1,4 @@
-"""Run a script on a host to its end, one at a time, even if the control machine goes away.
+"""Run a script on a host to its end, one at a time, even if the connection to the control machine is lost.
 
 What the script prints goes to files of the host first: a program whose output nobody reads any more would be killed by
 its next line.
@@ -10,7 +10,7 @@ from airfleet.shell_script import define_function, render_script
 
 # The files are in memory, so that a full disk does not hide what filled it. They are root's alone, as /run is.
 NAME = "/run/airfleet-apply"
-# What an apply that was killed has begun may be the installation of everything.
+# Seconds to wait for the script of a killed apply, which may be installing all packages.
 WAIT_S = 900
 BUSY = 75
 

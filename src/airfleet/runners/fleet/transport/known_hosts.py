@@ -1,6 +1,6 @@
-"""The known keys of hosts: files in OpenSSH's format, read strictly, and added to.
+"""The known keys of hosts: read files in OpenSSH's format strictly, and append to them.
 
-A file with a line that cannot be read is refused as a whole: the key of the host in question may stand in that line.
+A file with a line that cannot be read is refused as a whole, because the key of the host may be in that line.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from airfleet.errors import AirfleetError
 
 STANDARD_PORT = 22
 HASHED = "|1|"
-# How OpenSSH's binary lists of revoked keys begin.
+# The first bytes of OpenSSH's binary lists of revoked keys.
 BINARY_LIST = b"SSHKRL\n\0"
 AUTHORITY, REVOKED = "@cert-authority", "@revoked"
-# How a key that a host showed stands: `changed` where the host is known by other keys only.
+# The verdict on a key that a host shows. `changed` means that the host is known by other keys only.
 Verdict = Literal["known", "unknown", "changed", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """The public key of a host: its type and its bytes as they go over the wire."""
+    """The public key of a host: its type and its bytes in SSH's wire format."""
 
     kind: str
     blob: bytes
 
     @property
     def fingerprint(self) -> str:
-        """What `ssh-keygen -l` shows of it."""
+        """Return the fingerprint that `ssh-keygen -l` shows."""
         digest = base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
         return f"{self.kind} SHA256:{digest}"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownHost:
-    """One line: the names it is about, a key, and the marker in front of them, if any."""
+    """One line of a file: the names of hosts, a key, and the marker before them, if any."""
 
     names: str
     key: PublicKey
     marker: str = ""
 
     def is_about(self, name: str) -> bool:
-        """Whether the line is about a host, which is called `[name]:port` where the port is not 22."""
+        """Return whether the line applies to a host. With another port than 22, the name is `[name]:port`."""
         if self.names.startswith(HASHED):
             return _is_hash_of(self.names, name)
         patterns = self.names.lower().split(",")
@@ -63,29 +63,35 @@ class KnownHost:
 
 
 def name_of(host: str, port: int) -> str:
-    """What a host is called in these files."""
+    """Return the name of a host in these files."""
     host = host.lower()
     return host if port == STANDARD_PORT else f"[{host}]:{port}"
 
 
 def read(paths: Iterable[Path], *, named: bool = False) -> tuple[KnownHost, ...]:
-    """The lines of all files; one that is missing has none, unless the files are `named` by the user.
+    """Return the lines of all files. A missing file has none. `named` means that the user named the files.
 
-    Raises AirfleetError for a file that is missing though named, that cannot be read, or that has a broken line.
+    Raises:
+        AirfleetError: A named file is missing, a file cannot be read, or it has a broken line.
     """
     return _read(paths, named=named)
 
 
 def read_revocations(paths: Iterable[Path]) -> tuple[KnownHost, ...]:
-    """The `@revoked` lines of files whose other lines do not count, broken ones among them.
+    """Return the `@revoked` lines of files. Their other lines are ignored, even broken ones.
 
-    Raises AirfleetError for a file that is there and cannot be read, and for a broken `@revoked` line.
+    Raises:
+        AirfleetError: A file exists and cannot be read, or it has a broken `@revoked` line.
     """
     return _read(paths, named=False, only=REVOKED)
 
 
 def parse(text: str, where: str, *, only: str = "") -> tuple[KnownHost, ...]:
-    """The lines of one file, or those with one marker `only`; raises AirfleetError for one that cannot be read."""
+    """Return the lines of one file, or only those with the marker `only`. `where` names the file in errors.
+
+    Raises:
+        AirfleetError: A line is broken.
+    """
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
         if only and line.split(maxsplit=1)[:1] != [only]:
@@ -94,7 +100,7 @@ def parse(text: str, where: str, *, only: str = "") -> tuple[KnownHost, ...]:
             continue
         entry = _parse_line(line)
         if entry is None:
-            hint = "no host is trusted by a file with a broken line: mend the line, or remove it"
+            hint = "a file with a broken line cannot be trusted: fix the line, or remove it"
             raise AirfleetError("this line of known hosts cannot be read", where=f"{where}:{number}", hint=hint)
         entries.append(entry)
     return tuple(entries)
@@ -137,12 +143,12 @@ def _parse_line(line: str) -> KnownHost | None:
 
 
 def list_kinds(entries: Iterable[KnownHost], name: str) -> tuple[str, ...]:
-    """The types of the keys that a host is known by; it is asked for one of these first."""
+    """Return the types of a host's known keys. airfleet requests a key of these types first."""
     return tuple(entry.key.kind for entry in entries if not entry.marker and entry.is_about(name))
 
 
 def judge(entries: Sequence[KnownHost], name: str, key: PublicKey) -> Verdict:
-    """How a key that a host has shown stands."""
+    """Judge a key that a host shows."""
     about = [entry for entry in entries if entry.is_about(name)]
     if any(entry.marker == REVOKED and entry.key.blob == key.blob for entry in about):
         return "revoked"
@@ -153,9 +159,10 @@ def judge(entries: Sequence[KnownHost], name: str, key: PublicKey) -> Verdict:
 
 
 def is_revoked(path: Path, key: PublicKey) -> bool:
-    """Whether a file of revoked keys has a key: one key a line, or a list in OpenSSH's binary format.
+    """Return whether a file of revoked keys has a key. It has a key per line, or OpenSSH's binary format.
 
-    Raises AirfleetError for a file that cannot be read, as the key may stand in it.
+    Raises:
+        AirfleetError: The file cannot be read, so the key may be in it.
     """
     try:
         content = path.read_bytes()
@@ -175,14 +182,14 @@ def _is_in_list(path: Path, key: PublicKey) -> bool:
     asked = subprocess.run(
         ["ssh-keygen", "-Q", "-f", str(path), "/dev/stdin"], input=line, capture_output=True, text=True, check=False
     )
-    # It says so of each key; an exit code other than 0 also stands for a list that it could not read.
+    # ssh-keygen prints whether a key is revoked. Its exit code does not say: it is also not 0 for a broken list.
     if asked.returncode and "REVOKED" not in asked.stdout:
         raise AirfleetError(f"the list of revoked keys cannot be read: {asked.stderr.strip()}", where=str(path))
     return asked.returncode != 0
 
 
 def add(path: Path, name: str, key: PublicKey, *, hashed: bool = False) -> None:
-    """Append a key to a file, which is made where it is missing; a key that is there already stays as it is."""
+    """Append a key to a file, and create the file if needed. If the file has the key already, nothing changes."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
@@ -197,7 +204,7 @@ def add(path: Path, name: str, key: PublicKey, *, hashed: bool = False) -> None:
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
-    # Brackets stand for themselves in these files, as in [host]:2222.
+    # In these files, brackets are literal, as in [host]:2222.
     return any(fnmatchcase(name, pattern.replace("[", "[[]")) for pattern in patterns)
 
 

@@ -1,7 +1,7 @@
-"""Log in to a host: the way there, the check of its key, and the user's own keys.
+"""Log in to a host (ADR 11): connect, check its key, and authenticate with the user's keys.
 
-A host that shows a key which is not known is refused, unless the caller accepts new hosts; one that is known by another
-key is refused always. A user's stricter SSH configuration holds. The same is so for each jump host on the way.
+A host with an unknown key is refused, unless the caller accepts new hosts. A host that is known by another key is
+always refused. If the user's SSH configuration is stricter, it wins. The same rules apply to each jump host.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ if TYPE_CHECKING:
     import paramiko
 
 CONNECT_S = 10
-# A host that does not acknowledge for so long is gone, whatever TCP hopes.
+# Milliseconds without an acknowledgement after which the kernel ends the connection.
 DEAD_AFTER_MS = 20_000
-# Many hosts behind one jump host reach it at once, and its sshd turns some of them away (MaxStartups).
+# Connections for many hosts reach one jump host at once, and its sshd drops some of them (MaxStartups). So airfleet
+# tries again.
 ATTEMPTS_AT_JUMP = 4
 MOST_JUMPS = 8
-# Told with each key that is accepted for the first time.
+# A function that is called with a message for each key that is accepted for the first time.
 Welcome = Callable[[str], None]
 
 
 class _TurnedAwayError(AirfleetError):
-    """The server ended the connection before it said what it is: it may be busy."""
+    """The server ended the connection before its greeting. It may be busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which keys of hosts are accepted: known ones, and new ones too where there is somebody to tell of each.
+    """The rule for host keys: known keys are accepted, and new keys only if `welcome` is given.
 
-    `files` are those that fleet.yaml names; without one, those of the SSH configuration say which hosts are known.
-    `config` takes the place of the user's and the system's SSH configuration.
+    `files` are the known_hosts files of fleet.yaml; without them, those of the SSH configuration count. `config`
+    replaces the user's and the system's SSH configuration.
     """
 
     files: tuple[Path, ...] = ()
@@ -57,7 +58,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class HostLogin:
-    """An open way to a host; to close it closes the jump hosts' too."""
+    """An open connection to a host. `close` also closes the connections to its jump hosts."""
 
     transport: paramiko.Transport
     _way: ExitStack
@@ -67,8 +68,12 @@ class HostLogin:
 
 
 def open_login(host: Host, project: Path, policy: Policy) -> HostLogin:
-    """Log in to a host; raises AirfleetError with a hint."""
-    # What paramiko logs is raised as well.
+    """Log in to a host.
+
+    Raises:
+        AirfleetError: The host does not answer, its key is not accepted, or it refuses the login.
+    """
+    # paramiko raises every error that it logs.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     config = client_config.read(host.address, user=host.ssh.user, port=host.ssh.port, file=policy.config)
     named = (project / Path(host.ssh.known_hosts).expanduser(),) if host.ssh.known_hosts else ()
@@ -82,9 +87,9 @@ def open_login(host: Host, project: Path, policy: Policy) -> HostLogin:
 
 
 def _lead_to(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - socket or channel
-    """What carries the bytes to a host: a connection, a command, or a channel of a jump host."""
+    """Return the transport of bytes to a host: a TCP connection, a ProxyCommand, or a channel of a jump host."""
     if depth > MOST_JUMPS:
-        hint = f"look at ProxyJump there: ssh -G {config.address}"
+        hint = f"check ProxyJump in the output of: ssh -G {config.address}"
         raise AirfleetError("the SSH configuration leads through jump hosts in a circle", hint=hint)
     if config.jumps:
         return _jump(config, policy, way, depth)
@@ -103,10 +108,10 @@ def _lead_to(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -
 
 def _jump(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - a channel
     hops = [client_config.read_jump(jump, file=policy.config) for jump in config.jumps]
-    # Only the first hop has a way of its own; each of the others is reached from the one before.
+    # Only the first jump host is reached from here. Each other one is reached from the one before it.
     channel: Any = None
     for number, hop in enumerate(hops):
-        # `ProxyJump` for every host names the jump host's own too, which is reached directly.
+        # A `ProxyJump` for every host also applies to the jump host itself, which is reached directly.
         hop = replace(hop, jumps=tuple(one for one in hop.jumps if one not in config.jumps))  # noqa: PLW2901
         sock = way.enter_context(channel or _lead_to(hop, policy, way, depth + 1))
         transport = _through_jump(sock, hop, policy, way, is_first=number == 0, depth=depth)
@@ -116,7 +121,7 @@ def _jump(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -> A
                 "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=CONNECT_S
             )
         except Exception as error:  # paramiko's errors have no common base
-            hint = f"look whether it is up, and whether {hop.address} reaches it and forwards (AllowTcpForwarding)"
+            hint = f"check that it is up, and that {hop.address} reaches it and forwards (AllowTcpForwarding)"
             what = f"{_where(target)} does not answer through the jump host {_where(hop)}: {_told(error)}"
             raise AirfleetError(what, hint=hint) from None
     return channel
@@ -131,14 +136,14 @@ def _through_jump(
     is_first: bool,
     depth: int,
 ) -> paramiko.Transport:
-    """Log in to a jump host, anew where its server is too busy to answer so many at once."""
+    """Log in to a jump host. Try again if its server is too busy for so many connections."""
     for attempt in range(1, ATTEMPTS_AT_JUMP + 1):
         try:
             transport = _log_in(sock, hop, policy, _list_keys(hop), files_too=True)
         except _TurnedAwayError as error:
             if not is_first or attempt == ATTEMPTS_AT_JUMP:
                 raise AirfleetError(f"the jump host: {error.what}", hint=error.hint) from None
-            # Not all at once again.
+            # A random pause keeps the connections from coming at the same time again.
             time.sleep(attempt * (0.5 + zlib.crc32(os.urandom(4)) % 1000 / 1000))
             sock = way.enter_context(_lead_to(hop, policy, way, depth + 1))
         except AirfleetError as error:
@@ -182,7 +187,7 @@ def _log_in(
     name = known_hosts.name_of(config.alias or config.address, 22 if config.alias else config.port)
     files = (*policy.files, *(config.known_hosts if files_too or not policy.files else ()))
     entries = [*known_hosts.read(policy.files, named=True), *known_hosts.read(files[len(policy.files) :])]
-    # A key is revoked for good, whichever file says which hosts are known.
+    # A revoked key is refused, even if another file lists it as known.
     entries += known_hosts.read_revocations(path for path in config.known_hosts if path not in files)
     transport = paramiko.Transport(sock)
     try:
@@ -204,7 +209,7 @@ def _log_in(
 
 
 def order_algorithms(preferred: Sequence[str], kinds: Sequence[str]) -> tuple[str, ...]:
-    """A server's key is asked for in a type that it is known by, if it is known."""
+    """Return the algorithms with the types of a host's known keys first, so that the host shows a known key."""
     known = {"rsa-sha2-512", "rsa-sha2-256", *kinds} if "ssh-rsa" in kinds else set(kinds)
     return tuple(sorted(preferred, key=lambda name: name not in known))
 
@@ -226,7 +231,7 @@ def _check_key(
         forget = f"ssh-keygen -R {shlex.quote(name)}" + (f" -f {shlex.quote(str(file))}" if policy.files else "")
         raise AirfleetError(
             f"the host key of {where} is not the known one: it shows {key.fingerprint}",
-            hint=f"somebody may stand between; only if you know that it was installed anew: {forget}",
+            hint=f"another machine may pose as this host; only if you know that it was reinstalled: {forget}",
         )
     if policy.welcome is None:
         raise AirfleetError(
@@ -240,7 +245,7 @@ def _check_key(
             hint="your SSH configuration says StrictHostKeyChecking yes: add the key to your known hosts yourself",
         )
     known_hosts.add(file, name, key, hashed=config.hashes_names)
-    policy.welcome(f"{where}: its host key is accepted from now on: {key.fingerprint} ({file})")
+    policy.welcome(f"{where}: this host key is accepted from now on: {key.fingerprint} ({file})")
 
 
 def _authenticate(transport: paramiko.Transport, config: ClientConfig, keys: Iterator[Any]) -> None:
@@ -257,7 +262,7 @@ def _authenticate(transport: paramiko.Transport, config: ClientConfig, keys: Ite
             continue
         except (paramiko.SSHException, OSError, EOFError):
             if not transport.is_active():
-                break  # so many keys were too many
+                break  # the server allows no further key
             continue
         if transport.is_authenticated():
             return
@@ -269,7 +274,11 @@ def _authenticate(transport: paramiko.Transport, config: ClientConfig, keys: Ite
 
 
 def _load_key(project: Path, host: Host) -> Iterator[Any]:
-    """The key that fleet.yaml names, and no other."""
+    """Yield the key that fleet.yaml names, and no other.
+
+    Raises:
+        AirfleetError: The file is missing, has a passphrase, or is not a private key.
+    """
     import paramiko  # noqa: PLC0415
 
     path = project / Path(host.ssh.key or "").expanduser()
@@ -281,12 +290,12 @@ def _load_key(project: Path, host: Host) -> Iterator[Any]:
         hint = "add it to ssh-agent and leave out `ssh.key`"
         raise AirfleetError(f"the key {host.ssh.key} has a passphrase", hint=hint) from None
     except (ValueError, OSError, paramiko.SSHException, paramiko.pkey.UnknownKeyType):
-        raise AirfleetError(f"the key {host.ssh.key} is no private key", hint="name it without .pub") from None
+        raise AirfleetError(f"{host.ssh.key} is no private key", hint="name it without .pub") from None
     return iter((key,))
 
 
 def _list_keys(config: ClientConfig) -> Iterator[Any]:
-    """The keys of the agent, and those of the files that the SSH configuration names and that need no passphrase."""
+    """Yield the keys of the agent, and those files of the SSH configuration that need no passphrase."""
     import paramiko  # noqa: PLC0415
 
     only = {blob for path in config.identities if (blob := _read_public(path))}
@@ -306,7 +315,7 @@ def _list_keys(config: ClientConfig) -> Iterator[Any]:
 
 
 def _read_public(path: Path) -> bytes:
-    """The public half of a key, from the file beside it or the file itself."""
+    """Return the public half of a key, from the file beside it or from the file itself."""
     for file in (path.with_name(f"{path.name}.pub"), path):
         with suppress(OSError, AirfleetError, UnicodeDecodeError):
             words = file.read_text().split()
@@ -325,14 +334,14 @@ def _ask_agent(path: str) -> tuple[Any, ...]:
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.connect(path)
-        # Its own class for a user's agent knows the one of the environment only.
+        # paramiko's class for a user's agent knows only the agent of the environment.
         agent._connect(sock)
     except (OSError, SSHException):
         sock.close()
         return ()
     for key in agent.get_keys():
         if key.inner_key is None:
-            # A key on a token is of a type that paramiko does not know, and is asked for this all the same.
+            # paramiko does not know the type of a key on a hardware token, but the agent can sign with it.
             key.public_blob = None
     return tuple(agent.get_keys())
 
@@ -351,7 +360,7 @@ def _explain_silence(config: ClientConfig, error: BaseException) -> AirfleetErro
     by = " through the ProxyCommand of the SSH configuration" if config.proxy else ""
     is_silent = isinstance(error, TimeoutError) or "timed out" in str(error) or "Timeout" in str(error)
     told = "" if is_silent or isinstance(error, EOFError) else f": {_told(error)}"
-    hint = "look whether it is up, and whether its SSH port lets you in"
+    hint = "check that it is up, and that its SSH port accepts connections"
     kind = (
         _TurnedAwayError
         if isinstance(error, EOFError | ConnectionResetError | paramiko.SSHException)

@@ -1,4 +1,4 @@
-"""Several answers in the output of one script: each below a line that names it."""
+"""Several answers in the output of one script. A line with its name precedes each answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def render(package: str, name: str, **values: object) -> str:
 
 
 def split(text: str) -> dict[str, list[str]]:
-    """The lines of each answer that are not empty; what stands before the first answer is left out."""
+    """Return the non-empty lines of each answer. Text before the first answer is ignored."""
     parts: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""A root shell on one host, which connects anew after the host was away."""
+"""A root shell on one host. It reconnects after the host was down."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from airfleet.spec.topology import Host
 
 
 class Shell(Protocol):
-    """What runs scripts on one host as root."""
+    """A shell that runs scripts on one host as root."""
 
     def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        """How a script ended; raises HostError where the host is away."""
+        """Run a script and return its output.
+
+        Raises:
+            HostError: The host does not answer.
+        """
 
 
 class NamedShell(Shell, Protocol):
@@ -24,7 +28,7 @@ class NamedShell(Shell, Protocol):
 
 
 class HostShell:
-    """Connects when it is first needed, and anew after the host was away."""
+    """A shell that connects at its first use, and reconnects after the host was down."""
 
     def __init__(self, host: Host, project: Path) -> None:
         self._connection = HostConnection(host, project)
@@ -32,11 +36,15 @@ class HostShell:
 
     @property
     def host(self) -> Host:
-        """Where it is."""
+        """Return the host."""
         return self._connection.host
 
     def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        """How a script ended; raises HostError when the host is away."""
+        """Run a script and return its output.
+
+        Raises:
+            HostError: The host does not answer.
+        """
         try:
             if not self._is_open:
                 self._connection.open()

@@ -1,4 +1,4 @@
-"""Run a command on a host as if it ran here: input, output, terminal, interrupts and exit code are passed through."""
+"""Run a command on a host as if it ran here: pass through input, output, terminal, signals and exit code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_terminal() -> bool:
-    """Whether somebody sits here: input and output are a terminal both."""
+    """Return whether both input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def attach(connection: HostConnection, script: str, *, terminal: bool, interrupt: Callable[[str], None]) -> int:
-    """Run a script as root with this process's input and output; the exit code.
+    """Run a script as root with the input and output of this process, and return its exit code.
 
-    A signal to this process is given to `interrupt` by its name, and the command decides what becomes of it. Raises
-    HostError when the connection breaks, and BrokenPipeError when nobody reads the output any more; `interrupt` has
-    been told to end the command then.
+    If this process gets a signal, `interrupt` is called with the signal's name, and the command reacts to it.
+
+    Raises:
+        HostError: The connection breaks.
+        BrokenPipeError: The reader of the output has gone. `interrupt` was called to end the command.
     """
     size = shutil.get_terminal_size() if terminal else None
     channel = connection.start(script, terminal=size)
@@ -46,7 +48,7 @@ def attach(connection: HostConnection, script: str, *, terminal: bool, interrupt
 
 
 def _converse(channel: Any, host: str) -> int:  # noqa: ANN401 - paramiko has no types
-    """With a terminal every key is the host's, Ctrl-C too."""
+    """Pass a terminal through, and return the exit code. The host gets every key, also Ctrl-C."""
     with _raw(sys.stdin.fileno()), _resizing(channel):
         sources = select.poll()
         sources.register(channel.fileno(), select.POLLIN)
@@ -79,7 +81,7 @@ def _carry(channel: Any, host: str, interrupt: Callable[[str], None]) -> int:  #
 
 
 def _feed(channel: Any) -> None:  # noqa: ANN401
-    # The host sees the end of the input when it is the end here; a command that has ended reads no more of it.
+    # The end of the input is passed on to the host. A command that has ended reads no input.
     with suppress(OSError, EOFError, ValueError):
         while data := os.read(sys.stdin.fileno(), CHUNK):
             channel.sendall(data)
@@ -99,7 +101,7 @@ def _write(stream: BinaryIO, data: bytes) -> None:
 
 
 def _has_ended(channel: Any, host: str) -> bool:  # noqa: ANN401
-    # Asked in this order: what came before the end is then there to be read.
+    # The end is checked first, so that all earlier output is already there to read.
     if not (channel.eof_received or channel.closed):
         if channel.get_transport().is_active():
             return False
@@ -139,7 +141,7 @@ def _resizing(channel: Any) -> Iterator[None]:  # noqa: ANN401
 
 @contextmanager
 def _noting() -> Iterator[list[signal.Signals]]:
-    """The signals that have come since, in their order; they no longer end this process."""
+    """Yield a list that collects the signals to this process. They do not end this process."""
     caught: list[signal.Signals] = []
     before = {one: signal.signal(one, lambda number, _: caught.append(signal.Signals(number))) for one in PASSED_ON}
     try:

@@ -1,4 +1,4 @@
-"""Reach the metadata database of a fleet from the control machine through SSH."""
+"""An SSH tunnel from the control machine to the metadata database of a fleet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from airfleet.workspace.rotation import RotationLedger
 
 @contextmanager
 def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[Secret]:
-    """The URL of the database while the way to it is open; it listens on the loopback of its host only."""
+    """Open a tunnel to the database, and yield its URL. The database listens only on the loopback of its host.
+
+    Raises:
+        AirfleetError: The host does not answer.
+    """
     folder = find_state(project, state)
     folder.create()
     pools = [pool.name for pool in fleet.pools]
