@@ -1,4 +1,4 @@
-"""The fleet that is drilled: eight machines, and what the comparison with stock takes away."""
+"""The fleet of the drills: eight machines. For the comparison with stock, Airflow's own settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = (
     *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
     *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
-# Two of everything that may die, and three brokers; what shares a host is never broken by one drill.
+# Two hosts for every role that a drill may break, and three brokers. No drill breaks two roles of a shared host.
 ROLES = {
     "mq1": "roles: [broker]",
     "web1": "roles: [web, balancer, broker]",
@@ -47,7 +47,7 @@ _STOCK = {
 
 
 def write_project(project: Path, bed: Bed, *, is_stock: bool) -> None:
-    """A project without Dags whose fleet.yaml names the machines of a bed."""
+    """Write a project whose fleet.yaml names the machines of a bed. Its only Dag is one that never runs."""
     (project / "dags").mkdir(exist_ok=True)
     (project / "dags" / "quiet.py").write_text(_DAG)
     lines = [f"  {name}: {{address: {bed[name].address}, {roles}}}" for name, roles in ROLES.items()]

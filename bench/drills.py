@@ -1,12 +1,12 @@
-"""Every drill of the catalogue on a fleet of machines made here, under load: bench/results/drills.json.
+"""Run every drill of the catalogue on a fleet of machines on this one, under load: bench/results/drills.json.
 
 make drill                                            all of them, about an hour and a half
 make drill ARGS="--only kill-scheduler,freeze-scheduler"   some; their figures replace the ones in the file
 make drill ARGS="--only api-outage --outage 90"       a shorter outage than the ten minutes of the catalogue
 make drill ARGS="--stock --only kill-scheduler"       the same hosts with Airflow's own settings, kept under `stock`
-make drill ARGS="--keep --bed drills"                 leave the machines for a look; the next call goes on with them
+make drill ARGS="--keep --bed drills"                 keep the machines; the next call uses them again
 
-What became of the work is read from the ledger that the tasks write, not from Airflow's tables.
+The results come from the attempt log that the tasks write, not from Airflow's tables.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ HEALTHY_S = 240.0
 
 
 def main() -> None:
-    """Make the fleet what is to be drilled, and drill it."""
+    """Make the fleet, and run the drills on it."""
     arguments = read_arguments()
     drills = [shorten(one, arguments) for one in choose(arguments.only)]
     if reason := why_not():
@@ -96,7 +96,7 @@ def choose(only: str | None) -> list[Drill]:
 
 
 def shorten(drill: Drill, arguments: argparse.Namespace) -> Drill:
-    """A drill as it is to be run here; its outcome says how long it was."""
+    """Return a drill with the times of the command line. The outcome records them."""
     fault = drill.fault
     if arguments.outage and fault.lasts_s:
         fault = replace(fault, lasts_s=min(fault.lasts_s, arguments.outage))
@@ -107,7 +107,7 @@ def shorten(drill: Drill, arguments: argparse.Namespace) -> Drill:
 
 
 def open_bed(name: str, *, keep: bool) -> tuple[Bed, Path]:
-    """The bed and the project that describes it; of a bed that was kept, its own."""
+    """Open a bed, and return it with its project. If the bed was kept, return the same project."""
     home = Path(tempfile.gettempdir()) / f"airfleet-drills-{name}"
     if name and home.exists():
         return Bed.open(name), home
@@ -122,12 +122,12 @@ def open_bed(name: str, *, keep: bool) -> tuple[Bed, Path]:
 def run_all(
     drills: Sequence[Drill], bed: Bed, project: Path, keep_line: Callable[[dict[str, Any]], None]
 ) -> tuple[list[Outcome], int]:
-    """Run drills one after another; one that fails is written down, and the fleet made whole for the next."""
+    """Run drills one after another. If one fails, its error is recorded, and the fleet is repaired for the next."""
     outcomes, failed = [], 0
     for drill in drills:
         try:
             outcome = run(drill, bed, project)
-        except Exception as error:  # whatever it was, the next drill is worth its figures
+        except Exception as error:  # any error ends this drill only
             failed += 1
             say(f"{drill.name}: {error}")
             traceback.print_exc()
@@ -141,19 +141,19 @@ def run_all(
 
 
 def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
-    """One drill, with connections of its own."""
+    """Run one drill, with new connections."""
     heal(bed, project)
     fleet = read_fleet(project)
     with ExitStack() as stack:
         runner = prepare(stack, fleet, project, None, "drills", say)
-        # Operations are commands as anywhere; what a script cannot do to one of these machines, its bed does.
+        # Operations run commands, as on any fleet. A fault that no script can inject here is injected by the bed.
         assert isinstance(runner.injector, OperatorInjector)
         injector = replace(runner.injector, inside=BedInjector(bed, runner.injector.inside))
         return replace(runner, injector=injector).run(drill, partial(Load, ledger=LEDGER, queues=fleet.queues))
 
 
 def heal(bed: Bed, project: Path) -> None:
-    """Undo what a drill before left, and wait until the fleet is well."""
+    """Undo what an earlier drill left, and wait until the fleet is healthy."""
     bed.heal()
     for machine in bed.machines:
         machine.thaw()
@@ -164,12 +164,12 @@ def heal(bed: Bed, project: Path) -> None:
         status := subprocess.run([AIRFLEET, "status", str(project)], check=False, capture_output=True, text=True)
     ).returncode:
         if time.monotonic() > end:
-            raise TimeoutError(f"the fleet is not well again:\n{status.stdout}{status.stderr}")
+            raise TimeoutError(f"the fleet is not healthy again:\n{status.stdout}{status.stderr}")
         time.sleep(2)
 
 
 def keep(line: dict[str, Any], *, key: str) -> None:
-    """Put one drill's figures into the results, in place of its older ones."""
+    """Write one drill's figures to the results, and replace its older ones."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     lines = {one["name"]: one for one in results.get(key, [])} | {line["name"]: line}
     order = {name: number for number, name in enumerate(CATALOGUE)}

@@ -1,11 +1,11 @@
-"""From nine empty machines to a platform: how long `apply` takes, again with nothing to do, and for one setting.
+"""Measure `apply` on nine empty machines: the first apply, one with nothing to do, and one for a changed setting.
 
-Between the second and the third apply a release goes live, and its tasks must run on the hosts of their pools. At the
-end `seq40` and `wide` run on the fleet and on stock Airflow on the same hosts, in turns.
+Between the second and the third apply, a release goes live, and its tasks must run on the hosts of their pools. At the
+end, `seq40` and `wide` run on the fleet and on stock Airflow on the same hosts, in turns.
 
 make bench-fleet                       nine machines on this one, bench/results/fleet.json
 make bench-fleet ARGS="--rounds 1"     one turn of each system
-make bench-fleet ARGS="--keep"         leave the machines and the project for a look
+make bench-fleet ARGS="--keep"         keep the machines and the project
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ spread()
 
 
 def main() -> None:
-    """Apply three times with a run of tasks between, and write down how long each took and what it changed."""
+    """Apply three times with a run of tasks between, and write the seconds and changes of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="leave machines and project")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each system")
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def measure(fleet: ReferenceFleet, rounds: int) -> dict[str, Any]:
-    """The figures of one fleet on a bed."""
+    """Return the figures of one fleet on a bed."""
     (fleet.folder / "dags").mkdir()
     (fleet.folder / "dags" / "spread.py").write_text(DAG)
     fleet_speed.write_dags(fleet.folder / "dags")
@@ -125,14 +125,14 @@ def measure(fleet: ReferenceFleet, rounds: int) -> dict[str, Any]:
 
 
 def change_example(text: str) -> str:
-    """The example without what only the flights project has, and with as many slots as the bench on one machine."""
+    """Return the example fleet.yaml without the flights project's parts, with the slots of the one-machine bench."""
     return text[: text.index("# Files that one task")].replace(
         "default: {concurrency: 4}", f"default: {{concurrency: {fleet_speed.SLOTS}}}"
     )
 
 
 def sum_up(body: dict[str, Any]) -> dict[str, float]:
-    """The slowest host's seconds in each kind of change: hosts work side by side."""
+    """Return the slowest host's seconds for each kind of change. Hosts work in parallel."""
     sums: dict[str, dict[str, float]] = {}
     for change in body["changes"]:
         own = sums.setdefault(change["what"].split(" ")[0], {})
@@ -141,7 +141,7 @@ def sum_up(body: dict[str, Any]) -> dict[str, float]:
 
 
 def apply(fleet: ReferenceFleet) -> dict[str, Any]:
-    """One apply; it must end well."""
+    """Run one apply, which must succeed, and return its JSON."""
     done = fleet.run("apply", "--json")
     if done.returncode:
         sys.exit(f"bench: apply failed with {done.returncode}")

@@ -1,7 +1,7 @@
-"""`seq40` and `wide` on the hosts of a fleet: airfleet's services and stock Airflow's in turns, on the same machines.
+"""`seq40` and `wide` on the hosts of a fleet: airfleet and stock Airflow in turns, on the same machines.
 
-Both run the same Dag files with the same slots on the same worker host. The data services of the fleet stay up in both
-turns; all else of the other system is stopped. All times are of one clock: the machines share this one's kernel.
+Both run the same Dag files with the same slots on the same worker host. The data services of the fleet run in both
+turns; everything else of the other system is stopped. All times are of one clock, as the machines share one kernel.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ DAGS = Path(__file__).parent / "stock" / "dags"
 MEASURED = ("seq40", "wide")
 SLOTS = 8
 RUN_S = 900
-# Components write their counts after so long (docs/concepts/fallbacks.md).
+# Seconds after which components write their counts (docs/concepts/fallbacks.md).
 COUNTED_S = 4
 _ENDED = ("success", "failed")
 
 
 class Turn(Protocol):
-    """One of the two systems."""
+    """One of the two systems that are measured."""
 
     name: str
 
     def start(self) -> None:
-        """Return when tasks can run."""
+        """Start the system, and return when tasks can run."""
 
     def stop(self) -> None:
-        """Leave nothing running but the data services of the fleet."""
+        """Stop everything but the data services of the fleet."""
 
     def log_in(self) -> httpx.Client:
-        """A client of its REST API."""
+        """Return a client of its REST API."""
 
     def count_paths(self) -> dict[str, int]:
-        """How often which path was taken so far; empty where nobody counts."""
+        """Return how often each path was taken so far, or nothing for a system that does not count."""
 
 
 class Own:
-    """The fleet's own services, as `apply` left them."""
+    """The fleet's own services, as `apply` set them up."""
 
     name = "airfleet"
     keep = ("postgresql", "pgbouncer", "rabbitmq", "exporter")
@@ -87,7 +87,7 @@ class Own:
 
 
 def write_dags(folder: Path) -> None:
-    """The Dag files of the workloads; `wide` is ten Dags."""
+    """Write the Dag files of the workloads. `wide` has ten Dags."""
     for name in ("warmup", *MEASURED):
         text = (DAGS / f"{name}.py").read_text()
         dags = ("warmup",) if name == "warmup" else WORKLOADS[name].dags
@@ -96,7 +96,7 @@ def write_dags(folder: Path) -> None:
 
 
 def measure(fleet: ReferenceFleet, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Both systems in turns; medians, their ratios, and the tasks of the measured runs that started cold."""
+    """Measure both systems in turns. Return medians, their ratios, and the number of cold starts."""
     own, stock = Own(fleet), Stock(fleet, SLOTS, fleet.folder / "dags")
     walls: dict[str, dict[str, list[float]]] = {}
     paths = {"cold": 0, "warm": 0, "fast": 0, "slow": 0}
@@ -114,7 +114,7 @@ def measure(fleet: ReferenceFleet, rounds: int, say: Callable[[str], None]) -> d
 
 
 def take_turn(system: Turn, number: int, paths: dict[str, int]) -> dict[str, float]:
-    """The seconds of each workload; each Dag has run once before it is measured, so that its file is loaded."""
+    """Return the seconds of each workload. Each Dag runs once before the measurement, so that its file is loaded."""
     with system.log_in() as api:
         names = ["warmup", *(dag for name in MEASURED for dag in WORKLOADS[name].dags)]
         for dag in names:
@@ -130,7 +130,7 @@ def take_turn(system: Turn, number: int, paths: dict[str, int]) -> dict[str, flo
 
 
 def run_all(api: httpx.Client, dags: Sequence[str], run: str) -> float:
-    """Trigger a run of each Dag at once; the seconds from the first trigger to the end of the last run."""
+    """Trigger a run of each Dag at once, and return the seconds from the first trigger to the end of the last run."""
     begun = time.time()
     for dag in dags:
         api.post(f"/dags/{dag}/dagRuns", json={"logical_date": None, "dag_run_id": run}).raise_for_status()
@@ -150,13 +150,13 @@ def is_known(api: httpx.Client, dag: str) -> bool:
 
 
 def find_ended(api: httpx.Client, dag: str, run: str) -> dict[str, Any] | None:
-    """What the API says of a run that has ended; nothing while it goes on."""
+    """Return the API's data of a run that has ended, or None while it runs."""
     body: dict[str, Any] = api.get(f"/dags/{dag}/dagRuns/{run}").raise_for_status().json()
     return body if body["state"] in _ENDED else None
 
 
 def summarise(walls: dict[str, dict[str, list[float]]], paths: dict[str, int]) -> dict[str, Any]:
-    """The figures by the names that README and the docs quote."""
+    """Return the figures with the names that README and the docs use."""
     seconds = {name: {work: median(runs) for work, runs in found.items()} for name, found in walls.items()}
     wide = WORKLOADS["wide"].tasks
     rates = {name: round(wide / found["wide"], 2) for name, found in seconds.items()}

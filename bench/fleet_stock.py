@@ -1,8 +1,8 @@
-"""Stock Airflow on the hosts of a fleet: its documented defaults, its own processes, as systemd services.
+"""Stock Airflow on the hosts of a fleet, with its documented defaults, as systemd services.
 
-It gets what the Airflow documentation names for Celery on PostgreSQL: a PostgreSQL server with its own settings, a
-virtual host of the fleet's RabbitMQ, one scheduler, one Dag processor, one triggerer, an api-server on each web host,
-and a Celery worker with the same slots on the same host. The packages are the fleet's, without airfleet's provider.
+It follows Airflow's documentation of Celery on PostgreSQL: a PostgreSQL server with default settings, a virtual host of
+the fleet's RabbitMQ, one scheduler, one Dag processor, one triggerer, an api-server on each web host, and a Celery
+worker with the same slots on the same host. The packages are the fleet's, without airfleet's provider.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DATABASE_SCRIPT = Path(__file__).parent / "fleet_stock_data.sh"
 
 
 class Stock:
-    """Made once, on the first start; then started and stopped like the fleet's own services."""
+    """Stock Airflow. The first start sets it up; later it is started and stopped like the fleet's own services."""
 
     name = "stock"
 
@@ -81,7 +81,7 @@ class Stock:
         ]
 
     def _configure(self) -> Mapping[str, str]:
-        """Where things are, the secrets that components share, and the number of slots; all else is as documented."""
+        """Return its settings: paths, shared secrets, and the number of slots. All others are the defaults."""
         database, broker = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
         data = self._bed["data1"].address
         dsn = f"postgresql+psycopg2://stock:{database}@{data}:{DATABASE}/airflow"

@@ -1,14 +1,14 @@
-"""Dag releases of 500 files beside a stock Dag processor on the same files, in one run.
+"""Compare Dag releases of 500 files with a stock Dag processor on the same files, in one run.
 
 make bench-releases                      500 files, 30 deploys under 200 runs: bench/results/releases.json
 make bench-releases ARGS="--files 100 --runs 20 --deploys 5"   a quick look
-make bench-releases ARGS="--only stock"  one half of it; the figures of the other stay
+make bench-releases ARGS="--only stock"  one half; the figures of the other stay
 
-What is counted. First load: from the command (`release deploy`, checks included; the start of `airflow dag-processor`)
-until all Dags are in the database. Steady: CPU of the processes that know Dag files (Dag processor; with airfleet the
-releaser as well), of all their children, and of the PostgreSQL processes that serve them. One file: from the command
-(`release deploy`; stock: the write of the file) until the new version shows, through the REST API; with stock, which
-has none running here, in the table that the API reads.
+First load: the time from the command (`release deploy` with its checks, or the start of `airflow dag-processor`) until
+all Dags are in the database. Steady: the CPU of the processes that read Dag files (the Dag processor, with airfleet
+also the releaser), of their children, and of the PostgreSQL processes that serve them. One file: the time from the
+command (`release deploy`, or with stock the write of the file) until the REST API shows the new version. No API runs
+beside stock, so there it is the table that the API reads.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def bench_{number:03}():
 
 bench_{number:03}()
 """
-# Each task says which release its code came from: the folder that the file lies in.
+# Each task returns the release of its code, which is the name of the file's folder.
 WITNESS = """
 from pathlib import Path
 
@@ -84,7 +84,7 @@ witness()
 
 
 def main() -> None:
-    """Measure both and write every figure."""
+    """Measure both systems, and write every figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--deploys", type=int, default=30)
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def measure_airfleet(arguments: argparse.Namespace) -> dict[str, Any]:
-    """First load, steady state, one changed file, rollback, and deploys while runs are in flight."""
+    """Measure the first load, the steady state, one changed file, a rollback, and deploys during runs."""
     with project(arguments.files) as folder:
         (folder / "fleet.yaml").write_text(f"name: bench\ndags: releases\nports: {{api: {find_free()}}}\n")
         (folder / "include").mkdir()
@@ -150,7 +150,7 @@ def measure_releases(folder: Path, api: httpx.Client, arguments: argparse.Namesp
 
 
 def deploy_under_load(folder: Path, api: httpx.Client, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Deploys in a row, with a new helper module each, while runs are in flight; what each task says of its code."""
+    """Deploy many times during runs, each time with a new helper module, and check the code that each task used."""
     api.patch("/dags/witness", json={"is_paused": False}).raise_for_status()
     runs: list[str] = []
     for version in range(1, arguments.deploys + 1):
@@ -182,7 +182,7 @@ def deploy_under_load(folder: Path, api: httpx.Client, arguments: argparse.Names
 
 
 def measure_stock(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A Dag processor of the same Airflow with its own settings, on a PostgreSQL of the same version."""
+    """Measure a Dag processor of the same Airflow with default settings, on a PostgreSQL of the same version."""
     with project(arguments.files) as folder, postgres(folder / "pg") as dsn:
         url = dsn.replace("postgresql://", "postgresql+psycopg2://")
         environment = support.stock(folder, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
@@ -212,7 +212,7 @@ def measure_stock(arguments: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def project(files: int) -> Iterator[Path]:
-    """A project with so many generated Dag files."""
+    """Make a project with this number of generated Dag files."""
     with support.project() as folder:
         for number in range(files):
             write_dag(folder, number, version=0)
@@ -221,7 +221,7 @@ def project(files: int) -> Iterator[Path]:
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A server with PostgreSQL's own defaults, on the loopback."""
+    """Run a PostgreSQL server with default settings on the loopback, and yield its DSN."""
     binaries, port = launch.find_postgres(), find_free()
     user = "nobody" if os.geteuid() == 0 else None
     folder.mkdir()
@@ -286,7 +286,7 @@ def count_unfinished(api: httpx.Client) -> int:
 
 
 def release_version(folder: Path, api: httpx.Client, verb: str, version: int) -> None:
-    """Run a release command, and return once the Dag that changes shows this version."""
+    """Run a release command, and return when the API shows this version of the changed Dag."""
     says = f"version {version}"
     release_and_wait(folder, verb, lambda: api.get("/dags/bench_007").json()["description"] == says, says)
 

@@ -1,4 +1,4 @@
-"""Thousands of tasks on one platform, and whether anything grows or is left: bench/results/soak.json.
+"""Run thousands of tasks on one platform, and check that nothing grows and nothing is left: bench/results/soak.json.
 
 make soak                      5,000 tasks
 make soak ARGS="--tasks 500"   a quick look
@@ -26,16 +26,16 @@ from stock.system import REPOSITORY, Plan, System
 from stock.workloads import WORKLOADS
 
 RESULTS = REPOSITORY / "bench" / "results" / "soak.json"
-# What lives through the whole soak; warm processes are replaced, and tasks end.
+# The titles of the processes that run during the whole soak. Warm processes are replaced, and tasks end.
 WATCHED = ("airfleet keeper", "airfleet guard", "airfleet scheduler", "airflow worker -- LocalExecutor", "[celeryd")
-# The first batches still fill caches and pools; what is left is there in each of the last, an ending process in one.
+# The first batches fill caches and pools. A leak shows in each of the last batches, a process that ends in only one.
 SETTLED = LAST = 3
 MAY_GROW_MIB = 16
 MAY_GROW_DESCRIPTORS = 4
 
 
 def main() -> None:
-    """Run the batches; exit with 1 when something grew or was left."""
+    """Run the batches. Exit with 1 if something grew or was left."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=5000)
     parser.add_argument("--executor", choices=("celery", "local"), default="local")
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def soak(system: System, *, batches: int) -> Iterator[dict[str, Any]]:
-    """What there is after each batch of tasks."""
+    """Yield the state of the platform after each batch of tasks."""
     workload = WORKLOADS["wide"]
     for number in range(batches):
         run = f"soak_{number}"
@@ -68,7 +68,7 @@ def soak(system: System, *, batches: int) -> Iterator[dict[str, Any]]:
 
 
 def look(system: System) -> dict[str, Any]:
-    """Processes, zombies, descriptors and proportional memory of what lives for long."""
+    """Return the processes, zombies, descriptors and proportional memory of the long-running processes."""
     processes: dict[int, psutil.Process] = {}
     for pid in system.find_roots().values():
         with suppress(psutil.Error):
@@ -92,7 +92,7 @@ def add(sums: dict[str, float], kind: str, value: float) -> None:
 
 
 def find_faults(looks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What all of the last looks have that the first settled one had not."""
+    """Return what all of the last states have and the first settled state had not."""
     first, last = looks[SETTLED - 1], looks[-LAST:]
     zombies = min(look["zombies"] for look in last)
     faults = [f"{zombies} zombies"] if zombies else []

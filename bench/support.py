@@ -1,4 +1,4 @@
-"""What every benchmark needs: a project to throw away, commands, waiting, and CPU seconds."""
+"""Helpers of all benchmarks: a temporary project, commands, waits, and CPU seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_S = 900.0
 
 @contextmanager
 def project() -> Iterator[Path]:
-    """A folder with an empty dags/ that any user can get through to, as root runs PostgreSQL as another one."""
+    """Yield a folder with an empty dags/ that any user can enter, because root runs PostgreSQL as another user."""
     with tempfile.TemporaryDirectory(prefix="airfleet-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -33,7 +33,7 @@ def project() -> Iterator[Path]:
 
 
 def stock(folder: Path, **settings: str) -> dict[str, str]:
-    """The environment of a stock Airflow that is told where its state and its Dags are, and these settings."""
+    """Return the environment of a stock Airflow with its state and Dags in a folder, and with these settings."""
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -45,16 +45,21 @@ def stock(folder: Path, **settings: str) -> dict[str, str]:
 
 
 def run(*words: str, **options: Any) -> None:
-    """Run a command that must end well; what it said is shown when it does not."""
+    """Run a command.
+
+    Raises:
+        SystemExit: The command fails; its output is shown.
+    """
     done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """What `airfleet status` says of the platform of a project; raises SystemExit unless the platform is healthy.
+    """Return the output of `airfleet status` for a project.
 
-    Figures of a platform that is not healthy mean nothing.
+    Raises:
+        SystemExit: The platform is not healthy, so its figures would mean nothing.
     """
     command = [*AIRFLEET, "status", str(folder), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -65,14 +70,18 @@ def read_status(folder: Path) -> dict[str, Any]:
 
 
 def timed(action: Callable[[], object]) -> float:
-    """The seconds it takes."""
+    """Return the seconds that an action takes."""
     begun = time.monotonic()
     action()
     return time.monotonic() - begun
 
 
 def wait(condition: Callable[[], bool], what: str) -> None:
-    """Return when it is so; looked at every 50 ms."""
+    """Wait until a condition holds. It is checked every 50 ms.
+
+    Raises:
+        SystemExit: It does not hold after PATIENCE_S seconds.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -81,9 +90,9 @@ def wait(condition: Callable[[], bool], what: str) -> None:
 
 
 def measure_cores(roots: Sequence[psutil.Process], seconds: float, dsn: str = "") -> float:
-    """Cores that these processes take, with all their children, those that came and went included.
+    """Return the mean number of cores that these processes and all their children use, also children that ended.
 
-    With a database, also what its server processes take that serve them at the end.
+    With `dsn`, the PostgreSQL processes that serve them at the end count too.
     """
 
     def own() -> float:
@@ -98,14 +107,14 @@ def measure_cores(roots: Sequence[psutil.Process], seconds: float, dsn: str = ""
 
 
 def count_cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process and of the children that it has waited for; none of one that has just ended."""
+    """Return the CPU seconds of a process and of the children that it reaped, or 0 if it has just ended."""
     with suppress(psutil.NoSuchProcess):
         return float(sum(process.cpu_times()[:4]))
     return 0.0
 
 
 def find_backends(roots: Sequence[psutil.Process], dsn: str) -> list[psutil.Process]:
-    """The server processes of a database on this machine that serve these processes and their children now."""
+    """Return the PostgreSQL processes on this machine that serve these processes and their children now."""
     if not dsn:
         return []
     ports: list[int] = []
@@ -118,25 +127,25 @@ def find_backends(roots: Sequence[psutil.Process], dsn: str) -> list[psutil.Proc
 
 
 def family(root: psutil.Process) -> list[psutil.Process]:
-    """A process and all below it; none of one that has just ended."""
+    """Return a process and all its descendants, or nothing if it has just ended."""
     with suppress(psutil.NoSuchProcess):
         return [root, *root.children(recursive=True)]
     return []
 
 
 def read(name: str) -> dict[str, Any]:
-    """The figures that were kept last."""
+    """Return the figures that were written last."""
     path = RESULTS / f"{name}.json"
     figures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return figures
 
 
 def write(name: str, figures: Mapping[str, object]) -> None:
-    """Keep the figures as bench/results/NAME.json."""
+    """Write the figures to bench/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print a line of progress."""
     print(line, file=sys.stderr, flush=True)

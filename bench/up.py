@@ -1,4 +1,4 @@
-"""Start-up and idle cost of `airfleet up`, beside `airflow standalone` on the same machine, in turns.
+"""Measure the start and the idle cost of `airfleet up` and `airflow standalone` on this machine, in turns.
 
 make bench-up                     three rounds of each, bench/results/up.json
 make bench-up ARGS="--rounds 1"   a quick look
@@ -43,7 +43,7 @@ hello()
 
 @dataclass(frozen=True)
 class Idle:
-    """What a platform with nothing to do takes: cores, proportional memory, processes."""
+    """The use of a platform without work: cores, proportional memory in MiB, and processes."""
 
     cores: float
     scheduler_cores: float
@@ -52,7 +52,7 @@ class Idle:
 
 
 def main() -> None:
-    """Run the rounds and write the medians and every single figure."""
+    """Run the rounds, and write the medians and every figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--settle", type=float, default=30, help="seconds from healthy to the idle measurement")
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def measure_airfleet(arguments: argparse.Namespace) -> dict[str, float]:
-    """Seconds to healthy from an empty state and from a used one, then the idle cost."""
+    """Measure the seconds until airfleet is healthy, with an empty and a used state, and then the idle cost."""
     with project() as folder:
         port = find_free()
         up = [*AIRFLEET, "up", str(folder), "--detach", "--port", str(port)]
@@ -101,7 +101,7 @@ def measure_airfleet(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_standalone(arguments: argparse.Namespace) -> dict[str, float]:
-    """The same of `airflow standalone`, told only where its state, its port and its Dags are."""
+    """Measure the same for `airflow standalone`, which gets only its state folder, its port and its Dags."""
     with project() as folder:
         port = find_free()
         environment = support.stock(
@@ -119,7 +119,7 @@ def measure_standalone(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def report(name: str, prefix: str, first_s: float, second_s: float, idle: Idle) -> dict[str, float]:
-    """The figures of one round by the names they have in the results."""
+    """Return the figures of one round with their names in the results."""
     figures = {
         "first_s": first_s,
         "second_s": second_s,
@@ -131,7 +131,7 @@ def report(name: str, prefix: str, first_s: float, second_s: float, idle: Idle) 
 
 @contextmanager
 def standalone(environment: dict[str, str], port: int) -> Iterator[tuple[float, psutil.Process]]:
-    """A running `airflow standalone`: the seconds it took to be healthy, and its root process."""
+    """Run `airflow standalone`, and yield the seconds until it was healthy, and its root process."""
     begun = time.monotonic()
     with Path(os.devnull).open("wb") as null:
         process = subprocess.Popen(
@@ -155,7 +155,7 @@ def standalone(environment: dict[str, str], port: int) -> Iterator[tuple[float, 
 
 
 def wait_healthy(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return when Airflow's own health page calls every component healthy."""
+    """Wait until Airflow's health page shows every component as healthy."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -169,7 +169,7 @@ def wait_healthy(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def measure_idle(root: psutil.Process, arguments: argparse.Namespace) -> Idle:
-    """Cores over the idle seconds, children that came and went included; memory and processes at the end."""
+    """Measure the cores over the idle seconds, with children that ended, and memory and processes at the end."""
     time.sleep(arguments.settle)
     schedulers = [one for one in support.family(root) if SCHEDULER.search(" ".join(one.cmdline()))]
     begun, before = time.monotonic(), sum(map(support.count_cpu, schedulers))
@@ -182,7 +182,7 @@ def measure_idle(root: psutil.Process, arguments: argparse.Namespace) -> Idle:
 
 @contextmanager
 def project() -> Iterator[Path]:
-    """A project with one small Dag."""
+    """Yield a project with one small Dag."""
     with support.project() as folder:
         (folder / "dags" / "hello.py").write_text(DAG)
         yield folder

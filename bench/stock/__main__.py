@@ -1,4 +1,4 @@
-"""airfleet beside stock Airflow on the same Dags, in turns, on this machine.
+"""Compare airfleet and stock Airflow with the same Dags, in turns, on this machine.
 
 make bench-stock                                                     everything: bench/results/stock.json
 make bench-stock ARGS="--workloads seq40,wide --executors celery --rounds 1"     a quick look
@@ -36,7 +36,7 @@ EXECUTORS = ("celery", "local")
 
 
 def main() -> None:
-    """Run the rounds; write every run, the medians and the ratios; print the table."""
+    """Run the rounds. Write every run, the medians and the ratios, and print the table."""
     arguments = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begun = time.monotonic()
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """The command line; raises SystemExit with 2 for a wrong one."""
+    """Parse the command line. If it is wrong, exit with 2."""
     parser = argparse.ArgumentParser(
         prog="bench-stock", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -93,7 +93,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def run(name: str, plan: Plan, number: int) -> Iterator[dict[str, Any]]:
-    """A record of each workload on a fresh system."""
+    """Yield a record of each workload on a new system."""
     with scratch() as folder, SYSTEMS[name](folder, plan) as system:
         measure.prepare(system)
         if plan.history:
@@ -111,7 +111,7 @@ def run(name: str, plan: Plan, number: int) -> Iterator[dict[str, Any]]:
 
 
 def measure_reference(arguments: argparse.Namespace, results: Results) -> None:
-    """Climb with each system, and note every step."""
+    """Run the reference load on each system, faster and faster, and record every step."""
     for executor in arguments.executors:
         for name in arguments.systems:
             plan = Plan(executor, arguments.slots, arguments.dags, 0, (), reference=True)
@@ -125,13 +125,13 @@ def measure_reference(arguments: argparse.Namespace, results: Results) -> None:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for one system, which an unprivileged server can get through; it stays when something went wrong."""
+    """Yield a folder for one system, which an unprivileged server can enter. After an error, the folder is kept."""
     folder = Path(tempfile.mkdtemp(prefix="airfleet-bench-"))
     folder.chmod(0o711)
     try:
         yield folder
     except BaseException:
-        say(f"what it left, logs among it, is in {folder}")
+        say(f"its files and logs are in {folder}")
         raise
     shutil.rmtree(folder)
 

@@ -1,4 +1,4 @@
-"""A private RabbitMQ node for the stock system, of the same server as airfleet's."""
+"""A private RabbitMQ node for the stock system, with the same server program as airfleet's."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ERLANG_ARGUMENTS = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"
 
 
 def start(crew: Crew, folder: Path) -> str:
-    """Start a node with RabbitMQ's own settings, apart from where it listens, and return its URL.
+    """Start a node with default settings, except for its addresses, and return its URL.
 
-    The node has one user, who may do everything: the workers of stock Airflow declare their queues themselves.
+    The node has one user with all rights, because the workers of stock Airflow declare their queues themselves.
     """
     folder.mkdir()
     programs = find_programs()
@@ -53,7 +53,7 @@ def start(crew: Crew, folder: Path) -> str:
 
 
 def render_definitions(password: Secret) -> str:
-    """One virtual host, and one user with all rights on it."""
+    """Return definitions with one virtual host, and one user with all rights in it."""
     user = {
         "name": USER,
         "password_hash": hash_password(USER, password),

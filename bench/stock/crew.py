@@ -1,4 +1,4 @@
-"""The processes of one system: started by the bench, in sessions of their own, and ended with it whatever happens."""
+"""The processes of one system. The bench starts each in its own session, and ends all of them in any case."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ GRACE_S = 30.0
 
 
 class Crew:
-    """Long-running processes by name; every one of them gets SIGTERM should the bench itself be killed."""
+    """Long-running processes by name. Each gets SIGTERM if the bench itself is killed."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self.pids: dict[str, int] = {}
 
     def start(self, name: str, argv: list[str], env: Mapping[str, str], *, unprivileged: bool = False) -> None:
-        """Start one process whose output goes to a log of its name."""
+        """Start one process. Its output goes to a log with its name."""
         log = self.logs / f"{name}.log"
         self.pids[name] = processes.start(tuple(argv), env=env, log=log, unprivileged=unprivileged)
 
     def run(self, name: str, argv: list[str], env: Mapping[str, str]) -> None:
-        """Run a command to its end; raises SystemExit with its last lines when it fails."""
+        """Run a command to its end.
+
+        Raises:
+            SystemExit: The command fails; its last lines are shown.
+        """
         self.start(name, argv, env)
         code = psutil.Process(self.pids[name]).wait(PATIENCE_S)
         del self.pids[name]
@@ -39,7 +43,7 @@ class Crew:
             raise SystemExit(f"{' '.join(argv)} failed:\n{self.tail(name)}")
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
-        """End one process and all of its session."""
+        """End one process and its whole session."""
         pid = self.pids.pop(name)
         processes.end(_find(pid), grace_s=GRACE_S, first=number)
         processes.end(processes.find_members((pid,)), grace_s=GRACE_S)
@@ -48,20 +52,24 @@ class Crew:
         return "\n".join((self.logs / f"{name}.log").read_text(errors="replace").splitlines()[-20:])
 
     def check(self) -> None:
-        """Raise SystemExit when one of them has ended by itself."""
+        """Check that all processes run.
+
+        Raises:
+            SystemExit: A process has ended by itself.
+        """
         for name, pid in self.pids.items():
             if not any(process.status() != psutil.STATUS_ZOMBIE for process in _find(pid)):
                 raise SystemExit(f"{name} ended by itself:\n{self.tail(name)}")
 
     def end(self) -> None:
-        """End all of them, those that were started last first."""
+        """End all processes, the last started first."""
         for name in reversed(list(self.pids)):
             self.stop(name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
 
 
 @contextmanager
 def gather(logs: Path) -> Iterator[Crew]:
-    """A crew that is ended at the end of the block."""
+    """Yield a crew, and end its processes at the end of the block."""
     crew = Crew(logs)
     try:
         yield crew
@@ -77,7 +85,7 @@ def _find(pid: int) -> list[psutil.Process]:
 
 
 def find_ports(count: int) -> list[int]:
-    """Free ports of the loopback that no client will be given meanwhile."""
+    """Return free ports of the loopback that the kernel does not give to clients."""
     found: set[int] = set()
     while len(found) < count:
         found.add(ports.find_free())
@@ -85,7 +93,11 @@ def find_ports(count: int) -> list[int]:
 
 
 def wait(condition: Callable[[], bool], what: str, *, crew: Crew | None = None, patience_s: float = PATIENCE_S) -> None:
-    """Return once the condition holds; raises SystemExit when it does not in time, or when a process ended."""
+    """Wait until a condition holds.
+
+    Raises:
+        SystemExit: It does not hold after `patience_s` seconds, or a process of the crew has ended.
+    """
     deadline = time.monotonic() + patience_s
     while not condition():
         if crew:

@@ -1,4 +1,4 @@
-"""From what the database and the kernel said to the figures of one workload; pure."""
+"""Compute the figures of one workload from the data of the database and the kernel. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERCENTS = (50, 95, 99)
 
 @dataclass(frozen=True)
 class Instance:
-    """One task instance; times in seconds since the epoch."""
+    """One task instance. Times are seconds since 1970."""
 
     dag: str
     run: str
@@ -28,7 +28,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Run:
-    """One Dag run."""
+    """One Dag run. Times are seconds since 1970."""
 
     dag: str
     run: str
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Usage:
-    """What was used from the first trigger to the last end."""
+    """The resources that were used from the first trigger to the last end. CPU is in seconds."""
 
     cpu: Mapping[str, float] = field(default_factory=dict)
     pss_mib: Mapping[str, float] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Usage:
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:
-    """The smallest value that this share of all values does not exceed; nothing of nothing."""
+    """Return the smallest value that this share of all values does not exceed, or None without values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -57,7 +57,7 @@ def percentile(values: Iterable[float], percent: float) -> float | None:
 
 
 def list_upstream(edges: Mapping[str, Collection[str]]) -> dict[str, set[str]]:
-    """From the tasks after each task to the tasks before each task."""
+    """Convert the tasks after each task into the tasks before each task."""
     upstream: dict[str, set[str]] = {task: set() for task in edges}
     for task, after in edges.items():
         for other in after:
@@ -68,9 +68,10 @@ def list_upstream(edges: Mapping[str, Collection[str]]) -> dict[str, set[str]]:
 def measure_phases(
     instances: Sequence[Instance], runs: Sequence[Run], upstream: Mapping[str, Mapping[str, Collection[str]]]
 ) -> dict[str, list[float]]:
-    """Every instance's seconds in each phase of its life.
+    """Return the seconds of every task instance in each phase.
 
-    A task may run once all tasks before it have ended, or its run exists; it is ready when the scheduler has seen that.
+    A task may run when all tasks before it have ended, or when its run exists if there are none. It is ready when the
+    scheduler has noticed that.
     """
     begun = {(run.dag, run.run): run.queued for run in runs}
     ends: dict[tuple[str, str, str], list[float]] = defaultdict(list)
@@ -89,7 +90,7 @@ def measure_phases(
             ("may_run_running", may_run, one.started),
         ):
             if start is not None and end is not None:
-                # Two processes' clock readings may cross by a hair.
+                # Two processes read the clock at slightly different times, so a difference may be below zero.
                 phases[phase].append(max(0.0, end - start))
     return phases
 
@@ -97,7 +98,7 @@ def measure_phases(
 def summarise(
     *, begun: float, instances: Sequence[Instance], runs: Sequence[Run], phases: Mapping[str, list[float]], usage: Usage
 ) -> dict[str, Any]:
-    """The figures of one workload; the clock runs from the first trigger to the end of the last run."""
+    """Return the figures of one workload, from the first trigger to the end of the last run."""
     wall = max(run.ended for run in runs if run.ended is not None) - begun
     count = len(instances)
     return {

@@ -1,6 +1,6 @@
-"""Old runs and task instances, as months of production leave them: 500 Dags, each run a while ago and ended well.
+"""Make old runs and task instances, as after months of production: 500 Dags whose runs succeeded some time ago.
 
-The measured Dags are among the 500; the others have gone from the Dag files, as Dags do.
+The measured Dags are among the 500. The files of the others no longer exist.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stock.crew import say
 
 DAGS = 500
 
-# The measured Dags keep their own rows; `old` says how many runs each Dag gets, and `task` which tasks each run had.
+# The measured Dags keep their rows. The table `old` has the number of runs of each Dag, and `task` the tasks of a run.
 PLAN = """
 CREATE TEMP TABLE task AS
     SELECT s.dag_id, coalesce(t->'__var'->>'task_id', t->>'task_id') AS task_id
@@ -59,12 +59,14 @@ INSERT INTO task_instance (id, task_id, dag_id, run_id, map_index, start_date, e
 
 
 def load(server_dsn: str, count: int) -> None:
-    """Add about this many old task instances to the database `airflow`, with the runs that they belong to."""
+    """Add about this number of old task instances to the database `airflow`, with their runs."""
     begun = time.monotonic()
     with psycopg.connect(server_dsn, dbname="airflow", autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET maintenance_work_mem = '512MB'")
-        connection.execute("SET session_replication_role = replica")  # the rows fit each other; no need to check each
+        connection.execute(
+            "SET session_replication_role = replica"
+        )  # the rows are consistent, so the constraints need no check
         cursor = psycopg.ClientCursor(connection)
         cursor.execute(PLAN, {"dags": DAGS, "instances": count})
         with without_indexes(connection, "task_instance"):
@@ -76,7 +78,7 @@ def load(server_dsn: str, count: int) -> None:
 
 @contextmanager
 def without_indexes(connection: psycopg.Connection, table: str) -> Iterator[None]:
-    """Build the table's indexes once at the end, apart from those that constraints need."""
+    """Drop the table's indexes, and build them at the end. Indexes of constraints are kept."""
     rows = connection.execute(
         "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s"
         " AND indexname NOT IN (SELECT conname FROM pg_constraint)",

@@ -1,4 +1,4 @@
-"""Run one workload on one system and look at what happened."""
+"""Run one workload on one system, and measure it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stock.workloads import MONTHS, WARMUP, WORKLOADS, Workload
 
 POLL_S = 0.2
 SETTLE_S = 2.0
-# The last task's processes end a moment after its run does.
+# Seconds until the processes of the last task have ended after its run.
 TRAILING_S = 1.0
 PATIENCE_S = 900.0
 QUIET_LOOKS = 10
 
 
 def prepare(system: System) -> None:
-    """Wait until every Dag can be triggered, and run each component warm."""
+    """Wait until every Dag can be triggered, and warm up every component."""
     triggered = {dag for workload in system.plan.triggered for dag in workload.dags}
     wanted = triggered | {dag for name in system.plan.workloads for dag in WORKLOADS[name].dags}
     wait(
@@ -40,7 +40,7 @@ def prepare(system: System) -> None:
 
 
 def measure(system: System, name: str, number: int) -> dict[str, Any]:
-    """The figures of one round of a workload."""
+    """Run one round of a workload, and return its figures."""
     workload, run = WORKLOADS[name], f"round_{number}"
     runs = None if workload.scheduled else [run]
     time.sleep(SETTLE_S)
@@ -70,14 +70,14 @@ def measure(system: System, name: str, number: int) -> dict[str, Any]:
 def read_figures(
     metadata: Metadata, dags: Collection[str], runs: Collection[str] | None, begun: float, usage: figures.Usage
 ) -> dict[str, Any]:
-    """The figures of runs that have ended."""
+    """Return the figures of runs that have ended."""
     instances, done = metadata.read_instances(dags, runs), metadata.read_runs(dags, runs)
     phases = figures.measure_phases(instances, done, metadata.read_upstream(dags))
     return figures.summarise(begun=begun, instances=instances, runs=done, phases=phases, usage=usage)
 
 
 def wait_for_runs(system: System, workload: Workload, runs: Collection[str] | None) -> None:
-    """Return when all of these runs have ended."""
+    """Wait until all of these runs have ended."""
     deadline = time.monotonic() + PATIENCE_S
     quiet = 0
     while quiet < (QUIET_LOOKS if workload.scheduled else 1):

@@ -1,4 +1,4 @@
-"""What the metadata database says of runs and tasks, and what PostgreSQL says of itself."""
+"""Read runs and tasks from the metadata database, and the statistics of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ EDGES: LiteralString = """
 
 @dataclass(frozen=True)
 class Traffic:
-    """Sessions begun and transactions ended since the statistics began, in all databases but PostgreSQL's own."""
+    """The sessions and transactions since the start of the statistics, without PostgreSQL's own databases."""
 
     connections: int
     transactions: int
 
 
 class Metadata:
-    """One connection to Airflow's database, and one to look at the server from outside of it."""
+    """One connection to Airflow's database, and one to the database `postgres` for statistics."""
 
     def __init__(self, dsn: str, server_dsn: str) -> None:
         self._dsn = dsn
@@ -44,7 +44,7 @@ class Metadata:
         self.queries = 0
 
     def ask(self, sql: LiteralString, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The rows; each call is one transaction, which `queries` counts so that it can be taken off again."""
+        """Return the rows of a query. Each call is one transaction. `queries` counts them, to subtract them later."""
         if self._own is None:
             self._own = psycopg.connect(self._dsn, autocommit=True, connect_timeout=10)
         self.queries += 1
@@ -55,7 +55,7 @@ class Metadata:
             self._own.close()
 
     def read_traffic(self) -> Traffic:
-        """Asked from the database `postgres`, so that asking does not count."""
+        """Return the traffic. The query runs in the database `postgres`, so that it does not count."""
         with psycopg.connect(self.server_dsn, autocommit=True, connect_timeout=10) as connection:
             row = connection.execute(
                 "SELECT sum(sessions), sum(xact_commit + xact_rollback) FROM pg_stat_database"
@@ -79,7 +79,7 @@ class Metadata:
         return int(rows[0][0])
 
     def list_serialised(self) -> set[str]:
-        """The Dags that can be triggered."""
+        """Return the Dags that can be triggered."""
         return {row[0] for row in self.ask("SELECT DISTINCT dag_id FROM serialized_dag")}
 
     def read_instances(self, dags: Collection[str], runs: Collection[str] | None) -> list[Instance]:
@@ -89,7 +89,7 @@ class Metadata:
         return [Run(*row) for row in self.ask(RUNS, {"dags": list(dags), "runs": _list(runs)})]
 
     def read_upstream(self, dags: Collection[str]) -> dict[str, dict[str, set[str]]]:
-        """By Dag and task, the tasks that come right before it."""
+        """Return the tasks directly before each task, by Dag and task."""
         found = {}
         for dag, data in self.ask(EDGES, {"dags": list(dags)}):
             tasks = [task.get("__var", task) for task in data["dag"]["tasks"]]

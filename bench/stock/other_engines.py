@@ -1,4 +1,4 @@
-"""Prefect and Dagster on the workloads that they can express, each marked with what it leaves out beside Airflow."""
+"""Prefect and Dagster on the workloads that they can express. Each record says what the engine lacks beside Airflow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_S = 900.0
 
 @dataclass(frozen=True)
 class Engine:
-    """Another engine: the packages that start together, its program, and what its figures leave out."""
+    """Another engine: packages that work together, its program, and what it lacks beside Airflow."""
 
     name: str
     packages: tuple[str, ...]
@@ -37,7 +37,7 @@ class Engine:
 ENGINES = (
     Engine(
         "prefect",
-        # The newest of each does not start with the newest of the others.
+        # The newest versions of these packages do not start together.
         (
             *("prefect==3.4.25", "fastapi<0.116", "starlette<0.47", "pydantic<2.12", "sqlalchemy<2.1"),
             "importlib_metadata",
@@ -57,7 +57,7 @@ EXPRESSED = ("seq40", "wide", "chain", "fan")
 
 
 def measure(workloads: tuple[str, ...], slots: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """One record for each engine and workload."""
+    """Yield a record for each engine and workload."""
     for engine in ENGINES:
         python = build(engine)
         home = folder / engine.name
@@ -82,7 +82,7 @@ def measure(workloads: tuple[str, ...], slots: int, folder: Path) -> Iterator[di
 
 
 def build(engine: Engine) -> Path:
-    """The Python of the engine's own environment, made on the first call."""
+    """Return the Python of the engine's environment. The first call makes the environment."""
     python, stamp = engine.venv / "bin" / "python", engine.venv / "stamp"
     if stamp.exists() and stamp.read_text() == "\n".join(engine.packages):
         return python

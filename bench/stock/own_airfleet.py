@@ -22,7 +22,7 @@ AIRFLEET = [sys.executable, "-m", "airfleet"]
 
 @contextmanager
 def run(folder: Path, plan: Plan) -> Iterator[System]:
-    """A healthy airfleet whose whole state is in the folder."""
+    """Run airfleet with its whole state in a folder, and yield it when it is healthy."""
     code, state, logs = folder / "project", folder / "state", folder / "logs"
     logs.mkdir()
     project.make(code, plan)

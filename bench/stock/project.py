@@ -1,4 +1,4 @@
-"""The project that both systems run: the bench's Dags, and the flights example where it is asked for."""
+"""The project that both systems run: the bench's Dags, and the flights example if it is requested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stock.system import BENCH, FLIGHTS, Plan
 
 
 def make(folder: Path, plan: Plan) -> None:
-    """Fill the folder; the flights project's own Dags run on schedules, so they come only with its workload."""
+    """Fill the folder. The flights project's Dags have schedules, so they are added only for their workload."""
     dags = folder / "dags"
     dags.mkdir(parents=True)
     for workload in plan.triggered:
@@ -25,7 +25,7 @@ def make(folder: Path, plan: Plan) -> None:
 
 
 def deliver(project: Path, state: Path) -> None:
-    """Put the flights of the year where the project's sensors look for them."""
+    """Write the flights of the year to the folder that the project's sensors watch."""
     landing = state / "flights" / "landing"
     landing.mkdir(parents=True)
     command = [sys.executable, "-m", "include.feed", "--out", str(landing)]

@@ -1,4 +1,4 @@
-"""What the runs of two systems say beside each other: medians, ratios, a table; pure."""
+"""Compare the runs of two systems: medians, ratios and a table. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_P95: Path = ("phases_s", "queued_running", "p95")
 MAY_RUN_P95: Path = ("phases_s", "may_run_running", "p95")
 CPU: Path = ("cpu_s_per_task", "all")
 
-# The name of a ratio, its workload, its figure, and whether a larger figure is the better one.
+# The name of a ratio, its workload, its figure, and whether a larger figure is better.
 BARS: tuple[tuple[str, str, Path, bool], ...] = (
     ("seq40_wall", "seq40", WALL, False),
     ("wide_rate", "wide", RATE, True),
@@ -46,7 +46,7 @@ ROWS: tuple[tuple[str, Path, bool], ...] = (
 
 
 def read_figure(figures: Record, path: Path) -> float | None:
-    """One figure of a record, or nothing where it has none."""
+    """Return one figure of a record, or None if the record lacks it."""
     value: Any = figures
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -54,7 +54,7 @@ def read_figure(figures: Record, path: Path) -> float | None:
 
 
 def take_medians(records: Iterable[Record]) -> dict[tuple[str, str, int, str], dict[str, Any]]:
-    """By system, executor, old task instances and workload: each figure's median over the rounds."""
+    """Return each figure's median over the rounds, by system, executor, old task instances and workload."""
     groups: dict[tuple[str, str, int, str], list[Record]] = defaultdict(list)
     for record in records:
         key = (record["system"], record["executor"], record["history"], record["workload"])
@@ -73,14 +73,14 @@ def _merge(values: Sequence[Any]) -> Any:
 
 
 def divide(stock: float | None, own: float | None, *, more_is_better: bool) -> float | None:
-    """How many times better ours is; nothing where either is missing or nought."""
+    """Return how many times better airfleet is, or None if a figure is missing or zero."""
     if not stock or not own:
         return None
     return round(own / stock if more_is_better else stock / own, 2)
 
 
 def compare(medians: Mapping[tuple[str, str, int, str], Record]) -> dict[str, Any]:
-    """The ratios that have bars, under Celery and without old task instances, and how much those slow each system."""
+    """Return the ratios that have bars (Celery, no old task instances), and the slowdown by old task instances."""
     ratios: dict[str, Any] = {}
     for name, workload, path, more in BARS:
         pair = [medians.get((system, BAR_EXECUTOR, 0, workload), {}) for system in (STOCK, OWN)]
@@ -91,7 +91,7 @@ def compare(medians: Mapping[tuple[str, str, int, str], Record]) -> dict[str, An
 
 
 def measure_slowdown(medians: Mapping[tuple[str, str, int, str], Record], system: str) -> float | None:
-    """The worst ratio of wall times with old task instances to those without, over what was run both ways."""
+    """Return the worst ratio of wall times with and without old task instances, over workloads that ran both ways."""
     slowdowns = []
     for (name, executor, history, workload), figures in medians.items():
         if name == system and history:
@@ -103,7 +103,7 @@ def measure_slowdown(medians: Mapping[tuple[str, str, int, str], Record], system
 
 
 def find_slower(medians: Mapping[tuple[str, str, int, str], Record]) -> list[str]:
-    """The workloads that take longer on airfleet than on stock."""
+    """Return the workloads that take longer on airfleet than on stock."""
     slower = []
     for (system, executor, history, workload), figures in sorted(medians.items()):
         if system == OWN:
@@ -115,7 +115,7 @@ def find_slower(medians: Mapping[tuple[str, str, int, str], Record]) -> list[str
 
 
 def render(medians: Mapping[tuple[str, str, int, str], Record]) -> str:
-    """A table of both systems for each workload and executor, with ratios above 1 where ours is better."""
+    """Return a table of both systems for each workload and executor. A ratio above 1 means that airfleet is better."""
     lines = []
     keys = dict.fromkeys((executor, history, workload) for _, executor, history, workload in sorted(medians))
     for executor, history, workload in keys:
@@ -133,7 +133,7 @@ def render(medians: Mapping[tuple[str, str, int, str], Record]) -> str:
 
 
 def render_cpu(medians: Mapping[tuple[str, str, int, str], Record]) -> str:
-    """CPU-seconds a task by kind of process, for each workload that was measured under Celery, else LocalExecutor."""
+    """Return CPU-seconds per task by kind of process, for each workload, with Celery or else with LocalExecutor."""
     lines = []
     for key, figures in sorted(medians.items()):
         kinds = figures.get("cpu_s_per_task", {})
@@ -143,7 +143,7 @@ def render_cpu(medians: Mapping[tuple[str, str, int, str], Record]) -> str:
 
 
 def find_held(steps: Iterable[Record]) -> dict[str, float]:
-    """By system and executor, the fastest step of the reference load that was held before the first that was not."""
+    """Return the fastest step of the reference load that held before the first that did not, by system and executor."""
     held: dict[str, float] = {}
     lost: set[str] = set()
     for step in sorted(steps, key=lambda step: step["times_real_time"]):

@@ -1,7 +1,7 @@
-"""The reference load, faster and faster: how many times real time a system holds tasks' starts under five seconds.
+"""The reference load, faster and faster: at how many times real time do tasks still start within five seconds?
 
-500 Dags and 50,000 tasks a day are 5,000 runs of ten tasks. Runs are triggered at even intervals, each Dag in turn,
-which is kinder than a real day, whose runs come at the full hour; the same for both systems.
+500 Dags and 50,000 tasks a day are 5,000 runs of ten tasks. Runs are triggered at even intervals, each Dag in turn. A
+real day is harder, because its runs start at the full hour. The load is the same for both systems.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ DAY_S = 24 * 3600
 RUNS_A_DAY = 5_000
 LIMIT_S = 5.0
 DRAIN_S = 120.0
-# Each step is this much faster than the one before.
+# The factor by which each step is faster than the one before.
 STEP = 1.5
 
 
 def climb(system: System, *, first: float, seconds: float) -> Iterator[dict[str, Any]]:
-    """Faster steps until one does not hold the limit; each says how it went."""
+    """Yield the figures of faster and faster steps, until a step does not hold the limit."""
     factor = first
     for number in range(30):
         found = hold(system, factor, seconds, number)
@@ -40,7 +40,7 @@ def climb(system: System, *, first: float, seconds: float) -> Iterator[dict[str,
 
 
 def hold(system: System, factor: float, seconds: float, number: int) -> dict[str, Any]:
-    """One step: runs at an even pace for so long, then the time to end them; held if 99 % of tasks started in time."""
+    """Run one step: trigger runs evenly, and wait until they end. It holds if 99 % of the tasks started in time."""
     interval = DAY_S / RUNS_A_DAY / factor
     runs: list[str] = []
     begun = time.time()

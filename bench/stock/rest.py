@@ -25,7 +25,7 @@ class Rest:
         self._http.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
 
     def trigger_all(self, dags: Sequence[str], run: str) -> None:
-        """Trigger them as close to at once as the api-server lets them."""
+        """Trigger a run of each Dag as fast as the api-server allows."""
         with ThreadPoolExecutor(min(4, len(dags))) as pool:
             for done in [pool.submit(self.trigger, dag, run) for dag in dags]:
                 done.result()
@@ -35,7 +35,7 @@ class Rest:
 
 
 def is_healthy(url: str) -> bool:
-    """Whether Airflow's own health page calls every part that has reported healthy."""
+    """Return whether Airflow's health page shows every component that has reported as healthy."""
     try:
         parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=10, trust_env=False).json()
     except (httpx.HTTPError, ValueError):

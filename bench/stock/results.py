@@ -1,4 +1,4 @@
-"""The results file, and what is printed of it."""
+"""The results file, and the tables that are printed from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stock import ratios
 
 
 class Results:
-    """The results file: written after each run, so that an interrupted bench keeps what it measured."""
+    """The results file. It is written after each run, so that an interrupted bench keeps its figures."""
 
     def __init__(self, path: Path, *, keep: bool) -> None:
         self._path = path
@@ -24,17 +24,17 @@ class Results:
         self._steps: list[dict[str, Any]] = before.get("reference", {}).get("steps", [])
 
     def add(self, record: dict[str, Any]) -> None:
-        """Add one run and write all."""
+        """Add one run, and write the file."""
         self._records.append(record)
         self._write()
 
     def add_step(self, step: dict[str, Any]) -> None:
-        """Add one step of the reference load and write all."""
+        """Add one step of the reference load, and write the file."""
         self._steps.append(step)
         self._write()
 
     def add_other(self, record: dict[str, Any]) -> None:
-        """Add one run of another engine and write all."""
+        """Add one run of another engine, and write the file."""
         self._others.append(record)
         self._write()
 
@@ -73,7 +73,7 @@ class Results:
             print(f"slower than stock: {', '.join(slower)}")
 
     def show_reference(self) -> None:
-        """Print how fast each system held the reference load."""
+        """Print the fastest reference load that each system held."""
         print("reference load: times real time at which 99 % of tasks start within 5 s")
         for name, factor in ratios.find_held(self._steps).items():
             print(f"  {name:<24}{factor}")

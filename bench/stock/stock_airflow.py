@@ -1,4 +1,4 @@
-"""Stock Airflow: an environment of its own, Airflow's documented defaults, each component its own process."""
+"""Stock Airflow in its own environment, with Airflow's documented defaults. Each component is a process."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from stock.system import FLIGHTS, REPOSITORY, TOOLS, Plan, System
 AIRFLOW = "3.3.2"
 VENV = TOOLS / "stock"
 CONSTRAINTS = REPOSITORY / "constraints" / f"airflow-{AIRFLOW}.txt"
-# What the documentation of a Celery installation on PostgreSQL names, and what the flights project needs beside it.
+# The packages that Airflow's documentation names for Celery on PostgreSQL, and those that the flights project needs.
 REQUIREMENTS = (f"apache-airflow[celery,postgres]=={AIRFLOW}",)
 
 
 def build() -> Path:
-    """The Python of an environment with stock Airflow, made on the first call and whenever its locks change."""
+    """Return the Python of an environment with stock Airflow. It is made again when its locks change."""
     python, stamp = VENV / "bin" / "python", VENV / "stamp"
     want = CONSTRAINTS.read_text() + (FLIGHTS / "requirements.txt").read_text()
     if stamp.exists() and stamp.read_text() == want:
@@ -54,7 +54,7 @@ def build() -> Path:
 
 @contextmanager
 def run(folder: Path, plan: Plan) -> Iterator[System]:
-    """A healthy stock Airflow whose whole state is in the folder."""
+    """Run stock Airflow with its whole state in a folder, and yield it when it is healthy."""
     python = build()
     logs, home, code = folder / "logs", folder / "airflow", folder / "project"
     for path in (logs, home):
@@ -69,7 +69,7 @@ def run(folder: Path, plan: Plan) -> Iterator[System]:
             **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "AIRFLEET"))},
             "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(code),
-            "AIRFLEET_STATE": str(folder),  # where the flights project keeps its files
+            "AIRFLEET_STATE": str(folder),  # the folder of the flights project's files
             **_configure(home, code, dsn, url, plan, triggerer_logs=triggerer_logs, worker_logs=worker_logs),
         }
         if plan.executor == "celery":
@@ -99,7 +99,7 @@ def run(folder: Path, plan: Plan) -> Iterator[System]:
 def _configure(
     home: Path, code: Path, dsn: str, url: str, plan: Plan, *, triggerer_logs: int, worker_logs: int
 ) -> dict[str, str]:
-    """Where things are, the secrets that components must share, and the number of slots; all else is as documented."""
+    """Return its settings: paths, shared secrets, and the number of slots. All others are the defaults."""
     settings = {
         "CORE__EXECUTOR": {"celery": "CeleryExecutor", "local": "LocalExecutor"}[plan.executor],
         "CORE__DAGS_FOLDER": str(code / "dags"),
@@ -123,7 +123,7 @@ def _configure(
 
 
 def _prepare_flights(crew: Crew, airflow: list[str], environment: dict[str, str], folder: Path, server: str) -> None:
-    """What examples/flights/fleet.yaml says, in Airflow's own words."""
+    """Make the objects of examples/flights/fleet.yaml with Airflow's own commands."""
     environment["AIRFLOW_CONN_WAREHOUSE"] = server.replace("postgresql://", "postgres://").replace(
         "/postgres?", "/warehouse?"
     )
@@ -134,7 +134,7 @@ def _prepare_flights(crew: Crew, airflow: list[str], environment: dict[str, str]
 
 
 def _start_postgres(crew: Crew, folder: Path, plan: Plan) -> str:
-    """A server with PostgreSQL's own settings and the databases that are needed; the DSN of `postgres`."""
+    """Start a PostgreSQL server with default settings, create the databases, and return the DSN of `postgres`."""
     binaries, [port] = launch.find_postgres(), find_ports(1)
     password = secrets.token_urlsafe(24)
     folder.mkdir()

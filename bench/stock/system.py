@@ -1,4 +1,4 @@
-"""A running Airflow to measure, whoever started it."""
+"""A running Airflow that is measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOOLS = REPOSITORY / ".tools" / "bench"
 
 @dataclass(frozen=True)
 class Plan:
-    """How both systems are set up alike."""
+    """The set-up that both systems share."""
 
     executor: str
     slots: int
@@ -30,19 +30,19 @@ class Plan:
 
     @property
     def triggered(self) -> tuple[Workload, ...]:
-        """The workloads whose Dags the bench triggers, the warm-up among them."""
+        """Return the workloads whose Dags the bench triggers, with the warm-up."""
         chosen = [WORKLOADS[name] for name in self.workloads if not WORKLOADS[name].scheduled]
         return (WARMUP, *chosen, *((REFERENCE,) if self.reference else ()))
 
     @property
     def runner(self) -> str:
-        """The component below which tasks run."""
+        """Return the component whose children are the tasks."""
         return "worker" if self.executor == "celery" else "scheduler"
 
 
 @dataclass(frozen=True)
 class System:
-    """The handles of one running system; `find_roots` names the process of each component."""
+    """The handles of one running system. `find_roots` returns the process of each component."""
 
     name: str
     plan: Plan

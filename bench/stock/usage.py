@@ -1,4 +1,4 @@
-"""CPU time and memory of a system's processes, by what kind of process they are."""
+"""CPU time and memory of a system's processes, by kind of process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUPERVISOR, TASK = "supervisor", "task child"
 
 @dataclass(frozen=True)
 class Seen:
-    """One process below a component: how deep, its title, its own CPU seconds and those of children it reaped."""
+    """One process below a component: its depth, its title, its CPU seconds, and those of the children it reaped."""
 
     component: str
     depth: int
@@ -34,7 +34,7 @@ class Seen:
 
 
 def name_kind(component: str, depth: int, title: str, *, runs_tasks: bool) -> str:
-    """What kind of process this is; below the component that runs tasks are supervisors, and below them tasks."""
+    """Return the kind of a process. Below the component that runs tasks are supervisors, and below them tasks."""
     if component not in ("scheduler", "worker") or depth == 0 or not runs_tasks:
         return COMPONENTS.get(component, component)
     if "warm" in title:
@@ -43,9 +43,9 @@ def name_kind(component: str, depth: int, title: str, *, runs_tasks: bool) -> st
 
 
 def add_up(processes: list[Seen], runner: str) -> dict[str, float]:
-    """CPU seconds by kind; what a process reaped counts as what it would have been one step below.
+    """Return CPU seconds by kind. The seconds of reaped children count for the kind one level below.
 
-    A process that ends is in its parent's figures, so nothing is lost between two such sums.
+    When a process ends, its seconds move to its parent, so no time is lost between two sums.
     """
     seconds: dict[str, float] = defaultdict(float)
     for one in processes:
@@ -57,7 +57,7 @@ def add_up(processes: list[Seen], runner: str) -> dict[str, float]:
 
 
 def look(roots: Mapping[str, int]) -> list[tuple[psutil.Process, str, int]]:
-    """Every living process below the components, with its component and depth; the deepest component wins."""
+    """Return every running process below the components, with its nearest component and its depth."""
     owner = {pid: name for name, pid in roots.items()}
     found: list[tuple[psutil.Process, str, int]] = []
     children: dict[int, list[int]] = defaultdict(list)
@@ -75,7 +75,7 @@ def look(roots: Mapping[str, int]) -> list[tuple[psutil.Process, str, int]]:
 
 
 def take_cpu(roots: Mapping[str, int], runner: str) -> dict[str, float]:
-    """CPU seconds since they began, by kind."""
+    """Return CPU seconds since the start of the processes, by kind."""
     seen = []
     for process, component, depth in look(roots):
         try:
@@ -89,7 +89,7 @@ def take_cpu(roots: Mapping[str, int], runner: str) -> dict[str, float]:
 
 
 def take_pss(roots: Mapping[str, int], runner: str) -> dict[str, float]:
-    """Proportional memory in MiB, by kind."""
+    """Return proportional memory in MiB, by kind."""
     memory: dict[str, float] = defaultdict(float)
     for process, component, depth in look(roots):
         try:
@@ -101,7 +101,7 @@ def take_pss(roots: Mapping[str, int], runner: str) -> dict[str, float]:
 
 
 class PeakMemory:
-    """While it is entered, looks at the memory every few seconds; seldom, as each look costs the kernel time."""
+    """A context that measures memory every few seconds. Not more often, because each measurement costs CPU time."""
 
     def __init__(self, roots: Mapping[str, int], runner: str) -> None:
         self._roots, self._runner = roots, runner
@@ -133,5 +133,5 @@ class PeakMemory:
 
 
 def subtract(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
-    """What was used between two looks; a kind may shrink a little when its processes end elsewhere."""
+    """Return the use between two measurements. A kind may shrink a little if its processes end under another parent."""
     return {kind: max(0.0, value - before.get(kind, 0.0)) for kind, value in after.items()}

@@ -1,4 +1,4 @@
-"""What is run on every system: Dags, and how many task instances they make."""
+"""The workloads: their Dags, and the number of task instances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Workload:
-    """Dags that are triggered at once, or with `scheduled` are unpaused and left to their own schedules."""
+    """Dags that are triggered at once. With `scheduled`, they are unpaused and run on their schedules instead."""
 
     name: str
     dags: tuple[str, ...]
@@ -28,7 +28,7 @@ WORKLOADS: Mapping[str, Workload] = {
         Workload("wide", tuple(f"wide_{number}" for number in range(10)), 200),
         Workload("chain", tuple(f"chain_{number}" for number in range(10)), 100),
         Workload("fan", ("fan",), 202),
-        # Consumers first, so that no asset event passes a Dag that is still paused; 0: however many tasks it makes.
+        # Consumers come first, so that no asset event is lost on a paused Dag. 0 means any number of tasks.
         Workload("real", FLIGHTS, 0, scheduled=True),
     )
 }

@@ -1,4 +1,4 @@
-"""`fan`: one task, two hundred mapped ones that take its XCom, and one that takes all of theirs."""
+"""`fan`: one task, two hundred mapped tasks that read its XCom, and one task that reads all of theirs."""
 
 from airflow.sdk import dag, task
 

@@ -1,4 +1,4 @@
-"""One of the many Dags of the reference load: a start, eight tasks side by side, an end; copied once for each Dag."""
+"""A Dag of the reference load: a start, eight parallel tasks, an end. This file is copied once for each Dag."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Run before anything is measured, so that no figure has a process's first call in it."""
+"""A Dag that runs before the measurement, so that no figure contains the first call of a process."""
 
 from airflow.sdk import dag, task
 

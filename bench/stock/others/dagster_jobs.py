@@ -1,4 +1,4 @@
-"""The workloads as Dagster jobs; prints as JSON how long one took.
+"""The workloads as Dagster jobs. Prints the seconds of one as JSON.
 
 python dagster_jobs.py WORKLOAD SLOTS
 """

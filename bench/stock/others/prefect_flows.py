@@ -1,4 +1,4 @@
-"""The workloads as Prefect flows; prints as JSON how long one took, server included.
+"""The workloads as Prefect flows. Prints the seconds of one as JSON, with those of the server.
 
 python prefect_flows.py WORKLOAD SLOTS
 """

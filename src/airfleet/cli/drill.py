@@ -33,9 +33,9 @@ def command(
 ) -> None:
     """Run drills on a fleet, one after another. Without a name, list the drills.
 
-    A drill adds a load beside the project's Dags, causes one fault and reverses it. The load's tasks write a ledger. It
-    shows which tasks were lost, done twice or killed, and how long no task started. Use a staging fleet. Exits with 1
-    if a drill does not keep what it promises.
+    A drill adds a load beside the project's Dags, injects one fault and reverts it. The load's tasks write an attempt
+    log. It shows which tasks were lost, done twice or killed, and how long no task started. Use a staging fleet. Exits
+    with 1 if a drill does not keep what it promises.
 
     \b
     Example:

@@ -1,10 +1,10 @@
-"""Drills: break a fleet on purpose, under load, and read from a ledger of side effects what that did to the work.
+"""Drills: break a fleet on purpose, under load, and read from the tasks' own attempt log what that did to the work.
 
-catalogue   what can be drilled, in plain words, as data
-load        the work that runs meanwhile, and which attempts of it must be found afterwards
-ledger      what the tasks wrote down themselves: lines in, attempts out
-analysis    attempts in; lost, doubled, killed, gaps out
-outcome     findings against a drill's bar
-report      outcomes as text and as JSON; page: as one HTML file
-project/    the Dag and the ledger's writer, which run on the fleet
+catalogue     the list of drills, as data
+load          the work that runs during a drill, and the attempts that must be found afterwards
+attempt_log   parses the lines that the tasks wrote into attempts
+analysis      finds lost, doubled and killed attempts, and gaps
+outcome       compares the findings with a drill's bar
+report        renders outcomes as text; page renders them as one HTML file
+project/      the Dag and the writer of the attempt log, which run on the fleet
 """

@@ -1,4 +1,4 @@
-"""What a ledger says about the work of a drill: lost, doubled, killed, and for how long nothing started."""
+"""Find in an attempt log what a drill did to the work: lost, doubled and killed tasks, and times without a start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from airfleet.drills.attempt_log import Attempt, TaskInstance
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a drill's load ran, when the first fault fell, and when the last thing taken away was given back."""
+    """The times of a drill: the start and end of its load, the fault (`struck`), and the recovery.
+
+    All are seconds of the drill's clock. `recovered` is None if there was nothing to revert.
+    """
 
     began: float
     struck: float
@@ -31,7 +34,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which no attempt started."""
+    """A time in which no attempt started. `began` is in seconds of the drill's clock."""
 
     began: float
     seconds: float
@@ -39,7 +42,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What happened to the work; the lists hold every case, so that each can be looked at."""
+    """What happened to the work. The lists hold every case, so that a person can check each."""
 
     lost: tuple[TaskInstance, ...]
     doubled: tuple[Pair, ...]
@@ -47,12 +50,12 @@ class Findings:
     repeated: tuple[Pair, ...]
     usual_gap: Gap
     longest_gap: Gap
-    first_start_s: float | None  # from the last recovery, or from the fault when nothing was to be given back
-    rerun_s: float | None  # from the fault to the last start of what it killed, elsewhere or again
+    first_start_s: float | None  # seconds from the recovery, or from the fault if there was nothing to revert
+    rerun_s: float | None  # seconds from the fault until every attempt that it killed had started again
     started: int
     wanted: int
     rate: float
-    wrong: tuple[str, ...] = ()  # what tasks were told that is not so
+    wrong: tuple[str, ...] = ()  # wrong answers that tasks got
 
 
 def analyse(
@@ -63,7 +66,7 @@ def analyse(
     unsure_s: float = 0.0,
     wrong: Sequence[str] = (),
 ) -> Findings:
-    """Read the ledger of one drill; attempts are compared in the drill's clock, which is known to `unsure_s`."""
+    """Analyse the attempts of one drill. Times are in the drill's clock, whose error is at most `unsure_s` seconds."""
     attempts = sorted(attempts, key=lambda one: one.started)
     by_instance: defaultdict[TaskInstance, list[Attempt]] = defaultdict(list)
     for attempt in attempts:
@@ -88,7 +91,7 @@ def analyse(
 
 
 def find_gap(starts: Sequence[float], began: float, ended: float) -> Gap:
-    """The longest time without a start that touches a time span; one that began before the span counts in full."""
+    """Return the longest time without a start that overlaps a time span. A gap that began before it counts in full."""
     before = bisect_left(starts, began)
     points = [starts[before - 1] if before else began, *starts[before : bisect_left(starts, ended)], ended]
     seconds, at = max(((after - since, since) for since, after in pairwise(points)), key=lambda gap: gap[0])
@@ -96,12 +99,12 @@ def find_gap(starts: Sequence[float], began: float, ended: float) -> Gap:
 
 
 def _first_after(attempts: Iterable[Attempt], moment: float) -> float | None:
-    """Also of a start that came after the load's end, which is late and not never."""
+    """Return the seconds until the first start after a moment, or None. A start after the load's end counts too."""
     return min((one.started - moment for one in attempts if one.started >= moment), default=None)
 
 
 def _overlaps(groups: Iterable[Sequence[Attempt]], unsure_s: float) -> Iterable[Pair]:
-    """Every two attempts that were certainly alive together: on one host clocks agree, between two they may not."""
+    """Yield pairs of attempts that certainly ran at the same time. Clocks of two hosts may differ by `unsure_s`."""
     for group in groups:
         for index, first in enumerate(group):
             for second in group[index + 1 :]:
@@ -111,7 +114,7 @@ def _overlaps(groups: Iterable[Sequence[Attempt]], unsure_s: float) -> Iterable[
 
 
 def _repeats(groups: Iterable[Sequence[Attempt]]) -> Iterable[Pair]:
-    """An attempt that began although an earlier one had ended well: done twice, though never at once."""
+    """Yield pairs in which an attempt started after an earlier one had succeeded: done twice, but not at once."""
     for group in groups:
         for first, second in pairwise(group):
             if first.is_done and second.started >= first.last_sign:
@@ -119,7 +122,7 @@ def _repeats(groups: Iterable[Sequence[Attempt]]) -> Iterable[Pair]:
 
 
 def _rerun(killed: Sequence[Attempt], groups: Mapping[TaskInstance, Sequence[Attempt]], struck: float) -> float | None:
-    """Seconds from the fault until all that ran and did not survive had started again; None if some had not."""
+    """Return the seconds from the fault until all killed tasks had started again, or None if some had not."""
     again = []
     for one in killed:
         others = [other.started for other in groups[one.instance] if other.started > one.started]

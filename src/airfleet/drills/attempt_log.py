@@ -1,4 +1,4 @@
-"""The ledger that a drill's tasks write themselves: lines in, attempts out."""
+"""The attempt log, which a drill's tasks write themselves: parse its lines into attempts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WANTED = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class TaskInstance:
-    """One task instance: what has to be done once."""
+    """One task instance of the load, which must be done exactly once."""
 
     dag: str
     run: str
@@ -32,10 +32,11 @@ class TaskInstance:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What is known of the hosts' clocks, in seconds of the drill's own.
+    """The clocks of the hosts, compared with the clock of the drill, in seconds.
 
-    `booted` is when the monotonic clock of a boot stood at zero, which no change of the time of day touches; where a
-    boot is not known, `ahead_s` says how far a host's time of day is ahead. All of it is known to `unsure_s`.
+    `booted` maps a boot to the time at which its monotonic clock was zero; a change of the time of day does not affect
+    it. For a boot that is not known, `ahead_s` says how far the host's time of day is ahead. The error of all of them
+    is at most `unsure_s`.
     """
 
     booted: Mapping[str, float] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class Clocks:
     unsure_s: float = 0.0
 
     def place(self, said: Mapping[str, Any]) -> float:
-        """When a line was written, in the drill's clock."""
+        """Return the time at which a line was written, in the drill's clock."""
         if said["boot"] in self.booted:
             return float(self.booted[said["boot"]] + said["mono"])
         return float(said["wall"] - self.ahead_s.get(said["host"], 0.0))
@@ -51,7 +52,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to do a task instance, in seconds of the drill's clock."""
+    """One attempt of a task instance. Times are seconds of the drill's clock."""
 
     instance: TaskInstance
     number: int
@@ -60,7 +61,7 @@ class Attempt:
     pid: int
     started: float
     last_sign: float
-    how: str | None  # "ok", what ended it instead, or None when it never said that it ended
+    how: str | None  # "ok", or what else ended the attempt, or None if it did not record its end
 
     @property
     def is_done(self) -> bool:
@@ -69,7 +70,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """All attempts by their start, the lines that no attempt could be made of, and the wrong answers that tasks got."""
+    """All attempts in the order of their starts, the lines that could not be parsed, and the wrong answers of tasks."""
 
     attempts: tuple[Attempt, ...]
     unread: tuple[str, ...] = ()
@@ -77,9 +78,9 @@ class AttemptLog:
 
 
 def read_log(lines: Iterable[str], clocks: Clocks | None = None) -> AttemptLog:
-    """Attempts of any number of hosts' lines in any order; a line torn by a lost machine is kept as unread.
+    """Parse lines of any number of hosts, in any order. A line that a host did not finish is kept in `unread`.
 
-    An attempt's length is taken from the monotonic clock, so that a step of a host's clock does not stretch it.
+    The length of an attempt comes from the monotonic clock, so that a change of a host's clock does not affect it.
     """
     clocks = clocks or Clocks()
     starts: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""What can be drilled: for each drill what is done, what is promised, and how long it may take."""
+"""The list of drills: for each the fault, the promise, and the time that it may take."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Measure = Literal["longest gap", "run again", "first start"]
 
 MEASURES: dict[Measure, str] = {
     "longest gap": "longest time between two task starts",
-    "run again": "until all that was interrupted had started again",
+    "run again": "until all interrupted tasks had started again",
     "first start": "from recovery to the first task start",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing done to a fleet, `at_s` into the load; what lasts is taken back after `lasts_s`."""
+    """One fault, injected `at_s` seconds into the load. A fault that lasts is reverted after `lasts_s` seconds."""
 
     act: Act
     which: Which
@@ -60,15 +60,15 @@ class Drill:
     aim_s: float | None
     after_s: float = 90.0
     may_kill: bool = False
-    # Hosts that the struck component has at the least; with fewer it would be another drill.
+    # The least number of hosts with the component. With fewer, it would be another drill.
     least_hosts: int = 1
-    # airfleet's own commands: what people do about it, and once all is given back.
+    # airfleet's commands that an operator runs: during the fault, and after it was reverted.
     then: tuple[tuple[str, ...], ...] = ()
     at_last: tuple[tuple[str, ...], ...] = ()
 
     @property
     def length_s(self) -> int:
-        """How long the load runs."""
+        """Return the seconds for which the load runs."""
         return round(self.fault.at_s + (self.fault.lasts_s or 0.0) + self.after_s)
 
 
@@ -81,7 +81,7 @@ def _restart(component: Target, title: str) -> Drill:
         name=f"restart-{component}",
         title=title,
         done=f"The {component} is restarted, as after a change of its configuration.",
-        promised="Nothing is lost, done twice or killed; tasks start again at once when it is back.",
+        promised="Nothing is lost, done twice or killed; tasks start again as soon as it is up.",
         fault=Fault("restart", "one", component),
         measure="first start",
         bar_s=15.0,
@@ -94,7 +94,7 @@ def _outage(component: Target, name: str, title: str, done: str) -> Drill:
         name=name,
         title=title,
         done=done,
-        promised="It costs waiting: running tasks go on, nothing is lost, done twice or killed.",
+        promised="Work waits: running tasks continue, nothing is lost, done twice or killed.",
         fault=Fault("stop", "every", component, lasts_s=600.0),
         measure="first start",
         bar_s=None,
@@ -104,13 +104,13 @@ def _outage(component: Target, name: str, title: str, done: str) -> Drill:
 
 
 def _clock(component: Target, direction: Literal["ahead", "back"], title: str) -> Drill:
-    """Held for two minutes longer than a task may be silent, after the restarts with which it may begin and end."""
+    """Return a drill of a wrong clock. It lasts two minutes longer than a task may be silent, plus the restarts."""
     act: Act = "set ahead the clock of" if direction == "ahead" else "set back the clock of"
     return Drill(
         name=f"clock-{component}" if direction == "ahead" else f"clock-{component}-{direction}",
         title=title,
-        done=f"The clock of one {component} host is set {direction} by 10 minutes, and set right after 4 minutes.",
-        promised="`airfleet status` says so; nothing is lost, done twice or killed.",
+        done=f"The clock of one {component} host is set {direction} by 10 minutes, and corrected after 4 minutes.",
+        promised="`airfleet status` reports it; nothing is lost, done twice or killed.",
         fault=Fault(act, "the active" if component == "scheduler" else "one", component, lasts_s=240.0),
         measure="first start",
         bar_s=None,
@@ -136,8 +136,8 @@ _DRILLS = (
     Drill(
         name="kill-scheduler",
         title="The active scheduler dies",
-        done="The process of the active scheduler is killed; nothing says goodbye.",
-        promised="The standby takes over before anyone notices; running tasks go on.",
+        done="The process of the active scheduler is killed, without a shutdown.",
+        promised="The standby becomes active within seconds; running tasks continue.",
         fault=Fault("kill", "the active", "scheduler"),
         measure="longest gap",
         bar_s=5.0,
@@ -146,8 +146,8 @@ _DRILLS = (
     Drill(
         name="freeze-scheduler",
         title="The active scheduler's host hangs",
-        done="Every process of its host stops where it is, and goes on after 45 s as if nothing had happened.",
-        promised="The standby takes over; the one that wakes up finds its lease gone and schedules nothing.",
+        done="Every process of its host stops, and continues after 45 s.",
+        promised="The standby becomes active; the former scheduler has lost its lease and schedules nothing.",
         fault=Fault("freeze", "the active", "scheduler", lasts_s=45.0),
         measure="longest gap",
         bar_s=15.0,
@@ -156,8 +156,8 @@ _DRILLS = (
     Drill(
         name="partition-scheduler",
         title="The active scheduler's host is cut off",
-        done="Its network is cut for 45 s; it runs on and knows nothing of it.",
-        promised="The standby takes over; never do two schedule.",
+        done="Its network is cut for 45 s, while its processes continue to run.",
+        promised="The standby becomes active; two schedulers are never active at once.",
         fault=Fault("cut off", "the active", "scheduler", lasts_s=45.0),
         measure="longest gap",
         bar_s=15.0,
@@ -166,8 +166,8 @@ _DRILLS = (
     Drill(
         name="plug-pulled",
         title="A worker host loses power",
-        done="A worker host goes silent with all that it was doing.",
-        promised="Its tasks run again elsewhere; no other task notices.",
+        done="A worker host loses power while it runs tasks.",
+        promised="Its tasks run again on other hosts; no other task is affected.",
         fault=Fault("pull the plug of", "one", "worker"),
         measure="run again",
         bar_s=60.0,
@@ -202,7 +202,7 @@ _DRILLS = (
         name="disk-full",
         title="A worker's disk is full",
         done="The disk of one worker host is filled, and freed after 2 minutes.",
-        promised="An alarm is raised; nothing is lost and nothing is done twice.",
+        promised="An alert fires; nothing is lost and nothing is done twice.",
         fault=Fault("fill the disk of", "one", "worker", lasts_s=120.0),
         measure="first start",
         bar_s=None,
@@ -218,8 +218,8 @@ _DRILLS = (
     Drill(
         name="database-lost",
         title="The database's host loses power",
-        done="The primary goes silent, and a replica is promoted with `airfleet failover --database`.",
-        promised="The fleet follows it, tasks go on; with `replication: synchronous` nothing confirmed is lost.",
+        done="The primary loses power, and a replica is promoted with `airfleet failover --database`.",
+        promised="Tasks continue on the new primary; with `replication: synchronous` no confirmed data is lost.",
         fault=Fault("pull the plug of", "one", "database"),
         measure="longest gap",
         bar_s=60.0,
@@ -232,8 +232,8 @@ _DRILLS = (
     Drill(
         name="broker-lost",
         title="One of three brokers loses power",
-        done="A broker's host goes silent, and with it the connections of the workers and the scheduler that used it.",
-        promised="They go on with another broker within seconds; nothing is lost, and no running task is killed.",
+        done="A broker's host loses power, with the connections of the workers and the scheduler that used it.",
+        promised="They use another broker within seconds; nothing is lost, and no running task is killed.",
         fault=Fault("pull the plug of", "one", "broker"),
         measure="longest gap",
         bar_s=20.0,
@@ -244,8 +244,8 @@ _DRILLS = (
     Drill(
         name="failover-twice",
         title="Scheduler and database fail over at once",
-        done="The active scheduler is killed, and at that moment `airfleet failover --database` promotes a replica.",
-        promised="The standby takes over on the new primary, and hands tasks to the broker; running tasks go on.",
+        done="The active scheduler is killed, and at the same time `airfleet failover --database` promotes a replica.",
+        promised="The standby becomes active on the new primary and sends tasks to the broker; running tasks continue.",
         fault=Fault("kill", "the active", "scheduler"),
         measure="longest gap",
         bar_s=60.0,
@@ -257,8 +257,8 @@ _DRILLS = (
     Drill(
         name="restore",
         title="The databases are restored from their backup",
-        done="`airfleet db restore --to latest` makes them anew from the last backup and every change since.",
-        promised="Tasks wait and go on; nothing is lost, done twice or killed.",
+        done="`airfleet db restore --to latest` restores them from the last backup and every change since.",
+        promised="Tasks wait and then continue; nothing is lost, done twice or killed.",
         fault=Fault("restore", "one", "database"),
         measure="longest gap",
         bar_s=None,
@@ -282,7 +282,7 @@ _DRILLS = (
         Fault("drain", "every", "worker"),
         name="drain-each-worker",
         title="Each worker is drained and resumed",
-        done="One worker host after another takes no new task until its tasks have ended, and then takes some again.",
+        done="One worker host after another takes no new task until its tasks have ended, and then serves again.",
     ),
 )
 CATALOGUE = {drill.name: drill for drill in _DRILLS}

@@ -1,7 +1,7 @@
-"""How a fault is injected into a host and reverted, as shell scripts for root.
+"""The shell scripts that inject a fault into a host and revert it. Root runs them.
 
-Whatever lasts is armed with a timer of the host's own systemd before it is done, so that it is taken back even when the
-machine that runs the drill is gone by then.
+Before a fault that lasts, the script starts a timer of the host's systemd that reverts it. So the host reverts it even
+if the machine that runs the drill has gone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from airfleet.drills.catalogue import Act, Fault, Target
 from airfleet.shell_script import render_script
 
-# The services of each component, as `apply` names them.
+# The patterns of each component's services.
 UNITS: dict[Target, str] = {
     "scheduler": "airfleet-scheduler.service",
     "worker": "airfleet-worker-*.service",
@@ -24,20 +24,20 @@ EVERY_UNIT = "airfleet-*.service"
 FILLER = "/var/lib/airfleet/drill-filler"
 _CLOCK = "/run/airfleet-drill-clock"
 _TIMER = "airfleet-drill-back"
-SKEW_S = 570  # just within the 10 minutes that tokens of tasks bear
-GRACE_S = 30.0  # how much later than the drill itself the host takes a fault back
+SKEW_S = 570  # just below the 10 minutes that tokens of tasks tolerate
+GRACE_S = 30.0  # seconds by which the host's timer is later than the drill
 
 
 @dataclass(frozen=True, slots=True)
 class Scripts:
-    """What is run on the struck host, and later to take it back; nothing is to be taken back where that is empty."""
+    """The scripts that inject and revert a fault. `revert` is empty if there is nothing to revert."""
 
     inject: str
     revert: str = ""
 
 
 def write_scripts(fault: Fault, *, ssh_port: int = 22, grace_s: float = GRACE_S) -> Scripts:
-    """The scripts of a fault."""
+    """Return the scripts of a fault."""
     units = UNITS[fault.component]
     after_s = (fault.lasts_s or 0.0) + grace_s
     match fault.act:
@@ -86,5 +86,5 @@ def find_skew(act: Act) -> int:
 
 
 def is_lethal(act: Act) -> bool:
-    """Whether the host is gone afterwards until it boots again."""
+    """Return whether the host is down after the fault until it boots again."""
     return act == "pull the plug of"

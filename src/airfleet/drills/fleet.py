@@ -1,4 +1,4 @@
-"""A fleet as a drill sees it: its hosts by component, its active scheduler, its releases, and who held the lease."""
+"""The fleet of a drill: its hosts by component, its active scheduler, its releases, and the terms of the lease."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ ROLES: Mapping[Target, Role] = {
     "broker": "broker",
     "database": "database",
 }
-# Workers may write there and nowhere else; it outlives a boot.
+# Workers may write to this folder only. It survives a boot.
 LEDGER = "/var/lib/airfleet/worker/drill"
-# What the deployment of a drill's load says in the database, for whoever comes after a drill that was killed.
+# The detail of the deployment of a drill's load. After a drill was killed, the next one reads it.
 DRILL = "drill"
 NOTHING = release_archive.Tree(())
 _TENURES: LiteralString = """
@@ -54,7 +54,7 @@ FROM airfleet.tenure WHERE began_at IS NOT NULL ORDER BY epoch
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Who worked as the scheduler from when to when; open-ended where its end was never written."""
+    """One term of the scheduler lease. `ended` is None if its end was not recorded."""
 
     candidate: str
     began: float
@@ -63,7 +63,7 @@ class Term:
 
 @dataclass(slots=True)
 class FleetPlatform:
-    """One fleet; its load is a release of the project's own Dags with the drill's beside them."""
+    """One fleet. Its load is a release with the live Dags and the drill's Dags."""
 
     fleet: Fleet
     project: Path
@@ -76,7 +76,7 @@ class FleetPlatform:
     follow: Callable[[], Secret] | None = None
 
     def find_hosts(self, component: Target) -> Sequence[str]:
-        """The hosts that run a component, the one that matters most first."""
+        """Return the hosts that run a component, the most important first."""
         hosts = self.fleet.with_role(ROLES[component])
         if component == "database":
             primary = primary_record.apply_to(self.fleet, find_state(self.project, self.state)).primary
@@ -84,7 +84,11 @@ class FleetPlatform:
         return tuple(host.name for host in hosts)
 
     def find_active_scheduler(self) -> str:
-        """The host whose scheduler holds the lease; of one scheduler, or several that all work, the first."""
+        """Return the host whose scheduler holds the lease. With one scheduler, or active-active, return the first host.
+
+        Raises:
+            AirfleetError: No scheduler is active.
+        """
         hosts = self.find_hosts("scheduler")
         if len(hosts) == 1 or self.fleet.scheduler_mode != "active-standby":
             return hosts[0]
@@ -94,10 +98,10 @@ class FleetPlatform:
         return active.name
 
     def deploy(self, load: Load) -> None:
-        """Make a release live of what is live now and the load; nothing watches it, as a drill fails tasks on purpose.
+        """Make a release live that has the live Dags and the load. It is not watched, because a drill makes tasks fail.
 
-        What was live stands in the deployment before anything goes live. When a drill was killed, the next one finds
-        it there, and takes it for its own.
+        The deployment records the earlier release before it goes live. So the next drill finds the earlier release even
+        if this drill is killed.
         """
         self._store(STORE, load)
         releases = self._releases
@@ -111,9 +115,9 @@ class FleetPlatform:
         )
 
     def withdraw(self, load: Load) -> None:
-        """Make the release live again that was before; where none was, one without Dags.
+        """Make the earlier release live again, or a release without Dags if there was none.
 
-        What somebody deployed meanwhile stays.
+        If a user deployed a release meanwhile, that one stays live.
         """
         self._store(REMOVE, load)
         latest = self._releases.find_latest()
@@ -126,7 +130,7 @@ class FleetPlatform:
             self._make_live(DeploymentAction.PROMOTE, nothing, "a drill is over")
 
     def _store(self, statements: Sequence[LiteralString], load: Load) -> None:
-        """Have what its tasks look up, or nothing of it any more."""
+        """Store or delete the variable and the connection that the tasks of the load look up."""
         try:
             with psycopg.connect(self.database.reveal(), connect_timeout=10) as connection:
                 for statement in statements:
@@ -135,13 +139,13 @@ class FleetPlatform:
             raise AirfleetError(f"the metadata database does not answer: {error}") from error
 
     def operate(self, words: Sequence[str]) -> None:
-        """Run one of airfleet's own commands; the database may be on another host then."""
+        """Run one of airfleet's commands. Afterwards the database may be on another host."""
         run_command(words, self.project, self.state)
         if self.follow:
             self.database = self.follow()
 
     def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
-        """Who took over as the scheduler, whether two ever worked at once, and what users of the UI saw."""
+        """Return the changes of the active scheduler, and broken promises: two active schedulers, failed requests."""
         if not self.fleet.with_role("scheduler")[1:] or self.fleet.scheduler_mode != "active-standby":
             return (), self.list_broken()
         terms = self._read_terms()
@@ -167,7 +171,7 @@ class FleetPlatform:
             raise AirfleetError(message, where=release, hint="airfleet release list")
 
     def _read_terms(self) -> list[Term]:
-        """All terms, in the drill's clock."""
+        """Return all terms of the lease, in the drill's clock."""
         try:
             with psycopg.connect(self.database.reveal(), connect_timeout=10, row_factory=dict_row) as connection:
                 rows: list[dict[str, Any]] = connection.execute(_TENURES).fetchall()
@@ -183,7 +187,11 @@ class FleetPlatform:
 def prepare(
     stack: ExitStack, fleet: Fleet, project: Path, state: Path | None, actor: str, notify: Callable[[str], None]
 ) -> Runner:
-    """What drills a fleet; its connections stay open as long as the stack, and a host that is away says so at once."""
+    """Prepare the runner of drills for a fleet. Its connections stay open as long as the stack.
+
+    Raises:
+        AirfleetError: A host does not answer.
+    """
     shells = {host.name: HostShell(host, project) for host in fleet.hosts}
     for shell in shells.values():
         stack.callback(shell.close)
@@ -205,7 +213,7 @@ def prepare(
 
 
 def find_overlaps(terms: Sequence[Term], began: float, ended: float) -> tuple[str, ...]:
-    """Every term of a time span that began before the one before it had ended."""
+    """Return a line for each term in a time span that began before the earlier term had ended."""
     found = []
     for index, later in enumerate(terms):
         for earlier in terms[:index]:

@@ -1,4 +1,4 @@
-"""What a drill does on hosts: inject a fault, revert it, read clocks and ledgers; all through shells as root."""
+"""The actions of a drill on hosts, through root shells: inject a fault, revert it, read clocks and attempt logs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Injector(Protocol):
-    """Injects faults into a fleet's hosts."""
+    """Injects faults into hosts, and reverts them."""
 
     def inject(self, fault: Fault, hosts: Sequence[str]) -> None: ...
     def revert(self, fault: Fault, hosts: Sequence[str]) -> None: ...
@@ -28,19 +28,19 @@ class Injector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShellInjector:
-    """Works on any fleet, through the hosts' own systemd and firewall."""
+    """An injector for any fleet. It uses the systemd and the firewall of the hosts."""
 
     shells: Mapping[str, Shell]
     ssh_port: int = 22
     grace_s: float = fault_scripts.GRACE_S
 
     def inject(self, fault: Fault, hosts: Sequence[str]) -> None:
-        """Inject a fault into all these hosts at once."""
+        """Inject a fault into all these hosts in parallel."""
         script = self._write(fault).inject
         on_each(lambda host: check(self.shells[host], script, host, str(fault)), hosts)
 
     def revert(self, fault: Fault, hosts: Sequence[str]) -> None:
-        """Revert a fault; nothing is done where it needs no reverting."""
+        """Revert a fault. If it needs no revert, nothing is done."""
         if script := self._write(fault).revert:
             on_each(lambda host: check(self.shells[host], script, host, f"reverting: {fault}"), hosts)
 
@@ -49,17 +49,21 @@ class ShellInjector:
 
 
 def check(shell: Shell, script: str, host: str, what: str, *, timeout_s: float = 60) -> str:
-    """What a script said; AirfleetError unless it ended well."""
+    """Run a script and return its output. `what` names it in errors.
+
+    Raises:
+        AirfleetError: The host does not answer, or the script fails.
+    """
     done = shell.run(script, timeout_s=timeout_s)
     if done.code:
         said = (done.err or done.out).strip().splitlines()
         reason = said[-1] if said else f"exit code {done.code}"
-        raise AirfleetError(f"{what}: {reason}", where=host, hint="look at that host: journalctl -p err -n 20")
+        raise AirfleetError(f"{what}: {reason}", where=host, hint="check that host: journalctl -p err -n 20")
     return done.out
 
 
 def read_clocks(shells: Mapping[str, Shell], clock: Callable[[], float]) -> Clocks:
-    """How every host's clocks stand to the drill's: of some samples each, the one that was quickest to come."""
+    """Compare every host's clocks with the drill's. Of several samples, the one with the shortest round trip counts."""
     booted, ahead, unsure = {}, {}, 0.0
     samples = on_each(lambda host: _read_clock(shells[host], host, clock), tuple(shells))
     for host, (boot, zero, host_ahead, host_unsure) in zip(shells, samples, strict=True):
@@ -69,20 +73,26 @@ def read_clocks(shells: Mapping[str, Shell], clock: Callable[[], float]) -> Cloc
 
 
 def read_attempts(shells: Mapping[str, Shell], folder: str) -> tuple[str, ...]:
-    """Every line that any host's tasks wrote; a text without its end is an error, as it would count as lost work."""
+    """Return every line of the attempt logs of all hosts.
+
+    Raises:
+        AirfleetError: A host does not answer, or its log is incomplete: missing lines would count as lost work.
+    """
     script = f"cat {folder}/ledger.jsonl 2>/dev/null; echo {_END}"
 
     def read(host: str) -> list[str]:
-        lines = check(shells[host], script, host, "reading the ledger", timeout_s=120).splitlines()
+        lines = check(shells[host], script, host, "reading the attempt log", timeout_s=120).splitlines()
         if lines[-1:] != [_END]:
-            raise AirfleetError("the ledger came without its end", where=host, hint="look at the network in between")
+            raise AirfleetError(
+                "the attempt log is incomplete", where=host, hint="check the network between this machine and the host"
+            )
         return lines[:-1]
 
     return tuple(line for lines in on_each(read, tuple(shells)) for line in lines)
 
 
 def on_each(do: Callable[[str], T], hosts: Sequence[str]) -> list[T]:
-    """Do something for all hosts at once; the first error, after all have ended."""
+    """Call a function for all hosts in parallel. When all have ended, raise the first error, if there is one."""
     with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
         return [one.result() for one in [pool.submit(do, host) for host in hosts]]
 

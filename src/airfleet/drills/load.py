@@ -1,4 +1,4 @@
-"""The work that runs during a drill: a steady stream of runs, known in advance to the last task instance."""
+"""The work that runs during a drill: a steady stream of runs. Every task instance is known in advance."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import LiteralString
 
 from airfleet.drills.attempt_log import TaskInstance
 
-MINIMUM_RATE = 1.0  # task instances a second; below it a drill proves nothing about a busy fleet
+MINIMUM_RATE = 1.0  # task instances a second; with fewer, a drill proves nothing about a busy fleet
 SETTINGS = "include/drill_settings.py"
 _FILES = ("dags/drill_load.py", "include/drill_ledger.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Dags that take turns so that runs begin evenly: `dags` of them, each every `every_s`, for `length_s`.
+    """The load of one drill: `dags` Dags, each with a run every `every_s` seconds, for `length_s` seconds.
 
-    Each run is one short task; every run of the first Dag has a long one beside it. Every task looks up a variable, a
-    connection and an XCom of its own, so that a drill also finds wrong answers.
+    The starts of the Dags are spread evenly. Each run is one short task; every run of the first Dag also has a long
+    one. Every task looks up a variable, a connection and its own XCom, so that a drill also finds wrong answers.
     """
 
     began: datetime
@@ -33,22 +33,22 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Task instances a second."""
+        """Return the task instances a second."""
         return (self.dags + 1) / self.every_s
 
     @property
     def prefix(self) -> str:
-        """What the names of its Dags begin with: no two loads share a Dag, as Airflow goes on from a Dag's last run."""
+        """Return the prefix of its Dag ids. No two loads share a Dag, because Airflow continues after its last run."""
         return f"drill_load_{self.began.astimezone(UTC):%Y%m%dT%H%M%S}"
 
     @property
     def folder(self) -> str:
-        """Where its tasks write their ledger: apart from those of loads before, whose attempts are not its own."""
+        """Return the folder of its attempt log. Each load has its own, so that it contains no other attempts."""
         return f"{self.ledger}/{self.prefix}"
 
     @property
     def secret(self) -> str:
-        """What the variable and the connection of this load hold, both named after its prefix."""
+        """Return the value of the variable and the connection of this load. Their name is the prefix."""
         return f"what {self.prefix} holds"
 
     @property
@@ -56,12 +56,12 @@ class Load:
         return self.began + timedelta(seconds=self.length_s)
 
     def starts_of(self, dag: int) -> tuple[datetime, ...]:
-        """The logical dates of one Dag's runs: Dags begin one after another within the first interval."""
+        """Return the logical dates of one Dag's runs. The Dags start one after another within the first interval."""
         first = self.began + timedelta(seconds=self.every_s * dag / self.dags)
         return tuple(first + timedelta(seconds=at) for at in range(0, self.length_s, self.every_s))
 
     def expected(self) -> tuple[TaskInstance, ...]:
-        """Every task instance that must be found done once all is over."""
+        """Return every task instance that must have succeeded at the end."""
         return tuple(
             TaskInstance(f"{self.prefix}_{dag}", date.astimezone(UTC).isoformat(), task)
             for dag in range(self.dags)
@@ -70,7 +70,7 @@ class Load:
         )
 
 
-# What a load's tasks look up, as Airflow keeps it when it is not encrypted.
+# The statements for the variable and the connection of a load, in Airflow's unencrypted form.
 STORE: tuple[LiteralString, ...] = (
     "DELETE FROM variable WHERE key = %(name)s",
     "DELETE FROM connection WHERE conn_id = %(name)s",
@@ -82,7 +82,7 @@ REMOVE = STORE[:2]
 
 
 def render_project(load: Load) -> dict[str, str]:
-    """The files of a project that makes this load, to be deployed like any other."""
+    """Return the files of a project with this load. It is deployed like any other project."""
     folder = resources.files("airfleet.drills") / "project"
     said = {
         **asdict(load),
@@ -92,6 +92,6 @@ def render_project(load: Load) -> dict[str, str]:
         "began": load.began.astimezone(UTC).isoformat(),
         "ends": load.ends.astimezone(UTC).isoformat(),
     }
-    # A module and no data file: a release parses a Dag file again when something that it imports has changed.
+    # The settings are a module and not a data file, because a release parses a Dag file again if an import changed.
     settings = f'"""What the load of a drill is, written by it."""\n\nLOAD = {said!r}\n'
     return {**{name: (folder / name).read_text() for name in _FILES}, SETTINGS: settings}

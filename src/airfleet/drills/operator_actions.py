@@ -1,4 +1,4 @@
-"""Drills that are no accident: what operators do on purpose, by airfleet's own commands, while somebody asks the UI."""
+"""Drills of planned operations: run airfleet's commands, while a poller sends requests to the UI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airfleet.spec.fleet import Fleet
 ASK_EVERY_S = 0.1
 MOST_S = 1800.0
 SAID_LINES = 12
-# What is run, one command after another; with {host}, for each host.
+# The commands of each operation, in order. A command with {host} runs for each host.
 COMMANDS: Mapping[Act, tuple[tuple[str, ...], ...]] = {
     "roll": (("apply", "--restart"),),
     "upgrade": (("upgrade", "--back", "--yes"), ("upgrade", "--yes")),
@@ -31,13 +31,13 @@ COMMANDS: Mapping[Act, tuple[tuple[str, ...], ...]] = {
     ),
     "restore": (("db", "restore", "--to", "latest", "--yes"),),
 }
-# Of these nobody in front of the UI notices anything.
+# During these operations, no request to the UI may fail.
 UNSEEN: frozenset[Act] = frozenset({"roll", "upgrade", "drain"})
 
 
 @dataclass(slots=True)
 class Poller:
-    """Asks a page through the balancer all the time, each time on a connection of its own."""
+    """Requests a page through the balancer all the time, each time with a new connection."""
 
     url: str
     asked: int = 0
@@ -60,14 +60,14 @@ class Poller:
         while not self._over.wait(ASK_EVERY_S):
             self.asked += 1
             try:
-                httpx.get(self.url, timeout=30, verify=False).raise_for_status()  # noqa: S501 - as its users do
+                httpx.get(self.url, timeout=30, verify=False).raise_for_status()  # noqa: S501 - the certificate may be self-signed
             except httpx.HTTPError as error:
                 self.failed.append(f"{time.strftime('%H:%M:%S')} {error or type(error).__name__}")
 
 
 @dataclass(slots=True)
 class OperatorInjector:
-    """Does by commands what is an operation, and leaves all that is a fault to another injector."""
+    """An injector that runs the commands of operations, and leaves faults to the injector `inside`."""
 
     inside: Injector
     project: Path
@@ -89,7 +89,7 @@ class OperatorInjector:
             self.inside.revert(fault, hosts)
 
     def list_broken(self) -> tuple[str, ...]:
-        """What the UI's users would have seen of the last operation."""
+        """Return a line if requests to the UI failed during the last operation."""
         failed, asked = self.poller.failed, self.poller.asked
         return (f"{len(failed)} of {asked} requests to the UI failed, the first {failed[0]}",) if failed else ()
 
@@ -99,7 +99,11 @@ class OperatorInjector:
 
 
 def run_command(words: Sequence[str], project: Path, state: Path | None) -> None:
-    """Run one of airfleet's own commands as people do; AirfleetError with what it said unless it ends well."""
+    """Run one of airfleet's commands.
+
+    Raises:
+        AirfleetError: The command fails; the error holds its output.
+    """
     kept = ("--state", str(state)) if state else ()
     done = subprocess.run(
         [sys.executable, "-m", "airfleet", *words, *kept],
@@ -116,7 +120,7 @@ def run_command(words: Sequence[str], project: Path, state: Path | None) -> None
 
 
 def list_commands(act: Act, hosts: Sequence[str]) -> list[tuple[str, ...]]:
-    """What an operation runs; what names a host is run for one after another."""
+    """Return the commands of an operation. A command with a host is repeated for each host."""
     commands = COMMANDS[act]
     if not any("{host}" in words for words in commands):
         return list(commands)
@@ -124,6 +128,6 @@ def list_commands(act: Act, hosts: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def find_page(fleet: Fleet) -> str:
-    """A page that every user's browser asks for, at the first balancer."""
+    """Return the URL of a page of the UI at the first balancer."""
     edge = (fleet.with_role("balancer") or fleet.with_role("web"))[0]
     return f"{'https' if fleet.tls else 'http'}://{edge.address}:{fleet.ports.api}/api/v2/version"

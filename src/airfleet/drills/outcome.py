@@ -1,4 +1,4 @@
-"""A drill's findings against its bar: what was promised and did not hold."""
+"""Compare a drill's findings with its bar, and list the promises that broke."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airfleet.drills.load import MINIMUM_RATE
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a drill did or saw, in the drill's clock."""
+    """An event of a drill: a fault, its end, or an observation. `at` is in the drill's clock."""
 
     at: float
     kind: Literal["fault", "back", "seen"]
@@ -24,7 +24,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One drill as it went, on one platform."""
+    """The result of one drill on one platform."""
 
     drill: Drill
     platform: str
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def is_kept(self) -> bool:
-        """Whether all that was promised held."""
+        """Return whether the drill kept all its promises."""
         return not self.broken
 
     @property
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def measure(drill: Drill, findings: Findings) -> float | None:
-    """The seconds that a drill is about; None when what they count up to never happened."""
+    """Return the seconds that a drill measures, or None if the measured event did not happen."""
     match drill.measure:
         case "longest gap":
             return findings.longest_gap.seconds
@@ -62,10 +62,10 @@ def judge(
     struck_hosts: Sequence[str] = (),
     seen: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Every promise that did not hold, in plain words; `seen` are those that others saw break."""
+    """Return a line for each broken promise. `seen` are broken promises that were observed in other ways."""
     broken = list(seen)
     if findings.rate < MINIMUM_RATE:
-        broken.append(f"the load was {findings.rate:.2f} tasks/s, below {MINIMUM_RATE:g}: this proves nothing")
+        broken.append(f"the load was {findings.rate:.2f} tasks/s, below {MINIMUM_RATE:g}, which proves nothing")
     if findings.lost:
         broken.append(f"{_count(len(findings.lost), 'task')} lost, the first {findings.lost[0]}")
     if findings.doubled:
@@ -90,7 +90,7 @@ def judge(
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
-    """The figures of one drill, without its attempts."""
+    """Return the figures of one drill as JSON, without its attempts."""
     findings, drill = outcome.findings, outcome.drill
     return {
         "name": drill.name,

@@ -1,4 +1,4 @@
-"""Outcomes as one HTML page that people look at; it refers to nothing outside itself."""
+"""Render outcomes as one HTML page, which needs no other file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airfleet.drills.timeline import render_timeline
 
 
 def render_page(outcomes: Sequence[Outcome], *, title: str, subtitle: str) -> str:
-    """A table of all drills, then each with its figures and its time line."""
+    """Return a page with a table of all drills, and then the figures and the time line of each."""
     kept = sum(one.is_kept for one in outcomes)
     return _PAGE.substitute(
         title=escape(title),

@@ -1,4 +1,4 @@
-"""Outcomes as text for a terminal."""
+"""Render outcomes as text for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HEAD = ("drill", "on", "got", "bar", "lost", "doubled", "killed", "kept")
 
 
 def render_text(outcomes: Sequence[Outcome]) -> str:
-    """A table, and below it every promise that broke."""
+    """Return a table, and below it every broken promise."""
     rows = [_HEAD, *(_row(one) for one in outcomes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

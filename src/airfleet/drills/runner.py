@@ -1,4 +1,4 @@
-"""Runs one drill on a fleet: load, fault, recovery, and then the ledger."""
+"""Run one drill on a fleet: start the load, inject and revert the fault, and read the attempt log."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from airfleet.runners.fleet.transport.shell import Shell
 
 
 class Platform(Protocol):
-    """The fleet as a drill needs to see it."""
+    """The fleet of a drill."""
 
     @property
     def name(self) -> str: ...
     def find_hosts(self, component: Target) -> Sequence[str]:
-        """The hosts that run a component, the one that matters most first."""
+        """Return the hosts that run a component, the most important first."""
 
     def find_active_scheduler(self) -> str: ...
     def deploy(self, load: Load) -> None: ...
     def withdraw(self, load: Load) -> None: ...
     def operate(self, words: Sequence[str]) -> None:
-        """Run one of airfleet's own commands on it."""
+        """Run one of airfleet's commands on it."""
 
     def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
-        """What else was seen in that time, and which promises it broke, such as two active schedulers."""
+        """Return other events of a time span, and promises that broke in it, such as two active schedulers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things may take around the load itself."""
+    """The times around the load, in seconds."""
 
     lead_s: float = 15.0
     settle_s: float = 300.0
@@ -48,7 +48,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Drills one platform; the shells are those of its worker hosts, where the ledger is written."""
+    """Runs drills on one platform. `shells` are those of its worker hosts, which have the attempt logs."""
 
     platform: Platform
     injector: Injector
@@ -59,7 +59,7 @@ class Runner:
     pace: Pace = Pace()
 
     def run(self, drill: Drill, load_of: Callable[[datetime, int], Load]) -> Outcome:
-        """Run a drill to its end; what it did is taken back and its load withdrawn, also when it fails half-way."""
+        """Run a drill to its end. Its fault is reverted and its load withdrawn, even if it fails halfway."""
         self._require_hosts(drill)
         load = load_of(datetime.fromtimestamp(self.clock() + self.pace.lead_s, UTC), drill.length_s)
         began, ended = load.began.timestamp(), load.ends.timestamp()
@@ -92,7 +92,7 @@ class Runner:
         )
 
     def _inject(self, fault: Fault) -> tuple[tuple[str, ...], float | None, tuple[Event, ...]]:
-        """Inject the fault and revert it in its time; the hosts it hit, the moment of recovery, what to show."""
+        """Inject the fault, and revert it in time. Return its hosts, the time of the recovery, and the events."""
         hosts = self._choose(fault)
         at = self.clock()
         events = [Event(at, "fault", str(fault), ", ".join(hosts))]
@@ -132,7 +132,7 @@ class Runner:
             )
 
     def _settle(self, load: Load) -> tuple[AttemptLog, float]:
-        """The ledger once all that was asked for is done, or when nothing more came for as long as patience lasts."""
+        """Wait until all tasks are done, or no attempt was added for a while, and return the attempt log."""
         deadline = self.clock() + self.pace.settle_s
         wanted = set(load.expected())
         fewest = len(wanted)

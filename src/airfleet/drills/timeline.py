@@ -1,4 +1,4 @@
-"""The time line of one drill as SVG: what started when, on which host, and what was done meanwhile."""
+"""Render the time line of one drill as SVG: the attempts on each host, and the events."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ROW = 5.0
 _LANE_GAP = 14.0
 _AXIS = 26.0
 _LABEL_ROWS = 3
-_LETTER = 6.0  # as wide as a letter of a label is, about
+_LETTER = 6.0  # the approximate width of a letter in a label, in pixels
 
 
 def render_timeline(outcome: Outcome) -> str:
-    """One SVG that needs nothing outside itself; its colours come from the page's classes."""
+    """Return one SVG. Its colours come from the CSS classes of the page."""
     began = outcome.window.began
     ended = max([outcome.window.ended, *(one.last_sign for one in outcome.attempts)])
     scale = _Scale(began, ended)
@@ -46,7 +46,7 @@ def render_timeline(outcome: Outcome) -> str:
 
 
 def pack(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
-    """Rows in which no two attempts overlap, as few as it takes."""
+    """Return the least number of rows in which no two attempts overlap."""
     rows: list[list[Attempt]] = []
     for attempt in sorted(attempts, key=lambda one: one.started):
         row = next((one for one in rows if one[-1].last_sign <= attempt.started), None)
@@ -57,7 +57,7 @@ def pack(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
 
 
 class _Scale:
-    """Seconds to pixels."""
+    """Converts seconds to pixels."""
 
     def __init__(self, began: float, ended: float) -> None:
         self.began = began
@@ -81,7 +81,7 @@ def _render_attempt(one: Attempt, y: float, scale: _Scale, *, is_doubled: bool) 
 
 
 def _render_starts(attempts: Sequence[Attempt], scale: _Scale) -> str:
-    """Starts a second, as a strip of bars."""
+    """Return the starts per second as a strip of bars."""
     step = max(1, round(scale.seconds / 240))
     counts: dict[int, int] = {}
     for one in attempts:
@@ -101,7 +101,7 @@ def _render_starts(attempts: Sequence[Attempt], scale: _Scale) -> str:
 
 
 def _render_gap(outcome: Outcome, scale: _Scale) -> str:
-    """The longest time without a start, shaded in the strip of starts."""
+    """Return the longest time without a start, as a shade in the strip of starts."""
     gap = outcome.findings.longest_gap
     x = scale.x(gap.began)
     width = gap.seconds / scale.seconds * scale.width
@@ -112,7 +112,7 @@ def _render_gap(outcome: Outcome, scale: _Scale) -> str:
 
 
 def _render_events(events: Sequence[Event], bottom: float, scale: _Scale) -> str:
-    """A line for each event, and its label in the first row where it covers no other."""
+    """Return a line for each event, with its label in the first row where it covers no other label."""
     parts = []
     taken = [0.0] * _LABEL_ROWS
     for event in sorted(events, key=lambda one: one.at):

@@ -51,7 +51,7 @@ def test_a_drill_that_kept_its_bar_has_broken_nothing() -> None:
         ({"killed": (attempt("r", 0, how=None),)}, "1 attempt killed, the first d.short of r on w1"),
         ({"longest_gap": Gap(60.0, 5.1)}, "longest gap: 5.1 s; the bar is 5 s"),
         ({"wrong": ("variable 'x' in d.short of r",)}, "1 wrong answer, the first: variable 'x' in d.short of r"),
-        ({"rate": 0.9}, "the load was 0.90 tasks/s, below 1: this proves nothing"),
+        ({"rate": 0.9}, "the load was 0.90 tasks/s, below 1, which proves nothing"),
     ],
     ids=["lost", "doubled", "killed", "slow", "wrong", "idle"],
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The load of a drill: Dags that take turns, whose tasks write down themselves when they ran.
+"""The load of a drill: Dags whose tasks write an attempt log.
 
-What is to run is in include/drill_settings.py. Every run that is due is made, however late (catchup), so that
-what must have run by the end is known before the drill begins.
+The settings are in include/drill_settings.py. With catchup, Airflow makes every due run, however late. So it is known
+before the drill which runs must have ended at its end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from include.drill_settings import LOAD
 
 
 def look_up(one: Any) -> dict[str, Any]:  # noqa: ANN401 - a RuntimeTaskInstance
-    """What this task is told of a variable, a connection and an XCom that are there."""
+    """Return what this task reads of a variable, a connection and an XCom that exist."""
     one.xcom_push("own", LOAD["secret"])
     return {
         "variable": Variable.get(LOAD["prefix"], default="a default"),
@@ -26,7 +26,7 @@ def look_up(one: Any) -> dict[str, Any]:  # noqa: ANN401 - a RuntimeTaskInstance
 
 
 def do(seconds: float) -> None:
-    """Run for some seconds and have it in the ledger."""
+    """Run for some seconds, and record the attempt in the attempt log."""
     context = get_current_context()
     one = context["ti"]
     work(

@@ -1,4 +1,4 @@
-"""The ledger's writer: what a task did, on the disk of the host where it did it, before anything else knows."""
+"""The writer of the attempt log. A task records its start and end on the disk of its host, before it reports them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ BEAT_S = 0.5
 
 
 def work(folder: Path, instance: Mapping[str, Any], seconds: float, check: Callable[[], Sequence[str]] = tuple) -> None:
-    """Run for some seconds; start and end are on disk when this goes on, signs of life in between are only written.
+    """Run for some seconds. The start and the end are on disk before the task continues; signs of life may not be.
 
-    `check` says which wrong answers the task was given; they are written down, and the task goes on.
+    `check` returns the wrong answers that the task got. They are recorded, and the task continues.
     """
     attempt = uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,8 +42,8 @@ def work(folder: Path, instance: Mapping[str, Any], seconds: float, check: Calla
 
 
 def _append(descriptor: int, said: Mapping[str, Any], *, durable: bool) -> None:
-    # One write of a short line to a file opened for appending is never mixed with another process's; it begins with a
-    # line break so that a line torn by a full disk spoils no other.
+    # With O_APPEND, one write of a short line is not mixed with the lines of other processes. It starts with a line
+    # break, so that a line that a full disk cut off does not spoil the next.
     os.write(descriptor, f"\n{json.dumps({**said, 'mono': time.monotonic()})}\n".encode())
     if durable:
         os.fsync(descriptor)
