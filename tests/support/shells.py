@@ -1,6 +1,6 @@
-"""Shells of hosts, for what runs scripts there: one of this machine, and one that is made up.
+"""Shells of hosts, for what runs scripts there: one of this machine, one that is made up, and a made-up connection.
 
-tests/unit/runners/fleet/test_shell_contract.py holds both to what a shell over SSH does.
+tests/unit/runners/fleet/test_shell_contract.py holds them to what shells and connections over SSH do.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from airfleet.spec.topology import Host
@@ -30,14 +31,47 @@ class MadeUpShell:
     def run(self, script: str, *, timeout_s: float = 60) -> Output:
         """What the function answers; a text is the output of a script that ended well. Raises HostError when away."""
         self.scripts.append(script)
+        self._reach()
+        return _as_output(self._run(script, timeout_s))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _reach(self) -> None:
         if self.away:
             raise HostError("the host does not answer", where=self.host.name, hint="look whether it is up")
-        said = self._run(script, timeout_s)
-        return Output(0, said, "") if isinstance(said, str) else said
 
     def _run(self, script: str, timeout_s: float) -> Output | str:
         del timeout_s
         return self.answer(script)
+
+
+def _as_output(said: Output | str) -> Output:
+    return Output(0, said, "") if isinstance(said, str) else said
+
+
+@dataclass
+class MadeUpConnection(MadeUpShell):
+    """A connection over which work is done that has a name; `perform` answers it by that name, `done` notes it."""
+
+    answer: Callable[[str], Output | str] = lambda _: ""
+    perform: Callable[[str], Output | str] = lambda _: ""
+    done: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Raises HostError when the host is away."""
+        self._reach()
+
+    def check(self, script: str, *, timeout_s: float = 60, data: BinaryIO | None = None, what: str = "") -> str:
+        """What the work said. Raises HostError when it ended badly, and when the host is away."""
+        del script, timeout_s, data
+        self.done.append(what)
+        self._reach()
+        output = _as_output(self.perform(what))
+        if output.code:
+            cause = (output.err.strip() or output.out.strip()) or f"exit code {output.code}"
+            raise HostError(f"{what or 'a command'} failed: {cause}", where=self.host.name, hint="mend it there")
+        return output.out
 
 
 class ShellHere(MadeUpShell):

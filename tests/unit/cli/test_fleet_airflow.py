@@ -19,8 +19,10 @@ from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals
 from airfleet.runners.fleet.transport.connection import HostError
+from airfleet.spec.topology import Host
 from host_programs import install
 from places import NOBODY, parse
+from shells import MadeUpConnection
 
 
 @pytest.fixture
@@ -217,22 +219,14 @@ def test_a_host_without_a_scheduler_says_so(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_first_scheduler_host_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Fake:
-        def __init__(self, host: Any, _: Path) -> None:  # noqa: ANN401
-            self.host = host
+    def connect(host: Host, _: Path) -> MadeUpConnection:
+        return MadeUpConnection(host=host, away=host.name == "sched1")
 
-        def open(self) -> None:
-            if self.host.name == "sched1":
-                raise HostError("10.0.0.21 does not answer to SSH", where="sched1")
-
-        def close(self) -> None:
-            return
-
-    monkeypatch.setattr(commands, "HostConnection", Fake)
+    monkeypatch.setattr(commands, "HostConnection", connect)
     said: list[str] = []
     fleet = parse()
     assert commands.reach(commands.choose(fleet, None), tmp_path, said.append).host.name == "sched2"
-    assert said == ["sched1: 10.0.0.21 does not answer to SSH; sched2 does it"]
+    assert said == ["sched1: the host does not answer; sched2 does it"]
     with pytest.raises(HostError, match="does not answer"):
         commands.reach(commands.choose(fleet, "sched1"), tmp_path, said.append)
     with pytest.raises(UsageError, match="not a scheduler host"):

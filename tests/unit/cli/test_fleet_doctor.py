@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from airfleet.runners.fleet import diagnosis, lease
-from airfleet.runners.fleet.transport.connection import HostError, Output
+from airfleet.spec.topology import Host
 from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.state_folder import StateFolder
+from clocks import MadeUpClock
 from places import NOBODY, parse
+from shells import MadeUpShell
 
 
 @pytest.fixture
@@ -37,30 +39,23 @@ yes
 
 
 def examine(project: Path, said: str, *, ahead: float = 0.0, trip: float = 0.1) -> list[Diagnosis]:
-    now = [1000.0]
+    """What the doctor finds where cpu1 says this of itself, and every other host is away."""
+    clock = MadeUpClock(1000.0)
 
-    class Fake:
-        def __init__(self, host: Any, _: Path) -> None:  # noqa: ANN401
-            self.name = host.name
+    def answer(script: str) -> str:
+        if script != diagnosis.CLOCK:
+            return said
+        there = clock.now + trip / 2 + ahead
+        clock.now += trip
+        return f"{there}\n"
 
-        def run(self, script: str, *, timeout_s: float = 60) -> Output:
-            del timeout_s
-            if self.name != "cpu1":
-                raise HostError("does not answer to SSH", where=self.name, hint="look whether it is up")
-            if script == diagnosis.CLOCK:
-                there = now[0] + trip / 2 + ahead
-                now[0] += trip
-                return Output(0, f"{there}\n", "")
-            return Output(0, said, "")
+    def connect(host: Host, _: Path) -> Any:  # noqa: ANN401 - a shell as far as it is used here
+        return MadeUpShell(answer, host, away=host.name != "cpu1")
 
-        def close(self) -> None:
-            return
-
-    fake: Any = Fake
     fleet = parse(f"{NOBODY}ssh: {{known_hosts: known_hosts}}\n")
     if not (project / "known_hosts").exists():
         (project / "known_hosts").touch()
-    return diagnosis.examine(fleet, project, StateFolder(project / ".airfleet"), shell=fake, clock=lambda: now[0])
+    return diagnosis.examine(fleet, project, StateFolder(project / ".airfleet"), shell=connect, clock=clock)
 
 
 def find(findings: Sequence[Diagnosis], subject: str) -> Diagnosis:
@@ -71,7 +66,7 @@ def test_a_host_that_is_well_and_one_that_is_silent(project: Path) -> None:
     findings = examine(project, WELL)
     assert find(findings, "cpu1").level == "ok"
     silent = find(findings, "web1")
-    assert (silent.level, silent.what) == ("error", "does not answer to SSH")
+    assert (silent.level, silent.what) == ("error", "the host does not answer")
     assert silent.hint
     assert not any("airfleet up" in finding.hint for finding in findings)
 

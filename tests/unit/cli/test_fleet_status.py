@@ -19,6 +19,7 @@ from airfleet.runners.fleet.survey.outside_health import Aspect, Observation
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.workspace.airflow_version import Running
 from places import desired, parse
+from shells import MadeUpConnection
 
 FLEET = parse()
 
@@ -125,14 +126,10 @@ def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
     assert "<title>flights: 2 problems</title>" in page
 
 
-class Answers:
-    """A host that is asked about the schema."""
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
-
-    def check(self, script: str, *, what: str) -> str:
-        return self.answers.pop(0)
+def answering(*answers: str) -> Any:  # noqa: ANN401 - a connection as far as it is used here
+    """A host that gives these answers, one after another."""
+    left = iter(answers)
+    return MadeUpConnection(perform=lambda _: next(left))
 
 
 @pytest.mark.parametrize(
@@ -146,8 +143,7 @@ class Answers:
 def test_a_schema_that_is_not_whole_is_a_problem(
     missing: str, current: str, wanted: str, said: tuple[bool, str]
 ) -> None:
-    primary: Any = Answers(missing, current)
-    keeper: Any = Answers(wanted)
+    primary, keeper = answering(missing, current), answering(wanted)
     views = (
         replace(look("data1"), connection=primary),
         replace(look("sched1"), connection=keeper, facts=replace(look("sched1").facts, jobs={"metadata": "f"})),

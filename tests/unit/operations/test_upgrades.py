@@ -33,6 +33,7 @@ from airfleet.workspace import airflow_version
 from airfleet.workspace.airflow_version import Running
 from airfleet.workspace.state_folder import StateFolder
 from places import desired, parse
+from shells import MadeUpConnection, name_host
 
 KNOWN = ("3.3.0", "3.3.1", "3.3.2", "3.3.10")
 
@@ -167,7 +168,11 @@ class Fleet:
         self.folder, self.schema, self.cut = StateFolder(tmp_path), schema, cut
         views = [
             HostView(
-                cast(Any, Host(self, name)), desired(name), HostFacts(), (), airflow_archive.Recipe("", "", "", "", ())
+                self.connect(name),
+                desired(name),
+                HostFacts(),
+                (),
+                airflow_archive.Recipe("", "", "", "", ()),
             )
             for name in ("web1", "sched1", "cpu1", "data1")
         ]
@@ -207,26 +212,24 @@ class Fleet:
             raise AirfleetError("the upgrade stopped half-way")
         self.did.append(what)
 
+    def connect(self, name: str) -> Any:  # noqa: ANN401 - a connection as far as it is used here
+        """A host whose packages want the schema `wanted`."""
+
+        def perform(what: str) -> str:
+            if what == "checking the schema":
+                return f"alembic_version {self.schema}"
+            if "new packages" in what:
+                return "alembic_version wanted"
+            if what != "checking the workers":
+                self.note(f"{what} on {name}")
+            return ""
+
+        return MadeUpConnection(host=name_host(name), perform=perform)
+
     def go(self, wanted: Move) -> None:
         with ExitStack() as stack:
             session = FleetSession(Path(), self.folder, stack, token="t", notify=lambda _: None)
             Upgrade(session, drain_s=1, report=lambda _: None).run(wanted, self.survey)
-
-
-class Host:
-    """A connection that answers as a host whose packages want the schema `wanted`."""
-
-    def __init__(self, fleet: Fleet, name: str) -> None:
-        self._fleet, self.name = fleet, name
-
-    def check(self, script: str, *, what: str = "", **_: object) -> str:
-        if what == "checking the schema":
-            return f"alembic_version {self._fleet.schema}"
-        if "new packages" in what:
-            return "alembic_version wanted"
-        if what != "checking the workers":
-            self._fleet.note(f"{what} on {self.name}")
-        return ""
 
 
 PAUSE = [f"stopping what works on the schema on {name}" for name in ("web1", "sched1")]

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,34 +27,9 @@ from airfleet.runners.fleet.transport.connection import HostError, Output
 from clocks import MadeUpClock
 from converged_hosts import converged
 from places import NINE, desired, parse, with_setting
+from shells import MadeUpConnection, name_host
 
 HOSTS = [host.name for host in parse().hosts]
-
-
-class Fake:
-    """A connection that notes what it is told to run, and fails where it should."""
-
-    def __init__(self, name: str, log: list[tuple[str, str]], fails: str, hear: Callable[[str, str], None]) -> None:
-        self.name, self.log, self.fails, self.hear = name, log, fails, hear
-
-    def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
-        self.log.append((self.name, what))
-        self.hear(self.name, what)
-        if self.fails and self.fails in what:
-            raise HostError("it broke", where=self.name, hint="mend it")
-        return ""
-
-
-class Breaking(Fake):
-    """A connection that is lost once somebody looks at the workers of its host before they restart."""
-
-    def check(self, script: str, *, timeout_s: float = 60, data: object = None, what: str = "") -> str:
-        if "checking the workers" in what and self.fails == "lost":
-            raise HostError("the connection broke", where=self.name)
-        return super().check(script, timeout_s=timeout_s, data=data, what=what)
-
-    def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        return Output(0, "", "")
 
 
 def carry_out(
@@ -65,14 +41,22 @@ def carry_out(
     lost: threading.Event | None = None,
     absent: tuple[str, ...] = (),
     hear: Callable[[str, str], None] = lambda _, __: None,
-    make: type[Fake] = Fake,
+    answer: Callable[[str], str] = lambda _: "",
     rolls: bool = False,
 ) -> tuple[ApplyOutcome, list[tuple[str, str]]]:
+    """Apply to all hosts: `fails` names a piece of work that fails on a host, `hear` hears of all, and may fail."""
     log: list[tuple[str, str]] = []
+
+    def perform(host: str, what: str) -> Output | str:
+        log.append((host, what))
+        hear(host, what)
+        part = (fails or {}).get(host, "")
+        return Output(1, "", "it broke") if part and part in what else ""
+
     views = []
     for name in (name for name in HOSTS if name not in absent):
         want = desired(name, text)
-        fake: Any = make(name, log, (fails or {}).get(name, ""), hear)
+        fake: Any = MadeUpConnection(answer, name_host(name), perform=partial(perform, name))
         recipe = airflow_archive.Recipe("3.11", "x86_64", "", "", ())
         views.append(HostView(fake, want, facts(name), diff.decide(want, facts(name)), recipe))
     archive = tmp_path / "archive"
@@ -197,46 +181,35 @@ def test_hosts_that_serve_the_same_are_restarted_one_after_another(tmp_path: Any
 def test_a_connection_that_is_lost_between_two_steps_is_the_outcome_of_one_host(tmp_path: Path) -> None:
     text = with_setting(NINE, "concurrency: 32", "concurrency: 31")
     text = with_setting(text, "concurrency: 4,", "concurrency: 5,")
-    outcome, log = carry_out(
-        tmp_path,
-        facts=lambda name: converged(desired(name)),
-        text=text,
-        fails={"io1": "lost"},
-        make=Breaking,
-        rolls=True,
-    )
+
+    def hear(host: str, what: str) -> None:
+        if host == "io1" and "checking the workers" in what:
+            raise HostError("the connection broke", where=host)
+
+    outcome, log = carry_out(tmp_path, facts=lambda name: converged(desired(name)), text=text, hear=hear, rolls=True)
     assert [(error.where, error.what) for error in outcome.errors] == [("io1", "the connection broke")]
     assert {step.host for step in outcome.skipped} == {"io1"}
     assert position(log, "cpu1", "restart airfleet-worker-cpu") > 0
-
-
-class Seated(Fake):
-    """The database tells of the seats: `fails` is what it says of sched1 after its restart."""
-
-    restarted = False
-
-    def check(self, script: str, *, timeout_s: float = 60, data: object = None, what: str = "") -> str:
-        if "restart airfleet-scheduler" in what:
-            Seated.restarted = True
-        return super().check(script, timeout_s=timeout_s, data=data, what=what)
-
-    def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        return Output(0, self.fails if Seated.restarted and self.fails else "sched1:before\n", "")
 
 
 @pytest.mark.parametrize(("after", "restarts"), [("sched1:before", 1), ("sched1:after", 2)])
 def test_the_next_scheduler_is_left_as_it_is_when_one_did_not_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str, restarts: int
 ) -> None:
-    monkeypatch.setattr(Seated, "restarted", False)
     monkeypatch.setattr(rolling_restart, "STANDBY_S", 0)
+    restarted: list[str] = []
+
+    def hear(host: str, what: str) -> None:
+        if "restart airfleet-scheduler" in what:
+            restarted.append(host)
+
     text = with_setting(NINE, "name: flights", "name: flights\nairflow: {scheduler: {parsing_processes: '3'}}")
     outcome, log = carry_out(
         tmp_path,
         facts=lambda name: converged(desired(name)),
         text=text,
-        fails={"data1": after},
-        make=Seated,
+        hear=hear,
+        answer=lambda _: after if restarted else "sched1:before\n",  # what the database says of the candidates
         rolls=True,
     )
     assert len([host for host, what in log if "restart airfleet-scheduler.service" in what]) == restarts
@@ -260,12 +233,10 @@ def test_what_nobody_thought_of_is_the_error_of_one_host(tmp_path: Path) -> None
 def test_what_nobody_thought_of_while_hosts_are_looked_at_is_the_error_of_one_host(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    seen = Fake("data1", [], "", lambda _, __: None)
-
     def look(_: object, connection: Any) -> HostView:  # noqa: ANN401
         if connection.host.name == "io1":
             raise AttributeError("'Channel' object has no attribute 'setsockopt'")
-        fake: Any = seen
+        fake: Any = MadeUpConnection()
         return HostView(
             fake, desired(connection.host.name), HostFacts(), (), airflow_archive.Recipe("3.11", "x86_64", "", "", ())
         )

@@ -17,9 +17,10 @@ from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.runners.fleet.survey.host_survey import HostView
-from airfleet.runners.fleet.transport.connection import HostError, Output
+from airfleet.runners.fleet.transport.connection import Output
 from clocks import MadeUpClock
 from places import NINE, desired
+from shells import MadeUpConnection, name_host
 
 CLUSTER = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
 BROKERS = ("data1", "sched1", "sched2")
@@ -39,23 +40,20 @@ class Cluster:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def connect(self, name: str) -> Any:  # noqa: ANN401 - a connection as far as it is used here
-        cluster = self
+        def perform(what: str) -> Output | str:
+            with self.lock:
+                self.log.append(f"{name}: {what}")
+                if "restart airfleet-rabbitmq" in what:
+                    if name in self.broken:
+                        return Output(1, "", "it broke")
+                    self.behind[name] = self.away
+            return ""
 
-        class Connection:
-            def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
-                with cluster.lock:
-                    cluster.log.append(f"{name}: {what}")
-                    if "restart airfleet-rabbitmq" in what:
-                        if name in cluster.broken:
-                            raise HostError("it broke", where=name)
-                        cluster.behind[name] = cluster.away
-                return ""
+        def answer(script: str) -> Output:
+            with self.lock:
+                return Output(self.answer(name, script), "", "")
 
-            def run(self, script: str, *, timeout_s: float = 60) -> Output:
-                with cluster.lock:
-                    return Output(cluster.answer(name, script), "", "")
-
-        return Connection()
+        return MadeUpConnection(answer, name_host(name), perform=perform)
 
     def answer(self, name: str, script: str) -> int:
         if "check_if_node_is_quorum_critical" not in script:

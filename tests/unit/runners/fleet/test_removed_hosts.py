@@ -22,6 +22,7 @@ from airfleet.workspace import applied_hosts
 from clocks import MadeUpClock
 from converged_hosts import converged
 from places import NINE, desired, parse
+from shells import MadeUpConnection
 
 FLEET = parse()
 
@@ -30,21 +31,9 @@ def removed_host(name: str, found: HostFacts | None = None) -> HostView:
     want = desired(name)
     bare = diff.DesiredHost(replace(want.place, host=replace(want.place.host, pools=())), ())
     found = found or converged(want)
-    connection: Any = Says()
+    connection: Any = MadeUpConnection()
     steps = tuple(removed_hosts.decide(bare, found))
     return HostView(connection, bare, found, steps, airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
-
-
-class Says:
-    """A connection that notes what is done, and whose workers drain if it says so."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self.drains = False
-
-    def check(self, script: str, *, timeout_s: float, data: object = None, what: str = "") -> str:
-        self.done.append(what)
-        return "draining\n" if self.drains and "airfleet-worker-" in what else ""
 
 
 def see_off(view: HostView) -> None:
@@ -78,11 +67,11 @@ def test_a_host_that_has_nothing_of_airfleet_needs_nothing() -> None:
 def test_while_a_task_runs_there_nothing_is_taken_from_under_it() -> None:
     view = removed_host("io1")
     connection: Any = view.connection
-    connection.drains = True
+    connection.perform = lambda what: "draining\n" if "airfleet-worker-" in what else ""
     see_off(view)
     assert connection.done
     assert all(what.startswith("stop and remove airfleet-worker-") for what in connection.done)
-    connection.drains = False
+    connection.perform = lambda _: ""
     see_off(view)
     assert "stop and remove airfleet-proxy.service" in connection.done
 

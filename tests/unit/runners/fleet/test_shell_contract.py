@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.runners.fleet.transport.connection import HostError, Output
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError, Output
 from airfleet.runners.fleet.transport.shell import HostShell, NamedShell
 from airfleet.spec.topology import Host, Ssh
 from loopback_sshd import USER, serve, why_not
-from shells import MadeUpShell, ShellHere
+from shells import MadeUpConnection, MadeUpShell, ShellHere, name_host
 
 # Each script, and how it ends.
 SCRIPTS = {
@@ -25,8 +25,8 @@ SLOW = "sleep 60"
 
 
 @pytest.fixture(scope="module")
-def over_ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostShell]:
-    """A shell on a real SSH server of the loopback."""
+def reached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host with a real SSH server, on the loopback."""
     if reason := why_not():
         pytest.skip(reason)
     if os.geteuid() != 0:
@@ -35,9 +35,14 @@ def over_ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostShell]:
         known = server.folder / "known"
         known.write_text(server.known)
         ssh = Ssh(user=USER, port=server.port, key=str(server.client_key), known_hosts=str(known))
-        shell = HostShell(Host("one", "127.0.0.1", ("worker",), ssh=ssh), Path("/"))
-        yield shell
-        shell.close()
+        yield Host("one", "127.0.0.1", ("worker",), ssh=ssh)
+
+
+@pytest.fixture(scope="module")
+def over_ssh(reached: Host) -> Iterator[HostShell]:
+    shell = HostShell(reached, Path("/"))
+    yield shell
+    shell.close()
 
 
 @pytest.fixture(params=["over SSH", "on this machine", "made up"])
@@ -65,7 +70,43 @@ def test_a_script_that_takes_too_long_ends_with_the_code_of_timeout(shell: Named
 def test_a_host_that_is_away_is_an_error_with_its_name_and_a_hint(tmp_path: Path, kind: str) -> None:
     host = Host("gone", "127.0.0.1", (), ssh=Ssh(port=1, known_hosts=str(tmp_path / "none")))
     shell = HostShell(host, tmp_path) if kind == "over SSH" else MadeUpShell(lambda _: "", host, away=True)
+    connection = HostConnection(host, tmp_path) if kind == "over SSH" else MadeUpConnection(host=host, away=True)
+    for reach in (lambda: shell.run("true"), connection.open):
+        with pytest.raises(HostError) as error:
+            reach()
+        assert error.value.where == "gone"
+        assert error.value.hint
+
+
+# Named pieces of work: a script, and how it ends.
+WORK = {
+    "to say it": ("echo said", Output(0, "said\n", "")),
+    "to break it": ("echo why >&2; exit 7", Output(7, "", "why\n")),
+}
+
+
+@pytest.fixture(params=["over SSH", "made up"])
+def connection(request: pytest.FixtureRequest) -> Iterator[HostConnection | MadeUpConnection]:
+    if request.param == "made up":
+        yield MadeUpConnection(host=name_host("one"), perform=lambda what: WORK[what][1])
+        return
+    made = HostConnection(request.getfixturevalue("reached"), Path("/"))
+    made.open()
+    yield made
+    made.close()
+    made.close()  # whoever cleans up need not know whether somebody did
+
+
+def test_work_that_ends_well_tells_what_it_said(connection: HostConnection | MadeUpConnection) -> None:
+    script, output = WORK["to say it"]
+    assert connection.check(script, what="to say it") == output.out
+
+
+def test_work_that_ends_badly_is_an_error_with_its_name_its_cause_and_its_host(
+    connection: HostConnection | MadeUpConnection,
+) -> None:
     with pytest.raises(HostError) as error:
-        shell.run("true")
-    assert error.value.where == "gone"
+        connection.check(WORK["to break it"][0], what="to break it")
+    assert error.value.what == "to break it failed: why"
+    assert error.value.where == "one"
     assert error.value.hint
