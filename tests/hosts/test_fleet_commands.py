@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from captures import Capture
 from deadline import wait_until
 from four import AIRFLEET, PACKAGES, Four
 from machines import Bed, why_not
@@ -79,6 +80,21 @@ def test_everything_works_in_its_sandbox_and_no_service_is_exposed(two: Four) ->
         levels = two.bed[host].run("systemd-analyze security --no-pager | grep airfleet-").stdout
         assert not re.search("MEDIUM|EXPOSED|UNSAFE", levels), levels
         print(levels)
+
+
+def test_nothing_of_the_database_crosses_the_network_in_clear(two: Four) -> None:
+    with Capture(two.bed.layout.bridge, ports={5432, 6432}) as capture:
+        two.wait([two.trigger(0)])
+        assert airflow(two, "variables", "list").returncode == 0
+    assert capture.packets > 20, "the worker stored no result meanwhile"
+    for clear in (b"airfleet_results", b"SCRAM-SHA-256", b"INSERT INTO", b"success"):
+        assert clear not in capture.seen
+    said = two.bed["app1"].run(
+        "sudo openssl s_client -connect 127.0.0.1:5432 -starttls postgres -verify_return_error"
+        " -CAfile /etc/airfleet/tls/ca.pem </dev/null 2>&1 | grep -E 'Verif|Protocol|TLSv1'"
+    )
+    assert "Verification: OK" in said.stdout
+    assert "TLSv1.3" in said.stdout
 
 
 def test_airflow_s_command_line_runs_there_with_exact_words_input_and_exit_code(two: Four) -> None:

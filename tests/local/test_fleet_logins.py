@@ -64,10 +64,10 @@ def server() -> Iterator[Database]:
         folder.chmod(0o755)
         with start_postgres(folder) as port:
             access = folder / "postgres" / "data" / "pg_hba.conf"
-            # The lines of a host, but for the way in as superuser.
-            fleet = postgresql.render_access(place(parse(), "data1"), ("127.0.0.1",)).replace(
-                "local all postgres peer", ""
-            )
+            # The lines of a host, but for the way in as superuser. The embedded server cannot encrypt.
+            clear = replace(CREDENTIALS, encryption=replace(CREDENTIALS.encryption, is_required=False))
+            host = replace(place(parse(), "data1"), credentials=clear)
+            fleet = postgresql.render_access(host, ("127.0.0.1",)).replace("local all postgres peer", "")
             access.write_text(f"host all postgres 127.0.0.1/32 trust\n{fleet}")
             with psycopg.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres") as connection:
                 connection.execute("SELECT pg_reload_conf()")

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import cache
 
-from airfleet.components.host_model import OPT, FleetCredentials, Machine, Objects, Part, Place, System
+from airfleet.components.host_model import (
+    OPT,
+    Encryption,
+    FleetCredentials,
+    HostCertificate,
+    Machine,
+    Objects,
+    Part,
+    Place,
+    System,
+)
 from airfleet.components.hosts import host_parts
 from airfleet.components.model import Credentials
 from airfleet.components.postgresql.result_database import ResultLogins
@@ -37,7 +48,7 @@ NOBODY = NINE.replace("10.0.0.", "192.0.2.")
 POOLS = ("default", "cpu", "memory", "io")
 SECRETS = (
     *("admin", "superuser", "airflow", "fernet", "jwt", "key"),
-    *("replication", "monitor", "cookie", "writer", "reader", "publisher", "signing", "warehouse"),
+    *("replication", "monitor", "cookie", "writer", "reader", "publisher", "signing", "warehouse", "tls"),
     *(f"pool-{pool}" for pool in POOLS),
 )
 _VALUES = {name: Secret(f"s3cret-{name}") for name in SECRETS}
@@ -59,6 +70,7 @@ CREDENTIALS = FleetCredentials(
     publisher=_VALUES["publisher"],
     consumers={pool: _VALUES[f"pool-{pool}"] for pool in POOLS},
     signing=_VALUES["signing"],
+    encryption=Encryption("authorities\n", defaultdict(lambda: HostCertificate("certificate\n", _VALUES["tls"]))),
 )
 DEBIAN = System("Debian 12", "python3.11", 15)
 OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-token")}, "apache-airflow==3")

@@ -20,6 +20,8 @@ LIB = Path("/var/lib/airfleet")
 LOG = Path("/var/log/airfleet")
 RUN = Path("/run/airfleet")
 OPT = Path("/opt/airfleet")
+# The certificates of the authorities that a host trusts.
+AUTHORITIES = ETC / "tls" / "ca.pem"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT does not have its own address; the firewall protects it
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 
@@ -65,6 +67,28 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class HostCertificate:
+    """What proves a host's identity to others: its certificate, in PEM, and the private key."""
+
+    certificate: str
+    key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """TLS between the hosts of a fleet, and how far its introduction has come.
+
+    Every server offers TLS. Clients use it once `is_used`; servers refuse everything else once `is_required`.
+    `trusted` has the certificates of the authorities that hosts believe, in PEM.
+    """
+
+    trusted: str
+    certificates: Mapping[str, HostCertificate]
+    is_used: bool = True
+    is_required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class FleetCredentials:
     """The secrets of one fleet. The control machine keeps them and gives each host only those that it needs.
 
@@ -83,6 +107,7 @@ class FleetCredentials:
     publisher: Secret
     consumers: Mapping[str, Secret]
     signing: Secret
+    encryption: Encryption
     former_results: Secret | None = None
     former_pools: tuple[str, ...] = ()
 
@@ -126,6 +151,11 @@ class Place:
         return tuple(host.address for host in self.fleet.hosts if set(roles) & set(host.roles))
 
     @property
+    def certificate(self) -> HostCertificate:
+        """What this host proves its identity with."""
+        return self.credentials.encryption.certificates[self.host.name]
+
+    @property
     def primary(self) -> Host:
         """Return the database host that accepts writes."""
         return self.fleet.primary
@@ -151,6 +181,7 @@ class Place:
             listen=self.listen,
             database_hosts=self.addresses("database"),
             public_url=self.public_url,
+            authorities=AUTHORITIES if self.credentials.encryption.is_used else None,
         )
 
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 from airfleet.components.host_model import FleetCredentials
 from airfleet.components.postgresql.result_database import ResultLogins
+from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
+from airfleet.workspace import applied_hosts, certificate_authority, host_certificates
 from airfleet.workspace.rotation import RotationLedger, present
 from airfleet.workspace.state_folder import StateFolder
 
 # The logins that all workers and the scheduler shared in earlier versions. If the file FORMER_RESULTS exists, some
 # process may still use them.
 FORMER_RESULTS = "postgres_celery"
+AUTHORITY = "tls_authority"
 POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 
 
 def read(
-    folder: StateFolder, rotations: RotationLedger, databases: tuple[str, ...], pools: Iterable[str]
+    folder: StateFolder, rotations: RotationLedger, fleet: Fleet, *, clock: Callable[[], float] = time.time
 ) -> FleetCredentials:
     """Return all secrets of a fleet, and make those that do not exist.
 
@@ -28,7 +33,8 @@ def read(
     each secret holds the values that the current step of the rotation needs. Writes `rotations.json`.
     """
 
-    listed = tuple(pools)
+    listed = tuple(pool.name for pool in fleet.pools)
+    now = datetime.fromtimestamp(clock(), UTC)
 
     def show(name: str, secret: Secret) -> Secret:
         return present(rotations.notice(name, secret))
@@ -36,7 +42,10 @@ def read(
     def keep(name: str) -> Secret:
         return show(name, folder.keep_secret(name))
 
-    platform = folder.read_credentials(databases, show)
+    platform = folder.read_credentials(fleet.databases, show)
+    authority = folder.keep_secret(AUTHORITY, lambda: certificate_authority.create(fleet.name, now).reveal())
+    # Hosts of an earlier version speak without encryption.
+    is_introduced = bool(applied_hosts.read(folder.root))
     credentials = FleetCredentials(
         platform=platform,
         replication=keep("postgres_replicator"),
@@ -48,6 +57,9 @@ def read(
         publisher=keep("rabbitmq_publisher"),
         consumers={pool: keep(f"{POOL}{pool}") for pool in listed},
         signing=keep("signing_key"),
+        encryption=host_certificates.read(
+            folder, present(rotations.notice(AUTHORITY, authority, is_introduced=is_introduced)), fleet.hosts, now
+        ),
         former_results=folder.keep_secret(FORMER_RESULTS) if (folder.secrets / FORMER_RESULTS).exists() else None,
         former_pools=list_former_pools(folder, listed),
     )

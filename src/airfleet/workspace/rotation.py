@@ -24,6 +24,8 @@ from airfleet.spec.secrets import Rotating, Secret
 from airfleet.workspace.state_folder import write_file
 
 NAME = "rotations.json"
+# The former value of a secret that is new to a fleet which is at work already.
+NONE = Secret("")
 # Seconds for which a running task may use a value that it got at its start: its token (Airflow issues it for 2 h,
 # renews it while the task runs, and accepts it 10 minutes longer), or the login of a project's own database.
 CARRIED_S = 2 * 3600 + 600
@@ -83,6 +85,11 @@ def notice(entry: RotatedSecret | None, current: Secret) -> RotatedSecret:
     return replace(entry, held=(*others, new), step=RotationStep.ACCEPT)
 
 
+def introduce(current: Secret) -> RotatedSecret:
+    """The entry of a secret that is new to hosts which are at work already; until the step USE they go without it."""
+    return RotatedSecret((HeldValue(0, NONE), HeldValue(1, current)), 0, RotationStep.ACCEPT)
+
+
 def advance(entry: RotatedSecret, now: float, *, carried_s: float = 0.0, keeps: bool = False) -> RotatedSecret:
     """Return the entry after its next step. Call it when every host is as the current step describes.
 
@@ -134,9 +141,13 @@ class RotationLedger:
         self._entries = {name: _parse(one) for name, one in body.items()}
         self._written = dict(self._entries)
 
-    def notice(self, name: str, current: Secret) -> RotatedSecret:
-        """Record the present value of a secret. Call `write` before any host gets the value."""
-        self._entries[name] = notice(self._entries.get(name), current)
+    def notice(self, name: str, current: Secret, *, is_introduced: bool = False) -> RotatedSecret:
+        """Record the present value of a secret. Call `write` before any host gets the value.
+
+        With `is_introduced` the hosts do not have a secret yet that the ledger does not know.
+        """
+        entry = self._entries.get(name)
+        self._entries[name] = introduce(current) if is_introduced and entry is None else notice(entry, current)
         return self._entries[name]
 
     def write(self) -> None:

@@ -275,7 +275,7 @@ def test_the_second_database_host_streams_from_the_first() -> None:
     assert "target_session_attrs=read-write" in script
     assert "postgresql-roles" not in jobs
     access = postgresql.render_access(place(parse(text), "data1"), ("10.0.0.13",))
-    assert "host replication +replicator 10.0.0.13/32 scram-sha-256" in access
+    assert "hostssl replication +replicator 10.0.0.13/32 scram-sha-256" in access
     stages = {service.name: service.stage for part in parts("web3", text) for service in part.services}
     assert stages["postgresql"] > Stage.STORES
 

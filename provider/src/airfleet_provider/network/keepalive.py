@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,9 +33,14 @@ def list_tcp_options() -> dict[int, int]:
 async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **options: Any) -> Any:  # noqa: ANN401
     """Connect with asyncpg to all hosts in parallel; return the first connection.
 
+    With `sslrootcert`, the path of authorities, the connection is encrypted and the server has to prove its name.
+
     Raises:
         Exception: the last error, if no host accepts a connection within 3 s; an OSError if no host is named.
     """
+    options.pop("sslmode", None)
+    if authorities := options.pop("sslrootcert", None):
+        options["ssl"] = ssl.create_default_context(cafile=authorities)
     hosts = [host] if isinstance(host, str) else host
     ports = [port] if isinstance(port, int) else port
     tries = [asyncio.create_task(_connect_one(*place, options)) for place in zip(hosts, ports, strict=True)]

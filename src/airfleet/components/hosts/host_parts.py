@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from airfleet.components.host_model import Folder, Part, Place, Service, Stage
-from airfleet.components.hosts import airflow, common, exporters, haproxy, workers
+from airfleet.components.hosts import airflow, certificates, common, exporters, haproxy, workers
 from airfleet.components.postgresql import backups, pgbouncer
 from airfleet.components.postgresql import server as postgresql
 from airfleet.components.rabbitmq import server as rabbitmq
@@ -15,7 +15,7 @@ from airfleet.components.rabbitmq import server as rabbitmq
 def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     """Return the parts of one host, with a firewall that opens the ports of all of them."""
     roles = set(place.host.roles)
-    parts = [common.describe(place), exporters.describe_machine(place)]
+    parts = [common.describe(place), certificates.describe(place), exporters.describe_machine(place)]
     if "database" in roles:
         parts.append(postgresql.describe(place))
         parts.append(exporters.describe_postgresql(place))

@@ -16,6 +16,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
+from airfleet.components.hosts import certificates
 from airfleet.components.model import DEAD_PEER
 from airfleet.components.postgresql import result_database
 from airfleet.components.postgresql.server import METADATA_POOL, PROJECT_POOL, RESULTS_POOL, SESSION_POOL, former_logins
@@ -24,6 +25,8 @@ from airfleet.spec.secrets import by_login
 # Every worker can reach the pooler, and PostgreSQL trusts the user `postgres` as superuser. So the pooler needs its own
 # user.
 USER = "pgbouncer"
+FOLDER = ETC / "pgbouncer"
+TLS = FOLDER / "tls.ini"
 
 
 def describe(place: Place) -> Part:
@@ -31,7 +34,6 @@ def describe(place: Place) -> Part:
     secrets = place.credentials
     owners = {"airflow": secrets.platform.airflow, **former_logins(place), **secrets.results.by_role}
     owners |= secrets.platform.databases
-    folder = ETC / "pgbouncer"
     users = "".join(
         f'"{login}" "{value.reveal()}"\n'
         for name, secret in owners.items()
@@ -56,7 +58,7 @@ def describe(place: Place) -> Part:
             f"listen_port = {PGBOUNCER}",
             "unix_socket_dir =",
             "auth_type = scram-sha-256",
-            f"auth_file = {folder / 'users.txt'}",
+            f"auth_file = {FOLDER / 'users.txt'}",
             "pool_mode = transaction",
             "max_client_conn = 2000",
             "server_idle_timeout = 60",
@@ -66,19 +68,21 @@ def describe(place: Place) -> Part:
             f"tcp_keepcnt = {DEAD_PEER['keepalives_count']}",
             f"tcp_user_timeout = {DEAD_PEER['tcp_user_timeout']}",
             "ignore_startup_parameters = extra_float_digits",
+            f"%include {TLS}",
             "",
         ]
     )
-    own, passwords = HostFile(folder / "pgbouncer.ini", config), private(folder / "users.txt", users, USER)
-    files = (own, passwords)
+    own, passwords = HostFile(FOLDER / "pgbouncer.ini", config), private(FOLDER / "users.txt", users, USER)
+    files = (own, passwords, HostFile(TLS, _render_tls(place)), *certificates.list_files(place, FOLDER, USER))
     service = Service(
         name="pgbouncer",
         what="PgBouncer",
         stage=Stage.POOLER,
-        command=("/usr/sbin/pgbouncer", str(folder / "pgbouncer.ini")),
+        command=("/usr/sbin/pgbouncer", str(FOLDER / "pgbouncer.ini")),
         user=USER,
         files=files,
-        # A change of the configuration restarts PgBouncer. It reloads changed logins without ending a connection.
+        # A change of the configuration restarts PgBouncer. It reloads changed logins and what concerns TLS without
+        # ending a connection.
         env={"AIRFLEET_CONFIG": own.digest},
         reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         kind="notify",
@@ -91,8 +95,22 @@ def describe(place: Place) -> Part:
         packages=("pgbouncer",),
         masks=("pgbouncer.service",),
         users=(USER,),
-        folders=(Folder(folder),),
+        folders=(Folder(FOLDER),),
         files=files,
         services=(service,),
         ports=(OpenPort(PGBOUNCER, clients, "Airflow's database and task results"),),
     )
+
+
+def _render_tls(place: Place) -> str:
+    """How clients reach PgBouncer; to the server it speaks on the loopback."""
+    mode = "require" if place.credentials.encryption.is_required else "allow"
+    lines = [
+        ";; Written by airfleet.",
+        f"client_tls_sslmode = {mode}",
+        f"client_tls_cert_file = {FOLDER / 'host.pem'}",
+        f"client_tls_key_file = {FOLDER / 'host.key'}",
+        "client_tls_protocols = tlsv1.3",
+        "",
+    ]
+    return "\n".join(lines)

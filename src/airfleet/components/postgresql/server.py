@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
+    AUTHORITIES,
     ETC,
     LIB,
     POSTGRES,
@@ -18,6 +20,7 @@ from airfleet.components.host_model import (
     Service,
     Stage,
 )
+from airfleet.components.hosts import certificates
 from airfleet.components.model import DEAD_PEER
 from airfleet.components.postgresql import backups, replication, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
@@ -52,6 +55,7 @@ def describe(place: Place) -> Part:
         HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
         HostFile(CONFIG / "pg_ident.conf", f"# Written by airfleet.\n{LOOKER} {USER} {LOOKER}\n", "postgres", 0o640),
     )
+    proof = certificates.list_files(place, CONFIG, USER)
     bin_ = Path(replication.find_programs(place))
     command = (str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}")
     server = Service(
@@ -60,8 +64,15 @@ def describe(place: Place) -> Part:
         stage=Stage.POOLER if replica else Stage.STORES,
         command=replication.guard(command, place),
         user=USER,
-        files=(*files, *guards),
-        env=replication.ENVIRONMENT if guards else {},
+        files=(*files, *guards, *proof),
+        # With another configuration it starts anew; who may log in, and its certificate, it reads while it runs.
+        env={
+            **(replication.ENVIRONMENT if guards else {}),
+            "AIRFLEET_CONFIG": hashlib.sha256(
+                "".join(file.digest for file in (files[0], *guards)).encode()
+            ).hexdigest(),
+        },
+        reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         kind="notify",
         stop_signal="SIGINT",
         stop_s=120,
@@ -81,7 +92,7 @@ def describe(place: Place) -> Part:
             Folder(DATA, USER, USER, 0o700),
             Folder(Path(SOCKETS), USER, USER, 0o2775),
         ),
-        files=(*files, *guards, *replication.list_logins(place)),
+        files=(*files, *guards, *proof, *replication.list_logins(place)),
         jobs=(make, replication.follow(place)) if replica else _list_jobs(place, make),
         services=(server, *replication.describe_watch(place, guards)),
         ports=_ports(place, others),
@@ -123,6 +134,11 @@ def render_config(place: Place) -> str:
         "jit": "off",
         "random_page_cost": "1.1",
         "password_encryption": "scram-sha-256",
+        "ssl": "on",
+        "ssl_cert_file": f"'{CONFIG / 'host.pem'}'",
+        "ssl_key_file": f"'{CONFIG / 'host.key'}'",
+        "ssl_ca_file": f"'{AUTHORITIES}'",
+        "ssl_min_protocol_version": "'TLSv1.3'",
         "wal_level": "replica",
         "max_wal_senders": "10",
         "wal_keep_size": "1GB",
@@ -159,6 +175,8 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
     # Without quotes, a name may be a keyword of this file.
     names = ("airflow", *former_logins(place), result_database.DATABASE, *place.fleet.databases)
     own = ",".join(f'"{name}"' for name in names)
+    # Who comes from another host; on the loopback nobody else can listen.
+    remote = "hostssl" if place.credentials.encryption.is_required else "host"
     lines = [
         "# Written by airfleet.",
         "local all postgres peer",
@@ -166,10 +184,10 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         f"host {own} all 127.0.0.1/32 scram-sha-256",
         # A plus admits the role and every login that is a member of it. During a rotation there are two logins.
         "host airflow,postgres +monitor 127.0.0.1/32 scram-sha-256",
-        *(f"host airflow +airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
-        *(f"host replication +replicator {_mask(address)} scram-sha-256" for address in replicas),
+        *(f"{remote} airflow +airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
+        *(f"{remote} replication +replicator {_mask(address)} scram-sha-256" for address in replicas),
         *(
-            f"host {own} all {_mask(address)} scram-sha-256"
+            f"{remote} {own} all {_mask(address)} scram-sha-256"
             for address in place.addresses("web", "scheduler", "worker")
             if place.fleet.databases and replicas
         ),

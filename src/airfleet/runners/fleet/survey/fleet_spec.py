@@ -80,7 +80,7 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     return FleetSpec(
         fleet=primary_record.apply_to(fleet, folder),
         project=project,
-        credentials=credentials.read(folder, rotations, fleet.databases, [pool.name for pool in fleet.pools]),
+        credentials=credentials.read(folder, rotations, fleet),
         objects=Objects(
             connections={key: resolve_connection(one, project) for key, one in fleet.connections.items()},
             variables={key: value(one) for key, one in fleet.variables.items()},

@@ -24,8 +24,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     """
     folder = find_state(project, state)
     folder.create()
-    pools = [pool.name for pool in fleet.pools]
-    password = credentials.read(folder, RotationLedger(folder.secrets), fleet.databases, pools).platform.airflow
+    password = credentials.read(folder, RotationLedger(folder.secrets), fleet).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
     connection = HostConnection(primary_record.apply_to(fleet, folder).primary, project)
     connection.open()

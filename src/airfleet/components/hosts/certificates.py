@@ -1,0 +1,22 @@
+"""TLS between hosts: the authorities that a host trusts, and what each of its servers proves its identity with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airfleet.components.host_model import AUTHORITIES, Folder, HostFile, Part, Place, private
+
+
+def describe(place: Place) -> Part:
+    """The certificates of the authorities, which every client on the host reads; they are no secret."""
+    return Part(
+        name="certificates",
+        folders=(Folder(AUTHORITIES.parent),),
+        files=(HostFile(AUTHORITIES, place.credentials.encryption.trusted),),
+    )
+
+
+def list_files(place: Place, folder: Path, group: str) -> tuple[HostFile, HostFile]:
+    """The host's certificate and its private key for one server, whose group alone may read the key."""
+    own = place.certificate
+    return HostFile(folder / "host.pem", own.certificate), private(folder / "host.key", own.key.reveal(), group)

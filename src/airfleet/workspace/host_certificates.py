@@ -1,0 +1,51 @@
+"""The certificates of a fleet's hosts, kept on the control machine beside the secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from airfleet.components.host_model import Encryption, HostCertificate
+from airfleet.spec.secrets import Secret, list_accepted
+from airfleet.spec.topology import Host
+from airfleet.workspace import certificate_authority
+from airfleet.workspace.certificate_authority import Authority
+from airfleet.workspace.state_folder import StateFolder, write_file
+
+FOLDER = "tls"
+
+
+def read(folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: datetime) -> Encryption:
+    """Return how the hosts encrypt, with a certificate for each of them; one that is due is issued anew.
+
+    `authority` is in the present step of its rotation. Raises AirfleetError for a file that holds no authority.
+    """
+    where = str(folder.secrets)
+    accepted = list_accepted(authority)
+    known = [certificate_authority.load(one, where=where) for one in accepted if one.reveal()]
+    own = folder.secrets / FOLDER
+    own.mkdir(mode=0o700, exist_ok=True)
+    return Encryption(
+        trusted="".join(sorted(one.pem for one in known)),
+        certificates={host.name: _keep(own / f"{host.name}.pem", known[0], host, now) for host in hosts},
+        is_used=bool(authority.reveal()),
+        is_required=all(one.reveal() for one in accepted),
+    )
+
+
+def _keep(path: Path, authority: Authority, host: Host, now: datetime) -> HostCertificate:
+    held = _load(path)
+    if held is None or certificate_authority.is_due(held, authority, host.name, (host.address,), now):
+        held = certificate_authority.issue(authority, host.name, (host.address,), now)
+        write_file(path, held.key.reveal() + held.certificate)
+    return held
+
+
+def _load(path: Path) -> HostCertificate | None:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    key, mark, certificate = text.partition("-----BEGIN CERTIFICATE-----")
+    return HostCertificate(mark + certificate, Secret(key))

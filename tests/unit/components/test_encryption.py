@@ -1,0 +1,91 @@
+"""TLS between hosts, step by step: servers accept what clients of the same step and of the next one use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from airfleet.components import metadata
+from airfleet.components.host_model import AUTHORITIES, Part
+from airfleet.components.hosts import host_parts
+from airfleet.components.postgresql import pgbouncer, replication
+from airfleet.components.postgresql import server as postgresql
+from places import CREDENTIALS, NINE, parse, place, with_setting
+
+PEERS = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
+
+
+def describe(name: str, *, is_used: bool, is_required: bool) -> tuple[Part, ...]:
+    encryption = replace(CREDENTIALS.encryption, is_used=is_used, is_required=is_required)
+    where = replace(place(parse(PEERS), name), credentials=replace(CREDENTIALS, encryption=encryption))
+    return host_parts.describe(where, ssh_ports=(22,))
+
+
+def read(parts: tuple[Part, ...]) -> dict[str, str]:
+    texts = {}
+    for part in parts:
+        for file in part.files:
+            texts[str(file.path)] = file.content if isinstance(file.content, str) else file.content.reveal()
+    return texts
+
+
+@pytest.mark.parametrize("is_required", [False, True])
+def test_servers_refuse_what_is_not_encrypted_only_once_they_all_encrypt(is_required: bool) -> None:
+    texts = read(describe("data1", is_used=True, is_required=is_required))
+    remote = [line for line in texts["/etc/airfleet/postgresql/pg_hba.conf"].splitlines() if "10.0.0." in line]
+    assert remote
+    assert {line.split()[0] for line in remote} == {"hostssl" if is_required else "host"}
+    mode = "require" if is_required else "allow"
+    assert f"client_tls_sslmode = {mode}" in texts[str(pgbouncer.TLS)]
+    assert "ssl = on" in texts["/etc/airfleet/postgresql/postgresql.conf"]
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+@pytest.mark.parametrize("host", ["sched1", "cpu1", "web3"])
+def test_every_way_to_the_database_verifies_the_server_once_clients_encrypt(host: str, is_used: bool) -> None:
+    texts = read(describe(host, is_used=is_used, is_required=False))
+    ways = [
+        word
+        for path, text in texts.items()
+        for line in text.splitlines()
+        for word in line.replace('"', " ").split()
+        if "@" in word and "postgresql" in word and "127.0.0.1" not in word
+    ]
+    assert ways or host == "web3"
+    for way in ways:
+        assert (f"sslmode=verify-full&sslrootcert={AUTHORITIES}" in way) == is_used
+    if host == "web3":
+        assert ("sslmode=verify-full" in texts[str(replication.LOGIN)]) == is_used
+
+
+def test_a_new_certificate_restarts_no_server() -> None:
+    def restarts(mark: str) -> dict[str, object]:
+        own = CREDENTIALS.encryption.certificates["data1"]
+        encryption = replace(CREDENTIALS.encryption, certificates={"data1": replace(own, certificate=mark)})
+        where = replace(place(parse(), "data1"), credentials=replace(CREDENTIALS, encryption=encryption))
+        services = (*postgresql.describe(where).services, *pgbouncer.describe(where).services)
+        assert all(one.reload for one in services)
+        return {one.name: (one.command, one.env) for one in services}
+
+    assert restarts("first\n") == restarts("second\n")
+
+
+def test_a_key_is_for_the_group_of_its_server_alone() -> None:
+    keys = {
+        file.path.parent.name: file
+        for part in describe("data1", is_used=True, is_required=True)
+        for file in part.files
+        if file.path.name == "host.key"
+    }
+    assert {name: (key.group, key.mode) for name, key in keys.items()} == {
+        "postgresql": ("postgres", 0o640),
+        "pgbouncer": ("pgbouncer", 0o640),
+    }
+    assert all(key.is_secret for key in keys.values())
+
+
+def test_tasks_reach_the_project_s_database_encrypted() -> None:
+    where = place(parse(), "sched1")
+    connection = metadata.connect_database(where.site("server"), CREDENTIALS.platform, "warehouse")
+    assert connection["extra"] | {"sslmode": "verify-full", "sslrootcert": str(AUTHORITIES)} == connection["extra"]

@@ -1,0 +1,148 @@
+"""The fleet's authority and the certificates of its hosts: who is believed, for how long, and what a change costs."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from airfleet.components.host_model import HostCertificate
+from airfleet.errors import AirfleetError
+from airfleet.spec.secrets import Rotating, Secret
+from airfleet.spec.topology import Host
+from airfleet.workspace import certificate_authority, host_certificates
+from airfleet.workspace.certificate_authority import Authority
+from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, introduce, notice, present
+from airfleet.workspace.state_folder import StateFolder
+from places import parse
+
+NOW = datetime.now(UTC)
+
+
+def make_authority() -> Authority:
+    return certificate_authority.load(certificate_authority.create("flights", NOW), where="here")
+
+
+def shake_hands(tmp_path: Path, own: HostCertificate, trusted: str, name: str) -> str:
+    """What a client hears that connects to a server with this certificate and wants it to be `name`."""
+    (tmp_path / "host.pem").write_text(own.certificate)
+    (tmp_path / "host.key").write_text(own.key.reveal())
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "host.pem", tmp_path / "host.key")
+    client = ssl.create_default_context(cadata=trusted)
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+
+    def serve() -> None:
+        try:
+            with server.wrap_socket(theirs, server_side=True) as secure:
+                secure.sendall(b"hello")
+        except OSError:
+            theirs.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with client.wrap_socket(ours, server_hostname=name) as secure:
+            return secure.recv(5).decode()
+    finally:
+        ours.close()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["10.0.0.41", "data1", "127.0.0.1", "localhost"])
+def test_a_host_is_believed_by_its_address_and_its_name(tmp_path: Path, name: str) -> None:
+    authority = make_authority()
+    own = certificate_authority.issue(authority, "data1", ["10.0.0.41"], NOW)
+    assert shake_hands(tmp_path, own, authority.pem, name) == "hello"
+
+
+@pytest.mark.parametrize("stranger", [False, True], ids=["another host", "another authority"])
+def test_who_is_somebody_else_is_refused(tmp_path: Path, stranger: bool) -> None:
+    authority = make_authority()
+    own = certificate_authority.issue(make_authority() if stranger else authority, "data1", ["10.0.0.41"], NOW)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(tmp_path, own, authority.pem, "10.0.0.41" if stranger else "10.0.0.42")
+
+
+@pytest.mark.parametrize(
+    ("address", "later", "is_due"),
+    [
+        ("10.0.0.41", timedelta(), False),
+        ("10.0.0.41", certificate_authority.HOST_LIFE * 0.6, False),
+        ("10.0.0.41", certificate_authority.HOST_LIFE * 0.7, True),
+        ("10.0.0.42", timedelta(), True),
+    ],
+)
+def test_a_certificate_is_issued_anew_for_another_address_and_in_time(
+    address: str, later: timedelta, is_due: bool
+) -> None:
+    authority = make_authority()
+    own = certificate_authority.issue(authority, "data1", ["10.0.0.41"], NOW)
+    assert certificate_authority.is_due(own, authority, "data1", [address], NOW + later) == is_due
+    assert certificate_authority.is_due(own, make_authority(), "data1", [address], NOW + later)
+
+
+def test_a_file_that_holds_no_authority_is_told_by_its_place() -> None:
+    with pytest.raises(AirfleetError) as caught:
+        certificate_authority.load(Secret("lorem ipsum"), where="secrets/tls_authority")
+    assert caught.value.where == "secrets/tls_authority"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    folder = StateFolder(tmp_path / "state")
+    folder.create()
+    return folder
+
+
+def hosts() -> tuple[Host, ...]:
+    return parse().hosts
+
+
+def test_what_hosts_have_stays_as_long_as_nothing_changes(folder: StateFolder) -> None:
+    authority = certificate_authority.create("flights", NOW)
+    first = host_certificates.read(folder, authority, hosts(), NOW)
+    assert host_certificates.read(folder, authority, hosts(), NOW + timedelta(days=30)) == first
+    for path in (folder.secrets / host_certificates.FOLDER).iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def walk(entry: RotatedSecret) -> list[Rotating]:
+    shown = [present(entry)]
+    while entry.step is not RotationStep.SETTLED:
+        entry = advance(entry, 0.0)
+        shown.append(present(entry))
+    return shown
+
+
+def test_encryption_comes_to_a_running_fleet_before_it_is_required(folder: StateFolder) -> None:
+    steps = walk(introduce(certificate_authority.create("flights", NOW)))
+    shown = [host_certificates.read(folder, step, hosts(), NOW) for step in steps]
+    assert [(one.is_used, one.is_required) for one in shown] == [
+        (False, False),
+        (True, False),
+        (True, False),
+        (True, True),
+    ]
+    assert len({one.trusted for one in shown}) == 1
+    assert all(one.certificates == shown[0].certificates for one in shown)
+
+
+def test_at_every_step_to_another_authority_each_host_believes_each_other(folder: StateFolder, tmp_path: Path) -> None:
+    values = [certificate_authority.create("flights", NOW) for _ in range(2)]
+    steps = walk(notice(notice(None, values[0]), values[1]))
+    shown = [host_certificates.read(folder, step, hosts(), NOW) for step in steps]
+    for one, other in itertools.pairwise(shown):
+        # In the middle of a step some hosts have what it brings, and some have not.
+        for server, client in ((one, other), (other, one), (other, other)):
+            own = server.certificates["data1"]
+            assert shake_hands(tmp_path, own, client.trusted, "10.0.0.41") == "hello"
+    assert shown[0].certificates != shown[-1].certificates
+    assert all(one.is_required for one in shown)
