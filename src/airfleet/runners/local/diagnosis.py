@@ -32,26 +32,26 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
     """Make all checks, and return their results in order. Nothing is changed or started."""
     free_root = next(parent for parent in (folder.root, *folder.root.parents) if parent.exists())
     return [
-        _judge_python(sys.version_info[:2]),
-        *(_examine_packages(project) if environment.is_beside() else [_judge_environment()]),
+        judge_python(sys.version_info[:2]),
+        *(_examine_packages(project) if environment.is_beside() else [judge_environment()]),
         _attempt("fleet.yaml", lambda: f"fleet {load.read(project, cpus=os.cpu_count() or 1).name!r}"),
         *_examine_port(project, folder),
-        _judge_folder(free_root, os.access(free_root, os.W_OK)),
+        judge_folder(free_root, os.access(free_root, os.W_OK)),
         _attempt("state folder", lambda: _describe_state(folder)),
-        _judge_space(free_root, shutil.disk_usage(free_root).free),
-        _judge_memory(psutil.virtual_memory().available),
-        _judge_clock(time.time()),
-        _judge_user(os.geteuid()),
+        judge_space(free_root, shutil.disk_usage(free_root).free),
+        judge_memory(psutil.virtual_memory().available),
+        judge_clock(time.time()),
+        judge_user(os.geteuid()),
     ]
 
 
 def _examine_packages(project: Path) -> Iterator[Diagnosis]:
-    yield from _judge_versions(_installed)
-    yield from _judge_requirements(project, _installed)
+    yield from judge_versions(_installed)
+    yield from judge_requirements(project, _installed)
     yield _attempt("PostgreSQL", lambda: f"embedded, {launch.postgres_version(launch.find_postgres())}")
 
 
-def _judge_environment() -> Diagnosis:
+def judge_environment() -> Diagnosis:
     """Return the result for a project whose environment, with Airflow and PostgreSQL, does not exist yet."""
 
     def describe() -> str:
@@ -102,14 +102,16 @@ def _describe_state(folder: StateFolder) -> str:
     return f"{folder.root} can be used"
 
 
-def _judge_python(version: tuple[int, ...]) -> Diagnosis:
+def judge_python(version: tuple[int, ...]) -> Diagnosis:
+    """Return an error for a Python that airfleet does not run on."""
     text = ".".join(map(str, version))
     if (3, 11) <= version < (3, 14):
         return Diagnosis("ok", "Python", text)
     return Diagnosis("error", "Python", f"{text} is not 3.11, 3.12 or 3.13", "make the environment with another Python")
 
 
-def _judge_versions(installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
+def judge_versions(installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
+    """Yield how each required package compares with the versions that airfleet knows."""
     for name, series in REQUIRED.items():
         version = installed(name)
         if version is None:
@@ -120,7 +122,8 @@ def _judge_versions(installed: Callable[[str], str | None]) -> Iterator[Diagnosi
             yield Diagnosis("ok", name, version)
 
 
-def _judge_requirements(project: Path, installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
+def judge_requirements(project: Path, installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
+    """Yield what is missing of requirements.txt, or installed in another version."""
     path = project / "requirements.txt"
     if not path.exists():
         return
@@ -151,7 +154,8 @@ def read_requirements(text: str) -> Iterator[Requirement]:
             yield requirement
 
 
-def _judge_folder(folder: Path, is_writable: bool) -> Diagnosis:
+def judge_folder(folder: Path, is_writable: bool) -> Diagnosis:
+    """Return an error for a state folder that nobody can write to."""
     if is_writable:
         return Diagnosis("ok", "folder", f"{folder} is writable")
     return Diagnosis(
@@ -159,7 +163,8 @@ def _judge_folder(folder: Path, is_writable: bool) -> Diagnosis:
     )
 
 
-def _judge_space(folder: Path, free: int) -> Diagnosis:
+def judge_space(folder: Path, free: int) -> Diagnosis:
+    """Judge the free bytes of the disk: an error where a platform would not start."""
     what = f"{free / 2**30:.1f} GiB free on {folder}"
     if free >= LEAST_FREE_BYTES:
         return Diagnosis("ok", "disk", what)
@@ -167,14 +172,16 @@ def _judge_space(folder: Path, free: int) -> Diagnosis:
     return Diagnosis(level, "disk", what, "free some space, or name a state folder on another disk: --state")
 
 
-def _judge_memory(available: int) -> Diagnosis:
+def judge_memory(available: int) -> Diagnosis:
+    """Judge the available bytes of memory."""
     what = f"{available / 2**30:.1f} GiB available"
     if available >= LEAST_MEMORY_BYTES:
         return Diagnosis("ok", "memory", what)
     return Diagnosis("warning", "memory", what, "the platform needs about 0.7 GiB, and each running task 0.1 GiB more")
 
 
-def _judge_clock(now: float) -> Diagnosis:
+def judge_clock(now: float) -> Diagnosis:
+    """Judge the time in seconds since 1970: schedules and logins fail with a clock that is years behind."""
     if now >= OLDEST_SANE_CLOCK:
         return Diagnosis("ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)))
     return Diagnosis(
@@ -182,7 +189,8 @@ def _judge_clock(now: float) -> Diagnosis:
     )
 
 
-def _judge_user(uid: int) -> Diagnosis:
+def judge_user(uid: int) -> Diagnosis:
+    """Judge the user that would run the platform."""
     if uid:
         return Diagnosis("ok", "user", f"uid {uid}, not root")
     return Diagnosis("warning", "user", "root, so every task runs as root too", "run airfleet as another user")

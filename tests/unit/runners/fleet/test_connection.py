@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from airfleet.runners.fleet.transport import connection
+from shells import name_host
 
 
 class Channel:
@@ -72,13 +74,26 @@ def test_a_connection_that_ends_before_the_command_is_an_error() -> None:
         read(b"half", "closed")
 
 
+class Answering(connection.HostConnection):
+    """A connection over which every script ends so."""
+
+    def __init__(self, output: connection.Output) -> None:
+        super().__init__(name_host("h1"), Path())
+        self._output = output
+
+    def run(self, script: str, *, timeout_s: float = 60, data: object = None) -> connection.Output:
+        return self._output
+
+
 def test_a_worker_that_is_not_healthy_is_named_with_its_pool_and_queues() -> None:
     said = (
         "error: airfleet-worker-heavy.service is not healthy: failed failed exit-code\n"
         f"{connection.UNHEALTHY} airfleet-worker-heavy.service"
         " (worker of the pool heavy, which serves the queue heavy)\nModuleNotFoundError: No module named 'polars'\n"
     )
-    error = connection._failure(connection.Output(1, "", said), "restarting airfleet-worker-heavy", "h1")
+    with pytest.raises(connection.HostError) as raised:
+        Answering(connection.Output(1, "", said)).check("true", what="restarting airfleet-worker-heavy")
+    error = raised.value
     expected = "airfleet-worker-heavy (worker of the pool heavy, which serves the queue heavy) is not healthy: "
     assert error.what.startswith(expected)
     assert "polars" in error.what

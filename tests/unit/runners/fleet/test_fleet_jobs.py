@@ -9,13 +9,14 @@ import pytest
 
 from airfleet.components.host_model import Job, Stage
 from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.plan.steps import RunJob
 from airfleet.spec.secrets import Secret
 
 
 def run(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> subprocess.CompletedProcess[str]:
     monkeypatch.setattr(steps, "JOBS", str(folder / "jobs"))
     job = Job("test", "a test", Stage.METADATA, Secret(script), "root", timeout_s=60)
-    return subprocess.run(["sh", "-s"], input=steps._run(job), capture_output=True, text=True, check=False)
+    return subprocess.run(["sh", "-s"], input=steps.script(RunJob(job)), capture_output=True, text=True, check=False)
 
 
 def test_a_command_that_reads_its_input_does_not_swallow_the_rest_of_the_job(

@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +14,8 @@ import pytest
 
 from airfleet.runners.fleet.survey import outside_health
 from airfleet.runners.fleet.survey.outside_health import Observation
-from airfleet.runners.fleet.transport.connection import HostError
 from places import NINE, desired, parse
+from shells import MadeUpConnection
 
 METRICS = """\
 # TYPE rabbitmq_detailed_queue_consumers gauge
@@ -63,22 +62,21 @@ def test_a_node_is_asked_on_its_own_host_without_a_port_that_others_need_to_reac
     assert subprocess.run(shlex.split(outside_health.ask_consumers(desired("data1").place)), check=False).returncode
 
 
-def look(*answers: str | HostError) -> dict[str, Observation]:
+AWAY = "away"
+CLUSTER = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
+BROKERS = [host.name for host in parse(CLUSTER).with_role("broker")]
+
+
+def look(*answers: str) -> dict[str, Observation]:
     """What is seen of the queues where the nodes answer so."""
-    fleet = parse(NINE)
-    views: list[Any] = []
-    for number, answer in enumerate(answers):
-        want = desired("data1")
-        place = replace(want.place, host=replace(want.place.host, name=f"mq{number}"))
-
-        def check(*_: object, answer: str | HostError = answer, **__: object) -> str:
-            if isinstance(answer, HostError):
-                raise answer
-            return answer
-
-        connection = SimpleNamespace(check=check)
-        views.append(SimpleNamespace(connection=connection, desired=SimpleNamespace(place=place)))
-    return {observation.what: observation for observation in outside_health._look_at_queues(fleet, views)}
+    views: list[Any] = [
+        SimpleNamespace(
+            connection=MadeUpConnection(perform=lambda _, said=answer: said, away=answer is AWAY),
+            desired=desired(name, CLUSTER),
+        )
+        for name, answer in zip(BROKERS, answers, strict=False)
+    ]
+    return {observation.what: observation for observation in outside_health.look(parse(CLUSTER), views)}
 
 
 def test_a_queue_has_the_workers_that_the_node_knows_which_leads_it() -> None:
@@ -92,7 +90,7 @@ def test_a_queue_has_the_workers_that_the_node_knows_which_leads_it() -> None:
 
 def test_a_node_that_says_nothing_is_named_and_the_others_are_heard() -> None:
     line = 'rabbitmq_detailed_queue_consumers{vhost="airfleet",queue="io"} 2\n'
-    seen = look(HostError("it took too long", where="mq0"), line)
-    assert seen["broker"].detail == "RabbitMQ of mq0 does not report its queues"
+    seen = look(AWAY, line)
+    assert seen["broker"].detail == f"RabbitMQ of {BROKERS[0]} does not report its queues"
     assert seen["queue io"].is_well
-    assert set(look(HostError("it took too long", where="mq0"))) == {"broker"}, "of queues nothing is known then"
+    assert not any(what.startswith("queue ") for what in look(AWAY)), "of queues nothing is known then"

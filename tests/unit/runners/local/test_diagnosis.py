@@ -34,7 +34,7 @@ def levels(found: dict[str, Diagnosis]) -> dict[str, str]:
     ("version", "level"), [((3, 10), "error"), ((3, 11), "ok"), ((3, 13), "ok"), ((3, 14), "error")]
 )
 def test_python(version: tuple[int, int], level: str) -> None:
-    assert diagnosis._judge_python(version).level == level
+    assert diagnosis.judge_python(version).level == level
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_python(version: tuple[int, int], level: str) -> None:
     ],
 )
 def test_versions(changes: dict[str, str | None], wrong: list[str]) -> None:
-    found = list(diagnosis._judge_versions({**GOOD, **changes}.get))
+    found = list(diagnosis.judge_versions({**GOOD, **changes}.get))
     assert [finding.subject for finding in found if finding.level == "error"] == wrong
     assert all(finding.hint for finding in found if finding.level != "ok")
 
@@ -58,28 +58,28 @@ def test_requirements_name_what_is_not_installed(tmp_path: Path) -> None:
         "celery==1 ; python_version < '3'\nnowhere==1 ; sys_platform == 'win32'\ncelery[redis]>5 \\\n"
         "    --hash=sha256:00 \\\n    --hash=sha256:01\n"
     )
-    found = list(diagnosis._judge_requirements(tmp_path, GOOD.get))
+    found = list(diagnosis.judge_requirements(tmp_path, GOOD.get))
     assert [finding.level for finding in found] == ["error"]
     assert found[0].what == "sqlalchemy 2.0.51, not 1.4; absent absent, not 1"
 
 
 def test_requirements_of_many_are_summed_up(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("".join(f"p{number}==1\n" for number in range(5)))
-    assert next(iter(diagnosis._judge_requirements(tmp_path, GOOD.get))).what.endswith("and 2 more")
+    assert next(iter(diagnosis.judge_requirements(tmp_path, GOOD.get))).what.endswith("and 2 more")
 
 
 @pytest.mark.parametrize(
     ("judge", "value", "level"),
     [
-        (lambda free: diagnosis._judge_space(Path("/srv"), free), diagnosis.LEAST_FREE_BYTES, "ok"),
-        (lambda free: diagnosis._judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES, "warning"),
-        (lambda free: diagnosis._judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES - 1, "error"),
-        (diagnosis._judge_memory, 8 << 30, "ok"),
-        (diagnosis._judge_memory, 1 << 30, "warning"),
-        (diagnosis._judge_clock, 1_800_000_000, "ok"),
-        (diagnosis._judge_clock, 0, "error"),
-        (diagnosis._judge_user, 1000, "ok"),
-        (diagnosis._judge_user, 0, "warning"),
+        (lambda free: diagnosis.judge_space(Path("/srv"), free), diagnosis.LEAST_FREE_BYTES, "ok"),
+        (lambda free: diagnosis.judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES, "warning"),
+        (lambda free: diagnosis.judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES - 1, "error"),
+        (diagnosis.judge_memory, 8 << 30, "ok"),
+        (diagnosis.judge_memory, 1 << 30, "warning"),
+        (diagnosis.judge_clock, 1_800_000_000, "ok"),
+        (diagnosis.judge_clock, 0, "error"),
+        (diagnosis.judge_user, 1000, "ok"),
+        (diagnosis.judge_user, 0, "warning"),
     ],
 )
 def test_the_machine(judge: Callable[[int], Diagnosis], value: int, level: str) -> None:
@@ -89,8 +89,8 @@ def test_the_machine(judge: Callable[[int], Diagnosis], value: int, level: str) 
 
 
 def test_a_folder_that_cannot_be_written() -> None:
-    assert diagnosis._judge_folder(Path("/srv"), True).level == "ok"
-    assert "--state" in diagnosis._judge_folder(Path("/srv"), False).hint
+    assert diagnosis.judge_folder(Path("/srv"), True).level == "ok"
+    assert "--state" in diagnosis.judge_folder(Path("/srv"), False).hint
 
 
 def test_a_good_project_has_no_error_and_nothing_is_made(project: Path) -> None:
@@ -136,4 +136,4 @@ def test_garbage_in_the_state_folder_is_a_finding_and_no_crash(project: Path) ->
 
 def test_a_fresh_clone_has_what_its_example_wants() -> None:
     example = Path(__file__).parents[4] / "examples" / "flights"
-    assert [found.level for found in diagnosis._judge_requirements(example, diagnosis._installed)] == ["ok"]
+    assert [found.level for found in diagnosis.judge_requirements(example, diagnosis._installed)] == ["ok"]
