@@ -27,7 +27,13 @@ from stock.workloads import WORKLOADS
 
 RESULTS = REPOSITORY / "bench" / "results" / "soak.json"
 # The titles of the processes that run during the whole soak. Warm processes are replaced, and tasks end.
-WATCHED = ("airfleet keeper", "airfleet guard", "airfleet scheduler", "airflow worker -- LocalExecutor", "[celeryd")
+WATCHED = (
+    "airfleet zygote pool",
+    "airfleet guard",
+    "airfleet scheduler",
+    "airflow worker -- LocalExecutor",
+    "[celeryd",
+)
 # The first batches fill caches and pools. A leak shows in each of the last batches, a process that ends in only one.
 SETTLED = LAST = 3
 MAY_GROW_MIB = 16

@@ -64,9 +64,9 @@ def read_starts(celery: Platform) -> tuple[int, int]:
     return said["warm_starts"], said["cold_starts"]
 
 
-def kill_keepers(celery: Platform) -> None:
+def kill_pools(celery: Platform) -> None:
     for process in celery.processes():
-        if process.cmdline() and process.cmdline()[0].startswith(("airfleet guard", "airfleet keeper")):
+        if process.cmdline() and process.cmdline()[0].startswith(("airfleet guard", "airfleet zygote pool")):
             process.kill()
 
 
@@ -88,7 +88,7 @@ def test_a_worker_runs_tasks_outlives_kills_and_leaves_nothing(celery: Platform)
     assert read_starts(celery) == (3, 0)
     check_crash(celery, "cold_crash")
     assert read_starts(celery) == (3, 2)
-    kill_keepers(celery)
+    kill_pools(celery)
     assert celery.succeeds("quick")
     assert read_starts(celery) == (4, 2)
     pids = {process.pid for process in celery.processes()}

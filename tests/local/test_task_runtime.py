@@ -220,7 +220,7 @@ def hold(platform: Platform) -> Iterator[tuple[str, psutil.Process, psutil.Proce
         (platform.project / "go").touch()
 
 
-@pytest.mark.parametrize("title", ["airfleet warm dags/held.py", "airfleet keeper", "airfleet guard"])
+@pytest.mark.parametrize("title", ["airfleet warm dags/held.py", "airfleet zygote pool", "airfleet guard"])
 def test_a_task_outlives_what_it_was_forked_from(tasks: Platform, title: str) -> None:
     with hold(tasks) as (run, task, warm):
         assert warm in find(tasks, "airfleet warm dags/held.py")
@@ -247,9 +247,9 @@ def test_status_says_how_many_tasks_started_cold_and_why(tasks: Platform) -> Non
     assert reasons["dags/asks.py: asks.py, line 3: today() while loading"] is False
 
 
-def test_a_guard_that_is_killed_with_its_keeper_is_started_again(tasks: Platform) -> None:
+def test_a_guard_that_is_killed_with_its_pool_is_started_again(tasks: Platform) -> None:
     guards = find(tasks, "airfleet guard")
-    for process in [*guards, *find(tasks, "airfleet keeper")]:
+    for process in [*guards, *find(tasks, "airfleet zygote pool")]:
         process.send_signal(signal.SIGKILL)
     before = read_starts(tasks)
     assert tasks.succeeds("versions")
@@ -291,7 +291,7 @@ def test_nothing_is_left_behind(tasks: Platform) -> None:
         return False
 
     wait_until(is_quiet, "no task and no zombie", timeout_s=HEALTHY_S)
-    (keeper,) = find(tasks, "airfleet keeper")
-    assert keeper.num_fds() < 20 + len(find(tasks, "airfleet warm"))
+    (pool,) = find(tasks, "airfleet zygote pool")
+    assert pool.num_fds() < 20 + len(find(tasks, "airfleet warm"))
     for warm in find(tasks, "airfleet warm"):
         assert warm.num_fds() < 20, warm.num_fds()

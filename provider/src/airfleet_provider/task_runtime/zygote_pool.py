@@ -191,7 +191,7 @@ def keep(
 
     `on_ready` runs once, before the first request is read.
     """
-    setproctitle("airfleet keeper of warm processes")
+    setproctitle("airfleet zygote pool")
     lifecycle.become_subreaper()
     task_start.hide_memory()
     prefork.import_modules()
@@ -200,9 +200,9 @@ def keep(
     gc.collect()
     gc.freeze()
     on_ready()
-    keeper = ZygotePool(requests, chosen, log, relief)
-    keeper.serve()
-    if keeper.is_relieved:
+    pool = ZygotePool(requests, chosen, log, relief)
+    pool.serve()
+    if pool.is_relieved:
         return RELIEVED  # the guard reaps the zygotes that this pool leaves behind
     _wait_for_children()
     return 0
