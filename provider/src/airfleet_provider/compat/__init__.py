@@ -1,4 +1,4 @@
-"""The only package that touches what Airflow and Celery keep to themselves: `calls` uses it, `patches` changes it.
+"""The only package that uses private names of Airflow and Celery: `calls` calls them, and `patches` replaces them.
 
-Each module of it has a test in tests/unit/provider/compat, which fails when Airflow or Celery has changed there.
+Each module has a test in tests/unit/provider/compat, which fails if Airflow or Celery has changed there.
 """

@@ -1,1 +1,1 @@
-"""Names of Airflow and Celery that airfleet calls although they are private."""
+"""Calls of private names of Airflow and Celery."""

@@ -1,4 +1,4 @@
-"""How Celery keeps connections to the broker, and how it gives up a connection whose state nobody knows."""
+"""Celery's connections to the broker, and how to drop a connection whose state is unknown."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ log = logging.getLogger(__name__)
 
 # kombu has no types.
 make_producer_pool: Any = ProducerPool
-# Classes of AMQP's methods about one exchange, queue or message; the others are about the connection.
+# The classes of AMQP methods that concern one exchange, queue or message. The others concern the connection.
 OF_ONE_TASK = (40, 50, 60)
 
 
 class AbruptProducer(Producer):
-    """After a failure it closes the socket at once.
+    """A producer that closes the socket at once after a failure.
 
-    kombu's own says goodbye first, and waits without a limit for an answer that a broker which hangs never gives.
+    kombu's producer first closes the connection politely, and waits without a limit for the answer of the broker. A
+    broker that hangs never answers.
     """
 
     def __exit__(
@@ -38,13 +39,13 @@ class AbruptProducer(Producer):
 
 
 class AbruptAMQP(AMQP):  # type: ignore[misc]
-    """Celery's way to the broker, with producers that never wait for a goodbye."""
+    """Celery's AMQP, with producers that do not wait for the broker when they close."""
 
     _producer_pool: Any = None
 
     @property
     def producer_pool(self) -> Any:  # noqa: ANN401 - kombu has no types
-        """The producers of this process; Celery sets the attribute to None after a fork."""
+        """Return the pool of producers of this process. Celery sets the attribute to None after a fork."""
         if self._producer_pool is None:
             connections = self.app.pool
             self._producer_pool = make_producer_pool(connections, limit=connections.limit, Producer=AbruptProducer)
@@ -52,8 +53,8 @@ class AbruptAMQP(AMQP):  # type: ignore[misc]
 
 
 def find_publishing_app(team: str | None) -> Any:  # noqa: ANN401 - a Celery application
-    """The application through which Airflow's executor sends tasks; it is not the executor's own."""
-    from airflow.providers.celery.executors.celery_executor_utils import (  # noqa: PLC0415 - it costs seconds
+    """Return the Celery application with which Airflow's executor sends tasks. It differs from the executor's `app`."""
+    from airflow.providers.celery.executors.celery_executor_utils import (  # noqa: PLC0415 - the import takes seconds
         _get_celery_app_for_workload,
     )
 
@@ -61,23 +62,23 @@ def find_publishing_app(team: str | None) -> Any:  # noqa: ANN401 - a Celery app
 
 
 def close_abruptly(app: Any) -> None:  # noqa: ANN401 - a Celery application
-    """Let an application close a connection without a word after a failure."""
+    """Let an application close the socket at once after a failure."""
     app.amqp = AbruptAMQP(app)
 
 
 def notice_dead_brokers(app: Any) -> None:  # noqa: ANN401 - a Celery application
-    """Give up a broker's host without power as any other dead peer; before the application has a connection.
+    """Let the kernel end connections to a broker whose host lost power. Call it before the first connection.
 
-    airflow.cfg cannot say it: of these options it knows only plain ones, and this is a table.
+    airflow.cfg cannot set this option, because its value is a table.
     """
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, "socket_settings": list_tcp_options()}
 
 
 def discard_connections(app: Any) -> None:  # noqa: ANN401 - a Celery application
-    """Close every connection of an application without a word, and begin with the next broker.
+    """Close every connection of an application at once, and continue with the next broker.
 
-    A time-out by SIGALRM interrupts whatever instruction is being executed: half a frame may have been written or
-    read, an answer may be outstanding that the next call would take for its own, a connection may be in no pool.
+    A time-out by SIGALRM can interrupt any instruction. A frame may be half written or half read, the next call might
+    read the answer of the interrupted one, and a connection may be in no pool.
     """
     for pool in (app.amqp.producer_pool, app.pool):
         pool.resize(pool.limit, reset=True)
@@ -85,12 +86,12 @@ def discard_connections(app: Any) -> None:  # noqa: ANN401 - a Celery applicatio
 
 
 def is_outage(failure: BaseException | None) -> bool:
-    """Whether the broker failed to take a message, and not the message was wrong: it is to be sent again later."""
-    from airflow.sdk.exceptions import AirflowTaskTimeout  # noqa: PLC0415 - workers need not pay for it
+    """Return whether the broker failed, and not the message. Then the message must be sent again later."""
+    from airflow.sdk.exceptions import AirflowTaskTimeout  # noqa: PLC0415 - workers do not need it
 
     if isinstance(failure, (PreconditionFailed, ContentTooLarge)):
         return False
-    if isinstance(failure, AccessRefused):  # of a login while its password is exchanged, or of a queue for good
+    if isinstance(failure, AccessRefused):  # temporary for a login during a rotation, permanent for a queue
         return failure.method_sig[0] not in OF_ONE_TASK
     return isinstance(failure, (AirflowTaskTimeout, OperationalError, OSError, AMQPError, MessageNacked))
 
@@ -98,11 +99,11 @@ def is_outage(failure: BaseException | None) -> bool:
 def send_until_refused(
     send: Callable[[Sequence[Any]], list[Any]], workloads: Sequence[Any], discard: Callable[[], None]
 ) -> list[Any]:
-    """Send one after another; once the broker does not take one, the rest is to be tried again later, like the first.
+    """Send workloads one after another. After the broker fails for one, that one and the rest are sent again later.
 
-    Airflow tries again what took too long, and fails what a broker that is away refused; both are an outage. Nobody
-    knows then how far the connection got, so `discard` is called, and the next try makes a new one: at once and a
-    single time where a connection may just have ended since its last use.
+    Airflow sends a task again after a time-out, but fails it if the broker was down. Both are an outage here. The state
+    of the connection is then unknown, so `discard` is called, and the next attempt makes a new connection. If the first
+    workload fails, there is one attempt at once, because an idle connection may just have ended.
     """
     from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback  # noqa: PLC0415
     from airflow.sdk.exceptions import AirflowTaskTimeout  # noqa: PLC0415
@@ -111,7 +112,7 @@ def send_until_refused(
     may_try_anew = True
     for workload in workloads:
         while is_outage(failure := _read_failure(answer := send([workload])[0])):
-            log.warning("the broker took no task, which is sent again: %s: %s", type(failure).__name__, failure)
+            log.warning("the broker took no task; it is sent again: %s: %s", type(failure).__name__, failure)
             discard()
             if isinstance(failure, AirflowTaskTimeout) or not may_try_anew:
                 late = ExceptionWithTraceback(AirflowTaskTimeout("the broker does not answer"), "")
@@ -122,7 +123,7 @@ def send_until_refused(
 
 
 def _read_failure(answer: Sequence[Any]) -> BaseException | None:
-    """What went wrong with a workload that was sent, by Airflow's answer."""
+    """Return the exception in Airflow's result of a workload, or None."""
     from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback  # noqa: PLC0415
 
     return answer[-1].exception if isinstance(answer[-1], ExceptionWithTraceback) else None

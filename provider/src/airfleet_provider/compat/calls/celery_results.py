@@ -6,9 +6,9 @@ from typing import Any
 
 
 def keep_result_connections(app: Any) -> None:  # noqa: ANN401 - a Celery application
-    """Let this process keep its connection to the result database; Celery makes an engine and one for each result.
+    """Let this process keep its connection to the result database. Celery makes an engine and a connection per result.
 
-    It keeps them only in processes that it knows to be forked, and a worker's make their backend after the fork.
+    Celery keeps them only in processes that it knows to be forked. Those of a worker make their backend after the fork.
     """
     manager = getattr(app.backend, "session_manager", None)
     if manager is not None:

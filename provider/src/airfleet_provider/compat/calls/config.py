@@ -1,4 +1,4 @@
-"""Airflow's configuration, and what else decides how a Dag file parses."""
+"""Airflow's configuration, and the facts that decide how a Dag file parses."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pathlib import Path
 
 
 def read_setting(section: str, key: str, fallback: str = "") -> str:
-    """A value of airflow.cfg or the environment."""
+    """Return a value of airflow.cfg or the environment."""
     from airflow.configuration import conf
 
     return str(conf.get(section, key, fallback=fallback))
 
 
 def storage_root() -> Path:
-    """The folder below which every bundle has its own."""
+    """Return the folder that contains the folder of every bundle."""
     from airflow.dag_processing.bundles.base import get_bundle_storage_root_path
 
     return Path(get_bundle_storage_root_path())
 
 
 def describe_environment() -> str:
-    """What decides, beside the files of a release, how a Dag file parses: Python, every installed package, routing."""
+    """Describe what else decides how a Dag file parses: Python, every installed package, and the routing."""
     installed = sorted({f"{one.name}=={one.version}" for one in importlib.metadata.distributions()})
     digest = hashlib.sha256("\n".join(installed).encode()).hexdigest()[:16]
     airflow = importlib.metadata.version("apache-airflow-core")
@@ -39,7 +39,7 @@ def describe_environment() -> str:
 
 
 def read_secret_key() -> str:
-    """The key that all hosts of a platform share, with which they sign what they ask of each other."""
+    """Return the key that all hosts of a platform share. They sign requests to each other with it."""
     from airflow.configuration import conf
 
     key: str = conf.get("api", "secret_key")
@@ -47,21 +47,21 @@ def read_secret_key() -> str:
 
 
 def read_heartbeat_timeout() -> float:
-    """How long a task may be silent."""
+    """Return the seconds for which a task may be silent."""
     from airflow.configuration import conf
 
     return float(conf.getint("scheduler", "task_instance_heartbeat_timeout"))
 
 
 def read_log_port() -> int:
-    """Where worker hosts serve the logs of their tasks."""
+    """Return the port at which worker hosts serve the logs of their tasks."""
     from airflow.configuration import conf
 
     return int(conf.getint("logging", "worker_log_server_port"))
 
 
 def read_api_urls() -> list[str]:
-    """Where tasks report: what airfleet says of a fleet, and else what this host's tasks are told."""
+    """Return the URLs to which tasks report: those of the fleet if airfleet set them, or the one of this host."""
     from airflow.configuration import conf
     from airflow.executors.base_executor import get_execution_api_server_url
 

@@ -1,4 +1,4 @@
-"""Dag files: which there are, and what executing one gives."""
+"""Find Dag files, and execute them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any
 
 
 def list_dag_files(folder: Path) -> tuple[str, ...]:
-    """The files in the dags/ of a release or a project that Airflow would look for Dags in."""
+    """Return the files in the dags/ of a release or a project in which Airflow would search for Dags."""
     from airflow.utils.file import list_py_file_paths
 
     return tuple(sorted(Path(name).relative_to(folder).as_posix() for name in list_py_file_paths(folder / "dags")))
 
 
 def load_dags(path: Path, release: Path, bundle: str) -> tuple[list[Any], list[str], list[str]]:
-    """Execute a Dag file as Airflow does: its Dags, its errors and its warnings."""
+    """Execute a Dag file as Airflow does, and return its Dags, its errors and its warnings."""
     from airflow.dag_processing.dagbag import BundleDagBag
 
     bag = BundleDagBag(dag_folder=str(path), bundle_path=release, bundle_name=bundle, load_op_links=False)
@@ -34,7 +34,7 @@ def load_dags(path: Path, release: Path, bundle: str) -> tuple[list[Any], list[s
 
 
 def load_dag_file(path: Path, module: str) -> set[str]:
-    """Execute a Dag file for the Dag file `module` that is being executed, which then has its Dags; their ids."""
+    """Execute a Dag file for the Dag file `module` that is being executed, add its Dags to it, and return their ids."""
     from airflow.sdk import DAG
     from airflow.sdk.definitions._internal.contextmanager import DagContext
     from airflow.utils.file import get_unique_dag_module_name
@@ -44,7 +44,7 @@ def load_dag_file(path: Path, module: str) -> set[str]:
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None  # noqa: S101 - a loader was given
     own, found = sys.modules[module], importlib.util.module_from_spec(spec)
-    # Airflow takes a Dag's file from the module that goes by the name of the one that is being executed.
+    # Airflow reads the file of a Dag from the module with the name of the Dag file that is being executed.
     sys.modules[name] = sys.modules[module] = found
     try:
         loader.exec_module(found)
@@ -55,7 +55,7 @@ def load_dag_file(path: Path, module: str) -> set[str]:
 
 
 def serialise(dag: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - airflow.sdk.DAG
-    """What Airflow stores of a Dag, and the hash by which it sees a change."""
+    """Return the hash by which Airflow notices a change of a Dag, and the serialised Dag."""
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.serialization.serialized_objects import DagSerialization
 
@@ -64,9 +64,9 @@ def serialise(dag: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - airflow
 
 
 def import_ahead(paths: Iterable[Path]) -> None:
-    """Import what Dag files want of Airflow, so that the children that execute them need not each."""
+    """Import the modules of Airflow that Dag files import, so that the child processes do not each import them."""
     from airflow.utils.file import iter_airflow_imports
 
     for name in sorted({name for path in paths for name in iter_airflow_imports(str(path))}):
-        with contextlib.suppress(Exception):  # the Dag file that wants it will say why it does not work
+        with contextlib.suppress(Exception):  # the Dag file that imports the module will show the error
             importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""What a Dag processor writes of Dags, written by the release agent."""
+"""Write Dags to the metadata database as a Dag processor does, from the release agent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airfleet_provider.compat.calls import config, metadata_db
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# The releaser's own process only: it publishes as often as it is asked to, and syncs permissions itself.
+# Only for the process of the releaser: it publishes at each request, and syncs permissions itself.
 PUBLISHER_SETTINGS = {
     "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
     "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
@@ -24,7 +24,7 @@ TALKATIVE = ("airflow.dag_processing", "airflow.models", "airflow.serialization"
 
 @functools.cache
 def _remembering_dag() -> Any:  # noqa: ANN401 - a subclass of LazyDeserializedDAG
-    """A Dag that decodes its timetable once; Airflow asks for it 17 times, and each costs a millisecond."""
+    """Return a class of Dags that decode their timetable once. Airflow reads it 17 times, a millisecond each."""
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
 
     class RememberingDag(LazyDeserializedDAG):  # type: ignore[misc]
@@ -43,7 +43,10 @@ def write_dags(
     dags: Collection[Mapping[str, Any]],
     errors: Mapping[str, str],
 ) -> dict[str, str]:
-    """Store Dags and import errors as a Dag processor would, without a commit; what could not be stored, and why."""
+    """Store Dags and import errors as a Dag processor does, without a commit.
+
+    Return the files or Dags that could not be stored, with the reason.
+    """
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db
 
     known = _remembering_dag()
@@ -62,14 +65,14 @@ def write_dags(
 
 
 def remove_references(session: Any) -> None:  # noqa: ANN401 - sqlalchemy.orm.Session
-    """Forget the assets of Dags that went stale, as the Dag processor does."""
+    """Remove the references to assets of stale Dags, as the Dag processor does."""
     from airflow.models.asset import remove_references_to_deleted_dags
 
     remove_references_to_deleted_dags(session=session)
 
 
 def sync_permissions(dags: Collection[Mapping[str, Any]]) -> None:
-    """Give roles what Dags declare in `access_control`; it commits by itself, so it comes before a publish."""
+    """Write the permissions of `access_control` of Dags. It commits by itself, so call it before a publish."""
     from airflow.providers.fab.www.security_appless import ApplessAirflowSecurityManager
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
 
@@ -81,7 +84,7 @@ def sync_permissions(dags: Collection[Mapping[str, Any]]) -> None:
 
 
 def prepare_publisher() -> bool:
-    """Set this process up to publish; whether roles are kept in Airflow's database by the FAB auth manager."""
+    """Prepare this process to publish. Return whether FAB's auth manager keeps roles in Airflow's database."""
     from airflow._shared.logging.structlog import PER_LOGGER_LEVELS
 
     PER_LOGGER_LEVELS.update(dict.fromkeys(TALKATIVE, logging.WARNING))  # four lines for each Dag otherwise

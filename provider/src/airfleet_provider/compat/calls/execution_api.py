@@ -1,4 +1,4 @@
-"""What the fast path repeats of Airflow's execution API; tests/local/test_execution_api.py compares both."""
+"""The parts of Airflow's execution API that the fast path repeats. tests/local/test_execution_api.py compares both."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# Of the source of everything that is repeated.
+# The digest of the source of all repeated functions.
 DIGEST = "a7131d7862d08266096293d8eda3c1c729d5bd380020ce74f94bcd7374c9d46b"
 
 
 def list_options() -> tuple[Any, ...]:
-    """What `airflow api-server` takes on its command line."""
+    """Return the options of `airflow api-server`."""
     from airflow.cli.cli_config import core_commands
 
     return next(tuple(command.args) for command in core_commands if command.name == "api-server")
 
 
 def find_obstacle() -> str | None:
-    """Why Airflow's own code has to answer everything; None when the fast path does the same."""
+    """Return why Airflow's own code must answer every call, or None if the fast path gives the same answers."""
     from airflow import settings
     from airflow.configuration import conf
     from airflow.version import version
@@ -39,7 +39,7 @@ def find_obstacle() -> str | None:
 
 
 def digest_source() -> str:
-    """A digest of the functions that the fast path repeats, as they are installed."""
+    """Return the digest of the installed source of the functions that the fast path repeats."""
     from airflow.api_fastapi.execution_api import app, security
     from airflow.api_fastapi.execution_api.datamodels import taskinstance as models
     from airflow.api_fastapi.execution_api.datamodels import token
@@ -87,7 +87,7 @@ def digest_source() -> str:
 
 
 class Models:
-    """Airflow's own checks of what comes in, and its own form of what goes out."""
+    """Airflow's models of requests and answers, and its tokens."""
 
     def __init__(self) -> None:
         from airflow.api_fastapi.execution_api.app import _jwt_generator, _jwt_validator
@@ -111,21 +111,29 @@ class Models:
         self._may_retry = _is_eligible_to_retry
 
     async def read_claims(self, token: str) -> tuple[str, Mapping[str, Any]]:
-        """The task instance of a valid token and its claims; raises whatever a check does for any other token."""
+        """Return the task instance and the claims of a valid token.
+
+        Raises:
+            Exception: The token is not valid; it is the error of the check that failed.
+        """
         claims = await self._validator.avalidated_claims(token, {})
         claims.setdefault("scope", "execution")
         known = self._token(id=claims["sub"], claims=self._claims(**claims))
         return str(known.id), claims
 
     def sign(self, task_instance: str) -> str:
-        """The token with which a task that has started goes on."""
+        """Return the token of a task that has started."""
         return str(self._make_generator().generate(extras={"sub": task_instance, "scope": "execution"}))
 
     def read_start(self, body: bytes) -> dict[str, Any]:
         return dict(self._started.model_validate_json(body).model_dump())
 
     def read_success(self, body: bytes) -> dict[str, Any] | None:
-        """The end of a task that changed no asset; raises ValueError for any other state."""
+        """Return the end of a task that succeeded and changed no asset.
+
+        Raises:
+            ValueError: The body is another state.
+        """
         payload = self._ended.model_validate_json(body)
         if payload.task_outlets or payload.outlet_events:
             return None
@@ -139,13 +147,13 @@ class Models:
         return dict(self._alive.model_validate_json(body).model_dump())
 
     def read_fields(self, body: bytes) -> dict[str, Any]:
-        """Rendered fields with secrets masked."""
+        """Return the rendered fields, with secrets masked."""
         from airflow._shared.secrets_masker import redact
 
         return {name: redact(value, name) for name, value in self._fields.validate_json(body).items()}
 
     def write_context(self, row: Mapping[str, Any]) -> bytes:
-        """What a task that starts is told."""
+        """Return the answer for a task that starts."""
         run = {name: row[name] for name in self._run.model_fields if name in row}
         context = self._context(
             dag_run=self._run(**run, consumed_asset_events=[], note=None, team_name=None),

@@ -1,4 +1,4 @@
-"""A secrets back end that has nothing and reports what it is asked for."""
+"""A secrets back end that has no values and reports every lookup."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LookupRecorder:
-    """Calls `on_lookup` with "variable" or "connection" and the key; what that raises ends the lookup."""
+    """Calls `on_lookup` with "variable" or "connection" and the key. An exception of `on_lookup` ends the lookup."""
 
     on_lookup: Callable[[str, str], None]
 

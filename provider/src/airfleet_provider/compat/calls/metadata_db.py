@@ -1,4 +1,4 @@
-"""Connections and sessions with the metadata database."""
+"""Connections and sessions to the metadata database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connection, which has no types
-    """A connection of its own to the metadata database, outside every pool, in autocommit mode, under this name."""
+    """Open a connection to the metadata database outside of every pool, in autocommit mode, with this name."""
     from airflow import settings
 
     dialect = settings.engine.dialect
@@ -23,7 +23,7 @@ def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connect
 
 @contextlib.contextmanager
 def open_session() -> Iterator[Any]:
-    """A session that commits at the end and rolls back on an error; nobody else in this thread is given it."""
+    """Yield a session that commits at the end and rolls back on an error. No other code of this thread gets it."""
     from airflow.utils.session import create_session
 
     with create_session(scoped=False) as session:

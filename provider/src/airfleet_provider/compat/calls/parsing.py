@@ -1,4 +1,4 @@
-"""What a process that executes Dag files is given of Airflow: its settings without secrets, and no database."""
+"""Prepare a process that executes Dag files: it gets Airflow's settings without secrets, and no database."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# Whole sections that say how databases, brokers and stores of secrets are reached.
+# Sections with the addresses and logins of databases, brokers and secrets back ends.
 CLOSED_SECTIONS = frozenset({"database", "celery", "celery_broker_transport_options", "secrets"})
 CLOSED_KEYS = frozenset({("workers", "secrets_backend"), ("workers", "secrets_backend_kwargs")})
-# Airflow takes a sensitive setting from a command or a store of secrets as well.
+# Airflow also reads a sensitive setting from a command or a secrets back end.
 INDIRECT = ("_cmd", "_secret")
-# A setting that holds one of the secrets somewhere in it is one too; shorter ones are words.
+# A setting whose value contains a secret of at least this length is secret too. Shorter secrets may be plain words.
 LONG_ENOUGH = 8
 MOST_KEYS = 1_000_000
 TALKATIVE = ("airflow.dag_processing", "airflow.models", "airflow.serialization")
 
 
 def render_open_settings() -> str:
-    """The text of this process's airflow.cfg, environment included, less all that is secret."""
+    """Return the text of an airflow.cfg with all settings of this process, without those that are secret."""
     from airflow.configuration import AIRFLOW_CONFIG, conf
 
     found = configparser.RawConfigParser()
@@ -57,27 +57,27 @@ def render_open_settings() -> str:
 
 
 def write_open_settings(path: Path) -> None:
-    """Put them into a file, whole or not at all."""
+    """Write these settings to a file, atomically."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}.", delete=False) as draft:
         draft.write(render_open_settings())
     Path(draft.name).replace(path)
 
 
 def list_open_environment(config: Path) -> dict[str, str]:
-    """The environment of a process that executes Dag files: this one's, with none of Airflow's settings in it."""
+    """Return the environment for a process that executes Dag files: that of this process without Airflow's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
     return {**kept, "AIRFLOW_CONFIG": str(config), "_AIRFLOW_PROCESS_CONTEXT": "client"}
 
 
 def seal_memory() -> None:
-    """Let no other process of the same user read the memory or the environment of this one."""
+    """Keep other processes of the same user from reading the memory and the environment of this process."""
     from airflow.sdk.execution_time.supervisor import _make_process_nondumpable
 
     _make_process_nondumpable()
 
 
 def prepare_parser() -> None:
-    """Import what every Dag file needs."""
+    """Import the modules that every Dag file needs."""
     import airflow.dag_processing.dagbag
     import airflow.models.serialized_dag
     import airflow.providers.standard.operators.bash
@@ -92,11 +92,11 @@ def prepare_parser() -> None:
 
 
 def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
-    """What a Dag file asked for, as JSON: nothing where there is no such thing.
+    """Return the variable or connection that a Dag file looks up, as JSON. The result is empty if it does not exist.
 
-    A database or a store of secrets that does not answer is an error, and never "no such thing": what was parsed with a
-    default would be kept. A question that no database could answer is no such error: it would keep all other files from
-    being published as well.
+    A database or a secrets back end that does not answer is an error. Otherwise the Dag would be parsed with a default,
+    and the result kept. A lookup that no database can answer is not an error, because it would keep all other files
+    from being published.
     """
     match question:
         case {"kind": "variable", "name": str(name)} if _can_be(name):
@@ -113,7 +113,7 @@ def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _can_be(name: str) -> bool:
-    """Whether anything in a database can have this name."""
+    """Return whether a row in a database can have this name."""
     return "\0" not in name and name.encode(errors="replace").decode() == name
 
 

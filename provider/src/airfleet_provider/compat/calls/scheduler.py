@@ -1,4 +1,4 @@
-"""What Airflow keeps to itself about its scheduler: how it is made ready, run, and known to the database."""
+"""Private functions of Airflow's scheduler: how to prepare it, run it, and name its database connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def runs_tasks_itself() -> bool:
-    """Whether tasks are processes below the scheduler, as with LocalExecutor, and end with it."""
+    """Return whether tasks are child processes of the scheduler and end with it, as with LocalExecutor."""
     from airflow.executors.executor_loader import ExecutorLoader
 
     names = ExecutorLoader.get_executor_names()
@@ -19,7 +19,11 @@ def runs_tasks_itself() -> bool:
 
 
 def prepare_scheduler() -> None:
-    """Do what a scheduler does before its first loop, as far as it changes nothing; SystemExit for another schema."""
+    """Do everything that a scheduler does before its first loop and that changes nothing.
+
+    Raises:
+        SystemExit: The database has another schema.
+    """
     from airflow import settings
     from airflow.cli.commands import scheduler_command
     from airflow.executors.executor_loader import ExecutorLoader
@@ -28,7 +32,7 @@ def prepare_scheduler() -> None:
     from airflow.providers_manager import ProvidersManager
     from airflow.utils.db import check_and_run_migrations
 
-    assert scheduler_command and scheduler_job_runner  # noqa: S101 - imported for their own sake
+    assert scheduler_command and scheduler_job_runner  # noqa: S101 - only their import is needed
     ProvidersManager().initialize_providers_configuration()
     check_and_run_migrations()
     ExecutorLoader.init_executors()
@@ -37,14 +41,14 @@ def prepare_scheduler() -> None:
 
 
 def run_scheduler() -> None:
-    """`airflow scheduler --skip-serve-logs` in a process that was prepared, without its command line and its checks."""
+    """Run `airflow scheduler --skip-serve-logs` in a prepared process, without its command line and its checks."""
     from airflow.cli.commands.scheduler_command import _run_scheduler_job
 
     _run_scheduler_job(Namespace(num_runs=-1, only_idle=False, skip_serve_logs=True))
 
 
 def guard_connections(name: str, check: Callable[[Any], None]) -> None:
-    """From now on every connection of this process's pool has this name, and passes the check before it is used."""
+    """Give every connection of this process's pool this name, and check each connection before its use."""
     from airflow import settings
     from sqlalchemy import event
 
@@ -57,7 +61,7 @@ def guard_connections(name: str, check: Callable[[Any], None]) -> None:
 
 
 def _compile_statements(make_session: Callable[[], Any]) -> None:
-    """Let SQLAlchemy load the models from the database once; most of a first query's time is that."""
+    """Let SQLAlchemy load all models once. Most of the time of a first query is spent on that."""
     from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun
     from airflow.models.pool import Pool

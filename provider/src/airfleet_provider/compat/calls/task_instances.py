@@ -1,4 +1,4 @@
-"""What the executor asks and writes of task instances in the metadata database."""
+"""The queries and updates of task instances by the executor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 
 def list_awaited(ids: Collection[str]) -> set[str]:
-    """Those of these Celery ids whose task instances wait for a worker or are with one."""
+    """Return the Celery ids whose task instances are queued or with a worker."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from airflow.utils.state import TaskInstanceState
@@ -23,9 +23,9 @@ def list_awaited(ids: Collection[str]) -> set[str]:
 
 
 def send_again(ids: Collection[str]) -> set[str]:
-    """Have the scheduler queue those anew that still wait for a worker; the ids of those that could not be touched.
+    """Let the scheduler queue again the task instances that still wait for a worker.
 
-    A row that is locked is left for the next time, as the scheduler itself may have locked it.
+    Return the ids of rows that are locked, perhaps by the scheduler itself. They must be tried again later.
     """
     from airflow._shared.timezones import timezone
     from airflow.models.taskinstance import TaskInstance

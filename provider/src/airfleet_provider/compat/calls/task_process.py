@@ -1,4 +1,4 @@
-"""What this process is to Airflow: a task or not; and how a task asks to be started again."""
+"""Find out whether this process runs a task, and let a task be started again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 
 
 def is_task() -> bool:
-    """Whether this process runs user code, or loads it for tasks, and so has no way to the database."""
+    """Return whether this process runs user code or loads it for tasks, and so has no access to the database."""
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     return getattr(runner, "SUPERVISOR_COMMS", None) is not None or is_blocked()
 
 
 def is_blocked() -> bool:
-    """Whether Airflow has taken the database away from this process, as from each that runs or loads a task."""
+    """Return whether Airflow has blocked the database in this process, as in every process that runs or loads tasks."""
     settings, supervisor = (
         sys.modules.get(name) for name in ("airflow.settings", "airflow.sdk.execution_time.supervisor")
     )
@@ -25,7 +25,7 @@ def is_blocked() -> bool:
 
 
 def reschedule(seconds: float, now: datetime) -> Exception:
-    """What a task raises while it starts, to be started again later without losing a try."""
+    """Return the exception that a starting task raises to be started again later, without the loss of a try."""
     from airflow.sdk.exceptions import AirflowRescheduleException
 
     error: Exception = AirflowRescheduleException(now + timedelta(seconds=seconds))

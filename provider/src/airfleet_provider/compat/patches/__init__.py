@@ -1,1 +1,1 @@
-"""Functions of Airflow that airfleet replaces in processes of its own."""
+"""Functions of Airflow that airfleet replaces in its own processes (ADR 34)."""

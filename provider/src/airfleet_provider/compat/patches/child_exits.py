@@ -1,4 +1,4 @@
-"""Airflow's supervisors learn at once that a child has ended."""
+"""Airflow's supervisors notice at once that a child has ended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from airfleet_provider.compat.patches.task_start import ForkedProcess
 
 
 def notice_exits() -> None:
-    """Wake Airflow's supervisors in this process the moment a child of theirs ends.
+    """Wake Airflow's supervisors in this process when a child of theirs ends.
 
-    They look for the end of a child only when one of its sockets has something to say, and so wait out their time,
-    5 s for a task and 10 s for a triggerer that stops, when the last socket closes an instant before the child is gone.
+    They check for the end of a child only after data on one of its sockets. If the last socket closes a moment before
+    the child ends, they wait for their time-out: 5 s for a task, and 10 s for a triggerer that stops.
     """
     apply(PATCH)
 
@@ -27,7 +27,7 @@ def _make(original: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     @functools.wraps(original)
     def register(self: Any, *sockets: Any, **options: Any) -> None:  # noqa: ANN401 - Airflow's own
         original(self, *sockets, **options)
-        with contextlib.suppress(OSError):  # it has ended already, and is seen at the first look
+        with contextlib.suppress(OSError):  # the child has ended already, and the first check notices it
             handle = ForkedProcess(os.pidfd_open(self.pid))
             self.selector.register(handle, selectors.EVENT_READ, (lambda _: False, self.selector.unregister))
 
@@ -51,6 +51,6 @@ PATCH = Patch(
         ),
     ),
     make=_make,
-    without="the end of some tasks is seen up to 5 s late, and that of a triggerer 10 s late",
+    without="the end of some tasks is noticed up to 5 s late, and that of a triggerer 10 s late",
     processes="Celery workers, workers of the LocalExecutor",
 )

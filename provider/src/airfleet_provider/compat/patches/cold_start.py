@@ -1,4 +1,4 @@
-"""A task that starts in Airflow's own way inherits no connection and no channel of the executor."""
+"""A task that starts Airflow's own way inherits no connection and no channel of the executor."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from airfleet_provider.processes import fd_messages, lifecycle
 
 
 def prepare_supervisors() -> None:
-    """Make the supervisors of this process, and of those forked from it, ready for tasks of every queue."""
+    """Prepare the supervisors of this process, and of its forks, for tasks of every queue."""
     child_exits.notice_exits()
     crash_reports.tell_crashes()
     keep_apart(fd_messages.CHANNEL_VARIABLE)
 
 
 def keep_apart(channel_variable: str) -> None:
-    """Let tasks that this process forks reach nothing of it, and end when they crash.
+    """Close the channels of this process in the tasks that it forks, and let those tasks end when they crash.
 
-    Such a task is a fork of the executor's own process, with every descriptor of it: without this it could order
-    processes of other Dag files from the keeper, stop it, or speak on a connection to a database.
+    Such a task is a fork of the executor's process, with all its descriptors. Without this patch, it could request
+    processes of other Dag files from the zygote pool, stop the pool, or use a connection to a database.
     """
     apply(PATCH, channel_variable)
 
@@ -58,9 +58,9 @@ PATCH = Patch(
 
 
 def forget_connections(kept: Collection[int]) -> None:
-    """Let go of every inherited connection but these; the numbers stay taken, so objects that hold them reach nothing.
+    """Close every inherited connection but these. The descriptors stay in use, so that objects with them reach nothing.
 
-    Sockets for datagrams stay: metrics go out by one.
+    Datagram sockets stay open, because metrics use one.
     """
     lifecycle.blank_descriptors(lambda number: number in kept or not _is_connection(number))
 

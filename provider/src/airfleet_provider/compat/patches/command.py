@@ -1,4 +1,4 @@
-"""`airflow airfleet patches`: which patches of Airflow there are, and whether they fit the installed one."""
+"""`airflow airfleet patches`: list the patches of Airflow, and whether they fit the installed Airflow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airfleet_provider.compat.patches.registry import PATCHES
 
 
 def run_command(arguments: Any) -> None:  # noqa: ANN401 - argparse's namespace
-    """Print one row for each patch, as Airflow's own commands do; exit with 1 when a patch does not fit."""
+    """Print one row for each patch, as Airflow's own commands do. Exit with 1 if a patch does not fit."""
     from airflow.cli.simple_table import AirflowConsole  # noqa: PLC0415 - reading the registry imports no Airflow
 
     rows = [describe(patch) for patch in PATCHES]
@@ -19,7 +19,7 @@ def run_command(arguments: Any) -> None:  # noqa: ANN401 - argparse's namespace
 
 
 def describe(patch: Patch) -> dict[str, str]:
-    """A row of the table; `applied` is about this process, and most patches are applied in others."""
+    """Return a row of the table. `applied` concerns this process only; most patches are applied in others."""
     return {
         "name": patch.name,
         "target": ", ".join(patch.targets),

@@ -1,4 +1,4 @@
-"""A process whose native code crashes ends at once, and its log says where; Airflow's own would crash for ever."""
+"""A process whose native code crashes ends at once, and its log says where. Airflow's would crash without end."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from airfleet_provider.compat.patches.patch import Patch, apply
 from airfleet_provider.compat.patches.requirements import Accepts, Contains
 
 STDERR = 2
-# What the processor or the C library sends to a process that cannot go on.
+# The signals that the kernel or the C library sends to a process that crashed.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
-# faulthandler's first line of the thread that crashed, and a line of its stack, the innermost function first.
+# faulthandler's first line for the thread that crashed, and a line of its stack. The innermost function comes first.
 CURRENT = re.compile(rb"Current thread 0x[0-9a-f]+.*\(most recent call first\):")
 FRAME = re.compile(rb'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)')
 
 
 def end_on_crash() -> None:
-    """Let this process, and what is forked from it, write its Python stack to stderr and end when it crashes.
+    """Let this process and its forks write their Python stack to stderr and end when they crash.
 
-    Airflow handles SIGSEGV in Python while it loads a Dag file, and so for as long as the process lives. Such a handler
-    runs when the crashing instruction returns, which it never does: the process would burn a core until it is killed.
+    When Airflow loads a Dag file, it installs a Python handler of SIGSEGV, which then stays. A Python handler runs only
+    when the crashing instruction returns, which it never does. So the process would use a core until it is killed.
     """
     apply(SIGNALS)
-    # Enabled by PYTHONFAULTHANDLER, it would not install again the handler that the next line removes.
+    # If PYTHONFAULTHANDLER enabled faulthandler already, `enable` would not install the handler again.
     faulthandler.disable()
     signal.signal(signal.SIGSEGV, signal.SIG_DFL)
     faulthandler.enable(STDERR)
 
 
 class Signals:
-    """The module `signal`, but nobody takes a crash over."""
+    """The module `signal`, except that `signal.signal` ignores the signals of a crash."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
         return getattr(signal, name)
@@ -46,16 +46,16 @@ class Signals:
 
 @dataclass(slots=True)
 class Stack:
-    """Reads from the lines of a process's stderr which function it crashed in."""
+    """Finds in the lines of a process's stderr the function in which it crashed."""
 
     is_near: bool = False
     place: str = ""
 
     def hear(self, line: bytes) -> None:
-        """Take note of the first line below that of the thread that crashed, and of no other."""
+        """Record the first line below the head of the thread that crashed, and no other."""
         if self.is_near:
             found = FRAME.match(line)
-            # The file's name comes from the task; only its end is shown, on one line.
+            # The name of the file comes from the task. So only its last part is shown, on one line.
             self.place = "{function} ({file}:{line})".format(**_read(found)) if found else "native code"
         self.is_near = bool(CURRENT.match(line))
 
@@ -67,13 +67,13 @@ def _read(found: re.Match[bytes]) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Stacks:
-    """What the children of a supervisor have said of their crashes, by pid."""
+    """The crashes of a supervisor's children, by pid."""
 
     known: dict[int, Stack] = field(default_factory=dict)
     listening: Stack | None = None
 
     def follow(self, forward: Callable[..., Any], *loggers: Any, **options: Any) -> Any:  # noqa: ANN401 - Airflow's own
-        """What forwards lines to a log, and lets the stack at hand hear them first."""
+        """Return a forwarder of lines to a log, which passes them to the current stack first."""
         inner, stack = forward(*loggers, **options), self.listening
         return inner if stack is None else _pass_on(inner, stack)
 
@@ -87,7 +87,7 @@ def _pass_on(inner: Any, stack: Stack) -> Generator[None, bytes | bytearray, Non
 
 
 def tell_crashes() -> None:
-    """Let Airflow's supervisors in this process say in a task's log by which crash it ended, and in which function."""
+    """Let Airflow's supervisors in this process log by which signal and in which function a task crashed."""
     apply(REPORTS)
 
 
@@ -103,7 +103,7 @@ def _make_reports(create: Any, forward: Any, settle: Any) -> Sequence[Any]:  # n
         finally:
             stacks.listening = None
 
-    # All that the task said has been read by now.
+    # By now, all output of the task has been read.
     @functools.wraps(settle)
     def update_state(self: Any) -> Any:  # noqa: ANN401 - Airflow's own
         stack = stacks.known.pop(self.pid, Stack())
@@ -125,7 +125,7 @@ SIGNALS = Patch(
     targets=(f"{_IMPORTER}:signal",),
     requires=(Contains(_IMPORTER, ("import signal\n", "signal.signal(signal.SIGSEGV, ")),),
     make=lambda _: (Signals(),),
-    without="a process that crashes after it has loaded a Dag file burns a core until somebody kills it",
+    without="a process that crashes after it has loaded a Dag file uses a core until it is killed",
     processes="Celery workers, workers of the LocalExecutor, zygotes, the Dag processor, the release agent",
 )
 REPORTS = Patch(

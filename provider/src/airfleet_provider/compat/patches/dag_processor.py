@@ -13,20 +13,21 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains, Cou
 
 
 def list_processor_options() -> tuple[Any, ...]:
-    """What `airflow dag-processor` takes on its command line."""
+    """Return the options of `airflow dag-processor`."""
     from airflow.cli.cli_config import core_commands
 
     return next(tuple(command.args) for command in core_commands if command.name == "dag-processor")
 
 
 def run_dag_processor(arguments: Any, on_look: Callable[[], None]) -> None:  # noqa: ANN401 - argparse's namespace
-    """Run it; `on_look` is called where it would look for requests, about once a second.
+    """Run the Dag processor. It calls `on_look` about once a second, instead of a check for requests.
 
-    Raises UnfitAirflowError where it would parse Dag files as well, beside the release agent.
+    Raises:
+        UnfitAirflowError: This Airflow would also parse Dag files, beside the release agent.
     """
     from airflow.cli.commands import dag_processor_command
 
-    crash_reports.end_on_crash()  # in the children that it forks, which load Dag files
+    crash_reports.end_on_crash()  # for the child processes, which load Dag files
     apply(PATCH, on_look)
     dag_processor_command.dag_processor(arguments)
 
@@ -34,15 +35,15 @@ def run_dag_processor(arguments: Any, on_look: Callable[[], None]) -> None:  # n
 def _make(manager: Any, on_look: Callable[[], None]) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     class CallbackProcessor(manager):  # type: ignore[misc]
         def deactivate_stale_dags(self, last_parsed: dict[Any, Any], **others: Any) -> None:  # noqa: ANN401
-            """Deactivate the Dags of bundles that are gone, and no others.
+            """Deactivate only the Dags of bundles that no longer exist.
 
-            All Dags were parsed long ago here. Airflow takes a callback that it stops for running too long for a parse
-            of its file, and would deactivate all Dags of it.
+            Here, all Dags were parsed long ago. If Airflow stops a callback that runs too long, it treats it as a parse
+            of the file, and would deactivate all Dags of the file.
             """
             super().deactivate_stale_dags({}, **others)
 
         def claim_priority_files(self) -> list[Any]:
-            """None, ever: Airflow would refresh the bundle for them, again and again when it may not."""
+            """Return no file, because Airflow would refresh the bundle for each, and repeat that if it fails."""
             on_look()
             return []
 
@@ -61,7 +62,7 @@ PATCH = Patch(
         Contains(f"{_MANAGER}._queue_requested_files_for_parsing", ("self.claim_priority_files()",)),
         Counts("airflow.dag_processing.manager", "_claim_priority_files(", 2),
         Accepts(f"{_MANAGER}.deactivate_stale_dags", ("self", "last_parsed"), ("session",)),
-        # Airflow takes the end of a callback for a parse.
+        # Airflow treats the end of a callback as a parse.
         Contains(f"{_MANAGER}._kill_timed_out_processors", ("last_finish_time=timezone.utcnow()",)),
     ),
     make=_make,

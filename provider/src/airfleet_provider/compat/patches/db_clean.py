@@ -1,4 +1,4 @@
-"""`airflow db clean`, narrowed to what is old here: a live Dag is not, however long ago its file was parsed."""
+"""`airflow db clean` does not remove live Dags, however long ago their files were parsed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from airfleet_provider.compat.patches.requirements import Accepts, Has
 
 
 def narrow_cleanup() -> None:
-    """Have `airflow db clean` remove only Dags that are gone and have no task instances left.
+    """Let `airflow db clean` remove only Dags that are stale and have no task instances.
 
-    Airflow judges a Dag by the time of its last parse. It also tries to remove Dags whose last run it keeps, which a
-    foreign key forbids; it then ends without looking at the other tables. Raises UnfitAirflowError where Airflow would
-    remove live Dags.
+    Airflow judges a Dag by the time of its last parse. It also tries to remove Dags whose last run it keeps. A foreign
+    key forbids that, and Airflow then ends without cleaning the other tables.
+
+    Raises:
+        UnfitAirflowError: This Airflow would remove live Dags.
     """
     apply(PATCH)
 
 
 def _make(found: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
-    # Only a process that cleans needs it.
+    # Only a process that cleans the database needs this import.
     from sqlalchemy import column  # noqa: PLC0415
 
     narrowed = type(found)(

@@ -1,4 +1,4 @@
-"""An api-server of tasks that airfleet's own application stands in front of, and that outages do not mislead."""
+"""The execution API with airfleet's application in front. An outage does not make it fail tasks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# How far ahead of this host's clock the one may be that made a task's token, and for how long a token lasts too long.
+# Seconds that the clock of a token's issuer may be ahead of this host's, and by which a token may outlast its end.
 EARLY_S, LATE_S = 600, 60
 
 
 def serve(arguments: Any, wrap: Callable[[Any], Any]) -> None:  # noqa: ANN401 - argparse's namespace
-    """Run the execution API of this process in the wrapper; one with processes of its own runs unwrapped."""
+    """Run the execution API of this process with `wrap` around it. An API with its own processes is not wrapped."""
     from airflow.cli.commands import api_server_command
     from airflow.configuration import conf
 
@@ -27,7 +27,7 @@ def serve(arguments: Any, wrap: Callable[[Any], Any]) -> None:  # noqa: ANN401 -
     if is_alone:
         os.environ["AIRFLOW_API_APPS"] = arguments.apps
         apply(APPLICATION, wrap)
-        import airflow.api_fastapi.main  # noqa: F401 - what cannot be made is known before the server starts
+        import airflow.api_fastapi.main  # noqa: F401 - an error of the import shows before the server starts
     api_server_command.api_server(arguments)
 
 
@@ -40,10 +40,10 @@ def _make_application(make: Any, wrap: Callable[[Any], Any]) -> Sequence[Any]:  
 
 
 def report_outages(note: Callable[[BaseException], None]) -> None:
-    """Answer with an error when the database fails while a task reports its end.
+    """Answer with an error if the database fails while a task reports its end.
 
-    Airflow rolls back, writes that the task has failed, whatever it reported, and says that all is well. It lets only
-    DataError through, which is what an outage is made here; as it was noted, `OutageResponses` answers with 503.
+    Airflow rolls back, records the task as failed whatever the task reported, and answers with success. It re-raises
+    only DataError, so an outage becomes a DataError here. `note` records it, and `OutageResponses` answers with 503.
     """
     apply(REPORTS, note)
 
@@ -67,10 +67,10 @@ def _make_reports(update: Any, note: Callable[[BaseException], None]) -> Sequenc
 
 
 def accept_early_tokens() -> None:
-    """Let a task start whose token was made by a host with a clock that is ahead; none lasts longer for it.
+    """Accept the token of a task if the clock of its issuer is ahead. No token lasts longer for it (ADR 16).
 
-    A token carries when it was made, by the clock of the scheduler or of an api-server, and whoever checks it has
-    another clock. Airflow has one leeway for that and for how long a token lasts.
+    A token has the time of its issue, by the clock of the scheduler or of an api-server. The process that checks the
+    token has another clock. Airflow has one leeway for both the beginning and the end of a token.
     """
     apply(TOKENS)
 
@@ -106,7 +106,7 @@ APPLICATION = Patch(
         Contains("airflow.cli.commands.api_server_command", ('"airflow.api_fastapi.main:app"',)),
     ),
     make=_make_application,
-    without="every call of a task takes Airflow's own way, and an outage of the database fails some of them",
+    without="every call of a task takes Airflow's own way, and an outage of the database makes some of them fail",
     processes="the execution API",
     is_required=True,
 )

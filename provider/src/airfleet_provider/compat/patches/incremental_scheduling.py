@@ -1,4 +1,4 @@
-"""A loop of Airflow's scheduler looks at the Dag runs only in which something happened."""
+"""A loop of Airflow's scheduler examines only the Dag runs in which something has changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains, Cou
 
 log = logging.getLogger("airfleet")
 
-# What a loop does beside looking at running Dag runs and queueing tasks: all of it is due by the clock, or is told.
+# What a loop does beside examining running Dag runs and queueing tasks. All of it is due by time or after a message.
 LEFT_OUT = (
     "_create_dagruns_for_dags",
     "_start_queued_dagruns",
@@ -27,7 +27,7 @@ LEFT_OUT = (
 
 @dataclass(slots=True)
 class PrefetchedRows:
-    """What was read for all Dag runs of a look at once; empty between looks."""
+    """Rows that were read at once for all Dag runs of one pass. Empty between passes."""
 
     versions: dict[str, Any] = field(default_factory=dict)
     hashes: dict[Any, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class PrefetchedRows:
 
 
 class NarrowedLoop:
-    """A session whose queries of Dag runs find these only."""
+    """A session whose queries of Dag runs find only these runs."""
 
     def __init__(self, session: Any, runs: Collection[tuple[str, str]]) -> None:  # noqa: ANN401 - Airflow's own
         self._session, self._runs = session, runs
@@ -60,9 +60,9 @@ def look_at_news(
     forget: Callable[[Iterable[tuple[str, str]]], None],
     tell: Callable[[str], None],
 ) -> None:
-    """Let each loop look at the Dag runs that are chosen for it, or at everything when there is no choice.
+    """Let each loop examine only the Dag runs that `choose` returns, or all Dag runs if it returns None.
 
-    `tell` is called with the reason where every loop has to look at everything.
+    If the patch does not fit, every loop examines all Dag runs, and `tell` is called with the reason.
     """
     apply(PATCH, choose, forget, tell=tell)
 
@@ -114,7 +114,7 @@ def _make(
 
 
 def _read_ahead(schedule: Any, latest: Any, current: Any, exists: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
-    """Read in three statements what Airflow reads in four for each Dag run."""
+    """Read in three statements for all Dag runs what Airflow reads in four statements for each."""
     ahead = PrefetchedRows()
 
     @functools.wraps(schedule)
@@ -161,7 +161,7 @@ def _fill(ahead: PrefetchedRows, runs: Collection[Any], session: Any) -> None:  
         .distinct(DagVersion.dag_id)
         .order_by(DagVersion.dag_id, DagVersion.version_number.desc())
     )
-    session.scalars(select(DagModel).where(DagModel.dag_id.in_(dags))).all()  # each is asked for by its key later
+    session.scalars(select(DagModel).where(DagModel.dag_id.in_(dags))).all()  # later code reads each by its key
     for version, digest in session.execute(newest):
         ahead.versions[version.dag_id], ahead.hashes[version.id] = version, digest
     wanted = [
@@ -176,10 +176,10 @@ def _fill(ahead: PrefetchedRows, runs: Collection[Any], session: Any) -> None:  
 
 
 def _pass_over_ended(harvest: Any) -> Any:  # noqa: ANN401 - Airflow's own
-    """Drop reports of an executor that change nothing before Airflow loads and locks what they are about.
+    """Drop reports of an executor that change nothing, before Airflow loads and locks their task instances.
 
-    A report that a task was sent says what was written when it was queued. One that a task ended changes something only
-    for a task that has not ended: the others' state came from the task itself.
+    A report that a task was sent repeats what was written when it was queued. A report that a task ended matters only
+    for a task that has not ended: otherwise the task itself has reported its state.
     """
 
     @functools.wraps(harvest)
@@ -245,7 +245,7 @@ PATCH = Patch(
         f"{_RUN}.check_version_id_exists_in_dr",
         *(f"{_RUNNER}.{name}" for name in LEFT_OUT),
     ),
-    # That leaving something out is the same as finding nothing, and that what is read ahead is asked for so.
+    # To leave a part out must equal finding nothing, and the rows read in advance must be read this way.
     requires=(
         Contains(
             f"{_RUNNER}._do_scheduling",
@@ -291,6 +291,6 @@ PATCH = Patch(
         Contains("airflow.models.dag:DagModel.get_dagmodel", ("session.get(",)),
     ),
     make=_make,
-    without="the scheduler looks at every Dag run in each loop, as in stock Airflow",
+    without="the scheduler examines every Dag run in each loop, as in stock Airflow",
     processes="the scheduler",
 )

@@ -1,4 +1,4 @@
-"""The workers of Airflow's LocalExecutor end with the scheduler, however the scheduler ends."""
+"""The workers of Airflow's LocalExecutor end with the scheduler, even if the scheduler is killed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from airfleet_provider.processes.lifecycle import die_with
 
 
 def end_with_scheduler() -> None:
-    """Let workers started from now on end when this process does, however it does, and supervise as airfleet does.
+    """Let later workers end when this process ends in any way, and supervise tasks as airfleet does.
 
-    They hold both ends of the pipe that they wait at, so an idle one would wait for ever for a scheduler that failed.
+    A worker holds both ends of the pipe that it reads. So an idle worker would wait for ever for a scheduler that died.
     """
     apply(PATCH)
 

@@ -1,10 +1,10 @@
-"""An api-server asks only hosts of the fleet for the logs of a task.
+"""An api-server requests logs of a task only from hosts of the fleet.
 
-A task reports the host name that it runs on with its own token, and Airflow asks whatever that names: another program,
-another port, or a service of a cloud, whose answer is then shown as the log.
+A task reports its host name with its own token, and Airflow sends a request to that name. A hostile task could name
+another program, another port, or a service of a cloud, and Airflow would show the answer as the log.
 
-A task runs as the same user as the log server of its host, so it can end that server and take the port. So an answer
-is no more than text: an api-server does not follow a redirect of a log server.
+A task runs as the same user as the log server of its host, so it can end that server and take its port. So an answer
+is only text: an api-server does not follow a redirect of a log server.
 """
 
 from __future__ import annotations
@@ -33,11 +33,15 @@ class StrangerError(ValueError):
 
 
 def check(url: str, file: Path) -> None:
-    """Raise StrangerError unless a file lists, as HOST:PORT, the server that a URL names; unreadable, it lists none."""
+    """Check that a file lists the server of a URL as HOST:PORT. A file that cannot be read lists none.
+
+    Raises:
+        StrangerError: The file does not list the server.
+    """
     try:
         known = json.loads(file.read_text())
     except (OSError, ValueError):
-        log.exception("cannot read which hosts serve logs")
+        log.exception("cannot read the list of hosts that serve logs")
         known = []
     server = urlsplit(url).netloc
     if server not in known:
@@ -45,9 +49,10 @@ def check(url: str, file: Path) -> None:
 
 
 def restrict() -> None:
-    """Let Airflow ask for logs only whom `[airfleet] log_servers` lists; without that setting, whomever it would.
+    """Let Airflow request logs only from the servers that `[airfleet] log_servers` lists, if that is set.
 
-    Raises UnfitAirflowError where Airflow asks in another way.
+    Raises:
+        UnfitAirflowError: This Airflow requests logs in another way.
     """
     if file := config.read_setting("airfleet", "log_servers"):
         apply(PATCH, Path(file))
@@ -65,7 +70,7 @@ def _mark_log_request() -> Iterator[None]:
 def _make(original: Any, find_target: Any, file: Path) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own, and of requests
     @functools.wraps(original)
     def fetch(url: str, log_relative_path: str) -> Any:  # noqa: ANN401 - a response of requests
-        # Read each time: a host that is added restarts no api-server.
+        # The file is read at each request, so that a new host restarts no api-server.
         check(url, file)
         with _mark_log_request():
             return original(url, log_relative_path)

@@ -1,4 +1,4 @@
-"""Airflow's scheduler goes on after an outage of its database, and calls dead only tasks that could have reported."""
+"""Airflow's scheduler continues after an outage of its database, and fails only tasks that could have reported."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ log = logging.getLogger(__name__)
 
 
 class LivenessJudge(Protocol):
-    """Who says which silence of tasks means death."""
+    """The rule that decides which silent tasks are dead."""
 
     def judge(self, beats: Mapping[object, Heartbeat]) -> Mapping[float, Collection[object]]:
-        """Of the tasks that run those that are dead, by the seconds of silence that they were given."""
+        """Return the running tasks that are dead, grouped by the seconds of silence that were allowed."""
 
 
 def outlast_outages(judge: LivenessJudge) -> None:
-    """Let the scheduler of this process go on after its database was away, and call dead only whom the judge does.
+    """Let the scheduler of this process continue after an outage of its database, and fail only tasks of `judge`.
 
-    Airflow compares the stamps of heartbeats, which api-servers write, with the clock of the scheduler's host.
-    Raises UnfitAirflowError where Airflow finds dead tasks in another way.
+    Airflow itself compares the times of heartbeats, which api-servers write, with the clock of the scheduler's host.
+
+    Raises:
+        UnfitAirflowError: This Airflow finds dead tasks in another way.
     """
     apply(SCHEDULER, judge)
 
@@ -50,7 +52,7 @@ def _make_scheduler(loop: Any, purge: Any, judge: LivenessJudge) -> Sequence[Any
                 if not is_outage(error):
                     raise
                 log.warning(
-                    "the database does not answer, the scheduler waits for it: %s", one_line(str(error).splitlines()[0])
+                    "the database does not answer; the scheduler waits for it: %s", one_line(str(error).splitlines()[0])
                 )
                 time.sleep(RETRY_S)
             else:
@@ -68,7 +70,7 @@ def _make_scheduler(loop: Any, purge: Any, judge: LivenessJudge) -> Sequence[Any
 
 
 def _read_beats(job_id: int) -> dict[object, Heartbeat]:
-    """The tasks that a scheduler queued and that run, with their last signs of life."""
+    """Return the running tasks that a scheduler queued, with their last heartbeats."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -90,9 +92,9 @@ def _list_running() -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def _only(runner: Any, dead: Mapping[object, Heartbeat], silent_s: float) -> Iterator[None]:  # noqa: ANN401
-    """Let a scheduler find these tasks and no others, except one that has spoken meanwhile."""
+    """Let a scheduler find only these dead tasks, without those that sent a heartbeat meanwhile."""
     timeout_s = runner._task_instance_heartbeat_timeout_secs
-    runner._task_instance_heartbeat_timeout_secs = silent_s  # what is written of them says this
+    runner._task_instance_heartbeat_timeout_secs = silent_s  # Airflow writes this time-out to the log and the task
     runner._find_task_instances_without_heartbeats = lambda *, session: _load(session, dead)
     try:
         yield
@@ -102,7 +104,7 @@ def _only(runner: Any, dead: Mapping[object, Heartbeat], silent_s: float) -> Ite
 
 
 def _load(session: Any, dead: Mapping[object, Heartbeat]) -> list[Any]:  # noqa: ANN401
-    """Task instances with all that Airflow loads of those it calls dead."""
+    """Load task instances with everything that Airflow loads for dead ones."""
     from airflow.jobs.scheduler_job_runner import _eager_load_dag_run_for_validation
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import select
@@ -119,7 +121,7 @@ def _load(session: Any, dead: Mapping[object, Heartbeat]) -> list[Any]:  # noqa:
 
 
 def notice_exhausted_pools(note: Callable[[BaseException], None]) -> None:
-    """Call back when a pool has no connection to give: a database that hangs looks so, and SQLAlchemy has no event."""
+    """Call `note` when a pool has no free connection. A database that hangs causes that; SQLAlchemy has no event."""
     apply(POOLS, note)
 
 
@@ -151,7 +153,7 @@ SCHEDULER = Patch(
         Has("airflow.models.taskinstance:TaskInstance", ("queued_by_job_id", "last_heartbeat_at", "hostname")),
     ),
     make=_make_scheduler,
-    without="the scheduler stops when its database is away, and calls tasks dead that could not report",
+    without="the scheduler stops in an outage of its database, and fails tasks that could not report",
     processes="the scheduler",
     is_required=True,
 )
@@ -160,7 +162,7 @@ POOLS = Patch(
     targets=("sqlalchemy.pool:Pool.connect",),
     requires=(Accepts("sqlalchemy.pool:Pool.connect", ("self",)),),
     make=_make_pools,
-    without="an api-server whose database hangs answers some requests as if there were no such thing",
+    without="an api-server whose database hangs answers some requests as if the object did not exist",
     processes="api-servers",
     is_required=True,
 )

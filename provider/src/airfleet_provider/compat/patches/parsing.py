@@ -1,4 +1,4 @@
-"""A process that executes Dag files asks its parent for variables and connections, and has no database."""
+"""A process that executes Dag files has no database. It requests variables and connections from its parent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has
 
 
 def close_database(on_use: Callable[[], None]) -> None:
-    """Take Airflow's database from this process, as Airflow does where it executes Dag files; tell of each use."""
+    """Block Airflow's database in this process, as Airflow does to execute Dag files. Each use calls `on_use`."""
     from airflow.sdk.execution_time import supervisor
 
     supervisor.block_orm_access()
@@ -33,12 +33,12 @@ def _make_session(blocked: Any, on_use: Callable[[], None]) -> Sequence[Any]:  #
 def answer_lookups(
     ask: Callable[[Mapping[str, Any]], Mapping[str, Any]], on_lookup: Callable[[str, str], None]
 ) -> None:
-    """Have variables and connections that Dag files ask for looked up by `ask`; tell of each."""
+    """Let `ask` look up the variables and connections that Dag files read. Each lookup calls `on_lookup`."""
     apply(LOOKUPS, ask, on_lookup)
 
 
 def _make_lookups(
-    _: Any,  # noqa: ANN401 - there is no supervisor in such a process
+    _: Any,  # noqa: ANN401 - such a process has no supervisor
     original: Any,  # noqa: ANN401 - Airflow's own
     ask: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     on_lookup: Callable[[str, str], None],
@@ -47,7 +47,7 @@ def _make_lookups(
     from airflow.sdk.execution_time import comms
 
     class Lookups:
-        """What Airflow takes for the supervisor of this process."""
+        """The object that Airflow uses as the supervisor of this process."""
 
         def send(self, message: Any) -> Any:  # noqa: ANN401 - Airflow's messages
             match message:
@@ -83,7 +83,7 @@ SESSIONS = Patch(
     targets=("airflow.settings:Session",),
     requires=(Contains(f"{_SUPERVISOR}:block_orm_access", ("settings.Session = ",)),),
     make=_make_session,
-    without="what a Dag file reads of the database as it is loaded goes unnoticed, and tasks would share it",
+    without="it is not noticed what a Dag file reads of the database while it loads, and tasks would share it",
     processes="processes that execute Dag files for the release agent",
     is_required=True,
 )
@@ -99,7 +99,7 @@ LOOKUPS = Patch(
         Has(_COMMS, ("VariableResult", "ConnectionResult", "VariableKeysResult")),
     ),
     make=_make_lookups,
-    without="a Dag file that looks up a variable or a connection as it is loaded cannot be parsed",
+    without="a Dag file that looks up a variable or a connection while it loads cannot be parsed",
     processes="processes that execute Dag files for the release agent",
     is_required=True,
 )

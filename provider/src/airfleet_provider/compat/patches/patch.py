@@ -1,4 +1,4 @@
-"""What a patch of Airflow is, and how one is applied: the only place that assigns to what Airflow's code looks up."""
+"""Patches of Airflow, and how to apply one (ADR 34). Only this module assigns to names of Airflow's code."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from airfleet_provider.compat.patches.requirements import MISSING, Requirement, 
 
 log = logging.getLogger("airfleet")
 
-# Attributes of a replacement: the names of all patches on its target, and what it replaced.
+# The attributes of a replacement: the names of all patches of its target, and the original.
 NAMES, ORIGINAL = "airfleet_patches", "airfleet_original"
 
 
 class UnfitAirflowError(RuntimeError):
-    """The installed Airflow is not one that a required patch knows, and its stock code would do harm."""
+    """A required patch does not fit the installed Airflow, and Airflow's stock code would do harm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Replacements of some of Airflow's functions, which belong together.
+    """Replacements of functions of Airflow that belong together.
 
-    `make` takes the originals, in the order of the targets, and the arguments of `apply`. It returns the replacements
-    in the same order, and assigns nothing itself.
+    `make` gets the originals, in the order of the targets, and the arguments of `apply`. It returns the replacements in
+    the same order, and assigns nothing itself.
     """
 
     name: str
@@ -40,25 +40,25 @@ class Patch:
     without: str
     # The processes that apply it.
     processes: str
-    # Checked by the tests and by `airflow airfleet patches` only: the process does not need what it would import.
+    # Only tests and `airflow airfleet patches` check these: the process does not need the modules that they import.
     assumes: tuple[Requirement, ...] = ()
-    # Whether a process must not go on without it, as Airflow's stock code would do harm to what airfleet promises.
+    # Whether a process must end without the patch, because Airflow's stock code would break a promise of airfleet.
     is_required: bool = False
-    # Patches of the same targets that are applied before this one where both are applied.
+    # Patches of the same targets that must be applied before this one if a process applies both.
     over: tuple[str, ...] = ()
     # Modules that may have imported a target by name before it was replaced.
     takers: tuple[str, ...] = ()
 
     def find_obstacle(self) -> str | None:
-        """Why the patch does not fit the installed Airflow; None when it fits."""
+        """Return why the patch does not fit the installed Airflow, or None if it fits."""
         return _find_obstacle(self.targets, self.requires)
 
     def find_doubt(self) -> str | None:
-        """As `find_obstacle`, but for what is only assumed too."""
+        """Return the same as `find_obstacle`, but also check the assumptions."""
         return _find_obstacle(self.targets, (*self.requires, *self.assumes))
 
     def is_applied(self) -> bool:
-        """Whether it is in effect in this process."""
+        """Return whether the patch is in effect in this process."""
         try:
             return all(self.name in _read_names(_look_up(*split(target))) for target in self.targets)
         except (ImportError, AttributeError):
@@ -71,13 +71,14 @@ def apply(
     tell: Callable[[str], None] | None = None,
     is_checked: bool = False,
 ) -> str | None:
-    """Put a patch into effect in this process and in what is forked from it, unless it is already.
+    """Apply a patch in this process and its later forks, unless it is in effect already.
 
-    Returns None, or why it was not applied: then Airflow's own code stays. That is told to `tell`, or else it is
-    logged, once in a process. `is_checked` spares the check in a process that was forked from one that has made it.
+    Return None, or the reason why it was not applied: then Airflow's own code stays. The reason goes to `tell`, or else
+    to the log, once in a process. With `is_checked`, the check is omitted, because the parent process has made it.
 
-    Raises UnfitAirflowError where a required patch does not fit, and RuntimeError where a patch that belongs over this
-    one was applied before it.
+    Raises:
+        UnfitAirflowError: A required patch does not fit.
+        RuntimeError: A patch that must come after this one was applied before it.
     """
     if patch.is_applied():
         return None
@@ -106,7 +107,7 @@ def apply(
 
 
 def undo(patch: Patch) -> None:
-    """Give the targets of a patch back what they were; for one that no other patch was laid over."""
+    """Restore the originals of a patch. No other patch may have been applied to its targets after it."""
     for target in patch.targets:
         owner, name = split(target)
         new = _look_up(owner, name)
@@ -118,12 +119,12 @@ def _find_obstacle(targets: Sequence[str], requires: Sequence[Requirement]) -> s
     try:
         for target in targets:
             owner, name = split(target)
-            # Airflow declares some names of a module that it gives a value later.
+            # Airflow declares some names of a module before it assigns them.
             if get(owner, name) is MISSING and name not in getattr(owner, "__annotations__", ()):
                 return f"{target} is not there"
         found = (requirement.find_obstacle() for requirement in requires)
         obstacle = next(filter(None, found), None)
-    except (ImportError, AttributeError, OSError, TypeError) as error:  # it has moved, or has no source
+    except (ImportError, AttributeError, OSError, TypeError) as error:  # the code has moved, or has no source
         obstacle = f"{type(error).__name__}: {error}"
     if obstacle is None:
         return None
@@ -133,12 +134,12 @@ def _find_obstacle(targets: Sequence[str], requires: Sequence[Requirement]) -> s
 
 
 def _look_up(owner: Any, name: str) -> Any:  # noqa: ANN401 - any object
-    """What is assigned there, unbound; MISSING where nothing is."""
+    """Return the unbound value of a name in an object, or MISSING."""
     return get(owner, name) if isinstance(owner, dict) else inspect.getattr_static(owner, name, MISSING)
 
 
 def _read_names(found: Any) -> frozenset[str]:  # noqa: ANN401 - any object
-    """The patches in effect on a target. A subclass or a copy of a replacement is not one."""
+    """Return the patches in effect on a target. A subclass or a copy of a replacement has none."""
     names: frozenset[str] = getattr(found, "__dict__", {}).get(NAMES, frozenset())
     return names
 

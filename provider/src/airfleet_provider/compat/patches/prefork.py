@@ -1,4 +1,4 @@
-"""What Airflow does anew in each task's process, done once in the process that tasks are forked from."""
+"""Work that Airflow repeats in each task's process, done once in the process that tasks are forked from (ADR 19)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains, Cou
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# What a task's process imports between its fork and its end, beside what its Dag file wants.
+# The modules that a task's process imports after its fork, beside those of its Dag file.
 TASK_MODULES = (
     "airflow.sdk.execution_time.task_runner",
     "airflow.sdk.execution_time.secrets.execution_api",
@@ -41,14 +41,14 @@ TASK_MODULES = (
 
 
 def import_modules() -> None:
-    """Import what every task needs."""
+    """Import the modules that every task needs."""
     for name in TASK_MODULES:
-        with contextlib.suppress(ImportError):  # a task that wants it will say why it is not there
+        with contextlib.suppress(ImportError):  # a task that needs the module will show the error
             importlib.import_module(name)
 
 
 def keep_parts() -> None:
-    """Build what tasks build for themselves and never change, and use once what remembers its first use."""
+    """Build the constant objects that each task builds, and call functions that cache their first result."""
     from airflow.sdk._shared.secrets_masker import redact
     from airflow.sdk.api.client import get_hostname, getuser
     from airflow.sdk.definitions._internal.templater import create_template_env
@@ -61,17 +61,17 @@ def keep_parts() -> None:
     task_runner.TypeAdapter(task_runner.JsonValue)
     create_template_env()
     redact({"key": "value"}, "key")
-    with contextlib.suppress(Exception):  # a task that cannot find out either will say so
+    with contextlib.suppress(Exception):  # a task with the same failure will show the error
         get_hostname()
         getuser()
 
 
 def _keep_adapters(original: Any) -> Any:  # noqa: ANN401 - pydantic's class
-    """Let a module share the pydantic adapters it makes; each costs a millisecond or two."""
+    """Let a module share the pydantic adapters that it makes. Each takes a millisecond or two."""
     kept: dict[int, tuple[Any, Any]] = {}
 
     def adapt(kind: Any) -> Any:  # noqa: ANN401 - whatever pydantic takes
-        # By identity, as a union of all messages is slow to hash; the pair keeps the kind, and so its identity, alive.
+        # The key is the identity, because a union of all messages is slow to hash. The value keeps the kind alive.
         if id(kind) not in kept:
             kept[id(kind)] = (kind, original(kind))
         return kept[id(kind)][1]
@@ -80,9 +80,9 @@ def _keep_adapters(original: Any) -> Any:  # noqa: ANN401 - pydantic's class
 
 
 def prepare_log() -> int:
-    """Set this process's log up as a task's: the descriptor that says where it goes, here and in whatever is forked.
+    """Set up the log of this process as that of a task, and return the descriptor to which it goes, also in forks.
 
-    Tasks that set up theirs move it to a channel of their own; it begins as a copy of stderr.
+    It starts as a copy of stderr. A task that sets up its log moves the descriptor to its own channel.
     """
     descriptor = os.dup(2)
     apply(LOG, descriptor)
@@ -106,7 +106,7 @@ ADAPTERS = Patch(
         Contains(f"{_RUNNER}:_serialize_rendered_fields", ("TypeAdapter(JsonValue)",)),
     ),
     make=lambda *originals: tuple(map(_keep_adapters, originals)),
-    without="each task builds the decoders of its messages anew, which costs some milliseconds",
+    without="each task builds the decoders of its messages again, which takes some milliseconds",
     processes="zygote pools",
 )
 LOG = Patch(
@@ -117,7 +117,7 @@ LOG = Patch(
         Contains(f"{_SUPERVISOR}:_fork_main", ("_configure_logs_over_json_channel(log_fd)",)),
     ),
     make=_make_log,
-    without="zygotes do not start, as what a task logs would not reach its log",
+    without="zygotes do not start, because the lines of a task would not reach its log",
     processes="zygote pools",
     is_required=True,
 )

@@ -1,6 +1,6 @@
-"""Which tasks of a Dag run cannot be ready, so that Airflow need not find it out with its rules and a query for each.
+"""Skip tasks of a Dag run that cannot be ready, so that Airflow does not check its rules with a query for each.
 
-tests/local/test_scheduling.py compares runs of Dags with every trigger rule with and without it.
+tests/local/test_scheduling.py compares runs of Dags with every trigger rule, with and without this patch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airfleet_provider.compat.patches.requirements import Accepts, Digest
 
 
 def list_rules() -> Sequence[Any]:
-    """All the code by which the scheduler tells whether a task may run."""
+    """Return all functions with which the scheduler decides whether a task may run."""
     from airflow.models.dagrun import DagRun
     from airflow.serialization.definitions import baseoperator
     from airflow.task.trigger_rule import TriggerRule
@@ -29,9 +29,9 @@ def list_rules() -> Sequence[Any]:
 
 
 def pass_over_waiting(tell: Callable[[str], None]) -> bool:
-    """Ask the rules only about tasks before which something has ended; no rule but `always` lets another one start.
+    """Check the rules only for tasks with an upstream task that has ended. Only the rule `always` starts other tasks.
 
-    Returns whether that is so; `tell` is called with the reason where it is not.
+    Return whether the patch is applied. If it is not, `tell` is called with the reason.
     """
     return apply(PATCH, tell=tell) is None
 
@@ -49,7 +49,7 @@ def _make(ask: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
 
 
 def is_waiting(ti: Any, done: Collection[str]) -> bool:  # noqa: ANN401 - a task instance with its task
-    """Whether nothing that comes right before this task has ended; of mapped tasks, Airflow must say it."""
+    """Return whether no direct upstream task has ended. For mapped tasks, Airflow must decide."""
     from airflow.serialization.definitions.mappedoperator import is_mapped
 
     task = ti.task
@@ -73,6 +73,6 @@ PATCH = Patch(
         RULES,
     ),
     make=_make,
-    without="the scheduler asks every rule about every task, as in stock Airflow",
+    without="the scheduler checks every rule for every task, as in stock Airflow",
     processes="the scheduler",
 )

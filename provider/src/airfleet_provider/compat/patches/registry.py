@@ -1,4 +1,4 @@
-"""All patches of Airflow: the list to go through before airfleet takes a new version of it."""
+"""The list of all patches of Airflow. Check each before airfleet supports a new version of Airflow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airfleet_provider.compat.patches import (
 )
 from airfleet_provider.compat.patches.patch import Patch
 
-# Where two patches have a target in common, the one that is applied first comes first.
+# If two patches share a target, the patch that is applied first comes first.
 PATCHES: tuple[Patch, ...] = (
     secret_lookups.PATCH,
     outages.SCHEDULER,

@@ -1,4 +1,4 @@
-"""What a patch requires of the code that it replaces; each kind finds out by itself whether that still holds."""
+"""The kinds of requirements that a patch has on Airflow's code. Each kind checks itself."""
 
 from __future__ import annotations
 
@@ -12,21 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-# What a path names that is not there.
+# The value of a path that names nothing.
 MISSING: Any = object()
 
 
 class Requirement(Protocol):
-    """Something that must be so in the installed Airflow."""
+    """A condition that the installed Airflow must meet."""
 
     def find_obstacle(self) -> str | None:
-        """Why it is not so, in a few words; None when it is. Raises whatever the import of the code raises."""
+        """Return why the condition is not met, in a few words, or None if it is met.
+
+        Raises:
+            Exception: Any error of the import of the code.
+        """
 
 
 def split(path: str) -> tuple[Any, str]:
-    """The object that holds what a path names, and the name there.
+    """Return the object that contains the target of a path, and the name of the target in it.
 
-    A path is `package.module:name` or `package.module:Class.name`. Raises ImportError and AttributeError.
+    A path is `package.module:name` or `package.module:Class.name`.
+
+    Raises:
+        ImportError: The module does not exist.
+        AttributeError: The class does not exist.
     """
     module, _, names = path.partition(":")
     owner: Any = importlib.import_module(module)
@@ -39,12 +47,17 @@ def split(path: str) -> tuple[Any, str]:
 
 
 def get(owner: Any, name: str) -> Any:  # noqa: ANN401 - whatever a path names
-    """What is called so in an object or in a dict; MISSING where nothing is."""
+    """Return the value of a name in an object or in a dict, or MISSING."""
     return owner.get(name, MISSING) if isinstance(owner, dict) else getattr(owner, name, MISSING)
 
 
 def find(path: str) -> Any:  # noqa: ANN401 - whatever a path names
-    """What a path names; a path without a colon names a module. Raises ImportError and AttributeError."""
+    """Return the target of a path. A path without a colon names a module.
+
+    Raises:
+        ImportError: The module does not exist.
+        AttributeError: The name does not exist.
+    """
     if ":" not in path:
         return importlib.import_module(path)
     owner, name = split(path)
@@ -55,9 +68,12 @@ def find(path: str) -> Any:  # noqa: ANN401 - whatever a path names
 
 
 def read_source(code: Any) -> str:  # noqa: ANN401 - a path, or code
-    """The source of some code; a module is not imported for it. Raises ImportError, AttributeError, OSError, TypeError.
+    """Return the source of some code. A module is not imported for it.
 
-    Nothing of the source stays in memory: a module of Airflow has up to half a megabyte.
+    The source is not cached, because a module of Airflow has up to half a megabyte.
+
+    Raises:
+        ImportError, AttributeError, OSError, TypeError: There is no such code, or it has no source.
     """
     if isinstance(code, str) and ":" not in code:
         spec = importlib.util.find_spec(code)
@@ -74,7 +90,7 @@ def read_source(code: Any) -> str:  # noqa: ANN401 - a path, or code
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """A function can be called with these arguments."""
+    """A requirement: a function accepts these arguments."""
 
     function: str
     positional: tuple[str, ...] = ()
@@ -90,7 +106,7 @@ class Accepts:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """The source of a function or module has these pieces, in this order."""
+    """A requirement: the source of a function or module contains these pieces, in this order."""
 
     code: str
     pieces: tuple[str, ...]
@@ -107,7 +123,7 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A piece of source is in a function, class or module as often as this and not more often."""
+    """A requirement: a function, class or module contains a piece of source exactly this number of times."""
 
     code: str
     piece: str
@@ -120,7 +136,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class UsesOnce:
-    """A module uses one of its global names at one place only."""
+    """A requirement: a module uses one of its global names at one place only."""
 
     module: str
     name: str
@@ -133,7 +149,7 @@ class UsesOnce:
 
 @dataclass(frozen=True, slots=True)
 class Has:
-    """An object has attributes or annotations of these names."""
+    """A requirement: an object has attributes or annotations with these names."""
 
     owner: str
     names: tuple[str, ...]
@@ -147,7 +163,7 @@ class Has:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The whole source of some code is, byte for byte, the one that was read when the patch was written."""
+    """A requirement: the source of some code has not changed by a byte since the patch was written."""
 
     what: str
     list_code: Callable[[], Sequence[Any]]
@@ -157,13 +173,13 @@ class Digest:
         return None if self.compute() == self.digest else f"{self.what} are others"
 
     def compute(self) -> str:
-        """The digest of the installed code."""
+        """Return the digest of the installed code."""
         return hashlib.sha256("\n".join(map(read_source, self.list_code())).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The version of Airflow is one of a series with which airfleet is tested."""
+    """A requirement: airfleet was tested with the series of the installed Airflow."""
 
     prefixes: tuple[str, ...]
 

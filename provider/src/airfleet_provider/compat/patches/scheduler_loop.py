@@ -15,20 +15,20 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains, Use
 
 
 def replace_sleep(sleep: Callable[[float], None], tell: Callable[[str], None]) -> bool:
-    """Let the scheduler's loop call this where it calls time.sleep; nothing else in its module uses `time`.
+    """Let the scheduler's loop call `sleep` instead of time.sleep. Nothing else in its module uses `time`.
 
-    Returns whether it does; `tell` is called with the reason where it does not.
+    Return whether the patch is applied. If it is not, `tell` is called with the reason.
     """
     return apply(SLEEP, sleep, tell=tell) is None
 
 
 def wait_after_work(is_listening: Callable[[], bool], has_store: Callable[[], bool] = lambda: False) -> None:
-    """Let the scheduler wait after a loop that left nothing undone; Airflow's loops again after any that did something.
+    """Let the scheduler wait after a loop that completed its work. Airflow loops again after a loop that did anything.
 
-    A loop leaves something undone when it queued as many tasks as it may at once, or when it freed slots of an executor
-    that was full; not so when that executor has work in store for its workers. All else it waits for is news, its own
-    changes too. Results are read before anything is queued, not only after: one that has waited with the scheduler must
-    not be taken for that of a task which is to run again.
+    A loop has not completed its work if it queued as many tasks as it may at once, or if it freed slots of a full
+    executor, unless that executor has work in store for its workers. Everything else is announced by a change event,
+    even the loop's own changes. Results are read before tasks are queued, and not only after: otherwise a result that
+    waited could be assigned to the next try of the same task.
     """
     apply(REST, is_listening, has_store)
 

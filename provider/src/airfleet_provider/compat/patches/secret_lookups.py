@@ -1,10 +1,10 @@
-"""Lookups of variables and connections that tell "it is not there" from "nobody could say".
+"""Lookups of variables and connections that distinguish "it does not exist" from "it is unknown" (ADR 13).
 
-Airflow asks one secrets back end after another, and swallows what goes wrong in any of them. A store that is away then
-looks like one that does not have the value, and a task goes on with a default. Here the back ends keep their order, and
-what a later one finds still counts; but when none has the value and one of them failed, the lookup fails too.
+Airflow asks one secrets back end after another, and ignores the errors of each. A store that does not answer then looks
+like a store without the value, and a task continues with a default. With this patch, the back ends keep their order,
+and a value of a later one still counts. But if none has the value and one of them failed, the lookup fails too.
 
-The seam is `ensure_secrets_loaded`, from which all lookups of Airflow take their back ends.
+The patch replaces `ensure_secrets_loaded`, from which all lookups of Airflow get their back ends.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ SUPERVISED = "airflow.sdk.execution_time.secrets.execution_api.ExecutionAPISecre
 
 
 def tell_outages() -> None:
-    """From now on no lookup in this process takes a back end that failed for one that has nothing.
+    """Let a lookup in this process fail if a back end failed and no other has the value.
 
-    Raises UnfitAirflowError where Airflow takes its back ends from elsewhere.
+    Raises:
+        UnfitAirflowError: This Airflow gets its back ends from elsewhere.
     """
     apply(PATCH)
 
@@ -41,14 +42,14 @@ def _told(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
 
 
 def follow(backends: Iterable[Any]) -> list[Any]:
-    """The back ends of one lookup, and a last one that fails when one of them did."""
+    """Return the back ends of one lookup, and a last one that fails if one of them failed."""
     failures: list[str] = []
     followed = [RecordingBackend(one, failures) for one in backends]
     return [*followed, FailureReportingBackend(failures)]
 
 
 class RecordingBackend:
-    """A secrets back end whose failures are noted; Airflow takes it for the one that it is."""
+    """A secrets back end that records its failures. For Airflow, it has the class of the original."""
 
     def __init__(self, backend: Any, failures: list[str]) -> None:  # noqa: ANN401 - a BaseSecretsBackend
         kind = type(backend)
@@ -68,7 +69,7 @@ class RecordingBackend:
         return _note_async(self, lookup) if inspect.iscoroutinefunction(lookup) else _note(self, lookup)
 
     def note(self, error: Exception) -> None:
-        """Keep what went wrong for whoever is told that nothing was found."""
+        """Record a failure for the error of the whole lookup."""
         said = (str(error).strip().splitlines() or [""])[0]
         self._failures.append(f"{type(self._backend).__name__}: {type(error).__name__}: {said}")
 
@@ -98,7 +99,7 @@ def _note_async(followed: RecordingBackend, lookup: Callable[..., Any]) -> Calla
 
 
 class FailureReportingBackend:
-    """Asked after all back ends, of which none had the value."""
+    """The last back end. Airflow asks it if no other has the value."""
 
     def __init__(self, failures: list[str]) -> None:
         self._failures = failures
@@ -115,7 +116,7 @@ class FailureReportingBackend:
 
 
 class SupervisorBackend:
-    """What Airflow's back end of tasks and triggers asks of their supervisor, without swallowing what goes wrong."""
+    """The back end of tasks and triggers, which asks their supervisor, but without ignoring errors."""
 
     def get_variable(self, key: str, team_name: str | None = None) -> Any:  # noqa: ANN401 - a value, or None
         from airflow.sdk.execution_time import comms, task_runner
@@ -155,17 +156,17 @@ def _read(answer: Any, name: str) -> Any:  # noqa: ANN401 - a message of the sup
 
 
 def make_error(text: str) -> Exception:
-    """The one kind of error that Airflow's lookups let through; an api-server answers it with 500, which is retried."""
+    """Return the only kind of error that Airflow's lookups re-raise. An api-server answers it with 500: tasks retry."""
     error: Exception = _error_class()(text)
     return error
 
 
 @functools.cache
-def _error_class() -> Any:  # noqa: ANN401 - a subclass of what Airflow has no types for
+def _error_class() -> Any:  # noqa: ANN401 - a subclass of a class without types
     from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
 
     class LookupFailedError(AirflowSecretsBackendAccessDenied):  # type: ignore[misc]
-        """A store that may have the value did not answer."""
+        """A secrets back end that may have the value did not answer."""
 
     return LookupFailedError
 
@@ -174,7 +175,7 @@ _BACKEND = "airflow.sdk.execution_time.secrets.execution_api:ExecutionAPISecrets
 PATCH = Patch(
     name="secret-lookups",
     targets=("airflow.configuration:ensure_secrets_loaded", "airflow.sdk.configuration:ensure_secrets_loaded"),
-    # Every process of Airflow pays for these.
+    # Every process of Airflow makes these checks, so they must be cheap.
     requires=(
         Accepts("airflow.configuration:ensure_secrets_loaded"),
         Accepts("airflow.sdk.configuration:ensure_secrets_loaded"),
@@ -190,7 +191,7 @@ PATCH = Patch(
         for name in LOOKUPS
     ),
     make=lambda *originals: tuple(map(_told, originals)),
-    without="a task whose store of secrets is away goes on with a default, as if the value were not there",
+    without="a task whose secrets back end does not answer continues with a default, as if the value did not exist",
     processes="every process of Airflow",
     is_required=True,
     takers=("airflow.models.variable", "airflow.models.connection"),

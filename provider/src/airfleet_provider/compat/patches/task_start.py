@@ -1,4 +1,4 @@
-"""The start of a task from a zygote, in place of a fork of the executor."""
+"""The start of a task from a zygote, instead of a fork of the executor (ADR 12)."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from airfleet_provider.processes import fd_messages
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
-# psutil makes such a value of a process that a signal ended, and the supervisor tells it by its `name`.
+# psutil returns such a value for a process that a signal ended, and Airflow's supervisor recognises it by its `name`.
 SignalExit = enum.IntEnum("SignalExit", {one.name: -one.value for one in signal.Signals})  # type: ignore[misc]
 
 
 def find_obstacle() -> str | None:
-    """Why this Airflow is not one that tasks can be forked for from a warm process; None when it is."""
+    """Return why tasks of this Airflow cannot be forked from a warm process, or None if they can."""
     return next(filter(None, (patch.find_obstacle() for patch in (LOADED_BAG, LOOKUPS))), None)
 
 
 def hide_memory() -> None:
-    """Keep other processes of this user out of this one's memory, as Airflow does for its supervisors."""
+    """Keep other processes of this user from reading this process's memory, as Airflow does for its supervisors."""
     from airflow.sdk.execution_time.supervisor import _make_process_nondumpable
 
     _make_process_nondumpable()
 
 
 def become_loader() -> None:
-    """Make this process what a task's is before it loads its Dag file: no database, plugins and listeners loaded."""
+    """Prepare this process as a task's process before its Dag file: without database, with plugins and listeners."""
     from airflow.sdk.execution_time.supervisor import block_orm_access
     from airflow.sdk.listener import get_listener_manager
 
@@ -50,20 +50,20 @@ def become_loader() -> None:
 
 
 def refuse_lookups(on_lookup: Callable[[str, str], None]) -> Callable[[], None]:
-    """Call back when loading asks for a variable or a connection; what it returns ends that."""
+    """Call `on_lookup` if the load reads a variable or a connection. Return a function that ends that."""
     apply(LOOKUPS, on_lookup)
     return functools.partial(undo, LOOKUPS)
 
 
 def log_context() -> dict[str, Any]:
-    """What every line of this task's log carries: its ids."""
+    """Return the ids that every line of this task's log has."""
     from structlog.contextvars import get_contextvars
 
     return get_contextvars()
 
 
 def open_bundle(bundle: str, version: str | None) -> Any:  # noqa: ANN401 - a BaseDagBundle
-    """A bundle whose files are in place."""
+    """Return a bundle, and make sure that its files exist on this host."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     instance = DagBundlesManager().get_bundle(name=bundle, version=version)
@@ -89,20 +89,20 @@ def run_task(
     bag: Any,  # noqa: ANN401 - a DagBag
     said: Callable[[int], None],
 ) -> NoReturn:
-    """Be a task's process: `descriptors` are its requests, stdout, stderr and log; `bag` is what its Dag file gave.
+    """Run a task in this process, and exit. `descriptors` are its requests, stdout, stderr and log.
 
-    `said` is called with the log's descriptor where the Dag file would have been executed.
+    `bag` has the Dags of its file. `said` is called with the log's descriptor when the Dag file would be executed.
     """
     from airflow.sdk.execution_time import supervisor
 
     def target() -> None:
-        # The worker has checked it before it asked for this task.
+        # The worker has checked this before its request for the task.
         apply(LOADED_BAG, bag, lambda: said(descriptors[3]), is_checked=True)
         supervisor._subprocess_main()
 
     requests, stdout, stderr = (socket.socket(fileno=one) for one in descriptors[:3])
     supervisor._fork_main(requests, stdout, stderr, descriptors[3], target)
-    raise SystemExit  # never reached: it exits
+    raise SystemExit  # never reached, because the call exits
 
 
 def _give_loaded(original: Any, bag: Any, said: Callable[[], None]) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
@@ -116,7 +116,7 @@ def _give_loaded(original: Any, bag: Any, said: Callable[[], None]) -> Sequence[
 
 
 def reseed() -> None:
-    """Give a forked process random numbers of its own; Python's own generator sees to itself."""
+    """Give a forked process its own random numbers. Python's own generator does that itself."""
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()
@@ -139,7 +139,7 @@ class ForkedProcess:
 
 @dataclass(slots=True)
 class ForkedProcessTracker:
-    """A task's process that is another's child: its end is heard on a socket, or at worst seen on its pidfd."""
+    """A task's process that is a child of another process. A socket reports its end, or at worst its pidfd does."""
 
     pid: int
     channel: socket.socket
@@ -147,7 +147,7 @@ class ForkedProcessTracker:
     handle: ForkedProcess | None = None
     on_lost: Callable[[ForkedProcess], None] = field(default=lambda _: None)
 
-    # What the supervisor catches by these names.
+    # Airflow's supervisor catches these exceptions by these names.
     ProcessNotFound = ProcessLookupError
     TimeoutExpired = subprocess.TimeoutExpired
 
@@ -157,13 +157,13 @@ class ForkedProcessTracker:
         os.kill(self.pid, number)
 
     def wait(self, timeout: float | None) -> int:
-        """The exit code once there is one; it is heard in the supervisor's own loop, so this need not wait."""
+        """Return the exit code, if there is one. The supervisor's loop receives it, so this method does not wait."""
         if self.code is None:
             raise subprocess.TimeoutExpired("task", timeout or 0)
         return SignalExit(self.code) if self.code < 0 else self.code
 
     def hear(self, channel: socket.socket) -> bool:
-        """Note how the task ended; whether there may be more to hear."""
+        """Record how the task ended, and return whether the channel may bring more."""
         try:
             message, _ = fd_messages.receive(channel)
         except ConnectionResetError:
@@ -171,7 +171,7 @@ class ForkedProcessTracker:
         if message is not None:
             self.code = int(message["exit"])
             return False
-        # The warm process was killed. The task lives on; how it ends is not known, only that it does.
+        # The warm process was killed. The task still runs. Its end will be noticed, but not its exit code.
         try:
             self.handle = ForkedProcess(os.pidfd_open(self.pid))
         except ProcessLookupError:
@@ -181,7 +181,7 @@ class ForkedProcessTracker:
         return False
 
     def see_end(self, handle: ForkedProcess) -> bool:
-        """The pidfd became readable: the process has ended."""
+        """Record that the process has ended, because its pidfd became readable."""
         self.code = -signal.SIGKILL
         return False
 
@@ -204,9 +204,9 @@ def supervise(
     sentry_integration: str,
     subprocess_logs_to_stdout: bool,
 ) -> tuple[int, str]:
-    """Watch a task's process to its end with Airflow's own supervisor: its exit code and final state.
+    """Supervise a task's process to its end with Airflow's own supervisor. Return its exit code and final state.
 
-    `ends` are our ends of the task's requests, stdout, stderr and log.
+    `ends` are this process's ends of the task's requests, stdout, stderr and log.
     """
     tracker = ForkedProcessTracker(pid, channel)
     try:
@@ -221,7 +221,7 @@ def supervise(
         process._on_child_started(
             ti=what, dag_rel_path=dag_rel_path, bundle_info=bundle_info, sentry_integration=sentry_integration
         )
-        # The start was a sign of life; Airflow would send another one a moment later, a fourth of a short task's calls.
+        # The start counts as a heartbeat. Airflow would send another a moment later: a quarter of a short task's calls.
         process._last_heartbeat_attempt = process._last_successful_heartbeat
         code = process.wait()
         return code, process.final_state
@@ -235,7 +235,7 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
     from airflow.sdk.execution_time.supervisor import ActivitySubprocess
 
     class WarmActivity(ActivitySubprocess):  # type: ignore[misc]
-        """Airflow's supervisor of a process that a warm one has forked."""
+        """Airflow's supervisor, for a process that a warm process has forked."""
 
         @classmethod
         def attach(
@@ -259,7 +259,7 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
                 **fields,
             )
             process._register_pipe_readers(stdout, stderr, requests, logs, data={})
-            # The end of the process wakes the loop like all else it says; Airflow's own only looks every 5 s.
+            # The end of the process wakes the loop, like its other messages. Airflow's own loop checks every 5 s only.
             process.selector.register(
                 tracker.channel, selectors.EVENT_READ, (tracker.hear, process.selector.unregister)
             )
@@ -272,7 +272,7 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
 
 
 def send_plainly(client: Any) -> None:  # noqa: ANN401 - airflow.sdk.api.client.Client
-    """Let a client of an API without TLS send by a transport that costs less; proxies it has been given stay."""
+    """Let a client of an API without TLS use a cheaper transport. Proxies of the client remain."""
     import httpx
 
     from airfleet_provider.network.http_transport import PlainTransport
@@ -283,7 +283,7 @@ def send_plainly(client: Any) -> None:  # noqa: ANN401 - airflow.sdk.api.client.
 
 
 def stock_coordinator() -> Any:  # noqa: ANN401 - airflow.sdk.execution_time.coordinator.BaseCoordinator
-    """How Airflow itself starts a Python task."""
+    """Return the coordinator with which Airflow itself starts a Python task."""
     from airflow.sdk.execution_time.coordinator import _build_python_coordinator
 
     return _build_python_coordinator()
@@ -293,7 +293,7 @@ _COMMS, _RUNNER = "airflow.sdk.execution_time.comms", "airflow.sdk.execution_tim
 _SUPERVISOR = "airflow.sdk.execution_time.supervisor"
 _WATCHED, _ACTIVITY = f"{_SUPERVISOR}:WatchedSubprocess", f"{_SUPERVISOR}:ActivitySubprocess"
 _STARTED = ("ti", "dag_rel_path", "bundle_info", "sentry_integration")
-# All that a start from a zygote uses of Airflow.
+# The code of Airflow that a start from a zygote uses.
 _START = (
     Versions(("3.3.",)),
     Accepts(f"{_ACTIVITY}._register_pipe_readers", ("self", "out", "err", "requests", "logs"), ("data",)),
@@ -326,7 +326,7 @@ LOADED_BAG = Patch(
         ),
     ),
     assumes=(
-        # The supervisor looks at a process only after its sockets: a socket that tells of the end spares 5 s.
+        # The supervisor checks a process only after its sockets. A socket that reports the end saves 5 s.
         Contains(
             f"{_WATCHED}._service_subprocess",
             (
@@ -337,7 +337,7 @@ LOADED_BAG = Patch(
             ),
         ),
         Contains(f"{_WATCHED}._check_subprocess_exit", ('name := getattr(self._exit_code, "name", None)',)),
-        # A start counts as a sign of life.
+        # A start counts as a heartbeat.
         Contains(f"{_ACTIVITY}._on_child_started", ("self._last_successful_heartbeat = time.monotonic()",)),
         Contains(
             f"{_ACTIVITY}._send_heartbeat_if_needed",
@@ -349,7 +349,7 @@ LOADED_BAG = Patch(
         ),
     ),
     make=_give_loaded,
-    without="every task loads its Dag file anew in a process that starts in Airflow's own way",
+    without="every task loads its Dag file again, in a process that starts Airflow's own way",
     processes="tasks that are forked from a zygote",
 )
 LOOKUPS = Patch(
@@ -366,7 +366,7 @@ LOOKUPS = Patch(
         ),
     ),
     make=lambda _, on_lookup: (lambda: [LookupRecorder(on_lookup)],),
-    without="tasks would share what a Dag file looked up as it was loaded, so none starts from a zygote",
+    without="tasks would share what a Dag file looked up while it loaded, so none starts from a zygote",
     processes="zygotes, while they load a Dag file",
     is_required=True,
 )
