@@ -63,4 +63,5 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
     if (code := warm.run(folder, arguments, environment)) is not None:
         raise SystemExit(code)
     enter(project, fleet, state)
-    os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)
+    # -P: no module of the folder that the user is in takes the place of another, as for the command `airflow`.
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "airflow", *arguments], environment)

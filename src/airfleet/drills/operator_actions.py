@@ -106,7 +106,8 @@ def run_command(words: Sequence[str], project: Path, state: Path | None) -> None
     """
     kept = ("--state", str(state)) if state else ()
     done = subprocess.run(
-        [sys.executable, "-m", "airfleet", *words, *kept],
+        # -P: no module of the project takes the place of one of Python's.
+        [sys.executable, "-P", "-m", "airfleet", *words, *kept],
         cwd=project,
         capture_output=True,
         text=True,

@@ -141,7 +141,7 @@ def _make(recipe: EnvironmentRecipe, place: Path, tell: Callable[[str], None]) -
     python_packages.install(command, lock, requirements, tell)
     packages = place / "lib" / f"python{_version()}" / "site-packages"
     python_packages.write_files(packages, recipe.own)
-    python_packages.run([str(python), "-m", "compileall", "-q", *map(str, packages.glob("airfleet*"))])
+    python_packages.run([str(python), "-P", "-m", "compileall", "-q", *map(str, packages.glob("airfleet*"))])
     # After a loss of power, the mark must not be there without the files.
     os.sync()
     (place / READY).touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.drills.operator_actions import run_command
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.packaging.airflow_archive import Recipe
 from airfleet.workspace import python_packages
@@ -44,3 +45,22 @@ def test_a_projects_requirements_without_hashes_take_none_from_airflows_own(
     assert second[-4:] == ["--constraint", str(tmp_path / "packages.txt"), "--requirement", second[-1]]
     assert "have no hashes" in told
     assert "--generate-hashes" in told
+
+
+def test_no_module_of_the_folder_that_the_user_is_in_runs_on_the_control_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the project, which others than the operator write."""
+    here = tmp_path / "project"
+    here.mkdir()
+    for name in ("compileall", "struct", "py_compile"):
+        (here / f"{name}.py").write_text(f"from pathlib import Path; Path({str(tmp_path / 'ran')!r}).touch()")
+    monkeypatch.chdir(here)
+    build(tmp_path, monkeypatch, "")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_drill_runs_airfleet_and_no_module_of_the_project(tmp_path: Path) -> None:
+    (tmp_path / "airfleet.py").write_text(f"from pathlib import Path; Path({str(tmp_path / 'ran')!r}).touch()")
+    run_command(("--version",), tmp_path, None)
+    assert not (tmp_path / "ran").exists()

@@ -128,7 +128,9 @@ def _build(recipe: Recipe, root: Path, work: Path, tell: Callable[[str], None]) 
         # The bytecode is never checked against the source, because nothing in this folder changes. A file that is not
         # valid Python of this version gets no bytecode, as with pip; its import fails.
         how = ("-q", "-j0", "--invalidation-mode=unchecked-hash")
-        subprocess.run([sys.executable, "-m", "compileall", *how, str(packages)], capture_output=True, check=False)
+        # -P: no module of the folder that the user is in, such as the project's, runs on this machine.
+        argv = [sys.executable, "-P", "-m", "compileall", *how, str(packages)]
+        subprocess.run(argv, capture_output=True, check=False)
         (root / "compiled").touch()
 
 
