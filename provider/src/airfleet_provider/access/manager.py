@@ -1,8 +1,6 @@
 """Airflow's FAB auth manager, with two rules of airfleet's.
 
-A token ends when the password of its user changes. And the cookies of the sign-in page are signed with a key that no
-worker has. FAB signs them with [api] secret_key, which every worker host has, because it signs the requests for logs
-too. FAB's library takes a cookie with the id of a user and a signature for a login, so a task could sign in as anybody.
+A token ends when the password of its user changes. And FAB signs its cookies with a key that no worker has.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
 
 from airfleet_provider.compat.calls import config
+from airfleet_provider.compat.patches.cookie_key import replace_cookie_key
 
 # The claim that ties a token to the password its user had when the token was made.
 CLAIM = "airfleet_password"
@@ -31,7 +30,7 @@ def is_current(token: dict[str, Any], password_hash: str | None) -> bool:
 
 
 def derive_cookie_key(jwt_secret: str) -> str:
-    """Return the key for the cookies of the sign-in page: the same on all web hosts, and not known to a worker.
+    """Return the key for the cookies of FAB's applications: the same on all web hosts, and not known to a worker.
 
     Raises:
         AirflowConfigException: there is no secret to derive it from.
@@ -48,26 +47,16 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
     """
 
     def get_fastapi_app(self) -> Any:  # noqa: ANN401 - a FastAPI application
-        """Return FAB's application, whose sign-in page signs with a key of its own.
+        """Return FAB's application, whose sign-in page signs its cookies with a key of its own.
+
+        So do the applications that Airflow makes later for Flask plugins.
 
         Raises:
             AirflowConfigException: there is no secret to derive the key from.
-            RuntimeError: FAB has no sign-in page where airfleet looks for it.
+            UnfitAirflowError: FAB takes the key in another way.
         """
-        from starlette.middleware.wsgi import WSGIMiddleware  # noqa: PLC0415 - only an api-server has the page
-        from starlette.routing import Mount  # noqa: PLC0415
-
-        found = super().get_fastapi_app()
-        key = derive_cookie_key(config.read_setting("api_auth", "jwt_secret"))
-        mounted = [route.app for route in found.routes if isinstance(route, Mount)]
-        pages: list[Any] = [one.app for one in mounted if isinstance(one, WSGIMiddleware)]
-        if not pages:
-            raise RuntimeError(
-                "FAB's sign-in page is not where airfleet looks for it, and tasks could forge its cookies"
-            )
-        for page in pages:
-            page.secret_key = key
-        return found
+        replace_cookie_key(derive_cookie_key(config.read_setting("api_auth", "jwt_secret")))
+        return super().get_fastapi_app()
 
     def serialize_user(self, user: Any) -> dict[str, Any]:  # noqa: ANN401 - FAB's user has no types
         return {**super().serialize_user(user), CLAIM: fingerprint(user.password)}

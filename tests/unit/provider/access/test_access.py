@@ -12,17 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
-from fastapi import FastAPI
-from fastapi.middleware.wsgi import WSGIMiddleware
+from airflow.providers.fab.www import app as fab_app
 from flask import Flask
 from flask_login import LoginManager, current_user
 from starlette.testclient import TestClient
 
 from airfleet_provider.access import command
 from airfleet_provider.access.manager import FabAuthManager, derive_cookie_key
-from airfleet_provider.compat.calls import config, metadata_db, users
+from airfleet_provider.compat.calls import metadata_db, users
 from airfleet_provider.contract import job_schema
 
 WORKER_KEY = "that every worker host has"
@@ -160,23 +160,23 @@ def test_a_token_tells_nothing_of_the_hash(manager: tuple[FabAuthManager, Simple
     assert "hash-one" not in str(auth.serialize_user(user))
 
 
+def create_app(enable_plugins: bool) -> Flask:
+    """As FAB makes its applications, without its tables: it says who is signed in."""
+    flask_app = Flask("fab")
+    flask_app.secret_key = conf.get("api", "SECRET_KEY")
+    logins = LoginManager(flask_app)
+    logins.user_loader(lambda name: SimpleNamespace(is_authenticated=True, is_active=True, get_id=lambda: name))
+    flask_app.add_url_rule("/", "index", lambda: getattr(current_user, "get_id", lambda: None)() or "nobody")
+    return flask_app
+
+
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """The sign-in page of a web host, as FAB makes it; it says who is signed in."""
-    flask = Flask("fab")
-    flask.secret_key = WORKER_KEY  # as Airflow sets it, to [api] secret_key
-    logins = LoginManager(flask)
-    logins.user_loader(lambda name: SimpleNamespace(is_authenticated=True, is_active=True, get_id=lambda: name))
-    flask.add_url_rule("/", "index", lambda: getattr(current_user, "get_id", lambda: None)() or "nobody")
-
-    def make(_: object) -> FastAPI:
-        app = FastAPI()
-        app.mount("/", WSGIMiddleware(flask))
-        return app
-
-    settings = {("api", "secret_key"): WORKER_KEY, ("api_auth", "jwt_secret"): "of web and scheduler hosts"}
-    monkeypatch.setattr(fab_auth_manager.FabAuthManager, "get_fastapi_app", make)
-    monkeypatch.setattr(config, "read_setting", lambda section, key, default="": settings.get((section, key), default))
+    """The sign-in page of a web host."""
+    monkeypatch.setenv("AIRFLOW__API__SECRET_KEY", WORKER_KEY)
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "of web and scheduler hosts")
+    for module in (fab_app, fab_auth_manager):
+        monkeypatch.setattr(module, "create_app", create_app)
     return TestClient(FabAuthManager.__new__(FabAuthManager).get_fastapi_app())
 
 
@@ -193,15 +193,17 @@ def test_a_task_signs_nobody_in(page: TestClient) -> None:
     assert page.get("/").text == "1", "the key of the web hosts is the one that counts"
 
 
-def test_without_a_key_of_its_own_the_page_is_not_served(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = FabAuthManager.__new__(FabAuthManager)
-    monkeypatch.setattr(config, "read_setting", lambda *_: "")
+def test_a_task_signs_nobody_in_at_the_pages_of_plugins_either(page: TestClient) -> None:
+    plugins = fab_app.create_app(enable_plugins=True).test_client()
+    for key, name in ((WORKER_KEY, "nobody"), (derive_cookie_key("of web and scheduler hosts"), "1")):
+        plugins.set_cookie("remember_token", sign_cookie(key))
+        assert plugins.get("/").text == name
+
+
+def test_without_a_key_of_its_own_the_page_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "")
     with pytest.raises(AirflowConfigException, match="jwt_secret"):
-        manager.get_fastapi_app()
-    monkeypatch.setattr(config, "read_setting", lambda *_: "secret")
-    monkeypatch.setattr(fab_auth_manager.FabAuthManager, "get_fastapi_app", lambda _: FastAPI())
-    with pytest.raises(RuntimeError, match="sign-in page"):
-        manager.get_fastapi_app()
+        FabAuthManager.__new__(FabAuthManager).get_fastapi_app()
 
 
 def test_the_user_manager_of_fab_has_what_is_asked_of_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from airfleet_provider.compat.patches import (
     child_exits,
     cold_start,
+    cookie_key,
     crash_reports,
     dag_processor,
     db_clean,
@@ -47,5 +48,6 @@ PATCHES: tuple[Patch, ...] = (
     execution_api.TOKENS,
     outages.POOLS,
     log_requests.PATCH,
+    cookie_key.PATCH,
     db_clean.PATCH,
 )
