@@ -1,20 +1,20 @@
-"""What the tables of the scheduler's lease hold; `contract.migrations` makes the tables.
+"""The values in the tables of the scheduler's lease. `contract.migrations` makes the tables.
 
-`airfleet.tenure` has one row for each term of a scheduler, `airfleet.seat` one for each candidate that lives.
+`airfleet.tenure` has one row for each term of a scheduler, and `airfleet.seat` one for each running candidate.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-# Announces that the lease is free, or that its holder is asked to hand over.
+# The channel that announces a free lease, or a request to its holder to hand over.
 CHANNEL = "airfleet_lease"
-# The name of the one lease that there is.
+# The name of the only lease.
 SCHEDULER = "scheduler"
 
 
 class CandidateState(StrEnum):
-    """What a candidate for the lease does."""
+    """The state of a candidate for the lease."""
 
     WARMING = "warming"
     STANDBY = "standby"

@@ -1,17 +1,17 @@
-"""What the tables of releases and their deployments hold; `contract.migrations` makes the tables."""
+"""The values in the tables of releases and deployments. `contract.migrations` makes the tables."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-# Announces the id of a deployment that was asked for or has changed its state.
+# The channel that announces the id of a new deployment, or of one whose state has changed.
 CHANNEL = "airfleet_release"
-# The actor of a rollback that nobody asked for.
+# The actor of an automatic rollback.
 AUTOMATIC_ACTOR = "airfleet"
 
 
 class DeploymentAction(StrEnum):
-    """What a deployment was asked for."""
+    """The requested action of a deployment."""
 
     CHECK = "check"
     PROMOTE = "promote"
@@ -20,7 +20,7 @@ class DeploymentAction(StrEnum):
 
 
 class DeploymentState(StrEnum):
-    """How far a deployment has come."""
+    """The state of a deployment."""
 
     REQUESTED = "requested"
     PARSING = "parsing"
@@ -30,7 +30,7 @@ class DeploymentState(StrEnum):
     FAILED = "failed"
 
 
-# The release agent has still to do something before the release is live.
+# The states in which the release agent still has work before the release is live.
 PENDING = (DeploymentState.REQUESTED, DeploymentState.PARSING, DeploymentState.PUBLISHING)
 UNFINISHED = (*PENDING, DeploymentState.WATCHING)
 FINISHED = frozenset({DeploymentState.DONE, DeploymentState.FAILED})

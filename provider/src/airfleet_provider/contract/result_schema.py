@@ -1,8 +1,8 @@
-"""The statuses of a task's message in the table of results, airfleet.task_result."""
+"""The statuses of a task's message in the table `airfleet.task_result`."""
 
 from __future__ import annotations
 
 # A worker did not run the message, because the scheduler had not signed it.
 REFUSED = "REFUSED"
-# Celery's own words, and ours.
+# Celery's statuses, and airfleet's.
 STATUSES = ("SUCCESS", "FAILURE", "REVOKED", REFUSED)

@@ -6,7 +6,7 @@ from airfleet_provider.contract.locks import SCHEMA_LOCK
 
 CHANNEL = "airfleet_scheduler"
 
-# Changed whenever SQL changes; the function's comment holds the one that is installed.
+# Increase this number whenever the SQL changes. The comment of the installed function has its number.
 REVISION = "2"
 
 READ_REVISION = """
@@ -14,8 +14,9 @@ SELECT obj_description(p.oid, 'pg_proc') FROM pg_proc p JOIN pg_namespace n ON n
 WHERE n.nspname = 'airfleet' AND p.proname = 'wake_scheduler'
 """
 
-# A task's change names its Dag run; a notice without a name is about everything else.
-# May be run by several at once. Equal notices of one transaction are one; the scheduler's own queueing sends none.
+# A notification of a changed task names its Dag run; one without a name concerns everything else. Several processes may
+# run this SQL at once. PostgreSQL merges equal notifications of a transaction. When the scheduler itself queues a task,
+# the triggers send nothing.
 SQL = f"""
 BEGIN;
 SELECT pg_advisory_xact_lock({SCHEMA_LOCK});

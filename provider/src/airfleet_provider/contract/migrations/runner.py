@@ -1,4 +1,4 @@
-"""Apply the migrations that a database lacks, each once, in one transaction, under the lock of airfleet's schema."""
+"""Apply the migrations that a database lacks (ADR 35): each once, in one transaction, under the lock of the schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from airfleet_provider.contract.locks import SCHEMA_LOCK
 FILE_NAME = re.compile(r"(?P<number>\d{4})_(?P<name>[a-z0-9_]+)\.(?P<kind>pre|post)\.sql")
 
 LOCK = f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"
-# Not `to_regclass`, which answers from the session's cache, and so may miss what was made while we waited for the lock.
+# `to_regclass` would answer from the session's cache, and miss a table that was made while this process waited for the
+# lock.
 HAS_TABLE = """
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -24,7 +25,8 @@ SELECT EXISTS (
 )
 """
 READ = "SELECT number, name, kind, digest FROM airfleet.migration ORDER BY number"
-# Migrations create nothing by a name without a schema, and call nothing that an owner of `public` could have put there.
+# With this search path, a migration calls no function that the owner of `public` could have planted there. It must
+# write every name that it creates with its schema.
 PREPARE = """
 SET LOCAL search_path = pg_catalog;
 SET LOCAL client_min_messages = warning;
@@ -38,7 +40,7 @@ CREATE TABLE IF NOT EXISTS airfleet.migration (
 );
 """
 
-# Executes SQL without parameters on a session in autocommit mode, and gives the rows of the last statement.
+# A function that executes SQL without parameters on a session in autocommit mode, and returns the last rows.
 Execute = Callable[[str], Sequence[Sequence[Any]]]
 
 
@@ -47,17 +49,17 @@ class MigrationError(RuntimeError):
 
 
 class Kind(StrEnum):
-    """When a migration is applied."""
+    """The time at which a migration is applied."""
 
-    # Before new code runs. It only adds, so that code of the version before works on.
+    # Before new code runs. It only adds, so that code of the earlier version continues to work.
     PRE = "pre"
-    # After the last process of the version before has ended. It removes what only that version used.
+    # After the last process of the earlier version has ended. It removes what only that version used.
     POST = "post"
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of SQL."""
+    """One migration: a file of SQL."""
 
     number: int
     name: str
@@ -88,13 +90,17 @@ class Applied:
 
 
 def read_own() -> tuple[Migration, ...]:
-    """The migrations of this version of airfleet."""
+    """Return the migrations of this version of airfleet."""
     package = resources.files("airfleet_provider.contract.migrations")
     return parse({one.name: one.read_text("utf-8") for one in package.iterdir() if one.name.endswith(".sql")})
 
 
 def parse(files: Mapping[str, str]) -> tuple[Migration, ...]:
-    """Migrations from SQL by file name, in the order of their numbers; raises ValueError for a wrong or double name."""
+    """Return the migrations of files in the order of their numbers. `files` maps file names to SQL.
+
+    Raises:
+        ValueError: A file name is wrong, or two migrations have the same number.
+    """
     found: dict[int, Migration] = {}
     for file_name, sql in files.items():
         matched = FILE_NAME.fullmatch(file_name)
@@ -108,19 +114,21 @@ def parse(files: Mapping[str, str]) -> tuple[Migration, ...]:
 
 
 def compute_digest(migrations: Iterable[Migration]) -> str:
-    """A word that changes with every migration that is added."""
+    """Return a digest that changes with every new migration."""
     return hashlib.sha256("\n".join(f"{one.title} {one.digest}" for one in migrations).encode()).hexdigest()
 
 
 def migrate(
     execute: Execute, migrations: Sequence[Migration], *, kinds: Sequence[Kind] = (Kind.PRE,)
 ) -> tuple[Migration, ...]:
-    """Apply the migrations of these kinds that the database lacks; those that this call has applied.
+    """Apply the migrations of these kinds that the database lacks, and return those that this call applied.
 
-    All of the first kind come before the next kind, each kind in the order of its numbers. May be called at any time
-    by the owner of the schema, also by several at once; where nothing is missing it only reads. Raises
-    `MigrationError`, before it changes anything, where the database has a migration with another content than ours, or
-    one of kind `post` that we do not know: a newer version has removed what this one may need.
+    All migrations of the first kind come before those of the next, each kind in the order of its numbers. The owner of
+    the schema may call this at any time, also from several processes at once. If nothing is missing, it only reads.
+
+    Raises:
+        MigrationError: The database has a migration with another content, or an unknown one of kind `post`: a newer
+            version has removed what this version may need. Nothing was changed.
     """
     ordered = [one for kind in kinds for one in migrations if one.kind == kind]
     if not find_missing(_read_applied(execute), migrations, ordered):
@@ -131,7 +139,11 @@ def migrate(
 def find_missing(
     applied: Sequence[Applied], migrations: Sequence[Migration], ordered: Sequence[Migration]
 ) -> tuple[Migration, ...]:
-    """Those of `ordered` that are not applied; raises `MigrationError` as `migrate` does."""
+    """Return the migrations of `ordered` that are not applied.
+
+    Raises:
+        MigrationError: As in `migrate`.
+    """
     known = {one.number: one for one in migrations}
     for row in applied:
         one = known.get(row.number)
@@ -156,10 +168,10 @@ def _read_applied(execute: Execute) -> tuple[Applied, ...]:
 
 
 def _apply(execute: Execute, one: Migration, migrations: Sequence[Migration]) -> bool:
-    """Apply one migration unless another process was faster; whether it was applied here."""
+    """Apply one migration unless another process was faster, and return whether this call applied it."""
     execute("BEGIN")
     try:
-        # Others wait here until this transaction has ended, also versions of airfleet without migrations.
+        # Other processes wait here until this transaction has ended, also those of versions without migrations.
         execute(LOCK)
         is_missing = bool(find_missing(_read_applied(execute), migrations, (one,)))
         if is_missing:
@@ -171,14 +183,14 @@ def _apply(execute: Execute, one: Migration, migrations: Sequence[Migration]) ->
             )
         execute("COMMIT")
     except BaseException:
-        with suppress(Exception):  # a session that is gone has rolled back
+        with suppress(Exception):  # a session that was lost has rolled back
             execute("ROLLBACK")
         raise
     return is_missing
 
 
 def execute_on(connection: Any) -> Execute:  # noqa: ANN401 - of psycopg or psycopg2, in autocommit mode
-    """What executes SQL on a connection in autocommit mode."""
+    """Return a function that executes SQL on a connection in autocommit mode."""
 
     def execute(statement: str) -> Sequence[Sequence[Any]]:
         with connection.cursor() as cursor:
