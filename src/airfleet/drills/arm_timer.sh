@@ -1,6 +1,6 @@
 #!/bin/sh
-# Lets this host's systemd take the fault back by the program BACK, should nobody do so before.
-# It is a file, as systemd would replace the variables of a command.
+# Lets this host's systemd revert the fault with the program BACK, unless the drill does so before.
+# The program is a file, because systemd would expand the variables of a command.
 printf %s "$BACK" > "$FILE"
 systemd-run --quiet --collect --unit="$TIMER" --on-active="$AFTER_S" --timer-property=AccuracySec=100ms \
   sh "$FILE" "$@"

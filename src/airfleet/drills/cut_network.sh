@@ -1,5 +1,5 @@
 #!/bin/sh
-# Loopback is the host's own, and SSH is left for whoever has to mend it.
+# The loopback and SSH stay open, so that a person can repair the host.
 nft -f - <<RULES
 table inet airfleet_drill {
     chain in {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a program begins with that does something to services: their names become its arguments. UNITS has patterns too.
+# The first lines of a program that changes services: it sets their names as its arguments. UNITS may have patterns.
 set -euf
 # shellcheck disable=SC2046,SC2086 # systemd reads the patterns, and no name of a unit has a blank.
 set -- $(systemctl list-units --all --plain --no-legend --type=service $UNITS | cut -d ' ' -f 1)

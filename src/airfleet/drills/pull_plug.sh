@@ -1,5 +1,5 @@
 #!/bin/sh
-# Nothing is synced and nobody is told. The session ends first, so that the script's caller hears of its end.
+# The host stops without a sync. The session ends first, so that the caller of the script notices its end.
 set -eu
 echo 1 > /proc/sys/kernel/sysrq
 test -w /proc/sysrq-trigger

@@ -1,4 +1,4 @@
 #!/bin/sh
-# Takes a fault back now, and disarms the timer.
+# Reverts a fault now, and stops the timer.
 sh -c "$BACK" sh "$@"
 systemctl stop "$TIMER.timer" 2>/dev/null || true

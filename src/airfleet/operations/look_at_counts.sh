@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tells the time, and what READ says as LOGIN. What tasks can write is read as their user, and never for long.
+# Prints the time, and the output of READ, run as LOGIN: tasks can write these files, so their user reads them.
 date +%s
 timeout -k 1 "$LONGEST_S" runuser -u "$LOGIN" -- /bin/sh -c "$READ" 2>/dev/null
 true

@@ -4,7 +4,7 @@
 is_replica() { $PSQL -c 'SELECT pg_is_in_recovery()' 2>/dev/null; }
 newest() { repository info --output=json | grep -o '"stop":[0-9]*' | tr -dc '0-9\n' | sort -n | tail -n 1; }
 is_due() {
-  # What was written while another host was the primary is not in the archive of this one.
+  # This archive lacks the WAL of the time when another host was the primary.
   [ -f "$PROMOTED" ] && return 0
   last=$(newest); [ $(( $(date +%s) - ${last:-0} )) -ge "$EVERY_S" ]
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What every program that makes a backup begins with; it runs as the server's user.
+# The functions of every program that makes a backup. They run as the server's user.
 # shellcheck disable=SC2086 # PGBACKREST and PSQL are commands with their arguments.
 repository() { $PGBACKREST "$@"; }
 # Makes the repository if it is not there. Only the primary does this.

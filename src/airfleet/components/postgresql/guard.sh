@@ -33,6 +33,6 @@ while sleep "$LOOK_EVERY_S"; do
   is_former || continue
   echo "$by has been promoted: no PostgreSQL may run here as a primary"
   pid=$(head -n 1 "$DATA/postmaster.pid")
-  # After a loss of power the number in the file may be another program's.
+  # After a loss of power, another program may have the process id in the file.
   [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] && kill -INT "$pid"
 done

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What every program begins with that asks the node of this host.
+# The functions of every program that calls a tool for the node of this host.
 export HOME="$BROKER_HOME"
 # The tool would read its standard input, which may be the rest of this text.
 # shellcheck disable=SC2086 # LONG_NAMES is one option or none.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Removes what earlier versions left at the broker. Queues of tasks and their messages stay.
+# Removes what earlier versions left at the broker. Queues of tasks and their messages remain.
 users=$(tool list_users --no-table-headers | cut -f1)
 for user in $LOGINS; do
   if printf "%s\n" "$users" | grep -qx "$user"; then tool delete_user "$user"; fi

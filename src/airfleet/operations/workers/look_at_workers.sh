@@ -1,7 +1,7 @@
 #!/bin/sh
-# Tells of each pool's worker its process, its state, whether it is to drain, its note and the note's age.
-# The notes are the workers' own: they are read with no more rights than theirs, in bounds of size and time, never from
-# a pipe, and shown on one line that cannot be taken for another.
+# Prints for each pool the worker's process, its state, its mark to drain, its note and the age of the note.
+# Workers, and so tasks, write the notes. So they are read as the workers' user, with limits of size and time, not from
+# a pipe, and printed on one line that cannot look like another.
 as_worker() { timeout -k 1 "$LONGEST_S" runuser -u "$LOGIN" -- "$@" 2>/dev/null; }
 now=$(date +%s)
 for pool in $POOLS; do

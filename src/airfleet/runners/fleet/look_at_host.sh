@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tells how a host is. Its clock is asked apart, as that answer is worth what its round trip was short.
+# Prints the state of a host. The clock has its own script, because its reading is as exact as the round trip is short.
 section system
 # shellcheck disable=SC1091,SC2154 # The file sets PRETTY_NAME.
 ( . /etc/os-release; echo "$PRETTY_NAME" )

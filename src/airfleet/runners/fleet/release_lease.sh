@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lets the lease run out now, if it is still the one of TOKEN.
+# Ends the lease now, if TOKEN still holds it.
 exec 9>"$LEASE.lock"; flock 9
 read -r held < "$LEASE"
 [ "$held" = "$TOKEN" ] || exit 0

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Shows the journal of COMPONENT, or of all of airfleet's units if that is empty.
-# With FOLLOW it shows what comes, until its own standard input ends.
+# With FOLLOW it also prints new lines, until its standard input ends.
 cd "$FOLDER" || exit 1
 set --
 # shellcheck disable=SC2231 # Without a component it is a pattern.
@@ -18,5 +18,5 @@ if [ "$SINCE" ]; then
 fi
 set -- --quiet --no-pager --output=short-iso "--lines=$LAST" "$@"
 [ "$FOLLOW" ] || exec journalctl "$@"
-# A journal that is silent would not notice that nobody reads it any more.
+# Without new lines, `journalctl --follow` does not notice that its reader has gone.
 journalctl --follow "$@" & cat >/dev/null; kill $!

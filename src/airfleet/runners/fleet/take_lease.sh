@@ -1,6 +1,6 @@
 #!/bin/sh
 # Takes or renews the lease by the host's own clock, and prints what its last holder left.
-# While somebody else holds it, this says who and since when, and exits with TAKEN.
+# If another command holds the lease, it prints the holder and the time, and exits with TAKEN.
 mkdir -p "$(dirname "$LEASE")"; exec 9>"$LEASE.lock"; flock 9
 now=$(date +%s) held='' until=0 since='' name='' before=$(head -n 3 "$LEASE" 2>/dev/null)
 if [ -f "$LEASE" ]; then

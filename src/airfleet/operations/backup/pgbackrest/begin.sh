@@ -1,5 +1,5 @@
 #!/bin/sh
-# Clears the place, and writes down which restore begins.
+# Clears the folder of the restore, and records which restore starts.
 set -eu; cd /
 settle
 printf %s "$ORDER" > "$STATE.new"; mv "$STATE.new" "$STATE"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stops what reads or writes the database on this host. A replica is told that it has to be copied anew.
+# Stops everything on this host that uses the database. A replica is marked to be copied again.
 # shellcheck disable=SC2086 # CLIENTS, SERVERS and JOBS are lists of names.
 set -eu
 systemctl stop airfleet-backup 2>/dev/null || true

@@ -1,4 +1,4 @@
 #!/bin/sh
-# Forgets the restore: everything works on its data.
+# Removes the record of the restore, because everything works on the restored data.
 settle
 as_server rm -f "$DATA/$MARK"; rm -f "$STATE"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lets a server that nobody knows of recover the unpacked data, and puts it in the place of the present data.
+# Recovers the unpacked data with a server that no other process can reach, and exchanges it with the present data.
 set -eu; cd /
 wal=$DATA/pg_wal
 for file in "$wal"/*; do

@@ -1,8 +1,8 @@
 #!/bin/sh
-# What every program of a restore begins with.
+# The functions of every program of a restore.
 as_server() { runuser -u postgres -- "$@"; }
 
-# Clears the place where data is made: what was never finished goes, what was the server's is kept.
+# Clears the folder in which data is restored. Unfinished data is deleted, and former data of the server is kept.
 settle() {
   own=$(head -n 1 "$STATE" 2>/dev/null || true)
   [ -d "$DRAFT" ] || return 0

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a whole backup, after one that is being made just now, and lists them all.
+# Waits for a backup that is under way, makes a full backup, and lists all backups.
 set -e
 prepare
 checkpoint

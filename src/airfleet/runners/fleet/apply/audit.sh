@@ -8,10 +8,10 @@ ended() {
 }
 # Runs a step, and ends the script if the step fails: run STEP TEXT
 run() { ( set -e; "$1" ); ended $? "$2"; }
-# Runs a step beside the others of this kind: run_beside STEP TEXT
+# Starts a step in parallel to others: run_beside STEP TEXT
 run_beside() { ( run "$1" "$2" ) & pids="$pids $!"; }
 pids=
-# Waits for all of them, also after one has failed. Then it ends the script.
+# Waits for all of them, even after a failure. Then it ends the script.
 wait_for_all() {
   failed=0
   for pid in $pids; do wait "$pid" || failed=1; done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Leads new requests past a host, and waits for those under way. A timer leads them there again should nobody do it.
+# Sends new requests to other hosts, and waits for the present ones. A timer undoes this if the apply has died.
 set -e
 systemctl stop "$TIMER.timer" 2>/dev/null || true
 printf %s "$AGAIN" > "$FOLDER/$TIMER"

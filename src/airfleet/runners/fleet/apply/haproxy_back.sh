@@ -1,5 +1,5 @@
 #!/bin/sh
-# Leads requests to a host again, and waits until the balancer has found it healthy.
+# Sends requests to a host again, and waits until the balancer finds it healthy.
 set -e
 talk "$READY"
 systemctl stop "$TIMER.timer" 2>/dev/null || true

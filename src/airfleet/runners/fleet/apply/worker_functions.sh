@@ -1,12 +1,12 @@
 #!/bin/sh
-# What a program begins with that looks at workers.
+# The functions of a program that checks workers.
 # Prints a worker's invocation, its state, and `said` if its note names its present process: look UNIT NOTE
 look() {
   pid=$(systemctl show -P MainPID "$1")
   echo "$(systemctl show -P InvocationID "$1") $(systemctl show -P ActiveState "$1")" \
     "$(runuser -u "$LOGIN" -- grep -qs '"pid": '"$pid"'[,}]' "$2" && echo said)"
 }
-# Prints NAME if the worker was started from something else, or has not taken up its work: tell_behind NAME UNIT NOTE
+# Prints NAME if the worker runs from an earlier unit, or does not serve its queues yet: tell_behind NAME UNIT NOTE
 tell_behind() {
   name=$1 unit=$2
   # shellcheck disable=SC2046 # Each word is one argument.

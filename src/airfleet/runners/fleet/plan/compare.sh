@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tells how a host stands beside what is wanted.
-# Each line of FILES is a digest, `show` or `hide`, and a path. What differs and may be shown is shown.
+# Prints the state of the files, folders, units, jobs and users that a host should have.
+# Each line of FILES is a digest, `show` or `hide`, and a path. A file that differs is printed if its line has `show`.
 section files
 compare() {
   [ -f "$3" ] || return 0

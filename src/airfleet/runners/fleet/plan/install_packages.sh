@@ -1,5 +1,5 @@
 #!/bin/sh
-# What is in apt's cache needs no mirror. A mirror that is down is noticed once, and not for each package.
+# Packages in apt's cache need no mirror. Otherwise `apt update` notices once that a mirror is down.
 set -e
 dpkg --configure -a
 # shellcheck disable=SC2086 # PACKAGES is a list of names.

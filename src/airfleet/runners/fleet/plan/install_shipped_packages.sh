@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a repository of the packages that come by standard input, and lets apt see no other one.
+# Makes a repository of the packages from standard input, and installs only from it.
 set -e
 apt_here() {
   apt -o "Dir::Etc::sourcelist=$SHIPPED/sources.list" -o Dir::Etc::sourceparts=- \

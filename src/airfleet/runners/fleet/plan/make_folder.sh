@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a folder or takes it as it is. It is changed from inside, so that no other one can take its place meanwhile.
+# Creates a folder if needed. It is changed from inside, so that no other folder can take its place meanwhile.
 set -e
 mkdir -p "$FOLDER"
 cd -P "$FOLDER"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tells what a machine is, and what the address that fleet.yaml gives it means there. Every Debian has all of this.
+# Prints the facts of a machine, and resolves its address of fleet.yaml there. Every Debian has these programs.
 section clock
 date +%s
 section os

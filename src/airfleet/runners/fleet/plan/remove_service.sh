@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stops a service for good. Without its unit file systemd would no longer know how gently to stop it, so that goes last.
+# Stops a service for good. The unit file goes last: without it, systemd would not know how to stop the service gently.
 systemctl disable -q "$UNIT" || true
 systemctl stop --no-block "$UNIT" || true
 for _ in $(seq "$TIMES"); do

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Ends the script unless nobody but root can put anything into a folder, or rename it away: require_own FOLDER
-# Whoever can do that may plant a link, and root would write, or give away, what the link leads to. In a folder with the
-# sticky bit, such as /tmp, nobody can rename what is root's.
+# Ends the script unless only root can create or rename files in a folder: require_own FOLDER
+# Another user could plant a link there, and root would write to the target of the link, or give it away. In a folder
+# with the sticky bit, such as /tmp, nobody else can rename root's files.
 require_own() {
   above=$1
   set -- "$1"

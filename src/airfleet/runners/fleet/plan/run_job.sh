@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs JOB, which is a script in base64, as LOGIN, and notes in STAMP that it ended well.
+# Runs JOB, a script in base64, as LOGIN, and records its success in STAMP.
 cd /
 mkdir -p "$(dirname "$STAMP")"
 set -- timeout "$TIMEOUT_S" bash -s

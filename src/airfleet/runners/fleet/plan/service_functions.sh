@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a program begins with that waits for the service UNIT.
+# The functions of a program that waits for the service UNIT.
 tell() {
   # shellcheck disable=SC2046 # On one line.
   echo "error: $UNIT is not healthy:" $(systemctl show -P ActiveState,SubState,Result "$UNIT") >&2
@@ -13,7 +13,7 @@ tell_crashes() {
 # Ends the script once systemd has started the service CRASHES times since `base` was read.
 end_if_it_crashes() {
   count=$(systemctl show -P NRestarts "$UNIT")
-  # systemd counts from zero again at a start by hand, so the count may have been of before.
+  # systemd resets its count at a manual start, so a lower count than before becomes the new base.
   [ "$count" -ge "$base" ] || base=$count
   if [ $(( count - base )) -ge "$CRASHES" ]; then tell_crashes; fi
 }

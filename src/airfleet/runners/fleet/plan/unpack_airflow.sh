@@ -1,9 +1,9 @@
 #!/bin/sh
-# Unpacks an archive of Airflow's packages from standard input. Their folder is there only once it is whole.
+# Unpacks an archive of Airflow's packages from standard input. Their folder exists only when it is complete.
 set -e
 umask 022
 new=$OPT/.new-$DIGEST
-# What a kill left of others goes too: a host does one step at a time.
+# Folders that a killed step left are deleted too, because a host makes one step at a time.
 rm -rf "${OPT:?}"/.new-* "${OPT:?}"/.gone-*
 mkdir -p "$new"
 tar -xz --no-same-owner -C "$new"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What cannot be asked for its health is healthy once it has run for STEADY_S seconds as one and the same process.
+# A service without a health check is healthy when one process of it has run for STEADY_S seconds.
 pid=$(systemctl show -P MainPID "$UNIT") since=$(date +%s)
 while [ $(( $(date +%s) - since )) -lt "$STEADY_S" ]; do
   sleep 0.5

@@ -6,7 +6,7 @@ mkdir -p "$FOLDER"
 require_own "$FOLDER"
 umask 077
 rm -f "$new"
-# With this the shell makes a new file (O_EXCL), and follows no link.
+# With this option, the shell creates a new file (O_EXCL) and follows no link.
 set -C
 base64 -d > "$new" <<END
 $CONTENT

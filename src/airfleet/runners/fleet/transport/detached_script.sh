@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the function `work` to its end, even if nobody reads what it prints any more. Waits for an earlier one first.
+# Runs the function `work` to its end, even if the reader of its output has gone. First waits for an earlier one.
 exec 9>>"$RUN.lock"
 flock -w "$WAIT_S" 9 || { echo "what an earlier apply began still runs there" >&2; exit "$BUSY"; }
 rm -f "$RUN.out" "$RUN.err"; (umask 077; : > "$RUN.out"; : > "$RUN.err")

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Asks for a page by HTTP/1.0, which takes no program but bash. Fails unless the answer has the status STATUS.
+# Fetches a page with HTTP/1.0, which needs only bash. Fails unless the answer has the status STATUS.
 set -e
 exec 3<>"/dev/tcp/$HOST/$PORT"
 printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$PAGE" "$HOST" >&3
