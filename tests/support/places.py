@@ -72,6 +72,7 @@ CREDENTIALS = FleetCredentials(
     signing=_VALUES["signing"],
     encryption=Encryption("authorities\n", defaultdict(lambda: HostCertificate("certificate\n", _VALUES["tls"]))),
 )
+RUNTIME = "0123456789abcdef"
 DEBIAN = System("Debian 12", "python3.11", 15)
 OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-token")}, "apache-airflow==3")
 
@@ -82,10 +83,15 @@ def parse(text: str = NINE) -> Fleet:
     return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8)
 
 
-def place(fleet: Fleet, name: str, *, memory: int = 16 << 30) -> Place:
+def place(fleet: Fleet, name: str, *, memory: int = 16 << 30, runtime: str = RUNTIME) -> Place:
     host = next(host for host in fleet.hosts if host.name == name)
     machine = Machine(DEBIAN, "x86_64", memory, 4, ("127.0.0.1", host.address))
-    return Place(fleet, host, machine, OPT / "0123456789abcdef", CREDENTIALS, OBJECTS)
+    return Place(fleet, host, machine, OPT / runtime, CREDENTIALS, OBJECTS)
+
+
+def config_path(home: str, runtime: str = RUNTIME) -> str:
+    """Where the airflow.cfg of a host is, for one version of the packages."""
+    return f"/etc/airfleet/{home}/{runtime}/airflow.cfg"
 
 
 def parts(name: str, text: str = NINE) -> tuple[Part, ...]:
@@ -93,8 +99,8 @@ def parts(name: str, text: str = NINE) -> tuple[Part, ...]:
 
 
 @cache
-def desired(name: str, text: str = NINE, *, memory: int = 16 << 30) -> DesiredHost:
-    where = place(parse(text), name, memory=memory)
+def desired(name: str, text: str = NINE, *, memory: int = 16 << 30, runtime: str = RUNTIME) -> DesiredHost:
+    where = place(parse(text), name, memory=memory, runtime=runtime)
     return DesiredHost(where, host_parts.describe(where, ssh_ports=(22,)))
 
 

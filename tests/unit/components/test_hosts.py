@@ -20,7 +20,7 @@ from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.signing import derive_private
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.secrets import Secret
-from places import CREDENTIALS, NINE, SECRETS, desired, parse, parts, place, with_setting
+from places import CREDENTIALS, NINE, SECRETS, config_path, desired, parse, parts, place, with_setting
 
 HOSTS = [host.name for host in parse().hosts]
 
@@ -50,7 +50,7 @@ def secrets_on(name: str) -> set[str]:
 def config_of(name: str, home: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
     files = {str(file.path): file for file in desired(name).files}
-    parser.read_string(reveal(files[f"/etc/airfleet/{home}/airflow.cfg"].content))
+    parser.read_string(reveal(files[config_path(home)].content))
     return parser
 
 
@@ -126,7 +126,7 @@ def test_a_web_host_has_no_login_but_the_pooler_s(host: str) -> None:
 def test_on_a_host_that_does_everything_workers_still_read_a_file_of_their_own() -> None:
     want = desired("one", "hosts: {one: {address: 10.0.0.1}}")
     worker = next(service for service in want.services if service.name == "worker-default")
-    server = next(file for file in want.files if str(file.path) == "/etc/airfleet/server/airflow.cfg")
+    server = next(file for file in want.files if str(file.path) == config_path("server"))
     assert (server.group, server.mode) == ("airfleet", 0o640)
     assert worker.user == "airfleet-worker"
     assert all("s3cret-airflow" not in reveal(file.content) for file in worker.files)

@@ -19,7 +19,7 @@ from airfleet.components.postgresql import replication
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
-from places import NINE, parse, place, with_setting
+from places import NINE, config_path, parse, place, with_setting
 
 TWO = with_setting(NINE, "pools: [io]", "roles: [worker, database], pools: [io]").replace("  io1:", "  data2:")
 HOSTS = ("web1", "sched1", "cpu1", "data1", "data2")
@@ -40,7 +40,7 @@ def jobs(of: Fleet, host: str) -> dict[str, str]:
 def read_config(host: str, home: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
     files = {file.path: file for part in parts(fleet(), host) for file in part.files}
-    parser.read_string(reveal(files[Path(f"/etc/airfleet/{home}/airflow.cfg")].content))
+    parser.read_string(reveal(files[Path(config_path(home))].content))
     return parser
 
 

@@ -24,7 +24,7 @@ from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec.secrets import Rotating, Secret
 from airfleet_provider.executors.message_signing import Signer, Verifier
-from places import CREDENTIALS, NINE, parse, place, with_setting
+from places import CREDENTIALS, NINE, config_path, parse, place, with_setting
 from rotations import walk
 
 # Two database hosts, so that one of them copies the other.
@@ -167,8 +167,8 @@ def test_a_task_s_logs_and_releases_are_asked_for_with_a_key_that_is_known() -> 
     for before, after in itertools.pairwise(steps):
         for user, owner in itertools.product((before, after), repeat=2):
             worker, web = configparser.ConfigParser(), configparser.ConfigParser()
-            worker.read_string(read(user, "cpu1", "/etc/airfleet/worker/airflow.cfg"))
-            web.read_string(read(owner, "web2", "/etc/airfleet/server/airflow.cfg"))
+            worker.read_string(read(user, "cpu1", config_path("worker")))
+            web.read_string(read(owner, "web2", config_path("server")))
             others = json.loads(web.get("airfleet", "other_secret_keys", fallback="[]"))
             assert worker["api"]["secret_key"] in (web["api"]["secret_key"], *others)
 

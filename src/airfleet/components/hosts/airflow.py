@@ -7,6 +7,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import assert_never
 
@@ -253,11 +254,19 @@ def direct_dsn(place: Place) -> str:
     return f"{dsn}&load_balance_hosts=random" if len(site.database_hosts) > 1 else dsn
 
 
+def config_path(place: Place, home: str) -> Path:
+    """Where airflow.cfg of the installed packages is: other packages have another one, as it names their classes.
+
+    A process that was started from former packages, and what it starts, finds what those packages can read.
+    """
+    return ETC / home / place.runtime.name / "airflow.cfg"
+
+
 def environment(place: Place, home: str, **more: str) -> dict[str, str]:
     """Return the environment of every Airflow process of a host, without secrets."""
     return {
         "AIRFLOW_HOME": str(LIB / home),
-        "AIRFLOW_CONFIG": str(ETC / home / "airflow.cfg"),
+        "AIRFLOW_CONFIG": str(config_path(place, home)),
         variables.ADDRESS: place.host.address,
         variables.STATE: str(LIB / home),
         "HOME": str(LIB / home),
@@ -287,7 +296,7 @@ def _describe(
     links: Mapping[str, HostFile] = MappingProxyType({}),
 ) -> Part:
     """Describe Airflow's processes of one role. `links` maps a process that uses Celery to its Celery file."""
-    config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), SERVER_USER)
+    config = private(config_path(place, HOME), settings.render(list_settings(place)), SERVER_USER)
     apis = " ".join(f"http://{address}:{EXECUTION}" for address in place.addresses("web"))
     session = private(
         FOLDER / "session.env",

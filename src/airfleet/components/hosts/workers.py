@@ -57,7 +57,7 @@ PRIVATE = frozenset({("database", "sql_alchemy_conn"), ("database", "sql_alchemy
 
 def describe(place: Place) -> Part:
     """Describe a worker host: one service for each pool, so that no pool uses the resources of another."""
-    config = private(FOLDER / "airflow.cfg", settings.render(list_settings(place)), WORKER_USER)
+    config = private(airflow.config_path(place, HOME), settings.render(list_settings(place)), WORKER_USER)
     user = airflow.user_environment(place, HOME, WORKER_USER)
     pools = [place.fleet.pool(name) for name in place.host.pools]
     links = {pool.name: _link(place, pool) for pool in pools}

@@ -21,7 +21,7 @@ from airfleet.spec.topology import Promoted
 from airfleet.workspace import applied_hosts
 from clocks import MadeUpClock
 from converged_hosts import converged
-from places import NINE, desired, parse
+from places import NINE, config_path, desired, parse
 from shells import MadeUpConnection
 
 FLEET = parse()
@@ -55,7 +55,7 @@ def test_everything_of_airfleet_goes_and_the_workers_first() -> None:
     what = [step.what for step in view.steps]
     assert what[0].startswith("stop and remove airfleet-worker-")
     assert "stop and remove airfleet-proxy.service" in what
-    assert "remove /etc/airfleet/worker/airflow.cfg" in what
+    assert f"remove {config_path('worker')}" in what
     assert "remove /etc/tmpfiles.d/airfleet.conf" in what
     assert f"remove {view.desired.place.runtime}" in what
 

@@ -153,7 +153,8 @@ def decide(desired: DesiredHost, facts: HostFacts) -> tuple[Step, ...]:
 
 def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     host = desired.place.host.name
-    stale = sorted(path for path in facts.managed if Path(path) not in {file.path for file in desired.files})
+    kept = {file.path for file in desired.files} | set(find_former_files(desired, facts))
+    stale = sorted(path for path in facts.managed if Path(path) not in kept)
     gone = [Path(path).name for path in stale if path.startswith(systemd_units.FOLDER)]
     for unit in gone:
         yield Step(
@@ -180,32 +181,102 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
         if fact is None or (fact.owner, fact.group, fact.mode) != (folder.owner, folder.group, folder.mode):
             why = MISSING if fact is None else f"is {fact.owner}:{fact.group} {fact.mode:o}"
             yield Step(host, Stage.BASE, MakeFolder(folder), f"make {folder.path}", why)
-    changed = [step for file in desired.files for step in _file(host, file, facts)]
-    yield from changed
-    kept = {ETC, *(folder.path for folder in desired.folders), *(file.path.parent for file in desired.files)}
+    # Before the units that start from it: systemd may start one anew at any time, after a crash.
+    yield from _unpack(desired, facts)
+    yield from _files(desired, facts)
+    folders = {ETC, *(folder.path for folder in desired.folders), *(path.parent for path in kept)}
     for path in map(Path, stale):
         if path.name not in gone:
-            is_last = ETC in path.parents and path.parent not in kept
+            is_last = ETC in path.parents and path.parent not in folders
             action = RemoveFile(path, with_folder=is_last)
             yield Step(host, Stage.BASE, action, f"remove {path}", UNNEEDED)
-    written = [step.action.file.path for step in changed if isinstance(step.action, WriteFile)]
-    if any(str(path).startswith(systemd_units.FOLDER) for path in written):
-        yield Step(host, Stage.BASE, ReloadUnits(), "reload systemd's units", "units have changed")
-    yield from _runtime(desired, facts)
     yield from _jobs_and_services(desired, facts)
+    yield from _remove_runtimes(desired, facts)
 
 
-def _runtime(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
+def _files(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
+    """The files in the order in which a process may start anew in between, or the apply may end.
+
+    What a service reads comes before its unit. The note of what it was started from comes after systemd has read the
+    unit: a process that starts before is then found to be an old one, and never an old one taken for a new one.
+    """
+    host = desired.place.host.name
+    notes = {systemd_units.fingerprint(service).path for service in desired.services}
+    others = [step for file in desired.files if file.path not in notes for step in _file(host, file, facts)]
+    noted = [step for file in desired.files if file.path in notes for step in _file(host, file, facts)]
+    yield from others
+    written = [step.action.file.path for step in others if isinstance(step.action, WriteFile)]
+    is_written = any(str(path).startswith(systemd_units.FOLDER) for path in written)
+    # Units that an apply wrote which ended before systemd had read them: their notes are those of before.
+    if is_written or any(_names_another_unit(step, facts) for step in noted):
+        yield Step(host, Stage.BASE, ReloadUnits(), "reload systemd's units", "units have changed")
+    yield from noted
+
+
+def _names_another_unit(step: Step, facts: HostFacts) -> bool:
+    """Whether a note is to be written whose unit is not that of the note which is there."""
+    if not isinstance(step.action, WriteFile):
+        return False
+    fact = facts.files.get(str(step.action.file.path))
+    there = (fact.content or "").split() if fact else []
+    return there[:1] != reveal(step.action.file.content).split()[:1]
+
+
+def find_former_files(desired: DesiredHost, facts: HostFacts) -> tuple[Path, ...]:
+    """Files of former packages that are still installed, where the packages of now have such a file too.
+
+    A file belongs to packages when a folder above it is named after them.
+    """
+    wanted = {file.path for file in desired.files}
+    now = desired.place.runtime.name
+    managed = [Path(path) for path in facts.managed]
+    former = [
+        path
+        for name in facts.runtimes
+        if name != now
+        for path in managed
+        if name in path.parts and Path(*(now if part == name else part for part in path.parts)) in wanted
+    ]
+    unversioned = find_unversioned_files(desired, facts) if _list_without_files(desired, facts) else ()
+    return (*former, *unversioned)
+
+
+def find_unversioned_files(desired: DesiredHost, facts: HostFacts) -> tuple[Path, ...]:
+    """Files of packages from before each had its own; they go with the next version."""
+    now = desired.place.runtime.name
+    unversioned = (file.path.parent.parent / file.path.name for file in desired.files if file.path.parent.name == now)
+    return tuple(path for path in unversioned if str(path) in facts.managed)
+
+
+def _list_without_files(desired: DesiredHost, facts: HostFacts) -> tuple[str, ...]:
+    """The former packages that have no file of their own."""
+    named = {part for path in facts.managed for part in Path(path).parts}
+    return tuple(name for name in facts.runtimes if name != desired.place.runtime.name and name not in named)
+
+
+def _unpack(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     host, digest = desired.place.host.name, desired.place.runtime.name
-    if not {"web", "scheduler", "worker"} & set(desired.place.host.roles):
-        return
-    if digest not in facts.runtimes:
+    if _runs_airflow(desired) and digest not in facts.runtimes:
         action = Unpack(digest, desired.place.machine.system.python)
         what = f"unpack Airflow into {desired.place.runtime}"
         yield Step(host, Stage.BASE, action, what, MISSING, "", TIMEOUT_UNPACK_S)
-    others = [name for name in facts.runtimes if name != digest]
+
+
+def _remove_runtimes(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
+    if not _runs_airflow(desired):
+        return
+    others = [name for name in facts.runtimes if name != desired.place.runtime.name]
+    without = _list_without_files(desired, facts)
     for name in others[KEPT_RUNTIMES - 1 :]:
-        yield Step(host, Stage.EDGE, RemoveRuntime(name), f"remove /opt/airfleet/{name}", "no process runs from it")
+        files = find_unversioned_files(desired, facts) if without == (name,) else ()
+        action = RemoveRuntime(name, files)
+        yield Step(
+            desired.place.host.name, Stage.EDGE, action, f"remove /opt/airfleet/{name}", "no process runs from it"
+        )
+
+
+def _runs_airflow(desired: DesiredHost) -> bool:
+    return bool({"web", "scheduler", "worker"} & set(desired.place.host.roles))
 
 
 def _jobs_and_services(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:

@@ -1,9 +1,11 @@
 #!/bin/sh
 # Removes packages of Airflow, unless a process runs from them. Such a process may outlive the unit that started it.
-# Because of the brackets, this command does not find itself.
-if cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -q "^[/]${OPT#/}/$DIGEST/"; then
+# shellcheck disable=SC2086 # FILES are several.
+if list_running | grep -qx "$DIGEST"; then
   echo "$DRAINING"
 else
+  # Their configuration goes first, because what a kill leaves is found by the packages.
+  rm -rf "${ETC:?}"/*/"$DIGEST" $FILES
   # An incomplete folder must not keep its name, because an apply that needs the packages again would use it.
   rm -rf "${OPT:?}"/.gone-*
   if [ -d "$OPT/$DIGEST" ]; then mv -T "$OPT/$DIGEST" "$OPT/.gone-$DIGEST"; fi

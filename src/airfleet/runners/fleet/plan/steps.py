@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from airfleet.components.host_model import LIB, OPT, Folder, HostFile, Job, Service, Stage
+from airfleet.components.host_model import ETC, LIB, OPT, Folder, HostFile, Job, Service, Stage
 from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.transport.connection import UNHEALTHY
@@ -75,9 +75,10 @@ class Unpack:
 
 @dataclass(frozen=True, slots=True)
 class RemoveRuntime:
-    """Delete packages of Airflow that no process runs from."""
+    """Delete packages of Airflow that no process runs from, their configuration, and `files`."""
 
     digest: str
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,15 @@ def script(action: Action) -> str:
             return f"rm -f {shlex.quote(str(path))}{clear}"
         case Unpack(digest, python):
             return render_script(__package__, "unpack_airflow", OPT=OPT, DIGEST=digest, PYTHON=python)
-        case RemoveRuntime(digest):
-            return render_script(__package__, "remove_airflow", OPT=OPT, DIGEST=digest, DRAINING=DRAINING)
+        case RemoveRuntime(digest, files):
+            values = {
+                "OPT": OPT,
+                "ETC": ETC,
+                "DIGEST": digest,
+                "FILES": " ".join(map(str, files)),
+                "DRAINING": DRAINING,
+            }
+            return render_script(__package__, "running_airflow", "remove_airflow", **values)
         case ReloadUnits():
             return "systemctl daemon-reload"
         case RunJob(job):
