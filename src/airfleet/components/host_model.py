@@ -43,6 +43,7 @@ class Stage(IntEnum):
     CONTROL = 50
     WORK = 60
     EDGE = 70  # the balancer and other services that no task needs
+    CLEANUP = 80  # once no process of a former version runs on any host of the fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +258,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A shell script. It runs only if it has changed since its last success on this host."""
+    """A shell script. It runs only if it has changed since its last success on this host.
+
+    A job with a `version` runs only if the version has changed.
+    """
 
     name: str
     what: str
@@ -266,10 +270,11 @@ class Job:
     user: str = "root"
     after: tuple[str, ...] = ()
     timeout_s: float = 300
+    version: str = ""
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.script.reveal().encode()).hexdigest()
+        return hashlib.sha256((self.version or self.script.reveal()).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from airfleet.runners.fleet.apply.applier import Applier, ApplyOutcome, StepResu
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.packaging import airflow_archive
-from airfleet.runners.fleet.plan import waves
+from airfleet.runners.fleet.plan import steps, waves
 from airfleet.runners.fleet.survey import host_survey, outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.runners.fleet.survey.outside_health import Observation
@@ -165,10 +165,11 @@ class Apply:
 
     def lay_foundation(self) -> None:
         """Apply the lower stages: databases, brokers, poolers and Airflow's schema."""
-        rolling = Rolling(self.survey.views, drain_s=self._drain_s, notify=self._session.notify)
+        views = host_survey.change_steps(self.survey, waves.leave_cleanup).views
+        rolling = Rolling(views, drain_s=self._drain_s, notify=self._session.notify)
         absent = [error.where for error in self.survey.errors]
         self._applier = self._session.applier(
-            self.survey.views, report=self._report, archives=self._archives, absent=absent, rolling=rolling
+            views, report=self._report, archives=self._archives, absent=absent, rolling=rolling
         )
         self._applier.lay_foundation()
 
@@ -182,6 +183,35 @@ class Apply:
             lost = AirfleetError("the lease of this apply was lost", where=where, hint=hint)
             outcome = ApplyOutcome(outcome.done, (lost,), outcome.skipped)
         self._add(outcome)
+
+    def clean_up(self) -> None:
+        """Remove what only former versions used, once nothing of a former version runs on any host.
+
+        Where that cannot be known, or takes longer than the tasks of a worker are waited for, the next apply does it.
+        """
+        cleanup = host_survey.change_steps(self.survey, waves.take_cleanup)
+        if not cleanup.steps:
+            return
+        if (
+            self.errors
+            or self.outcome.skipped
+            or not self._await(
+                self._is_all_new,
+                while_waiting="waiting for processes of a former version before what only they use is removed",
+                given_up="processes of a former version still run; the next apply removes what only they use",
+            )
+        ):
+            self._add(ApplyOutcome((), (), cleanup.steps))
+            return
+        self._add(self._session.applier(cleanup.views, report=self._report).run())
+
+    def _is_all_new(self) -> bool:
+        """Whether every host answers and is as it should be, and every process of Airflow is of this version."""
+        removed, survey = self._survey_apart()
+        left = host_survey.change_steps(survey, waves.leave_cleanup).steps
+        if left or survey.errors or removed.steps or removed.silent:
+            return False
+        return not any(map(_runs_former_version, self.survey.views))
 
     def verify(self) -> None:
         """Wait until the fleet is healthy from outside. After errors, check it once without a wait."""
@@ -207,15 +237,12 @@ class Apply:
         former = credentials.describe_former(folder, pools)
         if not rotations.is_due(self._now(), at_once=at_once) and not former:
             return False
-        end, told = self._clock() + self._drain_s, False
-        while not self._is_at_rest():
-            if self._clock() >= end:
-                self._session.notify("some processes still use former secrets; the next apply continues")
-                return False
-            if not told:
-                self._session.notify("waiting for processes that still use former secrets")
-                told = True
-            self._sleep(REST_EVERY_S)
+        if not self._await(
+            self._is_at_rest,
+            while_waiting="waiting for processes that still use former secrets",
+            given_up="some processes still use former secrets; the next apply continues",
+        ):
+            return False
         for line in rotations.describe(self._now()):
             self._session.notify(f"every host is ready: {line}")
         for line in former:
@@ -225,8 +252,24 @@ class Apply:
 
     def _is_at_rest(self) -> bool:
         """Return whether every host matches fleet.yaml, and each process runs from the present files."""
-        removed, survey = self._session.survey_all(applied_hosts.read(self._session.folder.root), apart=True)
+        removed, survey = self._survey_apart()
         return not (survey.steps or survey.errors or removed.steps)
+
+    def _survey_apart(self) -> tuple[RemovedHosts, Survey]:
+        return self._session.survey_all(applied_hosts.read(self._session.folder.root), apart=True)
+
+    def _await(self, is_done: Callable[[], bool], *, while_waiting: str, given_up: str) -> bool:
+        """Whether something comes to be within the time that the tasks of a worker are waited for."""
+        end, told = self._clock() + self._drain_s, False
+        while not is_done():
+            if self._clock() >= end:
+                self._session.notify(given_up)
+                return False
+            if not told:
+                self._session.notify(while_waiting)
+                told = True
+            self._sleep(REST_EVERY_S)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +289,16 @@ ROUND = (
     ApplyPhase("ship", Apply.ship_packages),
     ApplyPhase("foundation", Apply.lay_foundation),
     ApplyPhase("services", Apply.start_services),
+    ApplyPhase("cleanup", Apply.clean_up),
 )
 AFTERWARDS = (ApplyPhase("verify", Apply.verify, changes=False),)
 PHASES = (*ROUND, *AFTERWARDS)
+
+
+def _runs_former_version(view: HostView) -> bool:
+    """Whether any process of a host was started from other packages of Airflow than those of now."""
+    said = view.connection.check(steps.list_running_packages(), what="looking for processes of a former version")
+    return bool(set(said.split()) - {view.desired.place.runtime.name})
 
 
 def summarise(survey: Survey) -> str:

@@ -84,7 +84,7 @@ def read_json(fleet: Fleet, host: str, path: str) -> Any:  # noqa: ANN401 - what
 
 def read_config(fleet: Fleet, host: str) -> configparser.ConfigParser:
     config = configparser.ConfigParser()
-    config.read_string(read(fleet, host, "/etc/airfleet/server/airflow.cfg"))
+    config.read_string(read(fleet, host, config_path("server")))
     return config
 
 

@@ -13,8 +13,10 @@ from airfleet.operations import apply
 from airfleet.operations.apply import PHASES, Apply, PackageSource
 from airfleet.runners.fleet.apply.applier import ApplyOutcome, StepResult
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Mask, Step
-from airfleet.runners.fleet.survey.host_survey import Survey
+from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import applied_hosts
 from airfleet.workspace.state_folder import StateFolder
 from places import desired, parse
@@ -41,8 +43,10 @@ class Session:
         views = [self._view(name) for name in self.names]
         return RemovedHosts(), Survey(tuple(views), ())
 
-    def _view(self, name: str) -> Any:  # noqa: ANN401 - made up
-        return SimpleNamespace(desired=desired(name), steps=self.steps if name == "web1" else (), lease="")
+    def _view(self, name: str) -> HostView:
+        recipe = airflow_archive.Recipe("", "", "", "", ())
+        steps = self.steps if name == "web1" else ()
+        return HostView(cast("Any", None), desired(name), HostFacts(), steps, recipe)
 
     def hold_lease(self, _: object) -> bool:
         self.did.append("lease")
@@ -73,7 +77,7 @@ def carry_out(session: Session) -> Apply:
 
 def test_the_phases_are_in_the_order_in_which_hosts_can_bear_them() -> None:
     assert [phase.name for phase in PHASES] == [
-        *("survey", "claim", "leave", "ship", "foundation", "services", "verify"),
+        *("survey", "claim", "leave", "ship", "foundation", "services", "cleanup", "verify"),
     ]
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +14,6 @@ from airfleet.components import (
     celery,
     dag_processor,
     execution_api,
-    metadata,
     releaser,
     scheduler,
     settings,
@@ -45,7 +42,6 @@ from airfleet.components.host_model import (
     Folder,
     HostFile,
     HostHealth,
-    Job,
     OpenPort,
     Part,
     Place,
@@ -53,13 +49,12 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.model import Component, File, Process, Setting, reveal
+from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract import environment as variables
-from airfleet_provider.contract.migrations import runner
 
 HOME = "server"
 FOLDER = ETC / HOME
@@ -131,10 +126,7 @@ def describe_scheduler(place: Place) -> Part:
     )
     config = next(file for file in part.files if file.path.name == "airflow.cfg")
     logs = serve_logs(place, HOME, SERVER_USER, TRIGGERER_LOGS, config, "shows the logs of deferred tasks")
-    part = replace(part, services=(*part.services, logs))
-    if place.host != place.fleet.with_role("scheduler")[0]:
-        return part
-    return replace(part, jobs=(_metadata(place),))
+    return replace(part, services=(*part.services, logs))
 
 
 def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, what: str) -> Service:
@@ -387,54 +379,3 @@ def _host_health(process: Process) -> HostHealth | None:
             raise TypeError(f"{process.name}: the fleet's runner cannot make the check {other}")
         case _ as never:
             assert_never(never)
-
-
-def _metadata(place: Place) -> Job:
-    """Describe the job that runs Airflow's commands for the schema, users and the objects of fleet.yaml."""
-    site = place.site(HOME)
-    secrets = place.credentials.platform
-    own = {name: metadata.connect_database(site, secrets, name) for name in place.fleet.databases}
-    component = metadata.describe(
-        site,
-        secrets,
-        connections={**own, **place.objects.connections},
-        variables=place.objects.variables,
-        slot_pools=place.fleet.slot_pools,
-        versions=f"{place.objects.versions} {runner.compute_digest(runner.read_own())}",
-        migrate_own=True,
-    )
-    (process,) = component.processes
-    commands = [[reveal(word) for word in command[1:]] for command in process.commands]
-    more = {key: reveal(value) for key, value in process.env.items()}
-    script = f"{_write_inputs(process.inputs)}{administer(place, commands, **more).reveal()}# {process.fingerprint}\n"
-    what = "schema, users, connections, variables"
-    return Job("metadata", what, Stage.METADATA, Secret(script), SERVER_USER, timeout_s=600)
-
-
-def _write_inputs(files: Iterable[File]) -> str:
-    """Return shell lines that write the input files of a job and remove them when the job ends.
-
-    The lines first remove the files of a job that was killed.
-    """
-    listed = tuple(files)
-    [folder] = {file.path.parent for file in listed}
-    lines = [f"rm -rf {folder}", f"trap 'rm -rf {folder}' EXIT", f"mkdir -p -m 700 {folder}"]
-    for file in listed:
-        content = base64.b64encode(reveal(file.content).encode()).decode()
-        # The content goes through standard input, because every user of the host can read a program's arguments.
-        lines += [f"(umask 077; base64 -d > {file.path}) <<'END_OF_INPUT'", *textwrap.wrap(content, 76), "END_OF_INPUT"]
-    return "\n".join([*lines, ""])
-
-
-def administer(place: Place, commands: Iterable[Sequence[str]], **more: str) -> Secret:
-    """Return a script that runs commands of Airflow on a scheduler host, connected to PostgreSQL itself."""
-    exports = {**environment(place, HOME), **more, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": direct_dsn(place)}
-    exports |= {key: reveal(value) for key, value in place.objects.environment.items()}
-    lines = [f"export {key}={_word(value)}" for key, value in exports.items()]
-    lines.append(f"cd {STATE}")
-    lines += [" ".join([f"{place.runtime}/bin/airflow", *map(_word, words)]) for words in commands]
-    return Secret("\n".join([*lines, ""]))
-
-
-def _word(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
     ETC,
@@ -81,9 +83,9 @@ def describe(place: Place) -> Part:
         command=("/usr/sbin/pgbouncer", str(FOLDER / "pgbouncer.ini")),
         user=USER,
         files=files,
-        # A change of the configuration restarts PgBouncer. It reloads changed logins and what concerns TLS without
+        # A change of these settings restarts PgBouncer. It reloads databases, logins and what concerns TLS without
         # ending a connection.
-        env={"AIRFLEET_CONFIG": own.digest},
+        env={"AIRFLEET_CONFIG": hashlib.sha256(config.partition("[pgbouncer]")[2].encode()).hexdigest()},
         reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         kind="notify",
         stop_signal="SIGINT",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from airfleet.components.health import TcpCheck
@@ -41,7 +43,12 @@ METADATA_POOL, SESSION_POOL, RESULTS_POOL, PROJECT_POOL = 40, 60, 20, 10
 # Connections without PgBouncer. A scheduler host needs one for its lease and a pool of 5, and 10 more under load.
 # OTHERS are for reports on a replica, backups, replicas, monitoring, and people.
 SCHEDULER_SESSIONS, OTHERS = 20, 40
-LEAST_CONNECTIONS = 200
+LEAST_CONNECTIONS, ROUND = 200, 50
+# The settings in postgresql.conf that PostgreSQL reads only when it starts. It reloads all others.
+READ_AT_START = (
+    *("listen_addresses", "port", "unix_socket_directories", "hba_file", "ident_file", "max_connections"),
+    *("shared_buffers", "max_worker_processes", "wal_level", "max_wal_senders", "archive_mode", "hot_standby"),
+)
 # The share of a host's memory that PostgreSQL may use, on a host with other roles and on a host of its own.
 SHARED_HOST, OWN_HOST = 0.25, 0.75
 
@@ -50,8 +57,9 @@ def describe(place: Place) -> Part:
     replica = place.host != place.primary
     others = replication.list_peers(place)
     guards = replication.list_files(place)
+    config = list_settings(place)
     files = (
-        HostFile(CONFIG / "postgresql.conf", render_config(place)),
+        HostFile(CONFIG / "postgresql.conf", render_config(config)),
         HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
         HostFile(CONFIG / "pg_ident.conf", f"# Written by airfleet.\n{LOOKER} {USER} {LOOKER}\n", "postgres", 0o640),
     )
@@ -65,13 +73,9 @@ def describe(place: Place) -> Part:
         command=replication.guard(command, place),
         user=USER,
         files=(*files, *guards, *proof),
-        # With another configuration it starts anew; who may log in, and its certificate, it reads while it runs.
-        env={
-            **(replication.ENVIRONMENT if guards else {}),
-            "AIRFLEET_CONFIG": hashlib.sha256(
-                "".join(file.digest for file in (files[0], *guards)).encode()
-            ).hexdigest(),
-        },
+        # A change of the settings that PostgreSQL reads only at its start restarts it. It reloads all others, who may
+        # log in, and its certificate.
+        env={**(replication.ENVIRONMENT if guards else {}), "AIRFLEET_CONFIG": _digest_start(config)},
         reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         kind="notify",
         stop_signal="SIGINT",
@@ -112,13 +116,24 @@ def _ports(place: Place, others: tuple[str, ...]) -> tuple[OpenPort, ...]:
     return (*ports, OpenPort(POSTGRES, readers, "reports read here")) if readers else ports
 
 
-def render_config(place: Place) -> str:
-    """Return postgresql.conf, sized to the memory and the CPUs of the host."""
+def render_config(settings: Mapping[str, str]) -> str:
+    """Return postgresql.conf."""
+    lines = [f"{key} = {value}" for key, value in settings.items()]
+    return "\n".join(["# Written by airfleet, from the memory and the CPUs of this host.", *lines, ""])
+
+
+def _digest_start(settings: Mapping[str, str]) -> str:
+    text = render_config({name: settings[name] for name in READ_AT_START})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def list_settings(place: Place) -> dict[str, str]:
+    """Return the settings of PostgreSQL, sized to the memory and the CPUs of the host."""
     alone = set(place.host.roles) <= {"database", "monitor"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
     connections = count_connections(place)
     listens = f"127.0.0.1, {place.listen}"
-    values = {
+    return {
         "listen_addresses": f"'{'*' if place.listen == '0.0.0.0' else listens}'",  # noqa: S104
         "port": str(POSTGRES),
         "unix_socket_directories": f"'{SOCKETS}'",
@@ -159,15 +174,16 @@ def render_config(place: Place) -> str:
         "timezone": "'UTC'",
         "log_timezone": "'UTC'",
     }
-    lines = [f"{key} = {value}" for key, value in values.items()]
-    return "\n".join(["# Written by airfleet, from the memory and the CPUs of this host.", *lines, ""])
 
 
 def count_connections(place: Place) -> int:
-    """Return max_connections: all pools of PgBouncer, the connections without PgBouncer, and a reserve."""
+    """Return max_connections: all pools of PgBouncer, the connections without PgBouncer, and a reserve.
+
+    It is a multiple of ROUND, because another value restarts PostgreSQL: one more database mostly fits in.
+    """
     pools = METADATA_POOL + SESSION_POOL + RESULTS_POOL + PROJECT_POOL * len(place.fleet.databases)
     schedulers = SCHEDULER_SESSIONS * len(place.fleet.with_role("scheduler"))
-    return max(LEAST_CONNECTIONS, pools + schedulers + OTHERS)
+    return max(LEAST_CONNECTIONS, math.ceil((pools + schedulers + OTHERS) / ROUND) * ROUND)
 
 
 def render_access(place: Place, replicas: tuple[str, ...]) -> str:

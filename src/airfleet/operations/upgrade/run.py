@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airfleet.components.host_model import OPT, SERVER_USER, Job, Stage
-from airfleet.components.hosts import airflow
+from airfleet.components.hosts import metadata_jobs
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.session import FleetSession
@@ -22,7 +22,7 @@ from airfleet.operations.upgrade.move import NOW, Move
 from airfleet.runners.fleet.apply import airflow_archives, rolling_restart
 from airfleet.runners.fleet.apply.applier import StepResult
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
-from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.plan import steps, waves
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import airflow_version
@@ -138,7 +138,8 @@ class Upgrade:
             self._tell(host_survey.describe_errors(survey.errors))
             hint = "fix these hosts first; what an unreachable host runs is unknown"
             raise AirfleetError("an upgrade needs all hosts", where=self._spec.fleet.name, hint=hint)
-        return survey
+        # An upgrade leaves airfleet's own version alone, so what its tables wait for is for the next apply.
+        return host_survey.change_steps(survey, waves.leave_cleanup)
 
     def _apply(self, survey: Survey, built: Mapping[str, Path], change: Change) -> None:
         chosen = host_survey.change_steps(survey, lambda _, own: change(own))
@@ -202,7 +203,7 @@ class Upgrade:
         newer = host_survey.read_recipe(replace(self._spec, airflow=move.before), view.desired.place.machine)
         place = replace(view.desired.place, runtime=OPT / newer.digest)
         commands = schema.list_downgrades(self._read_schema(survey), self._want_schema(survey))
-        script = airflow.administer(place, commands)
+        script = metadata_jobs.administer(place, commands)
         job = Job("schema-back", "the schema of before", Stage.METADATA, script, SERVER_USER, timeout_s=SCHEMA_S)
         view.connection.check(steps.script(steps.RunJob(job)), timeout_s=SCHEMA_S + 30, what=f"the job {job.name}")
 

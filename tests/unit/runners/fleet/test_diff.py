@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -10,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.host_model import HostFile
+from airfleet.components.host_model import HostFile, Stage
+from airfleet.components.hosts import host_parts
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts, steps, systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.facts import FileFact, HostFacts, Listener, Probe, UnitFact
 from airfleet.runners.fleet.plan.steps import Bring, Install, RemoveFile, RemoveService, RunJob, Step, Unpack, WriteFile
+from airfleet.spec.secrets import Secret
 from converged_hosts import converged
-from places import NINE, config_path, desired, with_setting
+from places import CREDENTIALS, NINE, config_path, desired, parse, place, with_setting
 
 PROBE = Probe(
     ("debian", "12"), "x86_64", 4, 16 << 30, "systemd", ("10.0.0.31",), (22,), {"/": 90 << 30}, frozenset(), (), ""
@@ -58,6 +61,38 @@ def test_a_changed_file_is_announced_to_who_can_read_it_again() -> None:
     after = desired("web1", with_setting(NINE, "  web2: {address: 10.0.0.12, roles: [web]}\n", ""))
     brings = {step.what for step in of(Bring, diff.decide(after, converged(before)))}
     assert brings == {"reload airfleet-balancer.service"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "how"),
+    [
+        ("  web1:", "  web9: {address: 10.0.0.19, roles: [web]}\n  web1:", {"reload airfleet-postgresql.service"}),
+        (
+            "databases: [warehouse]",
+            "databases: [warehouse, lake]",
+            {"reload airfleet-postgresql.service", "reload airfleet-pgbouncer.service"},
+        ),
+        (
+            "address: 10.0.0.41",
+            "address: 10.0.0.42",
+            {"restart airfleet-postgresql.service", "restart airfleet-pgbouncer.service"},
+        ),
+    ],
+    ids=["a client", "a database", "an address"],
+)
+def test_a_database_server_stops_only_for_what_it_reads_at_its_start(old: str, new: str, how: set[str]) -> None:
+    credentials = replace(
+        CREDENTIALS, platform=replace(CREDENTIALS.platform, databases=dict.fromkeys(("warehouse", "lake"), Secret("x")))
+    )
+
+    def want(text: str) -> DesiredHost:
+        where = replace(place(parse(text), "data1"), credentials=credentials)
+        return DesiredHost(where, host_parts.describe(where, ssh_ports=(22,)))
+
+    with_replica = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
+    found = diff.decide(want(with_setting(with_replica, old, new)), converged(want(with_replica)))
+    stores = {step.what for step in of(Bring, found) if step.stage in (Stage.STORES, Stage.POOLER)}
+    assert {what for what in stores if "rabbitmq" not in what} == how
 
 
 def test_a_pool_that_is_gone_is_stopped_and_its_files_go() -> None:
@@ -311,7 +346,8 @@ COUNTS_UP = "*NRestarts*) n=$(cat n 2>/dev/null || echo 0); echo $n; echo $(( n 
 def test_a_service_without_a_health_of_its_own_must_stay_for_some_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: str, code: int
 ) -> None:
-    monkeypatch.setattr(steps, "STEADY_S", 2)
+    # One that ends must be noticed before its time is over, however slow this machine is.
+    monkeypatch.setattr(steps, "STEADY_S", 50 if code else 2)
     service = next(one for one in desired("sched1").services if one.name == "releaser")
     assert service.health is None
     script = steps.script(Bring(service, "restart"))
@@ -395,3 +431,29 @@ def test_without_a_firewall_no_host_listens_on_every_address(firewall: str, coun
     obstacles = list(diff.find_obstacles(want, PROBE, converged(want)))
     assert len(obstacles) == count
     assert all("listen on every one" in one.what for one in obstacles)
+
+
+def test_packages_are_found_by_what_a_process_has_loaded_though_it_calls_itself_otherwise(tmp_path: Path) -> None:
+    """As the tasks of a worker do, whose command line names the task."""
+    library = tmp_path / "opt" / "airfleet" / "0123abcd" / "lib.so"
+    library.parent.mkdir(parents=True)
+    library.write_bytes(bytes(mmap.PAGESIZE))
+    script = steps.list_running_packages().replace("OPT=/opt/airfleet", f"OPT={library.parents[1]}")
+
+    def look() -> str:
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert look() == ""
+    program = (
+        "import mmap, sys; f = open(sys.stdin.readline()[:-1], 'r+b'); m = mmap.mmap(f.fileno(), 0); print(flush=True)"
+    )
+    words = ["task", "-c", f"{program}; sys.stdin.read()"]
+    with subprocess.Popen(words, executable=sys.executable, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{library}\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert look() == "0123abcd\n"
+        process.stdin.close()
+    assert look() == ""

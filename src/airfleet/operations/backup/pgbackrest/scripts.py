@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airfleet.components.host_model import LIB
+from airfleet.components.hosts import metadata_jobs
 from airfleet.components.postgresql import backups
 from airfleet.components.postgresql.psql import build_command
 from airfleet.shell_script import read_program, render_script
@@ -25,6 +26,8 @@ LOG = f"{LIB}/restore.log"
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 # The jobs that write content of fleet.yaml to the database. The restored data may be older, so they run again.
 JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata", "postgresql-former")
+# The jobs that the next apply runs again, because only an apply knows whether a former version still runs.
+CLEANUPS = (metadata_jobs.CLEANUP,)
 # The settings that exist only for the recovery. The recovered server resets them.
 SETTINGS = (
     "restore_command",
@@ -151,7 +154,7 @@ def fence(units: Iterable[str]) -> str:
         LIB=LIB,
         CLIENTS=" ".join(units),
         SERVERS=UNITS,
-        JOBS=" ".join(JOBS),
+        JOBS=" ".join((*JOBS, *CLEANUPS)),
     )
 
 

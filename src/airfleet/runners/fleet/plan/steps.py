@@ -188,6 +188,11 @@ def script(action: Action) -> str:
             return render_script(__package__, "remove_service", UNIT=unit, TIMES=REMOVE_S * 5, DRAINING=DRAINING)
 
 
+def list_running_packages() -> str:
+    """Return a script that prints the name of every folder of packages that a process of this host was started from."""
+    return render_script(__package__, "running_airflow", OPT=OPT) + "list_running\n"
+
+
 def _install(packages: tuple[str, ...], *, is_shipped: bool) -> str:
     names = " ".join(packages)
     if is_shipped:

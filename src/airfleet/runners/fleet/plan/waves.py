@@ -87,6 +87,16 @@ def list_restarts(own: Iterable[Step], stage: Stage) -> tuple[Service, ...]:
     )
 
 
+def leave_cleanup(_: DesiredHost, own: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps of a host that do not wait for the end of every process of a former version."""
+    return tuple(step for step in own if step.stage < Stage.CLEANUP)
+
+
+def take_cleanup(_: DesiredHost, own: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps of a host that wait for the end of every process of a former version, on all hosts."""
+    return tuple(step for step in own if step.stage >= Stage.CLEANUP)
+
+
 def add_restarts(desired: DesiredHost, own: Iterable[Step]) -> tuple[Step, ...]:
     """Return the steps of a host, with a restart of every process of Airflow that they would not restart."""
     steps = tuple(own)
