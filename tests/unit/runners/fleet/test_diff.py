@@ -20,7 +20,7 @@ from airfleet.runners.fleet.plan.facts import FileFact, HostFacts, Listener, Pro
 from airfleet.runners.fleet.plan.steps import Bring, Install, RemoveFile, RemoveService, RunJob, Step, Unpack, WriteFile
 from airfleet.spec.secrets import Secret
 from converged_hosts import converged
-from places import CREDENTIALS, NINE, config_path, desired, parse, place, with_setting
+from places import CREDENTIALS, NINE, RUNTIME, config_path, desired, parse, place, with_setting
 
 PROBE = Probe(
     ("debian", "12"), "x86_64", 4, 16 << 30, "systemd", ("10.0.0.31",), (22,), {"/": 90 << 30}, frozenset(), (), ""
@@ -110,7 +110,7 @@ def test_a_folder_of_the_configuration_goes_with_its_last_file_where_none_is_wan
     kept = {step.action for step in of(RemoveFile, diff.decide(after, converged(before)))}
     gone = {step.action for step in of(RemoveFile, diff.decide(nobody, converged(before)))}
     assert kept and not any(one.with_folder for one in kept)
-    assert {one.path.parent.name for one in gone if one.with_folder} == {"haproxy", "worker"}
+    assert {one.path.parent.name for one in gone if one.with_folder} == {"haproxy", "tls", "worker", RUNTIME}
 
 
 def test_a_folder_stays_until_it_is_empty(tmp_path: Path) -> None:
