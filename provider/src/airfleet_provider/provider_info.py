@@ -85,5 +85,24 @@ def list_commands() -> list[CLICommand]:
         func=lazy_load_command("airfleet_provider.compat.patches.command.run_command"),
         args=(ARG_OUTPUT,),
     )
-    commands = [admin, processor, execution, migrate, patches, releaser, scheduler]
+    archive = ActionCommand(
+        name="archive",
+        help="Archive finished runs as Parquet files; list, query and restore them",
+        func=lazy_load_command("airfleet_provider.run_archive.command.run_command"),
+        args=(
+            Arg(("action",), choices=("run", "list", "query", "restore"), help="What to do"),
+            Arg(("--store",), required=True, help="A folder, or a URL that fsspec knows"),
+            Arg(("--before",), help="Archive runs that ended before this moment"),
+            Arg(("--dag",), help="The id of the one Dag to look at"),
+            Arg(("--budget",), type=float, help="Seconds after which no new batch is begun"),
+            Arg(("--pause",), type=float, default=0.0, help="Rest after a transaction, as a multiple of its time"),
+            Arg(("--dry-run",), action="store_true", help="Only show what would be archived"),
+            Arg(("--sql",), default="", help="A query; `-` is standard input"),
+            Arg(("--from",), dest="since", help="Restore runs from this moment on"),
+            Arg(("--to",), dest="until", help="Restore runs before this moment"),
+            Arg(("--keep-days",), type=float, default=7.0, help="Days until restored runs may be archived again"),
+            Arg(("--json",), action="store_true", help="Print JSON on stdout"),
+        ),
+    )
+    commands = [admin, archive, processor, execution, migrate, patches, releaser, scheduler]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

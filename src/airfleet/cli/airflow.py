@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -40,13 +41,18 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
       airfleet airflow dags list
       airfleet airflow users create --username ann --role Viewer --email a@example.com --firstname A --lastname N
     """
-    project = find_project(project)
     if warning := refusals.warn_of_secret(arguments):
         click.echo(f"warning: {warning}", err=True)
+    refusals.check(arguments, fleet=bool(read_fleet(find_project(project)).hosts))
+    run_airflow(project, state, host, arguments)
+
+
+def run_airflow(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> NoReturn:
+    """Run a command line of Airflow where this project's platform or fleet runs, and exit with its code."""
+    project = find_project(project)
     if (fleet := read_fleet(project)).hosts:
         from airfleet.operations import commands  # noqa: PLC0415 - one machine needs nothing that speaks SSH
 
-        refusals.check(arguments, fleet=True)
         connection = commands.reach(commands.choose(fleet, host), project, lambda line: click.echo(line, err=True))
         try:
             raise SystemExit(commands.run(connection, arguments, token=secrets.token_hex(8)))
@@ -54,7 +60,6 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
             connection.close()
     if host:
         raise UsageError("--host is of a fleet", where=str(project), hint="fleet.yaml names no hosts")
-    refusals.check(arguments, fleet=False)
     folder = find_state(project, state)
     if folder.read_dsn() is None:
         raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")

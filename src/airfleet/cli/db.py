@@ -11,6 +11,7 @@ import click
 
 from airfleet.cli import options
 from airfleet.cli.console import confirm, say
+from airfleet.cli.db_archive import command as archive_command
 from airfleet.cli.environment import enter
 from airfleet.components.postgresql.embedded import SUPERUSER
 from airfleet.errors import AirfleetError, UsageError
@@ -31,9 +32,9 @@ from airfleet.workspace.state_folder import StateFolder
 LATEST = "latest"
 
 
-@click.group("db", short_help="Back up the databases, and restore them to any later moment.")
+@click.group("db", short_help="Back up and restore the databases; archive old runs.")
 def command() -> None:
-    """Back up and restore all databases of the platform's PostgreSQL server, the metadata database among them.
+    """Back up and restore all databases of the platform's server, and archive old runs.
 
     On a fleet, the primary database host also makes a backup every day.
 
@@ -149,6 +150,9 @@ def restore_command(
         return
     click.echo(f"the databases are as they were at {done.to:%Y-%m-%d %H:%M:%S} UTC; `airfleet up` starts on them")
     click.echo(f"the former data is in {done.kept}: remove it when you no longer need it", err=True)
+
+
+command.add_command(archive_command)
 
 
 def _restore_fleet(

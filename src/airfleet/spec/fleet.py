@@ -157,6 +157,17 @@ class Backups:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """How many days finished runs stay in the metadata database, where they go then, and how fast."""
+
+    retention: int = 90
+    store: str | None = None
+    # Seconds.
+    budget: int = 3600
+    pause: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything that fleet.yaml says, with every default filled in. `promoted` comes from the state folder."""
 
@@ -176,6 +187,7 @@ class Fleet:
     scheduler_mode: Literal["active-standby", "active-active"] = "active-standby"
     releases: Releases = field(default_factory=Releases)
     backups: Backups = field(default_factory=Backups)
+    archive: Archive = field(default_factory=Archive)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
     routing: tuple[Route, ...] = ()

@@ -177,6 +177,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         checks=_checks(written.checks),
         releases=fleet.Releases(**written.releases.model_dump()),
         backups=fleet.Backups(**written.backups.model_dump()),
+        archive=fleet.Archive(**written.archive.model_dump()),
         dags=written.dags or ("releases" if machines else "folder"),
         executor=written.executor,
         hosts=machines,

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from airfleet.spec import fleet
+from airfleet.spec.sections.archive import ArchiveSection
 from airfleet.spec.sections.backups import BackupsSection
 from airfleet.spec.sections.checks import ChecksSection
 from airfleet.spec.sections.hosts import (
@@ -255,6 +256,9 @@ class FleetFile(Section):
     )
     backups: BackupsSection = Field(
         default=BackupsSection(), description="Backups of the databases, and of every change since the oldest backup."
+    )
+    archive: ArchiveSection = Field(
+        default=ArchiveSection(), description="Which finished runs leave the metadata database, and where they go."
     )
     env: dict[EnvKey, TextOrReference] = Field(
         default={},

@@ -10,3 +10,5 @@ AGENT_LOCK = 4_707_002
 HOLDER_LOCK = 4_707_003
 # Held shared while a process stores the archive of a release, and exclusively while a process removes archives.
 COLLECT_LOCK = 4_707_004
+# Held by the session of the one process that archives or restores runs.
+ARCHIVE_LOCK = 4_707_005

@@ -21,6 +21,18 @@ def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connect
     return connection
 
 
+def read_conninfo() -> str:
+    """How libpq connects to the metadata database; holds the password."""
+    from airflow import settings
+
+    dialect = settings.engine.dialect
+    words, options = dialect.create_connect_args(settings.engine.url)
+    if words:  # the driver got a connection string as it is
+        return str(words[0])
+    named = {key: value for key, value in options.items() if isinstance(value, str | int)}
+    return str(dialect.loaded_dbapi.extensions.make_dsn(**named))
+
+
 @contextlib.contextmanager
 def open_session() -> Iterator[Any]:
     """Yield a session that commits at the end and rolls back on an error. No other code of this thread gets it."""

@@ -1,0 +1,247 @@
+"""Archives the finished runs that are older than a moment, batch by batch; goes on where an interrupted one ended.
+
+The order makes it safe to end anywhere: the intent, the data files, their comparison with the database, the manifest,
+the deletion of rows, the end of the intent. Without a manifest, the files of an intent are removed. With one, the
+deletion goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airfleet_provider.contract.locks import ARCHIVE_LOCK
+from airfleet_provider.run_archive import delete as deletion
+from airfleet_provider.run_archive import export, manifest, rows, tables
+from airfleet_provider.run_archive.export import Notice
+from airfleet_provider.run_archive.manifest import Manifest
+from airfleet_provider.run_archive.store import (
+    HOLDS,
+    INTENTS,
+    RunStore,
+    name_data,
+    name_intent,
+    name_manifest,
+)
+from airfleet_provider.run_archive.tables import Schema
+
+# A batch is one snapshot and one file of each table: small enough for a transaction of a second, and for memory.
+TASKS_PER_BATCH, RUNS_PER_BATCH = 20_000, 2_000
+
+Candidate = tuple[int, str, str, datetime]
+
+
+class BusyError(RuntimeError):
+    """Another process archives or restores runs of this database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What one call has archived."""
+
+    batches: int = 0
+    runs: int = 0
+    task_instances: int = 0
+    rows: int = 0
+    bytes: int = 0
+    # Left in the database, because they were changed while they were archived, or were locked.
+    changed: int = 0
+    busy: int = 0
+    longest_transaction_s: float = 0.0
+    # Whether the budget of time was over before the work was.
+    is_stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What a dry run shows: finished runs of a Dag and a month that would be archived."""
+
+    dag_id: str
+    month: str
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """How the metadata database is reached."""
+
+    # A new psycopg2 connection in autocommit mode, that no pooler is in front of.
+    connect: Callable[[], Any]
+    # What libpq takes; holds the password.
+    conninfo: str
+
+
+def lock(database: Database) -> Any:  # noqa: ANN401 - a psycopg2 connection
+    """A session that holds the archive's lock for as long as it lives; raises BusyError."""
+    connection = database.connect()
+    with connection.cursor() as cursor:
+        for setting in rows.SETTINGS:
+            cursor.execute(setting)
+        cursor.execute(f"SELECT pg_try_advisory_lock({ARCHIVE_LOCK})")
+        if not cursor.fetchone()[0]:
+            connection.close()
+            raise BusyError("another process archives or restores runs now")
+    return connection
+
+
+def query_with(connection: Any) -> tables.Query:  # noqa: ANN401 - a psycopg2 connection
+    def query(statement: str) -> Sequence[Sequence[Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            found: Sequence[Sequence[Any]] = cursor.fetchall()
+            return found
+
+    return query
+
+
+def preview(database: Database, location: str, before: datetime, dag_id: str | None = None) -> list[Group]:
+    """What `archive` would archive now, oldest month first. Changes nothing."""
+    with closing(database.connect()) as connection:
+        held = read_holds(RunStore(location), datetime.now(UTC))
+        found = _list_candidates(query_with(connection), before, dag_id, held)
+    return [
+        Group(dag, month, sum(1 for _ in group))
+        for (month, dag), group in itertools.groupby(found, key=lambda one: (_find_month(one), one[1]))
+    ]
+
+
+def archive(
+    database: Database,
+    location: str,
+    before: datetime,
+    *,
+    dag_id: str | None = None,
+    budget_s: float | None = None,
+    pause: float = 0.0,
+    notice: Notice = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Totals:
+    """Archive the finished runs that ended before a moment, and delete their rows from the database.
+
+    Raises BusyError, ArchiveStoreError, tables.SchemaError, and what the database raises. What was begun is finished by
+    the next call.
+    """
+    store, ends = RunStore(location), None if budget_s is None else time.monotonic() + budget_s
+    totals = Totals()
+    with closing(lock(database)) as connection, export.open_reader(database.conninfo) as reader:
+        query = query_with(connection)
+        schema = tables.read_schema(query)
+
+        def finish(one: Manifest) -> None:
+            nonlocal totals
+            done = deletion.delete(connection, store, one, schema, notice=notice, sleep=time.sleep, pause=pause)
+            notice("end intent")
+            store.remove(name_intent(one.batch))
+            totals = _add(totals, one, done)
+            report(f"{one.dag_id} {one.month}: {done.runs} runs, {one.rows} rows, {one.bytes} bytes")
+
+        for one in _resume(store):
+            finish(one)
+        held = read_holds(store, datetime.now(UTC))
+        for chunk in _cut(query, _list_candidates(query, before, dag_id, held)):
+            if ends is not None and time.monotonic() > ends:
+                return replace(totals, is_stopped=True)
+            finish(_write_batch(store, reader, schema, chunk, notice))
+    return totals
+
+
+def _write_batch(
+    store: RunStore,
+    reader: Any,  # noqa: ANN401 - adbc_driver_manager.dbapi.Connection
+    schema: Schema,
+    chunk: Sequence[tuple[Candidate, int]],
+    notice: Notice,
+) -> Manifest:
+    now = datetime.now(UTC)
+    first = chunk[0][0]
+    batch, month, dag_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}", _find_month(first), first[1]
+    notice("intent")
+    paths = [name_data(one.table, month, dag_id, batch) for one in schema.sources]
+    store.write_json(name_intent(batch), {"batch": batch, "month": month, "paths": paths})
+    runs = [(number, run_id, after, count) for (number, _, run_id, after), count in chunk]
+    made, found = export.export(reader, schema, runs, batch=batch, dag_id=dag_id, month=month, now=now)
+    made = replace(made, files=export.write_files(store, made, found, schema.sources, notice))
+    notice("manifest")
+    store.write_json(name_manifest(month, batch), made.to_json())
+    return made
+
+
+def _resume(store: RunStore) -> Iterator[Manifest]:
+    """The batches whose files are complete and whose rows may still be there; removes the files of all others."""
+    for path, intent in list(store.list_json(INTENTS)):
+        name = name_manifest(intent["month"], intent["batch"])
+        if store.holds(name):
+            yield manifest.read(json.loads(store.read(name)))
+            continue
+        for one in intent["paths"]:
+            store.remove(one)
+        store.remove(path)
+
+
+def read_holds(store: RunStore, now: datetime) -> frozenset[int]:
+    """The ids of runs that were restored and are not archived again yet; removes holds that are over."""
+    held: set[int] = set()
+    for path, hold in list(store.list_json(HOLDS)):
+        if datetime.fromisoformat(hold["until"]) > now:
+            held.update(hold["runs"])
+        else:
+            store.remove(path)
+    return frozenset(held)
+
+
+def _list_candidates(
+    query: tables.Query, before: datetime, dag_id: str | None, held: frozenset[int]
+) -> list[Candidate]:
+    dag = f"AND r.dag_id = {rows.quote_text(dag_id)}" if dag_id else ""
+    moment = f"{rows.quote_text(before.isoformat())}::timestamptz"
+    found = query(rows.CANDIDATES.format(before=moment, dag=dag))
+    return [(number, dag, run_id, after) for number, dag, run_id, after in found if number not in held]
+
+
+def _cut(query: tables.Query, found: Sequence[Candidate]) -> Iterator[list[tuple[Candidate, int]]]:
+    """Batches of runs with the numbers of their task instances, without runs that have unfinished ones."""
+    for _, group in itertools.groupby(found, key=lambda one: (_find_month(one), one[1])):
+        for some in _split(list(group), RUNS_PER_BATCH):
+            listed = query(rows.COUNT_TASKS.format(ids=rows.write_ids(one[0] for one in some)))
+            counts = {int(row[0]): int(row[1]) for row in listed}
+            batch: list[tuple[Candidate, int]] = []
+            tasks = 0
+            for one in some:
+                if one[0] not in counts:
+                    continue
+                if batch and tasks + counts[one[0]] > TASKS_PER_BATCH:
+                    yield batch
+                    batch, tasks = [], 0
+                batch.append((one, counts[one[0]]))
+                tasks += counts[one[0]]
+            if batch:
+                yield batch
+
+
+def _split(found: list[Candidate], size: int) -> Iterator[list[Candidate]]:
+    for begin in range(0, len(found), size):
+        yield found[begin : begin + size]
+
+
+def _find_month(one: Candidate) -> str:
+    return f"{one[3].astimezone(UTC):%Y-%m}"
+
+
+def _add(totals: Totals, one: Manifest, done: deletion.Deleted) -> Totals:
+    return Totals(
+        batches=totals.batches + 1,
+        runs=totals.runs + done.runs,
+        task_instances=totals.task_instances + one.task_instances,
+        rows=totals.rows + one.rows,
+        bytes=totals.bytes + one.bytes,
+        changed=totals.changed + done.changed,
+        busy=totals.busy + done.busy,
+        longest_transaction_s=max(totals.longest_transaction_s, round(done.longest_s, 3)),
+    )

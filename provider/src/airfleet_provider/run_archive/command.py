@@ -1,0 +1,181 @@
+"""`airflow airfleet archive`: what `airfleet db archive` runs where the database can be reached."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airfleet_provider.compat.calls import metadata_db
+
+PACKAGES = ("adbc_driver_postgresql", "duckdb", "pyarrow")
+MISSING = (
+    "airfleet: the archive needs the Python package {}, which is not installed beside Airflow\n\n"
+    "hint: add pyarrow, duckdb and adbc-driver-postgresql to the requirements of the project"
+)
+# argparse gives 2 for a wrong usage; what is held by another process may be tried again.
+FAILED = 1
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Archive, list, query or restore runs.
+
+    Raises:
+        SystemExit: with a message, if a package is missing, the store or the database refuses, or another process
+            holds the archive.
+    """
+    try:
+        from airfleet_provider.run_archive import agent, query, restore, store  # noqa: PLC0415 - they are optional
+    except ImportError as error:
+        if error.name is None or error.name.split(".")[0] not in PACKAGES:
+            raise
+        raise SystemExit(MISSING.format(error.name)) from None
+    from airfleet_provider.run_archive.tables import SchemaError  # noqa: PLC0415
+
+    try:
+        match arguments.action:
+            case "run":
+                _archive(arguments, agent)
+            case "list":
+                _list(arguments, query, store)
+            case "query":
+                _query(arguments, query)
+            case _:
+                _restore(arguments, restore, _find_database(agent))
+    except (agent.BusyError, query.QueryError, store.ArchiveStoreError, SchemaError, ValueError) as error:
+        raise SystemExit(f"airfleet: {error}") from None
+
+
+def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401 - a module
+    before = _read_moment(arguments.before)
+    database = _find_database(agent)
+    if arguments.dry_run:
+        groups = agent.preview(database, arguments.store, before, arguments.dag)
+        if arguments.json:
+            _print_json({"before": before.isoformat(), "groups": [asdict(one) for one in groups]})
+            return
+        _print_table(("month", "runs", "Dag"), [(one.month, str(one.runs), one.dag_id) for one in groups])
+        _say(
+            f"{sum(one.runs for one in groups)} finished runs from before {before:%Y-%m-%d %H:%M} UTC would be archived"
+        )
+        return
+    totals = agent.archive(
+        database,
+        arguments.store,
+        before,
+        dag_id=arguments.dag,
+        budget_s=arguments.budget,
+        pause=arguments.pause,
+        report=_say,
+    )
+    if arguments.json:
+        _print_json({"before": before.isoformat(), **asdict(totals)})
+    else:
+        print(
+            f"archived {totals.runs} runs with {totals.task_instances} task instances: {totals.rows} rows,"
+            f" {totals.bytes / 2**20:.1f} MiB in {totals.batches} batches"
+        )
+    if totals.changed or totals.busy:
+        _say(f"left for the next time: {totals.changed} runs that changed meanwhile, {totals.busy} that were locked")
+    if totals.is_stopped:
+        _say("the budget is over; the next call goes on")
+
+
+def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noqa: ANN401 - modules
+    found = [
+        one for one in query.read_manifests(store.RunStore(arguments.store)) if arguments.dag in (None, one.dag_id)
+    ]
+    batches = [
+        {
+            "batch": one.batch,
+            "dag_id": one.dag_id,
+            "month": one.month,
+            "created_at": one.created_at.isoformat(),
+            "runs": len(one.runs),
+            "task_instances": one.task_instances,
+            "rows": one.rows,
+            "bytes": one.bytes,
+            "files": {table: asdict(file) for table, file in one.files.items()},
+        }
+        for one in found
+    ]
+    if arguments.json:
+        _print_json(batches)
+        return
+    _print_table(
+        ("month", "runs", "tasks", "rows", "KiB", "Dag"),
+        [
+            (
+                *(str(one[key]) for key in ("month", "runs", "task_instances", "rows")),
+                str(one["bytes"] // 1024),
+                one["dag_id"],
+            )
+            for one in batches
+        ],
+    )
+
+
+def _query(arguments: argparse.Namespace, query: Any) -> None:  # noqa: ANN401 - a module
+    sql = sys.stdin.read() if arguments.sql == "-" else arguments.sql
+    if not sql:
+        raise ValueError("no SQL was given")
+    answer = query.query(arguments.store, sql)
+    if arguments.json:
+        _print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
+    else:
+        _print_table(answer.columns, [tuple("" if one is None else str(one) for one in row) for row in answer.rows])
+
+
+def _find_database(agent: Any) -> Any:  # noqa: ANN401 - a module, and its class
+    return agent.Database(lambda: metadata_db.connect("airfleet archive"), metadata_db.read_conninfo())
+
+
+def _restore(arguments: argparse.Namespace, restore: Any, database: Any) -> None:  # noqa: ANN401 - as above
+    if not (arguments.dag and arguments.since and arguments.until):
+        raise ValueError("a restore needs --dag, --from and --to")
+    done = restore.restore(
+        database,
+        arguments.store,
+        dag_id=arguments.dag,
+        since=_read_moment(arguments.since),
+        until=_read_moment(arguments.until),
+        now=datetime.now(UTC),
+        hold=timedelta(days=arguments.keep_days),
+        report=_say,
+    )
+    if arguments.json:
+        _print_json(asdict(done))
+    else:
+        print(
+            f"restored {done.runs} runs with {done.rows} rows; {done.identical} are exactly as they were archived,"
+            f" {done.present} were in the database already"
+        )
+    if done.omitted:
+        _say(f"{done.omitted} rows stayed in the archive, because what they refer to is gone")
+
+
+def _read_moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ValueError(f"{text!r} is not a moment: write it as 2026-11-24 or 2026-11-24T16:05") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _print_table(names: Sequence[str], found: Iterable[Sequence[str]]) -> None:
+    lines = [tuple(names), *found]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
+    for line in lines:
+        print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=2, default=str))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

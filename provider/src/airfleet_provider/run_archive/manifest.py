@@ -1,0 +1,94 @@
+"""What a batch of archived runs holds: its files with their hashes, its runs with their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file. `columns` are PostgreSQL's types of the columns, by name."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedRun:
+    """A run: its digest is of all its rows but those of `log`, as PostgreSQL computes it."""
+
+    id: int
+    run_id: str
+    run_after: datetime
+    task_instances: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A batch: runs of one Dag and one month, archived together."""
+
+    batch: str
+    dag_id: str
+    month: str
+    created_at: datetime
+    airflow_revision: str
+    files: Mapping[str, DataFile]
+    runs: tuple[ArchivedRun, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "batch": self.batch,
+            "dag_id": self.dag_id,
+            "month": self.month,
+            "created_at": self.created_at.isoformat(),
+            "airflow_revision": self.airflow_revision,
+            "files": {table: asdict(one) for table, one in self.files.items()},
+            "runs": [
+                [one.id, one.run_id, one.run_after.isoformat(), one.task_instances, one.digest] for one in self.runs
+            ],
+        }
+
+    @property
+    def rows(self) -> int:
+        return sum(one.rows for one in self.files.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(one.bytes for one in self.files.values())
+
+    @property
+    def task_instances(self) -> int:
+        return sum(one.task_instances for one in self.runs)
+
+
+def read(content: Mapping[str, Any]) -> Manifest:
+    """A manifest from its JSON; raises ValueError for a format that a later version wrote."""
+    if content["format"] != FORMAT:
+        raise ValueError(f"batch {content['batch']} has the format {content['format']}: a newer airfleet wrote it")
+    return Manifest(
+        batch=content["batch"],
+        dag_id=content["dag_id"],
+        month=content["month"],
+        created_at=datetime.fromisoformat(content["created_at"]),
+        airflow_revision=content["airflow_revision"],
+        files={table: DataFile(**one) for table, one in content["files"].items()},
+        runs=tuple(
+            ArchivedRun(number, run_id, datetime.fromisoformat(after), tasks, digest)
+            for number, run_id, after, tasks, digest in content["runs"]
+        ),
+    )
+
+
+def find_newest(manifests: Iterable[Manifest]) -> dict[int, str]:
+    """The batch that holds each run, by the run's id: the newest one of a run that was restored and archived again."""
+    return {run.id: one.batch for one in sorted(manifests, key=lambda one: one.batch) for run in one.runs}
