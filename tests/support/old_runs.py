@@ -109,3 +109,29 @@ def make_dag(query: Query, dag: str, *, runs: int, tasks: int, hours: int, rare:
         for statement in part.format(dag=dag, runs=runs, tasks=tasks, hours=hours).split(";\n"):
             if statement.strip():
                 query(statement)
+
+
+# Each in a transaction of its own, as tasks send them: an update finds the space of the ones before it.
+HEARTBEATS = """
+DO $$
+DECLARE task uuid;
+BEGIN
+    FOR task IN SELECT id FROM task_instance WHERE dag_id = '{dag}' LOOP
+        UPDATE task_instance SET last_heartbeat_at = clock_timestamp() WHERE id = task;
+        COMMIT;
+    END LOOP;
+END $$
+"""
+
+
+def count_heartbeat_wal(query: Query, dag: str, *, rounds: int = 20) -> float:
+    """Bytes of WAL of one heartbeat of a task instance; whole pages, written after a checkpoint, do not count."""
+    [[tasks]] = query("SELECT count(*) FROM task_instance WHERE dag_id = %s", dag)
+    query("CHECKPOINT")
+    begun = ""
+    for number in range(rounds + 1):
+        if number == 1:
+            [[begun]] = query("SELECT pg_current_wal_insert_lsn()")
+        query(HEARTBEATS.format(dag=dag))
+    [[written]] = query("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s::pg_lsn)", begun)
+    return int(written) / (rounds * int(tasks))

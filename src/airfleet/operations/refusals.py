@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from airfleet.errors import UsageError
 
 PROCESSES = frozenset({"api-server", "dag-processor", "kerberos", "scheduler", "standalone", "triggerer"})
-SCHEMAS = frozenset({"db", "fab-db"})
+SCHEMAS = frozenset({"db", "db-manager", "fab-db"})
 # Commands that change nothing.
 CELERY = frozenset({"list-workers"})
 RUNS = {True: "systemd runs it: `airfleet status` shows it, `airfleet apply` starts it", False: "`airfleet up` runs it"}
