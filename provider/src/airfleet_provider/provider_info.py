@@ -104,5 +104,18 @@ def list_commands() -> list[CLICommand]:
             Arg(("--json",), action="store_true", help="Print JSON on stdout"),
         ),
     )
-    commands = [admin, archive, processor, execution, migrate, patches, releaser, scheduler]
+    care = ActionCommand(
+        name="care",
+        help="Tune and repair the metadata database while it is in use",
+        func=lazy_load_command("airfleet_provider.database_care.command.run_command"),
+        args=(
+            Arg(
+                ("action",),
+                choices=("run", "plan", "give-back", "take-again"),
+                help="What to do; before a migration of Airflow, `give-back`, and `take-again` after it",
+            ),
+            Arg(("--json",), action="store_true", help="Print JSON on stdout"),
+        ),
+    )
+    commands = [admin, archive, care, processor, execution, migrate, patches, releaser, scheduler]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

@@ -12,6 +12,7 @@ import click
 from airfleet.cli import options
 from airfleet.cli.console import confirm, say
 from airfleet.cli.db_archive import command as archive_command
+from airfleet.cli.db_care import command as care_command
 from airfleet.cli.environment import enter
 from airfleet.components.postgresql.embedded import SUPERUSER
 from airfleet.errors import AirfleetError, UsageError
@@ -32,9 +33,9 @@ from airfleet.workspace.state_folder import StateFolder
 LATEST = "latest"
 
 
-@click.group("db", short_help="Back up and restore the databases; archive old runs.")
+@click.group("db", short_help="Back up and restore the databases; archive old runs; care.")
 def command() -> None:
-    """Back up and restore all databases of the platform's server, and archive old runs.
+    """Back up and restore all databases of the platform's server; archive old runs; care for the metadata database.
 
     On a fleet, the primary database host also makes a backup every day.
 
@@ -153,6 +154,7 @@ def restore_command(
 
 
 command.add_command(archive_command)
+command.add_command(care_command)
 
 
 def _restore_fleet(

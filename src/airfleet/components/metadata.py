@@ -42,7 +42,10 @@ def describe(
     )
     password = File(folder / "admin_password", credentials.admin)
     commands: list[tuple[str, ...]] = [
+        # A migration may expect the index that `airfleet db care` drops.
+        ("airflow", "airfleet", "care", "give-back"),
         ("airflow", "db", "migrate"),
+        ("airflow", "airfleet", "care", "take-again"),
         *([("airflow", "airfleet", "migrate")] if migrate_own else []),
         ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path)),
     ]

@@ -1,4 +1,4 @@
-"""`airfleet db archive`: what it runs where the database can be reached."""
+"""`airfleet db archive` and `airfleet db care`: what they run where the database can be reached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from airfleet.cli import db_archive
+from airfleet.cli import db_archive, db_care
 from airfleet.errors import UsageError
 
 HOSTS = "hosts:\n  one: {address: 10.0.0.1}\n"
@@ -18,13 +18,16 @@ HOSTS = "hosts:\n  one: {address: 10.0.0.1}\n"
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     calls: list[tuple[str, ...]] = []
-    monkeypatch.setattr(db_archive, "run_airflow", lambda *words: calls.append(words[-1]))
+    for module in (db_archive, db_care):
+        monkeypatch.setattr(module, "run_airflow", lambda *words: calls.append(words[-1]))
     return calls
 
 
-def call(project: Path, *words: str, fleet: str = "") -> Any:  # noqa: ANN401 - click's result
+def call(project: Path, *words: str, fleet: str = "", care: bool = False) -> Any:  # noqa: ANN401 - click's result
     (project / "fleet.yaml").write_text(fleet)
-    return CliRunner().invoke(db_archive.command, [*words, "--project", str(project)], catch_exceptions=True)
+    (project / "dags").mkdir(exist_ok=True)
+    command = db_care.command if care else db_archive.command
+    return CliRunner().invoke(command, [*words, "--project", str(project)], catch_exceptions=True)
 
 
 def read(words: tuple[str, ...], option: str) -> str:
@@ -64,3 +67,9 @@ def test_moments_are_read_here_and_bad_ones_refused(tmp_path: Path, ran: list[tu
     assert (read(ran[0], "--from"), read(ran[0], "--to")) == ("2026-03-01T00:00:00+00:00", "2026-04-01T12:00:00+00:00")
     refused = call(tmp_path, "restore", "--dag", "a", "--from", "yesterday", "--to", "2026-04-01")
     assert isinstance(refused.exception, UsageError)
+
+
+def test_care_plans_or_acts(tmp_path: Path, ran: list[tuple[str, ...]]) -> None:
+    call(tmp_path, "--dry-run", "--json", care=True)
+    call(tmp_path, care=True)
+    assert ran == [("airfleet", "care", "plan", "--json"), ("airfleet", "care", "run")]

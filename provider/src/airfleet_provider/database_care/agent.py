@@ -1,0 +1,125 @@
+"""Applies the steps of care one after another; takes the heartbeat index away and gives it back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from airfleet_provider.database_care import facts, rules
+from airfleet_provider.database_care.facts import Facts, Query
+from airfleet_provider.database_care.rules import Alarm, Kind, Step
+
+# A statement that waits for a lock makes others wait behind it.
+LOCK_WAIT = "2s"
+# Keeps the definition of the index in `airfleet.job`, from before it is dropped until it is back.
+RECORD = "index ti_heartbeat"
+DROPPED, GIVEN_BACK = "dropped ", "given back "
+READ = "SELECT fingerprint FROM airfleet.job WHERE name = %s"
+WRITE = (
+    "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%s, %s, clock_timestamp())"
+    " ON CONFLICT (name) DO UPDATE SET fingerprint = EXCLUDED.fingerprint, ended_at = EXCLUDED.ended_at"
+)
+FORGET = "DELETE FROM airfleet.job WHERE name = %s"
+HAS_RECORDS = "SELECT to_regclass('airfleet.job') IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step, whether it succeeded, why not, and how long it took."""
+
+    step: Step
+    error: str | None
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found, what was done, and what is there now."""
+
+    before: Facts
+    done: tuple[Done, ...]
+    after: Facts
+    alarms: tuple[Alarm, ...]
+
+
+def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> Report:  # noqa: ANN401 - psycopg2's, in autocommit mode
+    """Do what the database needs. May be interrupted, and called again: done steps are not planned again.
+
+    A step that fails, such as one that got no lock in two seconds, does not stop the others.
+    """
+    import psycopg2  # noqa: PLC0415 - Airflow's driver; its types are not known here
+
+    query = query_with(connection)
+    before, done = facts.observe(query), []
+    _execute(connection, f"SET lock_timeout = '{LOCK_WAIT}'")
+    for step in rules.plan(before):
+        report(f"{step.kind}: {step.target}")
+        begun, error = time.monotonic(), None
+        if step.kind is Kind.HEARTBEAT:
+            _execute(connection, WRITE, RECORD, DROPPED + before.indexes[step.target].definition)
+        try:
+            _execute(connection, step.sql)
+        except psycopg2.Error as failure:
+            error = str(failure).strip()
+        done.append(Done(step, error, round(time.monotonic() - begun, 2)))
+    after = facts.observe(query)
+    return Report(before, tuple(done), after, rules.list_alarms(after))
+
+
+def give_back(connection: Any) -> bool:  # noqa: ANN401 - as above
+    """Make the heartbeat index again where care dropped it, as a migration of Airflow may expect it; whether it did.
+
+    Does nothing in a database that has no tables yet.
+    """
+    record = _read_record(connection)
+    if record is None or not record.startswith(DROPPED):
+        return False
+    definition = record.removeprefix(DROPPED)
+    if "CONCURRENTLY" not in definition:
+        definition = definition.replace("INDEX ", "INDEX CONCURRENTLY IF NOT EXISTS ", 1)
+    found = facts.observe(query_with(connection)).indexes.get(rules.HEARTBEAT_INDEX)
+    if found is not None and not found.is_valid:
+        _execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS public.{rules.HEARTBEAT_INDEX}")
+    _execute(connection, definition)
+    _execute(connection, WRITE, RECORD, GIVEN_BACK + definition)
+    return True
+
+
+def take_again(connection: Any) -> bool:  # noqa: ANN401 - as above
+    """Drop the heartbeat index again after a migration before which it was given back; whether it did."""
+    record = _read_record(connection)
+    if record is None or not record.startswith(GIVEN_BACK):
+        return False
+    found = facts.observe(query_with(connection)).indexes.get(rules.HEARTBEAT_INDEX)
+    if found is None:  # this version of Airflow has none
+        _execute(connection, FORGET, RECORD)
+        return False
+    _execute(connection, WRITE, RECORD, DROPPED + found.definition)
+    _execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS public.{rules.HEARTBEAT_INDEX}")
+    return True
+
+
+def query_with(connection: Any) -> Query:  # noqa: ANN401 - as above
+    def query(statement: str) -> Any:  # noqa: ANN401 - rows
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    return query
+
+
+def _read_record(connection: Any) -> str | None:  # noqa: ANN401 - as above
+    with connection.cursor() as cursor:
+        cursor.execute(HAS_RECORDS)
+        if not cursor.fetchone()[0]:
+            return None
+        cursor.execute(READ, (RECORD,))
+        row = cursor.fetchone()
+    return str(row[0]) if row else None
+
+
+def _execute(connection: Any, statement: str, *values: str) -> None:  # noqa: ANN401 - as above
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values or None)

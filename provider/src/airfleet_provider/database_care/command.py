@@ -1,0 +1,96 @@
+"""`airflow airfleet care`: what `airfleet db care` runs where the database can be reached."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.database_care import agent, facts, rules
+from airfleet_provider.database_care.facts import Facts
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Care for the database, show what would be done, or give the heartbeat index back before a migration.
+
+    Raises:
+        SystemExit: with 1, if a step failed.
+    """
+    with closing(metadata_db.connect("airfleet care")) as connection:
+        match arguments.action:
+            case "give-back":
+                if agent.give_back(connection):
+                    print(f"the index {rules.HEARTBEAT_INDEX} is back, for migrations of Airflow")
+            case "take-again":
+                if agent.take_again(connection):
+                    print(f"the index {rules.HEARTBEAT_INDEX} is dropped again")
+            case "plan":
+                _show_plan(facts.observe(agent.query_with(connection)), as_json=arguments.json)
+            case _:
+                _show_report(agent.care(connection, report=_say), as_json=arguments.json)
+
+
+def _show_plan(found: Facts, *, as_json: bool) -> None:
+    steps, alarms = rules.plan(found), rules.list_alarms(found)
+    if as_json:
+        _print_json(
+            {
+                "now": summarise(found),
+                "steps": [asdict(one) for one in steps],
+                "alarms": [asdict(one) for one in alarms],
+            }
+        )
+        return
+    for step in steps:
+        print(f"{step.kind}: {step.target}: {step.reason}\n    {step.sql}")
+    if not steps:
+        _say("nothing to do")
+    for alarm in alarms:
+        print(f"alarm: {alarm.name}: {alarm.text}")
+
+
+def _show_report(report: agent.Report, *, as_json: bool) -> None:
+    before, after = summarise(report.before), summarise(report.after)
+    failed = [one for one in report.done if one.error]
+    if as_json:
+        steps = [{**asdict(one.step), "error": one.error, "took_s": one.took_s} for one in report.done]
+        alarms = [asdict(one) for one in report.alarms]
+        _print_json({"before": before, "steps": steps, "after": after, "alarms": alarms})
+    else:
+        for one in report.done:
+            print(f"{one.step.kind}: {one.step.target}: {one.error or f'done in {one.took_s} s'}")
+        print(f"{'':32}{'before':>14}{'after':>14}")
+        for key, value in before.items():
+            print(f"{key.replace('_', ' '):32}{value:>14}{after[key]:>14}")
+        for alarm in report.alarms:
+            print(f"alarm: {alarm.name}: {alarm.text}")
+    if failed:
+        raise SystemExit(1)
+
+
+def summarise(found: Facts) -> dict[str, Any]:
+    """The figures that care changes."""
+    tasks = found.tables.get("task_instance")
+    return {
+        "database_bytes": sum(one.bytes for one in found.tables.values()),
+        "index_bytes": sum(one.index_bytes for one in found.tables.values()),
+        "task_instance_index_bytes": tasks.index_bytes if tasks else 0,
+        "dead_rows": sum(one.dead_rows for one in found.tables.values()),
+        "foreign_keys_without_index": len(rules.list_unindexed(found)),
+        "heartbeat_index": "present" if rules.HEARTBEAT_INDEX in found.indexes else "dropped",
+        "tuned_tables": sum("autovacuum_vacuum_scale_factor" in one.options for one in found.tables.values()),
+        "oldest_transaction_id_age": found.xid_age,
+        "connections": f"{found.connections}/{found.max_connections}",
+    }
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=2, default=str))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

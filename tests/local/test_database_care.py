@@ -1,0 +1,87 @@
+"""Care for a real metadata database: what it changes, that it ends, and that an upgrade finds the schema it expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+import pytest
+
+from airfleet_provider.database_care import agent, facts, rules
+from airfleet_provider.database_care.rules import Kind
+from old_runs import count_heartbeat_wal, make_dag
+from shops import Database
+
+pytestmark = pytest.mark.local
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Any]:
+    connection = psycopg2.connect(database.dsn)
+    connection.autocommit = True
+    yield connection
+    agent.give_back(connection)
+    agent._execute(connection, agent.FORGET, agent.RECORD)
+    connection.close()
+
+
+def test_a_database_is_cared_for_once_and_heartbeats_write_less(database: Database, connection: Any) -> None:  # noqa: ANN401
+    make_dag(database.query, "heartbeats", runs=50, tasks=10, hours=100, rare=False)
+    before = count_heartbeat_wal(database.query, "heartbeats", rounds=10)
+
+    report = agent.care(connection)
+
+    assert [one for one in report.done if one.error] == []
+    kinds = {one.step.kind for one in report.done}
+    assert {Kind.AUTOVACUUM, Kind.FOREIGN_KEY, Kind.HEARTBEAT} <= kinds
+    assert rules.list_unindexed(report.before)
+    assert rules.list_unindexed(report.after) == []
+    assert rules.HEARTBEAT_INDEX not in report.after.indexes
+    assert report.after.tables["task_instance"].options.items() >= rules.OPTIONS.items()
+    left = [one.kind for one in rules.plan(report.after) if one.kind is not Kind.ANALYZE]
+    assert left == [], "a second call has nothing to do"
+    assert count_heartbeat_wal(database.query, "heartbeats", rounds=10) < before / 3
+
+
+def test_children_of_runs_are_found_by_an_index(database: Database, connection: Any) -> None:  # noqa: ANN401
+    agent.care(connection)
+    for table, columns in (("deadline", "dagrun_id"), ("backfill_dag_run", "dag_run_id")):
+        [[definition]] = database.query(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = %s", f"airfleet_fk_{table}_{columns}"
+        )
+        assert f"({columns})" in definition
+
+
+def test_an_upgrade_finds_the_index_and_care_is_taken_again_after_it(database: Database, connection: Any) -> None:  # noqa: ANN401
+    [[original]] = database.query("SELECT indexdef FROM pg_indexes WHERE indexname = %s", rules.HEARTBEAT_INDEX)
+    assert not agent.take_again(connection), "nothing was dropped yet"
+    agent.care(connection)
+    assert not database.query("SELECT FROM pg_indexes WHERE indexname = %s", rules.HEARTBEAT_INDEX)
+
+    database.airflow("airfleet", "care", "give-back")
+    assert database.query("SELECT indexdef FROM pg_indexes WHERE indexname = %s", rules.HEARTBEAT_INDEX) == [
+        (original,)
+    ]
+    database.airflow("airfleet", "care", "take-again")
+    assert not database.query("SELECT FROM pg_indexes WHERE indexname = %s", rules.HEARTBEAT_INDEX)
+
+
+def test_a_call_killed_before_the_index_was_dropped_leaves_it_to_give_back(database: Database, connection: Any) -> None:  # noqa: ANN401
+    definition = facts.observe(database.query).indexes[rules.HEARTBEAT_INDEX].definition
+    agent._execute(connection, agent.WRITE, agent.RECORD, agent.DROPPED + definition)
+    assert agent.give_back(connection)
+    assert facts.observe(database.query).indexes[rules.HEARTBEAT_INDEX].is_valid
+
+
+def test_an_open_transaction_is_an_alarm(database: Database) -> None:
+    found = facts.observe(database.query)
+    late = facts.Transaction(7, "report", "idle in transaction", 900.0)
+    names = [one.name for one in rules.list_alarms(_replace(found, transactions=(late,)))]
+    assert names == ["long-transaction"]
+    assert [one.name for one in rules.list_alarms(_replace(found, xid_age=500_000_000))] == ["wraparound"]
+
+
+def _replace(found: facts.Facts, **changes: Any) -> facts.Facts:  # noqa: ANN401 - fields of facts
+    calm = {"transactions": (), "xid_age": 1, "connections": 1, "tables": {}}
+    return facts.Facts(**{name: getattr(found, name) for name in facts.Facts.__dataclass_fields__} | calm | changes)
