@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 import airfleet
 from airfleet.errors import AirfleetError
 from airfleet.workspace.state_folder import StateFolder, read_record, write_file
@@ -30,11 +32,6 @@ class Running:
     backup: str = ""
 
 
-def order(version: str) -> tuple[int, ...]:
-    """Return a key that sorts versions."""
-    return tuple(map(int, version.split(".")))
-
-
 def find_locks() -> dict[str, Path]:
     """Return the lock of each Airflow version that this airfleet was tested with, oldest version first.
 
@@ -45,7 +42,7 @@ def find_locks() -> dict[str, Path]:
     for folder in (here / "constraints", here.parents[1] / "constraints"):
         found = {match[1]: path for path in folder.glob("*") if (match := LOCK.fullmatch(path.name))}
         if found:
-            return {version: found[version] for version in sorted(found, key=order)}
+            return {version: found[version] for version in sorted(found, key=Version)}
     raise AirfleetError("no lock of Airflow is installed with airfleet", hint="install airfleet anew")
 
 

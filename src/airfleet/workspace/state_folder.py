@@ -323,14 +323,17 @@ def _parse_instance(path: Path, body: Mapping[str, Any]) -> Instance:
 
 
 def _check_usable(path: Path, instance: Instance, *, airflow: str, postgres: str) -> None:
+    # The commands that only ask a running platform do without it.
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415
+
     if instance.postgres != postgres:
         raise _unusable(path, f"holds data of PostgreSQL {instance.postgres}, this one has {postgres}")
-    if _version(instance.airflow) > _version(airflow):
+    try:
+        is_newer = Version(instance.airflow) > Version(airflow)
+    except InvalidVersion:
+        raise _unusable(path, f"names no version of Airflow: {instance.airflow!r}") from None
+    if is_newer:
         raise _unusable(path, f"was used by Airflow {instance.airflow}, newer than the installed {airflow}")
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
 
 
 def _unusable(path: Path, what: str) -> AirfleetError:

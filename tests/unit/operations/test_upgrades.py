@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from packaging.version import Version
 
 from airfleet.components.host_model import Stage
 from airfleet.errors import AirfleetError, UsageError
@@ -108,7 +109,7 @@ def test_on_the_way_back_workers_change_alone_and_packages_before_all() -> None:
 def test_the_locks_are_known_oldest_first_and_the_newest_is_what_a_new_fleet_runs(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
     known = [*airflow_version.find_locks()]
-    assert known == sorted(known, key=airflow_version.order)
+    assert known == sorted(known, key=Version)
     assert "3.3.1" in known
     assert airflow_version.read(folder) == Running(known[-1])
     with pytest.raises(AirfleetError, match=r"not 3\.3\.99"):

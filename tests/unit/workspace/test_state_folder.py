@@ -186,6 +186,7 @@ def test_an_instance_keeps_its_name_and_notes_the_newest_airflow(folder: StateFo
         ({"layout": 99}, "made by another airfleet (layout 99, this one has 1)"),
         ({"postgres": "17"}, "holds data of PostgreSQL 17, this one has 18"),
         ({"airflow": "3.3.10"}, "was used by Airflow 3.3.10, newer than the installed 3.3.2"),
+        ({"airflow": "newest"}, "names no version of Airflow: 'newest'"),
         ({"surprise": 1}, "is not complete"),
     ],
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from airfleet.components.host_model import Stage
 from airfleet.errors import UsageError
 from airfleet.runners.fleet.plan.steps import Bring, Step, Unpack
 from airfleet.spec.fleet import Fleet
-from airfleet.workspace.airflow_version import Running, order
+from airfleet.workspace.airflow_version import Running
 
 NOW = "airfleet upgrade"
 
@@ -25,7 +27,7 @@ class Move:
 
     @property
     def is_back(self) -> bool:
-        return order(self.after) < order(self.before)
+        return Version(self.after) < Version(self.before)
 
     @property
     def begun(self) -> Running:
@@ -71,10 +73,10 @@ def _go_on(running: Running, *, to: str | None, back: bool) -> Move:
 
 
 def _find_earlier(running: Running, known: Sequence[str]) -> str:
-    now = order(running.version)
-    if running.before and order(running.before) < now:
+    now = Version(running.version)
+    if running.before and Version(running.before) < now:
         return running.before
-    earlier = [version for version in known if order(version) < now]
+    earlier = [version for version in known if Version(version) < now]
     if not earlier:
         raise UsageError(
             f"this airfleet knows no version before Airflow {running.version}",
