@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -31,6 +32,11 @@ def become_subreaper() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def die_with_parent(number: int) -> None:
+    """Make the kernel send this process a signal when the thread that started it ends."""
+    _prctl(PR_SET_PDEATHSIG, number)
+
+
 def start(
     argv: tuple[str, ...],
     *,
@@ -41,9 +47,6 @@ def start(
     inherit: tuple[int, ...] = (),
 ) -> int:
     """Start a process in a new session, and return its pid. It gets `death_signal` when this process dies."""
-
-    def ask_for_death_signal() -> None:
-        _prctl(PR_SET_PDEATHSIG, death_signal)
 
     user = choose_user(unprivileged)
     with log.open("ab") as output:
@@ -56,7 +59,8 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=inherit,
-            preexec_fn=ask_for_death_signal,  # noqa: PLW1509 - no thread of the supervisor holds a lock that the function needs
+            # No thread of the supervisor holds a lock that the function needs.
+            preexec_fn=partial(die_with_parent, death_signal),  # noqa: PLW1509
             user=user.pw_uid if user else None,
             group=user.pw_gid if user else None,
             extra_groups=[] if user else None,

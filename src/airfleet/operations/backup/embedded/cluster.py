@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from psycopg import sql
 from airfleet.components.postgresql import embedded
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
-from airfleet.runners.local.processes import choose_user
+from airfleet.runners.local.processes import choose_user, die_with_parent
 from airfleet.spec.secrets import Secret, list_accepted
 from airfleet.workspace.state_folder import sync_folder
 
@@ -97,7 +98,7 @@ class Cluster:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - this program has one thread
+                preexec_fn=partial(die_with_parent, signal.SIGINT),  # noqa: PLW1509 - this program has one thread
                 **as_server_user(),
             )
         try:
@@ -184,7 +185,3 @@ def _find_refusal(text: str) -> str:
 def _explain_end(log: str) -> str:
     fatal = [line.partition("FATAL:")[2].strip() for line in log.splitlines() if "FATAL:" in line]
     return f"PostgreSQL could not recover to that moment: {fatal[-1]}" if fatal else "PostgreSQL did not start"
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGINT, 0, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -17,6 +16,7 @@ from typing import IO
 
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup.catalogue import Backup
+from airfleet.workspace import file_lock
 
 DESCRIPTION = "backup.json"
 MANIFEST = "backup_manifest"
@@ -49,7 +49,7 @@ class Store:
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_lock.take(descriptor)
         except BlockingIOError as error:
             os.close(descriptor)
             raise AirfleetError("another backup or restore is running", where=str(self.root)) from error
