@@ -305,6 +305,21 @@ def test_a_host_behind_another_one_runs_scripts_and_leads_to_ports(
     assert jump.read_log().count("Accepted publickey") == before + 1
 
 
+def test_a_host_behind_two_others_is_reached_through_both(server: Server, jump: Server, tmp_path: Path) -> None:
+    with serve(tmp_path / "inner") as inner:
+        (tmp_path / "known").write_text(server.known + jump.known + inner.known)
+        _, way = lead_through(server, jump)
+        config = write_config(
+            tmp_path,
+            f"Host 10.99.0.1\n  HostName 127.0.0.1\n  ProxyJump {USER}@jump,{USER}@inner\n",
+            way,
+            f"Host inner\n  HostName 127.0.0.1\n  Port {inner.port}\n  IdentityFile {inner.client_key}\n",
+        )
+        logins = [log.read_log().count("Accepted publickey") for log in (jump, inner, server)]
+        login.open_login(hidden(server), tmp_path, Policy(config=config)).close()
+        assert [log.read_log().count("Accepted publickey") for log in (jump, inner, server)] == [n + 1 for n in logins]
+
+
 def test_a_jump_host_is_known_too_or_refused(server: Server, jump: Server, tmp_path: Path) -> None:
     (tmp_path / "known").write_text(server.known)
     config = write_config(tmp_path, *lead_through(server, jump))
