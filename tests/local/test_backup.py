@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,8 +19,8 @@ from airfleet.errors import AirfleetError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.embedded.cluster import Cluster
 from airfleet.operations.backup.embedded.restore import restore
-from airfleet.operations.backup.embedded.store import BASE, Store
-from airfleet.operations.backup.embedded.take import take
+from airfleet.operations.backup.embedded.store import BASE, DESCRIPTION, Store
+from airfleet.operations.backup.embedded.take import prune, take
 from airfleet.runners.local import launch
 from airfleet.spec.secrets import Secret
 from deadline import wait_until
@@ -137,6 +138,36 @@ def test_only_the_newest_backups_and_what_leads_on_from_them_are_kept(place: Pla
     second = place.take(keep=1)
     assert Store(place.cluster.backups).list() == [second]
     assert not (place.cluster.wal / f"{first.first_segment}.gz").exists()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the server's user may enter, which pytest's own folders are not."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+def test_changes_that_lead_on_from_no_backup_go_and_time_lines_stay(folder: Path) -> None:
+    cluster = Cluster(folder / "data", launch.find_postgres(), folder / "100% back'ups", Secret("x"))
+    store = Store(cluster.backups)
+    cluster.wal.mkdir(parents=True)
+    cluster.own(cluster.wal)
+    for day, segment in ((1, 2), (2, 4), (3, 6)):
+        began = datetime(2026, 11, day, tzinfo=UTC)
+        name = began.strftime(catalogue.STAMP)
+        made = catalogue.Backup(name, began, began + timedelta(minutes=5), f"{1:08X}{segment:016X}", 1, "18.4")
+        store.folder(made).mkdir()
+        (store.folder(made) / DESCRIPTION).write_text(made.to_json())
+    old = [f"{1:08X}{number:016X}.gz" for number in range(4)]
+    old += [f"{1:08X}{2:016X}.00000028.backup.gz", f"{1:08X}{3:016X}.partial.gz", f"{2:08X}{3:016X}.gz"]
+    kept = [f"{1:08X}{number:016X}.gz" for number in range(4, 8)]
+    kept += [f"{2:08X}{4:016X}.gz", "00000002.history.gz", "notes"]
+    for name in (*old, *kept):
+        (cluster.wal / name).touch()
+    prune(cluster, store, keep=2)
+    assert len(store.list()) == 2
+    assert sorted(path.name for path in cluster.wal.iterdir()) == sorted(kept)
 
 
 def test_a_restore_that_is_killed_leaves_the_old_data_or_the_new(place: Place) -> None:

@@ -38,11 +38,21 @@ def read_requirements(project: Path, named: str | None) -> str:
     return path.read_text() if path.is_file() else ""
 
 
+def split_requirements(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each requirement of a requirements file with the options that pip reads behind it, such as its hashes.
+
+    A line with options alone is left out.
+    """
+    for line in text.replace("\\\n", " ").splitlines():
+        words = re.split(r"(?:^|\s)#", line, maxsplit=1)[0]
+        requirement, *options = re.split(r"(?:^|\s)(?=--?[a-z])", words, maxsplit=1)
+        if requirement.strip():
+            yield requirement.strip(), "".join(options)
+
+
 def list_unhashed(requirements: str) -> tuple[str, ...]:
     """Return the requirements of a file that have no hash."""
-    lines = requirements.replace("\\\n", " ").splitlines()
-    stripped = [line.partition(" #")[0].strip() for line in lines if not line.lstrip().startswith("#")]
-    return tuple(line for line in stripped if line and not line.startswith("-") and "--hash=" not in line)
+    return tuple(one for one, options in split_requirements(requirements) if "--hash=" not in options)
 
 
 def read_provider() -> Files:

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from packaging.version import InvalidVersion, Version
+
 from airfleet.components.model import Credentials
 from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
@@ -323,9 +325,6 @@ def _parse_instance(path: Path, body: Mapping[str, Any]) -> Instance:
 
 
 def _check_usable(path: Path, instance: Instance, *, airflow: str, postgres: str) -> None:
-    # The commands that only ask a running platform do without it.
-    from packaging.version import InvalidVersion, Version  # noqa: PLC0415
-
     if instance.postgres != postgres:
         raise _unusable(path, f"holds data of PostgreSQL {instance.postgres}, this one has {postgres}")
     try:

@@ -53,11 +53,12 @@ def test_the_oldest_go_first() -> None:
     assert catalogue.list_surplus(BACKUPS, keep=7) == []
 
 
-def test_changes_that_lead_on_from_no_backup_go_and_time_lines_stay() -> None:
-    names = [f"{1:08X}{number:016X}.gz" for number in range(8)] + ["00000002.history.gz"]
-    assert catalogue.list_old_segments(names, [BACKUPS[2], BACKUPS[0]]) == names[:6]
-    assert catalogue.list_old_segments(names, []) == []
-    assert catalogue.list_old_segments([f"{2:08X}{7:016X}.gz"], [backup(1, 6)]) == []
+def test_changes_are_kept_from_the_first_of_the_oldest_backup_on() -> None:
+    assert catalogue.find_first_segment([BACKUPS[2], BACKUPS[0]]) == BACKUPS[2].first_segment
+    assert catalogue.find_first_segment([]) is None
+    # A restore begins another time line; its segments go on counting.
+    later = backup(3, segment=7, timeline=2)
+    assert catalogue.find_first_segment([later, backup(4, segment=8, timeline=1)]) == later.first_segment
 
 
 def test_a_folder_with_an_odd_name_is_still_archived_to() -> None:

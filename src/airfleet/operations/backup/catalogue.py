@@ -63,15 +63,7 @@ def list_surplus(backups: Iterable[Backup], *, keep: int) -> list[Backup]:
     return sorted(backups, key=lambda backup: backup.ended)[:-keep]
 
 
-def list_old_segments(files: Iterable[str], kept: Iterable[Backup]) -> list[str]:
-    """Return the archived WAL segments that no kept backup needs. Other files are never in the list."""
-    first = min((_position(backup.first_segment) for backup in kept), default=None)
-    if first is None:
-        return []
-    segments = (file for file in files if len(file.partition(".")[0]) == SEGMENT_LENGTH)
-    return sorted(file for file in segments if _position(file) < first)
-
-
-def _position(segment: str) -> str:
+def find_first_segment(kept: Iterable[Backup]) -> str | None:
+    """Return the oldest WAL segment that a restore of one of these backups needs, or None if there is no backup."""
     # The first eight digits are the timeline, which grows with each restore. The rest grows across all timelines.
-    return segment[8:SEGMENT_LENGTH]
+    return min((backup.first_segment for backup in kept), key=lambda segment: segment[8:], default=None)

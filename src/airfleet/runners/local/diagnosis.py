@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import environment, launch, ports
@@ -47,7 +48,10 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
 
 def _examine_packages(project: Path) -> Iterator[Diagnosis]:
     yield from judge_versions(_installed)
-    yield from judge_requirements(project, _installed)
+    named = None
+    with suppress(AirfleetError):  # what is wrong with fleet.yaml is a finding of its own
+        named = load.read(project, cpus=os.cpu_count() or 1).requirements
+    yield from judge_requirements(project / (named or "requirements.txt"), _installed)
     yield _attempt("PostgreSQL", lambda: f"embedded, {launch.postgres_version(launch.find_postgres())}")
 
 
@@ -116,15 +120,14 @@ def judge_versions(installed: Callable[[str], str | None]) -> Iterator[Diagnosis
         version = installed(name)
         if version is None:
             yield Diagnosis("error", name, "is not installed", "install constraints/airflow-3.3.2.txt")
-        elif version != series and not version.startswith(f"{series}."):
+        elif not SpecifierSet(f"=={series}.*").contains(version, prereleases=True):
             yield Diagnosis("error", name, f"{version} is not {series}.x", "install constraints/airflow-3.3.2.txt")
         else:
             yield Diagnosis("ok", name, version)
 
 
-def judge_requirements(project: Path, installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
-    """Yield what is missing of requirements.txt, or installed in another version."""
-    path = project / "requirements.txt"
+def judge_requirements(path: Path, installed: Callable[[str], str | None]) -> Iterator[Diagnosis]:
+    """Yield what is missing of a requirements file, or installed in another version."""
     if not path.exists():
         return
     wanted = list(read_requirements(path.read_text()))
@@ -135,20 +138,17 @@ def judge_requirements(project: Path, installed: Callable[[str], str | None]) ->
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        yield Diagnosis("error", "requirements.txt", "; ".join(wrong[:3]) + more, f"pip install -r {path}")
+        yield Diagnosis("error", path.name, "; ".join(wrong[:3]) + more, f"pip install -r {path}")
     else:
-        yield Diagnosis("ok", "requirements.txt", f"all {len(wanted)} packages are installed")
+        yield Diagnosis("ok", path.name, f"all {len(wanted)} packages are installed")
 
 
 def read_requirements(text: str) -> Iterator[Requirement]:
-    """Yield the requirements of a file that apply to this Python and system, without pip's options."""
-    for line in text.replace("\\\n", " ").splitlines():
-        words = re.split(r"(?:^|\s)(?:#|--?[a-z])", line, maxsplit=1)[0].strip()
-        if not words:
-            continue
+    """Yield the packages that a requirements file asks for with this Python on this system."""
+    for written, _ in python_packages.split_requirements(text):
         try:
-            requirement = Requirement(words)
-        except InvalidRequirement:  # for a path or a URL, only pip knows the name of the package
+            requirement = Requirement(written)
+        except InvalidRequirement:  # a path or an address: pip alone knows the name of the package
             continue
         if requirement.marker is None or requirement.marker.evaluate():
             yield requirement

@@ -58,14 +58,21 @@ def test_requirements_name_what_is_not_installed(tmp_path: Path) -> None:
         "celery==1 ; python_version < '3'\nnowhere==1 ; sys_platform == 'win32'\ncelery[redis]>5 \\\n"
         "    --hash=sha256:00 \\\n    --hash=sha256:01\n"
     )
-    found = list(diagnosis.judge_requirements(tmp_path, GOOD.get))
+    found = list(diagnosis.judge_requirements(tmp_path / "requirements.txt", GOOD.get))
     assert [finding.level for finding in found] == ["error"]
     assert found[0].what == "sqlalchemy 2.0.51, not 1.4; absent absent, not 1"
 
 
+def test_the_file_that_fleet_yaml_names_is_read(project: Path) -> None:
+    (project / "fleet.yaml").write_text("name: flights\nrequirements: more.txt\n")
+    (project / "more.txt").write_text("absent==1\n")
+    assert examine(project)["more.txt"].level == "error"
+
+
 def test_requirements_of_many_are_summed_up(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("".join(f"p{number}==1\n" for number in range(5)))
-    assert next(iter(diagnosis.judge_requirements(tmp_path, GOOD.get))).what.endswith("and 2 more")
+    (found,) = diagnosis.judge_requirements(tmp_path / "requirements.txt", GOOD.get)
+    assert found.what.endswith("and 2 more")
 
 
 @pytest.mark.parametrize(
@@ -135,5 +142,5 @@ def test_garbage_in_the_state_folder_is_a_finding_and_no_crash(project: Path) ->
 
 
 def test_a_fresh_clone_has_what_its_example_wants() -> None:
-    example = Path(__file__).parents[4] / "examples" / "flights"
-    assert [found.level for found in diagnosis.judge_requirements(example, diagnosis._installed)] == ["ok"]
+    path = Path(__file__).parents[4] / "examples" / "flights" / "requirements.txt"
+    assert [found.level for found in diagnosis.judge_requirements(path, diagnosis._installed)] == ["ok"]

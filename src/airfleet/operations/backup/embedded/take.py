@@ -69,8 +69,9 @@ def prune(cluster: Cluster, store: Store, *, keep: int) -> None:
     """Delete surplus backups, and then the archived WAL that only those backups needed."""
     for old in catalogue.list_surplus(store.list(), keep=keep):
         remove(store.folder(old))
-    for name in catalogue.list_old_segments((file.name for file in cluster.wal.iterdir()), store.list()):
-        (cluster.wal / name).unlink()
+    first = catalogue.find_first_segment(store.list())
+    if first is not None:
+        cluster.run("pg_archivecleanup", "--clean-backup-history", "--strip-extension=.gz", str(cluster.wal), first)
 
 
 def _remove_drafts(store: Store) -> None:
