@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from airfleet.components.health import TcpCheck
@@ -28,8 +28,11 @@ from airfleet.components.postgresql import backups, replication, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, by_login
+from airfleet_provider.contract.migrations import runner
+from airfleet_provider.contract.migrations.runner import Database, Kind, Migration
 
 CREATE = "postgresql-create"
+RESULTS_CLEANUP = "results-cleanup"
 DATA = LIB / "postgresql"
 CONFIG = ETC / "postgresql"
 # The role with which `airfleet` reads Airflow's database. It has the rights of the role `airflow` and no others: that
@@ -104,7 +107,8 @@ def describe(place: Place) -> Part:
 
 
 def _list_jobs(place: Place, make: Job) -> tuple[Job, ...]:
-    jobs = (make, replication.synchronise(place), _roles(place))
+    cleanup = clean_up_results(runner.read_own(Database.RESULTS))
+    jobs = (make, replication.synchronise(place), _roles(place), *cleanup)
     return jobs if place.credentials.former_results else (*jobs, _remove_former(place))
 
 
@@ -263,7 +267,8 @@ def _roles(place: Place) -> Job:
         f"REVOKE ALL ON DATABASE {result_database.DATABASE} FROM PUBLIC;",
         f"GRANT CONNECT ON DATABASE {result_database.DATABASE} TO {result_database.WRITER}, {result_database.READER};",
         f"\\connect {result_database.DATABASE}",
-        result_database.SCHEMA,
+        runner.render_script(runner.read_own(Database.RESULTS)),
+        result_database.RIGHTS,
     ]
     sql = "\n".join(lines)
     script = f"{build_command()} <<'SQL'\n{sql}\nSQL\n"
@@ -299,6 +304,18 @@ def _logins(role: str, password: Secret, options: str) -> list[str]:
 def _create_role(name: str) -> str:
     exists = f"EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}')"
     return f"SELECT 'CREATE ROLE \"{name}\"' WHERE NOT {exists} \\gexec"
+
+
+def clean_up_results(migrations: Iterable[Migration]) -> tuple[Job, ...]:
+    """The job that removes from the results what only former versions used; none where no migration does."""
+    listed = tuple(migrations)
+    post = [one for one in listed if one.kind is Kind.POST]
+    if not post:
+        return ()
+    sql = runner.render_script(listed, kinds=(Kind.POST,))
+    script = Secret(f"{build_command(result_database.DATABASE)} <<'SQL'\n{sql}\nSQL\n")
+    what = "remove from the results of tasks what only former versions used"
+    return (Job(RESULTS_CLEANUP, what, Stage.CLEANUP, script, USER, version=runner.compute_digest(post)),)
 
 
 def _remove_former(place: Place) -> Job:

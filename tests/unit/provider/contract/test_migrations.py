@@ -13,16 +13,19 @@ from typing import Any
 import psycopg
 import pytest
 
+from airfleet.components.postgresql import result_database
+from airfleet.components.postgresql import server as postgresql
 from airfleet.runners.local import databases
-from airfleet_provider.contract import lease_schema, release_schema
+from airfleet_provider.contract import lease_schema, release_schema, result_schema
 from airfleet_provider.contract.locks import SCHEMA_LOCK
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Kind, Migration, MigrationError
+from airfleet_provider.contract.migrations.runner import Database, Kind, Migration, MigrationError
 from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
 from deadline import wait_until
 from servers import Server, serve
 
 BEFORE = (Path(__file__).parent / "databases" / "before_migrations.sql").read_text()
+RESULTS_BEFORE = (Path(__file__).parent / "databases" / "results_before_migrations.sql").read_text()
 OWN = runner.read_own()
 # As a later version of airfleet could have them: a column that new code writes, and the end of one that old code wrote.
 LATER = (
@@ -225,6 +228,81 @@ def test_the_start_of_a_platform_on_one_machine_migrates_as_the_role_of_airflow(
     assert {row[4] for row in describe(database)[0]} == {"airflow"}
 
 
+def test_the_start_on_one_machine_applies_what_removes_something_too(
+    database: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "read_own", lambda *_: LATER)
+    databases.migrate([database.dsn], "a")
+    assert list_applied(database) == [one.number for one in LATER]
+
+
+# What a host without Python packages runs: the same migrations as one statement for psql.
+
+
+def run_script(server: Server, migrations: Sequence[Migration], *kinds: Kind) -> None:
+    with connect(server) as connection:
+        connection.execute(runner.render_script(migrations, kinds=kinds or (Kind.PRE,)).encode())
+
+
+def test_a_script_leaves_the_database_that_the_runner_leaves(database: Server) -> None:
+    make_earlier(database)
+    for _ in range(2):
+        run_script(database, LATER)
+    assert list_applied(database) == [*(one.number for one in OWN), 9001]
+    assert migrate(database, LATER) == []
+    assert ask(database, "SELECT name, host FROM airfleet.job") == [("kept", "here, 100%")]
+    run_script(database, LATER, Kind.POST)
+    assert migrate(database, LATER, (Kind.PRE, Kind.POST)) == []
+
+
+def test_a_script_refuses_what_the_runner_refuses(database: Server) -> None:
+    migrate(database, LATER, (Kind.PRE, Kind.POST))
+    with pytest.raises(
+        psycopg.errors.RaiseException, match=r"newer version of airfleet .* 9002_drop_fingerprint\.post"
+    ):
+        run_script(database, OWN)
+    changed = Migration(9001, "say_where", Kind.PRE, "SELECT 1")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"9001_say_where\.pre is not the one"):
+        run_script(database, (*OWN, changed, LATER[-1]))
+    wrong = runner.parse({"9003_wrong.pre.sql": "CREATE TABLE airfleet.half (a int); SELECT 1 / 0;"})
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        run_script(database, (*LATER, *wrong))
+    assert ask(database, "SELECT to_regclass('airfleet.half')") == [(None,)]
+
+
+# The database of results.
+
+
+def test_the_results_of_an_earlier_version_are_taken_over_with_their_rows_and_rights(database: Server) -> None:
+    database.query("CREATE ROLE airfleet_results_writer; CREATE ROLE airfleet_results_reader")
+    own = runner.read_own(Database.RESULTS)
+    rights = "SELECT relname, relacl::text FROM pg_class WHERE relname = 'task_result'"
+    try:
+        with connect(database, "postgres") as connection:
+            connection.execute(RESULTS_BEFORE.encode())
+            connection.execute("INSERT INTO airfleet.task_result (task_id, status) VALUES ('a', 'SUCCESS')")
+        before = [*describe(database), ask(database, rights)]
+        with connect(database, "postgres") as connection:
+            connection.execute((runner.render_script(own) + result_database.RIGHTS).encode())
+        assert [*describe(database), ask(database, rights)] == before
+        with connect(database, "postgres") as connection:
+            assert connection.execute("SELECT task_id FROM airfleet.task_result").fetchall() == [("a",)]
+            assert runner.migrate(runner.execute_on(connection), own) == ()
+            for number, status in enumerate(result_schema.STATUSES):
+                connection.execute("INSERT INTO airfleet.task_result VALUES (%s, %s)", (str(number), status))
+    finally:
+        database.query("DROP DATABASE airflow WITH (FORCE)")
+        database.query("DROP ROLE airfleet_results_writer; DROP ROLE airfleet_results_reader")
+        database.query("CREATE DATABASE airflow OWNER airflow")
+
+
+def test_the_results_are_cleaned_up_by_the_database_s_host_once_for_each_migration_that_removes_something() -> None:
+    assert postgresql.clean_up_results(OWN) == ()
+    [job] = postgresql.clean_up_results(LATER)
+    assert "DROP COLUMN fingerprint" in job.script.reveal()
+    assert result_database.DATABASE in job.script.reveal().partition("\n")[0]
+
+
 def test_the_tables_take_every_word_that_the_code_writes_and_announce_it(database: Server) -> None:
     """The files of migrations repeat what the code calls states, actions, channels and the lease."""
     migrate(database)
@@ -243,8 +321,9 @@ def test_the_tables_take_every_word_that_the_code_writes_and_announce_it(databas
 
 
 def test_every_migration_says_why_it_is_there() -> None:
-    for one in OWN:
-        assert one.sql.startswith("-- Why: "), one.title
+    for database in Database:
+        for one in runner.read_own(database):
+            assert one.sql.startswith("-- Why: "), one.title
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,28 @@ CREATE TABLE IF NOT EXISTS airfleet.migration (
 Execute = Callable[[str], Sequence[Sequence[Any]]]
 
 
+# What a database and a version of airfleet that do not fit together are told; `{}` names the migration.
+NEWER = (
+    "a newer version of airfleet has changed this database by {}, which removed what this version may need:"
+    " use the newer version, or restore a backup from before the upgrade"
+)
+OTHER = (
+    "the migration {} is not the one that this database was changed by ({}):"
+    " install airfleet again, as its files were changed"
+)
+
+
 class MigrationError(RuntimeError):
     """The database and this version of airfleet do not fit together; the message says why and what to do."""
+
+
+class Database(StrEnum):
+    """The databases that have migrations."""
+
+    # Airflow's own. The role `airflow` owns airfleet's tables there.
+    METADATA = "metadata"
+    # The results of tasks. A superuser owns the table, as neither workers nor schedulers may.
+    RESULTS = "results"
 
 
 class Kind(StrEnum):
@@ -89,9 +109,9 @@ class Applied:
         return f"{self.number:04}_{self.name}.{self.kind}"
 
 
-def read_own() -> tuple[Migration, ...]:
-    """Return the migrations of this version of airfleet."""
-    package = resources.files("airfleet_provider.contract.migrations")
+def read_own(database: Database = Database.METADATA) -> tuple[Migration, ...]:
+    """Return the migrations of this version of airfleet for one database."""
+    package = resources.files("airfleet_provider.contract.migrations") / database
     return parse({one.name: one.read_text("utf-8") for one in package.iterdir() if one.name.endswith(".sql")})
 
 
@@ -148,14 +168,10 @@ def find_missing(
     for row in applied:
         one = known.get(row.number)
         if one is None and row.kind != Kind.PRE:
-            raise MigrationError(
-                f"a newer version of airfleet has changed this database by {row.title}, which removed what this version"
-                " may need: use the newer version, or restore a backup from before the upgrade"
-            )
+            raise MigrationError(NEWER.format(row.title))
         if one is not None and (one.title, one.digest) != (row.title, row.digest):
             raise MigrationError(
-                f"the migration {one.title} is not the one that this database was changed by ({row.title}, digest"
-                f" {row.digest[:12]}, here {one.digest[:12]}): install airfleet again, as its files were changed"
+                OTHER.format(one.title, f"{row.title}, digest {row.digest[:12]}, here {one.digest[:12]}")
             )
     numbers = {row.number for row in applied}
     return tuple(one for one in ordered if one.number not in numbers)
@@ -177,16 +193,57 @@ def _apply(execute: Execute, one: Migration, migrations: Sequence[Migration]) ->
         if is_missing:
             execute(PREPARE)
             execute(one.sql)
-            execute(
-                "INSERT INTO airfleet.migration (number, name, kind, digest)"  # noqa: S608 - checked by FILE_NAME
-                f" VALUES ({one.number}, '{one.name}', '{one.kind}', '{one.digest}')"
-            )
+            execute(_note(one))
         execute("COMMIT")
     except BaseException:
         with suppress(Exception):  # a session that was lost has rolled back
             execute("ROLLBACK")
         raise
     return is_missing
+
+
+def _note(one: Migration) -> str:
+    return (
+        "INSERT INTO airfleet.migration (number, name, kind, digest)"  # noqa: S608 - checked by FILE_NAME
+        f" VALUES ({one.number}, '{one.name}', '{one.kind}', '{one.digest}')"
+    )
+
+
+def render_script(migrations: Sequence[Migration], *, kinds: Sequence[Kind] = (Kind.PRE,)) -> str:
+    """Return one statement that does what `migrate` does, for hosts that have psql and no Python packages.
+
+    It applies all that is missing in one transaction. If the database and this version do not fit together, it fails
+    with the message of `MigrationError` and changes nothing.
+    """
+    numbers = ", ".join(str(one.number) for one in migrations)
+    own = ", ".join(f"({one.number}, '{one.title}', '{one.digest}')" for one in migrations)
+    title = "format('%s_%s.%s', to_char(number, 'FM0000'), name, kind)"
+    lines = [
+        "DO $airfleet$",
+        "DECLARE wrong text;",
+        "BEGIN",
+        f"PERFORM pg_advisory_xact_lock({SCHEMA_LOCK});",
+        PREPARE,
+        f"SELECT {title} INTO wrong FROM airfleet.migration"  # noqa: S608 - checked by FILE_NAME
+        f" WHERE kind <> '{Kind.PRE}' AND number <> ALL (ARRAY[{numbers}]::int[]) ORDER BY number LIMIT 1;",
+        _refuse(NEWER),
+        f"SELECT {title} INTO wrong FROM airfleet.migration"  # noqa: S608
+        f" JOIN (VALUES {own}) AS own (number, title, content) USING (number)"
+        f" WHERE (own.title, own.content) <> ({title}, digest) ORDER BY number LIMIT 1;",
+        _refuse(OTHER.replace(" ({})", "")),
+    ]
+    for one in (one for kind in kinds for one in migrations if one.kind == kind):
+        lines += [
+            f"IF NOT EXISTS (SELECT FROM airfleet.migration WHERE number = {one.number}) THEN",
+            f"EXECUTE $migration${one.sql}$migration$;",
+            f"{_note(one)};",
+            "END IF;",
+        ]
+    return "\n".join([*lines, "END $airfleet$;"])
+
+
+def _refuse(message: str) -> str:
+    return f"IF FOUND THEN RAISE EXCEPTION '%', replace('{message}', '{{}}', wrong); END IF;"
 
 
 def execute_on(connection: Any) -> Execute:  # noqa: ANN401 - of psycopg or psycopg2, in autocommit mode

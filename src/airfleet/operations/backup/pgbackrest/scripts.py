@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from airfleet.components.host_model import LIB
 from airfleet.components.hosts import metadata_jobs
-from airfleet.components.postgresql import backups
+from airfleet.components.postgresql import backups, server
 from airfleet.components.postgresql.psql import build_command
 from airfleet.shell_script import read_program, render_script
 
@@ -27,7 +27,7 @@ UNITS = "airfleet-pgbouncer airfleet-postgresql"
 # The jobs that write content of fleet.yaml to the database. The restored data may be older, so they run again.
 JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata", "postgresql-former")
 # The jobs that the next apply runs again, because only an apply knows whether a former version still runs.
-CLEANUPS = (metadata_jobs.CLEANUP,)
+CLEANUPS = (metadata_jobs.CLEANUP, server.RESULTS_CLEANUP)
 # The settings that exist only for the recovery. The recovered server resets them.
 SETTINGS = (
     "restore_command",
