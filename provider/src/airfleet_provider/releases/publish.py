@@ -176,8 +176,8 @@ def _switch(
             one["dag"]["fileloc"] = str(release.folder / dag.path)
             one["dag"]["relative_fileloc"] = dag.path
         guarded = [one for one in data if one["dag"].get("access_control")]
-        if has_fab_roles and guarded:
-            dag_publishing.sync_permissions(guarded)
+        if has_fab_roles and guarded and (refused := dag_publishing.sync_permissions(guarded)):
+            raise NotStoredError(refused)
         # This call must be the first that writes: if it meets a lock, it rolls the transaction back and retries.
         failed = dag_publishing.write_dags(
             session, bundle=release.bundle, release=release.id, dags=data, errors=release.errors

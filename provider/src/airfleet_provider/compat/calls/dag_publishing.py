@@ -71,16 +71,30 @@ def remove_references(session: Any) -> None:  # noqa: ANN401 - sqlalchemy.orm.Se
     remove_references_to_deleted_dags(session=session)
 
 
-def sync_permissions(dags: Collection[Mapping[str, Any]]) -> None:
-    """Write the permissions of `access_control` of Dags. It commits by itself, so call it before a publish."""
+def sync_permissions(dags: Collection[Mapping[str, Any]]) -> dict[str, str]:
+    """Write the permissions of `access_control` of Dags. It commits by itself, so call it before a publish.
+
+    Return the files whose permissions cannot be written, with the reason, such as a role that does not exist.
+
+    Raises:
+        SQLAlchemyError: the database failed.
+    """
     from airflow.providers.fab.www.security_appless import ApplessAirflowSecurityManager
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from sqlalchemy.exc import SQLAlchemyError
 
-    with metadata_db.open_session() as session:
-        manager = ApplessAirflowSecurityManager(session=session)
-        for data in dags:
-            dag = LazyDeserializedDAG(data=dict(data))
-            manager.sync_perm_for_dag(dag.dag_id, dag.access_control)
+    failed = {}
+    for data in dags:
+        dag = LazyDeserializedDAG(data=dict(data))
+        try:
+            with metadata_db.open_session() as session:
+                manager = ApplessAirflowSecurityManager(session=session)
+                manager.sync_perm_for_dag(dag.dag_id, dag.access_control)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # whatever a Dag file put there
+            failed[data["dag"]["relative_fileloc"]] = f"access_control of {dag.dag_id}: {error}"
+    return failed
 
 
 def prepare_publisher() -> bool:
