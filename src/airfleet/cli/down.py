@@ -71,7 +71,7 @@ def _ask(folder: StateFolder, now: bool) -> None:
 
 
 def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:
-    # The supervisor was killed: its children were told to stop, and whoever has not is ended here.
+    # The supervisor was killed. The kernel signalled its children to stop, and this ends those that still run.
     marker = folder.peek_instance()
     with folder.lock():
         left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)

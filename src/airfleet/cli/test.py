@@ -45,7 +45,7 @@ def command(project: Path, state: Path | None, arguments: tuple[str, ...]) -> No
     raise SystemExit(run.returncode)
 
 
-# What tests are given of the environment of somebody who deploys: nothing that opens a door.
+# The variables that tests inherit from the environment of a deployment. None of them is a secret.
 PLAIN = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|TMPDIR|LANG|LC_\w+|VIRTUAL_ENV|PYTHON\w+|COVERAGE_\w+|CI")
 
 

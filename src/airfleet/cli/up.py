@@ -125,7 +125,7 @@ def _run_daemon(supervise: Callable[[], None], log: Path, writer: int) -> int:
 
 def _describe_login(folder: StateFolder, is_new: bool) -> str:
     file = _password_file(folder)
-    # What is no terminal is a file or a CI system's log, which keeps what it is told.
+    # If stderr is not a terminal, it is a file or the log of a CI system, which would keep the password.
     if is_new and sys.stderr.isatty():
         return f"log in as {ADMIN} with password {file.read_text()} (shown this once, kept in {file})"
     return f"log in as {ADMIN} with the password in {file}"

@@ -275,6 +275,6 @@ def is_alive(snapshot: Snapshot) -> bool:
     try:
         process = psutil.Process(snapshot.supervisor)
         is_same = abs(process.create_time() - snapshot.supervisor_started) < 1
-        return is_same and process.status() != psutil.STATUS_ZOMBIE  # whoever inherited it may be slow to reap
+        return is_same and process.status() != psutil.STATUS_ZOMBIE  # its new parent may be slow to reap it
     except psutil.Error:
         return False

@@ -223,10 +223,10 @@ class Folder:
 class Service:
     """A long-running process that systemd runs. A change of one of its files restarts the service.
 
-    With `reload`, a change runs those commands instead of a restart. `undo` is a command that removes what the service
-    left behind when it ended. systemd stops the service before the services `after` which it starts, also at a
-    shutdown. The service may write only below `writes`. `sandbox` are lines of its unit that differ from the defaults
-    of all services. Times are in seconds.
+    With `reload`, a change runs those commands instead of a restart. `undo` is a command that removes what a command
+    that has ended left behind, such as firewall rules. The service starts after the units `after`, and systemd stops it
+    before them, also at a shutdown. The service may write only below `writes`. `sandbox` are lines of its unit that
+    differ from the defaults of all services. Times are in seconds.
     """
 
     name: str

@@ -99,7 +99,7 @@ def list_platform_settings(
             "fab",
             "enable_proxy_fix",
             "False",
-            "it believes every client; behind a balancer, the api-server itself believes the balancer and nobody else",
+            "it trusts the headers of every client; behind a balancer, the api-server itself trusts only the balancer",
         ),
         Setting("usage_data_collection", "enabled", "False", "a platform sends no usage data"),
     )

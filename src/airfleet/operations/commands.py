@@ -55,7 +55,7 @@ def reach(hosts: Iterable[Host], project: Path, notify: Callable[[str], None]) -
     """Return a connection to the first host that answers.
 
     Raises:
-        HostError: No host answers.
+        HostError: No host answers; it is the error of the last one.
     """
     failed: HostError | None = None
     for host in hosts:

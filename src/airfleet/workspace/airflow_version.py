@@ -22,8 +22,8 @@ LOCK = re.compile(r"airflow-(\d+\.\d+\.\d+)\.txt")
 class Running:
     """The version of Airflow that a fleet runs.
 
-    During an upgrade, `target` is the new version, `before` the database schema to go back to, and `backup` the backup
-    that was made before anything changed. Otherwise all three are empty.
+    During a move to another version, `target` is that version. After a move, `before` is the version before it.
+    `backup` is the backup that was made before the move changed anything.
     """
 
     version: str
@@ -43,7 +43,7 @@ def find_locks() -> dict[str, Path]:
         found = {match[1]: path for path in folder.glob("*") if (match := LOCK.fullmatch(path.name))}
         if found:
             return {version: found[version] for version in sorted(found, key=Version)}
-    raise AirfleetError("no lock of Airflow is installed with airfleet", hint="install airfleet anew")
+    raise AirfleetError("no lock of Airflow is installed with airfleet", hint="install airfleet again")
 
 
 def find_lock(version: str) -> Path:

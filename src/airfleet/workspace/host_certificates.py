@@ -17,9 +17,12 @@ FOLDER = "tls"
 
 
 def read(folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: datetime) -> Encryption:
-    """Return how the hosts encrypt, with a certificate for each of them; one that is due is issued anew.
+    """Return how the hosts encrypt, with a certificate for each host. A certificate that is due is issued again.
 
-    `authority` is in the present step of its rotation. Raises AirfleetError for a file that holds no authority.
+    `authority` holds the values of the present step of its rotation.
+
+    Raises:
+        AirfleetError: A file does not hold an authority.
     """
     where = str(folder.secrets)
     accepted = list_accepted(authority)

@@ -195,7 +195,7 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
     # Without quotes, a name may be a keyword of this file.
     names = ("airflow", *former_logins(place), result_database.DATABASE, *place.fleet.databases)
     own = ",".join(f'"{name}"' for name in names)
-    # Who comes from another host; on the loopback nobody else can listen.
+    # The record type for connections from other hosts. On the loopback, no other host can listen.
     remote = "hostssl" if place.credentials.encryption.is_required else "host"
     lines = [
         "# Written by airfleet.",

@@ -39,7 +39,8 @@ def choose(backups: Iterable[Backup], *, name: str | None, to: datetime | None) 
     """Return the named backup, or the newest backup that had ended by the moment `to`.
 
     Raises:
-        UsageError: There is no such backup.
+        AirfleetError: There is no backup at all.
+        UsageError: No backup has this name, or had ended by this moment.
     """
     known = sorted(backups, key=lambda backup: backup.ended)
     if not known:

@@ -44,8 +44,7 @@ def choose(running: Running, known: Sequence[str], *, to: str | None, back: bool
     """Return the requested move, or the move that was interrupted, or None if there is nothing to do.
 
     Raises:
-        UsageError: The version is not known.
-        AirfleetError: Another move is under way, or there is no earlier version.
+        UsageError: The version is not known, another move is under way, or there is no earlier version.
     """
     if running.target:
         return _go_on(running, to=to, back=back)

@@ -110,7 +110,7 @@ def ensure(recipe: EnvironmentRecipe, folder: StateFolder, tell: Callable[[str],
             _make(recipe, place, tell)
             if not folder.is_held():
                 prune(root, keep=place, now=time.time())
-        # Within the lock: another command may remove what nobody has entered lately.
+        # This is within the lock, because another command may remove environments that were not entered lately.
         os.utime(place / READY)
     return _python(place)
 

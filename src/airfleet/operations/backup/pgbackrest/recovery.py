@@ -137,7 +137,7 @@ class Recovery:
         primary = self._primary
         self._session.hold_lease(primary)
         if plan.goes_on:
-            self._notify("the data is in its place already: an earlier restore was cut off after that")
+            self._notify("the data is in its place already: an earlier restore was interrupted after that")
             begun, name, reached = self._clock(), plan.situation.name, plan.to
         else:
             order = Order(self._now().strftime(catalogue.STAMP), plan.source, plan.to)

@@ -23,7 +23,6 @@ TAKE_S = 6 * 3600.0
 LOCKED = 50
 # Seconds without an archived file after which the archive is late. PostgreSQL archives a file every five minutes.
 LATE_S = 600
-# What `judge` looks at.
 
 
 @dataclass(frozen=True, slots=True)

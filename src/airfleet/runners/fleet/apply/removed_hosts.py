@@ -117,8 +117,8 @@ def _works(found: HostFacts) -> bool:
 def explain_silent(error: AirfleetError) -> str:
     """Describe a removed host that does not answer, with a hint."""
     return (
-        f"{error.where}: left the fleet and cannot be told so: {error.what}\n"
-        f"  hint: what it ran goes on there, shut out by the others' firewalls; airfleet apply --forget {error.where}"
+        f"{error.where}: removed from fleet.yaml, but it cannot be stopped: {error.what}\n"
+        f"  hint: its services run on, shut out by the others' firewalls; airfleet apply --forget {error.where}"
     )
 
 

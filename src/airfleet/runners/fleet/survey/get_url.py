@@ -1,4 +1,4 @@
-"""Print what a URL answers. A host's own Python runs this text; it imports nothing but the standard library."""
+"""Print the answer of a URL. The Python of a host's system runs this text: it has only the standard library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import urllib.request
 
 
 def main(url: str, timeout_s: str) -> None:
-    """Print the page; exits with the reason where there is none. Any certificate is good enough."""
+    """Print the page. If there is none, exit with the reason. The certificate of the server is not verified."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
