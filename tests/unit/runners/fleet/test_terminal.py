@@ -66,6 +66,17 @@ def test_a_command_that_reads_nothing_does_not_wait_for_input(server: Server) ->
         assert process.stdout.read() == b"done\n"
 
 
+def test_a_command_that_has_closed_its_output_is_waited_for_at_rest(server: Server) -> None:
+    used_s = []
+    for script in ("sleep 1", "exec >&- 2>&-; sleep 1"):
+        process = subprocess.Popen(command(server, script), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        used_s.append(used.ru_utime + used.ru_stime)
+    assert used_s[1] < used_s[0] + 0.5, "it asked again and again"
+
+
 def test_a_signal_is_the_command_s(server: Server) -> None:
     note = f"echo $$ > {server.folder}/there"
     script = f"{note}; trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done"

@@ -108,7 +108,8 @@ def _has_ended(channel: Any, host: str) -> bool:  # noqa: ANN401
         raise HostError("the connection broke; the command may still run there", where=host)
     if channel.recv_ready() or channel.recv_stderr_ready():
         return False
-    if channel.exit_status_ready():
+    # A channel whose output has ended is readable for ever, so the caller's poll no longer waits for anything.
+    if channel.status_event.wait(POLL_MS / 1000):
         if channel.recv_exit_status() < 0:
             raise HostError("the connection ended before the command did", where=host)
         return True
