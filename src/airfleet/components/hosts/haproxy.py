@@ -18,6 +18,7 @@ from airfleet.components.host_model import (
     Stage,
 )
 from airfleet.spec.secrets import Secret
+from airfleet.template import render_template
 
 FOLDER = ETC / "haproxy"
 # Only root and HAProxy may enter this folder: a process that can write to a socket in it controls that HAProxy.
@@ -35,30 +36,6 @@ LOGIN_ATTEMPTS = 60
 CONNECTIONS_PER_SOURCE = 500
 # A browser that has seen this header uses only HTTPS for this host, for a year.
 HSTS = "max-age=31536000"
-COMMON = f"""\
-# Written by airfleet.
-global
-  log stdout format raw daemon notice
-  stats socket {SOCKETS}/{{name}}.sock mode 600 level admin
-  maxconn 4000
-  hard-stop-after 60s
-defaults
-  mode http
-  log global
-  option httplog
-  option dontlog-normal
-  option redispatch
-  retries 3
-  retry-on conn-failure empty-response
-  timeout connect 3s
-  # A request's head has to arrive within this time.
-  timeout http-request 10s
-  timeout client 5m
-  timeout server 5m
-  timeout http-keep-alive 60s
-  timeout check 3s
-  default-server inter 2s fall 2 rise 1 slowstart 5s
-"""
 
 
 def describe_balancer(place: Place) -> Part:
@@ -82,45 +59,23 @@ def describe_balancer(place: Place) -> Part:
 
 def render_balancer(place: Place) -> str:
     """Return the balancer's configuration. It removes clients' forwarding headers, and limits slow requests."""
-    tls = f" ssl crt {FOLDER / 'fleet.pem'} alpn h2,http/1.1" if place.fleet.tls else ""
-    hsts = f'  http-after-response set-header Strict-Transport-Security "{HSTS}"\n' if tls else ""
-    return f"""\
-{COMMON.format(name="balancer")}\
-  # The first 16 KiB of a body have to arrive as soon as the head.
-  option http-buffer-request
-  timeout client 1m
-frontend ui
-  bind {place.listen}:{place.fleet.ports.api}{tls}
-  stick-table type ipv6 size 100k expire 10m store conn_cur,gpc0,gpc0_rate(1m),gpc1,gpc1_rate(1m)
-  # Who has one address of IPv6 has 2^64 of them.
-  tcp-request connection track-sc0 src,ipmask(32,64)
-  tcp-request connection reject if {{ sc_conn_cur(0) gt {CONNECTIONS_PER_SOURCE} }}
-  # What workers fetch is for workers. The web hosts decode a path once, so it is decoded once here.
-  http-request set-var(txn.path) path,url_dec,regsub(/+,/,g)
-  # One that cannot be decoded would pass the rules below.
-  http-request deny deny_status 400 unless {{ var(txn.path) -m found }}
-  http-request deny if {{ var(txn.path) -i -m beg {RELEASES_PATH.rstrip("/")} /execution }}
-  http-request deny if {{ var(txn.path) -m reg (^|/)[.][.]?(/|$) }}
-  http-request set-var(txn.login) bool(true) if METH_POST {{ var(txn.path) -m beg {LOGIN_PATH} }}
-  acl is_login var(txn.login) -m bool
-  http-request return status 429 hdr Retry-After 60 content-type text/plain string "Too many failed logins\\n" \
-if is_login {{ sc_gpc0_rate(0) gt {LOGIN_FAILURES} }} or is_login {{ sc_gpc1_rate(0) ge {LOGIN_ATTEMPTS} }}
-  http-request sc-inc-gpc1(0) if is_login
-  http-response sc-inc-gpc0(0) if is_login {{ status 401 }}
-  # Only this balancer says where a request came from.
-  http-request del-header Forwarded
-  http-request del-header X-Forwarded- -m beg
-  http-request del-header X-Real-IP
-  # To what reads requests by CGI's rules, as Flask does, an underscore is a hyphen.
-  http-request del-header _ -m sub
-  option forwardfor
-  http-request set-header X-Forwarded-Proto {"https" if tls else "http"}
-  http-after-response set-header X-Content-Type-Options nosniff
-  http-after-response set-header X-Frame-Options SAMEORIGIN
-  http-after-response set-header Content-Security-Policy "frame-ancestors 'self'" \
-unless {{ res.hdr(Content-Security-Policy) -m found }}
-{hsts}  default_backend web
-{_backend("web", place, API, "/api/v2/version", 200)}"""
+    return render_template(
+        __package__,
+        "balancer.cfg",
+        name="balancer",
+        sockets=SOCKETS,
+        listen=place.listen,
+        port=place.fleet.ports.api,
+        certificate=FOLDER / "fleet.pem" if place.fleet.tls else None,
+        connections_per_source=CONNECTIONS_PER_SOURCE,
+        releases=RELEASES_PATH.rstrip("/"),
+        login=LOGIN_PATH,
+        login_failures=LOGIN_FAILURES,
+        login_attempts=LOGIN_ATTEMPTS,
+        hsts=HSTS,
+        web_port=API,
+        hosts=place.fleet.with_role("web"),
+    )
 
 
 def describe_proxy(place: Place) -> Part:
@@ -137,20 +92,17 @@ def describe_proxy(place: Place) -> Part:
 
 
 def render_proxy(place: Place) -> str:
-    web = API if place.fleet.with_role("balancer") else place.fleet.ports.api
-    return (
-        f"{COMMON.format(name='proxy')}"
-        f"frontend tasks\n  bind 127.0.0.1:{PROXY}\n  use_backend web if {{ path_beg {RELEASES_PATH} }}\n"
-        "  default_backend execution\n"
-        f"{_backend('execution', place, EXECUTION, '/execution/health', 200)}"
-        f"{_backend('web', place, web, '/api/v2/version', 200)}"
+    return render_template(
+        __package__,
+        "proxy.cfg",
+        name="proxy",
+        sockets=SOCKETS,
+        port=PROXY,
+        releases=RELEASES_PATH,
+        execution_port=EXECUTION,
+        web_port=API if place.fleet.with_role("balancer") else place.fleet.ports.api,
+        hosts=place.fleet.with_role("web"),
     )
-
-
-def _backend(name: str, place: Place, port: int, path: str, status: int) -> str:
-    servers = "".join(f"  server {host.name} {host.address}:{port} check\n" for host in place.fleet.with_role("web"))
-    check = f"  option httpchk GET {path}\n  http-check expect status {status}\n"
-    return f"backend {name}\n  balance leastconn\n{check}{servers}"
 
 
 def _service(name: str, what: str, files: tuple[HostFile, ...], port: int, address: str) -> Service:

@@ -11,6 +11,7 @@ from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck
 from airfleet.components.host_model import ETC, RUN, HostFile, Service
 from airfleet.runners.fleet.transport import http_request
 from airfleet.spec.topology import Limits
+from airfleet.template import render_template
 from airfleet_provider.contract import environment
 
 FOLDER = "/etc/systemd/system"
@@ -47,39 +48,21 @@ TARGETS = "network-online.target airfleet-firewall.service"
 
 def render(service: Service) -> str:
     """Return the unit file. At each start it records the service's fingerprint, for the next survey."""
-    note = f"/bin/cp -f {fingerprint_path(service)} {RUN}/{service.unit}"
-    lines = [
-        "# Written by airfleet; say it in fleet.yaml instead.",
-        "[Unit]",
-        f"Description=airfleet: {service.what}",
-        "StartLimitIntervalSec=0",
-    ]
-    after = " ".join((TARGETS, *service.after))
-    lines += [] if service.kind == "oneshot" else [f"After={after}", "Wants=network-online.target"]
-    lines += ["", "[Service]", f"Type={service.kind}", f"User={service.user}"]
-    lines += [f'Environment="{key}={_escape(value)}"' for key, value in sorted(service.env.items())]
-    lines += [f"EnvironmentFile={path}" for path in service.env_files]
-    lines += [f"ExecStartPre=+/bin/mkdir -p {RUN}", f"ExecStartPre=+{note}", f"ExecStart={_join(service.command)}"]
-    lines += [f"ExecStop={_join(service.undo)}"] if service.undo else []
-    lines += [f"ExecReload={_join(command)}" for command in service.reload]
-    lines += [f"ExecReload=+{note}"] if service.reload else []
-    lines += confine(service)
-    if service.kind == "oneshot":
-        lines += ["RemainAfterExit=yes"]
-    else:
-        lines += [
-            "Restart=always",
-            "RestartSec=2",
-            f"KillMode={service.kill_mode}",
-            f"KillSignal={service.stop_signal}",
-            f"TimeoutStopSec={service.stop_s:g}",
-            f"TimeoutStartSec={service.wait_s:g}",
-            "LimitNOFILE=65536",
-            *_limit(service.limits),
-            # If memory runs out, only the process that used too much is killed. The default stops the whole service.
-            *(["OOMPolicy=continue"] if service.drains else []),
-        ]
-    return "\n".join([*lines, "", "[Install]", "WantedBy=multi-user.target", ""])
+    return render_template(
+        __package__,
+        "service.unit",
+        service=service,
+        is_oneshot=service.kind == "oneshot",
+        after=" ".join((TARGETS, *service.after)),
+        environment=[(key, _escape(value)) for key, value in sorted(service.env.items())],
+        run=RUN,
+        note=f"/bin/cp -f {fingerprint_path(service)} {RUN}/{service.unit}",
+        command=_join(service.command),
+        stop=_join(service.undo) if service.undo else "",
+        reloads=[_join(command) for command in service.reload],
+        confinement=confine(service),
+        limits=_limit(service.limits),
+    )
 
 
 def confine(service: Service) -> list[str]:
