@@ -158,7 +158,7 @@ def test_a_scheduler_ends_the_sessions_of_the_one_before_whatever_its_login(
     with server.connect("airflow", by_slot[mine], "airflow") as me:
         runner.migrate(runner.execute_on(me), runner.read_own())
         old = server.connect("airflow", by_slot[theirs], "airflow", application_name=f"{lease.SCHEDULER}7")
-        ended = me.execute(lease.END_BACKENDS, {"prefix": lease.SCHEDULER, "epoch": "8"}).fetchone()
+        ended = me.execute(lease.SQL["end_backends"], {"prefix": lease.SCHEDULER, "epoch": "8"}).fetchone()
         assert ended == (1,)
         with pytest.raises(psycopg.OperationalError):
             old.execute("SELECT 1")
@@ -169,6 +169,6 @@ def test_a_scheduler_ends_the_sessions_of_the_one_before_whatever_its_login(
         assert row
         guard = server.connect("airflow", by_slot[theirs], "airflow", application_name=f"{lease.GUARDIAN}seat")
         seen = {"name": "scheduler", "prefix": lease.GUARDIAN, "renewed": row[0]}
-        assert me.execute(lease.BREAK, seen).fetchone() == (1,)
+        assert me.execute(lease.SQL["break"], seen).fetchone() == (1,)
         with pytest.raises(psycopg.OperationalError):
             guard.execute("SELECT 1")

@@ -14,31 +14,12 @@ from psycopg.rows import dict_row
 from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.lease_schema import CHANNEL, CandidateState
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "scheduler_handover")
 
 ALIVE_S = 10.0
 LOOK_EVERY_S = 0.05
-
-EXISTS = "SELECT to_regclass('airfleet.lease') IS NOT NULL AS found"
-SEATS = """
-SELECT seat.name, seat.host, seat.state, seat.holder = lease.holder AS active
-FROM airfleet.seat, airfleet.lease
-WHERE lease.name = 'scheduler' AND seat.seen_at > clock_timestamp() - make_interval(secs => %(alive)s)
-ORDER BY seat.name
-"""
-REQUEST = """
-UPDATE airfleet.lease SET requested = epoch WHERE name = 'scheduler' AND holder <> ''
-RETURNING epoch, clock_timestamp() AS at, pg_notify(%(channel)s, 'requested')
-"""
-PROGRESS = """
-SELECT new.epoch, new.seat,
-    extract(epoch FROM old.ended_at - %(at)s)::float AS stopped,
-    extract(epoch FROM new.taken_at - %(at)s)::float AS taken,
-    extract(epoch FROM new.began_at - %(at)s)::float AS began,
-    extract(epoch FROM (SELECT min(start_date) FROM job
-        WHERE job_type = 'SchedulerJob' AND state = 'running' AND start_date >= new.began_at) - %(at)s)::float AS works
-FROM airfleet.tenure new, airfleet.tenure old
-WHERE old.epoch = %(epoch)s AND new.epoch > old.epoch ORDER BY new.epoch DESC LIMIT 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +81,7 @@ class SchedulerHandover:
                     where=active.host,
                     hint="start the other scheduler first; without a standby a hand-over would only stop work",
                 )
-            rows = connection.execute(REQUEST, {"channel": CHANNEL}).fetchall()
+            rows = connection.execute(SQL["request"], {"channel": CHANNEL}).fetchall()
             if not rows:
                 raise AirfleetError("the active scheduler has just changed", hint="check the state: airfleet status")
             notify(f"{active.name}: hand-over requested")
@@ -120,15 +101,15 @@ class SchedulerHandover:
     ) -> dict[str, Any] | None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            row = self._one(connection, PROGRESS, at=request["at"], epoch=request["epoch"])
+            row = self._one(connection, SQL["progress"], at=request["at"], epoch=request["epoch"])
             if row and row["works"] is not None:
                 return row
             time.sleep(LOOK_EVERY_S)
         return None
 
     def _list_candidates(self, connection: psycopg.Connection[dict[str, Any]]) -> list[Candidate]:
-        found = self._one(connection, EXISTS)
-        rows = connection.execute(SEATS, {"alive": ALIVE_S}).fetchall() if found and found["found"] else []
+        found = self._one(connection, SQL["exists"])
+        rows = connection.execute(SQL["seats"], {"alive": ALIVE_S}).fetchall() if found and found["found"] else []
         if not rows:
             raise AirfleetError(
                 "this fleet has no second scheduler to hand over to",

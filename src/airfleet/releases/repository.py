@@ -26,40 +26,13 @@ from airfleet_provider.contract.release_schema import (
     DeploymentAction,
     DeploymentState,
 )
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "repository")
 
 LIVE = FINISHED | {DeploymentState.WATCHING}
 WAIT_S = 600.0
 CONNECT_TIMEOUT_S = 10
-SELECT_DEPLOYMENTS: LiteralString = """
-SELECT id, release, action, state, coalesce(actor, '') AS actor, reason, requested_at, live_at, watch_until,
-    finished_at, verdict, detail
-FROM airfleet.deployment
-"""
-OF_WHAT_IS_LIVE: LiteralString = """
-WHERE bundle = %(bundle)s AND live_at IS NOT NULL
-    AND release = (SELECT version FROM dag_bundle WHERE name = %(bundle)s) ORDER BY id DESC LIMIT 1
-"""
-# Marks a release as used now, so that the garbage collection keeps it.
-TOUCH: LiteralString = """
-UPDATE airfleet.release SET used_at = now() WHERE id = %s AND collected_at IS NULL RETURNING location
-"""
-KEEP: LiteralString = """
-INSERT INTO airfleet.release AS r (id, bundle, manifest, archive, location, built_by, message)
-VALUES (%(id)s, %(bundle)s, %(manifest)s, %(archive)s, %(location)s, %(actor)s, %(message)s)
-ON CONFLICT (id) DO UPDATE SET archive = excluded.archive, location = excluded.location, used_at = now(),
-    built_at = now(), built_by = excluded.built_by, message = excluded.message, collected_at = NULL
-"""
-SELECT_RELEASES: LiteralString = """
-SELECT r.id, r.manifest, r.built_at, coalesce(r.built_by, '') AS built_by, coalesce(r.message, '') AS message, r.pinned,
-    r.location, r.collected_at IS NOT NULL AS collected, coalesce(p.live = r.id, false) AS live, d.state,
-    coalesce(d.verdict, d.reason) AS verdict
-FROM airfleet.release r LEFT JOIN airfleet.pointer p ON p.bundle = r.bundle
-LEFT JOIN LATERAL (
-    SELECT state, verdict, CASE WHEN actor = %(automatic)s THEN reason END AS reason FROM airfleet.deployment
-    WHERE bundle = r.bundle AND release = r.id AND live_at IS NOT NULL ORDER BY id DESC LIMIT 1
-) d ON true
-WHERE r.bundle = %(bundle)s
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +99,13 @@ class Repository:
         location = place if is_here else archive_store.locate(place, self._bundle, manifest.id)
         with self._connect() as connection:
             connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (COLLECT_LOCK,))
-            known = connection.execute(TOUCH, (manifest.id,)).fetchone()
+            known = connection.execute(SQL["touch"], (manifest.id,)).fetchone()
             if known and (known[0] == archive_store.DATABASE or archive_store.holds(known[0])):
                 return False
             if not is_here:
                 archive_store.write(location, archive)
             connection.execute(
-                KEEP,
+                SQL["keep"],
                 {
                     "id": manifest.id,
                     "bundle": self._bundle,
@@ -162,7 +135,7 @@ class Repository:
         """
         detail = {**({"policy": asdict(policy)} if policy else {}), **more}
         with self._connect() as connection:
-            if release and not connection.execute(TOUCH, (release,)).fetchone():
+            if release and not connection.execute(SQL["touch"], (release,)).fetchone():
                 raise AirfleetError(
                     "the files of this release were removed, as nothing needed them",
                     where=release,
@@ -208,7 +181,7 @@ class Repository:
     def _read_deployment(self, connection: psycopg.Connection[Any], deployment: int) -> Deployment:
         with connection.cursor(row_factory=class_row(Deployment)) as cursor:
             row = cursor.execute(
-                SELECT_DEPLOYMENTS + "WHERE id = %s",
+                SQL["select_deployments"] + " WHERE id = %s",
                 (deployment,),
             ).fetchone()
         if row is None:
@@ -292,7 +265,7 @@ class Repository:
     def _select_releases(self, rest: LiteralString, **parameters: object) -> list[Release]:
         with self._connect() as connection, connection.cursor(row_factory=class_row(Release)) as cursor:
             return cursor.execute(
-                SELECT_RELEASES + rest,
+                f"{SQL['select_releases']} {rest}",
                 {"bundle": self._bundle, "automatic": AUTOMATIC_ACTOR, **parameters},
             ).fetchall()
 
@@ -300,7 +273,7 @@ class Repository:
         """Return the deployment of the Dags that Airflow has now, or None if they are not of a release."""
         with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
             return cursor.execute(
-                SELECT_DEPLOYMENTS + OF_WHAT_IS_LIVE,
+                SQL["find_live_deployment"],
                 {"bundle": self._bundle},
             ).fetchone()
 
@@ -308,7 +281,7 @@ class Repository:
         """Return the newest deployments, `limit` at most, the newest first."""
         with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
             return cursor.execute(
-                SELECT_DEPLOYMENTS + "WHERE bundle = %s ORDER BY id DESC LIMIT %s",
+                SQL["select_deployments"] + " WHERE bundle = %s ORDER BY id DESC LIMIT %s",
                 (self._bundle, limit),
             ).fetchall()
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
-from airfleet_provider.execution_api import queries
+from airfleet_provider.contract.statements import Statements
 from airfleet_provider.execution_api.routes import Route, find_call
+
+SQL = Statements(__package__, "queries")
 
 log = logging.getLogger("airfleet")
 
@@ -146,7 +148,7 @@ class FastPath:
         """Start a queued task instance that is not resumed from a deferral."""
         start = self.models.read_start(body)
         extra = json.dumps({"host_name": start["hostname"]}) if start["hostname"] else None
-        row = self.ask(queries.START, {**call.words, **start, "now": self.now(), "extra": extra})
+        row = self.ask(SQL["start"], {**call.words, **start, "now": self.now(), "extra": extra})
         if row is None:
             return None
         token = self.models.sign(call.instance) if scope == "workload" else ""
@@ -158,25 +160,25 @@ class FastPath:
             end = self.models.read_success(body)
         except ValueError as error:
             raise UnusualError("the task does not end with success") from error
-        found = end and self.ask(queries.SUCCEED, {**call.words, **end, "now": self.now()})
+        found = end and self.ask(SQL["succeed"], {**call.words, **end, "now": self.now()})
         return Response(204) if found else None
 
     def heartbeat(self, call: Route, _: str, body: bytes) -> Response | None:
         """Record the heartbeat of a task instance that runs on the recorded host with the recorded pid."""
         sign = self.models.read_heartbeat(body)
-        return Response(204) if self.ask(queries.HEARTBEAT, {**call.words, **sign, "now": self.now()}) else None
+        return Response(204) if self.ask(SQL["heartbeat"], {**call.words, **sign, "now": self.now()}) else None
 
     def rtif(self, call: Route, _: str, body: bytes) -> Response | None:
         """Store the rendered fields of a task instance."""
         fields = self.models.read_fields(body)
         words = {**call.words, "fields": json.dumps(fields), "kept": self.models.kept_runs}
-        if not fields or not self.ask(queries.SHOW_FIELDS, words):
+        if not fields or not self.ask(SQL["show_fields"], words):
             return None
         return Response(201, b'{"message":"Rendered task instance fields successfully set"}')
 
     def pull(self, call: Route, *_: object) -> Response | None:
         """Read one XCom value."""
-        row = self.ask(queries.PULL, call.words)
+        row = self.ask(SQL["pull"], call.words)
         if row is None:
             return None
         return Response(200, f'{{"key":{json.dumps(call.words["key"])},"value":{row["value"]}}}'.encode())
@@ -184,7 +186,7 @@ class FastPath:
     def push(self, call: Route, _: str, body: bytes) -> Response | None:
         """Store one XCom value, and replace an earlier value."""
         words = {**call.words, "value": json.dumps(json.loads(body)), "now": self.now()}
-        return Response(201, b'{"message":"XCom successfully set"}') if self.ask(queries.PUSH, words) else None
+        return Response(201, b'{"message":"XCom successfully set"}') if self.ask(SQL["push"], words) else None
 
 
 def describe(error: Exception) -> str:

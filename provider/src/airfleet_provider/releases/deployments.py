@@ -11,47 +11,13 @@ from typing import Any
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract.release_policy import Policy
 from airfleet_provider.contract.release_schema import PENDING, DeploymentAction, DeploymentState
+from airfleet_provider.contract.statements import Statements
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
 
-log = logging.getLogger(__name__)
+SQL = Statements(__package__, "deployments")
 
-NEXT = """
-SELECT id, bundle, release, action, actor, reason, detail FROM airfleet.deployment
-WHERE state IN %(pending)s ORDER BY id LIMIT 1
-"""
-ENTER = """
-UPDATE airfleet.deployment SET state = %(state)s, started_at = COALESCE(started_at, now()), release = %(release)s
-WHERE id = %(id)s
-"""
-FINISH = """
-UPDATE airfleet.deployment SET state = %(state)s, finished_at = now(), detail = detail || %(detail)s::jsonb
-WHERE id = %(id)s AND state IN %(pending)s
-"""
-# Runs in the transaction that moves the pointer, so that both have the same time.
-GO_LIVE = """
-UPDATE airfleet.deployment d SET state = w.state, live_at = CASE WHEN %(is_moved)s THEN now() END,
-    watch_until = CASE w.state WHEN 'watching' THEN now() + %(seconds)s * interval '1 second' END,
-    finished_at = CASE w.state WHEN 'done' THEN now() END,
-    detail = d.detail || %(detail)s::jsonb
-FROM (SELECT %(state)s AS state) w
-WHERE d.id = %(id)s AND d.state IN %(pending)s
-"""
-# Skips a release that its watch rolled back, unless it went live again since. Skips the live release also under the
-# shorter id of an earlier version of airfleet, which is a prefix of the longer id.
-FIND_PREVIOUS = """
-SELECT d.release FROM airfleet.deployment d JOIN airfleet.release r ON r.id = d.release AND r.collected_at IS NULL
-    JOIN airfleet.pointer p ON p.bundle = d.bundle
-WHERE d.bundle = %(bundle)s AND d.live_at IS NOT NULL AND d.state <> 'failed'
-    AND NOT starts_with(d.release, p.live) AND NOT starts_with(p.live, d.release)
-    AND NOT EXISTS (SELECT 1 FROM airfleet.deployment f
-        WHERE f.bundle = d.bundle AND f.release = d.release AND f.state = 'failed' AND f.live_at > d.live_at)
-ORDER BY d.live_at DESC LIMIT 1
-"""
-# For an automatic rollback, `id` is the deployment that it undoes: any later live deployment overtakes the rollback.
-IS_OVERTAKEN = """
-SELECT 1 FROM airfleet.deployment WHERE bundle = %(bundle)s AND id > %(id)s AND live_at IS NOT NULL LIMIT 1
-"""
+log = logging.getLogger(__name__)
 
 
 class DeploymentRefusedError(Exception):
@@ -102,13 +68,13 @@ class Deployment:
 def find_next() -> Deployment | None:
     """Return the oldest unfinished deployment, or None."""
     with metadata_db.open_session() as session:
-        row = run(session, NEXT, pending=PENDING).one_or_none()
+        row = run(session, SQL["next"], pending=PENDING).one_or_none()
     return Deployment(**row._mapping) if row else None
 
 
 def find_previous(session: Any, bundle: str) -> str | None:  # noqa: ANN401 - sqlalchemy.orm.Session
     """Return the release of a bundle that was live before the current live release, or None."""
-    previous: str | None = run(session, FIND_PREVIOUS, bundle=bundle).scalar()
+    previous: str | None = run(session, SQL["find_previous"], bundle=bundle).scalar()
     return previous
 
 
@@ -128,7 +94,7 @@ def choose_previous(deployment: Deployment) -> str:
 def enter(deployment: Deployment, release: str, state: DeploymentState) -> None:
     """Record that a deployment of this release has reached a state."""
     with metadata_db.open_session() as session:
-        run(session, ENTER, id=deployment.id, release=release, state=state)
+        run(session, SQL["enter"], id=deployment.id, release=release, state=state)
 
 
 def finish(deployment: Deployment, detail: Mapping[str, object]) -> None:
@@ -144,7 +110,7 @@ def fail(deployment: Deployment, detail: Mapping[str, object]) -> None:
 
 def _end(deployment: Deployment, state: DeploymentState, detail: Mapping[str, object]) -> None:
     with metadata_db.open_session() as session:
-        run(session, FINISH, pending=PENDING, id=deployment.id, state=state, detail=json.dumps(detail))
+        run(session, SQL["finish"], pending=PENDING, id=deployment.id, state=state, detail=json.dumps(detail))
 
 
 def is_overtaken(session: Any, deployment: Deployment) -> bool:  # noqa: ANN401 - sqlalchemy.orm.Session
@@ -152,7 +118,7 @@ def is_overtaken(session: Any, deployment: Deployment) -> bool:  # noqa: ANN401 
 
     Later means: requested after this deployment or, for an automatic rollback, after the deployment it undoes.
     """
-    found = run(session, IS_OVERTAKEN, bundle=deployment.bundle, id=deployment.undoes or deployment.id)
+    found = run(session, SQL["is_overtaken"], bundle=deployment.bundle, id=deployment.undoes or deployment.id)
     return found.first() is not None
 
 
@@ -170,7 +136,7 @@ def go_live(
     """
     ended = run(
         session,
-        GO_LIVE,
+        SQL["go_live"],
         pending=PENDING,
         id=deployment.id,
         state=DeploymentState.WATCHING if is_watched else DeploymentState.DONE,

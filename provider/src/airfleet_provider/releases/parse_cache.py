@@ -13,42 +13,18 @@ from sqlalchemy.exc import DBAPIError
 
 from airfleet_provider.compat.calls import config, dag_files, metadata_db
 from airfleet_provider.contract import directives, release_archive
+from airfleet_provider.contract.statements import Statements
 from airfleet_provider.database import run
 from airfleet_provider.processes import fork_pool
 from airfleet_provider.releases import dag_parser, import_graph
 from airfleet_provider.releases.parser_process import Parser
 from airfleet_provider.releases.publish import Dag
 
+SQL = Statements(__package__, "parse_cache")
+
 # Results are stored after this many files or seconds: a releaser that is killed loses no more than that.
 BATCH, BATCH_S = 50, 0.5
 
-# Everything except the serialised Dags, which are large and seldom needed.
-READ_SUMMARIES = """
-SELECT key, result - 'dags' || jsonb_build_object('dags', COALESCE((
-    SELECT jsonb_object_agg(d.key, jsonb_build_object(
-        'hash', d.value -> 'hash', 'rewritten', d.value -> 'data' -> 'dag' ->> 'deadline' IS NOT NULL))
-    FROM jsonb_each(result -> 'dags') d), '{}')) AS summary
-FROM airfleet.parsed WHERE key = ANY(%(keys)s::text[])
-"""
-READ_RAW = "SELECT key, result FROM airfleet.parsed WHERE key = ANY(%(keys)s::text[])"
-READ_DATA = """
-SELECT w.n, p.result -> 'dags' -> w.dag_id -> 'data' AS data
-FROM unnest(%(keys)s::text[], %(dags)s::text[]) WITH ORDINALITY AS w(key, dag_id, n)
-JOIN airfleet.parsed p ON p.key = w.key ORDER BY w.n
-"""
-STORE_RESULT = """
-INSERT INTO airfleet.parsed (key, result)
-SELECT n.key, n.result::jsonb FROM unnest(%(keys)s::text[], %(results)s::text[]) AS n(key, result)
-ON CONFLICT (key) DO UPDATE SET result = excluded.result, created_at = now()
-"""
-# A Dag file may read other files in each parse: the keys of a JSON object are the sets of files that it has read.
-STORE_READS = """
-INSERT INTO airfleet.parsed AS p (key, result)
-SELECT n.key, jsonb_build_object('reads', jsonb_build_object(n.reads, true))
-FROM unnest(%(keys)s::text[], %(reads)s::text[]) AS n(key, reads)
-ON CONFLICT (key) DO UPDATE
-SET result = jsonb_build_object('reads', (p.result -> 'reads') || (excluded.result -> 'reads'))
-"""
 # SQLSTATE classes of a value that PostgreSQL refuses: a data exception, a limit of what it can hold.
 UNSTORABLE_CLASSES = ("22", "54")
 
@@ -108,7 +84,7 @@ class ParseResults:
         """Return the serialised data of these Dags, in their order."""
         with metadata_db.open_session() as session:
             keys = [self.keys[dag.path] for dag in dags]
-            rows = run(session, READ_DATA, keys=keys, dags=[dag.dag_id for dag in dags])
+            rows = run(session, SQL["read_data"], keys=keys, dags=[dag.dag_id for dag in dags])
             return [row.data for row in rows]
 
 
@@ -155,7 +131,9 @@ def collect(
 def find_keys(release: UnpackedRelease) -> dict[str, str]:
     """Return the cache key of each Dag file whose code and read files were parsed before with the same contents."""
     with metadata_db.open_session() as session:
-        rows = {row.key: row.result["reads"] for row in run(session, READ_RAW, keys=list(release.codes.values()))}
+        rows = {
+            row.key: row.result["reads"] for row in run(session, SQL["read_raw"], keys=list(release.codes.values()))
+        }
         candidates = {
             dag_parser.key_result(code, json.loads(reads), release.digests): path
             for path, code in release.codes.items()
@@ -171,7 +149,7 @@ def read_summaries(keys: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
         return {}
     paths = {key: path for path, key in keys.items()}
     with metadata_db.open_session() as session:
-        return {paths[row.key]: row.summary for row in run(session, READ_SUMMARIES, keys=list(paths))}
+        return {paths[row.key]: row.summary for row in run(session, SQL["read_summaries"], keys=list(paths))}
 
 
 def parse_files(
@@ -291,8 +269,8 @@ def _explain_refusal(answer: Answer, error: DBAPIError) -> Answer:
 
 def _store(answers: Sequence[Answer]) -> None:
     with metadata_db.open_session() as session:
-        run(session, STORE_RESULT, keys=[one.key for one in answers], results=[one.result for one in answers])
-        run(session, STORE_READS, keys=[one.code for one in answers], reads=[one.reads for one in answers])
+        run(session, SQL["store_result"], keys=[one.key for one in answers], results=[one.result for one in answers])
+        run(session, SQL["store_reads"], keys=[one.code for one in answers], reads=[one.reads for one in answers])
 
 
 def forget(key: str) -> None:

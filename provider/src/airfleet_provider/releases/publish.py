@@ -13,72 +13,14 @@ from sqlalchemy.exc import DBAPIError
 
 from airfleet_provider.compat.calls import dag_publishing, metadata_db
 from airfleet_provider.contract import release_archive
+from airfleet_provider.contract.statements import Statements
 from airfleet_provider.database import run
+
+SQL = Statements(__package__, "publish")
 
 ATTEMPTS = 6
 # SQLSTATEs of deadlock, serialisation failure and lock not available: a new transaction can succeed.
 TRANSIENT = frozenset({"40P01", "40001", "55P03"})
-
-READ_STATE = """
-SELECT d.dag_id, d.bundle_name, d.is_stale, d.has_import_errors, v.id AS version, v.bundle_name AS version_bundle,
-       s.dag_hash, c.source_code_hash
-FROM dag d
-LEFT JOIN LATERAL (
-    SELECT id, bundle_name FROM dag_version WHERE dag_id = d.dag_id ORDER BY version_number DESC LIMIT 1
-) v ON true
-LEFT JOIN serialized_dag s ON s.dag_version_id = v.id
-LEFT JOIN dag_code c ON c.dag_version_id = v.id
-WHERE d.dag_id = ANY(%(dags)s) ORDER BY d.dag_id FOR NO KEY UPDATE OF d
-"""
-SWITCH_DAGS = """
-UPDATE dag SET bundle_name = %(bundle)s, bundle_version = %(release)s, fileloc = n.fileloc,
-    relative_fileloc = n.relative, is_stale = false, has_import_errors = false, last_parsed_time = now(),
-    last_parse_duration = n.seconds
-FROM unnest(%(dags)s, %(filelocs)s, %(relatives)s, %(seconds)s::float[]) AS n(dag_id, fileloc, relative, seconds)
-WHERE dag.dag_id = n.dag_id
-"""
-SWITCH_VERSIONS = """
-UPDATE dag_version SET bundle_name = %(bundle)s, bundle_version = %(release)s, last_updated = now()
-WHERE id = ANY(%(versions)s::uuid[]) AND (bundle_name, bundle_version) IS DISTINCT FROM (%(bundle)s, %(release)s)
-"""
-SWITCH_CODE = """
-UPDATE dag_code SET source_code = n.code, source_code_hash = n.hash, fileloc = n.fileloc, last_updated = now()
-FROM unnest(%(versions)s::uuid[], %(codes)s, %(hashes)s, %(filelocs)s) AS n(version, code, hash, fileloc)
-WHERE dag_version_id = n.version
-"""
-# Finds Dags that have another path in a release that was live, because runs may have begun with that release.
-FIND_MOVED = """
-SELECT n.dag_id FROM unnest(%(dags)s::text[], %(relatives)s::text[]) AS n(dag_id, path)
-JOIN dag d ON d.dag_id = n.dag_id AND d.relative_fileloc <> n.path
-WHERE EXISTS (
-    SELECT 1 FROM airfleet.release r WHERE r.bundle = %(bundle)s AND r.collected_at IS NULL
-        AND r.dags -> n.dag_id ->> 'path' <> n.path
-        AND r.id IN (SELECT release FROM airfleet.deployment WHERE bundle = %(bundle)s AND live_at IS NOT NULL)
-)
-"""
-SWITCH_MOVED = "UPDATE dag SET relative_fileloc = %(path)s WHERE dag_id = ANY(%(dags)s::text[])"
-RETIRE_DAGS = """
-UPDATE dag SET is_stale = true
-WHERE bundle_name = %(bundle)s AND NOT is_stale AND NOT dag_id = ANY(%(dags)s::text[])
-RETURNING dag_id
-"""
-CLEAR_ERRORS = """
-DELETE FROM import_error WHERE bundle_name = %(bundle)s AND NOT filename = ANY(%(files)s::text[])
-"""
-MOVE_POINTER = """
-INSERT INTO airfleet.pointer AS p (bundle, live, moved_by, reason)
-VALUES (%(bundle)s, %(release)s, %(actor)s, %(reason)s)
-ON CONFLICT (bundle) DO UPDATE SET live = excluded.live, previous = p.live, moved_at = now(),
-    moved_by = excluded.moved_by, reason = excluded.reason
-WHERE p.live <> excluded.live
-"""
-REGISTER_BUNDLE = """
-INSERT INTO dag_bundle (name, active) VALUES (%(bundle)s, true)
-ON CONFLICT (name) DO UPDATE SET active = true WHERE NOT dag_bundle.active
-"""
-SWITCH_BUNDLE = """
-UPDATE dag_bundle SET version = %(release)s, last_refreshed = now() WHERE name = %(bundle)s
-"""
 
 
 class NotStoredError(Exception):
@@ -146,7 +88,7 @@ def publish(
     for attempt in range(ATTEMPTS):
         try:
             with metadata_db.open_session() as session:
-                run(session, REGISTER_BUNDLE, bundle=release.bundle)
+                run(session, SQL["register_bundle"], bundle=release.bundle)
             with metadata_db.open_session() as session:
                 return _switch(session, release, load, finish, has_fab_roles=has_fab_roles)
         except DBAPIError as error:
@@ -165,9 +107,9 @@ def _switch(
     has_fab_roles: bool,
 ) -> Published:
     ids = [dag.dag_id for dag in release.dags]
-    state = {row.dag_id: row for row in run(session, READ_STATE, dags=ids)}
+    state = {row.dag_id: row for row in run(session, SQL["read_state"], dags=ids)}
     changed = [dag for dag in release.dags if not _is_stored(dag, state.get(dag.dag_id), release.bundle)]
-    moved = list(run(session, FIND_MOVED, **_columns(release, release.dags)).scalars()) if release.id else []
+    moved = list(run(session, SQL["find_moved"], **_columns(release, release.dags)).scalars()) if release.id else []
     names = {dag.dag_id for dag in changed}
     same = [dag for dag in release.dags if dag.dag_id not in names]
     if changed or release.errors:
@@ -187,24 +129,24 @@ def _switch(
         session.flush()
     _switch_same(session, release, same, state)
     if changed:
-        run(session, SWITCH_DAGS, **_columns(release, changed))
+        run(session, SQL["switch_dags"], **_columns(release, changed))
     if moved:
-        run(session, SWITCH_MOVED, dags=moved, path=release_archive.MOVED_FILE)
-    gone = tuple(sorted(dag_id for (dag_id,) in run(session, RETIRE_DAGS, bundle=release.bundle, dags=ids)))
+        run(session, SQL["switch_moved"], dags=moved, path=release_archive.MOVED_FILE)
+    gone = tuple(sorted(dag_id for (dag_id,) in run(session, SQL["retire_dags"], bundle=release.bundle, dags=ids)))
     if gone:
         session.expire_all()
         dag_publishing.remove_references(session)
-    run(session, CLEAR_ERRORS, bundle=release.bundle, files=list(release.errors))
+    run(session, SQL["clear_errors"], bundle=release.bundle, files=list(release.errors))
     if release.id:
         values = {"release": release.id, "actor": release.actor, "reason": release.reason}
-        run(session, MOVE_POINTER, bundle=release.bundle, **values)
-    run(session, SWITCH_BUNDLE, bundle=release.bundle, release=release.id)
+        run(session, SQL["move_pointer"], bundle=release.bundle, **values)
+    run(session, SQL["switch_bundle"], bundle=release.bundle, release=release.id)
     published = Published(len(changed), len(same), len(release.errors), gone)
     finish(session, published)
     return published
 
 
-def _is_stored(dag: Dag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row of READ_STATE
+def _is_stored(dag: Dag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row of SQL["read_state"]
     # A stale Dag that returns is written in full: the dates of its next run are from before it was retired.
     return (
         row is not None
@@ -220,15 +162,15 @@ def _switch_same(session: Any, release: Release, dags: Sequence[Dag], state: Map
     if not dags:
         return
     versions = [str(state[dag.dag_id].version) for dag in dags]
-    run(session, SWITCH_VERSIONS, bundle=release.bundle, release=release.id, versions=versions)
-    run(session, SWITCH_DAGS, **_columns(release, dags))
+    run(session, SQL["switch_versions"], bundle=release.bundle, release=release.id, versions=versions)
+    run(session, SQL["switch_dags"], **_columns(release, dags))
     sources = {path: (release.folder / path).read_text() for path in {dag.path for dag in dags}}
     hashes = {path: hashlib.md5(source.encode(), usedforsecurity=False).hexdigest() for path, source in sources.items()}
     old = [dag for dag in dags if state[dag.dag_id].source_code_hash != hashes[dag.path]]
     if old:
         run(
             session,
-            SWITCH_CODE,
+            SQL["switch_code"],
             versions=[str(state[dag.dag_id].version) for dag in old],
             codes=[sources[dag.path] for dag in old],
             hashes=[hashes[dag.path] for dag in old],

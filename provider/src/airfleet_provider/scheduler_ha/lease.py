@@ -14,74 +14,15 @@ from airfleet_provider.contract import lease_schema
 from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.contract.locks import HOLDER_LOCK
 from airfleet_provider.contract.migrations import runner
+from airfleet_provider.contract.statements import Statements
 from airfleet_provider.scheduler_ha.db_session import Session
 from airfleet_provider.scheduler_ha.host import Candidate
 from airfleet_provider.scheduler_ha.rules import LeaseRow
 
+SQL = Statements(__package__, "lease")
+
 KEPT_TENURES = 1000
 
-READ = """
-SELECT epoch, holder, requested IS NOT DISTINCT FROM epoch AS requested,
-    extract(epoch FROM renewed_at)::float AS renewed
-FROM airfleet.lease WHERE name = %(name)s
-"""
-LOCK = "SELECT pg_try_advisory_lock(%(lock)s) AS locked"
-BREAK = """
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity, airfleet.lease
-WHERE lease.name = %(name)s AND extract(epoch FROM renewed_at)::float = %(renewed)s
-    -- While a password is exchanged there are two logins, both members of the role that everybody works as.
-    AND pg_has_role(usename, current_user, 'MEMBER')
-    AND datname = current_database() AND application_name = %(prefix)s || holder
-"""
-ACQUIRE = """
-WITH taken AS (
-    UPDATE airfleet.lease SET epoch = epoch + 1, holder = %(holder)s, requested = NULL,
-        renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => %(ttl)s)
-    WHERE name = %(name)s RETURNING epoch
-), ended AS (
-    UPDATE airfleet.tenure SET ended_at = clock_timestamp()
-    WHERE ended_at IS NULL AND epoch < (SELECT epoch FROM taken)
-), pruned AS (
-    DELETE FROM airfleet.tenure WHERE epoch < (SELECT epoch FROM taken) - %(kept)s
-)
-INSERT INTO airfleet.tenure (epoch, seat, holder, machine, session, session_started, why, taken_at)
-SELECT epoch, %(seat)s, %(holder)s, %(machine)s, %(session)s, %(started)s, %(why)s, clock_timestamp() FROM taken
-RETURNING epoch
-"""
-RENEW = """
-UPDATE airfleet.lease
-SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => %(ttl)s)
-WHERE name = %(name)s AND epoch = %(epoch)s AND holder = %(holder)s
-RETURNING requested IS NOT DISTINCT FROM epoch AS requested
-"""
-BEGIN = "UPDATE airfleet.tenure SET began_at = clock_timestamp() WHERE epoch = %(epoch)s"
-RELEASE = """
-WITH released AS (
-    UPDATE airfleet.lease SET holder = '', expires_at = clock_timestamp()
-    WHERE name = %(name)s AND epoch = %(epoch)s AND holder = %(holder)s RETURNING epoch
-)
-UPDATE airfleet.tenure SET ended_at = clock_timestamp(), fenced_at = clock_timestamp()
-WHERE epoch = (SELECT epoch FROM released)
-"""
-UNLOCK = "SELECT pg_advisory_unlock(%(lock)s), pg_notify(%(channel)s, 'free')"
-# Schedulers of any other epoch, also of one whose successor died before it had ended them.
-END_BACKENDS = """
-SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
-WHERE pg_has_role(usename, current_user, 'MEMBER') AND datname = current_database()
-    AND application_name LIKE %(prefix)s || '%%' AND application_name <> %(prefix)s || %(epoch)s
-"""
-UNFENCED = """
-SELECT epoch, session, session_started FROM airfleet.tenure
-WHERE fenced_at IS NULL AND epoch < %(epoch)s AND machine = %(machine)s
-"""
-FENCED = "UPDATE airfleet.tenure SET fenced_at = clock_timestamp() WHERE fenced_at IS NULL AND epoch < %(epoch)s"
-ATTEND = """
-INSERT INTO airfleet.seat AS seat (name, holder, host, state) VALUES (%(seat)s, %(holder)s, %(host)s, %(state)s)
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, host = excluded.host, state = excluded.state,
-    seen_at = clock_timestamp(),
-    started_at = CASE WHEN seat.holder = excluded.holder THEN seat.started_at ELSE clock_timestamp() END
-"""
-LEAVE = "DELETE FROM airfleet.seat WHERE name = %(seat)s AND holder = %(holder)s"
 
 # The names of the two kinds of sessions in pg_stat_activity; statements that end sessions select them by these names.
 GUARDIAN = "airfleet guardian "
@@ -106,7 +47,7 @@ class Lease:
 
     def read(self) -> LeaseRow:
         """Return the lease as it is now."""
-        (row,) = self.session.run(READ, name=lease_schema.SCHEDULER)
+        (row,) = self.session.run(SQL["read"], name=lease_schema.SCHEDULER)
         return LeaseRow(
             epoch=row["epoch"],
             holder=row["holder"],
@@ -117,18 +58,18 @@ class Lease:
     def lock(self) -> bool:
         """Try to take the lock; return whether this session owns it, and so may write the lease."""
         if not self.locked:
-            self.locked = self.session.run(LOCK, lock=HOLDER_LOCK)[0]["locked"]
+            self.locked = self.session.run(SQL["lock"], lock=HOLDER_LOCK)[0]["locked"]
         return self.locked
 
     def break_lock(self, renewed: float) -> None:
         """End the session of a holder that has not renewed the lease since this stamp was read."""
-        self.session.run(BREAK, name=lease_schema.SCHEDULER, prefix=GUARDIAN, renewed=renewed)
+        self.session.run(SQL["break"], name=lease_schema.SCHEDULER, prefix=GUARDIAN, renewed=renewed)
 
     def acquire(self, why: str) -> int:
         """Take the lease and return its new epoch, which ends all earlier epochs; the session must own the lock."""
         place = self._place
         (row,) = self.session.run(
-            ACQUIRE,
+            SQL["acquire"],
             name=lease_schema.SCHEDULER,
             holder=self._holder,
             ttl=self._ttl_s,
@@ -148,40 +89,42 @@ class Lease:
         """
         if not self.lock():
             return None
-        rows = self.session.run(RENEW, name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder, ttl=self._ttl_s)
+        rows = self.session.run(
+            SQL["renew"], name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder, ttl=self._ttl_s
+        )
         return bool(rows[0]["requested"]) if rows else None
 
     def end_predecessors(self, epoch: int) -> int:
         """End the database sessions of all other epochs' schedulers; return how many there were."""
-        return int(self.session.run(END_BACKENDS, prefix=SCHEDULER, epoch=str(epoch))[0]["ended"])
+        return int(self.session.run(SQL["end_backends"], prefix=SCHEDULER, epoch=str(epoch))[0]["ended"])
 
     def list_unfenced(self, epoch: int) -> list[tuple[int, int]]:
         """Return the process sessions of earlier agents on this machine, and when their leaders started."""
-        rows = self.session.run(UNFENCED, epoch=epoch, machine=self._place.machine)
+        rows = self.session.run(SQL["unfenced"], epoch=epoch, machine=self._place.machine)
         return [(row["session"], row["session_started"]) for row in rows]
 
     def note_fenced(self, epoch: int) -> None:
         """Record that no process of the epochs before this one is left."""
-        self.session.run(FENCED, epoch=epoch)
+        self.session.run(SQL["fenced"], epoch=epoch)
 
     def note_begin(self, epoch: int) -> None:
         """Record that the scheduler of this epoch starts now."""
-        self.session.run(BEGIN, epoch=epoch)
+        self.session.run(SQL["begin"], epoch=epoch)
 
     def release(self, epoch: int) -> None:
         """Give up the lease, and wake the agents that wait for it."""
-        self.session.run(RELEASE, name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder)
-        self.session.run(UNLOCK, lock=HOLDER_LOCK, channel=lease_schema.CHANNEL)
+        self.session.run(SQL["release"], name=lease_schema.SCHEDULER, epoch=epoch, holder=self._holder)
+        self.session.run(SQL["unlock"], lock=HOLDER_LOCK, channel=lease_schema.CHANNEL)
         self.locked = False
 
     def attend(self, state: CandidateState) -> None:
         """Record that this agent has the seat, and its state."""
         place = self._place
-        self.session.run(ATTEND, seat=place.seat, holder=self._holder, host=place.host, state=state)
+        self.session.run(SQL["attend"], seat=place.seat, holder=self._holder, host=place.host, state=state)
 
     def leave(self) -> None:
         """Record that the seat is empty."""
-        self.session.run(LEAVE, seat=self._place.seat, holder=self._holder)
+        self.session.run(SQL["leave"], seat=self._place.seat, holder=self._holder)
 
     def close(self) -> None:
         """End the session; the server then releases the lock."""

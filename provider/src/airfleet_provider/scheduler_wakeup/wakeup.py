@@ -121,10 +121,10 @@ class Wakeup:
 def install(connection: Any) -> None:  # noqa: ANN401 - a psycopg2 connection, which has no types
     """Create the triggers if they are missing or of another revision; lock tables only then."""
     cursor = connection.cursor()
-    cursor.execute(triggers.READ_REVISION)
+    cursor.execute(triggers.SQL["read_revision"])
     if cursor.fetchone() != (triggers.REVISION,):
         cursor.execute("SET lock_timeout = '5s'")
-        cursor.execute(triggers.SQL)
+        cursor.execute(triggers.SQL["create"])
 
 
 def start(has_store: Callable[[], bool] = lambda: False) -> None:

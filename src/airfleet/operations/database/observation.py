@@ -9,21 +9,12 @@ from airfleet.components.postgresql.psql import AS_SERVER, build_command
 from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError
 from airfleet.shell_script import render_script
+from airfleet_provider.contract.statements import Statements
 
 Condition = Literal["primary", "replica", "stopped", "away"]
 
 ASK = f"{AS_SERVER} {build_command()}"
-_QUESTION = (
-    "SELECT CASE WHEN pg_is_in_recovery() THEN 'replica' ELSE 'primary' END,"
-    # The control file tells of a promotion only from the next checkpoint on.
-    " CASE WHEN pg_is_in_recovery() THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver),"
-    " (SELECT timeline_id FROM pg_control_checkpoint()),"
-    " (SELECT min_recovery_end_timeline FROM pg_control_recovery()))"
-    " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,"
-    " (CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
-    " ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::bigint,"
-    " coalesce((SELECT status FROM pg_stat_wal_receiver), '')"
-)
+SQL = Statements(__package__, "observation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,7 @@ def build_look() -> str:
         __package__,
         "look_at_server",
         ASK=ASK,
-        QUESTION=_QUESTION,
+        QUESTION=SQL["look"],
         AS_SERVER=AS_SERVER,
         READ_STOPPED=render_script(__package__, "read_stopped_server"),
         DATA=DATA,

@@ -11,6 +11,7 @@ import pytest
 
 from airfleet_provider.compat.patches import incremental_scheduling, scheduler_loop
 from airfleet_provider.compat.patches.requirements import Contains
+from airfleet_provider.contract.locks import SCHEMA_LOCK
 from airfleet_provider.scheduler_wakeup import triggers, wakeup
 from airfleet_provider.scheduler_wakeup.wakeup import Wakeup
 from clocks import MadeUpClock
@@ -157,10 +158,11 @@ def test_triggers_are_made_only_where_they_are_missing() -> None:
     present, missing = Database(), Database(revision=None)
     wakeup.install(present)
     wakeup.install(missing)
-    assert triggers.SQL not in present.statements
-    assert triggers.SQL in missing.statements
-    assert f"'{triggers.CHANNEL}'" in triggers.SQL
-    assert f"IS '{triggers.REVISION}'" in triggers.SQL
+    assert triggers.SQL["create"] not in present.statements
+    assert triggers.SQL["create"] in missing.statements
+    assert f"'{triggers.CHANNEL}'" in triggers.SQL["create"]
+    assert f"IS '{triggers.REVISION}'" in triggers.SQL["create"]
+    assert f"lock({SCHEMA_LOCK})" in triggers.SQL["create"]
 
 
 def test_a_scheduler_that_waits_in_another_way_is_left_alone(

@@ -1,12 +1,11 @@
-"""The most frequent calls of tasks, each as one round trip that checks all conditions before it changes a row.
+-- The most frequent calls of tasks, each as one round trip that checks all conditions before it changes a row.
+--
+-- A statement that returns no row has changed nothing. Airflow's own code then answers the call, so every refusal comes
+-- from Airflow.
+--
+-- `%(name)s` is a parameter.
 
-A statement that returns no row has changed nothing. Airflow's own code then answers the call, so every refusal comes
-from Airflow.
-"""
-
-from __future__ import annotations
-
-START = """
+-- name: start
 WITH ti AS (
     SELECT t.id, t.state, t.dag_id, t.run_id, t.task_id, t.map_index, t.try_number, t.max_tries, d.owners,
         r.logical_date, r.data_interval_start, r.data_interval_end, r.run_after, r.start_date, r.end_date,
@@ -38,9 +37,8 @@ SELECT dag_id, run_id, logical_date, data_interval_start, data_interval_end, run
             AND (ti.map_index < 0 OR x.map_index = ti.map_index)
     ) AS xcom_keys
 FROM ti
-"""
 
-SUCCEED = """
+-- name: succeed
 WITH ti AS (
     SELECT t.id, t.dag_id, t.run_id, t.task_id, t.map_index, t.try_number, t.hostname, r.logical_date, d.owners
     FROM task_instance t
@@ -61,16 +59,14 @@ WITH ti AS (
     FROM ti
 )
 SELECT id FROM ti
-"""
 
-HEARTBEAT = """
+-- name: heartbeat
 UPDATE task_instance SET last_heartbeat_at = %(now)s, updated_at = %(now)s
 WHERE id = %(id)s AND state = 'running' AND hostname = %(hostname)s AND pid = %(pid)s
 RETURNING id
-"""
 
-# PostgreSQL runs several statements that are sent together as one transaction.
-SHOW_FIELDS = """
+-- name: show_fields
+-- PostgreSQL runs several statements that are sent together as one transaction.
 INSERT INTO rendered_task_instance_fields (dag_id, task_id, run_id, map_index, rendered_fields, k8s_pod_yaml)
 SELECT dag_id, task_id, run_id, map_index, %(fields)s, 'null' FROM task_instance WHERE id = %(id)s
 ON CONFLICT (dag_id, task_id, run_id, map_index)
@@ -81,19 +77,16 @@ WHERE t.id = %(id)s AND %(kept)s > 0 AND f.dag_id = t.dag_id AND f.task_id = t.t
         SELECT r.run_id FROM dag_run r WHERE r.dag_id = t.dag_id ORDER BY r.run_after DESC LIMIT %(kept)s
     );
 SELECT id FROM task_instance WHERE id = %(id)s
-"""
 
-PULL = """
+-- name: pull
 SELECT coalesce(x.value, 'null')::text AS value FROM xcom x JOIN dag_run r ON r.id = x.dag_run_id
 WHERE x.dag_id = %(dag_id)s AND x.task_id = %(task_id)s AND x.run_id = %(run_id)s AND x.map_index = %(map_index)s
     AND x.key = %(key)s
-"""
 
-PUSH = """
+-- name: push
 INSERT INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, dag_result, timestamp)
 SELECT id, dag_id, run_id, %(task_id)s, %(map_index)s, %(key)s, %(value)s, %(dag_result)s, %(now)s
 FROM dag_run WHERE dag_id = %(dag_id)s AND run_id = %(run_id)s
 ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
 SET value = excluded.value, dag_result = excluded.dag_result, timestamp = excluded.timestamp
 RETURNING key
-"""
