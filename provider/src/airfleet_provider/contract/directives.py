@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from airfleet_provider.contract import python_source
+
 WARM_START = "AIRFLEET_WARM_START"
 REPARSE_EVERY = "AIRFLEET_REPARSE_EVERY"
 # Functions whose value depends on the time of the call; `time` is one of them if it is called without arguments.
@@ -40,9 +42,8 @@ def read_interval(content: bytes) -> int | None:
     """Return the seconds after which a Dag file must be parsed again, or None if it sets no valid interval."""
     if REPARSE_EVERY.encode() not in content:
         return None
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError):
+    tree = python_source.parse(content)
+    if tree is None:
         return None
     for name, _, value in read(tree):
         if name == REPARSE_EVERY and type(value) is int and value > 0:

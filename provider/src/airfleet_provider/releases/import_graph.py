@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from airfleet_provider.contract import python_source
+
 
 @dataclass(frozen=True, slots=True)
 class Imports:
@@ -54,10 +56,9 @@ class ImportGraph:
 
 
 def read_imports(path: str, contents: Mapping[str, bytes]) -> Imports:
-    """Return the files of the release that one file imports; a file with a syntax error imports nothing."""
-    try:
-        tree = ast.parse(contents[path])
-    except (SyntaxError, ValueError):
+    """Return the files of the release that one file imports; a file that Python cannot read imports nothing."""
+    tree = python_source.parse(contents[path])
+    if tree is None:
         return Imports(frozenset(), everything=False)
     package = PurePosixPath(path).parent.parts
     roots = {(), ("dags",), package}  # all folders that may be on sys.path; an extra root costs a parse at most

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from airfleet_provider.contract import directives
+from airfleet_provider.contract import directives, python_source
 
 # Functions whose value differs for each task.
 PER_TASK = frozenset({"get_parsing_context"})
@@ -13,20 +13,22 @@ PER_TASK = frozenset({"get_parsing_context"})
 
 def find_objection(source: str) -> str | None:
     """Return why each task must load this module itself, or None if tasks may share one load."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
+    tree = python_source.parse(source)
+    if tree is None:
         return "it does not load"
     for name, line, value in directives.read(tree):
         if name == directives.REPARSE_EVERY:
             return f"line {line}: {name}"
         if not value:
             return f"line {line}: {name} = {value}"
-    for call in _walk_loading(tree):
-        name = _name_of(call.func)
-        # In stock Airflow each task loads the file, so each task has its own value of these calls.
-        if directives.is_clock(call, name) or name in PER_TASK:
-            return f"line {call.lineno}: {name}() while loading"
+    try:
+        for call in _walk_loading(tree):
+            name = _name_of(call.func)
+            # In stock Airflow each task loads the file, so each task has its own value of these calls.
+            if directives.is_clock(call, name) or name in PER_TASK:
+                return f"line {call.lineno}: {name}() while loading"
+    except RecursionError:
+        return "it is nested too deeply to be searched"
     return None
 
 

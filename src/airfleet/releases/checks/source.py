@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from airfleet_provider.contract import python_source
+
 # These arguments are prose: Airflow does not render templates in them.
 PROSE = frozenset({"doc", "doc_md", "doc_rst", "doc_json", "doc_yaml", "description"})
 
@@ -31,11 +33,8 @@ class SourceFile:
 
     @cached_property
     def tree(self) -> ast.Module:
-        """Return the syntax tree, or an empty tree if the text is not valid Python."""
-        try:
-            return ast.parse(self.text)
-        except (SyntaxError, ValueError):
-            return ast.Module([], [])
+        """Return the syntax tree, or an empty tree if Python cannot make one."""
+        return python_source.parse(self.text) or ast.Module([], [])
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:

@@ -6,7 +6,8 @@ import pytest
 
 from airfleet.releases.checks import schedules
 from airfleet.releases.checks.source import SourceFile
-from airfleet_provider.contract import directives
+from airfleet_provider.contract import directives, python_source
+from airfleet_provider.releases import import_graph
 from airfleet_provider.task_runtime import fork_safety
 
 CLOCKS = [
@@ -49,3 +50,28 @@ def test_a_release_check_and_a_warm_process_call_the_same_things_clocks(calls: l
         source = SourceFile("dags/x.py", f"dag = DAG('x', start_date={call})")
         assert bool(list(schedules._moving_starts(source))) == moves, call
         assert bool(fork_safety.find_objection(source.text)) == moves, call
+
+
+DEEP = {
+    "sum": "a = 1" + " + 1" * 50_000,
+    "signs": "a = " + "-" * 100_000 + "1",
+    "branches": "if 1:\n pass\n" + "elif 1:\n pass\n" * 5_000,
+    "NUL": "a = 1\0",
+}
+
+
+@pytest.mark.parametrize("source", DEEP.values(), ids=DEEP)
+def test_a_file_that_python_cannot_read_has_no_tree_and_stops_nobody(source: str) -> None:
+    assert python_source.parse(source) is None
+    assert python_source.parse(source.encode()) is None
+    content = f"{directives.REPARSE_EVERY} = 5\n{source}".encode()
+    assert directives.read_interval(content) is None
+    assert not import_graph.read_imports("dags/a.py", {"dags/a.py": content}).paths
+    assert fork_safety.find_objection(source) == "it does not load"
+    assert SourceFile("dags/a.py", source).calls == ()
+
+
+def test_a_file_that_python_can_just_read_is_not_shared() -> None:
+    deep = "a = 1" + " + 1" * 1200
+    assert python_source.parse(deep) is not None
+    assert fork_safety.find_objection(deep) == "it is nested too deeply to be searched"
