@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from airfleet_provider.compat.calls import config, dag_files, metadata_db
+from airfleet_provider.compat.calls import config, dag_files, db_errors, metadata_db
 from airfleet_provider.contract import directives, release_archive
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.database import run
@@ -24,9 +24,6 @@ SQL = Statements(__package__, "parse_cache")
 
 # Results are stored after this many files or seconds: a releaser that is killed loses no more than that.
 BATCH, BATCH_S = 50, 0.5
-
-# SQLSTATE classes of a value that PostgreSQL refuses: a data exception, a limit of what it can hold.
-UNSTORABLE_CLASSES = ("22", "54")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +240,7 @@ def store(answers: Sequence[Answer]) -> None:
     try:
         _store(answers)
     except DBAPIError as error:
-        if not _is_unstorable(error):
+        if not db_errors.is_unstorable(error):
             raise
     else:
         return
@@ -251,13 +248,9 @@ def store(answers: Sequence[Answer]) -> None:
         try:
             _store([one])
         except DBAPIError as error:
-            if not _is_unstorable(error):
+            if not db_errors.is_unstorable(error):
                 raise
             _store([_explain_refusal(one, error)])
-
-
-def _is_unstorable(error: DBAPIError) -> bool:
-    return str(getattr(error.orig, "pgcode", None))[:2] in UNSTORABLE_CLASSES
 
 
 def _explain_refusal(answer: Answer, error: DBAPIError) -> Answer:

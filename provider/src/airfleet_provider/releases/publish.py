@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from airfleet_provider.compat.calls import dag_publishing, metadata_db
+from airfleet_provider.compat.calls import dag_publishing, db_errors, metadata_db
 from airfleet_provider.contract import release_archive
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.database import run
@@ -92,6 +92,8 @@ def publish(
             with metadata_db.open_session() as session:
                 return _switch(session, release, load, finish, has_fab_roles=has_fab_roles)
         except DBAPIError as error:
+            if db_errors.is_unstorable(error) and (refused := _find_unstorable(release, load)):
+                raise NotStoredError(refused) from error
             if getattr(error.orig, "pgcode", None) not in TRANSIENT or attempt == ATTEMPTS - 1:
                 raise
             time.sleep(0.05 * 2**attempt)
@@ -107,16 +109,12 @@ def _switch(
     has_fab_roles: bool,
 ) -> Published:
     ids = [dag.dag_id for dag in release.dags]
-    state = {row.dag_id: row for row in run(session, SQL["read_state"], dags=ids)}
-    changed = [dag for dag in release.dags if not _is_stored(dag, state.get(dag.dag_id), release.bundle)]
+    state, changed = _compare(session, release)
     moved = list(run(session, SQL["find_moved"], **_columns(release, release.dags)).scalars()) if release.id else []
     names = {dag.dag_id for dag in changed}
     same = [dag for dag in release.dags if dag.dag_id not in names]
     if changed or release.errors:
-        data = load(changed)
-        for dag, one in zip(changed, data, strict=True):
-            one["dag"]["fileloc"] = str(release.folder / dag.path)
-            one["dag"]["relative_fileloc"] = dag.path
+        data = _load(release, changed, load)
         guarded = [one for one in data if one["dag"].get("access_control")]
         if has_fab_roles and guarded and (refused := dag_publishing.sync_permissions(guarded)):
             raise NotStoredError(refused)
@@ -144,6 +142,51 @@ def _switch(
     published = Published(len(changed), len(same), len(release.errors), gone)
     finish(session, published)
     return published
+
+
+def _compare(session: Any, release: Release) -> tuple[dict[str, Any], list[Dag]]:  # noqa: ANN401
+    """Return what Airflow has of the Dags of a release, by their ids, and those Dags that have to be written."""
+    state = {row.dag_id: row for row in run(session, SQL["read_state"], dags=[dag.dag_id for dag in release.dags])}
+    return state, [dag for dag in release.dags if not _is_stored(dag, state.get(dag.dag_id), release.bundle)]
+
+
+def _load(
+    release: Release, dags: Sequence[Dag], load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]]
+) -> Sequence[dict[str, Any]]:
+    data = load(dags)
+    for dag, one in zip(dags, data, strict=True):
+        one["dag"]["fileloc"] = str(release.folder / dag.path)
+        one["dag"]["relative_fileloc"] = dag.path
+    return data
+
+
+class _RollBackError(Exception):
+    """Ends a transaction that was only a trial."""
+
+
+def _find_unstorable(release: Release, load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]]) -> dict[str, str]:
+    """Write each Dag alone, and change nothing; return the files that the database refuses, with the reason.
+
+    Airflow writes all Dags together, and the error does not say which one the database refused.
+    """
+    with metadata_db.open_session() as session:
+        _, changed = _compare(session, release)
+    refused = {}
+    for dag in changed:
+        try:
+            with metadata_db.open_session() as session:
+                data = _load(release, [dag], load)
+                dag_publishing.write_dags(session, bundle=release.bundle, release=release.id, dags=data, errors={})
+                session.flush()
+                raise _RollBackError
+        except _RollBackError:
+            continue
+        except DBAPIError as error:
+            if not db_errors.is_unstorable(error):
+                raise
+            said = str(error.orig).partition("\n")[0]
+            refused[dag.path] = f"the database cannot store the Dag {dag.dag_id}: {said}"
+    return refused
 
 
 def _is_stored(dag: Dag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row of SQL["read_state"]

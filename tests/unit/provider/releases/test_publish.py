@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowException
 from airflow.providers.fab.www import security_appless
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from airfleet_provider.compat.calls import dag_publishing, metadata_db
 from airfleet_provider.releases import publish
@@ -64,3 +65,38 @@ def test_such_a_file_is_named_so_that_all_others_can_be_published(monkeypatch: p
     with pytest.raises(publish.NotStoredError) as refusal:
         publish.publish(release, lambda _: [make("b", "Absent")], lambda *_: None, has_fab_roles=True)
     assert refusal.value.errors.keys() == {"dags/b.py"}
+
+
+class RefusedError(Exception):
+    """What the driver raises for a text that is too long."""
+
+    pgcode = "22001"
+
+
+def test_a_dag_that_the_database_refuses_is_named_though_all_are_written_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[list[str]] = []
+
+    def write(_: object, *, dags: list[dict[str, Any]], **__: object) -> dict[str, str]:
+        written.append([one["dag"]["dag_id"] for one in dags])
+        if "b" in written[-1]:
+            raise DataError("INSERT", None, RefusedError("value too long for type character varying(2000)"))
+        return {}
+
+    @contextlib.contextmanager
+    def open_session() -> Iterator[Any]:
+        yield SimpleNamespace(flush=lambda: None)
+
+    monkeypatch.setattr(metadata_db, "open_session", open_session)
+    monkeypatch.setattr(publish, "run", lambda *_, **__: [])
+    monkeypatch.setattr(dag_publishing, "write_dags", write)
+    dags = tuple(publish.Dag(name, f"dags/{name}.py", "h", 0.1) for name in "abc")
+    release = publish.Release("shop", None, Path("/project"), dags, {}, None, None)
+    with pytest.raises(publish.NotStoredError) as refusal:
+        publish.publish(
+            release, lambda some: [make(one.dag_id, None) for one in some], lambda *_: None, has_fab_roles=False
+        )
+    assert written == [["a", "b", "c"], ["a"], ["b"], ["c"]]
+    assert refusal.value.errors.keys() == {"dags/b.py"}
+    assert "cannot store the Dag b: value too long" in refusal.value.errors["dags/b.py"]

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 # Seconds between two attempts.
 RETRY_S = 1.0
+# SQLSTATE classes of a value that PostgreSQL refuses: a data exception, a limit of what it can hold.
+UNSTORABLE_CLASSES = ("22", "54")
+
+
+def is_unstorable(error: Exception) -> bool:
+    """Return whether the database refused a value of the statement, which it will refuse again."""
+    return str(getattr(getattr(error, "orig", None), "pgcode", None))[:2] in UNSTORABLE_CLASSES
 
 
 def is_outage(error: Exception) -> bool:
