@@ -85,7 +85,7 @@ def test_every_table_of_airflow_is_classified(database: Database) -> None:
 
 def test_a_column_that_names_a_run_is_in_a_table_that_is_known(database: Database) -> None:
     names = ("run_id", "dag_run_id", "dagrun_id", "ti_id", "task_instance_id", "created_dag_run_id")
-    found = {row[0] for row in database.query(tables.COLUMNS) if row[1] in names}
+    found = {row[0] for row in database.query(tables.SQL["columns"]) if row[1] in names}
     assert {one for one in found if tables.KNOWN[one] is tables.Kind.OTHER} == set()
 
 

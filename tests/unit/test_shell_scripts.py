@@ -97,6 +97,7 @@ def list_scripts() -> dict[str, str]:
         "run a command": commands.build_script("u", term=None),
         "look at counts": fallbacks.build_look(Path("/var/lib/x"), "airfleet"),
         "look at workers": access.build_look(["cpu"]),
+        "drain a pool": access.build_marking("cpu", drained=True),
         **{
             f"{kind} {name}": text
             for name in CATALOGUE

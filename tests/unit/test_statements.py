@@ -14,11 +14,9 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = (ROOT / "src", ROOT / "provider" / "src", ROOT / "bench")
 
 
-def list_modules() -> Iterator[Path]:
-    for folder in FOLDERS:
-        yield from (
-            path for path in sorted(folder.rglob("*.py")) if "= Statements(__package__" in path.read_text("utf-8")
-        )
+def list_modules() -> list[Path]:
+    paths = [path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))]
+    return [path for path in paths if "= Statements(__package__" in path.read_text("utf-8")]
 
 
 def find_used(tree: ast.AST) -> Iterator[str]:

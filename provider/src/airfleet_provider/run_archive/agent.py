@@ -201,7 +201,7 @@ def _list_candidates(
 ) -> list[Candidate]:
     dag = f"AND r.dag_id = {rows.quote_text(dag_id)}" if dag_id else ""
     moment = f"{rows.quote_text(before.isoformat())}::timestamptz"
-    found = query(rows.CANDIDATES.format(before=moment, dag=dag))
+    found = query(rows.SQL["candidates"].format(before=moment, dag=dag))
     return [(number, dag, run_id, after) for number, dag, run_id, after in found if number not in held]
 
 
@@ -209,7 +209,7 @@ def _cut(query: tables.Query, found: Sequence[Candidate]) -> Iterator[list[tuple
     """Batches of runs with the numbers of their task instances, without runs that have unfinished ones."""
     for _, group in itertools.groupby(found, key=lambda one: (_find_month(one), one[1])):
         for some in _split(list(group), RUNS_PER_BATCH):
-            listed = query(rows.COUNT_TASKS.format(ids=rows.write_ids(one[0] for one in some)))
+            listed = query(rows.SQL["count_tasks"].format(ids=rows.write_ids(one[0] for one in some)))
             counts = {int(row[0]): int(row[1]) for row in listed}
             batch: list[tuple[Candidate, int]] = []
             tasks = 0

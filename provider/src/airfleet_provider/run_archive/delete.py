@@ -107,9 +107,9 @@ def _delete_slice(connection: Any, runs: Sequence[ArchivedRun], schema: Schema, 
                 f"SET LOCAL statement_timeout = {int(longest * 1000)}; SET LOCAL lock_timeout = '{LOCK_WAIT}'"
             )
             ids = rows.write_ids(one.id for one in runs)
-            cursor.execute(rows.LOCK_RUNS.format(ids=ids))
+            cursor.execute(rows.SQL["lock_runs"].format(ids=ids))
             locked = {row[0] for row in cursor.fetchall()}
-            cursor.execute(rows.LOCK_TASKS.format(ids=ids))
+            cursor.execute(rows.SQL["lock_tasks"].format(ids=ids))
             cursor.execute(rows.select_digests(schema, sorted(locked)))
             digests = dict(cursor.fetchall())
             same = [one.id for one in runs if digests.get(one.id) == one.digest]

@@ -63,7 +63,7 @@ def export(
                     )
             cursor.execute(rows.select_digests(schema, ids))
             digests = dict(cursor.fetchall())
-            cursor.execute(rows.REVISION)
+            cursor.execute(rows.SQL["revision"])
             revision = str(cursor.fetchone()[0])
     finally:
         reader.rollback()

@@ -5,7 +5,10 @@ from __future__ import annotations
 # ruff: noqa: S608 - names come from the catalogue or are constants, values are numbers or quoted
 from collections.abc import Iterable, Sequence
 
+from airfleet_provider.contract.statements import Statements
 from airfleet_provider.run_archive.tables import RUN_COLUMN, Column, Kind, Schema, Source
+
+SQL = Statements(__package__, "rows")
 
 # A row as text, of which digests are made, depends on these settings.
 SETTINGS = (
@@ -23,33 +26,6 @@ ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 # Types that Parquet has too. All others are archived as the text that PostgreSQL reads back.
 NATIVE = ("boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "bytea", "date")
 NATIVE_FAMILIES = ("character varying", "timestamp")
-
-# What stays however old it is. The newest run of each type is where Airflow's schedule goes on, and the newest success
-# is what templates call the previous one. A run of a backfill that goes on is counted by that backfill.
-CANDIDATES = """
-SELECT r.id, r.dag_id, r.run_id, r.run_after
-FROM dag_run r
-WHERE r.state IN ('success', 'failed') AND r.end_date < {before} AND r.run_after < {before}
-    AND r.id NOT IN (SELECT DISTINCT ON (dag_id, run_type) id FROM dag_run
-        ORDER BY dag_id, run_type, run_after DESC, id DESC)
-    AND r.id NOT IN (SELECT DISTINCT ON (dag_id) id FROM dag_run WHERE state = 'success'
-        ORDER BY dag_id, logical_date DESC NULLS LAST, run_after DESC, id DESC)
-    AND NOT EXISTS (SELECT FROM backfill b WHERE b.id = r.backfill_id AND b.completed_at IS NULL)
-    {dag}
-ORDER BY date_trunc('month', r.run_after AT TIME ZONE 'UTC'), r.dag_id, r.run_after, r.id
-"""
-# Of some runs, those all of whose task instances have ended, with their number.
-COUNT_TASKS = """
-SELECT r.id, count(t.id) FROM dag_run r LEFT JOIN task_instance t ON t.dag_id = r.dag_id AND t.run_id = r.run_id
-WHERE r.id = ANY({ids}) GROUP BY r.id
-HAVING count(t.id) FILTER (WHERE t.state NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')) = 0
-"""
-LOCK_RUNS = "SELECT id FROM dag_run WHERE id = ANY({ids}) AND state IN ('success', 'failed') ORDER BY id FOR UPDATE"
-LOCK_TASKS = """
-SELECT count(*) FROM (SELECT t.id FROM task_instance t JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id
-    WHERE r.id = ANY({ids}) FOR UPDATE OF t) AS locked
-"""
-REVISION = "SELECT version_num FROM alembic_version"
 
 
 def write_ids(ids: Iterable[int]) -> str:

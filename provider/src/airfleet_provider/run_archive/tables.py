@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "tables")
+
 ROOT = "dag_run"
 # Added to each archived row: the id of the row in `dag_run` that it belongs to.
 RUN_COLUMN = "archive_run_id"
@@ -62,25 +66,6 @@ KNOWN: Mapping[str, Kind] = {
         Kind.OTHER,
     ),
 }
-
-FOREIGN_KEYS = """
-SELECT child.relname, parent.relname, con.confdeltype::text,
-    (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(con.conkey) WITH ORDINALITY AS k (num, n)
-        JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.num),
-    (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(con.confkey) WITH ORDINALITY AS k (num, n)
-        JOIN pg_attribute a ON a.attrelid = con.confrelid AND a.attnum = k.num)
-FROM pg_constraint con
-JOIN pg_class child ON child.oid = con.conrelid
-JOIN pg_class parent ON parent.oid = con.confrelid
-WHERE con.contype = 'f' AND child.relnamespace = 'public'::regnamespace
-ORDER BY child.relname, con.conname
-"""
-COLUMNS = """
-SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attgenerated = ''
-ORDER BY c.relname, a.attnum
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +125,9 @@ def read_schema(query: Query) -> Schema:
     Raises SchemaError where a foreign key would stop the deletion of a run. A table that is not in KNOWN and whose rows
     go with a run is archived like the others.
     """
-    keys = tuple(ForeignKey(c, p, how, tuple(own), tuple(of)) for c, p, how, own, of in query(FOREIGN_KEYS))
+    keys = tuple(ForeignKey(c, p, how, tuple(own), tuple(of)) for c, p, how, own, of in query(SQL["foreign_keys"]))
     columns: dict[str, list[Column]] = {}
-    for table, name, type_, required in query(COLUMNS):
+    for table, name, type_, required in query(SQL["columns"]):
         columns.setdefault(table, []).append(Column(name, type_, required))
     paths = {ROOT: f"public.{ROOT} AS x JOIN public.{ROOT} AS run ON run.id = x.id"}
     linked: list[tuple[str, str, ForeignKey]] = []
@@ -178,7 +163,7 @@ def read_schema(query: Query) -> Schema:
 
 def list_tables(query: Query) -> frozenset[str]:
     """Airflow's tables in a database."""
-    return frozenset(row[0] for row in query(COLUMNS))
+    return frozenset(row[0] for row in query(SQL["columns"]))
 
 
 def _extend(path: str, key: ForeignKey) -> str:

@@ -166,8 +166,9 @@ def parse_look(text: str) -> dict[str, WorkerFacts]:
 
 def build_marking(pool: str, *, drained: bool) -> str:
     """Return a script that creates or deletes the mark of a pool. The mark is an empty file, so never half-made."""
-    path = f"{host_workers.MARKS}/{shlex.quote(pool)}"
-    return f"set -e\nmkdir -p {host_workers.MARKS}\ntouch {path}\nsync {path}" if drained else f"rm -f {path}"
+    if drained:
+        return render_script(__package__, "drain_pool", MARKS=host_workers.MARKS, POOL=pool)
+    return f"rm -f {host_workers.MARKS}/{shlex.quote(pool)}"
 
 
 def wait(

@@ -1,0 +1,31 @@
+-- The statements of rows.py. Words in braces are replaced by literals, which rows.py writes.
+
+-- name: candidates
+-- What stays however old it is. The newest run of each type is where Airflow's schedule goes on, and the newest success
+-- is what templates call the previous one. A run of a backfill that goes on is counted by that backfill.
+SELECT r.id, r.dag_id, r.run_id, r.run_after
+FROM dag_run r
+WHERE r.state IN ('success', 'failed') AND r.end_date < {before} AND r.run_after < {before}
+    AND r.id NOT IN (SELECT DISTINCT ON (dag_id, run_type) id FROM dag_run
+        ORDER BY dag_id, run_type, run_after DESC, id DESC)
+    AND r.id NOT IN (SELECT DISTINCT ON (dag_id) id FROM dag_run WHERE state = 'success'
+        ORDER BY dag_id, logical_date DESC NULLS LAST, run_after DESC, id DESC)
+    AND NOT EXISTS (SELECT FROM backfill b WHERE b.id = r.backfill_id AND b.completed_at IS NULL)
+    {dag}
+ORDER BY date_trunc('month', r.run_after AT TIME ZONE 'UTC'), r.dag_id, r.run_after, r.id
+
+-- name: count_tasks
+-- Of some runs, those all of whose task instances have ended, with their number.
+SELECT r.id, count(t.id) FROM dag_run r LEFT JOIN task_instance t ON t.dag_id = r.dag_id AND t.run_id = r.run_id
+WHERE r.id = ANY({ids}) GROUP BY r.id
+HAVING count(t.id) FILTER (WHERE t.state NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')) = 0
+
+-- name: lock_runs
+SELECT id FROM dag_run WHERE id = ANY({ids}) AND state IN ('success', 'failed') ORDER BY id FOR UPDATE
+
+-- name: lock_tasks
+SELECT count(*) FROM (SELECT t.id FROM task_instance t JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id
+    WHERE r.id = ANY({ids}) FOR UPDATE OF t) AS locked
+
+-- name: revision
+SELECT version_num FROM alembic_version
