@@ -35,6 +35,12 @@ def test_a_test_file_that_does_not_load_is_a_failed_test(tmp_path: Path) -> None
     assert failed.path == "tests/test_sales.py"
 
 
+def test_a_project_without_tests_passes(tmp_path: Path) -> None:
+    assert project_tests.run(tmp_path) == project_tests.ProjectTests()
+    (tmp_path / "tests").mkdir()
+    assert project_tests.run(tmp_path) == project_tests.ProjectTests()
+
+
 def test_the_projects_tests_run_with_the_project_on_the_path_and_an_airflow_of_their_own(tmp_path: Path) -> None:
     project = tmp_path
     (project / "dags").mkdir()

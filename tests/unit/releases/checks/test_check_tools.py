@@ -70,12 +70,6 @@ def test_no_ruff_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ruff.fix(tmp_path) is None
 
 
-def test_a_project_without_tests_passes(tmp_path: Path) -> None:
-    assert project_tests.run(tmp_path) == project_tests.ProjectTests()
-    (tmp_path / "tests").mkdir()
-    assert project_tests.run(tmp_path) == project_tests.ProjectTests()
-
-
 def test_tests_that_hang_or_cannot_start_are_a_problem(tmp_path: Path) -> None:
     write(tmp_path, "tests/test_slow.py", "import time\n\ndef test_a():\n    time.sleep(60)\n")
     assert project_tests.run(tmp_path, seconds=0.5).problem == "they did not end within 0.5 s"

@@ -1,9 +1,7 @@
-"""The process in which Dag files are executed: what it knows, and what one file can do to the others."""
+"""What Dag files are told while they are parsed; tests/local/test_parser_process.py has the process itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,40 +10,6 @@ from airflow.sdk.execution_time import supervisor
 
 from airfleet_provider.compat.calls import parsing
 from airfleet_provider.compat.patches import secret_lookups
-from airfleet_provider.releases.parser_process import Parser
-from parsers import parse, serve
-
-
-@pytest.fixture(scope="module")
-def parser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parser]:
-    """One for all tests, as for all deployments: it takes seconds to start."""
-    with serve(tmp_path_factory.mktemp("bundles")) as parser:
-        yield parser
-
-
-def test_lookups_are_answered_by_the_one_who_asked_for_the_parse(
-    parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def look_up(question: Mapping[str, object]) -> dict[str, object]:
-        asked.append(question)
-        return {"value": "green"} if question["name"] == "colour" else {}
-
-    monkeypatch.setattr(parsing, "look_up", look_up)
-    more = "from airflow.sdk import Variable; assert [Variable.get(x, default=None) for x in ('colour', 'size')] == {}"
-    found = parse(parser, tmp_path, {"a": more.format(["green", None])})
-    assert b'"error": null' in (found["a"].answer or b""), found
-    assert asked == [{"kind": "variable", "name": "colour"}, {"kind": "variable", "name": "size"}]
-
-
-def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parser: Parser, tmp_path: Path) -> None:
-    odd = "from airflow.sdk import Variable; assert Variable.get('a\\0', default='none') == 'none'"
-    found = parse(parser, tmp_path, {"a": "", "b": odd, "c": ""})
-    for name in ("a", "b", "c"):
-        assert b'"error": null' in (found[name].answer or b""), found
-    # What the file asked for is stored with its result, and the database holds no NUL character.
-    assert b"u0000" not in (found["b"].answer or b"")
 
 
 @pytest.mark.parametrize(
