@@ -306,7 +306,7 @@ def test_no_route_takes_a_live_dag_for_an_old_one_and_a_deleted_one_returns(kios
         ("PATCH", f"{task}/state-store/odd", {"value": "2"}),
         ("DELETE", f"{task}/state-store/odd", None),
         ("DELETE", f"{task}/state-store", None),
-        ("POST", f"{dag}/clearTaskInstances", {"dry_run": False, "dag_run_id": first}),
+        ("POST", f"{dag}/clearTaskInstances", {"dry_run": False, "only_failed": False, "dag_run_id": first}),
         ("POST", f"{dag}/dagRuns/{second}/clear", {"dry_run": False}),
         ("DELETE", task, None),
         ("DELETE", f"{dag}/dagRuns/{second}", None),
