@@ -1,6 +1,6 @@
 """Run every drill of the catalogue on a fleet of machines on this one, under load: bench/results/drills.json.
 
-make drill                                            all of them, about an hour and a half
+make drill                                            all of them, about three hours
 make drill ARGS="--only kill-scheduler,freeze-scheduler"   some; their figures replace the ones in the file
 make drill ARGS="--only api-outage --outage 90"       a shorter outage than the ten minutes of the catalogue
 make drill ARGS="--stock --only kill-scheduler"       the same hosts with Airflow's own settings, kept under `stock`
