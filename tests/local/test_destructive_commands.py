@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from airfleet.errors import UsageError
 from airfleet.operations import refusals
 from deadline import wait_until
 from destructive import read_tables
-from shops import Shop
+from shops import FERNET_KEY, Shop
 
 pytestmark = pytest.mark.local
 
@@ -84,14 +85,18 @@ routes = [
 ]
 print("FOUND" + json.dumps([list(walk(get_parser(), [])), routes]))
 """
-# Each command in a child of one process that has imported Airflow, each request against one app.
+# Each command in a child of one process that has imported what the image of one machine has, as `airfleet airflow` runs
+# it there; each request against one app.
 WALK = """
 import json, os, sys
 from airflow.__main__ import main
 
 orders = json.load(sys.stdin)
 said = []
-import airflow.cli.cli_parser, airflow.models, airflow.settings
+import airflow.settings
+from airfleet.components.image import MODULES
+from airfleet_provider.processes.fork_server import import_modules
+import_modules(MODULES)
 airflow.settings.dispose_orm(do_log=False)
 for words in orders["commands"]:
     sys.stdout.flush()
@@ -155,10 +160,11 @@ def run(shop: Shop, script: str, orders: object = None, **environment: str) -> t
 
 
 def name_bundle(shop: Shop) -> dict[str, str]:
-    """The setting that has the shop's bundle."""
+    """The setting that has the shop's bundle, and what its Dag files need where a command loads them."""
     classpath = "airfleet_provider.bundles.release_bundle.ReleaseBundle"
     bundle = {"name": shop.name, "classpath": classpath, "kwargs": {}}
-    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle])}
+    setting = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle])}
+    return {**setting, "EXECUTIONS": str(shop.executions)}
 
 
 def age_a_year(shop: Shop) -> None:
@@ -182,13 +188,14 @@ def add_run(shop: Shop, dag: str, *, state: str = "success", deferred: bool = Fa
         " now() - make_interval(days => %s), '{}', %s) RETURNING id",
         *(name, run_id, days, days, state, days, days, version),
     )[0][0]
-    trigger = None
-    if deferred:
-        trigger = query(
-            "INSERT INTO trigger (classpath, kwargs, created_date) VALUES ('a.B', '', now() - interval '300 days')"
-            " RETURNING id"
-        )[0][0]
     for task in ("first", "last"):
+        trigger = None
+        if deferred:
+            trigger = query(
+                "INSERT INTO trigger (classpath, kwargs, created_date)"
+                " VALUES ('a.B', %s, now() - interval '300 days') RETURNING id",
+                Fernet(FERNET_KEY).encrypt(b"{}").decode(),
+            )[0][0]
         query(
             "INSERT INTO task_instance (id, task_id, dag_id, run_id, map_index, try_number, max_tries, pool,"
             " pool_slots, state, dag_version_id, trigger_id, start_date, end_date, operator, queue)"

@@ -16,6 +16,8 @@ MODULES = (
     # Without these calls, every process would make them at its first query, for most of a second.
     "airflow.models:import_all_models",
     "sqlalchemy.orm:configure_mappers",
+    # A command that is forked does not list the provider's commands again, where another process makes this patch.
+    "airfleet_provider.compat.patches.db_clean:narrow_cleanup",
 )
 
 NAME = "image"
