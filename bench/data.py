@@ -87,10 +87,10 @@ def measure(database: shops.Database, folder: Path, tasks: int) -> dict[str, Any
 
     say("counting the WAL of heartbeats")
     old_runs.make_dag(database.query, "heartbeats", runs=50, tasks=10, hours=100, rare=False)
-    before = round(old_runs.count_heartbeat_wal(database.query, "heartbeats"))
+    before = round(old_runs.count_heartbeat_wal(database.dsn, "heartbeats"))
     with contextlib.closing(connect(database.dsn)) as connection:
         failed = [one for one in care.care(connection).done if one.error]
-    after = round(old_runs.count_heartbeat_wal(database.query, "heartbeats"))
+    after = round(old_runs.count_heartbeat_wal(database.dsn, "heartbeats"))
     assert back.identical == back.runs == RUNS_PER_DAG - 1, back
     assert not failed, failed
     return {

@@ -28,7 +28,7 @@ def connection(database: Database) -> Iterator[Any]:
 
 def test_a_database_is_cared_for_once_and_heartbeats_write_less(database: Database, connection: Any) -> None:  # noqa: ANN401
     make_dag(database.query, "heartbeats", runs=50, tasks=10, hours=100, rare=False)
-    before = count_heartbeat_wal(database.query, "heartbeats", rounds=10)
+    before = count_heartbeat_wal(database.dsn, "heartbeats", rounds=10)
 
     report = agent.care(connection)
 
@@ -41,7 +41,7 @@ def test_a_database_is_cared_for_once_and_heartbeats_write_less(database: Databa
     assert report.after.tables["task_instance"].options.items() >= rules.OPTIONS.items()
     left = [one.kind for one in rules.plan(report.after) if one.kind is not Kind.ANALYZE]
     assert left == [], "a second call has nothing to do"
-    assert count_heartbeat_wal(database.query, "heartbeats", rounds=10) < before / 3
+    assert count_heartbeat_wal(database.dsn, "heartbeats", rounds=10) < before / 3
 
 
 def test_children_of_runs_are_found_by_an_index(database: Database, connection: Any) -> None:  # noqa: ANN401
