@@ -87,12 +87,17 @@ def run(connection: HostConnection, arguments: Sequence[str], *, token: str) -> 
     def interrupt(signal: str) -> None:
         connection.run(build_interrupt(signal, name), timeout_s=20)
 
-    left = connection.run(build_words(arguments, name), timeout_s=20)
-    if left.code == NOT_SET_UP:
-        raise HostError("no scheduler is set up there yet", where=connection.host.name, hint="airfleet apply")
-    if left.code:
-        raise HostError(f"cannot leave the command there: {left.err.strip()}", where=connection.host.name)
-    return terminal.attach(connection, script, terminal=is_terminal, interrupt=interrupt)
+    try:
+        left = connection.run(build_words(arguments, name), timeout_s=20)
+        if left.code == NOT_SET_UP:
+            raise HostError("no scheduler is set up there yet", where=connection.host.name, hint="airfleet apply")
+        if left.code:
+            raise HostError(f"cannot leave the command there: {left.err.strip()}", where=connection.host.name)
+        return terminal.attach(connection, script, terminal=is_terminal, interrupt=interrupt)
+    except KeyboardInterrupt:
+        # It came before `attach` passes interrupts on, so no unit deletes the file.
+        connection.run(f"rm -f {shlex.quote(str(find_words(name)))}", timeout_s=20)
+        raise
 
 
 def find_words(name: str) -> Path:

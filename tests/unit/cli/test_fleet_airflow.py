@@ -22,7 +22,7 @@ from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.topology import Host
 from host_programs import install
 from places import NOBODY, parse
-from shells import MadeUpConnection
+from shells import MadeUpConnection, name_host
 
 
 @pytest.fixture
@@ -196,6 +196,28 @@ def test_words_of_commands_that_never_began_are_removed_later(tmp_path: Path, mo
     script = commands.build_words(["info"], "new.service")
     subprocess.run(["sh", "-s"], input=script, env=environment, check=True, text=True)
     assert set((tmp_path / "words").iterdir()) == {running, recent, commands.find_words("new.service")}
+
+
+def test_an_interrupt_before_a_command_starts_leaves_none_of_its_words_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "WORDS", tmp_path)
+    words = commands.find_words("airfleet-command-1.service")
+
+    def answer(script: str) -> str:
+        if script.startswith("rm "):
+            subprocess.run(["sh", "-c", script], check=True)
+        else:
+            words.touch()
+        return ""
+
+    def attach(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.terminal, "attach", attach)
+    with pytest.raises(KeyboardInterrupt):
+        commands.run(MadeUpConnection(answer, name_host("sched1")), ["info"], token="1")
+    assert not words.exists()
 
 
 def test_with_a_terminal_it_has_one_and_a_strange_one_is_not_passed_on(
