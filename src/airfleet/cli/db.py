@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -130,7 +130,7 @@ def restore_command(
       airfleet db restore --to latest --yes
       airfleet db restore --undo
     """
-    to = _read_moment(moment) if moment and moment != LATEST else None
+    to = options.read_moment(moment) if moment and moment != LATEST else None
     folder = find_state(project, state)
     if (fleet := _read_fleet(project)).hosts:
         if undo and (moment or name):
@@ -228,14 +228,6 @@ def _find_port(folder: StateFolder) -> int:
     if not folder.is_held() or not pid.exists():
         raise AirfleetError(f"{SUPERUSER} does not run here", where=str(folder.root), hint="airfleet up")
     return int(pid.read_text().splitlines()[3])
-
-
-def _read_moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a moment", hint='write it as "2026-11-24 16:05:30"') from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _describe_reach(backup: Backup) -> str:

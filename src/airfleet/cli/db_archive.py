@@ -64,7 +64,7 @@ def run_command(
       airfleet db archive run --before 2026-06-01 --dag flights
     """
     fleet = read_fleet(find_project(project))
-    moment = _read_moment(before) if before else datetime.now(UTC) - timedelta(days=fleet.archive.retention)
+    moment = options.read_moment(before) if before else datetime.now(UTC) - timedelta(days=fleet.archive.retention)
     words = ["--before", moment.isoformat(), "--budget", str(budget or fleet.archive.budget)]
     words += ["--pause", str(fleet.archive.pause), *(["--dry-run"] if dry_run else []), *_name(dag)]
     _run("run", words, project, state, host, as_json=as_json)
@@ -133,7 +133,7 @@ def restore_command(
     Example:
       airfleet db archive restore --dag flights --from 2026-03-01 --to 2026-04-01
     """
-    moments = ["--from", _read_moment(since).isoformat(), "--to", _read_moment(until).isoformat()]
+    moments = ["--from", options.read_moment(since).isoformat(), "--to", options.read_moment(until).isoformat()]
     _run("restore", [*_name(dag), *moments, "--keep-days", str(keep_days)], project, state, host, as_json=as_json)
 
 
@@ -158,11 +158,3 @@ def _find_store(fleet: Fleet, project: Path, state: Path | None) -> str:
 
 def _name(dag: str | None) -> list[str]:
     return ["--dag", dag] if dag else []
-
-
-def _read_moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a moment", hint='write it as "2026-11-24 16:05:30"') from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+
+from airfleet.errors import UsageError
 
 project = click.argument("project", type=click.Path(path_type=Path), default=Path())
 project_option = click.option(
@@ -19,3 +22,12 @@ accept_new_hosts = click.option(
     is_flag=True,
     help="Accept hosts with an unknown SSH key: print the fingerprints and add the keys to the known hosts.",
 )
+
+
+def read_moment(text: str) -> datetime:
+    """Return the moment that a user wrote; without a time zone it is UTC. Raises UsageError for another text."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a moment", hint='write it as "2026-11-24 16:05:30"') from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
