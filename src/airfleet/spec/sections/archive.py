@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from airfleet.spec import fleet
-from airfleet.spec.sections.section import Section, rule
+from airfleet.spec.sections.section import Section, check_store
 
 _DEFAULT = fleet.Archive()
 
 
 def _place(store: str) -> str:
-    if store.startswith("/"):
-        return store
-    parts = urlsplit(store)
-    if not parts.scheme or not store.startswith(f"{parts.scheme}://"):
-        raise rule(f"{store!r} is no place", "write /a/folder, or a URL such as s3://bucket/runs")
-    if parts.password:
-        raise rule("fleet.yaml never holds a password, and this URL carries one", "set it as an FSSPEC_ variable")
-    return store.rstrip("/")
+    return check_store(store, "write /a/folder, or a URL such as s3://bucket/runs")
 
 
 class ArchiveSection(Section):

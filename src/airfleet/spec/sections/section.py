@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -23,6 +24,22 @@ def shaped(pattern: str, words: str) -> tuple[AfterValidator, WithJsonSchema]:
         return value
 
     return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
+
+
+def check_store(store: str, hint: str) -> str:
+    """Return the place of files that fsspec knows, without a slash at its end: a folder by its whole path, or a URL.
+
+    Raises:
+        PydanticCustomError: It is neither, and `hint` says what to write; or the URL has a password.
+    """
+    if store.startswith("/"):
+        return store
+    parts = urlsplit(store)
+    if not parts.scheme or not store.startswith(f"{parts.scheme}://"):
+        raise rule(f"{store!r} is no place", hint)
+    if parts.password:
+        raise rule("fleet.yaml never holds a password, and this URI carries one", "set it as an FSSPEC_ variable")
+    return store.rstrip("/")
 
 
 class Section(BaseModel):
