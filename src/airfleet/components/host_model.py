@@ -88,6 +88,11 @@ class Encryption:
     is_used: bool = True
     is_required: bool = True
 
+    @property
+    def client_words(self) -> dict[str, str]:
+        """Return what a client of the database says of TLS, in the words of libpq; nothing until `is_used`."""
+        return {"sslmode": "verify-full", "sslrootcert": str(AUTHORITIES)} if self.is_used else {}
+
 
 @dataclass(frozen=True, slots=True)
 class FleetCredentials:
@@ -182,7 +187,7 @@ class Place:
             listen=self.listen,
             database_hosts=self.addresses("database"),
             public_url=self.public_url,
-            authorities=AUTHORITIES if self.credentials.encryption.is_used else None,
+            tls=self.credentials.encryption.client_words,
         )
 
 

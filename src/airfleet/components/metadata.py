@@ -86,5 +86,5 @@ def connect_database(site: Site, credentials: Credentials, name: str) -> dict[st
         "login": find_login(name, credentials.databases[name]),
         "password": credentials.databases[name].reveal(),
         "description": "made by airfleet: fleet.yaml, databases",
-        **({} if is_local else {"extra": {"target_session_attrs": "read-write", **DEAD_PEER, **site.list_tls_words()}}),
+        **({} if is_local else {"extra": {"target_session_attrs": "read-write", **DEAD_PEER, **site.tls}}),
     }

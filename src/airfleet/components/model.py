@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -160,7 +161,8 @@ class Site:
     listen: str = LOOPBACK
     database_hosts: tuple[str, ...] = (LOOPBACK,)
     public_url: str = ""
-    authorities: Path | None = None
+    # What clients of the database say of TLS, in the words of libpq.
+    tls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def api_url(self) -> str:
@@ -191,20 +193,16 @@ class Site:
     def logs(self) -> Path:
         return self.state / "logs"
 
-    def list_tls_words(self) -> dict[str, str]:
-        """What a client of the database says of TLS, in the words of libpq."""
-        return {"sslmode": "verify-full", "sslrootcert": str(self.authorities)} if self.authorities else {}
-
     def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
         """Return the URL of a database. libpq finds the primary among `database_hosts`. Passwords need no quoting.
 
-        With `authorities` the connection is encrypted, and the server's certificate has to name the host.
+        With `tls` the connection is encrypted, and the server's certificate has to name the host.
         """
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         login = f"{scheme}://{find_login(user, password)}:{password.reveal()}"
         # asyncpg has no such options in a URL: airfleet_provider.network.keepalive sets the limits.
         limits = [] if driver == "asyncpg" else [f"{name}={value}" for name, value in DEAD_PEER.items()]
-        limits += [f"{name}={value}" for name, value in self.list_tls_words().items()]
+        limits += [f"{name}={value}" for name, value in self.tls.items()]
         if len(self.database_hosts) == 1:
             [host] = self.database_hosts
             query = f"?{'&'.join(limits)}" if limits and host != LOOPBACK else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.components.host_model import AUTHORITIES, ETC, LIB, POSTGRES, HostFile, Job, Place, Service, Stage
+from airfleet.components.host_model import ETC, LIB, POSTGRES, HostFile, Job, Place, Service, Stage
 from airfleet.components.postgresql.psql import USER, build_command
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, find_login
@@ -38,8 +38,7 @@ def list_logins(place: Place) -> tuple[HostFile, ...]:
         return ()
     password = place.credentials.replication
     login = f"[{SERVICE}]\nuser={find_login('replicator', password)}\npassword={password.reveal()}\n"
-    if place.credentials.encryption.is_used:
-        login += f"sslmode=verify-full\nsslrootcert={AUTHORITIES}\n"
+    login += "".join(f"{name}={value}\n" for name, value in place.credentials.encryption.client_words.items())
     return (HostFile(LOGIN, Secret(login), USER, 0o600, USER),)
 
 
