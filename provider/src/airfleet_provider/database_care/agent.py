@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.database_care import facts, rules
-from airfleet_provider.database_care.facts import Facts, Query
+from airfleet_provider.database_care.facts import Facts
 from airfleet_provider.database_care.rules import Alarm, Kind, Step
 
 # A statement that waits for a lock makes others wait behind it.
@@ -51,7 +52,7 @@ def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> 
     """
     import psycopg2  # noqa: PLC0415 - Airflow's driver; its types are not known here
 
-    query = query_with(connection)
+    query = metadata_db.query_with(connection)
     before, done = facts.observe(query), []
     _execute(connection, f"SET lock_timeout = '{LOCK_WAIT}'")
     for step in rules.plan(before):
@@ -79,7 +80,7 @@ def give_back(connection: Any) -> bool:  # noqa: ANN401 - as above
     definition = record.removeprefix(DROPPED)
     if "CONCURRENTLY" not in definition:
         definition = definition.replace("INDEX ", "INDEX CONCURRENTLY IF NOT EXISTS ", 1)
-    found = facts.observe(query_with(connection)).indexes.get(rules.HEARTBEAT_INDEX)
+    found = facts.observe(metadata_db.query_with(connection)).indexes.get(rules.HEARTBEAT_INDEX)
     if found is not None and not found.is_valid:
         _execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS public.{rules.HEARTBEAT_INDEX}")
     _execute(connection, definition)
@@ -92,22 +93,13 @@ def take_again(connection: Any) -> bool:  # noqa: ANN401 - as above
     record = _read_record(connection)
     if record is None or not record.startswith(GIVEN_BACK):
         return False
-    found = facts.observe(query_with(connection)).indexes.get(rules.HEARTBEAT_INDEX)
+    found = facts.observe(metadata_db.query_with(connection)).indexes.get(rules.HEARTBEAT_INDEX)
     if found is None:  # this version of Airflow has none
         _execute(connection, FORGET, RECORD)
         return False
     _execute(connection, WRITE, RECORD, DROPPED + found.definition)
     _execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS public.{rules.HEARTBEAT_INDEX}")
     return True
-
-
-def query_with(connection: Any) -> Query:  # noqa: ANN401 - as above
-    def query(statement: str) -> Any:  # noqa: ANN401 - rows
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall()
-
-    return query
 
 
 def _read_record(connection: Any) -> str | None:  # noqa: ANN401 - as above

@@ -29,7 +29,7 @@ def run_command(arguments: argparse.Namespace) -> None:
                 if agent.take_again(connection):
                     print(f"the index {rules.HEARTBEAT_INDEX} is dropped again")
             case "plan":
-                _show_plan(facts.observe(agent.query_with(connection)), as_json=arguments.json)
+                _show_plan(facts.observe(metadata_db.query_with(connection)), as_json=arguments.json)
             case _:
                 _show_report(agent.care(connection, report=_say), as_json=arguments.json)
 

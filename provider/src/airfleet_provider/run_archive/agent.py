@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract.locks import ARCHIVE_LOCK
 from airfleet_provider.run_archive import delete as deletion
 from airfleet_provider.run_archive import export, manifest, rows, tables
@@ -91,21 +92,11 @@ def lock(database: Database) -> Any:  # noqa: ANN401 - a psycopg2 connection
     return connection
 
 
-def query_with(connection: Any) -> tables.Query:  # noqa: ANN401 - a psycopg2 connection
-    def query(statement: str) -> Sequence[Sequence[Any]]:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            found: Sequence[Sequence[Any]] = cursor.fetchall()
-            return found
-
-    return query
-
-
 def preview(database: Database, location: str, before: datetime, dag_id: str | None = None) -> list[Group]:
     """What `archive` would archive now, oldest month first. Changes nothing."""
     with closing(database.connect()) as connection:
         held = read_holds(RunStore(location), datetime.now(UTC))
-        found = _list_candidates(query_with(connection), before, dag_id, held)
+        found = _list_candidates(metadata_db.query_with(connection), before, dag_id, held)
     return [
         Group(dag, month, sum(1 for _ in group))
         for (month, dag), group in itertools.groupby(found, key=lambda one: (_find_month(one), one[1]))
@@ -131,7 +122,7 @@ def archive(
     store, ends = RunStore(location), None if budget_s is None else time.monotonic() + budget_s
     totals = Totals()
     with closing(lock(database)) as connection, export.open_reader(database.conninfo) as reader:
-        query = query_with(connection)
+        query = metadata_db.query_with(connection)
         schema = tables.read_schema(query)
 
         def finish(one: Manifest) -> None:

@@ -16,6 +16,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.csv
 
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.run_archive import agent, manifest, rows, tables
 from airfleet_provider.run_archive.export import read_file
 from airfleet_provider.run_archive.manifest import Manifest
@@ -64,7 +65,7 @@ def restore(
     newest = manifest.find_newest(found)
     total = Restored()
     with closing(agent.lock(database)) as connection:
-        schema = tables.read_schema(agent.query_with(connection))
+        schema = tables.read_schema(metadata_db.query_with(connection))
         for one in found:
             wanted = {
                 run.id: run.digest

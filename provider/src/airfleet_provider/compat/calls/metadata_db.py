@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
@@ -19,6 +19,18 @@ def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connect
     connection = dialect.loaded_dbapi.connect(*words, **{**options, "application_name": name})
     connection.autocommit = True
     return connection
+
+
+def query_with(connection: Any) -> Callable[[str], Sequence[Sequence[Any]]]:  # noqa: ANN401 - a psycopg2 connection
+    """Return a function that runs a statement on a connection and returns all its rows."""
+
+    def query(statement: str) -> Sequence[Sequence[Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            found: Sequence[Sequence[Any]] = cursor.fetchall()
+            return found
+
+    return query
 
 
 def read_conninfo() -> str:
