@@ -14,6 +14,11 @@ def walk(*values: str) -> Iterator[Rotating]:
     for value in values:
         entry = notice(entry, Secret(value))
     assert entry is not None
+    yield from show_steps(entry)
+
+
+def show_steps(entry: RotatedSecret) -> Iterator[Rotating]:
+    """What hosts are given from the present step of a rotation to its last."""
     yield present(entry)
     while entry.step is not RotationStep.SETTLED:
         entry = advance(entry, 0.0)

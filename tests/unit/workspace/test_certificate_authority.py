@@ -13,13 +13,14 @@ import pytest
 
 from airfleet.components.host_model import HostCertificate
 from airfleet.errors import AirfleetError
-from airfleet.spec.secrets import Rotating, Secret
+from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host
 from airfleet.workspace import certificate_authority, host_certificates
 from airfleet.workspace.certificate_authority import Authority
-from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, introduce, notice, present
+from airfleet.workspace.rotation import introduce, notice
 from airfleet.workspace.state_folder import StateFolder
 from places import parse
+from rotations import show_steps
 
 NOW = datetime.now(UTC)
 
@@ -114,16 +115,8 @@ def test_what_hosts_have_stays_as_long_as_nothing_changes(folder: StateFolder) -
         assert path.stat().st_mode & 0o077 == 0
 
 
-def walk(entry: RotatedSecret) -> list[Rotating]:
-    shown = [present(entry)]
-    while entry.step is not RotationStep.SETTLED:
-        entry = advance(entry, 0.0)
-        shown.append(present(entry))
-    return shown
-
-
 def test_encryption_comes_to_a_running_fleet_before_it_is_required(folder: StateFolder) -> None:
-    steps = walk(introduce(certificate_authority.create("flights", NOW)))
+    steps = list(show_steps(introduce(certificate_authority.create("flights", NOW))))
     shown = [host_certificates.read(folder, step, hosts(), NOW) for step in steps]
     assert [(one.is_used, one.is_required) for one in shown] == [
         (False, False),
@@ -137,7 +130,7 @@ def test_encryption_comes_to_a_running_fleet_before_it_is_required(folder: State
 
 def test_at_every_step_to_another_authority_each_host_believes_each_other(folder: StateFolder, tmp_path: Path) -> None:
     values = [certificate_authority.create("flights", NOW) for _ in range(2)]
-    steps = walk(notice(notice(None, values[0]), values[1]))
+    steps = list(show_steps(notice(notice(None, values[0]), values[1])))
     shown = [host_certificates.read(folder, step, hosts(), NOW) for step in steps]
     for one, other in itertools.pairwise(shown):
         # In the middle of a step some hosts have what it brings, and some have not.

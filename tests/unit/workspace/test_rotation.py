@@ -19,6 +19,7 @@ from airfleet.workspace.rotation import (
     present,
     present_alone,
 )
+from rotations import show_steps
 
 HOUR = 3600.0
 
@@ -35,18 +36,9 @@ def valid(secret: Rotating) -> set[str]:
     return {one.reveal() for one in list_accepted(secret)}
 
 
-def walk(entry: RotatedSecret) -> list[Rotating]:
-    """What hosts are given, from the first step to the last."""
-    shown = [present(entry)]
-    while entry.step is not RotationStep.SETTLED:
-        entry = advance(entry, now=0.0)
-        shown.append(present(entry))
-    return shown
-
-
 @pytest.mark.parametrize("values", [("a", "b"), ("a", "b", "c"), ("a", "b", "a"), ("a", "b", "c", "d")])
 def test_what_a_host_uses_is_accepted_by_hosts_that_are_one_step_behind_or_ahead(values: tuple[str, ...]) -> None:
-    steps = walk(begin(*values))
+    steps = list(show_steps(begin(*values)))
     for before, after in itertools.pairwise(steps):
         # In the middle of a step some hosts are already what it wants, and some are not yet.
         for user, owner in itertools.product((before, after), repeat=2):
@@ -59,7 +51,7 @@ def test_what_a_host_uses_is_accepted_by_hosts_that_are_one_step_behind_or_ahead
 def test_a_login_has_one_password_for_as_long_as_it_is_valid() -> None:
     entry = begin("a", "b")
     first = by_login("x", present(entry))
-    for shown in walk(entry):
+    for shown in show_steps(entry):
         for login, password in by_login("x", shown).items():
             assert first.get(login, password) == password
 

@@ -17,10 +17,10 @@ from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts, steps, systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.facts import FileFact, HostFacts, Listener, Probe, UnitFact
-from airfleet.runners.fleet.plan.steps import Bring, Install, RemoveFile, RemoveService, RunJob, Step, Unpack, WriteFile
+from airfleet.runners.fleet.plan.steps import Bring, Install, RemoveService, RunJob, Step, Unpack, WriteFile
 from airfleet.spec.secrets import Secret
 from converged_hosts import converged
-from places import CREDENTIALS, NINE, RUNTIME, config_path, desired, parse, place, with_setting
+from places import CREDENTIALS, NINE, config_path, desired, parse, place, with_setting
 
 PROBE = Probe(
     ("debian", "12"), "x86_64", 4, 16 << 30, "systemd", ("10.0.0.31",), (22,), {"/": 90 << 30}, frozenset(), (), ""
@@ -101,32 +101,6 @@ def test_a_pool_that_is_gone_is_stopped_and_its_files_go() -> None:
     after = desired("cpu1", with_setting(moved, "pools: [memory]", "pools: [memory, cpu]"))
     found = diff.decide(after, converged(before))
     assert [step.action for step in of(RemoveService, found)] == [RemoveService("airfleet-worker-cpu.service")]
-
-
-def test_a_folder_of_the_configuration_goes_with_its_last_file_where_none_is_wanted_there() -> None:
-    before, moved = desired("cpu1"), with_setting(NINE, "pools: [default, cpu]", "pools: [default]")
-    after = desired("cpu1", with_setting(moved, "pools: [memory]", "pools: [memory, cpu]"))
-    nobody = replace(before, parts=())
-    kept = {step.action for step in of(RemoveFile, diff.decide(after, converged(before)))}
-    gone = {step.action for step in of(RemoveFile, diff.decide(nobody, converged(before)))}
-    assert kept and not any(one.with_folder for one in kept)
-    assert {one.path.parent.name for one in gone if one.with_folder} == {"haproxy", "tls", "worker", RUNTIME}
-
-
-def test_a_folder_stays_until_it_is_empty(tmp_path: Path) -> None:
-    first, last = tmp_path / "units" / "a", tmp_path / "units" / "b"
-    first.parent.mkdir()
-    first.touch()
-    last.touch()
-
-    def remove(path: Path) -> None:
-        subprocess.run(["sh", "-euc", steps.script(RemoveFile(path, with_folder=True))], check=True)
-
-    remove(first)
-    assert last.exists()
-    remove(last)
-    assert not first.parent.exists()
-    remove(last)  # as after a step that was interrupted
 
 
 def test_a_crash_between_a_file_and_its_restart_is_noticed() -> None:
