@@ -1,0 +1,1 @@
+"""Alerts that reach a person: who is notified, the outbox, and the messages to each kind of receiver."""
