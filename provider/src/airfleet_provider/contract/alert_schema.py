@@ -93,7 +93,7 @@ def raise_alert(
     None. Texts that are too long are cut; an unknown severity becomes `warning`.
     """
     cleaned = {_clean(key, LONGEST_LABEL): _clean(text, LONGEST_LABEL) for key, text in (labels or {}).items()}
-    row = _execute(
+    return _execute(
         connection,
         SQL["raise_alert"],
         fingerprint=_clean(fingerprint, LONGEST_SUMMARY),
@@ -106,7 +106,6 @@ def raise_alert(
         runbook=_clean(runbook, LONGEST_SUMMARY),
         started_at=started_at,
     )
-    return int(row[0]) if row else None
 
 
 def resolve_alert(connection: Any, fingerprint: str, *, ended_at: datetime | None = None) -> int | None:  # noqa: ANN401 - as above
@@ -114,10 +113,9 @@ def resolve_alert(connection: Any, fingerprint: str, *, ended_at: datetime | Non
 
     With `ended_at`, an alert that began later stays open. May be repeated, as `raise_alert`.
     """
-    row = _execute(
+    return _execute(
         connection, SQL["resolve_alert"], fingerprint=_clean(fingerprint, LONGEST_SUMMARY), ended_at=ended_at
     )
-    return int(row[0]) if row else None
 
 
 def beat(connection: Any, name: str) -> None:  # noqa: ANN401 - as above
@@ -131,7 +129,11 @@ def _clean(text: object, limit: int) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
-def _execute(connection: Any, statement: str, **values: object) -> Any:  # noqa: ANN401 - as above
+def _execute(connection: Any, statement: str, **values: object) -> int | None:  # noqa: ANN401 - as above
+    """Return the id that the statement returns, if it returns a row. Rows may be tuples or dictionaries."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return cursor.fetchone() if cursor.description else None
+        row = cursor.fetchone() if cursor.description else None
+    if row is None:
+        return None
+    return int(row["id"] if isinstance(row, Mapping) else row[0])

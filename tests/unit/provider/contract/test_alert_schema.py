@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
 import psycopg2
 import pytest
+from psycopg.rows import dict_row
 
 from airfleet_provider.contract import alert_schema
 from airfleet_provider.contract.alert_schema import Severity
@@ -30,10 +32,10 @@ def server() -> Iterator[Server]:
         yield one
 
 
-@pytest.fixture(params=["psycopg", "psycopg2"])
+@pytest.fixture(params=[psycopg.connect, partial(psycopg.connect, row_factory=dict_row), psycopg2.connect])
 def connection(server: Server, request: pytest.FixtureRequest) -> Iterator[Connection]:
     server.query("TRUNCATE airfleet.alert CASCADE")
-    opened = {"psycopg": psycopg.connect, "psycopg2": psycopg2.connect}[request.param](server.dsn)
+    opened = request.param(server.dsn)
     with closing(opened):
         opened.autocommit = True
         yield opened
