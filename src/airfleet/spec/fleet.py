@@ -9,6 +9,7 @@ from typing import Literal
 from airfleet.spec.topology import DEFAULT_POOLS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.sla_rules import Rule
 
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
@@ -188,6 +189,7 @@ class Fleet:
     releases: Releases = field(default_factory=Releases)
     backups: Backups = field(default_factory=Backups)
     archive: Archive = field(default_factory=Archive)
+    slas: tuple[Rule, ...] = ()
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
     routing: tuple[Route, ...] = ()

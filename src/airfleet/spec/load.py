@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from airfleet.errors import Problem, SpecError, UsageError
 from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
-from airfleet.spec.sections import checks, hosts
+from airfleet.spec.sections import checks, hosts, slas
 from airfleet.spec.yaml_document import Violation
 
 FILE = "fleet.yaml"
@@ -22,6 +22,7 @@ _TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
+    "slas",
 }
 
 
@@ -178,6 +179,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         releases=fleet.Releases(**written.releases.model_dump()),
         backups=fleet.Backups(**written.backups.model_dump()),
         archive=fleet.Archive(**written.archive.model_dump()),
+        slas=tuple(rule for name, one in written.slas.items() for rule in slas.convert(name, one)),
         dags=written.dags or ("releases" if machines else "folder"),
         executor=written.executor,
         hosts=machines,

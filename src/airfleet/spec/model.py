@@ -35,6 +35,7 @@ from airfleet.spec.sections.hosts import (
 )
 from airfleet.spec.sections.releases import ReleasesSection
 from airfleet.spec.sections.section import Section, rule, shaped
+from airfleet.spec.sections.slas import SlaSection
 
 # pydantic puts these tags into the paths of its errors; `load` removes them there.
 TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"
@@ -288,6 +289,11 @@ class FleetFile(Section):
     )
     checks: ChecksSection = Field(
         default=ChecksSection(), description="The checks that a release must pass. Each is off, a warning or an error."
+    )
+    slas: dict[Name, SlaSection] = Field(
+        default={},
+        description="Promises about when Dags, tasks and assets are ready, by name.",
+        examples=[{"sales-by-six": {}}],
     )
     hosts: dict[Name, HostSection] = Field(
         default={},

@@ -1,0 +1,269 @@
+"""The SLA engine: from rules, observations and instances to the transitions of the instances. It is a pure function.
+
+An instance is due, perhaps at risk, perhaps late, and ends once, as met or missed. It is at risk when its expected end
+is after its deadline, or when nothing but a person can fulfil it. It is late from the deadline on. A late instance is
+missed when it is fulfilled at last, or when the time in which it can be fulfilled is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from airfleet_provider.contract.sla_rules import ENDED, Kind, Rule, State
+from airfleet_provider.slas.instances import Instance, Key, Subject, Transition
+from airfleet_provider.slas.observations import BACKFILL, Dag, Observations, Run
+from airfleet_provider.slas.outlooks import SCHEDULED, Outlook, look
+
+# The end of a run becomes visible a moment after it. Until then, an instance is not late.
+SETTLE = timedelta(seconds=3)
+# An instance that is at risk stays at risk for so long, and until its expected end is earlier than the deadline by the
+# larger of so many seconds and of a tenth of the time that is left: a prediction that wavers changes nothing.
+CALM = timedelta(minutes=10)
+LEAST_MARGIN = timedelta(minutes=1)
+MARGIN_SHARE = 0.1
+# An expected end that moves by less is not written.
+MOVED = timedelta(minutes=1)
+# Deadlines that passed longer ago than this, while no engine ran, are not evaluated.
+LOOK_BACK = timedelta(days=1)
+# What happened so long before the evaluation before may have become visible after it.
+OVERLAP = timedelta(minutes=2)
+# A promise of a short period is not evaluated for more periods than this at once.
+MOST_PERIODS = 100
+
+
+def evaluate(
+    rules: Sequence[Rule], seen: Observations, instances: Iterable[Instance], now: datetime
+) -> tuple[Transition, ...]:
+    """Return the transitions that these observations make.
+
+    `instances` has every instance that is open or alerting, that ended less than twice OVERLAP ago, or that is daily
+    and has a deadline after `now` - LOOK_BACK. A second call, with the instances that the transitions of the first
+    made, returns no transition.
+    """
+    before = {one.key: one for one in instances}
+    by_name = {(rule.name, rule.kind): rule for rule in rules}
+    after: dict[Key, Instance | None] = dict(before)
+    for rule in rules:
+        for opened in _open(rule, seen, before, now):
+            after.setdefault(opened.key, opened)
+    for key, instance in list(after.items()):
+        owed = by_name.get((key.rule, key.kind))
+        if instance is None:
+            continue
+        if owed is None or (instance.state in ENDED and not _exists(key.subject, seen)):
+            after[key] = _withdraw(instance, now)
+        elif instance.state not in ENDED:
+            after.update(_advance(owed, instance, seen, now))
+    _heal(before, after)
+    return tuple(
+        Transition(before.get(key), instance)
+        for key, instance in sorted(after.items(), key=lambda one: one[0])
+        if before.get(key) != instance
+    )
+
+
+def _exists(subject: Subject, seen: Observations) -> bool:
+    return subject.asset in seen.assets if subject.asset else subject.dag_id in seen.dags
+
+
+def list_subjects(rule: Rule, seen: Observations) -> Iterator[Subject]:
+    """Yield what a rule is about."""
+    for asset in seen.assets.values():
+        if rule.matches_asset(asset.name, asset.uri):
+            yield Subject(asset=asset.name)
+    for dag in seen.dags.values():
+        if rule.matches_dag(dag.dag_id, dag.tags, dag.owners):
+            yield from _list_subjects_of(rule, dag)
+
+
+def _list_subjects_of(rule: Rule, dag: Dag) -> Iterator[Subject]:
+    if rule.task is None:
+        yield Subject(dag.dag_id)
+        return
+    for task_id in sorted(dag.tasks):
+        if rule.matches_task(task_id):
+            yield Subject(dag.dag_id, task_id)
+
+
+def _open(rule: Rule, seen: Observations, known: Mapping[Key, Instance], now: datetime) -> Iterator[Instance]:
+    evaluated_at = (seen.evaluated_at or now) - OVERLAP
+    since = max(seen.rules_since.get((rule.name, rule.kind), now), evaluated_at, now - LOOK_BACK)
+    promises = {key.promise for key, one in known.items() if one.state not in ENDED}
+    for subject in list_subjects(rule, seen):
+        dag = seen.dags.get(subject.dag_id)
+        if dag is not None and dag.is_stale:
+            continue
+        match rule.kind:
+            case Kind.FINISHED_BY | Kind.FRESH_BY:
+                known_since = dag.known_since if dag else None
+                yield from _open_days(rule, subject, since, known_since, now)
+            case Kind.NO_LONGER_THAN:
+                yield from _open_lengths(rule, subject, seen, since, now)
+            case Kind.STARTS_WITHIN:
+                yield from _open_starts(rule, subject, seen, since, now)
+            case Kind.MUST_RUN:
+                if (rule.name, rule.kind, subject) not in promises:
+                    yield _make_period(rule, subject, now, now)
+
+
+def _open_days(
+    rule: Rule, subject: Subject, since: datetime, known_since: datetime | None, now: datetime
+) -> Iterator[Instance]:
+    first, last = rule.calendar.find_day(since), rule.calendar.find_day(now) + timedelta(days=1)
+    for number in range((last - first).days + 1):
+        day = first + timedelta(days=number)
+        if not rule.calendar.applies(day):
+            continue
+        start, due = rule.find_start(day), rule.find_due(day)
+        # A Dag that appeared after the start of its window could not keep the promise.
+        is_new = known_since is not None and known_since > start
+        if start <= now and due > since and not is_new:
+            yield _make(rule, subject, day.isoformat(), start, due, now)
+
+
+def _open_lengths(
+    rule: Rule, subject: Subject, seen: Observations, since: datetime, now: datetime
+) -> Iterator[Instance]:
+    for run in _list_runs(seen, subject.dag_id):
+        started, ended = run.started_at, run.ended_at
+        if subject.task_id:
+            task = (run.tasks or {}).get(subject.task_id)
+            started, ended = (task.started_at, task.ended_at if task.is_ended else None) if task else (None, None)
+        if started is None or (ended is not None and ended <= since):
+            continue
+        yield _make(rule, subject, run.run_id, started, started + _limit(rule), now, run.run_id)
+
+
+def _open_starts(
+    rule: Rule, subject: Subject, seen: Observations, since: datetime, now: datetime
+) -> Iterator[Instance]:
+    for run in _list_runs(seen, subject.dag_id):
+        occasion, start = run.run_id, run.run_after
+        if subject.task_id:
+            task = (run.tasks or {}).get(subject.task_id)
+            if task is None or task.ready_at is None:
+                continue
+            start = task.ready_at
+        elif run.run_type == SCHEDULED:
+            occasion = run.run_after.isoformat()
+        if start <= now and start + _limit(rule) > since:
+            run_id = None if occasion != run.run_id else run.run_id
+            yield _make(rule, subject, occasion, start, start + _limit(rule), now, run_id)
+    dag = seen.dags[subject.dag_id]
+    due = dag.next_run
+    if not subject.task_id and due is not None and not dag.is_paused and since < due + _limit(rule) and due <= now:
+        yield _make(rule, subject, due.isoformat(), due, due + _limit(rule), now)
+
+
+def _list_runs(seen: Observations, dag_id: str) -> Iterator[Run]:
+    return (run for run in seen.runs_of(dag_id) if run.run_type != BACKFILL)
+
+
+def _limit(rule: Rule) -> timedelta:
+    return timedelta(seconds=rule.limit_s or 0)
+
+
+def _make(
+    rule: Rule,
+    subject: Subject,
+    occasion: str,
+    start: datetime,
+    due: datetime,
+    now: datetime,
+    run_id: str | None = None,
+) -> Instance:
+    return Instance(Key(rule.name, rule.kind, subject, occasion), State.DUE, start, due, now, run_id)
+
+
+def _make_period(rule: Rule, subject: Subject, start: datetime, now: datetime) -> Instance:
+    return _make(rule, subject, start.isoformat(), start, start + _limit(rule), now)
+
+
+def _advance(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> dict[Key, Instance | None]:
+    """Return an open instance as it is now, and the periods that follow it."""
+    found: dict[Key, Instance | None] = {}
+    for _ in range(MOST_PERIODS):
+        moved = _move(rule, instance, look(rule, instance, seen, now), now)
+        found[instance.key] = moved
+        if rule.kind is not Kind.MUST_RUN or moved is None or moved.state not in ENDED:
+            break
+        instance = _make_period(rule, instance.key.subject, moved.fulfilled_at or moved.due_at, now)
+        found[instance.key] = instance
+    return found
+
+
+def _move(rule: Rule, instance: Instance, outlook: Outlook, now: datetime) -> Instance | None:
+    if outlook.is_gone:
+        return _withdraw(instance, now)
+    is_closed = outlook.closes_at is not None and now >= outlook.closes_at
+    if outlook.fulfilled_at is not None and (outlook.closes_at is None or outlook.fulfilled_at <= outlook.closes_at):
+        state = State.MET if outlook.fulfilled_at <= instance.due_at else State.MISSED
+        return _end(instance, state, now, fulfilled_at=outlook.fulfilled_at)
+    if is_closed:
+        reason = outlook.problem or outlook.reason
+        return replace(_end(instance, State.MISSED, now), is_alerting=True, reason=reason)
+    state = _judge(instance, outlook, now)
+    if state is not instance.state:
+        instance = replace(instance, state=state, changed_at=now, is_alerting=state is not State.DUE)
+    return _note(instance, outlook)
+
+
+def _judge(instance: Instance, outlook: Outlook, now: datetime) -> State:
+    """Return the state of an instance that is not fulfilled."""
+    if instance.state is State.LATE or now > instance.due_at + SETTLE:
+        return State.LATE
+    expected = outlook.expected.ends_at if outlook.expected else None
+    if outlook.problem or (expected is not None and expected > instance.due_at):
+        return State.AT_RISK
+    if instance.state is not State.AT_RISK:
+        return State.DUE
+    margin = max(LEAST_MARGIN, (expected - now) * MARGIN_SHARE) if expected else LEAST_MARGIN
+    is_safe = expected is None or expected + margin <= instance.due_at
+    return State.DUE if is_safe and now - instance.changed_at >= CALM else State.AT_RISK
+
+
+def _note(instance: Instance, outlook: Outlook) -> Instance:
+    """Return the instance with its expected end and its reason; what has hardly changed stays as it was."""
+    expected = outlook.expected.ends_at if outlook.expected else None
+    task_id = outlook.expected.task_id if outlook.expected else None
+    reason = outlook.problem or outlook.reason
+    if task_id and task_id not in reason:
+        reason = f"{reason}; {task_id} is next"
+    old = instance.expected_at
+    if old is not None and expected is not None and abs(expected - old) < MOVED:
+        expected = old
+    return replace(instance, expected_at=expected, reason=reason)
+
+
+def _end(instance: Instance, state: State, now: datetime, fulfilled_at: datetime | None = None) -> Instance:
+    return replace(
+        instance,
+        state=state,
+        changed_at=now,
+        ended_at=now,
+        fulfilled_at=fulfilled_at,
+        expected_at=None,
+        reason="",
+        is_alerting=False,
+    )
+
+
+def _withdraw(instance: Instance, now: datetime) -> Instance | None:
+    """Return what remains of an instance that nobody owes any more: a late one was missed, any other never was."""
+    if instance.state in ENDED:
+        return replace(instance, is_alerting=False)
+    return _end(instance, State.MISSED, now) if instance.state is State.LATE else None
+
+
+def _heal(before: Mapping[Key, Instance], after: dict[Key, Instance | None]) -> None:
+    """Let missed instances of a promise alert no more once the promise is fulfilled on a later occasion."""
+    fulfilled: dict[tuple[str, Kind, Subject], datetime] = {}
+    for key, instance in after.items():
+        if instance and instance.fulfilled_at and before.get(key) != instance:
+            fulfilled[key.promise] = max(instance.due_at, fulfilled.get(key.promise, instance.due_at))
+    for key, instance in after.items():
+        healed = fulfilled.get(key.promise)
+        if instance and instance.is_alerting and instance.state in ENDED and healed and healed > instance.due_at:
+            after[key] = replace(instance, is_alerting=False)

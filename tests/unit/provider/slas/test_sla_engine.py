@@ -1,0 +1,354 @@
+"""The SLA engine: what each kind of promise becomes as time passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+
+from airfleet_provider.contract.sla_rules import Calendar, Kind, Rule, State
+from airfleet_provider.slas.engine import evaluate
+from airfleet_provider.slas.instances import Instance, Key, Subject
+from airfleet_provider.slas.observations import Asset, Dag, Observations, Run, Task
+from airfleet_provider.slas.prediction import Profile, TaskProfile
+
+DAY = datetime(2026, 3, 3, tzinfo=UTC)
+BY_SIX = Rule("marts", Kind.FINISHED_BY, dag="marts", at=time(6))
+MARTS = Dag("marts", tasks=frozenset({"load", "publish"}), next_run=DAY + timedelta(days=1, hours=3))
+
+
+def at(hours: float, minutes: float = 0, seconds: float = 0) -> datetime:
+    return DAY + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+class Platform:
+    """Observations that a test changes, and the instances that the engine has made of them."""
+
+    def __init__(self, *rules: Rule, dags: tuple[Dag, ...] = (MARTS,)) -> None:
+        self.rules = rules
+        self.seen = Observations(
+            dags={dag.dag_id: dag for dag in dags}, rules_since={(one.name, one.kind): DAY for one in rules}
+        )
+        self.instances: dict[Key, Instance] = {}
+        self.log: list[tuple[str, str]] = []
+
+    def have(self, *runs: Run) -> None:
+        self.seen = replace(self.seen, runs={(run.dag_id, run.run_id): run for run in runs})
+
+    def change(self, dag: Dag) -> None:
+        self.seen = replace(self.seen, dags={**self.seen.dags, dag.dag_id: dag})
+
+    def evaluate(self, now: datetime) -> None:
+        for one in evaluate(self.rules, self.seen, self.instances.values(), now):
+            if one.after is None:
+                del self.instances[one.key]
+            else:
+                self.instances[one.key] = one.after
+            before, after = (side.state.value if side else "-" for side in (one.before, one.after))
+            if before != after:
+                self.log.append((before, after))
+        assert evaluate(self.rules, self.seen, self.instances.values(), now) == ()
+        self.seen = replace(self.seen, evaluated_at=now)
+
+    @property
+    def only(self) -> Instance:
+        (instance,) = self.instances.values()
+        return instance
+
+
+def make_run(
+    name: str = "r1",
+    *,
+    due: datetime = DAY + timedelta(hours=3),
+    start: datetime | None = None,
+    end: datetime | None = None,
+    state: str = "",
+    kind: str = "scheduled",
+    **tasks: Task,
+) -> Run:
+    state = state or ("success" if end else "running" if start else "queued")
+    return Run("marts", name, kind, due, state, start, end, tasks)
+
+
+def working(start: datetime) -> Task:
+    return Task({"running": 1}, start, start)
+
+
+def done(start: datetime, end: datetime) -> Task:
+    return Task({"success": 1}, start, start, end)
+
+
+WAITING = Task({"null": 1})
+
+
+def test_a_run_in_time_meets_the_promise() -> None:
+    platform = Platform(BY_SIX)
+    platform.evaluate(at(1))
+    assert (platform.only.state, platform.only.due_at) == (State.DUE, at(6))
+    platform.have(make_run(start=at(3), end=at(4)))
+    platform.evaluate(at(4, 1))
+    assert (platform.only.state, platform.only.fulfilled_at) == (State.MET, at(4))
+    platform.evaluate(at(6, 1))
+    assert sorted(one.state for one in platform.instances.values()) == [State.DUE, State.MET], "the next day is open"
+
+
+def test_a_late_run_is_late_while_it_runs_and_missed_when_it_ends() -> None:
+    platform = Platform(BY_SIX)
+    platform.evaluate(at(1))
+    platform.have(make_run(start=at(3)))
+    platform.evaluate(at(5, 59))
+    platform.evaluate(at(6, 0, 2))
+    key = Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")
+    assert platform.instances[key].state is State.DUE, "a run that ended at the last moment is seen a moment later"
+    platform.evaluate(at(6, 0, 4))
+    late = platform.instances[key]
+    assert (late.state, late.is_alerting) == (State.LATE, True)
+    platform.have(make_run(start=at(3), end=at(6, 23)))
+    platform.evaluate(at(6, 24))
+    missed = platform.instances[late.key]
+    assert (missed.state, missed.fulfilled_at, missed.is_alerting) == (State.MISSED, at(6, 23), False)
+
+
+def test_nobody_ran_it() -> None:
+    platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=None, is_paused=True),))
+    platform.evaluate(at(1))
+    platform.evaluate(at(6, 1))
+    key = Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")
+    assert "the Dag is paused" in platform.instances[key].reason
+    platform.evaluate(at(30, 1))
+    assert (platform.instances[key].state, platform.instances[key].is_alerting) == (State.MISSED, True)
+    next_key = replace(key, occasion="2026-03-05")
+    platform.have(make_run("r3", due=at(33), start=at(33), end=at(34)))
+    platform.evaluate(at(34, 1))
+    assert not platform.instances[key].is_alerting, "a later success heals it"
+    assert platform.instances[next_key].state is State.MET
+
+
+def test_an_earlier_run_of_the_day_does_not_stand_for_the_last_one() -> None:
+    platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=at(5)),))
+    platform.have(make_run("r4", due=at(4), start=at(4), end=at(4, 10)))
+    platform.evaluate(at(4, 30))
+    assert platform.only.state is State.DUE
+    platform.have(*platform.seen.runs.values(), make_run("r5", due=at(5), start=at(5), state="failed", end=at(5, 1)))
+    platform.change(replace(MARTS, next_run=at(29)))
+    platform.evaluate(at(5, 2))
+    assert (platform.only.state, platform.only.reason) == (State.AT_RISK, "the last run failed: r5")
+    platform.have(
+        *platform.seen.runs.values(), make_run("hand", due=at(5, 5), start=at(5, 5), kind="manual", end=at(5, 30))
+    )
+    platform.evaluate(at(5, 31))
+    assert (platform.only.state, platform.only.fulfilled_at) == (State.MET, at(5, 30))
+
+
+def test_a_backfill_keeps_no_promise() -> None:
+    platform = Platform(BY_SIX)
+    platform.have(make_run(start=at(3), end=at(4), kind="backfill"))
+    platform.evaluate(at(4, 1))
+    assert platform.only.state is State.DUE
+
+
+PROFILE = Profile(3600, 9, {"load": TaskProfile(2400, 1200, 2400), "publish": TaskProfile(1200, 0, 3600)})
+
+
+def test_lateness_is_predicted_with_the_task_that_causes_it() -> None:
+    platform = Platform(BY_SIX)
+    platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
+    platform.have(make_run(due=at(4), start=at(5, 30), load=working(at(5, 30)), publish=WAITING))
+    platform.evaluate(at(5, 31))
+    assert (platform.only.state, platform.only.expected_at) == (State.AT_RISK, at(6, 30))
+    assert "load" in platform.only.reason
+    assert platform.only.is_alerting
+
+
+def test_without_a_run_it_is_at_risk_when_a_run_would_end_too_late() -> None:
+    platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=None),))
+    platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
+    platform.evaluate(at(4, 59))
+    assert platform.only.state is State.DUE
+    platform.evaluate(at(5, 1))
+    assert platform.only.state is State.AT_RISK
+
+
+def test_a_prediction_that_wavers_changes_nothing() -> None:
+    platform = Platform(BY_SIX)
+    for minute in range(40):
+        wavering = 1 if minute % 2 else -1
+        tasks = {"load": TaskProfile(3600 + wavering, 0, 0)}
+        platform.seen = replace(platform.seen, profiles={"marts": Profile(3600, 9, tasks)})
+        platform.have(make_run(start=at(5), load=working(at(5))))
+        platform.evaluate(at(5, minute))
+    assert platform.log == [("-", "due"), ("due", "at-risk")]
+
+
+def test_a_run_that_catches_up_heals_the_warning() -> None:
+    platform = Platform(BY_SIX)
+    platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
+    platform.have(make_run(start=at(5, 10), load=working(at(5, 10)), publish=WAITING))
+    platform.evaluate(at(5, 11))
+    assert platform.only.state is State.AT_RISK
+    platform.have(make_run(start=at(5, 10), load=done(at(5, 10), at(5, 15)), publish=working(at(5, 15))))
+    platform.evaluate(at(5, 16))
+    assert platform.only.state is State.AT_RISK, "not at once"
+    platform.evaluate(at(5, 22))
+    assert (platform.only.state, platform.only.is_alerting) == (State.DUE, False)
+
+
+def test_a_task_by_a_time() -> None:
+    platform = Platform(replace(BY_SIX, task="load"))
+    platform.have(make_run(start=at(3), load=done(at(3), at(4)), publish=working(at(4))))
+    platform.evaluate(at(5))
+    assert (platform.only.key.subject, platform.only.state) == (Subject("marts", "load"), State.MET)
+
+
+def test_a_run_longer_than_promised() -> None:
+    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform.have(make_run(start=at(3)))
+    platform.evaluate(at(3, 1))
+    platform.evaluate(at(4, 1))
+    assert (platform.only.state, platform.only.due_at) == (State.LATE, at(4))
+    platform.have(make_run(start=at(3), end=at(4, 30), state="failed"))
+    platform.evaluate(at(4, 31))
+    assert (platform.only.state, platform.only.is_alerting) == (State.MISSED, False)
+
+
+def test_a_short_run_that_nobody_saw_running_counts_too() -> None:
+    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform.evaluate(at(3))
+    platform.have(make_run(start=at(3), end=at(3, 0, 2)))
+    platform.evaluate(at(3, 0, 10))
+    assert platform.only.state is State.MET
+    platform.evaluate(at(3, 0, 20))
+    assert platform.log == [("-", "met")]
+
+
+def test_a_run_that_is_deleted_owes_nothing() -> None:
+    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform.have(make_run(start=at(3)))
+    platform.evaluate(at(3, 1))
+    platform.have()
+    platform.evaluate(at(3, 2))
+    assert platform.instances == {}
+
+
+def test_a_mapped_task_is_as_long_as_all_its_instances() -> None:
+    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", task="load", limit_s=600))
+    some = Task({"success": 3, "running": 1}, at(3), at(3), at(3, 5))
+    platform.have(make_run(start=at(3), load=some))
+    platform.evaluate(at(3, 6))
+    assert platform.only.state is State.DUE
+    platform.have(make_run(start=at(3), load=replace(some, states={"success": 4}, ended_at=at(3, 9))))
+    platform.evaluate(at(3, 10))
+    assert platform.only.state is State.MET
+
+
+STARTS = Rule("prompt", Kind.STARTS_WITHIN, dag="marts", limit_s=300)
+
+
+def test_a_run_that_should_have_been_made_and_was_not_is_late() -> None:
+    platform = Platform(STARTS, dags=(replace(MARTS, next_run=at(3)),))
+    platform.evaluate(at(2))
+    assert platform.instances == {}
+    platform.evaluate(at(3, 1))
+    platform.evaluate(at(3, 6))
+    assert platform.only.state is State.LATE
+    assert "the scheduler has not made the run of 03:00 UTC" in platform.only.reason
+    platform.change(MARTS)
+    platform.have(make_run(start=at(3, 7)))
+    platform.evaluate(at(3, 8))
+    assert (platform.only.state, "no task has started" in platform.only.reason) == (State.LATE, True)
+    platform.have(make_run(start=at(3, 7), load=working(at(3, 9))))
+    platform.evaluate(at(3, 10))
+    assert (platform.only.state, platform.only.fulfilled_at) == (State.MISSED, at(3, 9))
+
+
+def test_a_paused_dag_starts_no_new_promise_to_start() -> None:
+    platform = Platform(STARTS, dags=(replace(MARTS, next_run=at(3), is_paused=True),))
+    platform.evaluate(at(3, 10))
+    assert platform.instances == {}
+
+
+def test_a_task_starts_within_a_time_of_being_ready() -> None:
+    platform = Platform(replace(STARTS, task="load"))
+    platform.have(make_run(start=at(3), load=Task({"queued": 1}, at(3))))
+    platform.evaluate(at(3, 1))
+    platform.evaluate(at(3, 6))
+    assert platform.only.state is State.LATE
+
+
+def test_an_asset_that_is_not_fresh() -> None:
+    rule = Rule("fresh", Kind.FRESH_BY, asset="sales", at=time(7))
+    platform = Platform(rule)
+    # The run of yesterday made its update after yesterday's deadline: it is none of today's.
+    yesterday = (at(-16.5), at(-20))
+    platform.seen = replace(platform.seen, assets={"sales": Asset("sales", "s3://sales", updates=(yesterday,))})
+    platform.evaluate(at(1))
+    assert platform.only.state is State.DUE
+    platform.evaluate(at(7, 1))
+    late = platform.instances[Key("fresh", Kind.FRESH_BY, Subject(asset="sales"), "2026-03-03")]
+    assert late.state is State.LATE
+    updates = (yesterday, (at(7, 30), at(4)))
+    platform.seen = replace(platform.seen, assets={"sales": Asset("sales", "s3://sales", updates=updates)})
+    platform.evaluate(at(7, 31))
+    assert platform.instances[late.key].fulfilled_at == at(7, 30)
+
+
+MUST = Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=3600)
+
+
+def test_each_period_without_a_success_is_missed_once_and_a_success_begins_a_new_one() -> None:
+    platform = Platform(MUST)
+    platform.evaluate(at(3))
+    platform.evaluate(at(4, 1))
+    assert platform.only.state is State.LATE
+    platform.evaluate(at(5, 1))
+    assert sorted(one.state for one in platform.instances.values()) == [State.LATE, State.MISSED]
+    platform.seen = replace(platform.seen, successes={("marts", ""): (at(5, 30),)})
+    platform.evaluate(at(5, 31))
+    states = {one.starts_at: one.state for one in platform.instances.values()}
+    assert states == {at(3): State.MISSED, at(4): State.MISSED, at(5, 30): State.DUE}
+    assert not any(one.is_alerting for one in platform.instances.values())
+
+
+def test_successes_while_no_engine_ran_are_counted_one_by_one() -> None:
+    platform = Platform(MUST)
+    platform.evaluate(at(3))
+    platform.seen = replace(platform.seen, successes={("marts", ""): tuple(at(3, 50 * n) for n in range(1, 5))})
+    platform.evaluate(at(3, 205))
+    assert [one.state for one in platform.instances.values()].count(State.MET) == 4
+
+
+def test_a_rule_that_is_removed_withdraws_its_promises() -> None:
+    platform = Platform(BY_SIX, MUST)
+    platform.evaluate(at(3))
+    platform.evaluate(at(6, 1))
+    platform.rules = ()
+    platform.evaluate(at(6, 2))
+    assert all(one.ended_at and not one.is_alerting for one in platform.instances.values())
+    assert State.DUE not in {one.state for one in platform.instances.values()}
+
+
+def test_a_new_rule_and_a_new_dag_have_missed_nothing() -> None:
+    platform = Platform(BY_SIX)
+    platform.seen = replace(platform.seen, rules_since={("marts", Kind.FINISHED_BY): at(10)})
+    platform.evaluate(at(10))
+    assert platform.only.due_at == at(30)
+    new = Platform(BY_SIX, dags=(replace(MARTS, known_since=at(5)),))
+    new.evaluate(at(5, 30))
+    assert new.instances == {}, "it could not keep today's promise"
+
+
+def test_deadlines_that_passed_while_no_engine_ran_are_evaluated() -> None:
+    platform = Platform(BY_SIX)
+    platform.evaluate(at(-4))
+    platform.have(make_run(start=at(3), end=at(5, 55)))
+    platform.evaluate(at(9))
+    states = {key.occasion: one.state for key, one in platform.instances.items()}
+    assert states == {"2026-03-03": State.MET, "2026-03-04": State.DUE}
+
+
+def test_the_deadline_is_local_on_the_day_when_clocks_change() -> None:
+    rule = replace(BY_SIX, calendar=Calendar("Europe/Berlin"))
+    platform = Platform(rule)
+    sunday = datetime(2026, 3, 29, tzinfo=UTC)
+    platform.seen = replace(platform.seen, rules_since={("marts", Kind.FINISHED_BY): sunday - timedelta(days=1)})
+    platform.evaluate(sunday)
+    assert platform.only.due_at == datetime(2026, 3, 29, 4, tzinfo=UTC)
