@@ -1,0 +1,105 @@
+"""What a task instance that runs or has ended did, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from airfleet_provider.contract.explanation import words
+from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts, TaskFacts
+from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject
+
+# A task reports every 5 s. The scheduler takes it back after 40 s without a report (components/timeouts.py).
+LATE_S, TAKEN_BACK_S = 20.0, 40.0
+MOST_BLOCKERS = 5
+# Events of Airflow's audit log that say why an instance was ended from outside.
+TELLING = ("heartbeat timeout", "state mismatch", "stuck in queued reschedule", "stuck in queued tries exceeded")
+
+
+def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
+    """Yield what is true of an instance that runs."""
+    name, age = words.name(task), None
+    if task.heartbeat:
+        age = (facts.now - task.heartbeat).total_seconds()
+    if age is not None and age > LATE_S:
+        yield Cause(
+            Code.HEARTBEAT_LATE,
+            Severity.BROKEN,
+            f"{name} has not reported for {words.duration(age)}, from {task.hostname or 'an unknown host'}.",
+            since=task.heartbeat,
+            figures={"age_s": round(age, 1), "taken_back_after_s": TAKEN_BACK_S},
+            advice=f"The scheduler ends it after {TAKEN_BACK_S:.0f} s of silence, and tries again if retries are left. "
+            "Time in which no api-server answered does not count.",
+            commands=("airfleet status", "airfleet workers list"),
+        )
+    since = words.between(task.started, facts.now)
+    where = f" on {task.hostname}" if task.hostname else ""
+    usual = f" Usually it takes up to {words.duration(facts.usual_s)}." if facts.usual_s is not None else ""
+    yield Cause(
+        Code.RUNS,
+        Severity.NOTE,
+        f"{name} has run for {since}{where}, try {task.try_number} of {task.max_tries + 1}.{usual}",
+        since=task.started,
+        figures={"hostname": task.hostname, "pid": task.pid, "try_number": task.try_number, "usual_s": facts.usual_s},
+    )
+    elapsed = (facts.now - task.started).total_seconds() if task.started else 0.0
+    if facts.usual_s is not None and elapsed > facts.usual_s:
+        yield Cause(
+            Code.RUNS_LONG,
+            Severity.NOTE,
+            f"{name} runs longer than usual: {words.duration(elapsed)}, and 95 % of its last successes took at most "
+            f"{words.duration(facts.usual_s)}.",
+            since=task.started,
+            figures={"elapsed_s": round(elapsed, 1), "usual_s": facts.usual_s},
+            advice="Its log shows what it does.",
+        )
+
+
+def judge_ended(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterator[Cause]:
+    """Yield why an instance ended as it did. A success needs no reason."""
+    name = words.name(task)
+    cleared = words.clear(Subject(dag.dag, run.run, task.task), run.logical_date)
+    clear = (cleared,) if cleared else ()
+    told = next((one for one in facts.events if one.event in TELLING), None)
+    if task.state == "failed":
+        why = f" {facts.error}" if facts.error else f" {told.event}: {told.text}" if told else ""
+        tries = f"try {task.try_number} of {task.max_tries + 1}"
+        yield Cause(
+            Code.TASK_FAILED,
+            Severity.HELD,
+            f"{name} failed {words.ago(task.ended, facts.now)}, {tries}, after "
+            f"{words.between(task.started, task.ended)}.{why}",
+            since=task.ended,
+            figures={"try_number": task.try_number, "tries": task.max_tries + 1, "hostname": task.hostname},
+            advice="Clear it to run it and what follows it again.",
+            commands=clear,
+        )
+    elif task.state == "upstream_failed":
+        failed = [one for one in facts.counts if one.state == "failed"]
+        yield Cause(
+            Code.UPSTREAM_FAILED,
+            Severity.HELD,
+            f"{name} did not run, because of what failed before it: "
+            f"{words.listing([one.task for one in failed]) or 'a task that ran again since'}.",
+            since=task.ended,
+            blockers=tuple(
+                Blocker("task", one.task, "failed", subject=Subject(dag.dag, run.run, one.task))
+                for one in failed[:MOST_BLOCKERS]
+            ),
+            unnamed=max(0, len(failed) - MOST_BLOCKERS),
+            advice="Clear the task that failed: this one runs after it.",
+            commands=(words.explain(Subject(dag.dag, run.run, failed[0].task)),) if failed else clear,
+        )
+    elif task.state == "skipped":
+        yield Cause(
+            Code.TASK_SKIPPED,
+            Severity.NOTE,
+            f"{name} was skipped {words.ago(task.ended, facts.now)}: by its trigger rule, by a branch, or by itself.",
+            since=task.ended,
+        )
+    elif task.state == "removed":
+        yield Cause(
+            Code.TASK_REMOVED,
+            Severity.NOTE,
+            f"{name} is not in the version of the Dag that this run has, so it never runs.",
+            since=task.updated,
+        )

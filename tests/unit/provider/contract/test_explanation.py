@@ -1,0 +1,188 @@
+"""Explanations from facts that are written down here: queues and workers, what is told of a run, text and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airfleet.cli import explain_view
+from airfleet_provider.contract.explanation import model, structure
+from airfleet_provider.contract.explanation.explain import explain
+from airfleet_provider.contract.explanation.facts import (
+    Activity,
+    BrokerState,
+    DagFacts,
+    Facts,
+    Holder,
+    JobFacts,
+    PlatformFacts,
+    PoolFacts,
+    RunFacts,
+    TaskCount,
+    TaskFacts,
+    WorkerState,
+)
+from airfleet_provider.contract.explanation.model import Explanation, Subject
+from airfleet_provider.contract.explanation.reading import parse_task
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+DAG = DagFacts(
+    dag="sales",
+    is_paused=False,
+    is_stale=False,
+    has_import_errors=False,
+    has_max_runs=False,
+    bundle="b",
+    release=None,
+    file="sales.py",
+    max_active_tasks=16,
+    max_active_runs=16,
+    next_logical_date=None,
+    next_run_after=NOW + timedelta(hours=1),
+    schedule="@hourly",
+    by_assets=False,
+    run_types=None,
+    parsed_at=ago(60),
+    live_release=None,
+    live_since=None,
+)
+RUN = RunFacts(
+    "r1", "running", "manual", ago(900), ago(900), ago(900), ago(890), None, None, None, False, False, None, None
+)
+TASK = TaskFacts(
+    task="load",
+    map_index=-1,
+    state="queued",
+    try_number=1,
+    max_tries=0,
+    pool="slow",
+    pool_slots=1,
+    queue="io",
+    priority=1,
+    scheduled_at=ago(125),
+    queued_at=ago(120),
+    started=None,
+    ended=None,
+    updated=ago(120),
+    heartbeat=None,
+    hostname=None,
+    pid=None,
+    queued_by=4,
+    retry_delay_s=None,
+    retry_reason=None,
+    trigger=None,
+    trigger_class=None,
+    trigger_since=None,
+    trigger_until=None,
+    triggerer=None,
+    reschedule_at=None,
+)
+SCHEDULER = JobFacts(4, "SchedulerJob", "s1", 2.0, ago(2))
+
+
+def explain_queued(workers: Sequence[WorkerState] | None, broker: BrokerState | None = None) -> Explanation:
+    platform = PlatformFacts(
+        jobs=(SCHEDULER,),
+        activity=(Activity("io", "queued", 7, ago(120)),),
+        executor="celery",
+        workers=None if workers is None else tuple(workers),
+        broker=broker,
+    )
+    counts = (TaskCount("load", "queued", 1),)
+    facts = Facts(NOW, Subject("sales", "r1", "load"), platform, DAG, RUN, counts=counts, tasks=(TASK,))
+    return explain(facts)
+
+
+def worker(state: str, running: int = 0, queue: str = "io") -> WorkerState:
+    return WorkerState("io@w1", state, (queue,), 4, running)
+
+
+@pytest.mark.parametrize(
+    ("workers", "code", "command"),
+    [
+        ([worker("draining", 1)], "workers-draining", "airfleet workers resume io@w1"),
+        ([worker("drained")], "workers-draining", "airfleet workers resume io@w1"),
+        ([worker("away")], "queue-unserved", "airfleet workers list"),
+        ([worker("full")], "queue-unserved", "airfleet workers list"),
+        ([worker("serving", queue="cpu")], "queue-unserved", "airfleet workers list"),
+        ([worker("serving", 4)], "workers-full", "airfleet top"),
+        ([worker("serving", 3)], "in-queue", "airfleet top"),
+        (None, "in-queue", "airfleet top"),
+    ],
+)
+def test_a_queued_task_waits_for_its_workers(workers: list[WorkerState] | None, code: str, command: str) -> None:
+    first = explain_queued(workers).causes[0]
+    assert (first.code, first.commands[0]) == (code, command)
+
+
+def test_a_broker_with_an_alarm_comes_before_its_workers() -> None:
+    broker = BrokerState(answers=True, alarms=("its disk is full",))
+    codes = [one.code.value for one in explain_queued([worker("serving", 4)], broker).causes]
+    assert codes == ["broker-alarm", "workers-full"]
+
+
+def test_a_broker_that_does_not_answer_is_said_first() -> None:
+    broker = BrokerState(answers=False, why="connection refused")
+    first = explain_queued([worker("away")], broker).causes[0]
+    assert (first.code, first.commands[0]) == ("broker-silent", "airfleet status")
+
+
+def test_with_several_tasks_in_one_slot_pool_the_cause_is_told_once_with_their_number() -> None:
+    tasks = tuple(replace(TASK, task=f"t{number}", state="scheduled") for number in range(3))
+    pool = PoolFacts("slow", 2, False, 2, 0, 0, 3)
+    held = Holder("slow", "other", "r9", "copy", -1, "running", 2, ago(840), "w1")
+    counts = (TaskCount("t0", "scheduled", 3),)
+    facts = Facts(NOW, Subject("sales", "r1"), PlatformFacts(jobs=(SCHEDULER,)), DAG, RUN, counts=counts, tasks=tasks)
+    explained = explain(replace(facts, pools={"slow": pool}, holders=(held,)))
+    (cause,) = explained.causes
+    assert (cause.code, cause.count) == ("pool-full", 3)
+    text = "\n".join(explain_view.list_lines(explained))
+    assert "- other copy  r9  running  for 14 min  2 slots  on w1" in text
+    assert "$ airfleet explain other r9 copy" in text
+    assert "3 tasks" in text
+
+
+def test_lines_fit_a_narrow_terminal_but_for_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    lines = [line for line in explain_view.list_lines(explain_queued([worker("drained")])) if "$" not in line]
+    assert max(map(len, lines)) <= 72
+
+
+def test_the_json_has_what_its_readers_rely_on() -> None:
+    body = model.to_json(explain_queued([worker("serving", 4)]))
+    assert {"contract", "subject", "at", "state", "since", "blocked", "summary", "causes", "runs", "unknown"} == set(
+        body
+    )
+    assert body["contract"] == 1
+    assert body["blocked"] is True
+    assert {
+        *("code", "severity", "what", "since", "until", "blockers", "unnamed_blockers", "figures", "advice"),
+        *("commands", "count"),
+    } == set(body["causes"][0])
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"), [("load", ("load", None)), ("a.load[3]", ("a.load", 3)), ("x[", ("x[", None))]
+)
+def test_a_task_is_named_with_its_map_index(text: str, parsed: tuple[str, int | None]) -> None:
+    assert parse_task(text) == parsed
+
+
+def test_defaults_of_a_serialised_dag_are_airflows() -> None:
+    tasks = [
+        {"__type": "operator", "__var": {"task_id": "a", "downstream_task_ids": ["b"]}},
+        {"__type": "operator", "__var": {"task_id": "b", "trigger_rule": "all_done", "_is_mapped": True}},
+    ]
+    spec = structure.read({"dag": {"tasks": tasks}, "client_defaults": {"tasks": {"retry_delay": 60.0}}})
+    assert spec.tasks["b"].upstream == {"a"}
+    assert spec.tasks["b"].is_mapped
+    assert (spec.tasks["a"].trigger_rule, spec.tasks["a"].retry_delay_s) == ("all_success", 60.0)
