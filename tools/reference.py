@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: the command line, fleet.yaml, every Airflow setting, every patch of Airflow.
+"""Write docs/reference/ from the code: commands, fleet.yaml, metrics, Airflow settings, patches of Airflow.
 
 python tools/reference.py           write the pages
 python tools/reference.py --check   exit with 1 when a page is not what the code says
@@ -19,6 +19,8 @@ from airfleet.components.model import BrokerNode, BrokerPorts, Credentials, Sett
 from airfleet.spec import load, reference
 from airfleet.spec.secrets import Secret
 from airfleet_provider.compat.patches.registry import PATCHES
+from airfleet_provider.contract import metrics
+from airfleet_provider.contract.metrics import Metric
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 NOTE = "<!-- Written by tools/reference.py from the code. -->\n"
@@ -99,6 +101,31 @@ def describe_patches() -> str:
     return "\n".join(["# Patches of Airflow\n", NOTE + PATCHES_HEAD, columns, *rows, ""])
 
 
+METRICS_HEAD = """
+The agents serve these metrics at `/metrics`. [How they are read](../concepts/metrics.md).
+
+Times are in seconds, sizes in bytes, and moments in seconds since 1970. The metrics of the platform are exported by the
+active agents process only, and those of the last table by each process. Label values beyond the limit of a metric are
+exported together, as `_other`.
+"""
+
+
+def describe_metrics() -> str:
+    """Every metric that airfleet exports."""
+    parts = ["# Metrics\n", NOTE + METRICS_HEAD]
+    for title, group in metrics.GROUPS:
+        rows = [_describe_metric(one) for one in group]
+        parts += [f"## {title}\n", "| metric | kind | labels | what it says |\n|---|---|---|---|", *rows, ""]
+    return "\n".join(parts)
+
+
+def _describe_metric(one: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in one.labels)
+    limit = f" (at most {one.most})" if labels else ""
+    buckets = f" Buckets: {', '.join(f'{bound:g}' for bound in one.buckets)}." if one.buckets else ""
+    return f"| `{one.name}` | {one.kind} | {labels}{limit} | {one.help}{buckets} |"
+
+
 def _tabulate(chosen: Iterable[Setting]) -> list[str]:
     return ["| setting | why |\n|---|---|", *(f"| `{one.section}.{one.key}` | {one.why} |" for one in chosen)]
 
@@ -113,6 +140,7 @@ def list_pages() -> dict[Path, str]:
         PAGES / "fleet.md": describe_fleet(),
         PAGES / "settings.md": describe_settings(),
         PAGES / "patches.md": describe_patches(),
+        PAGES / "metrics.md": describe_metrics(),
     }
 
 

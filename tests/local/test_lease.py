@@ -35,7 +35,7 @@ class Seats:
         self.running[seat] = subprocess.Popen(words, start_new_session=False)
 
     def epoch(self) -> int:
-        return self.server.query("SELECT epoch FROM airfleet.lease")[0][0]
+        return self.server.query("SELECT epoch FROM airfleet.lease WHERE name = 'scheduler'")[0][0]
 
     def active(self) -> str:
         rows = self.server.query("SELECT seat FROM airfleet.tenure WHERE ended_at IS NULL")

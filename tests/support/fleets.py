@@ -23,7 +23,10 @@ from deadline import wait_until
 
 HEALTHY_S = 180.0
 SECRET = "hunter2-of-the-crm"
-COMPONENTS = ("image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer", "releaser")
+COMPONENTS = (
+    *("image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer", "releaser"),
+    "agents",
+)
 
 DAGS = """
 import json, os, time

@@ -35,7 +35,7 @@ class Toy:
             try:
                 connection = self.connect(f"{SCHEDULER}{epoch}")
                 cursor = connection.cursor()
-                cursor.execute("SELECT epoch FROM airfleet.lease")
+                cursor.execute("SELECT epoch FROM airfleet.lease WHERE name = 'scheduler'")
                 if cursor.fetchone()[0] != epoch:
                     os._exit(75)
                 while True:

@@ -163,6 +163,8 @@ class Site:
     public_url: str = ""
     # What clients of the database say of TLS, in the words of libpq.
     tls: Mapping[str, str] = field(default_factory=dict)
+    # Where the agents serve metrics and their health.
+    agents_port: int = 0
 
     @property
     def api_url(self) -> str:

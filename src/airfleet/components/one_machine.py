@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from airfleet.components import (
+    agents,
     api_server,
     celery,
     dag_processor,
@@ -52,6 +53,7 @@ def describe(
         dag_processor.describe(),
         triggerer.describe(),
         releaser.describe(),
+        agents.describe(fleet, site, credentials),
     )
 
 

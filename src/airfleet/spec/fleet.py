@@ -95,10 +95,11 @@ class SecretRef:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that the platform listens on. If `database` is None, airfleet chooses a free port."""
+    """The ports that the platform listens on. On one machine, airfleet chooses a free port for each that is None."""
 
     api: int = 8080
     database: int | None = None
+    metrics: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
     parallelism = fleet.MOST_PARALLELISM if machines else min(max(4, 2 * cpus), fleet.MOST_PARALLELISM)
     return fleet.Fleet(
         name=written.name or default_name,
-        ports=fleet.Ports(written.ports.api, written.ports.database),
+        ports=fleet.Ports(written.ports.api, written.ports.database, written.ports.metrics),
         parallelism=written.parallelism or parallelism,
         env={key: value if isinstance(value, str) else _ref(value) for key, value in written.env.items()},
         airflow=written.airflow,

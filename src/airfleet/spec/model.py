@@ -169,6 +169,12 @@ class PortsSection(Section):
         examples=[15432],
         json_schema_extra={"x-default": "any free port"},
     )
+    metrics: FleetPort | None = Field(
+        default=None,
+        description="Where the agents serve Prometheus metrics at /metrics, and their health.",
+        examples=[9108],
+        json_schema_extra={"x-default": "any free port; on hosts, 9108"},
+    )
 
 
 class ConnectionSection(Section):

@@ -28,9 +28,14 @@ def _map(value: object) -> dict[str, Any]:
 
 
 def _ports(ports: dict[str, Any]) -> Iterator[Violation]:
-    api, database = ports.get("api", fleet.Ports().api), ports.get("database")
-    if database is not None and api == database:
-        yield Violation(("ports", "database"), f"the API already listens on port {api}", "choose another port")
+    taken = {ports.get("api", fleet.Ports().api): "the API"}
+    for name, what in (("database", "the database"), ("metrics", "the agents")):
+        port = ports.get(name)
+        if isinstance(port, int) and port in taken:
+            text = f"{taken[port]} already listens on port {port}"
+            yield Violation(("ports", name), text, "choose another port")
+        elif isinstance(port, int):
+            taken[port] = what
 
 
 def _owned(airflow: dict[str, Any]) -> Iterator[Violation]:

@@ -63,7 +63,7 @@ def services_on(name: str, text: str = NINE) -> set[str]:
     [
         ("web1", {"api-server", "execution-api", "balancer"}),
         ("web2", {"api-server", "execution-api"}),
-        ("sched1", {"scheduler", "dag-processor", "triggerer", "triggerer-logs", "releaser"}),
+        ("sched1", {"scheduler", "dag-processor", "triggerer", "triggerer-logs", "releaser", "agents"}),
         ("cpu1", {"proxy", "worker-logs", "worker-default", "worker-cpu"}),
         ("data1", {"postgresql", "pgbouncer", "backup", "postgres-exporter", "rabbitmq"}),
     ],

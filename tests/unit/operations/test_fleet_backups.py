@@ -218,7 +218,7 @@ def test_every_script_is_one_that_a_shell_can_read(script: str) -> None:
 
 def test_a_restore_stops_what_works_on_the_database_and_lets_workers_be() -> None:
     assert set(recovery.list_units(desired("sched1"))) == {
-        f"airfleet-{name}.service" for name in ("scheduler", "dag-processor", "triggerer", "releaser")
+        f"airfleet-{name}.service" for name in ("scheduler", "dag-processor", "triggerer", "releaser", "agents")
     }
     assert set(recovery.list_units(desired("web1"))) == {
         f"airfleet-{name}.service" for name in ("api-server", "execution-api")

@@ -79,5 +79,7 @@ def test_schema_and_fleet_agree_on_the_keys_of_each_section() -> None:
 
 def test_schema_defaults_are_the_fleet_s() -> None:
     ports = manual.schema()["$defs"]["PortsSection"]["properties"]
-    assert {key: node["default"] for key, node in ports.items()} == yaml.safe_load("{api: 8080, database: null}")
+    assert {key: node["default"] for key, node in ports.items()} == yaml.safe_load(
+        "{api: 8080, database: null, metrics: null}"
+    )
     assert parse("").ports == fleet.Ports()

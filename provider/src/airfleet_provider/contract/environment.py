@@ -4,6 +4,8 @@ from __future__ import annotations
 
 # The address of this host in fleet.yaml.
 ADDRESS = "AIRFLEET_ADDRESS"
+# The file that configures the agents process (`agents_config`).
+AGENTS = "AIRFLEET_AGENTS"
 # The file with the logins and keys that this process uses with Celery.
 CELERY = "AIRFLEET_CELERY"
 # The file that exists while this worker is drained.

@@ -1,4 +1,4 @@
-"""The values in the tables of the scheduler's lease. `contract.migrations` makes the tables.
+"""The values in the tables of the leases. `contract.migrations` makes the tables.
 
 `airfleet.tenure` has one row for each term of a scheduler, and `airfleet.seat` one for each running candidate.
 """
@@ -9,8 +9,9 @@ from enum import StrEnum
 
 # The channel that announces a free lease, or a request to its holder to hand over.
 CHANNEL = "airfleet_lease"
-# The name of the only lease.
+# The names of the leases. `scheduler_ha` uses the first and `agents` the second, each with rules of its own.
 SCHEDULER = "scheduler"
+AGENTS = "agents"
 
 
 class CandidateState(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from airfleet.components.host_model import Folder, Part, Place, Service, Stage
-from airfleet.components.hosts import airflow, certificates, common, exporters, haproxy, metadata_jobs, workers
+from airfleet.components.hosts import agents, airflow, certificates, common, exporters, haproxy, metadata_jobs, workers
 from airfleet.components.postgresql import backups, pgbouncer
 from airfleet.components.postgresql import server as postgresql
 from airfleet.components.rabbitmq import server as rabbitmq
@@ -26,7 +26,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     if "web" in roles:
         parts.append(airflow.describe_web(place))
     if "scheduler" in roles:
-        parts += [airflow.describe_scheduler(place), metadata_jobs.describe(place)]
+        parts += [airflow.describe_scheduler(place), agents.describe(place), metadata_jobs.describe(place)]
     if "worker" in roles:
         parts += [haproxy.describe_proxy(place), workers.describe(place)]
     if "balancer" in roles:

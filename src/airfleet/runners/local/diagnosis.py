@@ -87,7 +87,8 @@ def _examine_port(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:
         wanted = load.read(project, cpus=1).ports
     except AirfleetError:
         return
-    for setting, port in (("ports.api", wanted.api), ("ports.database", wanted.database)):
+    settings = (("ports.api", wanted.api), ("ports.database", wanted.database), ("ports.metrics", wanted.metrics))
+    for setting, port in settings:
         if port is not None:
             yield _attempt(setting, lambda: _describe_port(port, setting))  # noqa: B023 - called before the next iteration
 

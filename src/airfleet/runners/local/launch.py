@@ -68,6 +68,8 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
     ports.require_free(api_port, setting="ports.api")
     if fleet.ports.database is not None:
         ports.require_free(fleet.ports.database, setting="ports.database")
+    if fleet.ports.metrics is not None:
+        ports.require_free(fleet.ports.metrics, setting="ports.metrics")
     connections = {key: resolve_connection(value, project) for key, value in fleet.connections.items()}
     variables = {key: resolve_value(value, project) for key, value in fleet.variables.items()}
     environment = build_environment(
@@ -77,7 +79,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         folder.root,
         importable=fleet.dags == "folder",
     )
-    execution, database, *others = ports.find_several(5)
+    execution, database, free, *others = ports.find_several(6)
     own_broker = BrokerPorts(*others)
     rotations = RotationLedger(folder.secrets)
 
@@ -103,6 +105,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         execution_port=execution,
         database_port=fleet.ports.database or database,
         broker=broker,
+        agents_port=fleet.ports.metrics or free,
     )
     components = one_machine.describe(
         fleet,

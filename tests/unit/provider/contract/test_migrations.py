@@ -320,7 +320,10 @@ def test_the_tables_take_every_word_that_the_code_writes_and_announce_it(databas
             " WHERE indexrelid = 'airfleet.deployment_unfinished'::regclass"
         ).fetchone() or ("",)
         assert set(re.findall(r"'(\w+)'", predicate)) == set(release_schema.UNFINISHED)
-        assert connection.execute("SELECT name FROM airfleet.lease").fetchall() == [(lease_schema.SCHEDULER,)]
+        assert connection.execute("SELECT name FROM airfleet.lease ORDER BY name").fetchall() == [
+            (lease_schema.AGENTS,),
+            (lease_schema.SCHEDULER,),
+        ]
 
 
 def test_every_migration_says_why_it_is_there() -> None:

@@ -1,0 +1,22 @@
+"""The file that configures the agents process (`AIRFLEET_AGENTS`): one JSON object with these keys.
+
+The control side writes it. It holds the login of the database, and only the user of the process may read it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Key(StrEnum):
+    """The keys of the file. Each has an object as its value, but for `HOST`."""
+
+    # The name of this host: the holder's name in the lease of agents.
+    HOST = "host"
+    # How libpq connects to the metadata database: its keywords and their values.
+    DATABASE = "database"
+    # Where the process serves `/metrics`, `/health` and `/ready`: `address` and `port`.
+    SERVER = "server"
+    METRICS = "metrics"
+    NOTIFICATIONS = "notifications"
+    SLAS = "slas"
