@@ -188,10 +188,15 @@ def _read_receiver(written: Mapping[str, Any]) -> Receiver:
     )
 
 
+def read_matcher(written: Mapping[str, Any]) -> Matcher:
+    """Return the matcher of a rule or of a silence. Raises as `read`."""
+    return Matcher(**{**written, "severity": Severity(written.get("severity", Severity.INFO))})
+
+
 def _read_rule(written: Mapping[str, Any]) -> EscalationRule:
-    match, quiet = written.get("match", {}), written.get("quiet_hours")
+    quiet = written.get("quiet_hours")
     return EscalationRule(
-        match=Matcher(**{**match, "severity": Severity(match.get("severity", Severity.INFO))}),
+        match=read_matcher(written.get("match", {})),
         steps=tuple(Step(tuple(one["receivers"]), one.get("after_s", 0.0)) for one in written["steps"]),
         repeat_s=written.get("repeat_s", 0.0),
         quiet_hours=QuietHours(**{**quiet, "severity": Severity(quiet["severity"])}) if quiet else None,

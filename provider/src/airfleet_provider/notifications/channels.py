@@ -1,0 +1,210 @@
+"""Sends one message to one receiver, and reports whether the receiver has it."""
+
+from __future__ import annotations
+
+import math
+import smtplib
+import ssl
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+import httpx
+
+from airfleet_provider.contract.notification_policy import Encryption, Receiver, ReceiverType
+from airfleet_provider.contract.text import one_line
+from airfleet_provider.notifications import formats
+from airfleet_provider.notifications.messages import Message
+
+# Seconds for a connection, and for each answer.
+ANSWER_S = 10.0
+LONGEST_RETRY_AFTER_S = 900.0
+# So much of an answer is read for the log.
+ANSWER_BYTES = 300
+PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
+# The receiver answers so if it cannot take a message now, and has not taken this one.
+_BUSY = frozenset({429, 503})
+# The receiver answers so to the content of a message.
+_REFUSING = frozenset({400, 406, 413, 415, 422})
+
+
+class Verdict(StrEnum):
+    """What is known of a message after an attempt to send it."""
+
+    SENT = "sent"
+    # The receiver has surely not taken it.
+    UNSENT = "unsent"
+    # The receiver has taken it or not: the connection ended before the answer.
+    UNKNOWN = "unknown"
+    # The receiver refuses its content, and would refuse it again.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict, and why. The receiver may say after how many seconds to try again."""
+
+    verdict: Verdict
+    detail: str = ""
+    retry_after_s: float = 0.0
+
+
+def find_limit(receiver: Receiver) -> int:
+    """Return how many notifications one message to a receiver carries at most."""
+    match receiver.type:
+        case ReceiverType.EMAIL:
+            return formats.MOST_MAILED
+        case ReceiverType.PAGERDUTY:
+            return 1
+        case ReceiverType.WEBHOOK:
+            return formats.MOST_IN_WEBHOOK
+        case _:
+            return formats.MOST_POSTED
+
+
+def send(message: Message, receiver: Receiver) -> Outcome:
+    """Send a message and return what is known then. Never raises for what a receiver or a network does."""
+    try:
+        outcome = _mail(message, receiver) if receiver.type is ReceiverType.EMAIL else _post(message, receiver)
+    except (OSError, ValueError) as error:
+        # A wrong name of a host, a certificate file that is not there, or an address that no mail can have.
+        outcome = Outcome(Verdict.UNSENT, f"{type(error).__name__}: {error}")
+    return Outcome(outcome.verdict, _hide(outcome.detail, receiver), outcome.retry_after_s)
+
+
+def _hide(detail: str, receiver: Receiver) -> str:
+    for secret in (receiver.secret, receiver.url):
+        if secret:
+            detail = detail.replace(secret, "***")
+    return one_line(detail, ANSWER_BYTES)
+
+
+def _trust(receiver: Receiver) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=receiver.authority or None)
+
+
+def _mail(message: Message, receiver: Receiver) -> Outcome:
+    """Send a mail. Until the mail server has asked for the text, a failure is surely one."""
+    mail = formats.make_mail(message, receiver)
+    is_asked = False
+    try:
+        with _open_mail_server(receiver) as server:
+            server.mail(receiver.sender)
+            refused = {}
+            for address in receiver.to:
+                code, answer = server.rcpt(address)
+                if code >= 400:
+                    refused[address] = (code, answer.decode("utf-8", "replace"))
+            if refused and (len(refused) == len(receiver.to) or any(code < 500 for code, _ in refused.values())):
+                return _judge_recipients(refused)
+            is_asked = True
+            code, answer = server.data(mail.as_bytes())
+            if code >= 400:
+                verdict = Verdict.REFUSED if code >= 500 else Verdict.UNSENT
+                return Outcome(verdict, f"{code} {answer.decode('utf-8', 'replace')}")
+            note = "; ".join(f"{address}: {code} {text}" for address, (code, text) in refused.items())
+            return Outcome(Verdict.SENT, note)
+    except smtplib.SMTPDataError as error:  # the answer to DATA itself
+        return Outcome(Verdict.UNSENT, str(error))
+    except (smtplib.SMTPException, OSError) as error:
+        verdict = Verdict.UNKNOWN if is_asked else Verdict.UNSENT
+        return Outcome(verdict, f"{type(error).__name__}: {error}")
+
+
+class _MailServer(smtplib.SMTP):
+    """A connection whose end does not turn a mail that was accepted into a failure."""
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.docmd("QUIT")
+        except (smtplib.SMTPException, OSError):
+            pass
+        finally:
+            self.close()
+
+
+class _EncryptedMailServer(_MailServer, smtplib.SMTP_SSL):
+    """The same with TLS from the first byte."""
+
+
+def _open_mail_server(receiver: Receiver) -> _MailServer:
+    if receiver.encryption is Encryption.TLS:
+        server: _MailServer = _EncryptedMailServer(
+            receiver.host, receiver.port, timeout=ANSWER_S, context=_trust(receiver)
+        )
+    else:
+        server = _MailServer(receiver.host, receiver.port, timeout=ANSWER_S)
+    try:
+        if receiver.encryption is Encryption.STARTTLS:
+            server.starttls(context=_trust(receiver))
+        server.ehlo_or_helo_if_needed()
+        if receiver.login:
+            server.login(receiver.login, receiver.secret)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _judge_recipients(refused: dict[str, tuple[int, str]]) -> Outcome:
+    """Return the outcome if no mail was sent: it is tried again, unless the server refuses everybody for good."""
+    detail = "; ".join(f"{address}: {code} {text}" for address, (code, text) in refused.items())
+    is_final = all(code >= 500 for code, _ in refused.values())
+    return Outcome(Verdict.REFUSED if is_final else Verdict.UNSENT, detail)
+
+
+def _post(message: Message, receiver: Receiver) -> Outcome:
+    url, body, headers = _make_request(message, receiver)
+    try:
+        with (
+            httpx.Client(timeout=ANSWER_S, verify=_trust(receiver), follow_redirects=False) as client,
+            client.stream("POST", url, json=body, headers=headers) as answer,
+        ):
+            if answer.is_success:
+                return Outcome(Verdict.SENT)
+            text = next(answer.iter_bytes(ANSWER_BYTES), b"").decode("utf-8", "replace")
+            return _judge(answer.status_code, text, answer.headers.get("Retry-After", ""))
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        return Outcome(Verdict.UNSENT, f"{type(error).__name__}: {error}")
+    except httpx.HTTPError as error:
+        return Outcome(Verdict.UNKNOWN, f"{type(error).__name__}: {error}")
+
+
+def _make_request(message: Message, receiver: Receiver) -> tuple[str, dict[str, Any], dict[str, str]]:
+    match receiver.type:
+        case ReceiverType.SLACK:
+            return receiver.url, formats.make_slack(message), {}
+        case ReceiverType.TEAMS:
+            return receiver.url, formats.make_teams(message), {}
+        case ReceiverType.PAGERDUTY:
+            return receiver.url or PAGERDUTY, formats.make_pagerduty(message, receiver), {}
+        case _:
+            headers = {"Idempotency-Key": formats.name_message(message, receiver)}
+            if receiver.secret:
+                headers["Authorization"] = f"Bearer {receiver.secret}"
+            return receiver.url, formats.make_webhook(message), headers
+
+
+def _judge(status: int, text: str, retry_after: str) -> Outcome:
+    detail = f"{status} {text}".strip()
+    if status in _BUSY:
+        return Outcome(Verdict.UNSENT, detail, read_retry_after(retry_after))
+    if status in _REFUSING:
+        return Outcome(Verdict.REFUSED, detail)
+    # The server behind a gateway that answers 502 or 504, or one that fails with 500, may have done its work.
+    return Outcome(Verdict.UNKNOWN if status == 408 or status >= 500 else Verdict.UNSENT, detail)
+
+
+def read_retry_after(text: str, now: datetime | None = None) -> float:
+    """Return the seconds that a `Retry-After` header asks for, LONGEST_RETRY_AFTER_S at most; 0 if it asks nothing."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(text)
+            seconds = (moment - (now or datetime.now(moment.tzinfo))).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)

@@ -1,0 +1,412 @@
+"""From a row of `airfleet.alert` to the receiver, on a real PostgreSQL and with real receivers that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from airfleet_provider.contract import alert_schema
+from airfleet_provider.contract.migrations import runner
+from airfleet_provider.contract.notification_policy import (
+    EscalationRule,
+    Matcher,
+    Policy,
+    Receiver,
+    ReceiverType,
+    Step,
+)
+from airfleet_provider.notifications import notifier as notifier_module
+from airfleet_provider.notifications import outbox
+from airfleet_provider.notifications.notifier import Notifier
+from deadline import wait_until
+from receivers import Answer, HttpReceiver, MailReceiver, serve_http, serve_mail
+from servers import Server, serve
+
+Row = dict[str, Any]
+
+
+class Database:
+    """The database as a loop's context gives it."""
+
+    def __init__(self, dsn: str) -> None:
+        self.epoch: int | None = 1
+        self.connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection[Row]]:
+        with self.connection.transaction():
+            yield self.connection
+
+    share = write
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serve() as one:
+        with psycopg.connect(one.dsn, autocommit=True) as connection:
+            runner.migrate(runner.execute_on(connection), runner.read_own())
+        yield one
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[Database]:
+    server.query("TRUNCATE airfleet.alert, airfleet.notification, airfleet.silence CASCADE")
+    one = Database(server.dsn)
+    with closing(one.connection):
+        yield one
+
+
+@pytest.fixture
+def http() -> Iterator[HttpReceiver]:
+    with serve_http() as one:
+        yield one
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Iterator[MailReceiver]:
+    with serve_mail(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receivers rest for hundredths of a second."""
+    monkeypatch.setattr(notifier_module, "FIRST_REST_S", 0.02)
+    monkeypatch.setattr(notifier_module, "LONGEST_REST_S", 0.1)
+
+
+def webhook(server: HttpReceiver, name: str = "hook") -> Receiver:
+    return Receiver(name, ReceiverType.WEBHOOK, url=server.url)
+
+
+def pager(server: HttpReceiver) -> Receiver:
+    return Receiver("pager", ReceiverType.PAGERDUTY, url=server.url, secret="R0UTING")
+
+
+def mail_to(server: MailReceiver) -> Receiver:
+    return Receiver(
+        "mail",
+        ReceiverType.EMAIL,
+        to=("team@example.com",),
+        sender="airfleet@example.com",
+        host="127.0.0.1",
+        port=server.port,
+        login=server.LOGIN,
+        secret=server.PASSWORD,
+        authority=str(server.authority),
+    )
+
+
+def fire(database: Database, name: str) -> int:
+    number = alert_schema.raise_alert(
+        database.connection, fingerprint=name, source="test", name=name, severity="warning", summary=f"{name} is wrong"
+    )
+    assert number
+    return number
+
+
+def heal(database: Database, name: str) -> None:
+    assert alert_schema.resolve_alert(database.connection, name)
+
+
+def read_states(database: Database) -> Counter[str]:
+    return Counter(row["state"] for row in database.connection.execute("SELECT state FROM airfleet.notification"))
+
+
+def settle(notifier: Notifier, database: Database) -> None:
+    """Run the loop until every notification has an end."""
+
+    def is_settled() -> bool:
+        notifier.once(database)
+        return not notifier.is_sending() and not {"pending", "sending"} & read_states(database).keys()
+
+    wait_until(is_settled, "all is sent", timeout_s=60, every_s=0.01)
+
+
+def run_for_a_while(notifier: Notifier, database: Database, turns: int = 5) -> None:
+    for _ in range(turns):
+        notifier.once(database)
+        wait_until(lambda: all(one.outcome.done() for one in notifier._sending.values()), "an outcome")
+
+
+def list_statuses(http: HttpReceiver) -> Counter[tuple[str, str]]:
+    return Counter((alert["name"], alert["status"]) for one in http.taken for alert in one.body["alerts"])
+
+
+def test_an_alert_reaches_a_person_and_so_does_its_end(database: Database, mail: MailReceiver) -> None:
+    notifier = Notifier(Policy(receivers=(mail_to(mail),)))
+    fire(database, "DiskFull")
+    settle(notifier, database)
+    heal(database, "DiskFull")
+    settle(notifier, database)
+    subjects = [one["Subject"] for one in mail.mails]
+    assert subjects == [
+        "[firing] warning: DiskFull: DiskFull is wrong (airfleet)",
+        "[resolved] warning: DiskFull: DiskFull is wrong (airfleet)",
+    ]
+    settle(notifier, database)
+    assert len(mail.mails) == 2
+
+
+def test_after_an_outage_everything_arrives_once_also_what_fired_and_healed_meanwhile(
+    database: Database, http: HttpReceiver, mail: MailReceiver
+) -> None:
+    notifier = Notifier(Policy(receivers=(webhook(http), mail_to(mail))), random_=random.Random(1))
+    fire(database, "Before")
+    settle(notifier, database)
+    http.stop()
+    mail.stop()
+    for number in range(100):
+        fire(database, f"Still{number}")
+        fire(database, f"Healed{number}")
+    run_for_a_while(notifier, database)
+    for number in range(100):
+        heal(database, f"Healed{number}")
+    heal(database, "Before")
+    run_for_a_while(notifier, database)
+    assert read_states(database)["pending"] > 0
+    http.start()
+    mail.start()
+    settle(notifier, database)
+    assert list_statuses(http) == {
+        ("Before", "firing"): 1,
+        ("Before", "resolved"): 1,
+        **{(f"Still{number}", "firing"): 1 for number in range(100)},
+        **{(f"Healed{number}", "fired and resolved"): 1 for number in range(100)},
+    }
+    # A digest, and no storm of messages.
+    assert len(http.taken) <= 6
+    assert len(mail.mails) <= 6
+    texts = "\n".join(body.get_content() for one in mail.mails if (body := one.get_body(("plain",))))
+    assert all(texts.count(f"Still{number} is wrong") == 1 for number in range(100))
+    assert all(texts.count(f"Healed{number} is wrong") == 1 for number in range(100))
+
+
+def test_a_receiver_that_is_down_delays_no_other(database: Database, http: HttpReceiver) -> None:
+    with serve_http() as down:
+        down.stop()
+        notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
+        fire(database, "DiskFull")
+        run_for_a_while(notifier, database)
+        assert list_statuses(http) == {("DiskFull", "firing"): 1}
+
+
+def test_answers_that_leave_it_open_are_followed_by_the_same_message(database: Database, http: HttpReceiver) -> None:
+    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    http.answers = [Answer(500), Answer(is_silent=True), Answer(429), Answer(503, {"Retry-After": "0"})]
+    fire(database, "DiskFull")
+    settle(notifier, database)
+    assert len(http.requests) == 5
+    assert len({one.headers["Idempotency-Key"] for one in http.requests}) == 1
+    assert len({one.body["key"] for one in http.requests}) == 1
+
+
+def test_a_receiver_rests_as_long_as_it_asks_to(database: Database, http: HttpReceiver) -> None:
+    now = [1000.0]
+    notifier = Notifier(Policy(receivers=(webhook(http),)), clock=lambda: now[0])
+    http.answers = [Answer(429, {"Retry-After": "30"})]
+    fire(database, "DiskFull")
+    run_for_a_while(notifier, database)
+    now[0] += 29.0
+    run_for_a_while(notifier, database)
+    assert len(http.requests) == 1
+    now[0] += 2.0
+    run_for_a_while(notifier, database)
+    assert len(http.taken) == 1
+
+
+def test_one_message_that_is_refused_holds_up_no_other(database: Database, http: HttpReceiver) -> None:
+    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    for name in ("A", "Poison", "B"):
+        fire(database, name)
+    http.judge = lambda body: Answer(400) if any(one["name"] == "Poison" for one in body["alerts"]) else Answer()
+    settle(notifier, database)
+    assert list_statuses(http) == {("A", "firing"): 1, ("B", "firing"): 1}
+    assert read_states(database) == {"sent": 2, "failed": 1}
+
+
+def test_a_standby_process_sends_nothing_but_notes_what_it_has_sent(database: Database, http: HttpReceiver) -> None:
+    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    fire(database, "DiskFull")
+    notifier.once(database)
+    database.epoch = None
+    fire(database, "Another")
+    run_for_a_while(notifier, database)
+    assert read_states(database) == {"sent": 1}
+    assert len(http.taken) == 1
+
+
+def test_an_outcome_survives_an_outage_of_the_database(
+    database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    fire(database, "DiskFull")
+    notifier.once(database)
+    wait_until(lambda: http.taken, "the message")
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "share", lambda: (_ for _ in ()).throw(psycopg.OperationalError("down")))
+        wait_until(lambda: all(one.outcome.done() for one in notifier._sending.values()), "the outcome")
+        with pytest.raises(psycopg.OperationalError):
+            notifier.once(database)
+    settle(notifier, database)
+    assert len(http.requests) == 1
+
+
+def test_two_processes_at_once_send_each_message_once(database: Database, server: Server, http: HttpReceiver) -> None:
+    """As when a process that was suspended does not know yet that another is active."""
+    policy = Policy(receivers=(webhook(http),))
+    other = Database(server.dsn)
+    with closing(other.connection):
+        first, second = Notifier(policy), Notifier(policy)
+        for number in range(20):
+            fire(database, f"Alert{number}")
+            first.once(database)
+            second.once(other)
+
+        def is_settled() -> bool:
+            second.once(other)
+            return not second.is_sending()
+
+        run_for_a_while(first, database)
+        wait_until(is_settled, "the messages of the second")
+        settle(first, database)
+    assert set(list_statuses(http).values()) == {1}
+    assert len(list_statuses(http)) == 20
+
+
+def test_the_second_person_is_notified_unless_the_first_acknowledges(database: Database, http: HttpReceiver) -> None:
+    with serve_http() as lead:
+        policy = Policy(
+            receivers=(webhook(http, "team"), webhook(lead, "lead")),
+            escalation=(EscalationRule(steps=(Step(("team",)), Step(("lead",), after_s=3600.0))),),
+        )
+        notifier = Notifier(policy)
+        fire(database, "Ignored")
+        seen = fire(database, "Seen")
+        settle(notifier, database)
+        database.connection.execute(
+            "INSERT INTO airfleet.acknowledgement (alert, actor, via) VALUES (%s, 'ada', 'test')", (seen,)
+        )
+
+        # An hour passes.
+        database.connection.execute("UPDATE airfleet.notification SET due_at = due_at - interval '1 h'")
+        settle(notifier, database)
+        assert list_statuses(lead) == {("Ignored", "firing"): 1}
+
+
+def test_a_silence_in_the_database_holds(database: Database, http: HttpReceiver) -> None:
+    database.connection.execute(
+        "INSERT INTO airfleet.silence (matchers, actor, ends_at) VALUES (%s, 'ada', now() + interval '1 h')",
+        (json.dumps({"name": "Disk.*", "severity": "info"}),),
+    )
+    fire(database, "DiskFull")
+    fire(database, "Other")
+    settle(Notifier(Policy(receivers=(webhook(http),))), database)
+    assert list_statuses(http) == {("Other", "firing"): 1}
+
+
+def test_a_receiver_that_gets_nothing_for_long_is_an_alert_of_its_own(
+    database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "OVERDUE_S", 0.05)
+    monkeypatch.setattr(notifier_module, "CARE_EVERY_S", 0.0)
+    with serve_http() as down:
+        down.stop()
+        notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
+        fire(database, "DiskFull")
+
+        def is_reported() -> bool:
+            notifier.once(database)
+            return ("NotificationsUndelivered", "firing") in list_statuses(http)
+
+        wait_until(is_reported, "the alert about the receiver", every_s=0.02)
+        monkeypatch.setattr(notifier_module, "OVERDUE_S", 600.0)
+        down.start()
+        settle(notifier, database)
+        run_for_a_while(notifier, database)
+        settle(notifier, database)
+        found = list_statuses(http)
+        assert found["NotificationsUndelivered", "resolved"] == found["NotificationsUndelivered", "firing"]
+
+
+def test_notifications_for_a_receiver_that_is_gone_from_fleet_yaml_are_given_up(
+    database: Database, http: HttpReceiver
+) -> None:
+    http.stop()
+    fire(database, "DiskFull")
+    run_for_a_while(Notifier(Policy(receivers=(webhook(http, "former"),))), database)
+    run_for_a_while(Notifier(Policy(receivers=(webhook(http, "other"),), escalation=(EscalationRule(),))), database)
+    assert read_states(database) == {"failed": 1}
+
+
+SENDER = """
+import json, sys, time
+from airfleet_provider.contract import notification_policy
+from airfleet_provider.notifications.notifier import Notifier
+sys.path.insert(0, sys.argv[1])
+from test_notifier import Database
+notifier = Notifier(notification_policy.read(json.loads(sys.stdin.readline())))
+database = Database(sys.argv[2])
+while True:
+    notifier.once(database)
+    time.sleep(0.01)
+"""
+
+
+def test_a_sender_that_is_killed_between_the_message_and_its_note_repeats_only_that_message_with_its_key(
+    database: Database, server: Server, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while the receiver handles the request: nobody can know whether the receiver has it."""
+    policy = Policy(receivers=(pager(http),))
+    for number in range(3):
+        fire(database, f"Alert{number}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SENDER, str(Path(__file__).parent), server.dsn],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    http.before_answer = lambda: process.send_signal(signal.SIGKILL) or process.wait()  # type: ignore[func-returns-value]
+    assert process.stdin
+    process.stdin.write(json.dumps(policy.to_json()).encode() + b"\n")
+    process.stdin.close()
+    wait_until(lambda: process.poll() is not None, "the kill", timeout_s=60)
+    http.before_answer = None
+    assert read_states(database) == {"sending": 1, "pending": 2}
+    monkeypatch.setattr(outbox, "EXPIRY_S", 0.5)
+    settle(Notifier(policy), database)
+    keys = Counter(one.body["dedup_key"] for one in http.taken)
+    # PagerDuty keeps one incident for one key.
+    assert len(keys) == 3
+    assert sorted(keys.values()) == [1, 1, 2]
+    assert read_states(database) == {"sent": 3}
+
+
+def test_matching_by_labels_and_source(database: Database, http: HttpReceiver) -> None:
+    rule = EscalationRule(match=Matcher(source="sla", labels={"team": "finance"}), steps=(Step(("hook",)),))
+    policy = Policy(receivers=(webhook(http),), escalation=(rule, EscalationRule()))
+    for name, source, team in (("A", "sla", "finance"), ("B", "sla", "sales"), ("C", "test", "finance")):
+        alert_schema.raise_alert(
+            database.connection,
+            fingerprint=name,
+            source=source,
+            name=name,
+            severity="warning",
+            summary="",
+            labels={"team": team},
+        )
+    settle(Notifier(policy), database)
+    assert list_statuses(http) == {("A", "firing"): 1}
