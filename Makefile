@@ -1,8 +1,8 @@
 # Every target installs what it needs into .venv, from the locks in constraints/. `make help` lists them.
 PROJECT ?= examples/flights
 BIN = .venv/bin
-# Where tools/rabbitmq puts what it has no right to install.
-export PATH := $(CURDIR)/.tools/rabbitmq/bin:$(PATH)
+# Where tools/rabbitmq and tools/prometheus put what they have no right to install.
+export PATH := $(CURDIR)/.tools/rabbitmq/bin:$(CURDIR)/.tools/prometheus/bin:$(PATH)
 SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 	$(shell find bench examples provider/src src tests -name '*.sh')
 
@@ -30,6 +30,7 @@ dev: dev-env  ## Make .venv with all that the checks and tests need
 test: dev-env  ## Run all checks and tests
 	tools/chromium
 	tools/haproxy
+	@tools/prometheus || echo "make test: so the tests with Prometheus are skipped" >&2
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check docs ARGS=

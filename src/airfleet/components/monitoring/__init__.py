@@ -1,0 +1,1 @@
+"""Prometheus and Alertmanager: what they read, the rules that they evaluate, and where alerts go."""

@@ -1,0 +1,121 @@
+"""The alert rules in real promtool: what fires, what does not, and that each alert says what to do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airfleet.cli.main import VERBS
+from airfleet.components.monitoring import rule_files
+from airfleet_provider.contract.metrics import METRICS
+from places import parse, with_setting
+
+ROOT = Path(__file__).parents[4]
+FOLDER = Path(__file__).parent / "rules"
+TESTS = sorted(FOLDER.glob("*.yaml"))
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: tools/prometheus installs it")
+TEXTS = rule_files.list_files(parse())
+ALERTS = [
+    rule
+    for text in TEXTS.values()
+    for group in yaml.safe_load(text)["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+]
+NAMES = sorted({rule["alert"] for rule in ALERTS})
+
+
+def promtool(*words: str | Path, folder: Path) -> None:
+    assert PROMTOOL
+    done = subprocess.run([PROMTOOL, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def write_rules(folder: Path, *, annotated: bool) -> None:
+    for name, text in TEXTS.items():
+        rules = yaml.safe_load(text)
+        for group in rules["groups"]:
+            for rule in group["rules"]:
+                if not annotated:
+                    rule.pop("annotations", None)
+        (folder / name).write_text(text if annotated else yaml.safe_dump(rules))
+
+
+@needs_promtool
+@pytest.mark.parametrize("test", TESTS, ids=lambda path: path.stem)
+def test_the_alerts_fire_when_they_should_and_only_then(test: Path, tmp_path: Path) -> None:
+    # promtool compares annotations too; a test of each text would only repeat it.
+    write_rules(tmp_path, annotated=False)
+    shutil.copy(test, tmp_path / "test.yaml")
+    promtool("test", "rules", "test.yaml", folder=tmp_path)
+
+
+@needs_promtool
+def test_prometheus_accepts_every_rule_and_every_text_of_an_alert(tmp_path: Path) -> None:
+    write_rules(tmp_path, annotated=True)
+    promtool("check", "rules", *TEXTS, folder=tmp_path)
+
+
+def list_tested() -> Iterator[tuple[str, str]]:
+    for path in TESTS:
+        for test in yaml.safe_load(path.read_text())["tests"]:
+            for case in test["alert_rule_test"]:
+                for one in case["exp_alerts"]:
+                    yield case["alertname"], one["exp_labels"]["severity"]
+
+
+def test_every_alert_has_a_test_in_which_it_fires() -> None:
+    assert {(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS} == set(list_tested())
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+def test_every_alert_says_what_it_is_why_and_what_to_type_first(rule: dict[str, Any]) -> None:
+    said = rule["annotations"]
+    assert set(said) == {"summary", "description", "causes", "first_command", "runbook"}
+    assert all(text.strip() for text in said.values())
+    assert "\n" not in said["summary"]
+    program, verb, *_ = shlex.split(said["first_command"])
+    assert (program, verb in VERBS) == ("airfleet", True)
+    assert rule["labels"]["severity"] in {"critical", "warning", "none"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_alert_has_a_page_with_its_name_and_its_first_command(name: str) -> None:
+    for rule in (rule for rule in ALERTS if rule["alert"] == name):
+        page = (ROOT / "docs" / rule["annotations"]["runbook"]).read_text()
+        assert page.startswith(f"# {name}\n")
+        assert rule["annotations"]["first_command"].split(" {{")[0] in page
+
+
+def test_no_page_describes_an_alert_that_does_not_exist() -> None:
+    named = {rule["annotations"]["runbook"] for rule in ALERTS}
+    pages = {f"runbooks/{page.name}" for page in (ROOT / "docs" / "runbooks").glob("*.md")} - {"runbooks/index.md"}
+    assert pages == named
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_rules_read_only_metrics_that_something_exports(name: str) -> None:
+    text = TEXTS[name]
+    recorded = set(re.findall(r"record: (\S+)", "".join(TEXTS.values()))) | {
+        "airfleet:limit:certificate_expiry_timestamp_seconds"
+    }
+    for found in set(re.findall(r"\bairfleet_[a-z_]+", text)):
+        base = re.sub(r"_(bucket|count|sum)$", "", found)
+        assert found in METRICS or base in METRICS, found
+    for found in set(re.findall(r"airfleet:[a-z_]+:[a-z_0-9]+", text)):
+        assert found in recorded, found
+
+
+def test_a_backup_may_be_as_old_as_fleet_yaml_says() -> None:
+    weekly = with_setting("name: flights\nbackups: {every_hours: 24}\n", "24", "168")
+    [group] = yaml.safe_load(rule_files.render_limits(parse(weekly)))["groups"]
+    assert {"record": "airfleet:limit:backup_age_seconds", "expr": f"vector({170 * 3600})"} in group["rules"]
