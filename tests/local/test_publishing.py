@@ -11,31 +11,47 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from airfleet.components import celery, signing, timeouts
+from airfleet.components.host_model import Encryption, TlsProgress
 from airfleet.components.model import BrokerNode
 from airfleet.components.rabbitmq import private_node
 from airfleet.components.rabbitmq.private_node import QUEUE_TYPE, list_logins
 from airfleet.components.settings import list_celery_settings
 from airfleet.spec.secrets import Secret
+from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.environment import CELERY
 from airfleet_provider.executors.message_signing import Verifier
-from brokers import serve
+from brokers import Broker, serve
 from links import Link, link
+from places import CREDENTIALS, parse, place
 
 pytestmark = pytest.mark.local
 SIGNING = Secret("only-for-tests")
 QUEUES = ("default",)
+NOW = datetime.now(UTC)
 SENDER = Path(__file__).parents[1] / "support" / "task_sender.py"
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[BrokerNode]:
-    with serve(queues=QUEUES) as broker:
-        yield broker.node
+def broker() -> Iterator[Broker]:
+    """A broker with a port in clear, and one with TLS and the certificate of a host."""
+    authority = certificate_authority.load(certificate_authority.create("flights", NOW), where="here")
+    own = certificate_authority.issue(authority, "data1", [], NOW)
+    encryption = Encryption(authority.pem, {"data1": own}, broker=TlsProgress(is_required=False))
+    host = replace(place(parse(), "data1"), credentials=replace(CREDENTIALS, encryption=encryption))
+    with serve(queues=QUEUES, like=host) as broker:
+        yield broker
+
+
+@pytest.fixture
+def node(broker: Broker) -> BrokerNode:
+    return broker.node
 
 
 @pytest.fixture
@@ -44,13 +60,19 @@ def way(node: BrokerNode) -> Iterator[Link]:
         yield way
 
 
+@pytest.fixture
+def secure_way(broker: Broker) -> Iterator[Link]:
+    with link(broker.tls_port) as way:
+        yield way
+
+
 class Sender:
     """A scheduler's executor that sends tasks with the settings of a platform, and says what became of each."""
 
-    def __init__(self, home: Path, urls: list[str], **settings: str) -> None:
+    def __init__(self, home: Path, urls: list[str], authorities: Path | None = None, **settings: str) -> None:
         link = home / "celery.json"
         unused = Secret("postgresql+psycopg2://nobody@127.0.0.1:1/none")
-        text = celery.render_scheduler(Secret(";".join(urls)), unused, QUEUES, QUEUE_TYPE, SIGNING)
+        text = celery.render_scheduler(Secret(";".join(urls)), unused, QUEUES, QUEUE_TYPE, SIGNING, authorities)
         link.write_text(text.reveal())
         environment = {
             "AIRFLOW_HOME": str(home),
@@ -162,3 +184,16 @@ def test_a_broker_that_hangs_holds_up_the_scheduler_for_seconds_only(
     assert sender.send("second") == "sent"
     way.free()
     assert set(read_queue(node)) == {"first", "second"}
+
+
+def test_a_broker_that_hangs_holds_up_the_scheduler_no_longer_with_tls(
+    broker: Broker, secure_way: Link, senders: list[Sender], tmp_path: Path
+) -> None:
+    """py-amqp waits for the broker's answer when it ends TLS; a broker that hangs gives none."""
+    urls = [url(broker.node, port).replace("amqp:", "amqps:") for port in (secure_way.port, broker.tls_port)]
+    senders.append(sender := Sender(tmp_path, urls, broker.authorities))
+    assert sender.send("first") == "sent"
+    secure_way.hold()
+    assert sender.send("second") == "sent"
+    secure_way.free()
+    assert set(read_queue(broker.node)) == {"first", "second"}

@@ -17,8 +17,11 @@ import amqp
 import pytest
 
 from airfleet.components.health import TcpCheck
+from airfleet.components.host_model import AMQP, AMQPS, AUTHORITIES, Place
+from airfleet.components.hosts import certificates
 from airfleet.components.model import BrokerNode, BrokerPorts, reveal
 from airfleet.components.rabbitmq import private_node
+from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.rabbitmq.server import TOOLS
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
@@ -29,10 +32,19 @@ from deadline import wait_until
 
 @dataclass(frozen=True)
 class Broker:
-    """A node that runs, and the environment of its tools."""
+    """A node that runs, and the environment of its tools.
+
+    A node with the listeners of a host has a port with TLS, which also listens at 127.0.0.2: a name that its
+    certificate does not have.
+    """
 
     node: BrokerNode
     env: Mapping[str, str]
+    tls_port: int = 0
+
+    @property
+    def authorities(self) -> Path:
+        return self.node.folder / "ca.pem"
 
     @property
     def name(self) -> str:
@@ -63,10 +75,12 @@ class Broker:
 
 
 @contextlib.contextmanager
-def serve(definitions: str | None = None, *, queues: tuple[str, ...] = ()) -> Iterator[Broker]:
+def serve(
+    definitions: str | None = None, *, queues: tuple[str, ...] = (), like: Place | None = None
+) -> Iterator[Broker]:
     """A new node that runs until the end, with the definitions of a fleet, or with those of one machine.
 
-    Skips the test where RabbitMQ is not installed.
+    With `like` it has the listeners of that host. Skips the test where RabbitMQ is not installed.
     """
     try:
         programs = find_programs()
@@ -83,6 +97,9 @@ def serve(definitions: str | None = None, *, queues: tuple[str, ...] = ()) -> It
             given = definitions if file.path.name == "definitions.json" else None
             file.path.write_text(reveal(file.content) if given is None else given)
             file.path.chmod(file.mode)
+        tls_port = ports.find_free()
+        if like:
+            take_listeners(node, like, tls_port)
         started = []
         try:
             for process in component.processes:
@@ -91,13 +108,35 @@ def serve(definitions: str | None = None, *, queues: tuple[str, ...] = ()) -> It
                     words = [reveal(word) for word in process.commands[0]]
                     started.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
                 assert isinstance(process.health, TcpCheck)
-                wait_until(partial(is_open, process.health.port), process.name, timeout_s=300)
+                is_secure = like and process.name == "rabbitmq"
+                wait_until(
+                    partial(is_open, tls_port if is_secure else process.health.port), process.name, timeout_s=300
+                )
             # It listens when everything else has started.
-            yield Broker(node, env)
+            yield Broker(node, env, tls_port)
         finally:
             for one in reversed(started):
                 one.terminate()
                 one.wait(60)
+
+
+def take_listeners(node: BrokerNode, like: Place, tls_port: int) -> None:
+    """Give a node the listeners and the certificate of a host, at ports of this test."""
+    config = node.folder / "rabbitmq.conf"
+    others = [line for line in config.read_text().splitlines() if not line.startswith("listeners.")]
+    own = [f"{key} = {value}" for key, value in rabbitmq.list_listeners(like).items()]
+    text = "\n".join([*others, *own, f"listeners.ssl.2 = 127.0.0.2:{tls_port}", ""])
+    text = text.replace(f"{like.listen}:{AMQPS}", f"127.0.0.1:{tls_port}")
+    text = text.replace(f"{like.listen}:{AMQP}", f"127.0.0.1:{node.ports.amqp}")
+    text = text.replace(str(AUTHORITIES), str(node.folder / "ca.pem"))
+    config.write_text(text.replace(str(rabbitmq.FOLDER), str(node.folder)))
+    (node.folder / "ca.pem").write_text(like.credentials.encryption.trusted)
+    write_certificate(node, like)
+
+
+def write_certificate(node: BrokerNode, like: Place) -> None:
+    for file in certificates.list_files(like, node.folder, "root"):
+        file.path.write_text(reveal(file.content))
 
 
 def is_open(port: int) -> bool:

@@ -27,7 +27,7 @@ SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 
 # Ports between processes. The port that people use is in fleet.yaml.
 API, EXECUTION, PROXY = 8880, 8881, 8882
-POSTGRES, PGBOUNCER, AMQP, EPMD, ERLANG = 5432, 6432, 5672, 4369, 25672
+POSTGRES, PGBOUNCER, AMQP, AMQPS, EPMD, ERLANG = 5432, 6432, 5672, 5671, 4369, 25672
 WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
 NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, AGENTS_METRICS = 9100, 9187, 15692, 9108
 
@@ -76,17 +76,29 @@ class HostCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsProgress:
+    """How far the introduction of TLS has come for one kind of connection between hosts.
+
+    Every server offers TLS. Clients use it once `is_used`; servers refuse everything else once `is_required`.
+    """
+
+    is_used: bool = True
+    is_required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Encryption:
     """TLS between the hosts of a fleet, and how far its introduction has come.
 
-    Every server offers TLS. Clients use it once `is_used`; servers refuse everything else once `is_required`.
-    `trusted` has the certificates of the authorities that hosts believe, in PEM.
+    `is_used` and `is_required` are those of connections to the database; a fleet may have got TLS for the database
+    before it gets TLS for the `broker`. `trusted` has the certificates of the authorities that hosts believe, in PEM.
     """
 
     trusted: str
     certificates: Mapping[str, HostCertificate]
     is_used: bool = True
     is_required: bool = True
+    broker: TlsProgress = field(default_factory=TlsProgress)
 
     @property
     def client_words(self) -> dict[str, str]:

@@ -20,6 +20,8 @@ from airfleet.workspace.state_folder import StateFolder
 # process may still use them.
 FORMER_RESULTS = "postgres_celery"
 AUTHORITY = "tls_authority"
+# TLS for RabbitMQ has a rotation of its own, from none to BROKER_SCHEME: the database of a fleet may have TLS already.
+BROKER_TLS, BROKER_SCHEME = "tls_rabbitmq", "amqps"
 POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 
@@ -46,6 +48,10 @@ def read(
     authority = folder.keep_secret(AUTHORITY, lambda: certificate_authority.create(fleet.name, now).reveal())
     # Hosts of an earlier version speak without encryption.
     is_introduced = bool(applied_hosts.read(folder.root))
+
+    def introduce(name: str, value: Secret) -> Secret:
+        return present(rotations.notice(name, value, is_introduced=is_introduced))
+
     credentials = FleetCredentials(
         platform=platform,
         replication=keep("postgres_replicator"),
@@ -58,7 +64,11 @@ def read(
         consumers={pool: keep(f"{POOL}{pool}") for pool in listed},
         signing=keep("signing_key"),
         encryption=host_certificates.read(
-            folder, present(rotations.notice(AUTHORITY, authority, is_introduced=is_introduced)), fleet.hosts, now
+            folder,
+            introduce(AUTHORITY, authority),
+            fleet.hosts,
+            now,
+            broker=introduce(BROKER_TLS, Secret(BROKER_SCHEME)),
         ),
         former_results=folder.keep_secret(FORMER_RESULTS) if (folder.secrets / FORMER_RESULTS).exists() else None,
         former_pools=list_former_pools(folder, listed),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from airfleet.components.host_model import Encryption, HostCertificate
+from airfleet.components.host_model import Encryption, HostCertificate, TlsProgress
 from airfleet.spec.secrets import Secret, list_accepted
 from airfleet.spec.topology import Host
 from airfleet.workspace import certificate_authority
@@ -16,10 +16,11 @@ from airfleet.workspace.state_folder import StateFolder, write_file
 FOLDER = "tls"
 
 
-def read(folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: datetime) -> Encryption:
+def read(folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: datetime, *, broker: Secret) -> Encryption:
     """Return how the hosts encrypt, with a certificate for each host. A certificate that is due is issued again.
 
-    `authority` holds the values of the present step of its rotation.
+    `authority` and `broker` hold the values of the present step of their rotations. A value is empty where hosts go
+    without TLS: `authority` for the database, `broker` for RabbitMQ.
 
     Raises:
         AirfleetError: A file does not hold an authority.
@@ -34,6 +35,7 @@ def read(folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: dat
         certificates={host.name: _keep(own / f"{host.name}.pem", known[0], host, now) for host in hosts},
         is_used=bool(authority.reveal()),
         is_required=all(one.reveal() for one in accepted),
+        broker=TlsProgress(bool(broker.reveal()), all(one.reveal() for one in list_accepted(broker))),
     )
 
 

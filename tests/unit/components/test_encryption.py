@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from airfleet.components import metadata
-from airfleet.components.host_model import AUTHORITIES, Part
+from airfleet.components.host_model import AUTHORITIES, Part, Place, TlsProgress
 from airfleet.components.hosts import host_parts
 from airfleet.components.postgresql import pgbouncer, replication
 from airfleet.components.postgresql import server as postgresql
+from airfleet.components.rabbitmq import server as rabbitmq
 from places import CREDENTIALS, NINE, parse, place, with_setting
 
 PEERS = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
@@ -59,12 +62,39 @@ def test_every_way_to_the_database_verifies_the_server_once_clients_encrypt(host
         assert ("sslmode=verify-full" in texts[str(replication.LOGIN)]) == is_used
 
 
+@pytest.mark.parametrize(
+    ("broker", "offered", "used"),
+    [
+        (TlsProgress(is_used=False, is_required=False), {5671, 5672}, 5672),
+        (TlsProgress(is_used=True, is_required=False), {5671, 5672}, 5671),
+        (TlsProgress(is_used=True, is_required=True), {5671}, 5671),
+    ],
+)
+def test_the_broker_s_port_in_clear_closes_once_every_client_uses_tls(
+    broker: TlsProgress, offered: set[int], used: int
+) -> None:
+    encryption = replace(CREDENTIALS.encryption, broker=broker)
+
+    def where(name: str) -> Place:
+        return replace(place(parse(), name), credentials=replace(CREDENTIALS, encryption=encryption))
+
+    (part,) = (part for part in host_parts.describe(where("data1"), ssh_ports=(22,)) if part.name == "rabbitmq")
+    assert {port.number for port in part.ports} & {5671, 5672} == offered
+    config = read((part,))["/etc/airfleet/rabbitmq/rabbitmq.conf"]
+    assert {int(port) for port in re.findall(r"^listeners\..*:([0-9]+)$", config, re.MULTILINE)} == offered
+    for name, path in (("sched1", "server/celery.json"), ("cpu1", "worker/celery-cpu.json")):
+        link = json.loads(read(host_parts.describe(where(name), ssh_ports=(22,)))[f"/etc/airfleet/{path}"])
+        assert f":{used}/" in link["broker_url"]
+        assert link["broker_url"].startswith("amqps://") == ("authorities" in link) == broker.is_used
+
+
 def test_a_new_certificate_restarts_no_server() -> None:
     def restarts(mark: str) -> dict[str, object]:
         own = CREDENTIALS.encryption.certificates["data1"]
         encryption = replace(CREDENTIALS.encryption, certificates={"data1": replace(own, certificate=mark)})
         where = replace(place(parse(), "data1"), credentials=replace(CREDENTIALS, encryption=encryption))
-        services = (*postgresql.describe(where).services, *pgbouncer.describe(where).services)
+        rooms = (postgresql, pgbouncer, rabbitmq)
+        services = [service for room in rooms for service in room.describe(where).services]
         assert all(one.reload for one in services)
         return {one.name: (one.command, one.env) for one in services}
 
@@ -81,6 +111,7 @@ def test_a_key_is_for_the_group_of_its_server_alone() -> None:
     assert {name: (key.group, key.mode) for name, key in keys.items()} == {
         "postgresql": ("postgres", 0o640),
         "pgbouncer": ("pgbouncer", 0o640),
+        "rabbitmq": ("rabbitmq", 0o640),
     }
     assert all(key.is_secret for key in keys.values())
 

@@ -171,7 +171,7 @@ def test_the_firewall_opens_what_a_role_needs_and_for_whom() -> None:
     assert "ip saddr { 10.0.0.21, 10.0.0.22 } tcp dport 5432 accept" in data
     clients = "{ 10.0.0.11, 10.0.0.12, 10.0.0.13, 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 }"
     assert f"ip saddr {clients} tcp dport 6432 accept" in data
-    assert "ip saddr { 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 } tcp dport 5672 accept" in data
+    assert "ip saddr { 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 } tcp dport 5671 accept" in data
     assert "ip saddr 10.0.0.13 tcp dport 9187 accept" in data
     worker = firewall("cpu1")
     assert [line.split("dport ")[1].split()[0] for line in worker.splitlines() if "dport" in line] == [
@@ -284,7 +284,7 @@ def test_three_brokers_make_one_cluster_and_clients_know_them_all() -> None:
     config = rabbitmq.render_config(place(parse(text), "data1"), ("10.0.0.21", "10.0.0.22", "10.0.0.41"))
     assert "cluster_formation.classic_config.nodes.3 = rabbit@10.0.0.41" in config
     url = rabbitmq.url(place(parse(text), "cpu1"), "pool-cpu", CREDENTIALS.consumers["cpu"])
-    assert url.reveal().count("amqp://pool-cpu:") == 3
+    assert url.reveal().count("amqps://pool-cpu:") == 3
 
 
 def test_each_node_of_a_cluster_keeps_a_copy_of_every_queue() -> None:

@@ -94,7 +94,7 @@ def list_logins(fleet: Fleet) -> Iterator[Need]:
         for file in want.files:
             text = reveal(file.content)
             for login, password, port in URL.findall(text):
-                if port == "5672":
+                if port == "5671":
                     yield "broker", login, hash_password(login, Secret(password))
                 else:
                     yield "database", login, password

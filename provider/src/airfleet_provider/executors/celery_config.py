@@ -16,18 +16,23 @@ from typing import Any
 from kombu.entity import Exchange, Queue
 
 from airfleet_provider.contract import environment
+from airfleet_provider.network import verified_amqp
 
 WORKER = "airfleet_provider.executors.celery_worker"
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerLogin:
-    """The logins and keys that this process may use; empty for a process that handles no tasks."""
+    """The logins and keys that this process may use; empty for a process that handles no tasks.
+
+    `authorities` is the file of the certificates that brokers with TLS are verified with.
+    """
 
     broker_url: str | None = None
     result_backend: str | None = None
     queues: tuple[str, ...] = ()
     queue_type: str = "classic"
+    authorities: str | None = None
     signing_key: str | None = None
     public_keys: tuple[str, ...] = ()
 
@@ -49,6 +54,7 @@ def make_config(base: dict[str, Any], link: BrokerLogin) -> dict[str, Any]:
     found = {
         "broker_url": link.broker_url,
         "result_backend": link.result_backend,
+        "broker_use_ssl": {"ca_certs": link.authorities} if link.authorities else None,
         # Celery requires a default queue even in a process that sends no messages.
         "task_default_queue": default if default in link.queues else next(iter(link.queues), None),
     }
@@ -78,9 +84,10 @@ def make_queue(name: str, kind: str) -> Queue:
 
 
 def __getattr__(name: str) -> dict[str, Any]:
-    """Make `CONFIG` when Airflow imports that name, so that importing this module reads no file."""
+    """Make `CONFIG` when Airflow imports that name, so that importing this module reads and changes nothing."""
     if name != "CONFIG":
         raise AttributeError(name)
+    verified_amqp.register()
     from airflow.providers.celery.executors.default_celery import get_default_celery_config  # noqa: PLC0415
     from airflow.providers.common.compat.sdk import conf  # noqa: PLC0415
 

@@ -107,6 +107,7 @@ def describe_scheduler(place: Place) -> Part:
             queue_names,
             rabbitmq.QUEUE_TYPE,
             place.credentials.signing,
+            rabbitmq.find_authorities(place),
         ).reveal(),
         SERVER_USER,
     )

@@ -97,6 +97,7 @@ def _link(place: Place, pool: WorkerPool) -> HostFile:
         pool.queues,
         rabbitmq.QUEUE_TYPE,
         place.credentials.signing,
+        rabbitmq.find_authorities(place),
     )
     return private(FOLDER / f"celery-{pool.name}.json", text.reveal(), WORKER_USER)
 

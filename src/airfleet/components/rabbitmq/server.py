@@ -11,6 +11,8 @@ from typing import Final
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
     AMQP,
+    AMQPS,
+    AUTHORITIES,
     EPMD,
     ERLANG,
     ETC,
@@ -25,6 +27,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
+from airfleet.components.hosts import certificates
 from airfleet.components.model import DEAD_PEER
 from airfleet.components.rabbitmq import permissions
 from airfleet.shell_script import render_script
@@ -68,8 +71,10 @@ def describe(place: Place) -> Part:
         HostFile(FOLDER / "enabled_plugins", "[rabbitmq_prometheus].\n"),
         private(FOLDER / "definitions.json", render_definitions(place), USER),
         HostFile(HOME / ".erlang.cookie", place.credentials.erlang_cookie, USER, 0o400, USER),
+        *certificates.list_files(place, FOLDER, USER),
     )
     alone = not others
+    clients, tls = place.addresses("scheduler", "worker"), place.credentials.encryption.broker
     names = _name_node(place)
     env = {
         "RABBITMQ_NODENAME": names["RABBITMQ_NODENAME"],
@@ -81,7 +86,8 @@ def describe(place: Place) -> Part:
         "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_interface('127.0.0.1' if alone else place.listen)} {_dead_peer()}",
         "HOME": names["HOME"],
-        # A change of the configuration or the cookie restarts RabbitMQ. It loads users and queues while it runs.
+        # A change of the configuration or the cookie restarts RabbitMQ. It loads users, queues and its certificate
+        # while it runs.
         "AIRFLEET_CONFIG": hashlib.sha256("".join(file.digest for file in (*files[:2], files[3])).encode()).hexdigest(),
     }
     service = Service(
@@ -92,11 +98,15 @@ def describe(place: Place) -> Part:
         user=USER,
         files=files,
         env=env,
-        reload=((RABBITMQCTL, "-q", "import_definitions", str(files[2].path)),),
+        reload=(
+            (RABBITMQCTL, "-q", "import_definitions", str(files[2].path)),
+            # Erlang's next handshake reads the certificate from its file again.
+            (RABBITMQCTL, "-q", "eval", "ssl:clear_pem_cache()."),
+        ),
         kind="notify",
         stop_s=120,
         wait_s=180,
-        health=TcpCheck(AMQP, place.own_address),
+        health=TcpCheck(AMQPS if tls.is_required else AMQP, place.own_address),
         # It opens a log of its upgrades there, wherever it logs to.
         writes=(DATA, LOGS),
     )
@@ -109,7 +119,8 @@ def describe(place: Place) -> Part:
         jobs=(end_logins(place, env), *_list_jobs(place, env)),
         services=(service,),
         ports=(
-            OpenPort(AMQP, place.addresses("scheduler", "worker"), "the queues"),
+            OpenPort(AMQPS, clients, "the queues"),
+            *(() if tls.is_required else (OpenPort(AMQP, clients, "the queues, without encryption"),)),
             *(
                 (OpenPort(EPMD, others, "RabbitMQ's nodes"), OpenPort(ERLANG, others, "RabbitMQ's nodes"))
                 if others
@@ -152,7 +163,7 @@ def _interface(address: str) -> str:
 def render_config(place: Place, nodes: tuple[str, ...]) -> str:
     values = {
         "net_ticktime": str(NET_TICK_S),
-        "listeners.tcp.1": f"{place.listen}:{AMQP}",
+        **list_listeners(place),
         "consumer_timeout": str(CONSUMER_TIMEOUT_MS),
         "heartbeat": "30",
         "vm_memory_high_watermark.relative": "0.4",
@@ -170,6 +181,25 @@ def render_config(place: Place, nodes: tuple[str, ...]) -> str:
             for index, address in enumerate(nodes, 1)
         }
     return "\n".join(["# Written by airfleet.", *(f"{key} = {value}" for key, value in values.items()), ""])
+
+
+def list_listeners(place: Place) -> dict[str, str]:
+    """Return the settings of the ports for clients. The port without TLS closes once every client uses TLS."""
+    clear = (
+        {"listeners.tcp": "none"}
+        if place.credentials.encryption.broker.is_required
+        else {"listeners.tcp.1": f"{place.listen}:{AMQP}"}
+    )
+    return clear | {
+        "listeners.ssl.1": f"{place.listen}:{AMQPS}",
+        "ssl_options.cacertfile": str(AUTHORITIES),
+        "ssl_options.certfile": str(FOLDER / "host.pem"),
+        "ssl_options.keyfile": str(FOLDER / "host.key"),
+        # Clients have a password.
+        "ssl_options.verify": "verify_none",
+        "ssl_options.fail_if_no_peer_cert": "false",
+        "ssl_options.versions.1": "tlsv1.3",
+    }
 
 
 def _dead_peer() -> str:
@@ -256,5 +286,11 @@ def url(place: Place, user: str, password: Secret) -> Secret:
     nodes = place.addresses("broker")
     first = place.fleet.hosts.index(place.host) % len(nodes)
     ordered = nodes[first:] + nodes[:first]
-    urls = (f"amqp://{find_login(user, password)}:{password.reveal()}@{address}:{AMQP}/{VHOST}" for address in ordered)
-    return Secret(";".join(urls))
+    scheme, port = ("amqps", AMQPS) if place.credentials.encryption.broker.is_used else ("amqp", AMQP)
+    login = f"{find_login(user, password)}:{password.reveal()}"
+    return Secret(";".join(f"{scheme}://{login}@{address}:{port}/{VHOST}" for address in ordered))
+
+
+def find_authorities(place: Place) -> Path | None:
+    """Return the file of the authorities that clients of the brokers trust, or None while they connect without TLS."""
+    return AUTHORITIES if place.credentials.encryption.broker.is_used else None
