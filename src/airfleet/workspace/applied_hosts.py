@@ -65,7 +65,8 @@ def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
     after = fleet.primary
     if before is not None and before.address != after.address:
         raise UsageError(
-            f"{after.name} would start an empty database; the data is on {before.name} ({before.address})",
+            f"{after.name} ({after.address}) would start an empty database;"
+            f" the data is on {before.name} ({before.address})",
             where="fleet.yaml: hosts",
             hint=f"list {before.name} first; to give its data up: airfleet apply --forget {before.name}",
         )
