@@ -84,7 +84,7 @@ CASES = [
     ("a whole run that waits", "trigger-rule", "airfleet explain chain run first"),
     ("queued", "in-queue", "airfleet top"),
     ("depends on the past", "depends-on-past", "airfleet explain past run t0"),
-    ("failed", "task-failed", "airfleet airflow tasks clear past --task-regex"),
+    ("failed", "task-failed", "airfleet airflow dags clear past --run-id run --only-failed"),
     ("will never run", "trigger-rule", None),
     ("upstream failed", "upstream-failed", "airfleet explain chain run first"),
     ("retry of retries", "retry-delay", "airfleet airflow tasks clear retries"),
@@ -132,3 +132,12 @@ def test_an_import_error_is_shown_with_its_line(causes: dict[str, Any]) -> None:
 def test_the_next_try_is_when_airflow_says(causes: dict[str, Any], dag: str) -> None:
     airflows, own = causes[f"moments of {dag}"]
     assert own == airflows
+
+
+def test_the_overview_counts_what_the_scheduler_queued(causes: dict[str, Any]) -> None:
+    seen = causes["overview"]
+    slow = next(one for one in seen["slot_pools"] if one["name"] == "slow")
+    assert (slow["slots"], slow["used"], slow["holders"]) == (2, 2, [{"dag": "pool_full", "slots": 2}])
+    (queue,) = seen["queues"]
+    assert queue["queued"] == seen["states"]["queued"] > 0
+    assert seen["components"][0]["type"] == "SchedulerJob"

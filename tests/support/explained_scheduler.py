@@ -35,6 +35,7 @@ from sqlalchemy import select, update
 
 import scheduling_twins as twins
 from airfleet_provider.compat.calls import dag_files, dag_publishing, metadata_db
+from airfleet_provider.contract import overview
 from airfleet_provider.contract.explanation import model, readiness, reading
 from airfleet_provider.contract.explanation.explain import explain
 from airfleet_provider.contract.explanation.task_causes import SCHEDULABLE, find_retry
@@ -250,6 +251,7 @@ def bring_about() -> dict[str, Any]:  # noqa: PLR0915 - one case after another
     )
     world.execute("UPDATE dag SET has_import_errors = true WHERE dag_id = 'broken'")
     world.loop(4)
+    seen["overview"] = overview.to_json(overview.read(world.query))
     note("a run that waits for a slot pool", "pool_full", "run")
     waiting = next(one for one in seen["a run that waits for a slot pool"]["causes"] if one["code"] == "pool-full")
     seen["held by"] = waiting["blockers"]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.model import Blocker, Cause, Explanation
+from airfleet_provider.contract.text import one_line
 
-NARROW, WIDE = 60, 100
+NARROW, WIDE, LONGEST = 60, 100, 2000
 WORDS = {
     "broken": "a part of the platform does not work",
     "held": "until somebody acts",
@@ -19,7 +20,15 @@ WORDS = {
 
 
 def list_lines(explained: Explanation) -> Iterator[str]:
-    """Yield the lines of an explanation: what is so, then each cause with its blockers, advice and commands."""
+    """Yield the lines of an explanation: what is so, then each cause with its blockers, advice and commands.
+
+    Names and messages are those of users, so control characters are escaped.
+    """
+    for line in _list_lines(explained):
+        yield one_line(line, LONGEST)
+
+
+def _list_lines(explained: Explanation) -> Iterator[str]:
     width = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 24)).columns))
     yield from textwrap.wrap(explained.summary, width)
     for number, cause in enumerate(explained.causes, 1):
@@ -27,7 +36,7 @@ def list_lines(explained: Explanation) -> Iterator[str]:
         yield from _list_cause(number, cause, explained, width)
     for run in explained.runs:
         yield ""
-        yield from list_lines(run)
+        yield from _list_lines(run)
     for missing in explained.unknown:
         yield ""
         yield from textwrap.wrap(f"Not known: {missing}.", width)
@@ -35,7 +44,7 @@ def list_lines(explained: Explanation) -> Iterator[str]:
 
 def _list_cause(number: int, cause: Cause, explained: Explanation, width: int) -> Iterator[str]:
     notes = [WORDS[cause.severity]] if WORDS[cause.severity] else []
-    notes += [f"since {words.between(cause.since, explained.at)}"] if cause.since and cause.blocks else []
+    notes += [f"for {words.between(cause.since, explained.at)}"] if cause.since and cause.blocks else []
     notes += [words.count(cause.count, "task")] if cause.count > 1 else []
     text = cause.what + (f"  [{'; '.join(notes)}]" if notes else "")
     head = f"{number}. "

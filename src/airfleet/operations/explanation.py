@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, LiteralString
@@ -17,7 +17,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_project, find_state, read_fleet
-from airfleet_provider.contract.explanation import reading
+from airfleet_provider.contract.explanation import reading, task_log, words
 from airfleet_provider.contract.explanation.explain import explain
 from airfleet_provider.contract.explanation.facts import Facts, WorkerState
 from airfleet_provider.contract.explanation.model import Explanation
@@ -26,6 +26,8 @@ from airfleet_provider.contract.explanation.reading import NotFoundError, Query
 CONNECT_S = 10
 STATEMENT_MS = 5000
 CLOSEST = 3
+# Logs that are read for the explanation of a run, and bytes from the end of each.
+MOST_LOGS, LOG_BYTES = 5, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,37 @@ def find_place(project: Path, state: Path | None) -> Place:
     return Place(found, state, read_fleet(found))
 
 
+class Snapshots:
+    """An open connection to a metadata database. It only reads."""
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def take(self) -> Iterator[Query]:
+        """Yield a function that reads. All that it reads is of one moment.
+
+        Raises:
+            AirfleetError: The database does not answer.
+        """
+
+        def query(sql: LiteralString, parameters: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+            return self._connection.execute(sql, parameters).fetchall()
+
+        with _translate(), self._connection.transaction():
+            yield query
+
+
 @contextmanager
-def open_query(place: Place) -> Iterator[Query]:
-    """Yield a function that reads the metadata database. All that it reads is of one moment, and nothing changes.
+def open_database(place: Place) -> Iterator[Snapshots]:
+    """Open the metadata database of a platform.
 
     Raises:
         AirfleetError: No platform runs there, or its database does not answer.
     """
     with ExitStack() as stack:
         dsn = _find_database(stack, place)
-        try:
+        with _translate():
             connection = stack.enter_context(
                 psycopg.connect(
                     dsn.reveal(),
@@ -75,16 +98,18 @@ def open_query(place: Place) -> Iterator[Query]:
                     options=f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC",
                 )
             )
-            connection.read_only = True
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        yield Snapshots(connection)
 
-            def query(sql: LiteralString, parameters: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-                return connection.execute(sql, parameters).fetchall()
 
-            yield query
-        except psycopg.Error as error:
-            said = (str(error) or type(error).__name__).strip().splitlines()[0]
-            raise AirfleetError(f"cannot read the metadata database: {said}", hint="airfleet status") from None
+@contextmanager
+def _translate() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        said = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise AirfleetError(f"cannot read the metadata database: {said}", hint="airfleet status") from None
 
 
 def _find_database(stack: ExitStack, place: Place) -> Secret:
@@ -106,7 +131,7 @@ def look(place: Place, dag: str, run: str | None, task: str | None) -> Explanati
         UsageError: There is no such Dag, run or task.
         AirfleetError: The database cannot be read.
     """
-    with open_query(place) as query:
+    with open_database(place) as database, database.take() as query:
         try:
             subject = reading.resolve(query, dag, run, task)
         except NotFoundError as error:
@@ -119,25 +144,53 @@ def look(place: Place, dag: str, run: str | None, task: str | None) -> Explanati
             names = sorted({one.task for one in facts.counts})
             near = difflib.get_close_matches(subject.task, names, CLOSEST) or names[:CLOSEST]
             raise UsageError(f"the run {subject.run} has no task {subject.task_name}", hint=_suggest(near))
-    return explain(add_workers(place, facts))
+    return explain(add_errors(place, add_workers(place, facts)))
 
 
 def add_workers(place: Place, facts: Facts) -> Facts:
     """Return the facts with the state of the workers, if a task waits in a queue of Celery's."""
     if place.executor != "celery" or all(task.state != "queued" for task in facts.tasks):
         return facts
-    from airfleet.operations.workers import access  # noqa: PLC0415 - only a task that is queued needs what speaks SSH
-
     try:
         with ExitStack() as stack:
-            workers = access.find(stack, place.project, place.state).read()
+            workers = open_workers(stack, place)()
     except AirfleetError as error:
         return replace(facts, unread=(*facts.unread, f"the workers could not be asked: {error.what}"))
-    states = tuple(
-        WorkerState(one.name, one.state, one.queues, one.slots, sum(task.running for task in one.tasks), one.why)
-        for one in workers
-    )
-    return replace(facts, platform=replace(facts.platform, workers=states))
+    return replace(facts, platform=replace(facts.platform, workers=workers))
+
+
+def open_workers(stack: ExitStack, place: Place) -> Callable[[], tuple[WorkerState, ...]]:
+    """Return a function that reads the state of every Celery worker. Connections stay open until the stack closes."""
+    from airfleet.operations.workers import access  # noqa: PLC0415 - only these need what speaks SSH
+
+    workers = access.find(stack, place.project, place.state)
+
+    def read() -> tuple[WorkerState, ...]:
+        return tuple(
+            WorkerState(one.name, one.state, one.queues, one.slots, sum(task.running for task in one.tasks), one.why)
+            for one in workers.read()
+        )
+
+    return read
+
+
+def add_errors(place: Place, facts: Facts) -> Facts:
+    """Return the facts with the first error of failed tasks, from logs on this machine. Those of a fleet are not."""
+    failed = [task for task in facts.tasks if task.state in ("failed", "up_for_retry")][:MOST_LOGS]
+    run = facts.subject.run
+    if place.fleet.hosts or run is None:
+        return facts
+    folder = (find_state(place.project, place.state).logs / "tasks").resolve()
+    errors = {}
+    for task in failed:
+        path = (folder / task_log.locate(facts.subject.dag, run, task)).resolve()
+        with suppress(OSError):  # then the log is not at hand
+            if path.is_relative_to(folder):
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    file.seek(max(0, path.stat().st_size - LOG_BYTES))
+                    if error := task_log.find_error(file):
+                        errors[words.name(task)] = error
+    return replace(facts, errors=errors)
 
 
 def _check_dag(query: Query, dag: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from airfleet_provider.contract.explanation.facts import (
 )
 from airfleet_provider.contract.explanation.model import Explanation, Subject
 from airfleet_provider.contract.explanation.reading import parse_task
+from airfleet_provider.contract.explanation.task_log import find_error
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -186,3 +188,25 @@ def test_defaults_of_a_serialised_dag_are_airflows() -> None:
     assert spec.tasks["b"].upstream == {"a"}
     assert spec.tasks["b"].is_mapped
     assert (spec.tasks["a"].trigger_rule, spec.tasks["a"].retry_delay_s) == ("all_success", 60.0)
+
+
+def test_the_first_error_of_a_log_has_the_line_of_the_project() -> None:
+    frames = [
+        {"filename": "/venv/lib/site-packages/airflow/sdk/dags/runner.py", "lineno": 9},
+        {"filename": "/srv/project/dags/sales.py", "lineno": 12},
+        {"filename": "/venv/lib/site-packages/pandas/core.py", "lineno": 400},
+    ]
+    detail = [{"exc_type": "KeyError", "exc_value": "'price'\x1b[2J", "frames": frames}]
+    lines = [
+        "not JSON",
+        json.dumps({"level": "error", "event": "a bar of progress"}),
+        json.dumps({"level": "error", "event": "Task failed with exception", "error_detail": detail}),
+    ]
+    assert find_error(lines) == "KeyError: 'price'\\x1b[2J (dags/sales.py:12)"
+    assert find_error(lines[:2]) == "a bar of progress"
+    assert find_error([]) is None
+
+
+def test_a_message_of_a_user_sends_no_control_sequences() -> None:
+    explained = replace(explain_queued([worker("drained")]), summary="x\x1b[2Jy")
+    assert "\x1b" not in "".join(explain_view.list_lines(explained))

@@ -16,12 +16,12 @@ def judge_pause(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
     """Yield a cause if the Dag is paused."""
     if not dag.is_paused:
         return
-    by = f" by {dag.paused_by}" if dag.paused_by else ""
-    since = f" {words.ago(dag.paused_since, facts.now)}{by}" if dag.paused_since else ""
+    by = f", by {dag.paused_by}" if dag.paused_by else ""
+    since = f"has been paused for {words.between(dag.paused_since, facts.now)}{by}"
     yield Cause(
         Code.PAUSED,
         Severity.HELD,
-        f"The Dag {dag.dag} is paused{since}.",
+        f"The Dag {dag.dag} {since if dag.paused_since else 'is paused'}.",
         since=dag.paused_since,
         advice="Tasks that run or are queued go on. Nothing else of the Dag starts until it is unpaused.",
         commands=(words.airflow("dags", "unpause", dag.dag),),

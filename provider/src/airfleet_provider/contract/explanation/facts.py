@@ -249,7 +249,10 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All facts about one subject. `unread` has a sentence for each fact that could not be read."""
+    """All facts about one subject.
+
+    `errors` has the first error of task instances by name. `unread` has a sentence for each fact that is not known.
+    """
 
     now: datetime
     subject: Subject
@@ -268,6 +271,6 @@ class Facts:
     ahead: int | None = None
     events: tuple[Event, ...] = ()
     usual_s: float | None = None
-    error: str | None = None
+    errors: Mapping[str, str] = field(default_factory=dict)
     run_facts: tuple[Facts, ...] = ()
     unread: tuple[str, ...] = ()

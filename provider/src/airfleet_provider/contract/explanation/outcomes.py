@@ -57,11 +57,11 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
 def judge_ended(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterator[Cause]:
     """Yield why an instance ended as it did. A success needs no reason."""
     name = words.name(task)
-    cleared = words.clear(Subject(dag.dag, run.run, task.task), run.logical_date)
-    clear = (cleared,) if cleared else ()
+    clear = (words.airflow("dags", "clear", dag.dag, "--run-id", run.run, "--only-failed"),)
     told = next((one for one in facts.events if one.event in TELLING), None)
     if task.state == "failed":
-        why = f" {facts.error}" if facts.error else f" {told.event}: {told.text}" if told else ""
+        error = facts.errors.get(name)
+        why = f" {error}" if error else f" {told.event}: {told.text}" if told else ""
         tries = f"try {task.try_number} of {task.max_tries + 1}"
         yield Cause(
             Code.TASK_FAILED,
@@ -70,7 +70,7 @@ def judge_ended(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> 
             f"{words.between(task.started, task.ended)}.{why}",
             since=task.ended,
             figures={"try_number": task.try_number, "tries": task.max_tries + 1, "hostname": task.hostname},
-            advice="Clear it to run it and what follows it again.",
+            advice="Clear the failed tasks of the run to run them, and what follows them, again.",
             commands=clear,
         )
     elif task.state == "upstream_failed":

@@ -128,6 +128,11 @@ def read_platform(query: Query) -> PlatformFacts:
     )
 
 
+def read_pools(query: Query) -> tuple[PoolFacts, ...]:
+    """Return all slot pools with the slots that are taken."""
+    return tuple(PoolFacts(**row) for row in query(SQL["pools"], {}))
+
+
 def list_failures(query: Query) -> tuple[ImportFailure, ...]:
     """Return the Dag files that do not load."""
     return _read_failures(query, None, None)
@@ -200,7 +205,7 @@ def _read_run(query: Query, facts: Facts, run: str) -> Facts:
         unread=(*facts.unread, *unread),
         counts=tuple(TaskCount(**row) for row in query(SQL["counts"], where)),
         tasks=tasks,
-        pools={row["name"]: PoolFacts(**row) for row in query(SQL["pools"], {})},
+        pools={pool.name: pool for pool in read_pools(query)},
     )
     waiting = [task for task in tasks if task.state == "scheduled"]
     if waiting:

@@ -147,7 +147,8 @@ def _judge_delay(facts: Facts, run: RunFacts, task: TaskFacts, spec: TaskSpec | 
         until = find_retry(facts.subject.dag, run, task, spec)
         if until and until > facts.now:
             cleared = words.clear(Subject(facts.subject.dag, run.run, task.task), run.logical_date)
-            because = f": {task.retry_reason}" if task.retry_reason else ""
+            reason = task.retry_reason or facts.errors.get(words.name(task))
+            because = f": {reason}" if reason else ""
             yield Cause(
                 Code.RETRY_DELAY,
                 Severity.WAITING,
