@@ -6,16 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from airfleet.components.host_model import ETC, LIB, LOG, RUN, Folder, HostFile, OpenPort, Part, Place, Service, Stage
+from airfleet.template import render_template
 
 FIREWALL = "firewall"
 
 
 def describe(place: Place) -> Part:
-    keep = place.fleet.retention
     tmpfiles = HostFile(
         Path("/etc/tmpfiles.d/airfleet.conf"),
-        f"# Written by airfleet: what systemd makes at boot and cleans up every day.\nd {RUN} 0755 root root\n"
-        f"e {LOG}/tasks - - - {keep.logs}d\ne {LOG}/server - - - {keep.logs}d\n",
+        render_template(__package__, "tmpfiles.conf", run=RUN, log=LOG, days=place.fleet.retention.logs),
     )
     system = place.machine.system
     return Part(
@@ -49,30 +48,18 @@ def describe_firewall(place: Place, ports: Iterable[OpenPort], ssh_ports: Iterab
 
 def render_firewall(ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> str:
     """Return the text for `nft -f`. It replaces the table in one transaction."""
-    lines = [
-        "# Written by airfleet; say it in fleet.yaml instead.",
-        "table inet airfleet",
-        "delete table inet airfleet",
-        "table inet airfleet {",
-        "  chain input {",
-        "    type filter hook input priority 0; policy drop;",
-        "    ct state established,related accept",
-        "    iif lo accept",
-        '    meta l4proto { 1, 58 } accept comment "ICMP"',
-        f'    tcp dport {_set(map(str, sorted(set(ssh_ports))))} accept comment "SSH"',
-    ]
-    for port in sorted(set(ports), key=lambda port: (port.number, port.sources, port.why)):
-        opened = f'tcp dport {port.number} accept comment "{port.why}"'
-        lines.append(f"    {_from(port.sources)}{opened}")
-    return "\n".join([*lines, "  }", "}", ""])
+    opened = sorted(set(ports), key=lambda port: (port.number, port.sources, port.why))
+    return render_template(
+        __package__,
+        "firewall.nft",
+        ssh=_set(map(str, sorted(set(ssh_ports)))),
+        ports=[
+            {"number": port.number, "why": port.why, "sources": _set(sorted(set(port.sources)))} for port in opened
+        ],
+    )
 
 
 def _set(words: Iterable[str]) -> str:
+    """Return the words as nftables writes a set; one word, or none, stays as it is."""
     listed = list(words)
-    return listed[0] if len(listed) == 1 else f"{{ {', '.join(listed)} }}"
-
-
-def _from(sources: tuple[str, ...]) -> str:
-    if not sources:
-        return ""
-    return f"ip saddr {_set(sorted(set(sources)))} "
+    return f"{{ {', '.join(listed)} }}" if len(listed) > 1 else "".join(listed)
