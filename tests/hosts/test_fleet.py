@@ -198,7 +198,7 @@ def test_an_apply_that_was_killed_is_followed_by_one_that_goes_on_at_once(applie
     applied.write(io=7)
     with subprocess.Popen([*AIRFLEET, "apply"], stderr=subprocess.PIPE, text=True, cwd=applied.folder) as going:
         assert going.stderr
-        assert any("changes on 1 of 1 hosts" in line for line in going.stderr)
+        assert any("changes on 1 of 1 host" in line for line in going.stderr)
         going.kill()
     applied.apply()
     assert applied.run("plan", "--check").returncode == 0

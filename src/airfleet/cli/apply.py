@@ -23,6 +23,7 @@ from airfleet.spec.topology import Host
 from airfleet.workspace import applied_hosts
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder, write_file
+from airfleet_provider.contract import wording
 
 # What `--offline` means without a folder.
 HERE = "apt"
@@ -108,11 +109,11 @@ def _report(change: Apply, fleet: Fleet, folder: StateFolder, seconds: float) ->
     for line in RotationLedger(folder.secrets).describe(time.time()):
         log(f"rotation of {line}")
     if change.outcome.skipped:
-        log(f"{len(change.outcome.skipped)} changes were not made; the next apply continues with them")
+        log(f"not made: {wording.count(len(change.outcome.skipped), 'change')}; the next apply continues there")
     if change.errors:
         say(host_survey.describe_errors(change.errors))
         _keep_outputs(change.errors, folder)
-    log(f"{len([one for one in change.outcome.done if one.error is None])} changes in {seconds:.1f} s")
+    log(f"{wording.count(sum(one.error is None for one in change.outcome.done), 'change')} in {seconds:.1f} s")
 
 
 def _list_names(removed: RemovedHosts) -> list[str]:

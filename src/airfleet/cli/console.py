@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from airfleet.runners.fleet.apply.applier import StepResult
     from airfleet.runners.fleet.survey.outside_health import Observation
 
+MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL", "red")}
+
 
 def say(line: str) -> None:
     """Print a line of progress."""
@@ -49,7 +51,18 @@ def log_step(result: StepResult) -> None:
 def show_health(seen: Iterable[Observation]) -> None:
     """Print one line for each observation."""
     for one in seen:
-        say(f"{'ok ' if one.is_well else 'NOT'} {one.what}: {one.detail}")
+        say(describe_observation(one))
+
+
+def describe_observation(seen: Observation) -> str:
+    """Return the observation as one line, marked as `airfleet doctor` marks its findings."""
+    return f"{mark('ok' if seen.is_well else 'error')}  {seen.what}: {seen.detail}"
+
+
+def mark(level: str) -> str:
+    """Return the coloured word for a level of MARKS. Words of all levels are of one width."""
+    word, color = MARKS[level]
+    return click.style(f"{word:>4}", fg=color)
 
 
 def describe_health(seen: Iterable[Observation]) -> list[dict[str, object]]:

@@ -9,13 +9,12 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options
+from airfleet.cli.console import mark
 from airfleet.cli.environment import enter_made
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import diagnosis
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, find_state, read_fleet
-
-MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL", "red")}
 
 
 @click.command("doctor", short_help="Check for what would keep a platform from running well.")
@@ -48,8 +47,7 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            mark, color = MARKS[finding.level]
-            click.echo(f"{click.style(f'{mark:>4}', fg=color)}  {finding.subject}: {finding.what}")
+            click.echo(f"{mark(finding.level)}  {finding.subject}: {finding.what}")
             if finding.hint:
                 click.echo(f"      hint: {finding.hint}")
     raise SystemExit(1 if any(finding.level == "error" for finding in findings) else 0)

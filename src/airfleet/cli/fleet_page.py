@@ -6,6 +6,7 @@ from airfleet.cli import view
 from airfleet.operations import fallbacks
 from airfleet.operations.fleet_status import HostProblem, Report
 from airfleet.template import render_template
+from airfleet_provider.contract import wording
 
 
 def render(report: Report, when: str) -> str:
@@ -19,7 +20,7 @@ def render(report: Report, when: str) -> str:
         "fleet_page.html",
         report=report,
         when=when,
-        summary=f"{len(report.problems)} problems" if report.problems else "no problems",
+        summary=wording.count(len(report.problems), "problem") if report.problems else "no problems",
         wrong=wrong,
         elsewhere=[problem for where, problems in wrong.items() if where not in names for problem in problems],
         slower=list(fallbacks.list_lines(report.courses, view.describe_duration)),

@@ -10,9 +10,10 @@ import click
 from rich.table import Table
 
 from airfleet.cli import view
-from airfleet.cli.console import describe_health, open_console
+from airfleet.cli.console import describe_health, describe_observation, open_console
 from airfleet.operations import fallbacks
 from airfleet.operations.fleet_status import Report
+from airfleet_provider.contract import wording
 
 
 def show(report: Report, *, as_json: bool) -> NoReturn:
@@ -45,7 +46,7 @@ def _print(report: Report) -> None:
         table.add_row(host.host, host.address, host.roles, host.state, services, wrong.get(host.host, ""))
     open_console().print(table)
     for observation in report.health:
-        click.echo(f"{'ok ' if observation.is_well else 'NOT'} {observation.what}: {observation.detail}")
+        click.echo(describe_observation(observation))
     for line in fallbacks.list_lines(report.courses, view.describe_duration):
         click.echo(line)
     for problem in report.problems:
@@ -53,4 +54,4 @@ def _print(report: Report) -> None:
         if problem.hint:
             click.echo(f"  hint: {problem.hint}", err=True)
     if report.changes:
-        click.echo(f"{report.changes} changes wait for `airfleet apply`", err=True)
+        click.echo(f"to do by `airfleet apply`: {wording.count(report.changes, 'change')}", err=True)

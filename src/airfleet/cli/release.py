@@ -22,7 +22,7 @@ from airfleet.releases.repository import WAIT_S, Deployment, Release, Repository
 from airfleet.runners.local import launch as launching
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, find_state, read_fleet
-from airfleet_provider.contract import release_archive
+from airfleet_provider.contract import release_archive, wording
 from airfleet_provider.contract.release_schema import FINISHED, DeploymentAction, DeploymentState
 
 if TYPE_CHECKING:
@@ -367,9 +367,8 @@ def _build(project: Path, state: Path | None, message: str) -> tuple[Repository,
         python=python,
     )
     is_new = repository.save(made, release_archive.pack(tree, contents), fleet.releases.store)
-    click.echo(
-        f"{release_archive.shorten(tree.id)}: {len(tree.entries)} files{'' if is_new else ', built before'}", err=True
-    )
+    files = wording.count(len(tree.entries), "file")
+    click.echo(f"{release_archive.shorten(tree.id)}: {files}{'' if is_new else ', built before'}", err=True)
     return repository, tree.id, contents
 
 

@@ -17,6 +17,7 @@ from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.fleet.survey import outside_health
 from airfleet.workspace import airflow_version, primary_record
+from airfleet_provider.contract import wording
 
 
 @click.command("upgrade", short_help="Move a running fleet to another Airflow version, or back.")
@@ -74,6 +75,6 @@ def command(
         click.echo(json.dumps({**about, "health": describe_health(seen)}))
     else:
         show_health(seen)
-    log(f"{fleet.name} runs Airflow {done.after}: {done.changes} changes in {seconds:.1f} s")
+    log(f"{fleet.name} runs Airflow {done.after}: {wording.count(done.changes, 'change')} in {seconds:.1f} s")
     if not all(one.is_well for one in seen):
         raise SystemExit(1)

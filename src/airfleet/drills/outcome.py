@@ -10,6 +10,7 @@ from airfleet.drills.analysis import Findings, Window
 from airfleet.drills.attempt_log import Attempt
 from airfleet.drills.catalogue import Drill
 from airfleet.drills.load import MINIMUM_RATE
+from airfleet_provider.contract import wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +68,22 @@ def judge(
     if findings.rate < MINIMUM_RATE:
         broken.append(f"the load was {findings.rate:.2f} tasks/s, below {MINIMUM_RATE:g}, which proves nothing")
     if findings.lost:
-        broken.append(f"{_count(len(findings.lost), 'task')} lost, the first {findings.lost[0]}")
+        broken.append(f"{wording.count(len(findings.lost), 'task')} lost, the first {findings.lost[0]}")
     if findings.doubled:
         first = findings.doubled[0]
         hosts = f"{first.first.host} and {first.second.host}"
         broken.append(
-            f"{_count(len(findings.doubled), 'pair')} of attempts at once, the first {first.first.instance} on {hosts}"
+            f"{wording.count(len(findings.doubled), 'pair')} of attempts at once,"
+            f" the first {first.first.instance} on {hosts}"
         )
     unforgiven = [one for one in findings.killed if not (drill.may_kill and one.host in struck_hosts)]
     if unforgiven:
         broken.append(
-            f"{_count(len(unforgiven), 'attempt')} killed, the first {unforgiven[0].instance} on {unforgiven[0].host}"
+            f"{wording.count(len(unforgiven), 'attempt')} killed,"
+            f" the first {unforgiven[0].instance} on {unforgiven[0].host}"
         )
     if findings.wrong:
-        broken.append(f"{_count(len(findings.wrong), 'wrong answer')}, the first: {findings.wrong[0]}")
+        broken.append(f"{wording.count(len(findings.wrong), 'wrong answer')}, the first: {findings.wrong[0]}")
     got = measure(drill, findings)
     if drill.bar_s is not None and got is None:
         broken.append(f"{drill.measure}: never within the drill; the bar is {drill.bar_s:g} s")
@@ -116,10 +119,6 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "rerun_s": _round(findings.rerun_s),
         "length_s": _round(outcome.window.ended - outcome.window.began),
     }
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _round(seconds: float | None) -> float | None:

@@ -20,6 +20,7 @@ from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.runners.fleet.survey.outside_health import Observation
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, applied_hosts, credentials
+from airfleet_provider.contract import wording
 
 DRAIN_S = 900.0
 REST_EVERY_S = 3.0
@@ -304,7 +305,7 @@ def _runs_former_version(view: HostView) -> bool:
 def summarise(survey: Survey) -> str:
     """Return one line with the number of changes."""
     hosts = {step.host for step in survey.steps}
-    count = len(survey.views)
+    every = wording.count(len(survey.views), "host")
     if not survey.steps:
-        return f"nothing to do on {count} host{'' if count == 1 else 's'}"
-    return f"{len(survey.steps)} changes on {len(hosts)} of {count} hosts"
+        return f"nothing to do on {every}"
+    return f"{wording.count(len(survey.steps), 'change')} on {len(hosts)} of {every}"

@@ -20,7 +20,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.sections import MARK
 from airfleet.shell_script import render_script
-from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract import fallbacks, wording
 from airfleet_provider.contract.fallbacks import Tally
 
 LONGEST_AGE_S = 3650.0 * 86400
@@ -175,4 +175,4 @@ def list_lines(courses: Iterable[Course], duration: Callable[[float], str]) -> I
         yield f"{course.name}: {course.fast} {course.what}, {course.slow} not"
         for one in unexpected:
             where = f"{one.where}: " if one.where else ""
-            yield f"  {where}{one.count} times, last {duration(one.age_s)} ago: {one.reason}"
+            yield f"  {where}{wording.count(one.count, 'time')}, last {duration(one.age_s)} ago: {one.reason}"

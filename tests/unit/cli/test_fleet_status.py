@@ -41,7 +41,7 @@ def build(*, down: str = "", seen: tuple[Observation, ...] = (), **changed: dict
 
 
 def test_a_fleet_that_is_well_has_no_problems() -> None:
-    report = build(seen=(Observation("queue io", True, "1 workers", Aspect.QUEUE, "io"),))
+    report = build(seen=(Observation("queue io", True, "1 worker", Aspect.QUEUE, "io"),))
     assert report.problems == ()
     assert {host.state for host in report.hosts} == {"up"}
     assert [host.roles for host in report.hosts if host.host in ("web1", "cpu1")] == [

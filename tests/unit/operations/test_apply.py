@@ -91,7 +91,7 @@ def test_a_fleet_that_is_as_it_should_be_is_looked_at_and_no_more(folder: StateF
 def test_changes_are_made_under_the_lease_the_foundation_first(folder: StateFolder) -> None:
     session = Session(folder)
     assert [one.step for one in carry_out(session).outcome.done] == [STEP]
-    assert session.did == ["survey", "lease", "1 changes on 1 of 9 hosts", "foundation", "services"]
+    assert session.did == ["survey", "lease", "1 change on 1 of 9 hosts", "foundation", "services"]
 
 
 def test_without_the_primary_no_host_is_changed(folder: StateFolder) -> None:

@@ -26,6 +26,7 @@ from airfleet.runners.fleet.plan import steps, waves
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import airflow_version
+from airfleet_provider.contract import wording
 
 LOOK_EVERY_S = 1.0
 SCHEMA_S = 3600.0
@@ -81,7 +82,7 @@ class Upgrade:
             now = self._survey(Move(move.before, move.before))
             if now.steps:
                 raise AirfleetError(
-                    f"this fleet does not match fleet.yaml: {len(now.steps)} changes must be applied first",
+                    f"this fleet does not match fleet.yaml: apply {wording.count(len(now.steps), 'change')} first",
                     where=self._spec.fleet.name,
                     hint="run airfleet plan, then airfleet apply; an upgrade changes only the version",
                 )

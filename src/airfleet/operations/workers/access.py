@@ -23,6 +23,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract import wording
 
 NOTE = "note"
 READ_S = 5
@@ -209,8 +210,8 @@ def _unseen(name: str) -> Worker:
 
 def describe(worker: Worker) -> str:
     """Return the state of a worker in one line."""
-    count = len(worker.tasks)
-    tasks = f"; {count} task{'' if count == 1 else 's'} to go: {', '.join(_name(worker))}" if count else ""
+    listed = ", ".join(_name(worker))
+    tasks = f"; {wording.count(len(worker.tasks), 'task')} to go: {listed}" if worker.tasks else ""
     return f"{worker.name}: {worker.state}{tasks if worker.state != 'serving' else ''}" + (
         f" ({worker.why})" if worker.why and not tasks else ""
     )

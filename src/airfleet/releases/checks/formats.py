@@ -12,6 +12,7 @@ from urllib.parse import quote
 import airfleet
 from airfleet.releases.checks import registry
 from airfleet.releases.checks.findings import Finding
+from airfleet_provider.contract import wording
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -19,10 +20,10 @@ SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 def summarise(findings: Sequence[Finding]) -> str:
     """Return one line with the number of findings of each level."""
     errors = sum(finding.level == "error" for finding in findings)
-    counts = [_count(errors, "error"), _count(len(findings) - errors, "warning")]
-    said = ", ".join(count for count in counts if count)
+    levels = ((errors, "error"), (len(findings) - errors, "warning"))
+    said = ", ".join(wording.count(number, level) for number, level in levels if number)
     files = len({finding.path for finding in findings})
-    return f"{said} in {_count(files, 'file')}" if said else "nothing found"
+    return f"{said} in {wording.count(files, 'file')}" if said else "nothing found"
 
 
 def write_text(findings: Sequence[Finding]) -> str:
@@ -73,10 +74,6 @@ FORMATS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
     "sarif": write_sarif,
     "github": write_github,
 }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""
 
 
 def _data(text: str) -> str:

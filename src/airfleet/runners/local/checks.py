@@ -27,6 +27,7 @@ from airfleet.components.health import (
 from airfleet.runners.local.supervision import CheckResult
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import BrokenFile
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.lease_schema import CandidateState
 
 TIMEOUT_S = 5.0
@@ -206,7 +207,7 @@ def _check_consumers(url: Secret, queue: str) -> CheckResult:
             found = connection.channel().queue_declare(queue, passive=True)
         except amqp.NotFound:
             return CheckResult(False, f"the queue {queue} does not exist yet")
-    return CheckResult(found.consumer_count > 0, f"{found.consumer_count} workers")
+    return CheckResult(found.consumer_count > 0, wording.count(found.consumer_count, "worker"))
 
 
 def _first_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import http_request
 from airfleet.shell_script import read_program
 from airfleet.spec.fleet import Fleet
+from airfleet_provider.contract import wording
 
 PATIENCE_S = 60.0
 ASK_S = 10
@@ -130,7 +131,7 @@ def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Obser
     if len(silent) < len(brokers):
         for queue in fleet.queues:
             count = counts.get(queue, 0)
-            yield Observation(f"queue {queue}", count > 0, f"{count} workers", Aspect.QUEUE, queue)
+            yield Observation(f"queue {queue}", count > 0, wording.count(count, "worker"), Aspect.QUEUE, queue)
 
 
 def ask_consumers(place: Place) -> str:
