@@ -16,7 +16,7 @@ import pytest
 
 from airfleet_provider.run_archive import agent, query, restore, tables
 from airfleet_provider.run_archive.export import read_file
-from airfleet_provider.run_archive.store import ArchiveStoreError, RunStore
+from airfleet_provider.run_archive.store import DamagedError, RunStore
 from old_runs import make_dag
 from shops import Database
 
@@ -221,7 +221,7 @@ def test_a_file_that_was_changed_is_never_restored(archive: Archive) -> None:
     left = archive.count()
     [file] = Path(archive.folder).glob("data/xcom/*/*/*.parquet")
     file.write_bytes(file.read_bytes()[:-9] + b"x" * 9)
-    with pytest.raises(ArchiveStoreError, match="hash"):
+    with pytest.raises(DamagedError, match="hash"):
         archive.restore()
     assert archive.count() == left
 

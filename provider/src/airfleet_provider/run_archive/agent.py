@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.locks import ARCHIVE_LOCK
 from airfleet_provider.run_archive import delete as deletion
 from airfleet_provider.run_archive import export, manifest, rows, tables
@@ -116,7 +117,7 @@ def archive(
 ) -> Totals:
     """Archive the finished runs that ended before a moment, and delete their rows from the database.
 
-    Raises BusyError, ArchiveStoreError, tables.SchemaError, and what the database raises. What was begun is finished by
+    Raises BusyError, StoreError, tables.SchemaError, and what the database raises. What was begun is finished by
     the next call.
     """
     store, ends = RunStore(location), None if budget_s is None else time.monotonic() + budget_s
@@ -131,7 +132,8 @@ def archive(
             notice("end intent")
             store.remove(name_intent(one.batch))
             totals = _add(totals, one, done)
-            report(f"{one.dag_id} {one.month}: {done.runs} runs, {one.rows} rows, {one.bytes} bytes")
+            size = f"{wording.count(one.rows, 'row')}, {wording.count(one.bytes, 'byte')}"
+            report(f"{one.dag_id} {one.month}: {wording.count(done.runs, 'run')}, {size}")
 
         for one in _resume(store):
             finish(one)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -11,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract import wording
+from airfleet_provider.contract.archive_store import StoreError
+from airfleet_provider.processes import command_output
 
 PACKAGES = ("adbc_driver_postgresql", "duckdb", "pyarrow")
 MISSING = (
@@ -46,7 +48,7 @@ def run_command(arguments: argparse.Namespace) -> None:
                 _query(arguments, query)
             case _:
                 _restore(arguments, restore, _find_database(agent))
-    except (agent.BusyError, query.QueryError, store.ArchiveStoreError, SchemaError, ValueError) as error:
+    except (agent.BusyError, query.QueryError, StoreError, SchemaError, ValueError) as error:
         raise SystemExit(f"airfleet: {error}") from None
 
 
@@ -56,12 +58,11 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
     if arguments.dry_run:
         groups = agent.preview(database, arguments.store, before, arguments.dag)
         if arguments.json:
-            _print_json({"before": before.isoformat(), "groups": [asdict(one) for one in groups]})
+            command_output.print_json({"before": before.isoformat(), "groups": [asdict(one) for one in groups]})
             return
         _print_table(("month", "runs", "Dag"), [(one.month, str(one.runs), one.dag_id) for one in groups])
-        _say(
-            f"{sum(one.runs for one in groups)} finished runs from before {before:%Y-%m-%d %H:%M} UTC would be archived"
-        )
+        runs = wording.count(sum(one.runs for one in groups), "finished run")
+        command_output.say(f"would archive {runs} from before {before:%Y-%m-%d %H:%M} UTC")
         return
     totals = agent.archive(
         database,
@@ -70,19 +71,21 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         dag_id=arguments.dag,
         budget_s=arguments.budget,
         pause=arguments.pause,
-        report=_say,
+        report=command_output.say,
     )
     if arguments.json:
-        _print_json({"before": before.isoformat(), **asdict(totals)})
+        command_output.print_json({"before": before.isoformat(), **asdict(totals)})
     else:
         print(
-            f"archived {totals.runs} runs with {totals.task_instances} task instances: {totals.rows} rows,"
-            f" {totals.bytes / 2**20:.1f} MiB in {totals.batches} batches"
+            f"archived {wording.count(totals.runs, 'run')} with"
+            f" {wording.count(totals.task_instances, 'task instance')}: {wording.count(totals.rows, 'row')},"
+            f" {totals.bytes / 2**20:.1f} MiB"
         )
     if totals.changed or totals.busy:
-        _say(f"left for the next time: {totals.changed} runs that changed meanwhile, {totals.busy} that were locked")
+        changed = wording.count(totals.changed, "run")
+        command_output.say(f"left for the next time: {changed} that changed meanwhile, {totals.busy} that were locked")
     if totals.is_stopped:
-        _say("the budget is over; the next call goes on")
+        command_output.say("the budget is over; the next call continues")
 
 
 def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noqa: ANN401 - modules
@@ -104,7 +107,7 @@ def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noq
         for one in found
     ]
     if arguments.json:
-        _print_json(batches)
+        command_output.print_json(batches)
         return
     _print_table(
         ("month", "runs", "tasks", "rows", "KiB", "Dag"),
@@ -125,7 +128,7 @@ def _query(arguments: argparse.Namespace, query: Any) -> None:  # noqa: ANN401 -
         raise ValueError("no SQL was given")
     answer = query.query(arguments.store, sql)
     if arguments.json:
-        _print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
+        command_output.print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
     else:
         _print_table(answer.columns, [tuple("" if one is None else str(one) for one in row) for row in answer.rows])
 
@@ -145,17 +148,19 @@ def _restore(arguments: argparse.Namespace, restore: Any, database: Any) -> None
         until=_read_moment(arguments.until),
         now=datetime.now(UTC),
         hold=timedelta(days=arguments.keep_days),
-        report=_say,
+        report=command_output.say,
     )
     if arguments.json:
-        _print_json(asdict(done))
+        command_output.print_json(asdict(done))
     else:
         print(
-            f"restored {done.runs} runs with {done.rows} rows; {done.identical} are exactly as they were archived,"
-            f" {done.present} were in the database already"
+            f"restored {wording.count(done.runs, 'run')} with {wording.count(done.rows, 'row')};"
+            f" exactly as archived: {done.identical}, in the database already: {done.present}"
         )
     if done.omitted:
-        _say(f"{done.omitted} rows stayed in the archive, because what they refer to is gone")
+        command_output.say(
+            f"left in the archive, because what they refer to is gone: {wording.count(done.omitted, 'row')}"
+        )
 
 
 def _read_moment(text: str) -> datetime:
@@ -171,11 +176,3 @@ def _print_table(names: Sequence[str], found: Iterable[Sequence[str]]) -> None:
     widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
     for line in lines:
         print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _print_json(content: object) -> None:
-    print(json.dumps(content, indent=2, default=str))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

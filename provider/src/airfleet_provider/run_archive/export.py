@@ -15,7 +15,7 @@ from adbc_driver_postgresql import dbapi
 
 from airfleet_provider.run_archive import rows
 from airfleet_provider.run_archive.manifest import ArchivedRun, DataFile, Manifest
-from airfleet_provider.run_archive.store import ArchiveStoreError, RunStore, name_data
+from airfleet_provider.run_archive.store import DamagedError, RunStore, name_data
 from airfleet_provider.run_archive.tables import Schema, Source
 
 # A higher level takes twice the time for a few per cent.
@@ -76,7 +76,7 @@ def write_files(
 ) -> dict[str, DataFile]:
     """Write each table, read it back from the store and compare it.
 
-    Raises ArchiveStoreError if a file is not what was written, or holds other rows than the database gave.
+    Raises DamagedError if a file is not what was written, or holds other rows than the database gave.
     """
     found: dict[str, DataFile] = {}
     columns = {one.table: {column.name: column.type for column in one.columns} for one in sources}
@@ -90,18 +90,16 @@ def write_files(
         written = hashlib.sha256(content).hexdigest()
         read = store.read(path)
         if hashlib.sha256(read).hexdigest() != written:
-            raise ArchiveStoreError(f"{path} in {store.location} does not hold what was written to it")
+            raise DamagedError(f"{path} in {store.location} does not hold what was written to it")
         if not pyarrow.parquet.read_table(io.BytesIO(read)).equals(table):
-            raise ArchiveStoreError(f"{path} in {store.location} holds other rows than the database gave")
+            raise DamagedError(f"{path} in {store.location} holds other rows than the database gave")
         found[name] = DataFile(path, table.num_rows, len(content), written, columns[name])
     return found
 
 
 def read_file(store: RunStore, file: DataFile) -> pyarrow.Table:
-    """The rows of a file; raises ArchiveStoreError if it is not what its manifest says."""
+    """The rows of a file; raises DamagedError if it is not what its manifest says."""
     content = store.read(file.path)
     if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise ArchiveStoreError(
-            f"{file.path} in {store.location} is not the file that was archived: its hash is another"
-        )
+        raise DamagedError(f"{file.path} in {store.location} is not the file that was archived: its hash is another")
     return pyarrow.parquet.read_table(io.BytesIO(content))

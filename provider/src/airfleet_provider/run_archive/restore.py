@@ -17,6 +17,7 @@ import pyarrow.compute
 import pyarrow.csv
 
 from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract import wording
 from airfleet_provider.run_archive import agent, manifest, rows, tables
 from airfleet_provider.run_archive.export import read_file
 from airfleet_provider.run_archive.manifest import Manifest
@@ -58,7 +59,7 @@ def restore(
     """Bring back the archived runs of a Dag whose `run_after` is in [since, until).
 
     They are not archived again for as long as `hold`. The archive keeps its copy. May be called again. Each batch comes
-    back in one transaction. Raises BusyError and ArchiveStoreError.
+    back in one transaction. Raises BusyError and StoreError.
     """
     store = RunStore(location)
     found = read_manifests(store)
@@ -78,7 +79,7 @@ def restore(
             name = f"{HOLDS}/{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.json"
             store.write_json(name, {"until": (now + hold).isoformat(), "runs": sorted(wanted)})
             done = _restore_batch(connection, store, schema, one, wanted)
-            report(f"{one.dag_id} {one.month}: {done.runs} runs, {done.rows} rows")
+            report(f"{one.dag_id} {one.month}: {wording.count(done.runs, 'run')}, {wording.count(done.rows, 'row')}")
             total = Restored(*(getattr(total, name) + getattr(done, name) for name in Restored.__dataclass_fields__))
     return total
 
