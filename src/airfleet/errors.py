@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airfleet_provider.contract import wording
-
 
 class AirfleetError(Exception):
     """An error for a user: what is wrong, where (a host, file or setting), and a hint with what to do about it."""
@@ -50,7 +48,8 @@ class SpecError(UsageError):
     def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
         self.file = file
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.path)))
-        super().__init__(f"{wording.count(len(problems), 'problem')} in {file}")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{count} in {file}")
 
     def __str__(self) -> str:
         lines = [self.what]
