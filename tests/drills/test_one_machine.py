@@ -1,4 +1,4 @@
-"""What happens to the work of one machine's platform, on Celery, when a part of it is taken away.
+"""Drills on a Celery platform of one machine: a component fails while tasks run.
 
 Each fault falls on a platform that starts more than one task a second; what became of the work is read from the ledger
 that the tasks write themselves.
@@ -58,7 +58,7 @@ def query(platform: Platform, sql: str, *values: object) -> list[tuple]:
 
 
 def store(platform: Platform, load: Load) -> None:
-    """Have what the load's tasks look up."""
+    """Write the connection and the variable that the tasks of the load look up."""
     dsn = platform.state.read_dsn()
     assert dsn
     with psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=5) as connection:
@@ -72,7 +72,7 @@ def active(platform: Platform) -> str:
 
 
 def family(platform: Platform, name: str) -> list[psutil.Process]:
-    """The process of a component and all below it, the lowest first; none between two lives of it."""
+    """Return the processes of a component, children first; none while the component is being restarted."""
     try:
         top = psutil.Process(platform.pid(name) or 0)
         return [*reversed(top.children(recursive=True)), top] if top.pid else []
@@ -81,7 +81,7 @@ def family(platform: Platform, name: str) -> list[psutil.Process]:
 
 
 def drill(platform: Platform, name: str, inject: Callable[[], float | None], *, lasts_s: int = 0) -> Findings:
-    """Run the load, inject in its midst, and say what became of the work; `inject` returns when all was given back."""
+    """Run the load, call `inject` in its middle, and return the findings. `inject` returns when the fault is undone."""
     ledger = platform.project / "ledger" / name
     length = BEFORE_S + lasts_s + AFTER_S
     began = datetime.now(UTC) + timedelta(seconds=8)
@@ -206,7 +206,7 @@ def test_restart_the_database(drilled: Platform) -> None:
 
 @pytest.mark.parametrize("part", ["execution-api", "postgres", "rabbitmq"])
 def test_a_long_outage(drilled: Platform, part: str) -> None:
-    """Stopped where it stands, so that nobody is told: connections hang and time out."""
+    """The component is frozen, so that its connections hang until they time out."""
 
     def inject() -> float:
         until = time.time() + OUTAGE_S

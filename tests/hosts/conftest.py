@@ -1,4 +1,4 @@
-"""Machines for the tests: one bed that they share, made anew when a test has spoilt it."""
+"""Machines for the tests: one shared bed, which is made anew after a test has damaged it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from machines.image import Recipe, ensure_image
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes unless it is asked for."""
+    """Deselect tests that take minutes, unless the command line asks for them."""
     if "drill" not in config.option.markexpr:
         for item in items:
             if Path(__file__).parent in item.path.parents and item.get_closest_marker("drill"):
@@ -30,7 +30,7 @@ def _shared() -> Iterator[Bed]:
 
 @pytest.fixture
 def bed(_shared: Bed) -> Bed:
-    """Three machines, h1 to h3, on, ready and whole."""
+    """Three machines, h1 to h3, which are on, ready and undamaged."""
     _shared.heal()
     for machine in _shared.machines:
         machine.power_on()

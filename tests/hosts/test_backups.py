@@ -1,4 +1,4 @@
-"""The database of a fleet brought back to a moment, also over a kill in the middle."""
+"""The database of a fleet is restored to a moment, also if the restore is killed in the middle."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Two(Four):
         return str(self.bed[host].run(f'{SQL} {database} -c "{sql}"').stdout.strip())
 
     def now(self) -> str:
-        """A moment after which something else is written."""
+        """Return the present time of the database, in UTC."""
         return self.ask("one", "postgres", "SELECT clock_timestamp() AT TIME ZONE 'UTC'")
 
     def backups(self) -> list[dict[str, object]]:
@@ -82,7 +82,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 
 
 def is_whole(two: Two) -> None:
-    """Both databases work, the second follows the first, and there is nothing left to do."""
+    """Return whether both databases work, the second replicates the first, and no change is left to apply."""
     assert two.ask("one", "postgres", "SELECT pg_is_in_recovery()") == "f"
     assert two.ask("two", "postgres", "SELECT pg_is_in_recovery()") == "t"
     following = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
@@ -176,7 +176,7 @@ def test_a_moment_that_cannot_be_reached_changes_nothing(two: Two) -> None:
 
 
 def kill_at(two: Two, moment: str, word: str) -> None:
-    """Kill a restore as soon as it says the word."""
+    """Kill a restore as soon as it prints this word."""
     process = subprocess.Popen(
         [*AIRFLEET, "db", "restore", "--to", moment, "--yes"], cwd=two.folder, stderr=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""An apply that meets what goes wrong on real hosts: one line each, and the next one goes on to an empty plan.
+"""Faults of real hosts during an apply: each is reported in one line, and the next apply completes the fleet.
 
 The machines reach no mirror and have nothing in apt's cache: all of it is done with `--offline`.
 """
@@ -40,7 +40,7 @@ API, OTHER_API = 8080, 9090
 
 
 class Pair:
-    """A project of two machines: h1 is everything, h2 serves a queue."""
+    """A project of two machines: h1 has every role, h2 serves a queue."""
 
     def __init__(self, folder: Path, bed: Bed) -> None:
         self.folder, self.bed, self.api = folder, bed, API
@@ -65,14 +65,14 @@ class Pair:
         )
 
     def fails(self, *words: str) -> str:
-        """What an apply says that does not end well."""
+        """Run an apply that must fail; return its output."""
         done = self.run("apply", *words)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr
 
     def settles(self) -> str:
-        """An apply ends well, and leaves nothing to do; what it said."""
+        """Run an apply that must succeed and leave no change; return its output."""
         done = self.run("apply", "--offline")
         assert done.returncode == 0, done.stderr
         planned = self.run("plan", "--check")
@@ -81,7 +81,7 @@ class Pair:
 
     @contextmanager
     def applying(self, until: Callable[[], bool]) -> Iterator[subprocess.Popen[str]]:
-        """An apply that is at a certain point."""
+        """Run an apply; yield when it has reached a certain point."""
         with subprocess.Popen(
             [*AIRFLEET, "apply", "--offline"], stderr=subprocess.PIPE, text=True, cwd=self.folder
         ) as going:
@@ -92,7 +92,7 @@ class Pair:
                 going.kill()
 
     def killed(self, until: Callable[[], bool]) -> None:
-        """Begin an apply, and kill it at a certain point."""
+        """Begin an apply and kill it when it has reached a certain point."""
         with self.applying(until) as going:
             assert going.poll() is None, going.stderr.read() if going.stderr else ""
             going.send_signal(signal.SIGKILL)
@@ -110,7 +110,7 @@ class Pair:
             return str(client.post("/api/v2/dags/naps/dagRuns", json=body).raise_for_status().json()["dag_run_id"])
 
     def task(self, run: str) -> tuple[str, str, int]:
-        """State, host and try of the run's task."""
+        """Return state, host and try number of the run's task."""
         with self.client() as client:
             (task,) = client.get(f"/api/v2/dags/naps/dagRuns/{run}/taskInstances").json()["task_instances"]
         return task["state"] or "", task["hostname"] or "", task["try_number"]
@@ -121,7 +121,7 @@ class Pair:
 
 
 def on(machine: Machine, command: str) -> bool:
-    """Whether a command succeeds on a machine."""
+    """Return whether a command succeeds on a machine."""
     try:
         return machine.run(command, check=False, timeout_s=30).returncode == 0
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""A fleet on a real machine: from empty to a task that ran, nothing to do after, mistakes told in one line."""
+"""A fleet on a real machine: from empty to a finished task, then an empty plan; mistakes are reported in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small fleet in systemd's sandboxes, and the commands by which people look at it, talk to it and stop it."""
+"""A small fleet in systemd's sandboxes, and the commands that inspect it, run commands on it and stop it."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def airflow(two: Four, *words: str, **options: object) -> subprocess.CompletedPr
 
 
 def units(two: Four, host: str) -> list[str]:
-    """The units that run or are on their way; one that has stopped, also by a limit of time, is none of them."""
+    """Return the units that run or are starting. A unit that has stopped, also after a time-out, is not among them."""
     states = "--state=active,activating,deactivating"
     said = two.bed[host].run(f"systemctl list-units --plain --no-legend {states} 'airfleet-*' | cut -d' ' -f1").stdout
     return said.split()
 
 
 def left_words(two: Four) -> str:
-    """The files with the words of commands that are left on the scheduler host."""
+    """Return the files with words of commands that are left on the scheduler host."""
     return two.bed["app1"].run("sudo find /run/airfleet-commands -type f").stdout
 
 

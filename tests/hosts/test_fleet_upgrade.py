@@ -1,4 +1,4 @@
-"""A fleet moves from one version of Airflow to another and back while it works; a move that was killed is finished."""
+"""A fleet is upgraded and downgraded between two versions of Airflow while tasks run; a killed move is completed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_move_that_was_killed_is_finished_or_taken_back_by_the_next_call(four:
 
 
 def move(four: Four, version: str, *words: str) -> dict[str, object]:
-    """Move while tasks run and somebody asks the UI; neither notices."""
+    """Upgrade while tasks run and requests reach the UI; no task and no request fails."""
     began, ended = four.ledger()
     runs = [four.trigger(60) for _ in range(4)]
     wait_until(lambda: four.ledger()[0] == began + 4, "tasks that run", timeout_s=240, every_s=1)
@@ -57,7 +57,7 @@ def move(four: Four, version: str, *words: str) -> dict[str, object]:
 
 
 def begin_and_kill(four: Four, *words: str) -> None:
-    """A call that is killed once it has begun to change the fleet."""
+    """Run a command and kill it once it has begun to change the fleet."""
     call = subprocess.Popen([*AIRFLEET, "upgrade", *words, "--yes"], cwd=four.folder)
     try:
         wait_until(lambda: running(four)["target"] or call.poll() is not None, "a move", timeout_s=300, every_s=0.1)

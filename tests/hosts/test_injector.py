@@ -1,4 +1,4 @@
-"""A drill's faults on real machines: each does what it says, and is taken back even when nobody is left to do it."""
+"""A drill's faults on real machines: each has its stated effect, and is undone even if the drill was killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEVER = 600.0
 
 @pytest.fixture
 def shells(bed: Bed) -> Iterator[dict[str, MachineShell]]:
-    """Root shells; a toy stands for the scheduler of h1."""
+    """Root shells on the machines. A toy program runs in place of the scheduler of h1."""
     found = {machine.name: MachineShell(machine) for machine in bed.machines}
     assert found["h1"].run(TOY).code == 0
     yield found

@@ -1,4 +1,4 @@
-"""The test bed itself: what a test or a drill on it may rely on."""
+"""The test bed itself: the guarantees that tests and drills rely on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ except OSError as error:
 
 @pytest.fixture
 def outside(bed: Bed) -> Iterator[str]:
-    """The address of a place that is no machine of any bed, reached through this box."""
+    """An address outside every bed, which machines reach through this box."""
     name = f"out-{bed.layout.bed}"
     try:
         run("ip", "netns", "add", name)
@@ -66,7 +66,7 @@ def reaches(machine: str, bed: Bed, other: str) -> bool:
 
 
 def find_traces(bed: str) -> list[str]:
-    """All that this box still has under a bed's id."""
+    """Return everything that this box still has under a bed's id."""
     places = (
         *run("ip", "-brief", "link").splitlines(),
         *run("ip", "netns", "list").splitlines(),
@@ -157,7 +157,7 @@ def test_a_full_disk_refuses_and_can_be_freed(bed: Bed) -> None:
 
 def test_a_skewed_clock_is_seen_by_services_started_afterwards(bed: Bed) -> None:
     def see() -> tuple[float, float]:
-        """How far ahead a service's time of day is, and how long a second of sleep is for it."""
+        """Return how many seconds a service's clock is ahead, and how long it sleeps in a second of sleep."""
         code = "import time; a = time.monotonic(); time.sleep(1); print(time.time(), time.monotonic() - a)"
         said = bed["h3"].run(f"sudo systemd-run --quiet --wait --pipe python3 -c '{code}'; date +%s").stdout.split()
         return float(said[0]) - float(said[2]), float(said[1])

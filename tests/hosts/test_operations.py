@@ -1,4 +1,4 @@
-"""Operations on a fleet at work: workers that drain, an apply that restarts everything; nothing that runs notices."""
+"""Operations on a busy fleet: draining workers, and an apply that restarts everything. No running task is disturbed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 
 
 def begin(four: Four, seconds: float, count: int) -> list[str]:
-    """Runs whose tasks run now."""
+    """Start runs and return them when their tasks run."""
     began, _ = four.ledger()
     runs = [four.trigger(seconds) for _ in range(count)]
     wait_until(lambda: four.ledger()[0] == began + count, "tasks that run", timeout_s=240, every_s=1)
@@ -94,7 +94,7 @@ def is_replica(four: Four, host: str) -> bool:
 
 
 class Writer:
-    """Asks for runs all the time, and remembers those that were confirmed and when."""
+    """Requests runs in a loop and records the confirmed ones with their times."""
 
     def __init__(self, four: Four) -> None:
         self._four = four
@@ -112,7 +112,7 @@ class Writer:
         self._thread.join(120)
 
     def again(self, since: float) -> float:
-        """How long after this moment the first run was confirmed that came more than a moment later."""
+        """Return the seconds from this moment to the first run that was confirmed more than 2 s later."""
         return next(at for at in self._times if at > since + 2) - since
 
     def _write(self) -> None:

@@ -1,4 +1,4 @@
-"""Secrets of a fleet at work are exchanged: no task is lost, no request fails, and former values are worth nothing."""
+"""Secrets of a busy fleet are rotated: no task is lost, no request fails, and former values are refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ except urllib.error.HTTPError as error:
 
 
 def names(four: Four) -> list[str]:
-    """Every secret that the fleet has."""
+    """Return the names of all secrets of the fleet."""
     kept = {"rotations.json", "identity"}
     return sorted(path.name for path in folder(four).iterdir() if path.is_file() and path.name not in kept)
 
@@ -45,7 +45,7 @@ def folder(four: Four) -> Path:
 
 
 def remove(four: Four, *chosen: str) -> dict[str, str]:
-    """The former values of these secrets, whose files are gone: that is how a rotation is asked for."""
+    """Remove the files of these secrets, which requests their rotation; return the former values."""
     former = {name: (folder(four) / name).read_text() for name in chosen}
     for name in chosen:
         (folder(four) / name).unlink()
@@ -54,7 +54,7 @@ def remove(four: Four, *chosen: str) -> dict[str, str]:
 
 
 def can_log_in(four: Four, login: str, password: str, database: str) -> bool:
-    """Whether any login of this name, by whichever number, is let in by PostgreSQL with the password."""
+    """Return whether PostgreSQL accepts the password for any login of this name, with or without a number."""
     for user in (login, f"{login}.1", f"{login}.2"):
         word = shlex.quote(f"host=127.0.0.1 port=5432 dbname={database} user={user} connect_timeout=10")
         script = (
@@ -80,7 +80,7 @@ def log_in(four: Four, password: str) -> int:
 
 
 def forge(key: str) -> str:
-    """A token of the execution API, as who knows the key could make it."""
+    """Return a token of the execution API that is signed with this key."""
     now = int(time.time())
     claims = {"sub": "00000000-0000-0000-0000-000000000000", "aud": "urn:airflow.apache.org:task"}
     body = {**claims, "iat": now, "nbf": now, "exp": now + 600, "scope": "execution"}
@@ -88,7 +88,7 @@ def forge(key: str) -> str:
 
 
 def takes_token(four: Four, key: str) -> bool:
-    """Whether the execution API believes a token that was signed with this key."""
+    """Return whether the execution API accepts a token that is signed with this key."""
     url = f"http://{four.bed['app1'].address}:8881/execution/variables/none"
     python = "$(ls -d /opt/airfleet/*/bin/python | head -n 1)"
     return four.bed["app2"].run(f"{python} - {url} {forge(key)}", text=ASK).stdout.strip() not in ("401", "403")

@@ -1,4 +1,4 @@
-"""A server's data brought back to a moment, and what a kill in the middle of it leaves."""
+"""A server's data is restored to a moment, and a kill during the restore leaves the old data or the new data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ restore(cluster, chosen, to=None, notify=lambda text: print(text, flush=True))
 
 
 class Place:
-    """A server that archives, and its backups, in a folder whose name needs care."""
+    """A server with archived WAL, and its backups, in a folder whose name must be quoted."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -60,7 +60,7 @@ class Place:
         )
 
     def write(self, number: int) -> datetime:
-        """A moment at which this number, and no later one, was written."""
+        """Write a number and return a moment after it, before any later number."""
         self.server.query("INSERT INTO note VALUES (%s)", number)
         return self.server.query("SELECT clock_timestamp()")[0][0]
 
@@ -142,7 +142,7 @@ def test_only_the_newest_backups_and_what_leads_on_from_them_are_kept(place: Pla
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the server's user may enter, which pytest's own folders are not."""
+    """A folder that the server's user may enter, unlike pytest's own folders."""
     with TemporaryDirectory() as name:
         Path(name).chmod(0o711)
         yield Path(name)

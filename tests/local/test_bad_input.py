@@ -1,4 +1,4 @@
-"""What is wrong before a platform runs: one clear message with a hint, the right exit code, and no half-state."""
+"""Mistakes before a platform starts: one message with a hint, the right exit code, and no partial state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IN_PLACE = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 @pytest.fixture
 def project() -> Iterator[Path]:
-    """A project without a platform; pytest's own folders are closed to the user as which root runs PostgreSQL."""
+    """A project without a platform, in a folder that the user of PostgreSQL may enter, unlike pytest's own folders."""
     with tempfile.TemporaryDirectory(prefix="airfleet-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         project = Path(folder) / "project"
@@ -37,7 +37,7 @@ def project() -> Iterator[Path]:
 
 
 def refused(project: Path, code: int, *words: str, command: tuple[str, ...] = ("up",), said: str) -> str:
-    """What `airfleet` says on stderr; it ends with this code, in words, with a hint, and nothing runs afterwards."""
+    """Return stderr of an `airfleet` command that exits with this code and a hint, and leaves no process."""
     platform = Platform(project, port=0)
     done = platform.airfleet(*command, *words, check=False, timeout_s=180)
     assert done.returncode == code, done.stderr
@@ -53,7 +53,7 @@ def refused(project: Path, code: int, *words: str, command: tuple[str, ...] = ("
 
 @contextlib.contextmanager
 def mounted(folder: Path, *options: str) -> Iterator[None]:
-    """A small file system at the folder; where mounts are not allowed, the test is skipped."""
+    """Mount a small file system at the folder; skip the test if mounts are not allowed."""
     folder.mkdir(exist_ok=True)
     done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:

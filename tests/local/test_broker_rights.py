@@ -1,4 +1,4 @@
-"""What the login of a worker pool can do at a real RabbitMQ that has the definitions of a fleet: take its own tasks."""
+"""A worker pool's login on a real RabbitMQ with a fleet's definitions can take its own tasks and do nothing else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def channel(broker: Broker, user: str) -> Iterator[amqp.Channel]:
 
 
 def send(channel: amqp.Channel, exchange: str, key: str) -> None:
-    """Publish, and wait for what the broker says to it."""
+    """Publish a message and wait for the broker's answer."""
     channel.confirm_select()
     channel.basic_publish(amqp.Message("task"), exchange=exchange, routing_key=key)
     channel.wait(amqp.spec.Basic.Ack)
@@ -135,7 +135,7 @@ def test_what_an_earlier_version_left_goes_and_queued_tasks_stay(broker: Broker,
 
 
 def list_names(broker: Broker) -> dict[str, set[str]]:
-    """What there is at the broker, beside what is RabbitMQ's own; each call of its tool costs seconds."""
+    """Return what the broker holds beside RabbitMQ's own objects. Each call of its tool takes seconds."""
     there = json.loads(broker.control("export_definitions", "-"))
     return {
         kind: {one["name"] for one in there[kind] if not one["name"].startswith("amq.")}

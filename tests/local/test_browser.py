@@ -1,4 +1,4 @@
-"""What a person sees: log in with a real browser, look at a run that succeeded, keep a picture of it."""
+"""A user logs in with a real browser and opens a successful run; the test keeps a screenshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is killed comes back, and nothing is lost or left."""
+"""Every killed process is restarted; no run is lost and no process is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Care for a real metadata database: what it changes, that it ends, and that an upgrade finds the schema it expects."""
+"""`db care` on a real metadata database: what it changes, that it ends, and that an upgrade works after it."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def run(shop: Shop, script: str, orders: object = None, **environment: str) -> t
 
 
 def name_bundle(shop: Shop) -> dict[str, str]:
-    """The setting that has the shop's bundle, and what its Dag files need where a command loads them."""
+    """Return the environment with the shop's bundle, and with what its Dag files need when a command loads them."""
     classpath = "airfleet_provider.bundles.release_bundle.ReleaseBundle"
     bundle = {"name": shop.name, "classpath": classpath, "kwargs": {}}
     setting = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle])}
@@ -177,7 +177,7 @@ def age_a_year(shop: Shop) -> None:
 
 
 def add_run(shop: Shop, dag: str, *, state: str = "success", deferred: bool = False, days: int = 300) -> str:
-    """A run as Airflow leaves it, with two task instances and an XCom; with a task that waits for a trigger."""
+    """Add a run as Airflow leaves it, with two task instances, an XCom, and a task that waits for a trigger."""
     name, query = f"{shop.name}_{dag}", shop.database.query
     run_id = f"old_{uuid.uuid4().hex[:8]}"
     version = query("SELECT id FROM dag_version WHERE dag_id = %s LIMIT 1", name)[0][0]
@@ -212,7 +212,7 @@ def add_run(shop: Shop, dag: str, *, state: str = "success", deferred: bool = Fa
 
 
 def live(shop: Shop, *, without: str = "") -> tuple[dict[str, Any], dict[str, str]]:
-    """The Dags that Airflow's tables have as live, with their versions and their serialised form."""
+    """Return the Dags that are live in Airflow's tables, with their versions and their serialised form."""
     versions = {name: row for name, row in shop.versions().items() if name != without}
     hashes = {name: row for name, row in shop.hashes().items() if name != without}
     assert not [name for name, row in versions.items() if row[1]], "stale"

@@ -1,4 +1,4 @@
-"""The develop loop: what is saved is live a moment later, what breaks is told, and a quiet folder costs nothing."""
+"""`dags: folder`: a saved file is live within a moment, errors are shown, and an unchanged folder costs no CPU."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fleet() -> Iterator[Platform]:
 
 @pytest.fixture
 def project(fleet: Platform) -> Path:
-    """The project as every test finds it: one Dag, which says `one`, and loaded as that."""
+    """The project at the start of each test: one loaded Dag with the description `one`."""
     for path in (*fleet.project.glob("dags/*"), *fleet.project.glob("include/*.py")):
         if path.is_file():
             path.unlink()
@@ -59,7 +59,7 @@ def project(fleet: Platform) -> Path:
 
 
 def describe(fleet: Platform, dag: str = "hello") -> str | None:
-    """What a Dag says of itself; nothing while Airflow shows no such Dag."""
+    """Return a Dag's description, or None while Airflow has no such Dag."""
     shown = fleet.call("GET", "/dags", params={"dag_id_pattern": dag})["dags"]
     return shown[0]["description"] if shown else None
 

@@ -1,4 +1,4 @@
-"""The load of a drill on a real platform: what is expected beforehand is what the ledger has afterwards."""
+"""The load of a drill on a real platform: the ledger ends with exactly the expected task instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a drill does with the releases of a fleet, on a real metadata database."""
+"""A drill's changes of a fleet's releases, on a real metadata database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.local
 
 
 def make_platform(shop: Shop) -> FleetPlatform:
-    """A drill's view of the shop: each is as new as after a kill."""
+    """Return a new view of the shop for a drill, as after a kill."""
     fleet = replace(parse(NINE), name=shop.name)
     return FleetPlatform(fleet, shop.project, Secret(shop.database.dsn), "me", lambda: 0.0)
 

@@ -1,4 +1,4 @@
-"""The short way through the execution API does to the database, and answers, what Airflow's own code does."""
+"""The fast path of the execution API gives the answers and writes the rows that Airflow's own code does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two schedulers of one platform: whatever ends the active one, the other goes on with its work.
+"""Two schedulers of one platform: if the active one ends, for any reason, the other one continues its work.
 
 Tasks of a LocalExecutor are children of their scheduler, so they end with it and run again.
 """
@@ -55,12 +55,12 @@ def active(platform: Platform) -> str:
 
 
 def scheduler_of(platform: Platform, seat: str) -> psutil.Process:
-    """The process that schedules, below its guardian."""
+    """Return the scheduler process that the guardian of a seat has started."""
     return next(iter(psutil.Process(platform.pid(seat)).children()))
 
 
 def overlaps(platform: Platform) -> list[tuple]:
-    """Tasks that a scheduler queued after a later one had begun."""
+    """Return the tasks that a scheduler queued after its successor had begun."""
     return query(
         platform,
         "SELECT ti.dag_id, ti.run_id FROM task_instance ti JOIN job old ON old.id = ti.queued_by_job_id"

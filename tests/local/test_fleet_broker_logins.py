@@ -24,7 +24,7 @@ PUBLISHER, WORKER = Rotating("of-the-scheduler"), Rotating("of-a-worker")
 
 
 class Exchange:
-    """A node whose logins the scheduler and the workers of the default pool are given step by step, as on a host."""
+    """A broker node. The scheduler and the workers of the default pool get its logins step by step, as on a host."""
 
     def __init__(self, broker: Broker, folder: Path) -> None:
         self.broker, self.definitions = broker, folder / "definitions.json"

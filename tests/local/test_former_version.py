@@ -54,7 +54,7 @@ class Schedulers:
         wait_until(lambda: self.ask(sql, seat), f"{seat} to stand by", timeout_s=PATIENCE_S)
 
     def kill(self, seat: str) -> None:
-        """As a host loses its power."""
+        """Kill every scheduler at once, as when a host loses its power."""
         process = self.running.pop(seat)
         process.kill()
         process.wait(10)

@@ -1,4 +1,4 @@
-"""Two real guardians on a real database: one at a time is active, whatever is killed, frozen or restarted."""
+"""Two real guardians on a real database: exactly one is active, even if a process is killed, frozen or restarted."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Seats:
             os.kill(pid, number)
 
     def overlaps(self) -> list[tuple[int, int]]:
-        """Epochs that wrote after a later one had begun to."""
+        """Return the epochs that wrote after a later epoch had begun to write."""
         return self.server.query(
             "SELECT DISTINCT old.epoch, new.epoch FROM"
             " (SELECT epoch, max(at) AS ended FROM ledger GROUP BY epoch) old JOIN"
@@ -79,7 +79,7 @@ class Seats:
         )
 
     def gap(self) -> float:
-        """The longest time without any work, in seconds."""
+        """Return the longest time without work, in seconds."""
         rows = self.server.query(
             "SELECT coalesce(max(extract(epoch FROM gap)), 0) FROM"
             " (SELECT at - lag(at) OVER (ORDER BY at) AS gap FROM ledger) gaps"

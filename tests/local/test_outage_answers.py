@@ -1,4 +1,4 @@
-"""An api-server without its database says that it does not know, and never that there is nothing."""
+"""An api-server without its database answers with an error that allows a retry, and never with "not found"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFUSED_ALL_THE_SAME = {"REST without a token"}
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What was answered before PostgreSQL was stopped, while it was away, and after."""
+    """The answers before PostgreSQL was stopped, while it was stopped, and after it was started again."""
     home = tmp_path_factory.mktemp("airflow")
     (home / "webserver_config.py").write_text("WTF_CSRF_ENABLED = False\n")
     with serve() as server:

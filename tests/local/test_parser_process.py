@@ -1,4 +1,4 @@
-"""The process in which Dag files are executed: what it knows, and what one file can do to it and to the others."""
+"""The process that executes Dag files: what it knows, and what one file can do to the process and to other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One platform that is up: what it says of itself, what it keeps, and what fleet.yaml makes of it."""
+"""One running platform: what its commands show, what survives a restart, and how fleet.yaml shapes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.local
 
 
 def ask_status(platform: Platform, *words: str) -> str:
-    """What `status` says when it finds all healthy: on a busy machine, a check may time out now and then."""
+    """Return the output of `status` once all is healthy. On a busy machine a single check may time out."""
 
     def ask() -> str:
         done = platform.airfleet("status", *words, check=False)

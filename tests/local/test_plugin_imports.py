@@ -1,4 +1,4 @@
-"""What Airflow's processes import because airfleet's plugins are installed."""
+"""The modules that Airflow's processes import because airfleet's plugins are installed."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def secure_way(broker: Broker) -> Iterator[Link]:
 
 
 class Sender:
-    """A scheduler's executor that sends tasks with the settings of a platform, and says what became of each."""
+    """A scheduler's executor in its own process. It sends tasks with a platform's settings and reports each result."""
 
     def __init__(self, home: Path, urls: list[str], authorities: Path | None = None, **settings: str) -> None:
         link = home / "celery.json"
@@ -91,7 +91,7 @@ class Sender:
         )
 
     def send(self, task: str) -> str:
-        """Try once to send it: `sent`, or why not."""
+        """Try once to send a task; return `sent`, or the reason why it was not sent."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(f"{task}\n")
@@ -114,13 +114,13 @@ def senders(tmp_path: Path) -> Iterator[list[Sender]]:
 
 
 def url(node: BrokerNode, port: int | None = None) -> str:
-    """The scheduler's way to the broker, straight or by way of a port."""
+    """Return the scheduler's URL of the broker, which leads straight to it or through another port."""
     login, _ = list_logins(node, QUEUES)
     return private_node.url(node, login).reveal().replace(f":{node.ports.amqp}/", f":{port or node.ports.amqp}/")
 
 
 def read_queue(node: BrokerNode) -> list[str]:
-    """The ids of the tasks that arrived, in turn, each as a worker would take it; the queue is empty then."""
+    """Take every task from the queue, as a worker does, and return the ids in the order of arrival."""
     import kombu  # noqa: PLC0415 - tests that are skipped need not pay for it
 
     from airfleet_provider.executors.consumer import check  # noqa: PLC0415
@@ -139,7 +139,7 @@ def read_queue(node: BrokerNode) -> list[str]:
 def test_a_scheduler_whose_new_connection_takes_a_while_sends_its_first_task(
     node: BrokerNode, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
-    """Which a standby found that took over on a busy machine: each try began anew, and none came to its end."""
+    """A standby on a busy machine never sent its first task once, because each try opened a new connection."""
     way.delay_s = 0.3
     senders.append(sender := Sender(tmp_path, [url(node, way.port)]))
     assert sender.send("first") == "sent"
@@ -158,7 +158,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_passed_over(
 def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
     node: BrokerNode, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
-    """The alarm interrupts here, as the other time-outs are set above it: the state of the connection is unknown."""
+    """The alarm fires before the other time-outs, which are longer here. The connection's state is unknown then."""
     settings = {"AIRFLOW__CELERY__OPERATION_TIMEOUT": "1"}
     senders.append(sender := Sender(tmp_path, [url(node, way.port)], **settings))
     while sender.send("first") != "sent":

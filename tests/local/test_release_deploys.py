@@ -1,4 +1,4 @@
-"""`airfleet release deploy` as it dies, and several of them at once: all ends, and the next one works."""
+"""`airfleet release deploy`, killed, and several at once: every deployment ends, and the next one works."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNFINISHED = "SELECT state FROM airfleet.deployment WHERE bundle = %s AND state 
 
 @pytest.fixture
 def counter(kiosk: Shop) -> Shop:
-    """A shop that the command line knows, with a release live."""
+    """A shop with a live release, and a project from which the command line reaches it."""
     folder = StateFolder(kiosk.project / ".airfleet")
     folder.create()
     folder.write_dsn(Secret(kiosk.database.dsn))

@@ -1,4 +1,4 @@
-"""What the manual says a check catches is caught on a real platform, and Airflow's own examples fare as it says."""
+"""Checks catch on a real platform what the documentation says, and Airflow's own examples get the findings it lists."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def empty(project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def findings(fleet: Platform) -> list[dict[str, Any]]:
-    """All that one check of all examples at once finds."""
+    """The findings of one check of all examples together."""
     for files in EXAMPLES.values():
         for name, text in files.items():
             path = fleet.project / name

@@ -1,4 +1,4 @@
-"""Old releases go when nothing needs them, and never from under whoever does."""
+"""Old releases are removed once nothing needs them, and not before."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLICY = {"watch_seconds": 0, "keep": 2}
 
 
 def make(kiosk: Shop, count: int, place: str = "database") -> list[str]:
-    """Releases that were live one after another; the last one is."""
+    """Make releases that are live one after another; the last one stays live."""
     made = []
     for number in range(count):
         kiosk.write("d00", task=f"t{number}")

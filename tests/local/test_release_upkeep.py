@@ -1,4 +1,4 @@
-"""What judges a Dag by its last parse, on a real metadata database: a live Dag is never taken for an old one."""
+"""Commands that judge a Dag by its last parse, on a real metadata database: none takes a live Dag for an old one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.local
 
 
 def age(shop: Shop) -> None:
-    """Have nothing promoted or parsed for forty days."""
+    """Change the database so that the last promotion and the last parse are forty days old."""
     days = "interval '40 days'"
     for table, column in (("dag", "last_parsed_time"), ("dag_version", "created_at")):
         statement = f"UPDATE {table} SET {column} = now() - {days} WHERE bundle_name = %s"  # noqa: S608 - as above
@@ -22,7 +22,7 @@ def age(shop: Shop) -> None:
 
 
 def add_old_run(shop: Shop, dag: str) -> None:
-    """The last scheduled run of a Dag as Airflow leaves it: its task instance holds the version of the Dag."""
+    """Add an old scheduled run of a Dag, as Airflow leaves it. Its task instance refers to the Dag's version."""
     run = uuid.uuid4().hex
     shop.database.query(
         "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, state, start_date) "
@@ -42,7 +42,7 @@ def add_old_run(shop: Shop, dag: str) -> None:
 
 
 def clean(shop: Shop) -> None:
-    """What every operator's cron job does."""
+    """Run `airflow db clean`, as the cron job of an operator does."""
     month = (datetime.now(UTC) - timedelta(days=30)).isoformat()
     words = ("--clean-before-timestamp", month, "--skip-archive", "--yes", "--error-on-cleanup-failure")
     shop.database.airflow("db", "clean", *words)

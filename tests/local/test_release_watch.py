@@ -1,4 +1,4 @@
-"""What happens after a promotion: a bad release goes back by itself, once, and says why."""
+"""The watch after a promotion: a bad release is rolled back without an operator, once, with the reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pair(kiosk: Shop) -> tuple[str, str]:
 
 
 def read_rollback(kiosk: Shop) -> tuple[str, str, str, str]:
-    """State, actor, reason and release of the last way back."""
+    """Return state, actor, reason and release of the last rollback."""
     return kiosk.database.query(
         "SELECT state, actor, reason, release FROM airfleet.deployment "
         "WHERE bundle = %s AND action = 'rollback' ORDER BY id DESC LIMIT 1",

@@ -1,4 +1,4 @@
-"""Releases as a team uses them, from the command line, on a real platform."""
+"""Releases on a real platform, used through the command line as a team does."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_diff_names_the_files(fleet: Platform) -> None:
 
 
 def read_beat(fleet: Platform) -> str:
-    """When the Dag processor last had a heartbeat."""
+    """Return the time of the Dag processor's last heartbeat."""
     return str(fleet.call("GET", "/monitor/health")["dag_processor"]["latest_dag_processor_heartbeat"])
 
 

@@ -1,4 +1,4 @@
-"""Stopping and starting again: with patience, without, and beside another platform."""
+"""`down` and `up` again: with tasks that may finish, with `--now`, and beside another platform."""
 
 from __future__ import annotations
 

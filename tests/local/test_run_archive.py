@@ -1,4 +1,4 @@
-"""The archive of finished runs on a real metadata database: what goes, what stays, what comes back; any kill."""
+"""The archive of finished runs on a real metadata database: what is archived, kept and restored, also over a kill."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Archive:
         )
 
     def count(self) -> dict[str, int]:
-        """Rows of the Dag's runs in the database, by table."""
+        """Return the number of rows of the Dag's runs for each table."""
         schema = tables.read_schema(self.query)
         statement = "SELECT count(*) FROM {} WHERE run.dag_id = %s"
         return {one.table: self.query(statement.format(one.path), self.dag)[0][0] for one in schema.owned}

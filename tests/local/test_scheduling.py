@@ -1,4 +1,4 @@
-"""A scheduler that looks at what it heard of takes tasks through the same states as one that looks at everything."""
+"""A scheduler that examines only changed Dag runs takes tasks through the same states as one that examines all runs."""
 
 from __future__ import annotations
 

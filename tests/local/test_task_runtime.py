@@ -1,4 +1,4 @@
-"""A task from a warm process is the task that Airflow's own way of starting it would have given."""
+"""A task that is forked from a warm process behaves like one that Airflow itself starts."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ held_apart()
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform whose Dags do all that tasks may do."""
+    """A platform whose Dags do everything that a task may do."""
     import tempfile  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="airfleet-test-", ignore_cleanup_errors=True) as folder:
@@ -102,7 +102,7 @@ def find_state(platform: Platform, dag: str, run: str, task: str) -> str | None:
 
 
 def read_log(platform: Platform, dag: str, run: str, task: str) -> list[str]:
-    """What a task's log says, without what differs from one start to the next."""
+    """Return the lines of a task's log without the parts that differ between two starts."""
     answer = platform.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/1?full_content=true")
     events = [line["event"] for line in answer["content"]]
     first = events.index("::group::Pre Execute")
@@ -128,7 +128,7 @@ def end_from_outside(platform: Platform, dag: str, run: str) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tasks: Platform) -> dict[str, str]:
-    """One finished run of all that tasks may do, warm and cold."""
+    """One finished run of each Dag of task_semantics.py, with warm starts and with cold starts."""
     started = {dag: tasks.trigger(dag) for dag in ("semantics_warm", "semantics_cold")}
     for dag, run in started.items():
         end_from_outside(tasks, dag, run)
@@ -208,7 +208,7 @@ def find(platform: Platform, title: str) -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def hold(platform: Platform) -> Iterator[tuple[str, psutil.Process, psutil.Process]]:
-    """A run whose task runs until the end of the block; the task's process and the warm one."""
+    """Run a task until the end of the block; yield the run, the task's process and the warm process."""
     for name in ("go", "running"):
         (platform.project / name).unlink(missing_ok=True)
     run = platform.trigger("held")

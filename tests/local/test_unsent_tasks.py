@@ -1,4 +1,4 @@
-"""What a new scheduler does with the tasks that the one before it queued, however that one ended; on a real server."""
+"""A new scheduler sends the tasks that its predecessor had queued, however that one ended; on a real server."""
 
 from __future__ import annotations
 

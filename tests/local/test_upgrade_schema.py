@@ -1,4 +1,4 @@
-"""The schema goes back to where an older Airflow wants it, and forward again, by the commands that an upgrade runs."""
+"""The commands of an upgrade migrate the schema back to that of an older Airflow, and forward again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OLDER = frozenset({Revision("alembic_version", "1d6611b6ab7c")})
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with Airflow's schema, which every test leaves as new as it was."""
+    """A server with Airflow's newest schema. Every test leaves the schema at that version."""
     with serve() as server:
         airflow(server, tmp_path_factory.mktemp("home"), "db", "migrate")
         yield server
@@ -77,7 +77,7 @@ def test_a_process_without_a_sign_of_life_is_noticed(server: Server) -> None:
 
 
 def test_a_scheduler_without_a_sign_of_life_is_noticed(server: Server) -> None:
-    """A seat counts when it was taken since the process began, and who sits there is ready."""
+    """A seat counts if its holder took it after the process had begun and is ready."""
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         runner.migrate(runner.execute_on(connection), runner.read_own())
     for state, taken_s, seen_s, is_well in (

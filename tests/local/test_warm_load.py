@@ -1,4 +1,4 @@
-"""The load of a Dag file in a process like those below systemd, whose stdout and stderr are sockets of its journal."""
+"""A Dag file is loaded in a process whose stdout and stderr are sockets, as those of a systemd service are."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Path(sys.argv[2]).write_text(json.dumps(said))
 
 @pytest.fixture
 def downloads_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """A web host with one release: its address, and the id of the release."""
+    """The address of a web host with one release, and the id of the release."""
     (tmp_path / "project" / "dags").mkdir(parents=True)
     (tmp_path / "project" / "dags" / "small.py").write_text(DAG)
     tree, contents = release_archive.read(tmp_path / "project")
@@ -77,7 +77,7 @@ def downloads_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
 
 
 def load(tmp_path: Path, bundle: dict[str, Any], version: str | None, path: str, **more: str) -> dict[str, Any]:
-    """What a load says in a process of its own, whose three standard streams are sockets."""
+    """Load a Dag file in a process whose three standard streams are sockets, and return what the load reports."""
     answer = tmp_path / "answer.json"
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""The wheel in an empty environment: what somebody has who never cloned the repository."""
+"""The wheel in an empty environment, as a user without a clone of the repository installs it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["lock", "oldest", "newest"])
 def program(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed command, with what its lock says and with both ends of the ranges of its dependencies.
+    """The installed command with the versions of its lock, and with the oldest and newest dependencies that it allows.
 
     What uv has in its cache is not downloaded again.
     """

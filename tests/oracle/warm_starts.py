@@ -44,7 +44,7 @@ def start(
     sentry_integration: str = "",
     **fields: Any,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
-    """What `ActivitySubprocess.start` gives, of a task that was forked elsewhere."""
+    """Return what `ActivitySubprocess.start` returns, for a task that another process has forked."""
     pairs = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
     ours, theirs = fd_messages.pair()
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""A drill's injector on test machines: what a script inside a machine cannot do to it is done from outside."""
+"""A drill's injector on test machines. It does from outside what a script inside a machine cannot do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MachineShell:
 
 @dataclass(frozen=True)
 class BedInjector:
-    """Power, a whole host's freeze and its network cable belong to the bed; all else is done as on any fleet."""
+    """Uses the bed for power, freezes of hosts and network cables, and scripts for all other faults, as on a fleet."""
 
     bed: Bed
     inside: Injector
@@ -78,7 +78,7 @@ class BedInjector:
                     self._set_clock(fault, host, 0)
 
     def _set_clock(self, fault: Fault, host: str, skew_s: int) -> None:
-        """All machines have one clock, so the host's services are started anew with another one before their eyes."""
+        """Restart the services of a host with a shifted clock, because all machines share one kernel clock."""
         self.bed[host].skew_clock(skew_s)
         self._run(host, RESTART)
         if fault.component == "scheduler" and skew_s:

@@ -32,7 +32,7 @@ from deadline import wait_until
 
 @dataclass(frozen=True)
 class Broker:
-    """A node that runs, and the environment of its tools.
+    """A running node, and the environment of its tools.
 
     A node with the listeners of a host has a port with TLS, which also listens at 127.0.0.2: a name that its
     certificate does not have.
@@ -58,12 +58,12 @@ class Broker:
         return connection
 
     def control(self, *words: str) -> str:
-        """What rabbitmqctl says."""
+        """Return the output of rabbitmqctl."""
         command = [str(self.node.server.parent / "rabbitmqctl"), "-q", "-n", self.name, *words]
         return subprocess.run(command, env=self.env, check=True, capture_output=True, text=True, timeout=300).stdout
 
     def run(self, script: str) -> str:
-        """What a script of a host says that is run for this node in place of the host's."""
+        """Run a script of a host on this node instead of the host's, and return its output."""
         script = script.replace(f"{TOOLS}/", f"{self.node.server.parent}/").replace("rabbit@localhost", self.name)
         script = re.sub("^export HOME=.*$", "", script, flags=re.MULTILINE)
         # A machine that runs other tests as well may take a minute to start the tool.

@@ -1,4 +1,4 @@
-"""What crosses a bridge of test machines, as somebody sees it who listens between two hosts."""
+"""Packets that cross a bridge of test machines, as a listener between two hosts sees them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
 
 
 class Capture:
-    """The TCP payloads that pass from or to some ports while it is open: `seen`, in a row, of so many `packets`."""
+    """Collects the TCP payloads from and to some ports while it is open, in `seen`, and counts their `packets`."""
 
     def __init__(self, interface: str, ports: set[int]) -> None:
         self.seen = bytearray()

@@ -1,4 +1,4 @@
-"""A clock that is made up, for what takes its clock and its pauses from outside.
+"""A made-up clock, for code that gets its clock and its pauses from its caller.
 
 tests/unit/test_clock_contract.py holds it to what this machine's clock does.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class MadeUpClock:
-    """Seconds that pass when somebody pauses, when a test sets `now`, and by `reading_s` at each reading."""
+    """A clock that advances when a caller sleeps, when a test sets `now`, and by `reading_s` at each reading."""
 
     now: float = 0.0
     reading_s: float = 0.0
@@ -23,7 +23,7 @@ class MadeUpClock:
         return said
 
     def sleep(self, seconds: float) -> None:
-        """Let this time pass at once. Raises ValueError where it is negative, as `time.sleep` does."""
+        """Advance the clock at once. Raises ValueError for a negative time, as `time.sleep` does."""
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")
         self.slept.append(round(seconds, 3))

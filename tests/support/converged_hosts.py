@@ -1,4 +1,4 @@
-"""A host as it stands right after an apply."""
+"""The state of a host right after an apply."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airfleet.runners.fleet.plan.facts import FileFact, HostFacts, UnitFact
 
 
 def converged(want: DesiredHost) -> HostFacts:
-    """How a host stands after an apply."""
+    """Return the state of a host after an apply."""
     files = (*want.files, *want.early)
     return HostFacts(
         files={str(file.path): FileFact(file.digest, file.owner, file.group, file.mode) for file in files},

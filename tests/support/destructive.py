@@ -1,4 +1,4 @@
-"""What docs/reference/destructive-commands.md says of Airflow's commands and routes, for its tests."""
+"""Reads docs/reference/destructive-commands.md for the tests that hold it to Airflow's commands and routes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "destructive-commands.
 
 
 def read_tables() -> tuple[dict[str, str], dict[str, str]]:
-    """What happens here with each command of Airflow's command line, and with each route of its REST API."""
+    """Return the documented effect of each command of Airflow's command line, and of each route of its REST API."""
     commands, routes = PAGE.read_text().split("## The REST API")
     return _read_rows(commands), _read_rows(routes)
 

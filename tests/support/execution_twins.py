@@ -1,4 +1,4 @@
-"""Makes each call of a task twice on equal rows, to Airflow's own execution API and to the shortcut; JSON of both.
+"""Makes each call of a task on equal rows, once to Airflow's execution API and once to the fast path; JSON of both.
 
 execution_twins.py      with AIRFLOW__DATABASE__SQL_ALCHEMY_CONN set to an empty PostgreSQL database
 """
@@ -46,7 +46,7 @@ DEFER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One call on one kind of task instance, an XCom's by method and key; `short` says that the shortcut answers it."""
+    """One call on one kind of task instance, for an XCom by method and key. If `short`, the fast path answers it."""
 
     name: str
     call: str
@@ -215,7 +215,7 @@ IGNORED["task_reschedule"] = IGNORED["task_reschedule"] | {"start_date", "durati
 
 
 def prepare(session: Any) -> None:
-    """Dags and runs; `old` is the one whose rendered fields are no longer kept."""
+    """Write Dags and runs. The rendered fields of the run `old` are no longer kept."""
     put(session, DagBundleModel, name="b", active=True)
     limits = {"max_active_tasks": 16, "max_consecutive_failed_dag_runs": 0, "has_task_concurrency_limits": False}
     put(session, DagModel, dag_id="d", bundle_name="b", owners="me", **limits)
@@ -242,12 +242,12 @@ def prepare(session: Any) -> None:
 
 
 def put(session: Any, model: Any, **values: Any) -> None:
-    """A row, with the defaults of its model."""
+    """Insert a row with the defaults of its model."""
     session.execute(insert(model.__table__).values(values))
 
 
 def make(session: Any, case: Case, task: str) -> str:
-    """The task instance of a case."""
+    """Insert the task instance of a case and return its id."""
     made = str(uuid.uuid4())
     if "id" in case.row:
         return made
@@ -259,7 +259,7 @@ def make(session: Any, case: Case, task: str) -> str:
 
 
 def look(session: Any, task: str) -> dict[str, list[dict[str, Any]]]:
-    """Every row of the case, but for what two equal calls would not share."""
+    """Return every row of the case without the values that differ between two equal calls."""
     found: dict[str, list[dict[str, Any]]] = {}
     for table in TABLES:
         where = "true" if table in EMPTIED else "task_id = :task"
@@ -271,7 +271,7 @@ def look(session: Any, task: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def call(client: TestClient, case: Case, task: str, task_instance: str) -> list[Any]:
-    """The answers to the call of a case."""
+    """Make the call of a case and return the answers."""
     subject = case.subject or task_instance
     token = _jwt_generator().generate(extras={"sub": subject, "scope": case.scope})
     headers = {
@@ -300,7 +300,7 @@ def call(client: TestClient, case: Case, task: str, task_instance: str) -> list[
 
 
 def tidy(answer: str, task: str, task_instance: str) -> str:
-    """What an answer says, without what the twins do not share."""
+    """Return an answer without the values that differ between two equal calls."""
     return re.sub(r"look for ID \w+", "look for it", answer.replace(task_instance, "ID").replace(task, "TASK"))
 
 

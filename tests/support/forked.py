@@ -1,4 +1,4 @@
-"""Work in a fork of the test's process, for what changes a process for good: modules, signals, descriptors."""
+"""Runs work in a fork of the test's process, because the work changes its process: modules, signals, descriptors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def run_forked(work: Callable[[], object], *, timeout_s: int = 90) -> Any:  # noqa: ANN401 - JSON
-    """What the work returns, which must be JSON; AssertionError with its traceback when it raises or is killed.
+    """Return the result of the work, which must be JSON. Raises AssertionError with its traceback if it fails.
 
     A fork has all that the test has imported, so it costs milliseconds where a new Python that imports Airflow takes
     seconds. Whoever needs a process that has imported nothing starts a Python.

@@ -1,4 +1,4 @@
-"""The code of the version before this one, out of the repository's history."""
+"""The code of the previous version, from the repository's history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BASELINE = "93f03a7f7eecf1d4f572834fb86093e69bd0b10b"
 
 
 def unpack_former(folder: Path) -> str:
-    """Unpack the tree of the last tag before this commit, else of the baseline; its name.
+    """Unpack the tree of the last tag before this commit, or of the baseline if there is no tag; return its name.
 
     Skips the test, and says why, where the history that is here does not reach so far.
     """
@@ -28,7 +28,7 @@ def unpack_former(folder: Path) -> str:
 
 
 def _git(*words: str) -> str:
-    """What git says; nothing where it fails or there is none."""
+    """Return git's output, or an empty text if git fails or is not installed."""
     try:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""A fleet of four machines with two of everything that can be two, or others; a Dag whose tasks say when they ran."""
+"""A fleet of four machines, with two of each component that can be redundant, and a Dag whose tasks log their times."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PATIENCE_S = 900
 
 @dataclass
 class Four:
-    """A project in a folder, applied to the machines of a bed."""
+    """A project in its own folder, applied to the machines of a bed."""
 
     folder: Path
     bed: Bed
@@ -77,7 +77,7 @@ class Four:
         )
 
     def do(self, *words: str) -> str:
-        """What a command says; it must end well."""
+        """Run a command, which must succeed, and return its output."""
         done = self.run(*words)
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -106,7 +106,7 @@ class Four:
         return str(self.call("GET", f"/dags/sleeper/dagRuns/{run}")["state"])
 
     def wait(self, runs: list[str], timeout_s: float = 600) -> None:
-        """All runs end well."""
+        """Wait until all runs have succeeded."""
         for run in runs:
             ended = wait_until(
                 lambda: (state := self.state(run)) in ("success", "failed") and state,  # noqa: B023 - awaited here
@@ -117,14 +117,14 @@ class Four:
             assert ended == "success"
 
     def ledger(self) -> tuple[int, int]:
-        """How many attempts have begun, and how many have ended by themselves."""
+        """Return how many attempts have begun, and how many have ended without a kill."""
         hosts = [name for name, roles in self.roles.items() if "worker" in roles]
         words = "".join(self.bed[name].run(f"sudo cat {LEDGER} 2>/dev/null || true").stdout for name in hosts).split()
         return words.count("began"), words.count("ended")
 
 
 class Poller:
-    """Asks the UI through the balancer all the time, each time on a connection of its own."""
+    """Requests the UI through the balancer in a loop, each time on a new connection."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}/api/v2/version"

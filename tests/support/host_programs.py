@@ -1,4 +1,4 @@
-"""Programs that stand in for those of a host, for scripts that run on hosts."""
+"""Replacements for the programs of a host, for tests of scripts that run on hosts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def install(folder: Path, **programs: str) -> dict[str, str]:
-    """Programs of a host, each a script; the environment in which they are found first."""
+    """Write each program as a script; return an environment whose PATH finds these programs first."""
     for name, script in programs.items():
         path = folder / name.replace("_", "-")
         path.write_text(f"#!/bin/sh\n{script}\n")

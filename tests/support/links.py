@@ -13,7 +13,7 @@ from airfleet.runners.local import ports
 
 @dataclass
 class Link:
-    """A way to a port of the loopback; what is held back is handed on once it is `free` again."""
+    """A proxy to a port of the loopback. It passes on what it held back once it is `free` again."""
 
     target: int
     port: int = field(default_factory=ports.find_free)
@@ -21,7 +21,7 @@ class Link:
     holds_answers_after: int | None = None
 
     def hold(self, after: int = 0) -> None:
-        """Let this many bytes of answers through from now on, and none that follow."""
+        """From now on let this many bytes of answers through, and hold back all that follow."""
         self.holds_answers_after = after
 
     def free(self) -> None:
@@ -30,7 +30,7 @@ class Link:
 
 @contextlib.contextmanager
 def link(target: int) -> Iterator[Link]:
-    """A link that is open until the end; it runs in a thread of its own."""
+    """Yield an open link. It runs in its own thread until the end of the context."""
     made = Link(target)
     loop = asyncio.new_event_loop()
     ready = threading.Event()

@@ -1,4 +1,4 @@
-"""OpenSSH's own server on the loopback, for tests of how hosts are reached: no root is needed, and no bed."""
+"""OpenSSH's server on the loopback, for tests of connections to hosts that need neither root nor a bed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ USER = getpass.getuser()
 
 
 def why_not() -> str:
-    """Why no server can run here; nothing when one can."""
+    """Return why no server can run here, or an empty text if one can."""
     return "" if SSHD and shutil.which("ssh-keygen") else "there is no sshd on this machine (Debian: openssh-server)"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server: its port, its public key as a line of known hosts has it, and the client's private key."""
+    """A running server: its port, its public key as in a line of known_hosts, and the client's private key."""
 
     port: int
     public_key: str
@@ -41,14 +41,14 @@ class Server:
 
 
 def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
-    """Make a key pair; its public half as `type base64`."""
+    """Make a key pair and return its public key as `type base64`."""
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", str(path)], check=True)
     return " ".join(path.with_name(f"{path.name}.pub").read_text().split()[:2])
 
 
 @contextmanager
 def serve(folder: Path, *lines: str) -> Iterator[Server]:
-    """A server that lets in whoever has the client's key, with more lines of sshd_config."""
+    """Run a server that accepts the client's key, with these additional lines of sshd_config."""
     folder.mkdir(exist_ok=True)
     public = make_key(folder / "host_key")
     client = make_key(folder / "client_key")

@@ -1,4 +1,4 @@
-"""Runs as Airflow leaves them, with rows in every table of runs; made by PostgreSQL, so thousands are cheap."""
+"""Finished runs with rows in every table of runs. PostgreSQL generates them, so thousands are cheap."""
 
 from __future__ import annotations
 

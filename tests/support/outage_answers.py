@@ -1,8 +1,8 @@
-"""What an api-server answers without its database, and what a task's lookups make of it; JSON on stdout.
+"""Prints what an api-server answers without its database, and the results of a task's lookups, as JSON.
 
 outage_answers.py       with AIRFLOW__DATABASE__SQL_ALCHEMY_CONN set to an empty PostgreSQL database
 
-Prints `ready` when the database is to be stopped, and goes on when a line arrives on stdin.
+Prints `ready` when the database is to be stopped or started, and continues when a line arrives on stdin.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ with DAG("{name}", schedule=None):
 
 @contextmanager
 def serve(bundles: Path) -> Iterator[Parser]:
-    """A parser that keeps Dag bundles in this folder, and whose process is gone at the end."""
+    """Run a parser that keeps Dag bundles in this folder; its process has ended when the context ends."""
     parser = Parser()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(bundles))
@@ -31,7 +31,7 @@ def serve(bundles: Path) -> Iterator[Parser]:
 
 
 def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, fork_pool.ItemOutcome]:
-    """Parse a Dag file for each name, with these lines at its end; what came out, by name."""
+    """Parse one Dag file for each name, with these lines at its end; return the results by name."""
     (project / "dags").mkdir(exist_ok=True)
     for name, more in files.items():
         (project / "dags" / f"{name}.py").write_text(FILE.format(name=name, more=more))

@@ -1,4 +1,4 @@
-"""A fleet of nine hosts as data, for tests that look at what each of them is given."""
+"""A fleet of nine hosts as data, for tests of the files, services and ports of each host."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-t
 
 @cache
 def parse(text: str = NINE) -> Fleet:
-    """The fleet of a fleet.yaml; the same object for the same text, as nothing can change it."""
+    """Return the fleet of a fleet.yaml. Equal texts give the same object, which is immutable."""
     return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8)
 
 
@@ -90,7 +90,7 @@ def place(fleet: Fleet, name: str, *, memory: int = 16 << 30, runtime: str = RUN
 
 
 def config_path(home: str, runtime: str = RUNTIME) -> str:
-    """Where the airflow.cfg of a host is, for one version of the packages."""
+    """Return the path of a host's airflow.cfg for one version of the packages."""
     return f"/etc/airfleet/{home}/{runtime}/airflow.cfg"
 
 

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 def make_bed(*, keep: bool = False) -> Bed:
-    """Nine empty machines whose packages lie in apt's cache; they go with this process unless they are to be kept."""
+    """Make nine empty machines with packages in apt's cache. They end with this process unless `keep`."""
     names = [found[1] for found in _ADDRESS.findall(EXAMPLE.read_text())]
     return Bed.create(names, image=ensure_image(Recipe(fetched=PACKAGES)), keep=keep)
 
@@ -43,19 +43,19 @@ class ReferenceFleet:
     bed: Bed
 
     def write(self, change: Callable[[str], str] = lambda text: text) -> None:
-        """Write fleet.yaml, changed as said."""
+        """Write fleet.yaml with these changes."""
         text = _ADDRESS.sub(lambda found: found[1] + self.bed[found[2]].address, EXAMPLE.read_text())
         paper = self.bed.layout
         ssh = f"ssh: {{user: ops, key: {paper.key}, known_hosts: {paper.known_hosts}}}"
         (self.folder / "fleet.yaml").write_text(change(re.sub(r"^ssh: .*$", ssh, text, flags=re.MULTILINE)))
 
     def run(self, *arguments: str, stdout: int | None = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-        """One airfleet command in the project; what it says of its work goes where this process says it."""
+        """Run one airfleet command in the project. Its stderr is that of this process."""
         argv = [sys.executable, "-m", "airfleet", *arguments]
         return subprocess.run(argv, cwd=self.folder, check=False, stdout=stdout, text=True)
 
     def log_in(self) -> httpx.Client:
-        """A client of the REST API, through the balancer, as the admin."""
+        """Return a client of the REST API that is logged in as the admin, through the balancer."""
         base = f"http://{self.bed['web1'].address}:8080"
         password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text().strip()
         login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=60)
@@ -63,7 +63,7 @@ class ReferenceFleet:
         return httpx.Client(base_url=f"{base}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
     def run_dag(self, api: httpx.Client, dag: str, timeout_s: float = 180) -> list[Json]:
-        """Let a Dag run once, and return its task instances."""
+        """Run a Dag once and return its task instances."""
         wait_until(lambda: api.get(f"/dags/{dag}").is_success, f"{dag} to appear", timeout_s=60)
         api.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
         made = api.post(f"/dags/{dag}/dagRuns", json={"logical_date": None}).raise_for_status().json()
@@ -75,7 +75,7 @@ class ReferenceFleet:
         return tasks
 
     def find_strays(self, tasks: list[Json], hosts: Mapping[str, str] = POOL_HOSTS) -> list[str]:
-        """The task instances that did not end well, or not on the host of their queue's pool."""
+        """Return the task instances that did not succeed, or ran on another host than that of their queue's pool."""
         return [
             f"{one['task_id']}: {one['state']}, queue {one['queue']}, on {one['hostname']}"
             for one in tasks

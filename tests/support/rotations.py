@@ -1,4 +1,4 @@
-"""Secrets on their way from one value to another."""
+"""Secrets in the steps of a rotation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airfleet.workspace.rotation import RotatedSecret, RotationStep, advance, no
 
 
 def walk(*values: str) -> Iterator[Rotating]:
-    """What hosts are given in each step of the rotation to the last of these values, noticed one after another."""
+    """Return the secret that hosts get in each step of the rotation to the last of these values, set one by one."""
     entry: RotatedSecret | None = None
     for value in values:
         entry = notice(entry, Secret(value))
@@ -18,7 +18,7 @@ def walk(*values: str) -> Iterator[Rotating]:
 
 
 def show_steps(entry: RotatedSecret) -> Iterator[Rotating]:
-    """What hosts are given from the present step of a rotation to its last."""
+    """Return the secret that hosts get in each step of a rotation, from the present step to the last."""
     yield present(entry)
     while entry.step is not RotationStep.SETTLED:
         entry = advance(entry, 0.0)

@@ -1,4 +1,4 @@
-"""Drives runs of Dags with every trigger rule through the loops of Airflow's scheduler; JSON of all states on the way.
+"""Drives runs with every trigger rule through loops of Airflow's scheduler; JSON of the states after each loop.
 
 scheduling_twins.py stock|own      with AIRFLOW__DATABASE__SQL_ALCHEMY_CONN set to an empty PostgreSQL database
 """
@@ -37,7 +37,7 @@ LONGEST = 20
 
 
 def make_dags() -> list[DAG]:
-    """What tasks are called decides how they end: `fail…`, `skip…`, all others with success."""
+    """Make the Dags. A task named `fail…` fails, one named `skip…` is skipped, and all others succeed."""
     dags = []
     for rule in sorted(rule.value for rule in TriggerRule if rule.value != SETUP_RULE):
         with DAG(f"rule_{rule}", schedule=None, start_date=DAY, max_active_tasks=50) as dag:
@@ -95,7 +95,7 @@ def read_states(session: Any) -> dict[str, Any]:
 
 
 def end_queued(session: Any, turn: int) -> set[tuple[str, str]]:
-    """End what is queued in every other Dag; the Dag runs in which something ended."""
+    """End the queued tasks of every second Dag; return the Dag runs in which a task ended."""
     ended = set()
     for ti in session.scalars(select(TaskInstance).where(TaskInstance.state == "queued")):
         if hash_of(ti.dag_id) % 2 == turn % 2:

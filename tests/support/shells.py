@@ -1,4 +1,4 @@
-"""Shells of hosts, for what runs scripts there: one of this machine, one that is made up, and a made-up connection.
+"""Shells of hosts for code that runs scripts there: this machine's, a made-up one, and a made-up connection.
 
 tests/unit/runners/fleet/test_shell_contract.py holds them to what shells and connections over SSH do.
 """
@@ -15,13 +15,13 @@ from airfleet.spec.topology import Host
 
 
 def name_host(name: str) -> Host:
-    """A host of this name, at an address where nobody answers."""
+    """Return a host of this name at an address that does not answer."""
     return Host(name, "192.0.2.1", ())
 
 
 @dataclass
 class MadeUpShell:
-    """The shell of a host that answers from a function, and notes which scripts it was given; `away`, it runs none."""
+    """A host's shell whose answers a function gives. It records its scripts. While `away`, it runs none."""
 
     answer: Callable[[str], Output | str]
     host: Host = field(default_factory=lambda: name_host("made-up"))
@@ -29,13 +29,13 @@ class MadeUpShell:
     scripts: list[str] = field(default_factory=list)
 
     def run(self, script: str, *, timeout_s: float = 60) -> Output:
-        """What the function answers; a text is the output of a script that ended well. Raises HostError when away."""
+        """Return the function's answer; a text is the output of a successful script. Raises HostError while away."""
         self.scripts.append(script)
         self._reach()
         return _as_output(self._run(script, timeout_s))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because no connection is open."""
 
     def _reach(self) -> None:
         if self.away:
@@ -52,18 +52,18 @@ def _as_output(said: Output | str) -> Output:
 
 @dataclass
 class MadeUpConnection(MadeUpShell):
-    """A connection over which work is done that has a name; `perform` answers it by that name, `done` notes it."""
+    """A connection for named work. `perform` gives the answer for a name, and `done` records the names."""
 
     answer: Callable[[str], Output | str] = lambda _: ""
     perform: Callable[[str], Output | str] = lambda _: ""
     done: list[str] = field(default_factory=list)
 
     def open(self) -> None:
-        """Raises HostError when the host is away."""
+        """Do nothing. Raises HostError while the host is away."""
         self._reach()
 
     def check(self, script: str, *, timeout_s: float = 60, data: BinaryIO | None = None, what: str = "") -> str:
-        """What the work said. Raises HostError when it ended badly, and when the host is away."""
+        """Return the output of the work. Raises HostError if it failed or the host is away."""
         del script, timeout_s, data
         self.done.append(what)
         self._reach()

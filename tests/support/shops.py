@@ -92,7 +92,7 @@ class Shop:
         path.write_text(DAG.format(name=name, bundle=self.name, **values))
 
     def executed(self) -> Counter[str]:
-        """How often each Dag file was executed."""
+        """Return how often each Dag file was executed."""
         return Counter(self.executions.read_text().split()) if self.executions.exists() else Counter()
 
     def start(self, **environment: str) -> None:
@@ -147,14 +147,14 @@ class Shop:
         return found
 
     def watch(self, release: str | None, seconds: float, **detail: Any) -> int:  # noqa: ANN401 - JSON
-        """Promote a release that is watched; its deployment, once it is live."""
+        """Promote a release with a watch; return the deployment once the release is live."""
         asked = self.ask(release, watch=seconds, **detail)
         state, found = self.wait(asked)
         assert "gone" in found, (state, found, self.log())  # it was live, and may be judged by now
         return asked
 
     def await_verdict(self, deployment: int) -> tuple[str, str]:
-        """How the watch of a deployment ended, and why."""
+        """Wait for the end of a deployment's watch; return its state and its verdict."""
         wait_until(lambda: self.state(deployment) != "watching", "the verdict", timeout_s=90)
         return self.database.query("SELECT state, verdict FROM airfleet.deployment WHERE id = %s", deployment)[0]
 
@@ -162,7 +162,7 @@ class Shop:
         wait_until(lambda: self.live() == release, f"{release} to be live", timeout_s=90)
 
     def run(self, dag: str, release: str, *states: str, state: str = "success") -> str:
-        """A Dag run on a release as Airflow would have left it, with one task for each state."""
+        """Add a Dag run on a release as Airflow leaves it, with one task for each state; return its id."""
         run = uuid.uuid4().hex
         self.database.query(
             "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, state, bundle_version) "
@@ -186,11 +186,11 @@ class Shop:
 
     @property
     def folder(self) -> Path:
-        """Where this host has the releases."""
+        """The folder of this host with the releases."""
         return self.database.folder / "bundles" / self.name / "versions"
 
     def age(self) -> None:
-        """Make all that there is a day older."""
+        """Make all releases a day older, and all parse results two days."""
         self.database.query("UPDATE airfleet.release SET used_at = used_at - interval '1 day'")
         self.database.query("UPDATE airfleet.parsed SET created_at = created_at - interval '2 days'")
 
@@ -202,7 +202,7 @@ class Shop:
         return rows[0][0] if rows else None
 
     def versions(self) -> dict[str, tuple[Any, ...]]:
-        """For each Dag: its release, whether it is stale, and the number and release of its latest version."""
+        """Return for each Dag its release, whether it is stale, and the number and release of its latest version."""
         rows = self.database.query(
             "SELECT DISTINCT ON (d.dag_id) d.dag_id, d.bundle_version, d.is_stale, v.version_number, v.bundle_version "
             "FROM dag d JOIN dag_version v USING (dag_id) WHERE d.bundle_name = %s "
@@ -285,7 +285,7 @@ def migrate(folder: Path, port: int) -> Database:
 
 
 def register_provider(folder: Path) -> Path:
-    """A folder on the path that makes the provider known where it was installed before it had commands."""
+    """Return a folder for PYTHONPATH that registers the provider if its installation has no entry point."""
     packages = folder / "packages"
     packages.mkdir()
     if not any("airfleet" in one.value for one in entry_points(group="apache_airflow_provider")):

@@ -1,4 +1,4 @@
-"""What tasks may do, twice: once from a warm process, once in Airflow's own way, which is the oracle."""
+"""Everything that tasks may do, run twice: from a warm process, and started by Airflow, as the oracle."""
 
 import os
 import signal

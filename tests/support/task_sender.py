@@ -1,4 +1,4 @@
-"""An executor without a scheduler: sends the tasks named on its input, and says what became of each."""
+"""An executor without a scheduler: it sends the tasks that stdin names and reports each result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airfleet_provider.executors.celery_executor import CeleryExecutor, sign_mes
 
 
 class Workload:
-    """What Airflow hands to an executor, as far as sending needs it."""
+    """The part of an executor's workload that is needed to send a task."""
 
     def __init__(self, name: str) -> None:
         self.ti = SimpleNamespace(external_executor_id=name)

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own, to which a test types; every wait has an end."""
+"""A program on its own terminal, to which a test types. Every wait has a time-out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK = 4096
 
 
 class Terminal:
-    """What a person at the terminal does: type, read, wait for the program's end."""
+    """A terminal with a program: type, read, and wait for the program's end."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self._pid = pid
@@ -29,13 +29,13 @@ class Terminal:
         os.write(self._descriptor, keys)
 
     def read_until(self, text: bytes, *, timeout_s: float = 60) -> None:
-        """Read until the program has said this; AssertionError when it has not by then, or has ended."""
+        """Read until the program has printed this. Raises AssertionError at the deadline or the program's end."""
         deadline = time.monotonic() + timeout_s
         while text not in self.said:
             assert self._read(deadline), f"{text!r} was not said: {self.said!r}"
 
     def wait(self, *, timeout_s: float = 60) -> int:
-        """Read to the end; the exit code. AssertionError when the program has not ended by then."""
+        """Read to the end and return the exit code. Raises AssertionError at the deadline."""
         deadline = time.monotonic() + timeout_s
         while self._read(deadline):
             pass
@@ -51,7 +51,7 @@ class Terminal:
         os.close(self._descriptor)
 
     def _read(self, deadline: float) -> bool:
-        """Take what is said next; false at the end or the deadline."""
+        """Read the next output; return False at the end or the deadline."""
         if not select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         data = b""
@@ -71,7 +71,7 @@ class Terminal:
 def open_terminal(
     command: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[Terminal]:
-    """A program that runs on a terminal; it ends with the context at the latest."""
+    """Run a program on a terminal, until the end of the context at the latest."""
     pid, descriptor = pty.fork()
     if pid == 0:
         try:

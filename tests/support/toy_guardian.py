@@ -1,4 +1,4 @@
-"""A real guardian over a toy scheduler that writes its epoch into a table as fast as it can."""
+"""A real guardian with a toy scheduler, which writes its epoch into a table in a loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the SDK are given: a task instance as its process has it, with nobody at the other end."""
+"""Fixtures for the tests of the SDK: a task instance as its process has it, without a supervisor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mock_supervisor_comms() -> Iterator[mock.MagicMock]:
 
 @pytest.fixture
 def mocked_parse(spy_agency: Any) -> Callable[..., Any]:
-    """Gives the task instance that the Dag file of a task would give, to whoever parses it."""
+    """Make each parse of a Dag file return the given task instance."""
     from airflow.sdk import DAG
     from airflow.sdk.api.datamodels._generated import TaskInstanceState
     from airflow.sdk.execution_time import task_runner

@@ -33,7 +33,7 @@ _INOTIFY_INSTANCES = 4096  # each machine's systemd takes a dozen from one count
 
 @dataclass(frozen=True)
 class Bed:
-    """Machines that know each other by name, reach package mirrors, and are seen by nobody else."""
+    """Machines that know each other by name and reach package mirrors. Nothing else on the network reaches them."""
 
     layout: Layout
     owner: Owner | None = None
@@ -61,7 +61,7 @@ class Bed:
 
     @classmethod
     def open(cls, bed: str) -> Bed:
-        """A bed that another process made."""
+        """Return a bed that another process made."""
         found = _read(find_home() / "beds" / bed)
         if found is None:
             raise MachineError(
@@ -108,7 +108,7 @@ class Bed:
         run("nft", "flush", "set", "ip", self.layout.table, "offline")
 
     def destroy(self) -> None:
-        """Take away all that carries the bed's id; what is gone already is no error."""
+        """Remove everything with the bed's id. A part that is gone already is no error."""
         with locked(find_home() / "lock"):
             _destroy(self.layout)
 
@@ -126,19 +126,19 @@ class Bed:
         _each(Machine.power_on, self.machines)
 
     def _watch(self) -> None:
-        """Leave a process behind that outlives a killed owner and clears up after it."""
+        """Start a process that removes the bed after its owner has ended or was killed."""
         watcher = [sys.executable, "-m", "machines", "watch", self.layout.bed]
         start(f"exec {shlex.join(watcher)}", environment={"PYTHONPATH": str(Path(__file__).parents[1])})
 
 
 def find_beds() -> tuple[Bed, ...]:
-    """Every bed on this box, the leftovers too."""
+    """Return every bed on this box, also those whose owner is gone."""
     folders = sorted((find_home() / "beds").glob("*/bed.json"))
     return tuple(bed for one in folders if (bed := _read(one.parent)) is not None)
 
 
 def clean_up() -> tuple[str, ...]:
-    """Take away the beds whose owner is gone; their ids."""
+    """Remove the beds whose owner is gone, and return their ids."""
     with locked(find_home() / "lock"):
         return _clean_up()
 
@@ -156,7 +156,7 @@ def watch(bed: str) -> None:
 
 @contextlib.contextmanager
 def _pidfd(pid: int) -> Iterator[Callable[[float], bool]]:
-    """A function that waits some seconds for the end of a process."""
+    """Return a function that waits up to some seconds for the end of a process."""
     descriptor = os.pidfd_open(pid)
     try:
         yield lambda seconds: bool(select.select([descriptor], [], [], seconds)[0])
@@ -165,7 +165,7 @@ def _pidfd(pid: int) -> Iterator[Callable[[float], bool]]:
 
 
 def _claim(bed: str, names: tuple[str, ...], owner: Owner | None) -> Bed:
-    """Write a bed down before anything of it is made, so that whatever is made can be found."""
+    """Record a bed before any part of it is made, so that every part can be found and removed."""
     beds = find_home() / "beds"
     with locked(find_home() / "lock"):
         _clean_up()
@@ -191,7 +191,7 @@ def _read(folder: Path) -> Bed | None:
 
 
 def _furnish(machine: Machine, image: Path) -> str:
-    """Give a machine its disk and what only it has; its public SSH key."""
+    """Make the disk of a machine with its own files; return its public SSH key."""
     folder, root = machine.layout.folder_of(machine.seat), machine.root
     disk = folder / "disk"
     for one in (disk, root):
@@ -272,6 +272,6 @@ def _check_names(bed: str, names: tuple[str, ...]) -> None:
 
 
 def _each(do: Callable[[Machine], T], machines: Sequence[Machine]) -> list[T]:
-    """Do something on all machines at once; the first error, after all have ended."""
+    """Do something on all machines at once. Raises the first error after all have ended."""
     with ThreadPoolExecutor(max_workers=max(4, len(machines))) as pool:
         return [one.result() for one in [pool.submit(do, machine) for machine in machines]]

@@ -1,4 +1,4 @@
-"""What a machine gets of this box's own configuration, so that it reaches the same package mirrors."""
+"""The parts of this box's configuration that a machine needs to reach the same package mirrors."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def members(group: Path) -> list[int]:
 
 
 def freeze(group: Path, *, frozen: bool) -> None:
-    """Stop or go on, all processes together; returns when it is so."""
+    """Freeze or thaw all processes together; return when it is done."""
     (group / "cgroup.freeze").write_text("1" if frozen else "0")
     wait(lambda: f"frozen {int(frozen)}" in (group / "cgroup.events").read_text(), f"{group} frozen: {frozen}")
 

@@ -27,7 +27,7 @@ class Seat:
 
     @property
     def hardware_address(self) -> str:
-        """The same after every boot, so that nobody waits for a stale neighbour entry to end."""
+        """Return the same address at every boot, so that no peer waits for a stale neighbour entry to expire."""
         return f"02:af:00:00:{self.net:02x}:{self.number:02x}"
 
     @property

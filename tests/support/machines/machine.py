@@ -34,7 +34,7 @@ class Machine:
 
     @property
     def root(self) -> Path:
-        """Its file system, as seen from outside."""
+        """The machine's root folder on this box."""
         return self.layout.folder_of(self.seat) / "root"
 
     @property
@@ -71,7 +71,7 @@ class Machine:
         return any(one.exists() and groups.members(one) for one in (self.group, power))
 
     def is_ready(self) -> bool:
-        """Whether it answers over SSH and has ended its boot."""
+        """Return whether the machine answers over SSH and has finished its boot."""
         try:
             with socket.create_connection((self.address, 22), timeout=1):
                 pass
@@ -98,34 +98,34 @@ class Machine:
         wait(self.is_on, f"{self.name} begins to boot")
 
     def reboot(self, timeout_s: float = 90) -> None:
-        """Reboot it in good order; returns when it is ready again."""
+        """Shut the machine down in order and boot it; return when it is ready again."""
         before = self.find_init()
         self.console("systemctl reboot", check=False)
         wait(lambda: self.is_rebooted(before), f"{self.name} goes down for its reboot", timeout_s)
         self.wait_ready(timeout_s)
 
     def is_rebooted(self, before: int) -> bool:
-        """Whether another first process runs than then."""
+        """Return whether the machine's first process is another one than before."""
         try:
             return self.find_init() != before
         except MachineError:
             return False
 
     def pull_plug(self) -> None:
-        """Cut its power: nobody hears a word from it any more, and all its processes end at once."""
+        """Cut the power: all processes end at once, and the machine sends no further packet."""
         run("ip", "link", "set", self.seat.link, "down")
         groups.kill(self.group)
         groups.kill(self.group.with_name(f"{self.name}.power"))
 
     def freeze(self) -> None:
-        """Stop all its processes where they are; its kernel goes on answering for open connections."""
+        """Freeze all processes. The kernel still answers for open connections."""
         groups.freeze(self.group, frozen=True)
 
     def thaw(self) -> None:
         groups.freeze(self.group, frozen=False)
 
     def fill_disk(self) -> None:
-        """Leave nothing free on its disk."""
+        """Fill the machine's disk completely."""
         plug = self.layout.folder_of(self.seat) / "disk" / _PLUG
         free = shutil.disk_usage(plug.parent).free
         run("fallocate", f"--length={free}", plug, check=False)
@@ -148,12 +148,12 @@ class Machine:
         self.console("systemctl daemon-reload")
 
     def read_logs(self, unit: str | None = None, lines: int = 1000) -> str:
-        """Its journal, also of a machine that is off."""
+        """Return the machine's journal, also if the machine is off."""
         only = ["--unit", unit] if unit else []
         return run(
             "journalctl", "--directory", self.root / "var/log/journal", "--no-pager", "--lines", str(lines), *only
         )
 
     def read_console(self) -> str:
-        """What its boots wrote."""
+        """Return the output of the machine's boots."""
         return (self.layout.folder_of(self.seat) / "console.log").read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""Whether this box can run machines, and if not, why."""
+"""Checks whether this box can run machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FREE_GIB = 4
 
 
 def why_not() -> str:
-    """The first reason why no machine can run here; empty when they can."""
+    """Return the first reason why no machine can run here, or an empty text if machines can run."""
     if os.geteuid():
         return "it takes root"
     missing = [name for name in _COMMANDS if not shutil.which(name)]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 class MachineError(RuntimeError):
-    """Something that the bed asked of this box failed; the message has what the box said."""
+    """A command or file operation on this box failed. The message holds the output."""
 
 
 def run(*argv: str | Path, text: str | None = None, check: bool = True, timeout_s: float = 600) -> str:
-    """What a command wrote to stdout; MachineError with its stderr when it fails."""
+    """Return a command's stdout. Raises MachineError with its stderr if the command fails."""
     done = subprocess.run(
         [str(word) for word in argv], input=text, capture_output=True, text=True, check=False, timeout=timeout_s
     )
@@ -63,7 +63,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def wait(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
-    """Return when a condition is true; MachineError that says what was waited for."""
+    """Return when a condition is true. Raises MachineError with `what` at the deadline."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -78,7 +78,7 @@ def find_home() -> Path:
 
 
 def unmount_below(folder: Path) -> None:
-    """Take away every mount at or below a folder, the newest first."""
+    """Unmount everything at or below a folder, the newest mount first."""
     inside = f"{folder}/"
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     points = [line.split()[4].replace("\\040", " ") for line in lines]
@@ -88,7 +88,7 @@ def unmount_below(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that is told apart from a later one with the same pid."""
+    """A process, identified so that a later process with the same pid is another one."""
 
     pid: int
     started: str
@@ -102,7 +102,7 @@ class Owner:
 
 
 def _read_start(pid: int) -> str:
-    """When a process started, in the kernel's ticks since a boot that is named too; empty when there is none."""
+    """Return the boot's id and the process's start in ticks since that boot; empty if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Settings for the time of a test: both of Airflow's configurations read the environment first."""
+"""Settings for the time of a test, in the environment, which both of Airflow's configurations read first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unittest import mock
 
 @contextmanager
 def conf_vars(settings: Mapping[tuple[str, str], str | None]) -> Iterator[None]:
-    """Set what has a value, and leave what has none at its default."""
+    """Set each option that has a value; an option with None keeps its default."""
     names = {f"AIRFLOW__{section.upper()}__{key.upper()}": value for (section, key), value in settings.items()}
     with mock.patch.dict(os.environ, {name: value for name, value in names.items() if value is not None}):
         for name, value in names.items():
