@@ -1,4 +1,4 @@
-"""Real platforms, each on its own port in a folder of its own, and a metadata database with nothing but a releaser."""
+"""Real platforms, each with its own port and folder, and a metadata database with only a releaser."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.errors import AirfleetError
-from airfleet.runners.local.rabbitmq import find_programs
 from fleets import Platform, make
 from shops import Database, Shop, migrate, start_postgres
 
 # The files that take a minute or more. A file runs in one process, so one that begins last leaves the others idle.
 LONG = (
     *("test_celery.py", "test_wheels.py", "test_fleet_broker_logins.py", "test_backup.py", "test_task_runtime.py"),
-    *("test_release_examples.py", "test_restart.py", "test_crashes.py", "test_secrets.py", "test_workers.py"),
-    *("test_broker_rights.py", "test_develop.py", "test_upgrade_schema.py", "test_outage_answers.py"),
+    *("test_release_examples.py", "test_restart.py", "test_crashes.py", "test_broker_rights.py"),
+    *("test_develop.py", "test_upgrade_schema.py", "test_outage_answers.py"),
 )
 
 
@@ -38,7 +36,7 @@ def _shared() -> Iterator[Platform]:
 
 @pytest.fixture
 def platform(_shared: Platform) -> Platform:
-    """The platform that the tests share, healthy; whoever stops it leaves the next start to the next test."""
+    """The platform that tests share, healthy. If a test stops it, the next test starts it."""
     _shared.release()
     if not _shared.is_up():
         _shared.up()
@@ -48,22 +46,8 @@ def platform(_shared: Platform) -> Platform:
 
 @pytest.fixture
 def other() -> Iterator[Platform]:
-    """A platform of the test's own that is not up yet."""
+    """A platform for this test alone, which is not up yet."""
     with make("other") as platform:
-        yield platform
-
-
-@pytest.fixture(scope="module")
-def celery() -> Iterator[Platform]:
-    """A platform of the test file's own whose tasks run on a Celery worker; it was started, and is up at first."""
-    try:
-        find_programs()
-    except AirfleetError as error:
-        pytest.skip(str(error))
-    with make("other") as platform:
-        fleet = platform.project / "fleet.yaml"
-        fleet.write_text(fleet.read_text() + "executor: celery\n")
-        platform.up()
         yield platform
 
 
@@ -78,14 +62,14 @@ def database() -> Iterator[Database]:
 
 @pytest.fixture
 def shop(database: Database) -> Iterator[Shop]:
-    """A bundle of its own with twenty Dags, and a releaser at work."""
+    """A new bundle with twenty Dags, and a running releaser."""
     with open_shop(database, 20) as shop:
         yield shop
 
 
 @pytest.fixture
 def kiosk(database: Database) -> Iterator[Shop]:
-    """The same with three Dags."""
+    """A new bundle with three Dags, and a running releaser."""
     with open_shop(database, 3) as shop:
         yield shop
 

@@ -1,20 +1,162 @@
-"""`executor: celery` on one machine, with a broker of its own."""
+"""`executor: celery` on one machine, with a broker of its own: drained workers, new secrets, kills.
+
+All tests share one platform, because its first start takes half a minute of CPU.
+"""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import signal
+from collections.abc import Iterator
+from typing import Any
 
+import amqp
 import psutil
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
+from airfleet.errors import AirfleetError
+from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.workspace.state_folder import StateFolder
 from deadline import wait_until
-from fleets import HEALTHY_S, Platform
+from fleets import HEALTHY_S, Platform, make
 
 pytestmark = pytest.mark.local
+
+
+@pytest.fixture(scope="module")
+def _celery() -> Iterator[Platform]:
+    try:
+        find_programs()
+    except AirfleetError as error:
+        pytest.skip(str(error))
+    with make("celery") as platform:
+        fleet = platform.project / "fleet.yaml"
+        fleet.write_text(fleet.read_text() + "executor: celery\n")
+        yield platform
+
+
+@pytest.fixture
+def celery(_celery: Platform) -> Platform:
+    """The platform of these tests, with Celery. It is healthy, whatever the last test did to it."""
+    if not _celery.is_up():
+        _celery.up()
+    _celery.wait_healthy()
+    return _celery
+
+
+def look(platform: Platform) -> dict[str, Any]:
+    (worker,) = json.loads(platform.airfleet("workers", "list", "--json", check=False).stdout)["workers"]
+    return worker
+
+
+def test_a_drained_worker_finishes_takes_nothing_stays_drained_and_resumes(celery: Platform) -> None:
+    slow = celery.hold()
+    wait_until(lambda: look(celery)["running"] == ["slow.work"], "the task in the list")
+    refused = celery.airfleet("workers", "drain", "localhost", "--timeout", "2", check=False)
+    assert refused.returncode == 1
+    assert "tasks are still running after 2 s" in refused.stderr
+    assert "no other worker serves default" in refused.stderr
+    assert look(celery)["state"] == "draining"
+
+    quick = celery.trigger("quick")
+    celery.release()
+    celery.airfleet("workers", "drain", "localhost")
+    assert celery.wait_run("slow", slow) == "success"
+    assert celery.attempts()[-1] == "done"
+    assert len(celery.attempts()) == 2, "it ran once, and to its end"
+
+    old = celery.pid("worker")
+    assert old
+    os.kill(old, signal.SIGKILL)
+    wait_until(
+        lambda: look(celery)["state"] == "drained" and celery.pid("worker") not in (None, old),
+        "another worker, drained from its start",
+        timeout_s=HEALTHY_S,
+        every_s=0.5,
+    )
+    celery.wait_healthy()
+    assert celery.run_state("quick", quick) in ("queued", "running")
+    celery.airfleet("workers", "resume", "default@localhost")
+    assert look(celery)["state"] == "serving"
+    assert celery.wait_run("quick", quick) == "success"
+
+
+def test_a_name_that_is_nobody_s_is_told_with_those_that_are(celery: Platform) -> None:
+    done = celery.airfleet("workers", "drain", "elsewhere", check=False)
+    assert done.returncode == 2
+    assert "there is no worker 'elsewhere'" in done.stderr
+    assert "default@localhost" in done.stderr
+
+
+def refuses_login(platform: Platform, name: str, password: str, database: str) -> bool:
+    dsn = (platform.state.secrets / "metadata_dsn").read_text()
+    port = make_url(dsn).port
+    try:
+        psycopg.connect(
+            host="127.0.0.1", port=port, user=name, password=password, dbname=database, connect_timeout=10
+        ).close()
+    except psycopg.OperationalError as error:
+        return "password authentication failed" in str(error)
+    return False
+
+
+def refuses_broker(platform: Platform, password: str) -> bool:
+    snapshot = platform.state.read_snapshot()
+    assert snapshot
+    [url] = [one.url for one in snapshot.processes if one.name == "rabbitmq"]
+    address = url.removeprefix("amqp://")
+    try:
+        with amqp.Connection(
+            host=address, userid="publisher", password=password, virtual_host="airflow", login_timeout=10
+        ):
+            return False
+    except amqp.AccessRefused:
+        return True
+
+
+def test_every_secret_of_one_machine_can_be_rotated_at_once(celery: Platform) -> None:
+    assert celery.succeeds("reads")
+    secrets = celery.state.secrets
+    celery.down()
+    names = [
+        *("admin_password", "postgres_superuser", "postgres_airflow", "postgres_warehouse", "postgres_results_writer"),
+        *(
+            "fernet_key",
+            "jwt_secret",
+            "secret_key",
+            "broker_publisher",
+            "broker_consumer",
+            "broker_cookie",
+            "signing_key",
+        ),
+    ]
+    former = {name: (secrets / name).read_text() for name in names}
+    for name in names:
+        (secrets / name).unlink()
+    celery.up()
+    celery.wait_healthy()
+    for name in names:
+        assert (secrets / name).read_text() != former[name], name
+    assert celery.log_in(former["admin_password"]).status_code == 401
+    for login in ("airflow", "warehouse"):
+        assert refuses_login(celery, login, former[f"postgres_{login}"], login), login
+    former_writer = former["postgres_results_writer"]
+    assert refuses_login(celery, "airfleet_results_writer", former_writer, "airfleet_results")
+    assert refuses_login(celery, "postgres", former["postgres_superuser"], "postgres")
+    assert refuses_broker(celery, former["broker_publisher"])
+    # The connections were encrypted with the former key, and now are with the new one.
+    assert celery.succeeds("reads")
+    celery.down()
+    celery.up()
+    celery.wait_healthy()
+    config = configparser.ConfigParser()
+    config.read(celery.state.root / "airflow" / "airflow.cfg")
+    assert config["core"]["fernet_key"] == (secrets / "fernet_key").read_text()
+    assert celery.succeeds("reads")
 
 
 def read_listeners(pids: set[int]) -> set[str]:
@@ -82,15 +224,16 @@ def check_crash(celery: Platform, dag: str) -> None:
 def test_a_worker_runs_tasks_outlives_kills_and_leaves_nothing(celery: Platform) -> None:
     for name, more in (("warm_crash", ""), ("cold_crash", "AIRFLEET_WARM_START: bool = False")):
         (celery.project / "dags" / f"{name}.py").write_text(CRASHES.format(name=name, more=more))
+    results, (warm, cold) = count_results(celery.state), read_starts(celery)
     assert celery.succeeds("quick")
-    assert count_results(celery.state) == 1
+    assert count_results(celery.state) == results + 1
     check_crash(celery, "warm_crash")
-    assert read_starts(celery) == (3, 0)
+    assert read_starts(celery) == (warm + 3, cold)
     check_crash(celery, "cold_crash")
-    assert read_starts(celery) == (3, 2)
+    assert read_starts(celery) == (warm + 3, cold + 2)
     kill_pools(celery)
     assert celery.succeeds("quick")
-    assert read_starts(celery) == (4, 2)
+    assert read_starts(celery) == (warm + 4, cold + 2)
     pids = {process.pid for process in celery.processes()}
     assert read_listeners(pids) <= {"127.0.0.1", "::1"}
     for name in ("rabbitmq", "worker"):

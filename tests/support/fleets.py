@@ -98,7 +98,7 @@ slot_pools: {{crm: {{slots: 2, description: Few}}}}
 
 @dataclass
 class Platform:
-    """One project in a folder of its own, and the platform that is started there."""
+    """One project in its own folder, and the platform of that project."""
 
     project: Path
     port: int
@@ -158,12 +158,12 @@ class Platform:
         wait_until(self.is_healthy, f"all healthy in {self.project}", timeout_s=HEALTHY_S)
 
     def pid(self, name: str) -> int | None:
-        """The process of a component, as the supervisor last wrote it down."""
+        """Return the pid of a component from the supervisor's last snapshot, or None."""
         snapshot = self.state.read_snapshot()
         return next((one.pid for one in snapshot.processes if one.name == name), None) if snapshot else None
 
     def processes(self) -> list[psutil.Process]:
-        """All living processes of this platform, the supervisor's among them."""
+        """Return all living processes of this platform, including the supervisor."""
         snapshot = self.state.read_snapshot()
         if snapshot is None:
             return []
@@ -178,7 +178,7 @@ class Platform:
         return (self.state.logs / f"{name}.log").read_text()
 
     def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
-        """The JSON that Airflow's REST API answers with."""
+        """Call Airflow's REST API as the admin and return the JSON of its answer."""
         base = f"http://127.0.0.1:{self.port}"
         with httpx.Client(base_url=base, timeout=60, trust_env=False) as client:
             if not self.token:
@@ -187,6 +187,11 @@ class Platform:
             headers = {"Authorization": f"Bearer {self.token}"}
             return client.request(method, f"/api/v2{path}", headers=headers, **options).raise_for_status().json()
 
+    def log_in(self, password: str) -> httpx.Response:
+        """The answer to a request of the admin, with this password, for a token."""
+        url = f"http://127.0.0.1:{self.port}/auth/token"
+        return httpx.post(url, json={"username": "admin", "password": password}, timeout=60, trust_env=False)
+
     def knows(self, dag: str) -> bool:
         try:
             return bool(self.call("GET", f"/dags/{dag}"))
@@ -194,7 +199,7 @@ class Platform:
             return False
 
     def trigger(self, dag: str) -> str:
-        """The id of a new run."""
+        """Start a run and return its id."""
         wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=HEALTHY_S, every_s=0.5)
         return str(self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"])
 
@@ -202,7 +207,7 @@ class Platform:
         return str(self.call("GET", f"/dags/{dag}/dagRuns/{run}")["state"])
 
     def wait_run(self, dag: str, run: str) -> str:
-        """The state in which a run ended."""
+        """Wait for the end of a run and return its state."""
         return wait_until(
             lambda: (state := self.run_state(dag, run)) in ("success", "failed") and state,
             f"the end of {run} of {dag}",
@@ -211,11 +216,11 @@ class Platform:
         )
 
     def succeeds(self, dag: str) -> bool:
-        """Trigger a run, and whether it ended well."""
+        """Start a run and return whether it succeeded."""
         return self.wait_run(dag, self.trigger(dag)) == "success"
 
     def hold(self) -> str:
-        """Begin a run whose task does not end before `release`; returns when the task runs."""
+        """Start a run whose task does not end before `release`; return its id when the task runs."""
         (self.project / "attempts").unlink(missing_ok=True)
         (self.project / "hold").touch()
         run = self.trigger("slow")
@@ -223,7 +228,7 @@ class Platform:
         return run
 
     def attempts(self) -> list[str]:
-        """One line for each start of the task, and `done` for each end."""
+        """Return one line for each start of the task, and `done` for each end."""
         path = self.project / "attempts"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -232,7 +237,7 @@ class Platform:
 
 
 def end_everything(platform: Platform) -> None:
-    """Kill what a failed test left; only this platform's own processes are found."""
+    """Kill the processes that a failed test left. Only those of this platform are found."""
     for process in platform.processes():
         with contextlib.suppress(psutil.Error):
             process.kill()
@@ -240,7 +245,7 @@ def end_everything(platform: Platform) -> None:
 
 @contextlib.contextmanager
 def make(name: str) -> Iterator[Platform]:
-    """A platform that is not up yet, and is ended and removed whatever happens."""
+    """Yield a platform that is not up yet; end it and remove its folder in any case."""
     # pytest's own temporary folders are closed to the user as which root runs PostgreSQL.
     with tempfile.TemporaryDirectory(prefix="airfleet-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
