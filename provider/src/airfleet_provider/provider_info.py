@@ -117,5 +117,21 @@ def list_commands() -> list[CLICommand]:
             Arg(("--json",), action="store_true", help="Print JSON on stdout"),
         ),
     )
-    commands = [admin, archive, care, processor, execution, migrate, patches, releaser, scheduler]
+    sla = ActionCommand(
+        name="sla",
+        help="Show the promises of fleet.yaml: those that are open, and how often they were kept",
+        func=lazy_load_command("airfleet_provider.slas.command.run_command"),
+        args=(
+            Arg(("action",), choices=("list", "report", "show"), help="What to show"),
+            Arg(("--rule",), help="Only the promises of this rule"),
+            Arg(("--dag",), help="Only promises about the Dag with this id"),
+            Arg(("--in",), dest="state", help="Only instances in this state"),
+            Arg(("--all",), action="store_true", help="Also instances that ended in the last day"),
+            Arg(("--since",), help="Report from this moment on"),
+            Arg(("--until",), help="Report before this moment"),
+            Arg(("--most",), type=int, default=20, help="Show so many instances of a rule"),
+            Arg(("--format",), choices=("text", "json", "csv"), default="text", help="The form of the output"),
+        ),
+    )
+    commands = [admin, archive, care, processor, execution, migrate, patches, releaser, scheduler, sla]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

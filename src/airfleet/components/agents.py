@@ -45,7 +45,7 @@ def render(fleet: Fleet, site: Site, credentials: Credentials, *, host: str) -> 
         Key.DATABASE: _connect(site, credentials),
         Key.METRICS: {},
         Key.NOTIFICATIONS: {},
-        Key.SLAS: {},
+        Key.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
 

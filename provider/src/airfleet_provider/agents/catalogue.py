@@ -9,6 +9,7 @@ from typing import Any
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Loop, LoopThread
 from airfleet_provider.agent_loops.server import Route
+from airfleet_provider.slas.loop import make_loop as make_sla_loop
 
 # What a route may read: the loops of the process as they run, and its lease.
 MakeRoutes = Callable[[Sequence[LoopThread], AgentsLease], Mapping[str, Route]]
@@ -24,4 +25,4 @@ class Work:
 
 def assemble(config: Mapping[str, Any]) -> Work:
     """Return the work that the configuration asks for."""
-    return Work((), lambda threads, lease: {})
+    return Work((make_sla_loop(config),), lambda threads, lease: {})

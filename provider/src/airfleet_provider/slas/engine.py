@@ -45,9 +45,12 @@ def evaluate(
     before = {one.key: one for one in instances}
     by_name = {(rule.name, rule.kind): rule for rule in rules}
     after: dict[Key, Instance | None] = dict(before)
+    promises = {key.promise for key, one in before.items() if one.state not in ENDED}
     for rule in rules:
-        for opened in _open(rule, seen, before, now):
-            after.setdefault(opened.key, opened)
+        for opened in list_opened(rule, seen, now):
+            # A promise that must be kept again and again has one open instance at a time.
+            if rule.kind is not Kind.MUST_RUN or opened.key.promise not in promises:
+                after.setdefault(opened.key, opened)
     for key, instance in list(after.items()):
         owed = by_name.get((key.rule, key.kind))
         if instance is None:
@@ -57,11 +60,8 @@ def evaluate(
         elif instance.state not in ENDED:
             after.update(_advance(owed, instance, seen, now))
     _heal(before, after)
-    return tuple(
-        Transition(before.get(key), instance)
-        for key, instance in sorted(after.items(), key=lambda one: one[0])
-        if before.get(key) != instance
-    )
+    changed = [Transition(before.get(key), instance) for key, instance in after.items() if before.get(key) != instance]
+    return tuple(sorted(changed, key=lambda one: one.key))
 
 
 def _exists(subject: Subject, seen: Observations) -> bool:
@@ -87,10 +87,10 @@ def _list_subjects_of(rule: Rule, dag: Dag) -> Iterator[Subject]:
             yield Subject(dag.dag_id, task_id)
 
 
-def _open(rule: Rule, seen: Observations, known: Mapping[Key, Instance], now: datetime) -> Iterator[Instance]:
+def list_opened(rule: Rule, seen: Observations, now: datetime) -> Iterator[Instance]:
+    """Yield the instances that a rule begins, also those that it began before."""
     evaluated_at = (seen.evaluated_at or now) - OVERLAP
     since = max(seen.rules_since.get((rule.name, rule.kind), now), evaluated_at, now - LOOK_BACK)
-    promises = {key.promise for key, one in known.items() if one.state not in ENDED}
     for subject in list_subjects(rule, seen):
         dag = seen.dags.get(subject.dag_id)
         if dag is not None and dag.is_stale:
@@ -104,8 +104,7 @@ def _open(rule: Rule, seen: Observations, known: Mapping[Key, Instance], now: da
             case Kind.STARTS_WITHIN:
                 yield from _open_starts(rule, subject, seen, since, now)
             case Kind.MUST_RUN:
-                if (rule.name, rule.kind, subject) not in promises:
-                    yield _make_period(rule, subject, now, now)
+                yield _make_period(rule, subject, now, now)
 
 
 def _open_days(
@@ -234,7 +233,7 @@ def _note(instance: Instance, outlook: Outlook) -> Instance:
     old = instance.expected_at
     if old is not None and expected is not None and abs(expected - old) < MOVED:
         expected = old
-    return replace(instance, expected_at=expected, reason=reason)
+    return replace(instance, expected_at=expected, reason=reason, run_id=instance.run_id or outlook.run_id)
 
 
 def _end(instance: Instance, state: State, now: datetime, fulfilled_at: datetime | None = None) -> Instance:

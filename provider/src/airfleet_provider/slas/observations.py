@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from airfleet_provider.slas.prediction import Profile
+from airfleet_provider.slas.prediction import Profile, Span
 
 # Runs of this type repeat the past on request, and keep no promise.
 BACKFILL = "backfill"
@@ -84,6 +84,11 @@ class Run:
     def is_ended(self) -> bool:
         """Return whether the run has ended."""
         return self.state in ENDED_RUN
+
+    @property
+    def spans(self) -> dict[str, Span]:
+        """Return when the tasks started and ended."""
+        return {name: Span(one.started_at, one.ended_at, one.is_ended) for name, one in (self.tasks or {}).items()}
 
     @property
     def first_start(self) -> datetime | None:

@@ -10,7 +10,7 @@ from airfleet_provider.contract.sla_rules import Kind, Rule
 from airfleet_provider.slas import prediction
 from airfleet_provider.slas.instances import Instance
 from airfleet_provider.slas.observations import BACKFILL, MANUAL, Asset, Dag, Observations, Run
-from airfleet_provider.slas.prediction import Prediction, Span
+from airfleet_provider.slas.prediction import Prediction
 
 SCHEDULED = "scheduled"
 
@@ -19,12 +19,14 @@ SCHEDULED = "scheduled"
 class Outlook:
     """How an instance stands now.
 
+    `run_id` is the run that the instance waits for, where the instance began before the run did.
     `problem` says that it will not be fulfilled unless somebody acts. `is_gone` means that nobody owes it any more,
     because its run or its Dag no longer exists. `closes_at` is when a late instance counts as missed; what fulfils it
     after that does not count.
     """
 
     fulfilled_at: datetime | None = None
+    run_id: str | None = None
     expected: Prediction | None = None
     problem: str = ""
     reason: str = ""
@@ -107,7 +109,7 @@ def _look_at_start(rule: Rule, instance: Instance, seen: Observations, now: date
     if run.first_start or run.is_ended:
         return Outlook(fulfilled_at=run.first_start or run.started_at or run.ended_at or now)
     what = "no task has started" if run.started_at else "waits for the end of other runs"
-    return Outlook(reason=f"the run {run.run_id} is {run.state}: {what}")
+    return Outlook(reason=f"the run {run.run_id} is {run.state}: {what}", run_id=run.run_id)
 
 
 def _look_at_asset(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
@@ -171,10 +173,11 @@ def _predict(run: Run, task_id: str, seen: Observations, now: datetime) -> Predi
     profile = seen.profiles.get(run.dag_id)
     if profile is None or run.tasks is None:
         return None
-    spans = {name: Span(task.started_at, task.ended_at, task.is_ended) for name, task in run.tasks.items()}
     if task_id:
-        return prediction.predict_task_end(task_id, spans.get(task_id), profile, run_started_at=run.started_at, now=now)
-    return prediction.predict_end(spans, profile, now=now)
+        return prediction.predict_task_end(
+            task_id, run.spans.get(task_id), profile, run_started_at=run.started_at, now=now
+        )
+    return prediction.predict_end(run.spans, profile, now=now)
 
 
 def _after(profile: prediction.Profile | None, task_id: str, now: datetime) -> Prediction | None:

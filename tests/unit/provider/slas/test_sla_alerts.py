@@ -1,0 +1,49 @@
+"""The alert of a promise: raised once for each worsening, resolved when nothing alerts any more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from airfleet_provider.contract.sla_rules import Kind, Rule, State
+from airfleet_provider.slas.alerts import list_changes
+from airfleet_provider.slas.instances import Instance, Key, Subject, Transition
+
+NOW = datetime(2026, 3, 3, 6, tzinfo=UTC)
+RULE = Rule("short", Kind.NO_LONGER_THAN, dag=".*", limit_s=60)
+
+
+def make(run: str, state: State, **changes: object) -> Instance:
+    key = Key("short", Kind.NO_LONGER_THAN, Subject("marts"), run)
+    alerting = state in (State.AT_RISK, State.LATE)
+    return replace(Instance(key, state, NOW, NOW, NOW, run, is_alerting=alerting), **changes)  # type: ignore[arg-type]
+
+
+def test_a_warning_becomes_a_late_alert_of_the_same_fingerprint() -> None:
+    due, risk = make("r1", State.DUE), make("r1", State.AT_RISK, expected_at=NOW + timedelta(minutes=12))
+    late = make("r1", State.LATE)
+    (warning,) = list_changes([RULE], [due], [Transition(due, risk)], NOW).raised
+    assert (warning.severity, "is expected 12 min late" in warning.summary) == ("warning", True)
+    (alert,) = list_changes([RULE], [risk], [Transition(risk, late)], NOW).raised
+    assert (alert.severity, alert.fingerprint) == ("critical", warning.fingerprint)
+    assert alert.labels["dag"] == "marts"
+
+
+def test_a_changed_reason_raises_nothing_again() -> None:
+    late = make("r1", State.LATE)
+    changes = list_changes([RULE], [late], [Transition(late, replace(late, reason="other"))], NOW)
+    assert (changes.raised, changes.resolved) == ((), ())
+
+
+def test_an_alert_is_resolved_with_the_last_of_its_late_runs() -> None:
+    first, second = make("r1", State.LATE), make("r2", State.LATE)
+    ended = make("r1", State.MISSED)
+    one = list_changes([RULE], [first, second], [Transition(first, ended)], NOW)
+    assert one.resolved == ()
+    both = list_changes([RULE], [first, second], [Transition(first, ended), Transition(second, None)], NOW)
+    assert both.resolved == ("sla:short:no-longer-than:marts:",)
+
+
+def test_a_promise_without_its_rule_alerts_no_more() -> None:
+    late = make("r1", State.LATE)
+    assert list_changes([], [late], [Transition(late, make("r1", State.MISSED))], NOW).resolved
