@@ -15,9 +15,11 @@ import click
 from airfleet.cli import test
 from airfleet.errors import AirfleetError
 from airfleet.releases.repository import Deployment, Repository
+from airfleet.spec import load, yaml_document
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import DEFAULT_POOLS
 from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
+from airfleet_provider.contract.sla_rules import Rule
 
 if TYPE_CHECKING:
     from airfleet.releases.checks.findings import Finding
@@ -66,6 +68,7 @@ def examine(
             rules=fleet.checks,
             migrations=migrations,
             tests=testing.result() if testing else None,
+            slas=_locate_slas(fleet, project),
         )
     return registry.run(facts)
 
@@ -99,6 +102,14 @@ def list_queues(fleet: Fleet) -> frozenset[str] | None:
 def find_errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Return the findings that stop a release."""
     return tuple(finding for finding in findings if finding.level == "error")
+
+
+def _locate_slas(fleet: Fleet, project: Path) -> tuple[tuple[Rule, int], ...]:
+    """Return the rules of SLAs with their lines in fleet.yaml."""
+    if not fleet.slas:
+        return ()
+    document = yaml_document.parse((project / load.FILE).read_text("utf-8"), file=load.FILE)
+    return tuple((rule, document.line(("slas", rule.name))) for rule in fleet.slas)
 
 
 def _tell(deployment: Deployment) -> None:

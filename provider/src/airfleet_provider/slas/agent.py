@@ -55,7 +55,7 @@ class SlaEngine:
             with write() as connection:
                 store.apply(connection, transitions, changes)
                 store.learn(connection, samples)
-                store.advance(connection, found.cursor)
+                store.advance(connection, replace(found.cursor, subjects=self._count_subjects(found)))
                 if self._is_time(self._pruned_at, found.now, PRUNE_EVERY):
                     store.prune(connection, found.now)
                     self._pruned_at = found.now
@@ -64,6 +64,11 @@ class SlaEngine:
         profiles = {dag_id: one for dag_id, own in samples.items() if (one := own.summarise())}
         self._memory = replace(found.memory, samples=known, profiles={**found.memory.profiles, **profiles})
         return len(transitions)
+
+    def _count_subjects(self, found: Reading) -> dict[tuple[str, str], int]:
+        return {
+            (rule.name, rule.kind.value): sum(1 for _ in engine.list_subjects(rule, found.seen)) for rule in self._rules
+        }
 
     @staticmethod
     def _is_time(last: datetime | None, now: datetime, every: timedelta) -> bool:

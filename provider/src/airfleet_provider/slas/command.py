@@ -48,6 +48,8 @@ def run_command(arguments: argparse.Namespace) -> None:
                 _report(arguments, query)
             case _:
                 _show(arguments, query, engine)
+        for name in engine.unmatched:
+            _say(f"warning: the rule {name} matches no Dag, task or asset that Airflow knows")
         if engine.is_stale:
             said = f"{engine.evaluated_at:%Y-%m-%d %H:%M} UTC" if engine.evaluated_at else "never"
             _say(f"warning: the SLA engine has not worked lately (last: {said}): `airfleet status` shows the agents")

@@ -66,7 +66,7 @@ def _look_at_day(rule: Rule, instance: Instance, seen: Observations, now: dateti
     if next_run:
         if next_run > now:
             return Outlook(reason=f"the next run is at {_clock(next_run)}", closes_at=closes_at)
-        return Outlook(expected=_after(profile, task_id, now), reason=_explain_no_run(dag), closes_at=closes_at)
+        return Outlook(expected=_after(profile, task_id, now), reason=_explain_no_run(dag, now), closes_at=closes_at)
     active = [run for run in runs if not run.is_ended]
     if active:
         run = max(active, key=lambda one: one.run_after)
@@ -75,7 +75,7 @@ def _look_at_day(rule: Rule, instance: Instance, seen: Observations, now: dateti
         failed = max(runs, key=lambda one: one.run_after)
         what = f"the task {task_id} did not succeed in the run" if task_id else "the last run failed:"
         return Outlook(problem=f"{what} {failed.run_id}", closes_at=closes_at)
-    return Outlook(expected=_after(profile, task_id, now), reason=_explain_no_run(dag), closes_at=closes_at)
+    return Outlook(expected=_after(profile, task_id, now), reason=_explain_no_run(dag, now), closes_at=closes_at)
 
 
 def _look_at_length(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
@@ -105,7 +105,7 @@ def _look_at_start(rule: Rule, instance: Instance, seen: Observations, now: date
     if run is None:
         if dag is None or dag.next_run != instance.starts_at:
             return GONE
-        return Outlook(reason=_explain_no_run(dag))
+        return Outlook(reason=_explain_no_run(dag, now))
     if run.first_start or run.is_ended:
         return Outlook(fulfilled_at=run.first_start or run.started_at or run.ended_at or now)
     what = "no task has started" if run.started_at else "waits for the end of other runs"
@@ -138,7 +138,7 @@ def _look_at_pause(rule: Rule, instance: Instance, seen: Observations, now: date
     if active:
         run = min(active, key=lambda one: one.run_after)
         return Outlook(expected=_predict(run, subject.task_id, seen, now), reason=_describe(run), closes_at=closes_at)
-    return Outlook(reason=_explain_no_run(dag), closes_at=closes_at)
+    return Outlook(reason=_explain_no_run(dag, now), closes_at=closes_at)
 
 
 _LOOKS: Mapping[Kind, Callable[[Rule, Instance, Observations, datetime], Outlook]] = {
@@ -218,7 +218,7 @@ def _describe(run: Run) -> str:
     return f"{run.run_id} is {run.state}"
 
 
-def _explain_no_run(dag: Dag) -> str:
+def _explain_no_run(dag: Dag, now: datetime) -> str:
     if dag.is_paused:
         return "no run: the Dag is paused"
     if dag.has_import_errors:
@@ -227,6 +227,8 @@ def _explain_no_run(dag: Dag) -> str:
         return "no run: no file makes this Dag any more"
     if dag.next_run is None:
         return "no run yet"
+    if dag.next_run > now:
+        return f"the next run is at {_clock(dag.next_run)}"
     return f"no run: the scheduler has not made the run of {_clock(dag.next_run)}"
 
 

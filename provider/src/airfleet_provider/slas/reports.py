@@ -33,6 +33,8 @@ class EngineState:
     rules: Mapping[tuple[str, str], Rule]
     evaluated_at: datetime | None
     now: datetime | None
+    # The rules that are about nothing that Airflow knows.
+    unmatched: tuple[str, ...] = ()
 
     @property
     def is_stale(self) -> bool:
@@ -70,7 +72,8 @@ def read_engine(query: Query) -> EngineState:
         return EngineState({}, None, None)
     rules = [Rule.from_json(one["rule"]) for one in rows[0]["rules"]]
     by_name = {(rule.name, rule.kind.value): rule for rule in rules}
-    return EngineState(by_name, rows[0]["evaluated_at"], rows[0]["now"])
+    unmatched = {one["rule"]["name"]: None for one in rows[0]["rules"] if one.get("subjects") == 0}
+    return EngineState(by_name, rows[0]["evaluated_at"], rows[0]["now"], tuple(unmatched))
 
 
 def list_instances(

@@ -34,6 +34,8 @@ class Cursor:
     since: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
     # The rules as they are written with the cursor: `airfleet sla` describes promises with them.
     rules: Sequence[Rule] = ()
+    # How many Dags, tasks or assets each rule is about.
+    subjects: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @classmethod
     def from_row(cls, row: Row, rules: Sequence[Rule]) -> Cursor:
@@ -54,7 +56,12 @@ class Cursor:
     def list_rules(self) -> list[dict[str, Any]]:
         """Return the rules as plain data, for the row."""
         return [
-            {"rule": rule.to_json(), "since": self.since[rule.name, rule.kind.value].isoformat()} for rule in self.rules
+            {
+                "rule": rule.to_json(),
+                "since": self.since[rule.name, rule.kind.value].isoformat(),
+                "subjects": self.subjects.get((rule.name, rule.kind.value), 0),
+            }
+            for rule in self.rules
         ]
 
 

@@ -13,6 +13,7 @@ from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.releases.checks.source import SourceFile
 from airfleet.releases.checks.usages import NameUsage
 from airfleet.spec.fleet import Checks
+from airfleet_provider.contract.sla_rules import Rule
 
 FOLDERS = ("dags/", "include/")
 
@@ -104,7 +105,10 @@ def read_sources(files: Mapping[str, str]) -> Mapping[str, SourceFile]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The input of every check. `migrations` is None if ruff is not installed, `tests` if the tests were left out."""
+    """The input of every check. `migrations` is None if ruff is not installed, `tests` if the tests were left out.
+
+    `slas` has the rules of fleet.yaml, each with its line.
+    """
 
     sources: Mapping[str, SourceFile]
     parses: tuple[ParsedFile, ...]
@@ -113,6 +117,7 @@ class Inputs:
     rules: Checks = Checks()  # noqa: RUF009  (frozen)
     migrations: tuple[Migration, ...] | None = ()
     tests: ProjectTests | None = None
+    slas: tuple[tuple[Rule, int], ...] = ()
 
     @cached_property
     def usages(self) -> tuple[tuple[SourceFile, NameUsage], ...]:

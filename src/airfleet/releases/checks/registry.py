@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from airfleet.releases.checks import conventions, external_tools, ignores, loading, names, schedules
+from airfleet.releases.checks import conventions, external_tools, ignores, loading, names, schedules, slas
 from airfleet.releases.checks.findings import Caught, Check, Finding
 from airfleet.releases.checks.inputs import Inputs
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks, Level
@@ -25,6 +25,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             *external_tools.CHECKS,
             *conventions.CHECKS,
             *schedules.CHECKS,
+            *slas.CHECKS,
             Check(
                 ignores.CHECK,
                 "A comment that turns a check off names a check that can be turned off.",

@@ -52,6 +52,7 @@ class ChecksSection(Section):
     schedule: Level = _level(
         "schedule", "A schedule fires, but not every minute. Its start_date is fixed, its end_date is in the future."
     )
+    unmatched_sla: Level = _level("unmatched-sla", "Every rule of `slas` is about a Dag, a task or an asset.")
     parse_seconds: Annotated[float, Field(ge=0.01)] = Field(
         default=_DEFAULT.parse_seconds, description="Seconds that a Dag file may take to load."
     )

@@ -260,6 +260,13 @@ def test_a_run_that_should_have_been_made_and_was_not_is_late() -> None:
     assert (platform.only.state, platform.only.fulfilled_at) == (State.MISSED, at(3, 9))
 
 
+def test_a_period_before_the_next_run_says_when_it_comes() -> None:
+    platform = Platform(Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=3600), dags=(replace(MARTS, next_run=at(4)),))
+    platform.evaluate(at(3))
+    platform.evaluate(at(3, 30))
+    assert platform.only.reason == "the next run is at 04:00 UTC"
+
+
 def test_a_paused_dag_starts_no_new_promise_to_start() -> None:
     platform = Platform(STARTS, dags=(replace(MARTS, next_run=at(3), is_paused=True),))
     platform.evaluate(at(3, 10))

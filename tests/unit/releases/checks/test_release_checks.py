@@ -14,6 +14,7 @@ from airfleet.releases.checks import registry
 from airfleet.releases.checks.inputs import Access, FailedTest, Inputs, Inventory, Migration, ProjectTests
 from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks
+from airfleet_provider.contract.sla_rules import Kind, Rule
 
 FRAME = '  File "/srv/project/dags/sales.py", line {}, in <module>\n'
 TRACEBACK = "Traceback (most recent call last):\n" + FRAME
@@ -148,6 +149,13 @@ CASES = [
         2,
         "the start_date moves with now()",
         source("DAG('sales', start_date=datetime(2026, 1, 1))"),
+    ),
+    Case(
+        "unmatched-sla",
+        lambda: replace(make_facts(DAG, make_dag()), slas=((Rule("late", Kind.MUST_RUN, dag="slaes"), 7),)),
+        7,
+        "the SLA late matches no Dag",
+        lambda: replace(make_facts(DAG, make_dag()), slas=((Rule("late", Kind.MUST_RUN, dag="sal.*"), 7),)),
     ),
     Case(
         "unknown-ignore",
