@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from airfleet.components.health import HttpCheck
 from airfleet.components.model import DEAD_PEER, Component, Credentials, File, Process, Site
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret, find_login
-from airfleet_provider.contract import environment
+from airfleet.spec.secrets import Secret, find_login, list_accepted
+from airfleet_provider.contract import environment, notification_policy
 from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.notification_policy import Policy
 
 NAME = "agents"
 MODULE = "airfleet_provider.agents"
 ROLE, DATABASE = "airflow", "airflow"
 
 
-def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
+def describe(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy) -> Component:
     """Describe the agents of one machine. They serve metrics and their health on the loopback."""
-    config = File(site.state / "agents.json", render(fleet, site, credentials, host=fleet.name))
+    config = File(site.state / "agents.json", render(fleet, site, credentials, notifications, host=fleet.name))
     return Component(NAME, (describe_process(site, config.path),), files=(config,))
 
 
@@ -37,17 +39,29 @@ def describe_process(site: Site, config: Path) -> Process:
     )
 
 
-def render(fleet: Fleet, site: Site, credentials: Credentials, *, host: str) -> Secret:
-    """Return the configuration of the agents on a host, in JSON. It holds the login of the metadata database."""
+def render(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy, *, host: str) -> Secret:
+    """Return the configuration of the agents on a host, in JSON. It holds secrets: logins and the receivers'."""
     sections: Mapping[Key, object] = {
         Key.HOST: host,
         Key.SERVER: {"address": site.listen, "port": site.agents_port},
         Key.DATABASE: _connect(site, credentials),
         Key.METRICS: {},
-        Key.NOTIFICATIONS: {},
+        Key.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),
         Key.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
+
+
+def _complete(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy) -> Policy:
+    """Add what does not come from fleet.yaml. During a rotation, Alertmanager may still show the former token."""
+    key = credentials.secret_key
+    return replace(
+        notifications,
+        fleet=fleet.name,
+        base_url=site.base_url,
+        link_key=notification_policy.derive_link_key(key.reveal()),
+        webhook_tokens=tuple(notification_policy.derive_webhook_token(one.reveal()) for one in list_accepted(key)),
+    )
 
 
 def _connect(site: Site, credentials: Credentials) -> dict[str, object]:

@@ -14,6 +14,7 @@ from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host, Limits, Role
+from airfleet_provider.contract.notification_policy import Policy
 
 ETC = Path("/etc/airfleet")
 LIB = Path("/var/lib/airfleet")
@@ -139,6 +140,7 @@ class Objects:
     environment: Mapping[str, str | Secret]
     versions: str
     tls: Secret | None = None
+    notifications: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True, slots=True)

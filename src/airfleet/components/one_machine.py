@@ -22,6 +22,7 @@ from airfleet.components.model import BrokerNode, Component, Credentials, File, 
 from airfleet.components.postgresql import embedded, result_database
 from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
+from airfleet_provider.contract.notification_policy import Policy
 
 
 def describe(
@@ -33,6 +34,7 @@ def describe(
     variables: Mapping[str, object],
     versions: str,
     drain_s: float,
+    notifications: Policy = Policy(),  # noqa: B008 - frozen
 ) -> tuple[Component, ...]:
     """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""
     own = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
@@ -53,7 +55,7 @@ def describe(
         dag_processor.describe(),
         triggerer.describe(),
         releaser.describe(),
-        agents.describe(fleet, site, credentials),
+        agents.describe(fleet, site, credentials, notifications),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from airfleet.spec.notifications import Notifications
+from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.topology import DEFAULT_POOLS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.release_policy import Policy
@@ -75,23 +77,6 @@ CHECK_LEVELS: Mapping[str, Level] = {
 }
 # fleet.yaml cannot change the level of these checks: Airflow itself refuses what they find.
 FIXED_CHECKS = frozenset({"import-error", "cycle", "duplicate-dag-id", "unknown-ignore"})
-
-
-@dataclass(frozen=True, slots=True)
-class SecretRef:
-    """The source of a secret, but not the secret itself. Exactly one of the three fields is set.
-
-    Raises:
-        ValueError: No field is set, or more than one.
-    """
-
-    env: str | None = None
-    file: str | None = None
-    command: str | tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if sum(bool(source) for source in (self.env, self.file, self.command)) != 1:
-            raise ValueError("a SecretRef has exactly one of env, file and command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +176,7 @@ class Fleet:
     releases: Releases = field(default_factory=Releases)
     backups: Backups = field(default_factory=Backups)
     archive: Archive = field(default_factory=Archive)
+    notifications: Notifications = field(default_factory=Notifications)
     slas: tuple[Rule, ...] = ()
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS

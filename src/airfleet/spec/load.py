@@ -12,12 +12,14 @@ from pydantic_core import ErrorDetails
 
 from airfleet.errors import Problem, SpecError, UsageError
 from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
-from airfleet.spec.sections import checks, hosts, slas
+from airfleet.spec.secret_ref import SecretRef
+from airfleet.spec.sections import checks, hosts, notifications, references, slas
+from airfleet.spec.sections.references import Reference
 from airfleet.spec.yaml_document import Violation
 
 FILE = "fleet.yaml"
 
-_TAGS = {model.TEXT, model.LIST, model.VALUE, model.REFERENCE, "[key]"}
+_TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENCE, "[key]"}
 # Only values of these sections are repeated in error messages. In other sections, a value may be a misplaced secret.
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
@@ -166,7 +168,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         name=written.name or default_name,
         ports=fleet.Ports(written.ports.api, written.ports.database, written.ports.metrics),
         parallelism=written.parallelism or parallelism,
-        env={key: value if isinstance(value, str) else _ref(value) for key, value in written.env.items()},
+        env={key: value if isinstance(value, str) else value.convert() for key, value in written.env.items()},
         airflow=written.airflow,
         databases=tuple(written.databases),
         connections={name: _connection(one) for name, one in written.connections.items()},
@@ -179,6 +181,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         releases=fleet.Releases(**written.releases.model_dump()),
         backups=fleet.Backups(**written.backups.model_dump()),
         archive=fleet.Archive(**written.archive.model_dump()),
+        notifications=notifications.convert(written.notifications),
         slas=tuple(rule for name, one in written.slas.items() for rule in slas.convert(name, one)),
         dags=written.dags or ("releases" if machines else "folder"),
         executor=written.executor,
@@ -221,18 +224,13 @@ def _connection(written: model.ConnectionSection) -> fleet.Connection:
         type=written.type,
         host=written.host,
         login=written.login,
-        password=_ref(written.password) if written.password else None,
+        password=written.password.convert() if written.password else None,
         schema=written.schema_,
         port=written.port,
         extra=_values(written.extra),
-        uri=_ref(written.uri) if isinstance(written.uri, model.Reference) else written.uri,
+        uri=written.uri.convert() if isinstance(written.uri, Reference) else written.uri,
     )
 
 
-def _values(written: Mapping[str, object]) -> dict[str, object | fleet.SecretRef]:
-    return {key: _ref(value) if isinstance(value, model.Reference) else value for key, value in written.items()}
-
-
-def _ref(written: model.Reference) -> fleet.SecretRef:
-    command = tuple(written.command) if isinstance(written.command, list) else written.command
-    return fleet.SecretRef(env=written.env, file=written.file, command=command)
+def _values(written: Mapping[str, object]) -> dict[str, object | SecretRef]:
+    return {key: value.convert() if isinstance(value, Reference) else value for key, value in written.items()}

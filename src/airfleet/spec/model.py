@@ -6,18 +6,15 @@ The JSON Schema and the YAML reference (`reference.py`) are generated from the d
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
     Tag,
     WithJsonSchema,
-    model_validator,
 )
 
 from airfleet.spec import fleet
@@ -33,16 +30,22 @@ from airfleet.spec.sections.hosts import (
     TlsSection,
     WorkerPoolSection,
 )
+from airfleet.spec.sections.notifications import NotificationsSection
+from airfleet.spec.sections.references import (
+    BY_REFERENCE,
+    REFERENCE,
+    SOURCES,
+    TEXT,
+    VALUE,
+    Reference,
+    TextOrReference,
+    by_tag,
+)
 from airfleet.spec.sections.releases import ReleasesSection
 from airfleet.spec.sections.section import Section, rule, shaped
 from airfleet.spec.sections.slas import SlaSection
 
-# pydantic puts these tags into the paths of its errors; `load` removes them there.
-TEXT, LIST, VALUE, REFERENCE = "<text>", "<list>", "<value>", "<reference>"
-
-_SOURCES = ("env", "file", "command")
 _SECRET_KEY = re.compile(r"(password|passwd|secret|token|access_key|private_key|api_key)$", re.IGNORECASE)
-BY_REFERENCE = "write where it comes from: {env: NAME}, {file: path} or {command: [program, argument]}"
 
 
 def is_secret_key(key: str) -> bool:
@@ -95,43 +98,8 @@ def _literal_uri(uri: str) -> str:
     return uri
 
 
-def _by_tag(mapping: str, other: str, only: Callable[[dict[str, Any]], bool] = bool) -> Discriminator:
-    return Discriminator(lambda value: mapping if isinstance(value, dict) and only(value) else other)
-
-
 def _is_reference(value: dict[str, Any]) -> bool:
-    return len(value) == 1 and next(iter(value)) in _SOURCES
-
-
-class Reference(Section):
-    """A reference names the source of a secret with exactly one of these keys."""
-
-    env: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="The environment variable that holds it.", examples=["CRM_PASSWORD"]
-    )
-    file: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None,
-        description="The file that holds it, relative to the project. Only its owner may read it.",
-        examples=["secrets/crm"],
-    )
-    command: (
-        Annotated[
-            Annotated[str, Field(min_length=1), Tag(TEXT)]
-            | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), Tag(LIST)],
-            Discriminator(lambda value: LIST if isinstance(value, list) else TEXT),
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="The command that prints it: a list runs without a shell, a text runs through `sh -c`.",
-        examples=[["sops", "-d", "secrets/crm.enc"]],
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Reference:
-        if sum(source is not None for source in (self.env, self.file, self.command)) != 1:
-            raise rule("a reference has exactly one of env, file and command", BY_REFERENCE)
-        return self
+    return len(value) == 1 and next(iter(value)) in SOURCES
 
 
 Database = Annotated[
@@ -150,12 +118,9 @@ AirflowValue = Annotated[
     str, BeforeValidator(_airflow_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
 FleetPort = Annotated[int, Field(ge=1024, le=65535)]
-TextOrReference = Annotated[
-    Annotated[str, Tag(TEXT)] | Annotated[Reference, Tag(REFERENCE)], _by_tag(REFERENCE, TEXT, lambda _: True)
-]
 Value = Annotated[
     Annotated[Any, AfterValidator(_some_value), Tag(VALUE)] | Annotated[Reference, Tag(REFERENCE)],
-    _by_tag(REFERENCE, VALUE, _is_reference),
+    by_tag(REFERENCE, VALUE, _is_reference),
 ]
 
 
@@ -202,7 +167,7 @@ class ConnectionSection(Section):
     uri: (
         Annotated[
             Annotated[str, AfterValidator(_literal_uri), Tag(TEXT)] | Annotated[Reference, Tag(REFERENCE)],
-            _by_tag(REFERENCE, TEXT, lambda _: True),
+            by_tag(REFERENCE, TEXT, lambda _: True),
         ]
         | None
     ) = Field(
@@ -266,6 +231,9 @@ class FleetFile(Section):
     )
     archive: ArchiveSection = Field(
         default=ArchiveSection(), description="Which finished runs leave the metadata database, and where they go."
+    )
+    notifications: NotificationsSection = Field(
+        default=NotificationsSection(), description="Who is notified of alerts, when, and how."
     )
     env: dict[EnvKey, TextOrReference] = Field(
         default={},

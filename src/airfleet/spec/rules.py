@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airfleet.spec import fleet, model
+from airfleet.spec.sections.references import BY_REFERENCE
 from airfleet.spec.yaml_document import Violation
 
 
@@ -71,4 +72,4 @@ def _connection(name: str, connection: dict[str, Any]) -> Iterator[Violation]:
         yield Violation(("connections", name), "neither `type` nor `uri` is there", hint)
     for key, value in _map(connection.get("extra")).items():
         if isinstance(value, str) and model.is_secret_key(key):
-            yield Violation(("connections", name, "extra", key), "fleet.yaml never holds a secret", model.BY_REFERENCE)
+            yield Violation(("connections", name, "extra", key), "fleet.yaml never holds a secret", BY_REFERENCE)

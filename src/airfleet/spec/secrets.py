@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from airfleet.errors import UsageError
-from airfleet.spec.fleet import SecretRef
+from airfleet.spec.secret_ref import SecretRef
 
 COMMAND_SECONDS = 30.0
 

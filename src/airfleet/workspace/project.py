@@ -7,9 +7,11 @@ from pathlib import Path
 
 from airfleet.errors import UsageError
 from airfleet.spec import load
-from airfleet.spec.fleet import Connection, Fleet, SecretRef
+from airfleet.spec.fleet import Connection, Fleet
+from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import resolve
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract.notification_policy import Policy
 
 STATE_FOLDER = ".airfleet"
 
@@ -68,3 +70,16 @@ def resolve_connection(connection: Connection, project: Path) -> object:
         "extra": {key: resolve_value(value, project) for key, value in connection.extra.items()} or None,
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def resolve_notifications(fleet: Fleet, project: Path) -> Policy:
+    """Return who is notified, with the secrets of the receivers.
+
+    Raises:
+        UsageError: A secret cannot be fetched.
+    """
+
+    def fetch(ref: SecretRef, where: str) -> str:
+        return resolve(ref, environ=os.environ, project=project, where=where).reveal()
+
+    return fleet.notifications.fetch(fetch)

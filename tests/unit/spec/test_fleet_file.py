@@ -8,7 +8,7 @@ import pytest
 
 from airfleet.errors import SpecError, UsageError
 from airfleet.spec import fleet, load
-from airfleet.spec.fleet import SecretRef
+from airfleet.spec.secret_ref import SecretRef
 
 FULL = """\
 x-note: [anything, {goes: here}]

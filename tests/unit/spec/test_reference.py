@@ -10,6 +10,7 @@ import yaml
 
 from airfleet.spec import fleet, load, model
 from airfleet.spec import reference as manual
+from airfleet.spec.secret_ref import SecretRef
 
 
 def parse(text: str) -> fleet.Fleet:
@@ -25,12 +26,18 @@ def test_the_reference_parses_to_the_defaults() -> None:
     assert parse(manual.reference()) == parse("")
 
 
-@pytest.mark.parametrize("but", ["uri", "type|host|login|password|schema|port|extra"])
+# A connection has a URI or the other keys, and a receiver only those of its type.
+RECEIVER = "receivers|team|to|from|encryption|url|key|token|resolved|authority|escalation"
+
+
+@pytest.mark.parametrize(
+    "but", ["uri|url|key|token", f"type|host|login|password|schema|port|extra|{RECEIVER}"], ids=["parts", "uri"]
+)
 def test_every_example_of_the_reference_is_valid(but: str) -> None:
     whole = parse(uncommented(but))
     assert whole.slot_pools["crm"].slots == 2
     assert whole.connections["crm"].uri != whole.connections["crm"].password
-    assert whole.env["CRM_TOKEN"] == fleet.SecretRef(file="secrets/crm-token")
+    assert whole.env["CRM_TOKEN"] == SecretRef(file="secrets/crm-token")
 
 
 @pytest.mark.parametrize(

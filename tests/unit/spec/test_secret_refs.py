@@ -13,7 +13,7 @@ import pytest
 
 from airfleet.errors import UsageError
 from airfleet.spec import secrets
-from airfleet.spec.fleet import SecretRef
+from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret
 
 WORD = "hunter2"

@@ -1,25 +1,27 @@
-"""The HTTP server of the agents process: `/metrics`, `/health` and `/ready`. No request reads the database."""
+"""The HTTP server of the agents process: metrics and health, which read no database, and requests that may write."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 REQUEST_S = 10.0
+LONGEST_BODY = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to a GET request."""
+    """An answer to a request."""
 
     status: HTTPStatus
     kind: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_json(cls, value: object, *, good: bool = True) -> Answer:
@@ -28,24 +30,57 @@ class Answer:
         return cls(status, "application/json", json.dumps(value).encode() + b"\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request with its whole body. `query` is the part of the path after the question mark."""
+
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 # A route gets the `Accept` header.
 Route = Callable[[str], Answer]
+# What a handler answers to a method and a path.
+Handler = Callable[[Request], Answer]
+Handlers = Mapping[tuple[str, str], Handler]
 
 
 class _Handler(BaseHTTPRequestHandler):
     routes: ClassVar[Mapping[str, Route]]
+    handlers: ClassVar[Handlers]
     timeout = REQUEST_S
     server_version, sys_version = "airfleet", ""
 
     def do_GET(self) -> None:
-        route = self.routes.get(urlsplit(self.path).path)
-        if route is None:
+        url = urlsplit(self.path)
+        route = self.routes.get(url.path)
+        if handler := self.handlers.get(("GET", url.path)):
+            answer = handler(Request(url.query, dict(self.headers), b""))
+        elif route is None:
             answer = Answer(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /health and /ready\n")
         else:
             answer = route(self.headers.get("Accept", ""))
+        self._send(answer)
+
+    def do_POST(self) -> None:
+        url = urlsplit(self.path)
+        handler = self.handlers.get(("POST", url.path))
+        length = self.headers.get("Content-Length", "")
+        if handler is None:
+            answer = Answer(HTTPStatus.NOT_FOUND, "text/plain", b"nothing takes a POST here\n")
+        elif not length.isdecimal() or int(length) > LONGEST_BODY:
+            answer = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", b"the body is too long\n")
+        else:
+            answer = handler(Request(url.query, dict(self.headers), self.rfile.read(int(length))))
+        self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
+        for name, text in answer.headers.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(answer.body)
 
@@ -59,13 +94,13 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, address: str, port: int, routes: Mapping[str, Route]) -> None:
+    def __init__(self, address: str, port: int, routes: Mapping[str, Route], handlers: Handlers | None = None) -> None:
         """Listen at once.
 
         Raises:
             OSError: The address is not this machine's, or the port is taken.
         """
-        super().__init__((address, port), type("Handler", (_Handler,), {"routes": routes}))
+        super().__init__((address, port), type("Handler", (_Handler,), {"routes": routes, "handlers": handlers or {}}))
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
         """Say nothing of a client that has gone."""

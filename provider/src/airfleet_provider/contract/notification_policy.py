@@ -125,15 +125,15 @@ class FailureRule:
 class Policy:
     """Everything that the notifier needs to know. Without an escalation rule that fits, every receiver is notified.
 
-    `base_url` is where people reach Airflow. `link_key` signs the links in messages. `webhook_token` is what
-    Alertmanager shows. If `watchdog_s` is not 0, the watchdog alert must arrive that often. `ping_url` is requested
+    `base_url` is where people reach Airflow. `link_key` signs the links in messages. `webhook_tokens` are those that
+    Alertmanager may show. If `watchdog_s` is not 0, the watchdog alert must arrive that often. `ping_url` is requested
     every minute while alerting works.
     """
 
     fleet: str = "airfleet"
     base_url: str = ""
     link_key: str = field(default="", repr=False)
-    webhook_token: str = field(default="", repr=False)
+    webhook_tokens: tuple[str, ...] = field(default=(), repr=False)
     receivers: tuple[Receiver, ...] = ()
     escalation: tuple[EscalationRule, ...] = ()
     failures: tuple[FailureRule, ...] = ()
@@ -168,6 +168,7 @@ def read(written: Mapping[str, Any]) -> Policy:
     return Policy(
         **{
             **written,
+            "webhook_tokens": tuple(written.get("webhook_tokens", ())),
             "receivers": tuple(_read_receiver(one) for one in written.get("receivers", ())),
             "escalation": tuple(_read_rule(one) for one in written.get("escalation", ())),
             "failures": tuple(
@@ -206,3 +207,8 @@ def _read_rule(written: Mapping[str, Any]) -> EscalationRule:
 def derive_link_key(secret_key: str) -> str:
     """Return the key that signs links in messages. The api-server and the agents derive it from `[api] secret_key`."""
     return hmac.new(secret_key.encode(), b"airfleet acknowledge", hashlib.sha256).hexdigest()
+
+
+def derive_webhook_token(secret_key: str) -> str:
+    """Return the bearer token with which Alertmanager reports alerts to the agents."""
+    return hmac.new(secret_key.encode(), b"airfleet alerts", hashlib.sha256).hexdigest()

@@ -26,7 +26,11 @@ def describe(place: Place) -> Part:
     site = find_site(place)
     config = private(
         airflow.FOLDER / "agents.json",
-        reveal(agents.render(place.fleet, site, place.credentials.platform, host=place.host.name)),
+        reveal(
+            agents.render(
+                place.fleet, site, place.credentials.platform, place.objects.notifications, host=place.host.name
+            )
+        ),
         SERVER_USER,
     )
     process = agents.describe_process(site, config.path)

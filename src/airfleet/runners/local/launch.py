@@ -22,7 +22,7 @@ from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USE
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
-from airfleet.workspace.project import resolve_connection, resolve_value
+from airfleet.workspace.project import resolve_connection, resolve_notifications, resolve_value
 from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import environment as variables
@@ -115,6 +115,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         variables=variables,
         versions=describe_versions(),
         drain_s=drain_s,
+        notifications=resolve_notifications(fleet, project),
     )
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))
     environment[INSTANCE_VARIABLE] = instance.instance

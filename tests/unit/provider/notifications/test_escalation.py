@@ -195,7 +195,7 @@ def test_the_policy_survives_its_way_through_json() -> None:
 def test_a_policy_prints_no_secret() -> None:
     receiver = Receiver("team", ReceiverType.SLACK, url="https://hooks/S3CRET", secret="S3CRET")
     assert "S3CRET" not in repr(
-        Policy(receivers=(receiver,), link_key="S3CRET", webhook_token="S3CRET", ping_url="S3CRET")
+        Policy(receivers=(receiver,), link_key="S3CRET", webhook_tokens=("S3CRET",), ping_url="S3CRET")
     )
 
 

@@ -9,11 +9,19 @@ from pathlib import Path
 from airfleet.components.host_model import FleetCredentials, Objects
 from airfleet.components.hosts import haproxy
 from airfleet.errors import AirfleetError
-from airfleet.spec.fleet import Fleet, SecretRef
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret, resolve
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, credentials, primary_record
-from airfleet.workspace.project import find_project, find_state, read_fleet, resolve_connection, resolve_value
+from airfleet.workspace.project import (
+    find_project,
+    find_state,
+    read_fleet,
+    resolve_connection,
+    resolve_notifications,
+    resolve_value,
+)
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder
 
@@ -89,6 +97,7 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
             },
             versions="",
             tls=tls,
+            notifications=resolve_notifications(fleet, project),
         ),
         rotations=rotations,
         airflow=running.version,
