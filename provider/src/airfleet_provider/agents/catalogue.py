@@ -8,7 +8,8 @@ from typing import Any
 
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Loop, LoopThread
-from airfleet_provider.agent_loops.server import Route
+from airfleet_provider.agent_loops.server import Handlers, Route
+from airfleet_provider.notifications import loops as notifications
 from airfleet_provider.slas.loop import make_loop as make_sla_loop
 
 # What a route may read: the loops of the process as they run, and its lease.
@@ -17,12 +18,14 @@ MakeRoutes = Callable[[Sequence[LoopThread], AgentsLease], Mapping[str, Route]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The loops of a process, and the function that makes the routes beside `/health` and `/ready`."""
+    """The loops of a process, the function that makes the routes beside `/health` and `/ready`, and the handlers."""
 
     loops: Sequence[Loop]
     make_routes: MakeRoutes
+    handlers: Handlers
 
 
 def assemble(config: Mapping[str, Any]) -> Work:
     """Return the work that the configuration asks for."""
-    return Work((make_sla_loop(config),), lambda threads, lease: {})
+    loops = (*notifications.make_loops(config), make_sla_loop(config))
+    return Work(loops, lambda threads, lease: {}, notifications.make_handlers(config))

@@ -126,7 +126,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
         "/health": process.show_health,
         "/ready": process.show_ready,
     }
-    server = Server(str(place["address"]), int(place["port"]), routes)
+    server = Server(str(place["address"]), int(place["port"]), routes, work.handlers)
     threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -116,6 +117,34 @@ def resolve_alert(connection: Any, fingerprint: str, *, ended_at: datetime | Non
     return _execute(
         connection, SQL["resolve_alert"], fingerprint=_clean(fingerprint, LONGEST_SUMMARY), ended_at=ended_at
     )
+
+
+def acknowledge(connection: Any, alert: int, *, actor: str, via: str, note: str = "") -> bool:  # noqa: ANN401 - as above
+    """Record that somebody works on an alert, which ends its escalation; return whether there is such an alert."""
+    values = {"actor": _clean(actor, LONGEST_NAME), "via": via, "note": _clean(note, LONGEST_SUMMARY)}
+    return _execute(connection, SQL["acknowledge"], id=alert, **values) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertView:
+    """What a page shows of an alert."""
+
+    id: int
+    name: str
+    severity: str
+    summary: str
+    is_resolved: bool
+    acknowledged_by: str | None
+
+
+def read_alert(connection: Any, alert: int) -> AlertView | None:  # noqa: ANN401 - as above
+    """Return an alert, or None if there is no such alert."""
+    with connection.cursor() as cursor:
+        cursor.execute(SQL["read_alert"], {"id": alert})
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    return AlertView(**row) if isinstance(row, Mapping) else AlertView(*row)
 
 
 def beat(connection: Any, name: str) -> None:  # noqa: ANN401 - as above

@@ -31,3 +31,13 @@ RETURNING id
 -- name: beat
 INSERT INTO airfleet.heartbeat (name) VALUES (%(name)s)
 ON CONFLICT (name) DO UPDATE SET seen_at = clock_timestamp()
+
+-- name: read_alert
+SELECT id, name, severity, summary, resolved_at IS NOT NULL AS is_resolved,
+    (SELECT actor FROM airfleet.acknowledgement WHERE acknowledgement.alert = alert.id ORDER BY id DESC LIMIT 1) AS acknowledged_by
+FROM airfleet.alert AS alert WHERE id = %(id)s
+
+-- name: acknowledge
+INSERT INTO airfleet.acknowledgement (alert, actor, via, note)
+SELECT id, %(actor)s, %(via)s, %(note)s FROM airfleet.alert WHERE id = %(id)s
+RETURNING alert AS id

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from airfleet_provider.contract import alert_links
+from airfleet_provider.contract.alert_links import Capability
 from airfleet_provider.contract.alert_schema import NotificationKind, Severity
 from airfleet_provider.contract.notification_policy import Policy, Receiver
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.notifications import links
-from airfleet_provider.notifications.links import Capability
 
 LONGEST_SUBJECT = 180
 LONGEST_SUMMARY = 300
@@ -111,8 +111,8 @@ def compose(entries: Iterable[Entry], policy: Policy, receiver: Receiver, *, now
     def sign(alert: int) -> str:
         if not policy.base_url or not policy.link_key:
             return ""
-        token = links.sign(Capability(alert, receiver.name), policy.link_key, now=now)
-        return links.link_to_acknowledge(policy.base_url, token)
+        token = alert_links.sign(Capability(alert, receiver.name), policy.link_key, now=now)
+        return alert_links.link_to_acknowledge(policy.base_url, token)
 
     items = tuple(
         _make_item(found, policy, sign, is_described=is_described, is_end_reported=receiver.send_resolved)
@@ -163,7 +163,7 @@ def _make_item(
         else (),
         runbook=one_line(runbook, 500).replace("|", "%7C").replace(" ", "%20"),
         acknowledge=sign(entry.alert) if is_open and entry.alert is not None else "",
-        link=links.link_to_run(policy.base_url, entry.labels),
+        link=alert_links.link_to_run(policy.base_url, entry.labels),
     )
 
 

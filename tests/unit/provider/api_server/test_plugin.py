@@ -24,6 +24,6 @@ def test_it_answers_as_the_shelf_does() -> None:
         "headers": [],
         "root_path": "",
     }
-    (mounted,) = plugin.AirfleetPlugin.fastapi_apps
+    mounted, _ = plugin.AirfleetPlugin.fastapi_apps
     asyncio.run(mounted["app"](scope, receive, send))
     assert sent[0]["status"] == 403

@@ -8,10 +8,11 @@ from email import message_from_bytes, policy
 
 import pytest
 
+from airfleet_provider.contract import alert_links
+from airfleet_provider.contract.alert_links import BadLinkError, Capability
 from airfleet_provider.contract.alert_schema import NotificationKind
 from airfleet_provider.contract.notification_policy import Policy, Receiver, ReceiverType
-from airfleet_provider.notifications import formats, links
-from airfleet_provider.notifications.links import BadLinkError, Capability
+from airfleet_provider.notifications import formats
 from airfleet_provider.notifications.messages import Entry, Message, Status, compose
 from invented_alerts import NOON, make_entry
 
@@ -34,7 +35,7 @@ def test_a_mail_says_it_in_text_and_in_html_with_a_link_to_acknowledge() -> None
     assert html is not None
     for part in (text.get_content(), html.get_content()):
         assert "web1: 95 % full" in part
-        assert "https://airflow.example.com/airfleet/acknowledge?token=" in part
+        assert "https://airflow.example.com/airfleet/acknowledge/?token=" in part
         assert "https://example.com/disk" in part
 
 
@@ -132,21 +133,21 @@ def test_a_link_names_the_run_whatever_its_id_is() -> None:
 
 
 def test_a_link_acknowledges_its_alert_until_it_expires() -> None:
-    token = links.sign(Capability(7, "team"), "key", now=1000.0)
-    assert links.verify(token, "key", now=1000.0 + links.VALID_S) == Capability(7, "team")
+    token = alert_links.sign(Capability(7, "team"), "key", now=1000.0)
+    assert alert_links.verify(token, "key", now=1000.0 + alert_links.VALID_S) == Capability(7, "team")
     with pytest.raises(BadLinkError, match="expired"):
-        links.verify(token, "key", now=1002.0 + links.VALID_S)
+        alert_links.verify(token, "key", now=1002.0 + alert_links.VALID_S)
 
 
 @pytest.mark.parametrize("wrong", ["", ".", "x.y", "ä.ö", "W10.", "e" * 5000])
 def test_a_link_that_was_not_signed_is_refused(wrong: str) -> None:
     with pytest.raises(BadLinkError, match="not one of this fleet"):
-        links.verify(wrong, "key", now=1000.0)
+        alert_links.verify(wrong, "key", now=1000.0)
 
 
 def test_a_link_of_another_key_or_for_another_alert_is_refused() -> None:
-    token = links.sign(Capability(7, "team"), "key", now=1000.0)
-    other = links.sign(Capability(8, "team"), "key", now=1000.0)
+    token = alert_links.sign(Capability(7, "team"), "key", now=1000.0)
+    other = alert_links.sign(Capability(8, "team"), "key", now=1000.0)
     for wrong, key in ((token, "other"), (other.split(".")[0] + "." + token.split(".")[1], "key"), (token, "")):
         with pytest.raises(BadLinkError, match="not one of this fleet"):
-            links.verify(wrong, key, now=1000.0)
+            alert_links.verify(wrong, key, now=1000.0)

@@ -63,7 +63,7 @@ def _mac(encoded: str, key: str) -> str:
 
 def link_to_acknowledge(base_url: str, token: str) -> str:
     """Return the address of the page that acknowledges; the token has only characters that need no quoting."""
-    return f"{base_url.rstrip('/')}{PATH}?token={token}"
+    return f"{base_url.rstrip('/')}{PATH}/?token={token}"
 
 
 def link_to_run(base_url: str, labels: Mapping[str, str]) -> str:

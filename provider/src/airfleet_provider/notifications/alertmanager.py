@@ -1,0 +1,93 @@
+"""The reports of Alertmanager: its webhook's JSON, as alerts in the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import Connection
+
+from airfleet_provider.contract import alert_schema
+
+SOURCE = "prometheus"
+# The alert that always fires, so that its absence shows that the monitoring is silent.
+WATCHDOG_NAME = "Watchdog"
+# Labels that Prometheus adds and that say nothing of the alert.
+_DROPPED_LABELS = frozenset({"alertname", "severity"})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What Alertmanager says of one alert."""
+
+    fingerprint: str
+    name: str
+    is_firing: bool
+    severity: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def parse(body: bytes) -> tuple[Report, ...]:
+    """Return the reports in the body of a request.
+
+    Raises:
+        ValueError: It is not what Alertmanager sends.
+    """
+    try:
+        alerts = json.loads(body)["alerts"]
+        # In the order of the fingerprints, so that two requests at once do not wait for each other in a circle.
+        return tuple(sorted((_read(one) for one in alerts), key=lambda one: (one.fingerprint, one.started_at)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a report of Alertmanager: {type(error).__name__}: {error}") from None
+
+
+def record(connection: Connection[Any], reports: tuple[Report, ...]) -> None:
+    """Write the reports. May be repeated: Alertmanager repeats what it is not sure of, and may run as a pair."""
+    for one in reports:
+        if one.name == WATCHDOG_NAME:
+            if one.is_firing:
+                alert_schema.beat(connection, alert_schema.WATCHDOG)
+            continue
+        # An alert that resolved while nobody answered here is reported once, as resolved: it is opened first.
+        alert_schema.raise_alert(
+            connection,
+            fingerprint=one.fingerprint,
+            source=SOURCE,
+            name=one.name,
+            severity=one.severity,
+            summary=one.annotations.get("summary") or one.name,
+            description=one.annotations.get("description", ""),
+            labels={key: text for key, text in one.labels.items() if key not in _DROPPED_LABELS},
+            runbook=one.annotations.get("runbook_url", ""),
+            started_at=one.started_at,
+        )
+        if not one.is_firing:
+            alert_schema.resolve_alert(connection, one.fingerprint, ended_at=one.ended_at)
+
+
+def _read(one: Mapping[str, Any]) -> Report:
+    labels = {str(key): str(text) for key, text in one["labels"].items()}
+    is_firing = one["status"] == "firing"
+    return Report(
+        fingerprint=f"{SOURCE}:{one['fingerprint']}",
+        name=labels["alertname"],
+        is_firing=is_firing,
+        severity=labels.get("severity", ""),
+        labels=labels,
+        annotations={str(key): str(text) for key, text in one.get("annotations", {}).items()},
+        started_at=_read_moment(one["startsAt"]),
+        ended_at=None if is_firing else _read_moment(one["endsAt"]),
+    )
+
+
+def _read_moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"a moment without a time zone: {text}")
+    return moment

@@ -1,0 +1,181 @@
+"""Failed Dag runs as alerts, found in the database: no Dag has a callback, and a retry notifies nobody.
+
+One turn reads the runs that have ended since the last, by primary keys, and the failed tasks of running runs. It never
+scans the tables. What is written and what is remembered is one transaction, so a crash loses and repeats nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg import Connection
+
+from airfleet_provider.contract.alert_schema import raise_alert
+from airfleet_provider.contract.notification_policy import FailureRule
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "failures")
+
+EVERY_S = 5.0
+SOURCE = "airflow"
+NAME = "DagRunFailed"
+# So many of the newest runs are read in each turn, as ids do not become visible in their order.
+OVERLAP = 500
+# So many failed tasks are named.
+MOST_TASKS = 10
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run with failed tasks. It has failed itself, or goes on. `number` is the primary key of the run."""
+
+    number: int
+    dag: str
+    run: str
+    is_over: bool
+    since: datetime | None
+    tasks: tuple[str, ...]
+    task_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DagFacts:
+    """What the rules know of a Dag."""
+
+    owners: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The ends of the runs that a turn has read, and how many failures it found."""
+
+    ended: Mapping[int, datetime | None]
+    failures: int
+
+
+class FailureWatch:
+    """The rules, applied to the database in each turn."""
+
+    def __init__(self, rules: Sequence[FailureRule]) -> None:
+        self._rules = tuple(rules)
+        # The end of each of the newest runs that a committed turn has read. It only saves work.
+        self._done: dict[int, datetime | None] = {}
+
+    def once(self, connection: Connection[Row]) -> Turn:
+        """Write an alert for each failed run, and resolve those whose Dag has succeeded since.
+
+        Must run in one transaction; once that is committed, `note` its turn. May be repeated.
+        """
+        _run(connection, SQL["begin"])
+        changed = _run(connection, SQL["changed"], overlap=OVERLAP)
+        ended = [row for row in changed if row["state"] in ("success", "failed")]
+        fresh = [row for row in ended if row["is_watched"] or self._done.get(row["id"], ()) != row["end_date"]]
+        failures = [_read_failed(connection, row) for row in fresh if row["state"] == "failed"]
+        failures += [_read_failing(row) for row in _run(connection, SQL["failing"], most=MOST_TASKS)]
+        known = _read_dags(connection, {one.dag for one in failures})
+        for failure in failures:
+            self._raise(connection, failure, known.get(failure.dag, DagFacts()))
+        successes = [row for row in fresh if row["state"] == "success"]
+        if successes:
+            _run(
+                connection,
+                SQL["succeeded"],
+                dags=[row["dag_id"] for row in successes],
+                runs=[row["id"] for row in successes],
+                source=SOURCE,
+            )
+        _run(
+            connection,
+            SQL["remember"],
+            ended=[row["id"] for row in ended],
+            open=[row["id"] for row in changed if row["state"] not in ("success", "failed")],
+            last=max((row["id"] for row in changed), default=0),
+        )
+        return Turn({row["id"]: row["end_date"] for row in ended}, len(failures))
+
+    def note(self, turn: Turn) -> None:
+        """Remember what a committed turn has read."""
+        self._done |= turn.ended
+        for number in sorted(self._done)[: -2 * OVERLAP]:
+            del self._done[number]
+
+    def _raise(self, connection: Connection[Row], failure: Failure, facts: DagFacts) -> None:
+        rule = next((one for one in self._rules if one.fits(failure.dag, facts.tags, facts.owners)), None)
+        if rule is None:
+            return
+        raise_alert(
+            connection,
+            fingerprint=f"dag-run:{failure.number}",
+            source=SOURCE,
+            name=NAME,
+            severity=rule.severity,
+            summary=describe(failure),
+            description=f"The run is {failure.run}.",
+            labels={
+                "dag_id": failure.dag,
+                "run_id": failure.run,
+                "number": str(failure.number),
+                "owner": ", ".join(facts.owners),
+                "tags": ", ".join(facts.tags),
+            },
+            started_at=failure.since,
+        )
+
+
+def describe(failure: Failure) -> str:
+    """Return one sentence that says which tasks failed, and whether the run goes on."""
+    more = failure.task_count - len(failure.tasks)
+    names = ", ".join(failure.tasks) + (f" and {more} more" if more else "")
+    if failure.is_over:
+        return f"{failure.dag}: the run failed" + (f": {names}" if names else "")
+    return f"{failure.dag}: {names} failed; the run goes on"
+
+
+def _read_failed(connection: Connection[Row], row: Mapping[str, Any]) -> Failure:
+    words = {"dag": row["dag_id"], "run": row["run_id"], "most": MOST_TASKS}
+    (tasks,) = _run(connection, SQL["failed_tasks"], **words)
+    return Failure(
+        number=row["id"],
+        dag=row["dag_id"],
+        run=row["run_id"],
+        is_over=True,
+        # The moment names the episode: the same failure is raised once, and a new one after the run was cleared again.
+        since=tasks["ended_at"] or row["end_date"],
+        tasks=tuple(tasks["tasks"] or ()),
+        task_count=tasks["number"],
+    )
+
+
+def _read_failing(row: Mapping[str, Any]) -> Failure:
+    return Failure(
+        number=row["id"],
+        dag=row["dag_id"],
+        run=row["run_id"],
+        is_over=False,
+        since=row["ended_at"],
+        tasks=tuple(row["tasks"]),
+        task_count=row["number"],
+    )
+
+
+def _read_dags(connection: Connection[Row], dags: Iterable[str]) -> dict[str, DagFacts]:
+    names = list(dags)
+    if not names:
+        return {}
+    return {
+        row["dag_id"]: DagFacts(
+            tuple(one.strip() for one in row["owners"].split(",") if one.strip()), tuple(row["tags"])
+        )
+        for row in _run(connection, SQL["dags"], dags=names)
+    }
+
+
+def _run(connection: Connection[Row], statement: LiteralString, **values: object) -> list[Row]:
+    cursor = connection.execute(statement, values or None)
+    return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,52 @@
+"""What the agents process runs and serves for alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from airfleet_provider.agent_loops.loop import Context, Loop, connect
+from airfleet_provider.agent_loops.server import Handlers
+from airfleet_provider.contract import notification_policy
+from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.notifications import failures, notifier, watchdog
+from airfleet_provider.notifications.failures import FailureWatch
+from airfleet_provider.notifications.notifier import Notifier
+from airfleet_provider.notifications.requests import AlertRequests
+
+
+def make_loops(config: Mapping[str, Any]) -> Iterator[Loop]:
+    """Yield the loops that the configuration asks for. The notifier decides itself what a standby process may do."""
+    policy = notification_policy.read(config.get(Key.NOTIFICATIONS, {}))
+    yield Loop("notifier", notifier.EVERY_S, Notifier(policy).once, only_active=False)
+    if policy.failures:
+        yield Loop("failures", failures.EVERY_S, partial(_watch_failures, FailureWatch(policy.failures)))
+    if policy.watchdog_s:
+        yield Loop("watchdog", watchdog.EVERY_S, partial(_check_watchdog, policy.watchdog_s))
+    if policy.ping_url:
+        yield Loop("ping", watchdog.PING_EVERY_S, partial(_ping, policy.ping_url))
+
+
+def make_handlers(config: Mapping[str, Any]) -> Handlers:
+    """Return what the agents' server takes for alerts."""
+    policy = notification_policy.read(config.get(Key.NOTIFICATIONS, {}))
+    return AlertRequests(policy, partial(connect, config[Key.DATABASE], "alerts")).handlers
+
+
+def _watch_failures(watch: FailureWatch, context: Context) -> None:
+    with context.write() as connection:
+        turn = watch.once(connection)
+    watch.note(turn)
+
+
+def _check_watchdog(silent_after_s: float, context: Context) -> None:
+    with context.write() as connection:
+        watchdog.check(connection, silent_after_s)
+
+
+def _ping(url: str, context: Context) -> None:
+    with context.read() as connection:
+        is_alerting = watchdog.is_alerting(connection)
+    if is_alerting:
+        watchdog.ping(url)
