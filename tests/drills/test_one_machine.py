@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -50,11 +51,11 @@ def drilled() -> Iterator[Platform]:
         yield platform
 
 
-def query(platform: Platform, sql: str, *values: object) -> list[tuple]:
+def query(platform: Platform, sql: str, *values: object) -> list[tuple[Any, ...]]:
     dsn = platform.state.read_dsn()
     assert dsn
     with psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=5) as connection:
-        return connection.execute(sql, values or None).fetchall()  # type: ignore[arg-type]
+        return connection.execute(sql, values or None).fetchall()
 
 
 def store(platform: Platform, load: Load) -> None:

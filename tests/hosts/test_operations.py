@@ -15,22 +15,14 @@ from four import Four, Poller
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 
 
-def begin(four: Four, seconds: float, count: int) -> list[str]:
-    """Start runs and return them when their tasks run."""
-    began, _ = four.ledger()
-    runs = [four.trigger(seconds) for _ in range(count)]
-    wait_until(lambda: four.ledger()[0] == began + count, "tasks that run", timeout_s=240, every_s=1)
-    return runs
-
-
 def test_a_worker_drains_while_the_other_goes_on_and_stays_drained_through_a_restart(four: Four) -> None:
-    runs = begin(four, 20, 4)
+    runs = four.begin(20, 4)
     four.do("workers", "drain", "app2")
     assert four.workers()["app2"]["state"] == "drained"
     four.bed["app2"].run("sudo systemctl restart airfleet-worker-default")
     wait_until(lambda: four.workers()["app2"]["state"] == "drained", "still drained", timeout_s=120, every_s=1)
     here = four.bed["app2"].run("sudo cat /var/lib/airfleet/worker/ran || true").stdout
-    runs += begin(four, 1, 4)
+    runs += four.begin(1, 4)
     four.wait(runs)
     assert four.bed["app2"].run("sudo cat /var/lib/airfleet/worker/ran || true").stdout == here
     four.do("workers", "resume", "app2")
@@ -41,7 +33,7 @@ def test_a_worker_drains_while_the_other_goes_on_and_stays_drained_through_a_res
 
 def test_an_apply_that_restarts_everything_kills_no_task_and_fails_no_request(four: Four) -> None:
     before = four.ledger()
-    runs = begin(four, 60, 5)
+    runs = four.begin(60, 5)
     with Poller(four.url) as poller:
         four.do("apply", "--restart")
     four.wait(runs)
@@ -57,7 +49,7 @@ def test_a_lost_primary_is_replaced_the_fleet_follows_and_it_comes_back_as_a_rep
     four.do("apply")
     assert is_replica(four, "db2")
     before, _ = four.ledger()
-    runs = begin(four, 60, 4)
+    runs = four.begin(60, 4)
     with Writer(four) as writer:
         wait_until(lambda: len(writer.confirmed) > 3, "some confirmed runs", timeout_s=60)
         four.bed["db1"].pull_plug()

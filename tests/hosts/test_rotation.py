@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
-from test_operations import begin
 
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.settings import name_key
@@ -98,7 +97,7 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
     four.write("databases: [warehouse]\n")
     four.do("apply")
     before = four.ledger()
-    runs = begin(four, 90, 4)
+    runs = four.begin(90, 4)
     former = remove(four, *names(four))
     assert {
         "postgres_results_writer",
@@ -132,7 +131,7 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
     assert not takes_token(four, former["jwt_secret"])
     assert takes_token(four, (folder(four) / "jwt_secret").read_text())
     assert four.run("plan", "--check").returncode == 0
-    four.wait(begin(four, 1, 2))
+    four.wait(four.begin(1, 2))
     follows = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
     script = f"sudo runuser -u postgres -- psql -XAtq -h /run/postgresql postgres -c {shlex.quote(follows)}"
     assert four.bed["db1"].run(script).stdout.strip() == "1"
@@ -141,7 +140,7 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
 @pytest.mark.parametrize("name", ["postgres_results_writer", "rabbitmq_pool_default", "jwt_secret"])
 def test_one_secret_while_tasks_run_and_apply_is_killed(four: Four, name: str) -> None:
     before = four.ledger()
-    runs = begin(four, 45, 4)
+    runs = four.begin(45, 4)
     former = remove(four, name)[name]
     for seconds in KILLED_AFTER_S:
         with subprocess.Popen([*AIRFLEET, "apply"], cwd=four.folder, stderr=subprocess.PIPE, text=True) as apply:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import kombu
 import pytest
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
 
 from airfleet.components.host_model import Encryption, Place, TlsProgress
 from airfleet.components.rabbitmq import server as rabbitmq
@@ -63,15 +64,15 @@ def registered() -> None:
     verified_amqp.register()
 
 
-def connect(broker: Broker, *addresses: str, authorities: Any = None) -> kombu.Connection:  # noqa: ANN401
+def connect(broker: Broker, *addresses: str, authorities: Any = None) -> Connection:  # noqa: ANN401
     """A connection as Celery makes it, to the first of these addresses that proves its name."""
     urls = [f"amqps://{LOGIN}@{address}:{broker.tls_port}/airfleet" for address in addresses]
-    connection = kombu.Connection(";".join(urls), ssl={"ca_certs": str(authorities or broker.authorities)})
+    connection = Connection(";".join(urls), ssl={"ca_certs": str(authorities or broker.authorities)})
     connection.ensure_connection(max_retries=len(addresses), interval_start=0, interval_step=0)
     return connection
 
 
-def read_serial(connection: kombu.Connection) -> int:
+def read_serial(connection: Connection) -> int:
     """The serial number of the certificate that the broker showed on this connection."""
     shown = connection.connection.transport.sock.getpeercert()
     return int(shown["serialNumber"], 16)
@@ -81,10 +82,10 @@ def test_celery_reaches_a_broker_that_proves_its_name_and_no_other(introducing: 
     with connect(introducing, "127.0.0.1") as connection:
         assert connection.connection.transport.sock.version() == "TLSv1.3"
         assert connection.default_channel.basic_get("cpu") is None
-    with pytest.raises(kombu.exceptions.OperationalError, match="IP address mismatch"):
+    with pytest.raises(OperationalError, match="IP address mismatch"):
         connect(introducing, "127.0.0.2")
     (tmp_path / "other.pem").write_text(make_authority().pem)
-    with pytest.raises(kombu.exceptions.OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
         connect(introducing, "127.0.0.1", authorities=tmp_path / "other.pem")
 
 

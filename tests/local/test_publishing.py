@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kombu.connection import Connection
 
 from airfleet.components import celery, signing, timeouts
 from airfleet.components.host_model import Encryption, TlsProgress
@@ -121,14 +123,13 @@ def url(node: BrokerNode, port: int | None = None) -> str:
 
 def read_queue(node: BrokerNode) -> list[str]:
     """Take every task from the queue, as a worker does, and return the ids in the order of arrival."""
-    import kombu  # noqa: PLC0415 - tests that are skipped need not pay for it
 
     from airfleet_provider.executors.consumer import check  # noqa: PLC0415
 
     verifier = Verifier.read(signing.list_public(SIGNING), QUEUES)
     _, worker = list_logins(node, QUEUES)
     found = []
-    with kombu.Connection(private_node.url(node, worker).reveal()) as connection:
+    with Connection(private_node.url(node, worker).reveal()) as connection:
         channel = connection.default_channel
         while message := channel.basic_get(QUEUES[0], no_ack=True):
             check(verifier, message)
@@ -159,7 +160,7 @@ def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
     node: BrokerNode, way: Link, senders: list[Sender], tmp_path: Path
 ) -> None:
     """The alarm fires before the other time-outs, which are longer here. The connection's state is unknown then."""
-    settings = {"AIRFLOW__CELERY__OPERATION_TIMEOUT": "1"}
+    settings: dict[str, Any] = {"AIRFLOW__CELERY__OPERATION_TIMEOUT": "1"}
     senders.append(sender := Sender(tmp_path, [url(node, way.port)], **settings))
     while sender.send("first") != "sent":
         pass  # a busy machine may need more than a second for its first connection

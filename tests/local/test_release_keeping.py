@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
 
 from airfleet.errors import AirfleetError
 from airfleet_provider.contract import archive_store, release_archive
+from airfleet_provider.contract.release_schema import DeploymentAction
 from deadline import wait_until
 from shops import Shop
 
@@ -28,7 +30,7 @@ def make(kiosk: Shop, count: int, place: str = "database") -> list[str]:
     return made
 
 
-def prune(kiosk: Shop, **detail: object) -> dict[str, object]:
+def prune(kiosk: Shop, **detail: object) -> dict[str, Any]:
     return kiosk.deploy(None, "prune", policy=POLICY, **detail)
 
 
@@ -91,7 +93,7 @@ def test_what_nothing_needs_goes_after_a_promotion_and_by_hand(kiosk: Shop) -> N
     assert set(left) < set(results)
     assert kiosk.deploy(None, "rollback")["parsed"] == 0
     with pytest.raises(AirfleetError, match="were removed"):
-        kiosk.ledger.request("promote", useless, actor="ann", reason="")
+        kiosk.ledger.request(DeploymentAction.PROMOTE, useless, actor="ann", reason="")
     state, detail = kiosk.wait(kiosk.ask(useless))
     assert state == "failed"
     assert "were removed" in detail["message"]
@@ -175,7 +177,7 @@ def test_whoever_deploys_what_is_being_removed_has_it(kiosk: Shop) -> None:
 
     def deploy(_: int) -> None:
         assert kiosk.build(place) == old
-        asked = kiosk.ledger.request("promote", old, actor="ann", reason="")
+        asked = kiosk.ledger.request(DeploymentAction.PROMOTE, old, actor="ann", reason="")
         assert kiosk.wait(asked)[0] in ("done", "watching"), kiosk.log()
 
     for _ in range(4):

@@ -157,7 +157,7 @@ def test_a_steady_platform_parses_nothing(fleet: Platform) -> None:
     before = fleet.call("GET", "/dags/greet")["last_parsed_time"]
     for _ in range(3):  # it beats at most every 5 s, in a turn of its loop, and looks at files as often
         seen = read_beat(fleet)
-        wait_until(lambda seen=seen: read_beat(fleet) != seen, "a turn of the Dag processor", every_s=0.5)
+        wait_until(lambda: read_beat(fleet) != seen, "a turn of the Dag processor", every_s=0.5)  # noqa: B023 - awaited here
     assert fleet.call("GET", "/dags/greet")["last_parsed_time"] == before
     assert not list(log.rglob("greet.py.log"))
 

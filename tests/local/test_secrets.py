@@ -59,7 +59,17 @@ def list_secrets(platform: Platform) -> dict[str, str]:
 def rotate(platform: Platform, file: Path) -> None:
     """Run the admin job while the platform is up. A platform runs it at its start, a scheduler host at an apply."""
     environment = launch.build_environment(os.environ, {}, platform.project, platform.state.root)
-    command = [sys.executable, "-m", "airflow", "airfleet", "admin", "--username", "admin", "--password-file", file]
+    command = [
+        sys.executable,
+        "-m",
+        "airflow",
+        "airfleet",
+        "admin",
+        "--username",
+        "admin",
+        "--password-file",
+        str(file),
+    ]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 

@@ -79,7 +79,7 @@ def downloads_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
 def load(tmp_path: Path, bundle: dict[str, Any], version: str | None, path: str, **more: str) -> dict[str, Any]:
     """Load a Dag file in a process whose three standard streams are sockets, and return what the load reports."""
     answer = tmp_path / "answer.json"
-    environment = {
+    environment: dict[str, str] = {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path / "home"),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
@@ -89,10 +89,9 @@ def load(tmp_path: Path, bundle: dict[str, Any], version: str | None, path: str,
     }
     ours, theirs = socket.socketpair()
     with ours, theirs:
+        file = theirs.fileno()
         command = [sys.executable, "-c", LOAD, json.dumps([bundle["name"], version, path]), str(answer)]
-        done = subprocess.run(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, check=False, timeout=120
-        )
+        done = subprocess.run(command, stdin=file, stdout=file, stderr=file, env=environment, check=False, timeout=120)
         ours.setblocking(False)
         said = ours.recv(1 << 16).decode() if done.returncode else ""
     assert done.returncode == 0, said

@@ -116,6 +116,13 @@ class Four:
             )
             assert ended == "success"
 
+    def begin(self, seconds: float, count: int) -> list[str]:
+        """Start runs and return them when their tasks run."""
+        began, _ = self.ledger()
+        runs = [self.trigger(seconds) for _ in range(count)]
+        wait_until(lambda: self.ledger()[0] == began + count, "tasks that run", timeout_s=240, every_s=1)
+        return runs
+
     def ledger(self) -> tuple[int, int]:
         """Return how many attempts have begun, and how many have ended without a kill."""
         hosts = [name for name, roles in self.roles.items() if "worker" in roles]

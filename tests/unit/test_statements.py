@@ -36,7 +36,7 @@ def test_what_is_asked_for_is_there_and_what_is_there_is_asked_for(module: Path)
         if isinstance(node.args[1], ast.Constant)
     ]
     used = {name for path in module.parent.glob("*.py") for name in find_used(ast.parse(path.read_text("utf-8")))}
-    there = statements.parse((module.parent / f"{file}.sql").read_text("utf-8")).keys()
+    there = statements.parse((module.parent / f"{file!s}.sql").read_text("utf-8")).keys()
     assert set(find_used(tree)) <= there
     assert there <= used
 

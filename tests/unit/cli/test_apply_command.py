@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from airfleet.cli import apply, plan
+from airfleet.cli import plan
 from airfleet.components.host_model import Stage
 from airfleet.operations import session
+from airfleet.operations.apply import Apply
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.apply.applier import ApplyOutcome, StepResult
@@ -39,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     outcome = ApplyOutcome((StepResult(step, 1.0, None, drains=still_drains),), (), ())
     view: Any = SimpleNamespace(desired=desired("web1"))
 
-    def change(self: apply.Apply, **_: object) -> None:
+    def change(self: Apply, **_: object) -> None:
         self.survey, self.outcome, self.removed = Survey((view,), ()), outcome, left
 
     monkeypatch.setattr(fleet_spec, "read_spec", lambda *_, **__: spec)
@@ -47,7 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, 
     monkeypatch.setattr(lease, "claim", lambda *_: nullcontext("token"))
     monkeypatch.setattr(session, "find_project", lambda project: project)
     monkeypatch.setattr(session.FleetSession, "fleet", fleet)
-    monkeypatch.setattr(apply.Apply, "run", change)
+    monkeypatch.setattr(Apply, "run", change)
     return invoke("apply", str(tmp_path), *(["--json"] if as_json else []))
 
 

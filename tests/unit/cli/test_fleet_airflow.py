@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals
+from airfleet.runners.fleet.transport import terminal
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.topology import Host
 from host_programs import install
@@ -214,9 +215,9 @@ def test_an_interrupt_before_a_command_starts_leaves_none_of_its_words_there(
     def attach(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.terminal, "attach", attach)
+    monkeypatch.setattr(terminal, "attach", attach)
     with pytest.raises(KeyboardInterrupt):
-        commands.run(MadeUpConnection(answer, name_host("sched1")), ["info"], token="1")
+        commands.run(cast(Any, MadeUpConnection(answer, name_host("sched1"))), ["info"], token="1")
     assert not words.exists()
 
 

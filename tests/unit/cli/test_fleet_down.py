@@ -6,6 +6,7 @@ import pytest
 
 from airfleet.errors import AirfleetError
 from airfleet.operations import stopping
+from airfleet.runners.fleet.transport.shell import Shell
 from shells import MadeUpShell, name_host
 
 
@@ -39,7 +40,7 @@ def make_shell(name: str, units: list[str], log: list[str], looks: int = 1) -> M
 
 def test_what_makes_work_stops_first_then_what_does_it_then_what_that_needs() -> None:
     log: list[str] = []
-    shells: dict[str, stopping.Shell] = {
+    shells: dict[str, Shell] = {
         "s": make_shell("s", ["airfleet-scheduler.service", "airfleet-node-exporter.service"], log),
         "w": make_shell(
             "w", ["airfleet-worker-a.service", "airfleet-worker-logs.service", "airfleet-proxy.service"], log, 3
@@ -60,7 +61,7 @@ def test_what_makes_work_stops_first_then_what_does_it_then_what_that_needs() ->
 
 def test_a_lost_lease_stops_nothing_more() -> None:
     log: list[str] = []
-    shells: dict[str, stopping.Shell] = {"s": make_shell("s", ["airfleet-scheduler.service"], log)}
+    shells: dict[str, Shell] = {"s": make_shell("s", ["airfleet-scheduler.service"], log)}
 
     def lost() -> None:
         raise AirfleetError("the lease was lost")

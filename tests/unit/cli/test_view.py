@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ SCHEDULER = ProcessStatus("scheduler", "starting", 17, 0.0, 0, "", "")
 SNAPSHOT = Snapshot("flights", "/srv", 1, 1.0, "starting", "http://here", 1.0, (17,), (SCHEDULER,))
 
 
-def change(snapshot: Snapshot, platform: str, **changes: object) -> Snapshot:
+def change(snapshot: Snapshot, platform: str, **changes: Any) -> Snapshot:  # noqa: ANN401
     return replace(snapshot, phase=platform, processes=(replace(SCHEDULER, **changes),))
 
 

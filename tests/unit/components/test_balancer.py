@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -324,7 +324,7 @@ def test_the_login_form_learns_from_the_balancer_alone_where_a_request_came_from
 
     # As Airflow puts its login form, which is an application of Flask, below uvicorn.
     inner: Any = ProxyFix(form) if settings_of(where)["fab.enable_proxy_fix"] == "True" else form
-    app: Any = ProxyHeadersMiddleware(WSGIMiddleware(inner), trusted_hosts="10.0.0.11")
+    app: Any = ProxyHeadersMiddleware(cast(Any, WSGIMiddleware(inner)), trusted_hosts="10.0.0.11")
     headers = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]
     scope = {
         **{"type": "http", "method": "POST", "path": "/auth/login/", "root_path": "", "query_string": b""},

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_components import CREDENTIALS, SITE
 
 from airfleet.components import one_machine, settings
 from airfleet.components.health import ConsumerCheck
@@ -17,6 +16,7 @@ from airfleet.components.rabbitmq import private_node
 from airfleet.components.signing import derive_private, list_public
 from airfleet.spec import load
 from airfleet.spec.secrets import Secret
+from one_site import CREDENTIALS, SITE
 
 BROKER = BrokerNode(
     name="airfleet-abc",

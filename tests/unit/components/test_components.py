@@ -6,29 +6,19 @@ import configparser
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airfleet.components import one_machine, settings
-from airfleet.components.model import Component, Credentials, Process, Setting, Site, reveal
+from airfleet.components.model import Component, Process, Setting, Site, reveal
 from airfleet.components.postgresql import embedded
 from airfleet.errors import UsageError
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Rotating, Secret
+from airfleet.spec.secrets import Rotating
+from one_site import CREDENTIALS, PASSWORDS, SITE
 
-PASSWORDS = [f"s3cret-{number}" for number in range(7)]
-CREDENTIALS = Credentials(*map(Secret, PASSWORDS[:6]), databases={"warehouse": Secret(PASSWORDS[6])})
-SITE = Site(
-    project=Path("/srv/100% mine"),
-    state=Path("/srv/state"),
-    python=Path("/usr/bin/python"),
-    postgres_bin=Path("/opt/postgres"),
-    instance="abc",
-    api_port=8081,
-    execution_port=8081,
-    database_port=15432,
-)
 FLEET = """\
 name: flights
 parallelism: 6
@@ -65,7 +55,7 @@ def read_config(fleet: Fleet) -> configparser.ConfigParser:
     return parser
 
 
-def read_file(components: tuple[Component, ...], name: str) -> object:
+def read_file(components: tuple[Component, ...], name: str) -> Any:  # noqa: ANN401 - JSON
     files = [file for component in components for file in component.files]
     files += [file for component in components for process in component.processes for file in process.inputs]
     file = next(file for file in files if file.path.name == name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -119,4 +120,5 @@ def test_a_key_is_for_the_group_of_its_server_alone() -> None:
 def test_tasks_reach_the_project_s_database_encrypted() -> None:
     where = place(parse(), "sched1")
     connection = metadata.connect_database(where.site("server"), CREDENTIALS.platform, "warehouse")
-    assert connection["extra"] | {"sslmode": "verify-full", "sslrootcert": str(AUTHORITIES)} == connection["extra"]
+    extra = cast(dict[str, str], connection["extra"])
+    assert extra | {"sslmode": "verify-full", "sslrootcert": str(AUTHORITIES)} == extra

@@ -39,10 +39,10 @@ Fleet = dict[str, DesiredHost]
 Need = tuple[str, str, str]
 
 
-def exchange(name: str, value: Rotating) -> FleetCredentials:
+def exchange(name: str, value: Any) -> FleetCredentials:  # noqa: ANN401 - a Rotating, for a field of another type each
     """The credentials of the fleet with this secret as it is in one step."""
     if name == "warehouse":
-        databases = {"warehouse": value}
+        databases: dict[str, Secret] = {"warehouse": value}
         return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, databases=databases))
     if name in PLATFORM:
         return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, **{name: value}))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from invented import attempt, instance
 
 from airfleet.drills.analysis import Gap, Window, analyse, find_gap
 from airfleet.drills.attempt_log import Attempt
+from invented_ledgers import attempt, instance
 
 WINDOW = Window(began=0.0, struck=10.0, recovered=None, ended=100.0)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from invented import lines_of
 
 from airfleet.drills.attempt_log import Clocks, read_log
+from invented_ledgers import lines_of
 
 INSTANCE = {"dag": "d", "run": "2026-01-01T00:00:00+00:00", "task": "short", "map": -1, "try": 1}
 

@@ -99,6 +99,6 @@ def test_what_is_no_operation_is_left_to_other_hands() -> None:
 
 
 def test_a_command_that_fails_ends_the_drill_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(operator_actions.COMMANDS, "roll", (("no-such-verb",),))  # type: ignore[arg-type]
+    monkeypatch.setitem(operator_actions.COMMANDS, "roll", (("no-such-verb",),))
     with pytest.raises(AirfleetError, match="no-such-verb"):
         injector("http://127.0.0.1:9/").inject(Fault("roll", "every", "worker"), ["io1"])

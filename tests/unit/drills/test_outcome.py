@@ -6,7 +6,6 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from invented import attempt, findings, instance
 
 from airfleet.drills.analysis import Gap, Pair, Window, analyse
 from airfleet.drills.attempt_log import Attempt
@@ -15,6 +14,7 @@ from airfleet.drills.outcome import Event, Outcome, judge, to_json
 from airfleet.drills.page import render_page
 from airfleet.drills.report import render_text
 from airfleet.drills.timeline import pack, render_timeline
+from invented_ledgers import attempt, findings, instance
 
 KILL, PLUG = CATALOGUE["kill-scheduler"], CATALOGUE["plug-pulled"]
 AT_ONCE = "1 pair of attempts at once, the first d.short of r on w1 and w2"

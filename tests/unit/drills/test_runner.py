@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any, cast
 
 import pytest
 
@@ -105,7 +106,7 @@ class MadeUp:
 def drill(world: MadeUp, which: str | Drill, *, look_every_s: float = 2.0) -> Outcome:
     said = CATALOGUE[which] if isinstance(which, str) else which
     pace = Pace(settle_s=20.0, look_every_s=look_every_s)
-    runner = Runner(world, world, {"w1": world}, lambda _: None, world.clock, world.sleep, pace)
+    runner = Runner(world, world, {"w1": cast(Any, world)}, lambda _: None, world.clock, world.sleep, pace)
     return runner.run(said, lambda began, length: Load(began, length, LEDGER))
 
 

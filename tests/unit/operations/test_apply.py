@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 
 from airfleet.components.host_model import Stage
-from airfleet.operations import apply
 from airfleet.operations.apply import PHASES, Apply, PackageSource
 from airfleet.runners.fleet.apply.applier import ApplyOutcome, StepResult
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Mask, Step
+from airfleet.runners.fleet.survey import outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import applied_hosts
 from airfleet.workspace.state_folder import StateFolder
@@ -63,7 +63,7 @@ class Session:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateFolder:
-    monkeypatch.setattr(apply.outside_health, "wait", lambda *_, **__: ())
+    monkeypatch.setattr(outside_health, "wait", lambda *_, **__: ())
     made = StateFolder(tmp_path)
     made.create()
     return made

@@ -13,7 +13,6 @@ import pytest
 
 from airfleet.components.host_model import Stage
 from airfleet.components.hosts import metadata_jobs
-from airfleet.operations import apply
 from airfleet.operations.apply import Apply, PackageSource
 from airfleet.runners.fleet.apply.applier import Applier
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
@@ -21,8 +20,10 @@ from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, waves
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.facts import UnitFact
+from airfleet.runners.fleet.survey import outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey, change_steps
 from airfleet.runners.fleet.transport.connection import HostError
+from airfleet.workspace import credentials
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.migrations import runner
 from converged_hosts import converged
@@ -157,8 +158,8 @@ def want(name: str) -> DesiredHost:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateFolder:
-    monkeypatch.setattr(apply.outside_health, "wait", lambda *_, **__: ())
-    monkeypatch.setattr(apply.credentials, "describe_former", lambda *_: ())
+    monkeypatch.setattr(outside_health, "wait", lambda *_, **__: ())
+    monkeypatch.setattr(credentials, "describe_former", lambda *_: ())
     made = StateFolder(tmp_path)
     made.create()
     return made

@@ -32,7 +32,7 @@ def test_a_backup_is_read_as_it_was_written() -> None:
     ("to", "hour"), [(None, 2), (timedelta(hours=1, minutes=5), 1), (timedelta(hours=1, minutes=4), 0)]
 )
 def test_the_newest_that_had_ended_by_then_is_chosen(to: timedelta | None, hour: int) -> None:
-    assert catalogue.choose(BACKUPS, name=None, to=to and NOON + to) == backup(hour, 3 + 3 * hour)
+    assert catalogue.choose(BACKUPS, name=None, to=None if to is None else NOON + to) == backup(hour, 3 + 3 * hour)
 
 
 def test_what_was_named_is_chosen_if_it_leads_there() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.components.host_model import LIB
 from airfleet.components.model import reveal
 from airfleet.components.postgresql import backups
 from airfleet.operations.backup.pgbackrest import recovery, repository, scripts
@@ -150,7 +151,7 @@ def test_a_moment_is_told_with_its_zone_and_the_newest_needs_none(tmp_path: Path
     for name, line in {"runuser": """printf '[%s] ' "$@" """, "install": ":"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o755)
-    script = f"PATH={tmp_path}:$PATH\n{scripts.unpack(order).replace(str(scripts.LIB), str(tmp_path))}"
+    script = f"PATH={tmp_path}:$PATH\n{scripts.unpack(order).replace(str(LIB), str(tmp_path))}"
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert f"[restore] [--pg1-path={tmp_path}/postgresql.restoring] [--set={order.backup}] {target} " in done.stdout
     assert (tmp_path / "restore.state").read_text() == f"{order.name}\n{order.request}\n"

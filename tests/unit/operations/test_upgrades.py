@@ -16,11 +16,13 @@ from packaging.version import Version
 from airfleet.components.host_model import Stage
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup.catalogue import Backup
+from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.session import FleetSession
-from airfleet.operations.upgrade import move, run, schema
+from airfleet.operations.upgrade import move, schema
 from airfleet.operations.upgrade.move import Move
 from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.fleet import lease
+from airfleet.runners.fleet.apply import airflow_archives
 from airfleet.runners.fleet.apply.rolling_restart import look_behind
 from airfleet.runners.fleet.lease import HeldLease
 from airfleet.runners.fleet.packaging import airflow_archive
@@ -177,14 +179,14 @@ class Fleet:
             )
             for name in ("web1", "sched1", "cpu1", "data1")
         ]
-        spec = cast(Any, FleetSpec(parse(), Path(), *cast(Any, [None] * 3), "3.3.1"))
+        spec = FleetSpec(parse(), Path(), cast(Any, None), cast(Any, None), cast(Any, None), "3.3.1")
         monkeypatch.setattr(fleet_spec, "read_spec", lambda *_, **__: spec)
         monkeypatch.setattr(host_survey, "survey", lambda spec, *_: Survey(tuple(views), ()))
         monkeypatch.setattr(host_survey, "read_recipe", lambda *_: views[0].recipe)
-        monkeypatch.setattr(run.airflow_archives, "build", lambda *_: {})
+        monkeypatch.setattr(airflow_archives, "build", lambda *_: {})
         monkeypatch.setattr(lease, "hold", lambda *_: nullcontext(HeldLease(threading.Event(), "")))
         monkeypatch.setattr(Upgrade, "_apply", self._apply)
-        monkeypatch.setattr(run.repository, "take", self._take)
+        monkeypatch.setattr(repository, "take", self._take)
         self.survey = Survey(tuple(views), ())
 
     def _apply(self, _: object, __: object, choose: Callable[[Sequence[Step]], Iterable[Step]]) -> None:

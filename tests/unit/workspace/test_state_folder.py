@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_litter(
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state_folder.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
         write_file(file, "new")
     assert file.read_text() == "old"
@@ -232,7 +233,7 @@ def test_a_snapshot_comes_back_as_it_was(folder: StateFolder) -> None:
 
 def test_a_snapshot_holds_no_secret(folder: StateFolder) -> None:
     with pytest.raises(TypeError):
-        folder.write_snapshot(replace(SNAPSHOT, phase=folder.read_credentials(()).admin))
+        folder.write_snapshot(replace(SNAPSHOT, phase=cast(Any, folder.read_credentials(()).admin)))
 
 
 def test_credentials_are_made_once_differ_and_never_print(folder: StateFolder) -> None:
@@ -260,7 +261,7 @@ def test_credentials_are_made_once_differ_and_never_print(folder: StateFolder) -
 def test_what_a_newer_airfleet_wrote_is_refused_in_words(
     folder: StateFolder, name: str, read: Callable[[StateFolder], object]
 ) -> None:
-    record = {"version": "3.3.2"} if name == airflow_version.NAME else {"primary": "db1", "turn": 1}
+    record: dict[str, Any] = {"version": "3.3.2"} if name == airflow_version.NAME else {"primary": "db1", "turn": 1}
     if name == applied_hosts.NAME:
         record = {"name": "h1", "address": "10.0.0.1", "roles": ["worker"], "pools": [], "labels": {}, "ssh": {}}
     for body in (record, {**record, "invented_later": 1}):

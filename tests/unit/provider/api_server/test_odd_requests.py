@@ -121,7 +121,7 @@ def refuse_logins(status: list[int]) -> Any:  # noqa: ANN401
 def test_an_address_that_guesses_waits_and_others_do_not() -> None:
     clock, status = MadeUpClock(), [401]
     app = LoginThrottle(refuse_logins(status), failures=3, within_s=60, clock=clock)
-    guess = {"method": "POST", "client": "10.0.0.9"}
+    guess: dict[str, Any] = {"method": "POST", "client": "10.0.0.9"}
     assert [ask(app, "/auth/token", **guess) for _ in range(5)] == [401, 401, 401, 429, 429]
     assert ask(app, "/auth/token/cli", **guess) == 429
     assert ask(app, "/auth/token/", **guess) == 429

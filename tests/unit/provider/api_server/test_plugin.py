@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from airfleet_provider.api_server import plugin
 
@@ -25,5 +26,6 @@ def test_it_answers_as_the_shelf_does() -> None:
         "root_path": "",
     }
     mounted, _ = plugin.AirfleetPlugin.fastapi_apps
-    asyncio.run(mounted["app"](scope, receive, send))
+    app: Any = mounted["app"]
+    asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 403

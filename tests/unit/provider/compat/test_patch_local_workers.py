@@ -16,7 +16,12 @@ from deadline import wait_until
 
 def schedule(said: Connection) -> None:
     """Be a scheduler whose worker says which process it is and then waits for work."""
-    local_executor._run_worker = lambda said: said.send(os.getpid()) or signal.pause()
+
+    def run_worker(said: Connection) -> None:
+        said.send(os.getpid())
+        signal.pause()
+
+    local_executor._run_worker = run_worker
     local_workers.end_with_scheduler()
     local_workers.end_with_scheduler()
     multiprocessing.Process(target=local_executor._run_worker, kwargs={"said": said}).start()

@@ -25,7 +25,7 @@ NOT_FOUND = comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={})
 AWAY = comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 500})
 
 
-class Store(BaseSecretsBackend):  # type: ignore[misc]
+class Store(BaseSecretsBackend):
     """A back end that answers as it is told, and counts."""
 
     def __init__(self, answer: object = None) -> None:

@@ -91,7 +91,7 @@ def migrate(
 
 def ask(server: Server, statement: str, *words: object) -> list[tuple[Any, ...]]:
     with connect(server) as connection:
-        cursor = connection.execute(statement, words or None)  # type: ignore[call-overload]
+        cursor = connection.execute(statement, words or None)
         return cursor.fetchall() if cursor.description else []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.signals import before_task_publish
-from kombu import Consumer as KombuConsumer
+from kombu.messaging import Consumer as KombuConsumer
 
 from airfleet.components.signing import derive_private, list_public
 from airfleet.spec.secrets import Secret

@@ -66,7 +66,7 @@ def scheduler(server: Server) -> Celery:
 
 def server_rows(server: Server, statement: str, *words: object) -> list[tuple[object, ...]]:
     with psycopg.connect(server.dsn, dbname=roles.DATABASE, autocommit=True) as connection:
-        cursor = connection.execute(statement, words or None)  # type: ignore[arg-type]
+        cursor = connection.execute(statement, words or None)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -154,7 +154,7 @@ def test_a_worker_may_add_a_row_and_nothing_else(server: Server, statement: str)
         psycopg.connect(f"postgresql://{dsn(server, roles.WRITER)}") as connection,
         pytest.raises(REFUSALS),
     ):
-        connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(statement))
 
 
 def test_the_scheduler_may_read_and_remove(server: Server, worker: PatientBackend, scheduler: Celery) -> None:

@@ -372,7 +372,8 @@ def test_airflow_is_as_the_seams_expect() -> None:
 
 
 def test_a_process_starts_once_the_database_answers_and_says_meanwhile_why_it_does_not() -> None:
-    clock, said = MadeUpClock(100.0), []
+    clock = MadeUpClock(100.0)
+    said: list[str] = []
 
     def look() -> None:
         if clock.now < 230:

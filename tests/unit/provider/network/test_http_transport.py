@@ -88,7 +88,10 @@ def test_errors_are_those_that_calls_are_repeated_for(server: SimpleNamespace) -
 
 
 def test_a_client_with_tls_or_another_transport_is_left_alone() -> None:
-    for client in (httpx.Client(base_url="https://x"), httpx.Client(transport=httpx.MockTransport(httpx.Response))):
+    for client in (
+        httpx.Client(base_url="https://x"),
+        httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
+    ):
         before = client._transport
         task_start.send_plainly(client)
         assert client._transport is before

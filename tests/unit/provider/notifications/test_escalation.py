@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -75,7 +76,7 @@ class Play:
         self.alerts[number] = replace(self.alerts[number], resolved_at=at)
 
 
-def start(alert: Alert | None = None, **more: Policy) -> Play:
+def start(alert: Alert | None = None, **more: Any) -> Play:  # noqa: ANN401
     return Play(alerts={1: alert or make_alert()}, **more)
 
 

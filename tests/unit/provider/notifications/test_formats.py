@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from email import message_from_bytes, policy
+from typing import Any, cast
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_a_mail_that_is_sent_again_has_the_same_message_id_and_says_so() -> None
 @pytest.mark.parametrize("place", ["name", "summary", "description", "labels", "runbook"])
 def test_no_text_adds_a_header_or_markup_to_a_mail(place: str) -> None:
     value = {HOSTILE: HOSTILE} if place == "labels" else HOSTILE
-    sent = formats.make_mail(make_message(make_entry(**{place: value})), MAIL).as_bytes()
+    sent = formats.make_mail(make_message(make_entry(**cast(Any, {place: value}))), MAIL).as_bytes()
     mail = message_from_bytes(sent, policy=policy.default)
     assert mail["Bcc"] is None
     assert set(mail.keys()) == {
@@ -66,7 +67,7 @@ def test_no_text_adds_a_header_or_markup_to_a_mail(place: str) -> None:
 
 @pytest.mark.parametrize("place", ["name", "summary", "description"])
 def test_no_text_mentions_anybody_in_slack(place: str) -> None:
-    text = formats.make_slack(make_message(make_entry(**{place: HOSTILE})))["text"]
+    text = formats.make_slack(make_message(make_entry(**cast(Any, {place: HOSTILE}))))["text"]
     assert "<!channel>" not in text
     assert "<@U123>" not in text
     assert "&lt;!channel&gt;" in text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from airfleet_provider.contract.release_policy import Policy
 from airfleet_provider.releases import canary_rules
-from airfleet_provider.releases.canary_rules import Action, Evidence, Policy, TaskCounts, decide
+from airfleet_provider.releases.canary_rules import Action, Evidence, TaskCounts, decide
 
 POLICY = Policy(watch_seconds=300, max_failure_rate=0.25, min_task_ends=10)
 

@@ -153,7 +153,10 @@ def test_days_are_concluded_as_the_promise_says(seed: int) -> None:
     for number in range(1, DAYS):
         day = date(start.year, start.month, start.day) + timedelta(days=number)
         due = ZONE.find_moment(day, time(2, 30))
-        (run,) = [one for one in runs if ZONE.find_moment(day - timedelta(days=1), time(20)) <= one.due < due] or [None]
+        before = ZONE.find_moment(day - timedelta(days=1), time(20))
+        found = [one for one in runs if before <= one.due < due]
+        assert len(found) <= 1
+        run = found[0] if found else None
         instance = rows[Key("by", Kind.FINISHED_BY, next(iter(rows)).subject, day.isoformat())]
         if run and run.is_success and run.end <= min(due, end):
             assert (instance.state, instance.fulfilled_at) == (State.MET, run.end)

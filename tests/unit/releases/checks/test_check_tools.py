@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_ruff_s_json_is_read(tmp_path: Path) -> None:
 
 
 def test_no_ruff_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ruff.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert ruff.check(tmp_path) is None
     assert ruff.fix(tmp_path) is None

@@ -82,7 +82,8 @@ def test_a_new_host_that_is_accepted_is_told_and_is_known_from_then_on(server: S
     enter(server, tmp_path, told=told)
     assert fingerprint(server) in told[0]
     assert (tmp_path / "known").stat().st_mode & 0o077 == 0
-    enter(server, tmp_path, told=(again := []))
+    again: list[str] = []
+    enter(server, tmp_path, told=again)
     enter(server, tmp_path)
     assert not again
 
@@ -184,7 +185,7 @@ def test_a_key_that_the_ssh_configuration_revokes_is_refused_though_it_is_known(
             with pytest.raises(AirfleetError, match="a key that is revoked"):
                 enter(server, tmp_path, setting, told=[], **options)
         else:
-            enter(server, tmp_path, setting, **options)
+            enter(server, tmp_path, setting, told=None, **options)
 
 
 @pytest.mark.parametrize("content", [None, b"rubbish\n", b"SSHKRL\n\0rubbish"])

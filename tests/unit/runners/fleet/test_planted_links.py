@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.host_model import ETC, Folder, HostFile
+from airfleet.components.host_model import ETC, LIB, Folder, HostFile
 from airfleet.components.postgresql import replication
 from airfleet.operations import commands
 from airfleet.operations.backup.pgbackrest import scripts
@@ -137,7 +137,7 @@ def test_every_file_of_every_host_is_in_a_folder_of_root_s(host: str) -> None:
 
 def sandbox(script: str, tmp_path: Path) -> str:
     """A restore's script on folders of the test's, whose server's user is the one with fewer rights."""
-    text = script.replace(str(scripts.LIB), str(tmp_path / "lib"))
+    text = script.replace(str(LIB), str(tmp_path / "lib"))
     return text.replace("runuser -u postgres", f"runuser -u {ATTACKER.pw_name}").replace(
         "-o postgres -g postgres", f"-o {ATTACKER.pw_name} -g {ATTACKER.pw_gid}"
     )
@@ -244,8 +244,8 @@ def test_old_words_of_commands_are_removed_with_the_rights_of_those_who_may_name
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "systemctl").write_text("#!/bin/sh\necho not-found\n")
     (tmp_path / "bin" / "systemctl").chmod(0o755)
-    path = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
-    done = run(f"export PATH={path}\n{commands.build_words(['info'], 'new.service')}")
+    search = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
+    done = run(f"export PATH={search}\n{commands.build_words(['info'], 'new.service')}")
     assert is_untouched(secret)
     assert done.returncode == 0, done.stderr
     words = tmp_path / "words" / "new.service.json"

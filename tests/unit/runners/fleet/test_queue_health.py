@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -67,11 +68,15 @@ CLUSTER = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
 BROKERS = [host.name for host in parse(CLUSTER).with_role("broker")]
 
 
+def _say(answer: str, _work: str) -> str:
+    return answer
+
+
 def look(*answers: str) -> dict[str, Observation]:
     """What is seen of the queues where the nodes answer so."""
     views: list[Any] = [
         SimpleNamespace(
-            connection=MadeUpConnection(perform=lambda _, said=answer: said, away=answer is AWAY),
+            connection=MadeUpConnection(perform=partial(_say, answer), away=answer is AWAY),
             desired=desired(name, CLUSTER),
         )
         for name, answer in zip(BROKERS, answers, strict=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.runners.local import diagnosis, launch, ports
-from airfleet.workspace.diagnosis import Diagnosis
+from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis
 from airfleet.workspace.project import find_state
 
 GOOD = {"apache-airflow-core": "3.3.2", "celery": "5.6.3", "sqlalchemy": "2.0.51"}
@@ -78,7 +78,7 @@ def test_requirements_of_many_are_summed_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("judge", "value", "level"),
     [
-        (lambda free: diagnosis.judge_space(Path("/srv"), free), diagnosis.LEAST_FREE_BYTES, "ok"),
+        (lambda free: diagnosis.judge_space(Path("/srv"), free), LEAST_FREE_BYTES, "ok"),
         (lambda free: diagnosis.judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES, "warning"),
         (lambda free: diagnosis.judge_space(Path("/srv"), free), launch.LEAST_FREE_BYTES - 1, "error"),
         (diagnosis.judge_memory, 8 << 30, "ok"),

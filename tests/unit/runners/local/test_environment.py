@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -134,7 +135,7 @@ def test_one_whose_removal_was_cut_off_is_made_anew(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
-        killed.setattr(environment.shutil, "rmtree", die)
+        killed.setattr(shutil, "rmtree", die)
         with pytest.raises(KeyboardInterrupt):
             environment.prune(old.parent, keep=old.parent / "another", now=time.time())
     assert environment.find(RECIPE, folder) is None

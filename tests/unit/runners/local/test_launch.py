@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.components.model import reveal
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import launch, ports
 from airfleet.workspace.project import find_project, find_state, read_fleet
@@ -148,7 +149,7 @@ def test_secrets_are_resolved_and_show_nowhere(project: Path, monkeypatch: pytes
         "connections: {crm: {type: http, host: crm, password: {env: CRM_PASSWORD}}}\n",
     )
     inputs = [file for one in made.components for process in one.processes for file in process.inputs]
-    assert "hunter2" in next(file for file in inputs if file.path.name == "connections.json").content.reveal()
+    assert "hunter2" in reveal(next(file for file in inputs if file.path.name == "connections.json").content)
     assert "hunter2" not in repr(made.components)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def test_the_kernel_gives_a_found_port_to_no_client() -> None:
 
 
 def test_several_ports_are_as_many_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports.random, "sample", lambda _, k: [20001, 20002, 20003][:k])
+    monkeypatch.setattr(random, "sample", lambda _, k: [20001, 20002, 20003][:k])
     assert sorted(ports.find_several(3)) == [20001, 20002, 20003]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,8 +60,8 @@ def born() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def spawn(born: list[subprocess.Popen[bytes]], argv: list[str], **options: object) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, **options)
+def spawn(born: list[subprocess.Popen[bytes]], argv: list[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
+    process: subprocess.Popen[bytes] = subprocess.Popen(argv, stdout=subprocess.PIPE, **options)
     born.append(process)
     assert process.stdout
     assert process.stdout.readline() == b"up\n"
@@ -139,7 +140,7 @@ def test_members_are_found_when_the_leader_of_their_session_is_dead(tmp_path: Pa
 def test_end_kills_who_does_not_listen(born: list[subprocess.Popen[bytes]]) -> None:
     both = [spawn(born, POLITE), spawn(born, STUBBORN)]
     processes.end([psutil.Process(process.pid) for process in both], grace_s=1)
-    assert [process.stdout.read() for process in both] == [b"bye\n", b"no\n"]
+    assert [process.stdout.read() for process in both if process.stdout] == [b"bye\n", b"no\n"]
     assert all(is_gone(process.pid) for process in both)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,11 @@ FREE = replace(WAITED_FOR, released=True)
 ALIVE = replace(FREE, alive=True)
 
 
-def in_phase(phase: Phase, **changes: object) -> Unit:
+def in_phase(phase: Phase, **changes: Any) -> Unit:  # noqa: ANN401
     return replace(Unit(phase=phase, since=1000.0, forked=True, gate_open=True), **changes)
 
 
-def after(seconds: float, seen: Seen, **changes: object) -> Seen:
+def after(seconds: float, seen: Seen, **changes: Any) -> Seen:  # noqa: ANN401
     return replace(seen, now=1000.0 + seconds, **changes)
 
 

@@ -15,7 +15,7 @@ from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.spec.fleet import CHECK_LEVELS, Checks
 
 PATH = "dags/sales.py"
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "unit" / "releases" / "checks" / "samples"
 STRICT = Checks(levels=dict.fromkeys(CHECK_LEVELS, "error"))
 INVENTORY = Inventory(
     connections=frozenset({"crm", "warehouse"}),
