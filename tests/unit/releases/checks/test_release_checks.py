@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
-from small_releases import PATH, STRICT, add_file, catch, make_dag, make_facts, sample_facts
 
 from airfleet.releases.checks import registry
 from airfleet.releases.checks.inputs import Access, FailedTest, Inputs, Inventory, Migration, ProjectTests
 from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks
 from airfleet_provider.contract.sla_rules import Kind, Rule
+from small_releases import PATH, STRICT, add_file, catch, make_dag, make_facts, sample_facts
 
 FRAME = '  File "/srv/project/dags/sales.py", line {}, in <module>\n'
 TRACEBACK = "Traceback (most recent call last):\n" + FRAME

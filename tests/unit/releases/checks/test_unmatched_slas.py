@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from small_releases import catch, make_dag, make_facts
 
 from airfleet_provider.contract.sla_rules import Kind, Rule
+from small_releases import catch, make_dag, make_facts
 
 OUTLET = {"__type": "asset", "name": "sales", "uri": "s3://warehouse/sales", "group": "asset", "extra": {}}
 DAG = make_dag("sales", {"owner": "bi", "outlets": [OUTLET]}, tags=["daily"])
