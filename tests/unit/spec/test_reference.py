@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from airfleet.spec import fleet, load, model
 from airfleet.spec import reference as manual
 from airfleet.spec.secret_ref import SecretRef
+from airfleet.spec.sections.references import Reference
 
 
 def parse(text: str) -> fleet.Fleet:
@@ -53,7 +54,7 @@ def test_schema_and_reference_explain_every_key(section: type[BaseModel]) -> Non
 
 
 def test_the_reference_shows_the_three_sources_of_a_secret() -> None:
-    for key in model.Reference.model_fields:
+    for key in Reference.model_fields:
         assert f"#   {{{key}: " in manual.reference()
 
 

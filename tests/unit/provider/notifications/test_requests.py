@@ -98,7 +98,7 @@ def test_what_fired_and_healed_while_nobody_answered_is_an_alert_that_has_resolv
 @pytest.mark.parametrize("token", ["wrong", "néw", "k3y"])
 def test_without_the_token_nothing_is_taken(client: httpx.Client, server: Server, token: str) -> None:
     body = json.dumps({"alerts": [make_report("firing")]})
-    answer = client.post("/alerts", content=body, headers={"Authorization": f"Bearer {token}".encode()})
+    answer = client.post("/alerts", content=body, headers={b"Authorization": f"Bearer {token}".encode()})
     assert answer.status_code == 401
     assert read_alerts(server) == []
 
