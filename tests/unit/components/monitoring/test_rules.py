@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ import yaml
 
 from airfleet.cli.main import VERBS
 from airfleet.components.monitoring import rule_files
-from airfleet_provider.contract.metrics import METRICS
 from places import parse, with_setting
 
 ROOT = Path(__file__).parents[4]
@@ -100,19 +98,6 @@ def test_no_page_describes_an_alert_that_does_not_exist() -> None:
     named = {rule["annotations"]["runbook"] for rule in ALERTS}
     pages = {f"runbooks/{page.name}" for page in (ROOT / "docs" / "runbooks").glob("*.md")} - {"runbooks/index.md"}
     assert pages == named
-
-
-@pytest.mark.parametrize("name", TEXTS)
-def test_the_rules_read_only_metrics_that_something_exports(name: str) -> None:
-    text = TEXTS[name]
-    recorded = set(re.findall(r"record: (\S+)", "".join(TEXTS.values()))) | {
-        "airfleet:limit:certificate_expiry_timestamp_seconds"
-    }
-    for found in set(re.findall(r"\bairfleet_[a-z_]+", text)):
-        base = re.sub(r"_(bucket|count|sum)$", "", found)
-        assert found in METRICS or base in METRICS, found
-    for found in set(re.findall(r"airfleet:[a-z_]+:[a-z_0-9]+", text)):
-        assert found in recorded, found
 
 
 def test_a_backup_may_be_as_old_as_fleet_yaml_says() -> None:
