@@ -28,10 +28,11 @@ from airfleet.workspace.state_folder import Snapshot, StateFolder
 @options.state
 @click.option("--detach", is_flag=True, help="Return when everything is healthy. `airfleet down` stops the platform.")
 @click.option("--port", type=click.IntRange(1024, 65535), help="The port of UI and API, instead of `ports.api`.")
+@click.option("--monitor", is_flag=True, help="Run Prometheus and Alertmanager too. They must be installed.")
 @click.option(
     "--drain", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds for running tasks at a stop."
 )
-def command(project: Path, state: Path | None, detach: bool, port: int | None, drain: float) -> None:
+def command(project: Path, state: Path | None, detach: bool, port: int | None, monitor: bool, drain: float) -> None:
     """Start, supervise and show one whole platform: PostgreSQL, api-server, scheduler, dag-processor, triggerer.
 
     The command needs neither root nor Docker. It stays in the foreground until Ctrl-C. All data is in the state
@@ -41,6 +42,7 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, d
     Example:
       airfleet up examples/flights
       airfleet up --detach --port 8081
+      airfleet up --monitor
     """
     project = find_project(project)
     fleet = read_fleet(project)
@@ -50,7 +52,7 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, d
     is_new = not _password_file(folder).exists()
 
     def supervise() -> None:
-        _supervise(fleet, project, folder, port=port, drain_s=drain, announce=is_new and not detach)
+        _supervise(fleet, project, folder, port=port, monitor=monitor, drain_s=drain, announce=is_new and not detach)
 
     if not detach:
         supervise()
@@ -63,10 +65,17 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, d
 
 
 def _supervise(
-    fleet: Fleet, project: Path, folder: StateFolder, *, port: int | None, drain_s: float, announce: bool
+    fleet: Fleet,
+    project: Path,
+    folder: StateFolder,
+    *,
+    port: int | None,
+    monitor: bool,
+    drain_s: float,
+    announce: bool,
 ) -> None:
     with folder.lock():
-        launch = launching.prepare(fleet, project, folder, drain_s=drain_s, port=port)
+        launch = launching.prepare(fleet, project, folder, drain_s=drain_s, port=port, monitor=monitor)
         if announce:
             click.echo(_describe_login(folder, True), err=True)
         supervisor = Supervisor(launch, folder)

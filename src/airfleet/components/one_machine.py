@@ -19,6 +19,8 @@ from airfleet.components import (
     worker,
 )
 from airfleet.components.model import BrokerNode, Component, Credentials, File, Site
+from airfleet.components.monitoring import private_servers
+from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.components.postgresql import embedded, result_database
 from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
@@ -35,6 +37,7 @@ def describe(
     versions: str,
     drain_s: float,
     notifications: Policy = Policy(),  # noqa: B008 - frozen
+    monitor: MonitorNode | None = None,
 ) -> tuple[Component, ...]:
     """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""
     own = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
@@ -56,6 +59,7 @@ def describe(
         triggerer.describe(),
         releaser.describe(),
         agents.describe(fleet, site, credentials, notifications),
+        *((private_servers.describe(fleet, monitor, site.agents_port, credentials.secret_key),) if monitor else ()),
     )
 
 

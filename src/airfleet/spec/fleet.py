@@ -156,6 +156,18 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
+class Monitoring:
+    """How many days and how much of metrics the monitor hosts keep, and who may read them from outside the fleet.
+
+    `size` is as in fleet.yaml, such as 10G; 1G is 2**30 bytes.
+    """
+
+    retention: int = 30
+    size: str = "10G"
+    readers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything that fleet.yaml says, with every default filled in. `promoted` comes from the state folder."""
 
@@ -178,6 +190,7 @@ class Fleet:
     archive: Archive = field(default_factory=Archive)
     notifications: Notifications = field(default_factory=Notifications)
     slas: tuple[Rule, ...] = ()
+    monitoring: Monitoring = field(default_factory=Monitoring)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
     routing: tuple[Route, ...] = ()

@@ -24,7 +24,7 @@ _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENC
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
-    "slas",
+    *("slas", "monitoring"),
 }
 
 
@@ -183,6 +183,9 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         archive=fleet.Archive(**written.archive.model_dump()),
         notifications=notifications.convert(written.notifications),
         slas=tuple(rule for name, one in written.slas.items() for rule in slas.convert(name, one)),
+        monitoring=fleet.Monitoring(
+            written.monitoring.retention, written.monitoring.size, tuple(dict.fromkeys(written.monitoring.readers))
+        ),
         dags=written.dags or ("releases" if machines else "folder"),
         executor=written.executor,
         hosts=machines,

@@ -30,6 +30,7 @@ from airfleet.spec.sections.hosts import (
     TlsSection,
     WorkerPoolSection,
 )
+from airfleet.spec.sections.monitoring import MonitoringSection
 from airfleet.spec.sections.notifications import NotificationsSection
 from airfleet.spec.sections.references import (
     BY_REFERENCE,
@@ -231,6 +232,9 @@ class FleetFile(Section):
     )
     archive: ArchiveSection = Field(
         default=ArchiveSection(), description="Which finished runs leave the metadata database, and where they go."
+    )
+    monitoring: MonitoringSection = Field(
+        default=MonitoringSection(), description="What the monitor hosts keep of metrics, and who else may read it."
     )
     notifications: NotificationsSection = Field(
         default=NotificationsSection(), description="Who is notified of alerts, when, and how."

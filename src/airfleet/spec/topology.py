@@ -18,7 +18,7 @@ ROLE_WORDS: Mapping[Role, str] = {
     "database": "runs PostgreSQL",
     "broker": "runs RabbitMQ",
     "balancer": "spreads the traffic over the web hosts",
-    "monitor": "may read every host's metrics; what reads them there is your own",
+    "monitor": "runs Prometheus and Alertmanager, which read every host's metrics",
 }
 DEFAULT_QUEUE = "default"
 BROKER_SIZES = (1, 3)

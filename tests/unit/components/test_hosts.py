@@ -176,6 +176,7 @@ def test_the_firewall_opens_what_a_role_needs_and_for_whom() -> None:
     worker = firewall("cpu1")
     assert [line.split("dport ")[1].split()[0] for line in worker.splitlines() if "dport" in line] == [
         "22",
+        "8406",
         "8793",
         "9100",
     ]

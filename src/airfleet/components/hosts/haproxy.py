@@ -5,10 +5,12 @@ from __future__ import annotations
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
     API,
+    BALANCER_METRICS,
     ETC,
     EXECUTION,
     LIB,
     PROXY,
+    PROXY_METRICS,
     Folder,
     HostFile,
     OpenPort,
@@ -53,7 +55,7 @@ def describe_balancer(place: Place) -> Part:
         services=(
             _service("balancer", "spreads UI and API over the web hosts", tuple(files), port, place.own_address),
         ),
-        ports=(OpenPort(port, (), "UI and API"),),
+        ports=(OpenPort(port, (), "UI and API"), *_open_metrics(place, BALANCER_METRICS)),
     )
 
 
@@ -75,6 +77,7 @@ def render_balancer(place: Place) -> str:
         hsts=HSTS,
         web_port=API,
         hosts=place.fleet.with_role("web"),
+        metrics=_find_metrics_address(place, BALANCER_METRICS),
     )
 
 
@@ -88,6 +91,7 @@ def describe_proxy(place: Place) -> Part:
         folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
         files=files,
         services=(_service("proxy", "leads tasks to the execution API", files, PROXY, "127.0.0.1"),),
+        ports=_open_metrics(place, PROXY_METRICS),
     )
 
 
@@ -102,7 +106,18 @@ def render_proxy(place: Place) -> str:
         execution_port=EXECUTION,
         web_port=API if place.fleet.with_role("balancer") else place.fleet.ports.api,
         hosts=place.fleet.with_role("web"),
+        metrics=_find_metrics_address(place, PROXY_METRICS),
     )
+
+
+def _find_metrics_address(place: Place, port: int) -> str:
+    """Return the address of HAProxy's metrics, or "" if the fleet has no monitor host that could read them."""
+    return f"{place.listen}:{port}" if place.addresses("monitor") else ""
+
+
+def _open_metrics(place: Place, port: int) -> tuple[OpenPort, ...]:
+    watchers = place.addresses("monitor")
+    return (OpenPort(port, watchers, "metrics of HAProxy"),) if watchers else ()
 
 
 def _service(name: str, what: str, files: tuple[HostFile, ...], port: int, address: str) -> Service:

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from airfleet.components.host_model import Folder, Part, Place, Service, Stage
-from airfleet.components.hosts import agents, airflow, certificates, common, exporters, haproxy, metadata_jobs, workers
+from airfleet.components.hosts import (
+    agents,
+    airflow,
+    certificates,
+    common,
+    exporters,
+    haproxy,
+    metadata_jobs,
+    monitor,
+    workers,
+)
 from airfleet.components.postgresql import backups, pgbouncer
 from airfleet.components.postgresql import server as postgresql
 from airfleet.components.rabbitmq import server as rabbitmq
@@ -31,6 +41,8 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
         parts += [haproxy.describe_proxy(place), workers.describe(place)]
     if "balancer" in roles:
         parts.append(haproxy.describe_balancer(place))
+    if "monitor" in roles:
+        parts += [monitor.describe_prometheus(place), monitor.describe_alertmanager(place)]
     ports = [port for part in parts for port in part.ports]
     parts = [_let_drain_first(part, parts) for part in parts]
     folders = [folder for part in parts for folder in part.folders]

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from airfleet.components import one_machine
 from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, Site
+from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import ports
+from airfleet.runners.local import ports, prometheus
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.fleet import Fleet
@@ -54,8 +55,18 @@ class Launch:
     environment: Mapping[str, str]
 
 
-def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float, port: int | None = None) -> Launch:
+def prepare(
+    fleet: Fleet,
+    project: Path,
+    folder: StateFolder,
+    *,
+    drain_s: float,
+    port: int | None = None,
+    monitor: bool = False,
+) -> Launch:
     """Create what is missing in the state folder, and describe every component. The caller must hold the folder's lock.
+
+    With `monitor`, Prometheus and Alertmanager are two of the components.
 
     Raises:
         AirfleetError: Something would keep the platform from starting. No process was started.
@@ -79,8 +90,9 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         folder.root,
         importable=fleet.dags == "folder",
     )
-    execution, database, free, *others = ports.find_several(6)
-    own_broker = BrokerPorts(*others)
+    execution, database, free, amqp, epmd, nodes, *others = ports.find_several(8)
+    own_broker = BrokerPorts(amqp, epmd, nodes)
+    own_monitor = _find_monitor(folder, *others) if monitor else None
     rotations = RotationLedger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
@@ -116,6 +128,7 @@ def prepare(fleet: Fleet, project: Path, folder: StateFolder, *, drain_s: float,
         versions=describe_versions(),
         drain_s=drain_s,
         notifications=resolve_notifications(fleet, project),
+        monitor=own_monitor,
     )
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))
     environment[INSTANCE_VARIABLE] = instance.instance
@@ -135,6 +148,17 @@ def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: Broke
         consumer=folder.keep_secret("broker_consumer"),
         cookie=folder.keep_secret("broker_cookie"),
         signing=signing,
+    )
+
+
+def _find_monitor(folder: StateFolder, prometheus_port: int, alertmanager_port: int) -> MonitorNode:
+    programs = prometheus.find_programs()
+    return MonitorNode(
+        folder=folder.root / "prometheus",
+        prometheus=programs.prometheus,
+        alertmanager=programs.alertmanager,
+        prometheus_port=prometheus_port,
+        alertmanager_port=alertmanager_port,
     )
 
 

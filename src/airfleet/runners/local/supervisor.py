@@ -141,6 +141,7 @@ class Supervisor:
         self._sweep()
         for component in self._launch.components:
             for file in component.files:
+                file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_file(file.path, reveal(file.content), mode=file.mode)
         for unit in self._units:
             _remove_inputs(unit.process)  # a supervisor that was killed left them

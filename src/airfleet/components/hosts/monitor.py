@@ -1,0 +1,190 @@
+"""Prometheus and Alertmanager on the hosts with the role monitor. Two such hosts work as a pair.
+
+Each of them scrapes everything and evaluates every rule. Each Prometheus sends its alerts to both Alertmanagers, which
+tell each other what they have passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from airfleet.components.health import TcpCheck
+from airfleet.components.host_model import (
+    AGENTS_METRICS,
+    ALERTMANAGER,
+    ALERTMANAGER_PEERS,
+    AUTHORITIES,
+    BALANCER_METRICS,
+    ETC,
+    LIB,
+    NODE_METRICS,
+    POSTGRES_METRICS,
+    PROMETHEUS,
+    PROXY_METRICS,
+    RABBITMQ_METRICS,
+    Folder,
+    HostFile,
+    OpenPort,
+    Part,
+    Place,
+    Service,
+    Stage,
+    private,
+)
+from airfleet.components.hosts import certificates
+from airfleet.components.monitoring import alertmanager, grafana, rule_files
+from airfleet.components.monitoring.prometheus import ScrapeJob, Target, render_config, scrape_agents
+from airfleet.spec.sections.hosts import bytes_of
+from airfleet.spec.topology import Host
+from airfleet_provider.contract import alert_webhook
+
+# Debian's packages make this user. It owns the data of both servers.
+USER = "prometheus"
+PROMETHEUS_FOLDER, ALERTMANAGER_FOLDER = ETC / "prometheus", ETC / "alertmanager"
+RULES = PROMETHEUS_FOLDER / "rules"
+GRAFANA = ETC / "grafana"
+TOKEN = ALERTMANAGER_FOLDER / "token"
+PROMETHEUS_DATA, ALERTMANAGER_DATA = LIB / "prometheus", LIB / "alertmanager"
+# The queues of a node, each with its messages and consumers. RabbitMQ's other metrics are sums over all queues.
+QUEUE_FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
+
+
+def describe_prometheus(place: Place) -> Part:
+    """Describe Prometheus on a monitor host. Only hosts that do not run tasks alone, and `readers`, reach it."""
+    wanted = place.fleet.monitoring
+    peers = place.fleet.with_role("monitor")
+    alertmanagers = _job("alertmanager", peers, ALERTMANAGER, authorities=AUTHORITIES)
+    config = HostFile(
+        PROMETHEUS_FOLDER / "prometheus.yml", render_config(place.fleet.name, list_jobs(place), alertmanagers, RULES)
+    )
+    rules = tuple(HostFile(RULES / name, text) for name, text in rule_files.list_files(place.fleet).items())
+    web = _serve_tls(place, PROMETHEUS_FOLDER)
+    boards = _list_boards(place)
+    files = (config, *rules, *web)
+    service = Service(
+        name="prometheus",
+        what="Prometheus: metrics of all hosts, and alerts",
+        stage=Stage.EDGE,
+        command=(
+            "/usr/bin/prometheus",
+            f"--config.file={config.path}",
+            f"--storage.tsdb.path={PROMETHEUS_DATA}",
+            f"--storage.tsdb.retention.time={wanted.retention}d",
+            f"--storage.tsdb.retention.size={bytes_of(wanted.size)}B",
+            f"--web.listen-address={place.listen}:{PROMETHEUS}",
+            f"--web.config.file={web[0].path}",
+        ),
+        user=USER,
+        files=files,
+        # A change of the rules, the targets or the certificate is read without a restart.
+        reload=(("/usr/bin/promtool", "check", "config", str(config.path)), ("/bin/kill", "-HUP", "$MAINPID")),
+        stop_s=60,
+        # After a crash, it reads its write-ahead log first.
+        wait_s=300,
+        health=TcpCheck(PROMETHEUS, place.own_address),
+        writes=(PROMETHEUS_DATA,),
+    )
+    readers = (*place.addresses("web", "scheduler", "balancer", "monitor"), *wanted.readers)
+    return Part(
+        name="prometheus",
+        packages=("prometheus",),
+        masks=("prometheus.service",),
+        folders=(
+            *map(Folder, sorted({PROMETHEUS_FOLDER, RULES, GRAFANA, *(board.path.parent for board in boards)})),
+            Folder(PROMETHEUS_DATA, USER, USER, 0o750),
+        ),
+        files=(*files, *boards),
+        services=(service,),
+        ports=(OpenPort(PROMETHEUS, tuple(dict.fromkeys(readers)), "Prometheus"),),
+    )
+
+
+def describe_alertmanager(place: Place) -> Part:
+    """Describe Alertmanager on a monitor host. It passes alerts on to the agents of all scheduler hosts."""
+    port = place.fleet.ports.metrics or AGENTS_METRICS
+    agents = [f"http://{address}:{port}" for address in place.addresses("scheduler")]
+    others = [host.address for host in place.fleet.with_role("monitor") if host != place.host]
+    token = private(TOKEN, alert_webhook.derive_token(place.credentials.platform.secret_key.reveal()), USER)
+    config = HostFile(ALERTMANAGER_FOLDER / "alertmanager.yml", alertmanager.render_config(agents, TOKEN))
+    web = _serve_tls(place, ALERTMANAGER_FOLDER)
+    files = (config, token, *web)
+    listen = f"{place.listen}:{ALERTMANAGER_PEERS}" if others else ""
+    service = Service(
+        name="alertmanager",
+        what="Alertmanager: passes alerts on to the agents",
+        stage=Stage.EDGE,
+        command=(
+            "/usr/bin/prometheus-alertmanager",
+            f"--config.file={config.path}",
+            f"--storage.path={ALERTMANAGER_DATA}",
+            f"--web.listen-address={place.listen}:{ALERTMANAGER}",
+            f"--web.config.file={web[0].path}",
+            f"--cluster.listen-address={listen}",
+            *((f"--cluster.advertise-address={place.own_address}:{ALERTMANAGER_PEERS}",) if others else ()),
+            *(f"--cluster.peer={address}:{ALERTMANAGER_PEERS}" for address in others),
+        ),
+        user=USER,
+        files=files,
+        reload=(("/usr/bin/amtool", "check-config", str(config.path)), ("/bin/kill", "-HUP", "$MAINPID")),
+        health=TcpCheck(ALERTMANAGER, place.own_address),
+        writes=(ALERTMANAGER_DATA,),
+    )
+    clients = place.addresses("monitor", "scheduler")
+    return Part(
+        name="alertmanager",
+        packages=("prometheus-alertmanager",),
+        masks=("prometheus-alertmanager.service",),
+        folders=(Folder(ALERTMANAGER_FOLDER), Folder(ALERTMANAGER_DATA, USER, USER, 0o750)),
+        files=files,
+        services=(service,),
+        ports=(
+            OpenPort(ALERTMANAGER, clients, "Alertmanager"),
+            *((OpenPort(ALERTMANAGER_PEERS, tuple(others), "the other Alertmanager"),) if others else ()),
+        ),
+    )
+
+
+def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
+    """Return what each monitor host scrapes: every exporter of every host of the fleet."""
+    fleet = place.fleet
+    brokers, monitors = fleet.with_role("broker"), fleet.with_role("monitor")
+    return (
+        scrape_agents(_targets(fleet.with_role("scheduler"), fleet.ports.metrics or AGENTS_METRICS)),
+        _job("node", fleet.hosts, NODE_METRICS),
+        _job("postgres", fleet.with_role("database"), POSTGRES_METRICS),
+        _job("rabbitmq", brokers, RABBITMQ_METRICS),
+        ScrapeJob(
+            "rabbitmq-queues",
+            _targets(brokers, RABBITMQ_METRICS),
+            path="/metrics/detailed",
+            params={"family": QUEUE_FAMILIES},
+        ),
+        _job("balancer", fleet.with_role("balancer"), BALANCER_METRICS),
+        _job("proxy", fleet.with_role("worker"), PROXY_METRICS),
+        _job("prometheus", monitors, PROMETHEUS, authorities=AUTHORITIES),
+        _job("alertmanager", monitors, ALERTMANAGER, authorities=AUTHORITIES),
+    )
+
+
+def _list_boards(place: Place) -> tuple[HostFile, ...]:
+    """Return the files for a Grafana on this host. They hold no secret."""
+    url = f"https://{place.own_address}:{PROMETHEUS}"
+    files = grafana.list_files(GRAFANA, url, place.credentials.encryption.trusted)
+    return tuple(HostFile(path, text) for path, text in files.items())
+
+
+def _job(name: str, hosts: Iterable[Host], port: int, *, authorities: Path | None = None) -> ScrapeJob:
+    return ScrapeJob(name, _targets(hosts, port), authorities=authorities)
+
+
+def _targets(hosts: Iterable[Host], port: int) -> tuple[Target, ...]:
+    return tuple(Target(f"{host.address}:{port}", host.name) for host in hosts)
+
+
+def _serve_tls(place: Place, folder: Path) -> tuple[HostFile, ...]:
+    """Return the file that makes a server speak TLS, and the host's certificate and key. Each connection reads them."""
+    proof = certificates.list_files(place, folder, USER)
+    lines = ["# Written by airfleet.", "tls_server_config:"]
+    lines += [f"  cert_file: {proof[0].path}", f"  key_file: {proof[1].path}", "  min_version: TLS13", ""]
+    return HostFile(folder / "web.yml", "\n".join(lines)), *proof

@@ -1,0 +1,94 @@
+"""Prometheus and Alertmanager of a platform on one machine, for `airfleet up --monitor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from airfleet.components.health import LOOPBACK, HttpCheck
+from airfleet.components.model import Component, File, Process
+from airfleet.components.monitoring import alertmanager, grafana, rule_files
+from airfleet.components.monitoring.prometheus import ScrapeJob, Target, render_config, scrape_agents
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+from airfleet.spec.sections.hosts import bytes_of
+from airfleet_provider.contract import alert_webhook
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorNode:
+    """The servers of one platform: their programs, their ports on the loopback, and their folder."""
+
+    folder: Path
+    prometheus: Path
+    alertmanager: Path
+    prometheus_port: int
+    alertmanager_port: int
+
+
+def describe(fleet: Fleet, node: MonitorNode, agents_port: int, secret_key: Secret) -> Component:
+    """Describe both servers. They listen on the loopback, and start when the agents answer."""
+    rules, token = node.folder / "rules", node.folder / "token"
+    jobs = (
+        scrape_agents(_target(fleet, agents_port)),
+        ScrapeJob("prometheus", _target(fleet, node.prometheus_port)),
+        alertmanagers := ScrapeJob("alertmanager", _target(fleet, node.alertmanager_port)),
+    )
+    config = File(
+        node.folder / "prometheus.yml",
+        render_config(fleet.name, jobs, alertmanagers, rules),
+    )
+    passing = File(
+        node.folder / "alertmanager.yml", alertmanager.render_config([f"http://{LOOPBACK}:{agents_port}"], token)
+    )
+    url = f"http://{LOOPBACK}:{node.prometheus_port}"
+    files = (
+        config,
+        passing,
+        File(token, Secret(alert_webhook.derive_token(secret_key.reveal()))),
+        *(File(rules / name, text) for name, text in rule_files.list_files(fleet).items()),
+        *(File(path, text, 0o644) for path, text in grafana.list_files(node.folder / "grafana", url).items()),
+    )
+    processes = (_run_alertmanager(node, passing), _run_prometheus(fleet, node, config))
+    return Component(name="monitor", processes=processes, files=files)
+
+
+def _target(fleet: Fleet, port: int) -> tuple[Target, ...]:
+    return (Target(f"{LOOPBACK}:{port}", fleet.name),)
+
+
+def _run_prometheus(fleet: Fleet, node: MonitorNode, config: File) -> Process:
+    url = f"http://{LOOPBACK}:{node.prometheus_port}"
+    command = (
+        str(node.prometheus),
+        f"--config.file={config.path}",
+        f"--storage.tsdb.path={node.folder / 'metrics'}",
+        f"--storage.tsdb.retention.time={fleet.monitoring.retention}d",
+        f"--storage.tsdb.retention.size={bytes_of(fleet.monitoring.size)}B",
+        f"--web.listen-address={LOOPBACK}:{node.prometheus_port}",
+        "--log.level=warn",
+    )
+    return Process(
+        name="prometheus",
+        commands=(command,),
+        health=HttpCheck(f"{url}/-/ready"),
+        after=("alertmanager",),
+        url=url,
+        stop_timeout_s=20,
+    )
+
+
+def _run_alertmanager(node: MonitorNode, config: File) -> Process:
+    url = f"http://{LOOPBACK}:{node.alertmanager_port}"
+    command = (
+        str(node.alertmanager),
+        f"--config.file={config.path}",
+        f"--storage.path={node.folder / 'alerts'}",
+        f"--web.listen-address={LOOPBACK}:{node.alertmanager_port}",
+        # It has no peer.
+        "--cluster.listen-address=",
+        "--log.level=warn",
+    )
+    return Process(
+        name="alertmanager", commands=(command,), health=HttpCheck(f"{url}/-/ready"), after=("agents",), url=url
+    )

@@ -1,0 +1,106 @@
+"""The Prometheus and the Alertmanager of `up --monitor`, by themselves, with short intervals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from airfleet.components.health import HttpCheck
+from airfleet.components.model import reveal
+from airfleet.components.monitoring import private_servers
+from airfleet.components.monitoring.private_servers import MonitorNode
+from airfleet.errors import AirfleetError
+from airfleet.runners.local import ports
+from airfleet.runners.local.prometheus import find_programs
+from airfleet.spec.secrets import Secret
+from deadline import wait_until
+from expositions import RECORDED
+from places import parse
+
+SECRET_KEY = Secret("only-for-tests")
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A server that runs, and its address."""
+
+    url: str
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """The series of an instant query, each with `metric` and `value`.
+
+        Raises:
+            AssertionError: Prometheus refuses the query.
+        """
+        answer = httpx.post(f"{self.url}/api/v1/query", data={"query": expr}, timeout=60, trust_env=False).json()
+        assert answer["status"] == "success", answer
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    def value(self, expr: str) -> float | None:
+        found = self.query(expr)
+        return float(found[0]["value"][1]) if found else None
+
+
+@contextlib.contextmanager
+def serve(agents_port: int) -> Iterator[Prometheus]:
+    """Both servers, which scrape and evaluate every second. The agents are at this port, and recorded exporters too.
+
+    Skips the test where they are not installed.
+    """
+    try:
+        programs = find_programs()
+    except AirfleetError as error:
+        pytest.skip(f"{error}: tools/prometheus installs it")
+    with tempfile.TemporaryDirectory(prefix="airfleet-monitor-", ignore_cleanup_errors=True) as name:
+        first, second = ports.find_several(2)
+        node = MonitorNode(Path(name), programs.prometheus, programs.alertmanager, first, second)
+        component = private_servers.describe(parse("name: test"), node, agents_port, SECRET_KEY)
+        for file in component.files:
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            text = reveal(file.content)
+            text = _add_recorded(text, agents_port) if file.path.name == "prometheus.yml" else text
+            # Every interval is a second, also those of groups of rules.
+            file.path.write_text(re.sub(r"(interval: )(10s|1m)$", r"\g<1>1s", text, flags=re.MULTILINE))
+        started: list[subprocess.Popen[bytes]] = []
+        try:
+            for process in component.processes:
+                with (Path(name) / f"{process.name}.log").open("ab") as log:
+                    words = [reveal(word) for word in process.commands[0]]
+                    started.append(subprocess.Popen(words, stdout=log, stderr=log, env=dict(os.environ), cwd="/"))
+                assert isinstance(process.health, HttpCheck)
+                url = process.health.url
+                wait_until(lambda url=url: _is_ready(url), process.name, timeout_s=120)  # type: ignore[misc]
+            yield Prometheus(component.processes[-1].url)
+        finally:
+            for one in reversed(started):
+                one.send_signal(signal.SIGTERM)
+                one.wait(60)
+
+
+def _add_recorded(text: str, port: int) -> str:
+    config = yaml.safe_load(text)
+    for path in sorted(RECORDED.glob("*.prom")):
+        targets = {"targets": [f"127.0.0.1:{port}"], "labels": {"host": "test"}}
+        job = {"job_name": path.stem, "metrics_path": f"/{path.stem}", "static_configs": [targets]}
+        config["scrape_configs"].append(job)
+    return yaml.safe_dump(config).replace("scrape_timeout: 10s", "scrape_timeout: 1s")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,156 @@
+"""What monitor hosts are given: what they scrape, who may reach them, and how two of them work as a pair."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airfleet.components.host_model import AUTHORITIES, HostFile, Part, Place
+from airfleet.components.hosts import haproxy, monitor
+from airfleet.components.model import reveal
+from airfleet_provider.contract import alert_webhook
+from airfleet_provider.contract.metrics import METRICS, Scope
+from places import CREDENTIALS, NINE, parse, parts, place, with_setting
+
+PAIR = with_setting(NINE, "roles: [web]}\n  web3", "roles: [web, monitor]}\n  web3")
+NOBODY_WATCHES = with_setting(NINE, "[web, monitor]", "[web]")
+PROMTOOL, AMTOOL = shutil.which("promtool"), shutil.which("amtool")
+
+
+def find(name: str, host: str, text: str = NINE) -> Part:
+    return next(part for part in parts(host, text) if part.name == name)
+
+
+def read(part: Part, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(
+        reveal(next(file for file in part.files if file.path.name == name).content)
+    )
+    return content
+
+
+def list_targets(config: dict[str, Any]) -> set[str]:
+    return {
+        target for job in config["scrape_configs"] for group in job["static_configs"] for target in group["targets"]
+    }
+
+
+def test_every_port_of_metrics_that_a_host_opens_is_scraped_and_no_other() -> None:
+    where = place(parse(), "web3")
+    opened = {
+        f"{host.address}:{port.number}"
+        for host in parse().hosts
+        for part in parts(host.name)
+        for port in part.ports
+        if port.sources == ("10.0.0.13",)
+    }
+    own = {"10.0.0.13:9090", "10.0.0.13:9093"}
+    assert list_targets(read(monitor.describe_prometheus(where), "prometheus.yml")) == opened | own
+
+
+def test_two_monitor_hosts_scrape_the_same_and_send_alerts_to_both() -> None:
+    configs = [read(find("prometheus", host, PAIR), "prometheus.yml") for host in ("web2", "web3")]
+    assert configs[0] == configs[1]
+    [receivers] = configs[0]["alerting"]["alertmanagers"]
+    assert receivers["static_configs"][0]["targets"] == ["10.0.0.12:9093", "10.0.0.13:9093"]
+    [first], [second] = (find("alertmanager", host, PAIR).services for host in ("web2", "web3"))
+    assert "--cluster.peer=10.0.0.13:9094" in first.command
+    assert "--cluster.peer=10.0.0.12:9094" in second.command
+
+
+def test_an_alertmanager_alone_opens_no_port_for_peers() -> None:
+    part = find("alertmanager", "web3")
+    assert "--cluster.listen-address=" in part.services[0].command
+    assert 9094 not in {port.number for port in part.ports}
+
+
+def test_a_host_that_runs_only_tasks_reaches_no_metrics() -> None:
+    workers = {"10.0.0.31", "10.0.0.32", "10.0.0.33"}
+    for host in parse().hosts:
+        for part in parts(host.name):
+            for port in part.ports:
+                if "metrics" in port.why or part.name in {"prometheus", "alertmanager"}:
+                    assert port.sources, port
+                    assert not workers & set(port.sources), port
+
+
+def test_readers_of_fleet_yaml_reach_prometheus() -> None:
+    text = with_setting(NINE, "hosts:", "monitoring: {readers: [10.9.9.9], retention: 7, size: 2G}\nhosts:")
+    part = find("prometheus", "web3", text)
+    assert "10.9.9.9" in part.ports[0].sources
+    assert {"--storage.tsdb.retention.time=7d", "--storage.tsdb.retention.size=2147483648B"} < set(
+        part.services[0].command
+    )
+
+
+def test_alerts_go_to_the_agents_of_every_scheduler_host_with_a_token_that_nobody_else_reads() -> None:
+    part = find("alertmanager", "web3")
+    [receiver] = read(part, "alertmanager.yml")["receivers"]
+    assert [hook["url"] for hook in receiver["webhook_configs"]] == [
+        "http://10.0.0.21:9108/alerts",
+        "http://10.0.0.22:9108/alerts",
+    ]
+    token = next(file for file in part.files if file.path == monitor.TOKEN)
+    assert (token.mode, token.group) == (0o640, "prometheus")
+    assert reveal(token.content) == alert_webhook.derive_token(CREDENTIALS.platform.secret_key.reveal())
+    assert CREDENTIALS.platform.secret_key.reveal() not in reveal(token.content)
+
+
+def test_a_fact_about_the_platform_does_not_name_the_agents_that_exported_it() -> None:
+    config = read(find("prometheus", "web3"), "prometheus.yml")
+    [job] = [job for job in config["scrape_configs"] if job["job_name"] == "agents"]
+    rules = {rule["target_label"]: rule["regex"] for rule in job["metric_relabel_configs"]}
+
+    def drops(label: str, name: str) -> bool:
+        return bool(re.fullmatch(rules[label], name))
+
+    assert drops("host", "airfleet_queue_depth")
+    assert drops("instance", "airfleet_task_start_seconds_bucket")
+    # The host of these is what they are about.
+    assert not drops("host", "airfleet_component_up")
+    for metric in METRICS.values():
+        assert drops("instance", metric.name) == (metric.scope is Scope.PLATFORM)
+
+
+def test_a_fleet_without_a_monitor_host_shows_its_metrics_to_nobody() -> None:
+    where = place(parse(NOBODY_WATCHES), "cpu1")
+    assert "frontend metrics" not in haproxy.render_proxy(where)
+    assert "frontend metrics" in haproxy.render_proxy(place(parse(), "cpu1"))
+    assert not any("metrics" in port.why for part in parts("cpu1", NOBODY_WATCHES) for port in part.ports)
+
+
+def put(files: tuple[HostFile, ...], folder: Path) -> None:
+    """Write the files of a host below a folder, and let them name each other there."""
+    for file in files:
+        target = folder / file.path.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(reveal(file.content).replace("/etc/airfleet", f"{folder}/etc/airfleet"))
+
+
+def make_part(where: Place, folder: Path) -> Part:
+    part = monitor.describe_prometheus(where)
+    put((*part.files, HostFile(AUTHORITIES, "")), folder)
+    return part
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: tools/prometheus installs it")
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    assert PROMTOOL
+    make_part(place(parse(), "web3"), tmp_path)
+    command = [PROMTOOL, "check", "config", f"{tmp_path}/etc/airfleet/prometheus/prometheus.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(AMTOOL is None, reason="no amtool here: tools/prometheus installs it")
+def test_alertmanager_accepts_its_configuration(tmp_path: Path) -> None:
+    assert AMTOOL
+    put(monitor.describe_alertmanager(place(parse(), "web3")).files, tmp_path)
+    command = [AMTOOL, "check-config", f"{tmp_path}/etc/airfleet/alertmanager/alertmanager.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
