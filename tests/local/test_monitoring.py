@@ -10,9 +10,9 @@ import expositions
 import prometheus_server
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.prometheus import find_programs
-from airfleet_provider.contract import alert_webhook
 from airfleet_provider.contract.dashboards.catalogue import DASHBOARDS, MARKS
 from airfleet_provider.contract.dashboards.panels import Panel
+from airfleet_provider.contract.notification_policy import derive_webhook_token
 from deadline import wait_until
 from expositions import Exporters
 from fleets import Platform
@@ -72,7 +72,7 @@ def test_an_alert_reaches_the_agents_with_their_token_and_so_does_its_end(
     [alert, *_] = [alert for alert in exporters.alerts if alert["labels"]["alertname"] == "SchedulerDown"]
     assert alert["labels"]["severity"] == "critical"
     assert alert["annotations"]["first_command"] == "airfleet status"
-    assert exporters.tokens == {f"Bearer {alert_webhook.derive_token(SECRET_KEY.reveal())}"}
+    assert exporters.tokens == {f"Bearer {derive_webhook_token(SECRET_KEY.reveal())}"}
 
 
 def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) -> None:

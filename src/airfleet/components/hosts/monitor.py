@@ -6,7 +6,7 @@ tell each other what they have passed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from airfleet.components.health import TcpCheck
@@ -37,7 +37,7 @@ from airfleet.components.monitoring import alertmanager, grafana, rule_files
 from airfleet.components.monitoring.prometheus import ScrapeJob, Target, render_config, scrape_agents
 from airfleet.spec.sections.hosts import bytes_of
 from airfleet.spec.topology import Host
-from airfleet_provider.contract import alert_webhook
+from airfleet_provider.contract.notification_policy import derive_webhook_token
 
 # Debian's packages make this user. It owns the data of both servers.
 USER = "prometheus"
@@ -58,7 +58,8 @@ def describe_prometheus(place: Place) -> Part:
     config = HostFile(
         PROMETHEUS_FOLDER / "prometheus.yml", render_config(place.fleet.name, list_jobs(place), alertmanagers, RULES)
     )
-    rules = tuple(HostFile(RULES / name, text) for name, text in rule_files.list_files(place.fleet).items())
+    listed = rule_files.list_files(place.fleet, _read_expiries(place))
+    rules = tuple(HostFile(RULES / name, text) for name, text in listed.items())
     web = _serve_tls(place, PROMETHEUS_FOLDER)
     boards = _list_boards(place)
     files = (config, *rules, *web)
@@ -105,7 +106,7 @@ def describe_alertmanager(place: Place) -> Part:
     port = place.fleet.ports.metrics or AGENTS_METRICS
     agents = [f"http://{address}:{port}" for address in place.addresses("scheduler")]
     others = [host.address for host in place.fleet.with_role("monitor") if host != place.host]
-    token = private(TOKEN, alert_webhook.derive_token(place.credentials.platform.secret_key.reveal()), USER)
+    token = private(TOKEN, derive_webhook_token(place.credentials.platform.secret_key.reveal()), USER)
     config = HostFile(ALERTMANAGER_FOLDER / "alertmanager.yml", alertmanager.render_config(agents, TOKEN))
     web = _serve_tls(place, ALERTMANAGER_FOLDER)
     files = (config, token, *web)
@@ -165,6 +166,16 @@ def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
         _job("prometheus", monitors, PROMETHEUS, authorities=AUTHORITIES),
         _job("alertmanager", monitors, ALERTMANAGER, authorities=AUTHORITIES),
     )
+
+
+def _read_expiries(place: Place) -> Iterator[rule_files.Expiry]:
+    """Yield when the certificates of all hosts end, and the balancer's own."""
+    certificates_of = place.credentials.encryption.certificates
+    for host in place.fleet.hosts:
+        yield from rule_files.read_expiries(host.name, "host", certificates_of[host.name].certificate)
+    if place.objects.tls:
+        for host in place.fleet.with_role("balancer"):
+            yield from rule_files.read_expiries(host.name, "balancer", place.objects.tls.reveal())
 
 
 def _list_boards(place: Place) -> tuple[HostFile, ...]:

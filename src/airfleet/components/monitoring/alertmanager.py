@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from airfleet_provider.contract import alert_webhook
-
+# The path of the agents' HTTP server that takes alerts.
+ALERTS_PATH = "/alerts"
 # Seconds. The agents group and repeat; so Alertmanager passes on what it has at once, and reports the end of an alert
 # soon.
 GROUP_WAIT_S = 1
@@ -29,7 +29,7 @@ def render_config(agents: Iterable[str], token: Path) -> str:
     """
     webhooks = [
         {
-            "url": f"{url}{alert_webhook.PATH}",
+            "url": f"{url}{ALERTS_PATH}",
             "send_resolved": True,
             "http_config": {"authorization": {"credentials_file": str(token)}, "follow_redirects": False},
         }

@@ -12,7 +12,7 @@ from airfleet.components.monitoring.prometheus import ScrapeJob, Target, render_
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.sections.hosts import bytes_of
-from airfleet_provider.contract import alert_webhook
+from airfleet_provider.contract.notification_policy import derive_webhook_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def describe(fleet: Fleet, node: MonitorNode, agents_port: int, secret_key: Secr
     files = (
         config,
         passing,
-        File(token, Secret(alert_webhook.derive_token(secret_key.reveal()))),
+        File(token, Secret(derive_webhook_token(secret_key.reveal()))),
         *(File(rules / name, text) for name, text in rule_files.list_files(fleet).items()),
         *(File(path, text, 0o644) for path, text in grafana.list_files(node.folder / "grafana", url).items()),
     )

@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from airfleet.components.host_model import AUTHORITIES, HostFile, Part, Place
 from airfleet.components.hosts import haproxy, monitor
 from airfleet.components.model import reveal
-from airfleet_provider.contract import alert_webhook
+from airfleet.spec.secrets import Secret
+from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.metrics import METRICS, Scope
-from places import CREDENTIALS, NINE, parse, parts, place, with_setting
+from airfleet_provider.contract.notification_policy import derive_webhook_token
+from places import CREDENTIALS, NINE, OBJECTS, parse, parts, place, with_setting
 
 PAIR = with_setting(NINE, "roles: [web]}\n  web3", "roles: [web, monitor]}\n  web3")
 NOBODY_WATCHES = with_setting(NINE, "[web, monitor]", "[web]")
@@ -97,7 +103,7 @@ def test_alerts_go_to_the_agents_of_every_scheduler_host_with_a_token_that_nobod
     ]
     token = next(file for file in part.files if file.path == monitor.TOKEN)
     assert (token.mode, token.group) == (0o640, "prometheus")
-    assert reveal(token.content) == alert_webhook.derive_token(CREDENTIALS.platform.secret_key.reveal())
+    assert reveal(token.content) == derive_webhook_token(CREDENTIALS.platform.secret_key.reveal())
     assert CREDENTIALS.platform.secret_key.reveal() not in reveal(token.content)
 
 
@@ -122,6 +128,24 @@ def test_a_fleet_without_a_monitor_host_shows_its_metrics_to_nobody() -> None:
     assert "frontend metrics" not in haproxy.render_proxy(where)
     assert "frontend metrics" in haproxy.render_proxy(place(parse(), "cpu1"))
     assert not any("metrics" in port.why for part in parts("cpu1", NOBODY_WATCHES) for port in part.ports)
+
+
+def test_an_alert_knows_when_the_certificates_of_the_hosts_and_of_the_balancer_end() -> None:
+    now = datetime.now(UTC)
+    authority = certificate_authority.load(certificate_authority.create("flights", now), where="here")
+    issued = certificate_authority.issue(authority, "web1", ["10.0.0.11"], now)
+    secured = replace(CREDENTIALS, encryption=replace(CREDENTIALS.encryption, certificates=defaultdict(lambda: issued)))
+    where = place(parse(), "web3")
+    own = Secret(f"{issued.certificate}{issued.key.reveal()}")
+    part = monitor.describe_prometheus(replace(where, credentials=secured, objects=replace(OBJECTS, tls=own)))
+    [group] = read(part, "limits.yaml")["groups"]
+    ends = x509.load_pem_x509_certificate(issued.certificate.encode()).not_valid_after_utc.timestamp()
+    found = {
+        (rule["labels"]["name"], rule["labels"]["host"]): rule["expr"] for rule in group["rules"] if "labels" in rule
+    }
+    assert found.keys() == {("balancer", "web1"), *(("host", host.name) for host in parse().hosts)}
+    assert set(found.values()) == {f"vector({int(ends)})"}
+    assert "PRIVATE KEY" not in reveal(next(file for file in part.files if file.path.name == "limits.yaml").content)
 
 
 def put(files: tuple[HostFile, ...], folder: Path) -> None:
