@@ -20,6 +20,7 @@ from airfleet.spec import load, reference
 from airfleet.spec.secrets import Secret
 from airfleet_provider.compat.patches.registry import PATCHES
 from airfleet_provider.contract import metrics
+from airfleet_provider.contract.explanation.catalogue import MEANINGS
 from airfleet_provider.contract.metrics import Metric
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
@@ -126,6 +127,58 @@ def _describe_metric(one: Metric) -> str:
     return f"| `{one.name}` | {one.kind} | {labels}{limit} | {one.help}{buckets} |"
 
 
+EXPLANATIONS_HEAD = """
+`airfleet explain` names these causes. [How they are found](../adr/0047-explanations.md).
+
+| severity | meaning |
+|---|---|
+| broken | a part of the platform does not work, so the work of others waits too |
+| held | it stays so until a person acts |
+| waiting | it ends by itself |
+| note | it keeps nothing from running |
+
+## The causes
+
+They are shown by severity, and then in this order.
+"""
+EXPLANATIONS_TAIL = """
+## The JSON
+
+`airfleet explain --json` and everything else that shows an explanation use one form. Its version is `contract`: it
+grows when a key changes its meaning or goes. Moments are ISO 8601 in UTC. A value that is not known is `null`.
+
+| key | value |
+|---|---|
+| `contract` | the version of this form |
+| `subject` | `kind` (`dag`, `run` or `task`), `dag`, `run`, `task`, `map_index` |
+| `at` | the moment of the explanation, by the database's clock |
+| `state`, `since` | the state of the subject, and since when |
+| `blocked` | whether a cause keeps it from running |
+| `summary` | one sentence |
+| `causes` | the causes, the most severe one first |
+| `causes[].code`, `severity` | the names above |
+| `causes[].what`, `advice` | sentences |
+| `causes[].since`, `until` | moments |
+| `causes[].blockers` | what is in the way: `kind`, `name`, `state`, `since`, `where`, `slots`, `subject` |
+| `causes[].unnamed_blockers` | how many more blockers there are |
+| `causes[].figures` | the numbers in `what`, by name |
+| `causes[].commands` | commands to type; the first one helps first |
+| `causes[].count` | of how many task instances this is true |
+| `runs` | of a Dag: explanations of its oldest active runs |
+| `unknown` | sentences on what could not be read |
+
+`airfleet top --json` has a form of its own, with `contract`, `states`, `runs`, `last_minute`, `components`, `lease`,
+`slot_pools`, `queues`, `hosts`, `workers` and `slowest`; ages are in seconds.
+"""
+
+
+def describe_explanations() -> str:
+    """The causes that an explanation may name, and its JSON."""
+    rows = [f"| `{code.value}` | {one.when} | {one.do} |" for code, one in MEANINGS.items()]
+    table = "| cause | when | first |\n|---|---|---|"
+    return "\n".join(["# Explanations\n", NOTE + EXPLANATIONS_HEAD, table, *rows, EXPLANATIONS_TAIL])
+
+
 def _tabulate(chosen: Iterable[Setting]) -> list[str]:
     return ["| setting | why |\n|---|---|", *(f"| `{one.section}.{one.key}` | {one.why} |" for one in chosen)]
 
@@ -140,6 +193,7 @@ def list_pages() -> dict[Path, str]:
         PAGES / "fleet.md": describe_fleet(),
         PAGES / "settings.md": describe_settings(),
         PAGES / "patches.md": describe_patches(),
+        PAGES / "explanations.md": describe_explanations(),
         PAGES / "metrics.md": describe_metrics(),
     }
 

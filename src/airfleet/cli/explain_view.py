@@ -28,21 +28,24 @@ def list_lines(explained: Explanation) -> Iterator[str]:
         yield one_line(line, LONGEST)
 
 
-def _list_lines(explained: Explanation) -> Iterator[str]:
+def _list_lines(explained: Explanation, told: frozenset[str] = frozenset()) -> Iterator[str]:
     width = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 24)).columns))
     yield from textwrap.wrap(explained.summary, width)
     for number, cause in enumerate(explained.causes, 1):
         yield ""
-        yield from _list_cause(number, cause, explained, width)
+        yield from _list_cause(number, cause, explained, width, is_told=cause.what in told)
+        told = told | {cause.what}
     for run in explained.runs:
         yield ""
-        yield from _list_lines(run)
+        yield from _list_lines(run, told)
+        told = told | {cause.what for cause in run.causes}
     for missing in explained.unknown:
         yield ""
         yield from textwrap.wrap(f"Not known: {missing}.", width)
 
 
-def _list_cause(number: int, cause: Cause, explained: Explanation, width: int) -> Iterator[str]:
+def _list_cause(number: int, cause: Cause, explained: Explanation, width: int, *, is_told: bool) -> Iterator[str]:
+    """Yield the lines of a cause. What is told already is not told again with all its blockers and commands."""
     notes = [WORDS[cause.severity]] if WORDS[cause.severity] else []
     notes += [f"for {words.between(cause.since, explained.at)}"] if cause.since and cause.blocks else []
     notes += [words.count(cause.count, "task")] if cause.count > 1 else []
@@ -50,6 +53,9 @@ def _list_cause(number: int, cause: Cause, explained: Explanation, width: int) -
     head = f"{number}. "
     yield from textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))
     indent = " " * len(head)
+    if is_told:
+        yield f"{indent}As above."
+        return
     for blocker in cause.blockers:
         yield from textwrap.wrap(
             _describe(blocker, explained), width, initial_indent=f"{indent}- ", subsequent_indent=f"{indent}  "

@@ -29,6 +29,8 @@ NARROWEST, PIPE_WIDTH = 60, 100
 BAR = 10
 # Rows of each table at most, so that the slowest tasks have the rest of the screen.
 MOST_POOLS, MOST_QUEUES, MOST_HOSTS, MOST_ONCE = 8, 6, 8, 20
+# What tasks on one machine give as their host.
+HERE = "127.0.0.1"
 STATES = ("running", "queued", "scheduled", "deferred", "up_for_retry", "up_for_reschedule")
 
 
@@ -192,6 +194,7 @@ def _draw_hosts(overview: Overview) -> Table | None:
     by_host: dict[str, list[str]] = {}
     for worker in overview.workers or ():
         pool, _, host = worker.name.partition("@")
+        host = HERE if host == "localhost" else host
         by_host.setdefault(host, []).append(f"{pool} {worker.state} {worker.running}/{worker.slots}")
     loads = {one.host: one for one in overview.hosts}
     names = sorted(loads, key=lambda name: (-loads[name].running, name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,15 +149,25 @@ def look(place: Place, dag: str, run: str | None, task: str | None) -> Explanati
 
 
 def add_workers(place: Place, facts: Facts) -> Facts:
-    """Return the facts with the state of the workers, if a task waits in a queue of Celery's."""
-    if place.executor != "celery" or all(task.state != "queued" for task in facts.tasks):
+    """Return the facts with the state of broker and workers, if a task waits in a queue of Celery's."""
+    tasks = [task for one in (facts, *facts.run_facts) for task in one.tasks]
+    if place.executor != "celery" or all(task.state != "queued" for task in tasks):
         return facts
-    try:
-        with ExitStack() as stack:
-            workers = open_workers(stack, place)()
-    except AirfleetError as error:
-        return replace(facts, unread=(*facts.unread, f"the workers could not be asked: {error.what}"))
-    return replace(facts, platform=replace(facts.platform, workers=workers))
+    from airfleet.operations import broker  # noqa: PLC0415 - only a queued task needs what speaks SSH
+
+    platform, unread = facts.platform, facts.unread
+    with ThreadPoolExecutor(1) as beside, ExitStack() as stack:
+        here = find_state(place.project, place.state)
+        asked = beside.submit(
+            lambda: broker.read_fleet(place.fleet, place.project) if place.fleet.hosts else broker.read_here(here)
+        )
+        try:
+            platform = replace(platform, workers=open_workers(stack, place)())
+        except AirfleetError as error:
+            unread = (*unread, f"the workers could not be asked: {error.what}")
+        platform = replace(platform, broker=asked.result())
+    runs = tuple(replace(one, platform=platform) for one in facts.run_facts)
+    return replace(facts, platform=platform, run_facts=runs, unread=unread)
 
 
 def open_workers(stack: ExitStack, place: Place) -> Callable[[], tuple[WorkerState, ...]]:
@@ -176,6 +187,7 @@ def open_workers(stack: ExitStack, place: Place) -> Callable[[], tuple[WorkerSta
 
 def add_errors(place: Place, facts: Facts) -> Facts:
     """Return the facts with the first error of failed tasks, from logs on this machine. Those of a fleet are not."""
+    facts = replace(facts, run_facts=tuple(add_errors(place, one) for one in facts.run_facts))
     failed = [task for task in facts.tasks if task.state in ("failed", "up_for_retry")][:MOST_LOGS]
     run = facts.subject.run
     if place.fleet.hosts or run is None:

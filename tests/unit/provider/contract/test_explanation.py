@@ -11,6 +11,7 @@ import pytest
 
 from airfleet.cli import explain_view
 from airfleet_provider.contract.explanation import model, structure
+from airfleet_provider.contract.explanation.catalogue import MEANINGS
 from airfleet_provider.contract.explanation.explain import explain
 from airfleet_provider.contract.explanation.facts import (
     Activity,
@@ -138,6 +139,12 @@ def test_a_broker_that_does_not_answer_is_said_first() -> None:
     assert (first.code, first.commands[0]) == ("broker-silent", "airfleet status")
 
 
+def test_a_queue_without_readers_is_said_though_its_worker_is_up() -> None:
+    broker = BrokerState(answers=True, consumers={"io": 0})
+    first = explain_queued([worker("serving")], broker).causes[0]
+    assert (first.code, first.commands[0]) == ("queue-unserved", "airfleet status")
+
+
 def test_with_several_tasks_in_one_slot_pool_the_cause_is_told_once_with_their_number() -> None:
     tasks = tuple(replace(TASK, task=f"t{number}", state="scheduled") for number in range(3))
     pool = PoolFacts("slow", 2, False, 2, 0, 0, 3)
@@ -210,3 +217,7 @@ def test_the_first_error_of_a_log_has_the_line_of_the_project() -> None:
 def test_a_message_of_a_user_sends_no_control_sequences() -> None:
     explained = replace(explain_queued([worker("drained")]), summary="x\x1b[2Jy")
     assert "\x1b" not in "".join(explain_view.list_lines(explained))
+
+
+def test_every_cause_has_a_meaning_in_the_reference() -> None:
+    assert list(MEANINGS) == list(model.Code)

@@ -55,7 +55,6 @@ class Code(StrEnum):
     DEPENDS_ON_PAST = "depends-on-past"
     TRIGGER_RULE = "trigger-rule"
     MAX_ACTIVE_RUNS = "max-active-runs"
-    RUN_QUEUED = "run-queued"
     LOGICAL_DATE_AHEAD = "logical-date-ahead"
     NOT_DUE = "not-due"
     ASSETS_MISSING = "assets-missing"

@@ -33,7 +33,9 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         )
     since = words.between(task.started, facts.now)
     where = f" on {task.hostname}" if task.hostname else ""
-    usual = f" Usually it takes up to {words.duration(facts.usual_s)}." if facts.usual_s is not None else ""
+    elapsed = (facts.now - task.started).total_seconds() if task.started else 0.0
+    is_long = facts.usual_s is not None and elapsed > facts.usual_s
+    usual = "" if facts.usual_s is None or is_long else f" Usually it takes up to {words.duration(facts.usual_s)}."
     yield Cause(
         Code.RUNS,
         Severity.NOTE,
@@ -41,8 +43,7 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         since=task.started,
         figures={"hostname": task.hostname, "pid": task.pid, "try_number": task.try_number, "usual_s": facts.usual_s},
     )
-    elapsed = (facts.now - task.started).total_seconds() if task.started else 0.0
-    if facts.usual_s is not None and elapsed > facts.usual_s:
+    if facts.usual_s is not None and is_long:
         yield Cause(
             Code.RUNS_LONG,
             Severity.NOTE,

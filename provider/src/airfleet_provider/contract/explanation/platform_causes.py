@@ -110,6 +110,19 @@ def _judge_workers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     own = [worker for worker in workers if task.queue in worker.queues]
     serving = [worker for worker in own if worker.state == "serving"]
     figures = {"queue": task.queue, "workers": len(own), "serving": len(serving)}
+    consumers = facts.platform.broker.consumers if facts.platform.broker else {}
+    if serving and consumers.get(task.queue) == 0:
+        yield Cause(
+            Code.QUEUE_UNSERVED,
+            Severity.BROKEN,
+            f"RabbitMQ knows no reader of the queue {task.queue}, though {_list(serving)} {words.be(len(serving))} up.",
+            since=task.queued_at,
+            blockers=_block(serving),
+            figures=figures,
+            advice="A worker that lost its broker connects again within 20 s.",
+            commands=("airfleet status", "airfleet workers list"),
+        )
+        return
     if serving:
         yield from _judge_slots(facts, task, serving)
         return
