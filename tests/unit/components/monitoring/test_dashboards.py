@@ -34,7 +34,7 @@ RECORDED = {name for file in expositions.RECORDED.glob("*.prom") for name in exp
 
 
 def test_the_shipped_files_are_what_the_definitions_say() -> None:
-    command = [sys.executable, ROOT / "tools" / "dashboards.py", "--check"]
+    command = [sys.executable, str(ROOT / "tools" / "dashboards.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
