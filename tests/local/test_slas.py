@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -160,9 +161,9 @@ def test_a_kill_at_any_statement_changes_no_row(clean: Database) -> None:
         for table in ("sla_instance", "sla_profile", "sla_engine", "alert"):
             clean.query(f"DELETE FROM airfleet.{table}")
         clean.query("DELETE FROM dag_run WHERE dag_id = 'sla_marts' AND run_id LIKE 'r_'")
-        engine = Engine(clean, LONG)
+        engine = Engine(clean, replace(LONG, limit_s=3600))
         _survive(engine, kills)
-        start_run(clean, "sla_marts", "r1", ago=timedelta(seconds=90))
+        start_run(clean, "sla_marts", "r1", ago=timedelta(hours=2))
         _survive(engine, kills)
         start_run(clean, "sla_marts", "r2", ago=timedelta(seconds=20))
         end_run(clean, "sla_marts", "r1")
@@ -207,7 +208,7 @@ def test_lateness_is_predicted_from_what_runs_took_before(clean: Database) -> No
 
 
 def test_every_other_kind_reads_what_it_needs(clean: Database) -> None:
-    make_dag(clean.query, "sla_marts", runs=5, tasks=3, hours=10, rare=True)
+    make_dag(clean.query, "sla_marts", runs=5, tasks=3, hours=100, rare=True)
     at = (datetime.now(UTC) + timedelta(hours=1)).time().replace(second=0, microsecond=0)
     clean.query("UPDATE dag SET owners = 'bi, ops' WHERE dag_id = 'sla_marts'")
     clean.query("INSERT INTO dag_tag (dag_id, name) VALUES ('sla_marts', 'daily') ON CONFLICT DO NOTHING")

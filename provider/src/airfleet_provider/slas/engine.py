@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from airfleet_provider.contract.sla_rules import ENDED, Kind, Rule, State
+from airfleet_provider.contract.sla_rules import DAILY, ENDED, Kind, Rule, State
 from airfleet_provider.slas.instances import Instance, Key, Subject, Transition
 from airfleet_provider.slas.observations import BACKFILL, Dag, Observations, Run
 from airfleet_provider.slas.outlooks import SCHEDULED, Outlook, look
@@ -91,14 +91,17 @@ def list_opened(rule: Rule, seen: Observations, now: datetime) -> Iterator[Insta
     """Yield the instances that a rule begins, also those that it began before."""
     evaluated_at = (seen.evaluated_at or now) - OVERLAP
     since = max(seen.rules_since.get((rule.name, rule.kind), now), evaluated_at, now - LOOK_BACK)
+    days = _list_days(rule, since, now) if rule.kind in DAILY else []
     for subject in list_subjects(rule, seen):
         dag = seen.dags.get(subject.dag_id)
         if dag is not None and dag.is_stale:
             continue
         match rule.kind:
             case Kind.FINISHED_BY | Kind.FRESH_BY:
-                known_since = dag.known_since if dag else None
-                yield from _open_days(rule, subject, since, known_since, now)
+                for day, start, due in days:
+                    # A Dag that appeared after the start of a day could not keep its promise.
+                    if dag is None or dag.known_since is None or dag.known_since <= start:
+                        yield _make(rule, subject, day, start, due, now)
             case Kind.NO_LONGER_THAN:
                 yield from _open_lengths(rule, subject, seen, since, now)
             case Kind.STARTS_WITHIN:
@@ -107,19 +110,12 @@ def list_opened(rule: Rule, seen: Observations, now: datetime) -> Iterator[Insta
                 yield _make_period(rule, subject, now, now)
 
 
-def _open_days(
-    rule: Rule, subject: Subject, since: datetime, known_since: datetime | None, now: datetime
-) -> Iterator[Instance]:
+def _list_days(rule: Rule, since: datetime, now: datetime) -> list[tuple[str, datetime, datetime]]:
+    """Return the days that have begun and whose deadline is after `since`: each day, its start and its deadline."""
     first, last = rule.calendar.find_day(since), rule.calendar.find_day(now) + timedelta(days=1)
-    for number in range((last - first).days + 1):
-        day = first + timedelta(days=number)
-        if not rule.calendar.applies(day):
-            continue
-        start, due = rule.find_start(day), rule.find_due(day)
-        # A Dag that appeared after the start of its window could not keep the promise.
-        is_new = known_since is not None and known_since > start
-        if start <= now and due > since and not is_new:
-            yield _make(rule, subject, day.isoformat(), start, due, now)
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    found = [(day.isoformat(), rule.find_start(day), rule.find_due(day)) for day in days if rule.calendar.applies(day)]
+    return [(day, start, due) for day, start, due in found if start <= now and due > since]
 
 
 def _open_lengths(

@@ -10,6 +10,9 @@ from airfleet_provider.slas import prediction
 from airfleet_provider.slas.observations import BACKFILL, SUCCESS, Run
 from airfleet_provider.slas.prediction import MOST_SAMPLES, Measure, Profile
 
+# Of a Dag with more tasks, only whole runs are measured.
+MOST_TASKS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -22,7 +25,9 @@ class Samples:
         """Return the samples with one more run, without the oldest if there are too many."""
         if run.started_at is None or run.ended_at is None:
             return self
-        measures = prediction.measure(run.spans, downstream, run.started_at)
+        # What is kept of a Dag is written after each run, so it must stay small.
+        spans = run.spans if len(run.spans) <= MOST_TASKS else {}
+        measures = prediction.measure(spans, downstream, run.started_at)
         tasks = dict(self.tasks)
         for name, one in measures.items():
             tasks[name] = (*tasks.get(name, ()), one)[-MOST_SAMPLES:]
