@@ -17,6 +17,8 @@ from airfleet_provider.contract.notification_policy import Policy
 
 NAME = "agents"
 MODULE = "airfleet_provider.agents"
+# Seconds without the watchdog alert after which a fleet with a monitor host raises the alarm: it arrives each minute.
+WATCHDOG_S = 180.0
 ROLE, DATABASE = "airflow", "airflow"
 
 
@@ -59,6 +61,7 @@ def _complete(fleet: Fleet, site: Site, credentials: Credentials, notifications:
         notifications,
         fleet=fleet.name,
         base_url=site.base_url,
+        watchdog_s=notifications.watchdog_s or (WATCHDOG_S if fleet.with_role("monitor") else 0.0),
         link_key=notification_policy.derive_link_key(key.reveal()),
         webhook_tokens=tuple(notification_policy.derive_webhook_token(one.reveal()) for one in list_accepted(key)),
     )

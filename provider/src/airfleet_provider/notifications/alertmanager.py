@@ -32,6 +32,22 @@ class Report:
     started_at: datetime
     ended_at: datetime | None
 
+    @property
+    def description(self) -> str:
+        """Return what is wrong, what the likely causes are, and which command to type first."""
+        said = self.annotations
+        parts = (
+            said.get("description", ""),
+            f"Likely causes: {said['causes'].strip()}." if said.get("causes") else "",
+            f"First command: {said['first_command']}" if said.get("first_command") else "",
+        )
+        return "\n".join(filter(None, parts))
+
+    @property
+    def runbook(self) -> str:
+        """Return the address of the page about the alert: a URL, or a path in airfleet's documentation."""
+        return self.annotations.get("runbook_url") or self.annotations.get("runbook", "")
+
 
 def parse(body: bytes) -> tuple[Report, ...]:
     """Return the reports in the body of a request.
@@ -62,9 +78,9 @@ def record(connection: Connection[Any], reports: tuple[Report, ...]) -> None:
             name=one.name,
             severity=one.severity,
             summary=one.annotations.get("summary") or one.name,
-            description=one.annotations.get("description", ""),
+            description=one.description,
             labels={key: text for key, text in one.labels.items() if key not in _DROPPED_LABELS},
-            runbook=one.annotations.get("runbook_url", ""),
+            runbook=one.runbook,
             started_at=one.started_at,
         )
         if not one.is_firing:

@@ -242,7 +242,7 @@ class NotificationsSection(Section):
         default=None,
         description="If the watchdog alert of Prometheus has not arrived for so long, that is a critical alert.",
         examples=["3m"],
-        json_schema_extra={"x-default": "never"},
+        json_schema_extra={"x-default": "3m on a fleet with a monitor host, else never"},
     )
     ping: Reference | None = Field(
         default=None,

@@ -16,12 +16,12 @@ import yaml
 from cryptography import x509
 
 from airfleet.components.host_model import AUTHORITIES, HostFile, Part, Place
-from airfleet.components.hosts import haproxy, monitor
+from airfleet.components.hosts import agents, haproxy, monitor
 from airfleet.components.model import reveal
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.metrics import METRICS, Scope
-from airfleet_provider.contract.notification_policy import derive_webhook_token
+from airfleet_provider.contract.notification_policy import Policy, derive_webhook_token
 from places import CREDENTIALS, NINE, OBJECTS, parse, parts, place, with_setting
 
 PAIR = with_setting(NINE, "roles: [web]}\n  web3", "roles: [web, monitor]}\n  web3")
@@ -178,3 +178,14 @@ def test_alertmanager_accepts_its_configuration(tmp_path: Path) -> None:
     command = [AMTOOL, "check-config", f"{tmp_path}/etc/airfleet/alertmanager/alertmanager.yml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "silent_after_s"), [(NINE, 0.0, 180.0), (NOBODY_WATCHES, 0.0, 0.0), (NINE, 600.0, 600.0)]
+)
+def test_the_agents_expect_the_watchdog_where_a_monitor_host_is(
+    text: str, written: float, silent_after_s: float
+) -> None:
+    where = place(parse(text), "sched1")
+    where = replace(where, objects=replace(OBJECTS, notifications=Policy(watchdog_s=written)))
+    assert read(agents.describe(where), "agents.json")["notifications"]["watchdog_s"] == silent_after_s
