@@ -21,6 +21,7 @@ AIRFLEET = [sys.executable, "-m", "airfleet"]
 PACKAGES = (
     *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
     *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
+    *("prometheus", "prometheus-alertmanager"),
 )
 DAG = """
 from airflow.sdk import dag, task

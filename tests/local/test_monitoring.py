@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import ssl
+import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
+import httpx
 import pytest
 
 import expositions
 import prometheus_server
+from airfleet.components.host_model import Encryption
+from airfleet.components.hosts import certificates, monitor
+from airfleet.components.model import reveal
 from airfleet.errors import AirfleetError
+from airfleet.runners.local import ports
 from airfleet.runners.local.prometheus import find_programs
+from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.dashboards.catalogue import DASHBOARDS, MARKS
 from airfleet_provider.contract.dashboards.panels import Panel
 from airfleet_provider.contract.notification_policy import derive_webhook_token
 from deadline import wait_until
 from expositions import Exporters
 from fleets import Platform
+from places import CREDENTIALS, parse, place
 from prometheus_server import SECRET_KEY, Prometheus
 
 PANELS = [(board, panel) for board in DASHBOARDS for panel in board.panels]
@@ -87,3 +101,57 @@ def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) ->
     assert served.value('up{job="alertmanager"}') is not None
     wait_until(lambda: served.value("airfleet_agents_active") == 1, "a metric of the agents", timeout_s=120)
     assert (other.state.root / "prometheus" / "grafana" / "boards" / "airfleet-fleet.json").exists()
+
+
+def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: Path) -> None:
+    programs = [Path("/usr/bin/prometheus"), Path("/usr/bin/prometheus-alertmanager")]
+    if not all(program.exists() for program in programs):
+        pytest.skip("Debian's packages are not installed: tools/prometheus installs them")
+    now = datetime.now(UTC)
+    authority = certificate_authority.load(certificate_authority.create("flights", now), where="here")
+    issued = certificate_authority.issue(authority, "one", ["127.0.0.1"], now)
+    encryption = Encryption(authority.pem, defaultdict(lambda: issued))
+    where = place(parse("name: flights\nhosts: {one: {address: 127.0.0.1}}"), "one")
+    where = replace(where, credentials=replace(CREDENTIALS, encryption=encryption))
+    parts = (certificates.describe(where), monitor.describe_prometheus(where), monitor.describe_alertmanager(where))
+    moved = dict(zip((":9090", ":9093"), (f":{port}" for port in ports.find_several(2)), strict=True))
+
+    def move(text: str) -> str:
+        """Name folders of the test, and free ports."""
+        for old, new in moved.items():
+            text = text.replace(old, new)
+        return re.sub(r"(/etc|/var/lib)/airfleet", rf"{tmp_path}\1/airfleet", text)
+
+    for file in (file for part in parts for file in part.files):
+        target = Path(move(str(file.path)))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(move(reveal(file.content)))
+    started = []
+    try:
+        for service in (service for part in parts for service in part.services):
+            words = [move(word) for word in service.command]
+            with (tmp_path / f"{service.name}.log").open("ab") as log:
+                started.append(subprocess.Popen(words, stdout=log, stderr=log))
+        context = ssl.create_default_context(cadata=authority.pem)
+        with httpx.Client(base_url=f"https://127.0.0.1{moved[':9090']}", verify=context, trust_env=False) as client:
+
+            def count(expr: str) -> float | None:
+                try:
+                    answer = client.get("/api/v1/query", params={"query": expr})
+                except httpx.TransportError:
+                    return None
+                # It answers 503 until it has read its data.
+                found = answer.json()["data"]["result"] if answer.status_code == 200 else []
+                return float(found[0]["value"][1]) if found else None
+
+            wait_until(lambda: count('up{job="prometheus"} == 1'), "Prometheus scrapes itself", timeout_s=120)
+            wait_until(lambda: count('up{job="alertmanager"} == 1'), "Prometheus scrapes Alertmanager", timeout_s=120)
+            wait_until(
+                lambda: count("sum(prometheus_notifications_sent_total) > 0"), "an alert is handed over", timeout_s=120
+            )
+            assert count("sum(prometheus_notifications_errors_total)") == 0
+            assert count('airfleet:limit:certificate_expiry_timestamp_seconds{name="host"} - time() > 0')
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(60)

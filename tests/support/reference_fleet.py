@@ -21,6 +21,7 @@ EXAMPLE = ROOT / "examples" / "fleet" / "fleet.yaml"
 PACKAGES = (
     *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
     *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
+    *("prometheus", "prometheus-alertmanager"),
 )
 POOL_HOSTS = {"default": "cpu1", "cpu": "cpu1", "memory": "memory1", "io": "io1"}
 _ADDRESS = re.compile(r"^(  (\w+): \{address: )[\d.]+", re.MULTILINE)
