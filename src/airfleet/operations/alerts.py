@@ -1,0 +1,232 @@
+"""The alerts of a platform, as a person sees and answers them. Everything is rows of the metadata database."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
+from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet_provider.contract import alert_schema
+from airfleet_provider.contract.alert_schema import NotificationState, Severity
+from airfleet_provider.contract.notification_policy import Matcher, read_matcher
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "alerts")
+
+CONNECT_S = 10
+TEST_S = 60.0
+POLL_S = 0.5
+_ENDED = (NotificationState.SENT, NotificationState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert. `notified` has, for each receiver, how many notifications were sent, wait and failed."""
+
+    id: int
+    severity: str
+    name: str
+    source: str
+    summary: str
+    labels: Mapping[str, str]
+    runbook: str
+    started_at: datetime
+    resolved_at: datetime | None
+    acknowledged_by: str | None
+    notified: Mapping[str, Mapping[str, Any]]
+    silenced_by: int | None
+
+    @property
+    def state(self) -> str:
+        """Return the state in one or a few words."""
+        if self.resolved_at is not None:
+            return "resolved"
+        if self.acknowledged_by is not None:
+            return f"acknowledged by {self.acknowledged_by}"
+        return f"silenced by {self.silenced_by}" if self.silenced_by is not None else "firing"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Alerts that fit start no notification before `ends_at`."""
+
+    id: int
+    matcher: Matcher
+    actor: str
+    comment: str
+    starts_at: datetime
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TestOutcome:
+    """What became of a test notification."""
+
+    receiver: str
+    state: str
+    error: str
+
+
+class Alerts:
+    """The alerts over one connection.
+
+    Raises:
+        AirfleetError: From every method, if the database does not answer.
+    """
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]], fleet: Fleet) -> None:
+        self._connection = connection
+        self._fleet = fleet
+
+    def list_alerts(self, *, with_resolved: bool) -> tuple[Alert, ...]:
+        """Return the open alerts, the most severe first, and those that resolved in the last day if they are wanted."""
+        silences = self.list_silences()
+        rows = self._connection.execute(SQL["list"], {"all": with_resolved}).fetchall()
+        return tuple(Alert(**row, silenced_by=_find_silence(row, silences)) for row in rows)
+
+    def list_silences(self) -> tuple[Silence, ...]:
+        """Return the silences that have not ended."""
+        return tuple(
+            Silence(
+                row["id"],
+                read_matcher(row["matchers"]),
+                row["actor"],
+                row["comment"],
+                row["starts_at"],
+                row["ends_at"],
+            )
+            for row in self._connection.execute(SQL["silences"])
+        )
+
+    def list_open(self) -> tuple[int, ...]:
+        """Return the ids of the open alerts."""
+        return tuple(row["id"] for row in self._connection.execute(SQL["open_ids"]))
+
+    def acknowledge(self, alert: int, *, actor: str, note: str) -> None:
+        """Record that somebody works on an alert, which ends its escalation.
+
+        Raises:
+            UsageError: There is no such alert.
+        """
+        if not alert_schema.acknowledge(self._connection, alert, actor=actor, via="cli", note=note):
+            raise UsageError(f"there is no alert {alert}", hint="airfleet alerts list")
+
+    def silence(self, matcher: Matcher, seconds: float, *, actor: str, comment: str) -> int:
+        """Silence the alerts that fit for so long, and return the id of the silence."""
+        values = {"matchers": json.dumps(asdict(matcher)), "actor": actor, "comment": comment, "seconds": seconds}
+        row = self._connection.execute(SQL["silence"], values).fetchone()
+        assert row is not None  # noqa: S101 - RETURNING
+        return int(row["id"])
+
+    def match_alert(self, alert: int) -> Matcher:
+        """Return a matcher for the alerts with the name and the labels of this one.
+
+        Raises:
+            UsageError: There is no such alert.
+        """
+        row = self._connection.execute(SQL["find"], {"id": alert}).fetchone()
+        if row is None:
+            raise UsageError(f"there is no alert {alert}", hint="airfleet alerts list --all")
+        labels = {key: re.escape(text) for key, text in row["labels"].items() if key not in ("run_id", "number")}
+        return Matcher(re.escape(row["source"]), re.escape(row["name"]), Severity.INFO, labels)
+
+    def end_silence(self, silence: int) -> None:
+        """End a silence now.
+
+        Raises:
+            UsageError: There is none with this id, or it has ended.
+        """
+        if self._connection.execute(SQL["end_silence"], {"id": silence}).fetchone() is None:
+            raise UsageError(f"there is no silence {silence}", hint="airfleet alerts silence --list")
+
+    def test(
+        self,
+        receiver: str,
+        *,
+        wait_s: float = TEST_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> TestOutcome:
+        """Send a test notification through the agents, and return what became of it after `wait_s` at most.
+
+        Raises:
+            UsageError: fleet.yaml has no such receiver.
+        """
+        known = [one.receiver.name for one in self._fleet.notifications.receivers]
+        if receiver not in known:
+            hint = f"receivers: {', '.join(known)}" if known else "add one under `notifications` in fleet.yaml"
+            raise UsageError(f"fleet.yaml has no receiver {receiver!r}", hint=hint)
+        values = {"key": f"test.{secrets.token_hex(8)}", "receiver": receiver}
+        row = self._connection.execute(SQL["test"], values).fetchone()
+        assert row is not None  # noqa: S101 - RETURNING
+        end = clock() + wait_s
+        while True:
+            found = self._connection.execute(SQL["outcome"], {"id": row["id"]}).fetchone()
+            if found is None or found["state"] in _ENDED or clock() >= end:
+                state, error = (found["state"], found["error"] or "") if found else ("failed", "it was deleted")
+                return TestOutcome(receiver, state, error)
+            sleep(POLL_S)
+
+
+@contextmanager
+def open_alerts(project: Path, state: Path | None) -> Iterator[Alerts]:
+    """Open the alerts of the platform of a project.
+
+    Raises:
+        UsageError: There is no such project, or its fleet.yaml is wrong.
+        AirfleetError: No platform runs there, or its database does not answer.
+    """
+    project = find_project(project)
+    fleet = read_fleet(project)
+    with ExitStack() as stack:
+        dsn = _find_dsn(fleet, project, state, stack)
+        try:
+            connection = stack.enter_context(
+                psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=CONNECT_S, row_factory=dict_row)
+            )
+            yield Alerts(connection, fleet)
+        except psycopg.errors.UndefinedTable:
+            raise AirfleetError(
+                "this platform has no alerts yet", hint="start it with this version of airfleet"
+            ) from None
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            what = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+            raise AirfleetError(f"the metadata database does not answer: {what}", hint="airfleet status") from None
+
+
+def _find_dsn(fleet: Fleet, project: Path, state: Path | None, stack: ExitStack) -> Secret:
+    if fleet.hosts:
+        from airfleet.runners.fleet.transport import tunnel  # noqa: PLC0415 - SSH costs a platform on one machine 0.2 s
+
+        return stack.enter_context(tunnel.open_database(fleet, project, state))
+    dsn = find_state(project, state).read_dsn()
+    if dsn is None:
+        raise AirfleetError("no platform has ever run in this project", where=str(project), hint="airfleet up")
+    return dsn
+
+
+def _find_silence(row: Mapping[str, Any], silences: tuple[Silence, ...]) -> int | None:
+    return next(
+        (
+            one.id
+            for one in silences
+            if one.matcher.fits(
+                source=row["source"], name=row["name"], severity=Severity(row["severity"]), labels=row["labels"]
+            )
+        ),
+        None,
+    )
