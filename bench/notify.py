@@ -123,6 +123,7 @@ def measure(folder: Path, port: int, outage_s: float) -> dict[str, Any]:
         runner.migrate(runner.execute_on(connection), runner.read_own())
         agents = start_agents(config)
         try:
+            time_alert(connection, receivers, SINGLE)  # until the agents run and hold the lease
             delays = [time_alert(connection, receivers, number) for number in range(SINGLE)]
             say(f"  single alerts: {max(delays):.1f} s at most")
             agents, back = play_outage(connection, receivers, agents, config, outage_s)
