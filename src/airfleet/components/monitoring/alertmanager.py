@@ -20,6 +20,8 @@ GROUP_INTERVAL_S = 10
 REPEAT_S = 3600
 # The watchdog arrives each minute: Alertmanager repeats it at the first group interval after this time.
 WATCHDOG_S = 45
+# When a host is down, nothing on it answers: these alerts would only repeat that.
+IMPLIED = ("AgentsDown", "BrokerDown", "ComponentDown", "ComponentSilent", "DatabaseDown", "ExporterDown")
 
 
 def render_config(agents: Iterable[str], token: Path) -> str:
@@ -53,7 +55,12 @@ def render_config(agents: Iterable[str], token: Path) -> str:
         },
         # A condition that needs somebody now is no second time a condition that can wait.
         "inhibit_rules": [
-            {"source_matchers": ["severity=critical"], "target_matchers": ["severity=warning"], "equal": ["alertname"]}
+            {"source_matchers": ["severity=critical"], "target_matchers": ["severity=warning"], "equal": ["alertname"]},
+            {
+                "source_matchers": ['alertname="HostDown"'],
+                "target_matchers": [f'alertname=~"{"|".join(IMPLIED)}"'],
+                "equal": ["host"],
+            },
         ],
         "receivers": [{"name": "agents", "webhook_configs": webhooks}],
     }
