@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo fleet-demo down dev test test-hosts check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet bench-data bench-notify soak sdk-tests lock build release-check clean run-env dev-env
+	bench-releases bench-stock bench-fleet bench-data bench-alerting bench-notify soak sdk-tests lock build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -85,6 +85,10 @@ bench-releases: dev-env  ## Time Dag releases beside a stock Dag processor: benc
 
 bench-data: dev-env  ## Archive a million task instances, restore some, count WAL: bench/results/data.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/data.py $(ARGS)
+
+bench-alerting: dev-env  ## Time alerts from a metric to the agents with real Prometheus: keys of bench/results/observe.json
+	@tools/prometheus
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/alerting.py $(ARGS)
 
 bench-notify: dev-env  ## Let every receiver of alerts be down for ten minutes: keys of bench/results/observe.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/notify.py $(ARGS)

@@ -2,10 +2,10 @@
 
 PYTHONPATH=bench:tests/support python bench/alerting.py      into bench/results/observe.json
 
-`alert_delay_s` is the longest time from the change of a metric until the agents have the report of Alertmanager, beyond
-the `for` of the rule: the scrape, the evaluation of rules and the grouping, with the intervals that airfleet sets. What
-the agents' notifier takes afterwards is not part of it. `panels_without_data` counts the panels of the dashboards of
-which a query returns nothing, with the answers of all exporters that the tests have.
+`alert_to_agents_s` is the longest time from the change of a metric until the agents have the report of Alertmanager,
+beyond the `for` of the rule: the scrape, the evaluation of rules and the grouping, with the intervals that airfleet
+sets. What the agents' notifier takes afterwards is not part of it. `panels_without_data` counts the panels of the
+dashboards of which a query returns nothing, with the answers of all exporters that the tests have.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def main() -> None:
         ]
     support.say(f"panels without data: {', '.join(empty) or 'none'}")
     figures = {
-        "alert_delay_s": round(max(delays), 1),
-        "alert_delay_median_s": round(statistics.median(delays), 1),
-        "alert_end_delay_s": round(max(ends), 1),
+        "alert_to_agents_s": round(max(delays), 1),
+        "alert_to_agents_median_s": round(statistics.median(delays), 1),
+        "alert_end_to_agents_s": round(max(ends), 1),
         "panels": sum(len(board.panels) for board in DASHBOARDS),
         "panels_without_data": len(empty),
     }
