@@ -8,7 +8,7 @@ from pathlib import Path
 from machines import Bed
 
 PACKAGES = (
-    *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
+    *("etcd-client", "etcd-server", "haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
     *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
 # Two hosts for every role that a drill may break, and three brokers. No drill breaks two roles of a shared host.

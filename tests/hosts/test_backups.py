@@ -22,13 +22,14 @@ pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 ROLES = {
     "one": "roles: [database, broker, web, balancer, scheduler]",
     "two": "roles: [database, worker], pools: [default]",
+    "three": "roles: [monitor]",  # the third that votes
 }
 SQL = "cd /; sudo -u postgres psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql"
 
 
 @dataclass
 class Two(Four):
-    """A fleet whose second machine holds the replica and runs the tasks."""
+    """A fleet whose second machine holds the replica and runs the tasks, and whose third has etcd."""
 
     def write(self, more: str = "") -> None:
         (self.folder / "dags").mkdir(exist_ok=True)

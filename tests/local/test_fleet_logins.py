@@ -80,8 +80,9 @@ def server() -> Iterator[Database]:
             # The lines of a host, but for the way in as superuser. The embedded server cannot encrypt.
             clear = replace(CREDENTIALS, encryption=replace(CREDENTIALS.encryption, is_required=False))
             host = replace(place(parse(), "data1"), credentials=clear)
-            fleet = postgresql.render_access(host, ("127.0.0.1",)).replace("local all postgres peer", "")
-            access.write_text(f"host all postgres 127.0.0.1/32 trust\n{fleet}")
+            fleet = postgresql.render_access(host).replace("local all postgres peer", "")
+            replicas = "host replication +replicator 127.0.0.1/32 scram-sha-256"
+            access.write_text(f"host all postgres 127.0.0.1/32 trust\n{replicas}\n{fleet}")
             with psycopg.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres") as connection:
                 connection.execute("SELECT pg_reload_conf()")
             yield Database(port)

@@ -19,7 +19,7 @@ from machines import Bed
 
 AIRFLEET = [sys.executable, "-m", "airfleet"]
 PACKAGES = (
-    *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
+    *("etcd-client", "etcd-server", "haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
     *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
 )
 ROLES = {

@@ -7,6 +7,7 @@ from functools import cache
 
 from airfleet.components.host_model import (
     OPT,
+    ClusterLogins,
     Encryption,
     FleetCredentials,
     HostCertificate,
@@ -49,6 +50,7 @@ POOLS = ("default", "cpu", "memory", "io")
 SECRETS = (
     *("admin", "superuser", "airflow", "fernet", "jwt", "key"),
     *("replication", "monitor", "cookie", "writer", "reader", "publisher", "signing", "warehouse", "tls"),
+    *("etcd-root", "etcd", "rest", "rewinder"),
     *(f"pool-{pool}" for pool in POOLS),
 )
 _VALUES = {name: Secret(f"s3cret-{name}") for name in SECRETS}
@@ -71,6 +73,12 @@ CREDENTIALS = FleetCredentials(
     consumers={pool: _VALUES[f"pool-{pool}"] for pool in POOLS},
     signing=_VALUES["signing"],
     encryption=Encryption("authorities\n", defaultdict(lambda: HostCertificate("certificate\n", _VALUES["tls"]))),
+    cluster=ClusterLogins(
+        etcd_root=_VALUES["etcd-root"],
+        etcd=_VALUES["etcd"],
+        rest=_VALUES["rest"],
+        rewinder=_VALUES["rewinder"],
+    ),
 )
 RUNTIME = "0123456789abcdef"
 DEBIAN = System("Debian 12", "python3.11", 15)

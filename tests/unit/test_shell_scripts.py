@@ -11,18 +11,18 @@ import pytest
 
 from airfleet.components.host_model import Folder, HostFile, Job, Stage
 from airfleet.components.model import reveal
+from airfleet.components.postgresql import patroni
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.drills.catalogue import CATALOGUE
 from airfleet.drills.fault_scripts import write_scripts
 from airfleet.drills.operator_actions import COMMANDS
 from airfleet.operations import commands, fallbacks
 from airfleet.operations.backup.pgbackrest import repository, scripts
-from airfleet.operations.database import observation
 from airfleet.operations.workers import access
 from airfleet.runners.fleet import journals, lease
 from airfleet.runners.fleet.apply import applier, rolling_restart
 from airfleet.runners.fleet.plan import facts, steps
-from airfleet.runners.fleet.transport import detached_script, http_request
+from airfleet.runners.fleet.transport import database_cluster, detached_script, http_request
 from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Backups
 from airfleet.spec.secrets import Secret
@@ -36,8 +36,10 @@ TWO = TWO.replace("roles: [scheduler]", "roles: [scheduler, broker]")
 ORDER = scripts.Order("20261124T000000Z", "20261123-000000F")
 JOBS = (
     "postgresql-create",
-    "postgresql-copy",
-    "postgresql-sync",
+    "postgresql-adopt",
+    "postgresql-roles",
+    "etcd-join",
+    "etcd-content",
     "rabbitmq-copies",
     "rabbitmq-logins",
     "rabbitmq-former",
@@ -67,19 +69,21 @@ def list_steps() -> dict[str, str]:
 def list_scripts() -> dict[str, str]:
     hosts = [desired(name, TWO) for name in ("data1", "data2", "sched1")]
     files = {one.path.name: reveal(one.content) for host in hosts for one in host.files if one.path.suffix == ".sh"}
-    jobs = {job.name: job.script.reveal() for host in hosts for part in host.parts for job in part.jobs}
+    alone = desired("data1")
+    jobs = {job.name: job.script.reveal() for host in (alone, *hosts) for part in host.parts for job in part.jobs}
     return {
         **files,
         **{name: jobs[name] for name in JOBS},
         "look at the archive": repository.build_look(Backups()),
         "lead past a host": rolling_restart.haproxy_aside("web1", "python3.11"),
         "lead to a host": rolling_restart.haproxy_back("web1", "python3.11"),
-        "look at the server": observation.build_look(),
+        "ask Patroni": database_cluster.build_question(),
+        "hand over": patroni.hand_over(hosts[0].place),
         "ask to stop": rabbitmq.ask_to_stop(next(one.place for one in hosts if one.place.host.name == "sched1")),
         "look at the data": scripts.build_look(),
         "unpack": scripts.unpack(ORDER),
         "copy the former": scripts.copy_former(ORDER),
-        "fence": scripts.fence(("airfleet-scheduler.service",)),
+        "fence": scripts.fence(("airfleet-scheduler.service",), is_replica=True),
         "recover": scripts.recover(ORDER, "/usr/lib/postgresql/15/bin", "/etc/x.conf", "python3.11"),
         "finish": scripts.finish(),
         **list_steps(),

@@ -24,8 +24,8 @@ from airfleet.workspace.state_folder import StateFolder
 @click.command("failover", short_help="Fail over to the standby on purpose: scheduler or database.")
 @options.project
 @options.state
-@click.option("--database", is_flag=True, help="Promote a replica of the database.")
-@click.option("--to", help="The database host to promote.  [default: the replica with the most data]")
+@click.option("--database", is_flag=True, help="Make another database host the primary.")
+@click.option("--to", help="The database host that takes over.  [default: the replica with the most data]")
 @click.option("--lost", is_flag=True, help="Continue even if data that only other hosts have, or may have, is lost.")
 @click.option(
     "--timeout", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds to wait for a scheduler."
@@ -38,19 +38,20 @@ def command(
 
     With Celery, running tasks continue. A LocalExecutor first waits for its tasks to end.
 
-    With --database, the replica with the most data becomes the primary and the whole fleet uses it. Tasks continue. If
-    the former primary answers, it is stopped first, and it cannot become a second primary. `airfleet apply` makes it a
-    replica. If confirmed data may be lost, the command names the data and stops, unless you add --lost.
+    With --database, Patroni makes another database host the primary: the replica that commits wait for, or the one with
+    the most data. The whole fleet follows, tasks continue, and the former primary becomes a replica. A primary that is
+    lost needs no command: Patroni replaces it within a minute. If confirmed data may be lost, the command names the
+    data and stops, unless you add --lost.
 
     \b
     Example:
       airfleet failover
-      airfleet failover --database && airfleet apply
+      airfleet failover --database --to db2
     """
     fleet = read_fleet(find_project(project)) if (project / "fleet.yaml").exists() else None
     folder = find_state(project, state)
     if database:
-        _promote(fleet, project, state, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
+        _switch_over(fleet, project, state, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
         return
     if to or lost:
         raise UsageError("--to and --lost need --database")
@@ -74,7 +75,7 @@ def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: P
     return dsn
 
 
-def _promote(
+def _switch_over(
     fleet: Fleet | None,
     project: Path,
     state: Path | None,
@@ -87,13 +88,13 @@ def _promote(
     if fleet is None or not fleet.hosts:
         raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
     from airfleet.operations import session
-    from airfleet.operations.database import promotion
+    from airfleet.operations.database import switchover
 
     with session.open_session(project, state, notify=say) as work:
-        done = promotion.promote(work, to=to, lost=lost, timeout_s=timeout_s)
+        done = switchover.switch_over(work, to=to, lost=lost, timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
     click.echo(f"{done.after} is the primary; a scheduler works on it {done.works_s:.1f} s after the request")
-    former = done.before if done.before != done.after else "the former primary"
-    say(f"`airfleet apply` makes {former} its replica; fleet.yaml stays as it is")
+    if done.before != done.after:
+        say(f"{done.before} becomes its replica; fleet.yaml stays as it is")

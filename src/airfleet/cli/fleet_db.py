@@ -13,10 +13,10 @@ from airfleet.operations import session
 from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.backup.pgbackrest.recovery import Recovery, RestoredFleet, RestorePlan
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
-from airfleet.workspace import primary_record
 from airfleet.workspace.state_folder import StateFolder
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def _confirm(fleet: Fleet, plan: RestorePlan, *, yes: bool) -> None:
 
 
 def _on_primary(fleet: Fleet, folder: StateFolder, project: Path, work: Callable[[HostShell, str], T]) -> T:
-    host: Host = primary_record.apply_to(fleet, folder).primary
+    host: Host = database_cluster.refresh(fleet, folder, project).primary
     shell = HostShell(host, project)
     try:
         return work(shell, host.name)

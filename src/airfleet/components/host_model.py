@@ -29,6 +29,7 @@ SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 # Ports between processes. The port that people use is in fleet.yaml.
 API, EXECUTION, PROXY = 8880, 8881, 8882
 POSTGRES, PGBOUNCER, AMQP, AMQPS, EPMD, ERLANG = 5432, 6432, 5672, 5671, 4369, 25672
+PATRONI, ETCD, ETCD_PEERS = 8008, 2379, 2380
 WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
 NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, AGENTS_METRICS = 9100, 9187, 15692, 9108
 BALANCER_METRICS, PROXY_METRICS = 8405, 8406
@@ -39,8 +40,10 @@ class Stage(IntEnum):
     """The order of changes, on one host and between hosts: a lower stage comes first."""
 
     BASE = 0
+    CONSENSUS = 5  # what several database hosts agree by
     STORES = 10  # database and broker
     POOLER = 20
+    DATABASES = 25  # roles and databases, where a database host may first have to copy another
     METADATA = 30
     API = 40
     CONTROL = 50
@@ -110,6 +113,19 @@ class Encryption:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterLogins:
+    """The secrets with which several database hosts log in at each other and at etcd.
+
+    `rewinder` reads the files of a primary. With it, a former primary becomes a replica without a whole copy.
+    """
+
+    etcd_root: Secret
+    etcd: Secret
+    rest: Secret
+    rewinder: Secret
+
+
+@dataclass(frozen=True, slots=True)
 class FleetCredentials:
     """The secrets of one fleet. The control machine keeps them and gives each host only those that it needs.
 
@@ -129,6 +145,7 @@ class FleetCredentials:
     consumers: Mapping[str, Secret]
     signing: Secret
     encryption: Encryption
+    cluster: ClusterLogins
     former_results: Secret | None = None
     former_pools: tuple[str, ...] = ()
 
@@ -147,7 +164,10 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One host and its fleet: everything that a component may use to describe what it needs there."""
+    """One host, with all that a component needs to know of the fleet around it.
+
+    Airflow is in the folder `runtime`, and Patroni in `patroni`, where the host runs them.
+    """
 
     fleet: Fleet
     host: Host
@@ -155,6 +175,7 @@ class Place:
     runtime: Path
     credentials: FleetCredentials
     objects: Objects
+    patroni: Path = OPT / "patroni"
 
     @property
     def listen(self) -> str:

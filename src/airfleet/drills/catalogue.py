@@ -218,16 +218,14 @@ _DRILLS = (
     Drill(
         name="database-lost",
         title="The database's host loses power",
-        done="The primary loses power, and a replica is promoted with `airfleet failover --database`.",
-        promised="Tasks continue on the new primary; with `replication: synchronous` no confirmed data is lost.",
+        done="The primary loses power, and nobody does anything.",
+        promised="A replica is promoted and tasks continue; with `replication: synchronous` no confirmed data is lost.",
         fault=Fault("pull the plug of", "one", "database"),
         measure="longest gap",
-        bar_s=60.0,
+        bar_s=40.0,
         aim_s=20.0,
         after_s=240.0,
         may_kill=True,
-        then=(("failover", "--database", "--lost"),),
-        at_last=(("apply",),),
     ),
     Drill(
         name="broker-lost",
@@ -244,7 +242,7 @@ _DRILLS = (
     Drill(
         name="failover-twice",
         title="Scheduler and database fail over at once",
-        done="The active scheduler is killed, and at the same time `airfleet failover --database` promotes a replica.",
+        done="The active scheduler is killed, and at the same time `airfleet failover --database` switches over.",
         promised="The standby becomes active on the new primary and sends tasks to the broker; running tasks continue.",
         fault=Fault("kill", "the active", "scheduler"),
         measure="longest gap",
@@ -252,7 +250,6 @@ _DRILLS = (
         aim_s=20.0,
         after_s=240.0,
         then=(("failover", "--database"),),
-        at_last=(("apply",),),
     ),
     Drill(
         name="restore",

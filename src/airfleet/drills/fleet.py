@@ -22,12 +22,12 @@ from airfleet.errors import AirfleetError
 from airfleet.operations.scheduler_handover import SchedulerHandover
 from airfleet.releases import manifest
 from airfleet.releases.repository import Repository
-from airfleet.runners.fleet.transport import tunnel
+from airfleet.runners.fleet.transport import database_cluster, tunnel
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Role
-from airfleet.workspace import airflow_version, primary_record
+from airfleet.workspace import airflow_version
 from airfleet.workspace.project import find_state
 from airfleet_provider.contract import release_archive
 from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
@@ -79,7 +79,7 @@ class FleetPlatform:
         """Return the hosts that run a component, the most important first."""
         hosts = self.fleet.with_role(ROLES[component])
         if component == "database":
-            primary = primary_record.apply_to(self.fleet, find_state(self.project, self.state)).primary
+            primary = database_cluster.refresh(self.fleet, find_state(self.project, self.state), self.project).primary
             hosts = (primary, *(host for host in hosts if host != primary))
         return tuple(host.name for host in hosts)
 

@@ -133,7 +133,7 @@ class Apply:
             self._add(ApplyOutcome((), (AirfleetError(what, where=name, hint="fix it first"),), self.survey.steps))
             self._is_refused = True
             return
-        if not self._session.hold_lease(primary):
+        if not self._session.hold_lease(*self.survey.with_role("database")):
             self._session.notify("another apply changed this fleet in the meantime: surveying it again")
             self._look()
         # A host is recorded before its first change, so that a later apply can stop it after its removal.

@@ -9,31 +9,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
+from airfleet.components.etcd.server import SCOPE
+from airfleet.components.postgresql import patroni
 from airfleet.components.postgresql.backups import NAME as BACKUP
-from airfleet.components.postgresql.replication import DATA
 from airfleet.errors import AirfleetError
 from airfleet.operations import fallbacks
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.database import rules
-from airfleet.operations.database.observation import build_look, parse
 from airfleet.operations.fallbacks import Course
 from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
 from airfleet.runners.fleet.diagnosis import SET_UP_HINT
-from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.survey import fleet_spec, host_survey, outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.survey.outside_health import Aspect, Observation
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version
 from airfleet.workspace.airflow_version import Running
 from airfleet.workspace.project import find_state
 
-REPLICA = "replica"
+DATABASE = "database"
 COPY_AGAIN = (
-    "if it lacks too much, `airfleet apply` copies it again after this on the host:"
-    f" sudo systemctl stop airfleet-postgresql && sudo rm {DATA}/standby.signal {steps.JOBS}/postgresql-copy"
+    f"if it lacks too much, this on the host copies the primary again: sudo {patroni.CONTROL} reinit {SCOPE} NAME"
 )
 METADATA = "metadata"  # the job that creates the schema
 AIRFLOW, SCHEMA = "Airflow", "schema of the metadata database"
@@ -109,7 +108,7 @@ def look(project: Path, state: Path | None) -> Report:
             *schema_seen.result(),
             *outside,
             *_look_at_backups(spec.fleet, survey.views),
-            *_look_at_replicas(spec.fleet, survey.views),
+            *_look_at_databases(spec.fleet, survey.views),
         )
         courses = fallbacks.look(survey.views)
     return replace(build(spec.fleet, survey.views, survey.errors, seen), courses=courses)
@@ -156,25 +155,20 @@ def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observ
             yield from (Observation(*said, Aspect.BACKUP) for said in repository.judge(found, fleet.backups))
 
 
-def _look_at_replicas(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
-    """Report whether each replica follows the primary. Yield nothing for hosts that are not set up."""
+def _look_at_databases(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
+    """Report how Patroni sees each of several database hosts. Yield nothing before they are set up."""
     unit = "airfleet-postgresql.service"
     own = [one for one in views if "database" in one.desired.place.host.roles and unit in one.facts.units]
-    if len(fleet.with_role("database")) < 2:
+    if not patroni.is_wanted(fleet) or not own:
         return
-    seen = {}
-    for one in own:
-        name = one.desired.place.host.name
-        try:
-            seen[name] = parse(name, one.connection.check(build_look(), what="checking its database"))
-        except AirfleetError as error:
-            yield _observe_replica(name, False, error.what)
-    for name, is_well, detail in rules.judge_replicas(seen, fleet.primary.name):
-        yield _observe_replica(name, is_well, detail)
-
-
-def _observe_replica(name: str, is_well: bool, detail: str) -> Observation:
-    return Observation(f"{REPLICA} {name}", is_well, detail, Aspect.REPLICA, name)
+    found = database_cluster.look(one.connection for one in own)
+    if found is None:
+        name = fleet.primary.name
+        yield Observation(f"{DATABASE} {name}", False, "Patroni answers on no database host", Aspect.DATABASE, name)
+        return
+    names = tuple(host.name for host in fleet.with_role("database"))
+    for name, is_well, detail in rules.judge(found, names, synchronous=fleet.replication == "synchronous"):
+        yield Observation(f"{DATABASE} {name}", is_well, detail, Aspect.DATABASE, name)
 
 
 def build(
@@ -245,9 +239,10 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Obse
                 host = fleet.primary.name
                 hint = f"its log shows why: airfleet logs {BACKUP} --host {host}; or that of postgresql"
                 yield HostProblem(host, said, hint)
-            case Aspect.REPLICA:
-                hint = f"its log shows why: airfleet logs postgresql --host {one.subject}; {COPY_AGAIN}"
-                yield HostProblem(one.subject, f"{REPLICA}: {one.detail}", hint)
+            case Aspect.DATABASE:
+                again = COPY_AGAIN.replace("NAME", one.subject)
+                hint = f"its log shows why: airfleet logs postgresql --host {one.subject}; {again}"
+                yield HostProblem(one.subject, f"{DATABASE}: {one.detail}", hint)
             case Aspect.SCHEMA:
                 hint = "`airfleet db restore` restores tables; "
                 hint += "for a schema of another version, continue with `airfleet upgrade`"

@@ -7,6 +7,7 @@ to what changes hosts. So no command can forget the lease, or read the spec befo
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from airfleet.runners.fleet.lease import HeldLease
 from airfleet.runners.fleet.survey import fleet_spec, host_survey
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.runners.fleet.transport.shell import HostShell, NamedShell
 from airfleet.spec.fleet import Fleet
@@ -57,12 +59,17 @@ class FleetSession:
         self._accept_new_hosts = accept_new_hosts
         self._round = stack.enter_context(ExitStack())
         self._spec: FleetSpec | None = None
-        self._held: HeldLease | None = None
+        self._fleet: Fleet | None = None
+        self._lost: threading.Event | None = None
 
     @property
     def fleet(self) -> Fleet:
         """Return the fleet of fleet.yaml with its present primary. This reads no secret."""
-        return self._spec.fleet if self._spec else primary_record.apply_to(read_fleet(self.project), self.folder)
+        if self._spec:
+            return self._spec.fleet
+        if self._fleet is None:
+            self._fleet = database_cluster.refresh(read_fleet(self.project), self.folder, self.project)
+        return self._fleet
 
     @property
     def spec(self) -> FleetSpec:
@@ -88,7 +95,7 @@ class FleetSession:
         """Close the connections and the lease of the present round. The next use of `spec` reads it again."""
         self._round.close()
         self._round = self._stack.enter_context(ExitStack())
-        self._spec = self._held = None
+        self._spec = self._fleet = self._lost = None
 
     def survey(self, spec: FleetSpec | None = None, *, notify: Callable[[str], None] | None = None) -> Survey:
         """Survey every host, and compute its steps. The connections stay open until the round ends."""
@@ -99,22 +106,20 @@ class FleetSession:
         with ExitStack() as own:
             return look_at_all(self.spec, known, own if apart else self._round, self.notify)
 
-    def hold_lease(self, primary: HostView) -> bool:
-        """Take the lease on the primary database host until the round ends.
+    def hold_lease(self, *views: HostView) -> bool:
+        """Take the lease on database hosts until the round ends.
 
-        Return whether no other command has held it since the survey.
+        It is taken on all that answer, because any of them may become the primary meanwhile. Return whether no other
+        command has held it since the survey.
 
         Raises:
             AirfleetError: Another command holds the lease.
         """
-        return self._hold(primary.connection).before == primary.lease
-
-    def hold_lease_through(self, shell: NamedShell) -> None:
-        """Take the lease through a shell on the primary, for a command that makes no survey."""
-        self._hold(shell)
+        held = [self._hold(view.connection).before == view.lease for view in views]
+        return all(held)
 
     def hold_every_lease(self, shells: Mapping[str, HostShell]) -> None:
-        """Take the lease of every database host that answers, because it is not known which will be the primary."""
+        """Take the lease of every database host that answers, for a command that makes no survey."""
         for name, shell in shells.items():
             try:
                 self._hold(shell)
@@ -122,13 +127,13 @@ class FleetSession:
                 self.notify(f"{name}: {error.what}; no lease keeps other commands from changing this host")
 
     def _hold(self, shell: NamedShell) -> HeldLease:
-        self._held = self._round.enter_context(lease.hold(shell, find_actor(), self._token))
-        return self._held
+        self._lost = self._lost or threading.Event()
+        return self._round.enter_context(lease.hold(shell, find_actor(), self._token, lost=self._lost))
 
     @property
     def is_lost(self) -> bool:
         """Return whether a lease was taken and lost."""
-        return self._held is not None and self._held.lost.is_set()
+        return self._lost is not None and self._lost.is_set()
 
     def require_lease(self) -> None:
         """Make sure that the lease is held.
@@ -136,7 +141,7 @@ class FleetSession:
         Raises:
             AirfleetError: The lease was lost.
         """
-        if self._held is None or self._held.lost.is_set():
+        if self._lost is None or self._lost.is_set():
             hint = "check whether another apply runs, then run the command again"
             raise AirfleetError("the lease was lost", where=self.fleet.primary.name, hint=hint)
 
@@ -156,7 +161,7 @@ class FleetSession:
         Raises:
             RuntimeError: No lease was taken.
         """
-        if self._held is None:
+        if self._lost is None:
             raise RuntimeError("no lease is held")
         return Applier(
             views,
@@ -164,7 +169,7 @@ class FleetSession:
             archives=archives or {},
             clock=self.clock,
             notify=report,
-            lost=self._held.lost,
+            lost=self._lost,
             absent=absent,
             rolling=rolling,
         )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from airfleet.spec.notifications import Notifications
 from airfleet.spec.secret_ref import SecretRef
-from airfleet.spec.topology import DEFAULT_POOLS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
+from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.release_policy import Policy
 from airfleet_provider.contract.sla_rules import Rule
@@ -19,8 +19,13 @@ MOST_SCHEDULERS = 2
 # airfleet's own databases and database roles, and names that have a meaning in PostgreSQL, pg_hba.conf or PgBouncer.
 RESERVED_DATABASES = frozenset(
     {
-        *("airflow", "airflow_session", "celery", "monitor", "pgbouncer", "replicator"),
-        *("airfleet_results", "airfleet_results_writer", "airfleet_results_reader", "airfleet_looker"),
+        *("airflow", "airflow_session", "celery", "monitor", "pgbouncer", "replicator", "rewinder"),
+        *(
+            "airfleet_results",
+            "airfleet_results_writer",
+            "airfleet_results_reader",
+            "airfleet_looker",
+        ),
         *("postgres", "template0", "template1"),
         *("all", "replication", "samegroup", "samerole", "sameuser"),
         *("current_role", "current_user", "none", "public", "session_user", "user"),
@@ -212,6 +217,17 @@ class Fleet:
         """Return the hosts that have a role, in the order of fleet.yaml."""
         return tuple(host for host in self.hosts if role in host.roles)
 
+    @property
+    def voters(self) -> tuple[Host, ...]:
+        """The hosts whose etcd says which database host is the primary: three, and none where there is one.
+
+        Database hosts come first. A host that only runs tasks never votes, as a task may be hostile.
+        """
+        if len(self.with_role("database")) < 2:
+            return ()
+        able = [host for host in self.hosts if "database" in host.roles or "worker" not in host.roles]
+        return tuple(sorted(able, key=_rank_voter)[:VOTERS])
+
     def pool(self, name: str) -> WorkerPool:
         """Return the worker pool of this name; the name must be one of `pools`."""
         return next(pool for pool in self.pools if pool.name == name)
@@ -220,3 +236,8 @@ class Fleet:
     def queues(self) -> tuple[str, ...]:
         """Return the queues that at least one pool serves, each once."""
         return tuple(dict.fromkeys(queue for pool in self.pools for queue in pool.queues))
+
+
+def _rank_voter(host: Host) -> int:
+    """Database hosts without a worker first, then others without one; last a worker that keeps the data anyway."""
+    return 2 if "worker" in host.roles else 0 if "database" in host.roles else 1

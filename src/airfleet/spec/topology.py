@@ -22,6 +22,8 @@ ROLE_WORDS: Mapping[Role, str] = {
 }
 DEFAULT_QUEUE = "default"
 BROKER_SIZES = (1, 3)
+# So many hosts agree on which of several database hosts is the primary. One of them may be lost.
+VOTERS = 3
 MOST_CONCURRENCY = 512
 
 
@@ -98,16 +100,14 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """The database host that was promoted last, and the number of promotions so far.
+    """Which database host was the primary when somebody last looked; none yet is the file's first.
 
-    `primary` is empty before the first promotion; then the first database host of fleet.yaml is the primary.
-    `target` is the host of a promotion that has started and may not have finished. It equals `primary` while the
-    promotion only waits for a scheduler.
+    `is_led` where Patroni said so. `target` is the host of a promotion that an earlier version began and did not end.
     """
 
     primary: str = ""
-    turn: int = 0
     target: str = ""
+    is_led: bool = False
 
 
 def most_processes(concurrency: int) -> int:

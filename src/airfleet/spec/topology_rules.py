@@ -29,6 +29,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     yield from _missing_roles(roles)
     yield from _addresses(machines, roles)
     yield from _broker(machines, roles)
+    yield from _voters(roles)
     yield from _served(machines, roles, pools)
     yield from _queues(data, pools)
     if data.get("dags") == "folder":
@@ -114,6 +115,19 @@ def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str
                 yield Violation(
                     ("hosts", name, "address"), what, "write the IP address or the full name with its domain"
                 )
+
+
+def _voters(roles: Mapping[str, list[str]]) -> Iterator[Violation]:
+    """Yield whether there are too few hosts to agree on which of several database hosts is the primary."""
+    databases = [name for name, own in roles.items() if "database" in own]
+    able = [name for name, own in roles.items() if "database" in own or "worker" not in own]
+    if len(databases) > 1 and len(able) < topology.VOTERS:
+        what = (
+            f"{len(databases)} database hosts need {topology.VOTERS} hosts that agree on the primary,"
+            f" and {len(able)} can: {', '.join(able)}"
+        )
+        hint = "a host votes if it has the role database, or any other role and not worker; or name one database host"
+        yield Violation(("hosts", databases[-1], "roles"), what, hint)
 
 
 def _served(

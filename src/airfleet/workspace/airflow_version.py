@@ -33,16 +33,21 @@ class Running:
 
 
 def find_locks() -> dict[str, Path]:
-    """Return the lock of each Airflow version that this airfleet was tested with, oldest version first.
+    """The lock of each version that this airfleet was tested with, oldest first."""
+    found = {match[1]: path for path in _find_folder().glob("*") if (match := LOCK.fullmatch(path.name))}
+    return {version: found[version] for version in sorted(found, key=Version)}
 
-    Raises:
-        AirfleetError: No lock is installed.
-    """
+
+def read_lock(name: str) -> str:
+    """The lock of something else than Airflow."""
+    return (_find_folder() / f"{name}.txt").read_text()
+
+
+def _find_folder() -> Path:
     here = Path(airfleet.__file__).parent
     for folder in (here / "constraints", here.parents[1] / "constraints"):
-        found = {match[1]: path for path in folder.glob("*") if (match := LOCK.fullmatch(path.name))}
-        if found:
-            return {version: found[version] for version in sorted(found, key=Version)}
+        if any(LOCK.fullmatch(path.name) for path in folder.glob("*")):
+            return folder
     raise AirfleetError("no lock of Airflow is installed with airfleet", hint="install airfleet again")
 
 

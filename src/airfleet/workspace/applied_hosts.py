@@ -64,9 +64,10 @@ def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
     before = next(iter([*promoted, *stores]), None)
     after = fleet.primary
     if before is not None and before.address != after.address:
-        raise UsageError(
-            f"{after.name} ({after.address}) would start an empty database;"
-            f" the data is on {before.name} ({before.address})",
-            where="fleet.yaml: hosts",
-            hint=f"list {before.name} first; to give its data up: airfleet apply --forget {before.name}",
-        )
+        what = f"{after.name} ({after.address}) would start an empty database;"
+        what += f" the data is on {before.name} ({before.address})"
+        hint = f"list {before.name} first; to give its data up: airfleet apply --forget {before.name}"
+        if after.address in {host.address for host in stores}:
+            what = f"{before.name} ({before.address}) is the primary of the database, and would leave the fleet"
+            hint = f"with {before.name} in fleet.yaml as before: airfleet failover --database --to {after.name}"
+        raise UsageError(what, where="fleet.yaml: hosts", hint=hint)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from airfleet.components.host_model import FleetCredentials
+from airfleet.components.host_model import ClusterLogins, FleetCredentials
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
@@ -63,6 +63,12 @@ def read(
         publisher=keep("rabbitmq_publisher"),
         consumers={pool: keep(f"{POOL}{pool}") for pool in listed},
         signing=keep("signing_key"),
+        cluster=ClusterLogins(
+            etcd_root=keep("etcd_root"),
+            etcd=keep("etcd_patroni"),
+            rest=keep("patroni_rest"),
+            rewinder=keep("postgres_rewinder"),
+        ),
         encryption=host_certificates.read(
             folder,
             introduce(AUTHORITY, authority),

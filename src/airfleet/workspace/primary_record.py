@@ -1,4 +1,4 @@
-"""The record of the last promotion, `database.json` in the state folder: it says which database host is the primary."""
+"""Which database host was the primary when somebody last looked, kept beside the secrets for when no host answers."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ from dataclasses import asdict, replace
 from airfleet.errors import AirfleetError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
-from airfleet.workspace.state_folder import StateFolder, read_record, write_file
+from airfleet.workspace.state_folder import StateFolder, build_record, read_fields, write_file
 
 NAME = "database.json"
 
 
 def read(folder: StateFolder) -> Promoted:
-    """Return the last promotion, or an empty record if there was none."""
-    return read_record(Promoted, folder.root / NAME) or Promoted()
+    """What was seen last; nothing yet where nothing is written."""
+    path = folder.root / NAME
+    body = read_fields(path)
+    if body is None:
+        return Promoted()
+    # Earlier versions counted promotions.
+    return build_record(Promoted, {key: value for key, value in body.items() if key != "turn"}, path)
 
 
 def write(folder: StateFolder, promoted: Promoted) -> None:
-    """Record a promotion, atomically."""
-    write_file(folder.root / NAME, json.dumps(asdict(promoted)))
+    """Keep what was seen; a kill leaves what was before."""
+    if read(folder) != promoted:
+        write_file(folder.root / NAME, json.dumps(asdict(promoted)))
 
 
 def check_settled(folder: StateFolder) -> None:
-    """Make sure that no promotion is under way, because then it is not known which host accepts writes.
-
-    Raises:
-        AirfleetError: A promotion has started and has not finished.
-    """
+    """Raise AirfleetError while a promotion that an earlier version began is half done."""
     promoted = read(folder)
     if (target := promoted.target) not in ("", promoted.primary):
         raise AirfleetError(
-            f"the promotion of {target} was started and is not finished",
+            f"an earlier version of airfleet began to promote {target}, and did not finish",
             where=str(folder.root / NAME),
-            hint="airfleet failover --database finishes it; --to with the host that was the primary gives it up",
+            hint="end it with that version: airfleet failover --database; then apply with this one",
         )
 
 
 def apply_to(fleet: Fleet, folder: StateFolder) -> Fleet:
-    """Return the fleet with the primary of the last promotion."""
+    """The fleet with the primary that was seen last."""
     return replace(fleet, promoted=read(folder))

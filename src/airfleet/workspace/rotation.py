@@ -35,7 +35,16 @@ KEPT = frozenset({"fernet_key", SUPERUSER})
 # Logins that no task gets.
 OWN_LOGINS = frozenset(
     f"postgres_{name}"
-    for name in ("airflow", "celery", "monitor", "replicator", "results_reader", "results_writer", "superuser")
+    for name in (
+        "airflow",
+        "celery",
+        "monitor",
+        "replicator",
+        "results_reader",
+        "results_writer",
+        "rewinder",
+        "superuser",
+    )
 )
 
 

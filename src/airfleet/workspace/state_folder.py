@@ -164,7 +164,7 @@ class StateFolder:
             AirfleetError: These versions cannot use the folder.
         """
         path = self.root / "instance.json"
-        body = _read_json(path)
+        body = read_fields(path)
         if body is None:
             return None
         instance = _parse_instance(path, body)
@@ -173,7 +173,7 @@ class StateFolder:
 
     def peek_instance(self) -> str | None:
         """Return the name of the instance without a check of versions, or None if this is not a state folder."""
-        body = _read_json(self.root / "instance.json") or {}
+        body = read_fields(self.root / "instance.json") or {}
         return body.get("instance")
 
     def read_dsn(self) -> Secret | None:
@@ -234,7 +234,7 @@ class StateFolder:
             AirfleetError: The file is broken.
         """
         path = self.root / "state.json"
-        body = _read_json(path)
+        body = read_fields(path)
         if body is None:
             return None
         try:
@@ -299,11 +299,12 @@ def read_record(kind: type[T], path: Path) -> T | None:
     Raises:
         AirfleetError: The file is broken or was written by a newer airfleet.
     """
-    body = _read_json(path)
+    body = read_fields(path)
     return None if body is None else build_record(kind, body, path)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_fields(path: Path) -> dict[str, Any] | None:
+    """Return the fields of a state file, or None if there is no file."""
     try:
         body = json.loads(path.read_text())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A promotion and an apply keep each other out."""
+"""A switch-over and an apply keep each other out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airfleet.errors import AirfleetError
-from airfleet.operations.database import promotion
+from airfleet.operations.database import switchover
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.survey import fleet_spec
 from airfleet.runners.fleet.transport import shell
@@ -46,14 +46,14 @@ def test_it_holds_the_lease_of_every_database_host_that_answers(project: Path, m
     held: list[str] = []
 
     @contextmanager
-    def hold(host: Any, *_: object) -> Iterator[None]:  # noqa: ANN401
+    def hold(host: Any, *_: object, **__: object) -> Iterator[None]:  # noqa: ANN401
         if host.host.name == "web3":
             raise HostError("it does not answer", where="web3")
         held.append(host.host.name)
         yield
         held.remove(host.host.name)
 
-    class Promotion:
+    class Switchover:
         def __init__(self, *_: object, **__: object) -> None: ...
 
         def run(self, **_: object) -> SimpleNamespace:
@@ -61,7 +61,7 @@ def test_it_holds_the_lease_of_every_database_host_that_answers(project: Path, m
             return SimpleNamespace(before="web2", after="data1", works_s=1.0)
 
     monkeypatch.setattr(lease, "hold", hold)
-    monkeypatch.setattr(promotion, "Promotion", Promotion)
+    monkeypatch.setattr(switchover, "Switchover", Switchover)
     monkeypatch.setattr(shell.HostShell, "close", lambda _: None)
     assert promote(project) is None
     assert held == []

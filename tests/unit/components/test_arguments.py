@@ -18,10 +18,13 @@ FLEET = with_setting(NINE, "[web, monitor]", "[web, monitor, database]").replace
 HOSTS = [host.name for host in parse(FLEET).hosts]
 HEREDOC = re.compile(r"<<\s*'(\w+)'([^\n]*\n).*?^\1$", re.DOTALL | re.MULTILINE)
 
+# A variable of the shell alone: nothing follows that would be given it.
+ASSIGNMENT = re.compile(r"""^[A-Z_]+=('[^']*'|"'"|[^\s'"])*$""", re.MULTILINE)
+
 
 def list_arguments(script: str) -> str:
-    """A shell script without what goes by standard input and without what the shell itself exports or ignores."""
-    bare = HEREDOC.sub(r"\2", script)
+    """A shell script without what goes by standard input, or what the shell itself sets, exports or ignores."""
+    bare = ASSIGNMENT.sub("", HEREDOC.sub(r"\2", script))
     return "\n".join(line for line in bare.splitlines() if not line.startswith(("export ", "#")))
 
 
@@ -57,6 +60,8 @@ def test_no_secret_is_an_argument_on_any_host(host: str) -> None:
 def test_the_reader_of_scripts_sees_an_argument() -> None:
     assert "s3cret-x" in list_arguments("cat <<'END'\nhidden\nEND\npsql -c s3cret-x\n")
     assert "s3cret-x" in list_arguments("base64 -d <<'END' | tool s3cret-x\nhidden\nEND\n")
+    assert "s3cret-x" in list_arguments("A='s3cret-x' tool\nB=x tool s3cret-x\n")
+    assert "s3cret-x" not in list_arguments("A='two lines\ns3cret-x'\ntool\n")
     assert "s3cret-x" not in list_arguments("export A='s3cret-x'\ncat <<'END'\ns3cret-x\nEND\n")
 
 

@@ -12,7 +12,7 @@ import pytest
 from airfleet.components import metadata
 from airfleet.components.host_model import AUTHORITIES, Part, Place, TlsProgress
 from airfleet.components.hosts import host_parts
-from airfleet.components.postgresql import pgbouncer, replication
+from airfleet.components.postgresql import patroni, pgbouncer
 from airfleet.components.postgresql import server as postgresql
 from airfleet.components.rabbitmq import server as rabbitmq
 from places import CREDENTIALS, NINE, parse, place, with_setting
@@ -60,7 +60,7 @@ def test_every_way_to_the_database_verifies_the_server_once_clients_encrypt(host
     for way in ways:
         assert (f"sslmode=verify-full&sslrootcert={AUTHORITIES}" in way) == is_used
     if host == "web3":
-        assert ("sslmode=verify-full" in texts[str(replication.LOGIN)]) == is_used
+        assert ('"sslmode": "verify-full"' in texts[str(patroni.CONFIG)]) == is_used
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,7 @@ def test_a_key_is_for_the_group_of_its_server_alone() -> None:
     assert {name: (key.group, key.mode) for name, key in keys.items()} == {
         "postgresql": ("postgres", 0o640),
         "pgbouncer": ("pgbouncer", 0o640),
+        "etcd": ("etcd", 0o640),
         "rabbitmq": ("rabbitmq", 0o640),
     }
     assert all(key.is_secret for key in keys.values())

@@ -134,7 +134,7 @@ def test_on_a_host_that_does_everything_workers_still_read_a_file_of_their_own()
 
 def test_secrets_are_where_they_are_needed_only() -> None:
     assert "writer" not in secrets_on("web1") | secrets_on("sched1")
-    assert {"replication", "monitor", "cookie"} & (
+    assert {"replication", "monitor", "cookie", "etcd", "etcd-root", "rest", "rewinder"} & (
         secrets_on("web1") | secrets_on("sched1") | secrets_on("cpu1")
     ) == set()
     assert "fernet" not in secrets_on("data1")
@@ -264,20 +264,12 @@ def test_the_database_is_sized_to_the_machine_and_archives() -> None:
     assert small["listen_addresses"] == "'127.0.0.1, 10.0.0.41'"
 
 
-def test_the_second_database_host_streams_from_the_first() -> None:
+def test_several_database_hosts_let_each_other_in_to_copy_and_to_rewind() -> None:
     text = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
-    text = text.replace("  data1: {address: 10.0.0.41, roles: [database, broker]}\n", "").replace(
-        "  web1:", "  data1: {address: 10.0.0.41, roles: [database, broker]}\n  web1:"
-    )
-    jobs = {job.name: job for part in parts("web3", text) for job in part.jobs}
-    script = jobs["postgresql-copy"].script.reveal()
-    assert "host=10.0.0.41 port=5432" in script
-    assert "target_session_attrs=read-write" in script
-    assert "postgresql-roles" not in jobs
-    access = postgresql.render_access(place(parse(text), "data1"), ("10.0.0.13",))
+    access = postgresql.render_access(place(parse(text), "data1"))
     assert "hostssl replication +replicator 10.0.0.13/32 scram-sha-256" in access
-    stages = {service.name: service.stage for part in parts("web3", text) for service in part.services}
-    assert stages["postgresql"] > Stage.STORES
+    assert "hostssl postgres +rewinder 10.0.0.13/32 scram-sha-256" in access
+    assert "replicator" not in postgresql.render_access(place(parse(), "data1"))
 
 
 def test_three_brokers_make_one_cluster_and_clients_know_them_all() -> None:
@@ -336,7 +328,7 @@ def test_the_pooler_is_not_the_user_whom_the_server_takes_for_its_superuser() ->
     pooler = next(service for service in want.services if service.name == "pgbouncer")
     [trusted] = [
         line.split()[2]
-        for line in postgresql.render_access(place(parse(), "data1"), ()).splitlines()
+        for line in postgresql.render_access(place(parse(), "data1")).splitlines()
         if line.startswith("local all ")
     ]
     assert pooler.user != trusted
@@ -348,7 +340,7 @@ def test_the_pooler_is_not_the_user_whom_the_server_takes_for_its_superuser() ->
 
 
 def test_no_name_of_a_database_is_a_keyword_in_the_access_file() -> None:
-    access = postgresql.render_access(place(parse(), "data1"), ())
+    access = postgresql.render_access(place(parse(), "data1"))
     assert '"warehouse"' in access
     for line in access.splitlines():
         if "scram" in line and "warehouse" in line:

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,6 +34,7 @@ TEXT = with_setting(NINE, "[web, monitor]", "[web, monitor, database]").replace(
 FLEET = parse(with_setting(TEXT, "  web1:", f"{DATA}  web1:"))
 URL = re.compile(r"://([\w.-]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)")
 PLATFORM = ("airflow", "fernet_key", "jwt_secret", "secret_key", "admin")
+CLUSTER = ("etcd", "rewinder")
 OWN = ("writer", "reader", "replication", "monitor", "publisher", "pool-cpu", "signing", "erlang_cookie")
 Fleet = dict[str, DesiredHost]
 # To whom, with which login, and with what: a password, its hash, or a key.
@@ -48,6 +50,8 @@ def exchange(name: str, value: Any) -> FleetCredentials:  # noqa: ANN401 - a Rot
         return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, **{name: value}))
     if name in ("writer", "reader"):
         return replace(CREDENTIALS, results=replace(CREDENTIALS.results, **{name: value}))
+    if name in CLUSTER:
+        return replace(CREDENTIALS, cluster=replace(CREDENTIALS.cluster, **{name: value}))
     if name.startswith("pool-"):
         pools = {**CREDENTIALS.consumers, name.removeprefix("pool-"): value}
         return replace(CREDENTIALS, consumers=pools)
@@ -98,9 +102,12 @@ def list_logins(fleet: Fleet) -> Iterator[Need]:
                     yield "broker", login, hash_password(login, Secret(password))
                 else:
                     yield "database", login, password
-            if file.path.name == "replicator.conf":
-                [(login, password)] = re.findall(r"user=(.+)\npassword=(.+)\n", text)
-                yield "database", login, password
+            if file.path.name == "patroni.yml":
+                config = json.loads(text)
+                for role in ("replication", "rewind"):
+                    one = config["postgresql"]["authentication"][role]
+                    yield "database", one["username"], one["password"]
+                yield "etcd", config["etcd3"]["username"], config["etcd3"]["password"]
 
 
 def list_used(fleet: Fleet) -> set[Need]:
@@ -115,16 +122,17 @@ def list_used(fleet: Fleet) -> set[Need]:
 def list_accepted(fleet: Fleet) -> set[Need]:
     """All that the database, the broker, the workers and the web hosts are told of."""
     pairs = re.findall(r'"([\w.]+)" "([\w-]+)"', read(fleet, "data1", "/etc/airfleet/pgbouncer/users.txt"))
-    roles = next(
-        job.script.reveal() for part in fleet["data1"].parts for job in part.jobs if job.name == "postgresql-roles"
-    )
+    jobs = {job.name: job.script.reveal() for want in fleet.values() for part in want.parts for job in part.jobs}
+    [roles] = [word for word in shlex.split(jobs["postgresql-roles"], comments=True) if word.startswith("SQL=")]
     pairs += re.findall(r"""ALTER ROLE "([\w.]+)" LOGIN[ A-Z]* PASSWORD '([\w-]+)'""", roles)
+    [voters] = re.findall(r"LOGINS='([^']*)'", jobs["etcd-content"])
     users = read_json(fleet, "data1", "/etc/airfleet/rabbitmq/definitions.json")["users"]
     signers = Verifier.read(read_json(fleet, "cpu1", "/etc/airfleet/worker/celery-cpu.json")["public_keys"], ()).keys
     tokens = read_json(fleet, "web2", "/etc/airfleet/server/keys.json")["keys"]
     reads = read_config(fleet, "web2")["core"]["fernet_key"].split(",")
     return {
         *(("database", login, password) for login, password in pairs),
+        *(("etcd", *line.split()) for line in voters.splitlines()),
         *(("broker", user["name"], user["password_hash"]) for user in users),
         *(("messages", "", name) for name in signers),
         *(("tokens", "", key["kid"]) for key in tokens),
@@ -132,7 +140,7 @@ def list_accepted(fleet: Fleet) -> set[Need]:
     }
 
 
-@pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
+@pytest.mark.parametrize("name", [*PLATFORM, *OWN, *CLUSTER, "warehouse"])
 def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
     steps = [(list_used(fleet), list_accepted(fleet)) for fleet in render_steps(name)]
     for (used_before, accepted_before), (used_after, accepted_after) in itertools.pairwise(steps):
@@ -140,7 +148,7 @@ def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
         assert used <= accepted, used - accepted
 
 
-@pytest.mark.parametrize("name", [*PLATFORM, *OWN, "warehouse"])
+@pytest.mark.parametrize("name", [*PLATFORM, *OWN, *CLUSTER, "warehouse"])
 def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
     for want in render_steps(name)[-1].values():
         texts = [reveal(file.content) for file in want.files]

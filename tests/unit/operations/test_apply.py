@@ -48,7 +48,7 @@ class Session:
         steps = self.steps if name == "web1" else ()
         return HostView(cast("Any", None), desired(name), HostFacts(), steps, recipe)
 
-    def hold_lease(self, _: object) -> bool:
+    def hold_lease(self, *_: object) -> bool:
         self.did.append("lease")
         return self.is_unchanged
 

@@ -207,7 +207,7 @@ def test_a_host_that_was_promoted_makes_its_backup_at_once_and_tries_again_soon_
         scripts.unpack(replace(ORDER, to=None)),
         scripts.copy_former(replace(ORDER, backup="postgresql.before-20261124T000000Z", to=None)),
         scripts.fence(("airfleet-scheduler.service",)),
-        scripts.fence(()),
+        scripts.fence((), is_replica=True),
         scripts.recover(ORDER, "/usr/lib/postgresql/15/bin", "/etc/x.conf", "python3.11"),
         scripts.finish(),
     ],
@@ -234,6 +234,6 @@ def test_a_fleet_is_brought_back_by_starts_and_the_jobs_of_the_database_and_by_n
     assert {step.action.service.name for step in kept if isinstance(step.action, Bring)} >= {"postgresql", "pgbouncer"}
     jobs = [step.action.job.name for step in kept if isinstance(step.action, RunJob)]
     # The last one removes what a backup from before this version of airfleet brings back.
-    assert jobs == ["postgresql-sync", "postgresql-roles", "postgresql-former"]
+    assert jobs == ["postgresql-roles", "postgresql-former"]
     assert all(isinstance(step.action, Bring | RunJob) for step in kept)
     assert set(scripts.JOBS) <= {job.name for host in HOSTS for part in desired(host, TWO).parts for job in part.jobs}

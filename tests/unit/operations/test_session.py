@@ -26,8 +26,8 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[HeldLease]:
     now: list[HeldLease] = []
 
     @contextmanager
-    def hold(*_: object) -> Iterator[HeldLease]:
-        now.append(HeldLease(threading.Event(), "token 0"))
+    def hold(*_: object, lost: threading.Event) -> Iterator[HeldLease]:
+        now.append(HeldLease(lost, "token 0"))
         yield now[-1]
         now.pop()
 

@@ -184,7 +184,7 @@ class Fleet:
         monkeypatch.setattr(host_survey, "survey", lambda spec, *_: Survey(tuple(views), ()))
         monkeypatch.setattr(host_survey, "read_recipe", lambda *_: views[0].recipe)
         monkeypatch.setattr(airflow_archives, "build", lambda *_: {})
-        monkeypatch.setattr(lease, "hold", lambda *_: nullcontext(HeldLease(threading.Event(), "")))
+        monkeypatch.setattr(lease, "hold", lambda *_, **__: nullcontext(HeldLease(threading.Event(), "")))
         monkeypatch.setattr(Upgrade, "_apply", self._apply)
         monkeypatch.setattr(repository, "take", self._take)
         self.survey = Survey(tuple(views), ())

@@ -30,6 +30,8 @@ HEADERS = (
 # SQLSTATE classes of a server that serves no client: connection, resources, operator intervention.
 AWAY_CLASSES = ("08", "53", "57")
 CANCELLED = "57014"
+# A transaction that only reads: the server was the primary until a moment ago, and another one is now.
+READ_ONLY = "25006"
 
 _outages: ContextVar[list[str] | None] = ContextVar("outages", default=None)
 
@@ -88,7 +90,7 @@ def is_away(context: ExceptionContext) -> bool:
     code = find_code(context.original_exception)
     if code is None:
         return kind in ("OperationalError", "InterfaceError")
-    return code[:2] in AWAY_CLASSES and code != CANCELLED
+    return code == READ_ONLY or (code[:2] in AWAY_CLASSES and code != CANCELLED)
 
 
 def find_code(error: BaseException) -> str | None:

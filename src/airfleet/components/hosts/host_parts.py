@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from airfleet.components.etcd import server as etcd
 from airfleet.components.host_model import Folder, Part, Place, Service, Stage
 from airfleet.components.hosts import (
     agents,
@@ -17,7 +18,7 @@ from airfleet.components.hosts import (
     monitor,
     workers,
 )
-from airfleet.components.postgresql import backups, pgbouncer
+from airfleet.components.postgresql import backups, patroni, pgbouncer
 from airfleet.components.postgresql import server as postgresql
 from airfleet.components.rabbitmq import server as rabbitmq
 
@@ -26,6 +27,9 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     """Return the parts of one host, with a firewall that opens the ports of all of them."""
     roles = set(place.host.roles)
     parts = [common.describe(place), certificates.describe(place), exporters.describe_machine(place)]
+    if place.host in place.fleet.voters:
+        settings = patroni.render_settings(place.fleet, postgresql.count_connections(place.fleet))
+        parts.append(etcd.describe(place, settings))
     if "database" in roles:
         parts.append(postgresql.describe(place))
         parts.append(exporters.describe_postgresql(place))

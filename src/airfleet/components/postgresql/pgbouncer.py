@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
@@ -20,8 +21,9 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import certificates
 from airfleet.components.model import DEAD_PEER
-from airfleet.components.postgresql import result_database
+from airfleet.components.postgresql import patroni, result_database
 from airfleet.components.postgresql.server import METADATA_POOL, PROJECT_POOL, RESULTS_POOL, SESSION_POOL, former_logins
+from airfleet.shell_script import render_script
 from airfleet.spec.secrets import by_login
 
 # Every worker can reach the pooler, and PostgreSQL trusts the user `postgres` as superuser. So the pooler needs its own
@@ -29,6 +31,10 @@ from airfleet.spec.secrets import by_login
 USER = "pgbouncer"
 FOLDER = ETC / "pgbouncer"
 TLS = FOLDER / "tls.ini"
+COMMAND = ("/usr/sbin/pgbouncer", str(FOLDER / "pgbouncer.ini"))
+# What runs PgBouncer while the server of its host takes writes.
+FOLLOW = FOLDER / "run_pgbouncer.sh"
+FOLLOW_S = 0.2
 
 
 def describe(place: Place) -> Part:
@@ -64,6 +70,8 @@ def describe(place: Place) -> Part:
             "pool_mode = transaction",
             "max_client_conn = 2000",
             "server_idle_timeout = 60",
+            # Clients of a server that starts again are refused until PgBouncer has tried once more.
+            "server_login_retry = 1",
             # As PostgreSQL's own: if a client's host is gone, its sessions end and their locks are released.
             f"tcp_keepidle = {DEAD_PEER['keepalives_idle']}",
             f"tcp_keepintvl = {DEAD_PEER['keepalives_interval']}",
@@ -75,12 +83,17 @@ def describe(place: Place) -> Part:
         ]
     )
     own, passwords = HostFile(FOLDER / "pgbouncer.ini", config), private(FOLDER / "users.txt", users, USER)
-    files = (own, passwords, HostFile(TLS, _render_tls(place)), *certificates.list_files(place, FOLDER, USER))
+    files: tuple[HostFile, ...] = (
+        own,
+        passwords,
+        HostFile(TLS, _render_tls(place)),
+        *certificates.list_files(place, FOLDER, USER),
+    )
     service = Service(
         name="pgbouncer",
         what="PgBouncer",
         stage=Stage.POOLER,
-        command=("/usr/sbin/pgbouncer", str(FOLDER / "pgbouncer.ini")),
+        command=COMMAND,
         user=USER,
         files=files,
         # A change of these settings restarts PgBouncer. It reloads databases, logins and what concerns TLS without
@@ -91,6 +104,12 @@ def describe(place: Place) -> Part:
         stop_signal="SIGINT",
         health=TcpCheck(PGBOUNCER),
     )
+    if patroni.is_wanted(place.fleet):
+        # Of several hosts only the primary's PgBouncer listens, so that says nothing of its health.
+        follow = _follow()
+        env = {**service.env, "AIRFLEET_PROGRAM": follow.digest}
+        service = replace(service, command=(str(FOLLOW), *COMMAND), env=env, kind="simple", health=None)
+        files = (*files, follow)
     clients = place.addresses("web", "scheduler", "worker")
     return Part(
         name="pgbouncer",
@@ -102,6 +121,11 @@ def describe(place: Place) -> Part:
         services=(service,),
         ports=(OpenPort(PGBOUNCER, clients, "Airflow's database and task results"),),
     )
+
+
+def _follow() -> HostFile:
+    script = render_script(__package__, "run_pgbouncer", MARK=patroni.MARK, PORT=POSTGRES, PAUSE_S=FOLLOW_S)
+    return HostFile(FOLLOW, f"#!/bin/bash\n{script}", mode=0o755)
 
 
 def _render_tls(place: Place) -> str:

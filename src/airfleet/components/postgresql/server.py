@@ -1,10 +1,11 @@
-"""PostgreSQL from the system's packages: one primary that archives its WAL, and replicas that stream from it."""
+"""PostgreSQL from the system's packages, which archives its WAL: one plain server, or several that Patroni runs."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from airfleet.components.health import TcpCheck
@@ -12,6 +13,7 @@ from airfleet.components.host_model import (
     AUTHORITIES,
     ETC,
     LIB,
+    PATRONI,
     POSTGRES,
     Folder,
     HostFile,
@@ -24,9 +26,10 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import certificates
 from airfleet.components.model import DEAD_PEER
-from airfleet.components.postgresql import backups, replication, result_database
+from airfleet.components.postgresql import backups, patroni, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.shell_script import render_script
+from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import Database, Kind, Migration
@@ -57,35 +60,26 @@ SHARED_HOST, OWN_HOST = 0.25, 0.75
 
 
 def describe(place: Place) -> Part:
-    replica = place.host != place.primary
-    others = replication.list_peers(place)
-    guards = replication.list_files(place)
-    config = list_settings(place)
-    files = (
-        HostFile(CONFIG / "postgresql.conf", render_config(config)),
-        HostFile(CONFIG / "pg_hba.conf", render_access(place, others), "postgres", 0o640),
-        HostFile(CONFIG / "pg_ident.conf", f"# Written by airfleet.\n{LOOKER} {USER} {LOOKER}\n", "postgres", 0o640),
+    is_cluster = patroni.is_wanted(place.fleet)
+    bin_ = find_programs(place)
+    settings = list_settings(place)
+    config, access, names = files = (
+        HostFile(CONFIG / "postgresql.conf", render_config(settings)),
+        HostFile(CONFIG / "pg_hba.conf", render_access(place), USER, 0o640),
+        HostFile(CONFIG / "pg_ident.conf", render_names(place), USER, 0o640),
     )
     proof = certificates.list_files(place, CONFIG, USER)
-    bin_ = Path(replication.find_programs(place))
-    command = (str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}")
-    server = Service(
-        name="postgresql",
-        what="PostgreSQL",
-        stage=Stage.POOLER if replica else Stage.STORES,
-        command=replication.guard(command, place),
-        user=USER,
-        files=(*files, *guards, *proof),
-        # A change of the settings that PostgreSQL reads only at its start restarts it. It reloads all others, who may
-        # log in, and its certificate.
-        env={**(replication.ENVIRONMENT if guards else {}), "AIRFLEET_CONFIG": _digest_start(config)},
-        reload=(("/bin/kill", "-HUP", "$MAINPID"),),
-        kind="notify",
-        stop_signal="SIGINT",
-        stop_s=120,
-        health=TcpCheck(POSTGRES),
-    )
-    make = replication.copy_primary(place) if replica else _create(bin_)
+    # A change of the settings that PostgreSQL reads only at its start restarts it. It reloads all others, who may
+    # log in, and its certificate.
+    restarts = _digest_start(settings)
+    own: tuple[HostFile, ...] = ()
+    if is_cluster:
+        own = patroni.list_files(place, server=config.path, access=access.path, names=names.path, programs=bin_)
+        server = patroni.describe_service(place, (*files, *proof, *own), restarts)
+        make = patroni.adopt()
+    else:
+        server = _describe_server(bin_, (*files, *proof), restarts)
+        make = _create(bin_)
     return Part(
         name="postgresql",
         packages=(f"postgresql-{place.machine.system.postgresql}",),
@@ -98,26 +92,62 @@ def describe(place: Place) -> Part:
             Folder(CONFIG),
             Folder(DATA, USER, USER, 0o700),
             Folder(Path(SOCKETS), USER, USER, 0o2775),
+            *(patroni.list_folders() if is_cluster else ()),
         ),
-        files=(*files, *guards, *proof, *replication.list_logins(place)),
-        jobs=(make, replication.follow(place)) if replica else _list_jobs(place, make),
-        services=(server, *replication.describe_watch(place, guards)),
-        ports=_ports(place, others),
+        files=(*files, *proof, *own),
+        jobs=_list_jobs(place, make),
+        services=(server,),
+        ports=_ports(place),
     )
 
 
 def _list_jobs(place: Place, make: Job) -> tuple[Job, ...]:
     cleanup = clean_up_results(runner.read_own(Database.RESULTS))
-    jobs = (make, replication.synchronise(place), _roles(place), *cleanup)
-    return jobs if place.credentials.former_results else (*jobs, _remove_former(place))
+    jobs = (make, _roles(place), *(_on_primary(place, job) for job in cleanup))
+    return jobs if place.credentials.former_results else (*jobs, _on_primary(place, _remove_former(place)))
 
 
-def _ports(place: Place, others: tuple[str, ...]) -> tuple[OpenPort, ...]:
+def _on_primary(place: Place, job: Job) -> Job:
+    """Return a job that ends at once on a replica: of several hosts, the one that accepts writes does it for all."""
+    if not patroni.is_wanted(place.fleet):
+        return job
+    skip = f"[ \"$({build_command()} -c 'SELECT pg_is_in_recovery()')\" = f ] || exit 0\n"
+    return replace(job, script=Secret(f"{skip}{job.script.reveal()}"))
+
+
+def find_programs(place: Place) -> Path:
+    """Return the folder of PostgreSQL's programs on a host."""
+    return Path(f"/usr/lib/postgresql/{place.machine.system.postgresql}/bin")
+
+
+def _describe_server(bin_: Path, files: tuple[HostFile, ...], restarts: str) -> Service:
+    return Service(
+        name="postgresql",
+        what="PostgreSQL",
+        stage=Stage.STORES,
+        command=(str(bin_ / "postgres"), "-D", str(DATA), "-c", f"config_file={CONFIG / 'postgresql.conf'}"),
+        user=USER,
+        files=files,
+        env={"AIRFLEET_CONFIG": restarts},
+        reload=(("/bin/kill", "-HUP", "$MAINPID"),),
+        kind="notify",
+        stop_signal="SIGINT",
+        stop_s=120,
+        health=TcpCheck(POSTGRES),
+    )
+
+
+def _ports(place: Place) -> tuple[OpenPort, ...]:
+    others = patroni.list_peers(place)
     clients = (*place.addresses("scheduler"), *others)
-    ports = (OpenPort(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here"),)
-    # With several database hosts, reports may read from any replica.
-    readers = place.addresses("web", "scheduler", "worker") if others and place.fleet.databases else ()
-    return (*ports, OpenPort(POSTGRES, readers, "reports read here")) if readers else ports
+    ports = [OpenPort(POSTGRES, clients, "schedulers hold their lease here; replicas stream from here")]
+    # Any of several may be the replica that reports read.
+    if others and place.fleet.databases:
+        readers = place.addresses("web", "scheduler", "worker")
+        ports.append(OpenPort(POSTGRES, readers, "reports read here"))
+    if others:
+        ports.append(OpenPort(PATRONI, others, "Patroni of the other database hosts"))
+    return tuple(ports)
 
 
 def render_config(settings: Mapping[str, str]) -> str:
@@ -135,7 +165,7 @@ def list_settings(place: Place) -> dict[str, str]:
     """Return the settings of PostgreSQL, sized to the memory and the CPUs of the host."""
     alone = set(place.host.roles) <= {"database", "monitor"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
-    connections = count_connections(place)
+    connections = count_connections(place.fleet)
     listens = f"127.0.0.1, {place.listen}"
     return {
         "listen_addresses": f"'{'*' if place.listen == '0.0.0.0' else listens}'",  # noqa: S104
@@ -172,26 +202,26 @@ def list_settings(place: Place) -> dict[str, str]:
         "tcp_keepalives_count": str(DEAD_PEER["keepalives_count"]),
         "tcp_user_timeout": str(DEAD_PEER["tcp_user_timeout"]),
         "hot_standby": "on",
-        "max_standby_streaming_delay": "10min" if replication.list_peers(place) else "30s",
-        **({"primary_conninfo": f"'{replication.render_source(place)}'"} if replication.list_peers(place) else {}),
+        "max_standby_streaming_delay": "10min" if patroni.is_wanted(place.fleet) else "30s",
         "log_line_prefix": "'%m [%p] %u@%d '",
         "timezone": "'UTC'",
         "log_timezone": "'UTC'",
     }
 
 
-def count_connections(place: Place) -> int:
+def count_connections(fleet: Fleet) -> int:
     """Return max_connections: all pools of PgBouncer, the connections without PgBouncer, and a reserve.
 
     It is a multiple of ROUND, because another value restarts PostgreSQL: one more database mostly fits in.
     """
-    pools = METADATA_POOL + SESSION_POOL + RESULTS_POOL + PROJECT_POOL * len(place.fleet.databases)
-    schedulers = SCHEDULER_SESSIONS * len(place.fleet.with_role("scheduler"))
+    pools = METADATA_POOL + SESSION_POOL + RESULTS_POOL + PROJECT_POOL * len(fleet.databases)
+    schedulers = SCHEDULER_SESSIONS * len(fleet.with_role("scheduler"))
     return max(LEAST_CONNECTIONS, math.ceil((pools + schedulers + OTHERS) / ROUND) * ROUND)
 
 
-def render_access(place: Place, replicas: tuple[str, ...]) -> str:
+def render_access(place: Place) -> str:
     """Return pg_hba.conf. It admits PgBouncer of this host, schedulers, replicas, reports and monitoring."""
+    replicas = patroni.list_peers(place)
     # Without quotes, a name may be a keyword of this file.
     names = ("airflow", *former_logins(place), result_database.DATABASE, *place.fleet.databases)
     own = ",".join(f'"{name}"' for name in names)
@@ -205,7 +235,9 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         # A plus admits the role and every login that is a member of it. During a rotation there are two logins.
         "host airflow,postgres +monitor 127.0.0.1/32 scram-sha-256",
         *(f"{remote} airflow +airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
-        *(f"{remote} replication +replicator {_mask(address)} scram-sha-256" for address in replicas),
+        *(f"local replication +{patroni.REPLICATOR} peer map={patroni.REPLICATOR}" for _ in replicas[:1]),
+        *(f"{remote} replication +{patroni.REPLICATOR} {_mask(address)} scram-sha-256" for address in replicas),
+        *(f"{remote} postgres +{patroni.REWINDER} {_mask(address)} scram-sha-256" for address in replicas),
         *(
             f"{remote} {own} all {_mask(address)} scram-sha-256"
             for address in place.addresses("web", "scheduler", "worker")
@@ -213,6 +245,13 @@ def render_access(place: Place, replicas: tuple[str, ...]) -> str:
         ),
     ]
     return "\n".join([*lines, ""])
+
+
+def render_names(place: Place) -> str:
+    """Return pg_ident.conf: the roles that the server's own user may take without a password."""
+    replicators = by_login(patroni.REPLICATOR, place.credentials.replication) if patroni.list_peers(place) else {}
+    lines = [f"{patroni.REPLICATOR} {USER} {login}" for login in replicators]
+    return "\n".join(["# Written by airfleet.", f"{LOOKER} {USER} {LOOKER}", *lines, ""])
 
 
 def former_logins(place: Place) -> dict[str, Secret]:
@@ -245,6 +284,7 @@ def _roles(place: Place) -> Job:
         *((name, secret, "") for name, secret in {**owners, **secrets.results.by_role}.items()),
         ("replicator", secrets.replication, " REPLICATION"),
         ("monitor", secrets.monitor, ""),
+        *(((patroni.REWINDER, secrets.cluster.rewinder, ""),) if patroni.is_wanted(place.fleet) else ()),
     ):
         lines += _logins(role, password, options)
     for name in owners:
@@ -262,6 +302,7 @@ def _roles(place: Place) -> Job:
         "GRANT pg_signal_backend, pg_read_all_stats TO airflow;",
         'GRANT CONNECT ON DATABASE "airflow" TO monitor;',
         "\\connect postgres",
+        *(_grant_rewind() if patroni.is_wanted(place.fleet) else ()),
         f"SELECT 'CREATE DATABASE {result_database.DATABASE}' WHERE NOT EXISTS"  # noqa: S608 - a constant
         f" (SELECT FROM pg_database WHERE datname = '{result_database.DATABASE}') \\gexec",
         f"REVOKE ALL ON DATABASE {result_database.DATABASE} FROM PUBLIC;",
@@ -271,7 +312,11 @@ def _roles(place: Place) -> Job:
         result_database.RIGHTS,
     ]
     sql = "\n".join(lines)
-    script = f"{build_command()} <<'SQL'\n{sql}\nSQL\n"
+    if patroni.is_wanted(place.fleet):
+        mark = f"airfleet {hashlib.sha256(sql.encode()).hexdigest()}"
+        return patroni.make_content(f"{sql}\nCOMMENT ON ROLE {LOOKER} IS '{mark}';", mark)
+    leave = render_script(__package__, "leave_patroni", DATA=DATA, PSQL=build_command())
+    script = f"{leave}{build_command()} <<'SQL'\n{sql}\nSQL\n"
     return Job("postgresql-roles", "roles and databases", Stage.STORES, Secret(script), USER, after=("postgresql",))
 
 
@@ -299,6 +344,17 @@ def _logins(role: str, password: Secret, options: str) -> list[str]:
         "SELECT format('DROP ROLE %I', rolname) FROM pg_roles"  # noqa: S608
         f" WHERE rolname ~ '^{role}[.][0-9]+$' AND rolname NOT IN ({listed}) \\gexec",
     ]
+
+
+def _grant_rewind() -> Iterator[str]:
+    """What pg_rewind reads of a primary: its files, and nothing of the databases themselves."""
+    for function in (
+        "pg_ls_dir(text, boolean, boolean)",
+        "pg_stat_file(text, boolean)",
+        "pg_read_binary_file(text)",
+        "pg_read_binary_file(text, bigint, bigint, boolean)",
+    ):
+        yield f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {patroni.REWINDER};"
 
 
 def _create_role(name: str) -> str:

@@ -102,7 +102,7 @@ class Upgrade:
 
     def _run(self, move: Move, survey: Survey) -> UpgradeResult:
         primary = _find(survey, self._spec.fleet.primary.name)
-        if not self._session.hold_lease(primary):
+        if not self._session.hold_lease(*survey.with_role("database")):
             raise AirfleetError("another apply changed this fleet in the meantime", hint=f"run it again: {NOW}")
         built = airflow_archives.build(survey, self._tell)
         self._apply(survey, built, moves.take_unpacking)

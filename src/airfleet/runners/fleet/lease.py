@@ -100,15 +100,22 @@ class HeldLease:
 
 @contextmanager
 def hold(
-    connection: NamedShell, who: str, token: str, *, clock: Callable[[], float] = time.monotonic
+    connection: NamedShell,
+    who: str,
+    token: str,
+    *,
+    lost: threading.Event | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[HeldLease]:
     """Hold the lease, and renew it in a thread. A broken connection loses the lease only when it expires on the host.
+
+    Several leases may share one `lost`.
 
     Raises:
         AirfleetError: Another command holds the lease, or the host does not answer.
     """
     before = _take(connection, who, token)
-    lost, done = threading.Event(), threading.Event()
+    lost, done = lost or threading.Event(), threading.Event()
 
     def renew() -> None:
         renewed, way = clock(), connection

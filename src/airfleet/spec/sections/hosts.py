@@ -92,7 +92,7 @@ class HostSection(Section):
     )
     roles: list[Role] | None = Field(
         default=None,
-        description="What the host does. The first host with `database` is the primary until another is promoted.",
+        description="What the host does. Of several hosts with `database`, Patroni makes one the primary.",
         examples=[["web", "scheduler", "worker", "database", "broker"]],
         json_schema_extra={"x-default": "worker if it has pools; everything if it is the only host"},
     )

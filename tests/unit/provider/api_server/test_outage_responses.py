@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +39,20 @@ def refuse() -> None:
 def exhaust() -> None:
     engine = create_engine("sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01)
     with engine.connect(), engine.connect():
+        pass
+
+
+class Demoted(sqlite3.OperationalError):
+    """What a server says to a write that was the primary until a moment ago."""
+
+    sqlstate = "25006"
+
+
+def write_to_replica() -> None:
+    def connect() -> sqlite3.Connection:
+        raise Demoted
+
+    with create_engine("sqlite://", creator=connect).connect():
         pass
 
 
@@ -82,7 +97,11 @@ def ask(status: int, fail: Callable[[], None] = lambda: None) -> tuple[int, byte
     return sent[0]["status"], b"".join(one["body"] for one in sent[1:])
 
 
-@pytest.mark.parametrize("fail", [refuse, exhaust, in_thread(refuse)], ids=["away", "hangs", "in a thread"])
+@pytest.mark.parametrize(
+    "fail",
+    [refuse, exhaust, in_thread(refuse), write_to_replica],
+    ids=["away", "hangs", "in a thread", "a replica now"],
+)
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
 def test_a_refusal_after_an_outage_is_try_again(status: int, fail: Callable[[], None]) -> None:
     assert ask(status, fail) == (503, outage_responses.BODY)

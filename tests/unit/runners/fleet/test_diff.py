@@ -119,7 +119,6 @@ def test_a_dead_service_is_started_and_a_failed_job_is_run_again() -> None:
     assert "start airfleet-rabbitmq.service" in {step.what for step in of(Bring, found)}
     assert [step.action.job.name for step in found if isinstance(step.action, RunJob)] == [
         "postgresql-create",
-        "postgresql-sync",
         "postgresql-roles",
         "rabbitmq-logins",
         "postgresql-former",

@@ -13,13 +13,11 @@ from pathlib import Path
 import pytest
 
 from airfleet.components.host_model import ETC, LIB, Folder, HostFile
-from airfleet.components.postgresql import replication
 from airfleet.operations import commands
 from airfleet.operations.backup.pgbackrest import scripts
 from airfleet.operations.backup.pgbackrest.scripts import Order
-from airfleet.operations.database import observation
 from airfleet.runners.fleet.plan import steps
-from places import NINE, parse, parts, place
+from places import NINE, parse, parts
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("runuser"), reason="it takes root and runuser to be two users"
@@ -188,38 +186,8 @@ def test_a_replica_that_is_fenced_moves_no_file_into_a_folder_that_its_user_poin
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "systemctl").symlink_to("/bin/true")
     path = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
-    run(f"PATH={path}\n{sandbox(scripts.fence(()), tmp_path)}")
+    run(f"PATH={path}\n{sandbox(scripts.fence((), is_replica=True), tmp_path)}")
     assert list(target.iterdir()) == []
-
-
-def test_a_new_replica_is_finished_by_its_own_user(theirs: Path, tmp_path: Path, secret: Path) -> None:
-    """What was copied is the other host's word, and the folder is the server's user's."""
-    (tmp_path / "lib").mkdir()
-    new = tmp_path / "lib" / "postgresql.new"
-    (tmp_path / "pg_basebackup").write_text(f"#!/bin/sh\nln -s {secret} {new}/postgresql.auto.conf\n")
-    (tmp_path / "pg_basebackup").chmod(0o755)
-    script = replication.copy_primary(place(parse(), "data1")).script.reveal()
-    done = run(sandbox(script.replace("/usr/lib/postgresql/15/bin", str(tmp_path)), tmp_path))
-    assert "ermission denied" in done.stderr
-    assert (new / "postgresql.auto.conf").is_symlink(), "root has read a file of its own for the server's user"
-    assert is_untouched(secret)
-
-
-def test_a_stopped_server_is_looked_at_with_the_rights_of_its_own_user(theirs: Path, tmp_path: Path) -> None:
-    """The version in the data is a part of the path of a program; the data's owner may lead it to one of its own."""
-    data = make_data(tmp_path, "postgresql")
-    (data / "PG_VERSION").write_text("postgresql/planted\n")
-    programs = data / "planted" / "bin"
-    programs.mkdir(parents=True)
-    planted = programs / "pg_controldata"
-    planted.write_text('#!/bin/sh\necho "Latest checkpoint location: $(id -u)/0"\n')
-    planted.chmod(0o755)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "systemctl").symlink_to("/bin/false")
-    path = shlex.quote(f"{tmp_path / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin")
-    script = sandbox(observation.build_look(), tmp_path).replace("/usr/lib/postgresql", str(tmp_path / "lib"))
-    done = run(f"PATH={path}\n{script}")
-    assert done.stdout == f"at {ATTACKER.pw_uid}/0\n", done.stderr
 
 
 def test_old_words_of_commands_are_removed_with_the_rights_of_those_who_may_name_them(

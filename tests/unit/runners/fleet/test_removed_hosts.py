@@ -116,8 +116,9 @@ def test_a_promoted_replica_is_where_the_data_is() -> None:
     hosts = tuple(
         replace(host, roles=("database", *host.roles)) if host.name == "sched1" else host for host in FLEET.hosts
     )
-    fleet = replace(FLEET, hosts=hosts, promoted=Promoted("data1", 1))
+    fleet = replace(FLEET, hosts=hosts, promoted=Promoted("data1", is_led=True))
     applied_hosts.check_primary(hosts, fleet)
     without = replace(fleet, hosts=tuple(host for host in hosts if host.name != "data1"))
-    with pytest.raises(UsageError, match=r"sched1 \(\S+\) would start an empty database; the data is on data1"):
+    with pytest.raises(UsageError, match=r"data1 .* is the primary of the database, and would leave") as refusal:
         applied_hosts.check_primary(hosts, without)
+    assert "failover --database --to sched1" in refusal.value.hint

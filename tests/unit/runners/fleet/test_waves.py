@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+
 from airfleet.components.host_model import Stage
 from airfleet.components.hosts import haproxy
 from airfleet.runners.fleet.apply.rolling_restart import haproxy_aside, haproxy_back, is_back
@@ -13,6 +15,7 @@ from airfleet.runners.fleet.plan.diff import DesiredHost, decide
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.runners.fleet.plan.waves import add_restarts, make_waves
+from airfleet.spec.topology import Promoted
 from places import NINE, desired
 
 TWO_OF_A_POOL = NINE.replace("io1: {address: 10.0.0.33, pools: [io]}", "io1: {address: 10.0.0.33, pools: [io, cpu]}")
@@ -41,12 +44,22 @@ def test_web_hosts_restart_one_after_another() -> None:
     assert waves(Stage.API, "web1", "web2", "web3") == [["web1"], ["web2"], ["web3"]]
 
 
-def test_the_poolers_and_replicas_restart_one_after_another_after_the_primary() -> None:
+@pytest.mark.parametrize(
+    ("is_led", "order"),
+    [(True, [["data1"], ["web3"]]), (False, [["web3"], ["data1"]])],
+    ids=["replicas first", "taken over"],
+)
+def test_database_hosts_restart_one_after_another_and_the_primary_last_once_patroni_leads_them(
+    is_led: bool, order: list[list[str]]
+) -> None:
     two = NINE.replace("roles: [web, monitor]", "roles: [web, monitor, database]")
-    items = [
-        (view, [step for step in decide(view.desired, HostFacts()) if step.stage == Stage.POOLER])
-        for view in (Fake(desired(name, two)) for name in ("data1", "web3"))
-    ]
+    items = []
+    for name in ("web3", "data1"):
+        want = desired(name, two)
+        fleet = replace(want.place.fleet, promoted=Promoted("web3", is_led=is_led))
+        view = Fake(replace(want, place=replace(want.place, fleet=fleet)))
+        own = [step for step in decide(want, HostFacts()) if step.stage == Stage.STORES]
+        items.append((view, own))
     again = [
         (
             view,
@@ -54,11 +67,15 @@ def test_the_poolers_and_replicas_restart_one_after_another_after_the_primary() 
         )
         for view, own in items
     ]
-    made = make_waves(Stage.POOLER, again)
-    assert desired("data1", two).place.primary.name == "web3"
-    assert [[item[0].desired.place.host.name for item in wave] for wave in made] == [["web3"], ["data1"]]
-    assert make_waves(Stage.POOLER, again, together=True) == [again]
-    assert make_waves(Stage.POOLER, items) == [items]
+    made = make_waves(Stage.STORES, again)
+    assert [[item[0].desired.place.host.name for item in wave] for wave in made] == order
+    assert make_waves(Stage.STORES, again, together=True) == [again]
+    assert make_waves(Stage.STORES, items) == [items]
+    grown = [
+        [item[0].desired.place.host.name for item in wave] for wave in make_waves(Stage.STORES, [again[0], items[1]])
+    ]
+    if not is_led:
+        assert grown == [["web3"], ["data1"]], "a new host may have old data, which must not come before the primary's"
 
 
 def test_the_active_scheduler_comes_last() -> None:

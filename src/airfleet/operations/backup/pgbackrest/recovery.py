@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airfleet.components.host_model import LIB, Stage
-from airfleet.components.postgresql import backups
+from airfleet.components.postgresql import backups, patroni
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.backup import catalogue
 from airfleet.operations.backup.pgbackrest import repository, scripts
@@ -134,8 +134,7 @@ class Recovery:
         Raises:
             AirfleetError: The moment cannot be reached. Then the fleet works on the former data as before.
         """
-        primary = self._primary
-        self._session.hold_lease(primary)
+        self._session.hold_lease(*(view for view in self._views if "database" in view.desired.place.host.roles))
         if plan.goes_on:
             self._notify("the data is in its place already: an earlier restore was interrupted after that")
             begun, name, reached = self._clock(), plan.situation.name, plan.to
@@ -146,6 +145,8 @@ class Recovery:
             begun = self._clock()
             self._stop()
             reached = self._recover(order)
+        if patroni.is_wanted(self._spec.fleet):
+            self._do(self._primary, patroni.forget_past(self._primary.desired.place), "forgetting the past", STOP_S)
         self._bring_back()
         stopped_s = self._clock() - begun
         seen = outside_health.wait(self._spec.fleet, self._views, self._clock)
@@ -169,15 +170,23 @@ class Recovery:
     def _stop(self) -> None:
         self._session.require_lease()
         self._notify("stopping schedulers, APIs and the database; running tasks wait")
-        stores = [view for view in self._views if "database" in view.desired.place.host.roles]
-        others = [view for view in self._views if view not in stores and list_units(view.desired)]
-        # The database stops last, so that the other processes can record their end in it.
-        for views in (others, stores):
+        replicas = [view for view in self._views if self._is_replica(view)]
+        others = [
+            view for view in self._views if "database" not in view.desired.place.host.roles and list_units(view.desired)
+        ]
+        # The database stops last, so that the other processes can record their end in it. The primary stops after its
+        # replicas, so that none of them is promoted.
+        for views in (others, replicas, [self._primary]):
             with ThreadPoolExecutor(max(1, len(views))) as pool:
                 list(pool.map(self._fence, views))
 
     def _fence(self, view: HostView) -> None:
-        self._do(view, scripts.fence(list_units(view.desired)), "stopping what works on the database", STOP_S)
+        script = scripts.fence(list_units(view.desired), is_replica=self._is_replica(view))
+        self._do(view, script, "stopping what works on the database", STOP_S)
+
+    def _is_replica(self, view: HostView) -> bool:
+        host = view.desired.place.host
+        return "database" in host.roles and host != self._spec.fleet.primary
 
     def _recover(self, order: Order) -> datetime:
         self._notify(f"recovering {f'to {order.to:%Y-%m-%d %H:%M:%S} UTC' if order.to else 'all that was archived'}")

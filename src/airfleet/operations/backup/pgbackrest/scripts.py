@@ -25,7 +25,7 @@ MARK = "airfleet_restored"
 LOG = f"{LIB}/restore.log"
 UNITS = "airfleet-pgbouncer airfleet-postgresql"
 # The jobs that write content of fleet.yaml to the database. The restored data may be older, so they run again.
-JOBS = ("postgresql-roles", "postgresql-sync", "postgresql-copy", "metadata", "postgresql-former")
+JOBS = ("postgresql-roles", "metadata", "postgresql-former")
 # The jobs that the next apply runs again, because only an apply knows whether a former version still runs.
 CLEANUPS = (metadata_jobs.CLEANUP, server.RESULTS_CLEANUP)
 # The settings that exist only for the recovery. The recovered server resets them.
@@ -142,7 +142,7 @@ def unpack(order: Order) -> str:
     )
 
 
-def fence(units: Iterable[str]) -> str:
+def fence(units: Iterable[str], *, is_replica: bool = False) -> str:
     """Return the script that stops everything on a host that uses the database, and clears the records of its jobs.
 
     A replica cannot follow data of an earlier moment, so the script marks it to be copied again.
@@ -155,6 +155,7 @@ def fence(units: Iterable[str]) -> str:
         CLIENTS=" ".join(units),
         SERVERS=UNITS,
         JOBS=" ".join((*JOBS, *CLEANUPS)),
+        REPLICA="yes" if is_replica else "",
     )
 
 

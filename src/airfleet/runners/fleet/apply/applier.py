@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from airfleet.components.host_model import Stage
+from airfleet.components.postgresql import patroni
 from airfleet.components.postgresql import server as postgresql
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
@@ -153,7 +154,7 @@ class Applier:
     def _is_new(self) -> bool:
         """Return whether this plan creates the database."""
         jobs = (s.action.job for view in self._views for s in view.steps if isinstance(s.action, RunJob))
-        return any(job.name == postgresql.CREATE for job in jobs)
+        return any(job.name in (postgresql.CREATE, patroni.ADOPT) for job in jobs)
 
     def _metadata_failed(self) -> bool:
         return any(result.error is not None and result.step.stage <= Stage.METADATA for result in self._results)
@@ -195,8 +196,10 @@ class Applier:
 
 
 def _is_pillar(view: HostView) -> bool:
-    """Return whether a host has a store, or migrates the schema."""
+    """Return whether a host has a store, has etcd, or migrates the schema."""
     place = view.desired.place
+    if place.host in place.fleet.voters:
+        return True
     makes_schema = place.host.name == place.fleet.with_role("scheduler")[0].name
     return makes_schema or bool({"database", "broker"} & set(place.host.roles))
 

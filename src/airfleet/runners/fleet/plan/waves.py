@@ -11,7 +11,7 @@ from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.spec.topology import Host
 
 # In these stages, hosts serve the same thing and change one at a time. Of workers, those that serve the same pool do.
-ROLLING = frozenset({Stage.STORES, Stage.POOLER, Stage.API, Stage.CONTROL, Stage.EDGE})
+ROLLING = frozenset({Stage.CONSENSUS, Stage.STORES, Stage.POOLER, Stage.API, Stage.CONTROL, Stage.EDGE})
 STORES = frozenset({Stage.STORES, Stage.POOLER})
 
 
@@ -47,13 +47,27 @@ def make_waves(
 def _by_copies(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
     """Return waves for stores: hosts that only start come first, because others may wait for their copy.
 
-    The primary comes before its replicas. A replica needs settings such as `max_connections` at least as large as the
-    primary's, and learns the primary's values only after the primary has started with them.
+    Then come replicas, and last the primary. Until Patroni leads several database hosts, their primary is the first of
+    all: Patroni begins with its data, and not with older data that another host may still have.
     """
     starts = [item for item in work if not any(map(is_restart, item[1]))]
     restarts = [item for item in work if any(map(is_restart, item[1]))]
-    ordered = sorted(restarts, key=lambda item: _host(item) != item[0].desired.place.primary)
-    return [*([starts] if starts else []), *([item] for item in ordered)]
+    ordered = sorted(restarts, key=lambda item: _is_primary(item) == item[0].desired.place.fleet.promoted.is_led)
+    waves = [*([starts] if starts else []), *([item] for item in ordered)]
+    begins = [wave for wave in waves if any(map(_begins, wave))]
+    return [*begins, *(wave for wave in waves if wave not in begins)]
+
+
+def _is_primary(item: Item[T]) -> bool:
+    place = item[0].desired.place
+    return place.host == place.primary
+
+
+def _begins(item: Item[T]) -> bool:
+    """Whether Patroni takes over the data of the primary of several database hosts with these steps."""
+    fleet = item[0].desired.place.fleet
+    is_one_of_several = len(fleet.with_role("database")) > 1
+    return is_one_of_several and not fleet.promoted.is_led and _is_primary(item) and any(map(is_restart, item[1]))
 
 
 def _by_pools(work: Sequence[Item[T]]) -> list[list[Item[T]]]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from airfleet.components.host_model import FleetCredentials, Objects
 from airfleet.components.hosts import haproxy
 from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret, resolve
 from airfleet.spec.topology import Host
-from airfleet.workspace import airflow_version, credentials, primary_record
+from airfleet.workspace import airflow_version, credentials
 from airfleet.workspace.project import (
     find_project,
     find_state,
@@ -86,7 +87,7 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
         key = resolve(SecretRef(file=fleet.tls.key), environ=environ, project=project, where="fleet.yaml: tls.key")
         tls = haproxy.join_tls(certificate, key)
     return FleetSpec(
-        fleet=primary_record.apply_to(fleet, folder),
+        fleet=database_cluster.refresh(fleet, folder, project),
         project=project,
         credentials=credentials.read(folder, rotations, fleet),
         objects=Objects(

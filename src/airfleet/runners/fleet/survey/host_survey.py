@@ -19,7 +19,7 @@ from airfleet.runners.fleet.plan.facts import HostFacts, Probe
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError, as_host_error
-from airfleet.spec.topology import Host
+from airfleet.spec.topology import Host, Role
 from airfleet.workspace import airflow_version
 
 MOST_AT_ONCE = 32
@@ -36,6 +36,7 @@ class HostView:
     steps: tuple[Step, ...]
     recipe: airflow_archive.Recipe
     lease: str = ""
+    patroni: airflow_archive.Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class Survey:
     @property
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for view in self.views for step in view.steps)
+
+    def with_role(self, role: Role) -> tuple[HostView, ...]:
+        """The hosts of a role that can be worked on."""
+        return tuple(view for view in self.views if role in view.desired.place.host.roles)
 
     def find(self, name: str) -> HostView | None:
         """Return the view of a host, or None if it cannot be changed."""
@@ -107,11 +112,12 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
             hint=f"copy .airfleet/{airflow_version.NAME} from there",
         )
     recipe = read_recipe(spec, machine)
+    patroni = airflow_archive.read_patroni(python=machine.system.python, arch=machine.arch)
     objects = Objects(
         spec.objects.connections, spec.objects.variables, spec.objects.environment, recipe.versions, spec.objects.tls
     )
     fleet = replace(spec.fleet, hosts=spec.fleet.hosts + spec.leaving)
-    place = Place(fleet, host, machine, OPT / recipe.digest, spec.credentials, objects)
+    place = Place(fleet, host, machine, OPT / recipe.digest, spec.credentials, objects, OPT / patroni.digest)
     own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{spec.airflow}\n")))
     # The firewall always keeps the port of this connection open, even if the server's configuration cannot be read.
     ports = (*probe.ssh_ports, *((connection.ssh_port,) if connection.ssh_port else ())) or (host.ssh.port or 22,)
@@ -121,7 +127,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     answer = facts.parse_answer(connection.check(question, what="surveying the host"), probe.packages)
     for obstacle in (*wrong_clock, *diff.find_obstacles(desired, probe, answer)):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
-    return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease)
+    return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease, patroni)
 
 
 def read_recipe(spec: FleetSpec, machine: Machine) -> airflow_archive.Recipe:

@@ -39,14 +39,14 @@ class Aspect(enum.Enum):
     BROKER = enum.auto()
     QUEUE = enum.auto()
     BACKUP = enum.auto()
-    REPLICA = enum.auto()
+    DATABASE = enum.auto()
     SCHEMA = enum.auto()
     VERSION = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The health of one subject, with a detail for people. `subject` names the queue, or the host of a replica."""
+    """The health of one subject, with a detail for people. `subject` names the queue, or the database host."""
 
     what: str
     is_well: bool

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from airfleet.components.host_model import POSTGRES
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login
-from airfleet.workspace import credentials, primary_record
+from airfleet.workspace import credentials
 from airfleet.workspace.project import find_state
 from airfleet.workspace.rotation import RotationLedger
 
@@ -26,7 +27,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     folder.create()
     password = credentials.read(folder, RotationLedger(folder.secrets), fleet).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
-    connection = HostConnection(primary_record.apply_to(fleet, folder).primary, project)
+    connection = HostConnection(database_cluster.refresh(fleet, folder, project).primary, project)
     connection.open()
     try:
         with connection.forward("127.0.0.1", POSTGRES) as port:

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Patroni has run here when its own file lies in the data. Before that, the data is taken over only while it is in use.
+[ -f "$DATA/PG_VERSION" ] || exit 0
+[ ! -f "$DATA/patroni.dynamic.json" ] || exit 0
+state=$(systemctl is-active airfleet-postgresql.service || true)
+if [ "$state" != active ]; then
+  echo "PostgreSQL here is $state: its data may be that of a former primary, and is not taken over" >&2
+  echo "start airfleet-postgresql; or remove $DATA, if another database host has all that is needed" >&2
+  exit 1
+fi
+# Without a leader, Patroni would promote a replica beside a primary that it does not know.
+if [ -f "$DATA/standby.signal" ]; then
+  for _ in $(seq "$TIMES"); do
+    "$CONTROL" list 2>/dev/null | grep -q Leader && break
+    sleep 1
+  done
+  if ! "$CONTROL" list 2>/dev/null | grep -q Leader; then
+    echo "a replica is here, and Patroni leads no primary yet: it has to take over the primary's host first" >&2
+    exit 1
+  fi
+fi
+# What earlier versions had the server note itself would win over what Patroni says.
+runuser -u postgres -- sed -i '/^primary_conninfo/d; /^synchronous_standby_names/d' "$DATA/postgresql.auto.conf"
