@@ -153,6 +153,27 @@ def test_a_late_run_raises_an_alert_and_its_end_resolves_it(clean: Database) -> 
     assert clean.query("SELECT resolved_at IS NULL FROM airfleet.alert") == [(False,)]
 
 
+def test_a_cleared_run_changes_neither_its_ended_promise_nor_alerts(clean: Database) -> None:
+    make_dag(clean.query, "sla_marts", runs=5, tasks=3, hours=10, rare=False)
+    engine = Engine(clean, LONG)
+    engine.evaluate()
+    start_run(clean, "sla_marts", "r1", ago=timedelta(seconds=5))
+    end_run(clean, "sla_marts", "r1")
+    engine.evaluate()
+    assert engine.list_rows("state") == [("met",)]
+    clean.query("UPDATE airfleet.sla_instance SET ended_at = now() - interval '1 h'")
+    clean.query(
+        "UPDATE dag_run SET state = 'running', end_date = NULL, start_date = now() - interval '10 min'"
+        " WHERE run_id = 'r1'"
+    )
+    for _ in range(3):
+        engine.evaluate()
+    end_run(clean, "sla_marts", "r1")
+    engine.evaluate()
+    assert engine.list_rows("state") == [("met",)]
+    assert clean.query("SELECT FROM airfleet.alert") == []
+
+
 def test_a_kill_at_any_statement_changes_no_row(clean: Database) -> None:
     """The same events, with an engine that is killed at each statement in turn, and one that never is."""
     make_dag(clean.query, "sla_marts", runs=5, tasks=3, hours=10, rare=False)

@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from airfleet_provider.contract.sla_rules import Rule
 from airfleet_provider.slas import alerts, engine, learning, reading, store
+from airfleet_provider.slas.instances import Key
 from airfleet_provider.slas.observations import Run
 from airfleet_provider.slas.reading import Memory, Reading
 
@@ -49,11 +50,13 @@ class SlaEngine:
             found = reading.read(connection, self._rules, memory)
             samples = reading.bootstrap(connection, found.memory) if self._rules else {}
         transitions = engine.evaluate(self._rules, found.seen, found.instances, found.now)
-        changes = alerts.list_changes(self._rules, found.instances, transitions, found.now)
         samples |= _learn(found)
+        closed: frozenset[Key] = frozenset()
         if transitions or samples or self._is_time(self._advanced_at, found.now, ADVANCE_EVERY):
             with write() as connection:
-                store.apply(connection, transitions, changes)
+                closed = store.apply(connection, transitions)
+                done = [one for one in transitions if one.key not in closed]
+                store.write_alerts(connection, alerts.list_changes(self._rules, found.instances, done, found.now))
                 store.learn(connection, samples)
                 store.advance(connection, replace(found.cursor, subjects=self._count_subjects(found)))
                 if self._is_time(self._pruned_at, found.now, PRUNE_EVERY):
@@ -62,7 +65,12 @@ class SlaEngine:
             self._advanced_at = found.now
         known = {**(found.memory.samples or {}), **samples}
         profiles = {dag_id: one for dag_id, own in samples.items() if (one := own.summarise())}
-        self._memory = replace(found.memory, samples=known, profiles={**found.memory.profiles, **profiles})
+        self._memory = replace(
+            found.memory,
+            samples=known,
+            profiles={**found.memory.profiles, **profiles},
+            closed=found.memory.closed | closed,
+        )
         return len(transitions)
 
     def _count_subjects(self, found: Reading) -> dict[tuple[str, str], int]:

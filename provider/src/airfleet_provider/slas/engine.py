@@ -48,6 +48,8 @@ def evaluate(
     promises = {key.promise for key, one in before.items() if one.state not in ENDED}
     for rule in rules:
         for opened in list_opened(rule, seen, now):
+            if opened.key in seen.closed:
+                continue
             # A promise that must be kept again and again has one open instance at a time.
             if rule.kind is not Kind.MUST_RUN or opened.key.promise not in promises:
                 after.setdefault(opened.key, opened)

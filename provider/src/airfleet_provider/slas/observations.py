@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from airfleet_provider.slas.instances import Key
 from airfleet_provider.slas.prediction import Profile, Span
 
 # Runs of this type repeat the past on request, and keep no promise.
@@ -118,7 +119,8 @@ class Observations:
     `runs` has every run of an open instance, every run that began or ended since `evaluated_at`, and while a daily
     promise is open, every run that can keep it. `successes` has the ends of the successes of a Dag, or of one of its
     tasks, since `evaluated_at`. `rules_since` has the moment from which each rule counts, by its name and kind.
-    `evaluated_at` is the moment of the evaluation before; None if this is the first.
+    `evaluated_at` is the moment of the evaluation before; None if this is the first. `closed` has instances that have
+    ended before, and whose run a person has cleared: they are not begun again.
     """
 
     dags: Mapping[str, Dag] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Observations:
     successes: Mapping[tuple[str, str], tuple[datetime, ...]] = field(default_factory=dict)
     rules_since: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
     evaluated_at: datetime | None = None
+    closed: frozenset[Key] = frozenset()
 
     def runs_of(self, dag_id: str) -> Sequence[Run]:
         """Return the runs of a Dag."""

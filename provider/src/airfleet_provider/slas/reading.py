@@ -19,7 +19,7 @@ from psycopg import Connection
 from airfleet_provider.contract.sla_rules import DAILY, ENDED, Kind, Rule
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.slas import engine
-from airfleet_provider.slas.instances import Instance
+from airfleet_provider.slas.instances import Instance, Key
 from airfleet_provider.slas.learning import Samples
 from airfleet_provider.slas.observations import BACKFILL, Asset, Dag, Observations, Run, Task
 from airfleet_provider.slas.prediction import Profile
@@ -80,6 +80,8 @@ class Memory:
     samples: Mapping[str, Samples] | None = None
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     active: frozenset[RunKey] | None = None
+    # Instances that had ended, and whose runs are active again.
+    closed: frozenset[Key] = frozenset()
     # The ids of runs above the cursor that were read before.
     seen: frozenset[int] = frozenset()
 
@@ -125,11 +127,15 @@ def read(connection: Connection[Row], rules: Sequence[Rule], memory: Memory) -> 
         successes=_read_successes(connection, open_, ended, is_first=memory.active is None),
         rules_since=cursor.since,
         evaluated_at=cursor.evaluated_at,
+        closed=memory.closed,
     )
     last = max(cursor.last_run, int(row["newest_run"]) - ID_OVERLAP)
+    closed = frozenset(one for one in memory.closed if (one.subject.dag_id, one.occasion) in active)
     ids = frozenset(one for one in (*memory.seen, *(row["id"] for row in rows)) if one > last)
     after = replace(cursor, last_run=last, evaluated_at=now)
-    return Reading(now, seen, instances, after, ended, replace(memory, active=frozenset(active), seen=ids))
+    return Reading(
+        now, seen, instances, after, ended, replace(memory, active=frozenset(active), seen=ids, closed=closed)
+    )
 
 
 def bootstrap(connection: Connection[Row], memory: Memory) -> dict[str, Samples]:

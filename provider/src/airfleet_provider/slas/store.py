@@ -69,16 +69,23 @@ def _promised(rule: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in rule.items() if key != "severity"}
 
 
-def apply(connection: Connection[Row], transitions: Iterable[Transition], alerts: AlertChanges) -> None:
-    """Write the transitions and the alerts that they change. May be repeated."""
+def apply(connection: Connection[Row], transitions: Iterable[Transition]) -> frozenset[Key]:
+    """Write the transitions, and return the keys of new instances that have existed before: they stay as they are."""
+    closed = set()
     for one in transitions:
         if one.after is None:
             connection.execute(SQL["withdraw"], _name(one.key))
         elif one.before is None:
-            connection.execute(SQL["insert"], _list_values(one.after))
+            if connection.execute(SQL["insert"], _list_values(one.after)).fetchone() is None:
+                closed.add(one.key)
         else:
             connection.execute(SQL["update"], _list_values(one.after))
-    for alert in alerts.raised:
+    return frozenset(closed)
+
+
+def write_alerts(connection: Connection[Row], changes: AlertChanges) -> None:
+    """Raise and resolve alerts."""
+    for alert in changes.raised:
         alert_schema.raise_alert(
             connection,
             fingerprint=alert.fingerprint,
@@ -90,7 +97,7 @@ def apply(connection: Connection[Row], transitions: Iterable[Transition], alerts
             labels=alert.labels,
             runbook=alert.runbook,
         )
-    for fingerprint in alerts.resolved:
+    for fingerprint in changes.resolved:
         alert_schema.resolve_alert(connection, fingerprint)
 
 

@@ -229,6 +229,15 @@ def test_a_run_that_is_deleted_owes_nothing() -> None:
     assert platform.instances == {}
 
 
+def test_a_cleared_run_does_not_begin_its_ended_promise_again() -> None:
+    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    key = Key("short", Kind.NO_LONGER_THAN, Subject("marts"), "r1")
+    platform.seen = replace(platform.seen, closed=frozenset({key}))
+    platform.have(make_run(start=at(3)))
+    platform.evaluate(at(5))
+    assert platform.instances == {}
+
+
 def test_a_mapped_task_is_as_long_as_all_its_instances() -> None:
     platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", task="load", limit_s=600))
     some = Task({"success": 3, "running": 1}, at(3), at(3), at(3, 5))
