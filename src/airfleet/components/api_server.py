@@ -16,16 +16,16 @@ ROUTES = (
 )
 
 
-def describe(site: Site, *, balancers: tuple[str, ...] = ()) -> Component:
-    """Describe the api-server. It trusts forwarding headers only from the addresses of `balancers`."""
-    command = ("airflow", "api-server", "--apps", "core")
+def describe(site: Site, *, trusted: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> Component:
+    """Describe the api-server. It trusts forwarding headers only from the addresses `trusted`."""
+    command = ("airflow", "api-server", "--apps", "core", *options)
     return Component(
         name="api-server",
         processes=(
             Process(
                 name="api-server",
-                commands=((*command, "--proxy-headers") if balancers else command,),
-                env={"FORWARDED_ALLOW_IPS": ",".join(balancers)} if balancers else {},
+                commands=((*command, "--proxy-headers") if trusted else command,),
+                env={"FORWARDED_ALLOW_IPS": ",".join(trusted)} if trusted else {},
                 health=HttpCheck(f"{site.api_url}/api/v2/version"),
                 after=("metadata",),
                 preload=ROUTES,

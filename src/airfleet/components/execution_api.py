@@ -8,15 +8,18 @@ from airfleet.components.model import Component, Process, Site
 NAME = "execution-api"
 
 
-def describe(site: Site, *, runners: tuple[str, ...]) -> Component:
-    """Describe the execution API. It stops after the processes `runners`, because they are the parents of tasks."""
+def describe(site: Site, *, runners: tuple[str, ...], options: tuple[str, ...] = ()) -> Component:
+    """Describe the execution API, with more `options` of its command.
+
+    It stops after the processes `runners`, because they are the parents of tasks.
+    """
     port = str(site.execution_port)
     return Component(
         name=NAME,
         processes=(
             Process(
                 name=NAME,
-                commands=(("airflow", "airfleet", "execution-api", "--apps", "execution", "--port", port),),
+                commands=(("airflow", "airfleet", "execution-api", "--apps", "execution", "--port", port, *options),),
                 # Airflow builds its versioned routes at the first request below /execution, and that takes seconds.
                 health=HttpCheck(
                     f"{site.execution_url}/", status=404, warm_up=f"{site.execution_url}/execution/health"

@@ -27,7 +27,7 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT does not have its ow
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 
 # Ports between processes. The port that people use is in fleet.yaml.
-API, EXECUTION, PROXY = 8880, 8881, 8882
+API, EXECUTION, PROXY, API_TLS, EXECUTION_TLS = 8880, 8881, 8882, 8883, 8884
 POSTGRES, PGBOUNCER, AMQP, AMQPS, EPMD, ERLANG = 5432, 6432, 5672, 5671, 4369, 25672
 PATRONI, ETCD, ETCD_PEERS = 8008, 2379, 2380
 WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
@@ -96,8 +96,9 @@ class TlsProgress:
 class Encryption:
     """TLS between the hosts of a fleet, and how far its introduction has come.
 
-    `is_used` and `is_required` are those of connections to the database; a fleet may have got TLS for the database
-    before it gets TLS for the `broker`. `trusted` has the certificates of the authorities that hosts believe, in PEM.
+    `is_used` and `is_required` are those of connections to the database. A fleet may have got TLS for the database
+    before it gets TLS for the `broker`, and for the `api`: the servers of web hosts. `trusted` has the certificates of
+    the authorities that hosts believe, in PEM.
     """
 
     trusted: str
@@ -105,6 +106,7 @@ class Encryption:
     is_used: bool = True
     is_required: bool = True
     broker: TlsProgress = field(default_factory=TlsProgress)
+    api: TlsProgress = field(default_factory=TlsProgress)
 
     @property
     def client_words(self) -> dict[str, str]:

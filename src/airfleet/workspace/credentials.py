@@ -20,8 +20,10 @@ from airfleet.workspace.state_folder import StateFolder
 # process may still use them.
 FORMER_RESULTS = "postgres_celery"
 AUTHORITY = "tls_authority"
-# TLS for RabbitMQ has a rotation of its own, from none to BROKER_SCHEME: the database of a fleet may have TLS already.
+# TLS for RabbitMQ and for web hosts have rotations of their own, from none to a scheme: other servers of a fleet may
+# have TLS already.
 BROKER_TLS, BROKER_SCHEME = "tls_rabbitmq", "amqps"
+API_TLS, API_SCHEME = "tls_api", "https"
 POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 
@@ -75,6 +77,7 @@ def read(
             fleet.hosts,
             now,
             broker=introduce(BROKER_TLS, Secret(BROKER_SCHEME)),
+            api=introduce(API_TLS, Secret(API_SCHEME)),
         ),
         former_results=folder.keep_secret(FORMER_RESULTS) if (folder.secrets / FORMER_RESULTS).exists() else None,
         former_pools=list_former_pools(folder, listed),

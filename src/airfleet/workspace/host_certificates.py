@@ -16,11 +16,13 @@ from airfleet.workspace.state_folder import StateFolder, write_file
 FOLDER = "tls"
 
 
-def read(folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: datetime, *, broker: Secret) -> Encryption:
+def read(
+    folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: datetime, *, broker: Secret, api: Secret
+) -> Encryption:
     """Return how the hosts encrypt, with a certificate for each host. A certificate that is due is issued again.
 
-    `authority` and `broker` hold the values of the present step of their rotations. A value is empty where hosts go
-    without TLS: `authority` for the database, `broker` for RabbitMQ.
+    `authority`, `broker` and `api` hold the values of the present step of their rotations. A value is empty where hosts
+    go without TLS: `authority` for the database, `broker` for RabbitMQ, `api` for the servers of web hosts.
 
     Raises:
         AirfleetError: A file does not hold an authority.
@@ -35,8 +37,19 @@ def read(folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: dat
         certificates={host.name: _keep(own / f"{host.name}.pem", known[0], host, now) for host in hosts},
         is_used=bool(authority.reveal()),
         is_required=all(one.reveal() for one in accepted),
-        broker=TlsProgress(bool(broker.reveal()), all(one.reveal() for one in list_accepted(broker))),
+        broker=_find_progress(broker),
+        api=_find_progress(api),
     )
+
+
+def _find_progress(value: Secret) -> TlsProgress:
+    return TlsProgress(bool(value.reveal()), all(one.reveal() for one in list_accepted(value)))
+
+
+def find_ends(folder: StateFolder, hosts: Iterable[Host]) -> dict[str, datetime]:
+    """Return when the certificate of each host ends, for hosts that have one. Nothing is made or changed."""
+    held = {host.name: _load(folder.secrets / FOLDER / f"{host.name}.pem") for host in hosts}
+    return {name: certificate_authority.find_end(one.certificate) for name, one in held.items() if one}
 
 
 def _keep(path: Path, authority: Authority, host: Host, now: datetime) -> HostCertificate:

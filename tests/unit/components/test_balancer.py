@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -25,10 +26,11 @@ from fastapi.middleware.wsgi import WSGIMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from airfleet.components.host_model import Place
+from airfleet.components.host_model import AUTHORITIES, Place
 from airfleet.components.hosts import airflow, haproxy
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.local import ports
+from airfleet.workspace import certificate_authority
 from deadline import wait_until
 from places import NINE, desired, parse, place, with_setting
 
@@ -109,7 +111,7 @@ def run(folder: Path, text: str) -> Iterator[Edge]:
     web = Quiet(("127.0.0.1", 0), Own)
     threading.Thread(target=web.serve_forever, daemon=True).start()
     port = ports.find_free()
-    config = render(text)
+    config = re.sub(r"(?m)^frontend metrics\n(  .*\n)*", "", render(text))
     config = re.sub(r"bind \S+", f"bind 127.0.0.1:{port}", config)
     config = re.sub(r"(?m)^  server web[23] .*\n", "", config)
     config = re.sub(r"server web1 \S+", f"server web1 127.0.0.1:{web.server_address[1]}", config)
@@ -307,7 +309,7 @@ def unit(text: str, host: str, name: str) -> str:
 def test_web_hosts_believe_the_balancers_and_nobody_else() -> None:
     behind = unit(NINE, "web2", "api-server")
     assert "--proxy-headers" in behind
-    assert 'Environment="FORWARDED_ALLOW_IPS=10.0.0.11"' in behind
+    assert 'Environment="FORWARDED_ALLOW_IPS=10.0.0.11,127.0.0.1"' in behind
     alone = unit(ALONE, "web1", "api-server")
     assert "proxy-headers" not in alone
     assert "FORWARDED_ALLOW_IPS" not in alone
@@ -348,10 +350,17 @@ def test_cookies_are_for_https_only_where_browsers_use_it() -> None:
 
 
 @needs_haproxy
-def test_haproxy_takes_both_configurations(tmp_path: Path) -> None:
+def test_haproxy_takes_every_configuration(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    authority = certificate_authority.load(certificate_authority.create("flights", now), where="here")
+    own = certificate_authority.issue(authority, "web1", [], now)
+    (tmp_path / "ca").write_text(authority.pem)
+    (tmp_path / "own").write_text(own.certificate + own.key.reveal())
     for name, text in (
         ("balancer", render(NINE)),
         ("proxy", haproxy.render_proxy(place(parse(NINE), "cpu1"))),
+        ("tls-proxy", haproxy.render_tls(place(parse(NINE), "web1"))),
     ):
-        (tmp_path / name).write_text(text)
+        text = text.replace(str(AUTHORITIES), str(tmp_path / "ca"))  # noqa: PLW2901
+        (tmp_path / name).write_text(text.replace(str(haproxy.CERTIFICATE), str(tmp_path / "own")))
         subprocess.run([str(PROGRAM), "-c", "-q", "-f", str(tmp_path / name)], check=True)

@@ -61,8 +61,8 @@ def services_on(name: str, text: str = NINE) -> set[str]:
 @pytest.mark.parametrize(
     ("host", "services"),
     [
-        ("web1", {"api-server", "execution-api", "balancer"}),
-        ("web2", {"api-server", "execution-api"}),
+        ("web1", {"api-server", "execution-api", "balancer", "tls-proxy"}),
+        ("web2", {"api-server", "execution-api", "tls-proxy"}),
         ("sched1", {"scheduler", "dag-processor", "triggerer", "triggerer-logs", "releaser", "agents"}),
         ("cpu1", {"proxy", "worker-logs", "worker-default", "worker-cpu"}),
         ("data1", {"postgresql", "pgbouncer", "backup", "postgres-exporter", "rabbitmq"}),
@@ -190,8 +190,8 @@ def test_only_the_balancer_is_open_to_everybody() -> None:
 
 def test_the_balancer_checks_every_web_host() -> None:
     config = text_of("web1")
-    for address in ("10.0.0.11", "10.0.0.12", "10.0.0.13"):
-        assert f"{address}:8880 check" in config
+    for server in ("127.0.0.1:8880", "10.0.0.12:8883", "10.0.0.13:8883"):
+        assert f"{server} check" in config
 
 
 def test_tls_is_the_balancer_s() -> None:

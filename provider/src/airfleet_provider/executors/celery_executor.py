@@ -49,7 +49,10 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
             AirflowConfigException: this process has no key to sign tasks with.
         """
         watch = TaskLiveness(
-            config.read_api_urls(), config.read_heartbeat_timeout(), pulse=HostProbe(config.read_log_port())
+            config.read_api_urls(),
+            config.read_heartbeat_timeout(),
+            pulse=HostProbe(config.read_log_port()),
+            authorities=config.read_authorities(),
         )
         outages.outlast_outages(watch)
         sign_messages(celery_config.read_link())

@@ -6,14 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
-
-import httpx
 
 from airfleet_provider.liveness.heartbeat_grace import HeartbeatGrace
 from airfleet_provider.liveness.heartbeat_history import Heartbeat, HeartbeatHistory
 from airfleet_provider.liveness.host_probe import HostProbe
-from airfleet_provider.liveness.http_probe import PATH, HttpProbe
+from airfleet_provider.liveness.http_probe import HttpProbe
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +22,10 @@ HOST_SILENT_S, LOST_S = 9.0, 20.0
 
 @dataclass(slots=True)
 class TaskLiveness:
-    """Decides for one scheduler which tasks are dead; tasks report to any of the URLs."""
+    """Decides for one scheduler which tasks are dead; tasks report to any of the URLs.
+
+    `authorities` is the file of the certificates that APIs with TLS are verified with.
+    """
 
     urls: Sequence[str]
     timeout_s: float
@@ -33,14 +33,15 @@ class TaskLiveness:
     patience: HeartbeatGrace = field(default_factory=HeartbeatGrace)
     silence: HeartbeatHistory = field(default_factory=HeartbeatHistory)
     pulse: HostProbe | None = None
+    authorities: str | None = None
     asker: HttpProbe = field(init=False)
 
     def __post_init__(self) -> None:
-        self.asker = HttpProbe([url for url in self.urls if not _is_encrypted(url)], ANSWER_S)
+        self.asker = HttpProbe(self.urls, ANSWER_S, self.authorities)
 
     def may_judge(self) -> bool:
         """Check the API now; return whether every task could have reported for the whole time-out."""
-        self.patience = self.patience.look(self.clock(), could_report=self._could_report())
+        self.patience = self.patience.look(self.clock(), could_report=self.asker.hears())
         return self.patience.is_over(self.clock(), self.timeout_s)
 
     def judge(self, beats: Mapping[object, Heartbeat]) -> Mapping[float, Collection[object]]:
@@ -68,18 +69,3 @@ class TaskLiveness:
         if not self.patience.is_over(self.clock(), LOST_S):
             return frozenset()
         return frozenset(host for host in hosts if self.pulse.is_silent(host, HOST_SILENT_S))
-
-    def _could_report(self) -> bool:
-        return self.asker.hears() or any(_answers(url) for url in self.urls if _is_encrypted(url))
-
-
-def _is_encrypted(url: str) -> bool:
-    """Return whether the URL uses TLS. On a fleet no URL does, and elsewhere there is at most one URL."""
-    return urlsplit(url).scheme == "https"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"https://{urlsplit(url).netloc}{PATH}", timeout=ANSWER_S).status_code < 500
-    except httpx.HTTPError:
-        return False

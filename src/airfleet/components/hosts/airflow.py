@@ -21,6 +21,7 @@ from airfleet.components import (
     triggerer,
 )
 from airfleet.components.health import (
+    LOOPBACK,
     CandidateCheck,
     ConsumerCheck,
     HeartbeatCheck,
@@ -31,6 +32,7 @@ from airfleet.components.health import (
 )
 from airfleet.components.host_model import (
     API,
+    AUTHORITIES,
     ETC,
     EXECUTION,
     LIB,
@@ -49,6 +51,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
+from airfleet.components.hosts import web_ports
 from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
@@ -73,26 +76,27 @@ CHECK_TOKENS = frozenset({"api-server", "execution-api"})
 def describe_web(place: Place) -> Part:
     """Describe a web host: the UI with the REST API, and as a process apart the API that tasks report to."""
     site = place.site(HOME)
-    workers = place.addresses("worker")
+    balancers = place.addresses("balancer")
+    own, hidden = web_ports.find_own(place, API), web_ports.find_own(place, EXECUTION)
     return _describe(
         place,
         "web",
         {
             Stage.API: (
-                api_server.describe(site, balancers=place.addresses("balancer")),
-                execution_api.describe(site, runners=()),
+                api_server.describe(
+                    replace(site, listen=own),
+                    # A request of a balancer comes from this host itself when TLS has ended.
+                    trusted=(*balancers, LOOPBACK) if balancers else (),
+                    options=("--host", own) if own != site.listen else (),
+                ),
+                execution_api.describe(
+                    replace(site, listen=hidden),
+                    runners=(),
+                    options=("--host", hidden) if hidden != site.listen else (),
+                ),
             )
         },
-        (
-            OpenPort(
-                EXECUTION,
-                (*workers, *place.addresses("scheduler")),
-                "tasks report here; schedulers check that they can",
-            ),
-            OpenPort(API, (*place.addresses("balancer"), *workers), "UI and API, behind the balancer; releases")
-            if place.fleet.with_role("balancer")
-            else OpenPort(place.fleet.ports.api, (), "UI and API"),
-        ),
+        web_ports.list_clear(place),
     )
 
 
@@ -290,12 +294,13 @@ def _describe(
 ) -> Part:
     """Describe Airflow's processes of one role. `links` maps a process that uses Celery to its Celery file."""
     config = private(config_path(place, HOME), settings.render(list_settings(place)), SERVER_USER)
-    apis = " ".join(f"http://{address}:{EXECUTION}" for address in place.addresses("web"))
+    apis = " ".join(web_ports.find_url(place, host) for host in place.fleet.with_role("web"))
+    trust = f"AIRFLOW__AIRFLEET__AUTHORITIES={AUTHORITIES}\n" if place.credentials.encryption.api.is_used else ""
     session = private(
         FOLDER / "session.env",
         f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(direct_dsn(place))}\n"
         # A scheduler declares a silent task dead only while one of these APIs answers.
-        f"AIRFLOW__AIRFLEET__EXECUTION_APIS={quote(apis)}\n",
+        f"AIRFLOW__AIRFLEET__EXECUTION_APIS={quote(apis)}\n{trust}",
         SERVER_USER,
     )
     user = user_environment(place, HOME, SERVER_USER)

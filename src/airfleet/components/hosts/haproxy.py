@@ -1,13 +1,16 @@
-"""HAProxy: the balancer in front of the web hosts, and on each worker host a proxy to the execution API."""
+"""HAProxy: the balancer in front of the web hosts, what ends TLS on a web host, and a proxy on each worker host."""
 
 from __future__ import annotations
 
-from airfleet.components.health import TcpCheck
+from airfleet.components.health import LOOPBACK, TcpCheck
 from airfleet.components.host_model import (
     API,
+    API_TLS,
+    AUTHORITIES,
     BALANCER_METRICS,
     ETC,
     EXECUTION,
+    EXECUTION_TLS,
     LIB,
     PROXY,
     PROXY_METRICS,
@@ -19,12 +22,15 @@ from airfleet.components.host_model import (
     Service,
     Stage,
 )
+from airfleet.components.hosts import web_ports
 from airfleet.spec.secrets import Secret
 from airfleet.template import render_template
 
 FOLDER = ETC / "haproxy"
 # Only root and HAProxy may enter this folder: a process that can write to a socket in it controls that HAProxy.
 SOCKETS = LIB / "haproxy"
+# The certificate of this host with its key, in one file.
+CERTIFICATE = FOLDER / "host.pem"
 BACKENDS = ("web", "execution")
 USER = "haproxy"
 # Workers have no access to the database. They fetch the files of a release from this path of a web host.
@@ -53,7 +59,13 @@ def describe_balancer(place: Place) -> Part:
         folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
         files=tuple(files),
         services=(
-            _service("balancer", "spreads UI and API over the web hosts", tuple(files), port, place.own_address),
+            _service(
+                "balancer",
+                "spreads UI and API over the web hosts",
+                (*files, _trust(place)),
+                port,
+                place.own_address,
+            ),
         ),
         ports=(OpenPort(port, (), "UI and API"), *_open_metrics(place, BALANCER_METRICS)),
     )
@@ -75,10 +87,54 @@ def render_balancer(place: Place) -> str:
         login_failures=LOGIN_FAILURES,
         login_attempts=LOGIN_ATTEMPTS,
         hsts=HSTS,
-        web_port=API,
-        hosts=place.fleet.with_role("web"),
+        authorities=AUTHORITIES,
+        upstreams=web_ports.list_upstreams(place, API),
         metrics=_find_metrics_address(place, BALANCER_METRICS),
     )
+
+
+def describe_tls(place: Place) -> Part:
+    """Describe what ends TLS in front of a web host's servers. A host whose servers no other host uses has none."""
+    ports = {API_TLS: web_ports.list_clients(place, API), EXECUTION_TLS: web_ports.list_clients(place, EXECUTION)}
+    why = {API_TLS: "the balancer and releases", EXECUTION_TLS: "tasks report here; schedulers check that they can"}
+    if not any(ports.values()):
+        return Part(name="tls-proxy")
+    own = join_tls(place.certificate.certificate, place.certificate.key)
+    files = (
+        HostFile(FOLDER / "tls-proxy.cfg", render_tls(place)),
+        HostFile(CERTIFICATE, own, USER, 0o640),
+    )
+    return Part(
+        name="tls-proxy",
+        packages=("haproxy",),
+        masks=("haproxy.service",),
+        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
+        files=files,
+        services=(_service("tls-proxy", "ends TLS before the servers", files, EXECUTION_TLS, place.own_address),),
+        ports=tuple(OpenPort(port, sources, why[port]) for port, sources in ports.items() if sources),
+    )
+
+
+def render_tls(place: Place) -> str:
+    """Return the configuration of what ends TLS. Only a balancer may say where a request came from."""
+    return render_template(
+        __package__,
+        "tls-proxy.cfg",
+        name="tls-proxy",
+        sockets=SOCKETS,
+        listen=place.listen,
+        certificate=CERTIFICATE,
+        balancers=place.addresses("balancer"),
+        api_port=API_TLS,
+        execution_port=EXECUTION_TLS,
+        api=f"{web_ports.find_near(place, API)}:{web_ports.find_port(place, API)}",
+        execution=f"{web_ports.find_near(place, EXECUTION)}:{EXECUTION}",
+    )
+
+
+def _trust(place: Place) -> HostFile:
+    """Return the file of the authorities: HAProxy reads it at its start and at a reload."""
+    return HostFile(AUTHORITIES, place.credentials.encryption.trusted)
 
 
 def describe_proxy(place: Place) -> Part:
@@ -90,7 +146,7 @@ def describe_proxy(place: Place) -> Part:
         masks=("haproxy.service",),
         folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
         files=files,
-        services=(_service("proxy", "leads tasks to the execution API", files, PROXY, "127.0.0.1"),),
+        services=(_service("proxy", "leads tasks to the execution API", (*files, _trust(place)), PROXY, LOOPBACK),),
         ports=_open_metrics(place, PROXY_METRICS),
     )
 
@@ -103,9 +159,9 @@ def render_proxy(place: Place) -> str:
         sockets=SOCKETS,
         port=PROXY,
         releases=RELEASES_PATH,
-        execution_port=EXECUTION,
-        web_port=API if place.fleet.with_role("balancer") else place.fleet.ports.api,
-        hosts=place.fleet.with_role("web"),
+        authorities=AUTHORITIES,
+        execution=web_ports.list_upstreams(place, EXECUTION),
+        web=web_ports.list_upstreams(place, API),
         metrics=_find_metrics_address(place, PROXY_METRICS),
     )
 

@@ -38,7 +38,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     if "broker" in roles:
         parts.append(rabbitmq.describe(place))
     if "web" in roles:
-        parts.append(airflow.describe_web(place))
+        parts += [airflow.describe_web(place), haproxy.describe_tls(place)]
     if "scheduler" in roles:
         parts += [airflow.describe_scheduler(place), agents.describe(place), metadata_jobs.describe(place)]
     if "worker" in roles:

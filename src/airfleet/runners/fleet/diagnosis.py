@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from airfleet.runners.fleet.transport.connection import Output
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
-from airfleet.workspace import airflow_version
+from airfleet.workspace import airflow_version, certificate_authority, host_certificates
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis
 from airfleet.workspace.state_folder import StateFolder
 
@@ -45,7 +46,7 @@ def examine(
     clock: Callable[[], float] = time.time,
 ) -> list[Diagnosis]:
     """Make all checks: of this machine first, then host by host. Nothing is changed."""
-    found = [*_examine_control(fleet, project, folder)]
+    found = [*_examine_control(fleet, project, folder), *_judge_certificates(fleet, folder, clock())]
 
     def look(host: Host) -> list[Diagnosis]:
         one = shell(host, project)
@@ -136,6 +137,27 @@ def _judge_secrets(folder: StateFolder) -> Diagnosis:
     if not files:
         return Diagnosis("ok", "secrets", "the first apply will make them")
     return Diagnosis("ok", "secrets", f"{len(files)} in {folder.secrets}; keep a copy on another machine")
+
+
+def _judge_certificates(fleet: Fleet, folder: StateFolder, now: float) -> Iterator[Diagnosis]:
+    """Look at the host's certificate that ends first. An apply renews one of which less than a third is left."""
+    try:
+        ends = host_certificates.find_ends(folder, fleet.hosts)
+    except ValueError:
+        where = folder.secrets / host_certificates.FOLDER
+        yield Diagnosis("error", "certificates", f"a file in {where} holds none", "remove it, then `airfleet apply`")
+        return
+    if not ends:
+        return
+    name, end = min(ends.items(), key=lambda item: item[1])
+    days = math.floor((end.timestamp() - now) / 86400)
+    if days < 0:
+        what = f"that of {name} has ended on {end:%Y-%m-%d}"
+        yield Diagnosis("error", "certificates", what, "`airfleet apply` renews it")
+    elif days < certificate_authority.HOST_LIFE.days // 3:
+        yield Diagnosis("warning", "certificates", f"that of {name} ends in {days} days", "`airfleet apply` renews it")
+    else:
+        yield Diagnosis("ok", "certificates", f"{len(ends)}; the first ends in {days} days ({name})")
 
 
 def _judge_claim(folder: StateFolder) -> Diagnosis:

@@ -6,12 +6,14 @@ import contextlib
 import inspect
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from celery.backends.database import DatabaseBackend
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from airfleet.workspace import certificate_authority
 from airfleet_provider.compat.calls import celery_publishing, db_errors
 from airfleet_provider.liveness import wait_for_database
 from airfleet_provider.liveness.heartbeat_grace import LONGEST_BLINK_S, HeartbeatGrace
@@ -120,8 +123,10 @@ def silent_urls(number: int) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def health(status: int, *, after_s: float = 0.0) -> Iterator[str]:
-    """An execution API that says so of its health."""
+def health(
+    status: int, *, after_s: float = 0.0, certificate: Path | None = None, address: str = "127.0.0.1"
+) -> Iterator[str]:
+    """An execution API that says so of its health, with TLS if there is a certificate."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -133,9 +138,13 @@ def health(status: int, *, after_s: float = 0.0) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+    with ThreadingHTTPServer((address, 0), Answer) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if certificate else 'http'}://{address}:{server.server_port}"
         server.shutdown()
 
 
@@ -160,6 +169,21 @@ def test_an_answer_that_came_late_counts_at_the_next_look() -> None:
     with health(200, after_s=2 * WAIT_S) as slow:
         watch = TaskLiveness([slow], 0.0)
         wait_until(watch.may_judge, "the answer")
+
+
+@pytest.mark.parametrize(("address", "is_heard"), [("127.0.0.1", True), ("127.0.0.2", False)])
+def test_an_api_with_tls_counts_if_it_proves_its_host(tmp_path: Path, address: str, is_heard: bool) -> None:
+    now = datetime.now(UTC)
+    authority = certificate_authority.load(certificate_authority.create("x", now), where="here")
+    own = certificate_authority.issue(authority, "web1", [], now)
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    (tmp_path / "host.pem").write_text(own.certificate + own.key.reveal())
+    with health(200, certificate=tmp_path / "host.pem", address=address) as url, silent_urls(2) as silent:
+        watch = TaskLiveness([*silent, url], 0.0, authorities=str(tmp_path / "ca.pem"))
+        if is_heard:
+            wait_until(watch.asker.hears, "the answer", timeout_s=30)
+        else:
+            assert not any(watch.asker.hears() for _ in range(8))
 
 
 def test_an_api_without_its_database_is_nobody_to_report_to() -> None:

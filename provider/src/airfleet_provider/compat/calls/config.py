@@ -60,6 +60,13 @@ def read_log_port() -> int:
     return int(conf.getint("logging", "worker_log_server_port"))
 
 
+def read_authorities() -> str | None:
+    """Return the file of the certificates that the fleet's servers are verified with, or None for the system's."""
+    from airflow.configuration import conf
+
+    return str(conf.get("airfleet", "authorities", fallback="")) or None
+
+
 def read_api_urls() -> list[str]:
     """Return the URLs to which tasks report: those of the fleet if airfleet set them, or the one of this host."""
     from airflow.configuration import conf
