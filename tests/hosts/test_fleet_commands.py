@@ -12,6 +12,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from airfleet.components.host_model import (
+    AMQP,
+    AMQPS,
+    API,
+    API_TLS,
+    AUTHORITIES,
+    EXECUTION,
+    EXECUTION_TLS,
+    PGBOUNCER,
+    POSTGRES,
+)
 from captures import Capture
 from deadline import wait_until
 from four import AIRFLEET, PACKAGES, Four
@@ -26,6 +37,10 @@ ROLES = {
     "app2": "roles: [worker], pools: [default]",
 }
 ODD = 'it\'s "odd" $HOME $$ 100% \\ é *\nsecond line'
+# The ports without TLS that earlier versions opened to other hosts.
+CLEAR = (AMQP, API, EXECUTION)
+# What AMQP's login without TLS shows.
+LOGINS = (b"pool-default", b"PLAIN")
 # What a sandbox that takes too much leaves in a journal.
 REFUSED = "Read-only file system|Operation not permitted|Permission denied|SIGSYS|audit.*SECCOMP|NAMESPACE|EPERM"
 
@@ -82,19 +97,29 @@ def test_everything_works_in_its_sandbox_and_no_service_is_exposed(two: Four) ->
         print(levels)
 
 
-def test_nothing_of_the_database_crosses_the_network_in_clear(two: Four) -> None:
-    with Capture(two.bed.layout.bridge, ports={5432, 6432}) as capture:
+def test_no_row_login_or_token_crosses_the_network_in_clear(two: Four) -> None:
+    with Capture(two.bed.layout.bridge, ports={POSTGRES, PGBOUNCER, AMQPS, API_TLS, EXECUTION_TLS, *CLEAR}) as capture:
         two.wait([two.trigger(0)])
         assert airflow(two, "variables", "list").returncode == 0
+        # The worker logs in again.
+        two.bed["app2"].run("sudo systemctl restart airfleet-worker-default")
+        two.wait([two.trigger(0)])
     assert capture.packets, "the worker stored no result meanwhile"
-    for clear in (b"airfleet_results", b"SCRAM-SHA-256", b"INSERT INTO", b"success"):
-        assert clear not in capture.seen
-    said = two.bed["app1"].run(
-        "sudo openssl s_client -connect 127.0.0.1:5432 -starttls postgres -verify_return_error"
-        " -CAfile /etc/airfleet/tls/ca.pem </dev/null 2>&1 | grep -E 'Verif|Protocol|TLSv1'"
-    )
-    assert "Verification: OK" in said.stdout
-    assert "TLSv1.3" in said.stdout
+    for clear in (b"airfleet_results", b"SCRAM-SHA-256", b"INSERT INTO", b"success", *LOGINS, b"Bearer ", b"HTTP/1."):
+        assert clear not in capture.seen, clear
+    for port in CLEAR:
+        opens = (
+            f"timeout 5 bash -c 'exec 3<>/dev/tcp/{two.bed['app1'].address}/{port}' 2>/dev/null && echo open || true"
+        )
+        assert two.bed["app2"].run(opens).stdout == "", port
+    for port, words in ((POSTGRES, "-starttls postgres"), (AMQPS, ""), (API_TLS, ""), (EXECUTION_TLS, "")):
+        host = "127.0.0.1" if port == POSTGRES else two.bed["app1"].address
+        said = two.bed["app1"].run(
+            f"sudo openssl s_client -connect {host}:{port} {words} -verify_return_error -verify_ip"
+            f" {two.bed['app1'].address} -CAfile {AUTHORITIES} </dev/null 2>&1 | grep -E 'Verif|Protocol|TLSv1'"
+        )
+        assert "Verification: OK" in said.stdout, port
+        assert "TLSv1.3" in said.stdout, port
 
 
 def test_airflow_s_command_line_runs_there_with_exact_words_input_and_exit_code(two: Four) -> None:
