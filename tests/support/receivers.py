@@ -101,7 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, text)
         self.send_header("Content-Length", "2")
         self.end_headers()
-        self.wfile.write(b"ok")
+        with contextlib.suppress(OSError):  # a sender that was killed
+            self.wfile.write(b"ok")
 
     def do_GET(self) -> None:
         self.do_POST()

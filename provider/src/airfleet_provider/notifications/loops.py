@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from airfleet_provider.notifications.requests import AlertRequests
 def make_loops(config: Mapping[str, Any]) -> Iterator[Loop]:
     """Yield the loops that the configuration asks for. The notifier decides itself what a standby process may do."""
     policy = notification_policy.read(config.get(Key.NOTIFICATIONS, {}))
+    # It logs the URL of each request, and the URLs of Slack and Teams are secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     yield Loop("notifier", notifier.EVERY_S, Notifier(policy).once, only_active=False)
     if policy.failures:
         yield Loop("failures", failures.EVERY_S, partial(_watch_failures, FailureWatch(policy.failures)))

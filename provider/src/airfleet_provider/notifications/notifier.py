@@ -9,7 +9,8 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -103,10 +104,14 @@ class Notifier:
             outbox = Outbox(connection, self._sender)
             outbox.write_due(self._policy)
             waiting = outbox.list_waiting()
-        for name in waiting:
-            receiver = self._policy.by_name.get(name)
-            if receiver and name not in self._sending and self._clock() >= self._rests[name].until:
-                self._begin(database, receiver)
+        self._begin_all(database, waiting)
+        # A receiver that takes one notification at a time gets the next as soon as it has the one before.
+        end = self._clock() + EVERY_S
+        while self._sending and self._wait_for_one(end - self._clock()):
+            self._note_outcomes(database)
+            with database.write() as connection:
+                waiting = Outbox(connection, self._sender).list_waiting()
+            self._begin_all(database, waiting)
         if self._cared_at is None or self._clock() - self._cared_at >= CARE_EVERY_S:
             self._care(database)
             self._cared_at = self._clock()
@@ -114,6 +119,17 @@ class Notifier:
     def is_sending(self) -> bool:
         """Return whether a message is on its way, or its outcome is not noted yet."""
         return bool(self._sending)
+
+    def _wait_for_one(self, seconds: float) -> bool:
+        """Wait until a message has an outcome; return whether one has within the time."""
+        outcomes = [one.outcome for one in self._sending.values()]
+        return seconds > 0 and bool(futures.wait(outcomes, seconds, futures.FIRST_COMPLETED).done)
+
+    def _begin_all(self, database: Database, waiting: Iterable[str]) -> None:
+        for name in waiting:
+            receiver = self._policy.by_name.get(name)
+            if receiver and name not in self._sending and self._clock() >= self._rests[name].until:
+                self._begin(database, receiver)
 
     def _begin(self, database: Database, receiver: Receiver) -> None:
         """Claim the next message for a receiver, and send it once the claim is committed."""

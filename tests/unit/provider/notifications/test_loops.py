@@ -1,0 +1,35 @@
+"""What the agents process runs for alerts, by its configuration."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from airfleet_provider.contract.notification_policy import FailureRule, Policy, Receiver, ReceiverType
+from airfleet_provider.notifications import channels
+from airfleet_provider.notifications.loops import make_loops
+from airfleet_provider.notifications.messages import compose
+from invented_alerts import make_entry
+from receivers import serve_http
+
+
+def list_names(policy: Policy) -> list[str]:
+    return [one.name for one in make_loops({"notifications": policy.to_json()})]
+
+
+def test_there_is_a_loop_for_what_is_configured() -> None:
+    assert [one.name for one in make_loops({})] == ["notifier"]
+    assert list_names(Policy()) == ["notifier"]
+    whole = Policy(failures=(FailureRule(),), watchdog_s=60.0, ping_url="https://outside.example.com")
+    assert list_names(whole) == ["notifier", "failures", "watchdog", "ping"]
+
+
+def test_no_log_has_the_address_of_a_webhook(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tuple(make_loops({}))
+    with serve_http() as http:
+        receiver = Receiver("one", ReceiverType.SLACK, url=f"{http.url}/services/S3CRET")
+        channels.send(compose((make_entry(),), Policy(), receiver, now=0.0, is_repeated=False), receiver)
+        assert len(http.taken) == 1
+    assert "S3CRET" not in caplog.text
