@@ -33,8 +33,6 @@ from places import CREDENTIALS, parse, place
 from prometheus_server import SECRET_KEY, Prometheus
 
 PANELS = [(board, panel) for board in DASHBOARDS for panel in board.panels]
-# What a platform on one machine has no exporter for.
-ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_")
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +93,9 @@ def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) ->
     except AirfleetError as error:
         pytest.skip(f"{error}: tools/prometheus installs it")
     other.up("--monitor")
-    processes = {process["name"]: process for process in other.status()["processes"]}
-    served = Prometheus(processes["prometheus"]["url"])
+    snapshot = other.state.read_snapshot()
+    assert snapshot
+    [served] = [Prometheus(process.url) for process in snapshot.processes if process.name == "prometheus"]
     wait_until(lambda: served.value('up{job="agents"}') == 1, "the agents are scraped", timeout_s=120)
     assert served.value('up{job="alertmanager"}') is not None
     wait_until(lambda: served.value("airfleet_agents_active") == 1, "a metric of the agents", timeout_s=120)

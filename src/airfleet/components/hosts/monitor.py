@@ -19,6 +19,7 @@ from airfleet.components.host_model import (
     ETC,
     LIB,
     NODE_METRICS,
+    PATRONI,
     POSTGRES_METRICS,
     PROMETHEUS,
     PROXY_METRICS,
@@ -154,6 +155,7 @@ def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
         scrape_agents(_targets(fleet.with_role("scheduler"), fleet.ports.metrics or AGENTS_METRICS)),
         _job("node", fleet.hosts, NODE_METRICS),
         _job("postgres", fleet.with_role("database"), POSTGRES_METRICS),
+        _job("patroni", _list_patroni(place), PATRONI, authorities=AUTHORITIES),
         _job("rabbitmq", brokers, RABBITMQ_METRICS),
         ScrapeJob(
             "rabbitmq-queues",
@@ -187,6 +189,12 @@ def _list_boards(place: Place) -> tuple[HostFile, ...]:
 
 def _job(name: str, hosts: Iterable[Host], port: int, *, authorities: Path | None = None) -> ScrapeJob:
     return ScrapeJob(name, _targets(hosts, port), authorities=authorities)
+
+
+def _list_patroni(place: Place) -> tuple[Host, ...]:
+    """Return the hosts that run Patroni: those with a database, if there are several."""
+    hosts = place.fleet.with_role("database")
+    return hosts if len(hosts) > 1 else ()
 
 
 def _targets(hosts: Iterable[Host], port: int) -> tuple[Target, ...]:

@@ -147,6 +147,9 @@ def _ports(place: Place) -> tuple[OpenPort, ...]:
         ports.append(OpenPort(POSTGRES, readers, "reports read here"))
     if others:
         ports.append(OpenPort(PATRONI, others, "Patroni of the other database hosts"))
+        if watchers := place.addresses("monitor"):
+            # Without a login, its API only answers questions.
+            ports.append(OpenPort(PATRONI, watchers, "metrics of Patroni"))
     return tuple(ports)
 
 

@@ -25,6 +25,7 @@ from airfleet_provider.contract.notification_policy import Policy, derive_webhoo
 from places import CREDENTIALS, NINE, OBJECTS, parse, parts, place, with_setting
 
 PAIR = with_setting(NINE, "roles: [web]}\n  web3", "roles: [web, monitor]}\n  web3")
+DATABASES = with_setting(NINE, "roles: [scheduler]}\n  cpu1", "roles: [scheduler, database]}\n  cpu1")
 NOBODY_WATCHES = with_setting(NINE, "[web, monitor]", "[web]")
 PROMTOOL, AMTOOL = shutil.which("promtool"), shutil.which("amtool")
 
@@ -46,12 +47,13 @@ def list_targets(config: dict[str, Any]) -> set[str]:
     }
 
 
-def test_every_port_of_metrics_that_a_host_opens_is_scraped_and_no_other() -> None:
-    where = place(parse(), "web3")
+@pytest.mark.parametrize("text", [NINE, DATABASES])
+def test_every_port_of_metrics_that_a_host_opens_is_scraped_and_no_other(text: str) -> None:
+    where = place(parse(text), "web3")
     opened = {
         f"{host.address}:{port.number}"
-        for host in parse().hosts
-        for part in parts(host.name)
+        for host in parse(text).hosts
+        for part in parts(host.name, text)
         for port in part.ports
         if port.sources == ("10.0.0.13",)
     }
