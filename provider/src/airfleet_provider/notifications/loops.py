@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import psycopg
+
 from airfleet_provider.agent_loops.loop import Context, Loop, connect
 from airfleet_provider.agent_loops.server import Handlers
 from airfleet_provider.contract import notification_policy
 from airfleet_provider.contract.agents_config import Key
-from airfleet_provider.notifications import failures, notifier, watchdog
+from airfleet_provider.notifications import failures, notifier, outage, watchdog
 from airfleet_provider.notifications.failures import FailureWatch
 from airfleet_provider.notifications.notifier import Notifier
+from airfleet_provider.notifications.outage import OutageWatch
 from airfleet_provider.notifications.requests import AlertRequests
 
 
@@ -23,6 +26,9 @@ def make_loops(config: Mapping[str, Any]) -> Iterator[Loop]:
     # It logs the URL of each request, and the URLs of Slack and Teams are secrets.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     yield Loop("notifier", notifier.EVERY_S, Notifier(policy).once, only_active=False)
+    if policy.receivers:
+        watch = OutageWatch(policy, str(config[Key.HOST]))
+        yield Loop("outage", outage.EVERY_S, partial(_watch_outages, watch), only_active=False)
     if policy.failures:
         yield Loop("failures", failures.EVERY_S, partial(_watch_failures, FailureWatch(policy.failures)))
     if policy.watchdog_s:
@@ -35,6 +41,17 @@ def make_handlers(config: Mapping[str, Any]) -> Handlers:
     """Return what the agents' server takes for alerts."""
     policy = notification_policy.read(config.get(Key.NOTIFICATIONS, {}))
     return AlertRequests(policy, partial(connect, config[Key.DATABASE], "alerts")).handlers
+
+
+def _watch_outages(watch: OutageWatch, context: Context) -> None:
+    try:
+        with context.read() as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error:
+        context.disconnect()
+        watch.note(is_reached=False)
+    else:
+        watch.note(is_reached=True)
 
 
 def _watch_failures(watch: FailureWatch, context: Context) -> None:

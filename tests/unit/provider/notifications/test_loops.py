@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
+from typing import Any
 
+import psycopg
 import pytest
 
+from airfleet_provider.agent_loops.lease import AgentsLease
+from airfleet_provider.agent_loops.loop import Context
 from airfleet_provider.contract.notification_policy import FailureRule, Policy, Receiver, ReceiverType
-from airfleet_provider.notifications import channels
+from airfleet_provider.notifications import channels, outage
 from airfleet_provider.notifications.loops import make_loops
 from airfleet_provider.notifications.messages import compose
 from invented_alerts import make_entry
@@ -15,7 +20,7 @@ from receivers import serve_http
 
 
 def list_names(policy: Policy) -> list[str]:
-    return [one.name for one in make_loops({"notifications": policy.to_json()})]
+    return [one.name for one in make_loops({"host": "web1", "notifications": policy.to_json()})]
 
 
 def test_there_is_a_loop_for_what_is_configured() -> None:
@@ -23,6 +28,7 @@ def test_there_is_a_loop_for_what_is_configured() -> None:
     assert list_names(Policy()) == ["notifier"]
     whole = Policy(failures=(FailureRule(),), watchdog_s=60.0, ping_url="https://outside.example.com")
     assert list_names(whole) == ["notifier", "failures", "watchdog", "ping"]
+    assert list_names(Policy(receivers=(Receiver("one", ReceiverType.SLACK),))) == ["notifier", "outage"]
 
 
 def test_no_log_has_the_address_of_a_webhook(caplog: pytest.LogCaptureFixture) -> None:
@@ -33,3 +39,20 @@ def test_no_log_has_the_address_of_a_webhook(caplog: pytest.LogCaptureFixture) -
         channels.send(compose((make_entry(),), Policy(), receiver, now=0.0, is_repeated=False), receiver)
         assert len(http.taken) == 1
     assert "S3CRET" not in caplog.text
+
+
+def test_a_database_that_refuses_connections_is_reported_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "AFTER_S", 0.0)
+
+    def refuse(name: str) -> psycopg.Connection[dict[str, Any]]:
+        raise psycopg.OperationalError("connection refused")
+
+    with serve_http() as http:
+        policy = Policy(receivers=(Receiver("hook", ReceiverType.WEBHOOK, url=http.url),))
+        config = {"host": "web1", "notifications": policy.to_json()}
+        (loop,) = (one for one in make_loops(config) if one.name == "outage")
+        assert not loop.only_active
+        context = Context(loop.name, config, AgentsLease("web1"), threading.Event(), refuse)
+        loop.once(context)
+        loop.once(context)
+        assert [one.body["alerts"][0]["name"] for one in http.taken] == ["MetadataDatabaseDown"]
