@@ -93,6 +93,9 @@ bench-alerting: dev-env  ## Time alerts from a metric to the agents with real Pr
 bench-notify: dev-env  ## Let every receiver of alerts be down for ten minutes: keys of bench/results/observe.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/notify.py $(ARGS)
 
+bench-observe: dev-env  ## Time the exporter of metrics on three million task instances: bench/results/observe.json
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/observe.py $(ARGS)
+
 bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: bench/results/stock.json
 	@tools/rabbitmq
 	PYTHONPATH=bench $(BIN)/python -m stock $(ARGS)

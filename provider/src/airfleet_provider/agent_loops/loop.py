@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.rows import dict_row
 
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError, Row
@@ -27,6 +27,20 @@ LONGEST_WAIT_S = 60.0
 STUCK_S = 120.0
 
 
+class TimedConnection(Connection[Row]):
+    """A connection that adds up the time of its statements."""
+
+    spent_s = 0.0
+
+    def execute(self, *words: Any, **options: Any) -> Cursor[Row]:  # noqa: ANN401 - the library's own
+        """Execute a statement, as the library does."""
+        begun = time.perf_counter()
+        try:
+            return super().execute(*words, **options)
+        finally:
+            self.spent_s += time.perf_counter() - begun
+
+
 class Context:
     """What a loop works with: its configuration, its connection, the clock, and whether it may act."""
 
@@ -36,14 +50,20 @@ class Context:
         config: Mapping[str, Any],
         lease: AgentsLease,
         stopping: threading.Event,
-        open_connection: Callable[[str], Connection[Row]],
+        open_connection: Callable[[str], TimedConnection],
     ) -> None:
         self.name = name
         self.config = config
         self.stopping = stopping
         self._lease = lease
         self._open_connection = open_connection
-        self._connection: Connection[Row] | None = None
+        self._connection: TimedConnection | None = None
+        self._spent_s = 0.0
+
+    @property
+    def database_s(self) -> float:
+        """Return the seconds that statements of this loop took so far."""
+        return self._spent_s + (self._connection.spent_s if self._connection else 0.0)
 
     @property
     def epoch(self) -> int | None:
@@ -64,8 +84,10 @@ class Context:
             yield connection
 
     @contextmanager
-    def write(self, *, timeout_s: float = STATEMENT_S) -> Iterator[Connection[Row]]:
+    def write(self, *, timeout_s: float = STATEMENT_S, durable: bool = True) -> Iterator[Connection[Row]]:
         """Yield a connection in a transaction that is committed at the end, if this process still holds the lease.
+
+        If it is not `durable`, its commit waits for no disk, and a crash of the server may lose the whole transaction.
 
         Raises:
             LeaseLostError: Another process is active. Nothing was changed.
@@ -77,6 +99,8 @@ class Context:
             raise LeaseLostError("this agents process does not hold the lease")
         with self._transaction("BEGIN", timeout_s) as connection:
             self._lease.hold(connection, epoch)
+            if not durable:
+                connection.execute("SET LOCAL synchronous_commit = off")
             yield connection
 
     @contextmanager
@@ -107,15 +131,17 @@ class Context:
 
     def _connect(self) -> Connection[Row]:
         if self._connection is None or self._connection.closed:
+            self.disconnect()
             self._connection = self._open_connection(self.name)
         return self._connection
 
     def disconnect(self) -> None:
         """Close the connection; the next transaction opens another."""
-        if self._connection is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._spent_s += connection.spent_s
             with suppress(psycopg.Error):
-                self._connection.close()
-        self._connection = None
+                connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +253,13 @@ class LoopThread:
         return self.clock() - (self.state.succeeded if self.state.succeeded is not None else self.state.since)
 
 
-def connect(database: Mapping[str, Any], name: str) -> Connection[Row]:
+def connect(database: Mapping[str, Any], name: str) -> TimedConnection:
     """Open a connection in autocommit mode. It prepares no statement, as a pooler may be in between.
 
     Raises:
         psycopg.OperationalError: The database does not answer.
     """
-    return psycopg.connect(
+    return TimedConnection.connect(
         **database,
         application_name=f"airfleet agents {name}",
         autocommit=True,

@@ -4,3 +4,7 @@ from __future__ import annotations
 
 # The job that sets the password of airfleet's administrator to that of a file.
 ADMIN_PASSWORD = "admin-password"  # noqa: S105 - the name of a job
+# The last backup of the databases of a fleet; its host writes the row.
+BACKUP = "backup"
+# The last archive of finished runs that ended with success.
+RUN_ARCHIVE = "run-archive"

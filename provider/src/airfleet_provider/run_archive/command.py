@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
-from airfleet_provider.contract import wording
+from airfleet_provider.contract import job_schema, wording
 from airfleet_provider.contract.archive_store import StoreError
 from airfleet_provider.processes import command_output
 
@@ -21,6 +22,10 @@ MISSING = (
 )
 # argparse gives 2 for a wrong usage; what is held by another process may be tried again.
 FAILED = 1
+NOTE = (
+    "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%s, '', clock_timestamp())"
+    " ON CONFLICT (name) DO UPDATE SET ended_at = EXCLUDED.ended_at"
+)
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -73,6 +78,8 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         pause=arguments.pause,
         report=command_output.say,
     )
+    with closing(metadata_db.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(NOTE, (job_schema.RUN_ARCHIVE,))
     if arguments.json:
         command_output.print_json({"before": before.isoformat(), **asdict(totals)})
     else:

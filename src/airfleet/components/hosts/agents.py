@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airfleet.components import agents
+from airfleet.components import agents, exporter
 from airfleet.components.health import LOOPBACK, HttpCheck
 from airfleet.components.host_model import (
     AGENTS_METRICS,
@@ -28,7 +28,12 @@ def describe(place: Place) -> Part:
         airflow.FOLDER / "agents.json",
         reveal(
             agents.render(
-                place.fleet, site, place.credentials.platform, place.objects.notifications, host=place.host.name
+                place.fleet,
+                site,
+                place.credentials.platform,
+                place.objects.notifications,
+                exporter.configure_host(place),
+                host=place.host.name,
             )
         ),
         SERVER_USER,

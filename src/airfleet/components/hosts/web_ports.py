@@ -64,7 +64,9 @@ def find_url(place: Place, host: Host) -> str:
 
 def list_clients(place: Place, server: int) -> tuple[str, ...]:
     """Return the addresses of the other hosts that use the server API or EXECUTION of this host."""
-    users = place.addresses("balancer", "worker") if server == API else place.addresses("scheduler", "worker")
+    # The agents of scheduler hosts ask both servers for their health.
+    others = place.addresses("balancer") if server == API else ()
+    users = tuple(dict.fromkeys((*others, *place.addresses("scheduler", "worker"))))
     return tuple(address for address in users if address != place.host.address)
 
 

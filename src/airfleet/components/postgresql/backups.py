@@ -7,6 +7,7 @@ from pathlib import Path
 from airfleet import shell_script
 from airfleet.components.host_model import ETC, LIB, POSTGRES, Folder, HostFile, Part, Place, Service, Stage
 from airfleet.components.postgresql.psql import SOCKETS, USER, build_command
+from airfleet_provider.contract import job_schema
 
 NAME = "backup"
 DATA = LIB / "postgresql"
@@ -85,6 +86,8 @@ def render_script(place: Place) -> str:
         EVERY_S=wanted.every_hours * 3600,
         LONGEST_PAUSE_S=LONGEST_PAUSE_S,
         LOOK_EVERY_S=LOOK_EVERY_S,
+        METADATA_PSQL=build_command("airflow"),
+        JOB=job_schema.BACKUP,
     )
 
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from airfleet_provider.agent_loops.lease import AgentsLease, Term
-from airfleet_provider.agent_loops.loop import LONGEST_WAIT_S, STUCK_S, Context, Loop, LoopThread
+from airfleet_provider.agent_loops.loop import LONGEST_WAIT_S, STUCK_S, Context, Loop, LoopThread, TimedConnection
 from clocks import MadeUpClock
 from deadline import wait_until
 
@@ -18,7 +18,7 @@ from deadline import wait_until
 def make(
     once: Callable[[Context], None], clock: MadeUpClock, *, every_s: float = 0.01, only_active: bool = True
 ) -> LoopThread:
-    def refuse(name: str) -> psycopg.Connection[dict[str, object]]:
+    def refuse(name: str) -> TimedConnection:
         raise psycopg.OperationalError("the server is away")
 
     lease = AgentsLease("host:1", clock=clock)

@@ -1,0 +1,223 @@
+"""Counts what happened to tasks and Dag runs: each start and each end once, from the newest rows of two tables.
+
+Airflow writes a row of `log` for each start and end of a try. The rows that are new since the last turn name the task
+instances to look up, by their key. Dag runs are found by their ids when they begin, and are looked up when they no
+longer are among the unfinished ones. No statement reads a column without an index.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import Connection
+
+from airfleet_provider.agent_loops.lease import Row
+from airfleet_provider.agent_loops.loop import Context
+from airfleet_provider.contract.metrics import METRICS, OTHER
+from airfleet_provider.contract.statements import Statements
+from airfleet_provider.exporter import counters
+from airfleet_provider.exporter.board import Board
+from airfleet_provider.exporter.counters import Counters
+from airfleet_provider.exporter.limits import Limits
+from airfleet_provider.exporter.queues import Queues
+from airfleet_provider.exporter.tail import Tail, compress, expand
+
+SQL = Statements(__package__, "events")
+
+NAME = "events"
+# Rows of one transaction. A process that was away for long reads them in several.
+MOST_ROWS = 2000
+MOST_BATCHES = 20
+# A run that was cleared starts again long after its schedule, and that is no delay.
+ON_TIME_CLEARS = 0
+FORGET_EVERY_S = 600.0
+FINISHED = frozenset({"success", "failed"})
+# Counters without labels, which are there from the start.
+PLAIN = ("airfleet_task_clock_skew_total", "airfleet_task_events_lost_total")
+AGAIN = frozenset({"scheduled", "queued", "restarting"})
+
+
+@dataclass(slots=True)
+class Position:
+    """How far tables were read. `runs` has the unfinished Dag runs, and whether the start of each was counted."""
+
+    log: Tail
+    run: Tail
+    runs: dict[int, bool] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "log": self.log.to_json(),
+            "run": self.run.to_json(),
+            "waiting": compress(one for one, is_started in self.runs.items() if not is_started),
+            "started": compress(one for one, is_started in self.runs.items() if is_started),
+        }
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Position:
+        runs = dict.fromkeys(expand(value["waiting"]), False) | dict.fromkeys(expand(value["started"]), True)
+        return cls(Tail.of_json(value["log"]), Tail.of_json(value["run"]), runs)
+
+
+class Events:
+    """The loop that counts. Only the active process runs it."""
+
+    def __init__(
+        self,
+        board: Board,
+        limits: Limits,
+        queues: Queues,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._board = board
+        self._queues = queues
+        self._clock = clock
+        self._counters = Counters(limits)
+        self._position: Position | None = None
+        self._epoch: int | None = None
+        self._forgotten = clock()
+
+    def once(self, context: Context) -> None:
+        """Count what is new. After an error, everything is read from the database again."""
+        if context.epoch != self._epoch:
+            self._position = None
+        for _ in range(MOST_BATCHES):
+            try:
+                has_more = self._count(context)
+            except BaseException:
+                self._position = None
+                raise
+            if not has_more:
+                break
+
+    def _count(self, context: Context) -> bool:
+        epoch = context.epoch
+        with context.write(durable=False) as connection:
+            position = self._position or self._load(connection)
+            has_more = self._read_log(connection, position.log)
+            has_more |= self._read_runs(connection, position)
+            if self._clock() - self._forgotten >= FORGET_EVERY_S:
+                self._forget(connection)
+            self._counters.save(connection)
+            rows = [{"name": NAME, "position": position.to_json()}]
+            connection.execute(counters.SQL["write_positions"], {"rows": json.dumps(rows)})
+        self._position, self._epoch = position, epoch
+        self._board.publish_counters(NAME, self._counters.note_saved())
+        return has_more
+
+    def _load(self, connection: Connection[Row]) -> Position:
+        self._counters.load(connection)
+        for name in PLAIN:
+            self._counters.add(name, by=0.0)
+        [newest] = connection.execute(SQL["newest"]).fetchall()
+        kept = {row["name"]: row["position"] for row in connection.execute(counters.SQL["read_positions"])}
+        if NAME not in kept:
+            return self._begin(connection, newest)
+        position = Position.of_json(kept[NAME])
+        # After a restore of an older backup, ids are given again.
+        if newest["log"] < position.log.low:
+            position.log = Tail(newest["log"])
+        if newest["run"] < position.run.low:
+            position.run = Tail(newest["run"])
+        return position
+
+    def _begin(self, connection: Connection[Row], newest: Row) -> Position:
+        """Begin at the end of the tables: what happened before the exporter ran for the first time is not counted."""
+        most = METRICS["airfleet_dag_last_success_timestamp_seconds"].most - 1
+        for row in connection.execute(SQL["last_successes"], {"most": most}):
+            self._note_success(row)
+        runs = {row["id"]: row["is_running"] for row in connection.execute(SQL["unfinished"])}
+        return Position(Tail(newest["log"]), Tail(newest["run"]), runs)
+
+    def _read_log(self, connection: Connection[Row], tail: Tail) -> bool:
+        fresh = self._read_ids(connection, "log_ids", tail)
+        if fresh:
+            for row in connection.execute(SQL["tries"], {"ids": fresh}):
+                self._count_try(row)
+        return len(fresh) >= MOST_ROWS
+
+    def _read_ids(self, connection: Connection[Row], statement: str, tail: Tail) -> list[int]:
+        words = {"low": tail.low, "top": tail.top, "most": MOST_ROWS}
+        fresh = tail.choose_unread(row["id"] for row in connection.execute(SQL[statement], words))
+        tail.note_read(fresh, self._clock())
+        return fresh
+
+    def _count_try(self, row: Row) -> None:
+        count, event = self._counters, row["event"]
+        is_again = row["is_present"] and row["state"] in AGAIN
+        if event == "running":
+            if row["is_lost"] or row["queued"] is None or (is_again and row["queued"] > row["at"]):
+                count.add("airfleet_task_events_lost_total")
+                return
+            labels = self._label(row)
+            # A task that is set to run by hand, or resumes, may never have been `scheduled`.
+            ready = min(row["ready"], row["queued"]) if row["ready"] is not None else row["queued"]
+            self._observe("airfleet_task_ready_seconds", row["queued"] - ready, labels)
+            self._observe("airfleet_task_queue_seconds", row["at"] - row["queued"], labels)
+            self._observe("airfleet_task_start_seconds", row["at"] - ready, labels)
+            return
+        # Airflow logs a failure before it decides whether another try follows.
+        is_retried = event == "failed" and (row["state"] == "up_for_retry" or not (row["is_present"] or row["is_lost"]))
+        count.add("airfleet_task_tries_total", row["dag_id"], "up_for_retry" if is_retried else event)
+        if row["started"] is not None and row["ended"] is not None:
+            self._observe("airfleet_task_run_seconds", row["ended"] - row["started"], self._label(row))
+
+    def _label(self, row: Row) -> tuple[str, str]:
+        return (self._queues.label(row["queue"]), row["pool"] or OTHER)
+
+    def _observe(self, name: str, seconds: float, labels: tuple[str, ...]) -> None:
+        if seconds < 0:
+            self._counters.add("airfleet_task_clock_skew_total")
+        self._counters.observe(name, max(0.0, seconds), *labels)
+
+    def _read_runs(self, connection: Connection[Row], position: Position) -> bool:
+        fresh = self._read_ids(connection, "run_ids", position.run)
+        known = position.runs
+        known |= dict.fromkeys((one for one in fresh if one not in known), False)
+        unfinished = {row["id"]: row["is_running"] for row in connection.execute(SQL["unfinished"])}
+        # A run that was cleared is unfinished again.
+        known |= {one: False for one in unfinished if one not in known}
+        begun = [one for one, is_running in unfinished.items() if is_running and not known[one]]
+        ended = [one for one in known if one not in unfinished]
+        if begun or ended:
+            asked = [*begun, *ended]
+            found = {row["id"]: row for row in connection.execute(SQL["runs"], {"ids": asked})}
+            for one in asked:
+                self._count_run(known, one, found.get(one))
+        return len(fresh) >= MOST_ROWS
+
+    def _count_run(self, known: dict[int, bool], number: int, row: Row | None) -> None:
+        if row is None:  # it was deleted
+            del known[number]
+            return
+        if row["started"] is not None and not known[number]:
+            known[number] = True
+            if row["clear_number"] == ON_TIME_CLEARS and row["due"] is not None:
+                delay = max(0.0, row["started"] - row["due"])
+                self._counters.observe("airfleet_dag_run_delay_seconds", delay, row["run_type"])
+                self._counters.put("airfleet_dag_last_run_delay_seconds", delay, row["dag_id"])
+        if row["state"] in FINISHED:
+            del known[number]
+            self._counters.add("airfleet_dag_runs_total", row["dag_id"], row["state"])
+            if row["started"] is not None and row["ended"] is not None:
+                took = max(0.0, row["ended"] - row["started"])
+                self._counters.observe("airfleet_dag_run_seconds", took, row["run_type"])
+            if row["state"] == "success":
+                self._note_success(row)
+
+    def _note_success(self, row: Row) -> None:
+        if row["ended"] is None:
+            return
+        self._counters.put("airfleet_dag_last_success_timestamp_seconds", row["ended"], row["dag_id"])
+        if row["started"] is not None:
+            self._counters.put("airfleet_dag_last_run_seconds", max(0.0, row["ended"] - row["started"]), row["dag_id"])
+
+    def _forget(self, connection: Connection[Row]) -> None:
+        existing = {row["dag_id"] for row in connection.execute(SQL["dags"])}
+        self._counters.forget("dag_id", lambda dag_id: dag_id in existing or dag_id == OTHER)
+        self._forgotten = self._clock()

@@ -1,0 +1,51 @@
+"""The loops of the exporter and its route, for the agents process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from airfleet_provider.agent_loops.lease import AgentsLease
+from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread
+from airfleet_provider.agent_loops.server import Route
+from airfleet_provider.exporter import dags, database, events, probes, state
+from airfleet_provider.exporter.board import Board
+from airfleet_provider.exporter.limits import Limits
+from airfleet_provider.exporter.probes import Probe
+from airfleet_provider.exporter.queues import Queues
+from airfleet_provider.exporter.render import MetricsRoute, PlatformMetrics, name_loop
+from airfleet_provider.exporter.state import Workers
+
+
+class Exporter:
+    """Reads at intervals, and shows the last facts to whoever asks."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """`config` is the object `metrics` of the configuration of the agents."""
+        self.board = Board()
+        self._limits = Limits()
+        self._version = str(config.get("version", ""))
+        self._queues = Queues.of_json(config.get("queues", {}))
+        self._workers = [Workers.of_json(one) for one in config.get("workers", ())]
+        self._probes = [Probe.of_json(one) for one in config.get("probes", ())]
+        self._authorities: str | None = config.get("authorities")
+        self._backups = Path(config["backups"]) if config.get("backups") else None
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """Return the loops. Those that read seldom read what changes slowly or costs more."""
+        board, limits = self.board, self._limits
+        work: tuple[tuple[str, float, Callable[[Context], None]], ...] = (
+            (events.NAME, 10.0, events.Events(board, limits, self._queues).once),
+            (state.NAME, 10.0, state.State(board, limits, self._queues, self._workers).once),
+            (dags.NAME, 30.0, dags.Dags(board, limits).once),
+            (database.NAME, 60.0, database.Database(board, limits, self._backups).once),
+            (probes.NAME, 15.0, probes.Probes(board, self._probes, self._authorities).once),
+        )
+        return tuple(Loop(name_loop(name), every_s, once) for name, every_s, once in work)
+
+    def make_routes(self, threads: Sequence[LoopThread], lease: AgentsLease) -> Mapping[str, Route]:
+        """Return the route of the metrics."""
+        collector = PlatformMetrics(self.board, self._limits, threads, lease, self._version)
+        return {"/metrics": MetricsRoute(collector, self.board.clock)}

@@ -1,0 +1,167 @@
+"""Reads what is so now: unfinished tasks and runs, slots, leases, heartbeats, releases. Finished rows are not read."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from airfleet_provider.agent_loops.lease import Row
+from airfleet_provider.agent_loops.loop import Context
+from airfleet_provider.contract.locks import AGENT_LOCK
+from airfleet_provider.contract.statements import Statements
+from airfleet_provider.exporter.board import Board
+from airfleet_provider.exporter.limits import Labels, Limits
+from airfleet_provider.exporter.queues import Queues
+
+SQL = Statements(__package__, "state")
+
+NAME = "state"
+# The states in which a task holds slots of its pool. A deferred task does only if the pool says so.
+HOLDING = frozenset({"queued", "running", "restarting"})
+BUSY = frozenset({"running", "restarting"})
+# What is shown of each queue although no task is in the state.
+SHOWN, DEFAULT_POOL = ("scheduled", "queued", "running"), "default_pool"
+# A host that runs nothing is shown for so long.
+IDLE_HOST_S = 3600.0
+COMPONENTS: Mapping[str, str] = {
+    "SchedulerJob": "scheduler",
+    "TriggererJob": "triggerer",
+    "DagProcessorJob": "dag-processor",
+}
+
+Values = defaultdict[str, dict[Labels, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """A pool of workers: the queues that it serves, or None for all, and how many tasks it can run at once."""
+
+    pool: str
+    queues: frozenset[str] | None
+    slots: int
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Workers:
+        queues = value.get("queues")
+        return cls(str(value["pool"]), None if queues is None else frozenset(queues), int(value["slots"]))
+
+
+class State:
+    """The loop that reads. Only the active process runs it."""
+
+    def __init__(
+        self,
+        board: Board,
+        limits: Limits,
+        queues: Queues,
+        workers: Sequence[Workers],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._board = board
+        self._limits = limits
+        self._queues = queues
+        self._workers = workers
+        self._clock = clock
+        self._hosts: dict[str, float] = {}
+
+    def once(self, context: Context) -> None:
+        """Read everything and publish it."""
+        with context.read() as connection:
+            values: Values = defaultdict(dict)
+            self._read_tasks(connection, values)
+            _read_parts(connection, values)
+        self._board.publish(NAME, {name: self._limits.fold(name, series) for name, series in values.items()})
+
+    def _read_tasks(self, connection: Connection[Row], values: Values) -> None:
+        rows = connection.execute(SQL["tasks"]).fetchall()
+        pools = {row["pool"]: row for row in connection.execute(SQL["pools"])}
+        # Everything that may be exported is 0 where there is nothing: a series that vanishes says less.
+        for queue in self._queues.names:
+            values["airfleet_queue_depth"][queue,] = values["airfleet_queue_head_age_seconds"][queue,] = 0.0
+            for state in SHOWN:
+                values["airfleet_task_instances"][state, queue, DEFAULT_POOL] = 0.0
+        for name, pool in pools.items():
+            values["airfleet_pool_slots"][name,] = pool["slots"]
+            for metric in ("slots_used", "waiting_tasks", "head_age_seconds"):
+                values[f"airfleet_pool_{metric}"][name,] = 0.0
+        for row in rows:
+            self._add_tasks(values, row, self._queues.label(row["queue"]), pools.get(row["pool"]))
+        for one in self._workers:
+            values["airfleet_worker_slots"][one.pool,] = float(one.slots)
+            values["airfleet_worker_slots_used"][one.pool,] = float(
+                sum(row["tasks"] for row in rows if row["state"] in BUSY and _serves(one, row["queue"]))
+            )
+        self._read_hosts(connection, values["airfleet_host_running_tasks"])
+        for row in connection.execute(SQL["runs"]):
+            values["airfleet_dag_runs"][row["state"],] = float(row["runs"])
+
+    def _read_hosts(self, connection: Connection[Row], series: dict[Labels, float]) -> None:
+        now = self._clock()
+        self._hosts = {host: seen for host, seen in self._hosts.items() if now - seen < IDLE_HOST_S}
+        series.update({(host,): 0.0 for host in self._hosts})
+        for row in connection.execute(SQL["hosts"]):
+            series[row["host"],] = float(row["tasks"])
+            self._hosts[row["host"]] = now
+
+    def _add_tasks(self, values: Values, row: Row, queue: str, pool: Row | None) -> None:
+        state, name = row["state"], row["pool"]
+        _add(values["airfleet_task_instances"], (state, queue, name), row["tasks"])
+        head = max(0.0, row["head_s"] or 0.0)
+        if state == "queued":
+            _add(values["airfleet_queue_depth"], (queue,), row["tasks"])
+            _raise(values["airfleet_queue_head_age_seconds"], (queue,), head)
+        if pool is None:
+            return
+        if state == "scheduled":
+            _add(values["airfleet_pool_waiting_tasks"], (name,), row["tasks"])
+            _raise(values["airfleet_pool_head_age_seconds"], (name,), head)
+        if state in HOLDING or (state == "deferred" and pool["include_deferred"]):
+            _add(values["airfleet_pool_slots_used"], (name,), row["slots"])
+
+
+def _serves(workers: Workers, queue: str) -> bool:
+    return workers.queues is None or queue in workers.queues
+
+
+def _add(series: dict[Labels, float], labels: Labels, value: float) -> None:
+    series[labels] = series.get(labels, 0.0) + float(value)
+
+
+def _raise(series: dict[Labels, float], labels: Labels, value: float) -> None:
+    series[labels] = max(series.get(labels, 0.0), value)
+
+
+def _read_parts(connection: Connection[Row], values: Values) -> None:
+    for row in connection.execute(SQL["leases"]):
+        values["airfleet_lease_age_seconds"][row["name"],] = max(0.0, row["age_s"])
+        values["airfleet_lease_epoch"][row["name"],] = row["epoch"]
+        if row["holder"]:
+            values["airfleet_lease_holder"][row["name"], row["holder"]] = 1.0
+    for row in connection.execute(SQL["seats"]):
+        values["airfleet_scheduler_candidate_age_seconds"][row["name"], row["state"]] = max(0.0, row["age_s"])
+    for row in connection.execute(SQL["heartbeats"]):
+        component, age = COMPONENTS.get(row["job_type"], row["job_type"]), max(0.0, row["age_s"])
+        values["airfleet_component_heartbeat_age_seconds"][component, row["host"]] = age
+        if component == "scheduler":
+            youngest = values["airfleet_scheduler_loop_age_seconds"]
+            youngest[()] = min(youngest.get((), age), age)
+    [releaser] = connection.execute(SQL["releaser"], {"lock": AGENT_LOCK}).fetchall()
+    values["airfleet_component_up"]["releaser", ""] = float(releaser["is_up"])
+    for row in connection.execute(SQL["releases"]):
+        values["airfleet_release_info"][row["bundle"], row["live"]] = 1.0
+        values["airfleet_release_promoted_timestamp_seconds"][row["bundle"],] = row["moved"]
+    for state in ("requested", "parsing", "publishing", "watching"):
+        values["airfleet_deployments_unfinished"][state,] = 0.0
+    for row in connection.execute(SQL["deployments"]):
+        values["airfleet_deployments_unfinished"][row["state"],] = float(row["deployments"])
+    [failed] = connection.execute(SQL["failed_deployments"]).fetchall()
+    values["airfleet_deployments_failed"][()] = float(failed["deployments"])
+    values["airfleet_import_errors"][("",)] = 0.0
+    for row in connection.execute(SQL["import_errors"]):
+        values["airfleet_import_errors"][row["bundle"],] = float(row["files"])

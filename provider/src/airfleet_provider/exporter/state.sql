@@ -1,0 +1,56 @@
+-- The statements of state.py. `%(name)s` is a parameter.
+
+-- name: tasks
+SELECT state, coalesce(queue, '') AS queue, coalesce(pool, '') AS pool, count(*) AS tasks,
+    coalesce(sum(pool_slots), 0)::float8 AS slots,
+    extract(epoch FROM clock_timestamp() - min(
+        CASE state WHEN 'queued' THEN queued_dttm WHEN 'scheduled' THEN scheduled_dttm END))::float8 AS head_s
+FROM task_instance
+WHERE state IN ('scheduled', 'queued', 'running', 'restarting', 'deferred', 'awaiting_input', 'up_for_retry',
+    'up_for_reschedule')
+GROUP BY 1, 2, 3
+
+-- name: hosts
+SELECT coalesce(hostname, '') AS host, count(*) AS tasks FROM task_instance WHERE state = 'running' GROUP BY 1
+
+-- name: pools
+SELECT pool, slots::float8 AS slots, include_deferred FROM slot_pool
+
+-- name: runs
+SELECT 'queued' AS state, count(*) AS runs FROM dag_run WHERE state = 'queued'
+UNION ALL
+SELECT 'running', count(*) FROM dag_run WHERE state = 'running'
+
+-- name: leases
+-- All times of one row are by the database's clock.
+SELECT l.name, l.epoch::float8 AS epoch, regexp_replace(l.holder, ':[^:]*$', '') AS holder,
+    extract(epoch FROM clock_timestamp() - l.renewed_at)::float8 AS age_s
+FROM airfleet.lease l WHERE l.epoch > 0
+
+-- name: seats
+SELECT name, state, extract(epoch FROM clock_timestamp() - seen_at)::float8 AS age_s FROM airfleet.seat
+WHERE seen_at > clock_timestamp() - interval '1 day'
+
+-- name: heartbeats
+SELECT job_type, coalesce(hostname, '') AS host,
+    min(extract(epoch FROM clock_timestamp() - latest_heartbeat))::float8 AS age_s
+FROM job WHERE state = 'running' AND latest_heartbeat > clock_timestamp() - interval '1 day' GROUP BY 1, 2
+
+-- name: releaser
+SELECT count(*) > 0 AS is_up FROM pg_locks
+WHERE locktype = 'advisory' AND classid = 0 AND objid = %(lock)s AND objsubid = 1 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
+-- name: releases
+SELECT bundle, live, extract(epoch FROM moved_at)::float8 AS moved FROM airfleet.pointer
+
+-- name: deployments
+SELECT state, count(*) AS deployments FROM airfleet.deployment
+WHERE state IN ('requested', 'parsing', 'publishing', 'watching') GROUP BY 1
+
+-- name: failed_deployments
+SELECT count(*) AS deployments FROM (SELECT state, finished_at FROM airfleet.deployment ORDER BY id DESC LIMIT 200) d
+WHERE state = 'failed' AND finished_at > clock_timestamp() - interval '1 day'
+
+-- name: import_errors
+SELECT coalesce(bundle_name, '') AS bundle, count(*) AS files FROM import_error GROUP BY 1
