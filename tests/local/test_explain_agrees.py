@@ -48,6 +48,11 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def limits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return drive(tmp_path_factory.mktemp("limits"), "limits")
+
+
+@pytest.fixture(scope="module")
 def causes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return drive(tmp_path_factory.mktemp("causes"), "causes")
 
@@ -56,6 +61,12 @@ def test_every_loop_does_what_the_trigger_rules_let_expect(rules: dict[str, Any]
     assert not rules["wrong"], "\n".join(rules["wrong"][:20])
     assert rules["checked"] > 500
     assert set(rules["outcomes"]) == {"ready", "waits", "skips", "fails"}
+
+
+def test_every_loop_does_what_the_limits_let_expect(limits: dict[str, Any]) -> None:
+    assert not limits["wrong"], "\n".join(limits["wrong"][:20])
+    assert limits["checked"] > 200
+    assert {"pool-full", "pool-missing", "max-active-tasks", "task-concurrency", "paused"} <= set(limits["codes"])
 
 
 # The name of the case, the most severe cause, and the beginning of the first command.
@@ -141,3 +152,8 @@ def test_the_overview_counts_what_the_scheduler_queued(causes: dict[str, Any]) -
     (queue,) = seen["queues"]
     assert queue["queued"] == seen["states"]["queued"] > 0
     assert seen["components"][0]["type"] == "SchedulerJob"
+
+
+def test_an_sla_that_is_late_is_told_where_it_belongs(causes: dict[str, Any]) -> None:
+    assert [one["code"] for one in causes["a late run"]["causes"]] == ["max-active-runs", "promise"]
+    assert "promise" not in [one["code"] for one in causes["not the late run"]["causes"]]

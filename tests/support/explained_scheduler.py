@@ -1,8 +1,9 @@
 """Makes states with the loops of Airflow's scheduler and explains them; JSON of what was explained.
 
-explained_scheduler.py rules|causes    with AIRFLOW__DATABASE__SQL_ALCHEMY_CONN set to an empty PostgreSQL database
+explained_scheduler.py rules|limits|causes    with AIRFLOW__DATABASE__SQL_ALCHEMY_CONN set to an empty database
 
 `rules` compares, for every trigger rule, what an explanation expects of the next loop with what that loop does.
+`limits` does the same for the limits of what may run at once, with runs of Dags that were drawn by lot.
 `causes` brings about each cause, and prints the explanations by name.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 # ruff: noqa: ANN401
 import json
 import os
+import random
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,7 +39,7 @@ import scheduling_twins as twins
 from airfleet_provider.compat.calls import dag_files, dag_publishing, metadata_db
 from airfleet_provider.contract import overview
 from airfleet_provider.contract.explanation import model, readiness, reading
-from airfleet_provider.contract.explanation.explain import explain
+from airfleet_provider.contract.explanation.explain import explain, list_causes
 from airfleet_provider.contract.explanation.task_causes import SCHEDULABLE, find_retry
 from airfleet_provider.contract.explanation.trigger_rules import Outcome
 from airfleet_provider.contract.migrations import runner as migrations
@@ -45,6 +47,7 @@ from airfleet_provider.contract.migrations import runner as migrations
 LONGEST = 14
 BUNDLE = "b"
 DAY = twins.DAY
+BEHIND = model.Code.BEHIND_OTHERS
 AFTER = {Outcome.SKIPS: "skipped", Outcome.FAILS: "upstream_failed", Outcome.IS_REMOVED: "removed"}
 
 
@@ -173,6 +176,94 @@ def expect(world: World, dags: list[str]) -> dict[tuple[str, str, int], tuple[Ou
     return expected
 
 
+def compare_limits(seed: int = 7) -> dict[str, Any]:
+    """Queue tasks of Dags with drawn limits, and list where an explanation was wrong about the next loop."""
+    lot = random.Random(seed)
+    dags = [draw_dag(f"drawn_{number}", lot) for number in range(8)]
+    world = World(dags)
+    for number, slots in enumerate((1, 3, 6)):
+        world.execute(
+            "INSERT INTO slot_pool (pool, slots, include_deferred) VALUES (%(name)s, %(slots)s, %(counts)s)",
+            name=f"pool_{number}",
+            slots=slots,
+            counts=number == 1,
+        )
+    for dag in dags:
+        for number in range(3):
+            world.create_run(dag.dag_id, f"r{number}", day=number)
+    wrong, checked, codes = [], 0, set()
+    for turn in range(10):
+        expected: dict[tuple[str, str, str], Any] = {}
+        for dag in dags:
+            for number in range(3):
+                expected |= list_scheduled(world, dag.dag_id, f"r{number}")
+        world.loop()
+        for key, found in expected.items():
+            facts = world.read(*key)
+            now = facts.tasks[0].state
+            checked += 1
+            codes |= {cause.code.value for cause in found}
+            is_blocked = any(cause.blocks for cause in found)
+            then = {cause.code for cause in list_causes(facts, facts.dag, facts.run, facts.tasks[0])}
+            if is_blocked and BEHIND not in {cause.code for cause in found} and now != "scheduled":
+                wrong.append(f"loop {turn}: {key} was blocked by {[cause.code for cause in found]}, and is {now}")
+            # What stood before it in the loop may have taken the last slot.
+            is_free = {cause.code for cause in found} == {model.Code.NEXT_LOOP}
+            if is_free and now == "scheduled" and then <= {model.Code.NEXT_LOOP, BEHIND}:
+                wrong.append(f"loop {turn}: nothing was in the way of {key}, and it is {now}; now {then}")
+        draw_changes(world, lot)
+    return {"wrong": wrong, "checked": checked, "codes": sorted(codes)}
+
+
+def list_scheduled(world: World, dag: str, run: str) -> dict[tuple[str, str, str], Any]:
+    """Return the causes of each scheduled task instance of a run, each read by itself, as a user asks."""
+    found = {}
+    for one in world.read(dag, run).tasks:
+        if one.state == "scheduled":
+            key = (dag, run, model.name_task(one.task, one.map_index))
+            facts = world.read(*key)
+            found[key] = list_causes(facts, facts.dag, facts.run, facts.tasks[0])
+    return found
+
+
+def draw_dag(name: str, lot: random.Random) -> DAG:
+    active, runs = lot.choice([1, 2, 5, 16]), lot.choice([1, 2, 16])
+    with DAG(name, schedule=None, start_date=DAY, max_active_tasks=active, max_active_runs=runs) as dag:
+        for number in range(6):
+            limits: dict[str, Any] = lot.choice(
+                [{}, {}, {"max_active_tis_per_dag": 1}, {"max_active_tis_per_dagrun": 1}]
+            )
+
+            @task(
+                task_id=f"t{number}",
+                pool=lot.choice(["default_pool", "pool_0", "pool_1", "pool_2", "missing"]),
+                pool_slots=lot.choice([1, 1, 1, 2, 4]),
+                priority_weight=lot.choice([1, 5, 9]),
+                **limits,
+            )
+            def work(x: int) -> None:
+                pass
+
+            work.expand(x=list(range(lot.choice([1, 3]))))
+    return dag
+
+
+def draw_changes(world: World, lot: random.Random) -> None:
+    """End, start, defer and clear some of what is queued, and pause and unpause Dags."""
+    for row in world.query(
+        "SELECT id FROM task_instance WHERE state IN ('queued', 'running', 'deferred') ORDER BY 1", {}
+    ):
+        state = lot.choice(["queued", "running", "running", "deferred", "success", "success", "failed"])
+        world.execute(
+            "UPDATE task_instance SET state = %(state)s, start_date = now(), end_date = now() WHERE id = %(id)s",
+            state=state,
+            id=row["id"],
+        )
+    for row in world.query("SELECT dag_id FROM dag ORDER BY 1", {}):
+        paused = lot.random() < 0.15
+        world.execute("UPDATE dag SET is_paused = %(paused)s WHERE dag_id = %(dag)s", paused=paused, dag=row["dag_id"])
+
+
 def make_dags() -> list[DAG]:
     dags = []
 
@@ -273,6 +364,12 @@ def bring_about() -> dict[str, Any]:  # noqa: PLR0915 - one case after another
     note("paused", "paused")
     note("a run of a paused Dag", "paused", "run")
     note("max_active_runs", "runs_limit", "second")
+    world.execute(
+        "INSERT INTO airfleet.sla_instance (rule, kind, dag_id, occasion, run_id, state, starts_at, due_at, changed_at)"
+        " VALUES ('by six', 'finished-by', 'runs_limit', 'x', 'second', 'late', now(), now(), now())"
+    )
+    note("a late run", "runs_limit", "second")
+    note("not the late run", "runs_limit", "run")
     note("a run to come", "later", "run")
     note("a logical date ahead", "ahead", "run", "t0")
     note("not live", "stale", "run", "t0")
@@ -344,4 +441,4 @@ def compare_retry(world: World, dag: str) -> list[str | None]:
     return [airflows.astimezone(UTC).isoformat(), own.isoformat() if own else None]
 
 
-json.dump({"rules": compare_rules, "causes": bring_about}[sys.argv[1]](), sys.stdout)
+json.dump({"rules": compare_rules, "limits": compare_limits, "causes": bring_about}[sys.argv[1]](), sys.stdout)

@@ -49,6 +49,9 @@ MEANINGS: Mapping[Code, Meaning] = {
     Code.DEFERRED: Meaning("the task waits for its trigger", "the log of the triggerer"),
     Code.POOL_FULL: Meaning("the slot pool has too few free slots", "explain the oldest holder"),
     Code.MAX_ACTIVE_TASKS: Meaning("`max_active_tasks` of the run is reached", "explain one of its tasks"),
+    Code.BEHIND_ITS_RUN: Meaning(
+        "of a run, the scheduler examines `max_active_tasks` tasks a loop", "explain the first"
+    ),
     Code.TASK_CONCURRENCY: Meaning("`max_active_tis_per_dag` of the task is reached", "explain the other instance"),
     Code.TASK_RUN_CONCURRENCY: Meaning("`max_active_tis_per_dagrun` is reached", "explain the other instance"),
     Code.PARALLELISM: Meaning("`parallelism` of the platform is reached", "`airfleet top`"),
@@ -57,6 +60,7 @@ MEANINGS: Mapping[Code, Meaning] = {
     Code.HEARTBEAT_LATE: Meaning("the running task has not reported for 20 s", "`airfleet status`"),
     Code.BEHIND_OTHERS: Meaning("tasks with a higher priority or an earlier date come first", "`airfleet top`"),
     Code.EXPANDS: Meaning("the mapped task has no instances yet, and gets them in the next loop", "nothing"),
+    Code.PROMISE: Meaning("a rule under `slas` is at risk, or late", "`airfleet sla list`"),
     Code.RUNS: Meaning("the task runs", "nothing"),
     Code.RUNS_LONG: Meaning("the task runs longer than 95 % of its last successes", "its log"),
     Code.NEXT_LOOP: Meaning("nothing is in the way: the next loop of the scheduler goes on", "nothing"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from airfleet_provider.contract.explanation import dag_causes, outcomes, platform_causes, task_causes, words
@@ -147,4 +147,25 @@ def _sum_up(cause: Cause) -> Cause:
 
 
 def _conclude(facts: Facts, state: str, what: str, causes: tuple[Cause, ...]) -> Explanation:
-    return Explanation(facts.subject, facts.now, state, what, causes, unknown=facts.unread)
+    return Explanation(
+        facts.subject, facts.now, state, what, sort((*causes, *_list_promises(facts))), unknown=facts.unread
+    )
+
+
+def _list_promises(facts: Facts) -> Iterator[Cause]:
+    """Yield the rules of SLAs that are not in order for the subject. They are no cause, but say whom it hurts."""
+    for one in facts.promises:
+        if facts.subject.run not in (None, one.run) and one.run is not None:
+            continue
+        if one.task and facts.subject.task not in (None, one.task):
+            continue
+        reason = f": {one.reason}" if one.reason else ""
+        yield Cause(
+            Code.PROMISE,
+            Severity.NOTE,
+            f"The SLA {one.rule} ({one.kind}) is {one.state}, due at {words.at(one.due, facts.now)}{reason}.",
+            since=one.changed,
+            until=one.due,
+            figures={"rule": one.rule, "kind": one.kind, "state": one.state},
+            commands=("airfleet sla list",),
+        )

@@ -230,6 +230,16 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """A scheduled task instance of the same run."""
+
+    task: str
+    map_index: int
+    pool: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
 class Concurrency:
     """How many instances of one task are active in one run."""
 
@@ -245,6 +255,20 @@ class PastRun:
     run: str
     counts: tuple[TaskCount, ...]
     prior: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A rule of SLAs that is open and not in order for the Dag, as the SLA engine has found."""
+
+    rule: str
+    kind: str
+    task: str
+    run: str | None
+    state: str
+    due: datetime
+    changed: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,10 +291,12 @@ class Facts:
     pools: Mapping[str, PoolFacts] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
     concurrency: tuple[Concurrency, ...] = ()
+    rivals: tuple[Rival, ...] = ()
     past: PastRun | None = None
     ahead: int | None = None
     events: tuple[Event, ...] = ()
     usual_s: float | None = None
+    promises: tuple[Promise, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
     run_facts: tuple[Facts, ...] = ()
     unread: tuple[str, ...] = ()

@@ -37,9 +37,45 @@ def judge(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterat
             advice="It goes on when one of these ends. The limit is an argument of the Dag, and counts for each run.",
             commands=(words.explain(Subject(dag.dag, run.run, holders[0].task)),) if holders else (),
         )
+    yield from _judge_rank(facts, dag, run, task)
     yield from _judge_pool(facts, dag, task)
     yield from _judge_concurrency(facts, dag, run, task)
     yield from platform_causes.judge_parallelism(facts)
+
+
+def _judge_rank(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterator[Cause]:
+    """Yield a cause if the scheduler does not examine the instance, because others of its run come first.
+
+    Of each run, a loop examines as many scheduled instances as `max_active_tasks` says, even if none of them can be
+    queued. Only those of slot pools that are full when the loop begins are left out before.
+    """
+    full = {pool.name for pool in facts.pools.values() if pool.free is not None and pool.free <= 0}
+    if task.pool in full:
+        return
+    own = (-task.priority, task.map_index)
+    names = (task.task, task.map_index)
+    others = [one for one in facts.rivals if one.pool not in full and (one.task, one.map_index) != names]
+    before = [one for one in others if (-one.priority, one.map_index) < own]
+    # Which of equals comes first is left to the database.
+    beside = [one for one in others if (-one.priority, one.map_index) == own]
+    if len(before) + len(beside) < dag.max_active_tasks:
+        return
+    is_certain = len(before) >= dag.max_active_tasks
+    ranked = before if is_certain else [*before, *beside]
+    comes = ("comes" if len(ranked) == 1 else "come") if is_certain else "may come"
+    subjects = [Subject(dag.dag, run.run, one.task, one.map_index) for one in ranked[:MOST_BLOCKERS]]
+    yield Cause(
+        Code.BEHIND_ITS_RUN,
+        Severity.WAITING if is_certain else Severity.NOTE,
+        f"{words.count(len(ranked), 'scheduled task')} of the run {comes} before {words.name(task)}, and a loop "
+        f"examines {dag.max_active_tasks} of a run (`max_active_tasks`).",
+        since=task.scheduled_at,
+        blockers=tuple(Blocker("task", one.task_name, "scheduled", subject=one) for one in subjects),
+        unnamed=len(ranked) - len(subjects),
+        figures={"max_active_tasks": dag.max_active_tasks, "before": len(ranked), "priority_weight": task.priority},
+        advice="If those cannot run, it waits with them. A higher `priority_weight` or a larger limit lets it go.",
+        commands=(words.explain(subjects[0]),),
+    )
 
 
 def _judge_pool(facts: Facts, dag: DagFacts, task: TaskFacts) -> Iterator[Cause]:

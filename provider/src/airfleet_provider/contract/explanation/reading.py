@@ -21,6 +21,8 @@ from airfleet_provider.contract.explanation.facts import (
     PastRun,
     PlatformFacts,
     PoolFacts,
+    Promise,
+    Rival,
     RunFacts,
     SchedulerLease,
     TaskCount,
@@ -113,7 +115,12 @@ def read(query: Query, subject: Subject, *, executor: str | None = None, paralle
     facts = Facts(now=clock["now"], subject=subject, platform=platform, dag=_read_dag(query, subject.dag))
     if facts.dag is None:
         return replace(facts, dag=None)
-    facts = replace(facts, active_runs=_read_runs(query, SQL["active_runs"], dag=subject.dag))
+    promises = query(SQL["promises"], {"dag": subject.dag}) if clock["has_slas"] else ()
+    facts = replace(
+        facts,
+        active_runs=_read_runs(query, SQL["active_runs"], dag=subject.dag),
+        promises=tuple(Promise(**row) for row in promises),
+    )
     return _read_newest(query, facts) if subject.run is None else _read_run(query, facts, subject.run)
 
 
@@ -183,7 +190,7 @@ def _read_newest(query: Query, facts: Facts) -> Facts:
     newest = query(SQL["newest_runs"], {"dag": facts.subject.dag, "part": None, "limit": 1})
     runs = _read_runs(query, SQL["run"], dag=facts.subject.dag, run=newest[0]["run"]) if newest else ()
     oldest = [
-        _read_run(query, replace(facts, subject=Subject(facts.subject.dag, run.run)), run.run)
+        _read_run(query, replace(facts, subject=Subject(facts.subject.dag, run.run), promises=()), run.run)
         for run in facts.active_runs[:MOST_NESTED]
     ]
     return replace(facts, last_run=runs[0] if runs else None, run_facts=tuple(oldest))
@@ -214,6 +221,9 @@ def _read_run(query: Query, facts: Facts, run: str) -> Facts:
             facts,
             holders=tuple(Holder(**row) for row in query(SQL["holders"], {"pools": pools, "limit": MOST_HOLDERS})),
             concurrency=tuple(Concurrency(**row) for row in query(SQL["concurrency"], {"dag": subject.dag})),
+            rivals=tuple(
+                Rival(**row) for row in query(SQL["rivals"], {"dag": subject.dag, "run": run, "limit": MOST_TASKS})
+            ),
         )
     facts = _read_past(query, facts)
     return _read_one_task(query, facts, tasks[0]) if subject.task and len(tasks) == 1 else facts

@@ -20,7 +20,8 @@ LEFT JOIN LATERAL (SELECT dttm, owner FROM touched ORDER BY id DESC LIMIT 1) t O
 WHERE d.dag_id = %(dag)s
 
 -- name: now
-SELECT clock_timestamp() AS now
+-- A database that no airfleet of this version has migrated yet has no SLAs.
+SELECT clock_timestamp() AS now, to_regclass('airfleet.sla_instance') IS NOT NULL AS has_slas
 
 -- name: jobs
 SELECT id, job_type, coalesce(hostname, '') AS hostname, latest_heartbeat AS heartbeat,
@@ -133,6 +134,11 @@ FROM (
 SELECT task_id AS task, run_id AS run, count(*) AS count FROM task_instance
 WHERE dag_id = %(dag)s AND state IN ('running', 'queued', 'deferred', 'awaiting_input') GROUP BY 1, 2
 
+-- name: rivals
+SELECT task_id AS task, map_index, pool, coalesce(priority_weight, 1) AS priority FROM task_instance
+WHERE dag_id = %(dag)s AND run_id = %(run)s AND state = 'scheduled'
+ORDER BY priority_weight DESC, map_index, task_id LIMIT %(limit)s
+
 -- name: ahead
 -- The scheduler takes task instances by priority, then by logical date (without one: last), then by map index.
 SELECT count(*) AS count FROM task_instance t
@@ -169,3 +175,8 @@ FROM (
     WHERE dag_id = %(dag)s AND task_id = %(task)s AND state = 'success' AND run_id <> %(run)s AND duration IS NOT NULL
     ORDER BY run_id DESC LIMIT 30
 ) newest
+
+-- name: promises
+SELECT rule, kind, task_id AS task, run_id AS run, state, due_at AS due, changed_at AS changed, reason
+FROM airfleet.sla_instance
+WHERE ended_at IS NULL AND dag_id = %(dag)s AND state IN ('at-risk', 'late') ORDER BY due_at LIMIT 5
