@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
 import psycopg
 import pytest
 
 from airfleet_provider.agent_loops.lease import AgentsLease
-from airfleet_provider.agent_loops.loop import Context
+from airfleet_provider.agent_loops.loop import Context, TimedConnection
 from airfleet_provider.contract.notification_policy import FailureRule, Policy, Receiver, ReceiverType
 from airfleet_provider.notifications import channels, outage
 from airfleet_provider.notifications.loops import make_loops
@@ -44,7 +43,7 @@ def test_no_log_has_the_address_of_a_webhook(caplog: pytest.LogCaptureFixture) -
 def test_a_database_that_refuses_connections_is_reported_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outage, "AFTER_S", 0.0)
 
-    def refuse(name: str) -> psycopg.Connection[dict[str, Any]]:
+    def refuse(name: str) -> TimedConnection:
         raise psycopg.OperationalError("connection refused")
 
     with serve_http() as http:
