@@ -59,8 +59,9 @@ class Limits:
 
     def retain(self, name: str, keep: Callable[[Labels], bool]) -> None:
         """Forget the combinations that `keep` does not want, so that others get their places."""
-        if known := self.admitted.get(name):
-            self.admitted[name] = {labels for labels in known if keep(labels)}
+        for sets in (self.admitted, self.refused):
+            if known := sets.get(name):
+                sets[name] = {labels for labels in known if keep(labels)}
 
     def clear(self, name: str) -> None:
         """Forget all combinations of a metric."""

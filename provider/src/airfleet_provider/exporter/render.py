@@ -22,6 +22,8 @@ from airfleet_provider.exporter.limits import Labels, Limits
 # Facts that are older than this many intervals of their collector, and older than a minute, are not shown any more: a
 # value that stands still looks as if all were well.
 STALE_INTERVALS, STALE_S = 4.0, 60.0
+# The lease is renewed every few seconds. Without a success for so long, the database does not answer.
+UP_S = 10.0
 # An answer is given again for so long, however many ask.
 KEPT_S = 1.0
 
@@ -73,7 +75,7 @@ class PlatformMetrics(Collector):
         gauges: Gauges = {
             "airfleet_build_info": {(self._version,): 1.0},
             "airfleet_agents_active": {(): float(self._lease.epoch is not None)},
-            "airfleet_database_up": {(): float(lease.state.succeeded is not None and not lease.state.consecutive)},
+            "airfleet_database_up": {(): float(_is_up(lease))},
             "airfleet_agents_loop_runs_total": {(name,): float(one.state.runs) for name, one in states},
             "airfleet_agents_loop_failures_total": {(name,): float(one.state.failures) for name, one in states},
             # A loop that waits for its turn as the active one is not late.
@@ -88,6 +90,11 @@ class PlatformMetrics(Collector):
             facts = self._board.facts.items()
             gauges["airfleet_metrics_age_seconds"] = {(name,): max(0.0, now - one.read) for name, one in facts}
         return gauges
+
+
+def _is_up(lease: LoopThread) -> bool:
+    """Return whether the database answers. A server that hangs fails no statement, so the time counts too."""
+    return lease.state.succeeded is not None and not lease.state.consecutive and lease.read_age() < UP_S
 
 
 def name_loop(collector: str) -> str:

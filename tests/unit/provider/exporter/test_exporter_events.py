@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import Connection
-from sqlalchemy import create_engine
 
 import servers
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError, Row, Term
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.contract.metrics import OTHER
-from airfleet_provider.contract.migrations import runner
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.counters import Counters
 from airfleet_provider.exporter.events import Events
@@ -40,19 +37,6 @@ INSERT INTO log (dttm, event, dag_id, run_id, task_id, map_index, try_number)
 SELECT coalesce((SELECT start_date FROM task_instance WHERE task_id = one.task_id), now()), one.* FROM
     (VALUES (%s, %s, %s, %s, -1, %s)) AS one (event, dag_id, run_id, task_id, map_index, try_number)
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[servers.Server]:
-    from airflow.models import import_all_models  # noqa: PLC0415 - slow to import
-    from airflow.models.base import Base  # noqa: PLC0415
-
-    import_all_models()
-    with servers.serve() as one:
-        Base.metadata.create_all(create_engine(one.dsn.replace("postgresql:", "postgresql+psycopg2:")))
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
-        yield one
 
 
 @dataclass

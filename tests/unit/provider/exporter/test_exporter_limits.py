@@ -40,6 +40,7 @@ def test_dags_that_are_gone_give_up_their_places() -> None:
         counters.add(RUNS, f"dag_{number}", "success")
     counters.forget("dag_id", lambda dag_id: dag_id == "dag_1")
     assert list(counters.values[RUNS]) == [("dag_1", "success")]
+    assert limits.count_refused() == {}
     counters.add(RUNS, "new", "failed")
     assert counters.values[RUNS]["new", "failed"] == (1.0,)
 

@@ -15,7 +15,7 @@ from airfleet_provider.contract.metrics import METRICS, START_BUCKETS
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.counters import Counters
 from airfleet_provider.exporter.limits import Limits
-from airfleet_provider.exporter.render import STALE_S, MetricsRoute, PlatformMetrics, name_loop
+from airfleet_provider.exporter.render import STALE_S, UP_S, MetricsRoute, PlatformMetrics, name_loop
 from clocks import MadeUpClock
 
 HOSTILE = 'a"} 1\nairfleet_dags_overdue 99\n\\{x="\U0001f6a2'
@@ -34,6 +34,7 @@ class Shown:
         for name, every_s in (("lease", 2.5), (name_loop("dags"), 30.0)):
             context = Context(name, {}, lease, threading.Event(), lambda _: pytest.fail("a scrape reads nothing"))
             threads.append(LoopThread(Loop(name, every_s, lambda _: None), context, lease, self.clock))
+        self.lease = threads[0]
         self.route = MetricsRoute(PlatformMetrics(self.board, self.limits, threads, lease, "1.2.3"), self.clock)
 
     def read(self, accept: str = "text/plain") -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -84,7 +85,15 @@ def test_old_facts_are_not_shown_and_their_age_is() -> None:
     found = shown.read()
     assert ("airfleet_dags_overdue", ()) not in found
     assert found["airfleet_metrics_age_seconds", (("collector", "dags"),)] > 120
-    assert found["airfleet_database_up", ()] == 0
+
+
+def test_a_server_that_hangs_is_not_up_although_no_statement_has_failed() -> None:
+    shown = Shown()
+    shown.lease.state.succeeded = shown.clock.now
+    assert shown.read()["airfleet_database_up", ()] == 1
+    shown.lease.state.busy_since = shown.clock.now
+    shown.clock.now += UP_S
+    assert shown.read()["airfleet_database_up", ()] == 0
 
 
 def test_a_process_that_stands_by_says_nothing_of_the_platform() -> None:

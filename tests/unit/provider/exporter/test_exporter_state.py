@@ -1,0 +1,121 @@
+"""What is so now is read from Airflow's own tables as an operator would count it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+import servers
+from airfleet_provider.agent_loops.lease import AgentsLease
+from airfleet_provider.agent_loops.loop import Context, connect
+from airfleet_provider.contract.metrics import METRICS, OTHER
+from airfleet_provider.exporter.board import Board
+from airfleet_provider.exporter.dags import Dags
+from airfleet_provider.exporter.database import Database
+from airfleet_provider.exporter.limits import Limits
+from airfleet_provider.exporter.queues import Queues
+from airfleet_provider.exporter.state import State, Workers
+
+TASK = """
+INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
+    queue, priority_weight, scheduled_dttm, queued_dttm, hostname, span_status, executor_config)
+SELECT gen_random_uuid(), 'a', 'r', %s || n, -1, %s, 1, 1, %s, 2, %s, 1, now() - interval '50 s',
+    now() - interval '40 s', 'worker-1', 'ended', ''::bytea FROM generate_series(1, %s) n
+"""
+DAG = """
+INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
+    timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
+    has_task_concurrency_limits, fail_fast, has_import_errors, next_dagrun_create_after)
+VALUES (%s, %s, %s, %s, 'b', '', false, true, '{}', 16, 0, false, false, %s, now() - make_interval(secs => %s))
+"""
+Read = Callable[[str], dict[tuple[str, ...], float]]
+
+
+@pytest.fixture
+def database(server: servers.Server) -> servers.Server:
+    server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("TRUNCATE task_instance, dag_run, dag, slot_pool, job, airfleet.pointer CASCADE")
+    server.query(
+        "INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('crm', 9, true), ('default_pool', 4, false)"
+    )
+    return server
+
+
+def read(server: servers.Server, loop: State | Dags | Database, board: Board, name: str) -> Read:
+    database = {"conninfo": server.dsn}
+    lease = AgentsLease("host:1")
+    context = Context(name, {}, lease, threading.Event(), lambda own: connect(database, own))
+    loop.once(context)
+    context.disconnect()
+    series = board.facts[name].series
+    return lambda metric: {labels: amounts[0] for labels, amounts in series.get(metric, {}).items()}
+
+
+def test_slots_queues_and_workers_add_up(database: servers.Server) -> None:
+    database.query(TASK, "r", "running", "crm", "default", 2)
+    database.query(TASK, "q", "queued", "crm", "default", 1)
+    database.query(TASK, "d", "deferred", "crm", "default", 1)
+    database.query(TASK, "e", "deferred", "default_pool", "default", 1)
+    database.query(TASK, "s", "scheduled", "default_pool", "evil", 3)
+    database.query(TASK, "f", "success", "default_pool", "default", 5)
+    board = Board()
+    workers = [Workers("cpu", frozenset({"default"}), 8), Workers("idle", frozenset({"other"}), 2)]
+    found = read(database, State(board, Limits(), Queues(("default", "other"), False), workers), board, "state")
+    assert found("airfleet_pool_slots") == {("crm",): 9, ("default_pool",): 4}
+    assert found("airfleet_pool_slots_used") == {("crm",): 8, ("default_pool",): 0}
+    assert found("airfleet_pool_waiting_tasks") == {("crm",): 0, ("default_pool",): 3}
+    assert found("airfleet_pool_head_age_seconds")["default_pool",] == pytest.approx(50, abs=30)
+    assert found("airfleet_queue_depth") == {("default",): 1, ("other",): 0}
+    assert 40 <= found("airfleet_queue_head_age_seconds")["default",] < 100
+    assert found("airfleet_worker_slots_used") == {("cpu",): 2, ("idle",): 0}
+    assert found("airfleet_task_instances")["scheduled", OTHER, "default_pool"] == 3
+    assert found("airfleet_host_running_tasks") == {("worker-1",): 2}
+    assert found("airfleet_component_up")["releaser", ""] == 0
+
+
+def test_heartbeats_and_releases_are_read(database: servers.Server) -> None:
+    for age in (5, 50):
+        database.query(
+            "INSERT INTO job (job_type, hostname, state, latest_heartbeat)"
+            " VALUES ('SchedulerJob', 'h1', 'running', now() - make_interval(secs => %s))",
+            age,
+        )
+    database.query("INSERT INTO airfleet.pointer (bundle, live) VALUES ('own', 'abc')")
+    board = Board()
+    found = read(database, State(board, Limits(), Queues(), []), board, "state")
+    assert 5 <= found("airfleet_scheduler_loop_age_seconds")[()] < 40
+    assert found("airfleet_release_info") == {("own", "abc"): 1}
+    assert ("scheduler", "h1") in found("airfleet_component_heartbeat_age_seconds")
+
+
+def test_a_dag_that_should_have_run_and_did_not_is_overdue_whatever_the_reason(database: servers.Server) -> None:
+    for name, paused, stale, full, broken, late in (
+        ("late", False, False, False, False, 500),
+        ("soon", False, False, False, False, -500),
+        ("broken", False, False, False, True, 500),
+        ("paused", True, False, False, False, 500),
+        ("gone", False, True, False, False, 500),
+        ("full", False, False, True, False, 500),
+    ):
+        database.query(DAG, name, paused, stale, full, broken, late)
+    board = Board()
+    found = read(database, Dags(board, Limits()), board, "dags")
+    overdue = {labels[0]: value > 0 for labels, value in found("airfleet_dag_overdue_seconds").items()}
+    assert overdue == {"late": True, "soon": False, "broken": True}
+    assert found("airfleet_dags_overdue")[()] == 2
+    assert found("airfleet_dags") == {("active",): 3, ("paused",): 1, ("stale",): 1, ("broken",): 1}
+
+
+def test_catalogues_are_read_without_any_right(database: servers.Server) -> None:
+    database.query("INSERT INTO airfleet.job VALUES ('backup', '', now() - interval '1 h') ON CONFLICT DO NOTHING")
+    board = Board()
+    found = read(database, Database(board, Limits(), None), board, "database")
+    assert found("airfleet_database_size_bytes")[()] > 1_000_000
+    assert found("airfleet_backup_timestamp_seconds")[()] > 0
+    assert ("task_instance",) in found("airfleet_table_size_bytes")
+    assert found("airfleet_database_connections_max")[()] > 0
+    assert set(board.facts["database"].series) <= set(METRICS)
