@@ -92,7 +92,7 @@ def describe(rule: Rule, instance: Instance, now: datetime) -> Alert:
             what = "was missed"
     lines = [
         f"Promise: {rule.name}: {rule.describe()}.",
-        f"Due: {due} ({instance.due_at:%Y-%m-%d %H:%M} UTC).",
+        f"Due: {due}." if rule.calendar.zone == "UTC" else f"Due: {due} ({instance.due_at:%Y-%m-%d %H:%M} UTC).",
         *([f"Expected: {show_moment(instance.expected_at, rule)}."] if instance.expected_at else []),
         *([f"Now: {instance.reason}."] if instance.reason else []),
         f"History: airfleet sla show {rule.name}",
@@ -118,9 +118,10 @@ def describe(rule: Rule, instance: Instance, now: datetime) -> Alert:
 
 
 def show_moment(moment: datetime, rule: Rule) -> str:
-    """Return a moment in the zone of a rule."""
+    """Return a moment in the zone of a rule, with seconds only if it is not a whole minute."""
     local = moment.astimezone(ZoneInfo(rule.calendar.zone))
-    return f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
+    shown = f"{local:%Y-%m-%d %H:%M:%S}" if local.second else f"{local:%Y-%m-%d %H:%M}"
+    return f"{shown} {local.tzname()}"
 
 
 def _find_worst(instances: Iterable[Instance], promise: Promise) -> Instance | None:
