@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -198,8 +199,8 @@ def test_a_kill_at_any_statement_changes_no_row(clean: Database) -> None:
 
 
 def _survive(engine: Engine, kills: bool) -> None:
-    kill_at = 0
-    while kills:
+    """Evaluate twice; with `kills`, the engine is killed at each statement of the first evaluation before."""
+    for kill_at in itertools.count() if kills else ():
         before = engine.list_rows("state", "changed_at")
         try:
             engine.evaluate(kill_at)
@@ -207,7 +208,8 @@ def _survive(engine: Engine, kills: bool) -> None:
         except KilledError:
             assert engine.list_rows("state", "changed_at") == before
             engine.restart()
-            kill_at += 1
+    else:
+        engine.evaluate()
     engine.evaluate()
 
 
