@@ -114,7 +114,10 @@ def make_pagerduty(message: Message, receiver: Receiver) -> dict[str, Any]:
     """
     (item,) = message.items
     entry = item.entry
-    is_end = item.kinds == {NotificationKind.RESOLVED}
+    # A message that let others pass must not open an incident again that has ended since.
+    is_end = item.kinds == {NotificationKind.RESOLVED} or (
+        message.is_repeated and entry.attempts > 3 and entry.resolved_at is not None
+    )
     addresses = (("Acknowledge", item.acknowledge), ("Open in Airflow", item.link), ("Runbook", item.runbook))
     event: dict[str, Any] = {
         "routing_key": receiver.secret,

@@ -26,6 +26,9 @@ SQL = Statements(__package__, "outbox")
 EXPIRY_S = 60.0
 # A notification that could not be sent for so long is given up.
 GIVE_UP_S = 3 * 86_400.0
+# After so many attempts with an unknown outcome, a message lets others pass, and waits so many seconds at most.
+PATIENCE = 3
+LONGEST_WAIT_S = 300.0
 # How often a receiver may refuse one notification before it is given up.
 MOST_REFUSALS = 5
 # How long alerts and their notifications are kept.
@@ -93,7 +96,7 @@ class Outbox:
         A message whose outcome is unknown comes first, and as it was.
         """
         same = {"receiver": receiver, "sender": self._sender}
-        again = self._run(SQL["claim_again"], **same, expiry=EXPIRY_S)
+        again = self._run(SQL["claim_again"], **same, expiry=EXPIRY_S, patience=PATIENCE, longest=LONGEST_WAIT_S)
         found = again or self._run(SQL["claim"], **same, most=most)
         return Claim(tuple(sorted(row["id"] for row in found)), is_repeated=bool(again))
 
@@ -107,7 +110,7 @@ class Outbox:
 
     def note_unknown(self, ids: Sequence[int], error: str) -> None:
         """Record that the receiver may have the message or not. The same message is sent again."""
-        self._run(SQL["unknown"], ids=list(ids), sender=self._sender, error=error)
+        self._run(SQL["unknown"], ids=list(ids), sender=self._sender, error=error, give_up=GIVE_UP_S)
 
     def note_unsent(self, ids: Sequence[int], error: str) -> None:
         """Record that the receiver has not got the message. Its notifications may go with others next time."""

@@ -32,10 +32,15 @@ WHERE state = 'sending' OR (state = 'pending' AND due_at <= clock_timestamp())
 -- name: claim_again
 -- A message with an unknown outcome is sent again as it was, never with other notifications: its key is the same, so
 -- that a receiver can tell that it is the same. The message of another sender waits until that sender must have ended.
+-- After a few attempts a message waits longer and longer, so that the messages behind it get their turn.
 WITH picked AS (
     SELECT message FROM airfleet.notification
     WHERE receiver = %(receiver)s AND state = 'sending'
-        AND (sender = %(sender)s OR sending_at < clock_timestamp() - make_interval(secs => %(expiry)s))
+        AND sending_at < clock_timestamp() - make_interval(secs => CASE
+            WHEN sender <> %(sender)s THEN %(expiry)s
+            WHEN attempts < %(patience)s THEN 0.0
+            ELSE least(%(longest)s, power(2.0, least(attempts, 10)))
+        END)
     ORDER BY id LIMIT 1
 )
 UPDATE airfleet.notification AS notification
@@ -82,7 +87,11 @@ UPDATE airfleet.notification SET state = 'sent', sent_at = clock_timestamp(), er
 WHERE id = ANY(%(ids)s) AND state = 'sending' AND sender = %(sender)s
 
 -- name: unknown
-UPDATE airfleet.notification SET error = %(error)s
+UPDATE airfleet.notification
+SET error = %(error)s,
+    state = CASE
+        WHEN created_at < clock_timestamp() - make_interval(secs => %(give_up)s) THEN 'failed' ELSE 'sending'
+    END
 WHERE id = ANY(%(ids)s) AND state = 'sending' AND sender = %(sender)s
 
 -- name: unsent
@@ -91,7 +100,7 @@ UPDATE airfleet.notification
 SET state = CASE
         WHEN created_at < clock_timestamp() - make_interval(secs => %(give_up)s) THEN 'failed' ELSE 'pending'
     END,
-    message = NULL, error = %(error)s
+    message = NULL, attempts = 0, error = %(error)s
 WHERE id = ANY(%(ids)s) AND state = 'sending' AND sender = %(sender)s
 
 -- name: refused

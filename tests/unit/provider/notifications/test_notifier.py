@@ -226,6 +226,34 @@ def test_a_receiver_of_single_events_gets_one_after_the_other_in_one_turn(
     assert read_states(database) == {"sent": 30}
 
 
+def test_a_message_that_never_gets_an_answer_lets_others_pass(
+    database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(body: Any) -> Answer:  # noqa: ANN401 - JSON
+        return Answer(500) if any(one["name"] == "Poison" for one in body["alerts"]) else Answer()
+
+    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    http.judge = judge
+    fire(database, "Poison")
+
+    def is_tried() -> bool:
+        notifier.once(database)
+        return len(http.requests) >= 3
+
+    wait_until(is_tried, "three attempts")
+    fire(database, "B")
+
+    def has_passed() -> bool:
+        notifier.once(database)
+        return list_statuses(http) == {("B", "firing"): 1}
+
+    wait_until(has_passed, "the message behind it")
+    monkeypatch.setattr(outbox, "GIVE_UP_S", 0.0)
+    monkeypatch.setattr(outbox, "LONGEST_WAIT_S", 0.0)
+    settle(notifier, database)
+    assert read_states(database) == {"sent": 1, "failed": 1}
+
+
 def test_a_receiver_rests_as_long_as_it_asks_to(database: Database, http: HttpReceiver) -> None:
     now = [1000.0]
     notifier = Notifier(Policy(receivers=(webhook(http),)), clock=lambda: now[0])
