@@ -70,7 +70,7 @@ def read_metadata(wheel: Path) -> Message:
 def test_all_files_of_the_control_side_and_all_locks_are_in_the_wheel(wheel: Path) -> None:
     names = read_names(wheel)
     assert {f"airfleet/{name}" for name in list_files(ROOT / "src" / "airfleet")} <= names
-    assert "airfleet/components/postgresql/guard.sh" in names
+    assert "airfleet/components/postgresql/adopt_data.sh" in names
     assert {f"airfleet/constraints/{name}" for name in list_files(ROOT / "constraints")} <= names
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from patroni.config import Config  # type: ignore[import-not-found]
-from patroni.dcs import get_dcs  # type: ignore[import-not-found]
-
 
 def main(path: str) -> None:
     """Remove what is known of a primary and of the past; the settings and the identity of the data stay."""
+    # Only the Python of a database host has them.
+    from patroni.config import Config  # type: ignore[import-not-found]  # noqa: PLC0415
+    from patroni.dcs import get_dcs  # type: ignore[import-not-found]  # noqa: PLC0415
+
     store = get_dcs(Config(path))
     for key in (
         *(store.leader_path, store.sync_path, store.status_path, store.leader_optime_path),
