@@ -95,6 +95,7 @@ bench-notify: dev-env  ## Let every receiver of alerts be down for ten minutes: 
 
 bench-observe: dev-env  ## Time the exporter of metrics on three million task instances: bench/results/observe.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/observe.py $(ARGS)
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/explain.py
 
 bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: bench/results/stock.json
 	@tools/rabbitmq

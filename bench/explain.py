@@ -5,7 +5,8 @@ PYTHONPATH=bench:tests/support python bench/explain.py --tasks 50000 a quick loo
 
 `explain_p95_s` is the 95th percentile of whole explanations, from a new connection to the finished answer: of Dags,
 runs and tasks that wait for a full slot pool, for other tasks and for other runs, that run, and that have ended.
-`overview_p95_s` is the same for what `airfleet top` shows.
+`overview_p95_s` is the same for what `airfleet top` shows. The keys with `cpu` count seconds of CPU, of the command's
+side and of PostgreSQL: they say more than the wall clock if others use the cores.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg.rows import dict_row
 
@@ -160,18 +162,24 @@ def _make_live(connection: psycopg.Connection) -> None:
 def measure(dsn: str) -> dict[str, Any]:
     """Explain every case several times; the figures in seconds, and what each case was found to be."""
     times: dict[str, list[float]] = {name: [] for name in CASES}
+    costs: dict[str, list[float]] = {name: [] for name in CASES}
     found: dict[str, str] = {}
     for _ in range(ROUNDS):
         for name, words in CASES.items():
-            begun = time.perf_counter()
-            with connect(dsn) as query:
+            begun, used = time.perf_counter(), time.process_time()
+            with connect(dsn, costs[name]) as query:
                 explained = explain(reading.read(query, reading.resolve(query, *words), parallelism=5000))
+            costs[name][-1] += time.process_time() - used
             times[name].append(time.perf_counter() - begun)
             found[name] = explained.causes[0].code.value if explained.causes else explained.state
     views = [_time(lambda: _look(dsn)) for _ in range(ROUNDS)]
     every = [one for seen in times.values() for one in seen]
+    every_cost = [one for seen in costs.values() for one in seen]
     return {
         "explain_p95_s": round(quantile(every), 4),
+        "explain_median_s": round(statistics.median(every), 4),
+        "explain_cpu_p95_s": round(quantile(every_cost), 4),
+        "explain_cpu_by_case_s": {name: round(statistics.median(seen), 4) for name, seen in costs.items()},
         "explain_by_case_p95_s": {name: round(quantile(seen), 4) for name, seen in times.items()},
         "explain_first_cause": found,
         "overview_p95_s": round(quantile(views), 4),
@@ -190,10 +198,13 @@ def _time(action: Callable[[], object]) -> float:
 
 
 @contextlib.contextmanager
-def connect(dsn: str) -> Iterator[reading.Query]:
-    """Yield what runs a statement on a new connection, as the command does."""
+def connect(dsn: str, costs: list[float] | None = None) -> Iterator[reading.Query]:
+    """Yield what runs a statement on a new connection, as the command does. `costs` gets the CPU of its backend."""
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         yield lambda sql, words: connection.execute(sql, words).fetchall()
+        used = psutil.Process(connection.info.backend_pid).cpu_times()
+        if costs is not None:
+            costs.append(used.user + used.system)
 
 
 def quantile(seen: Sequence[float], share: float = 0.95) -> float:

@@ -157,3 +157,8 @@ def test_the_overview_counts_what_the_scheduler_queued(causes: dict[str, Any]) -
 def test_an_sla_that_is_late_is_told_where_it_belongs(causes: dict[str, Any]) -> None:
     assert [one["code"] for one in causes["a late run"]["causes"]] == ["max-active-runs", "promise"]
     assert "promise" not in [one["code"] for one in causes["not the late run"]["causes"]]
+
+
+def test_no_statement_scans_the_history(causes: dict[str, Any]) -> None:
+    assert not causes["scans"], "\n\n".join(causes["scans"])
+    assert causes["statements"] > 25

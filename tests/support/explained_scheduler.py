@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,6 +59,8 @@ class World:
         import_all_models()
         Base.metadata.create_all(settings.engine)
         url = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
+        self.scans: list[str] = []
+        self.statements: set[str] = set()
         self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         with psycopg.connect(url, autocommit=True) as plain:
             own = migrations.read_own()
@@ -81,6 +84,17 @@ class World:
 
     def query(self, sql: Any, parameters: Any) -> Any:
         return self.connection.execute(sql, parameters).fetchall()
+
+    def query_watched(self, sql: Any, parameters: Any) -> Any:
+        """Run a statement, and note it if no index leads to its rows of a table that grows with the history."""
+        cursor = psycopg.ClientCursor(self.connection)
+        cursor.execute("SET enable_seqscan = off")
+        plan = "\n".join(row["QUERY PLAN"] for row in cursor.execute("EXPLAIN " + sql, parameters).fetchall())
+        cursor.execute("RESET enable_seqscan")
+        self.statements.add(sql)
+        if re.search(r"Seq Scan on (task_instance|dag_run|log)\b", plan):
+            self.scans.append(sql)
+        return self.query(sql, parameters)
 
     def execute(self, sql: str, **words: Any) -> None:
         self.connection.execute(sql, words)
@@ -115,8 +129,8 @@ class World:
         self.execute("UPDATE job SET latest_heartbeat = clock_timestamp() WHERE job_type = %(type)s", type=job_type)
 
     def read(self, *words: Any, **options: Any) -> Any:
-        subject = reading.resolve(self.query, *words, *[None] * (3 - len(words)))
-        return reading.read(self.query, subject, **options)
+        subject = reading.resolve(self.query_watched, *words, *[None] * (3 - len(words)))
+        return reading.read(self.query_watched, subject, **options)
 
     def states(self) -> dict[tuple[str, str, int], str]:
         with metadata_db.open_session() as session:
@@ -342,7 +356,7 @@ def bring_about() -> dict[str, Any]:  # noqa: PLR0915 - one case after another
     )
     world.execute("UPDATE dag SET has_import_errors = true WHERE dag_id = 'broken'")
     world.loop(4)
-    seen["overview"] = overview.to_json(overview.read(world.query))
+    seen["overview"] = overview.to_json(overview.read(world.query_watched))
     note("a run that waits for a slot pool", "pool_full", "run")
     waiting = next(one for one in seen["a run that waits for a slot pool"]["causes"] if one["code"] == "pool-full")
     seen["held by"] = waiting["blockers"]
@@ -426,7 +440,7 @@ def bring_about() -> dict[str, Any]:  # noqa: PLR0915 - one case after another
     note("next loop", "late", "run", "t1")
     world.execute("UPDATE job SET latest_heartbeat = now() - interval '90 s' WHERE job_type = 'SchedulerJob'")
     note("silent scheduler", "late", "run", "t1")
-    return seen
+    return seen | {"scans": world.scans, "statements": len(world.statements)}
 
 
 def compare_retry(world: World, dag: str) -> list[str | None]:
