@@ -120,9 +120,9 @@ class Events:
             return self._begin(connection, newest)
         position = Position.of_json(kept[NAME])
         # After a restore of an older backup, ids are given again.
-        if newest["log"] < position.log.low:
+        if newest["log"] < position.log.top:
             position.log = Tail(newest["log"])
-        if newest["run"] < position.run.low:
+        if newest["run"] < position.run.top:
             position.run = Tail(newest["run"])
         return position
 
