@@ -97,7 +97,7 @@ def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) ->
     assert snapshot
     [served] = [Prometheus(process.url) for process in snapshot.processes if process.name == "prometheus"]
     wait_until(lambda: served.value('up{job="agents"}') == 1, "the agents are scraped", timeout_s=120)
-    assert served.value('up{job="alertmanager"}') is not None
+    wait_until(lambda: served.value('up{job="alertmanager"}') == 1, "Alertmanager is scraped", timeout_s=120)
     wait_until(lambda: served.value("airfleet_agents_active") == 1, "a metric of the agents", timeout_s=120)
     assert (other.state.root / "prometheus" / "grafana" / "boards" / "airfleet-fleet.json").exists()
 
