@@ -1,4 +1,4 @@
-"""Ledgers that never happened: lines and attempts as a drill's tasks would have written them."""
+"""Invented ledgers: lines and attempts in the form that a drill's tasks write."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lines_of(
     task: str = "short",
     number: int = 1,
 ) -> list[str]:
-    """One attempt; without `seconds` it never says that it ended."""
+    """Return the lines of one attempt. Without `seconds` it has no end."""
     place = {"dag": "d", "run": "r", "task": task, "map": -1, "try": number}
     said = [
         {"what": "start", "attempt": token, **place, "host": host, "pid": 7, "boot": boot, "wall": wall, "mono": mono}
@@ -55,7 +55,7 @@ def attempt(
 
 
 def findings(**changes: object) -> Findings:
-    """Of a drill in which nothing went wrong."""
+    """Return the findings of a drill without faults."""
     whole: dict[str, object] = {
         "lost": (),
         "doubled": (),

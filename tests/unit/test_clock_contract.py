@@ -1,4 +1,4 @@
-"""A clock that is made up behaves as this machine's."""
+"""The made-up clock of the tests behaves like this machine's clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clocks import MadeUpClock
 
 @dataclass(frozen=True)
 class RealClock:
-    """This machine's, in the same form."""
+    """This machine's clock, with the methods of the made-up one."""
 
     sleep: Callable[[float], None] = time.sleep
 

@@ -1,4 +1,4 @@
-"""What is built is whole: a user has the wheel and nothing else."""
+"""The wheel holds everything that a user needs."""
 
 from __future__ import annotations
 

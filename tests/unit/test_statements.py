@@ -1,4 +1,4 @@
-"""SQL in files: every statement that code asks for is there, and every one that is there is asked for."""
+"""SQL in files: code and files name the same statements."""
 
 from __future__ import annotations
 

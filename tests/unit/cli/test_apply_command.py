@@ -29,7 +29,7 @@ from places import desired, parse
 
 
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, as_json: bool = False) -> Result:
-    """An apply that took `old1` out of the fleet, whose tasks have ended or still run."""
+    """Run an apply that removed `old1` from the fleet; its tasks have ended or still run."""
     fleet = parse()
     folder = StateFolder(tmp_path)
     spec = SimpleNamespace(fleet=fleet, project=tmp_path, rotations=RotationLedger(folder.secrets))

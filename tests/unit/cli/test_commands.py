@@ -136,7 +136,7 @@ def start_down(project: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def test_down_of_a_platform_that_only_begins_to_start_signals_no_stranger(project: Path) -> None:
-    """It holds the folder and still has the snapshot of the platform before it, whose pid is another's now."""
+    """It holds the folder, which still has the former platform's snapshot. Another process has that pid now."""
     folder = StateFolder(project / ".airfleet")
     folder.create()
     with subprocess.Popen(["sleep", "600"]) as stranger:

@@ -68,7 +68,7 @@ def test_it_holds_the_lease_of_every_database_host_that_answers(project: Path, m
 
 
 class ReadError(Exception):
-    """The fleet's specification was read."""
+    """Raised when the fleet's specification is read."""
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ SETPRIV = '[ "$1" = --reuid=airfleet ] && shift 4 && exec "$@"'
 
 
 def run_there(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What systemd-run is told by the script."""
+    """Run the script and return the arguments of systemd-run."""
     del monkeypatch
     told = f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' \"$@\""
     environment = install(folder, systemd_run=told)
@@ -81,7 +81,7 @@ def run_there(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> lis
 
 
 def replace_variables(word: str) -> str:
-    """A word of a command line as systemd gives it to the process, where all variables that it knows are escaped."""
+    """Return a word of a command line as systemd passes it on when all its variables are escaped."""
     assert "$" not in word.replace("$$", ""), "systemd would replace it"
     return word.replace("$$", "$")
 

@@ -41,7 +41,7 @@ yes
 
 
 def examine(project: Path, said: str, *, ahead: float = 0.0, trip: float = 0.1) -> list[Diagnosis]:
-    """What the doctor finds where cpu1 says this of itself, and every other host is away."""
+    """Run the doctor on a fleet where cpu1 reports these facts and every other host is away."""
     clock = MadeUpClock(1000.0)
 
     def answer(script: str) -> str:

@@ -11,7 +11,7 @@ from shells import MadeUpShell, name_host
 
 
 class Units:
-    """The services of a host, which stop once somebody has looked at them some times."""
+    """The services of a host. Each stops after its state was read some times."""
 
     def __init__(self, name: str, units: list[str], log: list[str], looks: int = 1) -> None:
         self.name, self.units, self.log, self.looks = name, units, log, looks

@@ -61,7 +61,7 @@ def test_a_journal_that_is_followed_ends_with_its_reader(tmp_path: Path, monkeyp
 
 @dataclass
 class Channel:
-    """What a host answers, in pieces that end anywhere."""
+    """A host's answer, in pieces that may end at any byte."""
 
     pieces: list[bytes]
     code: int = 0

@@ -1,4 +1,4 @@
-"""What `airfleet status` says of a fleet: each host with its roles, what is wrong, and what to do about it."""
+"""`airfleet status` of a fleet: each host with its roles, its problem, and a hint."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
 
 
 def answering(*answers: str) -> Any:  # noqa: ANN401 - a connection as far as it is used here
-    """A host that gives these answers, one after another."""
+    """Return a host that gives these answers one after another."""
     left = iter(answers)
     return MadeUpConnection(perform=lambda _: next(left))
 

@@ -1,4 +1,4 @@
-"""A new project: complete, named after its folder, and never over anything that is there."""
+"""A new project is complete, has its folder's name, and overwrites no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a deploy says of findings, and that every format can be asked for."""
+"""The findings that a deploy prints, in every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read: events, durations, the table."""
+"""Texts for people: events, durations and the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every user of a host can read the arguments of every process there, so no secret is one."""
+"""No secret is an argument of a process, because every user of a host can read all arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The balancer's rendered configuration in a real HAProxy on loopback: what it lets through, and what it says."""
+"""The balancer's configuration in a real HAProxy on the loopback: which requests pass, and what it answers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SILENT_S = 1.5
 
 
 class WebHost(BaseHTTPRequestHandler):
-    """Tells what it was asked; waits in the middle of some answers; refuses what is no login."""
+    """Answers with the request that it got, pauses within some answers, and refuses wrong passwords."""
 
     protocol_version = "HTTP/1.1"
     seen: list[str]
@@ -74,7 +74,7 @@ class WebHost(BaseHTTPRequestHandler):
 
 
 class Quiet(ThreadingHTTPServer):
-    """A balancer that ends a slow request is no error of the web host's."""
+    """A server that logs no error when the balancer ends a slow request."""
 
     def handle_error(self, *_: object) -> None:
         return
@@ -103,7 +103,7 @@ def render(text: str) -> str:
 
 @contextlib.contextmanager
 def run(folder: Path, text: str) -> Iterator[Edge]:
-    """HAProxy with the rendered configuration, its addresses moved to loopback and its minutes made seconds."""
+    """Run HAProxy with the rendered configuration, with addresses of the loopback and seconds for minutes."""
 
     class Own(WebHost):
         seen: list[str] = []  # noqa: RUF012 - one list for each test

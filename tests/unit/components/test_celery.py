@@ -1,4 +1,4 @@
-"""`executor: celery` on one machine: a private broker, a worker, and what each of them knows."""
+"""`executor: celery` on one machine: a private broker, a worker, and the settings and secrets of each."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_what_tasks_need_outlives_them(processes: dict[str, Process]) -> None:
 
 
 def read_link(name: str) -> dict[str, object]:
-    """What a process is told of Celery, by the file that its environment names."""
+    """Return the Celery file that the environment of a process names."""
     for component in describe(replace(SITE, broker=BROKER)):
         for process in component.processes:
             if process.name == name:

@@ -1,4 +1,4 @@
-"""What each host of a fleet is given, as data: its own programs, its own secrets, its own ports, and no more."""
+"""The parts of each host, as data: only the programs, secrets and ports that its roles need."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HOSTS = [host.name for host in parse().hosts]
 
 
 def text_of(name: str, text: str = NINE) -> str:
-    """All that is written on a host."""
+    """Return the text of all files and jobs of a host."""
     want = desired(name, text)
     scripts = [decode(job.script.reveal()) for part in want.parts for job in part.jobs]
     return "\n".join([*(reveal(file.content) for file in (*want.files, *want.early)), *scripts])
 
 
 def decode(script: str) -> str:
-    """A script with what it writes to files in place of its base64."""
+    """Return a script with the decoded text in place of its base64."""
     return re.sub(
         r"<<'END_OF_INPUT'\n(.*?)\nEND_OF_INPUT",
         lambda match: base64.b64decode(match[1]).decode(),
@@ -78,7 +78,7 @@ def test_one_host_runs_it_all() -> None:
 
 
 def link_of(host: str, name: str) -> dict[str, object]:
-    """What a service is told of Celery, by the file that its environment names."""
+    """Return the Celery file that the environment of a service names."""
     want = desired(host)
     service = next(one for one in want.services if one.name == name)
     file = next(one for one in want.files if str(one.path) == service.env["AIRFLEET_CELERY"])
@@ -226,7 +226,7 @@ def test_a_pool_that_says_nothing_has_a_limit_of_processes_all_the_same() -> Non
 
 
 def test_a_pool_waits_for_no_other_of_its_host_at_a_restart() -> None:
-    """A log server is no need of tasks, and would stop only once the last of them has ended."""
+    """Tasks do not need a log server, which would stop only after the last of them has ended."""
     after = [line for line in unit("cpu1", "worker-cpu").splitlines() if line.startswith("After=")]
     assert "airfleet-proxy" in after[0]
     assert "logs" not in after[0]

@@ -1,4 +1,4 @@
-"""Airflow's role owns its database: whoever looks into it for `airfleet` must gain that role nothing."""
+"""Airflow's role owns its database. Queries that `airfleet` runs there must give that role no further right."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CREATE TABLE public.alembic_version_fab AS SELECT 'here' AS version_num;
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Server, Path]]:
-    """A server with the rendered roles and rules of access, and the folder of its socket."""
+    """Run a server with the rendered roles and access rules; yield it with the folder of its socket."""
     where = place(parse(NINE), "data1")
     part = postgresql.describe(where)
     [roles] = [job.script.reveal() for job in part.jobs if job.name == "postgresql-roles"]
@@ -60,7 +60,7 @@ def served() -> Iterator[tuple[Server, Path]]:
 
 
 def ask(script: str, server: Server, sockets: Path) -> subprocess.CompletedProcess[str]:
-    """Run what `airfleet` runs on the primary."""
+    """Run the script that `airfleet` runs on the primary."""
     here = script.replace(f"-h {psql.SOCKETS}", f"-h {sockets} -p {server.port}")
     here = here.replace("runuser -u postgres --", f"runuser -u {OWN_USER} --" if not os.geteuid() else "")
     return subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=False, cwd="/")
@@ -81,7 +81,7 @@ def test_a_view_that_the_owner_planted_runs_with_the_owners_rights_only(served: 
 
 
 def test_who_sees_what_other_sessions_do_sees_no_password(served: tuple[Server, Path], tmp_path: Path) -> None:
-    """Airflow's role may see the statements of all sessions, as a scheduler ends those of the one before it."""
+    """Airflow's role sees the statements of all sessions, because a scheduler ends its predecessor's sessions."""
     server, _ = served
     [roles] = [
         job.script.reveal()

@@ -1,4 +1,4 @@
-"""The settings of a database host beside what PostgreSQL itself says of them."""
+"""The settings of a database host compared with PostgreSQL's own description of them."""
 
 from __future__ import annotations
 

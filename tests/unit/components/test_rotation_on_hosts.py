@@ -1,4 +1,4 @@
-"""In the middle of any step of a rotation, what one host uses is accepted by every other."""
+"""Within any step of a rotation, every host accepts the secrets that any other host uses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Need = tuple[str, str, str]
 
 
 def exchange(name: str, value: Any) -> FleetCredentials:  # noqa: ANN401 - a Rotating, for a field of another type each
-    """The credentials of the fleet with this secret as it is in one step."""
+    """Return the credentials of the fleet with this value of one secret."""
     if name == "warehouse":
         databases: dict[str, Secret] = {"warehouse": value}
         return replace(CREDENTIALS, platform=replace(CREDENTIALS.platform, databases=databases))
@@ -59,14 +59,14 @@ def exchange(name: str, value: Any) -> FleetCredentials:  # noqa: ANN401 - a Rot
 
 
 def rotate() -> Iterator[Rotating]:
-    """What hosts are given of a secret before a rotation, and in each of its steps."""
+    """Yield the value of a secret before a rotation and in each of its steps."""
     yield Rotating("first0")
     yield from walk("first0", "second0")
 
 
 @functools.cache
 def render_steps(name: str) -> tuple[Fleet, ...]:
-    """The fleet in each step of a rotation of this secret; several tests look at the same."""
+    """Return the fleet in each step of a rotation of this secret. Several tests share the result."""
     return tuple(render(exchange(name, value)) for value in rotate())
 
 
@@ -93,7 +93,7 @@ def read_config(fleet: Fleet, host: str) -> configparser.ConfigParser:
 
 
 def list_logins(fleet: Fleet) -> Iterator[Need]:
-    """Every login that some host uses: where, with what name, with what password."""
+    """Yield every login that a host uses: the service, the name and the password."""
     for want in fleet.values():
         for file in want.files:
             text = reveal(file.content)
@@ -111,7 +111,7 @@ def list_logins(fleet: Fleet) -> Iterator[Need]:
 
 
 def list_used(fleet: Fleet) -> set[Need]:
-    """All that some host uses and another must accept: logins, and the keys that it signs or encrypts with."""
+    """Return everything that a host uses and another must accept: logins, and keys that sign or encrypt."""
     sends = read_json(fleet, "sched1", "/etc/airfleet/server/celery.json")
     calls = read_config(fleet, "sched1")["api_auth"]["jwt_kid"]
     writes = read_config(fleet, "sched1")["core"]["fernet_key"].split(",")[0]
@@ -120,7 +120,7 @@ def list_used(fleet: Fleet) -> set[Need]:
 
 
 def list_accepted(fleet: Fleet) -> set[Need]:
-    """All that the database, the broker, the workers and the web hosts are told of."""
+    """Return everything that the database, the broker, the workers and the web hosts accept."""
     pairs = re.findall(r'"([\w.]+)" "([\w-]+)"', read(fleet, "data1", "/etc/airfleet/pgbouncer/users.txt"))
     jobs = {job.name: job.script.reveal() for want in fleet.values() for part in want.parts for job in part.jobs}
     [roles] = [word for word in shlex.split(jobs["postgresql-roles"], comments=True) if word.startswith("SQL=")]
@@ -158,7 +158,7 @@ def test_the_former_value_is_nowhere_in_the_end(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["writer", "reader", "airflow", "warehouse", "replication", "pool-cpu", "publisher"])
 def test_stores_are_not_restarted_for_a_rotation(name: str) -> None:
-    """What everybody depends on reads its logins while it runs."""
+    """PostgreSQL, PgBouncer and RabbitMQ reload their logins without a restart."""
     stores = {"airfleet-postgresql.service", "airfleet-pgbouncer.service", "airfleet-rabbitmq.service"}
     steps = render_steps(name)
     for before, after in itertools.pairwise(steps):
@@ -204,7 +204,7 @@ esac
 
 
 def end_logins(tmp_path: Path, worker: Rotating, *former_pools: str) -> tuple[int, list[str]]:
-    """How the job ended that removes former logins, and which it removed."""
+    """Run the job that removes former logins; return its result and the removed logins."""
     tool = tmp_path / "rabbitmqctl"
     tool.write_text(BROKER)
     tool.chmod(0o755)

@@ -1,4 +1,4 @@
-"""How many schedulers run, and how they share the work."""
+"""The number of schedulers, and their mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lost, doubled, killed and gaps, read from ledgers that never happened."""
+"""Lost, doubled and killed attempts and gaps, read from invented ledgers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines that tasks wrote, read back as attempts."""
+"""Lines of tasks are read as attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts that deal faults, before any host sees them."""
+"""The scripts that deal faults, run on this machine with replaced programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_drill_can_be_dealt_and_taken_back(drill: Drill) -> None:
 
 
 def run(folder: Path, script: str, **programs: str) -> list[str]:
-    """Run a script on a host whose programs note what they are told; return their notes in order."""
+    """Run a script with programs that record their arguments; return the records in order."""
     log = folder / "log"
     log.write_text("")
     # Nothing of this machine may be killed, filled or set: no other program is there.

@@ -1,4 +1,4 @@
-"""A fleet as a drill sees it, and what the command refuses."""
+"""A drill's view of a fleet, and the fleets that the command refuses."""
 
 from __future__ import annotations
 

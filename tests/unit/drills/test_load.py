@@ -1,4 +1,4 @@
-"""The load of a drill, known before it runs."""
+"""The task instances of a drill's load, computed before it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drills that are operations: which commands they run, and what they tell of requests that failed."""
+"""Drills that are operations: their commands, and their report of failed requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Noted:
 
 @pytest.fixture
 def moody() -> Iterator[tuple[str, list[int]]]:
-    """A page, and the statuses that it will answer with before it is well."""
+    """Serve a page; yield its address and the list of statuses that it answers with before 200."""
     statuses: list[int] = []
 
     class Page(BaseHTTPRequestHandler):

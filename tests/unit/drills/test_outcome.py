@@ -1,4 +1,4 @@
-"""Findings against a bar, and how they are told."""
+"""Findings are compared with the bar of a drill and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of things in a drill, on a fleet and a clock that are made up."""
+"""The order of the actions in a drill, on a made-up fleet and clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Said:
 
 @dataclass
 class MadeUp:
-    """Injector, platform, clock and hosts in one; what is due is done at once, except between `down` and `up`."""
+    """Injector, platform, clock and hosts in one. Due tasks run at once, except between `down` and `up`."""
 
     now: float = 2_000.0
     active: str = "s1"

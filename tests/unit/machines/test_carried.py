@@ -1,4 +1,4 @@
-"""What a test machine takes over of the box that it runs on."""
+"""The configuration that a test machine gets from its box."""
 
 from __future__ import annotations
 

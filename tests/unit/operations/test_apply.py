@@ -25,7 +25,7 @@ STEP = Step("web1", Stage.BASE, Mask("x.service"), "mask x.service", "airfleet r
 
 
 class Session:
-    """A session that notes what is asked of it; every host but `absent` is there, and `steps` are left on web1."""
+    """A session that records its calls. All hosts but `absent` answer; web1 has the steps `steps`."""
 
     def __init__(self, folder: StateFolder, *, steps: tuple[Step, ...] = (STEP,), absent: str = "") -> None:
         self.folder, self.steps = folder, steps

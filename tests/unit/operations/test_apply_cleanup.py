@@ -1,4 +1,4 @@
-"""What only a former version used is removed by an apply once nothing of that version runs, and not before."""
+"""An apply removes what only a former version used after the last process of that version has ended."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ CLEANUP = "run metadata-cleanup"
 
 
 class KilledError(BaseException):
-    """Where a command is killed: nothing that follows in it is done."""
+    """Raised where a command is killed, so that it does nothing more."""
 
 
 class Fleet:
-    """Hosts that an apply has just brought to a version with a migration that removes something."""
+    """Hosts that an apply has brought to a version with a `post` migration."""
 
     def __init__(self) -> None:
         self.did: list[str] = []
@@ -106,7 +106,7 @@ class Connection:
 
 
 class Session:
-    """The part of a session that an apply uses."""
+    """The methods of a session that an apply uses."""
 
     def __init__(self, fleet: Fleet, folder: StateFolder) -> None:
         self._fleet, self.folder = fleet, folder
@@ -141,7 +141,7 @@ class Rotations:
 
 @cache
 def want(name: str) -> DesiredHost:
-    """A host with the job of a version that removes something."""
+    """Return a host with the job of a `post` migration."""
     bare = desired(name, FOUR)
     where = place(parse(FOUR), name)
     jobs = metadata_jobs.clean_up(where, LATER) if name == "sched1" else ()

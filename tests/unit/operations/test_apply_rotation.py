@@ -1,4 +1,4 @@
-"""`apply` and the rotation of secrets: a step begins only when nothing works with what came before it."""
+"""`apply` and rotations: a step begins only when no process uses a value of the step before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def step(folder: StateFolder, value: str) -> RotationStep:
 
 
 class Looks:
-    """A session that sees these things in turn."""
+    """A session whose surveys give these results in turn."""
 
     def __init__(self, folder: StateFolder, looks: list[Any]) -> None:
         self.folder, self.looks = folder, looks
@@ -47,7 +47,7 @@ class Looks:
 
 
 def run(folder: StateFolder, looks: list[Any], drain_s: float = 100, now: float | None = None) -> Apply:
-    """An apply that sees these things in turn, on a clock that goes on with each pause."""
+    """Run an apply whose surveys give these results in turn, on a clock that each pause advances."""
     clock = MadeUpClock()
     return Apply(
         cast("Any", Looks(folder, looks)),

@@ -1,4 +1,4 @@
-"""Waiting for a server that recovers: it says why it ends, and does not wait for what never comes."""
+"""Waiting for a server in recovery: the wait ends at once with the reason if recovery cannot succeed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRONG = ("28P01", 'password authentication failed for user "postgres"')
 
 @contextmanager
 def server(*refusals: tuple[str, str]) -> Iterator[int]:
-    """The port of what speaks as PostgreSQL does, as far as one refusal after another; the last one stays."""
+    """The port of a server that answers like PostgreSQL, with one refusal after another; the last one stays."""
     left = list(refusals)
 
     def answer(connection: socket.socket) -> None:

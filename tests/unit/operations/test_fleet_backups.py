@@ -1,4 +1,4 @@
-"""Backups of a fleet: what is read from pgBackRest, what is said of it, and what a restore that was cut off left."""
+"""Backups of a fleet: pgBackRest's output is read and reported, and an interrupted restore is found."""
 
 from __future__ import annotations
 

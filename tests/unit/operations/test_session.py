@@ -1,4 +1,4 @@
-"""A session keeps others out, and hands out what changes hosts only under the lease."""
+"""A session excludes other commands, and gives out what changes hosts only while it holds the lease."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from places import NINE, parse
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[HeldLease]:
-    """The leases that are held now."""
+    """The leases that are held at present."""
     now: list[HeldLease] = []
 
     @contextmanager
@@ -44,7 +44,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FleetSe
 
 
 def primary(before: str) -> Any:  # noqa: ANN401 - made up
-    """The primary as a survey found it, with what the last holder of the lease left."""
+    """The surveyed primary, with the record of the last holder of the lease."""
     return SimpleNamespace(connection=SimpleNamespace(), lease=before)
 
 

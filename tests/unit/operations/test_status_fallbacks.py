@@ -1,4 +1,4 @@
-"""What `airfleet status` shows of fall-backs: over all hosts, whatever a task wrote there."""
+"""Fall-backs in `airfleet status`: summed over all hosts, whatever a task may write into the files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airfleet_provider.contract.fallbacks import FILE_BYTES, Counter
 
 
 def run_look(home: Path) -> str:
-    """What the script for a host prints here, as the user who runs the test."""
+    """Run the script for a host on this machine and return its output."""
     script = fallbacks.build_look(home, "root").replace('runuser -u "$LOGIN" -- ', "")
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=True, timeout=30)
     return done.stdout.decode(errors="replace")

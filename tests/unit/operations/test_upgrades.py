@@ -1,4 +1,4 @@
-"""Which move is asked for, in which order it goes, and what is told of it; the scripts as a shell takes them."""
+"""Upgrades: the chosen move, the order of its steps, its messages, and its scripts in a shell."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_worker_is_behind_until_it_runs_from_what_its_unit_says() -> None:
 
 
 class Fleet:
-    """What an upgrade does to a fleet, noted in its order; `schema` is where the database stands."""
+    """Records the actions of an upgrade in order. `schema` is the present version of the schema."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class Fleet:
         self.survey = Survey(tuple(views), ())
 
     def _apply(self, _: object, __: object, choose: Callable[[Sequence[Step]], Iterable[Step]]) -> None:
-        """Note what kind of steps is chosen of all that new hosts need."""
+        """Record the kinds of the chosen steps."""
         chosen = [step for view in self.survey.views for step in choose(diff.decide(view.desired, HostFacts()))]
         later = [step.action for step in chosen if step.stage != Stage.BASE]
         started = {action.service.name for action in later if isinstance(action, Bring)}
@@ -216,7 +216,7 @@ class Fleet:
         self.did.append(what)
 
     def connect(self, name: str) -> Any:  # noqa: ANN401 - a connection as far as it is used here
-        """A host whose packages want the schema `wanted`."""
+        """Return a connection to a host whose packages need the schema `wanted`."""
 
         def perform(what: str) -> str:
             if what == "checking the schema":

@@ -1,4 +1,4 @@
-"""How a worker is said to stand, from what is found where it should be."""
+"""The reported state of a worker, from the observations of its host."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_a_host_says_is_read_pool_by_pool() -> None:
 
 
 def look_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the script for a host says there, of the pools `io` and `cpu`."""
+    """Run the script for a host with the pools `io` and `cpu`; return its output."""
     monkeypatch.setattr(host_workers, "NOTES", folder)
     monkeypatch.setattr(access, "READ_S", 1)
     script = access.build_look(["io", "cpu"]).replace('runuser -u "$LOGIN" -- ', "")
@@ -99,7 +99,7 @@ def look_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_note_speaks_for_its_own_pool_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any task may write anything there."""
+    """Any task may write to that folder."""
     forged = f"{sections.MARK} cpu 7 active 1 0\n{note('drained')}\n{sections.MARK} db 7 active 1 0\n"
     (tmp_path / "io.json").write_text(f"x\n{forged}")
     (tmp_path / "cpu.json").write_text(note("serving", TASK))
@@ -170,7 +170,7 @@ def test_what_is_waited_for_is_told_as_it_changes() -> None:
 
 
 class Silent:
-    """A place where one worker is not to be seen, and another is."""
+    """The access to two workers of which one, io@h1, is never seen."""
 
     def read(self) -> tuple[Worker, ...]:
         return (Worker("h2", "io", "serving"),)

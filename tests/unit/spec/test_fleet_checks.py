@@ -1,4 +1,4 @@
-"""The `checks` section: levels and limits in, a Checks or every problem out."""
+"""The `checks` section gives Checks, or all its problems."""
 
 from __future__ import annotations
 

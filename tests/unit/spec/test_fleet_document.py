@@ -1,4 +1,4 @@
-"""YAML in, plain data and lines out."""
+"""YAML is read into plain data with line numbers."""
 
 from __future__ import annotations
 

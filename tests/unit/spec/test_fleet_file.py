@@ -1,4 +1,4 @@
-"""fleet.yaml in, a Fleet or every problem out."""
+"""A fleet.yaml gives a Fleet, or all its problems."""
 
 from __future__ import annotations
 

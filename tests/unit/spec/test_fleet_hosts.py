@@ -1,4 +1,4 @@
-"""Hosts, roles and pools in fleet.yaml: short files mean whole fleets, and every mistake is told at once."""
+"""Hosts, roles and pools in fleet.yaml: a short file gives a whole fleet, and all mistakes are reported together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `releases` section: places and limits in, Releases or every problem out."""
+"""The `releases` section gives Releases, or all its problems."""
 
 from __future__ import annotations
 

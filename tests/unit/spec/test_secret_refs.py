@@ -1,4 +1,4 @@
-"""Secrets are found where references point, and are never printed."""
+"""Secrets are read where references point, and are never printed."""
 
 from __future__ import annotations
 

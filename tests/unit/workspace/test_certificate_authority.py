@@ -31,7 +31,7 @@ def make_authority() -> Authority:
 
 
 def shake_hands(tmp_path: Path, own: HostCertificate, trusted: str, name: str) -> str:
-    """What a client hears that connects to a server with this certificate and wants it to be `name`."""
+    """Connect to a server with this certificate under a name; return the result of the TLS handshake."""
     (tmp_path / "host.pem").write_text(own.certificate)
     (tmp_path / "host.key").write_text(own.key.reveal())
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""What a project's requirements file says."""
+"""A project's requirements file is read."""
 
 from __future__ import annotations
 

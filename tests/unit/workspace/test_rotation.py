@@ -1,4 +1,4 @@
-"""Exchanging a secret: at every step, whoever uses a value finds it accepted."""
+"""The rotation of a secret: in every step, each value in use is accepted."""
 
 from __future__ import annotations
 

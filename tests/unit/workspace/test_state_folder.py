@@ -1,4 +1,4 @@
-"""The state folder: atomic, held by one, refused where it does not fit, and secrets that stay secret."""
+"""The state folder: atomic writes, one holder, refusal of a folder of another kind, and private secrets."""
 
 from __future__ import annotations
 

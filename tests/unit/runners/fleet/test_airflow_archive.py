@@ -1,4 +1,4 @@
-"""What is installed for hosts, and what of it is checked."""
+"""The packages that are installed for hosts, and the hashes that are checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HASHED = "six==1.17.0 \\\n    --hash=sha256:aaaa  # by uv\n"
 
 
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requirements: str) -> tuple[list[list[str]], list[str]]:
-    """The commands that install packages, and what the user is told."""
+    """Return the commands that install packages, and the messages for the user."""
     ran: list[list[str]] = []
     told: list[str] = []
     monkeypatch.setattr(python_packages, "run", ran.append)
@@ -50,7 +50,7 @@ def test_a_projects_requirements_without_hashes_take_none_from_airflows_own(
 def test_no_module_of_the_folder_that_the_user_is_in_runs_on_the_control_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be the project, which others than the operator write."""
+    """It may be the project's folder, which other people can write to."""
     here = tmp_path / "project"
     here.mkdir()
     for name in ("compileall", "struct", "py_compile"):

@@ -1,4 +1,4 @@
-"""How steps are carried out: who waits for whom, who goes on when a host fails, and what is told about it."""
+"""Steps are carried out in order: waits between hosts, hosts that continue after a failure, and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brokers that restart: one after another, each with its queues safe elsewhere; at once only where they must."""
+"""Brokers restart one after another while other nodes hold the queues; together only if they must."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BROKERS = ("data1", "sched1", "sched2")
 
 @dataclass
 class Cluster:
-    """Three brokers; `away` is how many questions a broker that was restarted needs until it has caught up."""
+    """Three brokers. A restarted broker has caught up after `away` questions."""
 
     away: int = 2
     stopped: frozenset[str] = frozenset()
@@ -68,7 +68,7 @@ class Cluster:
 
 
 def restart(cluster: Cluster, steps: Mapping[str, str], absent: tuple[str, ...] = ()) -> ApplyOutcome:
-    """Bring RabbitMQ of these hosts so."""
+    """Apply steps that bring RabbitMQ on these hosts into these states."""
     views = []
     for name in BROKERS:
         if name in absent:
@@ -147,7 +147,7 @@ def test_brokers_with_another_cookie_restart_at_once_as_they_would_not_find_each
 
 
 def run_question(tmp_path: Path, ping: int, check: int, *, active: bool = True) -> int:
-    """What the question of a host exits with, when RabbitMQ's tool does so."""
+    """Return the exit code of the question when RabbitMQ's tool exits with this code."""
     place = desired("sched1", CLUSTER).place
     for name, text in {
         "systemctl": f"exit {int(not active)}",

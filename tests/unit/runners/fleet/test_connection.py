@@ -1,4 +1,4 @@
-"""What a command said comes whole, however its last words and its end arrive."""
+"""A command's output is complete, whatever the order of its last bytes and its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shells import name_host
 
 
 class Channel:
-    """A channel on which things arrive one after another, one each time that nothing was there to be read."""
+    """A channel on which items arrive one after another, the next one when the last was read."""
 
     def __init__(self, *arrivals: str | bytes) -> None:
         self.arrivals = list(arrivals)
@@ -75,7 +75,7 @@ def test_a_connection_that_ends_before_the_command_is_an_error() -> None:
 
 
 class Answering(connection.HostConnection):
-    """A connection over which every script ends so."""
+    """A connection on which every script ends with this result."""
 
     def __init__(self, output: connection.Output) -> None:
         super().__init__(name_host("h1"), Path())

@@ -1,4 +1,4 @@
-"""Packages for hosts without a mirror: which are sent, and what is told when they cannot be had."""
+"""Packages for hosts without a mirror: the list to send, and the message if a package is missing."""
 
 from __future__ import annotations
 

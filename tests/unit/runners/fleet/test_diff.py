@@ -1,4 +1,4 @@
-"""From what a host should be and how it stands to steps, and from steps to scripts: all of it data."""
+"""Desired and present state give steps, and steps give scripts: all as data."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_a_firewall_that_is_no_longer_wanted_takes_its_table_along() -> None:
 
 
 def run_with(tmp_path: Path, systemctl: str, script: str, *programs: str) -> subprocess.CompletedProcess[str]:
-    """A script on a host whose systemctl is made up; it keeps what it counts in a file beside it."""
+    """Run a script with a made-up systemctl, which keeps its count in a file."""
     (tmp_path / "systemctl").write_text(f'#!/bin/sh\ncd {tmp_path}\ncase "$*" in {systemctl} esac\n')
     (tmp_path / "systemctl").chmod(0o755)
     for program in ("journalctl", *programs):
@@ -407,7 +407,7 @@ def test_without_a_firewall_no_host_listens_on_every_address(firewall: str, coun
 
 
 def test_packages_are_found_by_what_a_process_has_loaded_though_it_calls_itself_otherwise(tmp_path: Path) -> None:
-    """As the tasks of a worker do, whose command line names the task."""
+    """A worker's tasks do so: their command line names the task."""
     library = tmp_path / "opt" / "airfleet" / "0123abcd" / "lib.so"
     library.parent.mkdir(parents=True)
     library.write_bytes(bytes(mmap.PAGESIZE))

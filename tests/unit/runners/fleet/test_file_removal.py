@@ -1,4 +1,4 @@
-"""Files that nothing wants any more go, and with the last of them its folder."""
+"""Files that are no longer wanted are removed, and empty folders with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journals of a fleet's hosts that are followed end when a person interrupts, or closes the output."""
+"""Followed journals of hosts end at an interrupt and when the output is closed."""
 
 from __future__ import annotations
 

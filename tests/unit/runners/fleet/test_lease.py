@@ -1,4 +1,4 @@
-"""Applies of one fleet keep each other out: on this machine and on the fleet."""
+"""Two applies of one fleet exclude each other, on this machine and on the fleet."""
 
 from __future__ import annotations
 

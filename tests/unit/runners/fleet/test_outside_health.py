@@ -1,4 +1,4 @@
-"""What users would see, asked of the hosts themselves: this machine may reach nothing of them but SSH."""
+"""The health that users see, asked from the hosts themselves, because this machine may reach them by SSH only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WELL = {name: {"status": "healthy"} for name in outside_health.COMPONENTS}
 
 
 class Ui(http.server.BaseHTTPRequestHandler):
-    """A UI that is well, but for its triggerer; other paths are none of its own."""
+    """A UI that reports an unhealthy triggerer, and 404 for other paths."""
 
     def do_GET(self) -> None:
         is_health = self.path == "/api/v2/monitor/health"

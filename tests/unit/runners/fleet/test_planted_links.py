@@ -1,4 +1,4 @@
-"""Root writes nothing through a path that a lesser user has made: the steps, run as root, with planted links."""
+"""Steps that run as root write nothing through links that another user has planted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
-    """As `apply` runs a step."""
+    """Run a script as `apply` runs a step."""
     text = f"(\nset -e\n{script}\n)\n"
     return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, cwd="/", timeout=60)
 
@@ -193,7 +193,7 @@ def test_a_replica_that_is_fenced_moves_no_file_into_a_folder_that_its_user_poin
 def test_old_words_of_commands_are_removed_with_the_rights_of_those_who_may_name_them(
     tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name may hold the end of a line, and what follows would be another path."""
+    """A name may hold a line feed, and the text after it would be another path."""
     user = pwd.getpwnam("daemon")  # its group has its name, as that of a service's user
     unit = tmp_path / "scheduler.service"
     unit.write_text(f"User={user.pw_name}\n")

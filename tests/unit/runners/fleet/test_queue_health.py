@@ -1,4 +1,4 @@
-"""How a fleet's queues look: what RabbitMQ's nodes say of them, each of its own."""
+"""The queues of a fleet, from the metrics of each RabbitMQ node."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ rabbitmq_detailed_queue_consumers{vhost="airfleet",queue="cpu1@h1.celery.pidbox"
 
 @pytest.fixture
 def node() -> Iterator[tuple[int, list[str]]]:
-    """The port of a node's metrics, and what was asked there."""
+    """The port of a node's metrics, and the requests that it got."""
     asked: list[str] = []
 
     class Answer(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ def _say(answer: str, _work: str) -> str:
 
 
 def look(*answers: str) -> dict[str, Observation]:
-    """What is seen of the queues where the nodes answer so."""
+    """Return the observations of the queues when the nodes give these answers."""
     views: list[Any] = [
         SimpleNamespace(
             connection=MadeUpConnection(perform=partial(_say, answer), away=answer is AWAY),

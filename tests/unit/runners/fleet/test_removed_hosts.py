@@ -1,4 +1,4 @@
-"""Hosts taken out of fleet.yaml: they are remembered, told to stop, and cleared once their tasks have ended."""
+"""Hosts removed from fleet.yaml are remembered, stopped, and cleared after their tasks have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs scripts on a host behaves alike over SSH, on this machine and where it is made up."""
+"""Shells of hosts behave alike over SSH, on this machine, and made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host on its way from one version of the packages to another: whatever starts anew there finds what it can read.
+"""A host between two versions of the packages: every process that starts there finds files that it can read.
 
 A made-up host carries out the steps of the plan one by one. After each step every process of Airflow that runs may
 start another one, and systemd may start every unit anew, as after a crash.
@@ -36,13 +36,13 @@ NOTES = Path("/etc/airfleet/units")
 
 
 def version(host: str, runtime: str) -> DesiredHost:
-    """What a version of airfleet makes of a host; its airflow.cfg names the version, as it would by its class paths."""
+    """Return the desired host of a version of airfleet. Its airflow.cfg names the version, as class paths would."""
     return desired(host, f"{NINE}airflow: {{email: {{from_email: {runtime}}}}}\n", runtime=runtime)
 
 
 @dataclass
 class Started:
-    """A process of a unit: what its unit said when it started, and what note was taken of it."""
+    """A process of a unit, with the unit file at its start and the recorded fingerprint."""
 
     unit: str
     note: str
@@ -50,7 +50,7 @@ class Started:
 
 @dataclass
 class MadeUpHost:
-    """Files, packages, what systemd has read, and what runs."""
+    """Files, packages, the units that systemd has read, and the running processes."""
 
     files: dict[Path, str] = field(default_factory=dict)
     runtimes: list[str] = field(default_factory=list)
@@ -93,7 +93,7 @@ class MadeUpHost:
         self.running[unit] = Started(self.loaded[unit], self.files.get(NOTES / unit, ""))
 
     def look(self, want: DesiredHost) -> HostFacts:
-        """What a survey finds, all of it but what a version of packages has no part in."""
+        """Return what a survey of this host finds. Facts that the version does not change are as after an apply."""
         there = converged(want)
         modes = {file.path: file for file in want.files}
         facts = {}
@@ -114,7 +114,7 @@ class MadeUpHost:
         )
 
     def check(self) -> None:
-        """What runs can start another process of its own version, and systemd can start every unit it has read."""
+        """Assert that each running process can start one of its version, and that systemd can start every unit."""
         for unit, text in [*((name, one.unit) for name, one in self.running.items()), *self.loaded.items()]:
             packages = re.search(r"^ExecStart=/opt/airfleet/(\w+)/", text, re.MULTILINE)
             config = re.search(r'^Environment="AIRFLOW_CONFIG=(.+)"$', text, re.MULTILINE)
@@ -123,7 +123,7 @@ class MadeUpHost:
                 assert packages[1] in self.files.get(Path(config[1]), "no such file"), unit
 
     def forget_layout(self) -> None:
-        """As a version left it whose packages shared one airflow.cfg."""
+        """Change the host to the layout of a version whose packages shared one airflow.cfg."""
 
         def shorten(text: str) -> str:
             return re.sub(r"(/etc/airfleet/\w+)/\w{16}/airflow.cfg", r"\1/airflow.cfg", text)

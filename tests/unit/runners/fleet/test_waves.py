@@ -1,4 +1,4 @@
-"""In which order hosts are disturbed by restarts."""
+"""The order in which restarts disturb hosts."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_restart_of_everything_is_of_airflow_s_own_processes_and_of_each_once(
 
 
 def run_at_the_balancer(folder: Path, script: str) -> list[str]:
-    """What is done on the host of a balancer, each on a line of its own."""
+    """Return the steps on the host of a balancer, one a line."""
     (folder / "sockets").mkdir(exist_ok=True)
     (folder / "sockets" / "one.sock").touch()
     for name, lines in {

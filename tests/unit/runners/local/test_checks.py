@@ -1,4 +1,4 @@
-"""What is told of a Dag file that does not load."""
+"""The message for a Dag file that does not load."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ VERSION = ".".join(map(str, sys.version_info[:2]))
 
 
 class Installer:
-    """Stands in for uv: makes the folder of an environment and notes what it was asked for."""
+    """Replaces uv: makes the folder of an environment and records its arguments."""
 
     def __init__(self) -> None:
         self.ran: list[list[str]] = []

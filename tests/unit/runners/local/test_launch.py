@@ -1,4 +1,4 @@
-"""From a project folder to a launch: what is refused, and what the processes of a platform see."""
+"""From a project folder to a launch: refusals, and the environment of the processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports: free, taken, and by whom."""
+"""Ports: free ones are found, and the owner of a taken one is named."""
 
 from __future__ import annotations
 

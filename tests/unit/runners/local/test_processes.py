@@ -1,4 +1,4 @@
-"""Processes: made again after an interruption, found again after a crash, and dead when their parent is."""
+"""Processes are started again after an interruption, found after a crash, and end with their parent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ print(json.dumps([first, int(log.read_text()), ended]))
 
 @pytest.fixture
 def born() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that must not outlive the test."""
+    """A list of processes, which are killed after the test."""
     born: list[subprocess.Popen[bytes]] = []
     yield born
     for process in born:

@@ -202,7 +202,7 @@ def test_interrupted_anywhere_nothing_runs_twice_and_everything_ends(rules: Rule
 
 
 class World:
-    """One real process under the rules: it crashes, hangs, ignores signals and dies as chance will have it."""
+    """One process under the rules of supervision, which crashes, hangs and ignores signals at random."""
 
     def __init__(self, rules: Rules, chance: random.Random) -> None:
         self.unit, self.rules, self.chance = Unit(), rules, chance

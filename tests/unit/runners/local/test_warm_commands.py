@@ -80,7 +80,7 @@ class Platform:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The one of all tests that do not end it."""
+    """The platform of all tests that do not end it."""
     with start(tmp_path_factory.mktemp("platform")) as platform:
         yield platform
 
