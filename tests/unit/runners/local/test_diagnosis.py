@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.runners.local import diagnosis, launch, ports
+from airfleet.runners.local import diagnosis, environment, launch, ports
+from airfleet.workspace import airflow_version
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis
 from airfleet.workspace.project import find_state
+from airfleet.workspace.state_folder import StateFolder
 
 GOOD = {"apache-airflow-core": "3.3.2", "celery": "5.6.3", "sqlalchemy": "2.0.51"}
 
@@ -144,3 +146,18 @@ def test_garbage_in_the_state_folder_is_a_finding_and_no_crash(project: Path) ->
 def test_a_fresh_clone_has_what_its_example_wants() -> None:
     path = Path(__file__).parents[4] / "examples" / "flights" / "requirements.txt"
     assert [found.level for found in diagnosis.judge_requirements(path, diagnosis._installed)] == ["ok"]
+
+
+def test_what_is_missing_is_named_once_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform's packages beside airfleet, without the embedded PostgreSQL and with another SQLAlchemy."""
+    monkeypatch.setattr(environment, "is_beside", lambda: True)
+    monkeypatch.setattr(launch, "find_spec", lambda _: None)
+    monkeypatch.setattr(diagnosis, "_installed", {"sqlalchemy": "2.1.9"}.get)
+    found = {one.subject: one for one in diagnosis.examine(tmp_path, StateFolder(tmp_path / "state"))}
+    assert found["sqlalchemy"].what == "2.1.9 is not 2.0.x"
+    assert found["PostgreSQL"].what == "the embedded PostgreSQL is not installed"
+    lock = [*airflow_version.find_locks().values()][-1]
+    for name in ("celery", "sqlalchemy", "PostgreSQL"):
+        assert found[name].hint.endswith(f"--require-hashes --requirement {lock}"), name
