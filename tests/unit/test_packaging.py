@@ -1,4 +1,4 @@
-"""The wheel holds everything that a user needs."""
+"""What is built is whole: a user has the wheel and nothing else."""
 
 from __future__ import annotations
 

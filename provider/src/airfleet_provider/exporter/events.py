@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import Connection
 
@@ -135,15 +135,15 @@ class Events:
         return Position(Tail(newest["log"]), Tail(newest["run"]), runs)
 
     def _read_log(self, connection: Connection[Row], tail: Tail) -> bool:
-        fresh = self._read_ids(connection, "log_ids", tail)
+        fresh = self._read_ids(connection, SQL["log_ids"], tail)
         if fresh:
             for row in connection.execute(SQL["tries"], {"ids": fresh}):
                 self._count_try(row)
         return len(fresh) >= MOST_ROWS
 
-    def _read_ids(self, connection: Connection[Row], statement: str, tail: Tail) -> list[int]:
+    def _read_ids(self, connection: Connection[Row], statement: LiteralString, tail: Tail) -> list[int]:
         words = {"low": tail.low, "top": tail.top, "most": MOST_ROWS}
-        fresh = tail.choose_unread(row["id"] for row in connection.execute(SQL[statement], words))
+        fresh = tail.choose_unread(row["id"] for row in connection.execute(statement, words))
         tail.note_read(fresh, self._clock())
         return fresh
 
@@ -176,7 +176,7 @@ class Events:
         self._counters.observe(name, max(0.0, seconds), *labels)
 
     def _read_runs(self, connection: Connection[Row], position: Position) -> bool:
-        fresh = self._read_ids(connection, "run_ids", position.run)
+        fresh = self._read_ids(connection, SQL["run_ids"], position.run)
         known = position.runs
         known |= dict.fromkeys((one for one in fresh if one not in known), False)
         unfinished = {row["id"]: row["is_running"] for row in connection.execute(SQL["unfinished"])}

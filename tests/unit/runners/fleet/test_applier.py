@@ -153,7 +153,8 @@ def test_a_slow_host_does_not_hold_up_the_database_and_the_schema(tmp_path: Path
 
 def test_the_services_of_a_stage_start_side_by_side_and_each_tells_how_it_ended(tmp_path: Any) -> None:  # noqa: ANN401
     _, log = carry_out(tmp_path)
-    assert ("web2", "start airfleet-api-server.service, start airfleet-execution-api.service") in log
+    names = ("api-server", "execution-api", "tls-proxy")
+    assert ("web2", ", ".join(f"start airfleet-{name}.service" for name in names)) in log
 
 
 def test_one_service_that_fails_does_not_hide_how_the_others_ended(tmp_path: Path) -> None:
