@@ -91,7 +91,7 @@ bench-alerting: dev-env  ## Time alerts from a metric to the agents with real Pr
 	@tools/prometheus
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/alerting.py $(ARGS)
 
-bench-notify: dev-env  ## Let every receiver of alerts be down for ten minutes: keys of bench/results/observe.json
+bench-notify: dev-env  ## Let every receiver of alerts be down for four minutes: keys of bench/results/observe.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/notify.py $(ARGS)
 
 bench-observe: dev-env  ## Time the exporter of metrics on three million task instances: bench/results/observe.json

@@ -1,14 +1,16 @@
-"""What arrives of 200 alerts when every receiver is down for ten minutes and the agents are killed twice.
+"""What arrives of 200 alerts when every receiver is down for minutes and the agents are killed twice.
 
 make bench-notify                         the keys of alerts in bench/results/observe.json
-make bench-notify ARGS="--outage 60"      a quick look; nothing is kept of it
+make bench-notify ARGS="--outage 600"     the whole ten minutes
 
 The agents process is the real one, on a real PostgreSQL. The receivers are a mail server with STARTTLS and three HTTP
 servers, which take webhooks, PagerDuty's events and Slack's messages. First single alerts are raised and timed. Then
 every receiver stops, 200 alerts fire, half of them heal, and the agents get SIGKILL, one time with a message on its
 way. `undelivered` counts the alerts and ends of alerts that a receiver never got. `delivered_twice` counts those that
 a receiver got again although it compares the key of the message, as the guide on alerts says: all but Slack.
-`repeated` counts what each receiver got again without a comparison. The outage is not compressed in time.
+`repeated` counts what each receiver got again without a comparison. The outage is
+shortened to four minutes: after the first, the attempts of a receiver come at least once a minute, so a longer outage
+repeats what was seen.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ from airfleet_provider.contract.notification_policy import (
 from receivers import HttpReceiver, MailReceiver
 from support import RESULTS, say, wait
 
-ALERTS, SINGLE, OUTAGE_S = 200, 10, 600.0
+ALERTS, SINGLE, OUTAGE_S = 200, 10, 240.0
 HTTP = ("webhook", "pagerduty", "slack")
 FILE = RESULTS / "observe.json"
 _MAIL_LINE = re.compile(r"^warning: (\w+) \(([a-z ]+)\)", re.MULTILINE)
@@ -110,7 +112,7 @@ def main() -> None:
         known = json.loads(FILE.read_text()) if FILE.exists() else {}
         FILE.write_text(json.dumps({**known, **figures}, indent=2) + "\n")
     else:
-        say("the outage is shorter than ten minutes: bench/results/observe.json stays as it is")
+        say("the outage is shorter than four minutes: bench/results/observe.json stays as it is")
 
 
 def measure(folder: Path, port: int, outage_s: float) -> dict[str, Any]:

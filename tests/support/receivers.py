@@ -43,7 +43,8 @@ class Request:
 
     @property
     def is_taken(self) -> bool:
-        return self.answer.is_silent or 200 <= self.answer.status < 300
+        # A sender that is killed may send no body any more.
+        return self.body is not None and (self.answer.is_silent or 200 <= self.answer.status < 300)
 
 
 class HttpReceiver:
