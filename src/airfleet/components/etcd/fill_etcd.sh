@@ -1,3 +1,4 @@
+#!/bin/sh
 # Logins, each with its password of now, and the settings of Patroni. May be run at any time.
 for _ in $(seq 60); do log_in && break; sleep 1; done
 log_in
@@ -10,13 +11,13 @@ set_password() {
 }
 call role get "$LOGIN" >/dev/null 2>&1 || call role add "$LOGIN" >/dev/null
 call role grant-permission "$LOGIN" --prefix=true readwrite "$PREFIX" >/dev/null
-printf '%s\n' "$LOGINS" | while read -r login password; do
-  set_password "$login" "$password"
-  call user grant-role "$login" "$LOGIN" >/dev/null
+printf '%s\n' "$LOGINS" | while read -r name password; do
+  set_password "$name" "$password"
+  call user grant-role "$name" "$LOGIN" >/dev/null
 done
-call user list | while read -r login; do
-  case "$login" in
-    "$LOGIN"|"$LOGIN".*) printf '%s\n' "$LOGINS" | grep -q "^$login " || call user delete "$login" >/dev/null;;
+call user list | while read -r name; do
+  case "$name" in
+    "$LOGIN"|"$LOGIN".*) printf '%s\n' "$LOGINS" | grep -q "^$name " || call user delete "$name" >/dev/null;;
   esac
 done
 call put "$KEY" "$SETTINGS" >/dev/null

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Says how etcd of this host begins: with the others for the first time, or as a new member of a cluster at work. A
 # member that fleet.yaml wants no more leaves, and so does this host's own where it has lost its data.
 join() {

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Of several database hosts, this one is left: the slots of the others would keep WAL that nobody fetches any more.
 if [ -f "$DATA/patroni.dynamic.json" ]; then
   # shellcheck disable=SC2086 # PSQL is a command with its arguments.

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Patroni runs this when the server of this host stops, starts, or takes another role: ACTION ROLE CLUSTER. MARK is there
 # while the server takes writes.
 if [ "$1" != on_stop ] && [ "$2" = primary ]; then

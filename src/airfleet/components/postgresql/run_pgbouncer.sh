@@ -1,3 +1,4 @@
+#!/bin/bash
 # Runs the command in its arguments, PgBouncer, while the server of this host takes writes: as long as MARK is there and
 # the server listens. Clients know every database host. Where nobody listens, they try the next one at once; a PgBouncer
 # whose server is away or only reads would keep them waiting, or refuse them for good.
