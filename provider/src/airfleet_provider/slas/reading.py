@@ -36,6 +36,8 @@ CATALOGUE_AGE = timedelta(seconds=30)
 MOST_STRUCTURES = 100
 # Runs with ids so far below the newest one may be committed later than it.
 ID_OVERLAP = 200
+# The runs of a day are read again after so long; until then, those that change are added.
+DAYS_AGE = timedelta(minutes=1)
 # A Dag without samples learns from so many runs of its past, and so many Dags do so in one reading.
 BOOTSTRAP_RUNS, BOOTSTRAP_DAGS = 20, 5
 
@@ -70,6 +72,30 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class DayRuns:
+    """The runs of these Dags that were due since a moment, without their tasks."""
+
+    since: datetime | None = None
+    dags: frozenset[str] = frozenset()
+    read_at: datetime | None = None
+    runs: Mapping[RunKey, Run] = field(default_factory=dict)
+
+    def holds(self, dags: Iterable[str], since: datetime, now: datetime) -> bool:
+        """Return whether the runs of these Dags since a moment are among them, and were read not long ago."""
+        if self.since is None or self.read_at is None:
+            return False
+        return self.dags.issuperset(dags) and self.since <= since and now - self.read_at < DAYS_AGE
+
+    def add(self, runs: Mapping[RunKey, Run]) -> DayRuns:
+        """Return them with runs that are active, new, or have just ended."""
+        since = self.since
+        if since is None:
+            return self
+        own = {key: run for key, run in runs.items() if run.dag_id in self.dags and run.run_after >= since}
+        return replace(self, runs={**self.runs, **own})
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What a reader keeps from one reading to the next."""
 
@@ -80,6 +106,7 @@ class Memory:
     samples: Mapping[str, Samples] | None = None
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     active: frozenset[RunKey] | None = None
+    days: DayRuns = field(default_factory=DayRuns)
     # Instances that had ended, and whose runs are active again.
     closed: frozenset[Key] = frozenset()
     # The ids of runs above the cursor that were read before.
@@ -114,9 +141,10 @@ def read(connection: Connection[Row], rules: Sequence[Rule], memory: Memory) -> 
             connection, SQL["named_runs"], dags=[one for one, _ in wanted], runs=[one for _, one in wanted]
         )
     }
-    days = _read_days(connection, rules, instances, dags, cursor, now)
-    runs = {**days, **left, **new, **active}
-    detailed = _choose_detailed(rules, dags, runs, days.keys() - left.keys() - new.keys() - active.keys())
+    fresh = {**left, **new, **active}
+    days = _read_days(connection, rules, instances, dags, cursor, memory.days, now).add(fresh)
+    runs = {**days.runs, **fresh}
+    detailed = _choose_detailed(rules, dags, runs, days.runs.keys() - fresh.keys())
     runs |= _read_tasks(connection, [runs[key] for key in detailed])
     ended = tuple(run for key, run in runs.items() if run.is_ended and (key in left or key in new))
     seen = Observations(
@@ -134,7 +162,12 @@ def read(connection: Connection[Row], rules: Sequence[Rule], memory: Memory) -> 
     ids = frozenset(one for one in (*memory.seen, *(row["id"] for row in rows)) if one > last)
     after = replace(cursor, last_run=last, evaluated_at=now)
     return Reading(
-        now, seen, instances, after, ended, replace(memory, active=frozenset(active), seen=ids, closed=closed)
+        now,
+        seen,
+        instances,
+        after,
+        ended,
+        replace(memory, active=frozenset(active), seen=ids, closed=closed, days=days),
     )
 
 
@@ -253,8 +286,9 @@ def _read_days(
     instances: Sequence[Instance],
     dags: Mapping[str, Dag],
     cursor: Cursor,
+    known_runs: DayRuns,
     now: datetime,
-) -> dict[RunKey, Run]:
+) -> DayRuns:
     """Return the runs that can keep the daily promises that are open, or that this evaluation opens."""
     open_ = [one for one in instances if one.key.kind is Kind.FINISHED_BY and one.state not in ENDED]
     starts = [one.starts_at for one in open_]
@@ -268,10 +302,12 @@ def _read_days(
                     starts.append(one.starts_at)
                     wanted.add(one.key.subject.dag_id)
     if not wanted:
-        return {}
-    return {
-        _key(run): run for run in _read_runs(connection, SQL["runs_of_days"], since=min(starts), dags=sorted(wanted))
-    }
+        return DayRuns()
+    since = min(starts)
+    if known_runs.holds(wanted, since, now):
+        return known_runs
+    runs = _read_runs(connection, SQL["runs_of_days"], since=since, dags=sorted(wanted))
+    return DayRuns(since, frozenset(wanted), now, {_key(run): run for run in runs})
 
 
 def _choose_detailed(
