@@ -275,5 +275,8 @@ def test_the_command_runs_beside_airflow(database: Database, archive: Archive) -
     assert '"runs": 2' in database.airflow(
         *words[:2], "run", *words[2:], "--before", before, "--dag", archive.dag, "--json"
     )
+    assert database.query("SELECT ended_at > now() - interval '1 h' FROM airfleet.job WHERE name = 'run-archive'") == [
+        (True,)
+    ]
     asked = database.airflow(*words[:2], "query", *words[2:], "--sql", "SELECT count(*) AS n FROM dag_run", "--json")
     assert '"n": 2' in asked
