@@ -34,13 +34,13 @@ class Exporter:
 
     @property
     def loops(self) -> tuple[Loop, ...]:
-        """Return the loops. Those that read seldom read what changes slowly or costs more."""
+        """Return the loops. None reads more often than Prometheus asks: every 15 s."""
         board, limits = self.board, self._limits
         work: tuple[tuple[str, float, Callable[[Context], None]], ...] = (
-            (events.NAME, 10.0, events.Events(board, limits, self._queues).once),
-            (state.NAME, 10.0, state.State(board, limits, self._queues, self._workers).once),
+            (events.NAME, 15.0, events.Events(board, limits, self._queues).once),
+            (state.NAME, 15.0, state.State(board, limits, self._queues, self._workers).once),
             (dags.NAME, 30.0, dags.Dags(board, limits).once),
-            (database.NAME, 60.0, database.Database(board, limits, self._backups).once),
+            (database.NAME, 90.0, database.Database(board, limits, self._backups).once),
             (probes.NAME, 15.0, probes.Probes(board, self._probes, self._authorities).once),
         )
         return tuple(Loop(name_loop(name), every_s, once) for name, every_s, once in work)
