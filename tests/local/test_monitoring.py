@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 import subprocess
@@ -32,6 +33,15 @@ from fleets import Platform
 from places import CREDENTIALS, parse, place
 from prometheus_server import SECRET_KEY, Prometheus
 
+# What a platform on one machine has no exporter for.
+ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_")
+# Panels without a fact: nothing failed, waits, runs or has a schedule; there is no backup, replica or release.
+SHOW_NOTHING = {
+    *("airfleet-dags: Failures, last hour", "airfleet-dags: Repeated tries, last hour", "airfleet-releases: Failures"),
+    *("airfleet-dags: Oldest unfinished runs", "airfleet-dags: Overdue, by Dag", "airfleet-pools: By host"),
+    *("airfleet-database: Age of the backup", "airfleet-database: Replicas"),
+    *("airfleet-releases: Age of the live release", "airfleet-releases: Live releases"),
+}
 PANELS = [(board, panel) for board in DASHBOARDS for panel in board.panels]
 
 
@@ -100,6 +110,33 @@ def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) ->
     wait_until(lambda: served.value('up{job="alertmanager"}') == 1, "Alertmanager is scraped", timeout_s=120)
     wait_until(lambda: served.value("airfleet_agents_active") == 1, "a metric of the agents", timeout_s=120)
     assert (other.state.root / "prometheus" / "grafana" / "boards" / "airfleet-fleet.json").exists()
+    run_twice(other, served)
+    asked = {
+        f"{board.name}: {panel.title}": panel
+        for board, panel in PANELS
+        if not any(name in query.expr for query in panel.queries for name in ON_HOSTS)
+    }
+    assert len(asked) > 50
+
+    def list_empty() -> set[str]:
+        return {name for name, panel in asked.items() if not all(served.query(query.expr) for query in panel.queries)}
+
+    with contextlib.suppress(AssertionError):  # the next line shows which panels are empty
+        wait_until(lambda: list_empty() <= SHOW_NOTHING, "data in every panel", timeout_s=240, every_s=5)
+    left = sorted(list_empty() - SHOW_NOTHING)
+    assert not left, ", ".join(left)
+
+
+def run_twice(platform: Platform, served: Prometheus) -> None:
+    """Run tasks until a counter has grown: its first value is no growth for Prometheus."""
+
+    def count() -> float:
+        return served.value("sum(airfleet_task_start_seconds_count)") or 0.0
+
+    for _ in range(2):
+        before = count()
+        assert platform.succeeds("quick")
+        wait_until(lambda before=before: count() > before, "a start is counted", timeout_s=120)  # type: ignore[misc]
 
 
 def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: Path) -> None:
