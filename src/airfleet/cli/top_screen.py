@@ -77,9 +77,10 @@ def _keys() -> Iterator[None]:
 def _is_ended(every_s: float) -> bool:
     """Wait for the next reading, and return whether the user wants to quit. Any other key reads at once."""
     end = time.monotonic() + every_s
+    waiting = select.poll()
+    waiting.register(sys.stdin, select.POLLIN)
     while (left := end - time.monotonic()) > 0:
-        ready, _, _ = select.select([sys.stdin], [], [], left)
-        if ready:
+        if waiting.poll(left * 1000):
             key = os.read(sys.stdin.fileno(), 64)
             return not key or key[:1] in b"qQ\x03\x04"
     return False

@@ -125,7 +125,10 @@ def test_the_provider_is_described_as_airflow_wants_it() -> None:
     names = [command.name for command in group.subcommands]
     assert (group.name, names) == (
         "airfleet",
-        ["admin", "archive", "care", "dag-processor", "execution-api", "migrate", "patches", "releaser", "scheduler"],
+        [
+            *("admin", "archive", "care", "dag-processor", "execution-api", "migrate", "patches", "releaser"),
+            *("scheduler", "sla"),
+        ],
     )
 
 
