@@ -135,7 +135,9 @@ def test_a_worker_cannot_read_the_way_to_the_database(host: Machine) -> None:
     assert "sql_alchemy_conn" not in host.run("sudo sh -c 'cat /etc/airfleet/worker/*/airflow.cfg'").stdout
 
 
-def test_one_pool_s_concurrency_touches_that_pool_only(applied: Fleet, host: Machine) -> None:
+def test_one_pool_s_concurrency_touches_that_pool_and_its_metrics_only(applied: Fleet, host: Machine) -> None:
+    touched = {"airfleet-worker-io.service", "airfleet-agents.service"}
+
     def pids() -> dict[str, str]:
         names = "$(cd /etc/systemd/system; ls | grep ^airfleet-)"
         lines = host.run(f"for u in {names}; do echo $u $(systemctl show -P MainPID $u); done").stdout.splitlines()
@@ -144,9 +146,9 @@ def test_one_pool_s_concurrency_touches_that_pool_only(applied: Fleet, host: Mac
     before = pids()
     applied.write(io=3)
     changed = [change["what"] for change in applied.apply()["changes"]]
-    assert [what for what in changed if "restart" in what] == ["restart airfleet-worker-io.service"]
+    assert {what for what in changed if "restart" in what} == {f"restart {unit}" for unit in touched}
     after = pids()
-    assert {unit for unit, pid in after.items() if before.get(unit) != pid} == {"airfleet-worker-io.service"}
+    assert {unit for unit, pid in after.items() if before.get(unit) != pid} == touched
 
 
 def test_what_somebody_changed_by_hand_is_found_and_mended(applied: Fleet, host: Machine) -> None:
