@@ -234,11 +234,11 @@ def test_a_host_that_cannot_be_worked_on_is_one_line(
 
 
 def test_a_service_is_not_moved_to_a_port_that_somebody_has(applied: Fleet, host: Machine) -> None:
-    host.run("sudo systemd-run --quiet --unit thief python3 -m http.server 9090")
-    wait_until(lambda: "9090" in host.run("ss -Hltn").stdout, "the thief", timeout_s=30)
-    applied.write(io=7, more="ports: {api: 9090}\n")
+    host.run("sudo systemd-run --quiet --unit thief python3 -m http.server 18990")
+    wait_until(lambda: "18990" in host.run("ss -Hltn").stdout, "the thief", timeout_s=30)
+    applied.write(io=7, more="ports: {api: 18990}\n")
     done = applied.run("plan")
     applied.write(io=7)
     host.run("sudo systemctl stop thief")
-    assert "h1: port 9090 is taken by python3" in done.stderr
+    assert "h1: port 18990 is taken by python3" in done.stderr
     assert applied.run("plan", "--check").returncode == 0

@@ -6,10 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from small_releases import sample_facts
-
 from airfleet.releases.checks import formats, page, registry
 from airfleet.releases.checks.findings import Finding
+from small_releases import sample_facts
 
 FOUND = (
     Finding("tags", "error", "dags/a b.py", 4, "a", None, "a has no tags", "add: one, 100%"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from small_releases import catch, make_dag, make_facts
 
 IGNORED = [

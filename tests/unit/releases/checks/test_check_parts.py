@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from small_releases import catch, make_facts
 
 from airfleet.releases.checks import import_hints, tracebacks, usages
 from airfleet.releases.checks.inputs import Access, ParsedFile
 from airfleet.releases.checks.source import SourceFile
+from small_releases import catch, make_facts
 
 
 @pytest.mark.parametrize(
