@@ -31,7 +31,7 @@ from deadline import wait_until
 from expositions import Exporters
 from fleets import Platform
 from places import CREDENTIALS, parse, place
-from prometheus_server import SECRET_KEY, Prometheus
+from prometheus_server import JWT_SECRET, Prometheus
 
 # What a platform on one machine has no exporter for.
 ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_")
@@ -94,7 +94,7 @@ def test_an_alert_reaches_the_agents_with_their_token_and_so_does_its_end(
     [alert, *_] = [alert for alert in exporters.alerts if alert["labels"]["alertname"] == "SchedulerDown"]
     assert alert["labels"]["severity"] == "critical"
     assert alert["annotations"]["first_command"] == "airfleet status"
-    assert exporters.tokens == {f"Bearer {derive_webhook_token(SECRET_KEY.reveal())}"}
+    assert exporters.tokens == {f"Bearer {derive_webhook_token(JWT_SECRET.reveal())}"}
 
 
 def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) -> None:

@@ -29,7 +29,7 @@ from deadline import wait_until
 from expositions import RECORDED
 from places import parse
 
-SECRET_KEY = Secret("only-for-tests")
+JWT_SECRET = Secret("only-for-tests")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def serve(agents_port: int, *, fast: bool = True) -> Iterator[Prometheus]:
     with tempfile.TemporaryDirectory(prefix="airfleet-monitor-", ignore_cleanup_errors=True) as name:
         first, second = ports.find_several(2)
         node = MonitorNode(Path(name), programs.prometheus, programs.alertmanager, first, second)
-        component = private_servers.describe(parse("name: test"), node, agents_port, SECRET_KEY)
+        component = private_servers.describe(parse("name: test"), node, agents_port, JWT_SECRET)
         for file in component.files:
             file.path.parent.mkdir(parents=True, exist_ok=True)
             text = reveal(file.content)

@@ -67,7 +67,7 @@ def render(
 
 def _complete(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy) -> Policy:
     """Add what does not come from fleet.yaml. During a rotation, Alertmanager may still show the former token."""
-    key = credentials.secret_key
+    key = credentials.jwt_secret
     return replace(
         notifications,
         fleet=fleet.name,

@@ -59,7 +59,7 @@ def describe(
         triggerer.describe(),
         releaser.describe(),
         agents.describe(fleet, site, credentials, notifications),
-        *((private_servers.describe(fleet, monitor, site.agents_port, credentials.secret_key),) if monitor else ()),
+        *((private_servers.describe(fleet, monitor, site.agents_port, credentials.jwt_secret),) if monitor else ()),
     )
 
 

@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 
 from airfleet.components.host_model import FleetCredentials, Place
-from airfleet.components.hosts import host_parts
+from airfleet.components.hosts import host_parts, monitor
 from airfleet.components.model import reveal
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.rabbitmq.permissions import hash_password
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec.secrets import Rotating, Secret
+from airfleet_provider.api_server import acknowledge_page
 from airfleet_provider.executors.message_signing import Signer, Verifier
 from places import CREDENTIALS, NINE, config_path, parse, place, with_setting
 from rotations import walk
@@ -179,6 +180,20 @@ def test_a_task_s_logs_and_releases_are_asked_for_with_a_key_that_is_known() -> 
             web.read_string(read(owner, "web2", config_path("server")))
             others = json.loads(web.get("airfleet", "other_secret_keys", fallback="[]"))
             assert worker["api"]["secret_key"] in (web["api"]["secret_key"], *others)
+
+
+@pytest.mark.parametrize("name", ["jwt_secret", "secret_key"])
+def test_links_and_reports_of_alerts_are_signed_with_a_key_that_is_known(name: str) -> None:
+    for before, after in itertools.pairwise(render_steps(name)):
+        for user, owner in itertools.product((before, after), repeat=2):
+            signs, checks = (
+                read_json(fleet, "sched1", "/etc/airfleet/server/agents.json")["notifications"]
+                for fleet in (user, owner)
+            )
+            known = read(owner, "web2", "/etc/airfleet/server/keys.json")
+            secret = read_config(owner, "web2")["api_auth"]["jwt_secret"]
+            assert signs["link_key"] in acknowledge_page.derive_keys(secret, known)
+            assert read(user, "web3", str(monitor.TOKEN)) in checks["webhook_tokens"]
 
 
 def test_what_was_encrypted_with_the_former_key_is_rewritten_before_that_key_goes() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
 from airflow.configuration import conf
 from fastapi import FastAPI, Request
@@ -14,7 +14,6 @@ from fastapi.responses import HTMLResponse
 from airfleet_provider.api_server import acknowledge_page
 from airfleet_provider.api_server.acknowledge_page import Page
 from airfleet_provider.compat.calls import metadata_db
-from airfleet_provider.contract.notification_policy import derive_link_key
 
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -41,8 +40,10 @@ async def acknowledge(request: Request) -> HTMLResponse:
 
 def _list_keys() -> tuple[str, ...]:
     """Return the keys that may have signed a link; during a rotation there are several."""
-    keys = (conf.get("api", "secret_key"), *json.loads(conf.get("airfleet", "other_secret_keys", fallback="[]")))
-    return tuple(derive_link_key(key) for key in keys)
+    known = ""
+    with suppress(OSError):
+        known = Path(conf.get("api_auth", "trusted_jwks_url", fallback="")).read_text("utf-8")
+    return acknowledge_page.derive_keys(conf.get("api_auth", "jwt_secret"), known)
 
 
 def _answer(page: Page) -> HTMLResponse:

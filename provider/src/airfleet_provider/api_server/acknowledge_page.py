@@ -5,6 +5,8 @@ Programs that scan mails follow links, but they do not submit forms.
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
@@ -13,6 +15,7 @@ from urllib.parse import parse_qs
 
 from airfleet_provider.contract import alert_links, alert_schema
 from airfleet_provider.contract.alert_links import BadLinkError, Capability
+from airfleet_provider.contract.notification_policy import derive_link_key
 
 # The token is in the address, so no other site may learn the address, and nobody may show the page in a frame.
 HEADERS = {
@@ -39,6 +42,16 @@ class Page:
 
     status: HTTPStatus
     html: str
+
+
+def derive_keys(jwt_secret: str, known: str) -> tuple[str, ...]:
+    """Return the keys that may have signed a link.
+
+    `known` is the JSON Web Key Set with every value of the secret that the fleet accepts now. It may be empty.
+    """
+    keys = json.loads(known)["keys"] if known else []
+    others = (base64.urlsafe_b64decode(one["k"] + "=" * (-len(one["k"]) % 4)).decode() for one in keys)
+    return tuple(map(derive_link_key, dict.fromkeys((jwt_secret, *others))))
 
 
 def show(connection: Any, query: str, keys: tuple[str, ...], *, now: float) -> Page:  # noqa: ANN401 - of psycopg or psycopg2

@@ -204,11 +204,15 @@ def _read_rule(written: Mapping[str, Any]) -> EscalationRule:
     )
 
 
-def derive_link_key(secret_key: str) -> str:
-    """Return the key that signs links in messages. The api-server and the agents derive it from `[api] secret_key`."""
-    return hmac.new(secret_key.encode(), b"airfleet acknowledge", hashlib.sha256).hexdigest()
+def derive_link_key(jwt_secret: str) -> str:
+    """Return the key that signs links in messages.
+
+    The api-server and the agents derive it from `[api_auth] jwt_secret`, which no worker has. Every task can read
+    `[api] secret_key`, so a task could acknowledge every alert with a key that comes from there.
+    """
+    return hmac.new(jwt_secret.encode(), b"airfleet acknowledge", hashlib.sha256).hexdigest()
 
 
-def derive_webhook_token(secret_key: str) -> str:
-    """Return the bearer token with which Alertmanager reports alerts to the agents."""
-    return hmac.new(secret_key.encode(), b"airfleet alerts", hashlib.sha256).hexdigest()
+def derive_webhook_token(jwt_secret: str) -> str:
+    """Return the bearer token with which Alertmanager reports alerts to the agents; no worker can derive it either."""
+    return hmac.new(jwt_secret.encode(), b"airfleet alerts", hashlib.sha256).hexdigest()

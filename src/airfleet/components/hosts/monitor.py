@@ -107,7 +107,7 @@ def describe_alertmanager(place: Place) -> Part:
     port = place.fleet.ports.metrics or AGENTS_METRICS
     agents = [f"http://{address}:{port}" for address in place.addresses("scheduler")]
     others = [host.address for host in place.fleet.with_role("monitor") if host != place.host]
-    token = private(TOKEN, derive_webhook_token(place.credentials.platform.secret_key.reveal()), USER)
+    token = private(TOKEN, derive_webhook_token(place.credentials.platform.jwt_secret.reveal()), USER)
     config = HostFile(ALERTMANAGER_FOLDER / "alertmanager.yml", alertmanager.render_config(agents, TOKEN))
     web = _serve_tls(place, ALERTMANAGER_FOLDER)
     files = (config, token, *web)

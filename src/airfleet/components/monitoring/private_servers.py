@@ -26,7 +26,7 @@ class MonitorNode:
     alertmanager_port: int
 
 
-def describe(fleet: Fleet, node: MonitorNode, agents_port: int, secret_key: Secret) -> Component:
+def describe(fleet: Fleet, node: MonitorNode, agents_port: int, jwt_secret: Secret) -> Component:
     """Describe both servers. They listen on the loopback, and start when the agents answer."""
     rules, token = node.folder / "rules", node.folder / "token"
     jobs = (
@@ -45,7 +45,7 @@ def describe(fleet: Fleet, node: MonitorNode, agents_port: int, secret_key: Secr
     files = (
         config,
         passing,
-        File(token, Secret(derive_webhook_token(secret_key.reveal()))),
+        File(token, Secret(derive_webhook_token(jwt_secret.reveal()))),
         *(File(rules / name, text) for name, text in rule_files.list_files(fleet).items()),
         *(File(path, text, 0o644) for path, text in grafana.list_files(node.folder / "grafana", url).items()),
     )

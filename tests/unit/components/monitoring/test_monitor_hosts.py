@@ -21,7 +21,7 @@ from airfleet.components.model import reveal
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.metrics import METRICS, Scope
-from airfleet_provider.contract.notification_policy import Policy, derive_webhook_token
+from airfleet_provider.contract.notification_policy import Policy, derive_link_key, derive_webhook_token
 from places import CREDENTIALS, NINE, OBJECTS, parse, parts, place, with_setting
 
 PAIR = with_setting(NINE, "roles: [web]}\n  web3", "roles: [web, monitor]}\n  web3")
@@ -105,8 +105,18 @@ def test_alerts_go_to_the_agents_of_every_scheduler_host_with_a_token_that_nobod
     ]
     token = next(file for file in part.files if file.path == monitor.TOKEN)
     assert (token.mode, token.group) == (0o640, "prometheus")
-    assert reveal(token.content) == derive_webhook_token(CREDENTIALS.platform.secret_key.reveal())
-    assert CREDENTIALS.platform.secret_key.reveal() not in reveal(token.content)
+    assert reveal(token.content) == derive_webhook_token(CREDENTIALS.platform.jwt_secret.reveal())
+    assert CREDENTIALS.platform.jwt_secret.reveal() not in reveal(token.content)
+
+
+def test_nothing_that_a_worker_host_has_signs_a_link_or_a_report_of_an_alert() -> None:
+    config = read(find("agents", "sched1"), "agents.json")["notifications"]
+    assert config["link_key"] and config["webhook_tokens"]
+    texts = [reveal(file.content) for part in parts("cpu1") for file in part.files]
+    known = {word for text in texts for word in re.split(r"[\s\"'=:/@,;]+", text)}
+    assert CREDENTIALS.platform.secret_key.reveal() in known
+    assert config["link_key"] not in known | set(map(derive_link_key, known))
+    assert not set(config["webhook_tokens"]) & (known | set(map(derive_webhook_token, known)))
 
 
 def test_a_fact_about_the_platform_does_not_name_the_agents_that_exported_it() -> None:
