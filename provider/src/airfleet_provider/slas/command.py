@@ -14,10 +14,13 @@ from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract.sla_rules import describe_seconds
+from airfleet_provider.contract.text import one_line
 from airfleet_provider.slas import reports
 from airfleet_provider.slas.reports import EngineState, Query, Row, Total
 
 DEFAULT_DAYS = 30
+# Characters of a cell that a person reads.
+LONGEST = 500
 # Columns of `list` and `show` as CSV.
 COLUMNS = (
     *("id", "rule", "kind", "subject", "dag_id", "task_id", "asset", "run_id", "state"),
@@ -172,6 +175,8 @@ def _read_moment(text: str) -> datetime:
 
 
 def _print_table(lines: Sequence[Sequence[str]]) -> None:
+    """Print lines of cells. A name of an asset may hold what a terminal obeys, so control characters are escaped."""
+    lines = [[one_line(word, LONGEST) for word in line] for line in lines]
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     for line in lines:
         print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())

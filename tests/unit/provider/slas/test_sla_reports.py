@@ -50,6 +50,18 @@ def test_a_late_promise_is_shown_in_its_zone_with_how_late_it_will_be(capsys: py
     assert "load runs since 04:00 UTC" in line
 
 
+def test_a_name_of_an_asset_sends_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Airflow accepts every ASCII character in such a name."""
+    asset = "sales\x1b]0;owned\x07\n7  met"
+    command._list(words(), ask({**LATE, "dag_id": "", "asset": asset}), ENGINE)
+    command._report(words(), ask({**TOTALS[1], "asset": asset}))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert len(shown.splitlines()) == 4
+    assert shown.count(r"sales\x1b]0;owned\x07\n7  met") == 2
+
+
 def test_csv_and_json_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     command._list(words(format="csv"), ask(LATE), ENGINE)
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
