@@ -21,6 +21,8 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 @app.get("/")
 def show(request: Request) -> HTMLResponse:
     """Show the alert of the link, with a button."""
+    if refusal := acknowledge_page.refuse(request.url.query, _list_keys(), now=time.time()):
+        return _answer(refusal)
     with closing(metadata_db.connect("airfleet acknowledge")) as connection:
         return _answer(acknowledge_page.show(connection, request.url.query, _list_keys(), now=time.time()))
 
@@ -28,6 +30,8 @@ def show(request: Request) -> HTMLResponse:
 @app.post("/")
 async def acknowledge(request: Request) -> HTMLResponse:
     """Acknowledge the alert of the link."""
+    if refusal := acknowledge_page.refuse(request.url.query, _list_keys(), now=time.time()):
+        return _answer(refusal)
     body = await request.body()
 
     def work() -> Page:

@@ -54,6 +54,15 @@ def derive_keys(jwt_secret: str, known: str) -> tuple[str, ...]:
     return tuple(map(derive_link_key, dict.fromkeys((jwt_secret, *others))))
 
 
+def refuse(query: str, keys: tuple[str, ...], *, now: float) -> Page | None:
+    """Return the page for a link that is not signed or has expired, or None.
+
+    Ask this before the database and before the body of a request is read: everybody may send one.
+    """
+    found = _verify(query, keys, now)
+    return found if isinstance(found, Page) else None
+
+
 def show(connection: Any, query: str, keys: tuple[str, ...], *, now: float) -> Page:  # noqa: ANN401 - of psycopg or psycopg2
     """Return the page with the alert of a link and a button. `keys` are those that may have signed the link."""
     found = _find(connection, query, keys, now)
@@ -100,18 +109,23 @@ def _find(
     keys: tuple[str, ...],
     now: float,
 ) -> Page | tuple[alert_schema.AlertView, Capability]:
+    found = _verify(query, keys, now)
+    if isinstance(found, Page):
+        return found
+    alert = alert_schema.read_alert(connection, found.alert)
+    if alert is None:
+        return _make(HTTPStatus.NOT_FOUND, "Gone", "<p>This alert was deleted, as it is old.</p>")
+    return alert, found
+
+
+def _verify(query: str, keys: tuple[str, ...], now: float) -> Page | Capability:
     token = "".join(parse_qs(query[:5000]).get("token", [])[:1])
     problem = "this link is not one of this fleet"
     for key in keys:
         try:
-            capability = alert_links.verify(token, key, now=now)
+            return alert_links.verify(token, key, now=now)
         except BadLinkError as error:
             problem = str(error)
-            continue
-        alert = alert_schema.read_alert(connection, capability.alert)
-        if alert is None:
-            return _make(HTTPStatus.NOT_FOUND, "Gone", "<p>This alert was deleted, as it is old.</p>")
-        return alert, capability
     return _make(HTTPStatus.FORBIDDEN, "Not acknowledged", f"<p>{escape(problem)}</p>")
 
 

@@ -67,7 +67,7 @@ class AlertRequests:
 
     def show_alert(self, request: Request) -> Answer:
         """Show the alert of a link, with a button."""
-        return self._write(
+        return self._refuse(request) or self._write(
             lambda connection: _answer(
                 acknowledge_page.show(connection, request.query, (self._policy.link_key,), now=self._wall())
             )
@@ -75,13 +75,18 @@ class AlertRequests:
 
     def acknowledge(self, request: Request) -> Answer:
         """Acknowledge the alert of a link."""
-        return self._write(
+        return self._refuse(request) or self._write(
             lambda connection: _answer(
                 acknowledge_page.acknowledge(
                     connection, request.query, request.body, (self._policy.link_key,), now=self._wall()
                 )
             )
         )
+
+    def _refuse(self, request: Request) -> Answer | None:
+        """Return the answer to a link that is not signed; else each request of a stranger would be a connection."""
+        page = acknowledge_page.refuse(request.query, (self._policy.link_key,), now=self._wall())
+        return None if page is None else _answer(page)
 
     def _write(self, work: Callable[[Connection[Row]], Answer]) -> Answer:
         try:

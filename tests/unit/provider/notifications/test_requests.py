@@ -14,6 +14,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from airfleet.runners.local import ports
+from airfleet_provider.agent_loops.server import Request
 from airfleet_provider.agent_loops.server import Server as HttpServer
 from airfleet_provider.contract import alert_links, alert_schema
 from airfleet_provider.contract.alert_links import Capability
@@ -196,6 +197,18 @@ def test_only_the_button_behind_the_link_acknowledges(client: httpx.Client, serv
     assert done.status_code == 200
     assert count_acknowledgements(server) == [(number, "Ada <x> (team)", "link")]
     assert "Ada &lt;x&gt; (team) has acknowledged" in client.get(link).text
+
+
+def test_a_link_that_is_not_signed_costs_no_connection_to_the_database() -> None:
+    """Everybody who reaches the port may send one, as often as he likes."""
+
+    def connect() -> psycopg.Connection[Any]:
+        raise AssertionError("a connection for a stranger")
+
+    handlers = AlertRequests(POLICY, connect, wall=lambda: NOW).handlers
+    for method in ("GET", "POST"):
+        answer = handlers[method, f"{alert_links.PATH}/"](Request("token=x", {}, b""))
+        assert answer.status == 403
 
 
 def test_a_link_that_is_wrong_or_old_acknowledges_nothing(client: httpx.Client, server: Server) -> None:
