@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +16,10 @@ from urllib.parse import urlsplit
 
 REQUEST_S = 10.0
 LONGEST_BODY = 4 << 20
+# A client that sends a byte now and then is not silent for REQUEST_S, so a whole request has a limit too.
+WHOLE_REQUEST_S = 30.0
+# Each connection has a thread and a file. Prometheus, Alertmanager and the health check need a few for milliseconds.
+MOST_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the routes in threads that end with the process."""
+    """Serves the routes in threads that end with the process.
+
+    The loops of the process need its files and its time, so only MOST_AT_ONCE connections are open. One more ends the
+    oldest, which is one that waits for its client.
+    """
 
     daemon_threads = True
     request_queue_size = 32
@@ -100,7 +112,37 @@ class Server(ThreadingHTTPServer):
         Raises:
             OSError: The address is not this machine's, or the port is taken.
         """
+        # When each connection began, the oldest first.
+        self._open: dict[Any, float] = {}
+        self._lock = threading.Lock()
         super().__init__((address, port), type("Handler", (_Handler,), {"routes": routes, "handlers": handlers or {}}))
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
+        """Serve a connection in a thread of its own."""
+        with self._lock:
+            while len(self._open) >= MOST_AT_ONCE:
+                self._end(next(iter(self._open)))
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the library's signature
+        """Forget a connection, and close it."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End what takes too long; the library calls this twice a second."""
+        with self._lock:
+            late = [one for one, began in self._open.items() if time.monotonic() - began > WHOLE_REQUEST_S]
+            for request in late:
+                self._end(request)
+
+    def _end(self, request: Any) -> None:  # noqa: ANN401 - as above
+        """Wake the thread that waits for a client; the thread closes the connection."""
+        del self._open[request]
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
         """Say nothing of a client that has gone."""
