@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import smtplib
 import ssl
 from dataclasses import dataclass
@@ -22,8 +23,11 @@ from airfleet_provider.notifications.messages import Message
 # Seconds for a connection, and for each answer.
 ANSWER_S = 10.0
 LONGEST_RETRY_AFTER_S = 900.0
-# So much of an answer is read for the log.
+# So much of an answer is read, and so much of it is for the log. A secret that the end cuts would not be found in it.
+READ_BYTES = 1024
 ANSWER_BYTES = 300
+# A part of a URL that is shorter is a word, such as `alerts`.
+SHORTEST_SECRET = 8
 PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
 # The receiver answers so if it cannot take a message now, and has not taken this one.
 _BUSY = frozenset({429, 503})
@@ -76,7 +80,10 @@ def send(message: Message, receiver: Receiver) -> Outcome:
 
 
 def _hide(detail: str, receiver: Receiver) -> str:
-    for secret in (receiver.secret, receiver.url):
+    """Return what may be logged and shown. Many servers repeat the path of a request in their answer to it."""
+    rest = receiver.url.partition("://")[2].partition("/")[2]
+    words = (word for word in re.split("[/?&=;]", rest) if len(word) >= SHORTEST_SECRET)
+    for secret in (receiver.secret, receiver.url, *words):
         if secret:
             detail = detail.replace(secret, "***")
     return one_line(detail, ANSWER_BYTES)
@@ -167,7 +174,7 @@ def _post(message: Message, receiver: Receiver) -> Outcome:
         ):
             if answer.is_success:
                 return Outcome(Verdict.SENT)
-            text = next(answer.iter_bytes(ANSWER_BYTES), b"").decode("utf-8", "replace")
+            text = next(answer.iter_bytes(READ_BYTES), b"").decode("utf-8", "replace")
             return _judge(answer.status_code, text, answer.headers.get("Retry-After", ""))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         return Outcome(Verdict.UNSENT, f"{type(error).__name__}: {error}")

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from airfleet.runners.local import ports
@@ -179,6 +181,24 @@ def test_no_error_shows_the_address_of_a_webhook() -> None:
     assert outcome.verdict is Verdict.UNSENT
     assert "S3CRET" not in outcome.detail
     assert "S3CRET" not in channels.send(MESSAGE, Receiver("one", ReceiverType.SLACK, url="S3CRET")).detail
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://hooks.slack.com/services/T00000000/B11111111/S3CRETS3CRET", "Cannot POST {path}"),
+        ("https://example.com/flows?api-version=1&sig=S3CRETS3CRET", "<pre>no flow {path}</pre>"),
+        ("https://example.com/flows?api-version=1&sig=S3CRETS3CRET", "<pre>sig=S3CRETS3CRET&amp;api-version=1</pre>"),
+        (f"https://example.com/{'S3CRET' * 8}", f"{' ' * (channels.ANSWER_BYTES - 30)}{{path}}"),
+    ],
+)
+def test_no_error_shows_the_path_that_a_receiver_repeats(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
+    body = said.format(path=url.partition("//")[2].partition("/")[2]).encode()
+    transport = httpx.MockTransport(lambda request: httpx.Response(404, content=body))
+    monkeypatch.setattr(httpx, "Client", partial(httpx.Client, transport=transport))
+    outcome = channels.send(MESSAGE, Receiver("one", ReceiverType.SLACK, url=url))
+    assert outcome.detail.startswith("404")
+    assert "S3CRET" not in outcome.detail
 
 
 @pytest.mark.parametrize(
