@@ -186,6 +186,17 @@ def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: 
                 lambda: count("sum(prometheus_notifications_sent_total) > 0"), "an alert is handed over", timeout_s=120
             )
             assert count("sum(prometheus_notifications_errors_total)") == 0
+            # Anybody on the host reaches the port, and a silence there would hide every alert.
+            for proof in (
+                (),
+                (tmp_path / "etc/airfleet/prometheus/host.pem", tmp_path / "etc/airfleet/prometheus/host.key"),
+            ):
+                known = ssl.create_default_context(cadata=authority.pem)
+                if proof:
+                    known.load_cert_chain(*proof)
+                url = f"https://127.0.0.1{moved[':9093']}/api/v2/silences"
+                with contextlib.nullcontext() if proof else pytest.raises(httpx.TransportError):
+                    assert httpx.get(url, verify=known, trust_env=False).status_code == 200
             assert count('airfleet:limit:certificate_expiry_timestamp_seconds{name="host"} - time() > 0')
     finally:
         for process in started:

@@ -7,6 +7,7 @@ tell each other what they have passed on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from airfleet.components.health import TcpCheck
@@ -54,8 +55,7 @@ QUEUE_FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 def describe_prometheus(place: Place) -> Part:
     """Describe Prometheus on a monitor host. Only hosts that do not run tasks alone, and `readers`, reach it."""
     wanted = place.fleet.monitoring
-    peers = place.fleet.with_role("monitor")
-    alertmanagers = _job("alertmanager", peers, ALERTMANAGER, authorities=AUTHORITIES)
+    alertmanagers = _job_of_alertmanagers(place)
     config = HostFile(
         PROMETHEUS_FOLDER / "prometheus.yml", render_config(place.fleet.name, list_jobs(place), alertmanagers, RULES)
     )
@@ -103,13 +103,19 @@ def describe_prometheus(place: Place) -> Part:
 
 
 def describe_alertmanager(place: Place) -> Part:
-    """Describe Alertmanager on a monitor host. It passes alerts on to the agents of all scheduler hosts."""
+    """Describe Alertmanager on a monitor host. It passes alerts on to the agents of all scheduler hosts.
+
+    It has no logins, and who reaches it can silence every alert. So it answers only who has the key of a host, which
+    no task and no other user of a host can read.
+    """
     port = place.fleet.ports.metrics or AGENTS_METRICS
     agents = [f"http://{address}:{port}" for address in place.addresses("scheduler")]
     others = [host.address for host in place.fleet.with_role("monitor") if host != place.host]
     token = private(TOKEN, derive_webhook_token(place.credentials.platform.jwt_secret.reveal()), USER)
     config = HostFile(ALERTMANAGER_FOLDER / "alertmanager.yml", alertmanager.render_config(agents, TOKEN))
-    web = _serve_tls(place, ALERTMANAGER_FOLDER)
+    web = _serve_tls(
+        place, ALERTMANAGER_FOLDER, "client_auth_type: RequireAndVerifyClientCert", f"client_ca_file: {AUTHORITIES}"
+    )
     files = (config, token, *web)
     listen = f"{place.listen}:{ALERTMANAGER_PEERS}" if others else ""
     service = Service(
@@ -132,7 +138,7 @@ def describe_alertmanager(place: Place) -> Part:
         health=TcpCheck(ALERTMANAGER, place.own_address),
         writes=(ALERTMANAGER_DATA,),
     )
-    clients = place.addresses("monitor", "scheduler")
+    clients = place.addresses("monitor")
     return Part(
         name="alertmanager",
         packages=("prometheus-alertmanager",),
@@ -166,7 +172,7 @@ def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
         _job("balancer", fleet.with_role("balancer"), BALANCER_METRICS),
         _job("proxy", fleet.with_role("worker"), PROXY_METRICS),
         _job("prometheus", monitors, PROMETHEUS, authorities=AUTHORITIES),
-        _job("alertmanager", monitors, ALERTMANAGER, authorities=AUTHORITIES),
+        _job_of_alertmanagers(place),
     )
 
 
@@ -191,6 +197,12 @@ def _job(name: str, hosts: Iterable[Host], port: int, *, authorities: Path | Non
     return ScrapeJob(name, _targets(hosts, port), authorities=authorities)
 
 
+def _job_of_alertmanagers(place: Place) -> ScrapeJob:
+    certificate, key = (file.path for file in certificates.list_files(place, PROMETHEUS_FOLDER, USER))
+    job = _job("alertmanager", place.fleet.with_role("monitor"), ALERTMANAGER, authorities=AUTHORITIES)
+    return replace(job, proof=(certificate, key))
+
+
 def _list_patroni(place: Place) -> tuple[Host, ...]:
     """Return the hosts that run Patroni: those with a database, if there are several."""
     hosts = place.fleet.with_role("database")
@@ -201,9 +213,13 @@ def _targets(hosts: Iterable[Host], port: int) -> tuple[Target, ...]:
     return tuple(Target(f"{host.address}:{port}", host.name) for host in hosts)
 
 
-def _serve_tls(place: Place, folder: Path) -> tuple[HostFile, ...]:
-    """Return the file that makes a server speak TLS, and the host's certificate and key. Each connection reads them."""
+def _serve_tls(place: Place, folder: Path, *more: str) -> tuple[HostFile, ...]:
+    """Return the file that makes a server speak TLS, and the host's certificate and key. Each connection reads them.
+
+    `more` are further lines about TLS.
+    """
     proof = certificates.list_files(place, folder, USER)
     lines = ["# Written by airfleet.", "tls_server_config:"]
-    lines += [f"  cert_file: {proof[0].path}", f"  key_file: {proof[1].path}", "  min_version: TLS13", ""]
+    lines += [f"  cert_file: {proof[0].path}", f"  key_file: {proof[1].path}", "  min_version: TLS13"]
+    lines += [*(f"  {line}" for line in more), ""]
     return HostFile(folder / "web.yml", "\n".join(lines)), *proof

@@ -32,6 +32,7 @@ class ScrapeJob:
     """Targets that are scraped in the same way. Alerts and dashboards know a job by its name.
 
     With `authorities`, targets speak TLS, and the file has the certificates that their certificates must lead to.
+    `proof` are the files of the certificate and the key that Prometheus shows to targets that ask for one.
     `relabel` are rules for the labels of its series.
     """
 
@@ -40,6 +41,7 @@ class ScrapeJob:
     path: str = "/metrics"
     params: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authorities: Path | None = None
+    proof: tuple[Path, Path] | None = None
     honor_labels: bool = False
     relabel: tuple[Mapping[str, Any], ...] = ()
 
@@ -114,4 +116,8 @@ def _render_job(job: ScrapeJob) -> dict[str, Any]:
 
 
 def _secure(job: ScrapeJob) -> dict[str, Any]:
-    return {"scheme": "https", "tls_config": {"ca_file": str(job.authorities)}} if job.authorities else {}
+    if not job.authorities:
+        return {}
+    certificate, key = job.proof or (None, None)
+    own = {"cert_file": str(certificate), "key_file": str(key)} if job.proof else {}
+    return {"scheme": "https", "tls_config": {"ca_file": str(job.authorities), **own}}

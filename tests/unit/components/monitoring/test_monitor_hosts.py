@@ -77,6 +77,21 @@ def test_an_alertmanager_alone_opens_no_port_for_peers() -> None:
     assert 9094 not in {port.number for port in part.ports}
 
 
+def test_only_who_has_the_key_of_a_host_may_silence_alerts() -> None:
+    """Alertmanager has no logins, and every user of a monitor host reaches its port."""
+    part = find("alertmanager", "web2", PAIR)
+    [port] = [port for port in part.ports if port.number == 9093]
+    assert port.sources == ("10.0.0.12", "10.0.0.13")
+    asked = read(part, "web.yml")["tls_server_config"]
+    assert asked["client_auth_type"] == "RequireAndVerifyClientCert"
+    assert asked["client_ca_file"] == str(AUTHORITIES)
+    config = read(find("prometheus", "web2", PAIR), "prometheus.yml")
+    [job] = [job for job in config["scrape_configs"] if job["job_name"] == "alertmanager"]
+    for one in (job, *config["alerting"]["alertmanagers"]):
+        assert one["tls_config"]["cert_file"] == str(monitor.PROMETHEUS_FOLDER / "host.pem")
+        assert one["tls_config"]["key_file"] == str(monitor.PROMETHEUS_FOLDER / "host.key")
+
+
 def test_a_host_that_runs_only_tasks_reaches_no_metrics() -> None:
     workers = {"10.0.0.31", "10.0.0.32", "10.0.0.33"}
     for host in parse().hosts:
