@@ -186,6 +186,9 @@ def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: 
                 lambda: count("sum(prometheus_notifications_sent_total) > 0"), "an alert is handed over", timeout_s=120
             )
             assert count("sum(prometheus_notifications_errors_total)") == 0
+            page = client.get("/api/v1/labels", headers={"Origin": "https://elsewhere.example"})
+            assert page.status_code == 200
+            assert "Access-Control-Allow-Origin" not in page.headers, "any page in a browser reads the metrics"
             # Anybody on the host reaches the port, and a silence there would hide every alert.
             for proof in (
                 (),

@@ -36,7 +36,7 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import certificates
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
-from airfleet.components.monitoring.prometheus import ScrapeJob, Target, render_config, scrape_agents
+from airfleet.components.monitoring.prometheus import NO_FOREIGN_PAGES, ScrapeJob, Target, render_config, scrape_agents
 from airfleet.spec.sections.hosts import bytes_of
 from airfleet.spec.topology import Host
 from airfleet_provider.contract.notification_policy import derive_webhook_token
@@ -75,6 +75,7 @@ def describe_prometheus(place: Place) -> Part:
             f"--storage.tsdb.retention.time={wanted.retention}d",
             f"--storage.tsdb.retention.size={bytes_of(wanted.size)}B",
             f"--web.listen-address={place.listen}:{PROMETHEUS}",
+            NO_FOREIGN_PAGES,
             f"--web.config.file={web[0].path}",
         ),
         user=USER,

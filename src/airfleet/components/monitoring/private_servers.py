@@ -8,7 +8,7 @@ from pathlib import Path
 from airfleet.components.health import LOOPBACK, HttpCheck
 from airfleet.components.model import Component, File, Process
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
-from airfleet.components.monitoring.prometheus import ScrapeJob, Target, render_config, scrape_agents
+from airfleet.components.monitoring.prometheus import NO_FOREIGN_PAGES, ScrapeJob, Target, render_config, scrape_agents
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.sections.hosts import bytes_of
@@ -66,6 +66,7 @@ def _run_prometheus(fleet: Fleet, node: MonitorNode, config: File) -> Process:
         f"--storage.tsdb.retention.time={fleet.monitoring.retention}d",
         f"--storage.tsdb.retention.size={bytes_of(fleet.monitoring.size)}B",
         f"--web.listen-address={LOOPBACK}:{node.prometheus_port}",
+        NO_FOREIGN_PAGES,
         "--log.level=warn",
     )
     return Process(

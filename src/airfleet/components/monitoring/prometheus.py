@@ -17,6 +17,8 @@ SCRAPE_S = 10
 EVALUATE_S = 10
 # More samples of one target than this are refused, and the target counts as down. The agents keep to less.
 MOST_SAMPLES = 50_000
+# By default, every page that is open in a browser which reaches Prometheus may read all metrics. No page needs to.
+NO_FOREIGN_PAGES = "--web.cors.origin=^$"
 
 
 @dataclass(frozen=True, slots=True)

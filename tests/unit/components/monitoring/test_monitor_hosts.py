@@ -18,6 +18,8 @@ from cryptography import x509
 from airfleet.components.host_model import AUTHORITIES, HostFile, Part, Place
 from airfleet.components.hosts import agents, haproxy, monitor
 from airfleet.components.model import reveal
+from airfleet.components.monitoring import private_servers
+from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.metrics import METRICS, Scope
@@ -90,6 +92,14 @@ def test_only_who_has_the_key_of_a_host_may_silence_alerts() -> None:
     for one in (job, *config["alerting"]["alertmanagers"]):
         assert one["tls_config"]["cert_file"] == str(monitor.PROMETHEUS_FOLDER / "host.pem")
         assert one["tls_config"]["key_file"] == str(monitor.PROMETHEUS_FOLDER / "host.key")
+
+
+def test_no_page_of_another_site_reads_metrics_through_a_browser() -> None:
+    node = MonitorNode(Path("/x"), Path("/prometheus"), Path("/alertmanager"), 1, 2)
+    here = private_servers.describe(parse("name: test"), node, 3, Secret("x"))
+    [private] = [process.commands[0] for process in here.processes if process.name == "prometheus"]
+    for command in (private, find("prometheus", "web3").services[0].command):
+        assert "--web.cors.origin=^$" in command
 
 
 def test_a_host_that_runs_only_tasks_reaches_no_metrics() -> None:
