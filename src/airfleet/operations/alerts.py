@@ -30,6 +30,9 @@ SQL = Statements(__package__, "alerts")
 CONNECT_S = 10
 TEST_S = 60.0
 POLL_S = 0.5
+# Labels that differ between one alert and the next about the same. That of an SLA names its run, and how late it is.
+PASSING = frozenset({"run_id", "number"})
+PASSING_OF_SLAS = frozenset({"run", "state"})
 _ENDED = (NotificationState.SENT, NotificationState.FAILED)
 
 
@@ -141,7 +144,8 @@ class Alerts:
         row = self._connection.execute(SQL["find"], {"id": alert}).fetchone()
         if row is None:
             raise UsageError(f"there is no alert {alert}", hint="airfleet alerts list --all")
-        labels = {key: re.escape(text) for key, text in row["labels"].items() if key not in ("run_id", "number")}
+        passing = PASSING | (PASSING_OF_SLAS if row["source"] == "sla" else frozenset())
+        labels = {key: re.escape(text) for key, text in row["labels"].items() if key not in passing}
         return Matcher(re.escape(row["source"]), re.escape(row["name"]), Severity.INFO, labels)
 
     def end_silence(self, silence: int) -> None:

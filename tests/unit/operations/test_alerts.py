@@ -40,12 +40,12 @@ def project(tmp_path: Path, server: Server) -> Path:
     return tmp_path
 
 
-def fire(server: Server, name: str, severity: str = "warning", **labels: str) -> int:
+def fire(server: Server, name: str, severity: str = "warning", source: str = "test", **labels: str) -> int:
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         number = alert_schema.raise_alert(
             connection,
             fingerprint=name,
-            source="test",
+            source=source,
             name=name,
             severity=severity,
             summary=f"{name} \x1b[31m is wrong",
@@ -104,6 +104,15 @@ def test_a_silence_of_one_alert_holds_for_its_next_run_too(project: Path, server
     states = {one["name"]: one["state"] for one in json.loads(call(project, "list", "--json").stdout)}
     assert states["DagRunFailed"].startswith("silenced")
     assert states["DagRunFailed2"] == "firing"
+
+
+def test_a_silence_of_a_promise_holds_when_it_is_late_and_for_the_next_run(project: Path, server: Server) -> None:
+    same = {"source": "sla", "rule": "marts", "kind": "finished-by", "dag": "marts"}
+    number = fire(server, "SlaNotMet", **same, state="at-risk", run="monday")
+    assert call(project, "silence", "--alert", str(number), "--for", "1h").exit_code == 0
+    fire(server, "SlaNotMet", "critical", **same, state="late", run="tuesday")
+    (alert,) = json.loads(call(project, "list", "--json").stdout)
+    assert alert["state"].startswith("silenced")
 
 
 @pytest.mark.parametrize(
