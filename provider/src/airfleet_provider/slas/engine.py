@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airfleet_provider.contract.sla_rules import DAILY, ENDED, Kind, Rule, State
 from airfleet_provider.slas.instances import Instance, Key, Subject, Transition
@@ -29,6 +29,7 @@ MOVED = timedelta(minutes=1)
 LOOK_BACK = timedelta(days=1)
 # What happened so long before the evaluation before may have become visible after it.
 OVERLAP = timedelta(minutes=2)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # A promise of a short period is not evaluated for more periods than this at once.
 MOST_PERIODS = 100
 
@@ -45,14 +46,18 @@ def evaluate(
     before = {one.key: one for one in instances}
     by_name = {(rule.name, rule.kind): rule for rule in rules}
     after: dict[Key, Instance | None] = dict(before)
-    promises = {key.promise for key, one in before.items() if one.state not in ENDED}
+    for key, one in before.items():
+        # A rule that was changed is another promise: what was promised before is not owed any more.
+        if one.state not in ENDED and one.changed_at < seen.rules_since.get(key.promise[:2], LONG_AGO):
+            after[key] = _withdraw(one, now)
+    promises = {key.promise for key, one in after.items() if one and one.state not in ENDED}
     for rule in rules:
         for opened in list_opened(rule, seen, now):
             if opened.key in seen.closed:
                 continue
             # A promise that must be kept again and again has one open instance at a time.
             if rule.kind is not Kind.MUST_RUN or opened.key.promise not in promises:
-                after.setdefault(opened.key, opened)
+                after[opened.key] = after.get(opened.key) or opened
     for key, instance in list(after.items()):
         owed = by_name.get((key.rule, key.kind))
         if instance is None:

@@ -9,8 +9,9 @@ ON CONFLICT (rule, kind, dag_id, task_id, asset, occasion) DO NOTHING
 RETURNING id
 
 -- name: update
--- An instance that has ended keeps its end; only its alert may still end.
+-- An instance that has ended keeps its end; only its alert may still end. A rule that was changed moves the deadline.
 UPDATE airfleet.sla_instance SET run_id = %(run_id)s, state = %(state)s, changed_at = %(changed_at)s,
+    starts_at = %(starts_at)s, due_at = %(due_at)s,
     expected_at = %(expected_at)s, reason = %(reason)s, fulfilled_at = %(fulfilled_at)s, ended_at = %(ended_at)s,
     is_alerting = %(is_alerting)s
 WHERE rule = %(rule)s AND kind = %(kind)s AND dag_id = %(dag_id)s AND task_id = %(task_id)s AND asset = %(asset)s

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
+import pytest
+
 from airfleet_provider.contract.sla_rules import Calendar, Kind, Rule, State
 from airfleet_provider.slas.engine import evaluate
 from airfleet_provider.slas.instances import Instance, Key, Subject
@@ -368,3 +370,35 @@ def test_the_deadline_is_local_on_the_day_when_clocks_change() -> None:
     platform.seen = replace(platform.seen, rules_since={("marts", Kind.FINISHED_BY): sunday - timedelta(days=1)})
     platform.evaluate(sunday)
     assert platform.only.due_at == datetime(2026, 3, 29, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "due"),
+    [
+        (BY_SIX, replace(BY_SIX, at=time(8)), at(8)),
+        (BY_SIX, replace(BY_SIX, dag="another"), None),
+        (MUST, replace(MUST, limit_s=86_400), at(24, 30)),
+    ],
+    ids=["deadline", "selector", "period"],
+)
+def test_a_rule_that_was_changed_owes_nothing_of_what_it_promised_before(
+    before: Rule, after: Rule, due: datetime | None
+) -> None:
+    platform = Platform(before)
+    platform.evaluate(at(0))
+    platform.rules = (after,)
+    platform.seen = replace(platform.seen, rules_since={(after.name, after.kind): at(0, 30)})
+    platform.evaluate(at(0, 30))
+    platform.evaluate(at(6, 1))
+    assert [(one.state, one.due_at) for one in platform.instances.values()] == ([(State.DUE, due)] if due else [])
+
+
+def test_a_late_instance_of_a_rule_that_was_changed_is_missed_and_alerts_no_more() -> None:
+    platform = Platform(BY_SIX)
+    platform.evaluate(at(1))
+    platform.evaluate(at(6, 1))
+    platform.rules = (replace(BY_SIX, at=time(8)),)
+    platform.seen = replace(platform.seen, rules_since={(BY_SIX.name, BY_SIX.kind): at(7)})
+    platform.evaluate(at(7))
+    today = platform.instances[Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")]
+    assert (today.state, today.is_alerting) == (State.MISSED, False)
