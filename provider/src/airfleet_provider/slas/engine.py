@@ -67,6 +67,7 @@ def evaluate(
         elif instance.state not in ENDED:
             after.update(_advance(owed, instance, seen, now))
     _heal(before, after)
+    _relieve(after)
     changed = [Transition(before.get(key), instance) for key, instance in after.items() if before.get(key) != instance]
     return tuple(sorted(changed, key=lambda one: one.key))
 
@@ -269,3 +270,12 @@ def _heal(before: Mapping[Key, Instance], after: dict[Key, Instance | None]) -> 
         healed = fulfilled.get(key.promise)
         if instance and instance.is_alerting and instance.state in ENDED and healed and healed > instance.due_at:
             after[key] = replace(instance, is_alerting=False)
+
+
+def _relieve(after: dict[Key, Instance | None]) -> None:
+    """Let only the last of the missed instances of a promise alert, so that what is read each time does not grow."""
+    missed = [one for one in after.values() if one and one.is_alerting and one.state in ENDED]
+    last = {one.key.promise: one.key for one in sorted(missed, key=lambda one: one.due_at)}
+    for one in missed:
+        if last[one.key.promise] != one.key:
+            after[one.key] = replace(one, is_alerting=False)

@@ -402,3 +402,18 @@ def test_a_late_instance_of_a_rule_that_was_changed_is_missed_and_alerts_no_more
     platform.evaluate(at(7))
     today = platform.instances[Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")]
     assert (today.state, today.is_alerting) == (State.MISSED, False)
+
+
+def test_of_many_missed_periods_only_the_last_alerts() -> None:
+    paused = replace(MARTS, is_paused=True)
+    platform = Platform(MUST, dags=(paused,))
+    for hour in range(50):
+        platform.evaluate(at(hour, 1))
+    missed = sorted(
+        (one for one in platform.instances.values() if one.state is State.MISSED), key=lambda one: one.due_at
+    )
+    assert [one.is_alerting for one in missed] == [*[False] * (len(missed) - 1), True]
+    platform.change(MARTS)
+    platform.seen = replace(platform.seen, successes={("marts", ""): (at(50, 2),)})
+    platform.evaluate(at(50, 3))
+    assert not any(one.is_alerting for one in platform.instances.values())
