@@ -52,6 +52,8 @@ def configure_host(place: Place) -> dict[str, object]:
             }
             for pool in fleet.pools
         ],
+        # Airflow knows hosts by their addresses, everybody else by their names.
+        "hosts": {host.address: host.name for host in fleet.hosts},
         "probes": probes,
         **({"authorities": str(AUTHORITIES)} if place.credentials.encryption.api.is_used else {}),
     }

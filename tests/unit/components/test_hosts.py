@@ -255,7 +255,9 @@ def test_another_concurrency_changes_one_unit_of_one_pool_and_what_the_agents_kn
     unit_of = "airfleet-worker-cpu.service"
     assert changed == {("cpu1", f"/etc/systemd/system/{unit_of}"), ("cpu1", f"/etc/airfleet/units/{unit_of}")}
     agents = next(file for file in desired("sched1", text).files if file.path.name == "agents.json")
-    workers = {one["pool"]: one["slots"] for one in json.loads(reveal(agents.content))["metrics"]["workers"]}
+    metrics = json.loads(reveal(agents.content))["metrics"]
+    assert metrics["hosts"]["10.0.0.41"] == "data1"
+    workers = {one["pool"]: one["slots"] for one in metrics["workers"]}
     hosts = sum("cpu" in host.pools for host in parse(text).hosts)
     assert workers["cpu"] == 5 * hosts
 

@@ -29,6 +29,7 @@ class Exporter:
         self._queues = Queues.of_json(config.get("queues", {}))
         self._workers = [Workers.of_json(one) for one in config.get("workers", ())]
         self._probes = [Probe.of_json(one) for one in config.get("probes", ())]
+        self._hosts: Mapping[str, str] = config.get("hosts", {})
         self._authorities: str | None = config.get("authorities")
         self._backups = Path(config["backups"]) if config.get("backups") else None
 
@@ -38,7 +39,7 @@ class Exporter:
         board, limits = self.board, self._limits
         work: tuple[tuple[str, float, Callable[[Context], None]], ...] = (
             (events.NAME, 15.0, events.Events(board, limits, self._queues).once),
-            (state.NAME, 15.0, state.State(board, limits, self._queues, self._workers).once),
+            (state.NAME, 15.0, state.State(board, limits, self._queues, self._workers, hosts=self._hosts).once),
             (dags.NAME, 30.0, dags.Dags(board, limits).once),
             (database.NAME, 90.0, database.Database(board, limits, self._backups).once),
             (probes.NAME, 15.0, probes.Probes(board, self._probes, self._authorities).once),

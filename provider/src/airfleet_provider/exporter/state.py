@@ -61,12 +61,15 @@ class State:
         queues: Queues,
         workers: Sequence[Workers],
         *,
+        hosts: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`hosts` has the name in fleet.yaml of each address: Airflow knows hosts by their address."""
         self._board = board
         self._limits = limits
         self._queues = queues
         self._workers = workers
+        self._names = hosts or {}
         self._clock = clock
         self._hosts: dict[str, float] = {}
 
@@ -75,7 +78,7 @@ class State:
         with context.read() as connection:
             values: Values = defaultdict(dict)
             self._read_tasks(connection, values)
-            _read_parts(connection, values)
+            _read_parts(connection, values, self._names)
         self._board.publish(NAME, {name: self._limits.fold(name, series) for name, series in values.items()})
 
     def _read_tasks(self, connection: Connection[Row], values: Values) -> None:
@@ -106,8 +109,9 @@ class State:
         self._hosts = {host: seen for host, seen in self._hosts.items() if now - seen < IDLE_HOST_S}
         series.update({(host,): 0.0 for host in self._hosts})
         for row in connection.execute(SQL["hosts"]):
-            series[row["host"],] = float(row["tasks"])
-            self._hosts[row["host"]] = now
+            host = self._names.get(row["host"], row["host"])
+            series[host,] = float(row["tasks"])
+            self._hosts[host] = now
 
     def _add_tasks(self, values: Values, row: Row, queue: str, pool: Row | None) -> None:
         state, name = row["state"], row["pool"]
@@ -137,7 +141,7 @@ def _raise(series: dict[Labels, float], labels: Labels, value: float) -> None:
     series[labels] = max(series.get(labels, 0.0), value)
 
 
-def _read_parts(connection: Connection[Row], values: Values) -> None:
+def _read_parts(connection: Connection[Row], values: Values, names: Mapping[str, str]) -> None:
     for row in connection.execute(SQL["leases"]):
         values["airfleet_lease_age_seconds"][row["name"],] = max(0.0, row["age_s"])
         values["airfleet_lease_epoch"][row["name"],] = row["epoch"]
@@ -147,7 +151,8 @@ def _read_parts(connection: Connection[Row], values: Values) -> None:
         values["airfleet_scheduler_candidate_age_seconds"][row["name"], row["state"]] = max(0.0, row["age_s"])
     for row in connection.execute(SQL["heartbeats"]):
         component, age = COMPONENTS.get(row["job_type"], row["job_type"]), max(0.0, row["age_s"])
-        values["airfleet_component_heartbeat_age_seconds"][component, row["host"]] = age
+        host = names.get(row["host"], row["host"])
+        values["airfleet_component_heartbeat_age_seconds"][component, host] = age
         if component == "scheduler":
             youngest = values["airfleet_scheduler_loop_age_seconds"]
             youngest[()] = min(youngest.get((), age), age)

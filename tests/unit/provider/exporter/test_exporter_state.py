@@ -92,6 +92,19 @@ def test_heartbeats_and_releases_are_read(database: servers.Server) -> None:
     assert ("scheduler", "h1") in found("airfleet_component_heartbeat_age_seconds")
 
 
+def test_hosts_have_the_names_of_fleet_yaml(database: servers.Server) -> None:
+    database.query(
+        "INSERT INTO job (job_type, hostname, state, latest_heartbeat)"
+        " VALUES ('TriggererJob', '10.0.0.7', 'running', now())"
+    )
+    database.query(TASK, "r", "running", "crm", "default", 1)
+    board = Board()
+    hosts = {"10.0.0.7": "s1", "worker-1": "w1"}
+    found = read(database, State(board, Limits(), Queues(), [], hosts=hosts), board, "state")
+    assert list(found("airfleet_component_heartbeat_age_seconds")) == [("triggerer", "s1")]
+    assert found("airfleet_host_running_tasks") == {("w1",): 1}
+
+
 def test_a_dag_that_should_have_run_and_did_not_is_overdue_whatever_the_reason(database: servers.Server) -> None:
     for name, paused, stale, full, broken, late in (
         ("late", False, False, False, False, 500),
