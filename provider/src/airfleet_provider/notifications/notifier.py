@@ -23,7 +23,7 @@ from airfleet_provider.contract.notification_policy import Policy, Receiver
 from airfleet_provider.notifications import channels
 from airfleet_provider.notifications.channels import Outcome, Verdict
 from airfleet_provider.notifications.messages import Message, compose
-from airfleet_provider.notifications.outbox import Outbox
+from airfleet_provider.notifications.outbox import UNDELIVERED, Outbox
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class Notifier:
                         connection,
                         fingerprint=fingerprint,
                         source="airfleet",
-                        name="NotificationsUndelivered",
+                        name=UNDELIVERED,
                         severity=Severity.CRITICAL,
                         summary=f"{name} has not received a notification for {one.age_s / 60:.0f} minutes",
                         description=f"The last error: {one.error}" if one.error else "",

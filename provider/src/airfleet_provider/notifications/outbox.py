@@ -33,6 +33,8 @@ LONGEST_WAIT_S = 300.0
 MOST_REFUSALS = 5
 # How long alerts and their notifications are kept.
 KEPT_DAYS = 90
+# The alert about a receiver that gets nothing. Its label `receiver` says which.
+UNDELIVERED = "NotificationsUndelivered"
 TEST_SUMMARY = "This is a test. Nothing is wrong."
 
 Row = dict[str, Any]
@@ -121,8 +123,9 @@ class Outbox:
         self._run(SQL["refused"], ids=list(ids), sender=self._sender, error=error, most=MOST_REFUSALS + 1, wait=wait_s)
 
     def give_up_others(self, receivers: Sequence[str]) -> None:
-        """Give up the notifications for receivers that are none of these."""
+        """Give up the notifications for receivers that are none of these, and resolve the alerts about those."""
         self._run(SQL["give_up"], receivers=list(receivers))
+        self._run(SQL["resolve_others"], receivers=list(receivers), name=UNDELIVERED)
 
     def list_overdue(self, after_s: float) -> tuple[Overdue, ...]:
         """Return the receivers with notifications that are unsent for longer than this."""

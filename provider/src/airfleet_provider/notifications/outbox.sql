@@ -114,6 +114,11 @@ WHERE id = ANY(%(ids)s) AND state = 'sending' AND sender = %(sender)s
 UPDATE airfleet.notification SET state = 'failed', error = 'fleet.yaml has no receiver of this name'
 WHERE state IN ('pending', 'sending') AND receiver <> ALL(%(receivers)s)
 
+-- name: resolve_others
+UPDATE airfleet.alert SET resolved_at = clock_timestamp()
+WHERE resolved_at IS NULL AND name = %(name)s AND source = 'airfleet'
+    AND NOT coalesce(labels ->> 'receiver' = ANY(%(receivers)s), false)
+
 -- name: overdue
 SELECT receiver, extract(epoch FROM clock_timestamp() - min(due_at))::float AS age_s, max(error) AS error
 FROM airfleet.notification

@@ -397,6 +397,27 @@ def test_notifications_for_a_receiver_that_is_gone_from_fleet_yaml_are_given_up(
     assert read_states(database) == {"failed": 1}
 
 
+def test_the_alert_about_a_receiver_ends_when_fleet_yaml_has_the_receiver_no_more(
+    database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "OVERDUE_S", 0.05)
+    monkeypatch.setattr(notifier_module, "CARE_EVERY_S", 0.0)
+    with serve_http() as down:
+        down.stop()
+        notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
+        fire(database, "DiskFull")
+
+        def is_reported() -> bool:
+            notifier.once(database)
+            return ("NotificationsUndelivered", "firing") in list_statuses(http)
+
+        wait_until(is_reported, "the alert about the receiver", every_s=0.02)
+    repaired = Notifier(Policy(receivers=(webhook(http),)))
+    run_for_a_while(repaired, database)
+    settle(repaired, database)
+    assert list_statuses(http)["NotificationsUndelivered", "resolved"] == 1
+
+
 SENDER = """
 import json, sys, time
 from airfleet_provider.contract import notification_policy
