@@ -24,6 +24,9 @@ SOURCE = "airflow"
 NAME = "DagRunFailed"
 # So many of the newest runs are read in each turn, as ids do not become visible in their order.
 OVERLAP = 500
+# Nobody is notified of a run that failed more days ago: its alert may be resolved and deleted already, or there was no
+# rule at the time.
+OLD_DAYS = 3
 # So many failed tasks are named.
 MOST_TASKS = 10
 
@@ -73,10 +76,10 @@ class FailureWatch:
         Must run in one transaction; once that is committed, `note` its turn. May be repeated.
         """
         _run(connection, SQL["begin"])
-        changed = _run(connection, SQL["changed"], overlap=OVERLAP)
+        changed = _run(connection, SQL["changed"], overlap=OVERLAP, days=OLD_DAYS)
         ended = [row for row in changed if row["state"] in ("success", "failed")]
         fresh = [row for row in ended if row["is_watched"] or self._done.get(row["id"], ()) != row["end_date"]]
-        failures = [_read_failed(connection, row) for row in fresh if row["state"] == "failed"]
+        failures = [_read_failed(connection, row) for row in fresh if row["state"] == "failed" and not row["is_old"]]
         failures += [_read_failing(row) for row in _run(connection, SQL["failing"], most=MOST_TASKS)]
         known = _read_dags(connection, {one.dag for one in failures})
         for failure in failures:

@@ -17,16 +17,18 @@ WITH bounds AS (
         (SELECT value FROM airfleet.watermark WHERE name = 'failures_last') - %(overlap)s
     ) AS after
 )
-SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, true AS is_watched
+SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, true AS is_watched,
+    coalesce(r.end_date < clock_timestamp() - make_interval(days => %(days)s), false) AS is_old
 FROM public.dag_run r JOIN airfleet.watched_run w ON w.id = r.id
 WHERE r.state IN ('success', 'failed')
 UNION ALL
-SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, false
+SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, false,
+    coalesce(r.end_date < clock_timestamp() - make_interval(days => %(days)s), false)
 FROM public.dag_run r
 WHERE r.id > (SELECT after FROM bounds) AND r.state IN ('success', 'failed')
     AND NOT EXISTS (SELECT FROM airfleet.watched_run w WHERE w.id = r.id)
 UNION ALL
-SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, false
+SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, false, false
 FROM public.dag_run r
 WHERE r.state IN ('running', 'queued') AND NOT EXISTS (SELECT FROM airfleet.watched_run w WHERE w.id = r.id)
 

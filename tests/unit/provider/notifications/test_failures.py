@@ -20,7 +20,8 @@ from airfleet_provider.notifications.failures import FailureWatch
 from servers import Server, serve
 
 Row = dict[str, Any]
-NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+# Runs that failed days ago notify nobody.
+NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
 TABLES = """
 CREATE TABLE dag (dag_id text PRIMARY KEY, owners text);
 CREATE TABLE dag_tag (dag_id text, name text);
@@ -90,6 +91,18 @@ def airflow(server: Server) -> Iterator[Airflow]:
 def test_failures_from_before_the_first_look_notify_nobody(airflow: Airflow) -> None:
     airflow.end(airflow.start("sales", "old"), "failed")
     airflow.look()
+    airflow.restart()
+    airflow.look()
+    assert airflow.alerts() == []
+
+
+def test_a_failure_whose_alert_was_deleted_is_not_told_again(airflow: Airflow) -> None:
+    """Few Dags have less than OVERLAP runs in the time that alerts are kept."""
+    airflow.look()
+    run = airflow.start("sales", "old")
+    airflow.end(run, "failed", minutes=-60 * 24 * 91)
+    airflow.look()
+    airflow.connection.execute("DELETE FROM airfleet.alert")
     airflow.restart()
     airflow.look()
     assert airflow.alerts() == []
