@@ -11,7 +11,9 @@ SELECT alert, acknowledged_at FROM airfleet.acknowledgement WHERE alert = ANY(%(
 SELECT matchers, starts_at, ends_at FROM airfleet.silence WHERE ends_at > clock_timestamp()
 
 -- name: written
-SELECT alert, receiver, kind, due_at, key FROM airfleet.notification WHERE alert = ANY(%(alerts)s)
+-- The last of each kind for each receiver: what an alert needs next follows from these, however often it was repeated.
+SELECT DISTINCT ON (alert, receiver, kind) alert, receiver, kind, due_at, key FROM airfleet.notification
+WHERE alert = ANY(%(alerts)s) ORDER BY alert, receiver, kind, id DESC
 
 -- name: write
 -- An alert that was resolved when it was read needs no more notifications than these.

@@ -311,3 +311,19 @@ def test_the_order_of_alerts_changes_nothing(seed: int) -> None:
     )
     later = NOON + 3200 * MINUTE
     assert {one.key for one in play.decide(later)} == {one.key for one in shuffled.decide(later)}
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_last_notifications_say_as_much_as_all_of_them(seed: int) -> None:
+    """The outbox reads no others, so that an alert that is repeated for weeks costs no more than a new one."""
+    play, last = Play(), Play()
+    events = invent(random.Random(seed))
+    for now in (NOON + 7 * step * MINUTE for step in range(400)):
+        while events and events[0].at <= now:
+            event = events.pop(0)
+            happen(play, event)
+            happen(last, event)
+        before = len(last.written)
+        assert play.tick(now) == last.tick(now)
+        assert play.written[-(len(last.written) - before) :] == last.written[before:] or len(last.written) == before
+        last.written = list({(one.alert, one.receiver, one.kind): one for one in last.written}.values())

@@ -418,6 +418,17 @@ def test_the_alert_about_a_receiver_ends_when_fleet_yaml_has_the_receiver_no_mor
     assert list_statuses(http)["NotificationsUndelivered", "resolved"] == 1
 
 
+def test_an_alert_that_was_repeated_for_weeks_costs_no_more_than_a_new_one(database: Database) -> None:
+    number = fire(database, "DiskFull")
+    for step in range(50):
+        database.connection.execute(
+            "INSERT INTO airfleet.notification (key, alert, receiver, kind, state) VALUES (%s, %s, 'hook', %s, 'sent')",
+            (f"{number}.1.{step}.0.hook", number, "reminder" if step else "firing"),
+        )
+    rows = database.connection.execute(outbox.SQL["written"], {"alerts": [number]}).fetchall()
+    assert sorted(row["key"] for row in rows) == [f"{number}.1.0.0.hook", f"{number}.1.49.0.hook"]
+
+
 SENDER = """
 import json, sys, time
 from airfleet_provider.contract import notification_policy
