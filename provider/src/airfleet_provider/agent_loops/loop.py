@@ -149,13 +149,14 @@ class Loop:
     """Work that is done every `every_s` seconds. With `only_active`, only the process that holds the lease does it.
 
     `once` does one turn. It may raise anything: the error is logged and counted, the connection is closed, and the
-    loop tries again later.
+    loop tries again later. `finish` is called once when the process stops, after the last turn, and must soon return.
     """
 
     name: str
     every_s: float
     once: Callable[[Context], None]
     only_active: bool = True
+    finish: Callable[[Context], None] | None = None
 
 
 @dataclass(slots=True)
@@ -204,6 +205,11 @@ class LoopThread:
             begun = self.clock()
             self._turn(begun)
             stopping.wait(self._wait_s(begun))
+        if self.loop.finish is not None:
+            try:
+                self.loop.finish(self.context)
+            except Exception as error:
+                log.warning("%s: its end failed: %s: %s", self.loop.name, type(error).__name__, error)
         self.context.disconnect()
 
     def _turn(self, begun: float) -> None:

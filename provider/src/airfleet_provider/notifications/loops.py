@@ -25,7 +25,8 @@ def make_loops(config: Mapping[str, Any]) -> Iterator[Loop]:
     policy = notification_policy.read(config.get(Key.NOTIFICATIONS, {}))
     # It logs the URL of each request, and the URLs of Slack and Teams are secrets.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    yield Loop("notifier", notifier.EVERY_S, Notifier(policy).once, only_active=False)
+    sender = Notifier(policy)
+    yield Loop("notifier", notifier.EVERY_S, sender.once, only_active=False, finish=sender.finish)
     if policy.receivers:
         watch = OutageWatch(policy, str(config[Key.HOST]))
         yield Loop("outage", outage.EVERY_S, partial(_watch_outages, watch), only_active=False)

@@ -34,6 +34,8 @@ LONGEST_REST_S = 60.0
 # If a receiver has not got a notification for so long, that is an alert itself.
 OVERDUE_S = 600.0
 CARE_EVERY_S = 60.0
+# When the process stops, messages on their way have so long to end. The process waits longer than a turn and this.
+FINISH_S = 2.5
 
 Row = dict[str, Any]
 Send = Callable[[Message, Receiver], Outcome]
@@ -115,6 +117,12 @@ class Notifier:
         if self._cared_at is None or self._clock() - self._cared_at >= CARE_EVERY_S:
             self._care(database)
             self._cared_at = self._clock()
+
+    def finish(self, database: Database) -> None:
+        """Note what becomes of the messages on their way. The next process would send them again after a while."""
+        if self._sending:
+            futures.wait([one.outcome for one in self._sending.values()], FINISH_S)
+            self._note_outcomes(database)
 
     def is_sending(self) -> bool:
         """Return whether a message is on its way, or its outcome is not noted yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -47,6 +48,16 @@ def test_only_the_active_process_does_what_is_done_once_in_the_fleet() -> None:
         wait_until(lambda: bool(turns), "a turn", timeout_s=30)
         clock.now += 6
         wait_until(lambda: one.state.is_waiting, "the loop waits again", timeout_s=30)
+
+
+def test_a_loop_ends_its_work_when_the_process_stops() -> None:
+    ended: list[str] = []
+    one = make(lambda _: None, MadeUpClock(now=50), only_active=False)
+    one.loop = replace(one.loop, finish=lambda context: ended.append(context.name))
+    with running(one):
+        wait_until(lambda: one.state.runs > 0, "a turn", timeout_s=30)
+        assert not ended
+    assert ended == ["work"]
 
 
 def test_what_every_process_does_needs_no_lease() -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -427,6 +428,23 @@ def test_an_alert_that_was_repeated_for_weeks_costs_no_more_than_a_new_one(datab
         )
     rows = database.connection.execute(outbox.SQL["written"], {"alerts": [number]}).fetchall()
     assert sorted(row["key"] for row in rows) == [f"{number}.1.0.0.hook", f"{number}.1.49.0.hook"]
+
+
+def test_a_process_that_stops_notes_what_is_on_its_way(
+    database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "EVERY_S", 0.0)
+    gate = threading.Event()
+    http.before_answer = lambda: gate.wait(30)
+    fire(database, "DiskFull")
+    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    notifier.once(database)
+    assert read_states(database) == {"sending": 1}
+    gate.set()
+    notifier.finish(database)
+    assert read_states(database) == {"sent": 1}
+    settle(Notifier(Policy(receivers=(webhook(http),))), database)
+    assert len(http.taken) == 1
 
 
 SENDER = """
