@@ -22,6 +22,7 @@ from airfleet.components.model import reveal
 from airfleet.components.postgresql import patroni, pgbouncer
 from airfleet.components.postgresql.server import count_connections
 from airfleet.errors import UsageError
+from airfleet.runners.fleet.plan.systemd_units import render
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
 from deadline import wait_until
@@ -299,6 +300,7 @@ def test_a_host_writes_or_waits_by_what_its_server_says(
     [
         ("active", False, False, "", 0),
         ("failed", False, False, "", 1),  # an earlier version may have kept it from starting
+        ("activating", False, False, "", 1),  # systemd starts it again and again
         ("failed", True, True, "", 0),
         ("active", False, True, "", 1),  # Patroni would promote it beside the primary
         ("active", False, True, "| db1 | Leader |", 0),
@@ -323,11 +325,19 @@ def test_data_is_taken_over_only_while_it_is_in_use_and_the_primary_s_first(
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o755)
-    script = patroni.adopt().script.reveal()
+    adopted = tmp_path / "adopted.env"
+    script = patroni.adopt().script.reveal().replace(str(patroni.ADOPTED), str(adopted))
     script = script.replace(str(patroni.DATA), str(data)).replace(str(patroni.CONTROL), str(tmp_path / "patronictl"))
     done = subprocess.run(
         ["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}"], capture_output=True, text=True, check=False, timeout=30
     )
     assert done.returncode == code, done.stderr
+    assert adopted.exists() is (code == 0)
     if code == 0 and not was_led:
         assert (data / "postgresql.auto.conf").read_text() == "work_mem = '8MB'\n"
+
+
+def test_systemd_starts_patroni_on_no_data_that_was_not_taken_over() -> None:
+    """The unit is written before the data is looked at, and systemd starts again what it could not start before."""
+    [server] = [one for part in parts(fleet(), "data1") for one in part.services if one.name == "postgresql"]
+    assert f"EnvironmentFile={patroni.ADOPTED}\n" in render(server), "without this file the unit does not start"

@@ -1,11 +1,15 @@
 #!/bin/sh
-# Patroni has run here when its own file lies in the data. Before that, the data is taken over only while it is in use.
-[ -f "$DATA/PG_VERSION" ] || exit 0
-[ ! -f "$DATA/patroni.dynamic.json" ] || exit 0
+# Lets Patroni start: its unit needs the file ADOPTED. Patroni has run here when its own file lies in the data. Before
+# that, the data is taken over only while it is in use.
+adopt() { echo "# airfleet: Patroni may start here" > "$ADOPTED"; exit 0; }
+[ -f "$DATA/PG_VERSION" ] || adopt
+[ ! -f "$DATA/patroni.dynamic.json" ] || adopt
+rm -f "$ADOPTED"
 state=$(systemctl is-active airfleet-postgresql.service || true)
 if [ "$state" != active ]; then
   echo "PostgreSQL here is $state: its data may be that of a former primary, and is not taken over" >&2
-  echo "start airfleet-postgresql; or remove $DATA, if another database host has all that is needed" >&2
+  echo "if this is the newest data: echo {} | runuser -u postgres -- tee $DATA/patroni.dynamic.json" >&2
+  echo "if another database host has all that is needed: remove $DATA; then apply again" >&2
   exit 1
 fi
 # Without a leader, Patroni would promote a replica beside a primary that it does not know.
@@ -21,3 +25,4 @@ if [ -f "$DATA/standby.signal" ]; then
 fi
 # What earlier versions had the server note itself would win over what Patroni says.
 runuser -u postgres -- sed -i '/^primary_conninfo/d; /^synchronous_standby_names/d' "$DATA/postgresql.auto.conf"
+adopt

@@ -42,6 +42,8 @@ MARK, MARK_PROGRAM = Path(SOCKETS) / "airfleet-takes-writes", FOLDER / "mark_pri
 MARK_TIMES = 600
 # What Patroni writes itself: the passwords with which the server copies from another one.
 STATE = LIB / "patroni"
+# Written by the job `adopt`; without it, the unit does not start.
+ADOPTED = LIB / "postgresql-adopted.env"
 # A primary renews its claim every LOOP_S, and gives up by itself when it could not for RETRY_S. Nobody else is promoted
 # before TTL_S have passed since it last did: LOOP_S + 2 x RETRY_S is the least that is safe.
 TTL_S, LOOP_S, RETRY_S = 20, 5, 5
@@ -187,6 +189,9 @@ def describe_service(place: Place, files: Iterable[HostFile], restarts: str) -> 
         user=USER,
         files=tuple(files),
         env={"AIRFLEET_CONFIG": restarts},
+        # The unit is on the host before `adopt` has looked at the data. systemd would start it there, after a crash, a
+        # boot, or in place of a server that an earlier version keeps from starting because another host was promoted.
+        env_files=(ADOPTED,),
         reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         # As for a plain server: when Patroni takes one over, this unit already stops it, and with SIGTERM the server
         # would wait until every client has gone.
@@ -205,8 +210,8 @@ def list_folders() -> tuple[Folder, ...]:
 
 
 def adopt() -> Job:
-    """Let Patroni take over the data of a host, which has to be in use then: a former primary's data may be old."""
-    script = render_script(__package__, "adopt_data", DATA=DATA, CONTROL=CONTROL, TIMES=60)
+    """Let Patroni start, after a check: data that it takes over has to be in use, as a former primary's may be old."""
+    script = render_script(__package__, "adopt_data", DATA=DATA, CONTROL=CONTROL, ADOPTED=ADOPTED, TIMES=60)
     return Job(ADOPT, "see that Patroni may take over the data", Stage.STORES, Secret(script))
 
 
