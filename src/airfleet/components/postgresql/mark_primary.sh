@@ -1,14 +1,13 @@
 #!/bin/sh
 # Patroni runs this when the server of this host stops, starts, or takes another role: ACTION ROLE CLUSTER. MARK is there
-# while the server takes writes.
+# while the server takes writes. A promotion may take long: a report on a replica can hold up for minutes what the server
+# has yet to replay. Patroni says nothing at its end. Before it runs this again, it ends the run that still waits.
 if [ "$1" != on_stop ] && [ "$2" = primary ]; then
-  for _ in $(seq "$TIMES"); do
-    # shellcheck disable=SC2086 # PSQL is a command with its arguments.
-    if [ "$($PSQL -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ]; then
-      : > "$MARK"
-      exit 0
-    fi
+  # shellcheck disable=SC2086 # PSQL is a command with its arguments.
+  until [ "$($PSQL -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ]; do
     sleep 0.1
   done
+  : > "$MARK"
+  exit 0
 fi
 rm -f "$MARK"

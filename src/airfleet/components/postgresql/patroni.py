@@ -38,8 +38,6 @@ CONTROL = FOLDER / "patronictl"
 REWINDER, REPLICATOR = "rewinder", "replicator"
 # There while the server takes writes. A boot removes it.
 MARK, MARK_PROGRAM = Path(SOCKETS) / "airfleet-takes-writes", FOLDER / "mark_primary.sh"
-# The program looks ten times a second whether a promotion has come about.
-MARK_TIMES = 600
 # What Patroni writes itself: the passwords with which the server copies from another one.
 STATE = LIB / "patroni"
 # Written by the job `adopt`; without it, the unit does not start.
@@ -168,7 +166,7 @@ def _login(place: Place, role: str, password: Secret) -> dict[str, str]:
 
 def list_files(place: Place, *, server: Path, access: Path, names: Path, programs: Path) -> tuple[HostFile, ...]:
     """Patroni's configuration, and the program that marks the primary."""
-    mark = render_script(__package__, "mark_primary", MARK=MARK, PSQL=build_command(), TIMES=MARK_TIMES)
+    mark = render_script(__package__, "mark_primary", MARK=MARK, PSQL=build_command())
     config = render_config(place, server=server, access=access, names=names, programs=programs)
     control = f'exec {place.patroni}/bin/python -c "from patroni.ctl import ctl; ctl()" -c {CONFIG} "$@"'
     return (
