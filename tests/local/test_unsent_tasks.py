@@ -24,7 +24,9 @@ INSERT INTO job VALUES (1, 'SchedulerJob', 'running', now() - interval '3 s');
 INSERT INTO task_instance VALUES
     ('just queued', 'queued', now(), 1, 'message', 2),
     ('queued long ago', 'queued', now() - interval '60 s', 1, 'message', 2),
+    ('queued in an outage', 'queued', now() - interval '60 s', 1, 'unsent message', 2),
     ('running', 'running', now(), 1, 'message', 2),
+    ('started after an outage', 'running', now() - interval '60 s', 1, 'unsent message', 2),
     ('of another', 'queued', now(), 9, 'message', 2);
 """
 
@@ -52,6 +54,7 @@ def test_a_task_that_was_queued_and_may_not_be_sent_is_queued_again(server: Serv
     finally:
         session.close()
     messages = dict(server.query("SELECT task_id, external_executor_id FROM task_instance"))
-    assert messages.pop("just queued") is None, "it is adopted, and waits for a message that nobody sent"
+    for task in ("just queued", "queued in an outage"):
+        assert messages.pop(task) is None, "it is adopted, and waits for a message that nobody sent"
     assert set(messages.values()) == {"message"}
     assert server.query("SELECT max_tries FROM task_instance WHERE task_id = 'just queued'") == [(3,)]

@@ -40,6 +40,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         self.unanswered = LostResults()
         self.refused: dict[Any, str] = {}
         self.refusals: Counter[Any] = Counter()
+        self.unsent: dict[Any, str] = {}
         self.cleaned_at = time.monotonic()
 
     def start(self) -> None:
@@ -86,6 +87,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
             self.has_read = False
         else:
             super().sync()
+        self.note_unsent()
         if self.refused:
             self.send_refused()
         now = time.monotonic()
@@ -94,6 +96,25 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         if now - self.cleaned_at >= CLEAN_EVERY_S:
             self.cleaned_at = now
             self.remove_old_results()
+
+    def note_unsent(self) -> None:
+        """Record which tasks the broker has not taken in this loop, for the scheduler that may follow this one.
+
+        The scheduler's heartbeat comes later in the loop. So what was queued before a heartbeat is sent or recorded.
+
+        Raises:
+            DBAPIError: The database does not answer; then the loop ends before its heartbeat.
+        """
+        waiting = {
+            key: message
+            for key, workload in self.queued_tasks.items()
+            if (message := getattr(workload.ti, "external_executor_id", None))
+        }
+        if waiting != self.unsent:
+            task_instances.note_unsent(
+                set(waiting.values()) - set(self.unsent.values()), set(self.unsent.values()) - set(waiting.values())
+            )
+            self.unsent = waiting
 
     def remove_old_results(self) -> None:
         """Remove the results of long ended tasks; log an error and leave it to the next call."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from airfleet_provider.compat.calls import scheduler
 from airfleet_provider.compat.calls.db_errors import RETRY_S, is_outage
+from airfleet_provider.compat.calls.task_instances import UNSENT
 from airfleet_provider.contract import lease_schema
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.scheduler_ha.db_session import Session
@@ -54,7 +55,8 @@ class AirflowScheduler:
         return 0
 
     def retire(self, session: Session) -> None:
-        session.run(SQL["requeue"], recent=RECENT_S)
+        session.run(SQL["requeue"], recent=RECENT_S, unsent=UNSENT)
+        session.run(SQL["restore"], unsent=UNSENT)
         session.run(SQL["retire"])
 
     def read_beat(self, session: Session) -> str:

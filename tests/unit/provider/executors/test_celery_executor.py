@@ -117,3 +117,36 @@ def test_workers_have_work_in_store_when_more_than_half_of_what_may_be_sent_is_o
     for running, expected in ((15, False), (16, True), (32, True)):
         executor.running = set(range(running))
         assert executor.has_store() is expected
+
+
+def test_what_the_broker_has_not_taken_is_recorded_before_the_scheduler_s_heartbeat(
+    executor: CeleryExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[set[str], set[str]]] = []
+    monkeypatch.setattr(celery_executor.CeleryExecutor, "sync", lambda _: None)
+    monkeypatch.setattr(task_instances, "note_unsent", lambda unsent, sent: noted.append((unsent, sent)))
+    executor.queued_tasks = {
+        key(name): SimpleNamespace(ti=SimpleNamespace(external_executor_id=name)) for name in ("one", "two")
+    }
+    executor.sync()
+    executor.sync()
+    del executor.queued_tasks[key("one")]  # the broker has taken it
+    executor.sync()
+    assert noted == [({"one", "two"}, set()), (set(), {"one"})]
+
+
+def test_what_cannot_be_recorded_now_is_recorded_in_the_next_loop(
+    executor: CeleryExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(unsent: set[str], sent: set[str]) -> None:
+        raise OSError("the database does not answer")
+
+    monkeypatch.setattr(celery_executor.CeleryExecutor, "sync", lambda _: None)
+    executor.queued_tasks = {key("one"): SimpleNamespace(ti=SimpleNamespace(external_executor_id="one"))}
+    monkeypatch.setattr(task_instances, "note_unsent", fail)
+    with pytest.raises(OSError, match="does not answer"):
+        executor.sync()
+    noted: list[set[str]] = []
+    monkeypatch.setattr(task_instances, "note_unsent", lambda unsent, sent: noted.append(unsent))
+    executor.sync()
+    assert noted == [{"one"}]

@@ -7,6 +7,9 @@ from collections.abc import Collection
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
+# Begins the id of the message of a task that is queued, and whose message the broker has not taken yet.
+UNSENT = "unsent "
+
 
 def list_awaited(ids: Collection[str]) -> set[str]:
     """Return the Celery ids whose task instances are queued or with a worker."""
@@ -51,3 +54,27 @@ def send_again(ids: Collection[str]) -> set[str]:
             .execution_options(synchronize_session=False)
         )
         return {one for one in session.scalars(select(TaskInstance.external_executor_id).where(*own)) if one}
+
+
+def note_unsent(unsent: Collection[str], sent: Collection[str]) -> None:
+    """Mark the ids of messages that the broker has not taken, and remove the mark from those that it has."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import func, update
+
+    column = TaskInstance.external_executor_id
+    states = (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
+    changes = (
+        ((TaskInstanceState.QUEUED,), list(unsent), UNSENT + column),
+        # A worker may have started the task already.
+        (states, [UNSENT + one for one in sent], func.substr(column, len(UNSENT) + 1)),
+    )
+    with create_session(scoped=False) as session:
+        for allowed, ids, value in changes:
+            session.execute(
+                update(TaskInstance)
+                .where(TaskInstance.state.in_(allowed), column.in_(ids))
+                .values(external_executor_id=value)
+                .execution_options(synchronize_session=False)
+            )
