@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import configparser
+import io
 import json
 import re
 import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg, psycopg2
 from sqlalchemy.engine import make_url
 
+from airfleet.components.etcd import ask_members
 from airfleet.components.etcd import server as etcd
 from airfleet.components.host_model import AUTHORITIES, Part, Stage
 from airfleet.components.hosts.host_parts import describe
@@ -271,6 +274,40 @@ def test_etcd_is_asked_by_no_host_without_a_password() -> None:
     assert "s3cret-etcd-root" in script
     assert "etcd-content" not in jobs(fleet(), "web1"), "one voter does it for all"
     assert read_patroni(fleet(), "data1")["etcd3"]["password"] == "s3cret-etcd"
+
+
+@pytest.mark.parametrize("is_strange", [False, True])
+def test_a_voter_begins_no_cluster_beside_one_that_has_no_majority_now(tmp_path: Path, is_strange: bool) -> None:
+    joining = tmp_path / "joining.env"
+    for name, line in {
+        "etcdctl": "exit 1",
+        "timeout": 'shift; exec "$@"',
+        "python3": f"exit {int(is_strange)}",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    script = jobs(fleet(), "data1")["etcd-join"].replace(str(etcd.JOINING), str(joining))
+    script = script.replace(str(etcd.DATA), str(tmp_path / "data"))
+    words = ["bash", "-c", f"PATH={tmp_path}:$PATH\nset -eu\n{script}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, joining.exists()) == ((1, False) if is_strange else (0, True)), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("members", "code"), [(None, 0), (["https://own:2380", "https://a:2380"], 0), (["https://a:2380"], 1)]
+)
+def test_the_members_of_other_voters_say_whether_a_cluster_is_there(
+    monkeypatch: pytest.MonkeyPatch, members: list[str] | None, code: int
+) -> None:
+    def answer(url: str, **_: object) -> io.StringIO:
+        if members is None:
+            raise ConnectionRefusedError(url)
+        return io.StringIO(json.dumps([{"peerURLs": [one]} for one in members]))
+
+    context = SimpleNamespace(load_cert_chain=lambda *_: None)
+    monkeypatch.setattr("ssl.create_default_context", lambda **_: context)
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    assert ask_members.main("authorities", "certificate", "key", "https://own:2380", "a:2380") == code
 
 
 def test_roles_are_made_where_writes_are_taken_and_awaited_elsewhere(tmp_path: Path) -> None:

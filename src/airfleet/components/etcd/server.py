@@ -19,7 +19,7 @@ from airfleet.components.host_model import (
     Stage,
 )
 from airfleet.components.hosts import certificates
-from airfleet.shell_script import render_script
+from airfleet.shell_script import read_program, render_script
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
 from airfleet.spec.topology import Host
@@ -103,6 +103,7 @@ def _peer(host: Host) -> str:
 
 def _render_join(place: Place) -> str:
     voters = place.fleet.voters
+    certificate, key = certificates.list_files(place, FOLDER, USER)
     return render_script(
         __package__,
         "ask_etcd",
@@ -112,6 +113,10 @@ def _render_join(place: Place) -> str:
         NAME=place.host.name,
         OWN=_peer(place.host),
         PEERS=" ".join(map(_peer, voters)),
+        OTHERS=" ".join(f"{host.address}:{ETCD_PEERS}" for host in voters if host != place.host),
+        ASK_MEMBERS=read_program(__package__, "ask_members"),
+        CERTIFICATE=certificate.path,
+        KEY=key.path,
         CLUSTER=",".join(f"{host.name}={_peer(host)}" for host in voters),
         TOKEN=place.credentials.identity,
         DATA=DATA,
