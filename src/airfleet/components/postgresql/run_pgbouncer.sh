@@ -33,7 +33,11 @@ while :; do
       pid=$!
     fi
   elif [ -n "$pid" ]; then
-    kill "$pid"
+    # PgBouncer 1.23 and newer wait at the first SIGTERM until every client has gone, and their clients wait for a server.
+    # At the second one they end.
+    while kill "$pid" 2>/dev/null; do
+      read -rt 0.1 -u "$never"
+    done
     wait "$pid"
     pid=
   fi
