@@ -59,7 +59,7 @@ class Seats:
             wait_until(lambda: self.renewed() != last, "a renewal of the lease", timeout_s=30)  # noqa: B023
 
     def renewed(self) -> object:
-        return self.server.query("SELECT renewed_at FROM airfleet.lease")[0][0]
+        return self.server.query("SELECT renewed_at FROM airfleet.lease WHERE name = 'scheduler'")[0][0]
 
     def pids(self, seat: str) -> list[int]:
         guardian = psutil.Process(self.running[seat].pid)
