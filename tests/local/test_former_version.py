@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -76,6 +77,11 @@ class Schedulers:
 def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("former")
     unpack_former(folder)
+    # The toy of that time reads the one lease that there was. Every statement of the product named the scheduler's.
+    toy = folder / TOY
+    toy.write_text(
+        re.sub(r"(SELECT epoch FROM airfleet\.lease)(?! WHERE)", r"\1 WHERE name = 'scheduler'", toy.read_text())
+    )
     return folder
 
 

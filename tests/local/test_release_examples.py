@@ -128,13 +128,22 @@ def findings(fleet: Platform) -> list[dict[str, Any]]:
     return json.loads(done.stdout)["findings"]
 
 
-@pytest.mark.parametrize("check", registry.CHECKS)
+@pytest.mark.parametrize("check", [check for check in registry.CHECKS if check != "unmatched-sla"])
 def test_what_the_manual_says_is_caught(findings: list[dict[str, Any]], check: str) -> None:
     path, source = next(iter(EXAMPLES[check].items()))
     assert check in IN_WORDS or registry.CHECKS[check].example in source
     caught = [one for one in findings if one["check"] == check and one["path"] == path]
     assert caught
     assert caught[0]["hint"]
+
+
+def test_a_rule_of_slas_about_no_dag_is_caught_once_all_files_load(fleet: Platform) -> None:
+    empty(fleet.project)
+    (fleet.project / "dags" / "sales.py").write_text(in_dag("EmptyOperator(task_id='load')", "sales"))
+    example = registry.CHECKS["unmatched-sla"].example
+    (fleet.project / "fleet.yaml").write_text(f"{FLEET.format(port=fleet.port)}{example}\n")
+    found = json.loads(fleet.airfleet("release", "check", "--format", "json", check=False).stdout)["findings"]
+    assert [one["path"] for one in found if one["check"] == "unmatched-sla" and one["hint"]] == ["fleet.yaml"]
 
 
 def test_airflows_own_examples_are_refused_for_good_reasons_only_and_the_rest_goes_live(fleet: Platform) -> None:
