@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.model import Blocker, Cause, Explanation
 from airfleet_provider.contract.text import one_line
@@ -48,7 +49,7 @@ def _list_cause(number: int, cause: Cause, explained: Explanation, width: int, *
     """Yield the lines of a cause. What is told already is not told again with all its blockers and commands."""
     notes = [WORDS[cause.severity]] if WORDS[cause.severity] else []
     notes += [f"for {words.between(cause.since, explained.at)}"] if cause.since and cause.blocks else []
-    notes += [words.count(cause.count, "task")] if cause.count > 1 else []
+    notes += [wording.count(cause.count, "task")] if cause.count > 1 else []
     text = cause.what + (f"  [{'; '.join(notes)}]" if notes else "")
     head = f"{number}. "
     yield from textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))
@@ -76,7 +77,7 @@ def _describe(blocker: Blocker, explained: Explanation) -> str:
     if blocker.since:
         parts.append(f"for {words.between(blocker.since, explained.at)}")
     if blocker.slots is not None:
-        parts.append(words.count(blocker.slots, "slot"))
+        parts.append(wording.count(blocker.slots, "slot"))
     if blocker.where:
         parts.append(f"on {blocker.where}" if blocker.kind == "task" else f"({blocker.where})")
     return "  ".join(dict.fromkeys(part for part in parts if part))

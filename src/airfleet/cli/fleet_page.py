@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from airfleet.cli import view
 from airfleet.operations import fallbacks
 from airfleet.operations.fleet_status import HostProblem, Report
 from airfleet.template import render_template
@@ -23,5 +22,5 @@ def render(report: Report, when: str) -> str:
         summary=wording.count(len(report.problems), "problem") if report.problems else "no problems",
         wrong=wrong,
         elsewhere=[problem for where, problems in wrong.items() if where not in names for problem in problems],
-        slower=list(fallbacks.list_lines(report.courses, view.describe_duration)),
+        slower=list(fallbacks.list_lines(report.courses)),
     )

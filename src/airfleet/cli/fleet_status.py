@@ -9,7 +9,6 @@ from typing import NoReturn
 import click
 from rich.table import Table
 
-from airfleet.cli import view
 from airfleet.cli.console import describe_health, describe_observation, open_console
 from airfleet.operations import fallbacks
 from airfleet.operations.fleet_status import Report
@@ -47,7 +46,7 @@ def _print(report: Report) -> None:
     open_console().print(table)
     for observation in report.health:
         click.echo(describe_observation(observation))
-    for line in fallbacks.list_lines(report.courses, view.describe_duration):
+    for line in fallbacks.list_lines(report.courses):
         click.echo(line)
     for problem in report.problems:
         click.echo(f"{problem.where}: {problem.what}", err=True)

@@ -65,7 +65,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
         click.echo(json.dumps(said, indent=2, default=str))
     else:
         open_console().print(view.tabulate(snapshot, usage, errors, release))
-        for line in fallbacks.list_lines(courses, view.describe_duration):
+        for line in fallbacks.list_lines(courses):
             click.echo(line)
     raise SystemExit(0 if snapshot.phase == "healthy" else 1)
 

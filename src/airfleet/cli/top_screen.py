@@ -20,6 +20,7 @@ from rich.text import Text
 from airfleet.errors import AirfleetError
 from airfleet.operations import top
 from airfleet.operations.explanation import Place
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import platform_causes, words
 from airfleet_provider.contract.explanation.model import name_task
 from airfleet_provider.contract.overview import Overview
@@ -121,9 +122,9 @@ def _describe_scheduler(overview: Overview) -> Text:
     if not alive:
         return Text("no scheduler is at work", style="bold red")
     lease = overview.platform.lease
-    holder = f", lease renewed {words.duration(lease.age_s)} ago" if lease and lease.holder else ""
+    holder = f", lease renewed {wording.duration(lease.age_s)} ago" if lease and lease.holder else ""
     names = words.listing([job.hostname or "?" for job in alive])
-    return _text(f"scheduler {names} (beat {words.duration(alive[0].age_s)} ago{holder})")
+    return _text(f"scheduler {names} (beat {wording.duration(alive[0].age_s)} ago{holder})")
 
 
 def _make(*columns: str, right: tuple[str, ...] = ()) -> Table:

@@ -20,7 +20,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local.usage import ResourceUsage, measure
 from airfleet.workspace.project import read_fleet
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, StateFolder
-from airfleet_provider.contract import release_archive
+from airfleet_provider.contract import release_archive, wording
 
 if TYPE_CHECKING:
     from airfleet.releases.repository import Deployment
@@ -209,10 +209,10 @@ def find_release(folder: StateFolder) -> Deployment | None:
 def describe_release(deployment: Deployment) -> str:
     """Describe the live release in one line: since when it is live, how long it is watched, and the watch's verdict."""
     now = datetime.now(UTC)
-    since = describe_duration((now - deployment.live_at).total_seconds()) if deployment.live_at else "now"
+    since = wording.duration((now - deployment.live_at).total_seconds()) if deployment.live_at else "now"
     said = f": {deployment.opinion}" if deployment.opinion else ""
     if deployment.is_watched and deployment.watch_until:
-        said = f", watched for {describe_duration(max(0.0, (deployment.watch_until - now).total_seconds()))} more"
+        said = f", watched for {wording.duration(max(0.0, (deployment.watch_until - now).total_seconds()))} more"
     return f"{release_archive.shorten(deployment.release or '')} is live for {since}{said}"
 
 
@@ -238,7 +238,7 @@ def tabulate(
             state,
             str(process.pid or ""),
             f"{memory.memory_mib:.0f} MiB" if memory else "",
-            describe_duration(now - process.since) if process.pid else "",
+            wording.duration(now - process.since) if process.pid else "",
             str(process.restarts or ""),
             process.url,
         )
@@ -248,18 +248,6 @@ def tabulate(
         table.caption_justify = "left"
         table.caption = escape("\n".join(remarks))
     return table
-
-
-def describe_duration(seconds: float) -> str:
-    """Format a duration in seconds as 12 s, 5 min, 3 h 20 min or 2 d 4 h."""
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if not minutes:
-        return f"{int(seconds)} s"
-    if not hours:
-        return f"{minutes} min"
-    if not days:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days} d {hours % 24} h"
 
 
 def tail(folder: StateFolder, name: str, lines: int = 12) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -166,7 +166,7 @@ def describe(courses: Iterable[Course]) -> dict[str, object]:
     }
 
 
-def list_lines(courses: Iterable[Course], duration: Callable[[float], str]) -> Iterator[str]:
+def list_lines(courses: Iterable[Course]) -> Iterator[str]:
     """Yield a line for each path with unexpected fallbacks, and a line for each of their reasons."""
     for course in courses:
         unexpected = [one for one in course.fallbacks if not one.expected]
@@ -175,4 +175,4 @@ def list_lines(courses: Iterable[Course], duration: Callable[[float], str]) -> I
         yield f"{course.name}: {course.fast} {course.what}, {course.slow} not"
         for one in unexpected:
             where = f"{one.where}: " if one.where else ""
-            yield f"  {where}{wording.count(one.count, 'time')}, last {duration(one.age_s)} ago: {one.reason}"
+            yield f"  {where}{wording.count(one.count, 'time')}, last {wording.duration(one.age_s)} ago: {one.reason}"

@@ -14,6 +14,7 @@ from rich.console import Console
 from airfleet.cli import view
 from airfleet.runners.local.usage import ResourceUsage
 from airfleet.workspace.state_folder import BrokenFile, ProcessStatus, Snapshot, StateFolder
+from airfleet_provider.contract import wording
 
 SCHEDULER = ProcessStatus("scheduler", "starting", 17, 0.0, 0, "", "")
 SNAPSHOT = Snapshot("flights", "/srv", 1, 1.0, "starting", "http://here", 1.0, (17,), (SCHEDULER,))
@@ -69,7 +70,7 @@ def test_a_file_that_stops_loading_is_told_once_and_so_is_its_mending() -> None:
     ],
 )
 def test_a_duration_as_people_say_it(seconds: float, words: str) -> None:
-    assert view.describe_duration(seconds) == words
+    assert wording.duration(seconds) == words
 
 
 def test_the_table_leaves_done_jobs_out_and_shows_broken_files(tmp_path: Path) -> None:

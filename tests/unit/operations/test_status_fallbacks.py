@@ -41,7 +41,7 @@ def test_status_has_shares_and_reasons_of_this_machine(tmp_path: Path) -> None:
         "share": None,
         "reasons": [],
     }
-    lines = list(fallbacks.list_lines(courses, lambda seconds: f"{seconds:.0f} s"))
+    lines = list(fallbacks.list_lines(courses))
     assert "task-start: 98 tasks started from a warm process, 2 not" in lines
     assert any(line.endswith("ago: dags/x.py: loading it left 1 connections open") for line in lines)
     assert not any("dags/y.py" in line for line in lines)  # the author asked for it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts
 from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject
@@ -164,7 +165,7 @@ def _limit_runs(facts: Facts, dag: DagFacts, limit: str, running: list[RunFacts]
         Code.MAX_ACTIVE_RUNS,
         Severity.WAITING,
         f"`max_active_runs` of {dag.dag} is reached: {limit}, and {len(running)} do. "
-        f"{words.count(waiting, 'run')} wait{'s' if waiting == 1 else ''}.",
+        f"{wording.count(waiting, 'run')} wait{'s' if waiting == 1 else ''}.",
         since=oldest.started if oldest else None,
         blockers=tuple(
             Blocker("run", one.run, one.state, one.started or one.queued_at, subject=Subject(dag.dag, one.run))

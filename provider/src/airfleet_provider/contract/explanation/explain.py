@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import dag_causes, outcomes, platform_causes, task_causes, words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts, TaskFacts
 from airfleet_provider.contract.explanation.model import Cause, Code, Explanation, Severity, sort
@@ -92,7 +93,7 @@ def _explain_run(facts: Facts, dag: DagFacts, run: RunFacts) -> Explanation:
     tasks = merge((task, list_causes(facts, dag, run, task)) for task in facts.tasks)
     if run.state == "running":
         since = words.between(run.started, facts.now)
-        what = f"{name} has run for {since}: of {words.count(total, 'task instance')}, {said}."
+        what = f"{name} has run for {since}: of {wording.count(total, 'task instance')}, {said}."
         own = () if facts.tasks else tuple(dag_causes.judge_run(facts, dag, run))
         return replace(_conclude(facts, run.state, what, sort((*own, *tasks))), since=run.started)
     took = words.between(run.started, run.ended)
@@ -114,7 +115,7 @@ def _explain_dag(facts: Facts, dag: DagFacts) -> Explanation:
     last = facts.last_run
     told = f" The last run, {last.run}, is {last.state}." if last else " It has never run."
     what = (
-        f"{dag.dag} is {state}: {words.count(len(running), 'run')} {words.be(len(running))} running, {queued} queued."
+        f"{dag.dag} is {state}: {wording.count(len(running), 'run')} {words.be(len(running))} running, {queued} queued."
     )
     return replace(_conclude(facts, state, what + told, sort(causes)), runs=runs)
 
@@ -142,7 +143,7 @@ def _sum_up(cause: Cause) -> Cause:
     """Return a cause of a whole run. What only waits for other tasks of the run is no root, so it becomes a note."""
     if cause.code is not Code.TRIGGER_RULE or cause.severity is not Severity.WAITING:
         return cause
-    what = f"{words.count(cause.count, 'task')} wait{'s' * (cause.count == 1)} for the tasks before. {cause.what}"
+    what = f"{wording.count(cause.count, 'task')} wait{'s' * (cause.count == 1)} for the tasks before. {cause.what}"
     return replace(cause, severity=Severity.NOTE, what=what)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import dag_causes, platform_causes, words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, Holder, PoolFacts, RunFacts, TaskFacts
 from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject, name_task
@@ -67,7 +68,7 @@ def _judge_rank(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> 
     yield Cause(
         Code.BEHIND_ITS_RUN,
         Severity.WAITING if is_certain else Severity.NOTE,
-        f"{words.count(len(ranked), 'scheduled task')} of the run {comes} before {words.name(task)}, and a loop "
+        f"{wording.count(len(ranked), 'scheduled task')} of the run {comes} before {words.name(task)}, and a loop "
         f"examines {dag.max_active_tasks} of a run (`max_active_tasks`).",
         since=task.scheduled_at,
         blockers=tuple(Blocker("task", one.task_name, "scheduled", subject=one) for one in subjects),
@@ -95,7 +96,7 @@ def _judge_pool(facts: Facts, dag: DagFacts, task: TaskFacts) -> Iterator[Cause]
         yield Cause(
             Code.POOL_TOO_SMALL,
             Severity.HELD,
-            f"{words.name(task)} takes {words.count(task.pool_slots, 'slot')}, but the slot pool {pool.name} has "
+            f"{words.name(task)} takes {wording.count(task.pool_slots, 'slot')}, but the slot pool {pool.name} has "
             f"{pool.slots} in all.",
             since=task.scheduled_at,
             blockers=(Blocker("slot_pool", pool.name, f"{pool.slots} slots"),),
@@ -111,14 +112,14 @@ def _fill(facts: Facts, dag: DagFacts, task: TaskFacts, pool: PoolFacts, free: i
     holders = [one for one in facts.holders if one.pool == pool.name]
     deferred = f", {pool.deferred} of them by deferred tasks" if pool.counts_deferred and pool.deferred else ""
     needs = f" {words.name(task)} takes {task.pool_slots}, and {max(0, free)} are free." if task.pool_slots > 1 else ""
-    ahead = f" {words.count(facts.ahead, 'task')} come{'s' * (facts.ahead == 1)} before it." if facts.ahead else ""
+    ahead = f" {wording.count(facts.ahead, 'task')} come{'s' * (facts.ahead == 1)} before it." if facts.ahead else ""
     oldest = holders[0] if holders else None
     see = [words.explain(_find_subject(oldest))] if oldest else []
     return Cause(
         Code.POOL_FULL,
         Severity.WAITING,
         f"The slot pool {pool.name} is full: {pool.used} of {pool.slots} slots are used{deferred}, and "
-        f"{words.count(pool.waiting, 'task')} wait{'s' * (pool.waiting == 1)}.{needs}{ahead}",
+        f"{wording.count(pool.waiting, 'task')} wait{'s' * (pool.waiting == 1)}.{needs}{ahead}",
         since=task.scheduled_at,
         blockers=tuple(
             Blocker(

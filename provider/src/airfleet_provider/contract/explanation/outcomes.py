@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts, TaskFacts
 from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject
@@ -24,7 +25,7 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         yield Cause(
             Code.HEARTBEAT_LATE,
             Severity.BROKEN,
-            f"{name} has not reported for {words.duration(age)}, from {task.hostname or 'an unknown host'}.",
+            f"{name} has not reported for {wording.duration(age)}, from {task.hostname or 'an unknown host'}.",
             since=task.heartbeat,
             figures={"age_s": round(age, 1), "taken_back_after_s": TAKEN_BACK_S},
             advice=f"The scheduler ends it after {TAKEN_BACK_S:.0f} s of silence, and tries again if retries are left. "
@@ -35,7 +36,7 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     where = f" on {task.hostname}" if task.hostname else ""
     elapsed = (facts.now - task.started).total_seconds() if task.started else 0.0
     is_long = facts.usual_s is not None and elapsed > facts.usual_s
-    usual = "" if facts.usual_s is None or is_long else f" Usually it takes up to {words.duration(facts.usual_s)}."
+    usual = "" if facts.usual_s is None or is_long else f" Usually it takes up to {wording.duration(facts.usual_s)}."
     yield Cause(
         Code.RUNS,
         Severity.NOTE,
@@ -47,8 +48,8 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         yield Cause(
             Code.RUNS_LONG,
             Severity.NOTE,
-            f"{name} runs longer than usual: {words.duration(elapsed)}, and 95 % of its last successes took at most "
-            f"{words.duration(facts.usual_s)}.",
+            f"{name} runs longer than usual: {wording.duration(elapsed)}, and 95 % of its last successes took at most "
+            f"{wording.duration(facts.usual_s)}.",
             since=task.started,
             figures={"elapsed_s": round(elapsed, 1), "usual_s": facts.usual_s},
             advice="Its log shows what it does.",

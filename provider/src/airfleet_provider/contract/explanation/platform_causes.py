@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.facts import Facts, JobFacts, TaskFacts, WorkerState
 from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity
@@ -27,7 +28,8 @@ def judge_scheduler(facts: Facts) -> Iterator[Cause]:
     lease = facts.platform.lease
     what = "No scheduler is at work"
     if last:
-        what += f": the last heartbeat was {words.duration(last.age_s)} ago, from {last.hostname or 'an unknown host'}"
+        host = last.hostname or "an unknown host"
+        what += f": the last heartbeat was {wording.duration(last.age_s)} ago, from {host}"
     if lease and not lease.holder:
         what += ", and no scheduler holds the lease"
     candidates = lease.candidates if lease else ()
@@ -167,7 +169,7 @@ def _judge_slots(facts: Facts, task: TaskFacts, serving: list[WorkerState]) -> I
         Code.WORKERS_FULL,
         Severity.WAITING,
         f"All workers of the queue {task.queue} are busy: {running} of {slots} slots run tasks, "
-        f"and {words.count(waiting, 'task')} wait{'s' if waiting == 1 else ''}.",
+        f"and {wording.count(waiting, 'task')} wait{'s' if waiting == 1 else ''}.",
         since=task.queued_at,
         blockers=_block(serving),
         figures={"queue": task.queue, "slots": slots, "running": running, "waiting": waiting},

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import dag_causes, limits, platform_causes, readiness, words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts, TaskFacts
 from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject
@@ -87,7 +88,7 @@ def _judge_upstream(
     yield Cause(
         Code.TRIGGER_RULE,
         Severity.WAITING,
-        f"{words.name(task)} needs {needs}; {words.count(left, 'upstream task')} {words.be(left)} still to end.",
+        f"{words.name(task)} needs {needs}; {wording.count(left, 'upstream task')} {words.be(left)} still to end.",
         blockers=_block_upstream(dag, run, ready),
         unnamed=max(0, len(open_ones) - MOST_BLOCKERS),
         figures={"trigger_rule": spec.trigger_rule, "unfinished": left, "outcome": ready.outcome.value},
@@ -204,7 +205,7 @@ def _judge_scheduled(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts
         yield Cause(
             Code.BEHIND_OTHERS,
             Severity.WAITING,
-            f"{words.count(facts.ahead or 0, 'task')} of the slot pool {task.pool} come{'s' * (facts.ahead == 1)} "
+            f"{wording.count(facts.ahead or 0, 'task')} of the slot pool {task.pool} come{'s' * (facts.ahead == 1)} "
             f"before {words.name(task)}: they have a higher priority, or an earlier logical date.",
             since=task.scheduled_at,
             figures={"ahead": facts.ahead, "priority_weight": task.priority},
@@ -240,7 +241,7 @@ def _judge_queued(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         Code.IN_QUEUE,
         Severity.WAITING if is_long else Severity.NOTE,
         f"{words.name(task)} is in the queue {task.queue} since {words.between(task.queued_at, facts.now)}, with "
-        f"{words.count(waiting, 'queued task')}; it starts when {taker} takes it.",
+        f"{wording.count(waiting, 'queued task')}; it starts when {taker} takes it.",
         since=task.queued_at,
         figures={"queue": task.queue, "queued": waiting},
         advice="If no worker is known to be the reason, the host of the worker is the next place to look.",

@@ -7,13 +7,9 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation.facts import TaskFacts
 from airfleet_provider.contract.explanation.model import Subject, name_task
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 task`, `3 tasks`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def name(task: TaskFacts) -> str:
@@ -25,21 +21,9 @@ def be(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def duration(seconds: float) -> str:
-    """Format a duration in seconds as 12 s, 5 min, 3 h 20 min or 2 d 4 h."""
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if not minutes:
-        return f"{max(0, int(seconds))} s"
-    if not hours:
-        return f"{minutes} min"
-    if not days:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days} d {hours % 24} h"
-
-
 def between(earlier: datetime | None, later: datetime | None) -> str:
     """Return the time between two moments, or `an unknown time`."""
-    return duration((later - earlier).total_seconds()) if earlier and later else "an unknown time"
+    return wording.duration((later - earlier).total_seconds()) if earlier and later else "an unknown time"
 
 
 def ago(moment: datetime | None, now: datetime) -> str:
