@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,12 +10,11 @@ import click
 
 from airfleet.cli import options
 from airfleet.cli.console import say
-from airfleet.errors import AirfleetError, UsageError
+from airfleet.errors import UsageError
+from airfleet.operations import metadata_database
 from airfleet.operations.scheduler_handover import SchedulerHandover
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
-from airfleet.workspace.project import find_project, find_state, read_fleet
-from airfleet.workspace.state_folder import StateFolder
+from airfleet.workspace.project import find_project, read_fleet
 
 # ruff: noqa: PLC0415 - one machine needs nothing that speaks SSH
 
@@ -49,30 +47,17 @@ def command(
       airfleet failover --database --to db2
     """
     fleet = read_fleet(find_project(project)) if (project / "fleet.yaml").exists() else None
-    folder = find_state(project, state)
     if database:
         _switch_over(fleet, project, state, to=to, lost=lost, timeout_s=timeout, as_json=as_json)
         return
     if to or lost:
         raise UsageError("--to and --lost need --database")
-    with ExitStack() as stack:
-        dsn = _open(stack, fleet, folder, project, state)
+    with metadata_database.reach(fleet, project, state, must_run=True) as dsn:
         done = SchedulerHandover(dsn).hand_over(timeout_s=timeout, notify=say)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
     click.echo(f"{done.after} is active, {done.works_s:.1f} s after the request to {done.before} (epoch {done.epoch})")
-
-
-def _open(stack: ExitStack, fleet: Fleet | None, folder: StateFolder, project: Path, state: Path | None) -> Secret:
-    if fleet and fleet.hosts:
-        from airfleet.runners.fleet.transport import tunnel
-
-        return stack.enter_context(tunnel.open_database(fleet, find_project(project), state))
-    dsn = folder.read_dsn()
-    if dsn is None or not folder.is_held():
-        raise AirfleetError("no platform runs here", where=str(folder.root), hint="airfleet up")
-    return dsn
 
 
 def _switch_over(

@@ -280,17 +280,12 @@ def _files(release: Release | None) -> Mapping[str, str]:
 
 
 def _open(project: Path, state: Path | None) -> Repository:
+    from airfleet.operations import metadata_database
+
     project = find_project(project)
     fleet = read_fleet(project)
-    if fleet.hosts:
-        from airfleet.runners.fleet.transport import tunnel
-
-        way = tunnel.open_database(fleet, project, state)
-        return Repository(click.get_current_context().with_resource(way), fleet.name, start="airfleet apply")
-    dsn = find_state(project, state).read_dsn()
-    if dsn is None:
-        raise AirfleetError("no platform has ever run in this project", where=str(project), hint="airfleet up")
-    return Repository(dsn, fleet.name)
+    dsn = click.get_current_context().with_resource(metadata_database.reach(fleet, project, state))
+    return Repository(dsn, fleet.name, start="airfleet apply" if fleet.hosts else "airfleet up")
 
 
 def _require_apart(state: Path, project: Path) -> None:

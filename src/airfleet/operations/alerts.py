@@ -17,9 +17,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
-from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.project import find_project, read_fleet
 from airfleet_provider.contract import alert_schema
 from airfleet_provider.contract.alert_schema import NotificationState, Severity
 from airfleet_provider.contract.notification_policy import Matcher, read_matcher
@@ -197,7 +197,7 @@ def open_alerts(project: Path, state: Path | None) -> Iterator[Alerts]:
     project = find_project(project)
     fleet = read_fleet(project)
     with ExitStack() as stack:
-        dsn = _find_dsn(fleet, project, state, stack)
+        dsn = stack.enter_context(metadata_database.reach(fleet, project, state))
         try:
             connection = stack.enter_context(
                 psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=CONNECT_S, row_factory=dict_row)
@@ -210,17 +210,6 @@ def open_alerts(project: Path, state: Path | None) -> Iterator[Alerts]:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             what = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
             raise AirfleetError(f"the metadata database does not answer: {what}", hint="airfleet status") from None
-
-
-def _find_dsn(fleet: Fleet, project: Path, state: Path | None, stack: ExitStack) -> Secret:
-    if fleet.hosts:
-        from airfleet.runners.fleet.transport import tunnel  # noqa: PLC0415 - SSH costs a platform on one machine 0.2 s
-
-        return stack.enter_context(tunnel.open_database(fleet, project, state))
-    dsn = find_state(project, state).read_dsn()
-    if dsn is None:
-        raise AirfleetError("no platform has ever run in this project", where=str(project), hint="airfleet up")
-    return dsn
 
 
 def _find_silence(row: Mapping[str, Any], silences: tuple[Silence, ...]) -> int | None:

@@ -15,8 +15,8 @@ from psycopg.rows import dict_row
 
 from airfleet.components import settings
 from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider.contract.explanation import reading, task_log, words
 from airfleet_provider.contract.explanation.explain import explain
@@ -89,7 +89,7 @@ def open_database(place: Place) -> Iterator[Snapshots]:
         AirfleetError: No platform runs there, or its database does not answer.
     """
     with ExitStack() as stack:
-        dsn = _find_database(stack, place)
+        dsn = stack.enter_context(metadata_database.reach(place.fleet, place.project, place.state, must_run=True))
         with _translate():
             connection = stack.enter_context(
                 psycopg.connect(
@@ -111,18 +111,6 @@ def _translate() -> Iterator[None]:
     except psycopg.Error as error:
         said = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise AirfleetError(f"cannot read the metadata database: {said}", hint="airfleet status") from None
-
-
-def _find_database(stack: ExitStack, place: Place) -> Secret:
-    if place.fleet.hosts:
-        from airfleet.runners.fleet.transport import tunnel  # noqa: PLC0415 - one machine needs nothing that speaks SSH
-
-        return stack.enter_context(tunnel.open_database(place.fleet, place.project, place.state))
-    folder = find_state(place.project, place.state)
-    dsn = folder.read_dsn()
-    if dsn is None or not folder.is_held():
-        raise AirfleetError("no platform runs here", where=str(folder.root), hint="airfleet up")
-    return dsn
 
 
 def look(place: Place, dag: str, run: str | None, task: str | None) -> Explanation:
