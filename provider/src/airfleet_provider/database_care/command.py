@@ -10,7 +10,7 @@ from typing import Any
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.database_care import agent, facts, rules
 from airfleet_provider.database_care.facts import Facts
-from airfleet_provider.processes import command_output
+from airfleet_provider.processes import command_line
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -30,13 +30,13 @@ def run_command(arguments: argparse.Namespace) -> None:
             case "plan":
                 _show_plan(facts.observe(metadata_db.query_with(connection)), as_json=arguments.json)
             case _:
-                _show_report(agent.care(connection, report=command_output.say), as_json=arguments.json)
+                _show_report(agent.care(connection, report=command_line.say), as_json=arguments.json)
 
 
 def _show_plan(found: Facts, *, as_json: bool) -> None:
     steps, alarms = rules.plan(found), rules.list_alarms(found)
     if as_json:
-        command_output.print_json(
+        command_line.print_json(
             {
                 "now": summarise(found),
                 "steps": [asdict(one) for one in steps],
@@ -47,7 +47,7 @@ def _show_plan(found: Facts, *, as_json: bool) -> None:
     for step in steps:
         print(f"{step.kind}: {step.target}: {step.reason}\n    {step.sql}")
     if not steps:
-        command_output.say("nothing to do")
+        command_line.say("nothing to do")
     for alarm in alarms:
         print(f"alarm: {alarm.name}: {alarm.text}")
 
@@ -58,7 +58,7 @@ def _show_report(report: agent.Report, *, as_json: bool) -> None:
     if as_json:
         steps = [{**asdict(one.step), "error": one.error, "took_s": one.took_s} for one in report.done]
         alarms = [asdict(one) for one in report.alarms]
-        command_output.print_json({"before": before, "steps": steps, "after": after, "alarms": alarms})
+        command_line.print_json({"before": before, "steps": steps, "after": after, "alarms": alarms})
     else:
         for one in report.done:
             print(f"{one.step.kind}: {one.step.target}: {one.error or f'done in {one.took_s} s'}")

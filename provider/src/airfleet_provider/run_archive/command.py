@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from typing import Any
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import job_schema, wording
 from airfleet_provider.contract.archive_store import StoreError
-from airfleet_provider.processes import command_output
+from airfleet_provider.processes import command_line
 
 PACKAGES = ("adbc_driver_postgresql", "duckdb", "pyarrow")
 MISSING = (
@@ -58,16 +57,18 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 
 def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401 - a module
-    before = _read_moment(arguments.before)
+    before = command_line.read_moment(arguments.before)
     database = _find_database(agent)
     if arguments.dry_run:
         groups = agent.preview(database, arguments.store, before, arguments.dag)
         if arguments.json:
-            command_output.print_json({"before": before.isoformat(), "groups": [asdict(one) for one in groups]})
+            command_line.print_json({"before": before.isoformat(), "groups": [asdict(one) for one in groups]})
             return
-        _print_table(("month", "runs", "Dag"), [(one.month, str(one.runs), one.dag_id) for one in groups])
+        command_line.print_table(
+            [("month", "runs", "Dag"), *((one.month, str(one.runs), one.dag_id) for one in groups)]
+        )
         runs = wording.count(sum(one.runs for one in groups), "finished run")
-        command_output.say(f"would archive {runs} from before {before:%Y-%m-%d %H:%M} UTC")
+        command_line.say(f"would archive {runs} from before {before:%Y-%m-%d %H:%M} UTC")
         return
     totals = agent.archive(
         database,
@@ -76,12 +77,12 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         dag_id=arguments.dag,
         budget_s=arguments.budget,
         pause=arguments.pause,
-        report=command_output.say,
+        report=command_line.say,
     )
     with closing(metadata_db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(NOTE, (job_schema.RUN_ARCHIVE,))
     if arguments.json:
-        command_output.print_json({"before": before.isoformat(), **asdict(totals)})
+        command_line.print_json({"before": before.isoformat(), **asdict(totals)})
     else:
         print(
             f"archived {wording.count(totals.runs, 'run')} with"
@@ -90,9 +91,9 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         )
     if totals.changed or totals.busy:
         changed = wording.count(totals.changed, "run")
-        command_output.say(f"left for the next time: {changed} that changed meanwhile, {totals.busy} that were locked")
+        command_line.say(f"left for the next time: {changed} that changed meanwhile, {totals.busy} that were locked")
     if totals.is_stopped:
-        command_output.say("the budget is over; the next call continues")
+        command_line.say("the budget is over; the next call continues")
 
 
 def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noqa: ANN401 - modules
@@ -114,19 +115,17 @@ def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noq
         for one in found
     ]
     if arguments.json:
-        command_output.print_json(batches)
+        command_line.print_json(batches)
         return
-    _print_table(
-        ("month", "runs", "tasks", "rows", "KiB", "Dag"),
-        [
-            (
-                *(str(one[key]) for key in ("month", "runs", "task_instances", "rows")),
-                str(one["bytes"] // 1024),
-                one["dag_id"],
-            )
-            for one in batches
-        ],
-    )
+    lines = [
+        (
+            *(str(one[key]) for key in ("month", "runs", "task_instances", "rows")),
+            str(one["bytes"] // 1024),
+            one["dag_id"],
+        )
+        for one in batches
+    ]
+    command_line.print_table([("month", "runs", "tasks", "rows", "KiB", "Dag"), *lines])
 
 
 def _query(arguments: argparse.Namespace, query: Any) -> None:  # noqa: ANN401 - a module
@@ -135,9 +134,10 @@ def _query(arguments: argparse.Namespace, query: Any) -> None:  # noqa: ANN401 -
         raise ValueError("no SQL was given")
     answer = query.query(arguments.store, sql)
     if arguments.json:
-        command_output.print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
+        command_line.print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
     else:
-        _print_table(answer.columns, [tuple("" if one is None else str(one) for one in row) for row in answer.rows])
+        lines = [tuple("" if one is None else str(one) for one in row) for row in answer.rows]
+        command_line.print_table([answer.columns, *lines])
 
 
 def _find_database(agent: Any) -> Any:  # noqa: ANN401 - a module, and its class
@@ -151,35 +151,20 @@ def _restore(arguments: argparse.Namespace, restore: Any, database: Any) -> None
         database,
         arguments.store,
         dag_id=arguments.dag,
-        since=_read_moment(arguments.since),
-        until=_read_moment(arguments.until),
+        since=command_line.read_moment(arguments.since),
+        until=command_line.read_moment(arguments.until),
         now=datetime.now(UTC),
         hold=timedelta(days=arguments.keep_days),
-        report=command_output.say,
+        report=command_line.say,
     )
     if arguments.json:
-        command_output.print_json(asdict(done))
+        command_line.print_json(asdict(done))
     else:
         print(
             f"restored {wording.count(done.runs, 'run')} with {wording.count(done.rows, 'row')};"
             f" exactly as archived: {done.identical}, in the database already: {done.present}"
         )
     if done.omitted:
-        command_output.say(
+        command_line.say(
             f"left in the archive, because what they refer to is gone: {wording.count(done.omitted, 'row')}"
         )
-
-
-def _read_moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise ValueError(f"{text!r} is not a moment: write it as 2026-11-24 or 2026-11-24T16:05") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _print_table(names: Sequence[str], found: Iterable[Sequence[str]]) -> None:
-    lines = [tuple(names), *found]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
-    for line in lines:
-        print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())

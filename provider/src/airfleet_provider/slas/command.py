@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract.sla_rules import describe_seconds
 from airfleet_provider.contract.text import one_line
+from airfleet_provider.processes import command_line
 from airfleet_provider.slas import reports
 from airfleet_provider.slas.reports import EngineState, Query, Row, Total
 
@@ -52,10 +51,12 @@ def run_command(arguments: argparse.Namespace) -> None:
             case _:
                 _show(arguments, query, engine)
         for name in engine.unmatched:
-            _say(f"warning: the rule {name} matches no Dag, task or asset that Airflow knows")
+            command_line.say(f"warning: the rule {name} matches no Dag, task or asset that Airflow knows")
         if engine.is_stale:
             said = f"{engine.evaluated_at:%Y-%m-%d %H:%M} UTC" if engine.evaluated_at else "never"
-            _say(f"warning: the SLA engine has not worked lately (last: {said}): `airfleet status` shows the agents")
+            command_line.say(
+                f"warning: the SLA engine has not worked lately (last: {said}): `airfleet status` shows the agents"
+            )
 
 
 def _list(arguments: argparse.Namespace, query: Query, engine: EngineState) -> None:
@@ -72,20 +73,20 @@ def _list(arguments: argparse.Namespace, query: Query, engine: EngineState) -> N
         return
     _print_instances(rows)
     if not rows:
-        _say("no open promise" if engine.rules else NO_RULES)
+        command_line.say("no open promise" if engine.rules else NO_RULES)
 
 
 def _report(arguments: argparse.Namespace, query: Query) -> None:
     now = datetime.now(UTC)
-    until = _read_moment(arguments.until) if arguments.until else now
-    since = _read_moment(arguments.since) if arguments.since else until - timedelta(days=DEFAULT_DAYS)
+    until = command_line.read_moment(arguments.until) if arguments.until else now
+    since = command_line.read_moment(arguments.since) if arguments.since else until - timedelta(days=DEFAULT_DAYS)
     totals = reports.report(query, since=since, until=until, rule=arguments.rule, dag=arguments.dag)
     met, missed = reports.sum_up(totals)
     rows = [{**asdict(one), "met_percent": _round(one.share)} for one in totals]
     if arguments.format == "json":
         share = _round(reports.find_share(met, missed))
         body = {"since": since.isoformat(), "until": until.isoformat(), "met": met, "missed": missed}
-        _print_json({**body, "met_percent": share, "promises": rows})
+        command_line.print_json({**body, "met_percent": share, "promises": rows})
         return
     if _write_data(arguments, rows, ("rule", "kind", "subject", "met", "missed", "never", "met_percent", "worst_s")):
         return
@@ -95,7 +96,7 @@ def _report(arguments: argparse.Namespace, query: Query) -> None:
     if met + missed:
         print(f"met {_show_share(reports.find_share(met, missed))} {span}: {met} of {met + missed}")
     else:
-        _say(f"no promise ended {span}")
+        command_line.say(f"no promise ended {span}")
 
 
 def _show(arguments: argparse.Namespace, query: Query, engine: EngineState) -> None:
@@ -109,7 +110,7 @@ def _show(arguments: argparse.Namespace, query: Query, engine: EngineState) -> N
         raise SystemExit(f"airfleet: there is no rule {name!r}\n\nhint: known rules: {known}")
     rows = [reports.to_row(number, one, engine.rules) for number, one in found]
     if arguments.format == "json":
-        _print_json({"rule": name, "promises": [rule.to_json() for rule in rules], "instances": rows})
+        command_line.print_json({"rule": name, "promises": [rule.to_json() for rule in rules], "instances": rows})
         return
     if _write_data(arguments, rows, COLUMNS):
         return
@@ -156,7 +157,7 @@ def _round(share: float | None) -> float | None:
 
 def _write_data(arguments: argparse.Namespace, rows: Iterable[Row], columns: Sequence[str]) -> bool:
     if arguments.format == "json":
-        _print_json(list(rows))
+        command_line.print_json(list(rows))
         return True
     if arguments.format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -166,25 +167,6 @@ def _write_data(arguments: argparse.Namespace, rows: Iterable[Row], columns: Seq
     return False
 
 
-def _read_moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise SystemExit(f"airfleet: {text!r} is not a moment: write it as 2026-11-24 or 2026-11-24T16:05") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _print_table(lines: Sequence[Sequence[str]]) -> None:
+def _print_table(lines: Iterable[Sequence[str]]) -> None:
     """Print lines of cells. A name of an asset may hold what a terminal obeys, so control characters are escaped."""
-    lines = [[one_line(word, LONGEST) for word in line] for line in lines]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    for line in lines:
-        print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _print_json(content: Any) -> None:  # noqa: ANN401 - JSON
-    print(json.dumps(content, indent=2))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    command_line.print_table([[one_line(word, LONGEST) for word in line] for line in lines])
