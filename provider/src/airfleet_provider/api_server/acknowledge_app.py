@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from airfleet_provider.api_server import acknowledge_page
 from airfleet_provider.api_server.acknowledge_page import Page
 from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract.alert_links import Capability
 
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -21,25 +22,31 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 @app.get("/")
 def show(request: Request) -> HTMLResponse:
     """Show the alert of the link, with a button."""
-    if refusal := acknowledge_page.refuse(request.url.query, _list_keys(), now=time.time()):
-        return _answer(refusal)
+    found = _verify(request)
+    if isinstance(found, Page):
+        return _answer(found)
     with closing(metadata_db.connect("airfleet acknowledge")) as connection:
-        return _answer(acknowledge_page.show(connection, request.url.query, _list_keys(), now=time.time()))
+        return _answer(acknowledge_page.show(connection, found))
 
 
 @app.post("/")
 async def acknowledge(request: Request) -> HTMLResponse:
     """Acknowledge the alert of the link."""
-    if refusal := acknowledge_page.refuse(request.url.query, _list_keys(), now=time.time()):
-        return _answer(refusal)
+    found = _verify(request)
+    if isinstance(found, Page):
+        return _answer(found)
     body = await request.body()
 
     def work() -> Page:
         with closing(metadata_db.connect("airfleet acknowledge")) as connection:
-            return acknowledge_page.acknowledge(connection, request.url.query, body, _list_keys(), now=time.time())
+            return acknowledge_page.acknowledge(connection, found, body)
 
     # Else the event loop would wait for the database, and with it every task.
     return _answer(await run_in_threadpool(work))
+
+
+def _verify(request: Request) -> Capability | Page:
+    return acknowledge_page.verify(request.url.query, _list_keys(), now=time.time())
 
 
 def _list_keys() -> tuple[str, ...]:

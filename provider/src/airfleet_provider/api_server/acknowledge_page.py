@@ -54,21 +54,26 @@ def derive_keys(jwt_secret: str, known: str) -> tuple[str, ...]:
     return tuple(map(derive_link_key, dict.fromkeys((jwt_secret, *others))))
 
 
-def refuse(query: str, keys: tuple[str, ...], *, now: float) -> Page | None:
-    """Return the page for a link that is not signed or has expired, or None.
+def verify(query: str, keys: tuple[str, ...], *, now: float) -> Capability | Page:
+    """Return what a link allows, or the page for a link that is not signed by one of the keys, or has expired.
 
     Ask this before the database and before the body of a request is read: everybody may send one.
     """
-    found = _verify(query, keys, now)
-    return found if isinstance(found, Page) else None
+    token = "".join(parse_qs(query[:5000]).get("token", [])[:1])
+    problem = "this link is not one of this fleet"
+    for key in keys:
+        try:
+            return alert_links.verify(token, key, now=now)
+        except BadLinkError as error:
+            problem = str(error)
+    return _make(HTTPStatus.FORBIDDEN, "Not acknowledged", f"<p>{escape(problem)}</p>")
 
 
-def show(connection: Any, query: str, keys: tuple[str, ...], *, now: float) -> Page:  # noqa: ANN401 - of psycopg or psycopg2
-    """Return the page with the alert of a link and a button. `keys` are those that may have signed the link."""
-    found = _find(connection, query, keys, now)
-    if isinstance(found, Page):
-        return found
-    alert, _ = found
+def show(connection: Any, capability: Capability) -> Page:  # noqa: ANN401 - of psycopg or psycopg2
+    """Return the page with the alert of a link and a button."""
+    alert = alert_schema.read_alert(connection, capability.alert)
+    if alert is None:
+        return _gone()
     body = _describe(alert)
     if alert.is_resolved:
         return _make(HTTPStatus.OK, "Resolved", f"{body}<p>This alert has resolved. Nothing is left to do.</p>")
@@ -81,19 +86,11 @@ def show(connection: Any, query: str, keys: tuple[str, ...], *, now: float) -> P
     return _make(HTTPStatus.OK, "Acknowledge this alert?", body + form)
 
 
-def acknowledge(
-    connection: Any,  # noqa: ANN401 - as above
-    query: str,
-    body: bytes,
-    keys: tuple[str, ...],
-    *,
-    now: float,
-) -> Page:
+def acknowledge(connection: Any, capability: Capability, body: bytes) -> Page:  # noqa: ANN401 - as above
     """Acknowledge the alert of a link, and return the page that says so."""
-    found = _find(connection, query, keys, now)
-    if isinstance(found, Page):
-        return found
-    alert, capability = found
+    alert = alert_schema.read_alert(connection, capability.alert)
+    if alert is None:
+        return _gone()
     names = parse_qs(body[:10_000].decode("utf-8", "replace")).get("name", [])
     name = names[0].strip()[:_LONGEST_NAME] if names else ""
     actor = f"{name} ({capability.receiver})" if name else capability.receiver
@@ -103,30 +100,8 @@ def acknowledge(
     )
 
 
-def _find(
-    connection: Any,  # noqa: ANN401 - as above
-    query: str,
-    keys: tuple[str, ...],
-    now: float,
-) -> Page | tuple[alert_schema.AlertView, Capability]:
-    found = _verify(query, keys, now)
-    if isinstance(found, Page):
-        return found
-    alert = alert_schema.read_alert(connection, found.alert)
-    if alert is None:
-        return _make(HTTPStatus.NOT_FOUND, "Gone", "<p>This alert was deleted, as it is old.</p>")
-    return alert, found
-
-
-def _verify(query: str, keys: tuple[str, ...], now: float) -> Page | Capability:
-    token = "".join(parse_qs(query[:5000]).get("token", [])[:1])
-    problem = "this link is not one of this fleet"
-    for key in keys:
-        try:
-            return alert_links.verify(token, key, now=now)
-        except BadLinkError as error:
-            problem = str(error)
-    return _make(HTTPStatus.FORBIDDEN, "Not acknowledged", f"<p>{escape(problem)}</p>")
+def _gone() -> Page:
+    return _make(HTTPStatus.NOT_FOUND, "Gone", "<p>This alert was deleted, as it is old.</p>")
 
 
 def _describe(alert: alert_schema.AlertView) -> str:

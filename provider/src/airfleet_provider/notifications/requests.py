@@ -20,6 +20,7 @@ from airfleet_provider.agent_loops.server import Answer, Handlers, Request
 from airfleet_provider.api_server import acknowledge_page
 from airfleet_provider.api_server.acknowledge_page import Page
 from airfleet_provider.contract import alert_links
+from airfleet_provider.contract.alert_links import Capability
 from airfleet_provider.contract.notification_policy import Policy
 from airfleet_provider.notifications import alertmanager
 
@@ -67,26 +68,20 @@ class AlertRequests:
 
     def show_alert(self, request: Request) -> Answer:
         """Show the alert of a link, with a button."""
-        return self._refuse(request) or self._write(
-            lambda connection: _answer(
-                acknowledge_page.show(connection, request.query, (self._policy.link_key,), now=self._wall())
-            )
-        )
+        return self._follow(request, acknowledge_page.show)
 
     def acknowledge(self, request: Request) -> Answer:
         """Acknowledge the alert of a link."""
-        return self._refuse(request) or self._write(
-            lambda connection: _answer(
-                acknowledge_page.acknowledge(
-                    connection, request.query, request.body, (self._policy.link_key,), now=self._wall()
-                )
-            )
+        return self._follow(
+            request, lambda connection, allowed: acknowledge_page.acknowledge(connection, allowed, request.body)
         )
 
-    def _refuse(self, request: Request) -> Answer | None:
-        """Return the answer to a link that is not signed; else each request of a stranger would be a connection."""
-        page = acknowledge_page.refuse(request.query, (self._policy.link_key,), now=self._wall())
-        return None if page is None else _answer(page)
+    def _follow(self, request: Request, work: Callable[[Connection[Row], Capability], Page]) -> Answer:
+        """Answer a link. One that is not signed opens no connection; else each request of a stranger would."""
+        found = acknowledge_page.verify(request.query, (self._policy.link_key,), now=self._wall())
+        if isinstance(found, Page):
+            return _answer(found)
+        return self._write(lambda connection: _answer(work(connection, found)))
 
     def _write(self, work: Callable[[Connection[Row]], Answer]) -> Answer:
         try:
