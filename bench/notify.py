@@ -43,7 +43,7 @@ from airfleet_provider.contract.notification_policy import (
     ReceiverType,
     Step,
 )
-from receivers import HttpReceiver, MailReceiver
+from receivers import HttpReceiver, MailReceiver, mail_to
 from support import RESULTS, say, wait
 
 ALERTS, SINGLE, OUTAGE_S = 200, 10, 240.0
@@ -206,19 +206,8 @@ def find_name(receiver: str, name: str, connection: psycopg.Connection) -> str:
 
 def write_config(folder: Path, database: dict[str, Any], receivers: Receivers) -> Path:
     """Write the agents' configuration: everybody is notified of everything, at once."""
-    mail = receivers.mail
     own = (
-        Receiver(
-            "mail",
-            ReceiverType.EMAIL,
-            to=("team@example.com",),
-            sender="airfleet@example.com",
-            host="127.0.0.1",
-            port=mail.port,
-            login=mail.LOGIN,
-            secret=mail.PASSWORD,
-            authority=str(mail.authority),
-        ),
+        mail_to(receivers.mail),
         *(Receiver(name, ReceiverType(name), url=receivers.http[name].url, secret="k3y") for name in HTTP),  # noqa: S106
     )
     policy = Policy(fleet="bench", receivers=own, escalation=(EscalationRule(steps=(Step(("mail", *HTTP)),)),))

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from servers import serve
+from airflow_programs import SCHEDULER, run
 
 pytestmark = pytest.mark.local
 
-DRIVER = Path(__file__).parents[1] / "support" / "explained_scheduler.py"
-
 
 def drive(home: Path, mode: str) -> dict[str, Any]:
-    with serve() as server:
-        env = {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn.replace("postgresql://", "postgresql+psycopg2://"),
-            "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of a test, and of nothing else; 64 bytes are asked for it",
-            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": "500",
-            "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "0",
-            "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
-        }
-        done = subprocess.run(
-            [sys.executable, str(DRIVER), mode],
-            env=os.environ | env,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr[-5000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return run("explained_scheduler", home, mode, settings=SCHEDULER, timeout_s=400)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_programs import list_environment
 from servers import serve
 
 pytestmark = pytest.mark.local
@@ -27,17 +27,14 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     home = tmp_path_factory.mktemp("airflow")
     (home / "webserver_config.py").write_text("WTF_CSRF_ENABLED = False\n")
     with serve() as server:
-        env = {
-            "AIRFLOW_HOME": str(home),
+        env = list_environment(server, home) | {
             "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.dsn.replace("postgresql://", "postgresql+psycopg2://"),
-            "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of a test, and of nothing else; 64 bytes are asked for it",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "CRITICAL",
         }
         with (home / "err").open("w+") as errors:
             process = subprocess.Popen(
                 [sys.executable, str(SCRIPT)],
-                env=os.environ | env,
+                env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

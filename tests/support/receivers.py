@@ -20,6 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
+from airfleet_provider.contract.notification_policy import Receiver, ReceiverType
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,21 @@ class MailReceiver:
             self.mails.append(mail)
             self.recipients.append(tuple(envelope.rcpt_tos))
         return answer
+
+
+def mail_to(server: MailReceiver, *to: str) -> Receiver:
+    """Return the receiver that fleet.yaml would name for this server."""
+    return Receiver(
+        "mail",
+        ReceiverType.EMAIL,
+        to=to or ("team@example.com",),
+        sender="airfleet@example.com",
+        host="127.0.0.1",
+        port=server.port,
+        login=server.LOGIN,
+        secret=server.PASSWORD,
+        authority=str(server.authority),
+    )
 
 
 @contextlib.contextmanager

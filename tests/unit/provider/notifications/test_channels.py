@@ -20,7 +20,7 @@ from airfleet_provider.notifications import channels
 from airfleet_provider.notifications.channels import Verdict
 from airfleet_provider.notifications.messages import compose
 from invented_alerts import NOON, make_entry
-from receivers import Answer, HttpReceiver, MailReceiver, serve_http, serve_mail
+from receivers import Answer, HttpReceiver, MailReceiver, mail_to, serve_http, serve_mail
 
 MESSAGE = compose((make_entry(),), Policy(), Receiver("team", ReceiverType.SLACK), now=0.0, is_repeated=False)
 
@@ -35,20 +35,6 @@ def http() -> Iterator[HttpReceiver]:
 def mail(tmp_path: Path) -> Iterator[MailReceiver]:
     with serve_mail(tmp_path) as one:
         yield one
-
-
-def mail_to(server: MailReceiver, *to: str) -> Receiver:
-    return Receiver(
-        "team",
-        ReceiverType.EMAIL,
-        to=to or ("team@example.com",),
-        sender="airfleet@example.com",
-        host="127.0.0.1",
-        port=server.port,
-        login=server.LOGIN,
-        secret=server.PASSWORD,
-        authority=str(server.authority),
-    )
 
 
 def test_a_mail_goes_over_starttls_with_a_login(mail: MailReceiver) -> None:

@@ -34,7 +34,7 @@ from airfleet_provider.notifications import notifier as notifier_module
 from airfleet_provider.notifications import outbox
 from airfleet_provider.notifications.notifier import Notifier
 from deadline import wait_until
-from receivers import Answer, HttpReceiver, MailReceiver, serve_http, serve_mail
+from receivers import Answer, HttpReceiver, MailReceiver, mail_to, serve_http, serve_mail
 from servers import Server, serve
 
 Row = dict[str, Any]
@@ -96,20 +96,6 @@ def webhook(server: HttpReceiver, name: str = "hook") -> Receiver:
 
 def pager(server: HttpReceiver) -> Receiver:
     return Receiver("pager", ReceiverType.PAGERDUTY, url=server.url, secret="R0UTING")
-
-
-def mail_to(server: MailReceiver) -> Receiver:
-    return Receiver(
-        "mail",
-        ReceiverType.EMAIL,
-        to=("team@example.com",),
-        sender="airfleet@example.com",
-        host="127.0.0.1",
-        port=server.port,
-        login=server.LOGIN,
-        secret=server.PASSWORD,
-        authority=str(server.authority),
-    )
 
 
 def fire(database: Database, name: str) -> int:
@@ -364,21 +350,29 @@ def test_a_silence_in_the_database_holds(database: Database, http: HttpReceiver)
     assert list_statuses(http) == {("Other", "firing"): 1}
 
 
+def report_undelivered(
+    down: HttpReceiver, database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> Notifier:
+    """Stop a receiver until another one has the alert about it; return the notifier."""
+    monkeypatch.setattr(notifier_module, "OVERDUE_S", 0.05)
+    monkeypatch.setattr(notifier_module, "CARE_EVERY_S", 0.0)
+    down.stop()
+    notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
+    fire(database, "DiskFull")
+
+    def is_reported() -> bool:
+        notifier.once(database)
+        return ("NotificationsUndelivered", "firing") in list_statuses(http)
+
+    wait_until(is_reported, "the alert about the receiver", every_s=0.02)
+    return notifier
+
+
 def test_a_receiver_that_gets_nothing_for_long_is_an_alert_of_its_own(
     database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier_module, "OVERDUE_S", 0.05)
-    monkeypatch.setattr(notifier_module, "CARE_EVERY_S", 0.0)
     with serve_http() as down:
-        down.stop()
-        notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
-        fire(database, "DiskFull")
-
-        def is_reported() -> bool:
-            notifier.once(database)
-            return ("NotificationsUndelivered", "firing") in list_statuses(http)
-
-        wait_until(is_reported, "the alert about the receiver", every_s=0.02)
+        notifier = report_undelivered(down, database, http, monkeypatch)
         monkeypatch.setattr(notifier_module, "OVERDUE_S", 600.0)
         down.start()
         settle(notifier, database)
@@ -401,18 +395,8 @@ def test_notifications_for_a_receiver_that_is_gone_from_fleet_yaml_are_given_up(
 def test_the_alert_about_a_receiver_ends_when_fleet_yaml_has_the_receiver_no_more(
     database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier_module, "OVERDUE_S", 0.05)
-    monkeypatch.setattr(notifier_module, "CARE_EVERY_S", 0.0)
     with serve_http() as down:
-        down.stop()
-        notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
-        fire(database, "DiskFull")
-
-        def is_reported() -> bool:
-            notifier.once(database)
-            return ("NotificationsUndelivered", "firing") in list_statuses(http)
-
-        wait_until(is_reported, "the alert about the receiver", every_s=0.02)
+        report_undelivered(down, database, http, monkeypatch)
     repaired = Notifier(Policy(receivers=(webhook(http),)))
     run_for_a_while(repaired, database)
     settle(repaired, database)
