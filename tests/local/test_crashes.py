@@ -25,12 +25,6 @@ def is_back(platform: Platform, name: str, old: int) -> bool:
     return platform.is_healthy() and platform.pid(name) not in (None, old)
 
 
-def is_of(process: psutil.Process, session: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        return os.getsid(process.pid) == session
-    return False
-
-
 # The database last: who loses its connections may end some time after it, and begin again.
 @pytest.mark.parametrize("name", sorted(COMPONENTS, key="postgres".__eq__))
 def test_a_killed_component_comes_back(platform: Platform, name: str) -> None:
@@ -52,7 +46,7 @@ def test_a_task_of_a_killed_scheduler_runs_again_and_only_once_at_a_time(platfor
     run = platform.hold()
     old = kill(platform.pid("scheduler"))
     wait_until(lambda: is_back(platform, "scheduler", old), "the scheduler again", timeout_s=HEALTHY_S)
-    assert [process for process in platform.processes() if is_of(process, old)] == []
+    assert platform.session(old) == []
     wait_until(lambda: len(platform.attempts()) > 1, "the task's second start", timeout_s=HEALTHY_S)
     first = int(platform.attempts()[0].split()[0])
     assert not psutil.pid_exists(first)

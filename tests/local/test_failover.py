@@ -5,6 +5,7 @@ Tasks of a LocalExecutor are children of their scheduler, so they end with it an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -95,9 +96,10 @@ def test_failover_hands_over_on_purpose_and_nothing_is_run_twice(two: Platform) 
 
 def test_a_frozen_active_one_is_replaced_and_never_acts_again(two: Platform) -> None:
     before = active(two)
-    frozen = [process for process in two.processes() if os.getsid(process.pid) == two.pid(before)]
+    frozen = two.session(two.pid(before))
     for process in frozen:
-        process.send_signal(signal.SIGSTOP)
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended since
+            process.send_signal(signal.SIGSTOP)
     wait_until(lambda: active(two) not in ("", before), "the take-over", timeout_s=HEALTHY_S)
     assert two.succeeds("quick")
     assert not any(is_alive(process) for process in frozen), "it may thaw beside its successor"

@@ -174,6 +174,15 @@ class Platform:
                 everyone |= {child.pid: child for child in one.children(recursive=True)}
         return list(everyone.values())
 
+    def session(self, leader: int | None) -> list[psutil.Process]:
+        """Return the living processes of the session with this id: the pid of the component that began it."""
+        members = []
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):  # one that ends while it is looked at
+                if os.getsid(process.pid) == leader:
+                    members.append(process)
+        return members
+
     def log(self, name: str) -> str:
         return (self.state.logs / f"{name}.log").read_text()
 
