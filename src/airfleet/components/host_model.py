@@ -25,6 +25,8 @@ OPT = Path("/opt/airfleet")
 AUTHORITIES = ETC / "tls" / "ca.pem"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT does not have its own address; the firewall protects it
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
+# The agents hold the secrets of receivers, which the code of Dag files must not read. That code runs as SERVER_USER.
+AGENTS_USER = "airfleet-agents"
 
 # Ports between processes. The port that people use is in fleet.yaml.
 API, EXECUTION, PROXY, API_TLS, EXECUTION_TLS = 8880, 8881, 8882, 8883, 8884

@@ -187,7 +187,7 @@ def test_links_and_reports_of_alerts_are_signed_with_a_key_that_is_known(name: s
     for before, after in itertools.pairwise(render_steps(name)):
         for user, owner in itertools.product((before, after), repeat=2):
             signs, checks = (
-                read_json(fleet, "sched1", "/etc/airfleet/server/agents.json")["notifications"]
+                read_json(fleet, "sched1", "/etc/airfleet/agents/agents.json")["notifications"]
                 for fleet in (user, owner)
             )
             known = read(owner, "web2", "/etc/airfleet/server/keys.json")

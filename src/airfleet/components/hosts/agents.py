@@ -8,7 +8,10 @@ from airfleet.components import agents, exporter
 from airfleet.components.health import LOOPBACK, HttpCheck
 from airfleet.components.host_model import (
     AGENTS_METRICS,
-    SERVER_USER,
+    AGENTS_USER,
+    ETC,
+    LIB,
+    Folder,
     OpenPort,
     Part,
     Place,
@@ -19,13 +22,19 @@ from airfleet.components.host_model import (
 from airfleet.components.hosts import airflow
 from airfleet.components.model import Site, reveal
 
+# Not the folder of Airflow's servers, where a process of an earlier version may still start from its own file.
+FOLDER = ETC / "agents"
+
 
 def describe(place: Place) -> Part:
-    """Describe the agents of a scheduler host. Without a monitor host, only the host itself reads their metrics."""
+    """Describe the agents of a scheduler host. Without a monitor host, only the host itself reads their metrics.
+
+    They run as a user of their own, because their configuration holds the secrets of receivers.
+    """
     watchers = place.addresses("monitor")
     site = find_site(place)
     config = private(
-        airflow.FOLDER / "agents.json",
+        FOLDER / "agents.json",
         reveal(
             agents.render(
                 place.fleet,
@@ -36,7 +45,7 @@ def describe(place: Place) -> Part:
                 host=place.host.name,
             )
         ),
-        SERVER_USER,
+        AGENTS_USER,
     )
     process = agents.describe_process(site, config.path)
     (command,) = process.commands
@@ -45,13 +54,20 @@ def describe(place: Place) -> Part:
         what="agents: metrics, alerts, service levels",
         stage=Stage.CONTROL,
         command=tuple(map(reveal, command)),
-        user=SERVER_USER,
+        user=AGENTS_USER,
         files=(config,),
-        env=airflow.environment(place, airflow.HOME, **{key: reveal(value) for key, value in process.env.items()}),
+        env={
+            # No such folder is there. A folder of another user could hold files that libraries read from a home.
+            "HOME": str(LIB / AGENTS_USER),
+            "PYTHONUNBUFFERED": "1",
+            **{key: reveal(value) for key, value in process.env.items()},
+        },
         health=process.health if isinstance(process.health, HttpCheck) else None,
     )
     return Part(
         name=process.name,
+        users=(AGENTS_USER,),
+        folders=(Folder(FOLDER),),
         files=(config,),
         services=(service,),
         ports=(OpenPort(site.agents_port, watchers, "metrics and health of the platform"),) if watchers else (),

@@ -16,14 +16,20 @@ import yaml
 from cryptography import x509
 
 from airfleet.components.host_model import AUTHORITIES, HostFile, Part, Place
-from airfleet.components.hosts import agents, haproxy, monitor
+from airfleet.components.hosts import agents, haproxy, host_parts, monitor
 from airfleet.components.model import reveal
 from airfleet.components.monitoring import private_servers
 from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.metrics import METRICS, Scope
-from airfleet_provider.contract.notification_policy import Policy, derive_link_key, derive_webhook_token
+from airfleet_provider.contract.notification_policy import (
+    Policy,
+    Receiver,
+    ReceiverType,
+    derive_link_key,
+    derive_webhook_token,
+)
 from places import CREDENTIALS, NINE, OBJECTS, parse, parts, place, with_setting
 
 PAIR = with_setting(NINE, "roles: [web]}\n  web3", "roles: [web, monitor]}\n  web3")
@@ -142,6 +148,25 @@ def test_nothing_that_a_worker_host_has_signs_a_link_or_a_report_of_an_alert() -
     assert CREDENTIALS.platform.secret_key.reveal() in known
     assert config["link_key"] not in known | set(map(derive_link_key, known))
     assert not set(config["webhook_tokens"]) & (known | set(map(derive_webhook_token, known)))
+
+
+@pytest.mark.parametrize(("text", "host"), [(NINE, "sched1"), ("hosts: {one: {address: 10.0.0.1}}", "one")])
+def test_the_code_of_a_dag_cannot_read_the_secrets_of_receivers(text: str, host: str) -> None:
+    policy = Policy(receivers=(Receiver("page", ReceiverType.PAGERDUTY, secret="the-receiver-s-secret"),))
+    where = replace(place(parse(text), host), objects=replace(OBJECTS, notifications=policy))
+    found = host_parts.describe(where, ssh_ports=(22,))
+    services = [service for part in found for service in part.services]
+    readers = {
+        file.group
+        for file in (*(file for part in found for file in part.files), *(f for one in services for f in one.files))
+        if "the-receiver-s-secret" in reveal(file.content)
+    }
+    [agents_user] = {service.user for service in services if service.name == "agents"}
+    assert readers == {agents_user}
+    assert [service.name for service in services if service.user == agents_user] == ["agents"]
+    [process] = [service for service in services if service.name == "agents"]
+    folders = {folder.path: folder.owner for part in found for folder in part.folders}
+    assert all(folders.get(Path(value), "root") == "root" for value in process.env.values())
 
 
 def test_a_fact_about_the_platform_does_not_name_the_agents_that_exported_it() -> None:

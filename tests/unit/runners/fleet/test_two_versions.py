@@ -121,6 +121,23 @@ class MadeUpHost:
             if packages and config:
                 assert packages[1] in self.runtimes, unit
                 assert packages[1] in self.files.get(Path(config[1]), "no such file"), unit
+        # The agents start no further process. An earlier version's user cannot read the file of this one: it has
+        # another path.
+        if agents := re.search(
+            r'^Environment="AIRFLEET_AGENTS=(.+)"$', self.loaded.get("airfleet-agents.service", ""), re.MULTILINE
+        ):
+            assert Path(agents[1]) in self.files
+
+    def share_user_of_agents(self) -> None:
+        """Change the host to a version whose agents had the user and the folder of Airflow's servers."""
+        path = Path("/etc/airfleet/agents/agents.json")
+        self.files[Path("/etc/airfleet/server/agents.json")] = self.files.pop(path)
+        unit, note = UNITS / "airfleet-agents.service", NOTES / "airfleet-agents.service"
+        text = self.files[unit].replace("User=airfleet-agents", "User=airfleet")
+        self.files[unit] = text.replace("/etc/airfleet/agents/", "/etc/airfleet/server/")
+        self.files[note] = f"of-an-earlier-unit {self.files[note].split()[-1]}"
+        self.reload()
+        self.start(unit.name)
 
     def forget_layout(self) -> None:
         """Change the host to the layout of a version whose packages shared one airflow.cfg."""
@@ -177,6 +194,25 @@ def test_an_apply_that_ends_anywhere_leaves_no_process_that_is_taken_for_another
             host.start(unit)
         host.check()
         apply(host, want)
+
+
+def test_agents_that_get_a_user_of_their_own_start_at_any_time_of_the_apply() -> None:
+    want = version("sched1", OLD)
+
+    def share() -> MadeUpHost:
+        host = MadeUpHost.applied(want)
+        host.share_user_of_agents()
+        return host
+
+    for done in range(len(diff.decide(want, share().look(want)))):
+        host = share()
+        for step in diff.decide(want, host.look(want))[:done]:
+            host.do(step)
+            host.check()
+        host.start("airfleet-agents.service")
+        apply(host, want)
+        assert Path("/etc/airfleet/server/agents.json") not in host.files
+        assert "User=airfleet-agents\n" in host.running["airfleet-agents.service"].unit
 
 
 def test_a_role_that_a_host_no_longer_has_leaves_no_secret_of_a_former_version() -> None:
