@@ -23,6 +23,7 @@ from airfleet.components.model import reveal
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.prometheus import find_programs
+from airfleet.spec.secrets import Secret
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.dashboards.catalogue import DASHBOARDS, MARKS
 from airfleet_provider.contract.dashboards.panels import Panel
@@ -97,6 +98,24 @@ def test_an_alert_reaches_the_agents_with_their_token_and_so_does_its_end(
     assert exporters.tokens == {f"Bearer {derive_webhook_token(JWT_SECRET.reveal())}"}
 
 
+def test_who_does_not_know_the_password_reads_and_silences_nothing(prometheus: Prometheus) -> None:
+    """Another user of the machine reaches the loopback, and a page in a browser does too."""
+    silences = f"{prometheus.alertmanager}/api/v2/silences"
+    page = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    for method, url in (
+        ("GET", f"{prometheus.url}/api/v1/labels"),
+        ("GET", silences),
+        ("POST", silences),
+        ("OPTIONS", silences),
+    ):
+        for proof in (None, (prometheus.login[0], "another")):
+            answer = httpx.request(method, url, headers=page, auth=proof, timeout=20, trust_env=False)
+            assert answer.status_code == 401, (method, url)
+            assert "Access-Control-Allow-Origin" not in answer.headers
+    assert httpx.get(silences, auth=prometheus.login, timeout=20, trust_env=False).status_code == 200
+    assert prometheus.value('up{job="prometheus"}') == prometheus.value('up{job="alertmanager"}') == 1
+
+
 def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) -> None:
     try:
         find_programs()
@@ -105,7 +124,8 @@ def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) ->
     other.up("--monitor")
     snapshot = other.state.read_snapshot()
     assert snapshot
-    [served] = [Prometheus(process.url) for process in snapshot.processes if process.name == "prometheus"]
+    password = Secret((other.state.secrets / "monitor_password").read_text().strip())
+    [served] = [Prometheus(one.url, password) for one in snapshot.processes if one.name == "prometheus"]
     wait_until(lambda: served.value('up{job="agents"}') == 1, "the agents are scraped", timeout_s=120)
     wait_until(lambda: served.value('up{job="alertmanager"}') == 1, "Alertmanager is scraped", timeout_s=120)
     wait_until(lambda: served.value("airfleet_agents_active") == 1, "a metric of the agents", timeout_s=120)

@@ -13,30 +13,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import httpx
 import pytest
 import yaml
 
-from airfleet.components.health import HttpCheck
 from airfleet.components.model import reveal
 from airfleet.components.monitoring import private_servers
 from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
+from airfleet.runners.local.checks import Checker
 from airfleet.runners.local.prometheus import find_programs
 from airfleet.spec.secrets import Secret
 from deadline import wait_until
 from expositions import RECORDED
 from places import parse
 
-JWT_SECRET = Secret("only-for-tests")
+JWT_SECRET, PASSWORD = Secret("only-for-tests"), Secret("the-password-of-the-servers")
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A server that runs, and its address."""
+    """A server that runs: its address, its password, and the address of its Alertmanager."""
 
     url: str
+    password: Secret
+    alertmanager: str = ""
+
+    @property
+    def login(self) -> tuple[str, str]:
+        return (private_servers.USER, self.password.reveal())
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The series of an instant query, each with `metric` and `value`.
@@ -44,7 +51,8 @@ class Prometheus:
         Raises:
             AssertionError: Prometheus refuses the query.
         """
-        answer = httpx.post(f"{self.url}/api/v1/query", data={"query": expr}, timeout=60, trust_env=False).json()
+        url = f"{self.url}/api/v1/query"
+        answer = httpx.post(url, data={"query": expr}, auth=self.login, timeout=60, trust_env=False).json()
         assert answer["status"] == "success", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
@@ -67,7 +75,8 @@ def serve(agents_port: int, *, fast: bool = True) -> Iterator[Prometheus]:
         pytest.skip(f"{error}: tools/prometheus installs it")
     with tempfile.TemporaryDirectory(prefix="airfleet-monitor-", ignore_cleanup_errors=True) as name:
         first, second = ports.find_several(2)
-        node = MonitorNode(Path(name), programs.prometheus, programs.alertmanager, first, second)
+        hashed = bcrypt.hashpw(PASSWORD.reveal().encode(), bcrypt.gensalt(4)).decode()
+        node = MonitorNode(Path(name), programs.prometheus, programs.alertmanager, first, second, PASSWORD, hashed)
         component = private_servers.describe(parse("name: test"), node, agents_port, JWT_SECRET)
         for file in component.files:
             file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,16 +85,21 @@ def serve(agents_port: int, *, fast: bool = True) -> Iterator[Prometheus]:
             if fast:
                 text = re.sub(r"((?:interval|timeout): )(10s|1m)$", r"\g<1>1s", text, flags=re.MULTILINE)
             file.path.write_text(text)
+        checker = Checker(Secret("no database is needed"))
         started: list[subprocess.Popen[bytes]] = []
         try:
             for process in component.processes:
                 with (Path(name) / f"{process.name}.log").open("ab") as log:
                     words = [reveal(word) for word in process.commands[0]]
                     started.append(subprocess.Popen(words, stdout=log, stderr=log, env=dict(os.environ), cwd="/"))
-                assert isinstance(process.health, HttpCheck)
-                url = process.health.url
-                wait_until(lambda url=url: _is_ready(url), process.name, timeout_s=120)  # type: ignore[misc]
-            yield Prometheus(component.processes[-1].url)
+                checked = process.health
+                assert checked is not None
+                wait_until(
+                    lambda checked=checked: checker.check(checked, started=0).healthy,  # type: ignore[misc]
+                    process.name,
+                    timeout_s=120,
+                )
+            yield Prometheus(component.processes[-1].url, PASSWORD, alertmanager=component.processes[0].url)
         finally:
             for one in reversed(started):
                 one.send_signal(signal.SIGTERM)
@@ -99,10 +113,3 @@ def _add_recorded(text: str, port: int) -> str:
         job = {"job_name": path.stem, "metrics_path": f"/{path.stem}", "static_configs": [targets]}
         config["scrape_configs"].append(job)
     return yaml.safe_dump(config)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -12,11 +12,15 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class HttpCheck:
-    """Healthy while a GET of the URL returns this status. Then `warm_up` is fetched once, as its first call is slow."""
+    """Healthy while a GET of the URL returns this status. Then `warm_up` is fetched once, as its first call is slow.
+
+    `login` are the user and the password of a server that asks for them.
+    """
 
     url: str
     status: int = 200
     warm_up: str = ""
+    login: tuple[str, Secret] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,24 @@ from typing import Any
 import yaml
 
 from airfleet.components.monitoring.prometheus import SCRAPE_S
+from airfleet.spec.secrets import Secret
 
 # The dashboards name their data source by this uid.
 SOURCE = "airfleet"
 
 
-def list_files(folder: Path, url: str, authorities: str = "") -> dict[Path, str]:
+def list_files(
+    folder: Path, url: str, authorities: str = "", login: tuple[str, Secret] | None = None
+) -> dict[Path, str]:
     """Return the files of a folder for Grafana's provisioning, by path. `url` is Prometheus'.
 
-    `authorities` are the certificates, in PEM, that the certificate of Prometheus must lead to.
+    `authorities` are the certificates, in PEM, that the certificate of Prometheus must lead to. `login` are the user
+    and the password that Prometheus asks for; one of the files then holds the password.
     """
     boards = folder / "boards"
     shipped = resources.files(__package__) / "dashboards"
     return {
-        folder / "datasources" / "airfleet.yaml": _render({"datasources": [_describe_source(url, authorities)]}),
+        folder / "datasources" / "airfleet.yaml": _render({"datasources": [_describe_source(url, authorities, login)]}),
         folder / "dashboards" / "airfleet.yaml": _render(
             {"providers": [{"name": "airfleet", "folder": "airfleet", "options": {"path": str(boards)}}]}
         ),
@@ -34,7 +38,11 @@ def list_files(folder: Path, url: str, authorities: str = "") -> dict[Path, str]
     }
 
 
-def _describe_source(url: str, authorities: str) -> dict[str, Any]:
+def _describe_source(url: str, authorities: str, login: tuple[str, Secret] | None) -> dict[str, Any]:
+    secret = {
+        **({"tlsCACert": authorities} if authorities else {}),
+        **({"basicAuthPassword": login[1].reveal()} if login else {}),
+    }
     return {
         "name": "airfleet",
         "uid": SOURCE,
@@ -46,7 +54,8 @@ def _describe_source(url: str, authorities: str) -> dict[str, Any]:
             "timeInterval": f"{SCRAPE_S}s",
             **({"tlsAuthWithCACert": True} if authorities else {}),
         },
-        **({"secureJsonData": {"tlsCACert": authorities}} if authorities else {}),
+        **({"basicAuth": True, "basicAuthUser": login[0]} if login else {}),
+        **({"secureJsonData": secret} if secret else {}),
     }
 
 

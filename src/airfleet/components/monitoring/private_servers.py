@@ -1,9 +1,15 @@
-"""Prometheus and Alertmanager of a platform on one machine, for `airfleet up --monitor`."""
+"""Prometheus and Alertmanager of a platform on one machine, for `airfleet up --monitor`.
+
+Other users of the machine reach the loopback, and so does every page in a browser. So both servers ask for a password,
+which a page does not know: who reaches Alertmanager could silence every alert.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import yaml
 
 from airfleet.components.health import LOOPBACK, HttpCheck
 from airfleet.components.model import Component, File, Process
@@ -14,25 +20,34 @@ from airfleet.spec.secrets import Secret
 from airfleet.spec.sections.hosts import bytes_of
 from airfleet_provider.contract.notification_policy import derive_webhook_token
 
+# The user that both servers know.
+USER = "airfleet"
+
 
 @dataclass(frozen=True, slots=True)
 class MonitorNode:
-    """The servers of one platform: their programs, their ports on the loopback, and their folder."""
+    """The servers of one platform: their programs, their ports on the loopback, their folder and their password.
+
+    `hashed` is the password as the servers keep it: its bcrypt hash.
+    """
 
     folder: Path
     prometheus: Path
     alertmanager: Path
     prometheus_port: int
     alertmanager_port: int
+    password: Secret
+    hashed: str = field(repr=False)
 
 
 def describe(fleet: Fleet, node: MonitorNode, agents_port: int, jwt_secret: Secret) -> Component:
     """Describe both servers. They listen on the loopback, and start when the agents answer."""
-    rules, token = node.folder / "rules", node.folder / "token"
+    rules, token, password = (node.folder / name for name in ("rules", "token", "password"))
+    login = (USER, password)
     jobs = (
         scrape_agents(_target(fleet, agents_port)),
-        ScrapeJob("prometheus", _target(fleet, node.prometheus_port)),
-        alertmanagers := ScrapeJob("alertmanager", _target(fleet, node.alertmanager_port)),
+        ScrapeJob("prometheus", _target(fleet, node.prometheus_port), login=login),
+        alertmanagers := ScrapeJob("alertmanager", _target(fleet, node.alertmanager_port), login=login),
     )
     config = File(
         node.folder / "prometheus.yml",
@@ -42,14 +57,17 @@ def describe(fleet: Fleet, node: MonitorNode, agents_port: int, jwt_secret: Secr
         node.folder / "alertmanager.yml", alertmanager.render_config([f"http://{LOOPBACK}:{agents_port}"], token)
     )
     url = f"http://{LOOPBACK}:{node.prometheus_port}"
+    boards = grafana.list_files(node.folder / "grafana", url, login=(USER, node.password))
     files = (
         config,
         passing,
+        web := File(node.folder / "web.yml", Secret(yaml.safe_dump({"basic_auth_users": {USER: node.hashed}}))),
+        File(password, node.password),
         File(token, Secret(derive_webhook_token(jwt_secret.reveal()))),
         *(File(rules / name, text) for name, text in rule_files.list_files(fleet).items()),
-        *(File(path, text, 0o644) for path, text in grafana.list_files(node.folder / "grafana", url).items()),
+        *(File(path, text) for path, text in boards.items()),
     )
-    processes = (_run_alertmanager(node, passing), _run_prometheus(fleet, node, config))
+    processes = (_run_alertmanager(node, passing, web), _run_prometheus(fleet, node, config, web))
     return Component(name="monitor", processes=processes, files=files)
 
 
@@ -57,7 +75,7 @@ def _target(fleet: Fleet, port: int) -> tuple[Target, ...]:
     return (Target(f"{LOOPBACK}:{port}", fleet.name),)
 
 
-def _run_prometheus(fleet: Fleet, node: MonitorNode, config: File) -> Process:
+def _run_prometheus(fleet: Fleet, node: MonitorNode, config: File, web: File) -> Process:
     url = f"http://{LOOPBACK}:{node.prometheus_port}"
     command = (
         str(node.prometheus),
@@ -67,29 +85,35 @@ def _run_prometheus(fleet: Fleet, node: MonitorNode, config: File) -> Process:
         f"--storage.tsdb.retention.size={bytes_of(fleet.monitoring.size)}B",
         f"--web.listen-address={LOOPBACK}:{node.prometheus_port}",
         NO_FOREIGN_PAGES,
+        f"--web.config.file={web.path}",
         "--log.level=warn",
     )
     return Process(
         name="prometheus",
         commands=(command,),
-        health=HttpCheck(f"{url}/-/ready"),
+        health=HttpCheck(f"{url}/-/ready", login=(USER, node.password)),
         after=("alertmanager",),
         url=url,
         stop_timeout_s=20,
     )
 
 
-def _run_alertmanager(node: MonitorNode, config: File) -> Process:
+def _run_alertmanager(node: MonitorNode, config: File, web: File) -> Process:
     url = f"http://{LOOPBACK}:{node.alertmanager_port}"
     command = (
         str(node.alertmanager),
         f"--config.file={config.path}",
         f"--storage.path={node.folder / 'alerts'}",
         f"--web.listen-address={LOOPBACK}:{node.alertmanager_port}",
+        f"--web.config.file={web.path}",
         # It has no peer.
         "--cluster.listen-address=",
         "--log.level=warn",
     )
     return Process(
-        name="alertmanager", commands=(command,), health=HttpCheck(f"{url}/-/ready"), after=("agents",), url=url
+        name="alertmanager",
+        commands=(command,),
+        health=HttpCheck(f"{url}/-/ready", login=(USER, node.password)),
+        after=("agents",),
+        url=url,
     )

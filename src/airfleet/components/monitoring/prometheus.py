@@ -35,6 +35,7 @@ class ScrapeJob:
 
     With `authorities`, targets speak TLS, and the file has the certificates that their certificates must lead to.
     `proof` are the files of the certificate and the key that Prometheus shows to targets that ask for one.
+    `login` are the user and the file with the password that targets ask for.
     `relabel` are rules for the labels of its series.
     """
 
@@ -44,6 +45,7 @@ class ScrapeJob:
     params: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authorities: Path | None = None
     proof: tuple[Path, Path] | None = None
+    login: tuple[str, Path] | None = None
     honor_labels: bool = False
     relabel: tuple[Mapping[str, Any], ...] = ()
 
@@ -118,8 +120,10 @@ def _render_job(job: ScrapeJob) -> dict[str, Any]:
 
 
 def _secure(job: ScrapeJob) -> dict[str, Any]:
+    user, password = job.login or (None, None)
+    shown: dict[str, Any] = {"basic_auth": {"username": user, "password_file": str(password)}} if job.login else {}
     if not job.authorities:
-        return {}
+        return shown
     certificate, key = job.proof or (None, None)
     own = {"cert_file": str(certificate), "key_file": str(key)} if job.proof else {}
-    return {"scheme": "https", "tls_config": {"ca_file": str(job.authorities), **own}}
+    return {**shown, "scheme": "https", "tls_config": {"ca_file": str(job.authorities), **own}}

@@ -57,8 +57,9 @@ class Checker:
         """
         try:
             match health:
-                case HttpCheck(url, wanted, _):
-                    status = self._http.get(url).status_code
+                case HttpCheck(url, wanted, _, login):
+                    proof = httpx.BasicAuth(login[0], login[1].reveal()) if login else None
+                    status = self._http.get(url, auth=proof).status_code
                     return CheckResult(status == wanted, f"answers HTTP {status}")
                 case LoginCheck():
                     return self._check_login()

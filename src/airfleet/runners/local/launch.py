@@ -13,6 +13,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+import bcrypt
+
 from airfleet.components import one_machine
 from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, Site
 from airfleet.components.monitoring.private_servers import MonitorNode
@@ -43,6 +45,9 @@ INHERITED = frozenset(
 )
 POSTGRES = 18
 LEAST_FREE_BYTES = 500 << 20
+# A power of two: the work for one check of a password. The servers remember a password that was right.
+HASH_ROUNDS = 10
+ANOTHER_HINT = "remove the file, and airfleet makes a new password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +159,20 @@ def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: Broke
 
 def _find_monitor(folder: StateFolder, prometheus_port: int, alertmanager_port: int) -> MonitorNode:
     programs = prometheus.find_programs()
+    password = folder.keep_secret("monitor_password")
+    try:
+        hashed = bcrypt.hashpw(password.reveal().encode(), bcrypt.gensalt(HASH_ROUNDS)).decode()
+    except ValueError as error:
+        where = str(folder.secrets / "monitor_password")
+        raise AirfleetError(f"this is no password for Prometheus: {error}", where=where, hint=ANOTHER_HINT) from None
     return MonitorNode(
         folder=folder.root / "prometheus",
         prometheus=programs.prometheus,
         alertmanager=programs.alertmanager,
         prometheus_port=prometheus_port,
         alertmanager_port=alertmanager_port,
+        password=password,
+        hashed=hashed,
     )
 
 

@@ -101,7 +101,7 @@ def test_only_who_has_the_key_of_a_host_may_silence_alerts() -> None:
 
 
 def test_no_page_of_another_site_reads_metrics_through_a_browser() -> None:
-    node = MonitorNode(Path("/x"), Path("/prometheus"), Path("/alertmanager"), 1, 2)
+    node = MonitorNode(Path("/x"), Path("/prometheus"), Path("/alertmanager"), 1, 2, Secret("x"), "hash")
     here = private_servers.describe(parse("name: test"), node, 3, Secret("x"))
     [private] = [process.commands[0] for process in here.processes if process.name == "prometheus"]
     for command in (private, find("prometheus", "web3").services[0].command):

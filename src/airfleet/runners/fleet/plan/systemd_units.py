@@ -91,6 +91,8 @@ def check(service: Service) -> str:
     match service.health:
         case TcpCheck(port, address):
             return f"{active} && timeout 3 bash -c {shlex.quote(f'exec 3<>/dev/tcp/{address}/{port}')} 2>/dev/null"
+        case HttpCheck(login=(_, _)):
+            raise TypeError(f"{service.name}: the fleet's runner logs in nowhere for a health check")
         case HttpCheck(url, status):
             parts = urlsplit(url)
             if parts.hostname is None or parts.port is None:
