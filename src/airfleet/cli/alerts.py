@@ -19,7 +19,7 @@ from airfleet.errors import AirfleetError, UsageError
 
 @click.group("alerts", short_help="What is wrong now, and who was notified.")
 def command() -> None:
-    """List alerts, acknowledge and silence them, and test the receivers of `notifications` in fleet.yaml.
+    """List alerts, acknowledge, silence and end them, and test the receivers of `notifications` in fleet.yaml.
 
     \b
     Example:
@@ -90,6 +90,37 @@ def ack_command(
         _print_json({"acknowledged": list(numbers), "actor": actor})
     else:
         click.echo(f"acknowledged: {', '.join(map(str, numbers)) or 'none'}", err=True)
+
+
+@command.command("resolve")
+@options.project_option
+@options.state
+@click.argument("alerts", type=int, nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why it is over. The alert keeps the reason and your name.")
+@options.as_json
+def resolve_command(project: Path, state: Path | None, alerts: tuple[int, ...], reason: str, as_json: bool) -> None:
+    """End alerts that nothing ends by itself, such as the failed run of a Dag that stays paused.
+
+    Everybody who was notified learns who ended it and why. An alert of Prometheus that still fires begins again
+    within about an hour: silence it instead.
+
+    \b
+    Example:
+      airfleet alerts resolve 17 --reason "the Dag was replaced by finance_close_v2"
+    """
+    from airfleet.operations.alerts import open_alerts
+    from airfleet.workspace.actor import find_actor
+
+    if not reason.strip():
+        raise UsageError("--reason is empty", hint="say why the alert is over")
+    actor = find_actor()
+    with open_alerts(project, state) as opened:
+        for number in alerts:
+            opened.resolve(number, actor=actor, reason=reason)
+    if as_json:
+        _print_json({"resolved": list(alerts), "actor": actor, "reason": reason})
+    else:
+        click.echo(f"resolved: {', '.join(map(str, alerts))}", err=True)
 
 
 @command.command("silence")

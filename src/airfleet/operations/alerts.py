@@ -52,12 +52,15 @@ class Alert:
     acknowledged_by: str | None
     notified: Mapping[str, Mapping[str, Any]]
     silenced_by: int | None
+    # Who ended it and why, if its source did not.
+    ended_by: str = ""
+    end_note: str = ""
 
     @property
     def state(self) -> str:
         """Return the state in one or a few words."""
         if self.resolved_at is not None:
-            return "resolved"
+            return f"ended by {self.ended_by}: {self.end_note}" if self.ended_by else "resolved"
         if self.acknowledged_by is not None:
             return f"acknowledged by {self.acknowledged_by}"
         return f"silenced by {self.silenced_by}" if self.silenced_by is not None else "firing"
@@ -127,6 +130,15 @@ class Alerts:
         """
         if not alert_schema.acknowledge(self._connection, alert, actor=actor, via="cli", note=note):
             raise UsageError(f"there is no alert {alert}", hint="airfleet alerts list")
+
+    def resolve(self, alert: int, *, actor: str, reason: str) -> None:
+        """End an alert by hand, with the person and the reason. If its source reports it again, it begins again.
+
+        Raises:
+            UsageError: There is no such alert, or it has ended.
+        """
+        if not alert_schema.end_alert(self._connection, alert, ended_by=actor, note=reason):
+            raise UsageError(f"no alert {alert} is open", hint="airfleet alerts list")
 
     def silence(self, matcher: Matcher, seconds: float, *, actor: str, comment: str) -> int:
         """Silence the alerts that fit for so long, and return the id of the silence."""

@@ -2,6 +2,7 @@
 
 -- name: list
 SELECT a.id, a.severity, a.name, a.source, a.summary, a.labels, a.runbook, a.started_at, a.resolved_at,
+    a.ended_by, a.end_note,
     k.actor AS acknowledged_by,
     coalesce((
         SELECT jsonb_object_agg(receiver, counts) FROM (

@@ -147,3 +147,15 @@ def test_without_a_platform_there_is_a_hint(tmp_path: Path) -> None:
     found = call(tmp_path, "list").exception
     assert isinstance(found, AirfleetError)
     assert "airfleet up" in str(found)
+
+
+def test_a_person_ends_an_alert_with_a_reason(project: Path, server: Server) -> None:
+    number = fire(server, "DagRunFailed")
+    assert isinstance(call(project, "resolve", str(number), "--reason", " ").exception, UsageError)
+    assert call(project, "resolve", str(number)).exit_code == 2
+    assert call(project, "resolve", str(number), "--reason", "the Dag is gone").exit_code == 0
+    assert json.loads(call(project, "list", "--json").stdout) == []
+    (found,) = json.loads(call(project, "list", "--all", "--json").stdout)
+    assert found["ended_by"].partition("@")[0]
+    assert found["state"] == f"ended by {found['ended_by']}: the Dag is gone"
+    assert isinstance(call(project, "resolve", str(number), "--reason", "again").exception, UsageError)

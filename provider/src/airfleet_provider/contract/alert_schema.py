@@ -20,6 +20,10 @@ SQL = Statements(__package__, "alert_schema")
 
 # The name in `airfleet.heartbeat` of the watchdog alert of Prometheus, which fires all the time.
 WATCHDOG = "watchdog"
+# A signal that was away for so many seconds had a gap. The watchdog alert arrives each minute.
+GAP_S = 300.0
+# Who ended an alert whose source asserts it no longer, in `airfleet.alert.ended_by`. Persons have names of their own.
+AGENTS = "airfleet"
 
 # Limits in characters. Names and labels come from Dags, so they have any length.
 LONGEST_NAME = 200
@@ -86,12 +90,15 @@ def raise_alert(
     labels: Mapping[str, str] | None = None,
     runbook: str = "",
     started_at: datetime | None = None,
+    is_asserted: bool = False,
 ) -> int | None:
     """Open an alert, or update the open alert of this fingerprint; return its id.
 
     This is one statement in the connection's transaction, and may be repeated. A caller that knows when the condition
     began passes `started_at`. Then a late repetition, after the same episode was resolved, opens nothing and returns
-    None. Texts that are too long are cut; an unknown severity becomes `warning`.
+    None. With `is_asserted`, the source says that the condition holds now. Then an episode begins again that a person
+    or the agents ended; one whose end the source reported itself does not. Texts that are too long are cut; an unknown
+    severity becomes `warning`.
     """
     cleaned = {_clean(key, LONGEST_LABEL): _clean(text, LONGEST_LABEL) for key, text in (labels or {}).items()}
     return _execute(
@@ -106,6 +113,7 @@ def raise_alert(
         labels=json.dumps(dict(sorted(cleaned.items())[:MOST_LABELS])),
         runbook=_clean(runbook, LONGEST_SUMMARY),
         started_at=started_at,
+        is_asserted=is_asserted,
     )
 
 
@@ -117,6 +125,12 @@ def resolve_alert(connection: Any, fingerprint: str, *, ended_at: datetime | Non
     return _execute(
         connection, SQL["resolve_alert"], fingerprint=_clean(fingerprint, LONGEST_SUMMARY), ended_at=ended_at
     )
+
+
+def end_alert(connection: Any, alert: int, *, ended_by: str, note: str) -> bool:  # noqa: ANN401 - as above
+    """Resolve an alert whose source does not report its end; return whether it was open. `note` says why."""
+    values = {"ended_by": _clean(ended_by, LONGEST_NAME), "note": _clean(note, LONGEST_SUMMARY)}
+    return _execute(connection, SQL["end_alert"], id=alert, **values) is not None
 
 
 def acknowledge(connection: Any, alert: int, *, actor: str, via: str, note: str = "") -> bool:  # noqa: ANN401 - as above
@@ -148,8 +162,8 @@ def read_alert(connection: Any, alert: int) -> AlertView | None:  # noqa: ANN401
 
 
 def beat(connection: Any, name: str) -> None:  # noqa: ANN401 - as above
-    """Record that a signal which must arrive regularly arrived now."""
-    _execute(connection, SQL["beat"], name=name)
+    """Record that a signal which must arrive regularly arrived now, and whether it had a gap before."""
+    _execute(connection, SQL["beat"], name=name, gap=GAP_S)
 
 
 def _clean(text: object, limit: int) -> str:

@@ -2,7 +2,7 @@
 
 -- name: raise_alert
 -- An open alert is updated. An episode that has ended is not begun again: a delayed or repeated report of it changes
--- nothing.
+-- nothing. What somebody else than its source ended begins again if the source says that the condition holds now.
 INSERT INTO airfleet.alert AS alert
     (fingerprint, source, name, severity, summary, description, labels, runbook, started_at)
 SELECT %(fingerprint)s, %(source)s, %(name)s, %(severity)s, %(summary)s, %(description)s, %(labels)s::jsonb,
@@ -10,7 +10,7 @@ SELECT %(fingerprint)s, %(source)s, %(name)s, %(severity)s, %(summary)s, %(descr
 WHERE NOT EXISTS (
     SELECT FROM airfleet.alert ended
     WHERE ended.fingerprint = %(fingerprint)s AND ended.started_at = %(started_at)s::timestamptz
-        AND ended.resolved_at IS NOT NULL
+        AND ended.resolved_at IS NOT NULL AND NOT (%(is_asserted)s AND ended.ended_by <> '')
 )
 ON CONFLICT (fingerprint) WHERE resolved_at IS NULL DO UPDATE SET
     severity = excluded.severity, summary = excluded.summary, description = excluded.description,
@@ -28,9 +28,16 @@ WHERE fingerprint = %(fingerprint)s AND resolved_at IS NULL
     AND started_at <= coalesce(%(ended_at)s::timestamptz, 'infinity')
 RETURNING id
 
+-- name: end_alert
+UPDATE airfleet.alert SET resolved_at = clock_timestamp(), ended_by = %(ended_by)s, end_note = %(note)s
+WHERE id = %(id)s AND resolved_at IS NULL
+RETURNING id
+
 -- name: beat
-INSERT INTO airfleet.heartbeat (name) VALUES (%(name)s)
-ON CONFLICT (name) DO UPDATE SET seen_at = clock_timestamp()
+INSERT INTO airfleet.heartbeat AS beat (name) VALUES (%(name)s)
+ON CONFLICT (name) DO UPDATE SET seen_at = clock_timestamp(), since = CASE
+    WHEN beat.seen_at < clock_timestamp() - make_interval(secs => %(gap)s) THEN clock_timestamp() ELSE beat.since
+END
 
 -- name: read_alert
 SELECT id, name, severity, summary, resolved_at IS NOT NULL AS is_resolved,

@@ -82,6 +82,8 @@ def record(connection: Connection[Any], reports: tuple[Report, ...]) -> None:
             labels={key: text for key, text in one.labels.items() if key not in _DROPPED_LABELS},
             runbook=one.runbook,
             started_at=one.started_at,
+            # Alertmanager repeats what fires. So an alert that was ended here by mistake begins again.
+            is_asserted=one.is_firing,
         )
         if not one.is_firing:
             alert_schema.resolve_alert(connection, one.fingerprint, ended_at=one.ended_at)

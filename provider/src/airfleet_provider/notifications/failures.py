@@ -13,13 +13,15 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 
-from airfleet_provider.contract.alert_schema import raise_alert
+from airfleet_provider.contract.alert_schema import AGENTS, end_alert, raise_alert
 from airfleet_provider.contract.notification_policy import FailureRule
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "failures")
 
 EVERY_S = 5.0
+# Without rules, there is only the end of the alerts of rules that were removed.
+IDLE_EVERY_S = 60.0
 SOURCE = "airflow"
 NAME = "DagRunFailed"
 # So many of the newest runs are read in each turn, as ids do not become visible in their order.
@@ -27,6 +29,8 @@ OVERLAP = 500
 # Nobody is notified of a run that failed more days ago: its alert may be resolved and deleted already, or there was no
 # rule at the time.
 OLD_DAYS = 3
+# A Dag that left the live release may come back soon. After so many days its failures are nobody's any more.
+STALE_DAYS = 1
 # So many failed tasks are named.
 MOST_TASKS = 10
 
@@ -71,10 +75,15 @@ class FailureWatch:
         self._done: dict[int, datetime | None] = {}
 
     def once(self, connection: Connection[Row]) -> Turn:
-        """Write an alert for each failed run, and resolve those whose Dag has succeeded since.
+        """Write an alert for each failed run, and resolve those whose Dag has succeeded since, or that nobody asserts.
 
         Must run in one transaction; once that is committed, `note` its turn. May be repeated.
         """
+        turn = self._read(connection) if self._rules else Turn({}, 0)
+        self._end_unasserted(connection)
+        return turn
+
+    def _read(self, connection: Connection[Row]) -> Turn:
         _run(connection, SQL["begin"])
         changed = _run(connection, SQL["changed"], overlap=OVERLAP, days=OLD_DAYS)
         ended = [row for row in changed if row["state"] in ("success", "failed")]
@@ -101,6 +110,22 @@ class FailureWatch:
             last=max((row["id"] for row in changed), default=0),
         )
         return Turn({row["id"]: row["end_date"] for row in ended}, len(failures))
+
+    def _end_unasserted(self, connection: Connection[Row]) -> None:
+        """End the alerts of runs that are gone, of Dags that left the live release, and of rules that were removed."""
+        rows = _run(connection, SQL["open"], source=SOURCE, days=STALE_DAYS)
+        known = _read_dags(connection, {row["dag_id"] for row in rows})
+        for row in rows:
+            if note := self._find_end(row, known.get(row["dag_id"], DagFacts())):
+                end_alert(connection, row["id"], ended_by=AGENTS, note=note)
+
+    def _find_end(self, row: Row, facts: DagFacts) -> str:
+        if row["is_run_gone"]:
+            return "the run was deleted"
+        if row["is_dag_gone"]:
+            return "the Dag has left the live release"
+        is_covered = any(one.fits(row["dag_id"], facts.tags, facts.owners) for one in self._rules)
+        return "" if is_covered else "no rule of `notifications.failures` is about this Dag any more"
 
     def note(self, turn: Turn) -> None:
         """Remember what a committed turn has read."""

@@ -65,3 +65,12 @@ UPDATE airfleet.alert AS alert SET resolved_at = clock_timestamp()
 FROM unnest(%(dags)s::text[], %(runs)s::bigint[]) AS done (dag, run)
 WHERE alert.resolved_at IS NULL AND alert.source = %(source)s AND alert.labels ->> 'dag_id' = done.dag
     AND (alert.labels ->> 'number')::bigint <= done.run
+
+-- name: open
+-- A run that goes on with failed tasks is reported again in each turn, so its alert was seen just now.
+SELECT a.id, a.labels ->> 'dag_id' AS dag_id, r.id IS NULL AS is_run_gone,
+    coalesce(d.is_stale, true) AND a.seen_at < clock_timestamp() - make_interval(days => %(days)s) AS is_dag_gone
+FROM airfleet.alert a
+LEFT JOIN public.dag_run r ON r.id = (a.labels ->> 'number')::bigint
+LEFT JOIN public.dag d ON d.dag_id = a.labels ->> 'dag_id'
+WHERE a.resolved_at IS NULL AND a.source = %(source)s

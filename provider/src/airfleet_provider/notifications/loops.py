@@ -30,8 +30,8 @@ def make_loops(config: Mapping[str, Any]) -> Iterator[Loop]:
     if policy.receivers:
         watch = OutageWatch(policy, str(config[Key.HOST]))
         yield Loop("outage", outage.EVERY_S, partial(_watch_outages, watch), only_active=False)
-    if policy.failures:
-        yield Loop("failures", failures.EVERY_S, partial(_watch_failures, FailureWatch(policy.failures)))
+    every_s = failures.EVERY_S if policy.failures else failures.IDLE_EVERY_S
+    yield Loop("failures", every_s, partial(_watch_failures, FailureWatch(policy.failures)))
     if policy.watchdog_s:
         yield Loop("watchdog", watchdog.EVERY_S, partial(_check_watchdog, policy.watchdog_s))
     if policy.ping_url:

@@ -20,7 +20,7 @@ from psycopg import Connection
 
 from airfleet_provider.contract.alert_schema import Severity, raise_alert, resolve_alert
 from airfleet_provider.contract.notification_policy import Policy, Receiver
-from airfleet_provider.notifications import channels
+from airfleet_provider.notifications import channels, expiry
 from airfleet_provider.notifications.channels import Outcome, Verdict
 from airfleet_provider.notifications.messages import Message, compose
 from airfleet_provider.notifications.outbox import UNDELIVERED, Outbox
@@ -194,7 +194,7 @@ class Notifier:
         rest.until = self._clock() + rest_s if outcome.verdict is not Verdict.REFUSED else 0.0
 
     def _care(self, database: Database) -> None:
-        """Raise an alert for each receiver that gets nothing, and delete what is old."""
+        """Raise an alert for each receiver that gets nothing, end what nobody asserts, and delete what is old."""
         with database.write() as connection:
             outbox = Outbox(connection, self._sender)
             outbox.give_up_others([one.name for one in self._policy.receivers])
@@ -214,4 +214,5 @@ class Notifier:
                     )
                 else:
                     resolve_alert(connection, fingerprint)
+            expiry.end_unasserted(connection, is_watched=bool(self._policy.watchdog_s))
             outbox.prune()

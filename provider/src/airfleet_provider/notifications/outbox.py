@@ -174,6 +174,13 @@ def _to_row(one: Notification) -> dict[str, object]:
     }
 
 
+def _describe(row: Row) -> str:
+    """Return the description of an alert, and first who ended it and why, if its source did not."""
+    if not row["ended_by"]:
+        return str(row["description"])
+    return f"Ended by {row['ended_by']}: {row['end_note']}\n{row['description']}"
+
+
 def _read_entry(row: Row) -> Entry:
     is_test = row["alert"] is None
     return Entry(
@@ -189,7 +196,7 @@ def _read_entry(row: Row) -> Entry:
         name="Test" if is_test else row["name"],
         severity=Severity.INFO if is_test else Severity(row["severity"]),
         summary=TEST_SUMMARY if is_test else row["summary"],
-        description="" if is_test else row["description"],
+        description="" if is_test else _describe(row),
         labels={} if is_test else row["labels"],
         runbook="" if is_test else row["runbook"],
         started_at=row["created_at"] if is_test else row["started_at"],

@@ -80,7 +80,8 @@ RETURNING notification.id
 
 -- name: content
 SELECT n.id, n.key, n.kind, n.message, n.attempts, n.alert, n.created_at, a.fingerprint, a.source, a.name, a.severity,
-    a.summary, a.description, a.labels, a.runbook, a.started_at, a.raised_at, a.resolved_at
+    a.summary, a.description, a.labels, a.runbook, a.started_at, a.raised_at, a.resolved_at,
+    a.ended_by, a.end_note
 FROM airfleet.notification n LEFT JOIN airfleet.alert a ON a.id = n.alert
 WHERE n.id = ANY(%(ids)s) ORDER BY n.id
 

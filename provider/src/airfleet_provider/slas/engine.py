@@ -62,18 +62,22 @@ def evaluate(
         owed = by_name.get((key.rule, key.kind))
         if instance is None:
             continue
-        if owed is None or (instance.state in ENDED and not _exists(key.subject, seen)):
+        if owed is None:
             after[key] = _withdraw(instance, now)
         elif instance.state not in ENDED:
             after.update(_advance(owed, instance, seen, now))
     _heal(before, after)
     _relieve(after)
+    _let_go(after, seen)
     changed = [Transition(before.get(key), instance) for key, instance in after.items() if before.get(key) != instance]
     return tuple(sorted(changed, key=lambda one: one.key))
 
 
-def _exists(subject: Subject, seen: Observations) -> bool:
-    return subject.asset in seen.assets if subject.asset else subject.dag_id in seen.dags
+def _is_present(subject: Subject, seen: Observations) -> bool:
+    """Return whether Airflow knows the asset or the Dag, and the Dag has not left the live release."""
+    if subject.asset:
+        return subject.asset in seen.assets
+    return subject.dag_id in seen.dags and not seen.dags[subject.dag_id].is_stale
 
 
 def list_subjects(rule: Rule, seen: Observations) -> Iterator[Subject]:
@@ -192,6 +196,8 @@ def _advance(rule: Rule, instance: Instance, seen: Observations, now: datetime) 
         found[instance.key] = moved
         if rule.kind is not Kind.MUST_RUN or moved is None or moved.state not in ENDED:
             break
+        if not _is_present(instance.key.subject, seen):
+            break
         instance = _make_period(rule, instance.key.subject, moved.fulfilled_at or moved.due_at, now)
         found[instance.key] = instance
     return found
@@ -279,3 +285,10 @@ def _relieve(after: dict[Key, Instance | None]) -> None:
     for one in missed:
         if last[one.key.promise] != one.key:
             after[one.key] = replace(one, is_alerting=False)
+
+
+def _let_go(after: dict[Key, Instance | None], seen: Observations) -> None:
+    """Let no missed instance alert whose Dag or asset is gone: nothing could ever fulfil a later one."""
+    for key, instance in after.items():
+        if instance and instance.is_alerting and instance.state in ENDED and not _is_present(key.subject, seen):
+            after[key] = replace(instance, is_alerting=False)

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 # Runs that failed days ago notify nobody.
 NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
 TABLES = """
-CREATE TABLE dag (dag_id text PRIMARY KEY, owners text);
+CREATE TABLE dag (dag_id text PRIMARY KEY, owners text, is_stale boolean NOT NULL DEFAULT false);
 CREATE TABLE dag_tag (dag_id text, name text);
 CREATE TABLE dag_run (id serial PRIMARY KEY, dag_id text, run_id text, state text, end_date timestamptz);
 CREATE TABLE task_instance (dag_id text, run_id text, task_id text, state text, end_date timestamptz)
@@ -49,7 +49,9 @@ class Airflow:
         self.watch = FailureWatch(self.rules)
 
     def start(self, dag: str, run: str, state: str = "running") -> int:
-        self.connection.execute("INSERT INTO dag VALUES (%s, 'ada, bob') ON CONFLICT DO NOTHING", (dag,))
+        self.connection.execute(
+            "INSERT INTO dag (dag_id, owners) VALUES (%s, 'ada, bob') ON CONFLICT DO NOTHING", (dag,)
+        )
         words = "INSERT INTO dag_run (dag_id, run_id, state) VALUES (%s, %s, %s) RETURNING id"
         row = self.connection.execute(words, (dag, run, state)).fetchone()
         assert row
@@ -212,3 +214,47 @@ def test_what_is_read_again_is_bounded(airflow: Airflow, monkeypatch: pytest.Mon
     assert len(airflow.alerts()) == 20
     airflow.look()
     assert len(airflow.watch._done) <= 6
+
+
+def read_ends(airflow: Airflow) -> list[str]:
+    rows = airflow.connection.execute("SELECT ended_by, end_note FROM airfleet.alert WHERE resolved_at IS NOT NULL")
+    return [f"{row['ended_by']}: {row['end_note']}" for row in rows]
+
+
+def test_an_alert_ends_when_the_rules_say_nothing_of_its_dag_any_more(airflow: Airflow) -> None:
+    airflow.look()
+    for dag in ("sales", "ledger"):
+        airflow.end(airflow.start(dag, "monday"), "failed")
+    airflow.look()
+    airflow.watch = FailureWatch((FailureRule(dag="ledger"),))
+    airflow.look()
+    assert airflow.alerts() == [("sales: the run failed", False), ("ledger: the run failed", True)]
+    airflow.watch = FailureWatch(())
+    airflow.look()
+    assert [is_open for _, is_open in airflow.alerts()] == [False, False]
+    assert read_ends(airflow) == ["airfleet: no rule of `notifications.failures` is about this Dag any more"] * 2
+
+
+def test_an_alert_ends_when_its_run_was_deleted(airflow: Airflow) -> None:
+    airflow.look()
+    airflow.end(airflow.start("sales", "monday"), "failed")
+    airflow.look()
+    airflow.connection.execute("DELETE FROM dag_run")
+    airflow.look()
+    assert read_ends(airflow) == ["airfleet: the run was deleted"]
+
+
+def test_an_alert_ends_when_its_dag_stays_out_of_the_live_release(airflow: Airflow) -> None:
+    airflow.look()
+    airflow.end(airflow.start("sales", "monday"), "failed")
+    airflow.look()
+    airflow.connection.execute("UPDATE dag SET is_stale = true")
+    airflow.look()
+    assert airflow.alerts() == [("sales: the run failed", True)]
+    airflow.connection.execute("UPDATE airfleet.alert SET seen_at = seen_at - interval '2 days'")
+    airflow.look()
+    assert read_ends(airflow) == ["airfleet: the Dag has left the live release"]
+    # A start reads the last runs again.
+    airflow.restart()
+    airflow.look()
+    assert len(airflow.alerts()) == 1

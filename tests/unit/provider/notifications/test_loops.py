@@ -23,11 +23,11 @@ def list_names(policy: Policy) -> list[str]:
 
 
 def test_there_is_a_loop_for_what_is_configured() -> None:
-    assert [one.name for one in make_loops({})] == ["notifier"]
-    assert list_names(Policy()) == ["notifier"]
+    assert [one.name for one in make_loops({})] == ["notifier", "failures"]
+    assert list_names(Policy()) == ["notifier", "failures"]
     whole = Policy(failures=(FailureRule(),), watchdog_s=60.0, ping_url="https://outside.example.com")
     assert list_names(whole) == ["notifier", "failures", "watchdog", "ping"]
-    assert list_names(Policy(receivers=(Receiver("one", ReceiverType.SLACK),))) == ["notifier", "outage"]
+    assert list_names(Policy(receivers=(Receiver("one", ReceiverType.SLACK),))) == ["notifier", "outage", "failures"]
 
 
 def test_no_log_has_the_address_of_a_webhook(caplog: pytest.LogCaptureFixture) -> None:

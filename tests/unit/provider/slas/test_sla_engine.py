@@ -417,3 +417,31 @@ def test_of_many_missed_periods_only_the_last_alerts() -> None:
     platform.seen = replace(platform.seen, successes={("marts", ""): (at(50, 2),)})
     platform.evaluate(at(50, 3))
     assert not any(one.is_alerting for one in platform.instances.values())
+
+
+def test_a_dag_that_left_the_release_is_told_of_for_one_period_and_then_no_more() -> None:
+    """A Dag may leave by accident, so the promise that is open counts. Nothing could ever heal a later one."""
+    rule = Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=3600)
+    platform = Platform(rule)
+    platform.evaluate(at(0))
+    platform.change(replace(MARTS, is_stale=True))
+    platform.evaluate(at(1, 1))
+    assert (platform.only.state, platform.only.is_alerting) == (State.LATE, True)
+    platform.evaluate(at(2, 1))
+    assert (platform.only.state, platform.only.is_alerting) == (State.MISSED, False)
+    platform.evaluate(at(20))
+    assert platform.only.state is State.MISSED, "no period follows"
+    platform.change(MARTS)
+    platform.evaluate(at(21))
+    assert sorted(one.state for one in platform.instances.values()) == [State.DUE, State.MISSED]
+
+
+def test_a_missed_day_alerts_no_more_once_its_dag_left_the_release() -> None:
+    platform = Platform(BY_SIX)
+    platform.evaluate(at(1))
+    platform.evaluate(at(30, 1))
+    key = Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")
+    assert (platform.instances[key].state, platform.instances[key].is_alerting) == (State.MISSED, True)
+    platform.change(replace(MARTS, is_stale=True))
+    platform.evaluate(at(30, 2))
+    assert not platform.instances[key].is_alerting
