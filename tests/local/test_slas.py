@@ -274,6 +274,32 @@ def test_every_other_kind_reads_what_it_needs(clean: Database) -> None:
     assert (shown["met"], shown["missed"], shown["met_percent"]) == (4, 0, 100.0)
 
 
+def test_a_run_that_ends_while_no_engine_works_keeps_its_promises(clean: Database) -> None:
+    """The next engine remembers no active run, and reads no history to find out."""
+    make_dag(clean.query, "sla_marts", runs=5, tasks=3, hours=100, rare=False)
+    for run in ("r1", "r2"):
+        start_run(clean, "sla_marts", run, ago=timedelta(minutes=5))
+    rules = (
+        Rule("must", Kind.MUST_RUN, dag="sla_marts", limit_s=3600),
+        Rule("must-load", Kind.MUST_RUN, dag="sla_marts", task="task_1", limit_s=3600),
+    )
+    engine = Engine(clean, *rules)
+    clean.query(
+        "UPDATE serialized_dag SET data = %s, data_compressed = NULL WHERE dag_id = 'sla_marts'",
+        json.dumps({"dag": {"dag_id": "sla_marts", "tasks": [{"__var": {"task_id": "task_1"}}]}}),
+    )
+    engine.evaluate()
+    assert engine.list_rows("rule", "state") == [("must", "due"), ("must-load", "due")]
+    end_run(clean, "sla_marts", "r1")
+    engine.restart()
+    engine.evaluate()
+    states = engine.list_rows("rule", "state")
+    assert sorted(states) == [("must", "due"), ("must", "met"), ("must-load", "due"), ("must-load", "met")]
+    engine.restart()
+    engine.evaluate()
+    assert engine.list_rows("rule", "state") == states, "one success counts once"
+
+
 DAG = """
 import time
 from airflow.sdk import DAG, task

@@ -32,6 +32,11 @@ class SlaEngine:
         self._advanced_at: datetime | None = None
         self._pruned_at: datetime | None = None
 
+    @property
+    def is_new(self) -> bool:
+        """Return whether the next turn reads everything, as nothing is in memory."""
+        return self._memory.active is None
+
     def forget(self) -> None:
         """Read everything again next time, as after another engine has worked."""
         self._memory, self._advanced_at = Memory(), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from airfleet_provider.agent_loops.loop import Context, Loop
@@ -14,6 +15,8 @@ NAME = "slas"
 EVERY_S = 5.0
 # Without rules, there is only the end of the promises of rules that were removed.
 IDLE_EVERY_S = 60.0
+# A statement of the first turn may take longer: it reads what later turns keep in memory.
+FIRST_STATEMENT_S = 30.0
 
 
 class SlaLoop:
@@ -33,7 +36,8 @@ class SlaLoop:
         if context.epoch != self._epoch:
             self._engine.forget()
             self._epoch = context.epoch
-        self._engine.evaluate(context.read, context.write)
+        read = partial(context.read, timeout_s=FIRST_STATEMENT_S) if self._engine.is_new else context.read
+        self._engine.evaluate(read, context.write)
 
 
 def make_loop(config: Mapping[str, Any]) -> Loop:

@@ -1,7 +1,7 @@
 """Read what the SLA engine must know, by indexes only: what it costs does not grow with the history (ADR 46).
 
 Three sources say what happened: the active runs, the runs with a new id, and the runs that were active at the reading
-before and are not any more. What a reader keeps in memory can be read again: an engine that begins reads it once.
+before and are not any more. An engine that begins does not know the third: it looks for them among the last runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from psycopg import Connection
 from airfleet_provider.contract.sla_rules import DAILY, ENDED, Kind, Rule
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.slas import engine
+from airfleet_provider.slas.day_runs import DayRuns, RunKey
 from airfleet_provider.slas.instances import Instance, Key
 from airfleet_provider.slas.learning import Samples
 from airfleet_provider.slas.observations import BACKFILL, Asset, Dag, Observations, Run, Task
@@ -28,7 +29,6 @@ from airfleet_provider.slas.store import Cursor, read_instance
 SQL = Statements(__package__, "reading")
 
 Row = dict[str, Any]
-RunKey = tuple[str, str]
 
 # Tags, owners, tasks and assets are read again after so long. A Dag that is new then is seen.
 CATALOGUE_AGE = timedelta(seconds=30)
@@ -36,8 +36,9 @@ CATALOGUE_AGE = timedelta(seconds=30)
 MOST_STRUCTURES = 100
 # Runs with ids so far below the newest one may be committed later than it.
 ID_OVERLAP = 200
-# The runs of a day are read again after so long; until then, those that change are added.
-DAYS_AGE = timedelta(minutes=1)
+# An engine that begins looks for runs that ended while none worked among so many runs below the cursor. A run of which
+# so many later runs were made while it was active is overlooked.
+LAST_RUNS = 20_000
 # A Dag without samples learns from so many runs of its past, and so many Dags do so in one reading.
 BOOTSTRAP_RUNS, BOOTSTRAP_DAGS = 20, 5
 
@@ -69,30 +70,6 @@ class Reading:
     cursor: Cursor
     ended: tuple[Run, ...]
     memory: Memory
-
-
-@dataclass(frozen=True, slots=True)
-class DayRuns:
-    """The runs of these Dags that were due since a moment, without their tasks."""
-
-    since: datetime | None = None
-    dags: frozenset[str] = frozenset()
-    read_at: datetime | None = None
-    runs: Mapping[RunKey, Run] = field(default_factory=dict)
-
-    def holds(self, dags: Iterable[str], since: datetime, now: datetime) -> bool:
-        """Return whether the runs of these Dags since a moment are among them, and were read not long ago."""
-        if self.since is None or self.read_at is None:
-            return False
-        return self.dags.issuperset(dags) and self.since <= since and now - self.read_at < DAYS_AGE
-
-    def add(self, runs: Mapping[RunKey, Run]) -> DayRuns:
-        """Return them with runs that are active, new, or have just ended."""
-        since = self.since
-        if since is None:
-            return self
-        own = {key: run for key, run in runs.items() if run.dag_id in self.dags and run.run_after >= since}
-        return replace(self, runs={**self.runs, **own})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +118,8 @@ def read(connection: Connection[Row], rules: Sequence[Rule], memory: Memory) -> 
             connection, SQL["named_runs"], dags=[one for one, _ in wanted], runs=[one for _, one in wanted]
         )
     }
+    if memory.active is None:
+        left |= {_key(run): run for run in _read_ended_meanwhile(connection, cursor, watched, now)}
     fresh = {**left, **new, **active}
     days = _read_days(connection, rules, instances, dags, cursor, memory.days, now).add(fresh)
     runs = {**days.runs, **fresh}
@@ -152,7 +131,7 @@ def read(connection: Connection[Row], rules: Sequence[Rule], memory: Memory) -> 
         runs=runs,
         assets=_read_assets(connection, catalogue.assets, open_, rules, cursor, now),
         profiles=memory.profiles,
-        successes=_read_successes(connection, open_, ended, is_first=memory.active is None),
+        successes=_list_successes(open_, ended),
         rules_since=cursor.since,
         evaluated_at=cursor.evaluated_at,
         closed=memory.closed,
@@ -382,12 +361,18 @@ def _read_assets(
     return {name: replace(asset, updates=tuple(sorted(updates[name]))) for name, (_, asset) in catalogue.items()}
 
 
-def _read_successes(
-    connection: Connection[Row], open_: Sequence[Instance], ended: Sequence[Run], *, is_first: bool
-) -> dict[RunKey, tuple[datetime, ...]]:
+def _read_ended_meanwhile(
+    connection: Connection[Row], cursor: Cursor, dags: Sequence[str], now: datetime
+) -> Iterator[Run]:
+    """Return the runs that were active when the last engine worked, and have ended since."""
+    ended_after = (cursor.evaluated_at or now) - engine.OVERLAP
+    first = cursor.last_run - LAST_RUNS
+    return _read_runs(connection, SQL["ended_runs"], first=first, ended_after=ended_after, dags=dags)
+
+
+def _list_successes(open_: Sequence[Instance], ended: Sequence[Run]) -> dict[RunKey, tuple[datetime, ...]]:
     """Return the ends of successes of Dags and tasks that must run, in order."""
-    periods = [one for one in open_ if one.key.kind is Kind.MUST_RUN]
-    wanted = {(one.key.subject.dag_id, one.key.subject.task_id): one.starts_at for one in periods}
+    wanted = {(one.key.subject.dag_id, one.key.subject.task_id) for one in open_ if one.key.kind is Kind.MUST_RUN}
     found: dict[RunKey, set[datetime]] = defaultdict(set)
     for run in ended:
         if run.state == "success" and run.ended_at and (run.dag_id, "") in wanted and run.run_type != BACKFILL:
@@ -395,21 +380,4 @@ def _read_successes(
         for name, task in (run.tasks or {}).items():
             if (run.dag_id, name) in wanted and task.has_succeeded and task.ended_at:
                 found[run.dag_id, name].add(task.ended_at)
-    if is_first and wanted:
-        dags = {key: since for key, since in wanted.items() if not key[1]}
-        tasks = {key: since for key, since in wanted.items() if key[1]}
-        rows = _fetch(
-            connection, SQL["successes_of_dags"], dags=[dag_id for dag_id, _ in dags], since=list(dags.values())
-        )
-        for row in rows:
-            found[row["dag_id"], ""].add(row["ended_at"])
-        rows = _fetch(
-            connection,
-            SQL["successes_of_tasks"],
-            dags=[dag_id for dag_id, _ in tasks],
-            tasks=[task_id for _, task_id in tasks],
-            since=list(tasks.values()),
-        )
-        for row in rows:
-            found[row["dag_id"], row["task_id"]].add(row["ended_at"])
     return {key: tuple(sorted(ends)) for key, ends in found.items()}

@@ -13,6 +13,8 @@ from airfleet_provider.slas.loop import SlaLoop, make_loop
 class Engine:
     """Records what the loop does with it."""
 
+    is_new = False
+
     def __init__(self) -> None:
         self.done: list[str] = []
 
