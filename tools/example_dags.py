@@ -22,6 +22,13 @@ from airfleet.runners.local.ports import find_free
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "example-dags.md"
 AIRFLEET = (sys.executable, "-m", "airfleet")
 NOTE = "<!-- Written by tools/example_dags.py from a check. -->"
+# How long a file takes to load is a matter of what else this machine does, and nothing about the file.
+FLEET = """\
+name: {name}
+dags: releases
+ports: {{api: {port}}}
+checks: {{parse_seconds: 60}}
+"""
 # Why a file is refused: it is wrong here for a reason, or the check is.
 REFUSED = {
     "dags/example_custom_weight.py": "It uses a priority strategy of Airflow's example plugins. A platform shows its "
@@ -45,7 +52,7 @@ def main() -> None:
         project = Path(name)
         project.chmod(0o755)
         copy(project)
-        (project / "fleet.yaml").write_text(f"name: examples\ndags: releases\nports: {{api: {find_free()}}}\n")
+        (project / "fleet.yaml").write_text(FLEET.format(name="examples", port=find_free()))
         subprocess.run([*AIRFLEET, "up", "--detach", name], check=True)
         try:
             check = [*AIRFLEET, "release", "check", "--format", "json", "--project", name]

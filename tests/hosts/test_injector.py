@@ -59,7 +59,7 @@ def test_kill_ends_the_process_and_its_supervisor_starts_another(bed: Bed, shell
 
 
 def is_cut(bed: Bed) -> bool:
-    return bed["h2"].run("ping -c 1 -W 1 h1", check=False).returncode != 0
+    return bed["h2"].run("ping -c 3 -i 0.3 -W 2 h1", check=False).returncode != 0
 
 
 def is_full(bed: Bed) -> bool:

@@ -62,7 +62,7 @@ def outside(bed: Bed) -> Iterator[str]:
 
 
 def reaches(machine: str, bed: Bed, other: str) -> bool:
-    return bed[machine].run(f"ping -c 1 -W 1 {other}", check=False).returncode == 0
+    return bed[machine].run(f"ping -c 3 -i 0.3 -W 2 {other}", check=False).returncode == 0
 
 
 def find_traces(bed: str) -> list[str]:
@@ -200,7 +200,7 @@ def test_a_bed_whose_owner_is_killed_is_taken_away_by(watched: bool, bed: Bed) -
     if not watched:
         assert find_traces(mine)
         assert clean_up() == (mine,)
-    wait_until(lambda: not find_traces(mine), f"no trace of {mine}: {find_traces(mine)}")
+    wait_until(lambda: not find_traces(mine), f"no trace of {mine}", seen=lambda: find_traces(mine))
     assert reaches("h1", bed, "h2"), "another bed is left alone"
 
 

@@ -119,7 +119,7 @@ def test_a_former_version_of_tls_is_refused(introducing: Broker) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with (
         socket.create_connection(("127.0.0.1", introducing.tls_port), timeout=30) as plain,
-        pytest.raises(ssl.SSLError),
+        pytest.raises((ssl.SSLError, ConnectionResetError)),  # the broker may close before its alert is read
     ):
         context.wrap_socket(plain, server_hostname="127.0.0.1")
 

@@ -11,6 +11,7 @@ import pytest
 
 from deadline import wait_until
 from fleets import COMPONENTS, HEALTHY_S, Platform
+from living import is_alive
 
 pytestmark = pytest.mark.local
 
@@ -21,17 +22,13 @@ def kill(pid: int | None) -> int:
     return pid
 
 
-def is_back(platform: Platform, name: str, old: int) -> bool:
-    return platform.is_healthy() and platform.pid(name) not in (None, old)
-
-
 # The database last: who loses its connections may end some time after it, and begin again.
 @pytest.mark.parametrize("name", sorted(COMPONENTS, key="postgres".__eq__))
 def test_a_killed_component_comes_back(platform: Platform, name: str) -> None:
     others = {other: platform.pid(other) for other in COMPONENTS if other not in (name, "postgres")}
     told = len(platform.log("airfleet"))
     old = kill(platform.pid(name))
-    wait_until(lambda: is_back(platform, name, old), f"{name} again", timeout_s=HEALTHY_S)
+    platform.wait_back(name, old)
     news = platform.log("airfleet")[told:]
     assert f"{name} restarting: ended by signal 9" in news
     assert "Traceback" not in news
@@ -45,11 +42,10 @@ def test_a_killed_component_comes_back(platform: Platform, name: str) -> None:
 def test_a_task_of_a_killed_scheduler_runs_again_and_only_once_at_a_time(platform: Platform) -> None:
     run = platform.hold()
     old = kill(platform.pid("scheduler"))
-    wait_until(lambda: is_back(platform, "scheduler", old), "the scheduler again", timeout_s=HEALTHY_S)
+    platform.wait_back("scheduler", old)
     assert platform.session(old) == []
     wait_until(lambda: len(platform.attempts()) > 1, "the task's second start", timeout_s=HEALTHY_S)
-    first = int(platform.attempts()[0].split()[0])
-    assert not psutil.pid_exists(first)
+    assert not is_alive(int(platform.attempts()[0].split()[0])), "two attempts at a time"
     platform.release()
     assert platform.wait_run("slow", run) == "success"
     assert platform.attempts().count("done") == 1
@@ -63,7 +59,7 @@ def test_a_killed_supervisor_leaves_nothing_running_and_nothing_is_lost(platform
     snapshot = platform.state.read_snapshot()
     assert snapshot
     kill(snapshot.supervisor)
-    wait_until(lambda: not any(is_alive(process) for process in left), "the end of its children", timeout_s=120)
+    wait_until(lambda: not any(is_alive(process) for process in left), "the end of its children")
     done = platform.airfleet("status", check=False)
     assert (done.returncode, done.stderr) == (1, "down: no platform runs here\n")
     platform.up()
@@ -82,10 +78,3 @@ def test_a_supervisor_and_a_database_killed_while_writing_lose_no_committed_run(
             process.kill()
     platform.up()
     assert [platform.wait_run("quick", run) for run in runs] == ["success"] * 5
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

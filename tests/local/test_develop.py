@@ -11,6 +11,7 @@ import pytest
 
 from deadline import wait_until
 from fleets import Platform, make
+from living import is_alive, read_title
 
 pytestmark = pytest.mark.local
 
@@ -47,15 +48,26 @@ def fleet() -> Iterator[Platform]:
 
 @pytest.fixture
 def project(fleet: Platform) -> Path:
-    """The project at the start of each test: one loaded Dag with the description `one`."""
+    """The project at the start of each test: one loaded Dag with the description `one`, and nothing left to publish."""
+    wanted = {"dags/hello.py": DAG, "include/__init__.py": "", "include/words.py": 'WORD = "one"\n'}
     for path in (*fleet.project.glob("dags/*"), *fleet.project.glob("include/*.py")):
-        if path.is_file():
+        if path.is_file() and str(path.relative_to(fleet.project)) not in wanted:
             path.unlink()
-    (fleet.project / "include" / "__init__.py").touch()
-    (fleet.project / "include" / "words.py").write_text('WORD = "one"\n')
-    (fleet.project / "dags" / "hello.py").write_text(DAG)
-    wait_description(fleet, "one")
+    for name, text in wanted.items():
+        if not (fleet.project / name).is_file() or (fleet.project / name).read_text() != text:
+            (fleet.project / name).write_text(text)
+    wait_until(
+        lambda: (
+            list_descriptions(fleet) == {"hello": "one"} and not fleet.call("GET", "/importErrors")["import_errors"]
+        ),
+        "the one Dag",
+        seen=lambda: (list_descriptions(fleet), fleet.call("GET", "/importErrors")),
+    )
     return fleet.project
+
+
+def list_descriptions(fleet: Platform) -> dict[str, str | None]:
+    return {dag["dag_id"]: dag["description"] for dag in fleet.call("GET", "/dags")["dags"]}
 
 
 def describe(fleet: Platform, dag: str = "hello") -> str | None:
@@ -65,11 +77,14 @@ def describe(fleet: Platform, dag: str = "hello") -> str | None:
 
 
 def wait_description(fleet: Platform, word: str | None, dag: str = "hello") -> None:
-    wait_until(lambda: describe(fleet, dag) == word, f"{dag} to say {word}", timeout_s=90, every_s=0.1)
+    wait_until(
+        lambda: describe(fleet, dag) == word, f"{dag} to say {word}", every_s=0.1, seen=lambda: describe(fleet, dag)
+    )
 
 
-def count_published(fleet: Platform) -> int:
-    return fleet.log("releaser").count("published develop:")
+def list_retired(fleet: Platform) -> list[str]:
+    """Return how many Dags each publication retired. The releaser writes the line once the Dags are published."""
+    return re.findall(r"published develop:.* retired (\d+)", fleet.log("releaser"))
 
 
 def test_a_saved_helper_is_live_in_every_dag_that_imports_it(fleet: Platform, project: Path) -> None:
@@ -96,31 +111,36 @@ def test_new_and_deleted_files_come_and_go(fleet: Platform, project: Path) -> No
 
 def test_what_breaks_is_on_screen_and_gone_when_mended(fleet: Platform, project: Path) -> None:
     (project / "include" / "words.py").write_text("\nWORD = nope\n")
-    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error", timeout_s=90)
+    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error")
     assert broken["file"] == "dags/hello.py"
     assert broken["message"] == "NameError: name 'nope' is not defined (include/words.py:2)"
-    assert "dags/hello.py does not load: NameError" in fleet.airfleet("status").stdout
+    assert "dags/hello.py does not load: NameError" in fleet.airfleet("status", check=False).stdout
     told = r"dags/hello\.py does not load: NameError: name 'nope' is not defined \(include/words\.py:2\)"
-    wait_until(lambda: re.search(told, fleet.log("airfleet")), "the error in the supervisor's log", timeout_s=90)
+    wait_until(lambda: re.search(told, fleet.log("airfleet")), "the error in the supervisor's log")
     (project / "include" / "words.py").write_text('WORD = "mended"\n')
     wait_description(fleet, "mended")
     assert fleet.status()["import_errors"] == []
-    wait_until(lambda: "dags/hello.py loads again" in fleet.log("airfleet"), "the mending", timeout_s=90)
+    wait_until(lambda: "dags/hello.py loads again" in fleet.log("airfleet"), "the mending")
 
 
 def test_a_link_is_told_as_an_import_error_and_all_else_is_published(fleet: Platform, project: Path) -> None:
     (project / "dags" / "common").symlink_to("../include")
-    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error", timeout_s=90)
+    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error")
     assert broken["file"] == "dags/common"
     (project / "include" / "words.py").write_text('WORD = "published all the same"\n')
     wait_description(fleet, "published all the same")
     (project / "dags" / "common").unlink()
-    wait_until(lambda: not fleet.status()["import_errors"], "the mending", timeout_s=90)
+    wait_until(lambda: not fleet.status()["import_errors"], "the mending")
 
 
 def test_editors_do_not_confuse_it(fleet: Platform, project: Path) -> None:
     path = project / "dags" / "hello.py"
-    before = count_published(fleet)
+    mark = path.with_name("mark.py")
+    mark.write_text(DAG.replace("hello", "mark"))
+    wait_description(fleet, "one", "mark")
+    mark.unlink()
+    wait_until(lambda: list_retired(fleet)[-1] == "1", "the line about the last publication before")
+    before = len(list_retired(fleet))
     for name in (".hello.py.swp", "hello.py~", "4913", ".#hello.py", "#hello.py#", "hello.py___jb_tmp___"):
         (path.parent / name).write_text("not ( python")
         (path.parent / name).unlink()
@@ -135,14 +155,14 @@ def test_editors_do_not_confuse_it(fleet: Platform, project: Path) -> None:
     draft.rename(path)
     path.with_name("hello.py___jb_old___").unlink()
     wait_description(fleet, "pycharm")
-    published = re.findall(r"published develop:.* retired (\d+)", fleet.log("releaser"))[before:]
-    assert published == ["0", "0"]
+    wait_until(lambda: len(list_retired(fleet)) > before + 1, "the lines about both publications")
+    assert list_retired(fleet)[before:] == ["0", "0"]
 
 
 def test_folders_that_come_and_go_are_followed(fleet: Platform, project: Path) -> None:
     away = project / "away"
     (project / "include").rename(away)
-    wait_until(lambda: fleet.status()["import_errors"], "the error", timeout_s=90)
+    wait_until(lambda: fleet.status()["import_errors"], "the error")
     away.rename(project / "include")
     wait_description(fleet, "one")
     (project / "include" / "words.py").write_text('WORD = "back"\n')
@@ -153,11 +173,11 @@ def test_a_killed_releaser_misses_nothing(fleet: Platform, project: Path) -> Non
     pid = fleet.pid("releaser")
     assert pid
     helpers = psutil.Process(pid).children()
-    assert {one.cmdline()[0] for one in helpers} == {"airfleet watcher", "airfleet parser"}
+    assert {read_title(one) for one in helpers} == {"airfleet watcher", "airfleet parser"}
     psutil.Process(pid).kill()
     (project / "include" / "words.py").write_text('WORD = "meanwhile"\n')
     wait_description(fleet, "meanwhile")
-    wait_until(lambda: not [one for one in helpers if one.is_running()], "the end of its helpers", timeout_s=90)
+    wait_until(lambda: not any(map(is_alive, helpers)), "the end of its helpers")
 
 
 def test_a_quiet_folder_is_not_parsed(fleet: Platform, project: Path) -> None:
@@ -166,16 +186,16 @@ def test_a_quiet_folder_is_not_parsed(fleet: Platform, project: Path) -> None:
     wait_description(fleet, "mark")
     assert not list((fleet.state.logs / "dag_processor").rglob("*.py.log"))
     (project / "include" / "notes.txt").write_text("no Dag reads this")
-    wait_until(lambda: re.search(r"published develop:.* parsed 0 in", fleet.log("releaser")), "the look", timeout_s=90)
+    wait_until(lambda: re.search(r"published develop:.* parsed 0 in", fleet.log("releaser")), "the look")
 
 
 def test_a_file_that_is_asked_for_is_parsed_again(fleet: Platform, project: Path) -> None:
     text = DAG.replace("hello", "clock").replace("=WORD", "=str(time.time())")
     (project / "dags" / "clock.py").write_text(f"import time\n{text}")
-    before = wait_until(lambda: describe(fleet, "clock"), "the Dag", timeout_s=90)
+    before = wait_until(lambda: describe(fleet, "clock"), "the Dag")
     token = fleet.call("GET", "/dags/clock")["file_token"]
     fleet.call("PUT", f"/parseDagFile/{token}")
-    wait_until(lambda: describe(fleet, "clock") not in (before, None), "another time", timeout_s=90)
+    wait_until(lambda: describe(fleet, "clock") not in (before, None), "another time")
     assert "Error refreshing bundle" not in fleet.log("dag-processor")
 
 

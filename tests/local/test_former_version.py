@@ -29,7 +29,6 @@ from servers import Server, serve
 pytestmark = pytest.mark.local
 
 TOY = Path("tests") / "support" / "toy_guardian.py"
-PATIENCE_S = 60
 
 
 @dataclass
@@ -48,17 +47,17 @@ class Schedulers:
 
     def wait_active(self, seat: str) -> None:
         sql = "SELECT 1 FROM airfleet.tenure JOIN ledger USING (epoch) WHERE ended_at IS NULL AND seat = %s LIMIT 1"
-        wait_until(lambda: self.ask(sql, seat), f"work of {seat}", timeout_s=PATIENCE_S)
+        wait_until(lambda: self.ask(sql, seat), f"work of {seat}")
 
     def wait_standby(self, seat: str) -> None:
         sql = "SELECT 1 FROM airfleet.seat WHERE name = %s AND state = 'standby'"
-        wait_until(lambda: self.ask(sql, seat), f"{seat} to stand by", timeout_s=PATIENCE_S)
+        wait_until(lambda: self.ask(sql, seat), f"{seat} to stand by")
 
     def kill(self, seat: str) -> None:
         """Kill every scheduler at once, as when a host loses its power."""
         process = self.running.pop(seat)
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
     def ask(self, sql: str, *words: object) -> list[tuple[object, ...]]:
         with contextlib.suppress(psycopg.errors.UndefinedTable):
@@ -70,7 +69,7 @@ class Schedulers:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
                 process.kill()
-                process.wait(10)
+                process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -41,15 +41,18 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
                 text=True,
             )
             assert process.stdin and process.stdout
-            for act in (server.stop, server.start):
-                while process.stdout.readline() not in ("ready\n", ""):
-                    pass
-                act()
-                if process.poll() is None:
-                    process.stdin.write("\n")
-                    process.stdin.flush()
-            output = process.stdout.read()
-            code = process.wait(60)
+            try:
+                for act in (server.stop, server.start):
+                    while process.stdout.readline() not in ("ready\n", ""):
+                        pass
+                    act()
+                    if process.poll() is None:
+                        process.stdin.write("\n")
+                        process.stdin.flush()
+                output = process.stdout.read()
+                code = process.wait(60)
+            finally:
+                process.kill()
             errors.seek(0)
             assert code == 0, errors.read()[-3000:]
         yield json.loads(output.splitlines()[-1])

@@ -102,9 +102,16 @@ class Sender:
             assert line, "the sender has ended"
         return line.split()[-1]
 
+    def send_until(self, task: str) -> int:
+        """Try to send a task until it is sent; return the number of tries. Each may run into a time-out."""
+        for tries in range(1, 31):
+            if self.send(task) == "sent":
+                return tries
+        raise AssertionError(f"{task} was not sent in 30 tries")
+
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -162,17 +169,18 @@ def test_after_an_interrupted_publish_tasks_are_sent_again_and_none_is_lost(
     """The alarm fires before the other time-outs, which are longer here. The connection's state is unknown then."""
     settings: dict[str, Any] = {"AIRFLOW__CELERY__OPERATION_TIMEOUT": "1"}
     senders.append(sender := Sender(tmp_path, [url(node, way.port)], **settings))
-    while sender.send("first") != "sent":
-        pass  # a busy machine may need more than a second for its first connection
+    # A busy machine may need more than a second for a connection, so any of these may need several tries.
+    tries = {"first": sender.send_until("first")}
     for after, where in ((0, "before an answer"), (3, "within a frame's head"), (9, "within a frame")):
         way.hold(after)
         assert sender.send(where) == "AirflowTaskTimeout", where
         way.free()
-        assert sender.send(where) == "sent", where
-        assert sender.send(f"after it was held {where}") == "sent"
+        tries[where] = 1 + sender.send_until(where)
+        later = f"after it was held {where}"
+        tries[later] = sender.send_until(later)
     arrived = read_queue(node)
-    assert len(set(arrived)) == 7
-    assert all(arrived.count(name) == 1 for name in arrived if name.startswith("after"))
+    assert set(arrived) == tries.keys()
+    assert all(arrived.count(name) <= count for name, count in tries.items()), "what was tried once is there once"
 
 
 def test_a_broker_that_hangs_holds_up_the_scheduler_for_seconds_only(

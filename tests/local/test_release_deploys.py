@@ -65,22 +65,22 @@ def test_a_deploy_that_is_killed_leaves_all_as_it_was_or_goes_on(counter: Shop, 
             case "while it keeps the release":
                 blocker.execute("LOCK TABLE airfleet.release IN EXCLUSIVE MODE")
                 deploy = start_deploy(counter)
-                wait_until(lambda: counter.database.query(BLOCKED, "%airfleet.release%"), "the build", timeout_s=90)
+                wait_until(lambda: counter.database.query(BLOCKED, "%airfleet.release%"), "the build")
             case "before it asks for the check":
                 blocker.execute("LOCK TABLE airfleet.deployment IN EXCLUSIVE MODE")
                 deploy = start_deploy(counter)
-                wait_until(lambda: counter.database.query(BLOCKED, "INSERT%"), "the request", timeout_s=90)
+                wait_until(lambda: counter.database.query(BLOCKED, "INSERT%"), "the request")
             case "while it waits for the check":
                 counter.kill()
                 deploy = start_deploy(counter)
-                wait_until(lambda: count(counter, "check"), "the check", timeout_s=90)
+                wait_until(lambda: count(counter, "check"), "the check")
             case "after it asked for the promotion":
                 counter.kill()
                 deploy = start_deploy(counter, "--no-check")
-                wait_until(lambda: count(counter, "promote"), "the promotion", timeout_s=90)
+                wait_until(lambda: count(counter, "promote"), "the promotion")
             case _:
                 deploy = start_deploy(counter, "--no-check", "--watch")
-                wait_until(lambda: counter.live() != old, "the promotion", timeout_s=90)
+                wait_until(lambda: counter.live() != old, "the promotion")
         deploy.kill()
         deploy.communicate()
     if counter.releaser is None:
@@ -88,10 +88,10 @@ def test_a_deploy_that_is_killed_leaves_all_as_it_was_or_goes_on(counter: Shop, 
     new = counter.build()
     if is_live:
         counter.await_live(new)
-    wait_until(lambda: not counter.database.query(UNFINISHED, counter.name), "the queue to be empty", timeout_s=90)
+    wait_until(lambda: not counter.database.query(UNFINISHED, counter.name), "the queue to be empty")
     assert counter.live() == (new if is_live else old)
     again = start_deploy(counter)
-    said, told = again.communicate(timeout=120)
+    said, told = again.communicate(timeout=300)
     assert (again.returncode, said.strip()) == (0, new), told
     assert counter.live() == new
     assert {row[0] for row in counter.versions().values()} == {new}
@@ -99,11 +99,11 @@ def test_a_deploy_that_is_killed_leaves_all_as_it_was_or_goes_on(counter: Shop, 
 
 def test_two_deploys_of_different_files_at_once_both_end_and_the_later_one_is_live(counter: Shop) -> None:
     first = start_deploy(counter, "--no-check")
-    wait_until(lambda: count(counter, "promote"), "the first promotion", timeout_s=90)
+    wait_until(lambda: count(counter, "promote"), "the first promotion")
     counter.write("d01", task="other")
     second = start_deploy(counter, "--no-check")
     third = start_deploy(counter, "--no-check")
-    ended = [deploy.communicate(timeout=120) for deploy in (first, second, third)]
+    ended = [deploy.communicate(timeout=300) for deploy in (first, second, third)]
     assert [deploy.returncode for deploy in (first, second, third)] == [0, 0, 0], ended
     releases = [said.strip() for said, _ in ended]
     assert releases[0] != releases[1] == releases[2] == counter.live()

@@ -153,7 +153,7 @@ def test_airflows_own_examples_are_refused_for_good_reasons_only_and_the_rest_go
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     empty(fleet.project)
-    (fleet.project / "fleet.yaml").write_text(f"name: caught\ndags: releases\nports: {{api: {fleet.port}}}\n")
+    (fleet.project / "fleet.yaml").write_text(tool.FLEET.format(name="caught", port=fleet.port))
     tool.copy(fleet.project)
     found = json.loads(fleet.airfleet("release", "check", "--format", "json", check=False).stdout)["findings"]
     assert tool.PAGE.read_text() == tool.describe(found), "python tools/example_dags.py"

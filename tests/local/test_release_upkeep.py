@@ -80,10 +80,14 @@ def test_the_releaser_says_what_is_live_and_publishes_again_what_is_lost(shop: S
 
     shop.start()
 
-    wait_until(lambda: shop.hashes() == hashes, "the lost Dags", timeout_s=90)
-    assert {name: row[:2] for name, row in shop.versions().items()} == {name: row[:2] for name, row in before.items()}
+    live = {name: row[:2] for name, row in before.items()}
+    wait_until(
+        lambda: shop.hashes() == hashes and {name: row[:2] for name, row in shop.versions().items()} == live,
+        "the lost Dags",
+        seen=lambda: (shop.versions(), shop.log()),
+    )
     old = "SELECT dag_id FROM dag WHERE bundle_name = %s AND last_parsed_time < now() - interval '1 day'"
-    wait_until(lambda: shop.database.query(old, shop.name) == [], "fresh times", timeout_s=90)
+    wait_until(lambda: shop.database.query(old, shop.name) == [], "fresh times")
     assert shop.executed() == {f"d{n:02}": 1 for n in range(20)}, "nothing is parsed again for it"
 
 

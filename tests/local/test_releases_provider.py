@@ -179,16 +179,17 @@ def test_killed_while_it_parses_it_goes_on_where_it_was(shop: Shop) -> None:
         shop.write(f"d{number:02}", pause=0.3, task="slow")
     two = shop.build()
     asked = shop.ask(two)
-    wait_until(lambda: sum(shop.executed().values()) >= 30, "ten parsed files", timeout_s=90)
+    wait_until(lambda: sum(shop.executed().values()) >= 30, "ten parsed files")
 
     shop.kill()
 
+    done = sum(shop.executed().values())
     assert shop.state(asked) == "parsing"
     assert {row[0] for row in shop.versions().values()} == {one}
     shop.start()
     assert shop.wait(asked)[0] == "done"
     assert shop.versions() == {f"d{n:02}": (two, False, 1, two) for n in range(20)}
-    assert sum(shop.executed().values()) < 60
+    assert sum(shop.executed().values()) < done + 20, "what was parsed before is not parsed again"
 
 
 def test_killed_while_it_publishes_nothing_or_all_is_there(shop: Shop) -> None:
@@ -201,7 +202,7 @@ def test_killed_while_it_publishes_nothing_or_all_is_there(shop: Shop) -> None:
         blocker.execute("LOCK TABLE airfleet.pointer IN EXCLUSIVE MODE")
         asked = shop.ask(two)
         blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%airfleet.pointer%%'"
-        wait_until(lambda: shop.database.query(blocked), "a publish before its last step", timeout_s=90)
+        wait_until(lambda: shop.database.query(blocked), "a publish before its last step")
         shop.kill()
         assert {row[0] for row in shop.versions().values()} == {one}
     assert shop.live() == one
@@ -233,10 +234,10 @@ def test_a_second_releaser_waits_until_the_first_is_gone(shop: Shop) -> None:
     assert second
     try:
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        wait_until(lambda: shop.database.query(waiting), "the second releaser", timeout_s=90)
+        wait_until(lambda: shop.database.query(waiting), "the second releaser")
     finally:
         first.kill()  # one that stayed would do the work of the tests that follow
-        first.wait(10)
+        first.wait(60)
     assert shop.deploy(one)["cached"] == 20
     assert second.poll() is None
 
@@ -248,10 +249,10 @@ def test_only_files_with_a_clock_are_evaluated_again(shop: Shop) -> None:
         f"MADE = DAG(f'{shop.name}_made_{{COUNT}}', schedule=None)",
     )
     shop.deploy(shop.build())
-    wait_until(lambda: shop.executed()["d04"] >= 3, "two more evaluations", timeout_s=90)
+    wait_until(lambda: shop.executed()["d04"] >= 3, "two more evaluations")
     assert {count for name, count in shop.executed().items() if name != "d04"} == {1}
     made = "SELECT count(*) FROM dag WHERE bundle_name = %s AND dag_id LIKE %s"
-    wait_until(lambda: shop.database.query(made, shop.name, "%made_3")[0][0] == 1, "the new Dag", timeout_s=90)
+    wait_until(lambda: shop.database.query(made, shop.name, "%made_3")[0][0] == 1, "the new Dag")
 
 
 # It beats once in each turn of its loop, so by then it has gone through several, and through the interval of 1 s.
@@ -284,7 +285,7 @@ def test_the_dag_processor_parses_nothing_and_leaves_all_as_it_is(shop: Shop) ->
             stderr=log,
         )
         try:
-            wait_until(partial(shop.database.query, HAS_LOOKED), "the Dag processor's looks", timeout_s=180)
+            wait_until(partial(shop.database.query, HAS_LOOKED), "the Dag processor's looks")
         finally:
             processor.terminate()
             processor.wait(60)

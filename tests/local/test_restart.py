@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import httpx
 import pytest
 
 from deadline import wait_until
@@ -47,13 +46,10 @@ def test_two_projects_run_side_by_side(platform: Platform, other: Platform) -> N
     assert other.password != platform.password
     assert other.succeeds("quick")
     assert platform.succeeds("quick")
-    with pytest.raises(httpx.HTTPStatusError):
-        httpx.post(
-            f"http://127.0.0.1:{other.port}/auth/token", json={"username": "admin", "password": platform.password}
-        ).raise_for_status()
+    assert other.log_in(platform.password).status_code == 401
     other.down()
     assert other.processes() == []
-    assert platform.status()["phase"] == "healthy"
+    platform.wait_healthy()
 
 
 def phase(platform: Platform) -> str:

@@ -87,7 +87,8 @@ def serve(
     except AirfleetError as error:
         pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
-        listens = BrokerPorts(amqp=ports.find_free(), names=ports.find_free(), nodes=ports.find_free())
+        amqp_port, names_port, nodes_port, tls_port = ports.find_several(4)
+        listens = BrokerPorts(amqp=amqp_port, names=names_port, nodes=nodes_port)
         secrets = [Secret(f"only-for-tests-{number}") for number in range(4)]
         node = BrokerNode(
             f"airfleet-test-{os.getpid()}", Path(name), programs.server, programs.names_server, listens, *secrets
@@ -97,7 +98,6 @@ def serve(
             given = definitions if file.path.name == "definitions.json" else None
             file.path.write_text(reveal(file.content) if given is None else given)
             file.path.chmod(file.mode)
-        tls_port = ports.find_free()
         if like:
             take_listeners(node, like, tls_port)
         started = []
@@ -110,7 +110,10 @@ def serve(
                 assert isinstance(process.health, TcpCheck)
                 is_secure = like and process.name == "rabbitmq"
                 wait_until(
-                    partial(is_open, tls_port if is_secure else process.health.port), process.name, timeout_s=300
+                    partial(is_open, tls_port if is_secure else process.health.port),
+                    process.name,
+                    timeout_s=300,
+                    seen=(Path(name) / f"{process.name}.log").read_text,
                 )
             # It listens when everything else has started.
             yield Broker(node, env, tls_port)
@@ -124,7 +127,8 @@ def take_listeners(node: BrokerNode, like: Place, tls_port: int) -> None:
     """Give a node the listeners and the certificate of a host, at ports of this test."""
     config = node.folder / "rabbitmq.conf"
     others = [line for line in config.read_text().splitlines() if not line.startswith("listeners.")]
-    own = [f"{key} = {value}" for key, value in rabbitmq.list_listeners(like).items()]
+    listens = ("listeners.", "ssl_options.")
+    own = [line for line in rabbitmq.render_config(like, ()).splitlines() if line.startswith(listens)]
     text = "\n".join([*others, *own, f"listeners.ssl.2 = 127.0.0.2:{tls_port}", ""])
     text = text.replace(f"{like.listen}:{AMQPS}", f"127.0.0.1:{tls_port}")
     text = text.replace(f"{like.listen}:{AMQP}", f"127.0.0.1:{node.ports.amqp}")

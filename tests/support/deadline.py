@@ -8,13 +8,45 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
+# Long enough for a machine with two cores that runs other tests as well. A condition that comes true ends the wait.
+PATIENCE_S = 180.0
+# On a machine that is so busy that one look takes as long as the whole wait, one look would be no wait.
+LOOKS = 3
+
 
 def wait_until(
-    condition: Callable[[], T | Literal[False] | None], what: str, *, timeout_s: float = 90.0, every_s: float = 0.05
+    condition: Callable[[], T | Literal[False] | None],
+    what: str,
+    *,
+    timeout_s: float = PATIENCE_S,
+    every_s: float = 0.05,
+    seen: Callable[[], object] | None = None,
 ) -> T:
-    """Return the first true value of the condition. Raises AssertionError with `what` at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+    """Return the first true value of the condition, which is asked every `every_s` seconds, and three times at least.
+
+    Raises:
+        AssertionError: The condition was not true within `timeout_s`. The message has `what` was waited for, the last
+            value of the condition, what `seen` returns then, and how long the looks took.
+    """
+    began = time.monotonic()
+    looks, longest = 0, 0.0
+    while True:
+        looked = time.monotonic()
+        value = condition()
+        if value:
+            return value
+        now = time.monotonic()
+        looks, longest = looks + 1, max(longest, now - looked)
+        if now - began >= timeout_s and looks >= LOOKS:
+            shown = [f"not within {timeout_s:g} s: {what}", f"{looks} looks, the longest took {longest:.1f} s"]
+            shown += [] if value in (None, False) else [f"last value: {value!r}"]
+            shown += [f"seen last: {_describe(seen)}"] if seen else []
+            raise AssertionError("; ".join(shown))
         time.sleep(every_s)
-    return value
+
+
+def _describe(seen: Callable[[], object]) -> object:
+    try:
+        return seen()
+    except Exception as error:  # the time-out is what failed the test
+        return repr(error)

@@ -21,7 +21,8 @@ from airfleet.runners.local.processes import find_members
 from airfleet.workspace.state_folder import StateFolder
 from deadline import wait_until
 
-HEALTHY_S = 180.0
+HEALTHY_S = 300.0
+RUN_S = 600.0
 SECRET = "hunter2-of-the-crm"
 COMPONENTS = (
     *("image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer", "releaser"),
@@ -144,8 +145,15 @@ class Platform:
         return self.airfleet("down", *words)
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self.airfleet("status", "--json", check=False).stdout)
+        """Return what `airfleet status` says. It exits with 1 while anything is unhealthy."""
+        done = self.airfleet("status", "--json", check=False)
+        assert done.stdout, done.stderr
+        status: dict[str, Any] = json.loads(done.stdout)
         return status
+
+    def live(self) -> dict[str, Any]:
+        """Return the live release as `airfleet status` shows it; {} if it shows none."""
+        return self.status()["release"] or {}
 
     def is_up(self) -> bool:
         return self.state.is_held()
@@ -155,7 +163,25 @@ class Platform:
         return snapshot is not None and snapshot.phase == "healthy"
 
     def wait_healthy(self) -> None:
-        wait_until(self.is_healthy, f"all healthy in {self.project}", timeout_s=HEALTHY_S)
+        wait_until(self.is_healthy, f"all healthy in {self.project}", timeout_s=HEALTHY_S, seen=self.describe)
+
+    def is_back(self, name: str, old: int) -> bool:
+        """Return whether all is healthy, and the component is another process than that with the pid `old`."""
+        snapshot = self.state.read_snapshot()
+        if snapshot is None or snapshot.phase != "healthy":
+            return False
+        return any(one.pid not in (None, old) for one in snapshot.processes if one.name == name)
+
+    def wait_back(self, name: str, old: int) -> None:
+        wait_until(lambda: self.is_back(name, old), f"{name} again", timeout_s=HEALTHY_S, seen=self.describe)
+
+    def describe(self) -> str:
+        """Return the phase of the platform, and those of the components that are not healthy."""
+        snapshot = self.state.read_snapshot()
+        if snapshot is None:
+            return "no platform"
+        others = [f"{one.name}: {one.phase}" for one in snapshot.processes if one.phase not in ("healthy", "done")]
+        return ", ".join([f"the platform: {snapshot.phase}", *others])
 
     def pid(self, name: str) -> int | None:
         """Return the pid of a component from the supervisor's last snapshot, or None."""
@@ -202,14 +228,13 @@ class Platform:
         return httpx.post(url, json={"username": "admin", "password": password}, timeout=60, trust_env=False)
 
     def knows(self, dag: str) -> bool:
-        try:
+        with contextlib.suppress(httpx.HTTPStatusError, httpx.TransportError):
             return bool(self.call("GET", f"/dags/{dag}"))
-        except httpx.HTTPStatusError:
-            return False
+        return False
 
     def trigger(self, dag: str) -> str:
         """Start a run and return its id."""
-        wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=HEALTHY_S, every_s=0.5)
+        wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=HEALTHY_S, every_s=0.5, seen=self.describe)
         return str(self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"])
 
     def run_state(self, dag: str, run: str) -> str:
@@ -220,9 +245,15 @@ class Platform:
         return wait_until(
             lambda: (state := self.run_state(dag, run)) in ("success", "failed") and state,
             f"the end of {run} of {dag}",
-            timeout_s=HEALTHY_S,
+            timeout_s=RUN_S,
             every_s=0.3,
+            seen=lambda: self.list_tasks(dag, run),
         )
+
+    def list_tasks(self, dag: str, run: str) -> list[tuple[str, str | None, int]]:
+        """Return the id, state and try number of each task instance of a run."""
+        found = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=200")["task_instances"]
+        return [(one["task_id"], one["state"], one["try_number"]) for one in found]
 
     def succeeds(self, dag: str) -> bool:
         """Start a run and return whether it succeeded."""
@@ -233,7 +264,7 @@ class Platform:
         (self.project / "attempts").unlink(missing_ok=True)
         (self.project / "hold").touch()
         run = self.trigger("slow")
-        wait_until(self.attempts, "the task's start", timeout_s=HEALTHY_S)
+        wait_until(self.attempts, "the task's start", timeout_s=HEALTHY_S, seen=lambda: self.list_tasks("slow", run))
         return run
 
     def attempts(self) -> list[str]:

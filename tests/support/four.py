@@ -113,6 +113,7 @@ class Four:
                 f"the end of {run}",
                 timeout_s=timeout_s,
                 every_s=1,
+                seen=lambda: self.state(run),  # noqa: B023 - as above
             )
             assert ended == "success"
 

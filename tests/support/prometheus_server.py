@@ -97,7 +97,7 @@ def serve(agents_port: int, *, fast: bool = True) -> Iterator[Prometheus]:
                 wait_until(
                     lambda checked=checked: checker.check(checked, started=0).healthy,  # type: ignore[misc]
                     process.name,
-                    timeout_s=120,
+                    seen=(Path(name) / f"{process.name}.log").read_text,
                 )
             yield Prometheus(component.processes[-1].url, PASSWORD, alertmanager=component.processes[0].url)
         finally:

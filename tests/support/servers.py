@@ -20,7 +20,7 @@ import psycopg
 
 from airfleet.runners.local import launch, ports
 from airfleet.runners.local.processes import UNPRIVILEGED_USER
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Server:
             self.process = subprocess.Popen(
                 [str(launch.find_postgres() / "postgres"), *words], stdout=log, stderr=log, cwd="/", **as_nobody()
             )
-        wait_until(self.is_up, "PostgreSQL", timeout_s=180)
+        wait_until(self.is_up, "PostgreSQL", seen=(self.folder.parent / "postgres.log").read_text)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         if self.process:
             self.process.send_signal(number)
-            self.process.wait(60)
+            self.process.wait(PATIENCE_S)
             self.process = None
 
     def is_up(self) -> bool:

@@ -108,7 +108,7 @@ class Shop:
     def kill(self) -> None:
         if self.releaser:
             self.releaser.send_signal(signal.SIGKILL)
-            self.releaser.wait(10)
+            self.releaser.wait(60)
             self.releaser = None
 
     @property
@@ -136,9 +136,14 @@ class Shop:
     def state(self, deployment: int) -> str:
         return str(self.database.query("SELECT state FROM airfleet.deployment WHERE id = %s", deployment)[0][0])
 
+    def describe(self, deployment: int) -> str:
+        return f"{self.state(deployment)}, {self.log()}"
+
     def wait(self, deployment: int) -> tuple[str, dict[str, Any]]:
         ends = ("done", "failed", "watching")
-        wait_until(lambda: self.state(deployment) in ends, "the deployment's end", timeout_s=180)
+        wait_until(
+            lambda: self.state(deployment) in ends, "the deployment's end", seen=lambda: self.describe(deployment)
+        )
         return self.database.query("SELECT state, detail FROM airfleet.deployment WHERE id = %s", deployment)[0]
 
     def deploy(self, release: str | None, action: str = "promote", **detail: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -155,11 +160,11 @@ class Shop:
 
     def await_verdict(self, deployment: int) -> tuple[str, str]:
         """Wait for the end of a deployment's watch; return its state and its verdict."""
-        wait_until(lambda: self.state(deployment) != "watching", "the verdict", timeout_s=90)
+        wait_until(lambda: self.state(deployment) != "watching", "the verdict", seen=self.log)
         return self.database.query("SELECT state, verdict FROM airfleet.deployment WHERE id = %s", deployment)[0]
 
     def await_live(self, release: str) -> None:
-        wait_until(lambda: self.live() == release, f"{release} to be live", timeout_s=90)
+        wait_until(lambda: self.live() == release, f"{release} to be live", seen=lambda: f"{self.live()}, {self.log()}")
 
     def run(self, dag: str, release: str, *states: str, state: str = "success") -> str:
         """Add a Dag run on a release as Airflow leaves it, with one task for each state; return its id."""
@@ -247,11 +252,11 @@ def start_postgres(folder: Path, **options: object) -> Iterator[int]:
         [programs, "-D", home / "data", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **owner
     )
     try:
-        wait_until(lambda: accepts(port), "PostgreSQL", timeout_s=90)
+        wait_until(lambda: accepts(port), "PostgreSQL")
         yield port
     finally:
         process.send_signal(signal.SIGQUIT)
-        process.wait(20)
+        process.wait(60)
 
 
 def accepts(port: int) -> bool:

@@ -124,7 +124,7 @@ def run(folder: Path, text: str) -> Iterator[Edge]:
     try:
         edge = Edge(port, "https" if "tls:" in text else "http", Own.seen)
         with edge.client() as client:
-            wait_until(lambda: answers(client), f"HAProxy, see {folder}/log", timeout_s=20)
+            wait_until(lambda: answers(client), f"HAProxy, see {folder}/log")
         yield edge
     finally:
         process.terminate()
@@ -223,7 +223,7 @@ def test_no_burst_of_guesses_gets_ahead_of_its_refusals(tmp_path: Path, monkeypa
     guess = b"POST /auth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
     with run(tmp_path, NINE) as edge, contextlib.ExitStack() as stack:
         guesses = [stack.enter_context(edge.raw(guess)) for _ in range(30)]
-        wait_until(lambda: len(select.select(guesses, (), (), 0)[0]) == 10, "nobody is refused", timeout_s=20)
+        wait_until(lambda: len(select.select(guesses, (), (), 0)[0]) == 10, "nobody is refused")
         answered.set()
         told = [one.makefile("rb").readline() for one in guesses]
     assert sum(b" 401 " in line for line in told) == 20
@@ -255,7 +255,7 @@ def test_one_address_does_not_take_every_connection(tmp_path: Path, monkeypatch:
     with run(tmp_path, NINE) as edge, contextlib.ExitStack() as stack:
         request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
         # The connection by which this test waited may still count.
-        wait_until(lambda: b"200" in take(edge, request), "no connection is open", timeout_s=10)
+        wait_until(lambda: b"200" in take(edge, request), "no connection is open")
         held = [stack.enter_context(edge.raw(request)) for _ in range(3)]
         for connection in held:
             assert b"200" in connection.recv(4096)

@@ -237,9 +237,9 @@ def test_pgbouncer_listens_only_while_its_server_takes_writes(tmp_path: Path) ->
             for is_marked, said in ((True, "began"), (False, "ended"), (True, "began")):
                 assert log.read_text().split()[-1:] != [said]
                 mark.touch() if is_marked else mark.unlink()
-                wait_until(lambda: log.read_text().split()[-1:] == [said], said, timeout_s=30)  # noqa: B023 - awaited
+                wait_until(lambda: log.read_text().split()[-1:] == [said], said)  # noqa: B023 - awaited
             server.close()
-            wait_until(lambda: log.read_text().split()[-1:] == ["ended"], "no server", timeout_s=30)
+            wait_until(lambda: log.read_text().split()[-1:] == ["ended"], "no server")
         finally:
             process.terminate()
         assert process.wait(30) == 0

@@ -42,12 +42,12 @@ def running(one: LoopThread) -> Iterator[LoopThread]:
 def test_only_the_active_process_does_what_is_done_once_in_the_fleet() -> None:
     clock, turns = MadeUpClock(now=50), []
     with running(make(lambda _: turns.append(1), clock)) as one:
-        wait_until(lambda: one.state.is_waiting, "the loop waits", timeout_s=30)
+        wait_until(lambda: one.state.is_waiting, "the loop waits")
         assert not turns
         one.lease.note(Term(1, clock.now + 5))
-        wait_until(lambda: bool(turns), "a turn", timeout_s=30)
+        wait_until(lambda: bool(turns), "a turn")
         clock.now += 6
-        wait_until(lambda: one.state.is_waiting, "the loop waits again", timeout_s=30)
+        wait_until(lambda: one.state.is_waiting, "the loop waits again")
 
 
 def test_a_loop_ends_its_work_when_the_process_stops() -> None:
@@ -55,14 +55,14 @@ def test_a_loop_ends_its_work_when_the_process_stops() -> None:
     one = make(lambda _: None, MadeUpClock(now=50), only_active=False)
     one.loop = replace(one.loop, finish=lambda context: ended.append(context.name))
     with running(one):
-        wait_until(lambda: one.state.runs > 0, "a turn", timeout_s=30)
+        wait_until(lambda: one.state.runs > 0, "a turn")
         assert not ended
     assert ended == ["work"]
 
 
 def test_what_every_process_does_needs_no_lease() -> None:
     with running(make(lambda _: None, MadeUpClock(now=50), only_active=False)) as one:
-        wait_until(lambda: one.state.runs > 2, "turns", timeout_s=30)
+        wait_until(lambda: one.state.runs > 2, "turns")
 
 
 def test_a_loop_that_fails_is_counted_says_why_and_works_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,11 +73,11 @@ def test_a_loop_that_fails_is_counted_says_why_and_works_again(caplog: pytest.Lo
             raise RuntimeError("no\nluck")
 
     with running(make(once, MadeUpClock(now=50), only_active=False)) as one:
-        wait_until(lambda: one.state.failures > 1, "failures", timeout_s=30)
+        wait_until(lambda: one.state.failures > 1, "failures")
         assert one.state.error == "RuntimeError: no\\nluck"
         assert not one.find_fault(), "a loop that tries again is no reason to restart the process"
         broken = False
-        wait_until(lambda: one.state.runs > 0, "a turn that succeeds", timeout_s=30)
+        wait_until(lambda: one.state.runs > 0, "a turn that succeeds")
     assert one.state.error == ""
     assert sum("failed" in line for line in caplog.messages) == 1, "the same error is said once"
 
@@ -104,7 +104,7 @@ def test_a_loop_that_does_not_come_back_is_a_reason_to_restart_the_process() -> 
         gate.wait(60)
 
     with running(make(once, clock, only_active=False)) as one:
-        wait_until(lambda: one.state.busy_since is not None, "the turn begins", timeout_s=30)
+        wait_until(lambda: one.state.busy_since is not None, "the turn begins")
         assert not one.find_fault()
         clock.now += STUCK_S + 1
         assert "work has not come back" in one.find_fault()

@@ -69,7 +69,7 @@ def test_clients_that_say_nothing_take_few_threads_and_keep_nobody_out(
             idle.sendall(b"POST /alerts HTTP/1.0\r\n")
         assert httpx.get(f"{url}/health", trust_env=False, timeout=20).status_code == 200
         most = before + server_module.MOST_AT_ONCE + 1
-        wait_until(lambda: threading.active_count() <= most, "threads that end", timeout_s=20)
+        wait_until(lambda: threading.active_count() <= most, "threads that end")
 
 
 def test_a_request_that_comes_byte_by_byte_is_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

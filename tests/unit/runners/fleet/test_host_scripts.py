@@ -95,7 +95,7 @@ def test_a_wrapped_script_waits_for_one_that_an_earlier_apply_left_and_goes_on_u
         left.stdin.write(text.encode())
         left.stdin.close()
         left.stdout.close()  # whoever read it has died
-        wait_until((tmp_path / "began").exists, "the first script to begin", timeout_s=30)
+        wait_until((tmp_path / "began").exists, "the first script to begin")
         threading.Timer(0.2, go.touch).start()
         assert run_wrapped(tmp_path, f"echo second >> {mark}").returncode == 0
     assert mark.read_text() == "first\nsecond\n"

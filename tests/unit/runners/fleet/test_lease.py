@@ -124,6 +124,6 @@ def test_a_lease_is_lost_when_it_has_run_out_and_not_with_the_first_broken_conne
     monkeypatch.setattr(lease, "SECONDS", 60)
     primary: Any = Primary(list(answers))
     with lease.hold(primary, "me", "token", clock=MadeUpClock(reading_s=seconds / 2)) as held:
-        wait_until(lambda: held.lost.is_set() or not primary.answers, "the answers are used up", timeout_s=10)
+        wait_until(lambda: held.lost.is_set() or not primary.answers, "the answers are used up")
         assert held.lost.wait(1) == is_lost
         assert (primary.opened > 0) == ("broken" in answers and seconds == 15)

@@ -96,7 +96,7 @@ def test_a_reader_who_leaves_ends_the_command(server: Server) -> None:
         process.stdout.close()
         assert process.wait(60) != 0
     there = (server.folder / "there").read_text().strip()
-    wait_until(lambda: not Path(f"/proc/{there}").exists(), "it is gone", timeout_s=20)
+    wait_until(lambda: not Path(f"/proc/{there}").exists(), "it is gone")
 
 
 def test_a_terminal_is_one_there_and_its_keys_are_the_command_s(server: Server) -> None:
