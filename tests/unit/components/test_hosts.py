@@ -263,8 +263,8 @@ def test_another_concurrency_changes_one_unit_of_one_pool_and_what_the_agents_kn
 
 
 def test_the_database_is_sized_to_the_machine_and_archives() -> None:
-    small = postgresql.list_settings(place(parse(), "data1", memory=2 << 30))
-    large = postgresql.list_settings(place(parse(), "data1", memory=64 << 30))
+    small = postgresql.read_settings(postgresql.render_config(place(parse(), "data1", memory=2 << 30)))
+    large = postgresql.read_settings(postgresql.render_config(place(parse(), "data1", memory=64 << 30)))
     assert (small["shared_buffers"], large["shared_buffers"]) == ("128MB", "4096MB")
     assert small["archive_mode"] == "on"
     assert small["listen_addresses"] == "'127.0.0.1, 10.0.0.41'"
@@ -360,7 +360,7 @@ def test_the_server_takes_what_all_pools_may_ask_of_it(databases: int) -> None:
     fleet = parse(text)
     secrets = replace(CREDENTIALS.platform, databases={name: Secret("x") for name in fleet.databases})
     where = replace(place(fleet, "data1"), credentials=replace(CREDENTIALS, platform=secrets))
-    settings = postgresql.list_settings(where)
+    settings = postgresql.read_settings(postgresql.render_config(where))
     pooler = next(file for file in pgbouncer.describe(where).files if file.path.name == "pgbouncer.ini")
     pools = sum(int(size) for size in re.findall(r"pool_size=(\d+)", reveal(pooler.content)))
     direct = 2 * 16  # each scheduler: its lease and a pool of 5 and 10 more

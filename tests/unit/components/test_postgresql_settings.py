@@ -10,7 +10,11 @@ PAIR = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
 
 
 def test_the_server_restarts_for_the_settings_that_it_reads_at_its_start_and_for_no_other() -> None:
-    settings = {name for host in ("data1", "web3") for name in server.list_settings(place(parse(PAIR), host))}
+    settings = {
+        name
+        for host in ("data1", "web3")
+        for name in server.read_settings(server.render_config(place(parse(PAIR), host)))
+    }
     query = "SELECT lower(name), context = 'postmaster' FROM pg_settings WHERE lower(name) = ANY(%s)"
     with serve() as running:
         rows = running.query(query, list(settings))

@@ -7,6 +7,7 @@ from pathlib import Path
 from airfleet import shell_script
 from airfleet.components.host_model import ETC, LIB, POSTGRES, Folder, HostFile, Part, Place, Service, Stage
 from airfleet.components.postgresql.psql import SOCKETS, USER, build_command
+from airfleet.template import render_template
 from airfleet_provider.contract import job_schema
 
 NAME = "backup"
@@ -57,23 +58,17 @@ def describe(place: Place) -> Part:
 def render_config(place: Place) -> str:
     """Return pgbackrest.conf: the server, the repository, and the number of backups to keep."""
     wanted = place.fleet.backups
-    return f"""\
-# Written by airfleet; say it in fleet.yaml instead.
-[global]
-repo1-path={wanted.folder}
-repo1-retention-full={wanted.keep}
-compress-type=zst
-process-max={max(1, place.machine.cpus // 2)}
-start-fast=y
-lock-path={SOCKETS}/pgbackrest
-log-level-file=off
-log-level-console=off
-log-level-stderr=warn
-[{STANZA}]
-pg1-path={DATA}
-pg1-port={POSTGRES}
-pg1-socket-path={SOCKETS}
-"""
+    return render_template(
+        __package__,
+        "pgbackrest.conf",
+        repository=wanted.folder,
+        keep=wanted.keep,
+        processes=max(1, place.machine.cpus // 2),
+        sockets=SOCKETS,
+        stanza=STANZA,
+        data=DATA,
+        port=POSTGRES,
+    )
 
 
 def render_script(place: Place) -> str:

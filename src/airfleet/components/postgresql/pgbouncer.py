@@ -8,6 +8,7 @@ from dataclasses import replace
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
     ETC,
+    EVERY_ADDRESS,
     PGBOUNCER,
     POSTGRES,
     Folder,
@@ -25,6 +26,7 @@ from airfleet.components.postgresql import patroni, result_database
 from airfleet.components.postgresql.server import METADATA_POOL, PROJECT_POOL, RESULTS_POOL, SESSION_POOL, former_logins
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import by_login
+from airfleet.template import render_template
 
 # Every worker can reach the pooler, and PostgreSQL trusts the user `postgres` as superuser. So the pooler needs its own
 # user.
@@ -47,40 +49,21 @@ def describe(place: Place) -> Part:
         for name, secret in owners.items()
         for login, value in by_login(name, secret).items()
     )
-    local, pool = f"host=127.0.0.1 port={POSTGRES}", f"pool_mode=session pool_size={PROJECT_POOL}"
-    listens = place.listen if place.listen == "0.0.0.0" else f"127.0.0.1,{place.listen}"  # noqa: S104
-    config = "\n".join(
-        [
-            ";; Written by airfleet.",
-            "[databases]",
-            f"airflow = {local} dbname=airflow pool_size={METADATA_POOL}",
-            # Migrations, LISTEN, advisory locks and prepared statements need a session.
-            f"airflow_session = {local} dbname=airflow pool_mode=session pool_size={SESSION_POOL}",
-            *(
-                f"{name} = {local} dbname={name} pool_size={RESULTS_POOL}"
-                for name in (*former_logins(place), result_database.DATABASE)
-            ),
-            *(f"{name} = {local} dbname={name} {pool}" for name in place.fleet.databases),
-            "[pgbouncer]",
-            f"listen_addr = {listens}",
-            f"listen_port = {PGBOUNCER}",
-            "unix_socket_dir =",
-            "auth_type = scram-sha-256",
-            f"auth_file = {FOLDER / 'users.txt'}",
-            "pool_mode = transaction",
-            "max_client_conn = 2000",
-            "server_idle_timeout = 60",
-            # Clients of a server that starts again are refused until PgBouncer has tried once more.
-            "server_login_retry = 1",
-            # As PostgreSQL's own: if a client's host is gone, its sessions end and their locks are released.
-            f"tcp_keepidle = {DEAD_PEER['keepalives_idle']}",
-            f"tcp_keepintvl = {DEAD_PEER['keepalives_interval']}",
-            f"tcp_keepcnt = {DEAD_PEER['keepalives_count']}",
-            f"tcp_user_timeout = {DEAD_PEER['tcp_user_timeout']}",
-            "ignore_startup_parameters = extra_float_digits",
-            f"%include {TLS}",
-            "",
-        ]
+    config = render_template(
+        __package__,
+        "pgbouncer.ini",
+        server_port=POSTGRES,
+        metadata_pool=METADATA_POOL,
+        session_pool=SESSION_POOL,
+        results_pool=RESULTS_POOL,
+        project_pool=PROJECT_POOL,
+        results=(*former_logins(place), result_database.DATABASE),
+        databases=tuple(place.fleet.databases),
+        listen_addresses=EVERY_ADDRESS if place.listen == EVERY_ADDRESS else f"127.0.0.1,{place.listen}",
+        port=PGBOUNCER,
+        folder=FOLDER,
+        dead_peer=DEAD_PEER,
+        tls=TLS,
     )
     own, passwords = HostFile(FOLDER / "pgbouncer.ini", config), private(FOLDER / "users.txt", users, USER)
     files: tuple[HostFile, ...] = (
@@ -130,13 +113,5 @@ def _follow() -> HostFile:
 
 def _render_tls(place: Place) -> str:
     """How clients reach PgBouncer; to the server it speaks on the loopback."""
-    mode = "require" if place.credentials.encryption.is_required else "allow"
-    lines = [
-        ";; Written by airfleet.",
-        f"client_tls_sslmode = {mode}",
-        f"client_tls_cert_file = {FOLDER / 'host.pem'}",
-        f"client_tls_key_file = {FOLDER / 'host.key'}",
-        "client_tls_protocols = tlsv1.3",
-        "",
-    ]
-    return "\n".join(lines)
+    is_required = place.credentials.encryption.is_required
+    return render_template(__package__, "pgbouncer_tls.ini", is_required=is_required, folder=FOLDER)

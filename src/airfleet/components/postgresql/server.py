@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
     AUTHORITIES,
     ETC,
+    EVERY_ADDRESS,
     LIB,
     PATRONI,
     POSTGRES,
@@ -31,6 +32,7 @@ from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_
 from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login
+from airfleet.template import render_template
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import Database, Kind, Migration
 
@@ -62,16 +64,16 @@ SHARED_HOST, OWN_HOST = 0.25, 0.75
 def describe(place: Place) -> Part:
     is_cluster = patroni.is_wanted(place.fleet)
     bin_ = find_programs(place)
-    settings = list_settings(place)
+    text = render_config(place)
     config, access, names = files = (
-        HostFile(CONFIG / "postgresql.conf", render_config(settings)),
+        HostFile(CONFIG / "postgresql.conf", text),
         HostFile(CONFIG / "pg_hba.conf", render_access(place), USER, 0o640),
         HostFile(CONFIG / "pg_ident.conf", render_names(place), USER, 0o640),
     )
     proof = certificates.list_files(place, CONFIG, USER)
     # A change of the settings that PostgreSQL reads only at its start restarts it. It reloads all others, who may
     # log in, and its certificate.
-    restarts = _digest_start(settings)
+    restarts = _digest_start(text)
     own: tuple[HostFile, ...] = ()
     if is_cluster:
         own = patroni.list_files(place, server=config.path, access=access.path, names=names.path, programs=bin_)
@@ -153,63 +155,43 @@ def _ports(place: Place) -> tuple[OpenPort, ...]:
     return tuple(ports)
 
 
-def render_config(settings: Mapping[str, str]) -> str:
-    """Return postgresql.conf."""
-    lines = [f"{key} = {value}" for key, value in settings.items()]
-    return "\n".join(["# Written by airfleet, from the memory and the CPUs of this host.", *lines, ""])
-
-
-def _digest_start(settings: Mapping[str, str]) -> str:
-    text = render_config({name: settings[name] for name in READ_AT_START})
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def list_settings(place: Place) -> dict[str, str]:
-    """Return the settings of PostgreSQL, sized to the memory and the CPUs of the host."""
+def render_config(place: Place) -> str:
+    """Return postgresql.conf, sized to the memory and the CPUs of the host."""
     alone = set(place.host.roles) <= {"database", "monitor"}
     memory = int(place.machine.memory * (OWN_HOST if alone else SHARED_HOST))
     connections = count_connections(place.fleet)
-    listens = f"127.0.0.1, {place.listen}"
-    return {
-        "listen_addresses": f"'{'*' if place.listen == '0.0.0.0' else listens}'",  # noqa: S104
-        "port": str(POSTGRES),
-        "unix_socket_directories": f"'{SOCKETS}'",
-        "hba_file": f"'{CONFIG / 'pg_hba.conf'}'",
-        "ident_file": f"'{CONFIG / 'pg_ident.conf'}'",
-        "max_connections": str(connections),
-        "shared_buffers": f"{max(128, memory // 4 // MIB)}MB",
-        "effective_cache_size": f"{max(256, memory * 3 // 4 // MIB)}MB",
-        "maintenance_work_mem": f"{min(2048, max(64, memory // 16 // MIB))}MB",
-        "work_mem": f"{max(4, memory // 4 // connections // MIB)}MB",
-        "max_worker_processes": str(max(8, place.machine.cpus)),
-        "max_parallel_workers": str(max(2, place.machine.cpus)),
-        "jit": "off",
-        "random_page_cost": "1.1",
-        "password_encryption": "scram-sha-256",
-        "ssl": "on",
-        "ssl_cert_file": f"'{CONFIG / 'host.pem'}'",
-        "ssl_key_file": f"'{CONFIG / 'host.key'}'",
-        "ssl_ca_file": f"'{AUTHORITIES}'",
-        "ssl_min_protocol_version": "'TLSv1.3'",
-        "wal_level": "replica",
-        "max_wal_senders": "10",
-        "wal_keep_size": "1GB",
-        "max_wal_size": "2GB",
-        "checkpoint_completion_target": "0.9",
-        "archive_mode": "on",
-        "archive_command": f"'{backups.ARCHIVE_COMMAND}'",
-        "archive_timeout": "5min",
-        # If the host of a client is gone, its session ends and its locks are released.
-        "tcp_keepalives_idle": str(DEAD_PEER["keepalives_idle"]),
-        "tcp_keepalives_interval": str(DEAD_PEER["keepalives_interval"]),
-        "tcp_keepalives_count": str(DEAD_PEER["keepalives_count"]),
-        "tcp_user_timeout": str(DEAD_PEER["tcp_user_timeout"]),
-        "hot_standby": "on",
-        "max_standby_streaming_delay": "10min" if patroni.is_wanted(place.fleet) else "30s",
-        "log_line_prefix": "'%m [%p] %u@%d '",
-        "timezone": "'UTC'",
-        "log_timezone": "'UTC'",
-    }
+    return render_template(
+        __package__,
+        "postgresql.conf",
+        listen_addresses="*" if place.listen == EVERY_ADDRESS else f"127.0.0.1, {place.listen}",
+        port=POSTGRES,
+        sockets=SOCKETS,
+        folder=CONFIG,
+        max_connections=connections,
+        shared_buffers_mb=max(128, memory // 4 // MIB),
+        effective_cache_size_mb=max(256, memory * 3 // 4 // MIB),
+        maintenance_work_mem_mb=min(2048, max(64, memory // 16 // MIB)),
+        work_mem_mb=max(4, memory // 4 // connections // MIB),
+        max_worker_processes=max(8, place.machine.cpus),
+        max_parallel_workers=max(2, place.machine.cpus),
+        authorities=AUTHORITIES,
+        archive_command=backups.ARCHIVE_COMMAND,
+        dead_peer=DEAD_PEER,
+        is_cluster=patroni.is_wanted(place.fleet),
+    )
+
+
+def read_settings(config: str) -> dict[str, str]:
+    """Return the settings of a postgresql.conf as `render_config` writes it."""
+    lines = (line.partition(" = ") for line in config.splitlines() if not line.startswith("#"))
+    return {key: value for key, _, value in lines}
+
+
+def _digest_start(config: str) -> str:
+    """Return the digest of the settings that PostgreSQL reads only when it starts."""
+    settings, first = read_settings(config), config.splitlines()[0]
+    text = "\n".join([first, *(f"{name} = {settings[name]}" for name in READ_AT_START), ""])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def count_connections(fleet: Fleet) -> int:
@@ -225,36 +207,32 @@ def count_connections(fleet: Fleet) -> int:
 def render_access(place: Place) -> str:
     """Return pg_hba.conf. It admits PgBouncer of this host, schedulers, replicas, reports and monitoring."""
     replicas = patroni.list_peers(place)
-    # Without quotes, a name may be a keyword of this file.
-    names = ("airflow", *former_logins(place), result_database.DATABASE, *place.fleet.databases)
-    own = ",".join(f'"{name}"' for name in names)
-    # The record type for connections from other hosts. On the loopback, no other host can listen.
-    remote = "hostssl" if place.credentials.encryption.is_required else "host"
-    lines = [
-        "# Written by airfleet.",
-        "local all postgres peer",
-        f"local airflow {LOOKER} peer map={LOOKER}",
-        f"host {own} all 127.0.0.1/32 scram-sha-256",
-        # A plus admits the role and every login that is a member of it. During a rotation there are two logins.
-        "host airflow,postgres +monitor 127.0.0.1/32 scram-sha-256",
-        *(f"{remote} airflow +airflow {_mask(address)} scram-sha-256" for address in place.addresses("scheduler")),
-        *(f"local replication +{patroni.REPLICATOR} peer map={patroni.REPLICATOR}" for _ in replicas[:1]),
-        *(f"{remote} replication +{patroni.REPLICATOR} {_mask(address)} scram-sha-256" for address in replicas),
-        *(f"{remote} postgres +{patroni.REWINDER} {_mask(address)} scram-sha-256" for address in replicas),
-        *(
-            f"{remote} {own} all {_mask(address)} scram-sha-256"
-            for address in place.addresses("web", "scheduler", "worker")
-            if place.fleet.databases and replicas
-        ),
-    ]
-    return "\n".join([*lines, ""])
+    reports = place.addresses("web", "scheduler", "worker") if place.fleet.databases and replicas else ()
+    return render_template(
+        __package__,
+        "pg_hba.conf",
+        is_encrypted=place.credentials.encryption.is_required,
+        databases=("airflow", *former_logins(place), result_database.DATABASE, *place.fleet.databases),
+        looker=LOOKER,
+        schedulers=[_mask(address) for address in place.addresses("scheduler")],
+        replicas=[_mask(address) for address in replicas],
+        readers=[_mask(address) for address in reports],
+        replicator=patroni.REPLICATOR,
+        rewinder=patroni.REWINDER,
+    )
 
 
 def render_names(place: Place) -> str:
     """Return pg_ident.conf: the roles that the server's own user may take without a password."""
     replicators = by_login(patroni.REPLICATOR, place.credentials.replication) if patroni.list_peers(place) else {}
-    lines = [f"{patroni.REPLICATOR} {USER} {login}" for login in replicators]
-    return "\n".join(["# Written by airfleet.", f"{LOOKER} {USER} {LOOKER}", *lines, ""])
+    return render_template(
+        __package__,
+        "pg_ident.conf",
+        user=USER,
+        looker=LOOKER,
+        replicator=patroni.REPLICATOR,
+        replicators=tuple(replicators),
+    )
 
 
 def former_logins(place: Place) -> dict[str, Secret]:

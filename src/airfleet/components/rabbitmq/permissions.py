@@ -17,6 +17,9 @@ from typing import Literal
 
 from airfleet.spec.secrets import Secret, by_login
 
+# A worker acknowledges a message when its task ends. With RabbitMQ's default of 30 minutes, the worker of a longer task
+# would lose it.
+CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 NOTHING = "^$"
 # The default exchange routes a message to the queue whose name is the routing key.
 PUBLISH = r"^amq\.default$"

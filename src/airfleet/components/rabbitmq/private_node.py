@@ -8,6 +8,7 @@ from airfleet.components.health import TcpCheck
 from airfleet.components.model import BrokerNode, Component, File, Process
 from airfleet.components.rabbitmq import permissions
 from airfleet.spec.secrets import Secret
+from airfleet.template import render_template
 
 VHOST = "airflow"
 QUEUE_TYPE: Final = "classic"
@@ -31,12 +32,14 @@ def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
     config = node.folder / "rabbitmq.conf"
     plugins = node.folder / "enabled_plugins"
     definitions = node.folder / "definitions.json"
-    settings = {
-        "listeners.tcp.1": f"{HOST}:{node.ports.amqp}",
-        "load_definitions": str(definitions),
-        # A worker acknowledges a message when its task has ended. The default would close the channel after 30 minutes.
-        "consumer_timeout": str(7 * 24 * 3600 * 1000),
-    }
+    settings = render_template(
+        __package__,
+        "private_node.conf",
+        address=HOST,
+        port=node.ports.amqp,
+        definitions=definitions,
+        consumer_timeout_ms=permissions.CONSUMER_TIMEOUT_MS,
+    )
     env: dict[str, str | Secret] = {
         "HOME": str(node.folder),  # Erlang reads its cookie from HOME
         "ERL_EPMD_ADDRESS": HOST,
@@ -64,7 +67,7 @@ def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
         stop_timeout_s=20,
     )
     files = (
-        File(config, Secret("".join(f"{key} = {value}\n" for key, value in settings.items()))),
+        File(config, settings),
         File(definitions, Secret(permissions.render_definitions(VHOST, list_logins(node, names), names, QUEUE_TYPE))),
         File(plugins, "[].\n"),
         File(node.folder / ".erlang.cookie", node.cookie),

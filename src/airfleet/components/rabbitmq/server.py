@@ -32,6 +32,7 @@ from airfleet.components.model import DEAD_PEER
 from airfleet.components.rabbitmq import permissions
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, by_login, find_login
+from airfleet.template import render_template
 
 NAME = "rabbitmq"
 UNIT = f"airfleet-{NAME}.service"
@@ -45,9 +46,6 @@ HOME = FOLDER
 # Debian's commands with the same names would read another cookie, from the user's home.
 TOOLS = "/usr/lib/rabbitmq/bin"
 RABBITMQCTL = f"{TOOLS}/rabbitmqctl"
-# A worker acknowledges a message when its task ends. With RabbitMQ's default of 30 minutes, the worker of a longer task
-# would lose it.
-CONSUMER_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 # Seconds after which the other nodes give up a node that hangs; Erlang's default is 60. Until then, everything that the
 # cluster has to agree on waits, such as the queue of a worker that reconnects. With a lower value, a busy host would
 # count as gone.
@@ -161,45 +159,22 @@ def _interface(address: str) -> str:
 
 
 def render_config(place: Place, nodes: tuple[str, ...]) -> str:
-    values = {
-        "net_ticktime": str(NET_TICK_S),
-        **list_listeners(place),
-        "consumer_timeout": str(CONSUMER_TIMEOUT_MS),
-        "heartbeat": "30",
-        "vm_memory_high_watermark.relative": "0.4",
-        "disk_free_limit.absolute": "1GB",
-        "load_definitions": str(FOLDER / "definitions.json"),
-        "prometheus.tcp.ip": find_metrics_address(place),
-        "prometheus.tcp.port": str(RABBITMQ_METRICS),
-        "log.console.level": "warning",
-    }
-    if len(nodes) > 1:
-        values["cluster_formation.peer_discovery_backend"] = "rabbit_peer_discovery_classic_config"
-        values["cluster_partition_handling"] = "pause_minority"
-        values |= {
-            f"cluster_formation.classic_config.nodes.{index}": f"rabbit@{address}"
-            for index, address in enumerate(nodes, 1)
-        }
-    return "\n".join(["# Written by airfleet.", *(f"{key} = {value}" for key, value in values.items()), ""])
-
-
-def list_listeners(place: Place) -> dict[str, str]:
-    """Return the settings of the ports for clients. The port without TLS closes once every client uses TLS."""
-    clear = (
-        {"listeners.tcp": "none"}
-        if place.credentials.encryption.broker.is_required
-        else {"listeners.tcp.1": f"{place.listen}:{AMQP}"}
+    """Return rabbitmq.conf of a host, for a cluster of these nodes."""
+    return render_template(
+        __package__,
+        "rabbitmq.conf",
+        net_tick_s=NET_TICK_S,
+        is_tls_required=place.credentials.encryption.broker.is_required,
+        listen=place.listen,
+        amqp=AMQP,
+        amqps=AMQPS,
+        authorities=AUTHORITIES,
+        folder=FOLDER,
+        consumer_timeout_ms=permissions.CONSUMER_TIMEOUT_MS,
+        metrics_address=find_metrics_address(place),
+        metrics_port=RABBITMQ_METRICS,
+        nodes=nodes,
     )
-    return clear | {
-        "listeners.ssl.1": f"{place.listen}:{AMQPS}",
-        "ssl_options.cacertfile": str(AUTHORITIES),
-        "ssl_options.certfile": str(FOLDER / "host.pem"),
-        "ssl_options.keyfile": str(FOLDER / "host.key"),
-        # Clients have a password.
-        "ssl_options.verify": "verify_none",
-        "ssl_options.fail_if_no_peer_cert": "false",
-        "ssl_options.versions.1": "tlsv1.3",
-    }
 
 
 def _dead_peer() -> str:
