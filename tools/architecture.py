@@ -1,11 +1,11 @@
-"""Write docs/architecture.svg from the imports between the rooms of both halves.
+"""Write docs/architecture.svg from the imports between the packages of both halves.
 
 python tools/architecture.py           write the drawing
 python tools/architecture.py --check   exit with 1 when the drawing is not what the code says
 
-A room is a package at the first level of `airfleet` or `airfleet_provider`, or a module there that a room imports. The
-packages in `airfleet.runners` are rooms of their own. An arrow is left out when a longer way through other rooms
-implies it.
+A box is a package at the first level of `airfleet` or `airfleet_provider`, or a module there that a package imports.
+The packages in `airfleet.runners` have boxes of their own. An import that a longer path through other packages implies
+has no arrow. The code calls what is in a box a room.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Imports = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Box:
-    """Where a room is in the drawing."""
+    """The place of a package in the drawing."""
 
     room: str
     x: float
@@ -45,7 +45,7 @@ class Box:
 
 
 def read_imports() -> Imports:
-    """Which rooms each room imports, directly."""
+    """Return the packages that each package imports directly."""
     graph = grimp.build_graph(*HALVES, cache_dir=None)
     packages = {module for module in graph.modules if graph.find_children(module)}
     found: dict[str, set[str]] = {}
@@ -63,7 +63,10 @@ def read_imports() -> Imports:
 
 
 def find_room(module: str, packages: Iterable[str]) -> str | None:
-    """The room that a module belongs to, or None for the two roots and for what a split package keeps at its top."""
+    """Return the package that a module belongs to.
+
+    It is None for the two roots, and for the modules at the top of a package whose subpackages are drawn.
+    """
     parts = module.split(".")
     depth = 3 if ".".join(parts[:2]) in SPLIT else 2
     room = ".".join(parts[:depth])
@@ -73,7 +76,7 @@ def find_room(module: str, packages: Iterable[str]) -> str | None:
 
 
 def reduce(imports: Imports) -> Imports:
-    """Leave out each arrow that a longer way through other rooms implies."""
+    """Return the imports without each one that a longer path through other packages implies."""
     ways = {room: _reach(room, imports) for room in imports}
     return {
         room: frozenset(
@@ -96,7 +99,10 @@ def _reach(room: str, imports: Imports) -> frozenset[str]:
 
 
 def find_levels(imports: Imports) -> dict[str, int]:
-    """How far each room is above the ground: more than every room that it imports. Rooms in a circle share a level."""
+    """Return the level of each package. It is above those of all packages that it imports.
+
+    Packages that import each other in a circle share a level.
+    """
     ways = {room: _reach(room, imports) for room in imports}
     levels: dict[str, int] = {}
 
@@ -112,9 +118,9 @@ def find_levels(imports: Imports) -> dict[str, int]:
 
 
 def arrange(imports: Imports, levels: Mapping[str, int]) -> list[Box]:
-    """Each half in columns of its own, a level below another; a room stands above what it imports where there is space.
+    """Return the boxes: each half in columns of its own, and a package above those that it imports if there is space.
 
-    A level with more rooms than a row holds takes several rows, in both halves.
+    A level with more packages than a row holds takes several rows, in both halves.
     """
     top = max(levels.values())
     boxes: dict[str, Box] = {}
@@ -148,7 +154,7 @@ def _find_mean(numbers: list[float]) -> float:
 
 
 def draw(imports: Imports) -> str:
-    """The drawing as SVG, with the arrows that no longer way implies."""
+    """Return the drawing as SVG. An import that a longer path implies has no arrow."""
     arrows = reduce(imports)
     boxes = {box.room: box for box in arrange(arrows, find_levels(imports))}
     width = max(box.x for box in boxes.values()) + BOX_WIDTH + MARGIN

@@ -111,7 +111,7 @@ def _ask(panel: Panel, letter: str, query: Query) -> prometheus.Dataquery:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the files, or compare them. Return the exit code."""
+    """Write the files, or with `--check` compare them. Return the exit code, which is 1 for a difference."""
     wanted = {FOLDER / f"{dashboard.name}.json": render(dashboard) for dashboard in DASHBOARDS}
     written = {path: path.read_text() for path in FOLDER.glob("*.json")}
     if arguments == ["--check"]:

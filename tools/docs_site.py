@@ -42,7 +42,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let each link lead to the place of its file on the site."""
+    """Return the text of a page with links that lead to the place of each file on the site."""
     place = page.file.src_uri
     source = place.removeprefix(f"{OUTSIDE}/") if place.startswith(f"{OUTSIDE}/") else f"docs/{place}"
 
@@ -56,7 +56,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Fail when a page or a style sheet loads something from another host."""
+    """Check the built site.
+
+    Raises:
+        PluginError: A page or a style sheet loads something from another host.
+    """
     found = []
     for folder, _, names in os.walk(config.site_dir):
         for path in (Path(folder, name) for name in names):
@@ -72,7 +76,7 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 
 def _place(path: str) -> str:
-    """Where a file of the repository is on the site."""
+    """Return the path of a file of the repository on the site."""
     return path.removeprefix("docs/") if path.startswith("docs/") else f"{OUTSIDE}/{path}"
 
 

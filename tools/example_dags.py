@@ -69,7 +69,7 @@ def copy(project: Path) -> None:
 
 
 def find_examples() -> Path:
-    """The folder of the examples."""
+    """Return the folder of the examples."""
     airflow = find_spec("airflow")
     assert airflow and airflow.submodule_search_locations  # noqa: S101 - it is in the lock
     return Path(next(iter(airflow.submodule_search_locations))) / "example_dags"
@@ -82,7 +82,11 @@ def leave_out(project: Path, findings: Iterable[Finding]) -> None:
 
 
 def describe(findings: Iterable[Finding]) -> str:
-    """The page; a finding that nobody has explained is an error."""
+    """Return the page.
+
+    Raises:
+        KeyError: Nobody has written down why a finding is there.
+    """
     refused = [one for one in findings if one["level"] == "error"]
     warned: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for one in findings:

@@ -28,7 +28,7 @@ NOTE = "<!-- Written by tools/reference.py from the code. -->\n"
 
 
 def describe_commands() -> str:
-    """The help of every verb, as it is on the terminal."""
+    """Return a page with the help of every command, as the terminal shows it."""
     context = click.Context(cli, info_name="airfleet", max_content_width=100, terminal_width=100)
     parts = ["# The command line\n", NOTE, _block(cli.get_help(context))]
     for name in cli.list_commands(context):
@@ -40,13 +40,13 @@ def describe_commands() -> str:
 
 
 def describe_fleet() -> str:
-    """The commented fleet.yaml that `airfleet docs` prints."""
+    """Return a page with the commented fleet.yaml that `airfleet docs` prints."""
     head = "`airfleet docs` prints this page, `airfleet docs --schema` a JSON Schema for editors.\n"
     return "\n".join(["# fleet.yaml\n", NOTE, head, _block(reference.reference(), "yaml")])
 
 
 def describe_settings() -> str:
-    """Every Airflow setting that is not Airflow's default, and why."""
+    """Return a page with every setting of Airflow that differs from its default, and with the reason."""
     nothing = Secret("")
     credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
     site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432)
@@ -90,7 +90,7 @@ Several patches have a target in common. They are applied in the order of this l
 
 
 def describe_patches() -> str:
-    """The registry of patches, as the to-do list for the next version of Airflow."""
+    """Return a page with the registry of patches. It is the to-do list for the next version of Airflow."""
     rows = [
         f"| `{patch.name}` | {'<br>'.join(f'`{target}`' for target in patch.targets)} | {patch.processes} "
         f"| {patch.without} | {'the process does not start' if patch.is_required else 'Airflow runs its own code'} |"
@@ -112,7 +112,7 @@ exported together, as `_other`.
 
 
 def describe_metrics() -> str:
-    """Every metric that airfleet exports."""
+    """Return a page with every metric that airfleet exports."""
     parts = ["# Metrics\n", NOTE + METRICS_HEAD]
     for title, group in metrics.GROUPS:
         rows = [_describe_metric(one) for one in group]
@@ -173,7 +173,7 @@ grows when a key changes its meaning or goes. Moments are ISO 8601 in UTC. A val
 
 
 def describe_explanations() -> str:
-    """The causes that an explanation may name, and its JSON."""
+    """Return a page with the causes that an explanation may name, and with the form of its JSON."""
     rows = [f"| `{code.value}` | {one.when} | {one.do} |" for code, one in MEANINGS.items()]
     table = "| cause | when | first |\n|---|---|---|"
     return "\n".join(["# Explanations\n", NOTE + EXPLANATIONS_HEAD, table, *rows, EXPLANATIONS_TAIL])

@@ -4,8 +4,8 @@ python tools/release_check.py            the whole check, a few minutes
 python tools/release_check.py --build    build and look inside; no platform
 python tools/release_check.py --python 3.13
 
-Every step is printed with its time. The first that fails ends the check with its output. Everything happens in a
-temporary folder, and nothing is left running.
+It prints each step with its time. The first step that fails ends the check, and its output is shown. All files are in a
+temporary folder, and no process is left.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FINISHED = ("success", "failed")
 
 
 class CheckError(Exception):
-    """A step that failed; the text is for a person."""
+    """A step failed. The text tells a person why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Built:
 
 
 def main() -> int:
-    """Run the steps; the exit code."""
+    """Run the steps, and return the exit code."""
     parser = argparse.ArgumentParser(description="Check what is released, without the repository.")
     parser.add_argument("--build", action="store_true", help="build and look inside; start no platform")
     own = getattr(sys, "_base_executable", sys.executable)
@@ -71,7 +71,11 @@ def main() -> int:
 
 
 def check(scratch: Path, *, python: str | None, keep: Path | None) -> None:
-    """All steps in their order, no platform without a Python; raises CheckError at the first step that fails."""
+    """Run all steps in their order. Without a `python`, no platform is run.
+
+    Raises:
+        CheckError: A step failed. The later ones were not run.
+    """
     with step("the version, its tag and its section of the changelog agree"):
         check_version()
     with step("build both wheels and the sdist"):
@@ -97,7 +101,11 @@ def step(title: str) -> Iterator[None]:
 
 
 def check_version() -> None:
-    """A commit that has a tag of a version is that version, and the changelog says what is new in it."""
+    """Check that the version is that of the commit's tag, if it has one, and that the changelog has a section for it.
+
+    Raises:
+        CheckError: One of the two is not so.
+    """
     version = read_version()
     tags = run(["git", "-C", ROOT, "tag", "--points-at", "HEAD", "v*"]).split()
     if tags and tags != [f"v{version}"]:
@@ -108,13 +116,13 @@ def check_version() -> None:
 
 
 def read_version() -> str:
-    """The one version number of both distributions."""
+    """Return the version number of both distributions."""
     text = (ROOT / "src/airfleet/__init__.py").read_text()
     return str(re.findall(r'^__version__ = "(.+)"', text, re.MULTILINE)[0])
 
 
 def build(target: Path, source: Path = ROOT) -> Built:
-    """Build with what the lock installed here, so that nothing is fetched for it."""
+    """Build both wheels and the sdist into `target`, with what the lock installed here. Nothing is downloaded."""
     own = ["--no-build-isolation", "--python", sys.executable, "--out-dir", target]
     run([UV, "build", "--quiet", "--wheel", *own, source])
     run([UV, "build", "--quiet", "--sdist", *own, source])
@@ -127,7 +135,11 @@ def build(target: Path, source: Path = ROOT) -> Built:
 
 
 def check_sdist(built: Built, folder: Path) -> None:
-    """Raise CheckError unless the sdist makes the wheel that the repository makes."""
+    """Build the wheel from the sdist.
+
+    Raises:
+        CheckError: It differs from the wheel that the repository makes.
+    """
     folder.mkdir()
     with tarfile.open(built.sdist) as archive:
         archive.extractall(folder, filter="data")
@@ -144,7 +156,11 @@ def read_names(wheel: Path) -> set[str]:
 
 
 def check_contents(built: Built) -> None:
-    """Raise CheckError for a file of the repository that both wheels together lack."""
+    """Look for the files of the repository in both wheels.
+
+    Raises:
+        CheckError: A file is in neither of them.
+    """
     names = read_names(built.airfleet)
     wanted = {
         *(f"airfleet/{path.relative_to(ROOT / 'src/airfleet')}" for path in list_tracked(ROOT / "src/airfleet")),
@@ -158,7 +174,7 @@ def check_contents(built: Built) -> None:
 
 
 def list_tracked(folder: Path) -> list[Path]:
-    """The files of a folder that git knows."""
+    """Return the files of a folder that git tracks."""
     return [folder / name for name in run(["git", "-C", folder, "ls-files", "-z", "."]).split("\0") if name]
 
 
@@ -206,7 +222,7 @@ def run_platform(built: Built, scratch: Path, python: str) -> None:
 
 
 def make_environment(home: Path) -> dict[str, str]:
-    """What a user has who never cloned the repository; packages that uv has in its cache are not fetched again."""
+    """Return the environment of a user who never cloned the repository. It shares uv's cache with this process."""
     cache = run([UV, "cache", "dir"]).strip()
     kept = {key: os.environ[key] for key in os.environ if key.startswith(("UV_", "SSL_", "HTTP", "http", "NO_", "no_"))}
     return {
@@ -221,7 +237,7 @@ def make_environment(home: Path) -> dict[str, str]:
 
 
 def write_port(file: Path) -> None:
-    """Give the platform a port that nobody has here."""
+    """Write a free port of this machine into the project's fleet.yaml."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     lines = [line for line in file.read_text().splitlines() if not line.startswith("ports:")]
@@ -229,7 +245,11 @@ def write_port(file: Path) -> None:
 
 
 def check_origin(home: Path, project: Path, environment: Mapping[str, str]) -> None:
-    """Raise CheckError when an interpreter of the installation finds anything of the repository."""
+    """Ask each Python of the installation where it imports from.
+
+    Raises:
+        CheckError: One of them imports from the repository.
+    """
     tool = home / "tools" / "airfleet" / "bin" / "python"
     (runtime,) = (project / ".airfleet" / "environments").glob("*/bin/python")
     ask = (
@@ -243,7 +263,11 @@ def check_origin(home: Path, project: Path, environment: Mapping[str, str]) -> N
 
 
 def run_dag(call: Callable[..., str]) -> None:
-    """Trigger the new project's Dag and wait for the run; raises CheckError when it fails or does not end."""
+    """Trigger the new project's Dag, and wait for the end of its run.
+
+    Raises:
+        CheckError: The run failed, or did not end in time.
+    """
     call("airflow", "--project", "shop", "dags", "trigger", DAG, "--run-id", RUN)
     deadline = time.monotonic() + RUN_S
     state = "none"
@@ -258,7 +282,7 @@ def run_dag(call: Callable[..., str]) -> None:
 
 
 def list_pids(status: Mapping[str, Any]) -> list[int]:
-    """The processes of a platform, its supervisor included."""
+    """Return the pids of a platform's processes, with that of its supervisor."""
     return [one["pid"] for one in status["components"] if one["pid"]]
 
 
@@ -269,7 +293,11 @@ def run(
     environment: Mapping[str, str] | None = None,
     within: float = 600,
 ) -> str:
-    """What a command says on stdout; raises CheckError with its output when it fails."""
+    """Run a command, for `within` seconds at most, and return what it wrote to stdout.
+
+    Raises:
+        CheckError: The command failed or did not end in time. The error has its output.
+    """
     words = [str(word) for word in argv]
     try:
         done = subprocess.run(

@@ -32,7 +32,7 @@ Results = Mapping[str, str]
 
 
 def main() -> None:
-    """Run them both ways and write the page."""
+    """Run the tests with Airflow's own task runtime and with airfleet's, and write the page."""
     tests = fetch(version(SDK))
     stock, own = run(tests, "stock"), run(tests, "own", "-p", "warm_starts")
     (started,) = re.findall(r"airfleet started (\d+) tasks", (HOME / "own.log").read_text())
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def fetch(wanted: str) -> Path:
-    """The folder of the tests of a version of the SDK. What they need beside Airflow is installed, too.
+    """Return the folder with the tests of a version of the SDK. What they need beside Airflow is installed, too.
 
     Everything is checked against the hashes of the locks, the source distribution of the SDK among it.
     """
@@ -67,13 +67,13 @@ def fetch(wanted: str) -> Path:
 
 
 def find_pin(lock: str, name: str) -> str:
-    """One package of a lock, with its hashes."""
+    """Return the lines of a lock about one package: its version and its hashes."""
     (block,) = re.findall(rf"^{re.escape(name)}==.*(?:\n .*)*", lock, re.MULTILINE)
     return str(block)
 
 
 def run(tests: Path, name: str, *words: str) -> Results:
-    """The outcome of each test by its name."""
+    """Run tests, and return the outcome of each by its name."""
     report = HOME / f"{name}.xml"
     paths = [str(path) for path in (ORACLE, HOME / "lib", tests)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "AIRFLOW_HOME": str(HOME / "airflow")}
@@ -107,7 +107,7 @@ def read(report: Path) -> Results:
 
 
 def describe(stock: Results, own: Results, started: str) -> str:
-    """The page."""
+    """Return the page."""
     counts = [Counter(results.values()) for results in (stock, own)]
     differ = sorted(name for name in stock if stock[name] != own.get(name, "missing"))
     fail = [name.rpartition(".")[2] for name in sorted(stock) if stock[name] == own.get(name) == "failed"]
