@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 import ssl
 import subprocess
 from collections import defaultdict
@@ -32,7 +34,7 @@ from deadline import wait_until
 from expositions import Exporters
 from fleets import Platform
 from places import CREDENTIALS, parse, place
-from prometheus_server import JWT_SECRET, Prometheus
+from prometheus_server import JWT_SECRET, Prometheus, quicken
 
 # What a platform on one machine has no exporter for.
 ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_")
@@ -55,8 +57,8 @@ def exporters() -> Iterator[Exporters]:
 @pytest.fixture(scope="module")
 def prometheus(exporters: Exporters) -> Iterator[Prometheus]:
     with prometheus_server.serve(exporters.port) as served:
-        wait_until(lambda: served.value("airfleet:task_start:bad_ratio6h"), "rules of the slow group", timeout_s=180)
-        wait_until(lambda: served.query("airfleet:task_start:bad_ratio1d"), "windows of days", timeout_s=600)
+        wait_until(lambda: served.value("airfleet:task_start:bad_ratio6h"), "rules of the slow group")
+        wait_until(lambda: served.query("airfleet:task_start:bad_ratio1d"), "windows of days")
         yield served
 
 
@@ -89,9 +91,9 @@ def test_an_alert_reaches_the_agents_with_their_token_and_so_does_its_end(
     wait_until(lambda: find("Watchdog", "firing"), "the watchdog", timeout_s=60)
     assert not find("SchedulerDown", "firing")
     exporters.gauges["airfleet_scheduler_loop_age_seconds"] = 90.0
-    wait_until(lambda: find("SchedulerDown", "firing"), "the alert", timeout_s=120)
+    wait_until(lambda: find("SchedulerDown", "firing"), "the alert")
     exporters.gauges["airfleet_scheduler_loop_age_seconds"] = 1.0
-    wait_until(lambda: find("SchedulerDown", "resolved"), "the end of the alert", timeout_s=120)
+    wait_until(lambda: find("SchedulerDown", "resolved"), "the end of the alert")
     [alert, *_] = [alert for alert in exporters.alerts if alert["labels"]["alertname"] == "SchedulerDown"]
     assert alert["labels"]["severity"] == "critical"
     assert alert["annotations"]["first_command"] == "airfleet status"
@@ -125,10 +127,16 @@ def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) ->
     snapshot = other.state.read_snapshot()
     assert snapshot
     password = Secret((other.state.secrets / "monitor_password").read_text().strip())
-    [served] = [Prometheus(one.url, password) for one in snapshot.processes if one.name == "prometheus"]
-    wait_until(lambda: served.value('up{job="agents"}') == 1, "the agents are scraped", timeout_s=120)
-    wait_until(lambda: served.value('up{job="alertmanager"}') == 1, "Alertmanager is scraped", timeout_s=120)
-    wait_until(lambda: served.value("airfleet_agents_active") == 1, "a metric of the agents", timeout_s=120)
+    [(served, pid)] = [
+        (Prometheus(one.url, password), one.pid) for one in snapshot.processes if one.name == "prometheus"
+    ]
+    wait_until(lambda: served.value('up{job="agents"}') == 1, "the agents are scraped")
+    wait_until(lambda: served.value('up{job="alertmanager"}') == 1, "Alertmanager is scraped")
+    wait_until(lambda: served.value("airfleet_agents_active") == 1, "a metric of the agents")
+    for path in (other.state.root / "prometheus").rglob("*.y*ml"):
+        path.write_text(quicken(path.read_text()))
+    assert pid
+    os.kill(pid, signal.SIGHUP)  # it reads them again
     assert (other.state.root / "prometheus" / "grafana" / "boards" / "airfleet-fleet.json").exists()
     run_twice(other, served)
     asked = {
@@ -156,7 +164,7 @@ def run_twice(platform: Platform, served: Prometheus) -> None:
     for _ in range(2):
         before = count()
         assert platform.succeeds("quick")
-        wait_until(lambda before=before: count() > before, "a start is counted", timeout_s=120)  # type: ignore[misc]
+        wait_until(lambda before=before: count() > before, "a start is counted")  # type: ignore[misc]
 
 
 def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: Path) -> None:
@@ -181,7 +189,7 @@ def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: 
     for file in (file for part in parts for file in part.files):
         target = Path(move(str(file.path)))
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(move(reveal(file.content)))
+        target.write_text(quicken(move(reveal(file.content))))
     started = []
     try:
         for service in (service for part in parts for service in part.services):
@@ -200,11 +208,9 @@ def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: 
                 found = answer.json()["data"]["result"] if answer.status_code == 200 else []
                 return float(found[0]["value"][1]) if found else None
 
-            wait_until(lambda: count('up{job="prometheus"} == 1'), "Prometheus scrapes itself", timeout_s=120)
-            wait_until(lambda: count('up{job="alertmanager"} == 1'), "Prometheus scrapes Alertmanager", timeout_s=120)
-            wait_until(
-                lambda: count("sum(prometheus_notifications_sent_total) > 0"), "an alert is handed over", timeout_s=120
-            )
+            wait_until(lambda: count('up{job="prometheus"} == 1'), "Prometheus scrapes itself")
+            wait_until(lambda: count('up{job="alertmanager"} == 1'), "Prometheus scrapes Alertmanager")
+            wait_until(lambda: count("sum(prometheus_notifications_sent_total) > 0"), "an alert is handed over")
             assert count("sum(prometheus_notifications_errors_total)") == 0
             page = client.get("/api/v1/labels", headers={"Origin": "https://elsewhere.example"})
             assert page.status_code == 200
