@@ -15,7 +15,6 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import session
 from airfleet.operations.apply import DRAIN_S, Apply, PackageSource
 from airfleet.runners.fleet.apply import removed_hosts
-from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.fleet import Fleet
@@ -93,8 +92,8 @@ def command(
     _report(change, fleet, folder, seconds)
     if change.errors or not all(one.is_well for one in change.health):
         raise SystemExit(1)
-    if staying := _list_names(change.removed):
-        log(f"{', '.join(sorted(staying))} is still draining: apply again when its tasks have ended")
+    if change.draining:
+        log(f"{', '.join(change.draining)} is still draining: apply again when its tasks have ended")
         raise SystemExit(plan.CHANGES)
     url = change.survey.views[0].desired.place.public_url
     log(f"{fleet.name} is up: {url} (user {ADMIN}, password in {folder.secrets / 'admin_password'})")
@@ -102,7 +101,7 @@ def command(
 
 def _report(change: Apply, fleet: Fleet, folder: StateFolder, seconds: float) -> None:
     left = {one.step.host for one in change.outcome.done} - {host.name for host in fleet.hosts}
-    for host in sorted(left - set(_list_names(change.removed))):
+    for host in sorted(left - set(change.draining)):
         log(f"{host} left the fleet: {removed_hosts.LEFT}")
     for error in change.removed.silent:
         say(removed_hosts.explain_silent(error))
@@ -114,10 +113,6 @@ def _report(change: Apply, fleet: Fleet, folder: StateFolder, seconds: float) ->
         say(host_survey.describe_errors(change.errors))
         _keep_outputs(change.errors, folder)
     log(f"{wording.count(sum(one.error is None for one in change.outcome.done), 'change')} in {seconds:.1f} s")
-
-
-def _list_names(removed: RemovedHosts) -> list[str]:
-    return [view.desired.place.host.name for view in removed.views]
 
 
 def _find_source(offline: str | None) -> PackageSource:
@@ -156,5 +151,5 @@ def describe(change: Apply, seconds: float) -> dict[str, object]:
         "left": len(change.outcome.skipped),
         "health": describe_health(change.health),
         "errors": [{"host": error.where, "what": error.what, "hint": error.hint} for error in change.errors],
-        "draining": _list_names(change.removed),
+        "draining": list(change.draining),
     }

@@ -95,6 +95,16 @@ class Apply:
         return (*self.survey.errors, *self.outcome.errors)
 
     @property
+    def draining(self) -> tuple[str, ...]:
+        """Return the names of the hosts that still run a worker which fleet.yaml no longer needs there."""
+        removals = [done for done in self.outcome.done if isinstance(done.step.action, steps.RemoveService)]
+        # A later round may have ended what an earlier one found at work.
+        last = {(done.step.host, done.step.what): done.drains for done in removals}
+        own = {host.name for host in self._session.spec.fleet.hosts}
+        kept = {host for (host, _), drains in last.items() if drains and host in own}
+        return tuple(sorted({*kept, *(view.desired.place.host.name for view in self.removed.views)}))
+
+    @property
     def has_changes(self) -> bool:
         """Return whether a host needs a change."""
         return bool(self.survey.steps or self.removed.steps)

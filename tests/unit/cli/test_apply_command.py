@@ -28,15 +28,17 @@ from command_line import invoke
 from places import desired, parse
 
 
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, as_json: bool = False) -> Result:
-    """Run an apply that removed `old1` from the fleet; its tasks have ended or still run."""
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, still_drains: bool, as_json: bool = False, host: str = "old1"
+) -> Result:
+    """Run an apply that removed a worker of `old1`, which left the fleet, or of a host that stays."""
     fleet = parse()
     folder = StateFolder(tmp_path)
     spec = SimpleNamespace(fleet=fleet, project=tmp_path, rotations=RotationLedger(folder.secrets))
     old = SimpleNamespace(desired=SimpleNamespace(place=SimpleNamespace(host=SimpleNamespace(name="old1"))))
-    left: Any = RemovedHosts((old,) if still_drains else ())  # type: ignore[arg-type]
+    left: Any = RemovedHosts((old,) if still_drains and host == "old1" else ())  # type: ignore[arg-type]
     unit = "airfleet-worker-io.service"
-    step = steps.Step("old1", Stage.BASE, steps.RemoveService(unit), f"stop and remove {unit}", "it left")
+    step = steps.Step(host, Stage.BASE, steps.RemoveService(unit), f"stop and remove {unit}", "it left")
     outcome = ApplyOutcome((StepResult(step, 1.0, None, drains=still_drains),), (), ())
     view: Any = SimpleNamespace(desired=desired("web1"))
 
@@ -93,3 +95,12 @@ def test_a_plan_without_changes_tells_of_logins_that_apply_would_end(
     after = check()
     assert after.exit_code == 0
     assert "valid" not in after.output
+
+
+def test_a_host_that_loses_a_pool_whose_tasks_still_run_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done = run(monkeypatch, tmp_path, still_drains=True, host="cpu1")
+    assert done.exit_code == 3
+    assert "cpu1 is still draining: apply again" in done.output
+    assert run(monkeypatch, tmp_path, still_drains=False, host="cpu1").exit_code == 0

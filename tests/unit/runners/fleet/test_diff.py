@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -281,6 +282,17 @@ def test_a_step_waits_for_nothing_that_still_drains(tmp_path: Path) -> None:
 def test_a_file_is_put_in_place_whole() -> None:
     script = steps.script(WriteFile(HostFile(Path("/etc/airfleet/x"), "hi", "airfleet", 0o640)))
     assert script.index("chmod") < script.index("mv -f")
+
+
+def test_the_end_of_a_service_is_awaited_for_as_long_as_systemd_may_take_but_not_that_of_tasks() -> None:
+    def wait_s(unit: str) -> float:
+        tries = re.search(r"TIMES=(\d+)", steps.script(RemoveService(unit)))
+        assert tries
+        return int(tries[1]) * 0.2
+
+    services = [one for name in ("data1", "web1", "sched1") for one in desired(name).services]
+    assert all(one.stop_s < wait_s(one.unit) for one in services)
+    assert wait_s("airfleet-worker-cpu.service") < 60
 
 
 def test_a_service_that_drains_keeps_its_unit_until_it_has_stopped() -> None:

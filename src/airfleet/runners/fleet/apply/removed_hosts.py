@@ -17,14 +17,13 @@ from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.facts import HostFacts
-from airfleet.runners.fleet.plan.steps import RemoveRuntime, RemoveService, Step
+from airfleet.runners.fleet.plan.steps import WORKER, RemoveRuntime, RemoveService, Step
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import HostConnection, as_host_error
 from airfleet.spec.topology import Host
 
-WORKER = "airfleet-worker-"
 LEFT = f"{LIB}, {LOG} and the system's packages are left there"
 WHY = "fleet.yaml no longer names this host"
 

@@ -15,6 +15,7 @@ from airfleet.components.postgresql import patroni
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import HostFacts, Probe, UnitFact
 from airfleet.runners.fleet.plan.steps import (
+    STOP_S,
     AddUser,
     Bring,
     Install,
@@ -41,6 +42,7 @@ MISSING = "it is missing"
 UNNEEDED = "fleet.yaml no longer needs it"
 TIMEOUT_INSTALL_S = 900.0
 TIMEOUT_UNPACK_S = 600.0
+TIMEOUT_REMOVE_S = STOP_S + 30.0
 RUNNING = ("active", "activating", "reloading", "deactivating")
 
 
@@ -158,13 +160,8 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     stale = sorted(path for path in facts.managed if Path(path) not in kept)
     gone = [Path(path).name for path in stale if path.startswith(systemd_units.FOLDER)]
     for unit in gone:
-        yield Step(
-            host,
-            Stage.BASE,
-            RemoveService(unit),
-            f"stop and remove {unit}",
-            UNNEEDED,
-        )
+        words = f"stop and remove {unit}"
+        yield Step(host, Stage.BASE, RemoveService(unit), words, UNNEEDED, timeout_s=TIMEOUT_REMOVE_S)
     for unit in desired.masks:
         if unit not in facts.masked:
             yield Step(host, Stage.BASE, Mask(unit), f"mask {unit}", "airfleet runs the program in its own unit")

@@ -17,6 +17,7 @@ from airfleet.shell_script import define_function, render_script
 JOBS = LIB / "jobs"
 # A script prints this line if a worker or its tasks still have to end. Nothing is killed; a later apply checks again.
 DRAINING = "draining"
+WORKER = "airfleet-worker-"
 # The folder of packages from the control machine during their installation.
 SHIPPED = "/var/cache/airfleet-packages"
 
@@ -142,8 +143,11 @@ class Step:
         return isinstance(self.action, Mask | AddUser | MakeFolder | WriteFile | RemoveFile)
 
 
-# Seconds to wait for a service that is removed. If it drains longer, the next apply checks again.
+# Seconds to wait for a worker that is removed. If it drains longer, the next apply checks again.
 REMOVE_S = 20
+# Every other service ends within its stop_s, because systemd kills it then. HAProxy takes a minute when a peer lost its
+# power, because that peer never closes its connections.
+STOP_S = 130
 # A process of Airflow that cannot run ends within STEADY_S seconds. After CRASHES restarts, the step fails.
 STEADY_S = 8
 CRASHES = 3
@@ -185,7 +189,8 @@ def script(action: Action) -> str:
         case Bring(service, how):
             return _bring(service, how)
         case RemoveService(unit):
-            return render_script(__package__, "remove_service", UNIT=unit, TIMES=REMOVE_S * 5, DRAINING=DRAINING)
+            wait_s = REMOVE_S if unit.startswith(WORKER) else STOP_S
+            return render_script(__package__, "remove_service", UNIT=unit, TIMES=wait_s * 5, DRAINING=DRAINING)
 
 
 def list_running_packages() -> str:
