@@ -15,6 +15,8 @@ class HttpCheck:
     """Healthy while a GET of the URL returns this status. Then `warm_up` is fetched once, as its first call is slow.
 
     `login` are the user and the password of a server that asks for them.
+    With https, only a fleet's runner makes the check, the status is 200, and the server's certificate is not verified:
+    the URL is that of a server on this machine.
     """
 
     url: str

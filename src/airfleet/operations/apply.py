@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airfleet.errors import AirfleetError
@@ -15,7 +15,7 @@ from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import steps, waves
-from airfleet.runners.fleet.survey import host_survey, outside_health
+from airfleet.runners.fleet.survey import etcd_members, host_survey, outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.runners.fleet.survey.outside_health import Observation
 from airfleet.spec.topology import Host
@@ -125,6 +125,7 @@ class Apply:
 
     def _look(self) -> None:
         self.removed, survey = self._session.survey_all(self._known)
+        etcd_members.check_new_voters(self._session.spec.fleet, (*survey.views, *self.removed.views))
         self.survey = host_survey.change_steps(survey, waves.add_restarts) if self._restart else survey
 
     # The phases, in their order.
@@ -152,15 +153,16 @@ class Apply:
 
     def clear_removed_hosts(self) -> None:
         """Stop the workers of hosts that were removed from fleet.yaml. Remove the rest when the workers have ended."""
-        if not self.removed.steps:
+        leaving = removed_hosts.change_steps(self.removed.views, waves.leave_cleanup)
+        if not leaving:
             return
-        names = ", ".join(view.desired.place.host.name for view in self.removed.views)
+        names = ", ".join(view.desired.place.host.name for view in leaving)
         self._session.notify(f"hosts being removed: {names}")
 
         def make(views: Iterable[HostView]) -> Applier:
             return self._session.applier(views, report=self._report)
 
-        self._add(removed_hosts.drain_and_clear(self.removed.views, make))
+        self._add(removed_hosts.drain_and_clear(leaving, make))
         self._look()
 
     def ship_packages(self) -> None:
@@ -198,10 +200,14 @@ class Apply:
     def clean_up(self) -> None:
         """Remove what only former versions used, once nothing of a former version runs on any host.
 
-        Where that cannot be known, or takes longer than the tasks of a worker are waited for, the next apply does it.
+        The etcd of a host that votes no more is removed here too, once the others have let it go. Where that cannot be
+        known, or takes longer than the tasks of a worker are waited for, the next apply does it.
         """
         cleanup = host_survey.change_steps(self.survey, waves.take_cleanup)
-        if not cleanup.steps:
+        leaving = removed_hosts.change_steps(self.removed.views, waves.take_cleanup)
+        views = (*cleanup.views, *leaving)
+        planned = tuple(step for view in views for step in view.steps)
+        if not planned:
             return
         if (
             self.errors
@@ -212,15 +218,23 @@ class Apply:
                 given_up="processes of a former version still run; the next apply removes what only they use",
             )
         ):
-            self._add(ApplyOutcome((), (), cleanup.steps))
+            self._add(ApplyOutcome((), (), planned))
             return
-        self._add(self._session.applier(cleanup.views, report=self._report).run())
+        if still_voting := etcd_members.find_still_voting(views, self.survey.views):
+            self._add(ApplyOutcome((), still_voting, planned))
+            return
+        done = self._session.applier(views, report=self._report).run()
+        if not (done.errors or done.skipped):
+            staying = removed_hosts.change_steps(self.removed.views, waves.leave_cleanup)
+            self.removed = replace(self.removed, views=staying)
+        self._add(done)
 
     def _is_all_new(self) -> bool:
         """Whether every host answers and is as it should be, and every process of Airflow is of this version."""
         removed, survey = self._survey_apart()
         left = host_survey.change_steps(survey, waves.leave_cleanup).steps
-        if left or survey.errors or removed.steps or removed.silent:
+        leaving = removed_hosts.change_steps(removed.views, waves.leave_cleanup)
+        if left or survey.errors or leaving or removed.silent:
             return False
         return not any(map(_runs_former_version, self.survey.views))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from airfleet.operations.session import look_at_all
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.plan.steps import Step
-from airfleet.runners.fleet.survey import fleet_spec
+from airfleet.runners.fleet.survey import etcd_members, fleet_spec
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
 from airfleet.workspace.project import find_state
@@ -53,6 +53,7 @@ def preview(project: Path, state: Path | None, *, accept_new_hosts: bool, notify
     applied_hosts.check_primary(known, spec.fleet)
     with ExitStack() as stack:
         removed, survey = look_at_all(spec, known, stack, notify)
+        etcd_members.check_new_voters(spec.fleet, (*survey.views, *removed.views))
     rotations, now = RotationLedger(folder.secrets), time.time()
     former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])
     return Preview(removed, survey, tuple(rotations.describe(now)), tuple(former), rotations.is_due(now))

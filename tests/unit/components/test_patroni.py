@@ -7,6 +7,7 @@ import io
 import json
 import re
 import socket
+import ssl
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,9 @@ import pytest
 from sqlalchemy.dialects.postgresql import asyncpg, psycopg2
 from sqlalchemy.engine import make_url
 
-from airfleet.components.etcd import ask_members
+from airfleet.components.etcd import list_members
 from airfleet.components.etcd import server as etcd
+from airfleet.components.health import HttpCheck
 from airfleet.components.host_model import AUTHORITIES, Part, Stage
 from airfleet.components.hosts.host_parts import describe
 from airfleet.components.model import reveal
@@ -277,38 +279,75 @@ def test_etcd_is_asked_by_no_host_without_a_password() -> None:
     assert read_patroni(fleet(), "data1")["etcd3"]["password"] == "s3cret-etcd"
 
 
-@pytest.mark.parametrize("is_strange", [False, True])
-def test_a_voter_begins_no_cluster_beside_one_that_has_no_majority_now(tmp_path: Path, is_strange: bool) -> None:
-    joining = tmp_path / "joining.env"
+OWN_PEER, OTHER_PEER = "https://10.0.0.41:2380", "https://10.0.0.11:2380"
+
+
+def join_etcd(folder: Path, *, etcdctl: str = "exit 1", others: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the job that lets etcd of data1 join; `others` is what other voters say of the members."""
     for name, line in {
-        "etcdctl": "exit 1",
+        "etcdctl": etcdctl,
         "timeout": 'shift; exec "$@"',
-        "python3": f"exit {int(is_strange)}",
+        "python3": f"printf '%s' '{others}'",
+        "systemctl": "true",
     }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tmp_path / name).chmod(0o755)
-    script = jobs(fleet(), "data1")["etcd-join"].replace(str(etcd.JOINING), str(joining))
-    script = script.replace(str(etcd.DATA), str(tmp_path / "data"))
-    words = ["bash", "-c", f"PATH={tmp_path}:$PATH\nset -eu\n{script}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
-    assert (done.returncode, joining.exists()) == ((1, False) if is_strange else (0, True)), done.stderr
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
+    script = jobs(fleet(), "data1")["etcd-join"].replace(str(etcd.JOINING), str(folder / "joining.env"))
+    script = script.replace(str(etcd.DATA), str(folder / "data"))
+    words = ["bash", "-c", f"PATH={folder}:$PATH\nset -eu\n{script}"]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
 
 
 @pytest.mark.parametrize(
-    ("members", "code"), [(None, 0), (["https://own:2380", "https://a:2380"], 0), (["https://a:2380"], 1)]
+    ("others", "code"),
+    [
+        ("", 0),
+        (f"10.0.0.11:2380 {OTHER_PEER} {OWN_PEER}\n", 0),
+        (f"10.0.0.11:2380 {OTHER_PEER} {OWN_PEER}0\n", 1),
+        (f"10.0.0.11:2380 {OTHER_PEER} {OWN_PEER}\n10.0.0.12:2380 {OTHER_PEER}\n", 1),
+    ],
+    ids=["nobody answers", "all have this host", "another host's name begins alike", "one is without this host"],
 )
-def test_the_members_of_other_voters_say_whether_a_cluster_is_there(
-    monkeypatch: pytest.MonkeyPatch, members: list[str] | None, code: int
+def test_a_voter_begins_no_cluster_beside_one_that_has_no_majority_now(tmp_path: Path, others: str, code: int) -> None:
+    done = join_etcd(tmp_path, others=others)
+    assert (done.returncode, (tmp_path / "joining.env").exists()) == (code, not code), done.stderr
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+def test_a_voter_that_has_left_comes_back_without_the_data_that_it_had(tmp_path: Path, is_member: bool) -> None:
+    """etcd does not start on the data of a member that was removed."""
+    (tmp_path / "data" / "member").mkdir(parents=True)
+    own = f"echo 'b1, started, data1, {OWN_PEER}, https://10.0.0.41:2379, false'"
+    line = f"echo 'a1, started, web1, {OTHER_PEER}, https://10.0.0.11:2379, false'"
+    added = f'ETCD_INITIAL_CLUSTER="web1={OTHER_PEER},data1={OWN_PEER}"'
+    etcdctl = (
+        f'case "$*" in *"member list"*) {line}; {own if is_member else "true"};; *"member add"*) echo {added!r};; esac'
+    )
+    assert join_etcd(tmp_path, etcdctl=etcdctl).returncode == 0
+    assert (tmp_path / "data" / "member").exists() is is_member
+    assert ("ETCD_INITIAL_CLUSTER_STATE=existing" in (tmp_path / "joining.env").read_text()) is True
+    assert (f"web1={OTHER_PEER},data1={OWN_PEER}" in (tmp_path / "joining.env").read_text()) is not is_member
+
+
+def test_etcd_is_well_once_a_majority_answers_and_not_once_it_listens() -> None:
+    [server] = [one for part in parts(fleet(), "web1") for one in part.services if one.name == "etcd"]
+    assert server.health == HttpCheck("https://127.0.0.1:2379/health")
+
+
+def test_voters_that_answer_are_printed_with_their_members(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def answer(url: str, **_: object) -> io.StringIO:
-        if members is None:
+        if "down" in url:
             raise ConnectionRefusedError(url)
-        return io.StringIO(json.dumps([{"peerURLs": [one]} for one in members]))
+        return io.StringIO(json.dumps([{"peerURLs": [one]} for one in (OWN_PEER, OTHER_PEER)]))
 
-    context = SimpleNamespace(load_cert_chain=lambda *_: None)
+    context = ssl.create_default_context()
+    monkeypatch.setattr(context, "load_cert_chain", lambda *_: None)
     monkeypatch.setattr("ssl.create_default_context", lambda **_: context)
-    monkeypatch.setattr("urllib.request.urlopen", answer)
-    assert ask_members.main("authorities", "certificate", "key", "https://own:2380", "a:2380") == code
+    monkeypatch.setattr("urllib.request.build_opener", lambda *_: SimpleNamespace(open=answer))
+    list_members.main("authorities", "certificate", "key", "down:2380", "a:2380")
+    assert capsys.readouterr().out == f"a:2380 {OWN_PEER} {OTHER_PEER}\n"
 
 
 def test_roles_are_made_where_writes_are_taken_and_awaited_elsewhere(tmp_path: Path) -> None:
@@ -350,6 +389,9 @@ def test_a_host_writes_or_waits_by_what_its_server_says(
     ("state", "was_led", "is_replica", "leader", "code"),
     [
         ("active", False, False, "", 0),
+        ("inactive", "before it lost the role", False, "", 1),
+        ("inactive", "before it lost the role", False, "| db1 | Leader |", 0),
+        ("active", "before it lost the role", False, "", 0),
         ("failed", False, False, "", 1),  # an earlier version may have kept it from starting
         ("activating", False, False, "", 1),  # systemd starts it again and again
         ("failed", True, True, "", 0),
@@ -358,7 +400,7 @@ def test_a_host_writes_or_waits_by_what_its_server_says(
     ],
 )
 def test_data_is_taken_over_only_while_it_is_in_use_and_the_primary_s_first(
-    tmp_path: Path, state: str, was_led: bool, is_replica: bool, leader: str, code: int
+    tmp_path: Path, state: str, was_led: bool | str, is_replica: bool, leader: str, code: int
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -377,6 +419,8 @@ def test_data_is_taken_over_only_while_it_is_in_use_and_the_primary_s_first(
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o755)
     adopted = tmp_path / "adopted.env"
+    if was_led is True:
+        adopted.touch()
     script = patroni.adopt().script.reveal().replace(str(patroni.ADOPTED), str(adopted))
     script = script.replace(str(patroni.DATA), str(data)).replace(str(patroni.CONTROL), str(tmp_path / "patronictl"))
     done = subprocess.run(

@@ -6,14 +6,17 @@ join() {
     > "$JOINING.new"
   mv "$JOINING.new" "$JOINING"
 }
-if [ -d "$DATA/member" ]; then
+keep_data() {
   [ -f "$JOINING" ] || join "$CLUSTER" existing
   exit 0
-fi
+}
 if ! log_in; then
+  [ ! -d "$DATA/member" ] || keep_data
   # A voter that began a cluster of its own beside one that is at work would never join it.
   # shellcheck disable=SC2086 # OTHERS is a list.
-  if ! python3 -c "$ASK_MEMBERS" "$AUTHORITIES" "$CERTIFICATE" "$KEY" "$OWN" $OTHERS; then
+  answers=$(python3 -c "$LIST_MEMBERS" "$AUTHORITIES" "$CERTIFICATE" "$KEY" $OTHERS)
+  if printf '%s\n' "$answers" | grep . | sed 's/$/ /' | grep -qvF " $OWN "; then
+    echo "etcd of other hosts has a cluster without this host, and no majority to let it in:" "$answers" >&2
     echo "start etcd of the other hosts that voted before, and change one voter at a time; then apply again" >&2
     exit 1
   fi
@@ -21,12 +24,24 @@ if ! log_in; then
   exit 0
 fi
 members=$(call member list)
-printf '%s\n' "$members" | while IFS=, read -r id _ _ peer _; do
-  peer=${peer# }
-  case " $PEERS " in
-    *" $peer "*) [ "$peer" = "$OWN" ] || continue;;
-  esac
-  call member remove "$id"
-done
-added=$(call member add "$NAME" --peer-urls="$OWN")
+if [ -d "$DATA/member" ]; then
+  case "$members" in *" $OWN,"*) keep_data;; esac
+  # A member that has left never comes back with the data that it had.
+  systemctl stop "$UNIT" || true
+  rm -rf "$DATA/member"
+fi
+let_in() {
+  members=$(call member list) || return 1
+  leaving=$(printf '%s\n' "$members" | while IFS=, read -r id _ _ peer _; do
+    peer=${peer# }
+    case " $PEERS " in *" $peer "*) [ "$peer" = "$OWN" ] || continue;; esac
+    printf '%s\n' "$id"
+  done)
+  for id in $leaving; do call member remove "$id" || return 1; done
+  added=$(call member add "$NAME" --peer-urls="$OWN") || return 1
+}
+# Where the leader leaves, the others elect one before they let anybody in.
+added=
+for _ in $(seq 60); do let_in && break; added=; sleep 1; done
+[ "$added" ] || { echo "etcd of the other hosts does not let this one in" >&2; exit 1; }
 join "$(printf '%s\n' "$added" | sed -n 's/^ETCD_INITIAL_CLUSTER="\(.*\)"$/\1/p')" existing

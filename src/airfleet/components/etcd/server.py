@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from airfleet.components.health import TcpCheck
+import shlex
+
+from airfleet.components.health import HttpCheck
 from airfleet.components.host_model import (
     AUTHORITIES,
     ETC,
@@ -25,6 +27,7 @@ from airfleet.spec.secrets import Secret, by_login, list_accepted
 from airfleet.spec.topology import Host
 
 NAME = "etcd"
+UNIT = f"airfleet-{NAME}.service"
 USER = "etcd"
 DATA = LIB / NAME
 FOLDER = ETC / NAME
@@ -66,7 +69,7 @@ def describe(place: Place, settings: str) -> Part:
         *("--listen-peer-urls", f"https://{listen}:{ETCD_PEERS}"),
         *("--peer-cert-file", str(certificate.path), "--peer-key-file", str(key.path)),
         *("--peer-client-cert-auth", "--peer-trusted-ca-file", str(AUTHORITIES)),
-        *("--initial-advertise-peer-urls", _peer(place.host)),
+        *("--initial-advertise-peer-urls", name_member(place.host)),
         *("--heartbeat-interval", str(HEARTBEAT_MS), "--election-timeout", str(ELECTION_MS)),
         *("--auto-compaction-retention", "1"),
     )
@@ -79,7 +82,8 @@ def describe(place: Place, settings: str) -> Part:
         # It reads its certificate for each connection, and the authorities only at its start.
         files=certificates.describe(place).files,
         env_files=(JOINING,),
-        health=TcpCheck(ETCD),
+        # It listens before it has joined the others. It says that it is well once a majority answers.
+        health=HttpCheck(f"https://127.0.0.1:{ETCD}/health"),
     )
     voters, askers = (tuple(host.address for host in hosts) for hosts in (fleet.voters, fleet.with_role("database")))
     return Part(
@@ -97,8 +101,21 @@ def describe(place: Place, settings: str) -> Part:
     )
 
 
-def _peer(host: Host) -> str:
+def name_member(host: Host) -> str:
+    """Return the URL by which the members of etcd know a host."""
     return f"https://{host.address}:{ETCD_PEERS}"
+
+
+def list_members(place: Place) -> str:
+    """Return a command for a host with etcd. It prints a line for each voter that answers: it, and the members' URLs.
+
+    The host's own comes first.
+    """
+    addresses = dict.fromkeys(host.address for host in (place.host, *place.fleet.voters))
+    program = read_program(__package__, "list_members")
+    files = (AUTHORITIES, FOLDER / certificates.CERTIFICATE, FOLDER / certificates.KEY)
+    words = ("-c", program, *map(str, files), *(f"{address}:{ETCD_PEERS}" for address in addresses))
+    return f"{place.machine.system.python} {shlex.join(words)}"
 
 
 def _render_join(place: Place) -> str:
@@ -111,16 +128,17 @@ def _render_join(place: Place) -> str:
         **_reach(place.fleet, but=place.host),
         ROOTS=_list_roots(place),
         NAME=place.host.name,
-        OWN=_peer(place.host),
-        PEERS=" ".join(map(_peer, voters)),
+        OWN=name_member(place.host),
+        PEERS=" ".join(map(name_member, voters)),
         OTHERS=" ".join(f"{host.address}:{ETCD_PEERS}" for host in voters if host != place.host),
-        ASK_MEMBERS=read_program(__package__, "ask_members"),
+        LIST_MEMBERS=read_program(__package__, "list_members"),
         CERTIFICATE=certificate.path,
         KEY=key.path,
-        CLUSTER=",".join(f"{host.name}={_peer(host)}" for host in voters),
+        CLUSTER=",".join(f"{host.name}={name_member(host)}" for host in voters),
         TOKEN=place.credentials.identity,
         DATA=DATA,
         JOINING=JOINING,
+        UNIT=UNIT,
     )
 
 

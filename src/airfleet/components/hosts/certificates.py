@@ -6,6 +6,9 @@ from pathlib import Path
 
 from airfleet.components.host_model import AUTHORITIES, Folder, HostFile, Part, Place, private
 
+# The files of a server, in its folder.
+CERTIFICATE, KEY = "host.pem", "host.key"
+
 
 def describe(place: Place) -> Part:
     """The certificates of the authorities, which every client on the host reads; they are no secret."""
@@ -19,4 +22,4 @@ def describe(place: Place) -> Part:
 def list_files(place: Place, folder: Path, group: str) -> tuple[HostFile, HostFile]:
     """The host's certificate and its private key for one server, whose group alone may read the key."""
     own = place.certificate
-    return HostFile(folder / "host.pem", own.certificate), private(folder / "host.key", own.key.reveal(), group)
+    return HostFile(folder / CERTIFICATE, own.certificate), private(folder / KEY, own.key.reveal(), group)

@@ -300,6 +300,22 @@ def test_a_service_that_drains_keeps_its_unit_until_it_has_stopped() -> None:
     assert script.index("inactive|failed") < script.index("rm -f")
 
 
+def test_what_a_job_left_to_let_a_service_start_goes_with_the_service(tmp_path: Path) -> None:
+    """Patroni's unit starts where a file is that the check of the data left; the check has to be made again."""
+    (tmp_path / "units").mkdir()
+    left, kept = tmp_path / "lib" / "adopted.env", tmp_path / "etc" / "own.env"
+    for path in (left, kept):
+        path.parent.mkdir()
+        path.touch()
+    unit = tmp_path / "units" / "airfleet-x.service"
+    unit.write_text(f"[Service]\nEnvironmentFile={left}\nEnvironmentFile={kept}\nExecStart=/bin/true\n")
+    script = steps.script(RemoveService("airfleet-x.service"))
+    for real, here in {"/etc/systemd/system": "units", "/var/lib/airfleet": "lib", "/etc/airfleet": "etc"}.items():
+        script = script.replace(real, str(tmp_path / here))
+    done = run_with(tmp_path, "*ActiveState*) echo inactive;;", script)
+    assert (done.returncode, unit.exists(), left.exists(), kept.exists()) == (0, False, False, True), done.stderr
+
+
 def test_a_firewall_that_is_no_longer_wanted_takes_its_table_along() -> None:
     service = next(one for one in desired("cpu1").services if one.name == "firewall")
     assert "ExecStop=/usr/sbin/nft delete table inet airfleet" in systemd_units.render(service)

@@ -84,11 +84,22 @@ def _look(spec: FleetSpec, host: Host, stack: ExitStack) -> HostView | None:
 def decide(desired: DesiredHost, found: HostFacts) -> Iterator[Step]:
     """Yield the steps that remove airfleet from a host. Workers come first, because they may have to drain."""
     stripped = replace(desired, place=replace(desired.place, host=replace(desired.place.host, roles=())))
-    steps = [replace(step, stage=Stage.BASE, why=WHY) for step in diff.decide(stripped, found)]
+    steps = [
+        replace(step, stage=Stage.CLEANUP if step.stage == Stage.CLEANUP else Stage.BASE, why=WHY)
+        for step in diff.decide(stripped, found)
+    ]
     yield from (step for step in steps if _stops_worker(step))
     yield from (step for step in steps if not _stops_worker(step))
     for name in found.runtimes:
         yield Step(desired.place.host.name, Stage.BASE, RemoveRuntime(name), f"remove {OPT / name}", WHY)
+
+
+def change_steps(
+    views: Iterable[HostView], change: Callable[[DesiredHost, tuple[Step, ...]], tuple[Step, ...]]
+) -> tuple[HostView, ...]:
+    """Return the hosts that still have steps after a change of the steps of each."""
+    changed = (replace(view, steps=change(view.desired, view.steps)) for view in views)
+    return tuple(view for view in changed if view.steps)
 
 
 def drain_and_clear(views: Iterable[HostView], make: Callable[[Iterable[HostView]], Applier]) -> ApplyOutcome:

@@ -9,12 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from airfleet.components.etcd import server as etcd
 from airfleet.components.host_model import ETC, EVERY_ADDRESS, Folder, HostFile, Job, Part, Place, Service, Stage
 from airfleet.components.model import reveal
 from airfleet.components.postgresql import patroni
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import HostFacts, Probe, UnitFact
 from airfleet.runners.fleet.plan.steps import (
+    JOBS,
     STOP_S,
     AddUser,
     Bring,
@@ -160,8 +162,8 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     stale = sorted(path for path in facts.managed if Path(path) not in kept)
     gone = [Path(path).name for path in stale if path.startswith(systemd_units.FOLDER)]
     for unit in gone:
-        words = f"stop and remove {unit}"
-        yield Step(host, Stage.BASE, RemoveService(unit), words, UNNEEDED, timeout_s=TIMEOUT_REMOVE_S)
+        stage, words = _find_removal_stage(desired, unit == etcd.UNIT), f"stop and remove {unit}"
+        yield Step(host, stage, RemoveService(unit), words, UNNEEDED, timeout_s=TIMEOUT_REMOVE_S)
     for unit in desired.masks:
         if unit not in facts.masked:
             yield Step(host, Stage.BASE, Mask(unit), f"mask {unit}", "airfleet runs the program in its own unit")
@@ -187,9 +189,24 @@ def _decide(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
         if path.name not in gone:
             is_last = ETC in path.parents and path.parent not in folders
             action = RemoveFile(path, with_folder=is_last)
-            yield Step(host, Stage.BASE, action, f"remove {path}", UNNEEDED)
+            stage = _find_removal_stage(desired, path.parent == etcd.FOLDER)
+            yield Step(host, stage, action, f"remove {path}", UNNEEDED)
+    yield from _forget_jobs(desired, facts)
     yield from _jobs_and_services(desired, facts)
     yield from _remove_runtimes(desired, facts)
+
+
+def _find_removal_stage(desired: DesiredHost, is_voter: bool) -> Stage:
+    """The stage in which something of a host is removed: what a voter needs stays until another one has joined."""
+    return Stage.CLEANUP if is_voter and desired.place.fleet.voters else Stage.BASE
+
+
+def _forget_jobs(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
+    """Forget that the jobs of a role succeeded once the host has lost the role: with the role, they run again."""
+    names = {job.name for part in desired.parts for job in part.jobs}
+    for name in sorted(facts.jobs.keys() - names):
+        action = RemoveFile(JOBS / name)
+        yield Step(desired.place.host.name, Stage.BASE, action, f"forget the job {name}", UNNEEDED)
 
 
 def _files(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:

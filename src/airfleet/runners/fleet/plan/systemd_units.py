@@ -93,6 +93,8 @@ def check(service: Service) -> str:
             return f"{active} && timeout 3 bash -c {shlex.quote(f'exec 3<>/dev/tcp/{address}/{port}')} 2>/dev/null"
         case HttpCheck(login=(_, _)):
             raise TypeError(f"{service.name}: the fleet's runner logs in nowhere for a health check")
+        case HttpCheck(url) if url.startswith("https:"):
+            return f"{active} && {http_request.build_tls_command('python3', url, timeout_s=HTTP_S)} >/dev/null 2>&1"
         case HttpCheck(url, status):
             parts = urlsplit(url)
             if parts.hostname is None or parts.port is None:

@@ -37,11 +37,19 @@ def make_waves(
         return [list(work)] if work else []
     if stage in STORES:
         return _by_copies(work)
+    if stage == Stage.CONSENSUS:
+        return _starts_first(work)
     if stage == Stage.WORK:
         return _by_pools(work)
     if stage in ROLLING:
         return [[item] for item in sorted(work, key=lambda item: _host(item).name == active)]
     return [list(work)]
+
+
+def _starts_first(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
+    """Return waves for voters: one that restarts may need those that do not run yet for a majority."""
+    starts = [item for item in work if not any(map(is_restart, item[1]))]
+    return [*([starts] if starts else []), *([item] for item in work if item not in starts)]
 
 
 def _by_copies(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
@@ -50,10 +58,8 @@ def _by_copies(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
     Then come replicas, and last the primary. Until Patroni leads several database hosts, their primary is the first of
     all: Patroni begins with its data, and not with older data that another host may still have.
     """
-    starts = [item for item in work if not any(map(is_restart, item[1]))]
-    restarts = [item for item in work if any(map(is_restart, item[1]))]
-    ordered = sorted(restarts, key=lambda item: _is_primary(item) == item[0].desired.place.fleet.promoted.is_led)
-    waves = [*([starts] if starts else []), *([item] for item in ordered)]
+    ordered = sorted(work, key=lambda item: _is_primary(item) == item[0].desired.place.fleet.promoted.is_led)
+    waves = _starts_first(ordered)
     begins = [wave for wave in waves if any(map(_begins, wave))]
     return [*begins, *(wave for wave in waves if wave not in begins)]
 

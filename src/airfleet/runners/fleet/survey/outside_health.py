@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import json
 import re
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from airfleet.components.rabbitmq.server import VHOST, find_metrics_address
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import http_request
-from airfleet.shell_script import read_program
 from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract import wording
 
@@ -90,8 +88,8 @@ def look_at_ui(url: str, askers: Iterable[HostView]) -> list[Observation]:
     """Return the health that the UI at an address reports to the first host that reaches it."""
     said = "no host can reach it"
     for view in askers:
-        words = ("-c", read_program(__package__, "get_url"), f"{url}/api/v2/monitor/health", str(ASK_S))
-        script = f"{view.desired.place.machine.system.python} {shlex.join(words)}"
+        python = view.desired.place.machine.system.python
+        script = http_request.build_tls_command(python, f"{url}/api/v2/monitor/health", timeout_s=ASK_S)
         try:
             output = view.connection.run(script, timeout_s=ASK_S + 5)
         except AirfleetError as error:
