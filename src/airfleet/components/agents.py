@@ -61,6 +61,7 @@ def render(
         Key.METRICS: metrics,
         Key.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),
         Key.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
+        Key.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
 

@@ -15,6 +15,7 @@ from airfleet.components.model import Component, Credentials, File, Origin, Sett
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
+from airfleet_provider.contract import breaker_rules
 
 # Airflow's name of a key that has no name.
 UNNAMED_KEY = "not-used"
@@ -52,6 +53,7 @@ def list_platform_settings(
         *_list_bundle_settings(fleet, site),
         *executor,
         *list_runtime_settings(fleet.queues),
+        *list_breaker_settings(fleet),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "tools that do not know bundles read it"),
         Setting(
@@ -122,6 +124,14 @@ def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
             "tasks of other queues start in Airflow's own way",
         ),
     )
+
+
+def list_breaker_settings(fleet: Fleet) -> tuple[Setting, ...]:
+    """Return the rules of breakers for the scheduler, the API of tasks, and the tasks themselves."""
+    if not fleet.breakers:
+        return ()
+    text = breaker_rules.render(fleet.breakers)
+    return (Setting(breaker_rules.SECTION, breaker_rules.KEY, text, "fleet.yaml: breakers"),)
 
 
 CELERY_EXECUTOR = Setting(

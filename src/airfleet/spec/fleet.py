@@ -10,6 +10,7 @@ from airfleet.spec.notifications import Notifications
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 from airfleet_provider.contract import archive_store, release_policy
+from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.release_policy import Policy
 from airfleet_provider.contract.sla_rules import Rule
 
@@ -195,6 +196,7 @@ class Fleet:
     archive: Archive = field(default_factory=Archive)
     notifications: Notifications = field(default_factory=Notifications)
     slas: tuple[Rule, ...] = ()
+    breakers: tuple[BreakerRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS

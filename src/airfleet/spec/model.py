@@ -20,6 +20,7 @@ from pydantic import (
 from airfleet.spec import fleet
 from airfleet.spec.sections.archive import ArchiveSection
 from airfleet.spec.sections.backups import BackupsSection
+from airfleet.spec.sections.breakers import BreakerSection
 from airfleet.spec.sections.checks import ChecksSection
 from airfleet.spec.sections.hosts import (
     HostSection,
@@ -272,6 +273,11 @@ class FleetFile(Section):
         default={},
         description="Promises about when Dags, tasks and assets are ready, by name.",
         examples=[{"sales-by-six": {}}],
+    )
+    breakers: dict[Name, BreakerSection] = Field(
+        default={},
+        description="Services that tasks need, by name. While one is away, the tasks that need it wait.",
+        examples=[{"warehouse": {}}],
     )
     hosts: dict[Name, HostSection] = Field(
         default={},

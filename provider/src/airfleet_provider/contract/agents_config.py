@@ -20,3 +20,4 @@ class Key(StrEnum):
     METRICS = "metrics"
     NOTIFICATIONS = "notifications"
     SLAS = "slas"
+    BREAKERS = "breakers"

@@ -8,10 +8,11 @@ import os
 from typing import Any
 
 from airfleet_provider.api_server.outage_responses import OutageResponses, note
-from airfleet_provider.compat.calls import execution_api, metadata_db
+from airfleet_provider.breakers.api import BreakerRequests
+from airfleet_provider.compat.calls import config, execution_api, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
-from airfleet_provider.contract import fallbacks
-from airfleet_provider.execution_api.fast_path import FLUSH_S, Bypass, FastPath, Rows
+from airfleet_provider.contract import breaker_rules, fallbacks
+from airfleet_provider.execution_api.fast_path import FLUSH_S, RUNNING, Bypass, FastPath, Rows
 
 log = logging.getLogger("airfleet")
 
@@ -25,7 +26,24 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     if obstacle := execution_api.find_obstacle():
         log.warning("Airflow's own code answers every call of a task: %s", obstacle)
         return Bypass(app, counter, obstacle)
-    return FastPath(app, execution_api.Models(), Rows(metadata_db.connect).ask, counter=counter)
+    models = execution_api.Models()
+    return guard(FastPath(app, models, Rows(metadata_db.connect).ask, counter=counter), models)
+
+
+def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an ASGI application
+    """Return an application that answers requests about breakers too, if fleet.yaml has breakers."""
+    rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
+    if not rules:
+        return app
+
+    async def read_token(token: str) -> str:
+        subject, claims = await models.read_claims(token)
+        if claims["scope"] not in RUNNING:
+            raise PermissionError("the token is not that of a running task")
+        return subject
+
+    by_name = {rule.name: rule for rule in rules}
+    return BreakerRequests(app, by_name, lambda: metadata_db.connect("airfleet breakers"), read_token)
 
 
 def run_command(arguments: argparse.Namespace) -> None:

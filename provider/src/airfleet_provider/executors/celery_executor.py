@@ -13,6 +13,7 @@ from airflow.providers.celery.executors import celery_executor
 from celery.signals import before_task_publish
 from kombu.serialization import dumps
 
+from airfleet_provider.breakers import gate
 from airfleet_provider.compat.calls import celery_publishing, config, task_instances
 from airfleet_provider.compat.calls.celery_results import keep_result_connections
 from airfleet_provider.compat.patches import outages
@@ -61,6 +62,7 @@ class CeleryExecutor(KnowsScheduled, celery_executor.CeleryExecutor):  # type: i
         keep_result_connections(self.celery_app)
         self.set_up_publishing()
         wakeup.start(self.has_store)
+        gate.start()
 
     def set_up_publishing(self) -> None:
         """Configure the connections that send tasks: a dead broker or network never blocks this process for good.

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.executors import local_executor
 
+from airfleet_provider.breakers import gate
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches import local_workers, outages
 from airfleet_provider.executors.executor_events import KnowsScheduled
@@ -39,6 +40,7 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         local_workers.end_with_scheduler()
         super().start()
         wakeup.start()
+        gate.start()
 
     def has_task(self, task_instance: Any) -> bool:  # noqa: ANN401 - airflow.models.TaskInstance
         """Return whether this executor will report on the task."""

@@ -45,6 +45,7 @@ SECTIONS = frozenset({"sdk", "workers", "usage_data_collection", "logging"})
 KEYS = frozenset(
     {
         ("core", "load_examples"),
+        ("airfleet", "breakers"),
         ("api", "secret_key"),
         ("api", "base_url"),
         ("dag_processor", "dag_bundle_storage_path"),

@@ -10,6 +10,7 @@ from airfleet_provider.compat.patches import (
     dag_processor,
     db_clean,
     execution_api,
+    held_tasks,
     incremental_scheduling,
     local_workers,
     log_requests,
@@ -19,6 +20,7 @@ from airfleet_provider.compat.patches import (
     ready_filter,
     scheduler_loop,
     secret_lookups,
+    task_guard,
     task_start,
 )
 from airfleet_provider.compat.patches.patch import Patch
@@ -31,6 +33,7 @@ PATCHES: tuple[Patch, ...] = (
     incremental_scheduling.PATCH,
     ready_filter.PATCH,
     scheduler_loop.REST,
+    held_tasks.PATCH,
     local_workers.PATCH,
     child_exits.PATCH,
     crash_reports.REPORTS,
@@ -40,6 +43,7 @@ PATCHES: tuple[Patch, ...] = (
     prefork.LOG,
     task_start.LOOKUPS,
     task_start.LOADED_BAG,
+    task_guard.PATCH,
     parsing.LOOKUPS,
     parsing.SESSIONS,
     dag_processor.PATCH,

@@ -1,0 +1,82 @@
+"""Which tasks the scheduler holds back now, because a breaker that they need is not closed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from airfleet_provider.breakers.coverage import Coverage
+from airfleet_provider.compat.calls import config, metadata_db
+from airfleet_provider.compat.patches.held_tasks import Held, hold_tasks
+from airfleet_provider.contract import breaker_rules
+from airfleet_provider.contract.breaker_rules import BreakerRule
+from airfleet_provider.contract.statements import Statements
+
+log = logging.getLogger("airfleet")
+
+SQL = Statements(__package__, "store")
+
+# The states of breakers are read this often. A task that starts meanwhile asks for itself.
+READ_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Gate:
+    """Remembers which breakers are not closed. While all are closed, a call costs a look at the clock."""
+
+    rules: Mapping[str, BreakerRule]
+    # Opens a connection of psycopg2 in autocommit mode. The scheduler's own session must not suffer from an error here.
+    connect: Callable[[], Any]
+    clock: Callable[[], float] = time.monotonic
+    connection: Any = None
+    coverage: Coverage = field(init=False)
+    read_at: float = float("-inf")
+    # The breakers that are not closed, each with the instances that it lets through.
+    open_ones: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.coverage = Coverage(tuple(self.rules.values()), self.clock)
+
+    def find_held(self) -> Collection[Held]:
+        """Return the tasks to hold back; never raise. If the states cannot be read, no task is held."""
+        now = self.clock()
+        try:
+            if now - self.read_at >= READ_EVERY_S:
+                self.read_at = now
+                read = self._query(SQL["list_gates"])
+                self.open_ones = {name: ids for name, ids in read if name in self.rules}
+            if not self.open_ones:
+                return ()
+            tasks = [(dag, task) for dag, task in self._query(SQL["list_scheduled"])]
+            covered = self.coverage.find(tasks, self.open_ones, self._query)
+        except Exception as error:
+            log.warning("The states of breakers cannot be read: %s: %s", type(error).__name__, error)
+            self._hang_up()
+            return ()
+        return [Held(frozenset(covered[name]), frozenset(ids)) for name, ids in self.open_ones.items() if covered[name]]
+
+    def _query(self, statement: str, values: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        if self.connection is None:
+            self.connection = self.connect()
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            found: Sequence[Sequence[Any]] = cursor.fetchall()
+            return found
+
+    def _hang_up(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+
+def start() -> None:
+    """Let this process' scheduler hold tasks back, if fleet.yaml has breakers."""
+    rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
+    if rules:
+        gate = Gate({rule.name: rule for rule in rules}, lambda: metadata_db.connect("airfleet breakers"))
+        hold_tasks(gate.find_held)

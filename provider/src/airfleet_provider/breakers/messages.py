@@ -1,0 +1,97 @@
+"""The words between a task and the platform. They travel as the name of a variable that no variable has.
+
+A task reaches the platform through Airflow's supervisor alone, and the supervisor passes on only what it knows, such as
+the read of a variable. So a request is the name of a variable, and the answer is its value. An API without airfleet
+answers that there is no such variable, and the task goes on as if there were no breaker.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PREFIX = "airfleet-breaker/"
+# Longer texts of a request are cut off.
+ERROR_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """The task is about to call services: those that its rules or its connections name, or that its code names."""
+
+    declared: tuple[str, ...] = ()
+    by_code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The task failed with an error which says that a service is away.
+
+    `sure` are breakers of the task. `perhaps` are those of connections: they count if the task has read the connection.
+    """
+
+    sure: tuple[str, ...]
+    perhaps: tuple[str, ...]
+    error: str
+    retry_after_s: float | None = None
+
+
+Request = Starts | Failed
+_KINDS = {"starts": Starts, "failed": Failed}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the task does: it goes on, or it waits so many seconds for a breaker without the loss of a try."""
+
+    breaker: str = ""
+    why: str = ""
+    wait_s: float | None = None
+
+
+def encode(request: Request) -> str:
+    """Return the name of the variable that stands for a request. It is of letters and digits after `PREFIX`."""
+    kind = next(name for name, one in _KINDS.items() if isinstance(request, one))
+    return PREFIX + json.dumps([kind, asdict(request)], separators=(",", ":")).encode().hex()
+
+
+def decode(name: str) -> Request:
+    """Return the request in the name of a variable.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        kind, data = json.loads(bytes.fromhex(name.removeprefix(PREFIX)))
+        return _read(kind, data)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"no request of a task: {type(error).__name__}") from None
+
+
+def _read(kind: str, data: dict[str, Any]) -> Request:
+    if kind == "starts":
+        return Starts(_texts(data["declared"]), _texts(data["by_code"]))
+    if kind != "failed":
+        raise ValueError("no request of a task: an unknown kind")
+    after = data["retry_after_s"]
+    return Failed(
+        _texts(data["sure"]),
+        _texts(data["perhaps"]),
+        str(data["error"])[:ERROR_CHARS],
+        None if after is None else min(max(float(after), 0.0), 3600.0),
+    )
+
+
+def _texts(found: Any) -> tuple[str, ...]:  # noqa: ANN401 - a task wrote it
+    return tuple(str(one) for one in found)
+
+
+def encode_answer(answer: Answer) -> str:
+    """Return the value that stands for an answer."""
+    return json.dumps(asdict(answer))
+
+
+def decode_answer(value: str | None) -> Answer:
+    """Return the answer in a value; going on if there is none."""
+    return Answer(**json.loads(value)) if value else Answer()

@@ -1,0 +1,133 @@
+"""What tasks ask and report about breakers, and what the platform answers. It runs where the API of tasks runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from airfleet_provider.breakers.messages import Answer, Failed, Request, Starts
+from airfleet_provider.breakers.rules import Failure, should_open
+from airfleet_provider.contract.breaker_rules import BreakerRule, State
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "store")
+
+# A task that waits leaves its slot for this time. After it, the scheduler keeps the task as long as is needed.
+LEAST_WAIT_S, MOST_WAIT_S = 2.0, 6.0
+ACTOR = "airfleet"
+
+Execute = Callable[[str, Mapping[str, Any]], Sequence[tuple[Any, ...]]]
+
+
+@dataclass(slots=True)
+class Reports:
+    """Answers requests of tasks, each with one short transaction."""
+
+    rules: Mapping[str, BreakerRule]
+    # Opens a connection of psycopg2 in autocommit mode.
+    connect: Callable[[], Any]
+    connection: Any = None
+    choose: Callable[[float, float], float] = random.uniform
+
+    def answer(self, instance: str, request: Request) -> Answer:
+        """Return the answer to a request of the task instance with this id.
+
+        Raises:
+            Exception: The database does not answer. The next call opens another connection.
+        """
+        try:
+            with self._transaction() as execute:
+                match request:
+                    case Starts():
+                        return self._start(execute, instance, request)
+                    case Failed():
+                        return self._fail(execute, instance, request)
+        except Exception:
+            connection, self.connection = self.connection, None
+            if connection is not None:
+                connection.close()
+            raise
+
+    def add_user(self, instance: str, connection: str) -> None:
+        """Record that a task has read a connection.
+
+        Raises:
+            Exception: As in `answer`.
+        """
+        names = [rule.name for rule in self.rules.values() if rule.uses((connection,))]
+        if names:
+            self.answer(instance, Starts(declared=(), by_code=tuple(names)))
+
+    def _start(self, execute: Execute, instance: str, request: Starts) -> Answer:
+        names = self._known((*request.declared, *request.by_code))
+        if request.by_code:
+            execute(SQL["add_members"], {"names": self._known(request.by_code), "instance": instance})
+        held = execute(SQL["list_held"], {"names": list(names), "instance": instance})
+        return self._wait(held[0][0], "it is open") if held else Answer()
+
+    def _fail(self, execute: Execute, instance: str, request: Failed) -> Answer:
+        found = execute(SQL["find_instance"], {"instance": instance})
+        if not found:
+            return Answer()
+        dag, task, worker = found[0]
+        names = self._known((*request.sure, *self._find_own(execute, dag, task, request.perhaps)))
+        if not names:
+            return Answer()
+        execute(SQL["add_members"], {"names": names, "instance": instance})
+        # In the order of their names, so that two transactions never wait for each other.
+        answers = [self._note(execute, self.rules[name], instance, worker, request) for name in sorted(names)]
+        return next((one for one in answers if one.wait_s is not None), Answer())
+
+    def _find_own(self, execute: Execute, dag: str, task: str, names: Collection[str]) -> list[str]:
+        """Return those of the breakers whose connection this task has read before."""
+        asked = {"dag": dag, "task": task, "names": list(names)}
+        return [name for (name,) in execute(SQL["find_members"], asked)] if names else []
+
+    def _note(self, execute: Execute, rule: BreakerRule, instance: str, worker: str, request: Failed) -> Answer:
+        where = {"name": rule.name, "instance": instance}
+        execute(SQL["create"], where)
+        [(state, generation)] = execute(SQL["lock"], where)
+        execute(SQL["add_failure"], {**where, "worker": worker, "error": request.error})
+        if state != State.CLOSED:
+            execute(SQL["fail_probe"], {**where, "generation": generation})
+            return self._wait(rule.name, "it is open")
+        recent = execute(SQL["list_recent"], {**where, "window_s": rule.window_s})
+        if should_open(rule, [Failure(*row) for row in recent]):
+            move = {
+                "state": State.OPEN,
+                "wave": 0,
+                "failed_probes": 0,
+                "probe_in_s": max(rule.probe_after_s, request.retry_after_s or 0.0),
+                "reason": f"{len({one for one, _ in recent})} tasks failed, the last with {request.error}",
+                "actor": ACTOR,
+            }
+            execute(SQL["move"], {**where, "generation": generation, **move})
+            return self._wait(rule.name, "it opens")
+        [(waits,)] = execute(SQL["count_waits"], where)
+        if waits <= rule.free_waits:
+            return self._wait(rule.name, f"attempt {waits} of {rule.free_waits} that costs no try")
+        return Answer()
+
+    def _wait(self, name: str, why: str) -> Answer:
+        # Nobody's retries come at the same moment.
+        return Answer(name, why, self.choose(LEAST_WAIT_S, MOST_WAIT_S))
+
+    def _known(self, names: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(name for name in names if name in self.rules))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Execute]:
+        if self.connection is None:
+            self.connection = self.connect()
+        with self.connection.cursor() as cursor:
+
+            def execute(sql: str, words: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+                cursor.execute(sql, words)
+                return cursor.fetchall() if cursor.description else []
+
+            execute("BEGIN", {})
+            yield execute
+            execute("COMMIT", {})

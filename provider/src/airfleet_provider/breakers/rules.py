@@ -1,0 +1,115 @@
+"""When a breaker changes its state. No I/O, no clock, no randomness (ADR 49)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airfleet_provider.contract.breaker_rules import LAST_WAVE, BreakerRule, State
+
+# A chosen task instance that has not started after this time is replaced: a limit of its Dag or its slot pool may keep
+# it.
+START_S = 10.0
+# A probe that runs longer says nothing yet, so another one goes.
+PROBE_S = 300.0
+# So many probes that ended for reasons of their own count as one that passed: they did not find the service away.
+OTHERS = 3
+
+
+class Outcome(StrEnum):
+    """What a probe has shown. The values are those of the table `airfleet.breaker_probe`."""
+
+    CHOSEN = "chosen"
+    PASSED = "passed"
+    FAILED = "failed"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of a task instance which says that the service is away."""
+
+    instance: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A breaker at one moment. `probe_in_s` is the time to the next probe, or None if a person must close it."""
+
+    name: str
+    state: State
+    generation: int
+    wave: int = 0
+    failed_probes: int = 0
+    probe_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The next state of a breaker."""
+
+    state: State
+    reason: str
+    wave: int = 0
+    failed_probes: int = 0
+    probe_in_s: float | None = None
+
+
+def should_open(rule: BreakerRule, recent: Collection[Failure]) -> bool:
+    """Return whether the failures of the last `window_s` seconds open a closed breaker.
+
+    One task instance that fails again and again does not: the fault may be its own. Neither does one worker: the fault
+    may be the network of its host.
+    """
+    instances, workers = {one.instance for one in recent}, {one.worker for one in recent}
+    return len(instances) >= rule.failures and len(workers) >= rule.workers
+
+
+def judge_probe(state: str | None, age_s: float, outcome: Outcome) -> Outcome:
+    """Return what a probe has shown. `state` is that of its task instance; None if its try is over and gone.
+
+    A failed probe has reported that itself. `age_s` is the time since it was chosen.
+    """
+    if outcome is not Outcome.CHOSEN:
+        return outcome
+    if state in ("success", "deferred", "up_for_reschedule", "awaiting_input"):
+        return Outcome.PASSED
+    if state == "scheduled":
+        return Outcome.OTHER if age_s > START_S else outcome
+    if state in ("queued", "running", "restarting"):
+        return Outcome.OTHER if age_s > PROBE_S else outcome
+    return Outcome.OTHER
+
+
+def decide(breaker: Breaker, rule: BreakerRule, probes: Iterable[Outcome], *, is_more_waiting: bool) -> Move | None:
+    """Return the next state of a breaker, or None if it stays as it is.
+
+    `probes` are those of its generation. `is_more_waiting` says whether a task waits that is no probe yet.
+    """
+    if breaker.state is State.OPEN and breaker.probe_in_s is not None and breaker.probe_in_s <= 0:
+        return Move(State.HALF_OPEN, "time to probe", 1, breaker.failed_probes)
+    if breaker.state is not State.HALF_OPEN:
+        return None
+    found = list(probes)
+    failed, open_ones = found.count(Outcome.FAILED), found.count(Outcome.CHOSEN)
+    passed = found.count(Outcome.PASSED) + found.count(Outcome.OTHER) // OTHERS
+    if failed and failed >= passed:
+        wait = min(rule.probe_after_s * 2.0**breaker.failed_probes, rule.probe_at_most_s)
+        return Move(State.OPEN, "a probe failed", failed_probes=breaker.failed_probes + 1, probe_in_s=wait)
+    if passed >= breaker.wave and breaker.wave >= LAST_WAVE:
+        return Move(State.CLOSED, f"{passed} tasks got through")
+    if passed >= breaker.wave:
+        return Move(State.HALF_OPEN, f"{passed} of {breaker.wave} got through", 2 * breaker.wave)
+    if passed and not open_ones and not is_more_waiting:
+        return Move(State.CLOSED, "all tasks that waited got through")
+    return None
+
+
+def count_wanted(breaker: Breaker, probes: Iterable[Outcome]) -> int:
+    """Return how many more task instances a half-open breaker lets through now."""
+    if breaker.state is not State.HALF_OPEN:
+        return 0
+    held = sum(one is not Outcome.OTHER for one in probes)
+    return max(0, breaker.wave - held)

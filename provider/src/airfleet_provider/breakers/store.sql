@@ -1,0 +1,139 @@
+-- The statements of breakers. `%(name)s` is a parameter. Ages and delays are reckoned by the database's clock alone.
+
+-- name: find_instance
+SELECT dag_id, task_id, hostname FROM task_instance WHERE id = %(instance)s
+
+-- name: find_members
+SELECT breaker FROM airfleet.breaker_task
+WHERE dag_id = %(dag)s AND task_id = %(task)s AND breaker = ANY(%(names)s)
+
+-- name: add_members
+INSERT INTO airfleet.breaker_task (breaker, dag_id, task_id)
+SELECT unnest(%(names)s::text[]), dag_id, task_id FROM task_instance WHERE id = %(instance)s ON CONFLICT DO NOTHING
+
+-- name: list_held
+-- For a task instance that is about to call the services: the breakers that make it wait.
+SELECT b.name FROM airfleet.breaker b
+WHERE b.name = ANY(%(names)s) AND b.state <> 'closed' AND NOT (b.state = 'half-open' AND EXISTS (
+    SELECT FROM airfleet.breaker_probe p
+    WHERE p.breaker = b.name AND p.generation = b.generation AND p.instance = %(instance)s
+))
+ORDER BY b.name
+
+-- name: create
+INSERT INTO airfleet.breaker (name) VALUES (%(name)s) ON CONFLICT DO NOTHING
+
+-- name: lock
+SELECT state, generation FROM airfleet.breaker WHERE name = %(name)s FOR UPDATE
+
+-- name: add_failure
+INSERT INTO airfleet.breaker_failure (breaker, worker, instance, error)
+VALUES (%(name)s, %(worker)s, %(instance)s, %(error)s)
+
+-- name: list_recent
+-- Failures before the last change of the state do not open the breaker again.
+SELECT f.instance::text, f.worker FROM airfleet.breaker_failure f JOIN airfleet.breaker b ON b.name = f.breaker
+WHERE f.breaker = %(name)s AND f.failed_at > b.changed_at
+    AND f.failed_at > clock_timestamp() - make_interval(secs => %(window_s)s)
+
+-- name: count_waits
+SELECT count(*) FROM airfleet.breaker_failure
+WHERE breaker = %(name)s AND instance = %(instance)s AND failed_at > clock_timestamp() - interval '1 hour'
+
+-- name: fail_probe
+UPDATE airfleet.breaker_probe SET outcome = 'failed'
+WHERE breaker = %(name)s AND generation = %(generation)s AND instance = %(instance)s
+
+-- name: move
+-- Nothing is changed if somebody else was faster: then the generation is another one.
+WITH moved AS (
+    UPDATE airfleet.breaker
+    SET state = %(state)s, generation = generation + 1, changed_at = clock_timestamp(),
+        opened_at = CASE WHEN %(state)s <> 'closed' THEN coalesce(opened_at, clock_timestamp()) END,
+        probe_at = clock_timestamp() + make_interval(secs => %(probe_in_s)s::float), wave = %(wave)s,
+        failed_probes = %(failed_probes)s, reason = %(reason)s, actor = %(actor)s,
+        waiting = CASE WHEN %(state)s = 'closed' THEN 0 ELSE waiting END
+    WHERE name = %(name)s AND generation = %(generation)s
+    RETURNING name, generation, state, wave, reason, actor
+)
+INSERT INTO airfleet.breaker_event (breaker, generation, state, wave, reason, actor)
+SELECT name, generation, state, wave, reason, actor FROM moved
+RETURNING generation
+
+-- name: wake
+-- The scheduler waits for notifications of this channel (`scheduler_wakeup.triggers.CHANNEL`).
+SELECT pg_notify('airfleet_scheduler', '')
+
+-- name: list_gates
+-- The breakers that keep tasks, each with the task instances that it lets through.
+SELECT b.name, ARRAY(
+    SELECT p.instance::text FROM airfleet.breaker_probe p
+    WHERE b.state = 'half-open' AND p.breaker = b.name AND p.generation = b.generation
+)
+FROM airfleet.breaker b WHERE b.state <> 'closed'
+
+-- name: list_scheduled
+SELECT DISTINCT dag_id, task_id FROM task_instance WHERE state = 'scheduled'
+
+-- name: list_open
+SELECT name, state, generation, wave, failed_probes, waiting,
+    extract(epoch FROM probe_at - clock_timestamp())::float AS probe_in_s
+FROM airfleet.breaker WHERE state <> 'closed' ORDER BY name
+
+-- name: list_probes
+SELECT p.instance::text, p.outcome, t.state, extract(epoch FROM clock_timestamp() - p.chosen_at)::float AS age_s
+FROM airfleet.breaker_probe p LEFT JOIN task_instance t ON t.id = p.instance
+WHERE p.breaker = %(name)s AND p.generation = %(generation)s
+
+-- name: judge_probe
+UPDATE airfleet.breaker_probe SET outcome = %(outcome)s
+WHERE breaker = %(name)s AND generation = %(generation)s AND instance = %(instance)s AND outcome = 'chosen'
+
+-- name: list_waiting
+-- The tasks that could run now, and the number of their instances.
+SELECT t.dag_id, t.task_id, count(*) AS count FROM task_instance t
+JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id AND r.state = 'running'
+JOIN dag d ON d.dag_id = t.dag_id AND NOT d.is_paused
+WHERE t.state = 'scheduled' GROUP BY 1, 2
+
+-- name: list_tags
+SELECT dag_id, array_agg(name) AS tags FROM dag_tag WHERE dag_id = ANY(%(dags)s) GROUP BY dag_id
+
+-- name: list_all_members
+SELECT breaker, dag_id, task_id FROM airfleet.breaker_task WHERE breaker = ANY(%(names)s)
+
+-- name: choose_probes
+-- Instances that were probes since the breaker opened come last: if the fault is their own, others must have a turn.
+INSERT INTO airfleet.breaker_probe (breaker, generation, instance)
+SELECT %(name)s, %(generation)s, chosen.id FROM (
+    SELECT t.id FROM task_instance t
+    JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id AND r.state = 'running'
+    JOIN dag d ON d.dag_id = t.dag_id AND NOT d.is_paused
+    JOIN unnest(%(dags)s::text[], %(tasks)s::text[]) AS pair (dag_id, task_id)
+        ON pair.dag_id = t.dag_id AND pair.task_id = t.task_id
+    WHERE t.state = 'scheduled' AND NOT EXISTS (
+        SELECT FROM airfleet.breaker_probe p
+        WHERE p.breaker = %(name)s AND p.generation = %(generation)s AND p.instance = t.id
+    )
+    ORDER BY (SELECT count(*) FROM airfleet.breaker_probe p WHERE p.breaker = %(name)s AND p.instance = t.id),
+        -t.priority_weight, r.logical_date, t.map_index
+    LIMIT %(limit)s
+) AS chosen
+ON CONFLICT DO NOTHING
+
+-- name: write_waiting
+UPDATE airfleet.breaker SET waiting = %(waiting)s WHERE name = %(name)s AND waiting <> %(waiting)s
+
+-- name: close_unknown
+-- A breaker that fleet.yaml does not name any more keeps no task.
+SELECT name, generation FROM airfleet.breaker WHERE state <> 'closed' AND name <> ALL(%(names)s)
+
+-- name: prune
+WITH old_probes AS (
+    DELETE FROM airfleet.breaker_probe p USING airfleet.breaker b
+    WHERE b.name = p.breaker AND (b.state = 'closed' OR p.chosen_at < clock_timestamp() - interval '1 day')
+        AND p.generation < b.generation
+), old_failures AS (
+    DELETE FROM airfleet.breaker_failure WHERE failed_at < clock_timestamp() - interval '1 hour'
+)
+DELETE FROM airfleet.breaker_event WHERE happened_at < clock_timestamp() - interval '180 days'
