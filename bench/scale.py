@@ -2,6 +2,7 @@
 
 make bench-scale                                     500 tasks, ten minutes: keys of bench/results/scale.json
 make bench-scale ARGS="--tasks 60 --away 60"         a quick look; nothing is kept of it
+make bench-scale ARGS="--away 300"                   all tasks, a shorter outage
 
 `breaker_retries_burnt` counts the tries beyond the first of all tasks, `breaker_failures` the tasks that did not
 succeed, and `breaker_done_s` the seconds from the return of the service until the last task has succeeded.
@@ -26,6 +27,8 @@ import psycopg
 from support import AIRFLEET, RESULTS, project, run, say, wait
 
 DAGS = 10
+# The bar is about so many tasks; a shorter outage is a figure of its own (`breaker_away_s`).
+BAR_TASKS = 500
 FLEET = """
 name: scale
 parallelism: 8
@@ -192,12 +195,12 @@ def watch(connection: Any, folder: Path, service: Service, tasks: int, away_s: f
 def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=500)
+    parser.add_argument("--tasks", type=int, default=BAR_TASKS)
     parser.add_argument("--away", type=float, default=600.0)
     wanted = parser.parse_args()
     figures = measure(wanted.tasks, wanted.away)
     print(json.dumps(figures, indent=2))
-    if (wanted.tasks, wanted.away) == (500, 600.0):
+    if wanted.tasks >= BAR_TASKS:
         (RESULTS / "scale.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 

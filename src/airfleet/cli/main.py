@@ -13,7 +13,8 @@ from airfleet.errors import AirfleetError
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
 VERBS = (
     *("init", "up", "down", "status", "top", "explain", "logs", "doctor", "test"),
-    *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla", "airflow", "docs"),
+    *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla"),
+    *("breaker", "airflow", "docs"),
 )
 
 

@@ -124,10 +124,6 @@ ON CONFLICT DO NOTHING
 -- name: write_waiting
 UPDATE airfleet.breaker SET waiting = %(waiting)s WHERE name = %(name)s AND waiting <> %(waiting)s
 
--- name: close_unknown
--- A breaker that fleet.yaml does not name any more keeps no task.
-SELECT name, generation FROM airfleet.breaker WHERE state <> 'closed' AND name <> ALL(%(names)s)
-
 -- name: prune
 WITH old_probes AS (
     DELETE FROM airfleet.breaker_probe p USING airfleet.breaker b

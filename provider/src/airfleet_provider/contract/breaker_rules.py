@@ -54,7 +54,7 @@ class BreakerRule:
     window_s: float = 60.0
     # Seconds from the opening to the first probe. After each probe that fails, the time doubles up to the second value.
     probe_after_s: float = 10.0
-    probe_at_most_s: float = 60.0
+    probe_at_most_s: float = 30.0
     # While the breaker is closed, one task instance may wait so often without the loss of a try.
     free_waits: int = 3
 

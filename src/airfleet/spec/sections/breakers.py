@@ -57,7 +57,7 @@ class BreakerSection(Section):
         default="10s",
         description="The time from the opening to the first probe, a task that may run. Each failed probe doubles it.",
     )
-    probe_at_most: Duration = Field(default="1m", description="The longest time between two probes.")
+    probe_at_most: Duration = Field(default="30s", description="The longest time between two probes.")
     free_waits: Annotated[int, Field(ge=0, le=100)] = Field(
         default=_DEFAULT.free_waits,
         description="How often a task instance that fails alone waits without the loss of a try, each hour.",
