@@ -84,10 +84,8 @@ class Context:
             yield connection
 
     @contextmanager
-    def write(self, *, timeout_s: float = STATEMENT_S, durable: bool = True) -> Iterator[Connection[Row]]:
+    def write(self, *, timeout_s: float = STATEMENT_S) -> Iterator[Connection[Row]]:
         """Yield a connection in a transaction that is committed at the end, if this process still holds the lease.
-
-        If it is not `durable`, its commit waits for no disk, and a crash of the server may lose the whole transaction.
 
         Raises:
             LeaseLostError: Another process is active. Nothing was changed.
@@ -99,8 +97,6 @@ class Context:
             raise LeaseLostError("this agents process does not hold the lease")
         with self._transaction("BEGIN", timeout_s) as connection:
             self._lease.hold(connection, epoch)
-            if not durable:
-                connection.execute("SET LOCAL synchronous_commit = off")
             yield connection
 
     @contextmanager

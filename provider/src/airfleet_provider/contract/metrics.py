@@ -93,7 +93,8 @@ _TASKS = (
     ),
     _histogram(
         "airfleet_task_start_seconds",
-        "Time of a task from `scheduled` to `running`: the objective is 5 s.",
+        "Time of a task from when it may run to `running`: the objective is 5 s. A task may run when it is `scheduled`;"
+        " if more tasks wait than its slot pool or `max_active_tasks` of its run has room for, when it is `queued`.",
         START_BUCKETS,
         *_QUEUE_AND_POOL,
     ),

@@ -19,11 +19,12 @@ from airfleet_provider.agent_loops.lease import Row
 from airfleet_provider.agent_loops.loop import Context
 from airfleet_provider.contract.metrics import METRICS, OTHER
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.exporter import counters
+from airfleet_provider.exporter import counters, saturation
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.counters import Counters
 from airfleet_provider.exporter.limits import Limits
 from airfleet_provider.exporter.queues import Queues
+from airfleet_provider.exporter.saturation import Saturation
 from airfleet_provider.exporter.tail import Tail, compress, expand
 
 SQL = Statements(__package__, "events")
@@ -81,11 +82,15 @@ class Events:
         self._position: Position | None = None
         self._epoch: int | None = None
         self._forgotten = clock()
+        # What is saturated now, and what was at the turn before: a task that has just started waited in between.
+        self._saturated: tuple[Saturation, ...] = ()
 
     def once(self, context: Context) -> None:
         """Count what is new. After an error, everything is read from the database again."""
         if context.epoch != self._epoch:
             self._position = None
+        with context.read() as connection:
+            self._saturated = (*self._saturated[-1:], saturation.read(connection))
         for _ in range(MOST_BATCHES):
             try:
                 has_more = self._count(context)
@@ -97,7 +102,8 @@ class Events:
 
     def _count(self, context: Context) -> bool:
         epoch = context.epoch
-        with context.write(durable=False) as connection:
+        # What was shown must never be lost: Prometheus would take a counter that went back for one that began anew.
+        with context.write() as connection:
             position = self._position or self._load(connection)
             has_more = self._read_log(connection, position.log)
             has_more |= self._read_runs(connection, position)
@@ -159,7 +165,9 @@ class Events:
             ready = min(row["ready"], row["queued"]) if row["ready"] is not None else row["queued"]
             self._observe("airfleet_task_ready_seconds", row["queued"] - ready, labels)
             self._observe("airfleet_task_queue_seconds", row["at"] - row["queued"], labels)
-            self._observe("airfleet_task_start_seconds", row["at"] - ready, labels)
+            is_held_up = any(one.holds_up(row["dag_id"], row["run_id"], row["pool"]) for one in self._saturated)
+            may_run = row["queued"] if is_held_up else ready
+            self._observe("airfleet_task_start_seconds", row["at"] - may_run, labels)
             return
         # Airflow logs a failure before it decides whether another try follows.
         is_retried = event == "failed" and (row["state"] == "up_for_retry" or not (row["is_present"] or row["is_lost"]))

@@ -227,3 +227,41 @@ def test_after_a_restore_of_an_older_backup_new_rows_are_counted(bench: Bench) -
     bench.query(LOG, "success", "a", "r", "t", 1)
     other.turn()
     assert other.read("airfleet_task_tries_total") == {("a", "success"): (1.0,)}
+
+
+def test_a_wait_for_a_full_pool_or_for_the_run_is_no_late_start(bench: Bench) -> None:
+    """More tasks wait than there is room for. Those that started have waited 1 s for room, and 3 s for a worker."""
+    bench.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('few', 2, false)")
+    bench.query(
+        "INSERT INTO dag (dag_id, is_paused, is_stale, bundle_name, timetable_type, partition_mapper_info,"
+        " max_active_tasks, max_consecutive_failed_dag_runs, has_task_concurrency_limits)"
+        " VALUES ('b', false, false, 'x', '', '[]', 1, 0, false)"
+    )
+    for number, (dag, state, pool) in enumerate(
+        (("a", "running", "few"), ("a", "scheduled", "few"), ("a", "scheduled", "few"), ("b", "running", "wide"),
+         ("b", "scheduled", "wide"), ("c", "running", "wide"), ("c", "scheduled", "wide"))
+    ):  # fmt: skip
+        bench.query(TASK, dag, "r", f"t{number}", state, 1, "default")
+        bench.query("UPDATE task_instance SET pool = %s WHERE task_id = %s", pool, f"t{number}")
+        if state == "running":
+            bench.query(LOG, "running", dag, "r", f"t{number}", 1)
+    bench.turn()
+    started = {labels[1]: amounts for labels, amounts in bench.read("airfleet_task_start_seconds").items()}
+    assert (sum(started["few"][:-1]), started["few"][-1]) == (1, pytest.approx(3.0, abs=0.01))
+    assert (sum(started["wide"][:-1]), started["wide"][-1]) == (2, pytest.approx(3.0 + 4.0, abs=0.01))
+    assert sum(amounts[-1] for amounts in bench.read("airfleet_task_ready_seconds").values()) == pytest.approx(
+        3, abs=0.1
+    )
+
+
+def test_the_last_tasks_of_a_crowd_waited_for_room_too(bench: Bench) -> None:
+    bench.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('fewer', 1, false)")
+    for name in ("first", "last"):
+        bench.query(TASK, "a", "r", name, "scheduled", 1, "default")
+    bench.query("UPDATE task_instance SET pool = 'fewer'")
+    bench.turn()
+    bench.query("UPDATE task_instance SET state = 'running'")
+    bench.query(LOG, "running", "a", "r", "last", 1)
+    bench.turn()
+    [amounts] = bench.read("airfleet_task_start_seconds").values()
+    assert amounts[-1] == pytest.approx(3.0, abs=0.01)
