@@ -37,7 +37,7 @@ except urllib.error.HTTPError as error:
 
 def names(four: Four) -> list[str]:
     """Return the names of all secrets of the fleet."""
-    kept = {"rotations.json", "identity"}
+    kept = {"rotations.json", "rotations-copy.json", "identity"}
     return sorted(path.name for path in folder(four).iterdir() if path.is_file() and path.name not in kept)
 
 

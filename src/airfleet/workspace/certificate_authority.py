@@ -23,6 +23,10 @@ from airfleet.spec.secrets import Secret
 
 AUTHORITY_LIFE = timedelta(days=20 * 365)
 HOST_LIFE = timedelta(days=730)
+# An apply renews a certificate of which less is left. So after every apply, all certificates last for at least so long.
+RENEWED_BELOW = HOST_LIFE * 2 / 3
+# Where less is left, nobody has run an apply for long, and people are told.
+TOLD_BELOW = HOST_LIFE / 3
 # A host whose clock is behind the control machine's by less than this accepts a new certificate.
 BACKDATED = timedelta(days=2)
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -96,7 +100,7 @@ def issue(authority: Authority, host: str, names: Iterable[str], now: datetime) 
 
 
 def is_due(held: HostCertificate, authority: Authority, host: str, names: Iterable[str], now: datetime) -> bool:
-    """Whether a host needs another certificate: for another authority or name, or as a third of its life is left."""
+    """Whether a host needs another certificate: for another authority or name, or below RENEWED_BELOW."""
     try:
         certificate = x509.load_pem_x509_certificate(held.certificate.encode())
         certificate.verify_directly_issued_by(authority.certificate)
@@ -104,7 +108,7 @@ def is_due(held: HostCertificate, authority: Authority, host: str, names: Iterab
     except Exception:
         return True
     wanted = {_name(one) for one in (host, *names, *LOOPBACK)}
-    return set(alternatives) != wanted or certificate.not_valid_after_utc - now < HOST_LIFE / 3
+    return set(alternatives) != wanted or certificate.not_valid_after_utc - now < RENEWED_BELOW
 
 
 def find_end(certificate: str) -> datetime:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 from airfleet.components.host_model import ClusterLogins, FleetCredentials
 from airfleet.components.postgresql.result_database import ResultLogins
+from airfleet.errors import AirfleetError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
-from airfleet.workspace import applied_hosts, certificate_authority, host_certificates
+from airfleet.workspace import applied_hosts, certificate_authority, host_certificates, rotation
 from airfleet.workspace.rotation import RotationLedger, present
 from airfleet.workspace.state_folder import StateFolder
 
@@ -35,6 +36,9 @@ def read(
 
     If a file of a secret has another value than the hosts have, or was removed, a rotation starts. During a rotation,
     each secret holds the values that the current step of the rotation needs. Writes `rotations.json`.
+
+    Raises:
+        AirfleetError: Hosts have values that no ledger of rotations knows, because both of its files are gone.
     """
 
     listed = tuple(pool.name for pool in fleet.pools)
@@ -46,10 +50,16 @@ def read(
     def keep(name: str) -> Secret:
         return show(name, folder.keep_secret(name))
 
-    platform = folder.read_credentials(fleet.databases, show)
-    authority = folder.keep_secret(AUTHORITY, lambda: certificate_authority.create(fleet.name, now).reveal())
     # Hosts of an earlier version speak without encryption.
     is_introduced = bool(applied_hosts.read(folder.root))
+    if is_introduced and rotations.is_missing and (folder.secrets / AUTHORITY).exists():
+        raise AirfleetError(
+            "the ledger of secrets is gone, and only it knows which values the hosts have",
+            where=str(folder.secrets / rotation.NAME),
+            hint=f"put it back from a copy of the state folder; {rotation.COPY} beside it has the same content",
+        )
+    platform = folder.read_credentials(fleet.databases, show)
+    authority = folder.keep_secret(AUTHORITY, lambda: certificate_authority.create(fleet.name, now).reveal())
 
     def introduce(name: str, value: Secret) -> Secret:
         return present(rotations.notice(name, value, is_introduced=is_introduced))

@@ -46,12 +46,6 @@ def _find_progress(value: Secret) -> TlsProgress:
     return TlsProgress(bool(value.reveal()), all(one.reveal() for one in list_accepted(value)))
 
 
-def find_ends(folder: StateFolder, hosts: Iterable[Host]) -> dict[str, datetime]:
-    """Return when the certificate of each host ends, for hosts that have one. Nothing is made or changed."""
-    held = {host.name: _load(folder.secrets / FOLDER / f"{host.name}.pem") for host in hosts}
-    return {name: certificate_authority.find_end(one.certificate) for name, one in held.items() if one}
-
-
 def _keep(path: Path, authority: Authority, host: Host, now: datetime) -> HostCertificate:
     held = _load(path)
     if held is None or certificate_authority.is_due(held, authority, host.name, (host.address,), now):

@@ -8,7 +8,8 @@ FINISH   clients use the new value; data under the former one is rewritten, and 
 SETTLED  servers no longer accept the former value
 
 The ledger on the control machine, `rotations.json`, keeps every value that a host may still use. It is written before
-any host gets the new value. So a command continues where a killed command stopped.
+any host gets the new value. So a command continues where a killed command stopped. It is kept twice, because nobody
+else knows which values the hosts have.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from airfleet.spec.secrets import Rotating, Secret
 from airfleet.workspace.state_folder import write_file
 
 NAME = "rotations.json"
+# The second copy, beside the first. It is written before the first one, and read where that is missing.
+COPY = "rotations-copy.json"
 # The former value of a secret that is new to a fleet which is at work already.
 NONE = Secret("")
 # Seconds for which a running task may use a value that it got at its start: its token (Airflow issues it for 2 h,
@@ -142,13 +145,16 @@ def present_alone(name: str, entry: RotatedSecret) -> Rotating:
 
 
 class RotationLedger:
-    """The rotations of all secrets of one platform, kept in one file of the state folder."""
+    """The rotations of all secrets of one platform, kept in two equal files of the state folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
-        body: Mapping[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        """Read the ledger of the secrets in `folder`."""
+        self._paths = (folder / COPY, folder / NAME)
+        found = [path for path in reversed(self._paths) if path.exists()]
+        self.is_missing = not found
+        body: Mapping[str, Any] = json.loads(found[0].read_text()) if found else {}
         self._entries = {name: _parse(one) for name, one in body.items()}
-        self._written = dict(self._entries)
+        self._written = dict(self._entries) if len(found) == len(self._paths) else None
 
     def notice(self, name: str, current: Secret, *, is_introduced: bool = False) -> RotatedSecret:
         """Record the present value of a secret. Call `write` before any host gets the value.
@@ -160,9 +166,11 @@ class RotationLedger:
         return self._entries[name]
 
     def write(self) -> None:
-        """Write the ledger, atomically. If nothing changed, the file is not written."""
+        """Write the ledger, each file atomically. If nothing changed, nothing is written."""
         if self._entries != self._written:
-            write_file(self._path, json.dumps({name: _render(one) for name, one in self._entries.items()}, indent=1))
+            text = json.dumps({name: _render(one) for name, one in self._entries.items()}, indent=1)
+            for path in self._paths:
+                write_file(path, text)
             self._written = dict(self._entries)
 
     def advance(self, now: float, *, at_once: bool = False) -> bool:

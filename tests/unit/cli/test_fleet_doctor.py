@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from airfleet.runners.fleet import diagnosis, lease
 from airfleet.spec.topology import Host
-from airfleet.workspace import certificate_authority, host_certificates
 from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.state_folder import StateFolder
 from clocks import MadeUpClock
@@ -132,15 +130,19 @@ def test_what_is_wrong_here_is_told_with_a_hint(project: Path, prepare: Callable
     assert found.hint
 
 
-@pytest.mark.parametrize(("age_days", "level"), [(0, "ok"), (600, "warning"), (731, "error")])
-def test_doctor_says_when_a_certificate_ends(project: Path, age_days: int, level: str) -> None:
-    made = datetime.fromtimestamp(1000, UTC) - timedelta(days=age_days)
-    authority = certificate_authority.load(certificate_authority.create("flights", made), where="here")
-    folder = project / ".airfleet" / "secrets" / host_certificates.FOLDER
-    folder.mkdir(parents=True)
-    own = certificate_authority.issue(authority, "web1", [], made)
-    (folder / "web1.pem").write_text(own.key.reveal() + own.certificate)
-    found = find(examine(project, WELL), "certificates")
-    assert found.level == level
-    assert "web1" in found.what
+@pytest.mark.parametrize(
+    ("left_s", "level", "what"),
+    [
+        (86400 * 500.5, "ok", "ends in 500 days"),
+        (86400 * 200.5, "warning", "ends in 200 days"),
+        (-500, "error", "ended 1 day ago"),
+    ],
+)
+def test_doctor_says_when_the_certificate_that_a_host_has_ends(
+    project: Path, left_s: float, level: str, what: str
+) -> None:
+    ends = f"{1000 + 86400 * 600}\n{1000 + left_s:.0f}"
+    said = WELL.replace("@@airfleet@@ lease", f"@@airfleet@@ certificates\n{ends}\n@@airfleet@@ lease")
+    found = find(examine(project, said), "cpu1: certificate")
+    assert (found.level, found.what) == (level, what)
     assert bool(found.hint) == (level != "ok")

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from airfleet.errors import AirfleetError
 from airfleet.operations.apply import Apply, PackageSource
 from airfleet.spec.secrets import Secret
-from airfleet.workspace import credentials
+from airfleet.workspace import applied_hosts, credentials
 from airfleet.workspace.rotation import RotationLedger, RotationStep
 from airfleet.workspace.state_folder import StateFolder
 from clocks import MadeUpClock
@@ -112,6 +113,23 @@ def test_an_apply_that_can_only_wait_looks_at_no_host_again_unless_it_may_revoke
     assert not run(folder, [], now=100.0).rotate(at_once=False)
     assert run(folder, [seen()], now=100.0).rotate(at_once=True)
     assert RotationLedger(folder.secrets).notice("jwt_secret", Secret("b")).step is RotationStep.SETTLED
+
+
+def test_a_fleet_whose_ledger_is_gone_is_refused_and_does_not_go_back_to_connections_without_tls(
+    tmp_path: Path,
+) -> None:
+    folder, fleet = StateFolder(tmp_path), parse()
+    folder.create()
+    first = credentials.read(folder, RotationLedger(folder.secrets), fleet)
+    assert first.encryption.is_required, "a new fleet has TLS from the beginning"
+    applied_hosts.write(tmp_path, fleet.hosts)
+    (folder.secrets / "rotations.json").unlink()
+    assert credentials.read(folder, RotationLedger(folder.secrets), fleet).encryption.is_required
+    for name in ("rotations.json", "rotations-copy.json"):
+        (folder.secrets / name).unlink()
+    with pytest.raises(AirfleetError, match="the ledger of secrets is gone"):
+        credentials.read(folder, RotationLedger(folder.secrets), fleet)
+    assert not (folder.secrets / "rotations.json").exists()
 
 
 def test_the_logins_of_an_earlier_version_are_forgotten_once_nobody_uses_them(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def test_who_is_somebody_else_is_refused(tmp_path: Path, stranger: bool) -> None
     ("address", "later", "is_due"),
     [
         ("10.0.0.41", timedelta(), False),
-        ("10.0.0.41", certificate_authority.HOST_LIFE * 0.6, False),
-        ("10.0.0.41", certificate_authority.HOST_LIFE * 0.7, True),
+        ("10.0.0.41", certificate_authority.HOST_LIFE * 0.3, False),
+        ("10.0.0.41", certificate_authority.HOST_LIFE * 0.4, True),
         ("10.0.0.42", timedelta(), True),
     ],
 )
@@ -89,6 +89,17 @@ def test_a_certificate_is_issued_anew_for_another_address_and_in_time(
     own = certificate_authority.issue(authority, "data1", ["10.0.0.41"], NOW)
     assert certificate_authority.is_due(own, authority, "data1", [address], NOW + later) == is_due
     assert certificate_authority.is_due(own, make_authority(), "data1", [address], NOW + later)
+
+
+def test_after_any_apply_every_certificate_lasts_for_more_than_a_year() -> None:
+    authority = make_authority()
+    own = certificate_authority.issue(authority, "data1", [], NOW)
+    for days in range(0, certificate_authority.HOST_LIFE.days, 10):
+        apply = NOW + timedelta(days=days)
+        if certificate_authority.is_due(own, authority, "data1", [], apply):
+            return
+        assert certificate_authority.find_end(own.certificate) - apply > timedelta(days=480)
+    pytest.fail("it was never renewed")
 
 
 def test_a_file_that_holds_no_authority_is_told_by_its_place() -> None:

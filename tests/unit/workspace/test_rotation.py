@@ -110,6 +110,20 @@ def test_the_ledger_is_written_before_a_value_is_handed_on_and_read_again(tmp_pa
     assert json.loads(file.read_text())["jwt_secret"]["step"] == "accept"
 
 
+@pytest.mark.parametrize("gone", ["rotations.json", "rotations-copy.json"])
+def test_either_file_of_the_ledger_is_enough(tmp_path: Path, gone: str) -> None:
+    ledger = RotationLedger(tmp_path)
+    for value in ("a", "b"):
+        ledger.notice("jwt_secret", Secret(value))
+    ledger.write()
+    (tmp_path / gone).unlink()
+    again = RotationLedger(tmp_path)
+    assert not again.is_missing
+    assert again.notice("jwt_secret", Secret("b")).step is RotationStep.ACCEPT
+    again.write()
+    assert (tmp_path / "rotations.json").read_text() == (tmp_path / "rotations-copy.json").read_text()
+
+
 def test_every_rotation_takes_its_steps_and_those_that_wait_do_not_hold_up_others(tmp_path: Path) -> None:
     ledger = RotationLedger(tmp_path)
     for value in ("a", "b"):

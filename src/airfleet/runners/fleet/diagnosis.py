@@ -18,15 +18,17 @@ from airfleet.runners.fleet.transport.connection import Output
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
-from airfleet.workspace import airflow_version, certificate_authority, host_certificates
+from airfleet.workspace import airflow_version, certificate_authority
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract import wording
 
 LEAST_FREE_SHARE = 0.1
 CLOCK = "date +%s.%N"
 MOST_AT_ONCE = 32
 # `status` uses this hint too.
 SET_UP_HINT = "`airfleet apply` sets it up"
+RENEW_HINT = "`airfleet apply` renews it, and restarts nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def examine(
     clock: Callable[[], float] = time.time,
 ) -> list[Diagnosis]:
     """Make all checks: of this machine first, then host by host. Nothing is changed."""
-    found = [*_examine_control(fleet, project, folder), *_judge_certificates(fleet, folder, clock())]
+    found = [*_examine_control(fleet, project, folder)]
 
     def look(host: Host) -> list[Diagnosis]:
         one = shell(host, project)
@@ -139,25 +141,19 @@ def _judge_secrets(folder: StateFolder) -> Diagnosis:
     return Diagnosis("ok", "secrets", f"{len(files)} in {folder.secrets}; keep a copy on another machine")
 
 
-def _judge_certificates(fleet: Fleet, folder: StateFolder, now: float) -> Iterator[Diagnosis]:
-    """Look at the host's certificate that ends first. An apply renews one of which less than a third is left."""
-    try:
-        ends = host_certificates.find_ends(folder, fleet.hosts)
-    except ValueError:
-        where = folder.secrets / host_certificates.FOLDER
-        yield Diagnosis("error", "certificates", f"a file in {where} holds none", "remove it, then `airfleet apply`")
+def _judge_certificates(host: Host, ends: list[str], now: float) -> Iterator[Diagnosis]:
+    """Look at the host's certificate that ends first, as the host has it: `plan` alone renews none there."""
+    times = [int(end) for end in ends if end.isdigit()]
+    if not times:
         return
-    if not ends:
-        return
-    name, end = min(ends.items(), key=lambda item: item[1])
-    days = math.floor((end.timestamp() - now) / 86400)
+    subject = f"{host.name}: certificate"
+    days = math.floor((min(times) - now) / 86400)
     if days < 0:
-        what = f"that of {name} has ended on {end:%Y-%m-%d}"
-        yield Diagnosis("error", "certificates", what, "`airfleet apply` renews it")
-    elif days < certificate_authority.HOST_LIFE.days // 3:
-        yield Diagnosis("warning", "certificates", f"that of {name} ends in {days} days", "`airfleet apply` renews it")
+        yield Diagnosis("error", subject, f"ended {wording.count(-days, 'day')} ago", RENEW_HINT)
+    elif days < certificate_authority.TOLD_BELOW.days:
+        yield Diagnosis("warning", subject, f"ends in {wording.count(days, 'day')}", RENEW_HINT)
     else:
-        yield Diagnosis("ok", "certificates", f"{len(ends)}; the first ends in {days} days ({name})")
+        yield Diagnosis("ok", subject, f"ends in {wording.count(days, 'day')}")
 
 
 def _judge_claim(folder: StateFolder) -> Diagnosis:
@@ -186,6 +182,7 @@ def _examine_host(
         names = [unit.removeprefix("airfleet-").removesuffix(".service") for unit in failed]
         hint = f"its log shows why: airfleet logs {names[0]} --host {host.name}"
         yield Diagnosis("error", f"{host.name}: services", f"not running, but failed: {', '.join(names)}", hint)
+    yield from _judge_certificates(host, said.get("certificates", []), clock())
     yield from _judge_lease(host, said.get("lease", []))
 
 

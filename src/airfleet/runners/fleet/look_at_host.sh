@@ -11,6 +11,11 @@ section sync
 timedatectl show -P NTPSynchronized 2>/dev/null
 section failed
 systemctl list-units --plain --no-legend --state=failed 'airfleet-*' | awk '{print $1}'
+section certificates
+# It has the same certificate for each of its servers; one that was not reached by the last apply may be older.
+for file in /etc/airfleet/*/host.pem; do
+  [ ! -f "$file" ] || date -d "$(openssl x509 -noout -enddate -in "$file" | cut -d= -f2)" +%s
+done
 section lease
 head -n 4 "$LEASE" 2>/dev/null; date +%s
 true
