@@ -19,6 +19,7 @@ from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.apply.applier import ApplyOutcome, StepResult
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.survey import fleet_spec, host_survey
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.survey.host_survey import Survey
@@ -75,7 +76,7 @@ def test_a_plan_without_changes_tells_of_logins_that_apply_would_end(
     folder.create()
     for pool in (*parse().pools, None):
         folder.keep_secret(f"rabbitmq_pool_{pool.name if pool else 'gone'}")
-    view: Any = SimpleNamespace(desired=desired("web1"), steps=())
+    view: Any = SimpleNamespace(desired=desired("web1"), steps=(), facts=HostFacts())
     place = desired("web1").place
     rotations = RotationLedger(folder.secrets)
     spec = FleetSpec(parse(), tmp_path, place.credentials, place.objects, rotations, "3.3.2")
