@@ -22,10 +22,16 @@ LONG = (
 )
 
 
+# Seconds that one test may take, with what it sets up first. What hangs then fails alone, and what it began is ended.
+HANGS_S = 900
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long files first, and each file as a whole."""
+    """Run the long files first, and each file as a whole. A test that hangs fails."""
     rank = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+    for item in items:
+        item.add_marker(pytest.mark.timeout(HANGS_S))
 
 
 @pytest.fixture(scope="session")

@@ -3,135 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import Connection
-from psycopg.rows import dict_row
 
 from airfleet_provider.contract import alert_schema
-from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.notification_policy import (
     EscalationRule,
     Matcher,
     Policy,
-    Receiver,
-    ReceiverType,
     Step,
 )
 from airfleet_provider.notifications import notifier as notifier_module
 from airfleet_provider.notifications import outbox
 from airfleet_provider.notifications.notifier import Notifier
 from deadline import wait_until
-from receivers import Answer, HttpReceiver, MailReceiver, mail_to, serve_http, serve_mail
-from servers import Server, serve
+from notifiers import Database, fire, heal, list_statuses, pager, read_states, run_for_a_while, settle, webhook
+from receivers import Answer, HttpReceiver, MailReceiver, mail_to, serve_http
 
-Row = dict[str, Any]
-
-
-class Database:
-    """The database as a loop's context gives it."""
-
-    def __init__(self, dsn: str) -> None:
-        self.epoch: int | None = 1
-        self.connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
-
-    @contextmanager
-    def write(self) -> Iterator[Connection[Row]]:
-        with self.connection.transaction():
-            yield self.connection
-
-    share = write
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
-        yield one
-
-
-@pytest.fixture
-def database(server: Server) -> Iterator[Database]:
-    server.query("TRUNCATE airfleet.alert, airfleet.notification, airfleet.silence CASCADE")
-    one = Database(server.dsn)
-    with closing(one.connection):
-        yield one
-
-
-@pytest.fixture
-def http() -> Iterator[HttpReceiver]:
-    with serve_http() as one:
-        yield one
-
-
-@pytest.fixture
-def mail(tmp_path: Path) -> Iterator[MailReceiver]:
-    with serve_mail(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Receivers rest for hundredths of a second."""
-    monkeypatch.setattr(notifier_module, "FIRST_REST_S", 0.02)
-    monkeypatch.setattr(notifier_module, "LONGEST_REST_S", 0.1)
-
-
-def webhook(server: HttpReceiver, name: str = "hook") -> Receiver:
-    return Receiver(name, ReceiverType.WEBHOOK, url=server.url)
-
-
-def pager(server: HttpReceiver) -> Receiver:
-    return Receiver("pager", ReceiverType.PAGERDUTY, url=server.url, secret="R0UTING")
-
-
-def fire(database: Database, name: str) -> int:
-    number = alert_schema.raise_alert(
-        database.connection, fingerprint=name, source="test", name=name, severity="warning", summary=f"{name} is wrong"
-    )
-    assert number
-    return number
-
-
-def heal(database: Database, name: str) -> None:
-    assert alert_schema.resolve_alert(database.connection, name)
-
-
-def read_states(database: Database) -> Counter[str]:
-    return Counter(row["state"] for row in database.connection.execute("SELECT state FROM airfleet.notification"))
-
-
-def settle(notifier: Notifier, database: Database) -> None:
-    """Run the loop until every notification has an end."""
-
-    def is_settled() -> bool:
-        notifier.once(database)
-        return not notifier.is_sending() and not {"pending", "sending"} & read_states(database).keys()
-
-    wait_until(is_settled, "all is sent", timeout_s=60, every_s=0.01)
-
-
-def run_for_a_while(notifier: Notifier, database: Database, turns: int = 5) -> None:
-    for _ in range(turns):
-        notifier.once(database)
-        wait_until(lambda: all(one.outcome.done() for one in notifier._sending.values()), "an outcome")
-
-
-def list_statuses(http: HttpReceiver) -> Counter[tuple[str, str]]:
-    return Counter((alert["name"], alert["status"]) for one in http.taken for alert in one.body["alerts"])
+pytestmark = pytest.mark.usefixtures("short_rests")
 
 
 def test_an_alert_reaches_a_person_and_so_does_its_end(database: Database, mail: MailReceiver) -> None:
@@ -216,7 +107,7 @@ def test_a_receiver_of_single_events_gets_one_after_the_other_in_one_turn(
 def test_a_message_that_never_gets_an_answer_lets_others_pass(
     database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(body: Any) -> Answer:  # noqa: ANN401 - JSON
+    def judge(body: dict[str, Any]) -> Answer:
         return Answer(500) if any(one["name"] == "Poison" for one in body["alerts"]) else Answer()
 
     notifier = Notifier(Policy(receivers=(webhook(http),)))
@@ -263,60 +154,6 @@ def test_one_message_that_is_refused_holds_up_no_other(database: Database, http:
     settle(notifier, database)
     assert list_statuses(http) == {("A", "firing"): 1, ("B", "firing"): 1}
     assert read_states(database) == {"sent": 2, "failed": 1}
-
-
-def test_a_standby_process_sends_nothing_but_notes_what_it_has_sent(database: Database, http: HttpReceiver) -> None:
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
-    fire(database, "DiskFull")
-    notifier.once(database)
-    database.epoch = None
-    fire(database, "Another")
-    run_for_a_while(notifier, database)
-    assert read_states(database) == {"sent": 1}
-    assert len(http.taken) == 1
-
-
-def test_an_outcome_survives_an_outage_of_the_database(
-    database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
-    fire(database, "DiskFull")
-    with monkeypatch.context() as patch:
-        patch.setattr(database, "share", lambda: (_ for _ in ()).throw(psycopg.OperationalError("down")))
-
-        def has_failed() -> bool:
-            try:
-                notifier.once(database)
-            except psycopg.OperationalError:
-                return True
-            return False
-
-        wait_until(has_failed, "a turn that cannot note the outcome")
-    assert len(http.taken) == 1
-    settle(notifier, database)
-    assert len(http.requests) == 1
-
-
-def test_two_processes_at_once_send_each_message_once(database: Database, server: Server, http: HttpReceiver) -> None:
-    """As when a process that was suspended does not know yet that another is active."""
-    policy = Policy(receivers=(webhook(http),))
-    other = Database(server.dsn)
-    with closing(other.connection):
-        first, second = Notifier(policy), Notifier(policy)
-        for number in range(20):
-            fire(database, f"Alert{number}")
-            first.once(database)
-            second.once(other)
-
-        def is_settled() -> bool:
-            second.once(other)
-            return not second.is_sending()
-
-        run_for_a_while(first, database)
-        wait_until(is_settled, "the messages of the second")
-        settle(first, database)
-    assert set(list_statuses(http).values()) == {1}
-    assert len(list_statuses(http)) == 20
 
 
 def test_the_second_person_is_notified_unless_the_first_acknowledges(database: Database, http: HttpReceiver) -> None:
@@ -412,65 +249,6 @@ def test_an_alert_that_was_repeated_for_weeks_costs_no_more_than_a_new_one(datab
         )
     rows = database.connection.execute(outbox.SQL["written"], {"alerts": [number]}).fetchall()
     assert sorted(row["key"] for row in rows) == [f"{number}.1.0.0.hook", f"{number}.1.49.0.hook"]
-
-
-def test_a_process_that_stops_notes_what_is_on_its_way(
-    database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notifier_module, "EVERY_S", 0.0)
-    gate = threading.Event()
-    http.before_answer = lambda: gate.wait(30)
-    fire(database, "DiskFull")
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
-    notifier.once(database)
-    assert read_states(database) == {"sending": 1}
-    gate.set()
-    notifier.finish(database)
-    assert read_states(database) == {"sent": 1}
-    settle(Notifier(Policy(receivers=(webhook(http),))), database)
-    assert len(http.taken) == 1
-
-
-SENDER = """
-import json, sys, time
-from airfleet_provider.contract import notification_policy
-from airfleet_provider.notifications.notifier import Notifier
-sys.path.insert(0, sys.argv[1])
-from test_notifier import Database
-notifier = Notifier(notification_policy.read(json.loads(sys.stdin.readline())))
-database = Database(sys.argv[2])
-while True:
-    notifier.once(database)
-    time.sleep(0.01)
-"""
-
-
-def test_a_sender_that_is_killed_between_the_message_and_its_note_repeats_only_that_message_with_its_key(
-    database: Database, server: Server, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed while the receiver handles the request: nobody can know whether the receiver has it."""
-    policy = Policy(receivers=(pager(http),))
-    for number in range(3):
-        fire(database, f"Alert{number}")
-    process = subprocess.Popen(
-        [sys.executable, "-c", SENDER, str(Path(__file__).parent), server.dsn],
-        stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    http.before_answer = lambda: process.send_signal(signal.SIGKILL) or process.wait()  # type: ignore[func-returns-value]
-    assert process.stdin
-    process.stdin.write(json.dumps(policy.to_json()).encode() + b"\n")
-    process.stdin.close()
-    wait_until(lambda: process.poll() is not None, "the kill", timeout_s=60)
-    http.before_answer = None
-    assert read_states(database) == {"sending": 1, "pending": 2}
-    monkeypatch.setattr(outbox, "EXPIRY_S", 0.5)
-    settle(Notifier(policy), database)
-    keys = Counter(one.body["dedup_key"] for one in http.taken)
-    # PagerDuty keeps one incident for one key.
-    assert len(keys) == 3
-    assert sorted(keys.values()) == [1, 1, 2]
-    assert read_states(database) == {"sent": 3}
 
 
 def test_matching_by_labels_and_source(database: Database, http: HttpReceiver) -> None:

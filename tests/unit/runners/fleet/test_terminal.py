@@ -89,7 +89,7 @@ def test_a_signal_is_the_command_s(server: Server) -> None:
 
 
 def test_a_reader_who_leaves_ends_the_command(server: Server) -> None:
-    script = f"echo $$ > {server.folder}/there; while :; do echo line; done"
+    script = f"echo $$ > {server.folder}/there; while sleep 0.02; do echo line; done"
     with subprocess.Popen(command(server, script), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout
         assert process.stdout.readline() == b"line\n"
