@@ -14,6 +14,7 @@ from airfleet.errors import AirfleetError
 VERBS = (
     *("init", "up", "down", "status", "top", "explain", "logs", "doctor", "test"),
     *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla"),
+    *("migrate",),
     *("breaker", "airflow", "docs"),
 )
 

@@ -33,7 +33,20 @@ def check(project: Path) -> tuple[Migration, ...] | None:
     program = find_program()
     if program is None:
         return None
-    return parse(_run(program, project, "--output-format", "json"), project)
+    return parse(_run(program, project, _find_folders(project), "--output-format", "json"), project)
+
+
+def check_folder(folder: Path, *, fix: bool = False) -> tuple[Migration, ...]:
+    """Return the Airflow 2 code in any folder. With `fix`, rewrite its files, and return what ruff could not fix.
+
+    Raises:
+        AirfleetError: ruff is not installed, or it fails.
+    """
+    program = find_program()
+    if program is None:
+        raise AirfleetError("ruff is not installed beside airfleet", hint="pip install ruff")
+    options = ("--fix", "--unsafe-fixes") if fix else ()
+    return parse(_run(program, folder, ["."], *options, "--output-format", "json"), folder)
 
 
 def fix(project: Path) -> tuple[Migration, ...] | None:
@@ -48,7 +61,9 @@ def fix(project: Path) -> tuple[Migration, ...] | None:
     program = find_program()
     if program is None:
         return None
-    return parse(_run(program, project, "--fix", "--unsafe-fixes", "--output-format", "json"), project)
+    return parse(
+        _run(program, project, _find_folders(project), "--fix", "--unsafe-fixes", "--output-format", "json"), project
+    )
 
 
 def parse(text: str, project: Path) -> tuple[Migration, ...]:
@@ -73,8 +88,11 @@ def _relative(name: str, project: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _run(program: str, project: Path, *options: str) -> str:
-    folders = [name for name in ("dags", "include") if (project / name).is_dir()]
+def _find_folders(project: Path) -> list[str]:
+    return [name for name in ("dags", "include") if (project / name).is_dir()]
+
+
+def _run(program: str, project: Path, folders: list[str], *options: str) -> str:
     if not folders:
         return "[]"
     argv = [program, "check", "--isolated", "--no-cache", "--exit-zero", "--select", SELECT, *options, *folders]

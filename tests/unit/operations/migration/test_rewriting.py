@@ -1,0 +1,174 @@
+"""What is found in a folder of Airflow 2 Dags, what is rewritten there, and that nothing else changes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from airfleet.errors import UsageError
+from airfleet.operations.migration import rewriting, source_rules, templates
+from airfleet.operations.migration.findings import Finding, Verdict
+from airfleet.operations.migration.rewriting import Rewrite
+from airfleet.releases.checks.source import SourceFile
+
+
+def test_names_in_templates_are_rewritten_where_the_value_stays_the_same() -> None:
+    text = "{{ execution_date }} {% if dag_run.execution_date %}{{ yesterday_ds }}{% endif %} execution_date"
+    assert templates.rewrite(text) == (
+        "{{ logical_date }} {% if dag_run.logical_date %}{{ macros.ds_add(ds, -1) }}{% endif %} execution_date"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ params.execution_date }}", "{{ dag_run.conf['execution_date'] }}", "{{ my_execution_date }}"]
+)
+def test_names_of_users_own_in_templates_stay(text: str) -> None:
+    assert templates.rewrite(text) == text
+
+
+def find(code: str) -> list[tuple[str, Verdict, int]]:
+    return [(one.rule, one.verdict, one.line) for one in source_rules.find(SourceFile("dags/a.py", code))]
+
+
+@pytest.mark.parametrize(
+    ("code", "rule", "verdict"),
+    [
+        ("T(sla=timedelta(hours=1))", "sla", Verdict.MOVED),
+        ("DAG('a', sla_miss_callback=tell)", "sla", Verdict.MOVED),
+        ("T(on_failure_callback=tell)", "callback", Verdict.REVIEW),
+        ("a = {'email_on_failure': True}", "email", Verdict.MOVED),
+        ("SubDagOperator(task_id='x')", "subdag", Verdict.BROKEN),
+        ("T(sql='{{ next_execution_date }}')", "template", Verdict.BROKEN),
+        ("T(sql='{{ execution_date }}')", "template", Verdict.REWRITTEN),
+        ("def f(**context):\n    return context['execution_date']", "context", Verdict.BROKEN),
+        ("x = context.get('next_ds')", "context", Verdict.BROKEN),
+        ("x = dag_run.execution_date", "context", Verdict.BROKEN),
+        ("TriggerDagRunOperator(execution_date='x')", "context", Verdict.BROKEN),
+        ("from airflow.utils.session import provide_session", "database", Verdict.BROKEN),
+        ("from airflow.settings import Session", "database", Verdict.BROKEN),
+        ("DagRun.find(dag_id='x')", "database", Verdict.BROKEN),
+        ("session.query(TaskInstance)", "database", Verdict.BROKEN),
+        ("SqlSensor(conn_id='airflow_db')", "database", Verdict.BROKEN),
+        ("from airflow.providers.qubole.operators.qubole import QuboleOperator", "ended-provider", Verdict.BROKEN),
+        ("T(trigger_rule='dummy')", "trigger-rule", Verdict.REWRITTEN),
+        ("BashOperator(bash_command='airflow dags trigger x')", "command", Verdict.BROKEN),
+        ("get('https://airflow.example.com/api/v1/dags')", "rest-api", Verdict.BROKEN),
+        ("class A(AirflowPlugin):\n    flask_blueprints = [b]", "plugin", Verdict.BROKEN),
+        ("class A(AirflowPlugin):\n    timetables = [T]", "plugin", Verdict.REVIEW),
+    ],
+)
+def test_each_rule_finds_what_it_is_for(code: str, rule: str, verdict: Verdict) -> None:
+    assert (rule, verdict) in [(found, how) for found, how, _ in find(code)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "T(sla=None, on_failure_callback=None, email_on_failure=False)",
+        '"""Docs say {{ execution_date }}."""',
+        "T(doc_md='the airflow is dags of wind', bash_command='run my-airflow dags')",
+        "x = requests.get('https://example.com/api/v1/customers')",
+        "Variable.get('x')\nConnection.get('y')",
+        "T(trigger_rule='all_done')",
+        "class Timer:\n    def wait(self, execution_date):\n        pass",
+    ],
+)
+def test_code_that_still_works_is_not_found(code: str) -> None:
+    assert find(code) == []
+
+
+def rewrite(folder: Path, **files: str) -> Rewrite:
+    (folder / "dags").mkdir()
+    for name, text in files.items():
+        (folder / "dags" / f"{name}.py").write_text(text)
+    return rewriting.rewrite(folder)
+
+
+def select(found: Rewrite, rule: str) -> list[Finding]:
+    return [one for one in found.findings if one.rule == rule]
+
+
+OLD = """\
+from airflow import DAG
+from airflow.datasets import Dataset
+from airflow.operators.bash import BashOperator
+from airflow.utils.weekday import WeekDay
+
+with DAG("sales", schedule_interval="@daily") as dag:
+    # größer: the columns of what follows count bytes
+    load = BashOperator(task_id="größer", bash_command="load {{ execution_date }}", trigger_rule="dummy")
+    done = BashOperator(task_id="done", bash_command=f"{dag.dag_id} {{{{ yesterday_ds }}}}", outlets=[Dataset("s3://x")])
+    day = WeekDay.MONDAY
+"""
+
+
+def test_the_diff_turns_the_old_folder_into_the_new_one(tmp_path: Path) -> None:
+    if shutil.which("patch") is None:
+        pytest.skip("the program patch is not installed")
+    found = rewrite(tmp_path, sales=OLD)
+    assert (tmp_path / "dags" / "sales.py").read_text() == OLD
+    subprocess.run(["patch", "-s", "-p1"], input=found.diff.encode(), cwd=tmp_path, check=True)
+    new = (tmp_path / "dags" / "sales.py").read_text()
+    assert new == found.new["dags/sales.py"]
+    assert "load {{ logical_date }}" in new
+    assert 'trigger_rule="always"' in new
+    assert "{{{{ macros.ds_add(ds, -1) }}}}" in new
+    assert 'schedule="@daily"' in new
+    assert "# größer" in new
+
+
+def test_an_import_that_fails_is_removed_when_the_rewrite_left_it_without_a_use(tmp_path: Path) -> None:
+    found = rewrite(tmp_path, sales=OLD)
+    new = found.new["dags/sales.py"]
+    assert "airflow.datasets" not in new
+    assert "from airflow.providers.standard.utils.weekday import WeekDay" in new
+    assert {(one.line, one.verdict) for one in select(found, "import")} == {
+        (2, Verdict.REWRITTEN),
+        (4, Verdict.REWRITTEN),
+    }
+
+
+def test_an_import_that_fails_and_is_used_is_for_a_person(tmp_path: Path) -> None:
+    code = "from airflow.operators.python import PythonOperator as P, is_venv_installed\nis_venv_installed()\nP()\n"
+    found = rewrite(tmp_path, a=code)
+    assert [(one.verdict, one.line) for one in select(found, "import")] == [(Verdict.BROKEN, 1)]
+    assert "is_venv_installed()" in found.new["dags/a.py"]
+
+
+def test_imports_that_the_file_guards_itself_stay(tmp_path: Path) -> None:
+    code = "try:\n    from airflow.datasets import Dataset\nexcept ImportError:\n    Dataset = None\n"
+    found = rewrite(tmp_path, a=code)
+    assert select(found, "import") == []
+    assert found.new["dags/a.py"] == code
+
+
+def test_what_ruff_and_our_rules_both_find_is_told_once(tmp_path: Path) -> None:
+    found = rewrite(
+        tmp_path, a="from airflow.decorators import task\n\n@task\ndef f(**c):\n    return c['execution_date']\n"
+    )
+    assert [one.rule for one in found.findings if "execution_date" in one.what] == ["context"]
+
+
+def test_files_that_are_no_python_are_named_and_left_alone(tmp_path: Path) -> None:
+    found = rewrite(tmp_path, good="x = 1\n", bad="print 'x'\n")
+    assert [path for path, _ in found.unread] == ["dags/bad.py"]
+    assert list(found.new) == ["dags/good.py"]
+
+
+def test_files_that_airflow_renders_are_rewritten_too(tmp_path: Path) -> None:
+    (tmp_path / "load.sql").write_text("select '{{ execution_date }}';\nselect '{{ next_ds }}';\n")
+    found = rewrite(tmp_path, a="x = 1\n")
+    assert found.new["load.sql"] == "select '{{ logical_date }}';\nselect '{{ next_ds }}';\n"
+    assert [(one.line, one.verdict) for one in select(found, "template")] == [
+        (1, Verdict.REWRITTEN),
+        (2, Verdict.BROKEN),
+    ]
+
+
+@pytest.mark.parametrize("folder", ["missing", ""])
+def test_a_folder_without_dags_is_refused(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UsageError):
+        rewriting.rewrite(tmp_path / folder)
