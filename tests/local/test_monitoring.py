@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
-import ssl
-import subprocess
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
 
 import expositions
 import prometheus_server
-from airfleet.components.host_model import Encryption
-from airfleet.components.hosts import certificates, monitor
-from airfleet.components.model import reveal
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import ports
 from airfleet.runners.local.prometheus import find_programs
 from airfleet.spec.secrets import Secret
-from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.dashboards.catalogue import DASHBOARDS, MARKS
 from airfleet_provider.contract.dashboards.panels import Panel
 from airfleet_provider.contract.notification_policy import derive_webhook_token
 from deadline import wait_until
 from expositions import Exporters
 from fleets import Platform
-from places import CREDENTIALS, parse, place
 from prometheus_server import JWT_SECRET, Prometheus, quicken
 
 # What a platform on one machine has no exporter for.
@@ -165,69 +152,3 @@ def run_twice(platform: Platform, served: Prometheus) -> None:
         before = count()
         assert platform.succeeds("quick")
         wait_until(lambda before=before: count() > before, "a start is counted")  # type: ignore[misc]
-
-
-def test_the_servers_of_a_monitor_host_speak_tls_with_its_certificate(tmp_path: Path) -> None:
-    programs = [Path("/usr/bin/prometheus"), Path("/usr/bin/prometheus-alertmanager")]
-    if not all(program.exists() for program in programs):
-        pytest.skip("Debian's packages are not installed: tools/prometheus installs them")
-    now = datetime.now(UTC)
-    authority = certificate_authority.load(certificate_authority.create("flights", now), where="here")
-    issued = certificate_authority.issue(authority, "one", ["127.0.0.1"], now)
-    encryption = Encryption(authority.pem, defaultdict(lambda: issued))
-    where = place(parse("name: flights\nhosts: {one: {address: 127.0.0.1}}"), "one")
-    where = replace(where, credentials=replace(CREDENTIALS, encryption=encryption))
-    parts = (certificates.describe(where), monitor.describe_prometheus(where), monitor.describe_alertmanager(where))
-    moved = dict(zip((":9090", ":9093"), (f":{port}" for port in ports.find_several(2)), strict=True))
-
-    def move(text: str) -> str:
-        """Name folders of the test, and free ports."""
-        for old, new in moved.items():
-            text = text.replace(old, new)
-        return re.sub(r"(/etc|/var/lib)/airfleet", rf"{tmp_path}\1/airfleet", text)
-
-    for file in (file for part in parts for file in part.files):
-        target = Path(move(str(file.path)))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(quicken(move(reveal(file.content))))
-    started = []
-    try:
-        for service in (service for part in parts for service in part.services):
-            words = [move(word) for word in service.command]
-            with (tmp_path / f"{service.name}.log").open("ab") as log:
-                started.append(subprocess.Popen(words, stdout=log, stderr=log))
-        context = ssl.create_default_context(cadata=authority.pem)
-        with httpx.Client(base_url=f"https://127.0.0.1{moved[':9090']}", verify=context, trust_env=False) as client:
-
-            def count(expr: str) -> float | None:
-                try:
-                    answer = client.get("/api/v1/query", params={"query": expr})
-                except httpx.TransportError:
-                    return None
-                # It answers 503 until it has read its data.
-                found = answer.json()["data"]["result"] if answer.status_code == 200 else []
-                return float(found[0]["value"][1]) if found else None
-
-            wait_until(lambda: count('up{job="prometheus"} == 1'), "Prometheus scrapes itself")
-            wait_until(lambda: count('up{job="alertmanager"} == 1'), "Prometheus scrapes Alertmanager")
-            wait_until(lambda: count("sum(prometheus_notifications_sent_total) > 0"), "an alert is handed over")
-            assert count("sum(prometheus_notifications_errors_total)") == 0
-            page = client.get("/api/v1/labels", headers={"Origin": "https://elsewhere.example"})
-            assert page.status_code == 200
-            assert "Access-Control-Allow-Origin" not in page.headers, "any page in a browser reads the metrics"
-            # Anybody on the host reaches the port, and a silence there would hide every alert.
-            for proof in (
-                (),
-                (tmp_path / "etc/airfleet/prometheus/host.pem", tmp_path / "etc/airfleet/prometheus/host.key"),
-            ):
-                known = ssl.create_default_context(cadata=authority.pem)
-                if proof:
-                    known.load_cert_chain(*proof)
-                url = f"https://127.0.0.1{moved[':9093']}/api/v2/silences"
-                with contextlib.nullcontext() if proof else pytest.raises(httpx.TransportError):
-                    assert httpx.get(url, verify=known, trust_env=False).status_code == 200
-            assert count('airfleet:limit:certificate_expiry_timestamp_seconds{name="host"} - time() > 0')
-    finally:
-        for process in started:
-            process.terminate()
-            process.wait(60)

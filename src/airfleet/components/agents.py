@@ -52,11 +52,15 @@ def render(
     metrics: Mapping[str, object],
     *,
     host: str,
+    tls: Mapping[str, object] | None = None,
 ) -> Secret:
-    """Return the configuration of the agents on a host, in JSON. It holds secrets: logins and the receivers'."""
+    """Return the configuration of the agents on a host, in JSON. It holds secrets: logins and the receivers'.
+
+    `tls` is what `Key.SERVER` holds of TLS.
+    """
     sections: Mapping[Key, object] = {
         Key.HOST: host,
-        Key.SERVER: {"address": site.listen, "port": site.agents_port},
+        Key.SERVER: {"address": site.listen, "port": site.agents_port, **(tls or {})},
         Key.DATABASE: _connect(site, credentials),
         Key.METRICS: metrics,
         Key.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),

@@ -99,8 +99,8 @@ class Encryption:
     """TLS between the hosts of a fleet, and how far its introduction has come.
 
     `is_used` and `is_required` are those of connections to the database. A fleet may have got TLS for the database
-    before it gets TLS for the `broker`, and for the `api`: the servers of web hosts. `trusted` has the certificates of
-    the authorities that hosts believe, in PEM.
+    before it gets TLS for the `broker`, for the `api`, which are the servers of web hosts, and for the `agents`.
+    `trusted` has the certificates of the authorities that hosts believe, in PEM.
     """
 
     trusted: str
@@ -109,6 +109,7 @@ class Encryption:
     is_required: bool = True
     broker: TlsProgress = field(default_factory=TlsProgress)
     api: TlsProgress = field(default_factory=TlsProgress)
+    agents: TlsProgress = field(default_factory=TlsProgress)
 
     @property
     def client_words(self) -> dict[str, str]:

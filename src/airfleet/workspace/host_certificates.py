@@ -17,12 +17,20 @@ FOLDER = "tls"
 
 
 def read(
-    folder: StateFolder, authority: Secret, hosts: Iterable[Host], now: datetime, *, broker: Secret, api: Secret
+    folder: StateFolder,
+    authority: Secret,
+    hosts: Iterable[Host],
+    now: datetime,
+    *,
+    broker: Secret,
+    api: Secret,
+    agents: Secret,
 ) -> Encryption:
     """Return how the hosts encrypt, with a certificate for each host. A certificate that is due is issued again.
 
-    `authority`, `broker` and `api` hold the values of the present step of their rotations. A value is empty where hosts
-    go without TLS: `authority` for the database, `broker` for RabbitMQ, `api` for the servers of web hosts.
+    `authority` and the keywords hold the values of the present step of their rotations. A value is empty where hosts go
+    without TLS: `authority` for the database, `broker` for RabbitMQ, `api` for the servers of web hosts, and `agents`
+    for the agents.
 
     Raises:
         AirfleetError: A file does not hold an authority.
@@ -39,6 +47,7 @@ def read(
         is_required=all(one.reveal() for one in accepted),
         broker=_find_progress(broker),
         api=_find_progress(api),
+        agents=_find_progress(agents),
     )
 
 

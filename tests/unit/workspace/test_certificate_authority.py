@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.components.host_model import HostCertificate, TlsProgress
+from airfleet.components.host_model import Encryption, HostCertificate, TlsProgress
 from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host
@@ -23,7 +23,8 @@ from places import parse
 from rotations import show_steps
 
 NOW = datetime.now(UTC)
-BROKER, API = Secret("amqps"), Secret("https")
+# What has steps of its own, and its value once it is introduced.
+APART = {"broker": Secret("amqps"), "api": Secret("https"), "agents": Secret("https")}
 
 
 def make_authority() -> Authority:
@@ -119,17 +120,24 @@ def hosts() -> tuple[Host, ...]:
     return parse().hosts
 
 
+def read(
+    folder: StateFolder, authority: Secret, now: datetime = NOW, *, name: str = "broker", step: Secret = APART["broker"]
+) -> Encryption:
+    """Return how the hosts encrypt while what has this name is at this step."""
+    return host_certificates.read(folder, authority, hosts(), now, **{**APART, name: step})
+
+
 def test_what_hosts_have_stays_as_long_as_nothing_changes(folder: StateFolder) -> None:
     authority = certificate_authority.create("flights", NOW)
-    first = host_certificates.read(folder, authority, hosts(), NOW, broker=BROKER, api=API)
-    assert host_certificates.read(folder, authority, hosts(), NOW + timedelta(days=30), broker=BROKER, api=API) == first
+    first = read(folder, authority)
+    assert read(folder, authority, NOW + timedelta(days=30)) == first
     for path in (folder.secrets / host_certificates.FOLDER).iterdir():
         assert path.stat().st_mode & 0o077 == 0
 
 
 def test_encryption_comes_to_a_running_fleet_before_it_is_required(folder: StateFolder) -> None:
     steps = list(show_steps(introduce(certificate_authority.create("flights", NOW))))
-    shown = [host_certificates.read(folder, step, hosts(), NOW, broker=BROKER, api=API) for step in steps]
+    shown = [read(folder, step) for step in steps]
     assert [(one.is_used, one.is_required) for one in shown] == [
         (False, False),
         (True, False),
@@ -141,32 +149,25 @@ def test_encryption_comes_to_a_running_fleet_before_it_is_required(folder: State
     assert all(one.certificates == shown[0].certificates for one in shown)
 
 
-def test_the_broker_and_web_hosts_have_steps_of_their_own(folder: StateFolder) -> None:
+@pytest.mark.parametrize("name", APART)
+def test_servers_that_got_tls_later_have_steps_of_their_own(folder: StateFolder, name: str) -> None:
     """A fleet whose database has TLS already gets it for RabbitMQ as another gets it for both."""
     authority = certificate_authority.create("flights", NOW)
-    steps = [
-        host_certificates.read(folder, authority, hosts(), NOW, broker=step, api=API)
-        for step in show_steps(introduce(BROKER))
-    ]
-    assert [one.broker for one in steps] == [
+    steps = [read(folder, authority, name=name, step=step) for step in show_steps(introduce(APART[name]))]
+    assert [getattr(one, name) for one in steps] == [
         TlsProgress(is_used=False, is_required=False),
         TlsProgress(is_used=True, is_required=False),
         TlsProgress(is_used=True, is_required=False),
         TlsProgress(is_used=True, is_required=True),
     ]
-    assert all(one.is_used and one.is_required and one.api == TlsProgress() for one in steps)
-    steps = [
-        host_certificates.read(folder, authority, hosts(), NOW, broker=BROKER, api=step)
-        for step in show_steps(introduce(API))
-    ]
-    assert [one.api.is_used for one in steps] == [False, True, True, True]
-    assert all(one.broker == TlsProgress() for one in steps)
+    assert all(one.is_used and one.is_required for one in steps)
+    assert all(getattr(one, other) == TlsProgress() for one in steps for other in APART if other != name)
 
 
 def test_at_every_step_to_another_authority_each_host_believes_each_other(folder: StateFolder, tmp_path: Path) -> None:
     values = [certificate_authority.create("flights", NOW) for _ in range(2)]
     steps = list(show_steps(notice(notice(None, values[0]), values[1])))
-    shown = [host_certificates.read(folder, step, hosts(), NOW, broker=BROKER, api=API) for step in steps]
+    shown = [read(folder, step) for step in steps]
     for one, other in itertools.pairwise(shown):
         # In the middle of a step some hosts have what it brings, and some have not.
         for server, client in ((one, other), (other, one), (other, other)):

@@ -1,16 +1,21 @@
-"""The HTTP server of the agents process: metrics and health, which read no database, and requests that may write."""
+"""The HTTP server of the agents process: metrics and health, which read no database, and requests that may write.
+
+Requests that may write show a token, so other hosts have to speak TLS once all of them can.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -20,6 +25,32 @@ LONGEST_BODY = 4 << 20
 WHOLE_REQUEST_S = 30.0
 # Each connection has a thread and a file. Prometheus, Alertmanager and the health check need a few for milliseconds.
 MOST_AT_ONCE = 32
+# A connection with TLS begins with this byte (RFC 8446, 5.1: a record of a handshake), and no request of HTTP does.
+HANDSHAKE = b"\x16"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files of the certificate and the key that the server shows.
+
+    Every new connection reads them, so that a new certificate needs no restart. Unless TLS `is_required`, clients may
+    go without it. Those of this host always may: only root can listen to what they send.
+    """
+
+    certificate: Path
+    key: Path
+    is_required: bool = True
+
+    def make_context(self) -> ssl.SSLContext:
+        """Return the context of one connection.
+
+        Raises:
+            OSError: A file cannot be read, or the key is not that of the certificate.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(self.certificate, self.key)
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +137,15 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, address: str, port: int, routes: Mapping[str, Route], handlers: Handlers | None = None) -> None:
-        """Listen at once.
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        routes: Mapping[str, Route],
+        handlers: Handlers | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        """Listen at once. Without `tls`, no connection has TLS.
 
         Raises:
             OSError: The address is not this machine's, or the port is taken.
@@ -115,6 +153,7 @@ class Server(ThreadingHTTPServer):
         # When each connection began, the oldest first.
         self._open: dict[Any, float] = {}
         self._lock = threading.Lock()
+        self._tls = tls
         super().__init__((address, port), type("Handler", (_Handler,), {"routes": routes, "handlers": handlers or {}}))
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
@@ -124,6 +163,33 @@ class Server(ThreadingHTTPServer):
                 self._end(next(iter(self._open)))
             self._open[request] = time.monotonic()
         super().process_request(request, client_address)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
+        """Answer the requests of a connection, in its thread. One that has to speak TLS and does not gets no answer."""
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(REQUEST_S)
+        is_own = request.getsockname()[0] == client_address[0]
+        if request.recv(1, socket.MSG_PEEK) == HANDSHAKE:
+            with self._secure(request, self._tls.make_context()) as secured:
+                super().finish_request(secured, client_address)
+        elif is_own or not self._tls.is_required:
+            super().finish_request(request, client_address)
+
+    @contextmanager
+    def _secure(self, request: socket.socket, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+        """Speak TLS on a connection, whose first read makes the handshake, and close it at the end."""
+        with self._lock:
+            # The new socket takes the connection over from the other one, which is then closed.
+            began = self._open.pop(request, None)
+            secured = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            if began is not None:
+                self._open[secured] = began
+        try:
+            yield secured
+        finally:
+            self.shutdown_request(secured)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the library's signature
         """Forget a connection, and close it."""

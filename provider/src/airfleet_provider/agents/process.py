@@ -22,7 +22,7 @@ import psycopg
 
 from airfleet_provider.agent_loops.lease import ANSWER_S, RENEW_EVERY_S, AgentsLease
 from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread, connect
-from airfleet_provider.agent_loops.server import Answer, Route, Server
+from airfleet_provider.agent_loops.server import Answer, Route, Server, Tls
 from airfleet_provider.agents.catalogue import assemble
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.agents_config import Key
@@ -126,7 +126,8 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
         "/health": process.show_health,
         "/ready": process.show_ready,
     }
-    server = Server(str(place["address"]), int(place["port"]), routes, work.handlers)
+    tls = Tls(Path(place["certificate"]), Path(place["key"]), bool(place["tls_required"])) if "key" in place else None
+    server = Server(str(place["address"]), int(place["port"]), routes, work.handlers, tls)
     threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -135,7 +136,8 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     names = ", ".join(one.loop.name for one in process.threads)
-    log.info("serving http://%s:%s/metrics; loops: %s", place["address"], place["port"], names)
+    scheme = "https" if tls else "http"
+    log.info("serving %s://%s:%s/metrics; loops: %s", scheme, place["address"], place["port"], names)
     code = process.run()
     # Threads that are stuck in a call would keep the interpreter from its end.
     sys.stderr.flush()

@@ -15,7 +15,8 @@ class Key(StrEnum):
     HOST = "host"
     # How libpq connects to the metadata database: its keywords and their values.
     DATABASE = "database"
-    # Where the process serves `/metrics`, `/health` and `/ready`: `address` and `port`.
+    # Where the process serves `/metrics`, `/health` and `/ready`: `address` and `port`. With TLS also the paths of
+    # `certificate` and `key`, and whether other hosts have to use it: `tls_required`.
     SERVER = "server"
     METRICS = "metrics"
     NOTIFICATIONS = "notifications"

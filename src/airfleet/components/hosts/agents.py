@@ -12,6 +12,7 @@ from airfleet.components.host_model import (
     ETC,
     LIB,
     Folder,
+    HostFile,
     OpenPort,
     Part,
     Place,
@@ -19,7 +20,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import airflow
+from airfleet.components.hosts import airflow, certificates
 from airfleet.components.model import Site, reveal
 
 # Not the folder of Airflow's servers, where a process of an earlier version may still start from its own file.
@@ -33,6 +34,8 @@ def describe(place: Place) -> Part:
     """
     watchers = place.addresses("monitor")
     site = find_site(place)
+    # Only a server that other hosts reach has TLS.
+    proof = certificates.list_files(place, FOLDER, AGENTS_USER) if watchers else ()
     config = private(
         FOLDER / "agents.json",
         reveal(
@@ -43,6 +46,7 @@ def describe(place: Place) -> Part:
                 place.objects.notifications,
                 exporter.configure_host(place),
                 host=place.host.name,
+                tls=_describe_tls(place, *proof) if proof else None,
             )
         ),
         AGENTS_USER,
@@ -68,10 +72,23 @@ def describe(place: Place) -> Part:
         name=process.name,
         users=(AGENTS_USER,),
         folders=(Folder(FOLDER),),
-        files=(config,),
+        # The process reads its certificate at each connection, so a new one restarts nothing.
+        files=(config, *proof),
         services=(service,),
         ports=(OpenPort(site.agents_port, watchers, "metrics and health of the platform"),) if watchers else (),
     )
+
+
+def _describe_tls(place: Place, certificate: HostFile, key: HostFile) -> dict[str, object]:
+    is_required = place.credentials.encryption.agents.is_required
+    return {"certificate": str(certificate.path), "key": str(key.path), "tls_required": is_required}
+
+
+def list_urls(place: Place) -> tuple[str, ...]:
+    """Return the URLs at which monitor hosts reach the agents of all scheduler hosts."""
+    scheme = "https" if place.credentials.encryption.agents.is_used else "http"
+    port = place.fleet.ports.metrics or AGENTS_METRICS
+    return tuple(f"{scheme}://{address}:{port}" for address in place.addresses("scheduler"))
 
 
 def find_site(place: Place) -> Site:

@@ -6,9 +6,12 @@ tell each other what they have passed on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import yaml
 
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
@@ -34,7 +37,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import certificates
+from airfleet.components.hosts import agents, certificates
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
 from airfleet.components.monitoring.prometheus import NO_FOREIGN_PAGES, ScrapeJob, Target, render_config, scrape_agents
 from airfleet.spec.sections.hosts import bytes_of
@@ -109,16 +112,16 @@ def describe_alertmanager(place: Place) -> Part:
     It has no logins, and who reaches it can silence every alert. So it answers only who has the key of a host, which
     no task and no other user of a host can read.
     """
-    port = place.fleet.ports.metrics or AGENTS_METRICS
-    agents = [f"http://{address}:{port}" for address in place.addresses("scheduler")]
     others = [host.address for host in place.fleet.with_role("monitor") if host != place.host]
     token = private(TOKEN, derive_webhook_token(place.credentials.platform.jwt_secret.reveal()), USER)
-    config = HostFile(ALERTMANAGER_FOLDER / "alertmanager.yml", alertmanager.render_config(agents, TOKEN))
+    config = HostFile(ALERTMANAGER_FOLDER / "alertmanager.yml", _render_alertmanager(place))
     web = _serve_tls(
         place, ALERTMANAGER_FOLDER, "client_auth_type: RequireAndVerifyClientCert", f"client_ca_file: {AUTHORITIES}"
     )
-    files = (config, token, *web)
+    peers = HostFile(ALERTMANAGER_FOLDER / "peers.yml", _render_peers(web[1], web[2]))
+    files = (config, token, *web, *((peers,) if others else ()))
     listen = f"{place.listen}:{ALERTMANAGER_PEERS}" if others else ""
+    trusted = hashlib.sha256(place.credentials.encryption.trusted.encode()).hexdigest()
     service = Service(
         name="alertmanager",
         what="Alertmanager: passes alerts on to the agents",
@@ -131,10 +134,13 @@ def describe_alertmanager(place: Place) -> Part:
             f"--web.config.file={web[0].path}",
             f"--cluster.listen-address={listen}",
             *((f"--cluster.advertise-address={place.own_address}:{ALERTMANAGER_PEERS}",) if others else ()),
+            *((f"--cluster.tls-config={peers.path}",) if others else ()),
             *(f"--cluster.peer={address}:{ALERTMANAGER_PEERS}" for address in others),
         ),
         user=USER,
         files=files,
+        # It reads the authorities of its peers at its start only. Certificates it reads at each connection.
+        env={"AIRFLEET_CONFIG": trusted} if others else {},
         reload=(("/usr/bin/amtool", "check-config", str(config.path)), ("/bin/kill", "-HUP", "$MAINPID")),
         health=TcpCheck(ALERTMANAGER, place.own_address),
         writes=(ALERTMANAGER_DATA,),
@@ -154,12 +160,31 @@ def describe_alertmanager(place: Place) -> Part:
     )
 
 
+def _render_alertmanager(place: Place) -> str:
+    authorities = AUTHORITIES if place.credentials.encryption.agents.is_used else None
+    return alertmanager.render_config(agents.list_urls(place), TOKEN, authorities=authorities)
+
+
+def _render_peers(certificate: HostFile, key: HostFile) -> str:
+    """Return the file that makes Alertmanagers speak TLS among each other. Each asks for the certificate of a host.
+
+    A silence of one goes to the other, so who could speak there could silence every alert.
+    """
+    own = {"cert_file": str(certificate.path), "key_file": str(key.path)}
+    asks = {"client_ca_file": str(AUTHORITIES), "client_auth_type": "RequireAndVerifyClientCert"}
+    config = {"tls_server_config": {**own, **asks}, "tls_client_config": {**own, "ca_file": str(AUTHORITIES)}}
+    return f"# Written by airfleet.\n{yaml.safe_dump(config, sort_keys=False)}"
+
+
 def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
     """Return what each monitor host scrapes: every exporter of every host of the fleet."""
     fleet = place.fleet
     brokers, monitors = fleet.with_role("broker"), fleet.with_role("monitor")
     return (
-        scrape_agents(_targets(fleet.with_role("scheduler"), fleet.ports.metrics or AGENTS_METRICS)),
+        scrape_agents(
+            _targets(fleet.with_role("scheduler"), fleet.ports.metrics or AGENTS_METRICS),
+            authorities=AUTHORITIES if place.credentials.encryption.agents.is_used else None,
+        ),
         _job("node", fleet.hosts, NODE_METRICS),
         _job("postgres", fleet.with_role("database"), POSTGRES_METRICS),
         _job("patroni", _list_patroni(place), PATRONI, authorities=AUTHORITIES),

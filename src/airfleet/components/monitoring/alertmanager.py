@@ -24,16 +24,18 @@ WATCHDOG_S = 45
 IMPLIED = ("AgentsDown", "BrokerDown", "ComponentDown", "ComponentSilent", "DatabaseDown", "ExporterDown")
 
 
-def render_config(agents: Iterable[str], token: Path) -> str:
+def render_config(agents: Iterable[str], token: Path, *, authorities: Path | None = None) -> str:
     """Return alertmanager.yml. `agents` are the URLs of all agents. Each of them gets every alert.
 
-    The agents write an alert once, however many of them get it. `token` is the file with the bearer token.
+    The agents write an alert once, however many of them get it. `token` is the file with the bearer token, and
+    `authorities` the file with the certificates that those of the agents must lead to.
     """
+    trust = {"tls_config": {"ca_file": str(authorities)}} if authorities else {}
     webhooks = [
         {
             "url": f"{url}{ALERTS_PATH}",
             "send_resolved": True,
-            "http_config": {"authorization": {"credentials_file": str(token)}, "follow_redirects": False},
+            "http_config": {"authorization": {"credentials_file": str(token)}, "follow_redirects": False, **trust},
         }
         for url in agents
     ]

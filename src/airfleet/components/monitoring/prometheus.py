@@ -50,8 +50,8 @@ class ScrapeJob:
     relabel: tuple[Mapping[str, Any], ...] = ()
 
 
-def scrape_agents(targets: tuple[Target, ...]) -> ScrapeJob:
-    """Return the job that scrapes the agents.
+def scrape_agents(targets: tuple[Target, ...], *, authorities: Path | None = None) -> ScrapeJob:
+    """Return the job that scrapes the agents, with TLS if there are `authorities`.
 
     Only the active agents export facts about the platform. These series do not name the agents that exported them, so
     that they, and the alerts that they cause, stay the same when the agents of another host take over. A label `host`
@@ -61,6 +61,7 @@ def scrape_agents(targets: tuple[Target, ...]) -> ScrapeJob:
     return ScrapeJob(
         "agents",
         targets,
+        authorities=authorities,
         honor_labels=True,
         relabel=(
             _drop("instance", [metric.name for metric in platform]),

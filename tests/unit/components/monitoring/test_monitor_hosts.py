@@ -15,11 +15,12 @@ import pytest
 import yaml
 from cryptography import x509
 
-from airfleet.components.host_model import AUTHORITIES, HostFile, Part, Place
+from airfleet.components.host_model import AUTHORITIES, HostFile, Part, Place, TlsProgress
 from airfleet.components.hosts import agents, haproxy, host_parts, monitor
 from airfleet.components.model import reveal
 from airfleet.components.monitoring import private_servers
 from airfleet.components.monitoring.private_servers import MonitorNode
+from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.metrics import METRICS, Scope
@@ -131,13 +132,47 @@ def test_alerts_go_to_the_agents_of_every_scheduler_host_with_a_token_that_nobod
     part = find("alertmanager", "web3")
     [receiver] = read(part, "alertmanager.yml")["receivers"]
     assert [hook["url"] for hook in receiver["webhook_configs"]] == [
-        "http://10.0.0.21:9108/alerts",
-        "http://10.0.0.22:9108/alerts",
+        "https://10.0.0.21:9108/alerts",
+        "https://10.0.0.22:9108/alerts",
     ]
+    assert all(
+        hook["http_config"]["tls_config"] == {"ca_file": str(AUTHORITIES)} for hook in receiver["webhook_configs"]
+    )
     token = next(file for file in part.files if file.path == monitor.TOKEN)
     assert (token.mode, token.group) == (0o640, "prometheus")
     assert reveal(token.content) == derive_webhook_token(CREDENTIALS.platform.jwt_secret.reveal())
     assert CREDENTIALS.platform.jwt_secret.reveal() not in reveal(token.content)
+
+
+def test_agents_speak_tls_once_monitor_hosts_can_and_before_they_have_to() -> None:
+    """A monitor host of one step reaches agents of the step before and of the step after."""
+    steps = [TlsProgress(is_used=False, is_required=False), TlsProgress(is_required=False), TlsProgress()]
+    for step, before in zip(steps, (steps[0], *steps), strict=False):
+        for of_monitor, of_agents in ((step, before), (before, step)):
+
+            def find_place(host: str, progress: TlsProgress) -> Place:
+                encryption = replace(CREDENTIALS.encryption, agents=progress)
+                return replace(place(parse(), host), credentials=replace(CREDENTIALS, encryption=encryption))
+
+            monitors = find_place("web3", of_monitor)
+            config = read(monitor.describe_prometheus(monitors), "prometheus.yml")
+            [job] = [job for job in config["scrape_configs"] if job["job_name"] == "agents"]
+            [receiver] = read(monitor.describe_alertmanager(monitors), "alertmanager.yml")["receivers"]
+            schemes = {job.get("scheme", "http"), *(hook["url"].split(":")[0] for hook in receiver["webhook_configs"])}
+            served = read(agents.describe(find_place("sched1", of_agents)), "agents.json")["server"]
+            assert schemes == ({"https"} if of_monitor.is_used else {"http"})
+            assert {"certificate", "key"} < served.keys()
+            assert of_monitor.is_used or not served["tls_required"]
+
+
+def test_peers_ask_each_other_for_the_certificate_of_a_host() -> None:
+    part = find("alertmanager", "web2", PAIR)
+    assert f"--cluster.tls-config={monitor.ALERTMANAGER_FOLDER}/peers.yml" in part.services[0].command
+    assert read(part, "peers.yml")["tls_server_config"]["client_auth_type"] == "RequireAndVerifyClientCert"
+    changed = replace(CREDENTIALS, encryption=replace(CREDENTIALS.encryption, trusted="another authority"))
+    where = replace(place(parse(PAIR), "web2"), credentials=changed)
+    again = monitor.describe_alertmanager(where).services[0]
+    assert systemd_units.render(again) != systemd_units.render(part.services[0]), "it reads authorities at its start"
 
 
 def test_nothing_that_a_worker_host_has_signs_a_link_or_a_report_of_an_alert() -> None:

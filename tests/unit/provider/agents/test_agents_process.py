@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
 from airfleet.runners.local import ports
+from airfleet.workspace import certificate_authority
 from airfleet_provider.agent_loops import server as server_module
 from airfleet_provider.agent_loops.loop import Context, Loop
-from airfleet_provider.agent_loops.server import Server
+from airfleet_provider.agent_loops.server import Answer, Server, Tls
 from airfleet_provider.agents.process import AgentsProcess, read_config
 from deadline import wait_until
 
@@ -85,6 +89,86 @@ def test_a_request_that_comes_byte_by_byte_is_ended(url: str, monkeypatch: pytes
 
         slow.sendall(b"GET /")
         wait_until(is_ended, "the end of the connection", timeout_s=8)
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A server with TLS at an address of its own, with the certificate of a fleet's authority."""
+
+    folder: Path
+    port: int
+    authority: certificate_authority.Authority
+
+    def renew(self) -> None:
+        issued = certificate_authority.issue(self.authority, "here", ["127.0.0.2"], datetime.now(UTC))
+        (self.folder / "host.pem").write_text(issued.certificate)
+        (self.folder / "host.key").write_text(issued.key.reveal())
+
+    def ask(self, scheme: str, *, address: str = "127.0.0.2", near: str = "") -> httpx.Response:
+        context = ssl.create_default_context(cadata=self.authority.pem)
+        transport = httpx.HTTPTransport(verify=context, local_address=near or None)
+        with httpx.Client(transport=transport, timeout=20) as client:
+            return client.get(f"{scheme}://{address}:{self.port}/health")
+
+    def show(self) -> bytes:
+        """The certificate that the server shows."""
+        context = ssl.create_default_context(cadata=self.authority.pem)
+        with (
+            socket.create_connection(("127.0.0.2", self.port), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.2") as secured,
+        ):
+            return secured.getpeercert(binary_form=True) or b""
+
+
+@contextmanager
+def serve_tls(folder: Path, *, is_required: bool) -> Iterator[Secured]:
+    now = datetime.now(UTC)
+    authority = certificate_authority.load(certificate_authority.create("flights", now), where="here")
+    secured = Secured(folder, ports.find_free(), authority)
+    secured.renew()
+    tls = Tls(folder / "host.pem", folder / "host.key", is_required=is_required)
+    server = Server("127.0.0.2", secured.port, {"/health": lambda accept: Answer.of_json({})}, tls=tls)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield secured
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_another_host_has_to_speak_tls_and_this_one_may(tmp_path: Path) -> None:
+    with serve_tls(tmp_path, is_required=True) as server:
+        assert server.ask("https", near="127.0.0.1").status_code == 200
+        with pytest.raises(httpx.TransportError):
+            server.ask("http", near="127.0.0.1")
+        assert server.ask("http", near="127.0.0.2").status_code == 200
+    with serve_tls(tmp_path, is_required=False) as server:
+        for scheme in ("https", "http"):
+            assert server.ask(scheme, near="127.0.0.1").status_code == 200
+
+
+def test_a_new_certificate_needs_no_restart(tmp_path: Path) -> None:
+    with serve_tls(tmp_path, is_required=True) as server:
+        before = server.show()
+        server.renew()
+        assert server.show() != before
+        (tmp_path / "host.key").write_text("half of a key")
+        with pytest.raises((OSError, ssl.SSLError)):
+            server.show()
+        server.renew()
+        assert server.show()
+
+
+def test_a_client_that_makes_no_handshake_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "REQUEST_S", 60.0)
+    with serve_tls(tmp_path, is_required=True) as server, ExitStack() as stack:
+        before = threading.active_count()
+        for begin in (b"", b"\x16", b"\x16\x03\x01") * server_module.MOST_AT_ONCE:
+            idle = stack.enter_context(socket.create_connection(("127.0.0.2", server.port), timeout=20))
+            idle.sendall(begin)
+        assert server.ask("https").status_code == 200
+        most = before + server_module.MOST_AT_ONCE + 1
+        wait_until(lambda: threading.active_count() <= most, "threads that end", timeout_s=20)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"host": "here"}'])
