@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo fleet-demo down dev test test-hosts check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-alerting bench-notify soak sdk-tests lock build release-check clean run-env dev-env
+	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-alerting bench-notify soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,7 @@ dev: dev-env  ## Make .venv with all that the checks and tests need
 
 test: dev-env  ## Run all checks and tests
 	tools/chromium
+	tools/console
 	tools/haproxy
 	@tools/prometheus || echo "make test: so the tests with Prometheus are skipped" >&2
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
@@ -124,6 +125,10 @@ soak: dev-env  ## Run thousands of tasks and look for what grows or is left: ben
 
 sdk-tests: dev-env  ## Run Airflow's own tests of the task SDK on the task runtime: docs/reference/sdk-tests.md
 	$(BIN)/python tools/sdk_tests.py
+
+console:  ## Build the Fleet pages of console/ into the provider; needs Node
+	tools/console
+	cd console && npm run build
 
 build: dev-env  ## Build both wheels and the sdist into dist/
 	$(BIN)/python tools/release_check.py --build --keep dist

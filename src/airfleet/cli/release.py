@@ -18,11 +18,12 @@ from airfleet.cli.environment import enter
 from airfleet.cli.release_view import describe, describe_state, explain, format_moment
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
-from airfleet.releases.repository import WAIT_S, Deployment, Release, Repository
+from airfleet.releases.repository import WAIT_S, Repository
 from airfleet.runners.local import launch as launching
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider.contract import release_archive, wording
+from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.release_schema import FINISHED, DeploymentAction, DeploymentState
 
 if TYPE_CHECKING:

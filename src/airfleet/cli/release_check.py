@@ -14,10 +14,11 @@ import click
 
 from airfleet.cli import test
 from airfleet.errors import AirfleetError
-from airfleet.releases.repository import Deployment, Repository
+from airfleet.releases.repository import Repository
 from airfleet.spec import load, yaml_document
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import DEFAULT_POOLS
+from airfleet_provider.contract.release_list import Deployment
 from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
 from airfleet_provider.contract.sla_rules import Rule
 

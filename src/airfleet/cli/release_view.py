@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from airfleet.releases.repository import Deployment, Release
+from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.release_schema import DeploymentState
 
 

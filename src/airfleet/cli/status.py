@@ -13,10 +13,10 @@ from airfleet.cli import options, view
 from airfleet.cli.console import open_console
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
-from airfleet.releases.repository import Deployment
 from airfleet.runners.local.usage import ResourceUsage, measure
 from airfleet.workspace.project import find_state, read_fleet
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
+from airfleet_provider.contract.release_list import Deployment
 
 
 @click.command("status", short_help="Show what runs here and whether it is healthy.")

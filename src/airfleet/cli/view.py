@@ -23,8 +23,8 @@ from airfleet.workspace.state_folder import BrokenFile, Snapshot, StateFolder
 from airfleet_provider.contract import release_archive, wording
 
 if TYPE_CHECKING:
-    from airfleet.releases.repository import Deployment
     from airfleet.runners.local.checks import ImportErrors
+    from airfleet_provider.contract.release_list import Deployment
 
 Notify = Callable[[Snapshot], None]
 

@@ -6,12 +6,11 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -20,9 +19,10 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
-from airfleet_provider.contract import alert_schema
+from airfleet_provider.contract import alert_list, alert_schema
+from airfleet_provider.contract.alert_list import Alert, Silence
 from airfleet_provider.contract.alert_schema import NotificationState, Severity
-from airfleet_provider.contract.notification_policy import Matcher, read_matcher
+from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "alerts")
@@ -34,48 +34,6 @@ POLL_S = 0.5
 PASSING = frozenset({"run_id", "number"})
 PASSING_OF_SLAS = frozenset({"run", "state"})
 _ENDED = (NotificationState.SENT, NotificationState.FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """An alert. `notified` has, for each receiver, how many notifications were sent, wait and failed."""
-
-    id: int
-    severity: str
-    name: str
-    source: str
-    summary: str
-    labels: Mapping[str, str]
-    runbook: str
-    started_at: datetime
-    resolved_at: datetime | None
-    acknowledged_by: str | None
-    notified: Mapping[str, Mapping[str, Any]]
-    silenced_by: int | None
-    # Who ended it and why, if its source did not.
-    ended_by: str = ""
-    end_note: str = ""
-
-    @property
-    def state(self) -> str:
-        """Return the state in one or a few words."""
-        if self.resolved_at is not None:
-            return f"ended by {self.ended_by}: {self.end_note}" if self.ended_by else "resolved"
-        if self.acknowledged_by is not None:
-            return f"acknowledged by {self.acknowledged_by}"
-        return f"silenced by {self.silenced_by}" if self.silenced_by is not None else "firing"
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """Alerts that fit start no notification before `ends_at`."""
-
-    id: int
-    matcher: Matcher
-    actor: str
-    comment: str
-    starts_at: datetime
-    ends_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +58,11 @@ class Alerts:
 
     def list_alerts(self, *, with_resolved: bool) -> tuple[Alert, ...]:
         """Return the open alerts, the most severe first, and those that resolved in the last day if they are wanted."""
-        silences = self.list_silences()
-        rows = self._connection.execute(SQL["list"], {"all": with_resolved}).fetchall()
-        return tuple(Alert(**row, silenced_by=_find_silence(row, silences)) for row in rows)
+        return alert_list.list_alerts(self._query, with_resolved=with_resolved)
 
     def list_silences(self) -> tuple[Silence, ...]:
         """Return the silences that have not ended."""
-        return tuple(
-            Silence(
-                row["id"],
-                read_matcher(row["matchers"]),
-                row["actor"],
-                row["comment"],
-                row["starts_at"],
-                row["ends_at"],
-            )
-            for row in self._connection.execute(SQL["silences"])
-        )
+        return alert_list.list_silences(self._query)
 
     def list_open(self) -> tuple[int, ...]:
         """Return the ids of the open alerts."""
@@ -168,6 +114,9 @@ class Alerts:
         """
         if self._connection.execute(SQL["end_silence"], {"id": silence}).fetchone() is None:
             raise UsageError(f"there is no silence {silence}", hint="airfleet alerts silence --list")
+
+    def _query(self, statement: LiteralString, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        return self._connection.execute(statement, values).fetchall()
 
     def test(
         self,
@@ -222,16 +171,3 @@ def open_alerts(project: Path, state: Path | None) -> Iterator[Alerts]:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             what = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
             raise AirfleetError(f"the metadata database does not answer: {what}", hint="airfleet status") from None
-
-
-def _find_silence(row: Mapping[str, Any], silences: tuple[Silence, ...]) -> int | None:
-    return next(
-        (
-            one.id
-            for one in silences
-            if one.matcher.fits(
-                source=row["source"], name=row["name"], severity=Severity(row["severity"]), labels=row["labels"]
-            )
-        ),
-        None,
-    )

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from airfleet.errors import AirfleetError
 from airfleet.releases.manifest import Manifest
 from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
-from airfleet_provider.contract import archive_store, release_archive
+from airfleet_provider.contract import archive_store, release_archive, release_list
+from airfleet_provider.contract.explanation.reading import Query
 from airfleet_provider.contract.locks import COLLECT_LOCK
 from airfleet_provider.contract.release_archive import Tree
-from airfleet_provider.contract.release_schema import (
-    AUTOMATIC_ACTOR,
-    CHANNEL,
-    FINISHED,
-    DeploymentAction,
-    DeploymentState,
-)
+from airfleet_provider.contract.release_list import Deployment, Release
+from airfleet_provider.contract.release_schema import CHANNEL, FINISHED, DeploymentAction, DeploymentState
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "repository")
@@ -33,50 +28,6 @@ SQL = Statements(__package__, "repository")
 LIVE = FINISHED | {DeploymentState.WATCHING}
 WAIT_S = 600.0
 CONNECT_TIMEOUT_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A release that was built. `state` and `verdict` are of its last deployment that went live."""
-
-    id: str
-    manifest: Mapping[str, Any]
-    built_at: datetime
-    built_by: str
-    message: str
-    pinned: bool
-    location: str | None
-    collected: bool
-    live: bool
-    state: str | None
-    verdict: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One request to make a release live, and its progress. The releaser works on it."""
-
-    id: int
-    release: str | None
-    action: str
-    state: str
-    actor: str
-    reason: str | None
-    requested_at: datetime
-    live_at: datetime | None
-    watch_until: datetime | None
-    finished_at: datetime | None
-    verdict: str | None
-    detail: Mapping[str, Any]
-
-    @property
-    def is_watched(self) -> bool:
-        return self.state == DeploymentState.WATCHING
-
-    @property
-    def opinion(self) -> str:
-        """Return the verdict of the watch, or the reason of an automatic rollback."""
-        return self.verdict or (self.reason or "" if self.actor == AUTOMATIC_ACTOR else "")
 
 
 class Repository:
@@ -179,14 +130,10 @@ class Repository:
                     )
 
     def _read_deployment(self, connection: psycopg.Connection[Any], deployment: int) -> Deployment:
-        with connection.cursor(row_factory=class_row(Deployment)) as cursor:
-            row = cursor.execute(
-                SQL["select_deployments"] + " WHERE id = %s",
-                (deployment,),
-            ).fetchone()
-        if row is None:
+        found = release_list.read_deployment(_query_with(connection), deployment)
+        if found is None:
             raise AirfleetError(f"there is no deployment {deployment}")
-        return row
+        return found
 
     def read_parses(self, keys: Iterable[str]) -> list[Mapping[str, Any]]:
         """Return the parse results with these keys. The releaser lists the keys in the detail of a check."""
@@ -211,7 +158,8 @@ class Repository:
 
     def list_releases(self, limit: int) -> list[Release]:
         """Return the live release and the newest others, `limit` at most, the live one first."""
-        return self._select_releases("ORDER BY live DESC, r.built_at DESC LIMIT %(limit)s", limit=limit)
+        with self._connect() as connection:
+            return release_list.list_releases(_query_with(connection), self._bundle, limit)
 
     def find(self, prefix: str) -> Release:
         """Return the release whose id begins with a prefix.
@@ -263,11 +211,8 @@ class Repository:
         return found[0] if found else None
 
     def _select_releases(self, rest: LiteralString, **parameters: object) -> list[Release]:
-        with self._connect() as connection, connection.cursor(row_factory=class_row(Release)) as cursor:
-            return cursor.execute(
-                f"{SQL['select_releases']} {rest}",
-                {"bundle": self._bundle, "automatic": AUTOMATIC_ACTOR, **parameters},
-            ).fetchall()
+        with self._connect() as connection:
+            return release_list.select_releases(_query_with(connection), self._bundle, rest, **parameters)
 
     def find_latest(self) -> Deployment | None:
         """Return the deployment of the Dags that Airflow has now, or None if they are not of a release."""
@@ -279,11 +224,8 @@ class Repository:
 
     def list_deployments(self, limit: int) -> list[Deployment]:
         """Return the newest deployments, `limit` at most, the newest first."""
-        with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
-            return cursor.execute(
-                SQL["select_deployments"] + " WHERE bundle = %s ORDER BY id DESC LIMIT %s",
-                (self._bundle, limit),
-            ).fetchall()
+        with self._connect() as connection:
+            return release_list.list_deployments(_query_with(connection), self._bundle, limit)
 
     @contextmanager
     def _connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[Any]]:
@@ -315,6 +257,14 @@ class Repository:
                 f"the metadata database refused this: {_first_line(error)}",
                 hint="is the platform of another version than this airfleet? `airfleet status` and the database's log",
             ) from error
+
+
+def _query_with(connection: psycopg.Connection[Any]) -> Query:
+    def query(statement: LiteralString, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        with connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement, values).fetchall()
+
+    return query
 
 
 def _first_line(error: psycopg.Error) -> str:

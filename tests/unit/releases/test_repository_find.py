@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from airfleet.errors import AirfleetError
-from airfleet.releases.repository import Release, Repository
+from airfleet.releases.repository import Repository
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract.release_list import Release
 
 OLD = "r0123456789abcdef"
 NEW = f"{OLD}{'7' * 48}"

@@ -1,6 +1,7 @@
-"""Airflow's FAB auth manager, with two rules of airfleet's.
+"""Airflow's FAB auth manager, with three rules of airfleet's.
 
-A token ends when the password of its user changes. And FAB signs its cookies with a key that no worker has.
+A token ends when the password of its user changes. FAB signs its cookies with a key that no worker has. And whoever
+may read a Dag may read which plugins there are, as Airflow's UI shows the pages of plugins to nobody else.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import hmac
 from typing import Any
 
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
 
@@ -57,6 +59,12 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
         """
         replace_cookie_key(derive_cookie_key(config.read_setting("api_auth", "jwt_secret")))
         return super().get_fastapi_app()
+
+    def is_authorized_view(self, *, access_view: AccessView, user: Any, **more: Any) -> bool:  # noqa: ANN401
+        """Return whether a user may see a part of the UI. FAB lets only the roles Op and Admin read plugins."""
+        if super().is_authorized_view(access_view=access_view, user=user, **more):
+            return True
+        return access_view is AccessView.PLUGINS and bool(self.is_authorized_dag(method="GET", user=user))
 
     def serialize_user(self, user: Any) -> dict[str, Any]:  # noqa: ANN401 - FAB's user has no types
         return {**super().serialize_user(user), CLAIM: fingerprint(user.password)}

@@ -1,4 +1,4 @@
-"""What airfleet adds to an api-server: downloads of releases, acknowledgements, a limit on logins, 503 during outages.
+"""What airfleet adds to an api-server: Fleet pages, downloads of releases, acknowledgements, a limit on logins, 503s.
 
 Every process that loads plugins imports this module; only an api-server imports what the module adds.
 """
@@ -13,6 +13,10 @@ from airflow.plugins_manager import AirflowPlugin
 from airfleet_provider.access import login_throttle
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.contract import alert_links
+
+API, FILES = "/airfleet/api", "/airfleet/console"
+# Relative to the base of Airflow's UI, which may lie below a path.
+BUNDLE = f"{FILES[1:]}/fleet.js"
 
 
 async def answer(
@@ -33,6 +37,24 @@ async def acknowledge(
     await app(scope, receive, send)
 
 
+async def serve_pages(
+    scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Serve the API of the Fleet pages, as above."""
+    from airfleet_provider.console.app import app  # noqa: PLC0415 - as above
+
+    await app(scope, receive, send)
+
+
+async def serve_files(
+    scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Serve the built files of the Fleet pages, as above."""
+    from airfleet_provider.console.files import app  # noqa: PLC0415 - as above
+
+    await app(scope, receive, send)
+
+
 def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Return the application with 503 in place of refusals that a database outage causes.
 
@@ -46,15 +68,33 @@ def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
 
 class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
-    """Mounts the download of releases and the page of an alert beside Airflow's API, and limits failed logins.
+    """Adds the Fleet pages to Airflow's UI, mounts what they need beside Airflow's API, and limits failed logins.
 
-    Both require a signature instead of a login.
+    The download of releases and the page of an alert require a signature instead of a login.
     """
 
     name = "airfleet-releases"
     fastapi_apps = [  # noqa: RUF012
         {"app": answer, "url_prefix": archive_client.PATH, "name": "airfleet releases"},
         {"app": acknowledge, "url_prefix": alert_links.PATH, "name": "airfleet alerts"},
+        {"app": serve_pages, "url_prefix": API, "name": "airfleet pages"},
+        {"app": serve_files, "url_prefix": FILES, "name": "airfleet files"},
+    ]
+    # Airflow's UI loads the bundle once, and finds each component in `globalThis` by its name.
+    react_apps = [  # noqa: RUF012
+        {
+            "name": "Fleet",
+            "bundle_url": BUNDLE,
+            "url_route": "fleet",
+            "destination": "nav",
+            "nav_top_level": True,
+            "icon": f"{FILES[1:]}/fleet.svg",
+            "icon_dark_mode": f"{FILES[1:]}/fleet-dark.svg",
+        },
+        *(
+            {"name": "Why it waits", "bundle_url": BUNDLE, "url_route": f"why-{place}", "destination": destination}
+            for place, destination in (("task", "task_instance"), ("run", "dag_run"), ("dag", "dag"))
+        ),
     ]
     # The last is the outermost: the throttle does not count what an outage refused.
     fastapi_root_middlewares = [  # noqa: RUF012

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
@@ -213,3 +214,18 @@ def test_the_user_manager_of_fab_has_what_is_asked_of_it() -> None:
 
     for name in ("find_user", "find_role", "add_user", "reset_password"):
         assert callable(getattr(Manager, name)), name
+
+
+@pytest.mark.parametrize(
+    ("view", "reads_dags", "allowed"),
+    [(AccessView.PLUGINS, True, True), (AccessView.PLUGINS, False, False), (AccessView.PROVIDERS, True, False)],
+)
+def test_who_may_read_a_dag_may_read_which_plugins_there_are(
+    monkeypatch: pytest.MonkeyPatch, view: AccessView, reads_dags: bool, allowed: bool
+) -> None:
+    """Else Airflow's UI would show the Fleet pages to the roles Op and Admin alone."""
+    parent = fab_auth_manager.FabAuthManager
+    monkeypatch.setattr(parent, "is_authorized_view", lambda *_, **__: False)
+    monkeypatch.setattr(parent, "is_authorized_dag", lambda *_, **__: reads_dags)
+    manager = FabAuthManager.__new__(FabAuthManager)
+    assert manager.is_authorized_view(access_view=view, user=SimpleNamespace()) is allowed

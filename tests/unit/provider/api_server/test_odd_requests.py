@@ -46,7 +46,7 @@ def ask(app: Any, path: str, headers: Iterable[tuple[bytes, bytes]] = (), **more
 
 @pytest.mark.parametrize("path", PATHS)
 def test_the_download_refuses_whatever_is_not_signed(path: str) -> None:
-    mounted, _ = plugin.AirfleetPlugin.fastapi_apps
+    mounted, *_ = plugin.AirfleetPlugin.fastapi_apps
     names = (archive_client.TIME_HEADER.lower().encode(), archive_client.SIGNATURE_HEADER.lower().encode())
     for moment, signature in itertools.product(ODD, ODD):
         status = ask(mounted["app"], path, zip(names, (moment, signature), strict=True))

@@ -25,7 +25,7 @@ def test_it_answers_as_the_shelf_does() -> None:
         "headers": [],
         "root_path": "",
     }
-    mounted, _ = plugin.AirfleetPlugin.fastapi_apps
+    mounted, *_ = plugin.AirfleetPlugin.fastapi_apps
     app: Any = mounted["app"]
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 403

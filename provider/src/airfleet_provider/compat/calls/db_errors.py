@@ -24,3 +24,8 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, PendingRollbackError | ExhaustedError):
         return True
     return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def is_missing_table(error: Exception) -> bool:
+    """Return whether a statement failed because a table or a schema does not exist."""
+    return str(getattr(getattr(error, "orig", error), "pgcode", None)) in ("42P01", "3F000")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
@@ -52,3 +52,22 @@ def open_session() -> Iterator[Any]:
 
     with create_session(scoped=False) as session:
         yield session
+
+
+@contextlib.contextmanager
+def open_snapshot(*, timeout_ms: int = 5000) -> Iterator[Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]]:
+    """Yield a function that runs a statement with its parameters and returns the rows by column name.
+
+    All that it reads is of one moment, and it can only read. The connection is one of Airflow's pool. A statement that
+    takes longer than `timeout_ms` fails.
+    """
+    from airflow import settings
+
+    with settings.engine.connect() as connection, connection.begin():
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(timeout_ms)}")
+
+        def query(statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+            return [dict(row) for row in connection.exec_driver_sql(statement, dict(values)).mappings()]
+
+        yield query

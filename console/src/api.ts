@@ -1,0 +1,252 @@
+// The API of the Fleet pages: its shapes, and the one function that asks it.
+
+export type Level = "broken" | "warning" | "note";
+
+export interface Problem {
+  level: Level;
+  what: string;
+  command: string;
+  page: string;
+  since: string | null;
+}
+
+export interface Release {
+  id: string;
+  short: string;
+  built_at: string;
+  built_by: string;
+  message: string;
+  commit: string;
+  files: number;
+  live: boolean;
+  pinned: boolean;
+  removed: boolean;
+  state: string | null;
+  verdict: string | null;
+}
+
+export interface Overview {
+  at: string;
+  verdict: "well" | "attention" | "broken";
+  sentence: string;
+  problems: Problem[];
+  states: Record<string, number>;
+  runs: Record<string, number>;
+  last_minute: { succeeded: number; failed: number };
+  components: { type: string; host: string; heartbeat_age_s: number }[];
+  lease: { holder: string; renewed_age_s: number; candidates: { name: string; state: string }[] } | null;
+  alerts: Record<string, number>;
+  promises: Record<string, number>;
+  live: Release | null;
+}
+
+export interface SlotPool {
+  name: string;
+  slots: number;
+  used: number;
+  running: number;
+  queued: number;
+  deferred: number;
+  waiting: number;
+  holders: { dag: string; slots: number }[];
+}
+
+export interface RunningTask {
+  dag: string;
+  run: string;
+  task: string;
+  map_index: number;
+  try_number: number;
+  slot_pool: string;
+  queue: string;
+  host: string | null;
+  age_s: number | null;
+  heartbeat_age_s: number | null;
+}
+
+export interface Pools {
+  at: string;
+  slot_pools: SlotPool[];
+  queues: { name: string; queued: number; running: number; head_age_s: number | null }[];
+  hosts: { name: string; running: number; oldest_age_s: number | null; heartbeat_age_s: number | null }[];
+  slowest: RunningTask[];
+  hides_dags: boolean;
+}
+
+export interface Deployment {
+  id: number;
+  release: string | null;
+  action: string;
+  state: string;
+  unfinished: boolean;
+  actor: string;
+  reason: string | null;
+  requested_at: string;
+  live_at: string | null;
+  watch_until: string | null;
+  verdict: string;
+}
+
+export interface Releases {
+  bundle: string;
+  live: Release | null;
+  releases: Release[];
+  deployments: Deployment[];
+  may_operate: boolean;
+}
+
+export interface Slas {
+  has_rules: boolean;
+  is_stale: boolean;
+  unmatched: string[];
+  promises: {
+    id: number;
+    rule: string;
+    promise: string;
+    subject: string;
+    dag_id: string | null;
+    run_id: string | null;
+    state: "due" | "at-risk" | "late" | "missed" | "met";
+    due_at: string;
+    due_local: string;
+    expected_at: string | null;
+    fulfilled_at: string | null;
+    ended_at: string | null;
+    late_s: number | null;
+    reason: string;
+  }[];
+  report: {
+    rule: string;
+    kind: string;
+    subject: string;
+    met: number;
+    missed: number;
+    worst_s: number | null;
+    met_percent: number | null;
+  }[];
+}
+
+export interface Alert {
+  id: number;
+  severity: "critical" | "warning" | "info";
+  name: string;
+  source: string;
+  summary: string;
+  labels: Record<string, string>;
+  runbook: string;
+  started_at: string;
+  resolved_at: string | null;
+  acknowledged_by: string | null;
+  /** In one or a few words. */
+  state: string;
+  notified: { receiver: string; sent: number; unsent: number; failed: number; error: string | null }[];
+}
+
+export interface Alerts {
+  alerts: Alert[];
+  silences: { id: number; what: Record<string, string>; actor: string; comment: string; ends_at: string }[];
+  may_operate: boolean;
+}
+
+export interface Subject {
+  kind: "dag" | "run" | "task";
+  dag: string;
+  run: string | null;
+  task: string | null;
+  map_index: number | null;
+}
+
+export interface Cause {
+  code: string;
+  severity: "broken" | "held" | "waiting" | "note";
+  what: string;
+  since: string | null;
+  until: string | null;
+  blockers: {
+    kind: string;
+    name: string;
+    state: string;
+    since: string | null;
+    where: string;
+    slots: number | null;
+    subject: Subject | null;
+  }[];
+  unnamed_blockers: number;
+  advice: string;
+  commands: string[];
+  count: number;
+}
+
+export interface Explanation {
+  subject: Subject;
+  at: string;
+  state: string;
+  since: string | null;
+  blocked: boolean;
+  summary: string;
+  causes: Cause[];
+  runs: Explanation[];
+  unknown: string[];
+}
+
+/** An answer that is not the wanted one. `status` 0: no answer came. */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+const locate = (path: string): string => new URL(`airfleet/api/${path}`, document.baseURI).href;
+
+const send = async (path: string, options: RequestInit): Promise<Response> => {
+  try {
+    return await fetch(locate(path), { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new Refusal(0, "Airflow's web server does not answer.");
+  }
+};
+
+const refuse = async (response: Response): Promise<Refusal> => {
+  let detail = "";
+  try {
+    const body: unknown = await response.json();
+    if (typeof body === "object" && body !== null && "detail" in body) detail = String(body.detail);
+  } catch {
+    // A proxy has answered with a page of its own.
+  }
+  return new Refusal(response.status, detail || response.statusText || `status ${response.status}`);
+};
+
+/** What was read, with the tag that lets the server answer "nothing has changed". */
+export interface Reading<T> {
+  data: T;
+  tag: string;
+}
+
+/** Read a page. Returns `before` itself if nothing has changed since. Throws a Refusal. */
+export const read = async <T>(
+  path: string,
+  signal: AbortSignal,
+  before: Reading<T> | undefined,
+): Promise<Reading<T>> => {
+  // The browser's own cache would hide whether something has changed.
+  const headers = before ? { "If-None-Match": before.tag } : undefined;
+  const response = await send(path, { signal, cache: "no-store", ...(headers ? { headers } : {}) });
+  if (response.status === 304 && before) return before;
+  if (!response.ok) throw await refuse(response);
+  return { data: (await response.json()) as T, tag: response.headers.get("ETag") ?? "" };
+};
+
+/** Ask for a change. Throws a Refusal. */
+export const change = async (path: string, body: unknown): Promise<void> => {
+  const response = await send(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw await refuse(response);
+};

@@ -1,0 +1,103 @@
+import type { Deployment, Release, Releases as Data } from "../api";
+import { Ago, Badge, Card, Command, Empty, Loaded, Table } from "../parts";
+import { usePolled } from "../usePolled";
+
+const ReleaseState = ({ release }: { release: Release }) => {
+  if (release.removed) return <span className="af-muted">removed</span>;
+  if (release.live && release.state === "watching") return <Badge tone="info">live, watched</Badge>;
+  if (release.live) return <Badge tone="good">live</Badge>;
+  return (
+    <>
+      {release.state === "failed" && <Badge tone="bad">went back</Badge>}
+      {release.pinned && <Badge>pinned</Badge>}
+      {!release.state && !release.pinned && <Badge tone="info">candidate</Badge>}
+    </>
+  );
+};
+
+const DeploymentState = ({ one }: { one: Deployment }) => (
+  <Badge tone={one.state === "failed" ? "bad" : one.unfinished ? "info" : "good"}>{one.state}</Badge>
+);
+
+export const Releases = () => {
+  const polled = usePolled<Data>("releases");
+  return (
+    <Loaded polled={polled}>
+      {(data) =>
+        data.releases.length === 0 && data.deployments.length === 0 ? (
+          <Empty title="No release was built yet">
+            <p>This platform follows the project's folder, or nothing was deployed. To build a release and make it live:</p>
+            <Command text={'airfleet release deploy -m "why"'} />
+          </Empty>
+        ) : (
+          <>
+            <Card title="Live">
+              {data.live ? (
+                <dl className="af-pairs">
+                  <dt>release</dt>
+                  <dd>
+                    <code>{data.live.short}</code> <ReleaseState release={data.live} />
+                  </dd>
+                  <dt>message</dt>
+                  <dd>{data.live.message || "–"}</dd>
+                  <dt>commit</dt>
+                  <dd>{data.live.commit ? <code>{data.live.commit}</code> : "–"}</dd>
+                  <dt>built</dt>
+                  <dd>
+                    <Ago at={data.live.built_at} /> by {data.live.built_by || "somebody"}, {data.live.files} files
+                  </dd>
+                  {data.live.verdict && (
+                    <>
+                      <dt>watch</dt>
+                      <dd>{data.live.verdict}</dd>
+                    </>
+                  )}
+                </dl>
+              ) : (
+                <Empty title="No release is live">
+                  <Command text={'airfleet release deploy -m "why"'} />
+                </Empty>
+              )}
+            </Card>
+            <Card title="Deployments">
+              {data.deployments.length ? (
+                <Table
+                  label="Deployments"
+                  rows={data.deployments}
+                  keyOf={(row) => row.id}
+                  columns={[
+                    { name: "no.", isNumber: true, show: (row) => row.id },
+                    { name: "requested", show: (row) => <Ago at={row.requested_at} /> },
+                    { name: "what", show: (row) => row.action },
+                    { name: "release", show: (row) => (row.release ? <code>{row.release}</code> : "–") },
+                    { name: "state", show: (row) => <DeploymentState one={row} /> },
+                    { name: "by", show: (row) => row.actor || "–" },
+                    { name: "why", show: (row) => row.reason || "–" },
+                    { name: "verdict", show: (row) => row.verdict || "–" },
+                  ]}
+                />
+              ) : (
+                <Empty title="Nothing was deployed yet" />
+              )}
+            </Card>
+            <Card title="Releases">
+              <Table
+                label="Releases"
+                rows={data.releases}
+                keyOf={(row) => row.id}
+                columns={[
+                  { name: "release", show: (row) => <code>{row.short}</code> },
+                  { name: "state", show: (row) => <ReleaseState release={row} /> },
+                  { name: "built", show: (row) => <Ago at={row.built_at} /> },
+                  { name: "by", show: (row) => row.built_by || "–" },
+                  { name: "commit", show: (row) => (row.commit ? <code>{row.commit}</code> : "–") },
+                  { name: "message", show: (row) => row.message || "–" },
+                ]}
+              />
+            </Card>
+          </>
+        )
+      }
+    </Loaded>
+  );
+};

@@ -1,0 +1,21 @@
+// Durations, moments and counts as text.
+
+/** Format seconds as 12 s, 5 min, 3 h 20 min or 2 d 4 h. */
+export const duration = (seconds: number): string => {
+  const whole = Math.max(0, Math.round(seconds));
+  const minutes = Math.floor(whole / 60);
+  const hours = Math.floor(whole / 3600);
+  const days = Math.floor(whole / 86_400);
+  if (!minutes) return `${whole} s`;
+  if (!hours) return `${minutes} min`;
+  if (!days) return `${hours} h ${minutes % 60} min`;
+  return `${days} d ${hours % 24} h`;
+};
+
+export const moment = (iso: string): string =>
+  new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+export const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`;
+
+/** The seconds from a moment to now, by the clock of this browser. */
+export const secondsSince = (iso: string): number => (Date.now() - new Date(iso).getTime()) / 1000;

@@ -1,0 +1,213 @@
+"""The API of the Fleet pages, as an application in the api-server. Every route asks who the user is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
+
+from airfleet_provider.compat.calls import db_errors, logins, metadata_db
+from airfleet_provider.console import views
+from airfleet_provider.console.cache import Cache
+from airfleet_provider.console.readings import Readings, Snapshot
+from airfleet_provider.console.rights import KEPT_S, Rights, find_rights
+from airfleet_provider.contract import alert_schema
+from airfleet_provider.contract.explanation import model, reading
+from airfleet_provider.contract.explanation.explain import explain
+from airfleet_provider.contract.explanation.model import Subject
+
+# How long what was read is shown to other pages and users. A page reads anew every 10 s.
+FRESH_S = 3.0
+REPORT_S = 60.0
+UNASKED = "broker and workers were not asked: `airfleet explain` on the command line asks them"
+# The rights that a refusal names, in Airflow's words.
+ACTIVITY = "Cluster Activity (read), to see the whole platform"
+OPERATE = "Pools (edit), which the roles Op and Admin have, to operate the platform"
+EVERY_DAG = "DAGs (read), since a release holds all of them"
+ANY_DAG = "DAGs (read), for at least one Dag"
+
+router = APIRouter()
+User = Annotated[Any, Depends(logins.get_user)]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes work with: `snapshot` reads the metadata database, and `session` writes to it."""
+
+    snapshot: Snapshot = metadata_db.open_snapshot
+    session: Callable[[], AbstractContextManager[Any]] = metadata_db.open_session
+    readings: Readings = field(
+        default_factory=lambda: Readings(metadata_db.open_snapshot, Cache(FRESH_S), Cache(REPORT_S))
+    )
+    rights: Cache = field(default_factory=lambda: Cache(KEPT_S))
+
+
+class Acknowledgement(BaseModel):
+    """What a user writes when an alert is acknowledged."""
+
+    note: str = Field(default="", max_length=1000)
+
+
+def find_desk(request: Request) -> Desk:
+    """Return what the routes of this application work with."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+Own = Annotated[Desk, Depends(find_desk)]
+
+
+def find(user: User, desk: Own) -> Rights:
+    """Return the rights of the user who sends the request."""
+
+    def ask() -> Rights:
+        with desk.snapshot() as query:
+            return find_rights(user, query)
+
+    return desk.rights.get(str(user.get_id()), ask)
+
+
+Given = Annotated[Rights, Depends(find)]
+
+
+@router.get("/overview")
+def show_overview(request: Request, desk: Own, rights: Given) -> Response:
+    """Return whether the platform is well, and what is wrong."""
+    _require(rights.sees_platform, ACTIVITY)
+    readings = desk.readings
+    found = (readings.read_alerts(), readings.read_releases(), readings.read_promises())
+    return _answer(request, views.show_overview(rights, readings.read_activity(), *found))
+
+
+@router.get("/pools")
+def show_pools(request: Request, desk: Own, rights: Given) -> Response:
+    """Return slot pools, queues, hosts and the tasks that run longest."""
+    _require(rights.sees_platform, ACTIVITY)
+    return _answer(request, views.show_pools(rights, desk.readings.read_activity()))
+
+
+@router.get("/releases")
+def show_releases(request: Request, desk: Own, rights: Given) -> Response:
+    """Return the releases and deployments. What they say may name any Dag, so whoever sees it may read them all."""
+    _require(rights.reads_all, EVERY_DAG)
+    board = desk.readings.read_releases()
+    if board is None:
+        raise HTTPException(404, "this platform keeps no releases")
+    return _answer(request, views.show_releases(rights, board))
+
+
+@router.get("/slas")
+def show_slas(request: Request, desk: Own, rights: Given) -> Response:
+    """Return the promises about the user's Dags."""
+    _require(bool(rights.dags) or rights.sees_platform, ANY_DAG)
+    board = desk.readings.read_promises()
+    if board is None:
+        raise HTTPException(404, "this platform keeps no promises")
+    return _answer(request, views.show_promises(rights, board, desk.readings.read_report() or ()))
+
+
+@router.get("/alerts")
+def show_alerts(request: Request, desk: Own, rights: Given) -> Response:
+    """Return the alerts that the user may see."""
+    _require(bool(rights.dags) or rights.sees_platform, ANY_DAG)
+    board = desk.readings.read_alerts()
+    if board is None:
+        raise HTTPException(404, "this platform keeps no alerts")
+    return _answer(request, views.show_alerts(rights, board))
+
+
+@router.post("/alerts/{alert}/acknowledge")
+def acknowledge(alert: int, body: Acknowledgement, desk: Own, rights: Given, user: User) -> Response:
+    """Acknowledge an alert, which ends its escalation. A refused try is audited too."""
+    board = desk.readings.read_alerts()
+    seen = any(one.id == alert and views.sees_alert(rights, one) for one in (board.alerts if board else ()))
+    status = 403 if not rights.operates else 200 if seen else 404
+    with desk.session() as session:
+        if status == 200:
+            connection = session.connection().connection
+            alert_schema.acknowledge(connection, alert, actor=rights.name, via="ui", note=body.note)
+        logins.record(
+            session, user, "airfleet_acknowledge_alert", {"alert": alert, "note": body.note, "status": status}
+        )
+    _require(rights.operates, OPERATE)
+    if not seen:
+        raise HTTPException(404, f"there is no alert {alert}")
+    desk.readings.forget("alerts")
+    return Response(json.dumps({"acknowledged": alert}), media_type="application/json")
+
+
+@router.get("/explain")
+def show_explanation(
+    request: Request,
+    desk: Own,
+    rights: Given,
+    user: User,
+    dag: str,
+    run: str | None = None,
+    task: str | None = None,
+    map_index: int = -1,
+) -> Response:
+    """Return why a Dag, a run or a task instance does not run."""
+    _require(logins.may_read_dag(user, dag), f"Task Instances (read) of the Dag {dag}")
+    is_task = bool(run and task)
+    subject = Subject(dag, run, task if is_task else None, map_index if is_task else -1)
+    with desk.snapshot() as query:
+        facts = reading.read(query, subject, executor=_find_executor(), parallelism=_find_parallelism())
+    if facts.dag is None or (run and facts.run is None) or (is_task and not facts.tasks):
+        raise HTTPException(404, "there is no such Dag, run or task instance")
+    if any(one.state == "queued" for one in facts.tasks) and facts.platform.executor != "local":
+        facts = replace(facts, unread=(*facts.unread, UNASKED))
+    return _answer(request, model.to_json(explain(views.hide_holders(rights, facts))))
+
+
+def make_app(desk: Desk) -> FastAPI:
+    """Return the application, which works with `desk`."""
+    made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    made.state.desk = desk
+    made.include_router(router)
+    made.add_exception_handler(SQLAlchemyError, _report_outage)
+    return made
+
+
+def _report_outage(_: Request, error: Exception) -> Response:
+    if not db_errors.is_outage(error):
+        raise error
+    body = json.dumps({"detail": "the metadata database does not answer; try again"})
+    return Response(body, 503, {"Retry-After": "5"}, "application/json")
+
+
+def _require(is_given: bool, right: str) -> None:
+    if not is_given:
+        raise HTTPException(403, f"you need the right {right}")
+
+
+def _answer(request: Request, body: object) -> Response:
+    """Return a body with a tag of its content. A browser that has this content gets the tag alone."""
+    raw = json.dumps(body, separators=(",", ":"), default=str).encode()
+    tag = f'"{hashlib.sha256(raw).hexdigest()[:24]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(raw, media_type="application/json", headers=headers)
+
+
+def _find_executor() -> str | None:
+    """Return `celery` or `local` where the platform told this process. On a fleet only the scheduler is told."""
+    named = os.environ.get("AIRFLOW__CORE__EXECUTOR", "").lower()
+    return ("celery" if "celery" in named else "local") if named else None
+
+
+def _find_parallelism() -> int | None:
+    text = os.environ.get("AIRFLOW__CORE__PARALLELISM", "")
+    return int(text) if text.isdigit() else None
+
+
+app = make_app(Desk())

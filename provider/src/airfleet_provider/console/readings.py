@@ -1,0 +1,156 @@
+"""What the Fleet pages show, read from the metadata database in snapshots that are kept for a few seconds.
+
+The functions are those of `airfleet top`, `alerts`, `release` and `sla`. What is read here is the same for all users;
+`views` leaves out what a user may not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from airfleet_provider.compat.calls import db_errors
+from airfleet_provider.console.cache import Cache
+from airfleet_provider.contract import alert_list, overview, release_list
+from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.explanation import reading
+from airfleet_provider.contract.explanation.facts import ImportFailure
+from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.overview import Overview
+from airfleet_provider.contract.release_list import Deployment, Release
+from airfleet_provider.contract.statements import Statements
+from airfleet_provider.slas import reports
+from airfleet_provider.slas.reports import EngineState, Total
+
+SQL = Statements(__package__, "readings")
+
+Value = TypeVar("Value")
+Snapshot = Callable[[], AbstractContextManager[Query]]
+
+# A report reads each instance that ended in its days.
+REPORT_DAYS, REPORT_KEPT_S = 30, 60.0
+MOST_RELEASES, MOST_DEPLOYMENTS = 30, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What runs now, and the Dag files that do not load."""
+
+    overview: Overview
+    failures: tuple[ImportFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertBoard:
+    """The alerts that are open or resolved in the last day, and the silences that have not ended."""
+
+    alerts: tuple[Alert, ...] = ()
+    silences: tuple[Silence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBoard:
+    """The releases and deployments of a bundle. Without a bundle, the platform has no releases."""
+
+    bundle: str = ""
+    releases: tuple[Release, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+
+    @property
+    def live(self) -> Release | None:
+        return next((one for one in self.releases if one.live), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseBoard:
+    """The promises that are open or ended in the last day, as rows of `airfleet sla list`."""
+
+    engine: EngineState
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+
+class Readings:
+    """Reads what the pages show. Each method raises an error of SQLAlchemy if the database does not answer."""
+
+    def __init__(self, snapshot: Snapshot, cache: Cache, reports_cache: Cache) -> None:
+        self._snapshot = snapshot
+        self._cache = cache
+        self._reports = reports_cache
+
+    def read_activity(self) -> Activity:
+        """Return what runs now."""
+        return self._cache.get("activity", lambda: self._read(_read_activity))
+
+    def read_alerts(self) -> AlertBoard | None:
+        """Return the alerts, or None if this platform keeps none."""
+        return self._cache.get("alerts", lambda: self._read_if_there(_read_alerts))
+
+    def read_releases(self) -> ReleaseBoard | None:
+        """Return the releases, or None if this platform keeps none."""
+        return self._cache.get("releases", lambda: self._read_if_there(_read_releases))
+
+    def read_promises(self) -> PromiseBoard | None:
+        """Return the promises, or None if this platform keeps none."""
+        return self._cache.get("promises", lambda: self._read_if_there(_read_promises))
+
+    def read_report(self) -> list[Total] | None:
+        """Return how often each promise was kept in the last 30 days, or None if this platform keeps none."""
+        return self._reports.get("report", lambda: self._read_if_there(_read_report))
+
+    def forget(self, what: str) -> None:
+        """Read anew at the next request, after a change."""
+        self._cache.forget(what)
+
+    def _read(self, read: Callable[[Query], Value]) -> Value:
+        with self._snapshot() as query:
+            return read(query)
+
+    def _read_if_there(self, read: Callable[[Query], Value]) -> Value | None:
+        try:
+            return self._read(read)
+        except Exception as error:
+            if db_errors.is_missing_table(error):
+                return None
+            raise
+
+
+def _read_activity(query: Query) -> Activity:
+    return Activity(overview.read(query), tuple(reading.list_failures(query)))
+
+
+def _read_alerts(query: Query) -> AlertBoard:
+    return AlertBoard(alert_list.list_alerts(query, with_resolved=True), alert_list.list_silences(query))
+
+
+def _read_releases(query: Query) -> ReleaseBoard:
+    bundles = query(SQL["bundle"], {})
+    if not bundles:
+        return ReleaseBoard()
+    name = bundles[0]["bundle"]
+    return ReleaseBoard(
+        name,
+        tuple(release_list.list_releases(query, name, MOST_RELEASES)),
+        tuple(release_list.list_deployments(query, name, MOST_DEPLOYMENTS)),
+    )
+
+
+def _read_promises(query: Query) -> PromiseBoard:
+    def ask(statement: Any, values: Mapping[str, object]) -> list[dict[str, Any]]:  # noqa: ANN401 - a literal
+        return [dict(row) for row in query(statement, values)]
+
+    engine = reports.read_engine(ask)
+    now = engine.now or datetime.now(UTC)
+    found = reports.list_instances(ask, rule=None, dag=None, state=None, now=now, with_ended=True)
+    return PromiseBoard(engine, tuple(reports.to_row(number, one, engine.rules) for number, one in found))
+
+
+def _read_report(query: Query) -> list[Total]:
+    def ask(statement: Any, values: Mapping[str, object]) -> list[dict[str, Any]]:  # noqa: ANN401 - a literal
+        return [dict(row) for row in query(statement, values)]
+
+    (clock,) = query(SQL["now"], {})
+    since = clock["now"] - timedelta(days=REPORT_DAYS)
+    return reports.report(ask, since=since, until=clock["now"], rule=None, dag=None)

@@ -1,0 +1,216 @@
+"""The Fleet pages as JSON, without what a user may not see. Pure functions.
+
+Ages are in seconds, and moments in ISO 8601.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from airfleet_provider.console import health
+from airfleet_provider.console.health import Signals
+from airfleet_provider.console.readings import Activity, AlertBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.rights import Rights
+from airfleet_provider.contract import overview, release_archive
+from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.explanation.facts import Facts
+from airfleet_provider.contract.overview import Overview
+from airfleet_provider.contract.release_list import Deployment, Release
+from airfleet_provider.contract.release_schema import UNFINISHED
+from airfleet_provider.contract.sla_rules import State
+from airfleet_provider.slas.reports import Total
+
+Json = dict[str, Any]
+
+# The labels of an alert that name a Dag: those of SLAs, and those of metrics.
+DAG_LABELS = ("dag", "dag_id")
+
+
+def show_overview(
+    rights: Rights,
+    activity: Activity,
+    alerts: AlertBoard | None,
+    releases: ReleaseBoard | None,
+    promises: PromiseBoard | None,
+) -> Json:
+    """Return whether the platform is well, what is wrong, and the figures of the moment."""
+    seen = hide_dags(rights, activity.overview)
+    own = [one for one in (alerts.alerts if alerts else ()) if sees_alert(rights, one)]
+    rows = [row for row in (promises.rows if promises else ()) if sees_promise(rights, row)]
+    states = Counter(row["state"] for row in rows if row["ended_at"] is None)
+    # What a release and a Dag file say may name any Dag.
+    board = releases if releases and rights.reads_all else None
+    problems = health.judge(
+        Signals(
+            seen,
+            own,
+            activity.failures if rights.reads_all else (),
+            board.deployments if board else (),
+            states[State.LATE.value],
+            states[State.AT_RISK.value],
+        )
+    )
+    verdict, sentence = health.conclude(problems)
+    shown = overview.to_json(seen)
+    return {
+        "at": shown["at"],
+        "verdict": verdict,
+        "sentence": sentence,
+        "problems": [{**asdict(one), "since": _moment(one.since)} for one in problems],
+        "states": shown["states"],
+        "runs": shown["runs"],
+        "last_minute": shown["last_minute"],
+        "components": shown["components"],
+        "lease": shown["lease"],
+        "alerts": dict(Counter(one.severity for one in own if one.resolved_at is None)),
+        "promises": {state: states[state] for state in (State.LATE.value, State.AT_RISK.value, State.DUE.value)},
+        "live": _describe_release(board.live) if board and board.live else None,
+    }
+
+
+def show_pools(rights: Rights, activity: Activity) -> Json:
+    """Return slot pools with their holders, queues, hosts, and the tasks that run longest."""
+    shown = overview.to_json(hide_dags(rights, activity.overview))
+    names = ("at", "slot_pools", "queues", "hosts", "slowest")
+    return {**{name: shown[name] for name in names}, "hides_dags": not rights.reads_all}
+
+
+def show_releases(rights: Rights, board: ReleaseBoard) -> Json:
+    """Return the live release, the others, and what became of the last deployments."""
+    return {
+        "bundle": board.bundle,
+        "live": _describe_release(board.live) if board.live else None,
+        "releases": [_describe_release(one) for one in board.releases],
+        "deployments": [_describe_deployment(one) for one in board.deployments],
+        "may_operate": rights.operates,
+    }
+
+
+def show_promises(rights: Rights, board: PromiseBoard, report: Iterable[Total]) -> Json:
+    """Return the promises that are open or ended lately, and how often each rule was kept."""
+    rows = [row for row in board.rows if sees_promise(rights, row)]
+    # A total names its subject as text, so only somebody who reads all Dags sees all of them.
+    totals = [one for one in report if rights.reads_all or one.subject.partition(".")[0] in rights.dags]
+    return {
+        "has_rules": bool(board.engine.rules),
+        "is_stale": bool(board.engine.rules) and board.engine.is_stale,
+        "unmatched": list(board.engine.unmatched) if rights.reads_all else [],
+        "promises": rows,
+        "report": [{**asdict(one), "met_percent": one.share} for one in totals],
+    }
+
+
+def show_alerts(rights: Rights, board: AlertBoard) -> Json:
+    """Return the alerts, the most severe first, and the silences."""
+    return {
+        "alerts": [_describe_alert(one) for one in board.alerts if sees_alert(rights, one)],
+        "silences": [_describe_silence(one) for one in board.silences] if rights.sees_platform else [],
+        "may_operate": rights.operates,
+    }
+
+
+def hide_dags(rights: Rights, seen: Overview) -> Overview:
+    """Return an overview without the Dags that a user may not read. The figures of pools and queues stay whole."""
+    if rights.reads_all:
+        return seen
+    holders = {
+        pool: tuple((dag, slots) for dag, slots in held if rights.may_see(dag)) for pool, held in seen.holders.items()
+    }
+    return replace(seen, holders=holders, tasks=tuple(one for one in seen.tasks if rights.may_see(one.dag)))
+
+
+def hide_holders(rights: Rights, facts: Facts) -> Facts:
+    """Return the facts for an explanation, without task instances of Dags that a user may not read."""
+    if rights.reads_all:
+        return facts
+    return replace(
+        facts,
+        holders=tuple(one for one in facts.holders if rights.may_see(one.dag)),
+        run_facts=tuple(hide_holders(rights, one) for one in facts.run_facts),
+    )
+
+
+def sees_alert(rights: Rights, alert: Alert) -> bool:
+    """Return whether a user may see an alert: one about a Dag as the Dag, any other as the platform."""
+    named = [alert.labels[label] for label in DAG_LABELS if alert.labels.get(label)]
+    return all(map(rights.may_see, named)) if named else rights.sees_platform
+
+
+def sees_promise(rights: Rights, row: Mapping[str, Any]) -> bool:
+    """Return whether a user may see a promise: one about a Dag as the Dag, one about an asset as the platform."""
+    return rights.may_see(row["dag_id"])
+
+
+def _describe_alert(one: Alert) -> Json:
+    return {
+        "id": one.id,
+        "severity": one.severity,
+        "name": one.name,
+        "source": one.source,
+        "summary": one.summary,
+        "labels": dict(one.labels),
+        "runbook": one.runbook,
+        "started_at": _moment(one.started_at),
+        "resolved_at": _moment(one.resolved_at),
+        "acknowledged_by": one.acknowledged_by,
+        "state": one.state,
+        "notified": [{"receiver": name, **counts} for name, counts in sorted(one.notified.items())],
+    }
+
+
+def _describe_silence(one: Silence) -> Json:
+    parts = {"source": one.matcher.source, "name": one.matcher.name, **one.matcher.labels}
+    return {
+        "id": one.id,
+        "what": {key: text for key, text in parts.items() if text},
+        "actor": one.actor,
+        "comment": one.comment,
+        "ends_at": _moment(one.ends_at),
+    }
+
+
+def _describe_release(one: Release) -> Json:
+    commit = one.manifest.get("commit") or {}
+    return {
+        "id": one.id,
+        "short": release_archive.shorten(one.id),
+        "built_at": _moment(one.built_at),
+        "built_by": one.built_by,
+        "message": one.message,
+        "commit": commit.get("id", "")[:8] + "+" * bool(commit.get("dirty")),
+        "files": len(one.manifest.get("files", ())),
+        "live": one.live,
+        "pinned": one.pinned,
+        "removed": one.collected,
+        "state": one.state,
+        "verdict": one.verdict,
+    }
+
+
+def _describe_deployment(one: Deployment) -> Json:
+    return {
+        "id": one.id,
+        "release": release_archive.shorten(one.release) if one.release else None,
+        "action": one.action,
+        "state": one.state,
+        "unfinished": one.state in UNFINISHED,
+        "actor": one.actor,
+        "reason": one.reason,
+        "requested_at": _moment(one.requested_at),
+        "live_at": _moment(one.live_at),
+        "watch_until": _moment(one.watch_until) if one.is_watched else None,
+        "verdict": one.opinion or _explain_failure(one.detail),
+    }
+
+
+def _explain_failure(detail: Mapping[str, Any]) -> str:
+    lines: Sequence[Any] = detail.get("errors") or ()
+    return "; ".join(filter(None, (str(detail.get("message", "")), *(str(one.get("path", "")) for one in lines[:3]))))
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

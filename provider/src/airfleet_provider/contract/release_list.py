@@ -1,0 +1,82 @@
+"""The releases and deployments of a platform, as `airfleet release` and the pages in Airflow's UI show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentState
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "release_list")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release that was built. `state` and `verdict` are of its last deployment that went live."""
+
+    id: str
+    manifest: Mapping[str, Any]
+    built_at: datetime
+    built_by: str
+    message: str
+    pinned: bool
+    location: str | None
+    collected: bool
+    live: bool
+    state: str | None
+    verdict: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One request to make a release live, and its progress. The releaser works on it."""
+
+    id: int
+    release: str | None
+    action: str
+    state: str
+    actor: str
+    reason: str | None
+    requested_at: datetime
+    live_at: datetime | None
+    watch_until: datetime | None
+    finished_at: datetime | None
+    verdict: str | None
+    detail: Mapping[str, Any]
+
+    @property
+    def is_watched(self) -> bool:
+        return self.state == DeploymentState.WATCHING
+
+    @property
+    def opinion(self) -> str:
+        """Return the verdict of the watch, or the reason of an automatic rollback."""
+        return self.verdict or (self.reason or "" if self.actor == AUTOMATIC_ACTOR else "")
+
+
+def select_releases(query: Query, bundle: str, rest: LiteralString, **parameters: object) -> list[Release]:
+    """Return the releases of a bundle. `rest` is the end of the statement, with these parameters."""
+    values = {"bundle": bundle, "automatic": AUTOMATIC_ACTOR, **parameters}
+    return [Release(**row) for row in query(f"{SQL['select_releases']} {rest}", values)]
+
+
+def list_releases(query: Query, bundle: str, limit: int) -> list[Release]:
+    """Return the live release and the newest others, `limit` at most, the live one first."""
+    return select_releases(query, bundle, "ORDER BY live DESC, r.built_at DESC LIMIT %(limit)s", limit=limit)
+
+
+def list_deployments(query: Query, bundle: str, limit: int) -> list[Deployment]:
+    """Return the newest deployments, `limit` at most, the newest first."""
+    rest = " WHERE bundle = %(bundle)s ORDER BY id DESC LIMIT %(limit)s"
+    rows = query(SQL["select_deployments"] + rest, {"bundle": bundle, "limit": limit})
+    return [Deployment(**row) for row in rows]
+
+
+def read_deployment(query: Query, deployment: int) -> Deployment | None:
+    """Return a deployment, or None if there is none with this id."""
+    rows = query(SQL["select_deployments"] + " WHERE id = %(id)s", {"id": deployment})
+    return Deployment(**rows[0]) if rows else None

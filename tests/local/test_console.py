@@ -1,0 +1,192 @@
+"""The Fleet pages on a real platform: real users with real roles, the real database, Airflow's UI in a real browser."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from playwright.sync_api import expect
+
+from airfleet_provider.contract import alert_schema
+from airflow_pages import CHROMIUM, open_page, start_browser
+from deadline import wait_until
+from fleets import Platform
+
+pytestmark = [pytest.mark.local]
+
+# Twice as long as the api-server keeps an answer.
+KEPT_S = 6.0
+PAGES = ("overview", "pools", "releases", "slas", "alerts")
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+# What a team may do in Airflow that may read one Dag.
+ONE_DAG = [("can_read", "DAG:quick"), ("can_read", "Task Instances"), ("can_read", "DAG Runs"), ("can_read", "Website")]
+
+
+class Visitor:
+    """A user of the platform, and the requests that this user sends."""
+
+    def __init__(self, platform: Platform, token: str) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{platform.port}", timeout=60, trust_env=False, headers=headers
+        )
+
+    def get(self, path: str) -> httpx.Response:
+        return self._client.get(f"/airfleet/api/{path}")
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return self._client.post(f"/airfleet/api/{path}", json=body)
+
+    def make(self, kind: str, body: dict[str, Any]) -> None:
+        """Make a role or a user."""
+        self._client.post(f"/auth/fab/v1/{kind}", json=body).raise_for_status()
+
+
+def log_in(platform: Platform, name: str, password: str) -> Visitor:
+    url = f"http://127.0.0.1:{platform.port}/auth/token"
+    answer = httpx.post(url, json={"username": name, "password": password}, timeout=60, trust_env=False)
+    return Visitor(platform, answer.raise_for_status().json()["access_token"])
+
+
+@pytest.fixture
+def visitors(platform: Platform) -> dict[str, Visitor]:
+    """The admin, a viewer, somebody who may read one Dag, and nobody."""
+    admin = log_in(platform, "admin", platform.password)
+    suffix, password = secrets.token_hex(3), secrets.token_hex(8)
+    actions = [{"action": {"name": action}, "resource": {"name": resource}} for action, resource in ONE_DAG]
+    admin.make("roles", {"name": f"Team{suffix}", "actions": actions})
+    found = {"admin": admin, "nobody": Visitor(platform, "")}
+    for name, role in (("viewer", "Viewer"), ("team", f"Team{suffix}")):
+        user = f"{name}{suffix}"
+        words = {"username": user, "password": password, "email": f"{user}@example.com"}
+        admin.make("users", {**words, "first_name": name, "last_name": name, "roles": [{"name": role}]})
+        found[name] = log_in(platform, user, password)
+    return found
+
+
+@pytest.fixture
+def database(platform: Platform) -> Iterator[psycopg.Connection[Any]]:
+    dsn = platform.state.read_dsn()
+    assert dsn is not None
+    with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
+        yield connection
+
+
+def raise_alert(database: psycopg.Connection[Any], labels: dict[str, str]) -> int:
+    name = f"Test{secrets.token_hex(4)}"
+    number = alert_schema.raise_alert(
+        database, fingerprint=name, source="test", name=name, severity="warning", summary="a test", labels=labels
+    )
+    assert number is not None
+    return number
+
+
+def list_alerts(visitor: Visitor) -> set[int]:
+    return {one["id"] for one in visitor.get("alerts").json()["alerts"]}
+
+
+def test_everybody_sees_what_the_own_role_allows(platform: Platform, visitors: dict[str, Visitor]) -> None:
+    assert platform.succeeds("quick")
+    found = {name: tuple(one.get(page).status_code for page in PAGES) for name, one in visitors.items()}
+    assert found == {
+        "admin": (200,) * 5,
+        "viewer": (200,) * 5,
+        "team": (403, 403, 403, 200, 200),
+        "nobody": (401,) * 5,
+    }
+    explained = {name: one.get("explain?dag=quick").status_code for name, one in visitors.items()}
+    assert explained == {"admin": 200, "viewer": 200, "team": 200, "nobody": 401}
+    assert visitors["team"].get("explain?dag=slow").status_code == 403
+    assert visitors["admin"].get("explain?dag=not_there").status_code == 404
+
+
+def test_the_overview_is_that_of_this_platform(platform: Platform, visitors: dict[str, Visitor]) -> None:
+    shown = visitors["admin"].get("overview").json()
+    assert "SchedulerJob" in [one["type"] for one in shown["components"]]
+    assert not [one for one in shown["problems"] if "No scheduler" in one["what"]]
+    platform.hold()
+    wait_until(
+        lambda: "slow" in [one["dag"] for one in visitors["admin"].get("pools").json()["slowest"]],
+        "the running task on the page",
+        timeout_s=60,
+        every_s=0.5,
+    )
+    platform.release()
+
+
+def test_an_acknowledgement_needs_its_right_and_is_audited(
+    visitors: dict[str, Visitor], database: psycopg.Connection[Any]
+) -> None:
+    alert = raise_alert(database, {"dag": "quick"})
+    path = f"alerts/{alert}/acknowledge"
+    wait_until(lambda: alert in list_alerts(visitors["team"]), "the new alert", timeout_s=30)
+    tries = {name: one.post(path, {"note": "test"}).status_code for name, one in visitors.items() if name != "admin"}
+    assert tries == {"viewer": 403, "team": 403, "nobody": 401}
+    assert visitors["admin"].post(path, {"note": "test"}).status_code == 200
+    shown = {one["id"]: one for one in visitors["admin"].get("alerts").json()["alerts"]}
+    assert shown[alert]["acknowledged_by"]
+    rows = database.execute(
+        "SELECT extra::jsonb ->> 'status' FROM log WHERE event = 'airfleet_acknowledge_alert'"
+        " AND (extra::jsonb ->> 'alert')::int = %s ORDER BY id",
+        (alert,),
+    ).fetchall()
+    assert [row[0] for row in rows] == ["403", "403", "200"]
+    assert database.execute("SELECT via FROM airfleet.acknowledgement WHERE alert = %s", (alert,)).fetchall() == [
+        ("ui",)
+    ]
+
+
+def test_a_team_sees_neither_alerts_of_others_nor_of_the_platform(
+    visitors: dict[str, Visitor], database: psycopg.Connection[Any]
+) -> None:
+    hidden = {raise_alert(database, {"dag_id": "slow"}), raise_alert(database, {"host": "db1"})}
+    wait_until(lambda: hidden <= list_alerts(visitors["viewer"]), "the new alerts", timeout_s=30)
+    assert not hidden & list_alerts(visitors["team"])
+
+
+def test_an_open_page_costs_little(platform: Platform, visitors: dict[str, Visitor]) -> None:
+    """A page asks every 10 s, so one request may take 0.1 s of CPU: one percent of a core."""
+    (server, *children) = platform.session(platform.pid("api-server"))
+    assert visitors["admin"].get("overview").status_code == 200
+
+    def measure() -> float:
+        times = [one.cpu_times() for one in (server, *children) if one.is_running()]
+        return sum(one.user + one.system for one in times)
+
+    before, begun, asked = measure(), time.monotonic(), 0
+    # Longer than an answer is kept, so that the database is read too.
+    while asked < 20 or time.monotonic() < begun + KEPT_S:
+        assert visitors["admin"].get("overview").status_code == 200
+        asked += 1
+        time.sleep(0.2)
+    spent = (measure() - before) / asked
+    print(f"one request for the overview: {1000 * spent:.1f} ms of CPU of the api-server")
+    assert spent < 0.1
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: tools/chromium installs it as root")
+def test_a_person_opens_the_pages_and_the_tab_of_a_task(platform: Platform) -> None:
+    run = platform.trigger("quick")
+    assert platform.wait_run("quick", run) == "success"
+    base = f"http://127.0.0.1:{platform.port}"
+    with start_browser() as browser:
+        page = open_page(browser)
+        page.goto(f"{base}/")
+        page.locator("input[name=username]").fill("admin")
+        page.locator("input[name=password]").fill(platform.password)
+        page.locator("input[type=submit], button[type=submit]").first.click()
+        page.get_by_role("link", name="Fleet").click(timeout=90_000)
+        expect(page.get_by_role("heading", name="What is wrong")).to_be_visible(timeout=90_000)
+        expect(page.get_by_role("cell", name="Scheduler").first).to_be_visible(timeout=90_000)
+        ARTIFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTIFACTS / "fleet-real-overview.png")
+        page.goto(f"{base}/dags/quick/runs/{run}/tasks/work/why-task")
+        expect(page.get_by_role("status").filter(has_text="work")).to_be_visible(timeout=90_000)
+        page.screenshot(path=ARTIFACTS / "fleet-real-why.png")

@@ -1,0 +1,182 @@
+"""The Fleet pages in Airflow's own UI and a real browser: with data, empty, forbidden, broken, and very large."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import invented_fleet
+from airfleet_provider.console import views
+from airflow_pages import AXE, CHROMIUM, Answer, Site, open_site, start_browser
+from deadline import wait_until
+
+pytestmark = [
+    pytest.mark.local,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: tools/chromium installs it as root"),
+]
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+# The page, what it shows of an invented platform, and what it says when there is nothing to show.
+PAGES = {
+    "overview": ("The disk /var of db1 is full in 4 h", "All is well"),
+    "pools": ("warehouse", "There is no slot pool"),
+    "releases": ("tariff of December", "No release was built yet"),
+    "slas": ("8 of 12 tasks have ended", "No promise was made"),
+    "alerts": ("DiskFull", "No alert is open"),
+    "explain": ("The slot pool warehouse is full", "Nothing stands in its way"),
+}
+BROKEN = {
+    "forbidden": (Answer({"detail": "you need the right DAGs (read)"}, 403), "You may not see this page"),
+    "logged out": (Answer({"detail": "Not authenticated"}, 401), "You are not logged in"),
+    "outage": (Answer({"detail": "the metadata database does not answer"}, 503), "The platform does not answer"),
+    "fault": (Answer({"detail": "Internal Server Error"}, 500), "This page could not be read"),
+    "no answer": (Answer(status=0), "Airflow's web server does not answer."),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with start_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser) -> Iterator[Site]:
+    with open_site(browser) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def dark_site(browser: Browser) -> Iterator[Site]:
+    with open_site(browser, is_dark=True) as site:
+        yield site
+
+
+def look_at(site: Site, name: str, answers: dict[str, Answer]) -> None:
+    site.answers = answers
+    site.requests.clear()
+    # The tab of a Dag, a run or a task; Airflow's UI shows it at this address too.
+    site.open("why-task" if name == "explain" else "fleet" if name == "overview" else f"fleet/{name}")
+
+
+def find_violations(page: Page) -> list[str]:
+    """Return what axe-core finds serious on the own part of the page."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: tools/console installs it where Node is")
+    page.add_script_tag(content=AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run('.airfleet')")["violations"]
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
+    look_at(site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    expect(site.page.get_by_text(PAGES[name][0]).first).to_be_visible(timeout=90_000)
+    ARTIFACTS.mkdir(exist_ok=True)
+    site.page.screenshot(path=ARTIFACTS / f"fleet-{name}.png")
+    assert find_violations(site.page) == []
+
+
+@pytest.mark.parametrize("name", ["overview", "pools", "alerts"])
+def test_a_page_is_readable_in_the_dark(dark_site: Site, name: str) -> None:
+    look_at(dark_site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    expect(dark_site.page.get_by_text(PAGES[name][0]).first).to_be_visible(timeout=90_000)
+    assert find_violations(dark_site.page) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_that_there_is_nothing(site: Site, name: str) -> None:
+    look_at(site, name, {key: Answer(body) for key, body in invented_fleet.make_empty_pages().items()})
+    expect(site.page.get_by_text(PAGES[name][1]).first).to_be_visible(timeout=90_000)
+    assert find_violations(site.page) == []
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_page_says_why_it_is_empty(site: Site, case: str) -> None:
+    answer, said = BROKEN[case]
+    for name in ("overview", "alerts") if case == "forbidden" else ("overview",):
+        look_at(site, name, dict.fromkeys(PAGES, answer))
+        expect(site.page.get_by_text(said).first).to_be_visible(timeout=90_000)
+        assert find_violations(site.page) == []
+
+
+def test_a_page_of_500_dags_and_50_hosts_is_readable(site: Site) -> None:
+    large = views.show_pools(invented_fleet.ADMIN, invented_fleet.make_large_activity())
+    look_at(site, "pools", {"pools": Answer(large)})
+    expect(site.page.get_by_text("worker-49.example.com")).to_be_attached(timeout=90_000)
+    assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_an_alert_is_acknowledged_by_keyboard(site: Site) -> None:
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    look_at(site, "alerts", {**answers, "alerts/17/acknowledge": Answer({"acknowledged": 17})})
+    page = site.page
+    page.get_by_role("button", name="Acknowledge alert 17").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Acknowledge DiskFull?")
+    expect(dialog).to_be_visible()
+    assert find_violations(page) == []
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_attached()
+    assert all(one.method == "GET" for one in site.requests)  # nothing is done without a confirmation
+    page.get_by_role("button", name="Acknowledge alert 17").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("What you do about it").fill("the disk is extended")
+    page.keyboard.press("Enter")
+    expect(dialog).not_to_be_attached()
+    (sent,) = [(one.path, json.loads(one.body)) for one in site.requests if one.method == "POST"]
+    assert sent == ("alerts/17/acknowledge", {"note": "the disk is extended"})
+
+
+def test_a_refused_acknowledgement_says_why(site: Site) -> None:
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    refusal = Answer({"detail": "you need the right Pools (edit)"}, 403)
+    look_at(site, "alerts", {**answers, "alerts/17/acknowledge": refusal})
+    site.page.get_by_role("button", name="Acknowledge alert 17").click()
+    site.page.get_by_role("button", name="Acknowledge", exact=True).last.click()
+    expect(site.page.get_by_role("dialog").get_by_text("you need the right Pools (edit)")).to_be_visible()
+
+
+def test_who_may_not_operate_gets_no_button(site: Site) -> None:
+    own = invented_fleet.make_pages(invented_fleet.VIEWER)
+    look_at(site, "alerts", {key: Answer(body) for key, body in own.items()})
+    expect(site.page.get_by_text("Acknowledging needs the right")).to_be_visible(timeout=90_000)
+    expect(site.page.get_by_role("button", name="Acknowledge")).to_have_count(0)
+
+
+def test_an_open_page_asks_now_and_then_and_a_hidden_one_never(browser: Browser) -> None:
+    with open_site(browser) as site:
+        page = site.page
+        page.clock.install()
+        look_at(site, "alerts", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+        expect(page.get_by_text("DiskFull").first).to_be_visible(timeout=90_000)
+        asked = len(site.requests)
+        with page.expect_request("**/airfleet/api/alerts"):
+            page.clock.fast_forward(11_000)
+        wait_until(lambda: len(site.requests) > asked, "the request")
+        assert "If-None-Match" in site.requests[asked].headers  # the server may answer that nothing has changed
+        page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true, configurable: true})")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        asked = len(site.requests)
+        page.clock.fast_forward(120_000)
+        assert len(site.requests) == asked
+        page.evaluate("Object.defineProperty(document, 'hidden', {get: () => false, configurable: true})")
+        with page.expect_request("**/airfleet/api/alerts"):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_old_figures_stay_and_say_their_age(site: Site) -> None:
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    look_at(site, "alerts", answers)
+    expect(site.page.get_by_text("DiskFull").first).to_be_visible(timeout=90_000)
+    site.answers = {"alerts": Answer({"detail": "the metadata database does not answer"}, 503)}
+    site.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # asks at once
+    expect(site.page.get_by_text("These figures are")).to_be_visible()
+    expect(site.page.get_by_text("DiskFull").first).to_be_visible()

@@ -1,0 +1,216 @@
+"""The API of the Fleet pages: who gets what, what a change leaves behind, and what an outage looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
+
+import invented_fleet
+from airfleet_provider.compat.calls import logins
+from airfleet_provider.console.app import Desk, make_app
+from airfleet_provider.console.cache import Cache
+from airfleet_provider.console.readings import Activity, AlertBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.rights import Rights
+from airfleet_provider.contract import alert_schema
+from airfleet_provider.slas.reports import Total
+from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
+
+PAGES = ("overview", "pools", "releases", "slas", "alerts")
+ACKNOWLEDGE = "/alerts/17/acknowledge"
+
+
+def name_case(value: object) -> str:
+    return str(getattr(value, "name", value))
+
+
+class InventedReadings:
+    """Reads an invented platform; `error` is raised in its place."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.has_tables = True
+        self.forgotten: list[str] = []
+
+    def read_activity(self) -> Activity:
+        self._answer()
+        return invented_fleet.make_activity()
+
+    def read_alerts(self) -> AlertBoard | None:
+        return invented_fleet.make_alerts() if self._answer() else None
+
+    def read_releases(self) -> ReleaseBoard | None:
+        return invented_fleet.make_releases() if self._answer() else None
+
+    def read_promises(self) -> PromiseBoard | None:
+        return invented_fleet.make_promises() if self._answer() else None
+
+    def read_report(self) -> list[Total] | None:
+        return invented_fleet.make_report() if self._answer() else None
+
+    def forget(self, what: str) -> None:
+        self.forgotten.append(what)
+
+    def _answer(self) -> bool:
+        if self.error:
+            raise self.error
+        return self.has_tables
+
+
+@dataclass
+class Bench:
+    """The application, and what it did. `as_user` returns a client that is logged in with these rights."""
+
+    readings: InventedReadings
+    as_user: Callable[[Rights | None], TestClient]
+    acknowledged: list[dict[str, Any]] = field(default_factory=list)
+    audited: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    readings: Any = InventedReadings()
+
+    def log_in(rights: Rights | None) -> TestClient:
+        @contextmanager
+        def query() -> Iterator[Any]:
+            known = [{"dag": one} for one in ("sales", "stock")]
+            yield lambda _statement, _values: known
+
+        session = SimpleNamespace(connection=lambda: SimpleNamespace(connection=None))
+        desk = Desk(query, lambda: nullcontext(session), readings, Cache(0))
+        made = make_app(desk)
+        if rights is not None:
+            user = SimpleNamespace(get_id=lambda: rights.name, get_name=lambda: rights.name)
+            made.dependency_overrides[logins.get_user] = lambda: user
+            monkeypatch.setattr(logins, "read_dags", lambda _: rights.dags)
+            monkeypatch.setattr(logins, "may_see_platform", lambda _: rights.sees_platform)
+            monkeypatch.setattr(logins, "may_operate", lambda _: rights.operates)
+            monkeypatch.setattr(logins, "may_read_dag", lambda _, dag: dag in rights.dags)
+        return TestClient(made)
+
+    found = Bench(readings, log_in)
+
+    def record(_: object, user: SimpleNamespace, event: str, extra: dict[str, Any]) -> None:
+        found.audited.append({"by": user.get_name(), "event": event, **extra})
+
+    monkeypatch.setattr(logins, "record", record)
+
+    def acknowledge(_: object, alert: int, **words: str) -> bool:
+        found.acknowledged.append({"alert": alert, **words})
+        return True
+
+    monkeypatch.setattr(alert_schema, "acknowledge", acknowledge)
+    return found
+
+
+@pytest.mark.parametrize("path", [*(f"/{name}" for name in PAGES), "/explain?dag=sales"])
+def test_nobody_reads_a_page_without_a_login(bench: Bench, path: str) -> None:
+    assert bench.as_user(None).get(path).status_code == 401
+
+
+def test_nobody_acknowledges_without_a_login(bench: Bench) -> None:
+    assert bench.as_user(None).post(ACKNOWLEDGE, json={}).status_code == 401
+    assert bench.acknowledged == []
+
+
+@pytest.mark.parametrize(
+    ("rights", "allowed"),
+    [
+        (ADMIN, PAGES),
+        (VIEWER, PAGES),
+        (WATCHER, ("overview", "pools", "slas", "alerts")),
+        (TEAM, ("slas", "alerts")),
+        (Rights("nobody", frozenset(), reads_all=False, sees_platform=False, operates=False), ()),
+    ],
+    ids=name_case,
+)
+def test_each_page_needs_its_right(bench: Bench, rights: Rights, allowed: tuple[str, ...]) -> None:
+    client = bench.as_user(rights)
+    for name in PAGES:
+        answer = client.get(f"/{name}")
+        assert answer.status_code == (200 if name in allowed else 403), name
+        if name not in allowed:
+            assert "you need the right" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("rights", [TEAM, WATCHER], ids=name_case)
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_names_a_dag_that_the_user_may_not_read(bench: Bench, name: str, rights: Rights) -> None:
+    answer = bench.as_user(rights).get(f"/{name}")
+    assert "stock" not in answer.text
+    assert "tariff" not in answer.text  # a file of the other team's
+
+
+def test_a_user_sees_the_own_dags(bench: Bench) -> None:
+    client = bench.as_user(WATCHER)
+    pools = client.get("/pools").json()
+    assert [one["dag"] for one in pools["slowest"]] == ["sales"]
+    assert pools["hides_dags"]
+    assert pools["slot_pools"][0]["used"] == 11  # the figures are those of the whole slot pool
+    assert [one["subject"] for one in client.get("/slas").json()["promises"]] == ["sales"]
+
+
+def test_an_alert_of_the_platform_is_for_those_who_see_the_platform(bench: Bench) -> None:
+    assert bench.as_user(TEAM).get("/alerts").json()["alerts"] == []
+    assert [one["id"] for one in bench.as_user(WATCHER).get("/alerts").json()["alerts"]] == [17, 16]
+
+
+def test_an_acknowledgement_is_written_and_audited(bench: Bench) -> None:
+    assert bench.as_user(ADMIN).post(ACKNOWLEDGE, json={"note": "disk is extended"}).status_code == 200
+    assert bench.acknowledged == [{"alert": 17, "actor": "admin", "via": "ui", "note": "disk is extended"}]
+    assert bench.audited == [
+        {"by": "admin", "event": "airfleet_acknowledge_alert", "alert": 17, "note": "disk is extended", "status": 200}
+    ]
+    assert bench.readings.forgotten == ["alerts"]  # the next page shows it
+
+
+@pytest.mark.parametrize(
+    ("rights", "alert", "status"), [(VIEWER, 17, 403), (TEAM, 17, 403), (ADMIN, 4711, 404)], ids=name_case
+)
+def test_a_refused_try_changes_nothing_and_is_audited(bench: Bench, rights: Rights, alert: int, status: int) -> None:
+    assert bench.as_user(rights).post(f"/alerts/{alert}/acknowledge", json={}).status_code == status
+    assert bench.acknowledged == []
+    assert [(one["by"], one["alert"], one["status"]) for one in bench.audited] == [(rights.name, alert, status)]
+
+
+def test_a_form_of_another_site_is_no_acknowledgement(bench: Bench) -> None:
+    answer = bench.as_user(ADMIN).post(ACKNOWLEDGE, data={"note": "x"})
+    assert answer.status_code == 422
+    assert bench.acknowledged == []
+
+
+def test_only_readers_of_a_dag_get_its_explanation(bench: Bench) -> None:
+    assert bench.as_user(TEAM).get("/explain?dag=stock").status_code == 403
+
+
+def test_a_page_that_has_not_changed_is_not_sent_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = invented_fleet.make_alerts()
+    monkeypatch.setattr(bench.readings, "read_alerts", lambda: board)
+    client = bench.as_user(ADMIN)
+    first = client.get("/alerts")
+    again = client.get("/alerts", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert "private" in first.headers["Cache-Control"]
+
+
+def test_an_outage_of_the_database_is_503(bench: Bench) -> None:
+    bench.readings.error = OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
+    for name in PAGES:
+        answer = bench.as_user(ADMIN).get(f"/{name}")
+        assert answer.status_code == 503
+        assert "does not answer" in answer.json()["detail"]
+
+
+def test_a_platform_without_own_tables_still_has_an_overview(bench: Bench) -> None:
+    bench.readings.has_tables = False
+    client = bench.as_user(ADMIN)
+    assert client.get("/overview").status_code == 200
+    for name in ("releases", "slas", "alerts"):
+        assert client.get(f"/{name}").status_code == 404

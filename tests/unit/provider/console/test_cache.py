@@ -1,0 +1,60 @@
+"""Many open pages cost as much as one."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from airfleet_provider.console import cache
+from airfleet_provider.console.cache import Cache
+
+
+def test_a_value_is_made_once_in_its_time() -> None:
+    now, made = [0.0], []
+    kept = Cache(3.0, lambda: now[0])
+
+    def make() -> int:
+        made.append(now[0])
+        return len(made)
+
+    assert [kept.get("a", make), kept.get("a", make)] == [1, 1]
+    now[0] = 3.0
+    assert kept.get("a", make) == 2
+    kept.forget("a")
+    assert kept.get("a", make) == 3
+
+
+def test_threads_that_want_the_same_wait_for_the_first() -> None:
+    kept, begun, goes_on, made = Cache(60.0), threading.Event(), threading.Event(), []
+
+    def make() -> str:
+        begun.set()
+        assert goes_on.wait(30)
+        made.append(1)
+        return "value"
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(kept.get, "a", make) for _ in range(4)]
+        assert begun.wait(30)
+        goes_on.set()
+        assert [one.result(30) for one in asked] == ["value"] * 4
+    assert len(made) == 1
+
+
+def test_an_error_is_not_kept() -> None:
+    kept = Cache(60.0)
+    with pytest.raises(ZeroDivisionError):
+        kept.get("a", lambda: 1 // 0)
+    assert kept.get("a", lambda: 1) == 1
+
+
+def test_old_values_of_many_keys_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST", 10)
+    now = [0.0]
+    kept = Cache(1.0, lambda: now[0])
+    for key in range(25):
+        now[0] += 1.0
+        kept.get(key, lambda: "value")
+    assert len(kept._values) <= 10
