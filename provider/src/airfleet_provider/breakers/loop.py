@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ EVERY_S = 1.0
 # Without rules, there is only the end of the breakers of rules that were removed.
 IDLE_EVERY_S = 60.0
 PRUNE_EVERY_S = 600.0
+# Explanations find the breaker of so many tasks.
+MOST_TASKS = 1000
 
 Row = dict[str, Any]
 
@@ -79,7 +82,8 @@ class BreakerLoop:
                 continue
             tasks = waiting[breaker.name]
             held = sum(counts[one] for one in tasks)
-            connection.execute(SQL["write_waiting"], {"name": breaker.name, "waiting": held})
+            shown = json.dumps(sorted(tasks)[:MOST_TASKS])
+            connection.execute(SQL["write_waiting"], {"name": breaker.name, "waiting": held, "tasks": shown})
             kept_by_others = {
                 task
                 for one in known

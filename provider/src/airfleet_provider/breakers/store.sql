@@ -122,7 +122,8 @@ SELECT %(name)s, %(generation)s, chosen.id FROM (
 ON CONFLICT DO NOTHING
 
 -- name: write_waiting
-UPDATE airfleet.breaker SET waiting = %(waiting)s WHERE name = %(name)s AND waiting <> %(waiting)s
+UPDATE airfleet.breaker SET waiting = %(waiting)s, waiting_tasks = %(tasks)s::jsonb
+WHERE name = %(name)s AND (waiting, waiting_tasks) IS DISTINCT FROM (%(waiting)s, %(tasks)s::jsonb)
 
 -- name: prune
 WITH old_probes AS (

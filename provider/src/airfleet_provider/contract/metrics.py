@@ -123,6 +123,14 @@ _TASKS = (
     _gauge("airfleet_pool_head_age_seconds", "Age of the oldest scheduled task.", "pool", most=QUEUES),
     _gauge("airfleet_worker_slots", "Tasks that the workers of a pool can run at once.", "worker_pool", most=QUEUES),
     _gauge("airfleet_worker_slots_used", "Running tasks of the queues of a worker pool.", "worker_pool", most=QUEUES),
+    _gauge(
+        "airfleet_breaker_state",
+        "State of a circuit breaker: 0 closed, 1 half-open, 2 open.",
+        "breaker",
+        most=QUEUES,
+    ),
+    _gauge("airfleet_breaker_open_seconds", "Time for which a breaker has not been closed.", "breaker", most=QUEUES),
+    _gauge("airfleet_breaker_waiting_tasks", "Tasks that wait for a breaker.", "breaker", most=QUEUES),
     _gauge("airfleet_host_running_tasks", "Running tasks, by the host that runs them.", "host", most=HOSTS),
 )
 _DAGS = (

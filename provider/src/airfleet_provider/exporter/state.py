@@ -21,6 +21,7 @@ from airfleet_provider.exporter.queues import Queues
 SQL = Statements(__package__, "state")
 
 NAME = "state"
+BREAKER_STATES = {"closed": 0.0, "half-open": 1.0, "open": 2.0}
 # The states in which a task holds slots of its pool. A deferred task does only if the pool says so.
 HOLDING = frozenset({"queued", "running", "restarting"})
 BUSY = frozenset({"running", "restarting"})
@@ -147,6 +148,10 @@ def _read_parts(connection: Connection[Row], values: Values, names: Mapping[str,
         values["airfleet_lease_epoch"][row["name"],] = row["epoch"]
         if row["holder"]:
             values["airfleet_lease_holder"][row["name"], row["holder"]] = 1.0
+    for row in connection.execute(SQL["breakers"]):
+        values["airfleet_breaker_state"][row["name"],] = BREAKER_STATES[row["state"]]
+        values["airfleet_breaker_open_seconds"][row["name"],] = max(0.0, row["open_s"])
+        values["airfleet_breaker_waiting_tasks"][row["name"],] = row["waiting"]
     for row in connection.execute(SQL["seats"]):
         values["airfleet_scheduler_candidate_age_seconds"][row["name"], row["state"]] = max(0.0, row["age_s"])
     for row in connection.execute(SQL["heartbeats"]):

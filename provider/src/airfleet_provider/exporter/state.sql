@@ -54,3 +54,8 @@ WHERE state = 'failed' AND finished_at > clock_timestamp() - interval '1 day'
 
 -- name: import_errors
 SELECT coalesce(bundle_name, '') AS bundle, count(*) AS files FROM import_error GROUP BY 1
+
+-- name: breakers
+SELECT name, state, waiting::float8 AS waiting,
+    coalesce(extract(epoch FROM clock_timestamp() - opened_at), 0)::float8 AS open_s
+FROM airfleet.breaker

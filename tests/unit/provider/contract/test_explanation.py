@@ -20,6 +20,7 @@ from airfleet_provider.contract.explanation.facts import (
     Facts,
     Holder,
     JobFacts,
+    OpenBreaker,
     PlatformFacts,
     PoolFacts,
     RunFacts,
@@ -221,3 +222,28 @@ def test_a_message_of_a_user_sends_no_control_sequences() -> None:
 
 def test_every_cause_has_a_meaning_in_the_reference() -> None:
     assert list(MEANINGS) == list(model.Code)
+
+
+BREAKER = OpenBreaker("crm", "open", ago(90), NOW + timedelta(seconds=20), 0, "a probe failed", "airfleet", 60, "load")
+
+
+@pytest.mark.parametrize(
+    ("breaker", "severity", "said"),
+    [
+        (BREAKER, "waiting", "The next task may try at"),
+        (replace(BREAKER, state="half-open", probe=None, wave=4), "waiting", "Now 4 tasks may run"),
+        (replace(BREAKER, probe=None, actor="eve@desk", reason="maintenance"), "held", "eve@desk opened it"),
+    ],
+)
+def test_a_breaker_is_named_as_what_keeps_a_scheduled_task(breaker: OpenBreaker, severity: str, said: str) -> None:
+    task = replace(TASK, state="scheduled", scheduled_at=ago(80))
+    platform = PlatformFacts(jobs=(JobFacts(1, "SchedulerJob", "host1", 1.0, ago(1)),))
+    facts = Facts(
+        NOW, Subject("sales", "r1", "load"), platform, dag=DAG, run=RUN, tasks=(task,), ahead=0, breakers=(breaker,)
+    )
+    found = [cause for cause in explain(facts).causes if cause.code is model.Code.BREAKER_OPEN]
+    assert [cause.severity for cause in found] == [severity]
+    assert said in found[0].what
+    assert "airfleet breaker list" in found[0].commands[0]
+    other = replace(facts, breakers=(replace(breaker, task="send"),))
+    assert all(cause.code is not model.Code.BREAKER_OPEN for cause in explain(other).causes)

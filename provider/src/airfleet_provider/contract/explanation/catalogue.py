@@ -37,6 +37,7 @@ MEANINGS: Mapping[Code, Meaning] = {
     Code.TASK_REMOVED: Meaning("the task is not in the version of the Dag that the run has", "nothing"),
     Code.POOL_MISSING: Meaning("the slot pool does not exist", "make it"),
     Code.POOL_TOO_SMALL: Meaning("the task takes more slots than the slot pool has", "make the slot pool larger"),
+    Code.BREAKER_OPEN: Meaning("a service that the task needs is away, or a person says so", "`airfleet breaker list`"),
     Code.AWAITING_INPUT: Meaning("the task waits for the answer of a person", "answer it in the UI"),
     Code.DEPENDS_ON_PAST: Meaning("`depends_on_past`, and the previous run did not do the task", "explain that task"),
     Code.TRIGGER_RULE: Meaning("tasks before it have not ended as its trigger rule needs", "explain one of them"),

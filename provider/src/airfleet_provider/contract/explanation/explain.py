@@ -13,6 +13,8 @@ from airfleet_provider.contract.explanation.model import Cause, Code, Explanatio
 
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 # In the explanation of a run these follow from others, or are many. They are summed up.
+# The figures that name what several tasks of a run wait for together.
+PLACES = ("slot_pool", "queue", "breaker")
 CONSEQUENCES = frozenset({Code.TRIGGER_RULE, Code.UPSTREAM_FAILED, Code.RUNS, Code.NEXT_LOOP, Code.EXPANDS})
 
 
@@ -125,7 +127,7 @@ def merge(found: Iterable[tuple[TaskFacts, tuple[Cause, ...]]]) -> tuple[Cause, 
     merged: dict[tuple[object, ...], Cause] = {}
     for task, causes in found:
         for cause in causes:
-            place = cause.figures.get("slot_pool") or cause.figures.get("queue")
+            place = next((name for key in PLACES if (name := cause.figures.get(key))), None)
             own: object = task.task
             if cause.code in CONSEQUENCES:
                 own = cause.figures.get("outcome")

@@ -272,6 +272,21 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenBreaker:
+    """A circuit breaker that keeps a task of the Dag. `probe` is None while it probes, and if a person must close it."""
+
+    name: str
+    state: str
+    since: datetime
+    probe: datetime | None
+    wave: int
+    reason: str
+    actor: str
+    waiting: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All facts about one subject.
 
@@ -297,6 +312,7 @@ class Facts:
     events: tuple[Event, ...] = ()
     usual_s: float | None = None
     promises: tuple[Promise, ...] = ()
+    breakers: tuple[OpenBreaker, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
     run_facts: tuple[Facts, ...] = ()
     unread: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ def judge(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterat
     if run.state != "running":
         yield from dag_causes.judge_run(facts, dag, run)
     yield from dag_causes.judge_pause(facts, dag)
+    yield from _judge_breakers(facts, task)
     active = sum(one.count for one in facts.counts if one.state in ("running", "queued"))
     if active >= dag.max_active_tasks:
         holders = [one for one in facts.counts if one.state in ("running", "queued")]
@@ -42,6 +43,31 @@ def judge(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterat
     yield from _judge_pool(facts, dag, task)
     yield from _judge_concurrency(facts, dag, run, task)
     yield from platform_causes.judge_parallelism(facts)
+
+
+def _judge_breakers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
+    """Yield the breakers that hide the instance from the scheduler's query (ADR 49)."""
+    for one in facts.breakers:
+        if one.task != task.task:
+            continue
+        by = "" if one.actor == "airfleet" else f" {one.actor} opened it."
+        next_step = "It stays so until somebody closes it."
+        if one.state == "half-open":
+            next_step = f"Now {wording.count(one.wave, 'task')} may run, to find out whether the service is back."
+        elif one.probe is not None:
+            next_step = f"The next task may try at {words.at(one.probe, facts.now)}."
+        is_held = one.state == "open" and one.probe is None
+        yield Cause(
+            Code.BREAKER_OPEN,
+            Severity.HELD if is_held else Severity.WAITING,
+            f"The breaker {one.name} is {one.state} since {words.between(one.since, facts.now)}: {one.reason}.{by} "
+            f"{wording.count(one.waiting, 'task')} wait{'s' * (one.waiting == 1)}. {next_step}",
+            since=one.since,
+            until=one.probe,
+            figures={"breaker": one.name, "waiting": one.waiting, "wave": one.wave},
+            advice="The task holds no slot and loses no try. If the service is back, close the breaker.",
+            commands=("airfleet breaker list --events 10", f"airfleet breaker close {one.name} --reason ..."),
+        )
 
 
 def _judge_rank(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterator[Cause]:

@@ -51,6 +51,7 @@ class Code(StrEnum):
     TASK_REMOVED = "task-removed"
     POOL_MISSING = "pool-missing"
     POOL_TOO_SMALL = "pool-too-small"
+    BREAKER_OPEN = "breaker-open"
     AWAITING_INPUT = "awaiting-input"
     DEPENDS_ON_PAST = "depends-on-past"
     TRIGGER_RULE = "trigger-rule"

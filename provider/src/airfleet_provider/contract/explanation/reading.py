@@ -18,6 +18,7 @@ from airfleet_provider.contract.explanation.facts import (
     Holder,
     ImportFailure,
     JobFacts,
+    OpenBreaker,
     PastRun,
     PlatformFacts,
     PoolFacts,
@@ -116,8 +117,10 @@ def read(query: Query, subject: Subject, *, executor: str | None = None, paralle
     if facts.dag is None:
         return replace(facts, dag=None)
     promises = query(SQL["promises"], {"dag": subject.dag}) if clock["has_slas"] else ()
+    breakers = query(SQL["breakers"], {"dag": subject.dag}) if clock["has_breakers"] else ()
     facts = replace(
         facts,
+        breakers=tuple(OpenBreaker(**row) for row in breakers),
         active_runs=_read_runs(query, SQL["active_runs"], dag=subject.dag),
         promises=tuple(Promise(**row) for row in promises),
     )

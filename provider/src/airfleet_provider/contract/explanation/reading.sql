@@ -20,8 +20,11 @@ LEFT JOIN LATERAL (SELECT dttm, owner FROM touched ORDER BY id DESC LIMIT 1) t O
 WHERE d.dag_id = %(dag)s
 
 -- name: now
--- A database that no airfleet of this version has migrated yet has no SLAs.
-SELECT clock_timestamp() AS now, to_regclass('airfleet.sla_instance') IS NOT NULL AS has_slas
+-- A database that no airfleet of this version has migrated yet has no SLAs, or no breakers.
+SELECT clock_timestamp() AS now, to_regclass('airfleet.sla_instance') IS NOT NULL AS has_slas,
+    EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = to_regclass('airfleet.breaker') AND attname = 'waiting_tasks'
+    ) AS has_breakers
 
 -- name: jobs
 SELECT id, job_type, coalesce(hostname, '') AS hostname, latest_heartbeat AS heartbeat,
@@ -175,6 +178,12 @@ FROM (
     WHERE dag_id = %(dag)s AND task_id = %(task)s AND state = 'success' AND run_id <> %(run)s AND duration IS NOT NULL
     ORDER BY run_id DESC LIMIT 30
 ) newest
+
+-- name: breakers
+SELECT b.name, b.state, b.opened_at AS since, b.probe_at AS probe, b.wave, b.reason, b.actor, b.waiting,
+    w.pair ->> 1 AS task
+FROM airfleet.breaker b, jsonb_array_elements(b.waiting_tasks) AS w (pair)
+WHERE b.state <> 'closed' AND w.pair ->> 0 = %(dag)s ORDER BY b.name
 
 -- name: promises
 SELECT rule, kind, task_id AS task, run_id AS run, state, due_at AS due, changed_at AS changed, reason

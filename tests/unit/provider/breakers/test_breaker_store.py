@@ -1,0 +1,223 @@
+"""Breakers in a real database: reports of tasks open them, the loop probes and closes them, the gate holds tasks."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import psycopg2
+import pytest
+from psycopg.rows import dict_row
+
+import servers
+from airfleet_provider.agent_loops.lease import AgentsLease
+from airfleet_provider.agent_loops.loop import Context, connect
+from airfleet_provider.breakers.gate import Gate
+from airfleet_provider.breakers.loop import BreakerLoop
+from airfleet_provider.breakers.messages import Answer, Failed, Starts
+from airfleet_provider.breakers.reports import Reports
+from airfleet_provider.contract.breaker_rules import BreakerRule
+
+RULE = BreakerRule("crm", dag="sales", probe_after_s=0.0)
+USED = BreakerRule("dwh", connection="dwh_.*", workers=1)
+RULES = {rule.name: rule for rule in (RULE, USED)}
+DAG = """
+INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
+    timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
+    has_task_concurrency_limits, fail_fast, has_import_errors)
+SELECT n, false, false, false, 'b', '', false, true, '{}', 16, 0, false, false, false FROM unnest(%s::text[]) n
+"""
+RUN = """
+INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, logical_date, created_at, updated_at, clear_number,
+    context_carrier, span_status)
+SELECT n, 'r', 'running', 'manual', now(), now(), now(), now(), 0, '{}', 'ended' FROM unnest(%s::text[]) n
+"""
+TASK = """
+INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
+    queue, priority_weight, hostname, span_status, executor_config)
+VALUES (%s, %s, 'r', 'load', %s, 'scheduled', 1, 1, 'default_pool', 1, 'default', 1, %s, 'ended', ''::bytea)
+"""
+AWAY = Failed(("crm",), (), "ConnectionRefusedError")
+
+
+class Platform:
+    """Forty tasks that wait, twenty of each of two Dags, and what works on their breakers."""
+
+    def __init__(self, server: servers.Server) -> None:
+        self.server = server
+        server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
+        tables = "breaker, breaker_event, breaker_failure, breaker_task, breaker_probe"
+        own = ", ".join(f"airfleet.{name}" for name in tables.split(", "))
+        server.query(f"TRUNCATE task_instance, dag_run, dag, {own} CASCADE")
+        server.query(DAG, ["sales", "other"])
+        server.query(RUN, ["sales", "other"])
+        self.tasks = [self._add("sales", number) for number in range(20)]
+        self.others = [self._add("other", number) for number in range(20)]
+        self.reports = Reports(RULES, self.connect)
+        self.gate = Gate(RULES, self.connect, iter(range(10_000)).__next__)
+        lease = AgentsLease("host:1")
+        context = Context("breakers", {}, lease, threading.Event(), lambda own: connect({"conninfo": server.dsn}, own))
+        with context.share() as connection:
+            lease.note(lease.ask(connection))
+        self.lease, self.context, self.loop = lease, context, BreakerLoop(tuple(RULES.values()))
+
+    def _add(self, dag: str, number: int) -> str:
+        instance = str(uuid.uuid4())
+        self.server.query(TASK, instance, dag, number, f"host{number % 2}")
+        return instance
+
+    def connect(self) -> object:
+        connection = psycopg2.connect(self.server.dsn)
+        connection.autocommit = True
+        return connection
+
+    def fail(self, number: int) -> Answer:
+        return self.reports.answer(self.tasks[number], AWAY)
+
+    def read(self) -> tuple[str, int]:
+        found = self.server.query("SELECT state, wave FROM airfleet.breaker WHERE name = 'crm'")
+        return found[0] if found else ("none", 0)
+
+    def list_probes(self) -> list[str]:
+        rows = self.server.query(
+            "SELECT p.instance::text FROM airfleet.breaker_probe p JOIN airfleet.breaker b"
+            " ON b.name = p.breaker AND b.generation = p.generation WHERE p.outcome = 'chosen'"
+        )
+        return [instance for (instance,) in rows]
+
+    def turn(self) -> tuple[str, int]:
+        self.loop.once(self.context)
+        return self.read()
+
+    def end(self, instances: list[str], state: str = "success") -> None:
+        self.server.query("UPDATE task_instance SET state = %s WHERE id = ANY(%s::uuid[])", state, instances)
+
+
+@pytest.fixture
+def platform(server: servers.Server) -> Iterator[Platform]:
+    platform = Platform(server)
+    yield platform
+    with platform.context.share() as connection:
+        platform.lease.release(connection)
+    platform.context.disconnect()
+
+
+def test_two_tasks_on_two_hosts_open_it_and_the_scheduler_holds_its_tasks(platform: Platform) -> None:
+    assert platform.gate.find_held() == ()
+    assert platform.fail(0).wait_s is not None
+    assert platform.fail(2).wait_s is not None, "another task on the same host"
+    assert platform.read()[0] == "closed"
+    assert platform.fail(1).why == "it opens"
+    assert platform.read()[0] == "open"
+    [held] = platform.gate.find_held()
+    assert (held.tasks, held.exempt) == ({("sales", "load")}, frozenset())
+    assert platform.reports.answer(platform.tasks[7], Starts(("crm",), ())).breaker == "crm"
+    assert platform.reports.answer(platform.others[0], Starts((), ())).wait_s is None
+
+
+def test_a_task_that_fails_alone_waits_three_times_and_then_fails(platform: Platform) -> None:
+    answers = [platform.fail(4).wait_s is not None for _ in range(5)]
+    assert answers == [True, True, True, False, False]
+    assert platform.read()[0] == "closed"
+
+
+def test_the_loop_probes_with_one_and_then_lets_waves_through(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    seen = []
+    for _ in range(20):
+        state, wave = platform.turn()
+        probes = platform.list_probes()
+        seen.append((state, wave, len(probes)))
+        if state == "closed":
+            break
+        if probes:
+            [held] = platform.gate.find_held()
+            assert set(probes) <= held.exempt
+            assert platform.reports.answer(probes[0], Starts(("crm",), ())).wait_s is None, "a probe may call"
+        platform.end(probes)
+    assert [wave for state, wave, count in seen if count] == [1, 2, 4, 8]
+    assert all(count <= wave for _, wave, count in seen)
+    assert seen[-1][0] == "closed"
+    assert platform.gate.find_held() == ()
+    assert platform.server.query("SELECT waiting FROM airfleet.breaker WHERE name = 'crm'") == [(0,)]
+
+
+def test_a_probe_that_fails_opens_it_again_and_another_task_probes_next(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.turn()
+    platform.turn()
+    [first] = platform.list_probes()
+    assert platform.reports.answer(first, AWAY).wait_s is not None
+    assert platform.turn()[0] == "open"
+    platform.server.query("UPDATE airfleet.breaker SET probe_at = now()")
+    platform.turn()
+    platform.turn()
+    [second] = platform.list_probes()
+    assert second != first
+
+
+def test_a_probe_that_cannot_start_is_replaced(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.turn()
+    platform.turn()
+    [first] = platform.list_probes()
+    platform.server.query("UPDATE airfleet.breaker_probe SET chosen_at = now() - interval '1 minute'")
+    platform.turn()
+    [second] = platform.list_probes()
+    assert second != first
+
+
+def test_a_task_that_reads_a_connection_belongs_to_its_breaker(platform: Platform) -> None:
+    away = Failed((), ("dwh",), "TimeoutError")
+    assert platform.reports.answer(platform.others[0], away).wait_s is None
+    platform.reports.add_user(platform.others[0], "dwh_main")
+    platform.reports.add_user(platform.tasks[0], "crm_main")
+    assert platform.reports.answer(platform.others[0], away).wait_s is not None
+    platform.reports.answer(platform.others[1], away)
+    [held] = platform.gate.find_held()
+    assert held.tasks == {("other", "load")}
+
+
+def test_many_tasks_that_report_at_once_open_it_once(platform: Platform) -> None:
+    def report(instance: str) -> Answer:
+        return Reports(RULES, platform.connect).answer(instance, AWAY)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(report, platform.tasks))
+    assert all(answer.wait_s is not None for answer in answers)
+    assert platform.server.query("SELECT state, generation FROM airfleet.breaker") == [("open", 1)]
+    assert len(platform.server.query("SELECT id FROM airfleet.breaker_event")) == 1
+
+
+def test_a_breaker_that_fleet_yaml_no_longer_names_keeps_nothing(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.loop = BreakerLoop(())
+    assert platform.turn()[0] == "closed"
+
+
+def test_a_breaker_that_a_person_opened_never_probes_by_itself(platform: Platform) -> None:
+    from airfleet.operations.breakers import Breakers  # noqa: PLC0415
+    from airfleet_provider.contract.breaker_rules import State  # noqa: PLC0415
+    from places import parse  # noqa: PLC0415
+
+    fleet = parse("breakers: {crm: {dag: sales}}")
+    with psycopg.connect(platform.server.dsn, autocommit=True, row_factory=dict_row) as connection:
+        breakers = Breakers(connection, fleet)
+        assert [one.state for one in breakers.list_breakers()] == ["closed"]
+        breakers.move("crm", State.OPEN, reason="maintenance", actor="eve@desk")
+        for _ in range(3):
+            assert platform.turn()[0] == "open"
+        [found] = breakers.list_breakers()
+        assert (found.waiting, found.probe_at, found.actor) == (20, None, "eve@desk")
+        breakers.move("crm", State.CLOSED, reason="done", actor="eve@desk")
+        assert platform.gate.find_held() == ()
+        assert [one.state for one in breakers.list_events("crm", limit=9)] == ["closed", "open"]
+    audit = platform.server.query("SELECT event, owner FROM log ORDER BY id DESC LIMIT 2")
+    assert audit == [("airfleet_breaker_closed", "eve@desk"), ("airfleet_breaker_open", "eve@desk")]
