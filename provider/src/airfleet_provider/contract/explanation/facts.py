@@ -273,7 +273,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class OpenBreaker:
-    """A circuit breaker that keeps a task of the Dag. `probe` is None while it probes, and if a person must close it."""
+    """A breaker that keeps a task of the Dag. `probe` is None while it probes, and if a person must close it."""
 
     name: str
     state: str
