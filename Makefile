@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo fleet-demo down dev test test-hosts check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-alerting bench-notify soak sdk-tests lock console build release-check clean run-env dev-env
+	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -91,6 +91,9 @@ bench-data: dev-env  ## Archive a million task instances, restore some, count WA
 bench-alerting: dev-env  ## Time alerts from a metric to the agents with real Prometheus: keys of bench/results/observe.json
 	@tools/prometheus
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/alerting.py $(ARGS)
+
+bench-logs: dev-env  ## Measure the index of logs: search, cost, and lines over kill -9: bench/results/logs.json
+	PYTHONPATH=bench $(BIN)/python bench/logs.py $(ARGS)
 
 bench-notify: dev-env  ## Let every receiver of alerts be down for four minutes: keys of bench/results/observe.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/notify.py $(ARGS)

@@ -19,7 +19,7 @@ from airfleet.components.model import BrokerNode, BrokerPorts, Credentials, Sett
 from airfleet.spec import load, reference
 from airfleet.spec.secrets import Secret
 from airfleet_provider.compat.patches.registry import PATCHES
-from airfleet_provider.contract import metrics
+from airfleet_provider.contract import log_metrics, metrics
 from airfleet_provider.contract.explanation.catalogue import MEANINGS
 from airfleet_provider.contract.metrics import Metric
 
@@ -49,7 +49,9 @@ def describe_settings() -> str:
     """Return a page with every setting of Airflow that differs from its default, and with the reason."""
     nothing = Secret("")
     credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
-    site = Site(Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432)
+    site = Site(
+        Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432, log_agent_port=1
+    )
     fleet = load.parse("name: fleet", file="fleet.yaml", default_name="fleet", cpus=4)
     node = BrokerNode(
         "", Path("rabbitmq"), Path("server"), Path("epmd"), BrokerPorts(5672, 4369, 25672), *[nothing] * 4
@@ -103,18 +105,19 @@ def describe_patches() -> str:
 
 
 METRICS_HEAD = """
-The agents serve these metrics at `/metrics`. [How they are read](../concepts/metrics.md).
+The agents serve these metrics at `/metrics`, and each log agent serves those of the last table.
+[How they are read](../concepts/metrics.md).
 
 Times are in seconds, sizes in bytes, and moments in seconds since 1970. The metrics of the platform are exported by the
-active agents process only, and those of the last table by each process. Label values beyond the limit of a metric are
-exported together, as `_other`.
+active agents process only, and those of the last two tables by each process. Label values beyond the limit of a metric
+are exported together, as `_other`.
 """
 
 
 def describe_metrics() -> str:
     """Return a page with every metric that airfleet exports."""
     parts = ["# Metrics\n", NOTE + METRICS_HEAD]
-    for title, group in metrics.GROUPS:
+    for title, group in (*metrics.GROUPS, ("The log agent", log_metrics.LOG_METRICS)):
         rows = [_describe_metric(one) for one in group]
         parts += [f"## {title}\n", "| metric | kind | labels | what it says |\n|---|---|---|---|", *rows, ""]
     return "\n".join(parts)

@@ -25,8 +25,8 @@ HEALTHY_S = 300.0
 RUN_S = 600.0
 SECRET = "hunter2-of-the-crm"
 COMPONENTS = (
-    *("image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer", "releaser"),
-    "agents",
+    *("log-agent", "image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer"),
+    *("releaser", "agents"),
 )
 
 DAGS = """

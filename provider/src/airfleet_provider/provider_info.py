@@ -133,5 +133,27 @@ def list_commands() -> list[CLICommand]:
             Arg(("--format",), choices=("text", "json", "csv"), default="text", help="The form of the output"),
         ),
     )
-    commands = [admin, archive, care, processor, execution, migrate, patches, releaser, scheduler, sla]
+    logs = ActionCommand(
+        name="logs",
+        help="Search the index of logs, or show errors by signature",
+        func=lazy_load_command("airfleet_provider.log_search.command.run_command"),
+        args=(
+            Arg(("action",), choices=("search", "errors"), help="What to show"),
+            Arg(("--text",), help="Words that must be in a line; quotes around several keep them together"),
+            Arg(("--dag",), help="Only lines of the Dag with this id"),
+            Arg(("--task",), help="Only lines of the task with this id"),
+            Arg(("--run",), help="Only lines of the run with this id"),
+            Arg(("--host",), help="Only lines of this host"),
+            Arg(("--component",), help="Only lines of this component; `task` means all tasks"),
+            Arg(("--level",), choices=("debug", "info", "warning", "error", "critical"), help="This level and above"),
+            Arg(("--try",), dest="try_number", type=int, help="Only lines of this try"),
+            Arg(("--map-index",), type=int, help="Only lines of this mapped task"),
+            Arg(("--since",), help="From this moment on, or from `2h` ago on"),
+            Arg(("--until",), help="Before this moment, or before `2h` ago"),
+            Arg(("--most",), type=int, default=100, help="Show so many"),
+            Arg(("--follow",), action="store_true", help="Go on with new lines"),
+            Arg(("--json",), action="store_true", help="Print JSON on stdout"),
+        ),
+    )
+    commands = [admin, archive, care, processor, execution, logs, migrate, patches, releaser, scheduler, sla]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

@@ -1,4 +1,4 @@
-"""`airfleet logs`: the logs of the components."""
+"""`airfleet logs`: the logs of the components, and the search in all logs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,39 @@ from typing import BinaryIO
 import click
 
 from airfleet.cli import options
+from airfleet.cli.airflow import run_airflow
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, find_state, read_fleet
 
 POLL_S = 0.2
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
-@click.command("logs", short_help="Show the logs of the components.")
+class LogsGroup(click.Group):
+    """A group whose first word may also be the name of a component."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command `show` before words that do not begin with a command of the group."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("logs", cls=LogsGroup, short_help="Show the logs of the components, or search all logs.")
+def command() -> None:
+    """Show the logs of components as they are, or search the index of all logs, those of tasks too.
+
+    `airfleet logs scheduler` is short for `airfleet logs show scheduler`.
+
+    \b
+    Example:
+      airfleet logs -f scheduler
+      airfleet logs search "connection refused" --since 2h
+    """
+
+
+@command.command("show")
 @click.argument("component", required=False)
 @options.project_option
 @options.state
@@ -26,7 +51,7 @@ POLL_S = 0.2
 @click.option("-n", "--lines", type=click.IntRange(0), default=50, show_default=True, help="Past lines to show.")
 @click.option("--host", "hosts", multiple=True, help="Fleet only: the host to read. Repeat for several.")
 @click.option("--since", help='Fleet only: show lines since this time, as for journalctl: "1 hour ago".')
-def command(
+def show_command(
     component: str | None,
     project: Path,
     state: Path | None,
@@ -67,6 +92,49 @@ def command(
         news = [_follow(name, handle, width) for name, handle in handles.items()]
         if not any(news):
             time.sleep(POLL_S)
+
+
+@command.command("search")
+@options.project_option
+@options.state
+@options.log_host
+@click.argument("text", required=False)
+@click.option("--dag", help="Only lines of the Dag with this id.")
+@click.option("--task", help="Only lines of the task with this id.")
+@click.option("--run", help="Only lines of the run with this id.")
+@click.option("--try", "try_number", type=click.IntRange(1), help="Only lines of this try.")
+@click.option("--map-index", type=click.IntRange(-1), help="Only lines of this mapped task.")
+@click.option("--component", help="Only lines of this component. `task` means all tasks.")
+@click.option("--level", type=click.Choice(LEVELS), help="Only lines of this level and above.")
+@options.since
+@options.until
+@click.option("-n", "--lines", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Lines to show.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines as they are found.")
+@options.as_json
+def search_command(
+    project: Path,
+    state: Path | None,
+    host: str | None,
+    text: str | None,
+    lines: int,
+    follow: bool,
+    as_json: bool,
+    **filters: str | int | None,
+) -> None:
+    """Search the index of logs: those of tasks and of components. The newest lines are shown, the oldest of them first.
+
+    All words of TEXT must be in a line. Words in double quotes follow each other, a word after a minus must not be
+    there, and `conn*` finds every word with this beginning. With --json, each line is one object.
+
+    \b
+    Example:
+      airfleet logs search "connection refused" --since 2h
+      airfleet logs search '"rows loaded" -retry' --dag sales --level info -n 20
+      airfleet logs search --level error --follow
+    """
+    words = options.list_words({"text": text, "host": host, **filters})
+    words += ["--most", str(lines), *(["--follow"] if follow else []), *(["--json"] if as_json else [])]
+    run_airflow(project, state, None, ("airfleet", "logs", "search", *words))
 
 
 def _show_fleet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,9 @@ state = click.option(
     "--state", type=click.Path(path_type=Path), help="The state folder.  [default: .airfleet in the project]"
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+log_host = click.option("--host", help="Only lines of this host.")
+since = click.option("--since", help="From this moment on, or from `2h` ago on.")
+until = click.option("--until", help="Before this moment, or before `2h` ago.")
 accept_new_hosts = click.option(
     "--accept-new-hosts",
     is_flag=True,
@@ -31,3 +35,11 @@ def read_moment(text: str) -> datetime:
     except ValueError:
         raise UsageError(f"{text!r} is not a moment", hint='write it as "2026-11-24 16:05:30"') from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def list_words(values: Mapping[str, str | int | None]) -> list[str]:
+    """Return the options of a command of Airflow's for the values that a user gave: `--try=2` for `try_number`."""
+    names = {"try_number": "try"}
+    return [
+        f"--{names.get(name, name.replace('_', '-'))}={value}" for name, value in values.items() if value is not None
+    ]

@@ -165,6 +165,8 @@ class Site:
     tls: Mapping[str, str] = field(default_factory=dict)
     # Where the agents serve metrics and their health.
     agents_port: int = 0
+    # Where the log agent serves its metrics and its health; 0 means that there is none.
+    log_agent_port: int = 0
 
     @property
     def api_url(self) -> str:
@@ -194,6 +196,10 @@ class Site:
     @property
     def logs(self) -> Path:
         return self.state / "logs"
+
+    @property
+    def log_index(self) -> Path:
+        return self.state / "log-index"
 
     def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
         """Return the URL of a database. libpq finds the primary among `database_hosts`. Passwords need no quoting.

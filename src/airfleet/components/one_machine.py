@@ -11,6 +11,7 @@ from airfleet.components import (
     dag_processor,
     execution_api,
     image,
+    log_agent,
     metadata,
     releaser,
     scheduler,
@@ -42,6 +43,7 @@ def describe(
     """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""
     own = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
     return (
+        *((log_agent.describe(fleet, site),) if site.log_agent_port else ()),
         image.describe(site),
         embedded.describe(fleet, site, credentials),
         settings.describe(fleet, site, credentials),

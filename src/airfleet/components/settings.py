@@ -95,6 +95,7 @@ def list_platform_settings(
             str(site.logs / "dag_processor"),
             "logs live in the state folder",
         ),
+        *_list_index_settings(site),
         *timeouts.list_settings(),
         Setting("fab", "update_fab_perms", "False", "the metadata job has done it, so an api-server starts 1 s faster"),
         Setting(
@@ -104,6 +105,21 @@ def list_platform_settings(
             "it trusts the headers of every client; behind a balancer, the api-server itself trusts only the balancer",
         ),
         Setting("usage_data_collection", "enabled", "False", "a platform sends no usage data"),
+    )
+
+
+def _list_index_settings(site: Site) -> tuple[Setting, ...]:
+    """Return what finds the index of logs, where a log agent writes one."""
+    if not site.log_agent_port:
+        return ()
+    return (
+        Setting("airfleet", "log_index", str(site.log_index), "`airfleet logs search` reads it"),
+        Setting(
+            "logging",
+            "logging_config_class",
+            "airfleet_provider.log_search.task_logs.LOGGING_CONFIG",
+            "Airflow's own configuration, and the UI reads a log from the index if its file is gone",
+        ),
     )
 
 

@@ -174,6 +174,13 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class Logs:
+    """What is hidden in lines of logs before they are kept: regular expressions."""
+
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything that fleet.yaml says, with every default filled in. `promoted` comes from the state folder."""
 
@@ -198,6 +205,7 @@ class Fleet:
     slas: tuple[Rule, ...] = ()
     breakers: tuple[BreakerRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
+    logs: Logs = field(default_factory=Logs)
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
     routing: tuple[Route, ...] = ()

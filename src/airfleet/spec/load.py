@@ -190,6 +190,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         monitoring=fleet.Monitoring(
             written.monitoring.retention, written.monitoring.size, tuple(dict.fromkeys(written.monitoring.readers))
         ),
+        logs=fleet.Logs(tuple(written.logs.redact)),
         dags=written.dags or ("releases" if machines else "folder"),
         executor=written.executor,
         hosts=machines,

@@ -31,6 +31,7 @@ from airfleet.spec.sections.hosts import (
     TlsSection,
     WorkerPoolSection,
 )
+from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.monitoring import MonitoringSection
 from airfleet.spec.sections.notifications import NotificationsSection
 from airfleet.spec.sections.references import (
@@ -237,6 +238,7 @@ class FleetFile(Section):
     monitoring: MonitoringSection = Field(
         default=MonitoringSection(), description="What the monitor hosts keep of metrics, and who else may read it."
     )
+    logs: LogsSection = Field(default=LogsSection(), description="The index of logs that `airfleet logs search` reads.")
     notifications: NotificationsSection = Field(
         default=NotificationsSection(), description="Who is notified of alerts, when, and how."
     )

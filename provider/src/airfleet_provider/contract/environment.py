@@ -10,6 +10,8 @@ AGENTS = "AIRFLEET_AGENTS"
 CELERY = "AIRFLEET_CELERY"
 # The file that exists while this worker is drained.
 DRAINED = "AIRFLEET_DRAINED"
+# The file that configures the log agent (`log_agent_config`).
+LOG_AGENT = "AIRFLEET_LOG_AGENT"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
 # The folder for a component's files that outlast its process, such as counts of fallbacks.

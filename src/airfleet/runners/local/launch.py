@@ -96,7 +96,7 @@ def prepare(
         folder.root,
         importable=fleet.dags == "folder",
     )
-    execution, database, free, amqp, epmd, nodes, *others = ports.find_several(8)
+    execution, database, free, logs, amqp, epmd, nodes, *others = ports.find_several(9)
     own_broker = BrokerPorts(amqp, epmd, nodes)
     own_monitor = _find_monitor(folder, *others) if monitor else None
     rotations = RotationLedger(folder.secrets)
@@ -124,6 +124,8 @@ def prepare(
         database_port=fleet.ports.database or database,
         broker=broker,
         agents_port=fleet.ports.metrics or free,
+        # There are machines for which no wheel of the index is made.
+        log_agent_port=logs if find_spec("tantivy") else 0,
     )
     components = one_machine.describe(
         fleet,

@@ -1,0 +1,309 @@
+"""What the log agent does in a turn: find files, read what they have got, add it to the index, note how far it came.
+
+Nothing is lost: a position is written after the index has kept the lines. Nothing is doubled: the index knows the end
+of each file that it keeps, and leaves out lines before it. The log files themselves are the buffer while the index
+cannot be written, so an outage costs no second copy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from airfleet_provider.log_agent import files
+from airfleet_provider.log_agent.discovery import LogTree
+from airfleet_provider.log_agent.files import LogFile
+from airfleet_provider.log_agent.positions import Positions
+from airfleet_provider.log_agent.redaction import Redaction
+from airfleet_provider.log_agent.rota import Rota
+from airfleet_provider.log_index.lines import Line, Origin, is_copy, read_line, show_moment
+from airfleet_provider.log_index.origins import find_component_origin, find_task_origin
+from airfleet_provider.log_index.store import LogWriter
+
+# Bytes that are read in a turn. The turn then takes about a second at most, and what it read is kept and found.
+TURN_BYTES = 2 << 20
+# Files that are looked at in a turn although they have not grown lately.
+MOST_FILES = 1000
+# Characters of a line that are kept.
+LONGEST_LINE = 32_768
+# What a line has at its end if it was longer.
+CUT = " … airfleet cut {} characters of this line"
+# Components that print the lines of their tasks too.
+SUPERVISORS = frozenset({"scheduler", "worker", "triggerer"})
+# The name under which a file goes on that a supervisor copied before it emptied it.
+ROTATED = ".1"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the logs of a host are, and what it is called. `trees` has the folder of each further component."""
+
+    host: str
+    components: str
+    tasks: str
+    trees: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the agent has done since it began. `waiting_bytes` were there, but not read, at the end of the last turn."""
+
+    lines: int = 0
+    bytes: int = 0
+    cut_bytes: int = 0
+    cut_files: int = 0
+    waiting_bytes: int = 0
+    files: int = 0
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The lines of a turn, and what is noted once the index has kept them."""
+
+    lines: list[Line] = field(default_factory=list)
+    # For each file that was read, how it is then.
+    moved: dict[str, LogFile] = field(default_factory=dict)
+    read: int = 0
+    cut_bytes: int = 0
+    cut_files: int = 0
+    waiting: int = 0
+
+
+class LogAgent:
+    """Reads the logs of one host. One thread uses it."""
+
+    def __init__(
+        self,
+        places: Places,
+        store: LogWriter,
+        positions: Positions,
+        redaction: Redaction,
+        *,
+        most_bytes: int,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        """Take `most_bytes` of each try at most. `clock` is monotonic; `wall` returns the seconds since 1970."""
+        self._places = places
+        self._store = store
+        self._positions = positions
+        self._redaction = redaction
+        self._most_bytes = most_bytes
+        self._wall = wall
+        self._trees = [
+            LogTree(folder, clock, wall) for folder in (places.tasks, *(folder for _, folder in places.trees))
+        ]
+        self._rota: Rota[str] = Rota(clock, MOST_FILES)
+        self._files: dict[str, LogFile] = {}
+        # Copies of emptied files that were not read to their end are only met at the start.
+        self._suffixes: tuple[str, ...] = (".log", f".log{ROTATED}")
+        self.totals = Totals()
+
+    def turn(self) -> bool:
+        """Do one turn; return whether there is more to read now.
+
+        Raises:
+            StoreError: The index cannot be written. The lines are read again in a later turn.
+            sqlite3.Error: The positions cannot be written. The index leaves out what it has already.
+        """
+        self._meet_files()
+        turn = _Turn()
+        growing = deque(one for one in self._choose_files() if self._measure(one) > 0)
+        while growing and turn.read < TURN_BYTES:
+            log_file = growing.popleft()
+            if self._read(log_file, turn):
+                growing.append(log_file)
+        turn.waiting = sum(self._measure(turn.moved.get(one.path, one)) for one in growing)
+        if turn.lines:
+            self._store.add(turn.lines)
+            self._store.commit()
+        self._positions.write(after.position for after in turn.moved.values())
+        for path, after in turn.moved.items():
+            self._files[path] = after
+            self._rota.note_change(path)
+        self._count(turn)
+        return turn.waiting > 0
+
+    def _count(self, turn: _Turn) -> None:
+        totals = self.totals
+        totals.lines += len(turn.lines)
+        totals.bytes += turn.read
+        totals.cut_bytes += turn.cut_bytes
+        totals.cut_files += turn.cut_files
+        totals.waiting_bytes = turn.waiting
+        totals.files = len(self._files)
+
+    def _meet_files(self) -> None:
+        found = [path for tree in self._trees for path in tree.look()]
+        try:
+            entries = os.scandir(self._places.components)
+        except OSError:
+            entries = None
+        if entries:
+            with entries:
+                found += [entry.path for entry in entries if entry.name.endswith(self._suffixes)]
+        self._suffixes = (".log",)
+        new = [log_file for path in found if path not in self._files for log_file in self._open(path)]
+        # A file has its name on the disk before the index hears of it, or a crash would give it a second name.
+        self._positions.write(log_file.position for log_file in new)
+        for log_file in new:
+            self._files[log_file.path] = log_file
+            self._rota.note_change(log_file.path)
+
+    def _open(self, path: str) -> list[LogFile]:
+        """Return a file with what is known of it, or nothing if it cannot be read or is read already."""
+        try:
+            with files.open_file(path) as descriptor:
+                status = os.fstat(descriptor)
+                position = self._positions.find(status.st_dev, status.st_ino)
+                if position and status.st_size >= position.offset and files.has_head(descriptor, position):
+                    is_done = status.st_size == position.offset
+                    return [] if is_done and self._is_old(status) else [LogFile(path, position)]
+                if path.endswith(ROTATED):
+                    return []
+                new = LogFile(path, files.make_position(descriptor, self._name_source()), int(status.st_mtime * 1e6))
+        except OSError:
+            return []
+        return [*(self._find_copy(LogFile(path, position)) if position else ()), new]
+
+    def _find_copy(self, log_file: LogFile) -> list[LogFile]:
+        """Return the copy that was made of a file before it was emptied. It goes on under the name of the file."""
+        copy, old = f"{log_file.path}{ROTATED}", log_file.position
+        try:
+            with files.open_file(copy) as descriptor:
+                if not files.has_head(descriptor, old):
+                    return []
+                position = files.make_position(descriptor, old.source, old.offset)
+        except OSError:
+            return []
+        return [LogFile(copy, position, log_file.at, log_file.level)]
+
+    def _is_old(self, status: os.stat_result) -> bool:
+        return self._wall() - status.st_mtime > 3600
+
+    def _name_source(self) -> str:
+        source = f"{self._places.host}:{secrets.token_hex(8)}"
+        self._store.know_new(source)
+        return source
+
+    def _choose_files(self) -> list[LogFile]:
+        chosen = [self._files[path] for path in self._rota.choose()]
+        for path in [path for path in self._files if path not in self._rota]:
+            del self._files[path]
+        return chosen
+
+    def _measure(self, log_file: LogFile) -> int:
+        """Return how many bytes of a file were not taken yet. A file that is gone, or was emptied, is dropped."""
+        try:
+            status = os.stat(log_file.path, follow_symlinks=False)  # noqa: PTH116 - many times a second
+        except OSError:
+            self._drop(log_file)
+            self._positions.write([], [log_file.key])
+            return 0
+        if (status.st_dev, status.st_ino) != log_file.key:
+            self._drop(log_file)
+            return 0
+        if status.st_size < log_file.position.offset:
+            self._begin_again(log_file)
+            return 0
+        if status.st_size == log_file.position.offset and log_file.path.endswith(ROTATED):
+            # The next copy takes its place, and must not be taken for more of it.
+            self._drop(log_file)
+            self._positions.write([], [log_file.key])
+        return status.st_size - log_file.position.offset
+
+    def _drop(self, log_file: LogFile) -> None:
+        self._files.pop(log_file.path, None)
+        self._rota.drop(log_file.path)
+
+    def _begin_again(self, log_file: LogFile) -> None:
+        """Forget a file that was emptied, so that it is met as a new one, and go on with the copy of it."""
+        self._drop(log_file)
+        copies = self._find_copy(log_file)
+        self._positions.write([one.position for one in copies], [log_file.key])
+        for one in copies:
+            self._files[one.path] = one
+            self._rota.note_change(one.path)
+
+    def _read(self, log_file: LogFile, turn: _Turn) -> bool:
+        """Read the next lines of a file, and return whether it has more."""
+        after = turn.moved.get(log_file.path) or replace(log_file)
+        position = after.position
+        origin = self._find_origin(log_file.path)
+        if position.is_cut:
+            size = self._measure(after)
+            turn.cut_bytes += size
+            turn.moved[log_file.path] = replace(after, position=replace(position, offset=position.offset + size))
+            return False
+        try:
+            with files.open_file(log_file.path) as descriptor:
+                if not files.has_head(descriptor, position):
+                    self._begin_again(log_file)
+                    turn.moved.pop(log_file.path, None)
+                    return False
+                chunk = files.read_chunk(descriptor, position.offset)
+                head = files.extend_head(descriptor, position)
+        except OSError:
+            return False
+        for end, raw in chunk.lines:
+            if origin.dag and end > self._most_bytes:
+                self._cut(after, end, origin, turn)
+                break
+            if raw and not (origin.component in SUPERVISORS and is_copy(raw.decode("utf-8", "replace"))):
+                turn.lines.append(self._make_line(after, end, raw, origin))
+            after.position = replace(after.position, offset=end)
+        turn.read += after.position.offset - position.offset
+        after.position = replace(after.position, head_length=head[0], head_digest=head[1])
+        if after.position != position:
+            turn.moved[log_file.path] = after
+        return not chunk.is_last and not after.position.is_cut
+
+    def _cut(self, log_file: LogFile, end: int, origin: Origin, turn: _Turn) -> None:
+        """Say in the place of a line that no further line of this try is taken."""
+        said = (
+            f"airfleet: this try has written more than {self._most_bytes / (1 << 20):g} MiB. What follows is not in "
+            f"the index, only in {log_file.path} on {origin.host}"
+        )
+        marker = {"timestamp": show_moment(log_file.at), "level": "warning", "event": said, "logger": "airfleet.logs"}
+        raw = json.dumps(marker, ensure_ascii=False)
+        turn.lines.append(Line(log_file.position.source, end, log_file.at, "warning", said, raw, origin))
+        turn.cut_files += 1
+        log_file.position = replace(log_file.position, offset=end, is_cut=True)
+
+    def _make_line(self, log_file: LogFile, end: int, raw: bytes, origin: Origin) -> Line:
+        text = raw.decode("utf-8", "replace").replace("\x00", "")
+        text = self._redaction.hide(text if len(text) <= LONGEST_LINE else _shorten(text))
+        read = read_line(text)
+        # A line without a time or a level of its own, such as one of a traceback, goes on with those before it.
+        log_file.at = read.at or log_file.at or int(self._wall() * 1e6)
+        log_file.level = read.level or log_file.level
+        return Line(log_file.position.source, end, log_file.at, log_file.level, read.text, text, origin)
+
+    def _find_origin(self, path: str) -> Origin:
+        own = self._places
+        if path.startswith(f"{own.tasks}{os.sep}"):
+            return find_task_origin(own.host, os.path.relpath(path, own.tasks))
+        for component, folder in own.trees:
+            if path.startswith(f"{folder}{os.sep}"):
+                return Origin(own.host, component)
+        return find_component_origin(own.host, path.rsplit(os.sep, 1)[-1])
+
+
+def _shorten(text: str) -> str:
+    """Cut a long line. An object of JSON stays one: its event is cut, and what else it says is kept."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("event"), str):
+        return text[:LONGEST_LINE] + CUT.format(len(text) - LONGEST_LINE)
+    room = LONGEST_LINE - (len(text) - len(body["event"]))
+    if room < 0:
+        kept = {name: body[name] for name in ("timestamp", "level", "logger") if isinstance(body.get(name), str)}
+        body, room = {**kept, "event": body["event"]}, LONGEST_LINE
+    body["event"] = body["event"][:room] + CUT.format(len(text) - LONGEST_LINE)
+    return json.dumps(body, ensure_ascii=False)

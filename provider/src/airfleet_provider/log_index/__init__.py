@@ -1,0 +1,1 @@
+"""The index of log lines: what a line is, where lines are kept, and how they are found again."""

@@ -1,0 +1,45 @@
+"""The log agent: it reads the logs of a machine as they grow, and writes the index of them."""
+
+from __future__ import annotations
+
+import json
+
+from airfleet.components.health import HttpCheck
+from airfleet.components.model import Component, File, Process, Site
+from airfleet.spec.fleet import Fleet
+from airfleet_provider.contract import environment, log_agent_config
+from airfleet_provider.contract.log_agent_config import Key
+
+NAME = "log-agent"
+MODULE = "airfleet_provider.log_agent"
+
+
+def describe(fleet: Fleet, site: Site) -> Component:
+    """Describe the log agent of one machine. It needs no other process, so it sees why one does not start."""
+    config = File(site.state / "log-agent.json", render(fleet, site, host=fleet.name))
+    url = f"http://{site.listen}:{site.log_agent_port}"
+    process = Process(
+        name=NAME,
+        commands=((str(site.python), "-m", MODULE),),
+        health=HttpCheck(f"{url}/health"),
+        env={environment.LOG_AGENT: str(config.path)},
+        url=f"{url}/metrics",
+    )
+    return Component(NAME, (process,), files=(config,))
+
+
+def render(fleet: Fleet, site: Site, *, host: str) -> str:
+    """Return the configuration of a log agent, in JSON."""
+    sections: dict[Key, object] = {
+        Key.HOST: host,
+        Key.SERVER: {"address": site.listen, "port": site.log_agent_port},
+        Key.INDEX: str(site.log_index),
+        Key.POSITIONS: str(site.state / "log-agent" / "positions.sqlite"),
+        Key.COMPONENTS: str(site.logs),
+        Key.TASKS: str(site.logs / "tasks"),
+        Key.TREES: {"dag-processor": str(site.logs / "dag_processor")},
+        Key.MOST_BYTES_PER_TRY: log_agent_config.MOST_BYTES_PER_TRY,
+        Key.KEEP_DAYS: fleet.retention.logs,
+        Key.REDACT: list(fleet.logs.redact),
+    }
+    return json.dumps(sections, indent=1) + "\n"

@@ -1,0 +1,264 @@
+"""The log agent takes each line once, whatever ends it, and says where the line came from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from airfleet_provider.log_index.lines import make_log_id
+from airfleet_provider.log_index.store import StoreError
+from log_hosts import TRY, LogHost, make_event
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> LogHost:
+    return LogHost(tmp_path)
+
+
+def test_a_line_of_a_task_is_found_with_its_try_and_host(host: LogHost) -> None:
+    host.print("loaded 17 rows", relative="dag_id=sales/run_id=a:1+00/task_id=load/map_index=3/attempt=2.log")
+    host.take()
+    [hit] = host.search("loaded")
+    own = hit.origin
+    assert (own.dag, own.run, own.task, own.map_index, own.try_number) == ("sales", "a:1+00", "load", 3, 2)
+    assert (own.host, own.component, hit.level) == ("host1", "task", "info")
+
+
+def test_a_line_of_a_component_is_found_with_the_time_and_level_that_it_says(host: LogHost) -> None:
+    host.write("scheduler.log", "2026-11-29T05:27:58.165316Z [warning  ] the pool is full [airflow.jobs] loc=a.py:1")
+    host.write("postgres.log", "2026-11-29 05:27:58.992 UTC [28773] @ FATAL:  the database is starting up")
+    host.take()
+    [pool] = host.search("pool", component="scheduler")
+    assert (pool.level, pool.at % 1_000_000) == ("warning", 165316)
+    [fatal] = host.search(levels=("critical",))
+    assert fatal.origin.component == "postgres"
+
+
+def test_a_traceback_in_a_component_is_an_error_as_a_whole(host: LogHost) -> None:
+    lines = ("2026-11-29T05:27:58Z [info     ] up [a]", "Traceback (most recent call last):", '  File "x.py", line 1')
+    host.write("triggerer.log", *lines, "KeyError: 'rows'", "2026-11-29T05:27:59Z [info     ] on [a]")
+    host.take()
+    assert [hit.text for hit in host.search(levels=("error",))] == [lines[1], lines[2], "KeyError: 'rows'"]
+
+
+def test_standard_error_of_a_task_is_no_error_unless_it_says_so(host: LogHost) -> None:
+    for event in ("50%|#####     |", "WARNING: old API", "ERROR: disk full", "Traceback (most recent call last):"):
+        host.print(event, level="error", logger="task.stderr")
+    host.print("it broke", level="error")
+    host.take()
+    found = sorted((hit.text.partition(":")[0], hit.level) for hit in host.search())
+    assert found == [
+        ("50%|#####     |", "info"),
+        ("ERROR", "error"),
+        ("Traceback (most recent call last)", "error"),
+        ("WARNING", "warning"),
+        ("it broke", "error"),
+    ]
+
+
+def test_an_exception_is_found_by_its_message_and_its_frames(host: LogHost) -> None:
+    detail = [{"exc_type": "ValueError", "exc_value": "no price", "frames": [{"filename": "/x/load.py", "lineno": 4}]}]
+    host.write(f"tasks/{TRY}", make_event("Task failed with exception", "error", error_detail=detail))
+    host.take()
+    [hit] = host.search('"no price" load.py')
+    assert hit.text.splitlines()[1] == "ValueError: no price"
+
+
+def test_a_line_that_is_not_complete_waits_for_its_end(host: LogHost) -> None:
+    path = host.print("whole")
+    with path.open("a") as file:
+        file.write('{"event":"ha')
+    host.take()
+    assert host.texts() == ["whole"]
+    with path.open("a") as file:
+        file.write('lf"}\n')
+    host.take()
+    assert sorted(host.texts()) == ["half", "whole"]
+
+
+@pytest.mark.parametrize("moment", ["before the commit", "after the commit", "after the turn"])
+def test_no_line_is_lost_or_doubled_when_the_agent_is_killed(host: LogHost, moment: str) -> None:
+    host.print(*(f"number {number}" for number in range(10)))
+    host.take()
+    host.print(*(f"number {number}" for number in range(10, 20)))
+    if moment == "before the commit":
+        host.writer.fail_before_commit = True
+    if moment == "after the commit":
+
+        def die() -> None:
+            raise KeyboardInterrupt
+
+        host.writer.after_commit = die
+    if moment == "after the turn":
+        host.take()
+    else:
+        with pytest.raises((StoreError, KeyboardInterrupt)):
+            host.take()
+    host.restart()
+    host.print(*(f"number {number}" for number in range(20, 30)))
+    host.take()
+    host.restart()
+    host.take()
+    assert sorted(host.texts("number"), key=lambda text: int(text.split()[1])) == [f"number {n}" for n in range(30)]
+
+
+def test_an_outage_of_the_index_costs_no_line(host: LogHost) -> None:
+    host.writer.fail_before_commit = True
+    for number in range(5):
+        host.print(f"number {number}")
+        with pytest.raises(StoreError):
+            host.agent.turn()
+    host.writer.fail_before_commit = False
+    host.take()
+    assert len(host.texts("number")) == 5
+
+
+def test_a_component_log_that_is_copied_and_emptied_goes_on_without_a_gap(host: LogHost) -> None:
+    path = host.write("worker.log", *(f"old {number}" for number in range(100)))
+    host.take()
+    host.write("worker.log", "written before the copy")
+    shutil.copyfile(path, path.with_suffix(".log.1"))
+    os.truncate(path, 0)
+    host.take()
+    host.write("worker.log", "new 1")
+    host.take()
+    host.restart()
+    host.take()
+    assert len(host.texts("old")) == 100
+    assert host.texts("written") == ["written before the copy"]
+    assert host.texts("new") == ["new 1"]
+
+
+def test_a_component_log_that_was_emptied_while_the_agent_was_down_loses_nothing(host: LogHost) -> None:
+    path = host.write("worker.log", "first line of the old file")
+    host.take()
+    host.write("worker.log", "second line")
+    shutil.copyfile(path, path.with_suffix(".log.1"))
+    os.truncate(path, 0)
+    host.write("worker.log", "a new file, longer than the old one was, and with another beginning")
+    host.restart()
+    host.take()
+    assert len(host.texts()) == 3
+
+
+def test_a_runaway_try_is_cut_with_a_line_that_says_so(tmp_path: Path) -> None:
+    host = LogHost(tmp_path, most_bytes=10_000)
+    path = host.print(*("x" * 200 for _ in range(1000)))
+    host.take()
+    found = host.search()
+    assert 20 < len(found) < 60
+    [marker] = host.search("airfleet")
+    assert str(path) in marker.text
+    assert marker.level == "warning"
+    host.print("never seen")
+    host.restart()
+    host.take()
+    assert host.texts("never") == []
+    assert len(host.texts("airfleet")) == 1
+    assert host.agent.totals.cut_bytes > 0
+
+
+def test_other_logs_are_taken_while_one_task_floods(host: LogHost) -> None:
+    host.most_bytes = 64 << 20
+    host.restart()
+    host.print(*(f"flood {number} {'x' * 300}" for number in range(20_000)))
+    host.print("calm", relative="dag_id=calm/run_id=r/task_id=t/attempt=1.log")
+    assert host.agent.turn()
+    assert host.texts("calm") == ["calm"]
+
+
+def test_a_very_long_line_is_cut_visibly_and_the_next_is_whole(host: LogHost) -> None:
+    host.print("y" * 1_000_000, "after it")
+    host.write("worker.log", "z" * 100_000, "after that")
+    host.take()
+    assert host.texts("after") == ["after it", "after that"]
+    assert all("airfleet cut" in hit.text for hit in host.search() if len(hit.text) > 20_000)
+    assert max(len(text) for text in host.texts()) < 40_000
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "postgresql://app:{}@db:5432/x",
+        "Authorization: Bearer {}",
+        "password={}",
+        '{{"password": "{}"}}',
+        "PASSWD: {} x",
+    ],
+)
+def test_a_secret_is_not_kept(host: LogHost, secret: str) -> None:
+    host.write("worker.log", f"connecting: {secret.format('hunter22')} now")
+    host.print(f"connecting: {secret.format('hunter22')} now")
+    host.take()
+    assert len(host.search("connecting")) == 2
+    assert not host.search("hunter22")
+    assert not any("hunter22" in hit.text for hit in host.search())
+
+
+def test_a_rule_of_the_user_hides_what_it_matches(tmp_path: Path) -> None:
+    host = LogHost(tmp_path, redact=[r"IBAN (\w+)"])
+    host.print("paid to IBAN DE02120300000000202051")
+    host.take()
+    assert host.texts() == ["paid to IBAN ***"]
+
+
+def test_a_retry_in_an_old_run_is_found(host: LogHost) -> None:
+    path = host.print("first try")
+    for folder in (path, *path.parents[:3]):
+        os.utime(folder, (1, 1))
+    host.take()
+    host.restart()
+    host.take()
+    host.print("second try", relative=TRY.replace("attempt=1", "attempt=2"))
+    host.take()
+    host.take()
+    assert {hit.origin.try_number for hit in host.search()} == {1, 2}
+
+
+def test_a_link_to_a_file_elsewhere_is_not_read(host: LogHost, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("the password of root\n")
+    path = host.print("mine")
+    (path.parent / "attempt=2.log").symlink_to(secret)
+    (host.logs / "worker.log").symlink_to(secret)
+    host.take()
+    assert host.texts() == ["mine"]
+
+
+def test_the_log_of_a_trigger_belongs_to_its_try(host: LogHost) -> None:
+    host.print("runs")
+    host.print("waits", relative=f"{TRY}.trigger.7.log")
+    host.take()
+    log_id = make_log_id("sales", "load", "manual__1", -1, 1)
+    sources = host.reader.find_sources(log_id)
+    lines = [json.loads(line)["event"] for source in sources for line in host.reader.read_whole(log_id, source)]
+    assert sorted(lines) == ["runs", "waits"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-29T07:54:08Z [error    ] ERROR: disk nearly full        [task.stderr]",
+        "2026-11-29 07:54:11+00:00 [info     ] loaded [shop.sales] dag_id=sales task_id=load ti_id=01a2 try_number=1",
+    ],
+)
+def test_what_a_scheduler_prints_of_its_tasks_is_found_once(host: LogHost, line: str) -> None:
+    host.write("scheduler.log", line, "2026-11-29T07:54:08Z [info     ] Task finished [supervisor] task_id=load")
+    host.take()
+    assert [hit.text.split()[3:5] for hit in host.search()] == [["Task", "finished"]]
+
+
+@pytest.mark.parametrize("part", ["#", "a.", "x ", "://a:", "password=", "[", "\\", "0"])
+def test_no_line_takes_long(host: LogHost, part: str) -> None:
+    long = part * (30_000 // len(part))
+    host.write("worker.log", long)
+    host.print(long, level="error", logger="task.stderr")
+    begun = time.process_time()
+    host.take()
+    assert time.process_time() - begun < 2
+    assert len(host.search()) == 2
