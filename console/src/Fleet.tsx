@@ -1,9 +1,10 @@
 // The pages below /plugin/fleet, with their navigation.
 import type { ReactNode } from "react";
-import { NavLink, useParams } from "react-router-dom";
+import { Link, useParams } from "react-router-dom";
 
 import { Empty } from "./parts";
 import { Alerts } from "./pages/Alerts";
+import { Breakers } from "./pages/Breakers";
 import { Overview } from "./pages/Overview";
 import { Pools } from "./pages/Pools";
 import { Releases } from "./pages/Releases";
@@ -16,6 +17,7 @@ const PAGES: { path: string; name: string; show: () => ReactNode }[] = [
   { path: "releases", name: "Releases", show: () => <Releases /> },
   { path: "slas", name: "SLAs", show: () => <Slas /> },
   { path: "alerts", name: "Alerts", show: () => <Alerts /> },
+  { path: "breakers", name: "Breakers", show: () => <Breakers /> },
 ];
 
 export const Fleet = () => {
@@ -26,9 +28,13 @@ export const Fleet = () => {
       <h1>Fleet</h1>
       <nav aria-label="Fleet pages">
         {PAGES.map((one) => (
-          <NavLink key={one.path} end to={one.path ? `${BASE}/${one.path}` : BASE}>
+          <Link
+            key={one.path}
+            to={one.path ? `${BASE}/${one.path}` : BASE}
+            aria-current={one.path === path ? "page" : undefined}
+          >
             {one.name}
-          </NavLink>
+          </Link>
         ))}
       </nav>
       <div className="af-page">

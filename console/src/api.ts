@@ -19,6 +19,7 @@ export interface Release {
   commit: string;
   files: number;
   live: boolean;
+  was_live: boolean;
   pinned: boolean;
   removed: boolean;
   state: string | null;
@@ -93,6 +94,7 @@ export interface Releases {
   releases: Release[];
   deployments: Deployment[];
   may_operate: boolean;
+  is_settled: boolean;
 }
 
 export interface Slas {
@@ -146,6 +148,20 @@ export interface Alerts {
   alerts: Alert[];
   silences: { id: number; what: Record<string, string>; actor: string; comment: string; ends_at: string }[];
   may_operate: boolean;
+}
+
+export interface Breakers {
+  breakers: {
+    name: string;
+    state: "closed" | "open" | "half-open";
+    opened_at: string | null;
+    probe_at: string | null;
+    wave: number;
+    waiting: number;
+    reason: string;
+    actor: string;
+  }[];
+  events: { breaker: string; happened_at: string; state: string; wave: number; reason: string; actor: string }[];
 }
 
 export interface Subject {

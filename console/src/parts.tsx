@@ -4,7 +4,7 @@ import { Link } from "react-router-dom";
 
 import type { Refusal } from "./api";
 import type { Polled } from "./usePolled";
-import { duration, moment, secondsSince } from "./words";
+import { duration, moment, secondsSince, sentence } from "./words";
 
 export type Tone = "good" | "bad" | "warn" | "info" | "plain";
 
@@ -158,7 +158,7 @@ const Failed = ({ refusal, reload }: { refusal: Refusal; reload: () => void }) =
   return (
     <div className="af-empty" role="alert">
       <p className="af-empty-title">{title}</p>
-      <p>{refusal.message}</p>
+      <p>{sentence(refusal.message)}</p>
       {hint && <p>{hint}</p>}
       {isOutage && <Command text="airfleet status" />}
       {isOutage && (
@@ -231,7 +231,7 @@ export const Confirmation = ({
       await onConfirm();
       onClose();
     } catch (error) {
-      setProblem(error instanceof Error ? error.message : String(error));
+      setProblem(sentence(error instanceof Error ? error.message : String(error)));
       setBusy(false);
     }
   };

@@ -19,3 +19,7 @@ export const count = (number: number, noun: string): string => `${number} ${noun
 
 /** The seconds from a moment to now, by the clock of this browser. */
 export const secondsSince = (iso: string): number => (Date.now() - new Date(iso).getTime()) / 1000;
+
+/** A message of the server as a sentence. */
+export const sentence = (text: string): string =>
+  text ? `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "";

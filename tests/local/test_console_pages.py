@@ -28,6 +28,7 @@ PAGES = {
     "releases": ("tariff of December", "No release was built yet"),
     "slas": ("8 of 12 tasks have ended", "No promise was made"),
     "alerts": ("DiskFull", "No alert is open"),
+    "breakers": ("ConnectionRefusedError", "There is no circuit breaker"),
     "explain": ("The slot pool warehouse is full", "Nothing stands in its way"),
 }
 BROKEN = {
@@ -141,7 +142,23 @@ def test_a_refused_acknowledgement_says_why(site: Site) -> None:
     look_at(site, "alerts", {**answers, "alerts/17/acknowledge": refusal})
     site.page.get_by_role("button", name="Acknowledge alert 17").click()
     site.page.get_by_role("button", name="Acknowledge", exact=True).last.click()
-    expect(site.page.get_by_role("dialog").get_by_text("you need the right Pools (edit)")).to_be_visible()
+    expect(site.page.get_by_role("dialog").get_by_text("You need the right Pools (edit)")).to_be_visible()
+
+
+def test_a_release_is_rolled_back_with_a_reason(site: Site) -> None:
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    look_at(site, "releases", {**answers, "releases/rollback": Answer({"deployment": 10})})
+    page = site.page
+    page.get_by_role("button", name="Roll back").click()
+    dialog = page.get_by_role("dialog", name="Roll back to the release before?")
+    dialog.get_by_role("button", name="Roll back").click()
+    expect(dialog).to_be_visible()  # a reason is missing
+    assert find_violations(page) == []
+    dialog.get_by_label("Why").fill("twice as many tasks fail")
+    page.keyboard.press("Enter")
+    expect(dialog).not_to_be_attached()
+    (sent,) = [json.loads(one.body) for one in site.requests if one.method == "POST"]
+    assert sent == {"live": f"r{'a' * 64}", "release": None, "reason": "twice as many tasks fail"}
 
 
 def test_who_may_not_operate_gets_no_button(site: Site) -> None:

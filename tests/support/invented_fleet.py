@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airfleet_provider.console import views
-from airfleet_provider.console.readings import Activity, AlertBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.breaker_list import Breaker, Event
+from airfleet_provider.contract.breaker_rules import State as BreakerState
 from airfleet_provider.contract.explanation import model
 from airfleet_provider.contract.explanation.facts import (
     ImportFailure,
@@ -289,6 +291,20 @@ def make_promises() -> PromiseBoard:
     return PromiseBoard(EngineState(rules, ago(5), ago(0)), rows)
 
 
+def make_breakers() -> BreakerBoard:
+    why = "2 tasks of stock failed on 2 workers: ConnectionRefusedError"
+    return BreakerBoard(
+        (
+            Breaker("crm", BreakerState.OPEN, 3, ago(200), ago(200), ago(-20), 0, 12, why, "airfleet"),
+            Breaker("warehouse", BreakerState.CLOSED),
+        ),
+        (
+            Event("crm", ago(200), "open", 0, why, "airfleet"),
+            Event("crm", ago(9000), "closed", 0, "8 tasks passed", "airfleet"),
+        ),
+    )
+
+
 def make_report() -> list[Total]:
     return [
         Total("morning", "finished-by", "stock", 26, 4, 1, 2400.0),
@@ -328,11 +344,12 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
     """Return what the API answers to somebody with these rights, by path."""
     activity, alerts, releases, promises = make_activity(), make_alerts(), make_releases(), make_promises()
     return {
-        "overview": views.show_overview(rights, activity, alerts, releases, promises),
+        "overview": views.show_overview(rights, activity, alerts, releases, promises, make_breakers()),
         "pools": views.show_pools(rights, activity),
         "releases": views.show_releases(rights, releases),
         "slas": views.show_promises(rights, promises, make_report()),
         "alerts": views.show_alerts(rights, alerts),
+        "breakers": views.show_breakers(rights, make_breakers()),
         "explain": make_explanation(),
     }
 
@@ -342,10 +359,11 @@ def make_empty_pages(rights: Rights = ADMIN) -> dict[str, Any]:
     activity = make_quiet_activity()
     none = PromiseBoard(EngineState({}, None, None))
     return {
-        "overview": views.show_overview(rights, activity, AlertBoard(), ReleaseBoard(), none),
+        "overview": views.show_overview(rights, activity, AlertBoard(), ReleaseBoard(), none, BreakerBoard()),
         "pools": views.show_pools(rights, activity),
         "releases": views.show_releases(rights, ReleaseBoard()),
         "slas": views.show_promises(rights, none, ()),
         "alerts": views.show_alerts(rights, AlertBoard()),
+        "breakers": views.show_breakers(rights, BreakerBoard()),
         "explain": model.to_json(Explanation(Subject("sales"), ago(0), "active", "sales runs.")),
     }

@@ -7,7 +7,7 @@ import { duration } from "../words";
 
 const TONES: Record<Level, Tone> = { broken: "bad", warning: "warn", note: "info" };
 const VERDICTS: Record<Data["verdict"], Tone> = { well: "good", attention: "warn", broken: "bad" };
-const PAGES: Record<string, string> = { alerts: "Alerts", slas: "SLAs", pools: "Pools and queues", releases: "Releases" };
+const PAGES: Record<string, string> = { alerts: "Alerts", slas: "SLAs", pools: "Pools and queues", releases: "Releases", breakers: "Breakers" };
 
 const ProblemLine = ({ problem }: { problem: Problem }) => (
   <li className={`af-problem af-edge-${TONES[problem.level]}`}>

@@ -1,6 +1,11 @@
-import type { Deployment, Release, Releases as Data } from "../api";
-import { Ago, Badge, Card, Command, Empty, Loaded, Table } from "../parts";
-import { usePolled } from "../usePolled";
+import { useEffect, useState } from "react";
+
+import { change, type Deployment, type Release, type Releases as Data } from "../api";
+import { Ago, Badge, Card, Command, Confirmation, Empty, Loaded, Table } from "../parts";
+import { EVERY_MS, usePolled } from "../usePolled";
+
+// While a deployment is under way.
+const OFTEN_MS = 3_000;
 
 const ReleaseState = ({ release }: { release: Release }) => {
   if (release.removed) return <span className="af-muted">removed</span>;
@@ -19,8 +24,47 @@ const DeploymentState = ({ one }: { one: Deployment }) => (
   <Badge tone={one.state === "failed" ? "bad" : one.unfinished ? "info" : "good"}>{one.state}</Badge>
 );
 
+/** The question before a release is live again. `target` undefined: the one before the live release. */
+const RollBack = ({
+  live,
+  target,
+  onClose,
+  onDone,
+}: {
+  live: Release;
+  target: Release | undefined;
+  onClose: () => void;
+  onDone: () => void;
+}) => {
+  const [reason, setReason] = useState("");
+  return (
+    <Confirmation
+      title={target ? `Make ${target.short} live again?` : "Roll back to the release before?"}
+      action="Roll back"
+      onClose={onClose}
+      onConfirm={async () => {
+        await change("releases/rollback", { live: live.id, release: target?.id ?? null, reason });
+        onDone();
+      }}
+    >
+      <p>
+        New runs use the earlier release within seconds, instead of <code>{live.short}</code>. Runs that have begun keep the
+        release they began with. Your name and the reason are recorded.
+      </p>
+      <label>
+        Why
+        <input value={reason} maxLength={1000} required onChange={(event) => setReason(event.target.value)} />
+      </label>
+    </Confirmation>
+  );
+};
+
 export const Releases = () => {
-  const polled = usePolled<Data>("releases");
+  const [everyMs, setEveryMs] = useState(EVERY_MS);
+  const polled = usePolled<Data>("releases", everyMs);
+  const [asked, setAsked] = useState<{ target: Release | undefined }>();
+  const isSettled = polled.data?.is_settled ?? true;
+  useEffect(() => setEveryMs(isSettled ? EVERY_MS : OFTEN_MS), [isSettled]);
   return (
     <Loaded polled={polled}>
       {(data) =>
@@ -31,7 +75,23 @@ export const Releases = () => {
           </Empty>
         ) : (
           <>
-            <Card title="Live">
+            <Card
+              title="Live"
+              more={
+                data.live &&
+                data.may_operate &&
+                data.releases.some((one) => one.was_live && !one.removed) && (
+                  <button
+                    type="button"
+                    className="af-button"
+                    disabled={!data.is_settled}
+                    onClick={() => setAsked({ target: undefined })}
+                  >
+                    Roll back
+                  </button>
+                )
+              }
+            >
               {data.live ? (
                 <dl className="af-pairs">
                   <dt>release</dt>
@@ -73,7 +133,7 @@ export const Releases = () => {
                     { name: "state", show: (row) => <DeploymentState one={row} /> },
                     { name: "by", show: (row) => row.actor || "–" },
                     { name: "why", show: (row) => row.reason || "–" },
-                    { name: "verdict", show: (row) => row.verdict || "–" },
+                    { name: "verdict", show: (row) => (row.verdict !== row.reason && row.verdict) || "–" },
                   ]}
                 />
               ) : (
@@ -92,9 +152,40 @@ export const Releases = () => {
                   { name: "by", show: (row) => row.built_by || "–" },
                   { name: "commit", show: (row) => (row.commit ? <code>{row.commit}</code> : "–") },
                   { name: "message", show: (row) => row.message || "–" },
+                  ...(data.may_operate
+                    ? [
+                        {
+                          name: "to do",
+                          show: (row: Release) =>
+                            row.was_live && !row.removed ? (
+                              <button
+                                type="button"
+                                className="af-button"
+                                disabled={!data.is_settled}
+                                aria-label={`Make ${row.short} live again`}
+                                onClick={() => setAsked({ target: row })}
+                              >
+                                Make live again
+                              </button>
+                            ) : row.live || row.removed ? (
+                              "–"
+                            ) : (
+                              <Command text={`airfleet release promote ${row.short}`} />
+                            ),
+                        },
+                      ]
+                    : []),
                 ]}
               />
             </Card>
+            {asked && data.live && (
+              <RollBack
+                live={data.live}
+                target={asked.target}
+                onClose={() => setAsked(undefined)}
+                onDone={polled.reload}
+              />
+            )}
           </>
         )
       }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -16,40 +14,14 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
+from airfleet_provider.contract import breaker_list
+from airfleet_provider.contract.breaker_list import Breaker, Event
 from airfleet_provider.contract.breaker_rules import State
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "breakers")
 
 CONNECT_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Breaker:
-    """A breaker. `probe_at` is None while it is closed, and if only a person closes it."""
-
-    name: str
-    state: State
-    generation: int = 0
-    changed_at: datetime | None = None
-    opened_at: datetime | None = None
-    probe_at: datetime | None = None
-    wave: int = 0
-    waiting: int = 0
-    reason: str = ""
-    actor: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A change of a breaker, and who or what made it."""
-
-    breaker: str
-    happened_at: datetime
-    state: str
-    wave: int
-    reason: str
-    actor: str
 
 
 class Breakers:
@@ -65,17 +37,14 @@ class Breakers:
 
     def list_breakers(self) -> tuple[Breaker, ...]:
         """Return the breakers of fleet.yaml, and those that it no longer names and that keep tasks."""
-        found = {
-            row["name"]: Breaker(**{**row, "state": State(row["state"])})
-            for row in self._connection.execute(SQL["list"])
-        }
-        named = [found.pop(rule.name, Breaker(rule.name, State.CLOSED)) for rule in self._fleet.breakers]
-        return (*named, *(one for one in found.values() if one.state is not State.CLOSED))
+        return breaker_list.list_breakers(self._query, [rule.name for rule in self._fleet.breakers])
 
     def list_events(self, name: str | None, *, limit: int) -> tuple[Event, ...]:
         """Return the last changes of one breaker, or of all, the newest first."""
-        rows = self._connection.execute(SQL["events"], {"name": name, "limit": limit})
-        return tuple(Event(**row) for row in rows)
+        return breaker_list.list_events(self._query, name, limit=limit)
+
+    def _query(self, statement: LiteralString, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        return self._connection.execute(statement, values).fetchall()
 
     def move(self, name: str, state: State, *, reason: str, actor: str, seconds: float | None = None) -> None:
         """Open or close a breaker by hand. An open one probes after `seconds`, or never if that is None.

@@ -1,13 +1,5 @@
 -- The statements of breakers.py. `%(name)s` is a parameter.
 
--- name: list
-SELECT name, state, generation, changed_at, opened_at, probe_at, wave, waiting, reason, actor
-FROM airfleet.breaker ORDER BY name
-
--- name: events
-SELECT breaker, happened_at, state, wave, reason, actor FROM airfleet.breaker_event
-WHERE %(name)s::text IS NULL OR breaker = %(name)s ORDER BY id DESC LIMIT %(limit)s
-
 -- name: move
 -- One statement, so that the change, its event, its line in Airflow's audit log and the wake-up of the scheduler are all
 -- there, or none is.

@@ -50,8 +50,8 @@ class Repository:
         location = place if is_here else archive_store.locate(place, self._bundle, manifest.id)
         with self._connect() as connection:
             connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (COLLECT_LOCK,))
-            known = connection.execute(SQL["touch"], (manifest.id,)).fetchone()
-            if known and (known[0] == archive_store.DATABASE or archive_store.holds(known[0])):
+            known = release_list.touch(_query_with(connection), manifest.id)
+            if known is not None and (known == archive_store.DATABASE or archive_store.holds(known)):
                 return False
             if not is_here:
                 archive_store.write(location, archive)
@@ -86,19 +86,14 @@ class Repository:
         """
         detail = {**({"policy": asdict(policy)} if policy else {}), **more}
         with self._connect() as connection:
-            if release and not connection.execute(SQL["touch"], (release,)).fetchone():
+            query = _query_with(connection)
+            if release and release_list.touch(query, release) is None:
                 raise AirfleetError(
                     "the files of this release were removed, as nothing needed them",
                     where=release,
                     hint="check out its commit (`airfleet release show`), and deploy that",
                 )
-            row = connection.execute(
-                "INSERT INTO airfleet.deployment (bundle, release, action, actor, reason, detail)"
-                " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-                (self._bundle, release, action, actor, reason, json.dumps(detail)),
-            ).fetchone()
-        assert row is not None  # noqa: S101 - RETURNING always answers
-        return int(row[0])
+            return release_list.request(query, self._bundle, action, release, actor=actor, reason=reason, detail=detail)
 
     def wait(
         self,

@@ -7,10 +7,6 @@ FROM airfleet.deployment
 WHERE bundle = %(bundle)s AND live_at IS NOT NULL
     AND release = (SELECT version FROM dag_bundle WHERE name = %(bundle)s) ORDER BY id DESC LIMIT 1
 
--- name: touch
--- Marks a release as used now, so that the garbage collection keeps it.
-UPDATE airfleet.release SET used_at = now() WHERE id = %s AND collected_at IS NULL RETURNING location
-
 -- name: keep
 INSERT INTO airfleet.release AS r (id, bundle, manifest, archive, location, built_by, message)
 VALUES (%(id)s, %(bundle)s, %(manifest)s, %(archive)s, %(location)s, %(actor)s, %(message)s)

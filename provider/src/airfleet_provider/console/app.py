@@ -17,12 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from airfleet_provider.compat.calls import db_errors, logins, metadata_db
 from airfleet_provider.console import views
 from airfleet_provider.console.cache import Cache
-from airfleet_provider.console.readings import Readings, Snapshot
+from airfleet_provider.console.readings import Readings, ReleaseBoard, Snapshot
 from airfleet_provider.console.rights import KEPT_S, Rights, find_rights
-from airfleet_provider.contract import alert_schema
+from airfleet_provider.contract import alert_schema, release_list
 from airfleet_provider.contract.explanation import model, reading
 from airfleet_provider.contract.explanation.explain import explain
 from airfleet_provider.contract.explanation.model import Subject
+from airfleet_provider.contract.release_schema import PENDING, DeploymentAction
 
 # How long what was read is shown to other pages and users. A page reads anew every 10 s.
 FRESH_S = 3.0
@@ -56,6 +57,17 @@ class Acknowledgement(BaseModel):
     note: str = Field(default="", max_length=1000)
 
 
+class Rollback(BaseModel):
+    """Which release is live again, as the user saw it: `live` is the one that the page showed as live.
+
+    Without `release` it is the one before the live release.
+    """
+
+    live: str
+    release: str | None = None
+    reason: str = Field(min_length=1, max_length=1000)
+
+
 def find_desk(request: Request) -> Desk:
     """Return what the routes of this application work with."""
     desk: Desk = request.app.state.desk
@@ -83,7 +95,7 @@ def show_overview(request: Request, desk: Own, rights: Given) -> Response:
     """Return whether the platform is well, and what is wrong."""
     _require(rights.sees_platform, ACTIVITY)
     readings = desk.readings
-    found = (readings.read_alerts(), readings.read_releases(), readings.read_promises())
+    found = (readings.read_alerts(), readings.read_releases(), readings.read_promises(), readings.read_breakers())
     return _answer(request, views.show_overview(rights, readings.read_activity(), *found))
 
 
@@ -112,6 +124,16 @@ def show_slas(request: Request, desk: Own, rights: Given) -> Response:
     if board is None:
         raise HTTPException(404, "this platform keeps no promises")
     return _answer(request, views.show_promises(rights, board, desk.readings.read_report() or ()))
+
+
+@router.get("/breakers")
+def show_breakers(request: Request, desk: Own, rights: Given) -> Response:
+    """Return the circuit breakers."""
+    _require(rights.sees_platform, ACTIVITY)
+    board = desk.readings.read_breakers()
+    if board is None:
+        raise HTTPException(404, "this platform keeps no circuit breakers")
+    return _answer(request, views.show_breakers(rights, board))
 
 
 @router.get("/alerts")
@@ -144,6 +166,33 @@ def acknowledge(alert: int, body: Acknowledgement, desk: Own, rights: Given, use
     return Response(json.dumps({"acknowledged": alert}), media_type="application/json")
 
 
+@router.post("/releases/rollback")
+def roll_back(body: Rollback, desk: Own, rights: Given, user: User) -> Response:
+    """Request that an earlier release is live again. A refused try is audited too."""
+    board = desk.readings.read_releases() if rights.reads_all else None
+    status, problem = _judge_rollback(body, rights, board)
+    extra: dict[str, Any] = {"live": body.live, "release": body.release, "reason": body.reason}
+    with desk.session() as session:
+        query = metadata_db.query_in(session)
+        if status == 200 and body.release and release_list.touch(query, body.release) is None:
+            status, problem = 409, "the files of this release were removed"
+        if status == 200 and board is not None:
+            extra["deployment"] = release_list.request(
+                query,
+                board.bundle,
+                DeploymentAction.ROLLBACK,
+                body.release,
+                actor=rights.name,
+                reason=body.reason,
+                detail={},
+            )
+        logins.record(session, user, "airfleet_roll_back", {**extra, "status": status})
+    if status != 200:
+        raise HTTPException(status, problem)
+    desk.readings.forget("releases")
+    return Response(json.dumps({"deployment": extra["deployment"]}), media_type="application/json")
+
+
 @router.get("/explain")
 def show_explanation(
     request: Request,
@@ -166,6 +215,21 @@ def show_explanation(
     if any(one.state == "queued" for one in facts.tasks) and facts.platform.executor != "local":
         facts = replace(facts, unread=(*facts.unread, UNASKED))
     return _answer(request, model.to_json(explain(views.hide_holders(rights, facts))))
+
+
+def _judge_rollback(body: Rollback, rights: Rights, board: ReleaseBoard | None) -> tuple[int, str]:
+    """Return the status of a rollback, and why it is refused."""
+    if not rights.operates or not rights.reads_all:
+        return 403, f"you need the right {OPERATE if rights.reads_all else EVERY_DAG}"
+    if board is None or board.live is None:
+        return 404, "no release is live"
+    if board.live.id != body.live:
+        return 409, "another release is live now; look at the page again"
+    if any(one.state in PENDING for one in board.deployments):
+        return 409, "a deployment is under way; wait for its end"
+    if body.release and body.release not in {one.id for one in board.releases if one.was_live and not one.collected}:
+        return 404, "there is no such earlier release"
+    return 200, ""
 
 
 def make_app(desk: Desk) -> FastAPI:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.alert_list import Alert
 from airfleet_provider.contract.alert_schema import Severity
+from airfleet_provider.contract.breaker_list import Breaker
+from airfleet_provider.contract.breaker_rules import State
 from airfleet_provider.contract.explanation import platform_causes
 from airfleet_provider.contract.explanation.facts import Facts, ImportFailure
 from airfleet_provider.contract.explanation.model import Subject
@@ -55,6 +57,7 @@ class Signals:
     alerts: Sequence[Alert] = ()
     failures: Sequence[ImportFailure] = ()
     deployments: Sequence[Deployment] = ()
+    breakers: Sequence[Breaker] = ()
     late: int = 0
     at_risk: int = 0
 
@@ -64,6 +67,7 @@ def judge(signals: Signals) -> tuple[Problem, ...]:
     found = [
         *_judge_components(signals.overview),
         *_judge_alerts(signals.alerts),
+        *_judge_breakers(signals.breakers),
         *_judge_failures(signals.failures),
         *_judge_promises(signals),
         *_judge_queues(signals.overview),
@@ -102,6 +106,15 @@ def _judge_alerts(alerts: Sequence[Alert]) -> Iterator[Problem]:
         if one.state == "firing":
             level = _LEVELS[Severity(one.severity)]
             yield Problem(level, f"{one.name}: {one.summary}", "airfleet alerts list", "alerts", one.started_at)
+
+
+def _judge_breakers(breakers: Sequence[Breaker]) -> Iterator[Problem]:
+    for one in breakers:
+        if one.state is not State.CLOSED:
+            tasks = f"{wording.count(one.waiting, 'task')} wait{'s' * (one.waiting == 1)}"
+            why = f": {one.reason}" if one.reason else ""
+            what = f"The breaker {one.name} is {one.state}, and {tasks}{why}"
+            yield Problem(Level.WARNING, what, "airfleet breaker list --events 20", "breakers", one.opened_at)
 
 
 def _judge_failures(failures: Sequence[ImportFailure]) -> Iterator[Problem]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from airfleet_provider.compat.calls import db_errors
+from airfleet_provider.compat.calls import config, db_errors
 from airfleet_provider.console.cache import Cache
-from airfleet_provider.contract import alert_list, overview, release_list
+from airfleet_provider.contract import alert_list, breaker_list, breaker_rules, overview, release_list
 from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.breaker_list import Breaker, Event
 from airfleet_provider.contract.explanation import reading
 from airfleet_provider.contract.explanation.facts import ImportFailure
 from airfleet_provider.contract.explanation.reading import Query
@@ -32,7 +33,7 @@ Snapshot = Callable[[], AbstractContextManager[Query]]
 
 # A report reads each instance that ended in its days.
 REPORT_DAYS, REPORT_KEPT_S = 30, 60.0
-MOST_RELEASES, MOST_DEPLOYMENTS = 30, 30
+MOST_RELEASES, MOST_DEPLOYMENTS, MOST_EVENTS = 30, 30, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,14 @@ class ReleaseBoard:
     @property
     def live(self) -> Release | None:
         return next((one for one in self.releases if one.live), None)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerBoard:
+    """The circuit breakers, and their last changes."""
+
+    breakers: tuple[Breaker, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,10 @@ class Readings:
     def read_promises(self) -> PromiseBoard | None:
         """Return the promises, or None if this platform keeps none."""
         return self._cache.get("promises", lambda: self._read_if_there(_read_promises))
+
+    def read_breakers(self) -> BreakerBoard | None:
+        """Return the circuit breakers, or None if this platform keeps none."""
+        return self._cache.get("breakers", lambda: self._read_if_there(_read_breakers))
 
     def read_report(self) -> list[Total] | None:
         """Return how often each promise was kept in the last 30 days, or None if this platform keeps none."""
@@ -135,6 +148,12 @@ def _read_releases(query: Query) -> ReleaseBoard:
         tuple(release_list.list_releases(query, name, MOST_RELEASES)),
         tuple(release_list.list_deployments(query, name, MOST_DEPLOYMENTS)),
     )
+
+
+def _read_breakers(query: Query) -> BreakerBoard:
+    rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
+    found = breaker_list.list_breakers(query, [rule.name for rule in rules])
+    return BreakerBoard(found, breaker_list.list_events(query, None, limit=MOST_EVENTS))
 
 
 def _read_promises(query: Query) -> PromiseBoard:

@@ -13,14 +13,14 @@ from typing import Any
 
 from airfleet_provider.console import health
 from airfleet_provider.console.health import Signals
-from airfleet_provider.console.readings import Activity, AlertBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import overview, release_archive
 from airfleet_provider.contract.alert_list import Alert, Silence
 from airfleet_provider.contract.explanation.facts import Facts
 from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
-from airfleet_provider.contract.release_schema import UNFINISHED
+from airfleet_provider.contract.release_schema import PENDING, UNFINISHED
 from airfleet_provider.contract.sla_rules import State
 from airfleet_provider.slas.reports import Total
 
@@ -36,6 +36,7 @@ def show_overview(
     alerts: AlertBoard | None,
     releases: ReleaseBoard | None,
     promises: PromiseBoard | None,
+    breakers: BreakerBoard | None,
 ) -> Json:
     """Return whether the platform is well, what is wrong, and the figures of the moment."""
     seen = hide_dags(rights, activity.overview)
@@ -50,6 +51,7 @@ def show_overview(
             own,
             activity.failures if rights.reads_all else (),
             board.deployments if board else (),
+            hide_reasons(rights, breakers).breakers if breakers else (),
             states[State.LATE.value],
             states[State.AT_RISK.value],
         )
@@ -87,6 +89,25 @@ def show_releases(rights: Rights, board: ReleaseBoard) -> Json:
         "releases": [_describe_release(one) for one in board.releases],
         "deployments": [_describe_deployment(one) for one in board.deployments],
         "may_operate": rights.operates,
+        # Else a rollback has to wait for the end of a deployment.
+        "is_settled": not any(one.state in PENDING for one in board.deployments),
+    }
+
+
+def show_breakers(rights: Rights, board: BreakerBoard) -> Json:
+    """Return the circuit breakers with what waits for them, and their last changes."""
+    shown = hide_reasons(rights, board)
+    return {
+        "breakers": [
+            {
+                **asdict(one),
+                "changed_at": _moment(one.changed_at),
+                "opened_at": _moment(one.opened_at),
+                "probe_at": _moment(one.probe_at),
+            }
+            for one in shown.breakers
+        ],
+        "events": [{**asdict(one), "happened_at": _moment(one.happened_at)} for one in shown.events],
     }
 
 
@@ -131,6 +152,15 @@ def hide_holders(rights: Rights, facts: Facts) -> Facts:
         facts,
         holders=tuple(one for one in facts.holders if rights.may_see(one.dag)),
         run_facts=tuple(hide_holders(rights, one) for one in facts.run_facts),
+    )
+
+
+def hide_reasons(rights: Rights, board: BreakerBoard) -> BreakerBoard:
+    """Return the breakers without their reasons, which may name any task, unless the user reads every Dag."""
+    if rights.reads_all:
+        return board
+    return BreakerBoard(
+        tuple(replace(one, reason="") for one in board.breakers), tuple(replace(one, reason="") for one in board.events)
     )
 
 
@@ -184,6 +214,7 @@ def _describe_release(one: Release) -> Json:
         "commit": commit.get("id", "")[:8] + "+" * bool(commit.get("dirty")),
         "files": len(one.manifest.get("files", ())),
         "live": one.live,
+        "was_live": one.was_live,
         "pinned": one.pinned,
         "removed": one.collected,
         "state": one.state,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
 from airfleet_provider.contract.explanation.reading import Query
-from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentState
+from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentAction, DeploymentState
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "release_list")
@@ -29,6 +30,11 @@ class Release:
     live: bool
     state: str | None
     verdict: str | None
+
+    @property
+    def was_live(self) -> bool:
+        """Return whether new runs used this release before, and do not now."""
+        return self.state is not None and not self.live
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +86,25 @@ def read_deployment(query: Query, deployment: int) -> Deployment | None:
     """Return a deployment, or None if there is none with this id."""
     rows = query(SQL["select_deployments"] + " WHERE id = %(id)s", {"id": deployment})
     return Deployment(**rows[0]) if rows else None
+
+
+def touch(query: Query, release: str) -> str | None:
+    """Mark a release as used now, and return where its files are, or None if they were removed."""
+    rows = query(SQL["touch"], {"id": release})
+    return rows[0]["location"] if rows else None
+
+
+def request(
+    query: Query,
+    bundle: str,
+    action: DeploymentAction,
+    release: str | None,
+    *,
+    actor: str,
+    reason: str,
+    detail: Mapping[str, Any],
+) -> int:
+    """Request an action of the releaser, and return the id of the deployment. `touch` the release before."""
+    values = {"bundle": bundle, "release": release, "action": action.value, "actor": actor, "reason": reason}
+    (row,) = query(SQL["request"], {**values, "detail": json.dumps(detail)})
+    return int(row["id"])

@@ -15,3 +15,11 @@ LEFT JOIN LATERAL (
     WHERE bundle = r.bundle AND release = r.id AND live_at IS NOT NULL ORDER BY id DESC LIMIT 1
 ) d ON true
 WHERE r.bundle = %(bundle)s
+
+-- name: touch
+-- Marks a release as used now, so that the garbage collection keeps it.
+UPDATE airfleet.release SET used_at = now() WHERE id = %(id)s AND collected_at IS NULL RETURNING location
+
+-- name: request
+INSERT INTO airfleet.deployment (bundle, release, action, actor, reason, detail)
+VALUES (%(bundle)s, %(release)s, %(action)s, %(actor)s, %(reason)s, %(detail)s::jsonb) RETURNING id

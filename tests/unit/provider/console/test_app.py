@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,13 +16,13 @@ import invented_fleet
 from airfleet_provider.compat.calls import logins
 from airfleet_provider.console.app import Desk, make_app
 from airfleet_provider.console.cache import Cache
-from airfleet_provider.console.readings import Activity, AlertBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
-from airfleet_provider.contract import alert_schema
+from airfleet_provider.contract import alert_schema, release_list
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
-PAGES = ("overview", "pools", "releases", "slas", "alerts")
+PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers")
 ACKNOWLEDGE = "/alerts/17/acknowledge"
 
 
@@ -51,6 +51,9 @@ class InventedReadings:
     def read_promises(self) -> PromiseBoard | None:
         return invented_fleet.make_promises() if self._answer() else None
 
+    def read_breakers(self) -> BreakerBoard | None:
+        return invented_fleet.make_breakers() if self._answer() else None
+
     def read_report(self) -> list[Total] | None:
         return invented_fleet.make_report() if self._answer() else None
 
@@ -70,6 +73,7 @@ class Bench:
     readings: InventedReadings
     as_user: Callable[[Rights | None], TestClient]
     acknowledged: list[dict[str, Any]] = field(default_factory=list)
+    requested: list[dict[str, Any]] = field(default_factory=list)
     audited: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -106,7 +110,13 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
         found.acknowledged.append({"alert": alert, **words})
         return True
 
+    def request(_: object, bundle: str, action: str, release: str | None, **words: object) -> int:
+        found.requested.append({"bundle": bundle, "action": action, "release": release, **words})
+        return 10
+
     monkeypatch.setattr(alert_schema, "acknowledge", acknowledge)
+    monkeypatch.setattr(release_list, "request", request)
+    monkeypatch.setattr(release_list, "touch", lambda _, release: "database")
     return found
 
 
@@ -125,7 +135,7 @@ def test_nobody_acknowledges_without_a_login(bench: Bench) -> None:
     [
         (ADMIN, PAGES),
         (VIEWER, PAGES),
-        (WATCHER, ("overview", "pools", "slas", "alerts")),
+        (WATCHER, ("overview", "pools", "slas", "alerts", "breakers")),
         (TEAM, ("slas", "alerts")),
         (Rights("nobody", frozenset(), reads_all=False, sees_platform=False, operates=False), ()),
     ],
@@ -186,6 +196,59 @@ def test_a_form_of_another_site_is_no_acknowledgement(bench: Bench) -> None:
     assert bench.acknowledged == []
 
 
+def ask_rollback(bench: Bench, rights: Rights | None, **changes: str | None) -> int:
+    live = invented_fleet.make_releases().live
+    assert live is not None
+    body = {"live": live.id, "release": None, "reason": "twice as many tasks fail", **changes}
+    return bench.as_user(rights).post("/releases/rollback", json=body).status_code
+
+
+def test_a_rollback_is_requested_and_audited(bench: Bench) -> None:
+    assert ask_rollback(bench, ADMIN) == 200
+    (requested,) = bench.requested
+    assert (requested["action"], requested["release"], requested["actor"]) == ("rollback", None, "admin")
+    (audited,) = bench.audited
+    assert (audited["event"], audited["deployment"], audited["status"]) == ("airfleet_roll_back", 10, 200)
+
+
+def test_an_earlier_release_is_live_again_by_name(bench: Bench) -> None:
+    (earlier,) = [one.id for one in invented_fleet.make_releases().releases if one.was_live]
+    assert ask_rollback(bench, ADMIN, release=earlier) == 200
+    assert [one["release"] for one in bench.requested] == [earlier]
+
+
+@pytest.mark.parametrize(
+    ("rights", "changes", "status"),
+    [
+        (VIEWER, {}, 403),
+        (replace(WATCHER, name="half", operates=True), {}, 403),
+        (ADMIN, {"live": "r-that-was-live-a-minute-ago"}, 409),
+        (ADMIN, {"release": "r-of-nobody"}, 404),
+        (ADMIN, {"release": "r" + "c" * 64}, 404),  # it has never been live, so its checks have not run
+    ],
+)
+def test_a_refused_rollback_requests_nothing_and_is_audited(
+    bench: Bench, rights: Rights, changes: dict[str, str], status: int
+) -> None:
+    assert ask_rollback(bench, rights, **changes) == status
+    assert bench.requested == []
+    assert [one["status"] for one in bench.audited] == [status]
+
+
+def test_a_rollback_needs_a_reason_and_a_login(bench: Bench) -> None:
+    assert ask_rollback(bench, ADMIN, reason="") == 422
+    assert ask_rollback(bench, None) == 401
+    assert bench.requested == []
+
+
+def test_a_rollback_waits_for_the_end_of_a_deployment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = invented_fleet.make_releases()
+    busy = replace(board, deployments=(replace(board.deployments[0], state="parsing"), *board.deployments))
+    monkeypatch.setattr(bench.readings, "read_releases", lambda: busy)
+    assert ask_rollback(bench, ADMIN) == 409
+    assert bench.requested == []
+
+
 def test_only_readers_of_a_dag_get_its_explanation(bench: Bench) -> None:
     assert bench.as_user(TEAM).get("/explain?dag=stock").status_code == 403
 
@@ -212,5 +275,5 @@ def test_a_platform_without_own_tables_still_has_an_overview(bench: Bench) -> No
     bench.readings.has_tables = False
     client = bench.as_user(ADMIN)
     assert client.get("/overview").status_code == 200
-    for name in ("releases", "slas", "alerts"):
+    for name in ("releases", "slas", "alerts", "breakers"):
         assert client.get(f"/{name}").status_code == 404

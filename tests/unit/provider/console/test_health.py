@@ -62,3 +62,9 @@ def test_an_automatic_rollback_is_told_until_the_next_deployment() -> None:
     assert judge(deployments=[rollback]) == [
         (Level.WARNING, "The last release was rolled back: twice as many tasks failed as before")
     ]
+
+
+def test_an_open_breaker_is_told_with_what_waits_for_it() -> None:
+    ((level, what),) = judge(breakers=invented_fleet.make_breakers().breakers)
+    assert level is Level.WARNING
+    assert what.startswith("The breaker crm is open, and 12 tasks wait: 2 tasks of stock failed")

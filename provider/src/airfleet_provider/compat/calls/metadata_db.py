@@ -71,3 +71,12 @@ def open_snapshot(*, timeout_ms: int = 5000) -> Iterator[Callable[[str, Mapping[
             return [dict(row) for row in connection.exec_driver_sql(statement, dict(values)).mappings()]
 
         yield query
+
+
+def query_in(session: Any) -> Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]:  # noqa: ANN401 - a session
+    """Return a function that runs a statement in the transaction of a session and returns the rows by column name."""
+
+    def query(statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [dict(row) for row in session.connection().exec_driver_sql(statement, dict(values)).mappings()]
+
+    return query
