@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -27,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
+
+from airfleet.runners.local.ports import find_free
 
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")
@@ -238,8 +239,7 @@ def make_environment(home: Path) -> dict[str, str]:
 
 def write_port(file: Path) -> None:
     """Write a free port of this machine into the project's fleet.yaml."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = find_free()
     lines = [line for line in file.read_text().splitlines() if not line.startswith("ports:")]
     file.write_text("\n".join([*lines, f"ports: {{api: {port}}}", ""]))
 

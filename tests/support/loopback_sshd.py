@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from airfleet.runners.local import ports
 from deadline import wait_until
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -53,8 +53,7 @@ def serve(folder: Path, *lines: str) -> Iterator[Server]:
     public = make_key(folder / "host_key")
     client = make_key(folder / "client_key")
     (folder / "authorized").write_text(f"{client}\n")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = ports.find_free()
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where it gives up its rights
     config = (
@@ -77,4 +76,4 @@ def serve(folder: Path, *lines: str) -> Iterator[Server]:
         yield Server(port, public, folder / "client_key", folder)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

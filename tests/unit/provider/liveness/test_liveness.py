@@ -29,6 +29,7 @@ from celery.backends.database import DatabaseBackend
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
 from airfleet_provider.compat.calls import celery_publishing, db_errors
 from airfleet_provider.liveness import wait_for_database
@@ -250,8 +251,7 @@ def test_a_host_is_silent_that_used_to_answer(host: Host) -> None:
 
 
 def test_a_host_that_refuses_has_answered() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = int(server.getsockname()[1])
+    port = ports.find_free()
     clock = MadeUpClock()
     pulse = HostProbe(port, clock=clock)
     feel(pulse, clock, until=60)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 
 from airfleet_provider.processes import fork_pool
+from deadline import wait_until
+from living import is_alive
 
 
 def behave(item: str) -> bytes:
@@ -75,10 +77,4 @@ def test_a_caller_that_stops_leaves_no_child() -> None:
     work = fork_pool.work_through(["a", "hang-1"], prepare, count=2, timeout_s=60)
     pid = int((next(work).answer or b"").decode().split()[1])
     work.close()  # type: ignore[attr-defined]
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.02)
-    raise AssertionError("the child lives")
+    wait_until(lambda: not is_alive(pid), "the end of the child")

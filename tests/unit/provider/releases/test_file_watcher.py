@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from airfleet_provider.releases.file_watcher import FileWatcher
+from living import send
 
 QUIET_S = 0.7
 
@@ -23,15 +24,25 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watcher(project: Path) -> Iterator[FileWatcher]:
+def others() -> list[psutil.Process]:
+    """The child processes that this process had before."""
+    return psutil.Process().children()
+
+
+def find_own(others: list[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child not in others]
+
+
+@pytest.fixture
+def watcher(project: Path, others: list[psutil.Process]) -> Iterator[FileWatcher]:
     watcher = FileWatcher(project, ("dags", "include"))
     watcher.start()
     assert is_told(watcher)  # it has begun
     settle(watcher)
     yield watcher
-    for child in psutil.Process().children():
-        child.kill()
-        child.wait()
+    own = find_own(others)
+    send(own, signal.SIGKILL)
+    psutil.wait_procs(own)
 
 
 def is_told(watcher: FileWatcher, timeout_s: float = 20.0) -> bool:
@@ -77,8 +88,8 @@ def test_folders_may_come_and_go(watcher: FileWatcher, project: Path) -> None:
     assert is_told(watcher)
 
 
-def test_a_watcher_that_dies_is_noticed(watcher: FileWatcher) -> None:
-    (child,) = psutil.Process().children()
+def test_a_watcher_that_dies_is_noticed(watcher: FileWatcher, others: list[psutil.Process]) -> None:
+    (child,) = find_own(others)
     os.kill(child.pid, signal.SIGKILL)
     assert is_told(watcher)
     assert not watcher.drain()
