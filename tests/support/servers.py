@@ -22,6 +22,9 @@ from airfleet.runners.local import launch, ports
 from airfleet.runners.local.processes import UNPRIVILEGED_USER
 from deadline import PATIENCE_S, wait_until
 
+# A server of a test need not survive that this machine loses its power, and its tables are too small for a cleanup.
+THRIFTY = ("--fsync=off", "--full_page_writes=off", "--autovacuum=off")
+
 
 @dataclass
 class Server:
@@ -36,7 +39,7 @@ class Server:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self, *options: str) -> None:
-        words = ["-D", str(self.folder), "-p", str(self.port), "-k", "", "-h", "127.0.0.1", *options]
+        words = ["-D", str(self.folder), "-p", str(self.port), "-k", "", "-h", "127.0.0.1", *THRIFTY, *options]
         with (self.folder.parent / "postgres.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [str(launch.find_postgres() / "postgres"), *words], stdout=log, stderr=log, cwd="/", **as_nobody()

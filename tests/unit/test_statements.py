@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,17 @@ def list_modules() -> list[Path]:
     return [path for path in paths if "= Statements(__package__" in path.read_text("utf-8")]
 
 
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    """Return the syntax of a module. Several tests read the modules of one package."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+@functools.cache
+def list_used(path: Path) -> tuple[tuple[str, str], ...]:
+    return tuple(find_used(parse(path)))
+
+
 def find_used(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Yield each name of a statement that code asks for, with the module whose SQL it is; its own has no name."""
     for node in ast.walk(tree):
@@ -31,15 +43,15 @@ def find_used(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("module", list_modules(), ids=lambda path: path.stem)
 def test_what_is_asked_for_is_there_and_what_is_there_is_asked_for(module: Path) -> None:
-    tree = ast.parse(module.read_text("utf-8"))
+    tree = parse(module)
     (file,) = [
         node.args[1].value
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Statements"
         if isinstance(node.args[1], ast.Constant)
     ]
-    asked = {one for path in module.parent.glob("*.py") for one in find_used(ast.parse(path.read_text("utf-8")))}
-    own = {name for owner, name in find_used(tree) if not owner}
+    asked = {one for path in module.parent.glob("*.py") for one in list_used(path)}
+    own = {name for owner, name in list_used(module) if not owner}
     others = {name for owner, name in asked if owner == module.stem}
     there = statements.parse((module.parent / f"{file!s}.sql").read_text("utf-8")).keys()
     assert own | others <= there

@@ -22,7 +22,7 @@ PATHS = ("/x", "/Ã©", "/\udc80", "/" + "a" * 9000, "/\x00", "//", "/r/../x", "/Â
 
 
 def ask(app: Any, path: str, headers: Iterable[tuple[bytes, bytes]] = (), **more: Any) -> int:  # noqa: ANN401
-    """The status of one request."""
+    """Return the status of one request. Many of them are quicker with the `run` of one asyncio.Runner."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, object]:
@@ -40,7 +40,7 @@ def ask(app: Any, path: str, headers: Iterable[tuple[bytes, bytes]] = (), **more
         "root_path": "",
         "client": (more.get("client", "10.0.0.1"), 1),
     }
-    asyncio.run(app(scope, receive, send))
+    more.get("run", asyncio.run)(app(scope, receive, send))
     return int(sent[0]["status"])
 
 
@@ -48,9 +48,10 @@ def ask(app: Any, path: str, headers: Iterable[tuple[bytes, bytes]] = (), **more
 def test_the_download_refuses_whatever_is_not_signed(path: str) -> None:
     mounted, *_ = plugin.AirfleetPlugin.fastapi_apps
     names = (archive_client.TIME_HEADER.lower().encode(), archive_client.SIGNATURE_HEADER.lower().encode())
-    for moment, signature in itertools.product(ODD, ODD):
-        status = ask(mounted["app"], path, zip(names, (moment, signature), strict=True))
-        assert status in (400, 403, 404), (moment, signature)
+    with asyncio.Runner() as runner:
+        for moment, signature in itertools.product(ODD, ODD):
+            status = ask(mounted["app"], path, zip(names, (moment, signature), strict=True), run=runner.run)
+            assert status in (400, 403, 404), (moment, signature)
 
 
 def test_a_signature_counts_for_its_release_and_for_some_minutes() -> None:
