@@ -37,7 +37,7 @@ from places import NINE, desired, parse, place, with_setting
 TLS = with_setting(NINE, "hosts:", "tls: {certificate: cert.pem, key: key.pem}\nhosts:")
 ALONE = NINE.replace("[web]", "[monitor]").replace("[web, monitor]", "[monitor]").replace("[web, balancer]", "[web]")
 PROGRAM = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
-needs_haproxy = pytest.mark.skipif(PROGRAM is None, reason="no haproxy here: apt-get install haproxy")
+needs_haproxy = pytest.mark.skipif(PROGRAM is None, reason="no haproxy here: tools/haproxy installs it")
 SILENT_S = 1.5
 
 

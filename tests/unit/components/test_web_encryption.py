@@ -49,7 +49,7 @@ hosts:
   one: {address: 10.0.0.1, roles: [web, scheduler, database, broker]}
   two: {address: 10.0.0.2, roles: [worker]}
 """
-needs_haproxy = pytest.mark.skipif(PROGRAM is None, reason="HAProxy is not installed")
+needs_haproxy = pytest.mark.skipif(PROGRAM is None, reason="no haproxy here: tools/haproxy installs it")
 
 
 def with_progress(name: str, progress: TlsProgress, text: str = NINE) -> Place:
