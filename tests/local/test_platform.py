@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import json
 import re
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psutil
@@ -110,6 +112,33 @@ def test_airflows_own_command_line_speaks_to_this_platform(platform: Platform) -
 
 def test_a_run_succeeds(platform: Platform) -> None:
     assert platform.succeeds("quick")
+
+
+def test_a_log_is_found_by_its_words_and_read_in_the_ui_when_its_file_is_gone(platform: Platform) -> None:
+    run = platform.trigger("quick")
+    assert platform.wait_run("quick", run) == "success"
+    [file] = platform.state.logs.glob(f"tasks/dag_id=quick/run_id={run}/task_id=work/attempt=1.log")
+
+    def find_all() -> list[dict[str, Any]]:
+        """Return what is found once that is all. The task's last lines come after the run has ended."""
+        written = file.read_text()
+        words = ("--dag", "quick", "--run", run, "-n", "1000", "--json")
+        found = [json.loads(line) for line in platform.airfleet("logs", "search", *words).stdout.splitlines()]
+        is_whole = "::endgroup::" in written.partition("::group::Post Execute")[2]
+        return found if is_whole and len(found) == len(written.splitlines()) else []
+
+    def read_events() -> list[str]:
+        path = f"/dags/quick/dagRuns/{quote(run)}/taskInstances/work/logs/1?full_content=true"
+        return [one["event"] for one in platform.call("GET", path)["content"]]
+
+    found = wait_until(find_all, "the lines of the task")
+    assert {(one["dag_id"], one["task_id"], one["try_number"]) for one in found} == {("quick", "work", 1)}
+    assert "* work" in platform.airfleet("trace", "quick", run).stdout
+    before = read_events()
+    file.unlink()
+    after = read_events()
+    assert after[1].startswith("the index of logs")
+    assert after[2:] == before[2:]
 
 
 def test_fleet_yaml_reaches_the_tasks(platform: Platform) -> None:

@@ -12,7 +12,7 @@ from airfleet.errors import AirfleetError
 
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
 VERBS = (
-    *("init", "up", "down", "status", "top", "explain", "logs", "errors", "doctor", "test"),
+    *("init", "up", "down", "status", "top", "explain", "trace", "logs", "errors", "doctor", "test"),
     *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla"),
     *("migrate",),
     *("breaker", "airflow", "docs"),

@@ -124,15 +124,15 @@ def look(place: Place, dag: str, run: str | None, task: str | None) -> Explanati
         try:
             subject = reading.resolve(query, dag, run, task)
         except NotFoundError as error:
-            _check_dag(query, dag)
-            raise UsageError(error.what, hint=_suggest(error.near)) from None
+            check_dag(query, dag)
+            raise UsageError(error.what, hint=suggest(error.near)) from None
         facts = reading.read(query, subject, executor=place.executor, parallelism=place.parallelism)
         if facts.dag is None:
-            _check_dag(query, dag)
+            check_dag(query, dag)
         if subject.task and not facts.tasks:
             names = sorted({one.task for one in facts.counts})
             near = difflib.get_close_matches(subject.task, names, CLOSEST) or names[:CLOSEST]
-            raise UsageError(f"the run {subject.run} has no task {subject.task_name}", hint=_suggest(near))
+            raise UsageError(f"the run {subject.run} has no task {subject.task_name}", hint=suggest(near))
     return explain(add_errors(place, add_workers(place, facts)))
 
 
@@ -193,19 +193,19 @@ def add_errors(place: Place, facts: Facts) -> Facts:
     return replace(facts, errors=errors)
 
 
-def _check_dag(query: Query, dag: str) -> None:
+def check_dag(query: Query, dag: str) -> None:
     """Raise an error that says what is near, if there is no such Dag."""
     known = reading.list_dags(query)
     if dag in known:
         return
     broken = reading.list_failures(query)
     near = difflib.get_close_matches(dag, known, CLOSEST)
-    hint = _suggest(near) if near else "airfleet airflow dags list"
+    hint = suggest(near) if near else "airfleet airflow dags list"
     if broken:
         files = "; ".join(f"{one.file}: {one.message}" for one in broken[:CLOSEST])
         hint = f"{hint}\nthese Dag files do not load: {files}"
     raise UsageError(f"there is no Dag {dag!r}", hint=hint)
 
 
-def _suggest(near: Sequence[str]) -> str:
+def suggest(near: Sequence[str]) -> str:
     return f"one of {', '.join(near)}" if near else "airfleet airflow dags list"

@@ -205,7 +205,7 @@ def _read_run(query: Query, facts: Facts, run: str) -> Facts:
     if not found:
         return facts
     facts = replace(facts, run=found[0])
-    spec, unread = _read_spec(query, subject.dag, found[0])
+    spec, unread = read_spec(query, subject.dag, release=found[0].release, version=found[0].version)
     by_index = any(task.mapped_group for task in spec.tasks.values()) if spec else False
     where = {"dag": subject.dag, "run": run, "by_index": by_index}
     tasks = _read_tasks(query, subject, subject.map_index if subject.map_index >= 0 else None)
@@ -237,8 +237,11 @@ def _read_tasks(query: Query, subject: Subject, map_index: int | None) -> tuple[
     return tuple(TaskFacts(**row) for row in query(SQL["tasks"], words))
 
 
-def _read_spec(query: Query, dag: str, run: RunFacts) -> tuple[DagSpec | None, tuple[str, ...]]:
-    rows = query(SQL["spec"], {"dag": dag, "release": run.release, "version": run.version})
+def read_spec(
+    query: Query, dag: str, *, release: str | None, version: str | None
+) -> tuple[DagSpec | None, tuple[str, ...]]:
+    """Return the structure that a run of a Dag has, or None with the reason why it is not known."""
+    rows = query(SQL["spec"], {"dag": dag, "release": release, "version": version})
     if not rows:
         return None, ("the serialised Dag is not in the database, so trigger rules are not known",)
     if not isinstance(rows[0]["data"], Mapping):

@@ -1,0 +1,36 @@
+"""Reads the times of a run and of its tries from the metadata database, with a function that runs one statement."""
+
+from __future__ import annotations
+
+from airfleet_provider.contract.explanation import reading
+from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.run_trace.spans import Run, Try
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "reading")
+
+# A run with more tries is read in part.
+MOST_TRIES = 20_000
+
+
+def read(query: Query, dag: str, run: str) -> Run | None:
+    """Return a run with its tries, or None if it does not exist. Tries that have no time yet are left out."""
+    rows = query(SQL["run"], {"dag": dag, "run": run})
+    if not rows:
+        return None
+    [one] = rows
+    listed = query(SQL["tries"], {"dag": dag, "run": run, "limit": MOST_TRIES})
+    tries = tuple(Try(**row) for row in listed)
+    spec, _ = reading.read_spec(query, dag, release=one["release"], version=one["version"])
+    return Run(
+        dag=dag,
+        run=one["run"],
+        state=one["state"],
+        release=one["release"] or "",
+        begun=one["queued"] or one["created"] or one["run_after"],
+        started=one["started"],
+        ended=one["ended"],
+        now=one["now"],
+        tries=tries,
+        upstream={name: task.upstream for name, task in spec.tasks.items()} if spec else {},
+    )

@@ -1,0 +1,246 @@
+"""The parts of a run, from the times in the database: a pure function of rows, without a cost for the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """What a try does in a part of its time."""
+
+    # From the end of what it waited for until it is `scheduled`: the scheduler has to see it. For a further try, it is
+    # the delay of the retry.
+    NOTICED = "noticed"
+    # From `scheduled` to `queued`: it waits for a slot of its pool, and for the scheduler.
+    READY = "ready"
+    # From `queued` to its start: it waits for the broker, a worker and a warm process.
+    QUEUED = "queued"
+    RUNNING = "running"
+
+
+WAITS = {
+    Part.NOTICED: "until the scheduler saw it",
+    Part.READY: "for a slot and the scheduler",
+    Part.QUEUED: "for a worker to start it",
+}
+RETRY_WAIT = "between two tries"
+# States of an instance that did nothing.
+IDLE = frozenset({"", "skipped", "removed", "upstream_failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """The times of one try, as the database has them."""
+
+    task: str
+    map_index: int
+    number: int
+    state: str
+    scheduled: datetime | None
+    queued: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    host: str = ""
+    queue: str = ""
+    pool: str = ""
+
+    @property
+    def name(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        again = f" try {self.number}" if self.number > 1 else ""
+        return f"{self.task}{mapped}{again}"
+
+    @property
+    def instance(self) -> tuple[str, int]:
+        return self.task, self.map_index
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run and its tries. `upstream` has for each task what it waits for; it is empty if that is not known."""
+
+    dag: str
+    run: str
+    state: str
+    begun: datetime
+    started: datetime | None
+    ended: datetime | None
+    now: datetime
+    tries: Sequence[Try]
+    release: str = ""
+    upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def end(self) -> datetime:
+        """The end of the run, or now while it goes on."""
+        return self.ended or self.now
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One part of a try."""
+
+    owner: Try
+    part: Part
+    begin: datetime
+    end: datetime
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.begin).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A run in parts. `critical` are the tries whose end each next one waited for; `path` are all parts on the way.
+
+    `wait` is the longest part of the path in which nothing ran, or None.
+    """
+
+    run: Run
+    spans: Sequence[Span]
+    critical: Sequence[Try]
+    path: Sequence[Span]
+    wait: Span | None
+
+    @property
+    def running_s(self) -> float:
+        return sum(one.seconds for one in self.path if one.part is Part.RUNNING)
+
+    @property
+    def waiting_s(self) -> float:
+        return sum(one.seconds for one in self.path if one.part is not Part.RUNNING)
+
+
+def build(run: Run) -> Trace:
+    """Return the trace of a run. While the run goes on, open parts end now."""
+    spans = [span for one in run.tries for span in list_spans(one, run.end)]
+    critical = find_critical(run)
+    path: list[Span] = []
+    before = run.begun
+    for one in critical:
+        own = list_spans(one, run.end)
+        if own and own[0].begin > before:
+            path.append(Span(one, Part.NOTICED, before, own[0].begin))
+        # What overlaps with the try before did not make the run longer.
+        path += [Span(one, span.part, max(span.begin, before), span.end) for span in own if span.end > before]
+        before = max(before, own[-1].end) if own else before
+    waits = [span for span in path if span.part is not Part.RUNNING]
+    return Trace(run, spans, critical, path, max(waits, key=lambda span: span.seconds, default=None))
+
+
+def list_spans(one: Try, end: datetime) -> list[Span]:
+    """Return the parts of a try in their order. Hosts have different clocks, so a negative part is left out.
+
+    A task that comes back from a deferral or a reschedule is queued again, and the database keeps only that. What was
+    before its first start is not known then.
+    """
+    over = one.ended or end
+    spans: list[Span] = []
+    queued = one.queued if one.queued and not (one.started and one.queued > one.started) else None
+    scheduled = one.scheduled if one.scheduled and not (one.started and one.scheduled > one.started) else None
+    if scheduled and (queued or not one.started):
+        spans.append(Span(one, Part.READY, scheduled, queued or over))
+    if queued:
+        spans.append(Span(one, Part.QUEUED, queued, one.started or over))
+    if one.started:
+        spans.append(Span(one, Part.RUNNING, one.started, over))
+    return [span for span in spans if span.end > span.begin]
+
+
+def find_critical(run: Run) -> list[Try]:
+    """Return the tries that decided when the run ended, the first of them first.
+
+    It goes back from the try that ended last: to the try before of the same instance, or else to the last of what the
+    task waits for.
+    """
+    done = [one for one in run.tries if one.started and one.state not in IDLE]
+    last: dict[tuple[str, int], list[Try]] = {}
+    for one in sorted(done, key=lambda own: own.number):
+        last.setdefault(one.instance, []).append(one)
+    current = max(done, key=lambda one: one.ended or run.end, default=None)
+    path: list[Try] = []
+    while current and current not in path:
+        path.append(current)
+        current = _find_before(current, done, last, run)
+    return path[::-1]
+
+
+def _find_before(
+    current: Try, done: Sequence[Try], last: Mapping[tuple[str, int], Sequence[Try]], run: Run
+) -> Try | None:
+    earlier = [one for one in last[current.instance] if one.number < current.number]
+    if earlier:
+        return earlier[-1]
+    if run.upstream:
+        names = _find_active(run, current.task, {one.task for one in done})
+        before = [tries[-1] for (task, _), tries in last.items() if task in names]
+    else:
+        limit = current.scheduled or current.started
+        before = [one for one in done if one.ended and limit and one.ended <= limit]
+    # What is still running did not let the task begin; its trigger rule did not wait for it.
+    ended = [one for one in before if one.ended and (not current.started or one.ended <= current.started)]
+    return max(ended, key=lambda one: one.ended or run.end, default=None)
+
+
+def _find_active(run: Run, task: str, active: set[str]) -> set[str]:
+    """Return the tasks before a task that did something; where one did nothing, those before that one."""
+    found, left, seen = set[str](), [task], {task}
+    while left:
+        for name in run.upstream.get(left.pop(), frozenset()) - seen:
+            seen.add(name)
+            if name in active:
+                found.add(name)
+            else:
+                left.append(name)
+    return found
+
+
+def tell_wait(trace: Trace) -> str:
+    """Return one sentence about the longest wait on the critical path, or "" if there was none."""
+    wait = trace.wait
+    if wait is None or wait.seconds <= 0:
+        return ""
+    whole = (trace.run.end - trace.run.begun).total_seconds()
+    share = f", {wait.seconds / whole:.0%} of the run" if whole > 0 else ""
+    is_retry = wait.part is Part.NOTICED and wait.owner.number > 1
+    what = RETRY_WAIT if is_retry else WAITS[wait.part]
+    where = f" in the pool {wait.owner.pool}" if wait.part is Part.READY and wait.owner.pool else ""
+    where = f" in the queue {wait.owner.queue}" if wait.part is Part.QUEUED and wait.owner.queue else where
+    return f"The longest wait was {wait.seconds:.1f} s{share}: {wait.owner.name} waited {what}{where}."
+
+
+def to_json(trace: Trace) -> Mapping[str, object]:
+    """Return a trace as an object that JSON knows."""
+    run = trace.run
+    critical = set(trace.critical)
+    return {
+        "dag_id": run.dag,
+        "run_id": run.run,
+        "state": run.state,
+        "release": run.release,
+        "begin": run.begun.isoformat(),
+        "end": run.ended.isoformat() if run.ended else None,
+        "spans": [
+            {
+                "task_id": one.owner.task,
+                "map_index": one.owner.map_index,
+                "try_number": one.owner.number,
+                "state": one.owner.state,
+                "host": one.owner.host,
+                "part": one.part.value,
+                "begin": one.begin.isoformat(),
+                "end": one.end.isoformat(),
+                "seconds": round(one.seconds, 3),
+                "is_critical": one.owner in critical,
+            }
+            for one in trace.spans
+        ],
+        "critical_path": [one.name for one in trace.critical],
+        "running_s": round(trace.running_s, 3),
+        "waiting_s": round(trace.waiting_s, 3),
+        "longest_wait": tell_wait(trace),
+    }

@@ -1,0 +1,110 @@
+"""`airfleet trace`: where the time of a run went."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options
+from airfleet_provider.contract.run_trace import spans
+from airfleet_provider.contract.run_trace.spans import Part, Trace, Try
+from airfleet_provider.contract.text import one_line
+
+NARROW, WIDE, LONGEST_NAME = 80, 160, 40
+SIGNS = {Part.READY: "·", Part.QUEUED: "-", Part.RUNNING: "█"}
+SCALE = "· waits for a slot   - waits for a worker   █ runs   * on the critical path"
+
+
+@click.command("trace", short_help="Show where the time of a run went, and what decided when it ended.")
+@click.argument("dag")
+@click.argument("run", default="latest")
+@click.option("-n", "--tries", type=click.IntRange(1), default=60, show_default=True, help="Tries to show.")
+@options.project_option
+@options.state
+@options.as_json
+def command(dag: str, run: str, tries: int, project: Path, state: Path | None, as_json: bool) -> None:
+    """Show the tries of a run as a waterfall, with the critical path and its longest wait.
+
+    RUN is a run id, a part of one, or `latest`. It is read from the database, so tasks pay nothing for it, and runs of
+    any age have it. If there are more tries than are shown, those of the critical path and the longest are.
+
+    \b
+    Example:
+      airfleet trace sales
+      airfleet trace sales 2026-11-29 --json
+    """
+    from airfleet.operations import explanation, run_trace  # noqa: PLC0415 - `--help` needs none of it
+
+    trace = run_trace.look(explanation.find_place(project, state), dag, run)
+    if as_json:
+        click.echo(json.dumps(spans.to_json(trace), indent=2))
+        return
+    width = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 24)).columns))
+    for line in list_lines(trace, tries, width):
+        click.echo(line)
+
+
+def list_lines(trace: Trace, most: int, width: int) -> Iterator[str]:
+    """Yield the lines of a trace for a terminal of this width. Names are those of users, so they are escaped."""
+    run = trace.run
+    whole = (run.end - run.begun).total_seconds()
+    release = f", release {run.release[:12]}" if run.release else ""
+    yield one_line(f"{run.dag} {run.run}: {run.state}, {whole:.1f} s{release}")
+    shown = choose(trace, most)
+    if not shown:
+        yield "No task of it has begun."
+        return
+    names = {one: _shorten(one_line(one.name)) for one in shown}
+    left = max(map(len, names.values()))
+    room = max(20, width - left - 16)
+    critical = set(trace.critical)
+    for one in shown:
+        mark = "*" if one in critical else " "
+        begun = one.started or one.queued or one.scheduled
+        took = (((one.ended or run.end) - begun).total_seconds()) if begun else 0.0
+        yield f"{mark} {names[one]:<{left}} {_draw(trace, one, room)} {took:8.1f} s"
+    hidden = len({span.owner for span in trace.spans}) - len(shown)
+    if hidden > 0:
+        yield f"  {hidden} more tries: -n shows more"
+    yield ""
+    yield one_line(f"critical path: {' > '.join(one.name for one in trace.critical)}", 2000)
+    yield f"of it {trace.running_s:.1f} s running and {trace.waiting_s:.1f} s waiting"
+    if said := spans.tell_wait(trace):
+        yield one_line(said)
+    yield SCALE
+
+
+def choose(trace: Trace, most: int) -> Sequence[Try]:
+    """Return the tries to show, in the order in which they began: those of the critical path, and the longest."""
+    ends: dict[Try, float] = {}
+    for span in trace.spans:
+        ends[span.owner] = ends.get(span.owner, 0.0) + span.seconds
+    critical = [one for one in trace.critical if one in ends]
+    others = sorted((one for one in ends if one not in set(critical)), key=lambda one: -ends[one])
+    chosen = set([*critical, *others][:most])
+    return [one for one in ends if one in chosen]
+
+
+def _draw(trace: Trace, owner: Try, room: int) -> str:
+    line = [" "] * room
+    for span in trace.spans:
+        if span.owner == owner:
+            first = _find_place(trace, span.begin, room)
+            last = _find_place(trace, span.end, room)
+            line[first : max(last, first + 1)] = SIGNS[span.part] * (max(last, first + 1) - first)
+    return f"|{''.join(line[:room])}|"
+
+
+def _find_place(trace: Trace, at: datetime, room: int) -> int:
+    whole = (trace.run.end - trace.run.begun).total_seconds() or 1.0
+    share = (at - trace.run.begun).total_seconds() / whole
+    return min(room - 1, max(0, int(share * room)))
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
