@@ -15,7 +15,7 @@ from airfleet.components.model import Component, Credentials, File, Origin, Sett
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
-from airfleet_provider.contract import breaker_rules
+from airfleet_provider.contract import breaker_rules, retry_rules
 
 # Airflow's name of a key that has no name.
 UNNAMED_KEY = "not-used"
@@ -53,7 +53,7 @@ def list_platform_settings(
         *_list_bundle_settings(fleet, site),
         *executor,
         *list_runtime_settings(fleet.queues),
-        *list_breaker_settings(fleet),
+        *list_failure_settings(fleet),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "tools that do not know bundles read it"),
         Setting(
@@ -142,12 +142,15 @@ def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
     )
 
 
-def list_breaker_settings(fleet: Fleet) -> tuple[Setting, ...]:
-    """Return the rules of breakers for the scheduler, the API of tasks, and the tasks themselves."""
-    if not fleet.breakers:
-        return ()
-    text = breaker_rules.render(fleet.breakers)
-    return (Setting(breaker_rules.SECTION, breaker_rules.KEY, text, "fleet.yaml: breakers"),)
+def list_failure_settings(fleet: Fleet) -> tuple[Setting, ...]:
+    """Return the rules of breakers and retries for the scheduler, the API of tasks, and the tasks themselves."""
+    breakers = breaker_rules.render(fleet.breakers) if fleet.breakers else ""
+    retries = retry_rules.render(fleet.retries) if fleet.retries else ""
+    found = (
+        Setting(breaker_rules.SECTION, breaker_rules.KEY, breakers, "fleet.yaml: breakers"),
+        Setting(retry_rules.SECTION, retry_rules.KEY, retries, "fleet.yaml: retries"),
+    )
+    return tuple(one for one in found if one.value)
 
 
 CELERY_EXECUTOR = Setting(

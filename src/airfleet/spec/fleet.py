@@ -12,6 +12,7 @@ from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retent
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.retry_rules import RetryRule
 from airfleet_provider.contract.sla_rules import Rule
 
 MOST_PARALLELISM = 512
@@ -204,6 +205,7 @@ class Fleet:
     notifications: Notifications = field(default_factory=Notifications)
     slas: tuple[Rule, ...] = ()
     breakers: tuple[BreakerRule, ...] = ()
+    retries: tuple[RetryRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
     logs: Logs = field(default_factory=Logs)
     hosts: tuple[Host, ...] = ()

@@ -45,6 +45,7 @@ from airfleet.spec.sections.references import (
     by_tag,
 )
 from airfleet.spec.sections.releases import ReleasesSection
+from airfleet.spec.sections.retries import RetrySection
 from airfleet.spec.sections.section import Section, rule, shaped
 from airfleet.spec.sections.slas import SlaSection
 
@@ -280,6 +281,11 @@ class FleetFile(Section):
         default={},
         description="Services that tasks need, by name. While one is away, the tasks that need it wait.",
         examples=[{"warehouse": {}}],
+    )
+    retries: dict[Name, RetrySection] = Field(
+        default={},
+        description="What becomes of tasks that fail, by the class of the error: the first rule that fits decides.",
+        examples=[{"typos": {}}],
     )
     hosts: dict[Name, HostSection] = Field(
         default={},

@@ -73,13 +73,21 @@ class Reports:
         if not found:
             return Answer()
         dag, task, worker = found[0]
-        names = self._known((*request.sure, *self._find_own(execute, dag, task, request.perhaps)))
+        sure = [name for name in self._known(request.sure) if self._may_claim(execute, self.rules[name], dag, task)]
+        names = self._known((*sure, *self._find_own(execute, dag, task, request.perhaps)))
         if not names:
             return Answer()
         execute(SQL["add_members"], {"names": names, "instance": instance})
         # In the order of their names, so that two transactions never wait for each other.
         answers = [self._note(execute, self.rules[name], instance, worker, request) for name in sorted(names)]
         return next((one for one in answers if one.wait_s is not None), Answer())
+
+    def _may_claim(self, execute: Execute, rule: BreakerRule, dag: str, task: str) -> bool:
+        """Return whether a task may report for a breaker. Names and tags decide that if the rule is about them."""
+        if not rule.is_by_names:
+            return True
+        tags = execute(SQL["list_tags"], {"dags": [dag]}) if rule.tag is not None else ()
+        return rule.covers(dag, task, tags[0][1] if tags else ())
 
     def _find_own(self, execute: Execute, dag: str, task: str, names: Collection[str]) -> list[str]:
         """Return those of the breakers whose connection this task has read before."""

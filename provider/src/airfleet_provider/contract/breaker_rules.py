@@ -63,6 +63,11 @@ class BreakerRule:
         """Return whether it takes more than the names of a Dag and a task to know that the rule is about a task."""
         return self.connection is not None
 
+    @property
+    def is_by_names(self) -> bool:
+        """Return whether the names and tags of a task alone say whether the rule is about it."""
+        return not self.is_by_connection and any(one is not None for one in (self.dag, self.tag, self.task))
+
     def fits(self, dag: str, task: str, tags: Iterable[str]) -> bool:
         """Return whether the expressions for Dag, tag and task match."""
         return (
@@ -73,8 +78,7 @@ class BreakerRule:
 
     def covers(self, dag: str, task: str, tags: Iterable[str]) -> bool:
         """Return whether the rule is about this task, whatever connections the task uses."""
-        is_wanted = any(one is not None for one in (self.dag, self.tag, self.task))
-        return is_wanted and not self.is_by_connection and self.fits(dag, task, tags)
+        return self.is_by_names and self.fits(dag, task, tags)
 
     def uses(self, connections: Iterable[str]) -> bool:
         """Return whether the rule is about one of these connections."""

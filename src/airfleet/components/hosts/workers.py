@@ -46,6 +46,7 @@ KEYS = frozenset(
     {
         ("core", "load_examples"),
         ("airfleet", "breakers"),
+        ("airfleet", "retries"),
         ("api", "secret_key"),
         ("api", "base_url"),
         ("dag_processor", "dag_bundle_storage_path"),

@@ -184,6 +184,12 @@ def test_a_task_that_reads_a_connection_belongs_to_its_breaker(platform: Platfor
     assert held.tasks == {("other", "load")}
 
 
+def test_a_task_cannot_open_the_breaker_of_others(platform: Platform) -> None:
+    for instance in platform.others[:8]:
+        assert platform.reports.answer(instance, AWAY).wait_s is None
+    assert platform.read() == ("none", 0)
+
+
 def test_many_tasks_that_report_at_once_open_it_once(platform: Platform) -> None:
     def report(instance: str) -> Answer:
         return Reports(RULES, platform.connect).answer(instance, AWAY)
