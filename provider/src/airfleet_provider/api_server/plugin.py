@@ -67,6 +67,13 @@ def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     return OutageResponses(app)
 
 
+def guard_browsers(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """Return the application with security headers on each answer."""
+    from airfleet_provider.api_server.security_headers import SecurityHeaders  # noqa: PLC0415
+
+    return SecurityHeaders(app)
+
+
 class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
     """Adds the Fleet pages to Airflow's UI, mounts what they need beside Airflow's API, and limits failed logins.
 
@@ -96,8 +103,9 @@ class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
             for place, destination in (("task", "task_instance"), ("run", "dag_run"), ("dag", "dag"))
         ),
     ]
-    # The last is the outermost: the throttle does not count what an outage refused.
+    # The last is the outermost: the throttle does not count what an outage refused, and each answer gets the headers.
     fastapi_root_middlewares = [  # noqa: RUF012
         {"middleware": answer_honestly, "name": "airfleet outages"},
         {"middleware": login_throttle.LoginThrottle, "args": [], "kwargs": {}, "name": "airfleet login throttle"},
+        {"middleware": guard_browsers, "name": "airfleet security headers"},
     ]
