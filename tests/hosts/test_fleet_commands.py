@@ -22,6 +22,7 @@ from airfleet.components.host_model import (
     EXECUTION_TLS,
     PGBOUNCER,
     POSTGRES,
+    WORKER_LOGS,
 )
 from captures import Capture
 from deadline import wait_until
@@ -98,7 +99,8 @@ def test_everything_works_in_its_sandbox_and_no_service_is_exposed(two: Four) ->
 
 
 def test_no_row_login_or_token_crosses_the_network_in_clear(two: Four) -> None:
-    with Capture(two.bed.layout.bridge, ports={POSTGRES, PGBOUNCER, AMQPS, API_TLS, EXECUTION_TLS, *CLEAR}) as capture:
+    ports = {POSTGRES, PGBOUNCER, AMQPS, API_TLS, EXECUTION_TLS, WORKER_LOGS, *CLEAR}
+    with Capture(two.bed.layout.bridge, ports=ports) as capture:
         two.wait([two.trigger(0)])
         assert airflow(two, "variables", "list").returncode == 0
         # The worker logs in again.
@@ -112,6 +114,8 @@ def test_no_row_login_or_token_crosses_the_network_in_clear(two: Four) -> None:
             f"timeout 5 bash -c 'exec 3<>/dev/tcp/{two.bed['app1'].address}/{port}' 2>/dev/null && echo open || true"
         )
         assert two.bed["app2"].run(opens).stdout == "", port
+    said = two.bed["app2"].run(f"timeout 5 curl -s http://{two.bed['app2'].address}:{WORKER_LOGS}/ || echo refused")
+    assert said.stdout == "refused\n", "the logs of tasks are there without TLS too"
     for port, words in ((POSTGRES, "-starttls postgres"), (AMQPS, ""), (API_TLS, ""), (EXECUTION_TLS, "")):
         host = "127.0.0.1" if port == POSTGRES else two.bed["app1"].address
         said = two.bed["app1"].run(

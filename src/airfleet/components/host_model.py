@@ -33,6 +33,8 @@ API, EXECUTION, PROXY, API_TLS, EXECUTION_TLS = 8880, 8881, 8882, 8883, 8884
 POSTGRES, PGBOUNCER, AMQP, AMQPS, EPMD, ERLANG = 5432, 6432, 5672, 5671, 4369, 25672
 PATRONI, ETCD, ETCD_PEERS = 8008, 2379, 2380
 WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
+# The same on the loopback, where a HAProxy has the ports that other hosts use.
+WORKER_LOGS_NEAR, TRIGGERER_LOGS_NEAR = 8795, 8796
 NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, AGENTS_METRICS = 9100, 9187, 15692, 9108
 BALANCER_METRICS, PROXY_METRICS = 8405, 8406
 PROMETHEUS, ALERTMANAGER, ALERTMANAGER_PEERS = 9090, 9093, 9094
@@ -99,8 +101,8 @@ class Encryption:
     """TLS between the hosts of a fleet, and how far its introduction has come.
 
     `is_used` and `is_required` are those of connections to the database. A fleet may have got TLS for the database
-    before it gets TLS for the `broker`, for the `api`, which are the servers of web hosts, and for the `agents`.
-    `trusted` has the certificates of the authorities that hosts believe, in PEM.
+    before it gets TLS for the `broker`, for the `api`, which are the servers of web hosts, for the `agents`,
+    and for the `logs` of tasks. `trusted` has the certificates of the authorities that hosts believe, in PEM.
     """
 
     trusted: str
@@ -110,6 +112,7 @@ class Encryption:
     broker: TlsProgress = field(default_factory=TlsProgress)
     api: TlsProgress = field(default_factory=TlsProgress)
     agents: TlsProgress = field(default_factory=TlsProgress)
+    logs: TlsProgress = field(default_factory=TlsProgress)
 
     @property
     def client_words(self) -> dict[str, str]:

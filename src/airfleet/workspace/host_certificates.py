@@ -25,12 +25,13 @@ def read(
     broker: Secret,
     api: Secret,
     agents: Secret,
+    logs: Secret,
 ) -> Encryption:
     """Return how the hosts encrypt, with a certificate for each host. A certificate that is due is issued again.
 
     `authority` and the keywords hold the values of the present step of their rotations. A value is empty where hosts go
-    without TLS: `authority` for the database, `broker` for RabbitMQ, `api` for the servers of web hosts, and `agents`
-    for the agents.
+    without TLS: `authority` for the database, `broker` for RabbitMQ, `api` for the servers of web hosts, `agents`
+    for the agents, and `logs` for the servers of task logs.
 
     Raises:
         AirfleetError: A file does not hold an authority.
@@ -48,6 +49,7 @@ def read(
         broker=_find_progress(broker),
         api=_find_progress(api),
         agents=_find_progress(agents),
+        logs=_find_progress(logs),
     )
 
 

@@ -63,8 +63,8 @@ def services_on(name: str, text: str = NINE) -> set[str]:
     [
         ("web1", {"api-server", "execution-api", "balancer", "tls-proxy"}),
         ("web2", {"api-server", "execution-api", "tls-proxy"}),
-        ("sched1", {"scheduler", "dag-processor", "triggerer", "triggerer-logs", "releaser", "agents"}),
-        ("cpu1", {"proxy", "worker-logs", "worker-default", "worker-cpu"}),
+        ("sched1", {"scheduler", "dag-processor", "triggerer", "triggerer-logs", "log-proxy", "releaser", "agents"}),
+        ("cpu1", {"proxy", "log-proxy", "worker-logs", "worker-default", "worker-cpu"}),
         ("data1", {"postgresql", "pgbouncer", "backup", "postgres-exporter", "rabbitmq"}),
     ],
 )
@@ -92,7 +92,8 @@ def link_of(host: str, name: str) -> dict[str, object]:
     ("host", "pools"), [("cpu1", {"pool-default", "pool-cpu"}), ("memory1", {"pool-memory"}), ("io1", {"pool-io"})]
 )
 def test_a_worker_has_its_own_pools_logins_and_no_way_to_the_metadata_database(host: str, pools: set[str]) -> None:
-    assert secrets_on(host) == {"writer", "key", *pools}
+    # The key of its certificate is for HAProxy alone.
+    assert secrets_on(host) == {"writer", "key", "tls", *pools}
     config = config_of(host, "worker")
     assert not config.has_option("database", "sql_alchemy_conn")
     assert config["core"]["execution_api_server_url"] == "http://127.0.0.1:8882/execution/"
@@ -232,9 +233,9 @@ def test_a_pool_waits_for_no_other_of_its_host_at_a_restart() -> None:
     assert "logs" not in after[0]
 
 
-def test_log_servers_listen_on_the_fleet_s_address_only() -> None:
-    assert "--host 10.0.0.33 --port 8793" in unit("io1", "worker-logs")
-    assert "--host 10.0.0.21 --port 8794" in unit("sched1", "triggerer-logs")
+def test_log_servers_listen_on_the_loopback_only_behind_what_ends_tls() -> None:
+    assert "--host 127.0.0.1 --port 8795" in unit("io1", "worker-logs")
+    assert "--host 127.0.0.1 --port 8796" in unit("sched1", "triggerer-logs")
 
 
 @pytest.mark.parametrize("host", ["sched1", "io1"])

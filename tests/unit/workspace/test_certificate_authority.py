@@ -24,7 +24,7 @@ from rotations import show_steps
 
 NOW = datetime.now(UTC)
 # What has steps of its own, and its value once it is introduced.
-APART = {"broker": Secret("amqps"), "api": Secret("https"), "agents": Secret("https")}
+APART = {"broker": Secret("amqps"), "api": Secret("https"), "agents": Secret("https"), "logs": Secret("https")}
 
 
 def make_authority() -> Authority:

@@ -40,7 +40,6 @@ from airfleet.components.host_model import (
     POSTGRES,
     SERVER_USER,
     TRIGGERER_LOGS,
-    WORKER_LOGS,
     Folder,
     HostFile,
     HostHealth,
@@ -51,7 +50,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import web_ports
+from airfleet.components.hosts import log_servers, web_ports
 from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
@@ -135,22 +134,23 @@ def describe_scheduler(place: Place) -> Part:
 
 
 def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, what: str) -> Service:
-    """Describe the server of a host's task logs for the web hosts.
+    """Describe the server of a host's task logs for the web hosts. They reach it at `port`.
 
     Airflow's own command for it listens on every address; this service listens on one.
     """
+    address, own = log_servers.find_listener(place, port)
     return Service(
         name=f"{'triggerer' if home == HOME else home}-logs",
         what=f"{what} to the web hosts",
         stage=Stage.EDGE,
         command=(
             *(str(place.runtime / "bin" / "python"), "-m", "uvicorn", "--factory", LOG_SERVER),
-            *("--host", place.listen, "--port", str(port), "--no-access-log"),
+            *("--host", address, "--port", str(own), "--no-access-log"),
         ),
         user=user,
         files=(config,),
         env=environment(place, home),
-        health=TcpCheck(port, place.own_address),
+        health=TcpCheck(own, LOOPBACK if own != port else place.own_address),
     )
 
 
@@ -306,7 +306,7 @@ def _describe(
     user = user_environment(place, HOME, SERVER_USER)
     known = settings.render_keys(place.credentials.platform.jwt_secret).reveal()
     keys = (private(KEYS, known, SERVER_USER),) if name == "web" else ()
-    asked = (HostFile(LOG_SERVERS, _render_log_servers(place)),) if name == "web" else ()
+    asked = (HostFile(LOG_SERVERS, log_servers.render_list(place)),) if name == "web" else ()
     services = tuple(
         _serve(
             place,
@@ -342,12 +342,6 @@ def _describe(
         services=services,
         ports=ports,
     )
-
-
-def _render_log_servers(place: Place) -> str:
-    workers = (f"{address}:{WORKER_LOGS}" for address in place.addresses("worker"))
-    triggerers = (f"{address}:{TRIGGERER_LOGS}" for address in place.addresses("scheduler"))
-    return json.dumps([*workers, *triggerers])
 
 
 def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, ...], link: HostFile | None) -> Service:

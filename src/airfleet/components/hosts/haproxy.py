@@ -22,7 +22,7 @@ from airfleet.components.host_model import (
     Service,
     Stage,
 )
-from airfleet.components.hosts import web_ports
+from airfleet.components.hosts import log_servers, web_ports
 from airfleet.spec.secrets import Secret
 from airfleet.template import render_template
 
@@ -166,6 +166,46 @@ def render_proxy(place: Place) -> str:
     )
 
 
+def describe_logs(place: Place) -> Part:
+    """Describe what ends TLS in front of the log servers of a host. A host whose logs no other host reads has none."""
+    servers = log_servers.list_servers(place)
+    if not servers:
+        return Part(name="log-proxy")
+    files = (
+        HostFile(FOLDER / "log-proxy.cfg", render_logs(place)),
+        HostFile(CERTIFICATE, join_tls(place.certificate.certificate, place.certificate.key), USER, 0o640),
+    )
+    service = _service(
+        "log-proxy", "ends TLS before the log servers", files, servers[0].port, place.own_address, stage=Stage.EDGE
+    )
+    return Part(
+        name="log-proxy",
+        packages=("haproxy",),
+        masks=("haproxy.service",),
+        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
+        files=files,
+        services=(service,),
+    )
+
+
+def render_logs(place: Place) -> str:
+    """Return the configuration of what ends TLS in front of log servers.
+
+    Clients may go without TLS until all web hosts use it.
+    """
+    return render_template(
+        __package__,
+        "log-proxy.cfg",
+        name="log-proxy",
+        sockets=SOCKETS,
+        listen=place.listen,
+        loopback=LOOPBACK,
+        certificate=CERTIFICATE,
+        servers=log_servers.list_servers(place),
+        is_required=place.credentials.encryption.logs.is_required,
+    )
+
+
 def _find_metrics_address(place: Place, port: int) -> str:
     """Return the address of HAProxy's metrics, or "" if the fleet has no monitor host that could read them."""
     return f"{place.listen}:{port}" if place.addresses("monitor") else ""
@@ -176,12 +216,14 @@ def _open_metrics(place: Place, port: int) -> tuple[OpenPort, ...]:
     return (OpenPort(port, watchers, "metrics of HAProxy"),) if watchers else ()
 
 
-def _service(name: str, what: str, files: tuple[HostFile, ...], port: int, address: str) -> Service:
+def _service(
+    name: str, what: str, files: tuple[HostFile, ...], port: int, address: str, *, stage: Stage = Stage.API
+) -> Service:
     config = str(FOLDER / f"{name}.cfg")
     return Service(
         name=name,
         what=what,
-        stage=Stage.API,
+        stage=stage,
         command=("/usr/sbin/haproxy", "-Ws", "-f", config),
         user=USER,
         files=files,

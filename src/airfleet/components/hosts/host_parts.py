@@ -43,6 +43,8 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
         parts += [airflow.describe_scheduler(place), agents.describe(place), metadata_jobs.describe(place)]
     if "worker" in roles:
         parts += [haproxy.describe_proxy(place), workers.describe(place)]
+    if roles & {"scheduler", "worker"}:
+        parts.append(haproxy.describe_logs(place))
     if "balancer" in roles:
         parts.append(haproxy.describe_balancer(place))
     if "monitor" in roles:

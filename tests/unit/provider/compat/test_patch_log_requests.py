@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ import requests
 from airflow.utils.log import file_task_handler
 from airflow.utils.log.file_task_handler import FileTaskHandler
 
+from airfleet.workspace import certificate_authority
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches import log_requests
 
@@ -26,6 +29,7 @@ def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name in (
         (file_task_handler, "_fetch_logs_from_service"),
         (requests.sessions.SessionRedirectMixin, "get_redirect_target"),
+        (requests.sessions.Session, "merge_environment_settings"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
 
@@ -40,7 +44,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return SimpleNamespace(status_code=200, headers={}, raise_for_status=lambda: None)
 
     file = tmp_path / "log_servers.json"
-    file.write_text(json.dumps([f"{WORKER}:8793", "10.0.0.11:8794"]))
+    file.write_text(json.dumps({name: {"url": f"http://{name}"} for name in (f"{WORKER}:8793", "10.0.0.11:8794")}))
     monkeypatch.setattr(file_task_handler, "_fetch_logs_from_service", fetch)
     monkeypatch.setattr(config, "read_setting", lambda *_: str(file))
     log_requests.restrict()
@@ -96,10 +100,12 @@ def test_without_a_list_airflow_asks_whomever_it_would(monkeypatch: pytest.Monke
 class Recorder(ThreadingHTTPServer):
     """A server of HTTP on this machine; it answers with a redirect to `target`, or with a text if there is none."""
 
-    def __init__(self, target: str = "") -> None:
+    def __init__(self, target: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.target = target
         self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         self.thread.start()
 
@@ -128,6 +134,38 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_log_server_with_tls_has_to_prove_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    now = datetime.now(UTC)
+    authorities = [certificate_authority.load(certificate_authority.create("f", now), where="x") for _ in range(2)]
+    own = certificate_authority.issue(authorities[0], "worker", ["127.0.0.1"], now)
+    (tmp_path / "own.pem").write_text(own.certificate + own.key.reveal())
+    (tmp_path / "ca.pem").write_text(authorities[0 if is_known else 1].pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own.pem")
+    worker = Recorder(tls=context)
+    try:
+        file = tmp_path / "log_servers.json"
+        how = {"url": f"https://{worker.place}", "authorities": str(tmp_path / "ca.pem")}
+        file.write_text(json.dumps({f"{WORKER}:8793": how}))
+        monkeypatch.setattr(config, "read_setting", lambda *_: str(file))
+        monkeypatch.setattr(file_task_handler.conf, "getint", lambda section, key, **_: 8793 if "port" in key else 5)
+        # Of the environment, a fleet believes nothing.
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
+        log_requests.restrict()
+        told = ask(tmp_path, WORKER)
+        assert worker.asked == (["/log/dag_id=d/run_id=r/attempt=1.log"] if is_known else [])
+        assert is_known or "certificate verify failed" in told[0]
+        # Other requests of the process are verified as before.
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(f"https://{worker.place}/", timeout=5)
+    finally:
+        worker.end()
+
+
 def test_a_log_server_that_a_task_took_over_sends_the_api_server_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +173,7 @@ def test_a_log_server_that_a_task_took_over_sends_the_api_server_nowhere(
     worker = Recorder(f"http://{inside.place}/latest/meta-data")
     try:
         file = tmp_path / "log_servers.json"
-        file.write_text(json.dumps([worker.place]))
+        file.write_text(json.dumps({worker.place: {"url": f"http://{worker.place}"}}))
         monkeypatch.setattr(config, "read_setting", lambda *_: str(file))
         monkeypatch.setattr(file_task_handler.conf, "getint", lambda *_, **__: 5)
         log_requests.restrict()

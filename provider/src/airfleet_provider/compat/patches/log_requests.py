@@ -5,6 +5,9 @@ another program, another port, or a service of a cloud, and Airflow would show t
 
 A task runs as the same user as the log server of its host, so it can end that server and take its port. So an answer
 is only text: an api-server does not follow a redirect of a log server.
+
+Airflow asks without TLS. The file that lists the hosts says how to reach each of them, and which authorities have to
+vouch for it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,27 +29,38 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains, Cou
 
 log = logging.getLogger(__name__)
 
-_is_log_request: ContextVar[bool] = ContextVar("is_log_request", default=False)
+
+@dataclass(frozen=True, slots=True)
+class LogServer:
+    """How to reach a log server: its scheme, host and port, and with TLS the file of the authorities."""
+
+    url: str
+    authorities: str = ""
+
+
+# The log server that this thread asks now.
+_asked: ContextVar[LogServer | None] = ContextVar("asked", default=None)
 
 
 class StrangerError(ValueError):
     """A task, or a log server, sends an api-server to a host that serves no logs of this fleet."""
 
 
-def check(url: str, file: Path) -> None:
-    """Check that a file lists the server of a URL as HOST:PORT. A file that cannot be read lists none.
+def find(url: str, file: Path) -> LogServer:
+    """Return how to reach the server of a URL, which a file lists as HOST:PORT. A file that cannot be read lists none.
 
     Raises:
         StrangerError: The file does not list the server.
     """
     try:
-        known = json.loads(file.read_text())
-    except (OSError, ValueError):
+        known = {server: LogServer(**how) for server, how in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         log.exception("cannot read the list of hosts that serve logs")
-        known = []
+        known = {}
     server = urlsplit(url).netloc
     if server not in known:
         raise StrangerError(f"{server!r} serves no logs of this fleet; the task named it as its host")
+    return known[server]
 
 
 def restrict() -> None:
@@ -59,46 +74,61 @@ def restrict() -> None:
 
 
 @contextmanager
-def _mark_log_request() -> Iterator[None]:
-    token = _is_log_request.set(True)
+def _ask(server: LogServer) -> Iterator[None]:
+    token = _asked.set(server)
     try:
         yield
     finally:
-        _is_log_request.reset(token)
+        _asked.reset(token)
 
 
-def _make(original: Any, find_target: Any, file: Path) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own, and of requests
+def _make(original: Any, find_target: Any, merge: Any, file: Path) -> Sequence[Any]:  # noqa: ANN401 - Airflow's, requests'
     @functools.wraps(original)
     def fetch(url: str, log_relative_path: str) -> Any:  # noqa: ANN401 - a response of requests
         # The file is read at each request, so that a new host restarts no api-server.
-        check(url, file)
-        with _mark_log_request():
-            return original(url, log_relative_path)
+        server = find(url, file)
+        way, parts = urlsplit(server.url), urlsplit(url)
+        with _ask(server):
+            return original(parts._replace(scheme=way.scheme, netloc=way.netloc).geturl(), log_relative_path)
 
     @functools.wraps(find_target)
     def find_target_or_refuse(self: Any, resp: Any) -> Any:  # noqa: ANN401 - a session and a response of requests
         target = find_target(self, resp)
-        if target and _is_log_request.get():
+        if target and _asked.get():
             raise StrangerError(f"the log server at {resp.url!r} redirects the request, and log servers never do")
         return target
 
-    return fetch, find_target_or_refuse
+    @functools.wraps(merge)
+    def merge_and_verify(self: Any, *words: Any, **named: Any) -> Any:  # noqa: ANN401 - of requests
+        settings = merge(self, *words, **named)
+        if (server := _asked.get()) and server.authorities:
+            # Neither the authorities of the system nor a variable of the environment say whom a fleet believes.
+            settings["verify"] = server.authorities
+        return settings
+
+    return fetch, find_target_or_refuse, merge_and_verify
 
 
 _HANDLER = "airflow.utils.log.file_task_handler"
 _REDIRECT = "requests.sessions:SessionRedirectMixin.get_redirect_target"
+_SETTINGS = "requests.sessions:Session.merge_environment_settings"
 PATCH = Patch(
     name="log-requests",
-    targets=(f"{_HANDLER}:_fetch_logs_from_service", _REDIRECT),
+    targets=(f"{_HANDLER}:_fetch_logs_from_service", _REDIRECT, _SETTINGS),
     requires=(
         Accepts(f"{_HANDLER}:_fetch_logs_from_service", named=("url", "log_relative_path")),
         Counts(_HANDLER, "_fetch_logs_from_service(", 2),  # its definition, and one call
         Counts(_HANDLER, "requests.get(", 1),
         Accepts(_REDIRECT, positional=("self", "resp")),
+        Contains(
+            "requests.sessions:Session.request",
+            ("settings = self.merge_environment_settings(", "send_kwargs.update(settings)"),
+        ),
         Contains("requests.sessions:SessionRedirectMixin.resolve_redirects", ("self.get_redirect_target(resp)",)),
     ),
     make=_make,
-    without="a task can make an api-server send requests to any host, and show the answer as its log",
+    without="a task can make an api-server send requests to any host, and show the answer as its log; logs of other"
+    " hosts cannot be read, or cross the network in clear",
     processes="api-servers of a fleet",
     is_required=True,
 )
