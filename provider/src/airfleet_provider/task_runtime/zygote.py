@@ -23,6 +23,7 @@ from setproctitle import setproctitle
 from airfleet_provider.compat.patches import crash_reports, task_start
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import fd_messages, oom_priority
+from airfleet_provider.processes.memory_group import MemoryGroup, find_group
 from airfleet_provider.task_runtime import fork_safety
 from airfleet_provider.task_runtime.load_audit import LoadAudit
 from airfleet_provider.task_runtime.pool_key import PoolKey
@@ -141,6 +142,8 @@ class ForkedTask:
     handle: int
     status: socket.socket | None
     kill_at: float | None = None
+    # How often the kernel had killed for want of memory when the task began.
+    memory_kills: int = 0
 
 
 @dataclass(slots=True)
@@ -153,6 +156,7 @@ class Zygote:
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     tasks: dict[int, ForkedTask] = field(default_factory=dict)
     is_kept: bool = True
+    group: MemoryGroup | None = field(default_factory=find_group)
 
     def serve(self) -> None:
         """Fork tasks; return when the pool has closed the channel or died, and the last task has ended."""
@@ -175,6 +179,7 @@ class Zygote:
 
     def _fork(self, descriptors: list[int]) -> None:
         *streams, channel = descriptors
+        kills = self.group.count_kills() if self.group else 0
         pid = os.fork()
         if pid == 0:
             oom_priority.offer(oom_priority.TASK)
@@ -184,7 +189,7 @@ class Zygote:
         for stream in streams:
             os.close(stream)
         status = socket.socket(fileno=channel)
-        task = ForkedTask(pid, os.pidfd_open(pid), status)
+        task = ForkedTask(pid, os.pidfd_open(pid), status, memory_kills=kills)
         self.tasks[pid] = task
         self.selector.register(task.handle, selectors.EVENT_READ, lambda: self._reap(task))
         self.selector.register(status, selectors.EVENT_READ, lambda: self._lose_supervisor(task))
@@ -213,14 +218,22 @@ class Zygote:
             os._exit(124)
 
     def _reap(self, task: ForkedTask) -> None:
-        _, status = os.waitpid(task.pid, 0)
+        _, status, usage = os.wait4(task.pid, 0)
         self.selector.unregister(task.handle)
         os.close(task.handle)
         del self.tasks[task.pid]
         if task.status:
             with contextlib.suppress(OSError):
-                fd_messages.send(task.status, {"exit": os.waitstatus_to_exitcode(status)})
+                code = os.waitstatus_to_exitcode(status)
+                fd_messages.send(task.status, {"exit": code, **self._describe_kill(task, code, usage.ru_maxrss << 10)})
             self._forget_supervisor(task)
+
+    def _describe_kill(self, task: ForkedTask, code: int, peak: int) -> dict[str, Any]:
+        """Return what the kernel says of a task that it may have killed for want of memory; nothing for any other."""
+        if code != -signal.SIGKILL or self.group is None:
+            return {}
+        kills = self.group.count_kills() - task.memory_kills
+        return {"memory": {"kills": kills, "peak": peak, "limit": self.group.read_limit()}} if kills > 0 else {}
 
     def _lose_supervisor(self, task: ForkedTask) -> None:
         """End a task whose supervisor died: Airflow will start it again, and two attempts must not run at once.

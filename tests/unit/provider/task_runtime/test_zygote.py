@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from airfleet_provider.compat.patches import crash_reports, task_start
 from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes.memory_group import find_group
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.task_runtime import zygote
 from airfleet_provider.task_runtime.pool_key import PoolKey
 from airfleet_provider.task_runtime.zygote import Loaded, NotSharedError, Zygote
+from deadline import wait_until
 
 
 def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +63,48 @@ def test_a_reason_that_a_dag_file_makes_long_reaches_the_pool_and_each_superviso
     keeper.close()
     thread.join(60)
     os.close(null)
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A cgroup with 96 MiB of memory, for a process that writes its pid into its file `cgroup.procs`."""
+    own = find_group()
+    folder = own.events.parent / f"airfleet-test-{os.getpid()}" if own else None
+    if own is None or folder is None or own.limit.name != "memory.limit_in_bytes":
+        pytest.skip("no memory cgroup of version 1 here")
+    try:
+        folder.mkdir()
+        (folder / own.limit.name).write_text(str(96 << 20))
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error.strerror}")
+    yield folder
+    wait_until(lambda: not (folder / "cgroup.procs").read_text(), "the end of the group's processes")
+    folder.rmdir()
+
+
+def test_a_task_that_the_kernel_killed_for_want_of_memory_is_told_from_the_counter(
+    small_group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_start, "run_task", lambda *_: [bytearray(1 << 20) for _ in range(1000)])
+    keeper, control = fd_messages.pair()
+    supervisor, status = fd_messages.pair()
+    null = os.open(os.devnull, os.O_RDWR)
+    warm = os.fork()
+    if warm == 0:
+        keeper.close()
+        (small_group / "cgroup.procs").write_text(str(os.getpid()))
+        Zygote(control, Loaded(None, [])).serve()
+        os._exit(0)
+    fd_messages.send(keeper, {}, [*[null] * (fd_messages.TASK_DESCRIPTORS - 1), status.fileno()])
+    keeper.close()
+    status.close()
+    control.close()
+    assert "pid" in (fd_messages.receive(supervisor)[0] or {})
+    told = fd_messages.receive(supervisor)[0] or {}
+    os.waitpid(warm, 0)
+    os.close(null)
+    assert told["exit"] == -signal.SIGKILL
+    assert told["memory"]["limit"] == 96 << 20
+    assert told["memory"]["kills"] == 1
+    assert told["memory"]["peak"] > 32 << 20
+    assert "The limit is 96 MiB" in task_start.describe_memory_kill(told["memory"])

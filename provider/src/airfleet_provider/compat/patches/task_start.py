@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -146,6 +146,8 @@ class ForkedProcessTracker:
     code: int | None = None
     handle: ForkedProcess | None = None
     on_lost: Callable[[ForkedProcess], None] = field(default=lambda _: None)
+    # Gets what the kernel says of a task that it killed for want of memory.
+    on_memory: Callable[[Mapping[str, Any]], None] = field(default=lambda _: None)
 
     # Airflow's supervisor catches these exceptions by these names.
     ProcessNotFound = ProcessLookupError
@@ -170,6 +172,8 @@ class ForkedProcessTracker:
             message = None
         if message is not None:
             self.code = int(message["exit"])
+            if "memory" in message:
+                self.on_memory(message["memory"])
             return False
         # The warm process was killed. The task still runs. Its end will be noticed, but not its exit code.
         try:
@@ -263,12 +267,24 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
             process.selector.register(
                 tracker.channel, selectors.EVENT_READ, (tracker.hear, process.selector.unregister)
             )
+            tracker.on_memory = lambda found: process.process_log.error(describe_memory_kill(found))
             tracker.on_lost = lambda handle: process.selector.register(
                 handle, selectors.EVENT_READ, (tracker.see_end, process.selector.unregister)
             )
             return process
 
     return WarmActivity
+
+
+def describe_memory_kill(found: Mapping[str, Any]) -> str:
+    """Return a line for the log of a task that the kernel has killed for want of memory, from the kernel's counter."""
+    limit = f"{int(found['limit']) / 2**20:.0f} MiB" if found["limit"] else "that of the host"
+    others = f"; it killed {found['kills']} processes of this worker while the task ran" if found["kills"] > 1 else ""
+    return (
+        f"airfleet: the kernel killed the task for want of memory. The limit is {limit}, for all processes of the "
+        f"worker together; the task had {int(found['peak']) / 2**20:.0f} MiB at its peak, of which it shared some with "
+        f"its warm process{others}."
+    )
 
 
 def send_plainly(client: Any) -> None:  # noqa: ANN401 - airflow.sdk.api.client.Client
