@@ -5,7 +5,6 @@ The JSON Schema and the YAML reference (`reference.py`) are generated from the d
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -46,15 +45,8 @@ from airfleet.spec.sections.references import (
 )
 from airfleet.spec.sections.releases import ReleasesSection
 from airfleet.spec.sections.retries import RetrySection
-from airfleet.spec.sections.section import Section, rule, shaped
+from airfleet.spec.sections.section import Section, is_secret_key, rule, shaped
 from airfleet.spec.sections.slas import SlaSection
-
-_SECRET_KEY = re.compile(r"(password|passwd|secret|token|access_key|private_key|api_key)$", re.IGNORECASE)
-
-
-def is_secret_key(key: str) -> bool:
-    """Return whether the name of a key suggests that its value is a secret."""
-    return _SECRET_KEY.search(key) is not None
 
 
 def _env_key(key: str) -> str:

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airfleet.spec import fleet, model
+from airfleet.spec import fleet
 from airfleet.spec.sections.references import BY_REFERENCE
+from airfleet.spec.sections.section import is_secret_key
 from airfleet.spec.yaml_document import Violation
 
 
@@ -71,5 +72,5 @@ def _connection(name: str, connection: dict[str, Any]) -> Iterator[Violation]:
         hint = "add the connection type, such as `type: postgres`, or give a `uri` instead"
         yield Violation(("connections", name), "neither `type` nor `uri` is there", hint)
     for key, value in _map(connection.get("extra")).items():
-        if isinstance(value, str) and model.is_secret_key(key):
+        if isinstance(value, str) and is_secret_key(key):
             yield Violation(("connections", name, "extra", key), "fleet.yaml never holds a secret", BY_REFERENCE)

@@ -133,6 +133,9 @@ notifications:
         (["type: slack"], "needs the key url"),
         (["type: slack", "url: https://hooks.slack.com/services/S3CRET"], "this URL is a secret"),
         (["type: webhook", "url: https://me:S3CRET@desk.example.com/"], "carries one"),
+        (["type: webhook", "url: https://desk.example.com/?token=S3CRET"], "carries one"),
+        (["type: webhook", "url: http://desk.example.com/", "token: {env: T}"], "without encryption"),
+        (["type: pagerduty", "url: http://10.0.0.9/", "key: {env: K}"], "without encryption"),
         (["type: webhook", "url: desk.example.com"], "not the URL of a web server"),
         (["type: webhook", "url: https://x/", "host: smtp"], "has no key host"),
         (["type: sms"], "email, slack, teams, pagerduty or webhook"),
@@ -155,6 +158,11 @@ def test_what_a_receiver_must_be(lines: list[str], message: str) -> None:
         parse_receiver(*lines)
     assert message in str(caught.value)
     assert "S3CRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080"])
+def test_a_token_may_go_to_this_machine_without_encryption(host: str) -> None:
+    parse_receiver("type: webhook", f"url: http://{host}/", "token: {env: T}")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import OWNED_INSTEAD
-from airfleet.spec.model import is_secret_key
+from airfleet.spec.sections.section import is_secret_key
 
 CHANGES = Path(__file__).with_name("config_changes.json")
 # The defaults of Airflow 2 that decide when a run is made and what its dates are. The new fleet.yaml keeps them, so

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from airfleet.spec.notifications import Notifications, SecretReceiver
 from airfleet.spec.sections.hosts import Name
 from airfleet.spec.sections.references import Reference, TextOrReference
-from airfleet.spec.sections.section import Pattern, Section, rule, shaped
+from airfleet.spec.sections.section import Pattern, Section, is_secret_key, rule, shaped
 from airfleet.spec.sections.slas import Duration, LocalTime, Zone, seconds_of
 from airfleet_provider.contract.alert_schema import Severity
 from airfleet_provider.contract.notification_policy import (
@@ -51,6 +52,16 @@ _KEYS = {
 _ADDRESS = r"[^\s@<>,;:\"()\[\]]+@[A-Za-z0-9.-]+"
 
 
+def _is_in_clear(url: str) -> bool:
+    """Return whether a request to this URL crosses a network without encryption."""
+    parts = urlsplit(url)
+    try:
+        is_here = ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        is_here = parts.hostname == "localhost"
+    return parts.scheme == "http" and not is_here
+
+
 def _url(value: str | Reference) -> str | Reference:
     if isinstance(value, str):
         parts = urlsplit(value)
@@ -58,6 +69,8 @@ def _url(value: str | Reference) -> str | Reference:
             raise rule("not the URL of a web server", "write https://host/path")
         if parts.password:
             raise rule("fleet.yaml never holds a password, and this URL carries one", "write it as a reference")
+        if any(is_secret_key(key) for key, _ in parse_qsl(parts.query)):
+            raise rule("fleet.yaml never holds a token, and this URL carries one", "write it as a reference")
     return value
 
 
@@ -128,6 +141,8 @@ class ReceiverSection(Section):
             raise rule(
                 "this URL is a secret: who knows it may write to the channel", "write it as a reference: {env: NAME}"
             )
+        if (self.token or self.key) and isinstance(self.url, str) and _is_in_clear(self.url):
+            raise rule("a token never goes over a connection without encryption", "write https://host/path")
         if (self.login is None) != (self.password is None):
             raise rule("a login needs a password, and a password a login", "add the other key")
         if self.login is not None and self.encryption == "none":

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+_SECRET_KEY = re.compile(r"(password|passwd|secret|token|access_key|private_key|api_key)$", re.IGNORECASE)
+
 
 def rule(what: str, hint: str = "") -> PydanticCustomError:
     """Return an error whose text and hint reach the user unchanged."""
@@ -65,3 +67,8 @@ def _pattern(text: str) -> str:
 
 
 Pattern = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
+
+
+def is_secret_key(key: str) -> bool:
+    """Return whether the name of a key suggests that its value is a secret."""
+    return _SECRET_KEY.search(key) is not None
