@@ -24,11 +24,12 @@ from fleets import Platform
 from prometheus_server import JWT_SECRET, Prometheus, quicken
 
 # What a platform on one machine has no exporter for.
-ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_")
-# Panels without a fact: nothing failed, waits, runs or has a schedule; there is no backup, replica or release.
+ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_", "etcd_")
+# Panels without a fact: nothing failed, waits, runs or has a schedule; there is no promise, backup, replica or release.
 SHOW_NOTHING = {
     *("airfleet-dags: Failures, last hour", "airfleet-dags: Repeated tries, last hour", "airfleet-releases: Failures"),
     *("airfleet-dags: Oldest unfinished runs", "airfleet-dags: Overdue, by Dag", "airfleet-pools: By host"),
+    *("airfleet-dags: Promises at risk or late", "airfleet-dags: Promises kept, last 30 days"),
     *("airfleet-database: Age of the backup", "airfleet-database: Replicas"),
     *("airfleet-releases: Age of the live release", "airfleet-releases: Live releases"),
 }

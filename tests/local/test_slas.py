@@ -143,7 +143,7 @@ def test_a_late_run_raises_an_alert_and_its_end_resolves_it(clean: Database) -> 
     clean.query("UPDATE airfleet.sla_instance SET due_at = now() - interval '10 s'")
     engine.evaluate()
     assert engine.list_rows("state", "is_alerting") == [("late", True)]
-    query = "SELECT severity, summary, labels->>'run', resolved_at IS NULL FROM airfleet.alert"
+    query = "SELECT severity, summary, labels->>'run_id', resolved_at IS NULL FROM airfleet.alert"
     ((severity, summary, run, is_open),) = clean.query(query)
     assert (severity, run, is_open) == ("critical", "r1", True)
     assert summary.startswith("sla_marts is late since ")

@@ -1,8 +1,8 @@
 """What exporters answer to Prometheus, for tests without a platform.
 
 The agents' answer is made from the table of their metrics. The files in `expositions/` were recorded from real programs
-(HAProxy 2.6, the node exporter 1.5, the PostgreSQL exporter 0.11 and RabbitMQ 3.10 of Debian 12), and cut down to the
-metrics that rules and dashboards read.
+(HAProxy 2.6, the node exporter 1.5, the PostgreSQL exporter 0.11, RabbitMQ 3.10 and etcd 3.4 of Debian 12), and cut
+down to the metrics that rules and dashboards read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LABELS = {
     "queue": ("default", "io"),
     "pool": ("default_pool", "crm"),
     "dag_id": ("nightly", "hourly"),
-    "state": ("success", "failed", "up_for_retry", "queued", "running"),
+    "state": ("success", "failed", "up_for_retry", "queued", "running", "late", "met", "missed"),
     "lease": ("scheduler", "agents"),
     "component": ("scheduler", "triggerer"),
 }
@@ -74,7 +74,7 @@ def render_recorded(name: str, turn: int) -> str:
         if line.startswith("# TYPE"):
             kind = line.split()[-1]
         head, _, value = line.rpartition(" ")
-        grows = kind == "counter" and not line.startswith("#")
+        grows = kind in {"counter", "histogram"} and not line.startswith("#")
         lines.append(f"{head} {float(value) * (1 + 0.1 * turn)}" if grows else line)
     return "\n".join([*lines, ""])
 

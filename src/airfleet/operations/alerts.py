@@ -30,9 +30,9 @@ SQL = Statements(__package__, "alerts")
 CONNECT_S = 10
 TEST_S = 60.0
 POLL_S = 0.5
-# Labels that differ between one alert and the next about the same. That of an SLA names its run, and how late it is.
+# Labels that differ between one alert and the next about the same. That of an SLA also says how late it is.
 PASSING = frozenset({"run_id", "number"})
-PASSING_OF_SLAS = frozenset({"run", "state"})
+PASSING_OF_SLAS = frozenset({"state"})
 _ENDED = (NotificationState.SENT, NotificationState.FAILED)
 
 

@@ -107,10 +107,10 @@ def test_a_silence_of_one_alert_holds_for_its_next_run_too(project: Path, server
 
 
 def test_a_silence_of_a_promise_holds_when_it_is_late_and_for_the_next_run(project: Path, server: Server) -> None:
-    same = {"source": "sla", "rule": "marts", "kind": "finished-by", "dag": "marts"}
-    number = fire(server, "SlaNotMet", **same, state="at-risk", run="monday")
+    same = {"source": "sla", "rule": "marts", "kind": "finished-by", "dag_id": "marts"}
+    number = fire(server, "SlaNotMet", **same, state="at-risk", run_id="monday")
     assert call(project, "silence", "--alert", str(number), "--for", "1h").exit_code == 0
-    fire(server, "SlaNotMet", "critical", **same, state="late", run="tuesday")
+    fire(server, "SlaNotMet", "critical", **same, state="late", run_id="tuesday")
     (alert,) = json.loads(call(project, "list", "--json").stdout)
     assert alert["state"].startswith("silenced")
 

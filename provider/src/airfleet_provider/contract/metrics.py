@@ -62,7 +62,7 @@ class Metric:
 
 
 # A limit holds for a metric. Dags have the most; a queue or pool that a Dag names need not exist anywhere.
-DAGS, QUEUES, COMBINATIONS, HOSTS, FEW = 1000, 60, 60, 200, 20
+DAGS, QUEUES, COMBINATIONS, HOSTS, PROMISES, FEW = 1000, 60, 60, 200, 300, 20
 _QUEUE_AND_POOL = ("queue", "pool")
 
 
@@ -260,10 +260,25 @@ _OWN = tuple(
         ),
     )
 )
-METRICS: Mapping[str, Metric] = {one.name: one for one in (*_TASKS, *_DAGS, *_PARTS, *_DATABASE, *_OWN)}
+_SLAS = (
+    _gauge(
+        "airfleet_sla_instances",
+        "Instances of promises of `slas` that are open, by their state: `due`, `at-risk` or `late`.",
+        *("rule", "kind", "state"),
+        most=PROMISES,
+    ),
+    _counter(
+        "airfleet_sla_ended_total",
+        "Instances of promises of `slas` that ended, as `met` or `missed`.",
+        *("rule", "kind", "state"),
+        most=PROMISES,
+    ),
+)
+METRICS: Mapping[str, Metric] = {one.name: one for one in (*_TASKS, *_DAGS, *_SLAS, *_PARTS, *_DATABASE, *_OWN)}
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Tasks", _TASKS),
     ("Dags and Dag runs", _DAGS),
+    ("Promises", _SLAS),
     ("Schedulers, components and releases", _PARTS),
     ("Database, backups and archive", _DATABASE),
     ("The agents process itself", _OWN),

@@ -38,17 +38,22 @@ ON_TIME_CLEARS = 0
 FORGET_EVERY_S = 600.0
 FINISHED = frozenset({"success", "failed"})
 # Counters without labels, which are there from the start.
+PROMISES, ENDED_PROMISES = "airfleet_sla_ended_total", ("met", "missed")
 PLAIN = ("airfleet_task_clock_skew_total", "airfleet_task_events_lost_total")
 AGAIN = frozenset({"scheduled", "queued", "restarting"})
 
 
 @dataclass(slots=True)
 class Position:
-    """How far tables were read. `runs` has the unfinished Dag runs, and whether the start of each was counted."""
+    """How far tables were read. `runs` has the unfinished Dag runs, and whether the start of each was counted.
+
+    `slas` is the evaluation of the SLA engine up to which ends of promises were counted, in ISO 8601.
+    """
 
     log: Tail
     run: Tail
     runs: dict[int, bool] = field(default_factory=dict)
+    slas: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -56,12 +61,13 @@ class Position:
             "run": self.run.to_json(),
             "waiting": compress(one for one, is_started in self.runs.items() if not is_started),
             "started": compress(one for one, is_started in self.runs.items() if is_started),
+            "slas": self.slas,
         }
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Position:
         runs = dict.fromkeys(expand(value["waiting"]), False) | dict.fromkeys(expand(value["started"]), True)
-        return cls(Tail.of_json(value["log"]), Tail.of_json(value["run"]), runs)
+        return cls(Tail.of_json(value["log"]), Tail.of_json(value["run"]), runs, value.get("slas", ""))
 
 
 class Events:
@@ -107,6 +113,7 @@ class Events:
             position = self._position or self._load(connection)
             has_more = self._read_log(connection, position.log)
             has_more |= self._read_runs(connection, position)
+            self._read_promises(connection, position)
             if self._clock() - self._forgotten >= FORGET_EVERY_S:
                 self._forget(connection)
             self._counters.save(connection)
@@ -225,7 +232,27 @@ class Events:
         if row["started"] is not None:
             self._counters.put("airfleet_dag_last_run_seconds", max(0.0, row["ended"] - row["started"]), row["dag_id"])
 
+    def _read_promises(self, connection: Connection[Row], position: Position) -> None:
+        """Count the promises that ended. The engine writes an end and its evaluation in one transaction."""
+        rows = connection.execute(SQL["sla_rules"]).fetchall()
+        if not rows:
+            return
+        known = self._counters.values.get(PROMISES, {})
+        for row in rows:
+            for state in ENDED_PROMISES:
+                if (row["rule"], row["kind"], state) not in known:
+                    self._counters.add(PROMISES, row["rule"], row["kind"], state, by=0.0)
+        evaluated_at = rows[0]["evaluated_at"]
+        # After a restore of an older backup, the engine goes on from an earlier evaluation.
+        if position.slas and position.slas < evaluated_at:
+            words = {"after": position.slas, "until": evaluated_at}
+            for row in connection.execute(SQL["sla_ends"], words):
+                self._counters.add(PROMISES, row["rule"], row["kind"], row["state"], by=float(row["instances"]))
+        position.slas = evaluated_at
+
     def _forget(self, connection: Connection[Row]) -> None:
         existing = {row["dag_id"] for row in connection.execute(SQL["dags"])}
         self._counters.forget("dag_id", lambda dag_id: dag_id in existing or dag_id == OTHER)
+        rules = {row["rule"] for row in connection.execute(SQL["sla_rules"])}
+        self._counters.forget("rule", lambda rule: rule in rules or rule == OTHER)
         self._forgotten = self._clock()

@@ -56,3 +56,15 @@ CROSS JOIN LATERAL (
 
 -- name: dags
 SELECT dag_id FROM dag
+
+-- name: sla_rules
+-- The text of a moment in UTC sorts as the moment does.
+SELECT one -> 'rule' ->> 'name' AS rule, one -> 'rule' ->> 'kind' AS kind,
+    to_char(e.evaluated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS evaluated_at
+FROM airfleet.sla_engine e,
+    jsonb_array_elements(CASE jsonb_typeof(e.rules) WHEN 'array' THEN e.rules ELSE '[]' END) AS one
+WHERE e.evaluated_at IS NOT NULL
+
+-- name: sla_ends
+SELECT rule, kind, state, count(*) AS instances FROM airfleet.sla_instance
+WHERE ended_at > %(after)s::timestamptz AND ended_at <= %(until)s::timestamptz GROUP BY 1, 2, 3

@@ -29,6 +29,7 @@ BUSY = frozenset({"running", "restarting"})
 SHOWN, DEFAULT_POOL = ("scheduled", "queued", "running"), "default_pool"
 # A host that runs nothing is shown for so long.
 IDLE_HOST_S = 3600.0
+OPEN_PROMISES = ("due", "at-risk", "late")
 COMPONENTS: Mapping[str, str] = {
     "SchedulerJob": "scheduler",
     "TriggererJob": "triggerer",
@@ -80,6 +81,7 @@ class State:
             values: Values = defaultdict(dict)
             self._read_tasks(connection, values)
             _read_parts(connection, values, self._names)
+            _read_slas(connection, values)
         self._board.publish(NAME, {name: self._limits.fold(name, series) for name, series in values.items()})
 
     def _read_tasks(self, connection: Connection[Row], values: Values) -> None:
@@ -175,3 +177,12 @@ def _read_parts(connection: Connection[Row], values: Values, names: Mapping[str,
     values["airfleet_import_errors"][("",)] = 0.0
     for row in connection.execute(SQL["import_errors"]):
         values["airfleet_import_errors"][row["bundle"],] = float(row["files"])
+
+
+def _read_slas(connection: Connection[Row], values: Values) -> None:
+    series = values["airfleet_sla_instances"]
+    for row in connection.execute(SQL["slas"]):
+        for state in OPEN_PROMISES:
+            series.setdefault((row["rule"], row["kind"], state), 0.0)
+        if row["state"] is not None:
+            series[row["rule"], row["kind"], row["state"]] = float(row["instances"])

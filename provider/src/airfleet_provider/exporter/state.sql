@@ -36,6 +36,18 @@ SELECT job_type, coalesce(hostname, '') AS host,
     min(extract(epoch FROM clock_timestamp() - latest_heartbeat))::float8 AS age_s
 FROM job WHERE state = 'running' AND latest_heartbeat > clock_timestamp() - interval '1 day' GROUP BY 1, 2
 
+-- name: slas
+-- Every rule that the engine evaluates, and the open instances by the index of those.
+SELECT known.rule, known.kind, open.state, coalesce(open.instances, 0) AS instances
+FROM (
+    SELECT one -> 'rule' ->> 'name' AS rule, one -> 'rule' ->> 'kind' AS kind
+    FROM airfleet.sla_engine e,
+        jsonb_array_elements(CASE jsonb_typeof(e.rules) WHEN 'array' THEN e.rules ELSE '[]' END) AS one
+) AS known
+LEFT JOIN (
+    SELECT rule, kind, state, count(*) AS instances FROM airfleet.sla_instance WHERE ended_at IS NULL GROUP BY 1, 2, 3
+) AS open ON open.rule = known.rule AND open.kind = known.kind
+
 -- name: releaser
 SELECT count(*) > 0 AS is_up FROM pg_locks
 WHERE locktype = 'advisory' AND classid = 0 AND objid = %(lock)s AND objsubid = 1 AND granted

@@ -101,10 +101,10 @@ def describe(rule: Rule, instance: Instance, now: datetime) -> Alert:
         "rule": rule.name,
         "kind": key.kind.value,
         "state": instance.state.value,
-        "dag": subject.dag_id,
-        "task": subject.task_id,
+        "dag_id": subject.dag_id,
+        "task_id": subject.task_id,
         "asset": subject.asset,
-        "run": instance.run_id or "",
+        "run_id": instance.run_id or "",
     }
     is_warning = instance.state is State.AT_RISK
     return Alert(

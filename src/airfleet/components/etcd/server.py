@@ -9,6 +9,7 @@ from airfleet.components.host_model import (
     AUTHORITIES,
     ETC,
     ETCD,
+    ETCD_METRICS,
     ETCD_PEERS,
     EVERY_ADDRESS,
     LIB,
@@ -70,6 +71,8 @@ def describe(place: Place, settings: str) -> Part:
         *("--peer-cert-file", str(certificate.path), "--peer-key-file", str(key.path)),
         *("--peer-client-cert-auth", "--peer-trusted-ca-file", str(AUTHORITIES)),
         *("--initial-advertise-peer-urls", name_member(place.host)),
+        # Nothing but the metrics is behind this port, so monitor hosts need not reach the clients' one.
+        *(("--listen-metrics-urls", f"https://{listen}:{ETCD_METRICS}") if place.addresses("monitor") else ()),
         *("--heartbeat-interval", str(HEARTBEAT_MS), "--election-timeout", str(ELECTION_MS)),
         *("--auto-compaction-retention", "1"),
     )
@@ -86,6 +89,7 @@ def describe(place: Place, settings: str) -> Part:
         health=HttpCheck(f"https://127.0.0.1:{ETCD}/health"),
     )
     voters, askers = (tuple(host.address for host in hosts) for hosts in (fleet.voters, fleet.with_role("database")))
+    monitors = place.addresses("monitor")
     return Part(
         name=NAME,
         packages=("etcd-server", "etcd-client"),
@@ -97,6 +101,7 @@ def describe(place: Place, settings: str) -> Part:
         ports=(
             OpenPort(ETCD, tuple(dict.fromkeys((*voters, *askers))), "Patroni agrees here on the primary"),
             OpenPort(ETCD_PEERS, voters, "etcd of the other voters"),
+            *((OpenPort(ETCD_METRICS, monitors, "metrics of etcd"),) if monitors else ()),
         ),
     )
 

@@ -21,6 +21,7 @@ from airfleet.components.host_model import (
     AUTHORITIES,
     BALANCER_METRICS,
     ETC,
+    ETCD_METRICS,
     LIB,
     NODE_METRICS,
     PATRONI,
@@ -188,6 +189,7 @@ def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
         _job("node", fleet.hosts, NODE_METRICS),
         _job("postgres", fleet.with_role("database"), POSTGRES_METRICS),
         _job("patroni", _list_patroni(place), PATRONI, authorities=AUTHORITIES),
+        _job("etcd", fleet.voters, ETCD_METRICS, authorities=AUTHORITIES),
         _job("rabbitmq", brokers, RABBITMQ_METRICS),
         ScrapeJob(
             "rabbitmq-queues",

@@ -46,7 +46,7 @@ def test_every_query_and_rule_reads_metrics_that_something_exports(expr: str) ->
     assert set(re.findall(r"airfleet:\w+:\w+", expr)) <= recorded | limits
     for name in re.findall(r"\bairfleet_[a-z_]+", expr):
         assert name in METRICS or re.sub(r"_(bucket|count|sum)$", "", name) in METRICS, name
-    assert set(re.findall(r"\b(?:node|pg|haproxy|rabbitmq)_\w+", expr)) <= RECORDED
+    assert set(re.findall(r"\b(?:node|pg|haproxy|rabbitmq|etcd)_\w+", expr)) <= RECORDED
 
 
 def test_the_panels_of_a_dashboard_have_different_titles() -> None:

@@ -98,6 +98,9 @@ def parse_command(line: str) -> None:
     command: click.Command = cli
     name, context = "airfleet", click.Context(cli)
     while isinstance(command, click.Group):
+        # A group may put a command before the words, as `airfleet logs` does.
+        command.parse_args(context, words)
+        words = [*context._protected_args, *context.args]
         found, inner, words = command.resolve_command(context, words)
         assert found and inner
         name, command, context = found, inner, click.Context(inner, parent=context)

@@ -265,3 +265,34 @@ def test_the_last_tasks_of_a_crowd_waited_for_room_too(bench: Bench) -> None:
     bench.turn()
     [amounts] = bench.read("airfleet_task_start_seconds").values()
     assert amounts[-1] == pytest.approx(3.0, abs=0.01)
+
+
+def test_each_promise_that_ends_is_counted_once_whoever_is_active(bench: Bench, server: servers.Server) -> None:
+    bench.query("TRUNCATE airfleet.sla_instance, airfleet.sla_engine")
+
+    def evaluate(minute: int, *ended: str) -> None:
+        """What the engine writes in one transaction."""
+        rules = '[{"rule": {"name": "marts", "kind": "must-run"}}]'
+        bench.query(
+            "WITH moment AS (SELECT now() - interval '1 hour' + make_interval(mins => %s) AS at), engine AS ("
+            " INSERT INTO airfleet.sla_engine (evaluated_at, rules) SELECT at, %s::jsonb FROM moment"
+            " ON CONFLICT (id) DO UPDATE SET evaluated_at = excluded.evaluated_at, rules = excluded.rules)"
+            " INSERT INTO airfleet.sla_instance (rule, kind, dag_id, occasion, state, starts_at, due_at, changed_at,"
+            " ended_at) SELECT 'marts', 'must-run', 'd', at::text || n, state, at, at, at, at"
+            " FROM moment, unnest(%s::text[]) WITH ORDINALITY AS one (state, n)",
+            *(minute, rules, list(ended)),
+        )
+
+    evaluate(0, "met", "missed")
+    bench.turn()
+    met, missed = (("marts", "must-run", state) for state in ("met", "missed"))
+    assert bench.read("airfleet_sla_ended_total") == {met: (0.0,), missed: (0.0,)}, "from before the first turn"
+    evaluate(1, "met", "met", "missed")
+    bench.turn()
+    evaluate(2)
+    bench.turn()
+    other = Bench(server)
+    evaluate(3, "met")
+    other.turn()
+    other.turn()
+    assert other.read("airfleet_sla_ended_total") == {met: (3.0,), missed: (1.0,)}

@@ -132,3 +132,24 @@ def test_catalogues_are_read_without_any_right(database: servers.Server) -> None
     assert ("task_instance",) in found("airfleet_table_size_bytes")
     assert found("airfleet_database_connections_max")[()] > 0
     assert set(board.facts["database"].series) <= set(METRICS)
+
+
+def test_promises_are_shown_for_each_rule_also_for_one_without_any(database: servers.Server) -> None:
+    database.query("TRUNCATE airfleet.sla_instance, airfleet.sla_engine")
+    board = Board()
+    assert read(database, State(board, Limits(), Queues(), []), board, "state")("airfleet_sla_instances") == {}
+    rules = '[{"rule": {"name": "marts", "kind": "must-run"}}, {"rule": {"name": "idle", "kind": "fresh-by"}}]'
+    database.query("INSERT INTO airfleet.sla_engine (rules) VALUES (%s)", rules)
+    for number, state in enumerate(("late", "late", "due", "met")):
+        database.query(
+            "INSERT INTO airfleet.sla_instance (rule, kind, dag_id, occasion, state, starts_at, due_at, changed_at,"
+            " ended_at) VALUES ('marts', 'must-run', 'd', %s, %s, now(), now(), now(), %s)",
+            *(str(number), state, "2026-01-01" if state == "met" else None),
+        )
+    found = read(database, State(board, Limits(), Queues(), []), board, "state")("airfleet_sla_instances")
+    assert {labels[2]: value for labels, value in found.items() if labels[0] == "marts"} == {
+        "due": 1,
+        "at-risk": 0,
+        "late": 2,
+    }
+    assert {value for labels, value in found.items() if labels[0] == "idle"} == {0}

@@ -26,7 +26,8 @@ def test_a_warning_becomes_a_late_alert_of_the_same_fingerprint() -> None:
     assert (warning.severity, "is expected 12 min late" in warning.summary) == ("warning", True)
     (alert,) = list_changes([RULE], [risk], [Transition(risk, late)], NOW).raised
     assert (alert.severity, alert.fingerprint) == ("critical", warning.fingerprint)
-    assert alert.labels["dag"] == "marts"
+    # The labels of all alerts about Dags and runs have the same names, and messages link to what they name.
+    assert (alert.labels["dag_id"], alert.labels["run_id"]) == ("marts", "r1")
 
 
 def test_a_changed_reason_raises_nothing_again() -> None:

@@ -144,6 +144,23 @@ DATABASE = Dashboard(
             limit=60,
         ),
         lines(
+            "Time of etcd's writes",
+            "The mean time until a write of etcd is on its disk. Patroni waits for it.",
+            Unit.SECONDS,
+            Query(
+                "rate(etcd_disk_wal_fsync_duration_seconds_sum[5m])"
+                " / (rate(etcd_disk_wal_fsync_duration_seconds_count[5m]) > 0)",
+                "{{host}}",
+            ),
+            limit=0.1,
+        ),
+        lines(
+            "Leaders of etcd",
+            "How often the voters of etcd agreed on another leader within an hour.",
+            Unit.COUNT,
+            Query("increase(etcd_server_leader_changes_seen_total[1h])", "{{host}}"),
+        ),
+        lines(
             "Transaction ids",
             "Age of the oldest transaction id that is not frozen. PostgreSQL stops at 2.1 billion.",
             Unit.COUNT,

@@ -227,6 +227,19 @@ DAGS = Dashboard(
         lines(
             "Time of runs", "From the start of a run to its end.", Unit.SECONDS, *quantiles("airfleet_dag_run_seconds")
         ),
+        lines(
+            "Promises at risk or late",
+            "Open instances of `slas`, by rule.",
+            Unit.COUNT,
+            Query('sum by (rule, state) (airfleet_sla_instances{state!="due"})', "{{rule}} {{state}}"),
+        ),
+        table(
+            "Promises kept, last 30 days",
+            "The part of the ended instances of `slas` that were met, by rule.",
+            Unit.RATIO,
+            'sum by (rule) (increase(airfleet_sla_ended_total{state="met"}[30d]))'
+            " / (sum by (rule) (increase(airfleet_sla_ended_total[30d])) > 0)",
+        ),
         lines("Dags", "Dags by state.", Unit.COUNT, Query("airfleet_dags", "{{state}}"), width=24),
     ),
 )
