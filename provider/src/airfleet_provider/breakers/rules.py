@@ -98,11 +98,14 @@ def decide(breaker: Breaker, rule: BreakerRule, probes: Iterable[Outcome], *, is
     if failed and failed >= passed:
         wait = min(rule.probe_after_s * 2.0**breaker.failed_probes, rule.probe_at_most_s)
         return Move(State.OPEN, "a probe failed", failed_probes=breaker.failed_probes + 1, probe_in_s=wait)
-    if passed >= breaker.wave and breaker.wave >= LAST_WAVE:
+    # Fewer failed than got through: the fault of those that failed is their own.
+    is_over = passed + failed >= breaker.wave
+    if is_over and breaker.wave >= LAST_WAVE:
         return Move(State.CLOSED, f"{passed} tasks got through")
-    if passed >= breaker.wave:
+    if is_over:
         return Move(State.HALF_OPEN, f"{passed} of {breaker.wave} got through", 2 * breaker.wave)
-    if passed and not open_ones and not is_more_waiting:
+    # After a wave that got through, nobody may be left: then nothing else would ever close it.
+    if (passed or breaker.wave > 1) and not open_ones and not is_more_waiting:
         return Move(State.CLOSED, "all tasks that waited got through")
     return None
 

@@ -38,6 +38,8 @@ DECIDED = re.compile(
     r"airflow\.(sdk\.)?exceptions\.(AirflowFailException|AirflowSkipException|AirflowRescheduleException"
     r"|AirflowSensorTimeout|DownstreamTasksSkipped|DagRunTriggerException|TaskDeferred)"
 )
+# How Airflow names the module of a Dag file: a digest of its path, and the name of the file.
+DAG_FILE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
 # The SQLSTATE classes of a server that serves nobody: connection, resources, operator intervention.
 AWAY_CLASSES = ("08", "53", "57")
 TOO_MANY, FIRST_SERVER_ERROR = 429, 500
@@ -101,8 +103,11 @@ def list_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def list_names(error: BaseException) -> list[str]:
-    """Return the whole names of an error's class and of its bases, the class first."""
-    return [f"{one.__module__}.{one.__qualname__}" for one in type(error).__mro__]
+    """Return the whole names of an error's class and of its bases, the class first.
+
+    A class of a Dag file has the name of the file before its own: Airflow's prefix of the module is left out.
+    """
+    return [f"{DAG_FILE.sub('', one.__module__)}.{one.__qualname__}" for one in type(error).__mro__]
 
 
 def find_status(error: BaseException) -> int | None:

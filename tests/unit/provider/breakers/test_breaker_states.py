@@ -63,7 +63,9 @@ def test_a_probe_that_fails_opens_it_for_twice_the_time_up_to_a_limit() -> None:
 def test_in_a_wave_one_bad_task_among_good_ones_is_its_own_fault() -> None:
     wave = replace(PROBING, wave=4)
     found = [Outcome.PASSED, Outcome.PASSED, Outcome.PASSED, Outcome.FAILED]
-    assert decide(wave, RULE, found, is_more_waiting=True) is None
+    move = decide(wave, RULE, found, is_more_waiting=False)
+    assert move is not None
+    assert (move.state, move.wave) == (State.HALF_OPEN, 8)
     worse = [Outcome.PASSED, Outcome.FAILED, Outcome.CHOSEN, Outcome.CHOSEN]
     move = decide(wave, RULE, worse, is_more_waiting=True)
     assert move is not None
@@ -75,6 +77,12 @@ def test_it_closes_early_if_nobody_else_waits() -> None:
     assert decide(wave, RULE, [Outcome.PASSED, Outcome.CHOSEN], is_more_waiting=False) is None
     move = decide(wave, RULE, [Outcome.PASSED, Outcome.PASSED], is_more_waiting=False)
     assert move == Move(State.CLOSED, "all tasks that waited got through")
+
+
+def test_it_closes_if_a_wave_got_through_and_nobody_is_left() -> None:
+    move = decide(replace(PROBING, wave=2), RULE, [], is_more_waiting=False)
+    assert move is not None
+    assert move.state is State.CLOSED
 
 
 def test_it_stays_half_open_until_a_task_comes() -> None:

@@ -93,5 +93,7 @@ def test_an_error_has_a_short_name_and_may_be_a_decision() -> None:
 
     assert name_error(ConnectionRefusedError()) == "ConnectionRefusedError"
     assert name_error(AnswerError(500)) == f"{__name__}.AnswerError"
+    of_a_file = type("BusyError", (Exception,), {"__module__": f"unusual_prefix_{'0a' * 20}_sales"})
+    assert name_error(of_a_file()) == "sales.BusyError"
     assert is_decided(AirflowSkipException())
     assert not is_decided(AirflowException())

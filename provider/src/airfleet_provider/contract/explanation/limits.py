@@ -60,7 +60,8 @@ def _judge_breakers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         yield Cause(
             Code.BREAKER_OPEN,
             Severity.HELD if is_held else Severity.WAITING,
-            f"The breaker {one.name} is {one.state} since {words.between(one.since, facts.now)}: {one.reason}.{by} "
+            f"The breaker {one.name} is {one.state}, and has kept tasks for {words.between(one.since, facts.now)}: "
+            f"{one.reason}.{by} "
             f"{wording.count(one.waiting, 'task')} wait{'s' * (one.waiting == 1)}. {next_step}",
             since=one.since,
             until=one.probe,
