@@ -1,4 +1,4 @@
-"""Write what `airfleet migrate assess` knows of the installed Airflow 3: its modules, and its changes of options.
+"""Write what `airfleet migrate assess` knows of the installed Airflow 3: its modules, options and changes of options.
 
 python tools/airflow_facts.py           write the files in src/airfleet/operations/migration
 python tools/airflow_facts.py --check   exit with 1 when a file is not what Airflow says
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import airflow
+import yaml
 from airflow.cli.commands.config_command import CONFIGS_CHANGES
 
 FOLDER = Path(__file__).parents[1] / "src" / "airfleet" / "operations" / "migration"
@@ -33,6 +34,17 @@ def describe_options() -> str:
         if to or change.was_removed:
             changes[name] = [to, " ".join(change.suggestion.split())]
     return _write(f"{json.dumps(name)}: {json.dumps(change)}" for name, change in sorted(changes.items()))
+
+
+def describe_defaults() -> str:
+    """Return the default of every option of Airflow's own; null where there is none."""
+    sections = yaml.safe_load((ROOT / "config_templates" / "config.yml").read_text())
+    found = {
+        f"{section}.{option}": described["default"]
+        for section, whole in sections.items()
+        for option, described in (whole["options"] or {}).items()
+    }
+    return _write(f"{json.dumps(name)}: {json.dumps(default)}" for name, default in sorted(found.items()))
 
 
 def describe_modules() -> str:
@@ -65,7 +77,11 @@ def _write(lines: Iterable[str]) -> str:
 
 def main() -> int:
     """Write the files, or compare them with `--check`."""
-    texts = {"config_changes.json": describe_options(), "airflow_modules.json": describe_modules()}
+    texts = {
+        "airflow_modules.json": describe_modules(),
+        "config_changes.json": describe_options(),
+        "config_defaults.json": describe_defaults(),
+    }
     if "--check" in sys.argv:
         return int(any((FOLDER / name).read_text() != text for name, text in texts.items()))
     for name, text in texts.items():

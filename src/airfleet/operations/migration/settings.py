@@ -15,6 +15,7 @@ from airfleet.spec.fleet import OWNED_INSTEAD
 from airfleet.spec.sections.section import is_secret_key
 
 CHANGES = Path(__file__).with_name("config_changes.json")
+DEFAULTS = Path(__file__).with_name("config_defaults.json")
 # The defaults of Airflow 2 that decide when a run is made and what its dates are. The new fleet.yaml keeps them, so
 # that the first run in Airflow 3.3 follows the last one in Airflow 2.
 SCHEDULING: Mapping[str, str] = {
@@ -29,13 +30,14 @@ _ENDED_EXECUTORS = (
     "CeleryKubernetesExecutor",
     "LocalKubernetesExecutor",
 )
-# Options that name files, addresses and processes of the old installation, or that airfleet decides by itself.
-_LOCAL = re.compile(
-    r"(webserver|smtp|kubernetes\w*|celery_kubernetes_executor|local_kubernetes_executor|dask|elasticsearch|statsd"
-    r"|sentry|lineage|kerberos|cli|aws|azure_remote_logging)\..*"
-    r"|.*(_folder|_path|_file|_filename|_log_location|_hosts?|_url|_class|_conn|_id|_cmd|_key|_uri)"
-    r"|core\.(hostname_callable|plugins_folder|load_examples)|logging\.(remote_\w+|.*format.*)|metrics\..*"
-    r"|database\..*|celery\.(worker_\w+|sync_parallelism|ssl_\w+|flower_\w+|operation_timeout)"
+# Options that say what Dags mean. All others describe the old machines, or were tuned for them.
+_OF_DAGS = re.compile(
+    r"core\.(default_timezone|max_\w+|dags_are_paused_at_creation|default_\w+|max_task_retry_delay|xcom_backend"
+    r"|allowed_deserialization_classes\w*|dag_run_conf_overrides_params|dag_ignore_file_syntax|hide_sensitive_var_conn_fields"
+    r"|sensitive_var_conn_names|dag_discovery_safe_mode|strict_asset_uri_validation)"
+    r"|operators\..*|sensors\..*|email\.default_\w+"
+    r"|scheduler\.(catchup_by_default|create_\w+_data_intervals|ignore_first_depends_on_past_by_default|use_job_schedule"
+    r"|allowed_run_id_pattern)"
 )
 
 
@@ -46,6 +48,7 @@ class Fate(StrEnum):
     REMOVED = "removed"  # Airflow 3 has no such option
     OWNED = "owned"  # airfleet decides it
     LEFT = "left out"  # it describes the old machine
+    DEFAULT = "default"  # Airflow 3.3 does the same without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,6 @@ class Option:
     fate: Fate
     note: str = ""
     value: str = ""
-
-    @property
-    def is_schedule(self) -> bool:
-        """Whether it decides when runs are made."""
-        return self.section == "scheduler" and self.name in SCHEDULING
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,9 @@ def read(path: Path) -> Settings:
         what = str(error).splitlines()[0] if isinstance(error, OSError | configparser.Error) else "not UTF-8 text"
         raise UsageError(f"cannot be read: {what}", where=str(path), hint="name the airflow.cfg of Airflow 2") from None
     changes: dict[str, tuple[str, str]] = {key: (to, why) for key, (to, why) in json.loads(CHANGES.read_text()).items()}
+    defaults: dict[str, str | None] = json.loads(DEFAULTS.read_text())
     options = tuple(
-        _judge(section, name, value.strip(), changes)
+        _judge(section, name, value.strip(), changes, defaults)
         for section in parser.sections()
         for name, value in parser.items(section)
         if value.strip()
@@ -114,21 +113,31 @@ def keep(options: tuple[Option, ...]) -> dict[str, dict[str, str]]:
     return kept
 
 
-def _judge(section: str, name: str, value: str, changes: Mapping[str, tuple[str, str]]) -> Option:
+def _judge(
+    section: str,
+    name: str,
+    value: str,
+    changes: Mapping[str, tuple[str, str]],
+    defaults: Mapping[str, str | None],
+) -> Option:
     old = f"{section}.{name}"
     to, why = changes.get(old, (old, ""))
     if old in changes and not to:
         return Option(section, name, Fate.REMOVED, why or "Airflow 3 has no such option")
     new_section, new_name = to.split(".", 1)
-    note = f"now {new_section}.{new_name}" if to != old else ""
+    note = f"it was {old}" if to != old else ""
     if (hint := OWNED_INSTEAD.get((new_section, new_name))) is not None:
         if old == "core.executor" and value in _ENDED_EXECUTORS:
             hint = f"Airflow 3 has no {value}; {hint}"
         return Option(section, name, Fate.OWNED, hint)
-    if is_secret_key(name) or _LOCAL.fullmatch(old) or _LOCAL.fullmatch(to):
-        return Option(
-            section, name, Fate.LEFT, "it describes the old installation; set it again if the new one needs it"
-        )
+    # The options of providers are not in the list, and their sections are not either.
+    if to not in defaults and any(known.startswith(f"{new_section}.") for known in defaults):
+        return Option(section, name, Fate.REMOVED, "Airflow 3 has no such option")
+    if str(defaults.get(to)) == value and to not in (f"scheduler.{one}" for one in SCHEDULING):
+        return Option(new_section, new_name, Fate.DEFAULT, note)
+    # A class of Airflow's own may have another module now.
+    if is_secret_key(name) or not _OF_DAGS.fullmatch(to) or value.startswith("airflow."):
+        return Option(section, name, Fate.LEFT, "set it again if the new installation needs it")
     return Option(new_section, new_name, Fate.KEPT, note, value)
 
 

@@ -56,6 +56,9 @@ executor = CeleryKubernetesExecutor
 parallelism = 64
 fernet_key = super-secret-key
 dag_concurrency = 24
+dagbag_import_timeout = 99
+default_timezone = utc
+database_access_isolation = False
 enable_xcom_pickling = True
 [scheduler]
 catchup_by_default = False
@@ -181,7 +184,10 @@ def test_each_option_is_accounted_for(old: Path) -> None:
     assert fates["core.executor"] is Fate.OWNED
     assert fates["core.fernet_key"] is Fate.OWNED
     assert fates["core.enable_xcom_pickling"] is Fate.REMOVED
+    assert fates["core.database_access_isolation"] is Fate.REMOVED
     assert fates["core.max_active_tasks_per_dag"] is Fate.KEPT
+    assert fates["core.dagbag_import_timeout"] is Fate.LEFT, "it was tuned for the old machines"
+    assert fates["core.default_timezone"] is Fate.DEFAULT
     assert fates["scheduler.catchup_by_default"] is Fate.KEPT
     assert fates["smtp.smtp_host"] is Fate.LEFT
 
