@@ -14,7 +14,7 @@ from airfleet.errors import AirfleetError
 VERBS = (
     *("init", "up", "down", "status", "top", "explain", "trace", "logs", "errors", "doctor", "test"),
     *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla"),
-    *("migrate", "export"),
+    *("machines", "migrate", "export"),
     *("breaker", "airflow", "docs"),
 )
 

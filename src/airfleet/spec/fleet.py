@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from airfleet.spec.machines import Machines
 from airfleet.spec.notifications import Notifications
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
@@ -208,6 +209,7 @@ class Fleet:
     retries: tuple[RetryRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
     logs: Logs = field(default_factory=Logs)
+    machines: Machines | None = None
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS
     routing: tuple[Route, ...] = ()

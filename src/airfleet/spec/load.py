@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from airfleet.errors import Problem, SpecError, UsageError
 from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
 from airfleet.spec.secret_ref import SecretRef
-from airfleet.spec.sections import breakers, checks, hosts, notifications, references, retries, slas
+from airfleet.spec.sections import breakers, checks, hosts, machines, notifications, references, retries, slas
 from airfleet.spec.sections.references import Reference
 from airfleet.spec.yaml_document import Violation
 
@@ -161,9 +161,9 @@ def _mismatch_hint(path: yaml_document.Path, expected: str, value: object) -> st
 
 def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.Fleet:
     pools = _pools(written)
-    machines = _hosts(written, tuple(pool.name for pool in pools))
+    hosts_of_file = _hosts(written, tuple(pool.name for pool in pools))
     # The default on hosts is not the sum of the pools' slots: a change of one pool would then restart the schedulers.
-    parallelism = fleet.MOST_PARALLELISM if machines else min(max(4, 2 * cpus), fleet.MOST_PARALLELISM)
+    parallelism = fleet.MOST_PARALLELISM if hosts_of_file else min(max(4, 2 * cpus), fleet.MOST_PARALLELISM)
     return fleet.Fleet(
         name=written.name or default_name,
         ports=fleet.Ports(written.ports.api, written.ports.database, written.ports.metrics),
@@ -184,7 +184,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         notifications=notifications.convert(written.notifications),
         slas=tuple(rule for name, one in written.slas.items() for rule in slas.convert(name, one)),
         breakers=tuple(
-            breakers.convert(name, one, hosts=sum("worker" in host.roles for host in machines))
+            breakers.convert(name, one, hosts=sum("worker" in host.roles for host in hosts_of_file))
             for name, one in written.breakers.items()
         ),
         retries=tuple(retries.convert(name, one) for name, one in written.retries.items()),
@@ -192,9 +192,10 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
             written.monitoring.retention, written.monitoring.size, tuple(dict.fromkeys(written.monitoring.readers))
         ),
         logs=fleet.Logs(tuple(written.logs.redact)),
-        dags=written.dags or ("releases" if machines else "folder"),
+        dags=written.dags or ("releases" if hosts_of_file else "folder"),
         executor=written.executor,
-        hosts=machines,
+        machines=machines.convert(written.machines) if written.machines else None,
+        hosts=hosts_of_file,
         pools=pools,
         routing=tuple(topology.Route(one.queue, one.dag, one.task, one.operator) for one in written.routing),
         ssh=topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key, written.ssh.known_hosts),

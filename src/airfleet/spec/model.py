@@ -31,6 +31,7 @@ from airfleet.spec.sections.hosts import (
     WorkerPoolSection,
 )
 from airfleet.spec.sections.logs import LogsSection
+from airfleet.spec.sections.machines import MachinesSection
 from airfleet.spec.sections.monitoring import MonitoringSection
 from airfleet.spec.sections.notifications import NotificationsSection
 from airfleet.spec.sections.references import (
@@ -278,6 +279,11 @@ class FleetFile(Section):
         default={},
         description="What becomes of tasks that fail, by the class of the error: the first rule that fits decides.",
         examples=[{"typos": {}}],
+    )
+    machines: MachinesSection | None = Field(
+        default=None,
+        description="Machines that `airfleet machines` makes, by a program of yours.",
+        examples=[{"command": ["machines/driver"]}],
     )
     hosts: dict[Name, HostSection] = Field(
         default={},

@@ -1,0 +1,79 @@
+"""What to do about machines, as a pure function of fleet.yaml, the records and what the driver sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airfleet.operations.machines.driver import Machine
+from airfleet.operations.machines.records import Record, State
+from airfleet.spec.machines import MachineGroup
+
+
+class Action(StrEnum):
+    """What `apply` does about a machine."""
+
+    CREATE = "create"
+    RESUME = "resume"  # it may be made already: ask for it with the same key
+    WAIT = "wait"  # it has no address yet
+    END = "end"  # go on to destroy it
+    KEEP = "keep"
+    MISSING = "missing"  # it was made, and the driver does not see it: a person decides
+    SURPLUS = "surplus"  # fleet.yaml has it no more; only `destroy` destroys it
+    ORPHAN = "orphan"  # it has the fleet's tag, and no record: nobody touches it
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One machine and what to do about it. `why` is a sentence for a user."""
+
+    name: str
+    action: Action
+    why: str
+    group: MachineGroup | None = None
+    machine: Machine | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether `apply` does something."""
+        return self.action in (Action.CREATE, Action.RESUME, Action.WAIT, Action.END)
+
+
+def decide(groups: Sequence[MachineGroup], records: Mapping[str, Record], seen: Sequence[Machine]) -> tuple[Step, ...]:
+    """Return a step for each machine: those of fleet.yaml in their order, then those that it does not have."""
+    wanted = {name: group for group in groups for name in group.names}
+    by_key = {one.key: one for one in seen if one.key}
+    steps = [_decide_wanted(name, group, records.get(name), by_key) for name, group in wanted.items()]
+    for name, record in records.items():
+        if name in wanted:
+            continue
+        machine = by_key.get(record.key)
+        if record.state is State.DESTROYING:
+            steps.append(Step(name, Action.END, "its destruction was interrupted", machine=machine))
+        else:
+            why = f"fleet.yaml does not have it; `airfleet machines destroy {name}` destroys it"
+            steps.append(Step(name, Action.SURPLUS, why, machine=machine))
+    known = {record.key for record in records.values()}
+    for one in seen:
+        if one.key not in known or not one.key:
+            why = f"{one.id} has the tag of this fleet, and airfleet has no record that it made it"
+            steps.append(Step(one.name or one.id, Action.ORPHAN, why, machine=one))
+    return tuple(steps)
+
+
+def _decide_wanted(name: str, group: MachineGroup, record: Record | None, by_key: Mapping[str, Machine]) -> Step:
+    if record is None:
+        return Step(name, Action.CREATE, f"{group.cpus} CPUs, {group.memory >> 20} MiB, {group.image}", group)
+    machine = by_key.get(record.key)
+    if record.state is State.DESTROYING:
+        return Step(name, Action.END, "its destruction was interrupted; the next apply makes it anew", group, machine)
+    if record.state is State.CREATING:
+        why = "its creation was interrupted" + ("; it is there" if machine else "")
+        return Step(name, Action.RESUME, why, group, machine)
+    if machine is None:
+        why = f"the driver does not see {record.id}; if it is gone, `airfleet machines destroy {name}` forgets it"
+        return Step(name, Action.MISSING, why, group)
+    if not machine.address:
+        return Step(name, Action.WAIT, "it has no address yet", group, machine)
+    return Step(name, Action.KEEP, machine.address, group, machine)

@@ -1,0 +1,120 @@
+"""Make and destroy machines. A record is written before each deed, so that an interrupted command can go on."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.machines import records, rules
+from airfleet.operations.machines.driver import Driver, Machine
+from airfleet.operations.machines.records import Record, State
+from airfleet.operations.machines.rules import Action, Step
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.machines import Machines
+from airfleet.workspace import applied_hosts, file_lock
+
+ADDRESS_S, PAUSE_S = 600.0, 5.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """The machines of one fleet. `clock` counts seconds, `sleep` waits for some, `new_key` makes a random key."""
+
+    fleet: Fleet
+    machines: Machines
+    state: Path
+    driver: Driver
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    tell: Callable[[str], None]
+    new_key: Callable[[], str] = lambda: secrets.token_hex(16)
+
+    def plan(self) -> tuple[Step, ...]:
+        """Return what `apply` would do."""
+        return rules.decide(self.machines.groups, records.read(self.state), self.driver.list())
+
+    def apply(self) -> tuple[Step, ...]:
+        """Make the machines that are missing, and return the steps after it. Nothing in use is destroyed.
+
+        Raises:
+            AirfleetError: The driver fails, or a machine gets no address in time. The next apply goes on.
+        """
+        with self._lock():
+            for step in self.plan():
+                if step.action is Action.END:
+                    self._end(records.read(self.state)[step.name], step.machine)
+                    self.tell(f"{step.name}: destroyed")
+                elif step.is_change:
+                    self.tell(f"{step.name}: {self._make(step)}")
+            return self.plan()
+
+    def destroy(self, names: tuple[str, ...]) -> None:
+        """Destroy machines that airfleet made.
+
+        Raises:
+            UsageError: There is no record of a machine, or it is still a host of the fleet. None is destroyed then.
+            AirfleetError: The driver fails.
+        """
+        with self._lock():
+            known = records.read(self.state)
+            seen = {one.key: one for one in self.driver.list() if one.key}
+            hosts = {host.address: host.name for host in (*applied_hosts.read(self.state), *self.fleet.hosts)}
+            for name in names:
+                if name not in known:
+                    hint = "airfleet destroys only machines that it made: `airfleet machines list` shows them"
+                    raise UsageError(f"airfleet did not make {name}", hint=hint)
+                machine = seen.get(known[name].key)
+                address = (machine.address if machine else "") or known[name].address
+                if host := hosts.get(address):
+                    hint = f"take {host} out of `hosts`, run `airfleet apply`, and destroy it then"
+                    raise UsageError(f"{name} is the host {host} of this fleet", hint=hint)
+            for name in names:
+                self._end(known[name], seen.get(known[name].key))
+                self.tell(f"{name}: destroyed")
+
+    def _make(self, step: Step) -> str:
+        assert step.group is not None  # noqa: S101 - only machines of fleet.yaml are made
+        known = records.read(self.state)
+        record = known.get(step.name)
+        if step.action is Action.CREATE or record is None:
+            record = Record(step.name, step.group.name, self.new_key(), State.CREATING)
+            self._save(record)
+        machine = step.machine or self.driver.create(step.name, record.key, step.group)
+        record = replace(record, id=machine.id)
+        self._save(record)
+        address = machine.address or self._wait_for_address(record)
+        self._save(replace(record, state=State.MADE, address=address))
+        return address
+
+    def _wait_for_address(self, record: Record) -> str:
+        end = self.clock() + ADDRESS_S
+        while True:
+            found = next((one for one in self.driver.list() if one.key == record.key), None)
+            if found and found.address:
+                return found.address
+            if self.clock() >= end:
+                what = f"{record.name} ({record.id}) got no address within {ADDRESS_S:g} s"
+                raise AirfleetError(what, hint="airfleet machines apply: it goes on with this machine")
+            self.sleep(PAUSE_S)
+
+    def _end(self, record: Record, machine: Machine | None) -> None:
+        """Destroy a machine. One that the driver does not see is gone already."""
+        self._save(replace(record, state=State.DESTROYING))
+        if machine is not None:
+            self.driver.destroy(machine)
+        left = records.read(self.state)
+        del left[record.name]
+        records.write(self.state, left)
+
+    def _save(self, record: Record) -> None:
+        records.write(self.state, {**records.read(self.state), record.name: record})
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file_lock.wait_and_hold(self.state / records.LOCK):
+            yield

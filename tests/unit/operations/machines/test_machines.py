@@ -1,0 +1,271 @@
+"""Machines: what is decided, what a killed command leaves behind, and the contract with a real program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from airfleet.cli import machines as command
+from airfleet.errors import AirfleetError, SpecError, UsageError
+from airfleet.operations.machines import records
+from airfleet.operations.machines.driver import CommandDriver, Machine
+from airfleet.operations.machines.rules import Action
+from airfleet.operations.machines.session import Session
+from airfleet.spec import load
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.machines import MachineGroup
+
+GROUP = "{cpus: 2, memory: 4G, disk: 20G, image: debian-13"
+# A driver as a user writes it. Its "cloud" is a JSON file.
+DRIVER = """\
+import json, pathlib, sys
+store = pathlib.Path("cloud.json")
+cloud = json.loads(store.read_text()) if store.exists() else []
+asked = json.load(sys.stdin)
+assert asked["contract"] == 1
+mine = [one for one in cloud if one["tags"].get("airfleet-fleet") == asked["fleet"]]
+if asked["action"] == "list":
+    answer = {"machines": mine}
+elif asked["action"] == "create":
+    wanted = asked["machine"]
+    key = wanted["tags"]["airfleet-key"]
+    answer = next((one for one in mine if one["tags"]["airfleet-key"] == key), None)
+    if answer is None:
+        number = len(cloud) + 1
+        answer = {"id": f"vm-{number}", "name": wanted["name"], "address": f"10.0.0.{number}", "tags": wanted["tags"]}
+        cloud.append(answer)
+else:
+    gone = [one for one in mine if one["id"] == asked["id"] and one["tags"] == asked["tags"]]
+    cloud = [one for one in cloud if one not in gone]
+    answer = {}
+store.write_text(json.dumps(cloud))
+print(json.dumps(answer))
+"""
+
+
+class KilledError(Exception):
+    """The process was killed here."""
+
+
+class Cloud:
+    """A driver in this process. It dies before or after its n-th deed, as a killed command does."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, Machine] = {}
+        self.dies_at: int | None = None
+        self.deeds = 0
+        self.has_addresses = True
+
+    def step(self) -> None:
+        self.deeds += 1
+        if self.deeds == self.dies_at:
+            raise KilledError
+
+    def list(self) -> tuple[Machine, ...]:
+        return tuple(self.machines.values())
+
+    def create(self, name: str, key: str, group: MachineGroup) -> Machine:
+        self.step()
+        found = next((one for one in self.machines.values() if one.key == key), None)
+        if found is None:
+            number = len(self.machines) + 1
+            address = f"10.0.0.{number}" if self.has_addresses else ""
+            found = self.machines[f"vm-{number}"] = Machine(f"vm-{number}", name, key, address)
+        self.step()
+        return found
+
+    def destroy(self, machine: Machine) -> None:
+        self.step()
+        self.machines.pop(machine.id, None)
+        self.step()
+
+
+def parse(text: str) -> Fleet:
+    return load.parse(text, file="fleet.yaml", default_name="demo", cpus=2)
+
+
+def describe(count: int = 2, more: str = "") -> str:
+    return (
+        f"machines:\n  command: [./driver]\n  groups:\n    worker: {GROUP}, count: {count}, pools: [default]}}\n{more}"
+    )
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud()
+
+
+@pytest.fixture
+def start(tmp_path: Path, cloud: Cloud) -> Callable[[str], Session]:
+    def build(text: str) -> Session:
+        fleet = parse(text)
+        assert fleet.machines is not None
+        ticks = iter(range(0, 10_000, 100))
+        return Session(
+            fleet, fleet.machines, tmp_path, cloud, lambda: float(next(ticks)), lambda _: None, lambda _: None
+        )
+
+    return build
+
+
+def list_actions(session: Session) -> list[tuple[str, Action]]:
+    return [(step.name, step.action) for step in session.plan()]
+
+
+def test_an_apply_makes_what_is_missing_and_the_plan_is_empty_after_it(start: Callable[[str], Session]) -> None:
+    session = start(describe())
+    assert list_actions(session) == [("worker1", Action.CREATE), ("worker2", Action.CREATE)]
+    session.apply()
+    assert list_actions(session) == [("worker1", Action.KEEP), ("worker2", Action.KEEP)]
+
+
+@pytest.mark.parametrize("what", ["driver", "record"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_an_apply_that_was_killed_at_any_step_goes_on(
+    start: Callable[[str], Session], cloud: Cloud, monkeypatch: pytest.MonkeyPatch, what: str, number: int
+) -> None:
+    session = start(describe())
+    if what == "driver":
+        cloud.dies_at = number
+    else:
+        write, written = records.write, iter(range(1, 1000))
+
+        def die(*words: object) -> None:
+            if next(written) == number:
+                raise KilledError
+            write(*words)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(records, "write", die)
+    try:
+        session.apply()
+    except KilledError:
+        cloud.dies_at = None
+        session.apply()
+    assert sorted(one.name for one in cloud.list()) == ["worker1", "worker2"]
+    assert {action for _, action in list_actions(session)} == {Action.KEEP}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_destruction_that_was_killed_goes_on(start: Callable[[str], Session], cloud: Cloud, number: int) -> None:
+    start(describe()).apply()
+    session = start(describe(count=1))
+    cloud.dies_at = cloud.deeds + number
+    with pytest.raises(KilledError):
+        session.destroy(("worker2",))
+    assert ("worker2", Action.END) in list_actions(session)
+    session.apply()
+    assert [one.name for one in cloud.list()] == ["worker1"]
+    assert list_actions(session) == [("worker1", Action.KEEP)]
+
+
+def test_a_smaller_count_destroys_nothing(start: Callable[[str], Session], cloud: Cloud) -> None:
+    start(describe()).apply()
+    session = start(describe(count=1))
+    session.apply()
+    assert len(cloud.list()) == 2
+    assert ("worker2", Action.SURPLUS) in list_actions(session)
+
+
+def test_a_machine_that_airfleet_did_not_make_is_named_and_never_destroyed(
+    start: Callable[[str], Session], cloud: Cloud
+) -> None:
+    cloud.machines["vm-9"] = Machine("vm-9", "worker3", "someone-elses", "10.0.0.9")
+    session = start(describe())
+    session.apply()
+    assert ("worker3", Action.ORPHAN) in list_actions(session)
+    with pytest.raises(UsageError, match="did not make worker3"):
+        session.destroy(("worker1", "worker3"))
+    assert len(cloud.list()) == 3
+
+
+def test_a_machine_that_is_a_host_is_not_destroyed(start: Callable[[str], Session], cloud: Cloud) -> None:
+    start(describe()).apply()
+    session = start(describe(more="hosts:\n  all: {address: 10.0.0.2}\n"))
+    with pytest.raises(UsageError, match="worker2 is the host all"):
+        session.destroy(("worker2",))
+    assert len(cloud.list()) == 2
+
+
+def test_a_machine_that_the_driver_does_not_see_is_not_made_twice(
+    start: Callable[[str], Session], cloud: Cloud
+) -> None:
+    session = start(describe(count=1))
+    session.apply()
+    hidden = cloud.machines.pop("vm-1")
+    session.apply()
+    assert cloud.list() == ()
+    cloud.machines["vm-1"] = hidden
+    assert list_actions(session) == [("worker1", Action.KEEP)]
+
+
+def test_a_machine_without_an_address_is_an_error_and_the_next_apply_waits_for_it(
+    start: Callable[[str], Session], cloud: Cloud
+) -> None:
+    session = start(describe(count=1))
+    cloud.has_addresses = False
+    with pytest.raises(AirfleetError, match="no address"):
+        session.apply()
+    [made] = cloud.list()
+    cloud.machines[made.id] = Machine(made.id, made.name, made.key, "10.0.0.7")
+    session.apply()
+    assert list_actions(session) == [("worker1", Action.KEEP)]
+
+
+def test_two_groups_may_not_make_one_name() -> None:
+    with pytest.raises(SpecError, match="worker11"):
+        parse(f"machines:\n  command: [d]\n  groups:\n    worker: {GROUP}, count: 11}}\n    worker1: {GROUP}}}\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "driver.py").write_text(DRIVER)
+    text = describe().replace("[./driver]", f"[{sys.executable}, driver.py]")
+    (tmp_path / "fleet.yaml").write_text(f"name: demo\n{text}")
+    return tmp_path
+
+
+def test_the_commands_make_list_and_destroy_with_a_real_program(project: Path) -> None:
+    def run(*argv: str) -> str:
+        return CliRunner().invoke(command.command, argv, catch_exceptions=False).stdout
+
+    assert [one["action"] for one in json.loads(run("plan", str(project), "--json"))] == ["create", "create"]
+    assert run("apply", str(project), "--yes").splitlines() == [
+        "keep     worker1: 10.0.0.1",
+        "keep     worker2: 10.0.0.2",
+    ]
+    assert yaml.safe_load(run("hosts", str(project)))["hosts"] == {
+        "worker1": {"address": "10.0.0.1", "pools": ["default"]},
+        "worker2": {"address": "10.0.0.2", "pools": ["default"]},
+    }
+    run("destroy", "worker2", "--project", str(project), "--yes")
+    assert [one["name"] for one in json.loads(run("list", str(project), "--json"))] == ["worker1"]
+    assert [one["name"] for one in json.loads((project / "cloud.json").read_text())] == ["worker1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys; print('quota exceeded', file=sys.stderr); sys.exit(3)", "exit code 3: quota exceeded"),
+        ("print('hello')", "not JSON"),
+        ("print('[]')", "not a JSON object"),
+        ("print('{}')", "machines"),
+        ("import time; time.sleep(30)", "did not end"),
+    ],
+)
+def test_a_driver_that_fails_is_told_with_its_reason(tmp_path: Path, code: str, words: str) -> None:
+    driver = CommandDriver((sys.executable, "-c", code), fleet="demo", project=tmp_path, timeout_s=2)
+    with pytest.raises(AirfleetError, match=words):
+        driver.list()
+
+
+def test_a_key_counts_only_with_the_tag_of_this_fleet(tmp_path: Path) -> None:
+    code = """print('{"machines": [{"id": "vm-1", "tags": {"airfleet-fleet": "other", "airfleet-key": "k"}}]}')"""
+    driver = CommandDriver((sys.executable, "-c", code), fleet="demo", project=tmp_path)
+    assert driver.list() == (Machine("vm-1", "", "", ""),)
