@@ -94,6 +94,7 @@ def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
 
         backups = list(fleet_db.list_backups(fleet, folder, find_project(project)))
     else:
+        _require_own_server(fleet)
         backups = Store(folder.root / "backups").list()
     if as_json:
         click.echo(json.dumps([json.loads(backup.to_json()) for backup in backups], indent=2))
@@ -202,6 +203,7 @@ def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool
 
 
 def _find_cluster(folder: StateFolder, project: Path, fleet: Fleet) -> Cluster:
+    _require_own_server(fleet)
     data = folder.root / "postgres"
     if not data.exists():
         raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
@@ -212,6 +214,16 @@ def _find_cluster(folder: StateFolder, project: Path, fleet: Fleet) -> Cluster:
         backups=folder.root / "backups",
         superuser=_read_superuser(folder),
     )
+
+
+def _require_own_server(fleet: Fleet) -> None:
+    """Raise UsageError where somebody else runs PostgreSQL: backups and fail-over are theirs."""
+    if fleet.database:
+        raise UsageError(
+            "somebody else runs this PostgreSQL, so its backups, restores and fail-overs are theirs",
+            where="fleet.yaml: database",
+            hint="before they restore it: airfleet down; after that: airfleet up. Keep a copy of `secrets/` yourself",
+        )
 
 
 def _read_superuser(folder: StateFolder) -> Secret:

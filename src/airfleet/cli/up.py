@@ -75,7 +75,7 @@ def _supervise(
     announce: bool,
 ) -> None:
     with folder.lock():
-        launch = launching.prepare(fleet, project, folder, drain_s=drain_s, port=port, monitor=monitor)
+        launch = launching.prepare(fleet, project, folder, drain_s=drain_s, port=port, monitor=monitor, warn=_warn)
         if announce:
             click.echo(_describe_login(folder, True), err=True)
         supervisor = Supervisor(launch, folder)
@@ -138,6 +138,10 @@ def _describe_login(folder: StateFolder, is_new: bool) -> str:
     if is_new and sys.stderr.isatty():
         return f"log in as {ADMIN} with password {file.read_text()} (shown this once, kept in {file})"
     return f"log in as {ADMIN} with the password in {file}"
+
+
+def _warn(text: str) -> None:
+    click.echo(f"airfleet: {text}", err=True)
 
 
 def _password_file(folder: StateFolder) -> Path:

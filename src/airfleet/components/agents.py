@@ -85,6 +85,9 @@ def _complete(fleet: Fleet, site: Site, credentials: Credentials, notifications:
 
 def _connect(site: Site, credentials: Credentials) -> dict[str, object]:
     """Return libpq's keywords for a connection to the primary among the site's database hosts."""
+    if own := site.own_database:
+        login = {"host": own.host, "port": own.port, "dbname": own.name, "user": own.user}
+        return {**login, "password": own.password.reveal(), **DEAD_PEER, **own.tls}
     return {
         "host": ",".join(site.database_hosts),
         "port": site.database_port,

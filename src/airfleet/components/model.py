@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from airfleet.components.health import LOOPBACK, Health
 from airfleet.components.postgresql.result_database import ResultLogins
@@ -146,6 +147,32 @@ class BrokerNode:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnDatabase:
+    """The metadata database on a server that somebody else runs. `tls` is in the words of libpq."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: Secret
+    tls: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the server is on this machine."""
+        return self.host in (LOOPBACK, "localhost", "::1") or self.host.startswith("/")
+
+    def dsn(self, *, driver: str = "") -> Secret:
+        """Return the URL of the database."""
+        scheme = f"postgresql+{driver}" if driver else "postgresql"
+        user, password, name = (quote(word, safe="") for word in (self.user, self.password.reveal(), self.name))
+        limits = {} if driver == "asyncpg" else dict(DEAD_PEER)
+        query = urlencode({**limits, **self.tls})
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return Secret(f"{scheme}://{user}:{password}@{host}:{self.port}/{name}{f'?{query}' if query else ''}")
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """The paths and ports of the platform on one machine, and the addresses of what runs on other machines."""
 
@@ -167,6 +194,7 @@ class Site:
     agents_port: int = 0
     # Where the log agent serves its metrics and its health; 0 means that there is none.
     log_agent_port: int = 0
+    own_database: OwnDatabase | None = None
 
     @property
     def api_url(self) -> str:
@@ -204,8 +232,11 @@ class Site:
     def dsn(self, database: str, user: str, password: Secret, *, driver: str = "") -> Secret:
         """Return the URL of a database. libpq finds the primary among `database_hosts`. Passwords need no quoting.
 
-        With `tls` the connection is encrypted, and the server's certificate has to name the host.
+        With `tls` the connection is encrypted, and the server's certificate has to name the host. The metadata database
+        may be somebody else's: then its own URL counts.
         """
+        if self.own_database:
+            return self.own_database.dsn(driver=driver)
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         login = f"{scheme}://{find_login(user, password)}:{password.reveal()}"
         # asyncpg has no such options in a URL: airfleet_provider.network.keepalive sets the limits.

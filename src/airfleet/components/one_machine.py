@@ -23,6 +23,7 @@ from airfleet.components.model import BrokerNode, Component, Credentials, File, 
 from airfleet.components.monitoring import private_servers
 from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.components.postgresql import embedded, result_database
+from airfleet.components.postgresql import own_database as own
 from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract.notification_policy import Policy
@@ -41,16 +42,16 @@ def describe(
     monitor: MonitorNode | None = None,
 ) -> tuple[Component, ...]:
     """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""
-    own = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
+    project = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
     return (
         *((log_agent.describe(fleet, site),) if site.log_agent_port else ()),
         image.describe(site),
-        embedded.describe(fleet, site, credentials),
+        own.describe(site, site.own_database) if site.own_database else embedded.describe(fleet, site, credentials),
         settings.describe(fleet, site, credentials),
         metadata.describe(
             site,
             credentials,
-            connections={**own, **connections},
+            connections={**project, **connections},
             variables=variables,
             slot_pools=fleet.slot_pools,
             versions=versions,

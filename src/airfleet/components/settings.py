@@ -31,7 +31,27 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: P
     executor = _list_executor_settings(fleet, site)
     return (
         *list_platform_settings(fleet, site, credentials, keys=keys, executor=executor),
+        *_list_own_database_settings(site),
         *list_user_settings(fleet),
+    )
+
+
+def _list_own_database_settings(site: Site) -> tuple[Setting, ...]:
+    """Return what a server on another machine needs more: asyncpg understands other words of TLS than libpq."""
+    if site.own_database is None:
+        return ()
+    dsn = site.own_database.dsn(driver="asyncpg").reveal()
+    return (
+        Setting(
+            "database", "sql_alchemy_conn", site.own_database.dsn(driver="psycopg2").reveal(), "fleet.yaml: database"
+        ),
+        Setting("database", "sql_alchemy_conn_async", dsn, "fleet.yaml: database"),
+        Setting(
+            "database",
+            "sql_alchemy_connect_args_async",
+            "airfleet_provider.network.keepalive.ASYNC_CONNECT",
+            "a request to a server without power fails after 10 s, and does not wait for ever",
+        ),
     )
 
 

@@ -43,7 +43,10 @@ OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
     ("core", "auth_manager"): "leave it out: airfleet sets up who may log in",
     ("core", "fernet_key"): "leave it out: airfleet makes the key once and keeps it",
     ("core", "execution_api_server_url"): "use `ports.api`: airfleet derives the address from it",
-    ("database", "sql_alchemy_conn"): "leave it out: airfleet runs the metadata database; its port is `ports.database`",
+    (
+        "database",
+        "sql_alchemy_conn",
+    ): "use `database` for a PostgreSQL of your own; otherwise leave it out: airfleet runs the metadata database",
     ("api", "secret_key"): "leave it out: airfleet makes the key once and keeps it",
     ("api", "port"): "use `ports.api`",
     ("api", "host"): "leave it out: airfleet chooses the address to listen on; its port is `ports.api`",
@@ -220,6 +223,8 @@ class Fleet:
     requirements: str | None = None
     replication: Literal["asynchronous", "synchronous"] = "asynchronous"
     promoted: Promoted = field(default_factory=Promoted)
+    # The URL of a PostgreSQL that somebody else runs.
+    database: SecretRef | None = None
 
     @property
     def primary(self) -> Host:

@@ -206,6 +206,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         schedulers=written.schedulers,
         scheduler_mode=written.scheduler_mode,
         replication=written.replication,
+        database=written.database.url.convert() if written.database else None,
     )
 
 

@@ -34,6 +34,7 @@ from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.machines import MachinesSection
 from airfleet.spec.sections.monitoring import MonitoringSection
 from airfleet.spec.sections.notifications import NotificationsSection
+from airfleet.spec.sections.own_database import DatabaseSection
 from airfleet.spec.sections.references import (
     BY_REFERENCE,
     REFERENCE,
@@ -245,6 +246,12 @@ class FleetFile(Section):
         default={},
         description="Airflow options by section, as in airflow.cfg, except those that airfleet sets itself.",
         examples=[{"core": {"max_active_tasks_per_dag": 32}}],
+    )
+    database: DatabaseSection | None = Field(
+        default=None,
+        description="A PostgreSQL of your own for the metadata database, for a platform on one machine.",
+        examples=[{"url": {"env": "AIRFLEET_DATABASE"}}],
+        json_schema_extra={"x-default": "airfleet runs one itself"},
     )
     databases: list[Database] = Field(
         default=[],

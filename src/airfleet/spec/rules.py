@@ -19,6 +19,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     """Yield the violations. A value of the wrong type yields none: the model reports it."""
     yield from _ports(_map(data.get("ports")))
     yield from _owned(_map(data.get("airflow")))
+    yield from _own_database(data)
     yield from _databases(data.get("databases"), _map(data.get("connections")))
     for name, connection in _map(data.get("connections")).items():
         if isinstance(connection, dict):
@@ -51,6 +52,24 @@ def _owned(airflow: dict[str, Any]) -> Iterator[Violation]:
                 if hint := fleet.OWNED_INSTEAD.get((section.lower(), plain)):
                     yield Violation(("airflow", section, option), "airfleet sets this option itself", hint)
                     break
+
+
+def _own_database(data: Mapping[str, object]) -> Iterator[Violation]:
+    """Yield what does not go with a PostgreSQL that somebody else runs."""
+    if not data.get("database"):
+        return
+    if data.get("hosts"):
+        hint = "give a host the role `database` instead; `database` is for a platform on one machine"
+        yield Violation(("database",), "a fleet of hosts cannot use a database of yours yet", hint)
+    if data.get("databases"):
+        hint = "make them there yourself, and name each under `connections`"
+        yield Violation(("databases",), "airfleet makes no databases on a server that you run", hint)
+    if data.get("executor") == "celery":
+        hint = "leave out `executor`, or leave out `database`"
+        yield Violation(("executor",), "Celery needs a database of its own, and airfleet makes none on yours", hint)
+    if _map(data.get("ports")).get("database"):
+        hint = "remove this line: the URL under `database` has the port"
+        yield Violation(("ports", "database"), "airfleet runs no PostgreSQL that would listen there", hint)
 
 
 def _databases(databases: object, connections: dict[str, Any]) -> Iterator[Violation]:

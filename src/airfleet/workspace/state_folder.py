@@ -326,6 +326,13 @@ def _parse_instance(path: Path, body: Mapping[str, Any]) -> Instance:
 
 
 def _check_usable(path: Path, instance: Instance, *, airflow: str, postgres: str) -> None:
+    if "own" in (instance.postgres, postgres) and instance.postgres != postgres:
+        was, now = ("in it", "in yours") if postgres == "own" else ("in yours", "in it")
+        raise AirfleetError(
+            f"the metadata of this platform is {was}, and would begin anew {now}",
+            where=str(path),
+            hint="put `database` in fleet.yaml back as it was; or begin with an empty folder: --state NEW_FOLDER",
+        )
     if instance.postgres != postgres:
         raise _unusable(path, f"holds data of PostgreSQL {instance.postgres}, this one has {postgres}")
     try:

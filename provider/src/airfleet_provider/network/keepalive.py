@@ -34,13 +34,16 @@ async def connect(*, host: str | Sequence[str], port: int | Sequence[int], **opt
     """Connect with asyncpg to all hosts in parallel; return the first connection.
 
     With `sslrootcert`, the path of authorities, the connection is encrypted and the server has to prove its name.
+    Without it, `sslmode` means what it means to libpq.
 
     Raises:
         Exception: the last error, if no host accepts a connection within 3 s; an OSError if no host is named.
     """
-    options.pop("sslmode", None)
+    mode = options.pop("sslmode", None)
     if authorities := options.pop("sslrootcert", None):
         options["ssl"] = ssl.create_default_context(cafile=authorities)
+    elif mode:
+        options["ssl"] = mode
     hosts = [host] if isinstance(host, str) else host
     ports = [port] if isinstance(port, int) else port
     tries = [asyncio.create_task(_connect_one(*place, options)) for place in zip(hosts, ports, strict=True)]

@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import environment, launch, ports
 from airfleet.spec import load
+from airfleet.spec.secrets import resolve
 from airfleet.workspace import airflow_version, python_packages
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis, Level
 from airfleet.workspace.state_folder import StateFolder
@@ -37,9 +38,10 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
         judge_python(sys.version_info[:2]),
         *(_examine_packages(project) if environment.is_beside() else [judge_environment()]),
         _attempt("fleet.yaml", lambda: f"fleet {load.read(project, cpus=os.cpu_count() or 1).name!r}"),
+        *_examine_own_database(project, folder),
         *_examine_port(project, folder),
         judge_folder(free_root, os.access(free_root, os.W_OK)),
-        _attempt("state folder", lambda: _describe_state(folder)),
+        _attempt("state folder", lambda: _describe_state(project, folder)),
         judge_space(free_root, shutil.disk_usage(free_root).free),
         judge_memory(psutil.virtual_memory().available),
         judge_clock(time.time()),
@@ -49,11 +51,34 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
 
 def _examine_packages(project: Path) -> Iterator[Diagnosis]:
     yield from judge_versions(_installed)
-    named = None
+    named_fleet = None
     with suppress(AirfleetError):  # what is wrong with fleet.yaml is a finding of its own
-        named = load.read(project, cpus=os.cpu_count() or 1).requirements
+        named_fleet = load.read(project, cpus=os.cpu_count() or 1)
+    named = named_fleet.requirements if named_fleet else None
     yield from judge_requirements(project / (named or "requirements.txt"), _installed)
+    if named_fleet and named_fleet.database:
+        return
     yield _attempt("PostgreSQL", lambda: f"embedded, {launch.postgres_version(launch.find_postgres())}")
+
+
+def _examine_own_database(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:
+    """Make the checks of a PostgreSQL that somebody else runs, where Airflow's environment has psycopg."""
+    try:
+        fleet = load.read(project, cpus=os.cpu_count() or 1)
+    except AirfleetError:
+        return
+    if fleet.database is None or not environment.is_beside():
+        return
+    from airfleet.runners.local import own_database  # noqa: PLC0415 - psycopg comes with Airflow's environment
+
+    try:
+        url = resolve(fleet.database, environ=os.environ, project=project, where=own_database.WHERE)
+        database = own_database.read(url)
+    except AirfleetError as error:
+        yield Diagnosis("error", own_database.SUBJECT, error.what, error.hint)
+        return
+    instance = folder.peek_instance() or ""
+    yield from own_database.examine(database, instance, connections=launch.count_connections(fleet))
 
 
 def judge_environment() -> Diagnosis:
@@ -101,11 +126,12 @@ def _describe_port(port: int, setting: str) -> str:
     return f"{port} is free"
 
 
-def _describe_state(folder: StateFolder) -> str:
+def _describe_state(project: Path, folder: StateFolder) -> str:
     if not (folder.root / "instance.json").exists():
         return f"`airfleet up` will create {folder.root}"
     if environment.is_beside():
-        postgres = launch.postgres_version(launch.find_postgres())
+        has_own = load.read(project, cpus=1).database is not None
+        postgres = launch.OWN if has_own else launch.postgres_version(launch.find_postgres())
         folder.check_instance(airflow=launch.airflow_version(), postgres=postgres)
     return f"{folder.root} can be used"
 

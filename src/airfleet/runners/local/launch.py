@@ -7,7 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from pathlib import Path
 import bcrypt
 
 from airfleet.components import one_machine
-from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, Site
+from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, OwnDatabase, Site
 from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.errors import AirfleetError
@@ -24,7 +24,7 @@ from airfleet.runners.local import ports, prometheus
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret
+from airfleet.spec.secrets import Secret, resolve
 from airfleet.workspace.airflow_version import explain_lock
 from airfleet.workspace.project import resolve_connection, resolve_notifications, resolve_value
 from airfleet.workspace.rotation import RotationLedger, present_alone
@@ -44,6 +44,8 @@ INHERITED = frozenset(
     }
 )
 POSTGRES = 18
+# What a state folder says of PostgreSQL where somebody else runs it.
+OWN = "own"
 LEAST_FREE_BYTES = 500 << 20
 # A power of two: the work for one check of a password. The servers remember a password that was right.
 HASH_ROUNDS = 10
@@ -69,18 +71,24 @@ def prepare(
     drain_s: float,
     port: int | None = None,
     monitor: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Launch:
     """Create what is missing in the state folder, and describe every component. The caller must hold the folder's lock.
 
-    With `monitor`, Prometheus and Alertmanager are two of the components.
+    With `monitor`, Prometheus and Alertmanager are two of the components. `warn` gets what is unwise, but possible.
 
     Raises:
         AirfleetError: Something would keep the platform from starting. No process was started.
     """
-    binaries = find_postgres()
     _require_space(folder.root)
-    _require_reach(folder.root, binaries)
-    instance = folder.read_instance(airflow=airflow_version(), postgres=postgres_version(binaries))
+    if fleet.database:
+        binaries, version = Path(), OWN
+    else:
+        binaries = find_postgres()
+        _require_reach(folder.root, binaries)
+        version = postgres_version(binaries)
+    instance = folder.read_instance(airflow=airflow_version(), postgres=version)
+    own = _find_own_database(fleet, project, instance.instance, warn)
     api_port = port or fleet.ports.api
     ports.require_free(api_port, setting="ports.api")
     if fleet.ports.database is not None:
@@ -112,6 +120,8 @@ def prepare(
         names = ("postgres_results_writer", "postgres_results_reader")
         logins = ResultLogins(*(present(name, folder.keep_secret(name)) for name in names))
         credentials = replace(credentials, results=logins)
+    if own:
+        credentials = replace(credentials, airflow=own.password)
     rotations.write()
     site = Site(
         project=project,
@@ -126,6 +136,7 @@ def prepare(
         agents_port=fleet.ports.metrics or free,
         # There are machines for which no wheel of the index is made.
         log_agent_port=logs if find_spec("tantivy") else 0,
+        own_database=own,
     )
     components = one_machine.describe(
         fleet,
@@ -141,6 +152,22 @@ def prepare(
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))
     environment[INSTANCE_VARIABLE] = instance.instance
     return Launch(fleet, site, credentials, components, environment)
+
+
+def _find_own_database(fleet: Fleet, project: Path, instance: str, warn: Callable[[str], None]) -> OwnDatabase | None:
+    if fleet.database is None:
+        return None
+    from airfleet.runners.local import own_database  # noqa: PLC0415 - psycopg costs other platforms 0.1 s
+
+    url = resolve(fleet.database, environ=os.environ, project=project, where=own_database.WHERE)
+    found = own_database.read(url)
+    own_database.require(found, instance, connections=count_connections(fleet), warn=warn)
+    return found
+
+
+def count_connections(fleet: Fleet) -> int:
+    """Return how many connections a platform on one machine opens at most, without those of hooks of its tasks."""
+    return 50 + fleet.parallelism
 
 
 def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: BrokerPorts) -> BrokerNode:

@@ -1,0 +1,143 @@
+"""A PostgreSQL that somebody else runs: what its URL may say, and what is found missing on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from airfleet.components.model import OwnDatabase
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.runners.local import own_database, own_tables
+from airfleet.spec.secrets import Secret
+from airfleet.workspace.diagnosis import Diagnosis
+from servers import Server, serve
+
+PASSWORD = "p@ss/w:rd%"
+OWNER = "team af"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serve() as own:
+        (own.folder / "pg_hba.conf").write_text(
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        )
+        own.query("SELECT pg_reload_conf()")
+        yield own
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[OwnDatabase]:
+    """A database with an owner, as a DBA makes it."""
+    server.query(f"CREATE ROLE \"{OWNER}\" LOGIN PASSWORD '{PASSWORD}'")
+    server.query(f'CREATE DATABASE metadata OWNER "{OWNER}"')
+    yield OwnDatabase("127.0.0.1", server.port, "metadata", OWNER, Secret(PASSWORD))
+    server.query("DROP DATABASE metadata WITH (FORCE)")
+    server.query(f'DROP ROLE "{OWNER}"')
+
+
+def examine(database: OwnDatabase, *, instance: str = "a", connections: int = 20) -> list[Diagnosis]:
+    return own_database.examine(database, instance, connections=connections)
+
+
+def list_wrong(found: list[Diagnosis]) -> list[tuple[str, str]]:
+    return [(one.level, one.what) for one in found if one.level != "ok"]
+
+
+def test_a_database_with_an_owner_is_all_that_is_needed(database: OwnDatabase) -> None:
+    found = [one for one in list_wrong(examine(database)) if "round trip" not in one[1]]  # a busy machine is slow
+    assert found == []
+    warnings: list[str] = []
+    own_database.require(database, "a", connections=20, warn=warnings.append)
+
+
+@pytest.mark.parametrize(
+    ("before", "level", "what", "hint"),
+    [
+        ("ALTER DATABASE metadata OWNER TO postgres", "error", "may not make its tables", "GRANT CREATE ON DATABASE"),
+        (f'ALTER ROLE "{OWNER}" SET default_transaction_read_only = on', "error", "read_only is on", "ALTER ROLE"),
+        (
+            f"ALTER ROLE \"{OWNER}\" SET default_transaction_isolation = 'serializable'",
+            "error",
+            "isolation is serializable",
+            "ALTER ROLE",
+        ),
+        (f"ALTER ROLE \"{OWNER}\" SET statement_timeout = '30s'", "warning", "statement_timeout is 30s", "ALTER ROLE"),
+        (f'ALTER ROLE "{OWNER}" CONNECTION LIMIT 5', "warning", "room for 5 more", "raise max_connections"),
+        (f"ALTER ROLE \"{OWNER}\" PASSWORD 'another'", "error", "refuses the login", "pg_hba.conf"),
+    ],
+)
+def test_what_is_missing_is_told_with_what_its_owner_can_do(
+    server: Server, database: OwnDatabase, before: str, level: str, what: str, hint: str
+) -> None:
+    server.query(before)
+    found = [one for one in examine(database) if what in one.what]
+    assert [one.level for one in found] == [level], examine(database)
+    assert hint in found[0].hint
+    assert PASSWORD not in str(examine(database))
+    if level == "error":
+        with pytest.raises(AirfleetError, match=what):
+            own_database.require(database, "a", connections=20, warn=lambda _: None)
+
+
+def test_airfleet_makes_its_tables_and_notes_whose_they_are(
+    database: OwnDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLEET_OWN_DATABASE", database.dsn().reveal())
+    monkeypatch.setenv("AIRFLEET_OWN_INSTANCE", "a")
+    own_tables.main()
+    own_tables.main()
+    with own_database.connect(database) as connection:
+        assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
+        assert connection.execute("SELECT count(*) FROM airfleet.seat").fetchone() == (0,)
+    assert "another platform" not in str(examine(database))
+    assert "another platform works with this database" in str(list_wrong(examine(database, instance="b")))
+
+
+def test_a_pool_of_transactions_is_noticed_by_the_notice_that_it_loses(
+    database: OwnDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_database, "NOTICE_S", 0.5)
+    monkeypatch.setattr(psycopg.Connection, "notifies", lambda *_, **__: iter(()))
+    assert ("error", "a NOTIFY does not arrive: a pool of transactions is in between") in list_wrong(examine(database))
+
+
+def test_an_address_at_which_nobody_answers_is_told() -> None:
+    nobody = OwnDatabase("127.0.0.1", 1, "metadata", "team", Secret(PASSWORD))
+    [found] = examine(nobody)
+    assert (found.level, PASSWORD in found.what) == ("error", False)
+
+
+def test_the_url_for_each_driver_has_the_login_as_it_is(tmp_path: Path) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.touch()
+    url = (
+        f"postgresql://team%20af:p%40ss%2Fw%3Ard%25@db.example:6543/meta?sslmode=verify-full&sslrootcert={authorities}"
+    )
+    found = own_database.read(Secret(url))
+    words = conninfo_to_dict(found.dsn().reveal())
+    assert (words["user"], words["password"], words["dbname"], words["port"]) == (OWNER, PASSWORD, "meta", "6543")
+    assert (words["sslmode"], words["sslrootcert"]) == ("verify-full", str(authorities))
+    assert "keepalives" not in found.dsn(driver="asyncpg").reveal(), "asyncpg has no such option"
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("mysql://u:secret@h/d", "no URL of PostgreSQL"),
+        ("postgresql://h/d", "names no user and no password"),
+        ("postgresql://u:secret@h", "names no dbname"),
+        ("postgresql://u:secret@a,b/d", "several servers"),
+        ("postgresql://u:secret@h/d?options=-csearch_path%3Dx", "options"),
+        ("postgresql://u:secret@h/d?sslmode=verify-full", "needs sslrootcert"),
+        ("postgresql://u:secret@h/d?sslrootcert=/nowhere", "no file /nowhere"),
+    ],
+)
+def test_a_url_that_says_too_little_or_too_much_is_refused_without_its_password(url: str, what: str) -> None:
+    with pytest.raises(UsageError, match=what) as refusal:
+        own_database.read(Secret(url))
+    assert "secret" not in str(refusal.value)
