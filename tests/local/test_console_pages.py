@@ -136,6 +136,28 @@ def test_an_alert_is_acknowledged_by_keyboard(site: Site) -> None:
     assert sent == ("alerts/17/acknowledge", {"note": "the disk is extended"})
 
 
+def test_an_alert_is_silenced_with_a_reason_and_a_silence_ended(site: Site) -> None:
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    done = {"alerts/17/silence": Answer({"silence": 4}), "silences/3/end": Answer({"ended": 3})}
+    look_at(site, "alerts", {**answers, **done})
+    page = site.page
+    page.get_by_role("button", name="Silence alert 17").click()
+    dialog = page.get_by_role("dialog", name="Silence DiskFull?")
+    dialog.get_by_label("For").select_option("1 day")
+    dialog.get_by_label("Why").fill("the disk is extended at noon")
+    assert find_violations(page) == []
+    page.keyboard.press("Enter")
+    expect(dialog).not_to_be_attached()
+    page.get_by_role("button", name="End silence 3").click()
+    page.get_by_role("dialog").get_by_role("button", name="End it").click()
+    expect(page.get_by_role("dialog")).not_to_be_attached()
+    sent = [(one.path, json.loads(one.body)) for one in site.requests if one.method == "POST"]
+    assert sent == [
+        ("alerts/17/silence", {"seconds": 86_400, "comment": "the disk is extended at noon"}),
+        ("silences/3/end", {}),
+    ]
+
+
 def test_a_refused_acknowledgement_says_why(site: Site) -> None:
     answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
     refusal = Answer({"detail": "you need the right Pools (edit)"}, 403)
@@ -164,7 +186,7 @@ def test_a_release_is_rolled_back_with_a_reason(site: Site) -> None:
 def test_who_may_not_operate_gets_no_button(site: Site) -> None:
     own = invented_fleet.make_pages(invented_fleet.VIEWER)
     look_at(site, "alerts", {key: Answer(body) for key, body in own.items()})
-    expect(site.page.get_by_text("Acknowledging needs the right")).to_be_visible(timeout=90_000)
+    expect(site.page.get_by_text("Acknowledging and silencing need the right")).to_be_visible(timeout=90_000)
     expect(site.page.get_by_role("button", name="Acknowledge")).to_have_count(0)
 
 

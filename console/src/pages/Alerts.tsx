@@ -24,7 +24,19 @@ const Told = ({ alert }: { alert: Alert }) =>
     <>nobody yet</>
   );
 
-const AlertItem = ({ alert, onAcknowledge }: { alert: Alert; onAcknowledge: (() => void) | undefined }) => (
+interface Question {
+  alert: Alert;
+  what: "acknowledge" | "silence";
+}
+
+const TIMES: [string, number][] = [
+  ["1 hour", 3600],
+  ["4 hours", 14_400],
+  ["1 day", 86_400],
+  ["1 week", 604_800],
+];
+
+const AlertItem = ({ alert, onAsk }: { alert: Alert; onAsk?: (what: Question["what"]) => void }) => (
   <li className={`af-problem af-edge-${alert.resolved_at ? "plain" : TONES[alert.severity]}`}>
     <div>
       <Badge tone={alert.resolved_at ? "plain" : TONES[alert.severity]}>{alert.severity}</Badge>
@@ -44,10 +56,22 @@ const AlertItem = ({ alert, onAcknowledge }: { alert: Alert; onAcknowledge: (() 
     <p className="af-muted">
       Notified: <Told alert={alert} />
     </p>
-    {onAcknowledge && (
-      <button type="button" className="af-button" onClick={onAcknowledge} aria-label={`Acknowledge alert ${alert.id}`}>
-        Acknowledge
-      </button>
+    {onAsk && (
+      <p className="af-labels">
+        {!alert.acknowledged_by && (
+          <button
+            type="button"
+            className="af-button"
+            onClick={() => onAsk("acknowledge")}
+            aria-label={`Acknowledge alert ${alert.id}`}
+          >
+            Acknowledge
+          </button>
+        )}
+        <button type="button" className="af-button" onClick={() => onAsk("silence")} aria-label={`Silence alert ${alert.id}`}>
+          Silence
+        </button>
+      </p>
     )}
   </li>
 );
@@ -74,9 +98,56 @@ const Acknowledge = ({ alert, onClose, onDone }: { alert: Alert; onClose: () => 
   );
 };
 
+const Silence = ({ alert, onClose, onDone }: { alert: Alert; onClose: () => void; onDone: () => void }) => {
+  const [comment, setComment] = useState("");
+  const [seconds, setSeconds] = useState(3600);
+  return (
+    <Confirmation
+      title={`Silence ${alert.name}?`}
+      action="Silence"
+      onClose={onClose}
+      onConfirm={async () => {
+        await change(`alerts/${alert.id}/silence`, { seconds, comment });
+        onDone();
+      }}
+    >
+      <p>Alerts with this name and these labels notify nobody until the silence ends. What still fires then is notified.</p>
+      <label>
+        For
+        <select value={seconds} onChange={(event) => setSeconds(Number(event.target.value))}>
+          {TIMES.map(([name, value]) => (
+            <option key={value} value={value}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        Why
+        <input value={comment} maxLength={1000} required onChange={(event) => setComment(event.target.value)} />
+      </label>
+    </Confirmation>
+  );
+};
+
+const EndSilence = ({ number, onClose, onDone }: { number: number; onClose: () => void; onDone: () => void }) => (
+  <Confirmation
+    title={`End silence ${number}?`}
+    action="End it"
+    onClose={onClose}
+    onConfirm={async () => {
+      await change(`silences/${number}/end`, {});
+      onDone();
+    }}
+  >
+    <p>What it covers and still fires is notified at once.</p>
+  </Confirmation>
+);
+
 export const Alerts = () => {
   const polled = usePolled<Data>("alerts");
-  const [asked, setAsked] = useState<Alert>();
+  const [asked, setAsked] = useState<Question>();
+  const [ending, setEnding] = useState<number>();
   return (
     <Loaded polled={polled}>
       {(data) => {
@@ -91,7 +162,7 @@ export const Alerts = () => {
                     <AlertItem
                       key={one.id}
                       alert={one}
-                      onAcknowledge={data.may_operate && !one.acknowledged_by ? () => setAsked(one) : undefined}
+                      {...(data.may_operate ? { onAsk: (what) => setAsked({ alert: one, what }) } : {})}
                     />
                   ))}
                 </ul>
@@ -102,7 +173,7 @@ export const Alerts = () => {
                 </Empty>
               )}
               {open.length > 0 && !data.may_operate && (
-                <p className="af-muted">Acknowledging needs the right Pools (edit), which the roles Op and Admin have.</p>
+                <p className="af-muted">Acknowledging and silencing need the right Pools (edit), which the roles Op and Admin have.</p>
               )}
             </Card>
             {data.silences.length > 0 && (
@@ -120,7 +191,16 @@ export const Alerts = () => {
                       <p className="af-muted">
                         no. {one.id}, by {one.actor}, until {new Date(one.ends_at).toLocaleString()} {one.comment}
                       </p>
-                      <Command text={`airfleet alerts silence --end ${one.id}`} />
+                      {data.may_operate && (
+                        <button
+                          type="button"
+                          className="af-button"
+                          onClick={() => setEnding(one.id)}
+                          aria-label={`End silence ${one.id}`}
+                        >
+                          End
+                        </button>
+                      )}
                     </li>
                   ))}
                 </ul>
@@ -130,12 +210,20 @@ export const Alerts = () => {
               <Card title="Resolved in the last day">
                 <ul className="af-problems">
                   {resolved.map((one) => (
-                    <AlertItem key={one.id} alert={one} onAcknowledge={undefined} />
+                    <AlertItem key={one.id} alert={one} />
                   ))}
                 </ul>
               </Card>
             )}
-            {asked && <Acknowledge alert={asked} onClose={() => setAsked(undefined)} onDone={polled.reload} />}
+            {asked?.what === "acknowledge" && (
+              <Acknowledge alert={asked.alert} onClose={() => setAsked(undefined)} onDone={polled.reload} />
+            )}
+            {asked?.what === "silence" && (
+              <Silence alert={asked.alert} onClose={() => setAsked(undefined)} onDone={polled.reload} />
+            )}
+            {ending !== undefined && (
+              <EndSilence number={ending} onClose={() => setEnding(undefined)} onDone={polled.reload} />
+            )}
           </>
         );
       }}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -21,7 +19,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
 from airfleet_provider.contract import alert_list, alert_schema
 from airfleet_provider.contract.alert_list import Alert, Silence
-from airfleet_provider.contract.alert_schema import NotificationState, Severity
+from airfleet_provider.contract.alert_schema import NotificationState
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.statements import Statements
 
@@ -30,9 +28,6 @@ SQL = Statements(__package__, "alerts")
 CONNECT_S = 10
 TEST_S = 60.0
 POLL_S = 0.5
-# Labels that differ between one alert and the next about the same. That of an SLA also says how late it is.
-PASSING = frozenset({"run_id", "number"})
-PASSING_OF_SLAS = frozenset({"state"})
 _ENDED = (NotificationState.SENT, NotificationState.FAILED)
 
 
@@ -88,10 +83,7 @@ class Alerts:
 
     def silence(self, matcher: Matcher, seconds: float, *, actor: str, comment: str) -> int:
         """Silence the alerts that fit for so long, and return the id of the silence."""
-        values = {"matchers": json.dumps(asdict(matcher)), "actor": actor, "comment": comment, "seconds": seconds}
-        row = self._connection.execute(SQL["silence"], values).fetchone()
-        assert row is not None  # noqa: S101 - RETURNING
-        return int(row["id"])
+        return alert_list.silence(self._query, matcher, seconds, actor=actor, comment=comment)
 
     def match_alert(self, alert: int) -> Matcher:
         """Return a matcher for the alerts with the name and the labels of this one.
@@ -99,12 +91,10 @@ class Alerts:
         Raises:
             UsageError: There is no such alert.
         """
-        row = self._connection.execute(SQL["find"], {"id": alert}).fetchone()
-        if row is None:
+        matcher = alert_list.match_alert(self._query, alert)
+        if matcher is None:
             raise UsageError(f"there is no alert {alert}", hint="airfleet alerts list --all")
-        passing = PASSING | (PASSING_OF_SLAS if row["source"] == "sla" else frozenset())
-        labels = {key: re.escape(text) for key, text in row["labels"].items() if key not in passing}
-        return Matcher(re.escape(row["source"]), re.escape(row["name"]), Severity.INFO, labels)
+        return matcher
 
     def end_silence(self, silence: int) -> None:
         """End a silence now.
@@ -112,7 +102,7 @@ class Alerts:
         Raises:
             UsageError: There is none with this id, or it has ended.
         """
-        if self._connection.execute(SQL["end_silence"], {"id": silence}).fetchone() is None:
+        if not alert_list.end_silence(self._query, silence):
             raise UsageError(f"there is no silence {silence}", hint="airfleet alerts silence --list")
 
     def _query(self, statement: LiteralString, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ from airfleet_provider.console import views
 from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.readings import Readings, ReleaseBoard, Snapshot
 from airfleet_provider.console.rights import KEPT_S, Rights, find_rights
-from airfleet_provider.contract import alert_schema, release_list
+from airfleet_provider.contract import alert_list, alert_schema, release_list
 from airfleet_provider.contract.explanation import model, reading
 from airfleet_provider.contract.explanation.explain import explain
 from airfleet_provider.contract.explanation.model import Subject
@@ -55,6 +55,13 @@ class Acknowledgement(BaseModel):
     """What a user writes when an alert is acknowledged."""
 
     note: str = Field(default="", max_length=1000)
+
+
+class Silence(BaseModel):
+    """How long the alerts with the name and labels of one notify nobody, and why."""
+
+    seconds: float = Field(ge=60, le=30 * 86_400)
+    comment: str = Field(min_length=1, max_length=1000)
 
 
 class Rollback(BaseModel):
@@ -124,6 +131,41 @@ def show_slas(request: Request, desk: Own, rights: Given) -> Response:
     if board is None:
         raise HTTPException(404, "this platform keeps no promises")
     return _answer(request, views.show_promises(rights, board, desk.readings.read_report() or ()))
+
+
+@router.post("/alerts/{alert}/silence")
+def silence(alert: int, body: Silence, desk: Own, rights: Given, user: User) -> Response:
+    """Silence the alerts with the name and labels of one. A refused try is audited too."""
+    board = desk.readings.read_alerts()
+    seen = any(one.id == alert and views.sees_alert(rights, one) for one in (board.alerts if board else ()))
+    status, number = 403 if not rights.operates else 200 if seen else 404, None
+    with desk.session() as session:
+        query = metadata_db.query_in(session)
+        matcher = alert_list.match_alert(query, alert) if status == 200 else None
+        if matcher is not None:
+            number = alert_list.silence(query, matcher, body.seconds, actor=rights.name, comment=body.comment)
+        extra = {"alert": alert, "seconds": body.seconds, "comment": body.comment, "silence": number, "status": status}
+        logins.record(session, user, "airfleet_silence_alert", extra)
+    _require(rights.operates, OPERATE)
+    if number is None:
+        raise HTTPException(404, f"there is no alert {alert}")
+    desk.readings.forget("alerts")
+    return Response(json.dumps({"silence": number}), media_type="application/json")
+
+
+@router.post("/silences/{number}/end")
+def end_silence(number: int, desk: Own, rights: Given, user: User) -> Response:
+    """End a silence now. A refused try is audited too."""
+    is_allowed = rights.operates and rights.sees_platform
+    with desk.session() as session:
+        is_ended = is_allowed and alert_list.end_silence(metadata_db.query_in(session), number)
+        status = 403 if not is_allowed else 200 if is_ended else 404
+        logins.record(session, user, "airfleet_end_silence", {"silence": number, "status": status})
+    _require(is_allowed, OPERATE)
+    if not is_ended:
+        raise HTTPException(404, f"there is no silence {number}")
+    desk.readings.forget("alerts")
+    return Response(json.dumps({"ended": number}), media_type="application/json")
 
 
 @router.get("/breakers")

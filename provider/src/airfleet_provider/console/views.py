@@ -28,6 +28,8 @@ Json = dict[str, Any]
 
 # The labels of an alert that name a Dag: those of SLAs, and those of metrics.
 DAG_LABELS = ("dag", "dag_id")
+# The page adds up the rest.
+MOST_HOLDERS = 5
 
 
 def show_overview(
@@ -77,6 +79,8 @@ def show_overview(
 def show_pools(rights: Rights, activity: Activity) -> Json:
     """Return slot pools with their holders, queues, hosts, and the tasks that run longest."""
     shown = overview.to_json(hide_dags(rights, activity.overview))
+    for pool in shown["slot_pools"]:
+        del pool["holders"][MOST_HOLDERS:]
     names = ("at", "slot_pools", "queues", "hosts", "slowest")
     return {**{name: shown[name] for name in names}, "hides_dags": not rights.reads_all}
 

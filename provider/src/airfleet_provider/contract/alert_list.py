@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +15,10 @@ from airfleet_provider.contract.notification_policy import Matcher, read_matcher
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "alert_list")
+
+# Labels that differ between one alert and the next about the same. That of an SLA also says how late it is.
+PASSING = frozenset({"run_id", "number"})
+PASSING_OF_SLAS = frozenset({"state"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,28 @@ def list_silences(query: Query) -> tuple[Silence, ...]:
         )
         for row in query(SQL["silences"], {})
     )
+
+
+def match_alert(query: Query, alert: int) -> Matcher | None:
+    """Return a matcher for the alerts with the name and the labels of this one, or None if there is no such alert."""
+    rows = query(SQL["find"], {"id": alert})
+    if not rows:
+        return None
+    passing = PASSING | (PASSING_OF_SLAS if rows[0]["source"] == "sla" else frozenset())
+    labels = {key: re.escape(text) for key, text in rows[0]["labels"].items() if key not in passing}
+    return Matcher(re.escape(rows[0]["source"]), re.escape(rows[0]["name"]), Severity.INFO, labels)
+
+
+def silence(query: Query, matcher: Matcher, seconds: float, *, actor: str, comment: str) -> int:
+    """Silence the alerts that fit for so long, and return the id of the silence."""
+    values = {"matchers": json.dumps(asdict(matcher)), "actor": actor, "comment": comment, "seconds": seconds}
+    (row,) = query(SQL["silence"], values)
+    return int(row["id"])
+
+
+def end_silence(query: Query, number: int) -> bool:
+    """End a silence now; return whether there was one that had not ended."""
+    return bool(query(SQL["end_silence"], {"id": number}))
 
 
 def _find_silence(row: Mapping[str, Any], silences: Sequence[Silence]) -> int | None:

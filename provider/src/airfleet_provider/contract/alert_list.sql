@@ -24,3 +24,14 @@ ORDER BY a.resolved_at IS NOT NULL, array_position(ARRAY['critical', 'warning', 
 -- name: silences
 SELECT id, matchers, actor, comment, starts_at, ends_at FROM airfleet.silence
 WHERE ends_at > clock_timestamp() ORDER BY id
+
+-- name: find
+SELECT name, source, labels FROM airfleet.alert WHERE id = %(id)s
+
+-- name: silence
+INSERT INTO airfleet.silence (matchers, actor, comment, ends_at)
+VALUES (%(matchers)s::jsonb, %(actor)s, %(comment)s, clock_timestamp() + make_interval(secs => %(seconds)s))
+RETURNING id
+
+-- name: end_silence
+UPDATE airfleet.silence SET ends_at = clock_timestamp() WHERE id = %(id)s AND ends_at > clock_timestamp() RETURNING id

@@ -18,7 +18,8 @@ from airfleet_provider.console.app import Desk, make_app
 from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
-from airfleet_provider.contract import alert_schema, release_list
+from airfleet_provider.contract import alert_list, alert_schema, release_list
+from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
@@ -74,6 +75,7 @@ class Bench:
     as_user: Callable[[Rights | None], TestClient]
     acknowledged: list[dict[str, Any]] = field(default_factory=list)
     requested: list[dict[str, Any]] = field(default_factory=list)
+    silenced: list[dict[str, Any]] = field(default_factory=list)
     audited: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -115,6 +117,14 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
         return 10
 
     monkeypatch.setattr(alert_schema, "acknowledge", acknowledge)
+
+    def silence(_: object, matcher: Matcher, seconds: float, **words: str) -> int:
+        found.silenced.append({"name": matcher.name, "seconds": seconds, **words})
+        return 4
+
+    monkeypatch.setattr(alert_list, "match_alert", lambda _, alert: Matcher(name="DiskFull"))
+    monkeypatch.setattr(alert_list, "silence", silence)
+    monkeypatch.setattr(alert_list, "end_silence", lambda _, number: number == 3)
     monkeypatch.setattr(release_list, "request", request)
     monkeypatch.setattr(release_list, "touch", lambda _, release: "database")
     return found
@@ -125,8 +135,9 @@ def test_nobody_reads_a_page_without_a_login(bench: Bench, path: str) -> None:
     assert bench.as_user(None).get(path).status_code == 401
 
 
-def test_nobody_acknowledges_without_a_login(bench: Bench) -> None:
-    assert bench.as_user(None).post(ACKNOWLEDGE, json={}).status_code == 401
+def test_nobody_changes_anything_without_a_login(bench: Bench) -> None:
+    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback"):
+        assert bench.as_user(None).post(path, json={}).status_code == 401
     assert bench.acknowledged == []
 
 
@@ -194,6 +205,39 @@ def test_a_form_of_another_site_is_no_acknowledgement(bench: Bench) -> None:
     answer = bench.as_user(ADMIN).post(ACKNOWLEDGE, data={"note": "x"})
     assert answer.status_code == 422
     assert bench.acknowledged == []
+
+
+SILENCE = {"seconds": 3600, "comment": "the disk is extended"}
+
+
+def test_a_silence_is_written_and_audited(bench: Bench) -> None:
+    assert bench.as_user(ADMIN).post("/alerts/17/silence", json=SILENCE).json() == {"silence": 4}
+    assert bench.silenced == [{"name": "DiskFull", "actor": "admin", **SILENCE}]
+    assert [(one["event"], one["silence"], one["status"]) for one in bench.audited] == [
+        ("airfleet_silence_alert", 4, 200)
+    ]
+
+
+@pytest.mark.parametrize(("rights", "alert", "status"), [(VIEWER, 17, 403), (ADMIN, 4711, 404)], ids=name_case)
+def test_a_refused_silence_is_audited(bench: Bench, rights: Rights, alert: int, status: int) -> None:
+    assert bench.as_user(rights).post(f"/alerts/{alert}/silence", json=SILENCE).status_code == status
+    assert bench.silenced == []
+    assert [(one["by"], one["status"]) for one in bench.audited] == [(rights.name, status)]
+
+
+def test_a_silence_has_an_end_and_a_reason(bench: Bench) -> None:
+    client = bench.as_user(ADMIN)
+    for changes in ({"seconds": 1e9}, {"seconds": 0}, {"comment": ""}):
+        assert client.post("/alerts/17/silence", json={**SILENCE, **changes}).status_code == 422
+    assert bench.silenced == []
+
+
+@pytest.mark.parametrize(
+    ("rights", "number", "status"), [(ADMIN, 3, 200), (ADMIN, 5, 404), (VIEWER, 3, 403)], ids=name_case
+)
+def test_a_silence_is_ended_and_audited(bench: Bench, rights: Rights, number: int, status: int) -> None:
+    assert bench.as_user(rights).post(f"/silences/{number}/end").status_code == status
+    assert [(one["event"], one["status"]) for one in bench.audited] == [("airfleet_end_silence", status)]
 
 
 def ask_rollback(bench: Bench, rights: Rights | None, **changes: str | None) -> int:
