@@ -157,6 +157,9 @@ def _read_parts(connection: Connection[Row], values: Values, names: Mapping[str,
     for row in connection.execute(SQL["seats"]):
         values["airfleet_scheduler_candidate_age_seconds"][row["name"], row["state"]] = max(0.0, row["age_s"])
     for row in connection.execute(SQL["heartbeats"]):
+        if names and row["host"] not in names:
+            # The host has left the fleet, and nobody ends the rows of what crashed there.
+            continue
         component, age = COMPONENTS.get(row["job_type"], row["job_type"]), max(0.0, row["age_s"])
         host = names.get(row["host"], row["host"])
         values["airfleet_component_heartbeat_age_seconds"][component, host] = age

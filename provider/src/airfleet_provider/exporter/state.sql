@@ -32,9 +32,10 @@ SELECT name, state, extract(epoch FROM clock_timestamp() - seen_at)::float8 AS a
 WHERE seen_at > clock_timestamp() - interval '1 day'
 
 -- name: heartbeats
+-- A component that crashed stays `running` in this table. After a month it is forgotten.
 SELECT job_type, coalesce(hostname, '') AS host,
     min(extract(epoch FROM clock_timestamp() - latest_heartbeat))::float8 AS age_s
-FROM job WHERE state = 'running' AND latest_heartbeat > clock_timestamp() - interval '1 day' GROUP BY 1, 2
+FROM job WHERE state = 'running' AND latest_heartbeat > clock_timestamp() - interval '30 days' GROUP BY 1, 2
 
 -- name: slas
 -- Every rule that the engine evaluates, and the open instances by the index of those.

@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 
-from airfleet_provider.contract.alert_schema import AGENTS, end_alert, raise_alert
+from airfleet_provider.contract.alert_schema import AGENTS, Severity, end_alert, raise_alert, resolve_alert
 from airfleet_provider.contract.notification_policy import FailureRule
 from airfleet_provider.contract.statements import Statements
 
@@ -23,6 +23,7 @@ EVERY_S = 5.0
 # Without rules, there is only the end of the alerts of rules that were removed.
 IDLE_EVERY_S = 60.0
 SOURCE = "airflow"
+BACKFILL = "backfill"
 NAME = "DagRunFailed"
 # So many of the newest runs are read in each turn, as ids do not become visible in their order.
 OVERLAP = 500
@@ -31,6 +32,12 @@ OVERLAP = 500
 OLD_DAYS = 3
 # A Dag that left the live release may come back soon. After so many days its failures are nobody's any more.
 STALE_DAYS = 1
+# So many failures within so many seconds have an alert each. Those beyond have one together: whatever made them fail is
+# one cause, and a pager takes one event at a time.
+MOST_AT_ONCE, CROWD_S = 20, 600.0
+CROWD_NAME, CROWD_FINGERPRINT = "DagRunsFailed", "dag-runs"
+# Who ended an alert that was held back, in `airfleet.alert.ended_by`.
+HELD_BACK_BY = "DagRunsFailed"
 # So many failed tasks are named.
 MOST_TASKS = 10
 
@@ -48,6 +55,10 @@ class Failure:
     since: datetime | None
     tasks: tuple[str, ...]
     task_count: int
+
+    @property
+    def fingerprint(self) -> str:
+        return f"dag-run:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +101,7 @@ class FailureWatch:
         fresh = [row for row in ended if row["is_watched"] or self._done.get(row["id"], ()) != row["end_date"]]
         failures = [_read_failed(connection, row) for row in fresh if row["state"] == "failed" and not row["is_old"]]
         failures += [_read_failing(row) for row in _run(connection, SQL["failing"], most=MOST_TASKS)]
-        known = _read_dags(connection, {one.dag for one in failures})
-        for failure in failures:
-            self._raise(connection, failure, known.get(failure.dag, DagFacts()))
+        self._raise_all(connection, failures)
         successes = [row for row in fresh if row["state"] == "success"]
         if successes:
             _run(
@@ -100,6 +109,7 @@ class FailureWatch:
                 SQL["succeeded"],
                 dags=[row["dag_id"] for row in successes],
                 runs=[row["id"] for row in successes],
+                backfills=[row["run_type"] == BACKFILL for row in successes],
                 source=SOURCE,
             )
         _run(
@@ -112,11 +122,15 @@ class FailureWatch:
         return Turn({row["id"]: row["end_date"] for row in ended}, len(failures))
 
     def _end_unasserted(self, connection: Connection[Row]) -> None:
-        """End the alerts of runs that are gone, of Dags that left the live release, and of rules that were removed."""
-        rows = _run(connection, SQL["open"], source=SOURCE, days=STALE_DAYS)
+        """End the alerts of runs that run again or are gone, of Dags that left the release, and of removed rules."""
+        _run(connection, SQL["end_crowd"], fingerprint=CROWD_FINGERPRINT, window=CROWD_S)
+        rows = _run(connection, SQL["open"], source=SOURCE, name=NAME, days=STALE_DAYS)
         known = _read_dags(connection, {row["dag_id"] for row in rows})
         for row in rows:
-            if note := self._find_end(row, known.get(row["dag_id"], DagFacts())):
+            if row["runs_again"]:
+                # If it fails again, that is a new alert: an acknowledgement of this one does not count for it.
+                resolve_alert(connection, row["fingerprint"])
+            elif note := self._find_end(row, known.get(row["dag_id"], DagFacts())):
                 end_alert(connection, row["id"], ended_by=AGENTS, note=note)
 
     def _find_end(self, row: Row, facts: DagFacts) -> str:
@@ -133,16 +147,40 @@ class FailureWatch:
         for number in sorted(self._done)[: -2 * OVERLAP]:
             del self._done[number]
 
-    def _raise(self, connection: Connection[Row], failure: Failure, facts: DagFacts) -> None:
-        rule = next((one for one in self._rules if one.fits(failure.dag, facts.tags, facts.owners)), None)
-        if rule is None:
+    def _raise_all(self, connection: Connection[Row], failures: Sequence[Failure]) -> None:
+        """Write an alert for each failure that a rule is about. Those of a crowd are held back, and share one."""
+        known = _read_dags(connection, {one.dag for one in failures})
+        found = []
+        for failure in failures:
+            facts = known.get(failure.dag, DagFacts())
+            rule = next((one for one in self._rules if one.fits(failure.dag, facts.tags, facts.owners)), None)
+            if rule is not None:
+                found.append((failure, facts, rule.severity))
+        if not found:
             return
-        raise_alert(
+        names, since = [one.fingerprint for one, _, _ in found], [one.since for one, _, _ in found]
+        told = {row["fingerprint"] for row in _run(connection, SQL["told"], fingerprints=names, since=since)}
+        [recent] = _run(connection, SQL["recent"], source=SOURCE, name=NAME, held_back_by=HELD_BACK_BY, window=CROWD_S)
+        room, held_back = MOST_AT_ONCE - int(recent["alerts"]), []
+        for failure, facts, severity in found:
+            number = self._raise(connection, failure, facts, severity)
+            if failure.fingerprint in told:
+                continue
+            room -= 1
+            if room < 0 and number is not None:
+                note = "one of many that failed at the same time"
+                _run(connection, SQL["hold_back"], id=number, held_back_by=HELD_BACK_BY, note=note)
+                held_back.append((severity, failure))
+        if held_back:
+            _raise_crowd(connection, held_back)
+
+    def _raise(self, connection: Connection[Row], failure: Failure, facts: DagFacts, severity: Severity) -> int | None:
+        return raise_alert(
             connection,
-            fingerprint=f"dag-run:{failure.number}",
+            fingerprint=failure.fingerprint,
             source=SOURCE,
             name=NAME,
-            severity=rule.severity,
+            severity=severity,
             summary=describe(failure),
             description=f"The run is {failure.run}.",
             labels={
@@ -154,6 +192,20 @@ class FailureWatch:
             },
             started_at=failure.since,
         )
+
+
+def _raise_crowd(connection: Connection[Row], held_back: Sequence[tuple[Severity, Failure]]) -> None:
+    dags = sorted({failure.dag for _, failure in held_back})
+    raise_alert(
+        connection,
+        fingerprint=CROWD_FINGERPRINT,
+        source=SOURCE,
+        name=CROWD_NAME,
+        severity=max((severity for severity, _ in held_back), key=lambda one: one.rank),
+        summary=f"more than {MOST_AT_ONCE} Dag runs failed within {CROWD_S / 60:.0f} minutes",
+        description=f"The last: {', '.join(dags[:MOST_TASKS])}{' and others' if len(dags) > MOST_TASKS else ''}.\n"
+        "Nobody is notified of each of them. First command: airfleet alerts list --all",
+    )
 
 
 def describe(failure: Failure) -> str:

@@ -17,18 +17,18 @@ WITH bounds AS (
         (SELECT value FROM airfleet.watermark WHERE name = 'failures_last') - %(overlap)s
     ) AS after
 )
-SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, true AS is_watched,
+SELECT r.id, r.dag_id, r.run_id, r.run_type, r.state, r.end_date, true AS is_watched,
     coalesce(r.end_date < clock_timestamp() - make_interval(days => %(days)s), false) AS is_old
 FROM public.dag_run r JOIN airfleet.watched_run w ON w.id = r.id
 WHERE r.state IN ('success', 'failed')
 UNION ALL
-SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, false,
+SELECT r.id, r.dag_id, r.run_id, r.run_type, r.state, r.end_date, false,
     coalesce(r.end_date < clock_timestamp() - make_interval(days => %(days)s), false)
 FROM public.dag_run r
 WHERE r.id > (SELECT after FROM bounds) AND r.state IN ('success', 'failed')
     AND NOT EXISTS (SELECT FROM airfleet.watched_run w WHERE w.id = r.id)
 UNION ALL
-SELECT r.id, r.dag_id, r.run_id, r.state, r.end_date, false, false
+SELECT r.id, r.dag_id, r.run_id, r.run_type, r.state, r.end_date, false, false
 FROM public.dag_run r
 WHERE r.state IN ('running', 'queued') AND NOT EXISTS (SELECT FROM airfleet.watched_run w WHERE w.id = r.id)
 
@@ -60,17 +60,46 @@ WITH gone AS (
 UPDATE airfleet.watermark SET value = greatest(value, %(last)s) WHERE name = 'failures_last'
 
 -- name: succeeded
--- A failure is over once a later run of the Dag, or the run itself after it was cleared, has succeeded.
+-- A failure is over once a later run of the Dag, or the run itself after it was cleared, has succeeded. A backfill repeats
+-- the past and heals nothing but itself.
 UPDATE airfleet.alert AS alert SET resolved_at = clock_timestamp()
-FROM unnest(%(dags)s::text[], %(runs)s::bigint[]) AS done (dag, run)
+FROM unnest(%(dags)s::text[], %(runs)s::bigint[], %(backfills)s::boolean[]) AS done (dag, run, is_backfill)
 WHERE alert.resolved_at IS NULL AND alert.source = %(source)s AND alert.labels ->> 'dag_id' = done.dag
     AND (alert.labels ->> 'number')::bigint <= done.run
+    AND (NOT done.is_backfill OR (alert.labels ->> 'number')::bigint = done.run)
 
 -- name: open
 -- A run that goes on with failed tasks is reported again in each turn, so its alert was seen just now.
-SELECT a.id, a.labels ->> 'dag_id' AS dag_id, r.id IS NULL AS is_run_gone,
-    coalesce(d.is_stale, true) AND a.seen_at < clock_timestamp() - make_interval(days => %(days)s) AS is_dag_gone
+SELECT a.id, a.fingerprint, a.labels ->> 'dag_id' AS dag_id, r.id IS NULL AS is_run_gone,
+    coalesce(d.is_stale, true) AND a.seen_at < clock_timestamp() - make_interval(days => %(days)s) AS is_dag_gone,
+    r.state IN ('queued', 'running') AND NOT EXISTS (
+        SELECT FROM public.task_instance t WHERE t.dag_id = r.dag_id AND t.run_id = r.run_id AND t.state = 'failed'
+    ) AS runs_again
 FROM airfleet.alert a
 LEFT JOIN public.dag_run r ON r.id = (a.labels ->> 'number')::bigint
 LEFT JOIN public.dag d ON d.dag_id = a.labels ->> 'dag_id'
-WHERE a.resolved_at IS NULL AND a.source = %(source)s
+WHERE a.resolved_at IS NULL AND a.source = %(source)s AND a.name = %(name)s
+
+-- name: recent
+SELECT count(*) AS alerts FROM airfleet.alert
+WHERE source = %(source)s AND name = %(name)s AND ended_by <> %(held_back_by)s
+    AND raised_at > clock_timestamp() - make_interval(secs => %(window)s)
+
+-- name: told
+SELECT failure.fingerprint
+FROM unnest(%(fingerprints)s::text[], %(since)s::timestamptz[]) AS failure (fingerprint, since)
+WHERE EXISTS (
+    SELECT FROM airfleet.alert a WHERE a.fingerprint = failure.fingerprint
+        AND (a.resolved_at IS NULL OR a.started_at = failure.since)
+)
+
+-- name: hold_back
+-- Nobody is notified of an alert that is settled.
+UPDATE airfleet.alert SET resolved_at = clock_timestamp(), settled_at = clock_timestamp(), ended_by = %(held_back_by)s,
+    end_note = %(note)s
+WHERE id = %(id)s
+
+-- name: end_crowd
+UPDATE airfleet.alert SET resolved_at = clock_timestamp()
+WHERE fingerprint = %(fingerprint)s AND resolved_at IS NULL
+    AND seen_at < clock_timestamp() - make_interval(secs => %(window)s)

@@ -89,14 +89,15 @@ class OutageWatch:
     def _compose(self, kind: NotificationKind, receiver: Receiver) -> Message:
         begun, now = (datetime.fromtimestamp(one, UTC) for one in (self._begun, self._wall()))
         is_over = kind is NotificationKind.RESOLVED
-        # Both messages have the key, so that PagerDuty closes the incident that the first has opened.
-        key = f"outage.{self._host}.{int(self._begun)}"
+        # All messages have the key, so that PagerDuty closes the incident that the first has opened, also if the agents
+        # were restarted in between. Each message has a name of its own.
+        key = f"outage.{self._host}"
         labels: Mapping[str, str] = {"host": self._host}
         entry = Entry(
             notification=0,
             key=key,
             kind=kind,
-            message=f"{key}.{kind}",
+            message=f"{key}.{int(self._begun)}.{kind}",
             attempts=1,
             alert=None,
             created_at=now,

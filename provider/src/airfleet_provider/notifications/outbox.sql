@@ -139,6 +139,16 @@ WITH old AS (
     ORDER BY raised_at LIMIT 1000
 ), silences AS (
     DELETE FROM airfleet.silence WHERE ends_at < clock_timestamp() - make_interval(days => %(days)s)
+), reminders AS (
+    -- Of the reminders of an alert that stays open, only the last one matters.
+    DELETE FROM airfleet.notification AS former
+    WHERE former.kind = 'reminder' AND former.state IN ('sent', 'failed')
+        AND former.created_at < clock_timestamp() - make_interval(days => %(days)s)
+        AND EXISTS (
+            SELECT FROM airfleet.notification AS later
+            WHERE later.alert = former.alert AND later.receiver = former.receiver AND later.kind = 'reminder'
+                AND later.id > former.id
+        )
 ), tests AS (
     DELETE FROM airfleet.notification
     WHERE alert IS NULL AND created_at < clock_timestamp() - make_interval(days => %(days)s)

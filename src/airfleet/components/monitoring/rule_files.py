@@ -43,11 +43,13 @@ def read_shipped() -> dict[str, str]:
 
 def render_limits(fleet: Fleet, expiries: Iterable[Expiry] = ()) -> str:
     """Return the rule file with the limits of one fleet. Each limit is a series, so that alerts need no templates."""
+    # One machine makes backups when a person asks for one, so none can be too old.
+    backups = {
+        "record": "airfleet:limit:backup_age_seconds",
+        "expr": f"vector({fleet.backups.every_hours * 3600 + BACKUP_SLACK_S})",
+    }
     rules: list[dict[str, Any]] = [
-        {
-            "record": "airfleet:limit:backup_age_seconds",
-            "expr": f"vector({fleet.backups.every_hours * 3600 + BACKUP_SLACK_S})",
-        },
+        *((backups,) if fleet.hosts else ()),
         *(
             {
                 "record": "airfleet:limit:certificate_expiry_timestamp_seconds",

@@ -23,7 +23,8 @@ FOLDER = Path(__file__).parent / "rules"
 TESTS = sorted(FOLDER.glob("*.yaml"))
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: tools/prometheus installs it")
-TEXTS = rule_files.list_files(parse())
+FLEET = "name: flights\nhosts: {one: {address: 127.0.0.1}}\n"
+TEXTS = rule_files.list_files(parse(FLEET))
 ALERTS = [
     rule
     for text in TEXTS.values()
@@ -122,6 +123,10 @@ def test_no_page_describes_an_alert_that_does_not_exist() -> None:
 
 
 def test_a_backup_may_be_as_old_as_fleet_yaml_says() -> None:
-    weekly = with_setting("name: flights\nbackups: {every_hours: 24}\n", "24", "168")
+    weekly = with_setting(f"{FLEET}backups: {{every_hours: 24}}\n", "24", "168")
     [group] = yaml.safe_load(rule_files.render_limits(parse(weekly)))["groups"]
     assert {"record": "airfleet:limit:backup_age_seconds", "expr": f"vector({170 * 3600})"} in group["rules"]
+
+
+def test_one_machine_has_no_limit_of_the_age_of_a_backup_as_nothing_makes_backups_there() -> None:
+    assert "backup_age_seconds" not in rule_files.render_limits(parse("name: flights\n"))

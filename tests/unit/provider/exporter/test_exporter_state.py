@@ -97,11 +97,15 @@ def test_hosts_have_the_names_of_fleet_yaml(database: servers.Server) -> None:
         "INSERT INTO job (job_type, hostname, state, latest_heartbeat)"
         " VALUES ('TriggererJob', '10.0.0.7', 'running', now())"
     )
+    database.query(
+        "INSERT INTO job (job_type, hostname, state, latest_heartbeat)"
+        " VALUES ('TriggererJob', '10.0.0.9', 'running', now() - interval '1 h')"
+    )
     database.query(TASK, "r", "running", "crm", "default", 1)
     board = Board()
     hosts = {"10.0.0.7": "s1", "worker-1": "w1"}
     found = read(database, State(board, Limits(), Queues(), [], hosts=hosts), board, "state")
-    assert list(found("airfleet_component_heartbeat_age_seconds")) == [("triggerer", "s1")]
+    assert list(found("airfleet_component_heartbeat_age_seconds")) == [("triggerer", "s1")], "one has left"
     assert found("airfleet_host_running_tasks") == {("w1",): 1}
 
 

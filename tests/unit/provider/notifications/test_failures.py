@@ -25,7 +25,8 @@ NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
 TABLES = """
 CREATE TABLE dag (dag_id text PRIMARY KEY, owners text, is_stale boolean NOT NULL DEFAULT false);
 CREATE TABLE dag_tag (dag_id text, name text);
-CREATE TABLE dag_run (id serial PRIMARY KEY, dag_id text, run_id text, state text, end_date timestamptz);
+CREATE TABLE dag_run (id serial PRIMARY KEY, dag_id text, run_id text, state text, end_date timestamptz,
+    run_type text NOT NULL DEFAULT 'scheduled');
 CREATE TABLE task_instance (dag_id text, run_id text, task_id text, state text, end_date timestamptz)
 """
 
@@ -258,3 +259,59 @@ def test_an_alert_ends_when_its_dag_stays_out_of_the_live_release(airflow: Airfl
     airflow.restart()
     airflow.look()
     assert len(airflow.alerts()) == 1
+
+
+def test_a_run_that_was_cleared_is_over_when_it_runs_again_so_that_its_next_failure_is_told(airflow: Airflow) -> None:
+    """An acknowledgement of the first failure must not hide the second."""
+    airflow.look()
+    run = airflow.start("sales", "monday")
+    airflow.end_task(run, "load")
+    airflow.end(run, "failed")
+    airflow.look()
+    airflow.connection.execute("UPDATE dag_run SET state = 'running', end_date = NULL WHERE id = %s", (run,))
+    airflow.look()
+    assert [is_open for _, is_open in airflow.alerts()] == [True], "the failed task is still failed"
+    airflow.connection.execute("DELETE FROM task_instance")
+    airflow.look()
+    assert [is_open for _, is_open in airflow.alerts()] == [False]
+    airflow.end_task(run, "load", minutes=5)
+    airflow.end(run, "failed", minutes=5)
+    airflow.look()
+    assert [is_open for _, is_open in airflow.alerts()] == [False, True]
+
+
+def test_a_backfill_heals_no_failure_but_its_own(airflow: Airflow) -> None:
+    airflow.look()
+    run, again = airflow.start("sales", "monday"), airflow.start("sales", "last year")
+    airflow.connection.execute("UPDATE dag_run SET run_type = 'backfill' WHERE id = %s", (again,))
+    airflow.end(run, "failed")
+    airflow.end(again, "success")
+    airflow.look()
+    assert airflow.alerts() == [("sales: the run failed", True)]
+
+
+def test_of_a_crowd_of_failures_most_have_one_alert_together(airflow: Airflow) -> None:
+    airflow.look()
+    for number in range(failures.MOST_AT_ONCE + 30):
+        airflow.end(airflow.start(f"dag{number:02}", "monday"), "failed")
+    airflow.look()
+    airflow.look()
+    unsettled = "SELECT name, count(*) AS count FROM airfleet.alert WHERE settled_at IS NULL GROUP BY 1 ORDER BY 1"
+    expected = {"DagRunFailed": failures.MOST_AT_ONCE, "DagRunsFailed": 1}
+    assert {row["name"]: row["count"] for row in airflow.connection.execute(unsettled)} == expected
+    airflow.restart()
+    airflow.look()
+    assert {row["name"]: row["count"] for row in airflow.connection.execute(unsettled)} == expected
+    airflow.connection.execute(
+        "UPDATE airfleet.alert SET seen_at = seen_at - interval '1 h', raised_at = raised_at - interval '1 h'"
+    )
+    airflow.end(airflow.start("later", "tuesday"), "failed")
+    airflow.look()
+    is_open = (
+        "SELECT name, resolved_at IS NULL AS is_open FROM airfleet.alert"
+        " WHERE name = 'DagRunsFailed' OR labels ->> 'dag_id' = 'later'"
+    )
+    assert {row["name"]: row["is_open"] for row in airflow.connection.execute(is_open)} == {
+        "DagRunsFailed": False,
+        "DagRunFailed": True,
+    }

@@ -79,3 +79,15 @@ def test_the_first_step_of_the_rule_that_fits_says_who() -> None:
     assert Play(replace(POLICY, escalation=(rule,))).pass_time(900, is_reached=False) == ["pager"]
     assert Play(replace(POLICY, escalation=(EscalationRule(),))).pass_time(900, is_reached=False) == []
     assert Play(Policy()).pass_time(900, is_reached=False) == []
+
+
+def test_an_agents_process_that_was_restarted_closes_the_incident_of_the_one_before() -> None:
+    first, second = Play(), Play()
+    first.pass_time(300, is_reached=False)
+    second.pass_time(300, is_reached=False)
+    second.pass_time(300, is_reached=True)
+    [opened, closed] = (
+        formats.make_pagerduty([message for name, message in play.sent if name == "pager"][-1], PAGER)
+        for play in (first, second)
+    )
+    assert (closed["event_action"], closed["dedup_key"]) == ("resolve", opened["dedup_key"])

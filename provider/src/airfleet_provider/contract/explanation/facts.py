@@ -259,7 +259,7 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A rule of SLAs that is open and not in order for the Dag, as the SLA engine has found."""
+    """A promise of `slas` about the Dag that is at risk or late, or that was missed and whose alert is still open."""
 
     rule: str
     kind: str

@@ -188,4 +188,5 @@ WHERE b.state <> 'closed' AND w.pair ->> 0 = %(dag)s ORDER BY b.name
 -- name: promises
 SELECT rule, kind, task_id AS task, run_id AS run, state, due_at AS due, changed_at AS changed, reason
 FROM airfleet.sla_instance
-WHERE ended_at IS NULL AND dag_id = %(dag)s AND state IN ('at-risk', 'late') ORDER BY due_at LIMIT 5
+WHERE (ended_at IS NULL OR is_alerting) AND dag_id = %(dag)s AND state IN ('at-risk', 'late', 'missed')
+ORDER BY due_at LIMIT 5
