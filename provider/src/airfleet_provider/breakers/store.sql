@@ -104,6 +104,7 @@ SELECT breaker, dag_id, task_id FROM airfleet.breaker_task WHERE breaker = ANY(%
 
 -- name: choose_probes
 -- Instances that were probes since the breaker opened come last: if the fault is their own, others must have a turn.
+-- One that could not start in time is chosen again if there is no other.
 INSERT INTO airfleet.breaker_probe (breaker, generation, instance)
 SELECT %(name)s, %(generation)s, chosen.id FROM (
     SELECT t.id FROM task_instance t
@@ -113,13 +114,13 @@ SELECT %(name)s, %(generation)s, chosen.id FROM (
         ON pair.dag_id = t.dag_id AND pair.task_id = t.task_id
     WHERE t.state = 'scheduled' AND NOT EXISTS (
         SELECT FROM airfleet.breaker_probe p
-        WHERE p.breaker = %(name)s AND p.generation = %(generation)s AND p.instance = t.id
+        WHERE p.breaker = %(name)s AND p.generation = %(generation)s AND p.instance = t.id AND p.outcome <> 'other'
     )
     ORDER BY (SELECT count(*) FROM airfleet.breaker_probe p WHERE p.breaker = %(name)s AND p.instance = t.id),
         -t.priority_weight, r.logical_date, t.map_index
     LIMIT %(limit)s
 ) AS chosen
-ON CONFLICT DO NOTHING
+ON CONFLICT (breaker, generation, instance) DO UPDATE SET outcome = 'chosen', chosen_at = clock_timestamp()
 
 -- name: write_waiting
 UPDATE airfleet.breaker SET waiting = %(waiting)s, waiting_tasks = %(tasks)s::jsonb

@@ -173,6 +173,21 @@ def test_a_probe_that_cannot_start_is_replaced(platform: Platform) -> None:
     assert second != first
 
 
+def test_the_only_task_that_waits_is_chosen_again_until_it_can_start(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.end(platform.tasks[1:])
+    platform.turn()
+    for _ in range(3):
+        platform.turn()
+        assert platform.list_probes() == [platform.tasks[0]]
+        platform.server.query("UPDATE airfleet.breaker_probe SET chosen_at = now() - interval '1 minute'")
+    platform.turn()
+    platform.end(platform.tasks[:1])
+    assert platform.turn() == ("half-open", 2)
+    assert platform.turn()[0] == "closed"
+
+
 def test_a_task_that_reads_a_connection_belongs_to_its_breaker(platform: Platform) -> None:
     away = Failed((), ("dwh",), "TimeoutError")
     assert platform.reports.answer(platform.others[0], away).wait_s is None
