@@ -29,6 +29,12 @@ class LogsGroup(click.Group):
             args = ["show", *args]
         return super().parse_args(ctx, args)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that words name, and its own words."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
 
 @click.group("logs", cls=LogsGroup, short_help="Show the logs of the components, or search all logs.")
 def command() -> None:
