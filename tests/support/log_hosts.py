@@ -62,6 +62,7 @@ class LogHost:
             most_bytes=self.most_bytes,
             clock=time.monotonic,
             wall=time.time,
+            components_every_s=0,
         )
         return writer, agent
 

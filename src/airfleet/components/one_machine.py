@@ -62,7 +62,15 @@ def describe(
         triggerer.describe(),
         releaser.describe(),
         agents.describe(fleet, site, credentials, notifications),
-        *((private_servers.describe(fleet, monitor, site.agents_port, credentials.jwt_secret),) if monitor else ()),
+        *(
+            (
+                private_servers.describe(
+                    fleet, monitor, site.agents_port, credentials.jwt_secret, log_agent_port=site.log_agent_port
+                ),
+            )
+            if monitor
+            else ()
+        ),
     )
 
 

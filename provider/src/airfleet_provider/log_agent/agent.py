@@ -11,13 +11,13 @@ import json
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from airfleet_provider.log_agent import files
 from airfleet_provider.log_agent.discovery import LogTree
 from airfleet_provider.log_agent.files import LogFile
-from airfleet_provider.log_agent.positions import Positions
+from airfleet_provider.log_agent.positions import Position, Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_agent.rota import Rota
 from airfleet_provider.log_index.lines import Line, Origin, is_copy, read_line, show_moment
@@ -26,6 +26,11 @@ from airfleet_provider.log_index.store import LogWriter
 
 # Bytes that are read in a turn. The turn then takes about a second at most, and what it read is kept and found.
 TURN_BYTES = 2 << 20
+# Seconds between two commits of lines of components only. A commit costs 20 ms of a core however few its lines are, and
+# the components of an idle platform write a line every second.
+COMPONENTS_EVERY_S = 5.0
+# Seconds after which positions are written. After a crash, what was read since is read again; the index leaves it out.
+SAVE_EVERY_S = 10.0
 # Files that are looked at in a turn although they have not grown lately.
 MOST_FILES = 1000
 # Characters of a line that are kept.
@@ -86,14 +91,23 @@ class LogAgent:
         most_bytes: int,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        components_every_s: float = COMPONENTS_EVERY_S,
     ) -> None:
-        """Take `most_bytes` of each try at most. `clock` is monotonic; `wall` returns the seconds since 1970."""
+        """Take `most_bytes` of each try at most. `clock` is monotonic; `wall` returns the seconds since 1970.
+
+        Lines of components wait for those of a task, or for `components_every_s` seconds.
+        """
         self._places = places
         self._store = store
         self._positions = positions
         self._redaction = redaction
         self._most_bytes = most_bytes
         self._wall = wall
+        self._clock = clock
+        self._components_every_s = components_every_s
+        self._committed = float("-inf")
+        self._saved = float("-inf")
+        self._unsaved: dict[tuple[int, int], Position] = {}
         self._trees = [
             LogTree(folder, clock, wall) for folder in (places.tasks, *(folder for _, folder in places.trees))
         ]
@@ -113,6 +127,9 @@ class LogAgent:
         self._meet_files()
         turn = _Turn()
         growing = deque(one for one in self._choose_files() if self._measure(one) > 0)
+        if not self._is_due(growing):
+            self.totals.waiting_bytes = sum(map(self._measure, growing))
+            return False
         while growing and turn.read < TURN_BYTES:
             log_file = growing.popleft()
             if self._read(log_file, turn):
@@ -121,12 +138,30 @@ class LogAgent:
         if turn.lines:
             self._store.add(turn.lines)
             self._store.commit()
-        self._positions.write(after.position for after in turn.moved.values())
+            self._committed = self._clock()
         for path, after in turn.moved.items():
             self._files[path] = after
             self._rota.note_change(path)
+            self._unsaved[after.key] = after.position
+        if turn.cut_files or self._clock() - self._saved >= SAVE_EVERY_S:
+            self._save()
         self._count(turn)
         return turn.waiting > 0
+
+    def _save(self) -> None:
+        self._positions.write(self._unsaved.values())
+        self._unsaved.clear()
+        self._saved = self._clock()
+
+    def _is_due(self, growing: Iterable[LogFile]) -> bool:
+        """Return whether lines are worth a commit now."""
+        if self._clock() - self._committed >= self._components_every_s:
+            return True
+        return any(one.path.startswith(self._places.tasks) for one in growing)
+
+    def hurry(self) -> None:
+        """Let the next turn take lines of components too, and write all positions."""
+        self._committed = self._saved = float("-inf")
 
     def _count(self, turn: _Turn) -> None:
         totals = self.totals
@@ -218,6 +253,7 @@ class LogAgent:
 
     def _drop(self, log_file: LogFile) -> None:
         self._files.pop(log_file.path, None)
+        self._unsaved.pop(log_file.key, None)
         self._rota.drop(log_file.path)
 
     def _begin_again(self, log_file: LogFile) -> None:

@@ -80,6 +80,7 @@ class LogAgentProcess:
             has_more = self.turn()
             if not has_more:
                 self.stopping.wait(max(0.0, self._wait_s() - (self._clock() - begun)))
+        self._agent.hurry()
         self.turn()
         self._store.close()
 

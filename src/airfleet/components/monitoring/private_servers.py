@@ -40,12 +40,18 @@ class MonitorNode:
     hashed: str = field(repr=False)
 
 
-def describe(fleet: Fleet, node: MonitorNode, agents_port: int, jwt_secret: Secret) -> Component:
-    """Describe both servers. They listen on the loopback, and start when the agents answer."""
+def describe(
+    fleet: Fleet, node: MonitorNode, agents_port: int, jwt_secret: Secret, *, log_agent_port: int = 0
+) -> Component:
+    """Describe both servers. They listen on the loopback, and start when the agents answer.
+
+    A `log_agent_port` of 0 means that there is no log agent.
+    """
     rules, token, password = (node.folder / name for name in ("rules", "token", "password"))
     login = (USER, password)
     jobs = (
         scrape_agents(_target(fleet, agents_port)),
+        *((ScrapeJob("logs", _target(fleet, log_agent_port)),) if log_agent_port else ()),
         ScrapeJob("prometheus", _target(fleet, node.prometheus_port), login=login),
         alertmanagers := ScrapeJob("alertmanager", _target(fleet, node.alertmanager_port), login=login),
     )

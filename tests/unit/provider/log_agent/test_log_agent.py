@@ -262,3 +262,16 @@ def test_no_line_takes_long(host: LogHost, part: str) -> None:
     host.take()
     assert time.process_time() - begun < 2
     assert len(host.search()) == 2
+
+
+def test_lines_of_components_wait_for_each_other_and_lines_of_tasks_do_not(host: LogHost) -> None:
+    host.agent._components_every_s = 3600
+    host.write("worker.log", "first")
+    host.take()
+    host.write("worker.log", "second")
+    host.take()
+    assert host.texts() == ["first"]
+    assert host.agent.totals.waiting_bytes > 0
+    host.print("of a task")
+    host.take()
+    assert sorted(host.texts()) == ["first", "of a task", "second"]
