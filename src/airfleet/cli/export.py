@@ -57,7 +57,7 @@ def kubernetes_command(
         release=tree.id,
         repository=repository,
         pods=pods,
-        has_requirements=(place / (fleet.requirements or "requirements.txt")).is_file(),
+        files=[name for name in (fleet.requirements or "requirements.txt", "include") if (place / name).exists()],
     )
     output.mkdir(parents=True)
     for name, text in files.items():

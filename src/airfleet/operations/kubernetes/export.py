@@ -26,9 +26,9 @@ _NOTE = "# Written by `airfleet export kubernetes`.\n"
 
 
 def build(
-    fleet: Fleet, *, airflow: str, release: str, repository: str, pods: Collection[str], has_requirements: bool
+    fleet: Fleet, *, airflow: str, release: str, repository: str, pods: Collection[str], files: Collection[str]
 ) -> Mapping[str, str]:
-    """Return all files by name. `pods` are the pools whose tasks run in pods of their own.
+    """Return all files by name. Tasks of the pools `pods` run in pods of their own; `files` are files of the project.
 
     Raises:
         UsageError: `pods` names a pool that fleet.yaml does not have.
@@ -40,7 +40,7 @@ def build(
     values = list_values(fleet, found, airflow=airflow, release=release, repository=repository, pods=pods)
     return {
         "values.yaml": f"{_NOTE}# For the chart `airflow`, version {CHART} or later.\n{_dump(values)}",
-        "Dockerfile": _write_image(airflow, release, fleet.requirements or "requirements.txt", has_requirements),
+        "Dockerfile": _write_image(airflow, release, fleet.requirements or "requirements.txt", files),
         "prometheus-rules.yaml": _NOTE + _dump(_describe_rules(fleet)),
         "dashboards.yaml": _NOTE + yaml.safe_dump_all(_describe_boards(fleet), sort_keys=False),
         "slot-pools.json": _write_slot_pools(fleet),
@@ -114,13 +114,13 @@ def _escape(text: str) -> str:
     return text.replace("{{", '{{ "{{" }}')
 
 
-def _write_image(airflow: str, release: str, requirements: str, has_requirements: bool) -> str:
+def _write_image(airflow: str, release: str, requirements: str, files: Collection[str]) -> str:
     lines = [
         f"{_NOTE}# The image of one release. Build it in the project's folder, at the commit of the release.",
         f"FROM apache/airflow:{airflow}",
         f'LABEL airfleet.release="{release}"',
     ]
-    if has_requirements:
+    if requirements in files:
         lines += [
             f"COPY --chown=airflow:0 {requirements} /tmp/requirements.txt",
             f"RUN pip install --no-cache-dir 'apache-airflow=={airflow}' -r /tmp/requirements.txt",
@@ -129,8 +129,9 @@ def _write_image(airflow: str, release: str, requirements: str, has_requirements
         "# Dags import `include.…`, as on a fleet.",
         "ENV PYTHONPATH=/opt/airflow",
         "COPY --chown=airflow:0 dags /opt/airflow/dags",
-        "COPY --chown=airflow:0 include* /opt/airflow/include",
     ]
+    if "include" in files:
+        lines.append("COPY --chown=airflow:0 include /opt/airflow/include")
     return "\n".join(lines) + "\n"
 
 

@@ -59,7 +59,7 @@ def build(*pods: str) -> Mapping[str, str]:
         release="r" + "a" * 64,
         repository="registry.example.com/airflow",
         pods=pods,
-        has_requirements=True,
+        files=["requirements.txt"],
     )
 
 
@@ -164,6 +164,13 @@ def test_the_rules_and_dashboards_come_along() -> None:
     for one in yaml.safe_load_all(files["dashboards.yaml"]):
         [board] = one["data"].values()
         assert json.loads(board)["panels"]
+
+
+def test_the_image_copies_only_what_the_project_has() -> None:
+    recipe = build()["Dockerfile"]
+    assert "requirements.txt" in recipe
+    assert "COPY --chown=airflow:0 dags " in recipe
+    assert " include " not in recipe
 
 
 def test_the_command_writes_a_folder_once(tmp_path: Path) -> None:
