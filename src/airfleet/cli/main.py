@@ -13,7 +13,7 @@ from airfleet.errors import AirfleetError
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
 VERBS = (
     *("init", "up", "down", "status", "top", "explain", "trace", "logs", "errors", "doctor", "test"),
-    *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla"),
+    *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla", "incident"),
     *("machines", "migrate", "export"),
     *("breaker", "airflow", "docs"),
 )

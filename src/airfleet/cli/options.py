@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from airfleet.errors import UsageError
+from airfleet_provider.contract.moments import read_span
 
 project = click.argument("project", type=click.Path(path_type=Path), default=Path())
 project_option = click.option(
@@ -35,6 +36,12 @@ def read_moment(text: str) -> datetime:
     except ValueError:
         raise UsageError(f"{text!r} is not a moment", hint='write it as "2026-11-24 16:05:30"') from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def read_since(text: str, now: datetime) -> datetime:
+    """Return the moment that a user wrote: `2h` is two hours before now. Raises UsageError for another text."""
+    span = read_span(text)
+    return read_moment(text) if span is None else now - timedelta(seconds=span)
 
 
 def list_words(values: Mapping[str, str | int | None]) -> list[str]:

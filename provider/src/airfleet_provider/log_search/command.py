@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 import psycopg2
 
 from airfleet_provider.compat.calls import config, metadata_db
+from airfleet_provider.contract.moments import read_span
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.log_index import signatures
 from airfleet_provider.log_index.day_indexes import DayIndexReader
@@ -32,8 +32,6 @@ MOST_ERRORS = 50_000
 FOLLOW_S, LATE_S = 0.5, 120.0
 # Characters of one physical line that are printed.
 LONGEST = 4000
-_SPAN = re.compile(r"(\d{1,6})\s*([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -77,8 +75,8 @@ def read_since(text: str, now: float) -> int:
     Raises:
         SystemExit: with a message, if the text is no moment.
     """
-    if found := _SPAN.fullmatch(text.strip()):
-        return int((now - int(found[1]) * _UNITS[found[2]]) * 1_000_000)
+    if (span := read_span(text)) is not None:
+        return int((now - span) * 1_000_000)
     return int(command_line.read_moment(text).timestamp() * 1_000_000)
 
 
