@@ -135,7 +135,7 @@ def test_a_log_is_found_by_its_words_and_read_in_the_ui_when_its_file_is_gone(pl
     assert {(one["dag_id"], one["task_id"], one["try_number"]) for one in found} == {("quick", "work", 1)}
     assert "* work" in platform.airfleet("trace", "quick", run).stdout
     line = json.loads(platform.airfleet("incident", "--json").stdout)
-    assert "SchedulerJob" in {one["subject"].split()[0] for one in line["events"]}
+    assert "SchedulerJob" in {one["subject"].partition(" ")[0] for one in line["events"]}
     before = read_events()
     file.unlink()
     after = read_events()
