@@ -31,6 +31,9 @@ class Guard:
     def execute(self, ti: Any, log: Any, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - Airflow's own
         """Return the result of `run`, which executes the task.
 
+        A task that goes on after it was deferred does not ask: Airflow forgets the method that it would go on with when
+        a task waits, so `execute` would run again, and submit its job a second time.
+
         Raises:
             AirflowRescheduleException: A service of the task is away. The task waits without a slot, and loses no try.
             Exception: Whatever the task raises besides.
@@ -41,7 +44,7 @@ class Guard:
         own = [rule for rule in fitting if rule.covers(ti.dag_id, ti.task_id, tags)]
         used = task_process.find_connections(task) if any(rule.is_by_connection for rule in fitting) else []
         sure = [*own, *(rule for rule in fitting if rule.uses(used))]
-        if sure:
+        if sure and not task_process.is_resumed(ti):
             by_use = tuple(rule.name for rule in sure if rule.is_by_connection)
             self.wait_if_told(log, Starts(tuple(rule.name for rule in own), by_use))
         try:

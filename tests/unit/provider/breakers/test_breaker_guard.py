@@ -54,10 +54,12 @@ def execute(
     *,
     dag: str = "crm_load",
     tags: Sequence[str] = (),
+    next_method: str | None = None,
     **declared: str,
 ) -> object:
     task = SimpleNamespace(dag=SimpleNamespace(tags=set(tags)), **declared)
     ti = SimpleNamespace(task=task, dag_id=dag, task_id="load")
+    ti._ti_context_from_server = SimpleNamespace(next_method=next_method)
     guard = Guard([BY_DAG, BY_TAG, BY_CONNECTION, BY_CODE, OWN_ERRORS], platform.ask, lambda: NOW)
     return guard.execute(ti, Log(), run)
 
@@ -83,6 +85,19 @@ def test_an_open_breaker_keeps_a_task_before_it_calls_the_service() -> None:
         execute(platform, lambda: pytest.fail("it ran"))
     assert waits.value.reschedule_date == NOW + timedelta(seconds=5)
     assert platform.heard == [Starts(("crm",), ())]
+
+
+def test_a_task_that_was_deferred_goes_on_while_the_breaker_is_open() -> None:
+    platform = Platform(Answer("crm", "it is open", 5.0))
+    assert execute(platform, lambda: "the result of the job", next_method="execute_complete") == "the result of the job"
+    assert platform.heard == []
+
+
+def test_a_task_that_was_deferred_reports_a_service_that_is_away() -> None:
+    platform = Platform(Answer("crm", "it opens", 4.0))
+    with pytest.raises(AirflowRescheduleException):
+        execute(platform, raises(ConnectionRefusedError()), next_method="execute_complete")
+    assert platform.heard == [Failed(("crm",), ("warehouse",), "ConnectionRefusedError")]
 
 
 def test_a_service_that_is_away_costs_a_wait_and_no_try() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta
+from typing import Any
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -36,6 +37,11 @@ def reschedule(seconds: float, now: datetime) -> Exception:
 
     error: Exception = AirflowRescheduleException(now + timedelta(seconds=seconds))
     return error
+
+
+def is_resumed(ti: Any) -> bool:  # noqa: ANN401 - a RuntimeTaskInstance
+    """Return whether a task goes on after it was deferred, so that Airflow calls another method than its `execute`."""
+    return bool(getattr(getattr(ti, "_ti_context_from_server", None), "next_method", None))
 
 
 def ask_variable(name: str) -> str | None:

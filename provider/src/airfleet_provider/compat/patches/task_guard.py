@@ -32,6 +32,8 @@ PATCH = Patch(
     targets=(f"{_RUNNER}:_execute_task",),
     requires=(Accepts(f"{_RUNNER}:_execute_task", ("context", "ti", "log")),),
     assumes=(
+        # `task_process.is_resumed` reads this.
+        Contains(f"{_RUNNER}:_execute_task", ("next_method := ti._ti_context_from_server.next_method",)),
         # An error of this kind ends a try without the loss of it.
         Counts(f"{_RUNNER}:_run_task_and_map_outcome", "_execute_task(context=context, ti=ti, log=log)", 1),
         Contains(
