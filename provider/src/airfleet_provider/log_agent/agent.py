@@ -113,6 +113,8 @@ class LogAgent:
         ]
         self._rota: Rota[str] = Rota(clock, MOST_FILES)
         self._files: dict[str, LogFile] = {}
+        # Paths that were found, and whose positions are not on the disk yet. A tree hands a path out only once.
+        self._found: set[str] = set()
         # Copies of emptied files that were not read to their end are only met at the start.
         self._suffixes: tuple[str, ...] = (".log", f".log{ROTATED}")
         self.totals = Totals()
@@ -173,18 +175,21 @@ class LogAgent:
         totals.files = len(self._files)
 
     def _meet_files(self) -> None:
-        found = [path for tree in self._trees for path in tree.look()]
+        for tree in self._trees:
+            self._found.update(tree.look())
         try:
             entries = os.scandir(self._places.components)
         except OSError:
             entries = None
         if entries:
             with entries:
-                found += [entry.path for entry in entries if entry.name.endswith(self._suffixes)]
+                self._found.update(entry.path for entry in entries if entry.name.endswith(self._suffixes))
         self._suffixes = (".log",)
-        new = [log_file for path in found if path not in self._files for log_file in self._open(path)]
+        met = sorted(path for path in self._found if path not in self._files)
+        new = [log_file for path in met for log_file in self._open(path)]
         # A file has its name on the disk before the index hears of it, or a crash would give it a second name.
         self._positions.write(log_file.position for log_file in new)
+        self._found.clear()
         for log_file in new:
             self._files[log_file.path] = log_file
             self._rota.note_change(log_file.path)

@@ -69,10 +69,14 @@ class LogTree:
             self._folders.note_change(folder)
         depth = self._find_depth(folder)
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                self._meet(entry, depth + 1, found)
-            elif entry.name.endswith(self._suffix) and entry.is_file(follow_symlinks=False):
-                found.append(entry.path)
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    self._meet(entry, depth + 1, found)
+                elif entry.name.endswith(self._suffix) and entry.is_file(follow_symlinks=False):
+                    found.append(entry.path)
+            except OSError:
+                # The cleaning of old logs has removed it in this moment. The entries after it must be met all the same.
+                continue
 
     def _meet(self, entry: os.DirEntry[str], depth: int, found: list[str]) -> None:
         """Look into a folder if it is not known, and if something happened in it within a day."""

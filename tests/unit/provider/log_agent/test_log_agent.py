@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from airfleet_provider.log_agent.discovery import LogTree
+from airfleet_provider.log_agent.positions import Position
 from airfleet_provider.log_index.lines import make_log_id
 from airfleet_provider.log_index.store import StoreError
 from log_hosts import TRY, LogHost, make_event
@@ -275,3 +279,47 @@ def test_lines_of_components_wait_for_each_other_and_lines_of_tasks_do_not(host:
     host.print("of a task")
     host.take()
     assert sorted(host.texts()) == ["first", "of a task", "second"]
+
+
+def _refuse(positions: Iterable[Position], gone: Iterable[tuple[int, int]] = ()) -> None:
+    if [*positions, *gone]:
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_file_that_appears_while_positions_cannot_be_written_is_taken_later(
+    host: LogHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = host.print("written while the disk was full")
+    hour_ago = time.time() - 3600
+    for one in (path, *path.parents[:4]):
+        # Neither a time stamp nor the sweep brings the file up again.
+        os.utime(one, (hour_ago, hour_ago))
+
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(host.agent._positions, "write", _refuse)
+        for _ in range(3):
+            with pytest.raises(sqlite3.OperationalError):
+                host.agent.turn()
+    host.take()
+    assert host.texts() == ["written while the disk was full"]
+
+
+def test_a_run_that_is_removed_while_its_dag_is_looked_at_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = tmp_path / "dag_id=sales"
+    for run in "abc":
+        (dag / f"run_id={run}").mkdir(parents=True)
+    for run in "ac":
+        (dag / f"run_id={run}/attempt=1.log").touch()
+    scan = os.scandir
+
+    def list_and_remove(folder: str) -> Iterator[os.DirEntry[str]]:
+        entries = sorted(scan(folder), key=lambda entry: entry.name)
+        if folder == str(dag) and (dag / "run_id=b").exists():
+            (dag / "run_id=b").rmdir()
+        return iter(entries)
+
+    monkeypatch.setattr(os, "scandir", list_and_remove)
+    found = LogTree(str(tmp_path), time.monotonic, time.time).look()
+    assert {Path(path).parent.name for path in found} == {"run_id=a", "run_id=c"}
