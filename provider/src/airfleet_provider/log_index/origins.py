@@ -8,7 +8,8 @@ from pathlib import PurePath
 from airfleet_provider.log_index.lines import TASK, Origin
 
 # The log of a trigger is beside that of its try: `attempt=1.log.trigger.7.log`.
-_TRY = re.compile(r"attempt=(\d+)\.log(?:\.trigger\.\d+\.log)?")
+# A task can make files of any name, and the index refuses a number of more than 64 bits.
+_TRY = re.compile(r"attempt=(\d{1,9})\.log(?:\.trigger\.\d+\.log)?")
 
 
 def find_task_origin(host: str, relative: str) -> Origin:

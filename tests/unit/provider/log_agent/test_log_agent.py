@@ -323,3 +323,10 @@ def test_a_run_that_is_removed_while_its_dag_is_looked_at_hides_no_other(
     monkeypatch.setattr(os, "scandir", list_and_remove)
     found = LogTree(str(tmp_path), time.monotonic, time.time).look()
     assert {Path(path).parent.name for path in found} == {"run_id=a", "run_id=c"}
+
+
+def test_a_file_with_the_name_of_an_absurd_try_stops_no_other(host: LogHost) -> None:
+    host.print("made by a task", relative=TRY.replace("attempt=1", f"attempt={'9' * 20}"))
+    host.print("a real try")
+    host.take()
+    assert {hit.text: hit.origin.try_number for hit in host.search()} == {"made by a task": 0, "a real try": 1}
