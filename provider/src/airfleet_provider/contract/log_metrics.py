@@ -15,6 +15,11 @@ CUT_BYTES = _own(
     "airfleet_log_cut_bytes_total", Kind.COUNTER, "Bytes that were left out, because a try had written too much."
 )
 CUT_TRIES = _own("airfleet_log_cut_tries_total", Kind.COUNTER, "Tries of which the rest was left out.")
+LEFT_OUT = _own(
+    "airfleet_log_left_out_lines_total",
+    Kind.COUNTER,
+    "Lines that the index cannot keep. A line that says so is in the place of each.",
+)
 FAILURES = _own("airfleet_log_failures_total", Kind.COUNTER, "Turns of the agent that failed. They are tried again.")
 WAITING = _own(
     "airfleet_log_waiting_bytes", Kind.GAUGE, "Bytes that were in the files, but not read, after the last turn."
@@ -25,4 +30,4 @@ AGE = _own(
     Kind.GAUGE,
     "Time since the last turn that succeeded. Lines that are younger may not be found.",
 )
-LOG_METRICS = (LINES, BYTES, CUT_BYTES, CUT_TRIES, FAILURES, WAITING, FILES, AGE)
+LOG_METRICS = (LINES, BYTES, CUT_BYTES, CUT_TRIES, LEFT_OUT, FAILURES, WAITING, FILES, AGE)

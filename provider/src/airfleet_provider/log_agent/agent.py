@@ -8,6 +8,7 @@ cannot be written, so an outage costs no second copy.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from collections import deque
@@ -20,9 +21,11 @@ from airfleet_provider.log_agent.files import LogFile
 from airfleet_provider.log_agent.positions import Position, Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_agent.rota import Rota
-from airfleet_provider.log_index.lines import Line, Origin, is_copy, read_line, show_moment
+from airfleet_provider.log_index.lines import Line, Origin, clean_text, is_copy, read_line, show_moment
 from airfleet_provider.log_index.origins import find_component_origin, find_task_origin
-from airfleet_provider.log_index.store import LogWriter
+from airfleet_provider.log_index.store import LEFT_OUT, LogWriter
+
+log = logging.getLogger(__name__)
 
 # Bytes that are read in a turn. The turn then takes about a second at most, and what it read is kept and found.
 TURN_BYTES = 2 << 20
@@ -37,6 +40,9 @@ MOST_FILES = 1000
 LONGEST_LINE = 32_768
 # What a line has at its end if it was longer.
 CUT = " … airfleet cut {} characters of this line"
+# Microseconds that a line may be ahead of the clock of this host. A moment after that is none: the line would be the
+# newest of every search for years.
+AHEAD_US = 86_400 * 1_000_000
 # Components that print the lines of their tasks too.
 SUPERVISORS = frozenset({"scheduler", "worker", "triggerer"})
 # The name under which a file goes on that a supervisor copied before it emptied it.
@@ -61,6 +67,7 @@ class Totals:
     bytes: int = 0
     cut_bytes: int = 0
     cut_files: int = 0
+    left_out: int = 0
     waiting_bytes: int = 0
     files: int = 0
 
@@ -75,6 +82,7 @@ class _Turn:
     read: int = 0
     cut_bytes: int = 0
     cut_files: int = 0
+    left_out: int = 0
     waiting: int = 0
 
 
@@ -138,7 +146,7 @@ class LogAgent:
                 growing.append(log_file)
         turn.waiting = sum(self._measure(turn.moved.get(one.path, one)) for one in growing)
         if turn.lines:
-            self._store.add(turn.lines)
+            turn.left_out += self._store.add(turn.lines)
             self._store.commit()
             self._committed = self._clock()
         for path, after in turn.moved.items():
@@ -171,6 +179,7 @@ class LogAgent:
         totals.bytes += turn.read
         totals.cut_bytes += turn.cut_bytes
         totals.cut_files += turn.cut_files
+        totals.left_out += turn.left_out
         totals.waiting_bytes = turn.waiting
         totals.files = len(self._files)
 
@@ -205,7 +214,9 @@ class LogAgent:
                     return [] if is_done and self._is_old(status) else [LogFile(path, position)]
                 if path.endswith(ROTATED):
                     return []
-                new = LogFile(path, files.make_position(descriptor, self._name_source()), int(status.st_mtime * 1e6))
+                # A task may give its file any time.
+                at = min(max(0, int(status.st_mtime * 1e6)), int(self._wall() * 1e6))
+                new = LogFile(path, files.make_position(descriptor, self._name_source()), at)
         except OSError:
             return []
         return [*(self._find_copy(LogFile(path, position)) if position else ()), new]
@@ -295,7 +306,7 @@ class LogAgent:
                 self._cut(after, end, origin, turn)
                 break
             if raw and not (origin.component in SUPERVISORS and is_copy(raw.decode("utf-8", "replace"))):
-                turn.lines.append(self._make_line(after, end, raw, origin))
+                turn.lines.append(self._take_line(after, end, raw, origin, turn))
             after.position = replace(after.position, offset=end)
         turn.read += after.position.offset - position.offset
         after.position = replace(after.position, head_length=head[0], head_digest=head[1])
@@ -315,12 +326,27 @@ class LogAgent:
         turn.cut_files += 1
         log_file.position = replace(log_file.position, offset=end, is_cut=True)
 
+    def _take_line(self, log_file: LogFile, end: int, raw: bytes, origin: Origin, turn: _Turn) -> Line:
+        """Return a line of the index. In the place of one that cannot be read is a line that says so."""
+        try:
+            return self._make_line(log_file, end, raw, origin)
+        except Exception as error:
+            # Were the line tried again, no later line of any file would ever be kept.
+            log.warning("a line of %s is left out of the index: %s", log_file.position.source, type(error).__name__)
+            turn.left_out += 1
+            at = log_file.at or int(self._wall() * 1e6)
+            return Line(log_file.position.source, end, at, log_file.level, LEFT_OUT, LEFT_OUT, origin)
+
     def _make_line(self, log_file: LogFile, end: int, raw: bytes, origin: Origin) -> Line:
         text = raw.decode("utf-8", "replace").replace("\x00", "")
-        text = self._redaction.hide(text if len(text) <= LONGEST_LINE else _shorten(text))
+        # A secret is hidden first: no rule would know the rest of one that was cut.
+        text = self._redaction.hide(text)
+        text = clean_text(text if len(text) <= LONGEST_LINE else _shorten(text))
         read = read_line(text)
+        now = int(self._wall() * 1e6)
+        said = read.at if read.at is not None and read.at <= now + AHEAD_US else None
         # A line without a time or a level of its own, such as one of a traceback, goes on with those before it.
-        log_file.at = read.at or log_file.at or int(self._wall() * 1e6)
+        log_file.at = said or log_file.at or now
         log_file.level = read.level or log_file.level
         return Line(log_file.position.source, end, log_file.at, log_file.level, read.text, text, origin)
 

@@ -23,6 +23,7 @@ class _Values(Collector):
             names.BYTES: totals.bytes,
             names.CUT_BYTES: totals.cut_bytes,
             names.CUT_TRIES: totals.cut_files,
+            names.LEFT_OUT: totals.left_out,
             names.FAILURES: failures,
             names.WAITING: totals.waiting_bytes,
             names.FILES: totals.files,

@@ -85,16 +85,20 @@ class LogAgentProcess:
         self._store.close()
 
     def turn(self) -> bool:
-        """Do one turn, and return whether another should follow at once. A failure is noted and tried again."""
+        """Do one turn, and return whether another should follow at once. A failure is noted and tried again.
+
+        Others write what a turn reads, so no error may end the thread.
+        """
         state = self.state
         state.busy_since = self._clock()
         try:
             has_more = self._agent.turn()
             self._forget()
-        except (StoreError, sqlite3.Error, OSError) as error:
+        except Exception as error:
             state.failures += 1
             state.in_a_row += 1
-            if (text := one_line(error)) != state.error:
+            known = isinstance(error, (StoreError, sqlite3.Error, OSError))
+            if (text := one_line(error if known else f"{type(error).__name__}: {error}")) != state.error:
                 log.error("the logs are not taken, and are tried again: %s", text)
             state.error = text
             self._store.close()

@@ -6,10 +6,12 @@ how far a file was taken. An index of a day is removed as a whole, as single doc
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -18,9 +20,11 @@ from typing import Any
 import tantivy
 
 from airfleet_provider.log_index import words
-from airfleet_provider.log_index.lines import Line, Origin, read_line
-from airfleet_provider.log_index.store import Answer, Hit, Question, StoreError
+from airfleet_provider.log_index.lines import Line, Origin, clean_text, read_line
+from airfleet_provider.log_index.store import LEFT_OUT, Answer, Hit, Question, StoreError
 from airfleet_provider.log_index.words import Phrase
+
+log = logging.getLogger(__name__)
 
 # Bytes of lines that the writer collects in memory before it writes them to the disk.
 WRITER_BYTES = 30_000_000
@@ -32,7 +36,7 @@ MOST_SOURCES = 1000
 MOST_ENDS = 50_000
 # The clock of a host may be before that of the store, so a line may be in the index of the day before.
 CLOCKS_APART = 3600 * 1_000_000
-_NAMES = ("level", "host", "component", "dag", "task", "run", "log_id")
+_NAMES = ("level", "host", "component", "dag", "task", "run")
 
 
 @cache
@@ -41,7 +45,9 @@ def make_schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("text", tokenizer_name="default", index_option="position")
     for name in _NAMES:
-        builder.add_text_field(name, stored=name != "log_id", tokenizer_name="raw", index_option="basic")
+        builder.add_text_field(name, stored=True, tokenizer_name="raw", index_option="basic")
+    # Nothing is written to this field, or read from it. Without it, the indexes of days that have it could not be read.
+    builder.add_text_field("log_id", stored=False, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("source", stored=True, fast=True, tokenizer_name="raw", index_option="basic")
     for name in ("at", "offset"):
         builder.add_integer_field(name, stored=True, fast=True)
@@ -77,9 +83,9 @@ class DayIndexReader:
         newest = [_make_hit(searcher.doc(address).to_dict()) for _, searcher, address in found[:most]]
         return Answer(sorted(newest, key=lambda hit: (hit.at, hit.source, hit.offset)), len(found) > most)
 
-    def find_sources(self, log_id: str) -> Sequence[str]:
+    def find_sources(self, attempt: Origin) -> Sequence[str]:
         """Return the files that have lines of a try; the file with the oldest line comes first."""
-        query = tantivy.Query.term_query(make_schema(), "log_id", log_id)
+        query = tantivy.Query.boolean_query(_match_attempt(attempt))
         first = {"min": {"field": "at"}}
         wanted = {"sources": {"terms": {"field": "source", "size": MOST_SOURCES}, "aggs": {"first": first}}}
         begun: dict[str, float] = {}
@@ -90,13 +96,10 @@ class DayIndexReader:
                     begun[one["key"]] = min(at, begun.get(one["key"], at))
         return sorted(begun, key=lambda source: (begun[source], source))
 
-    def read_whole(self, log_id: str, source: str) -> Iterator[str]:
+    def read_whole(self, attempt: Origin, source: str) -> Iterator[str]:
         """Yield all raw lines of one file of a try, in their order. The memory for it does not grow with the file."""
         schema = make_schema()
-        own = [
-            (tantivy.Occur.Must, tantivy.Query.term_query(schema, name, text))
-            for name, text in (("log_id", log_id), ("source", source))
-        ]
+        own = [*_match_attempt(attempt), (tantivy.Occur.Must, tantivy.Query.term_query(schema, "source", source))]
         for day in reversed(self.list_days()):
             for searcher in self._look(day):
                 end = 0
@@ -166,15 +169,27 @@ class DayIndexWriter:
         """Return the offset of the last line of a file that the store keeps, or 0."""
         return self._reader.find_end(source)
 
-    def add(self, lines: Sequence[Line]) -> None:
-        """Add lines to the index of the present day. A line that was added is not added again."""
-        schema = make_schema()
+    def add(self, lines: Sequence[Line]) -> int:
+        """Add lines to the index of the present day. A line that was added is not added again.
+
+        Returns the number of lines that cannot be kept. LEFT_OUT takes the place of each.
+        """
         writer = self._find_writer(name_day(int(self._clock() * 1_000_000)))
-        with _as_store_error():
-            for line in lines:
-                if line.offset > self._read_end(line.source):
-                    writer.add_document(tantivy.Document.from_dict(_make_document(line), schema))
-                    self._remember(line.source, line.offset)
+        left_out = 0
+        for line in lines:
+            if line.offset <= self._read_end(line.source):
+                continue
+            try:
+                document = _make_document(line)
+            except Exception as error:
+                # Programs of others wrote the line. Were it tried again, no later line would ever be kept.
+                log.warning("a line of %s is left out of the index: %s", line.source, type(error).__name__)
+                left_out += 1
+                document = _make_document(replace(line, at=int(self._clock() * 1e6), text=LEFT_OUT, raw=LEFT_OUT))
+            with _as_store_error():
+                writer.add_document(document)
+            self._remember(line.source, line.offset)
+        return left_out
 
     def know_new(self, source: str) -> None:
         """Note that no line of a file was ever added, so that the indexes need not be searched for it."""
@@ -248,24 +263,25 @@ def _as_store_error() -> Iterator[None]:
         raise StoreError(str(error)) from error
 
 
-def _make_document(line: Line) -> dict[str, Any]:
+def _make_document(line: Line) -> tantivy.Document:
     own = line.origin
-    return {
-        "text": line.text,
+    # A name comes from a path, which need not be UTF-8.
+    fields = {
+        "text": clean_text(line.text),
         "level": line.level,
         "host": own.host,
-        "component": own.component,
-        "dag": own.dag,
-        "task": own.task,
-        "run": own.run,
-        "log_id": own.log_id,
+        "component": clean_text(own.component),
+        "dag": clean_text(own.dag),
+        "task": clean_text(own.task),
+        "run": clean_text(own.run),
         "source": line.source,
         "at": line.at,
         "offset": line.offset,
         "map_index": own.map_index,
         "try_number": own.try_number,
-        "raw": line.raw.encode("utf-8", "surrogateescape"),
+        "raw": line.raw.encode("utf-8", "replace"),
     }
+    return tantivy.Document.from_dict(fields, make_schema())
 
 
 def _make_hit(document: Mapping[str, Sequence[Any]]) -> Hit:
@@ -281,6 +297,18 @@ def _decode(raw: bytes | None) -> str:
     return (raw or b"").decode("utf-8", "replace")
 
 
+def _match_attempt(attempt: Origin) -> list[tuple[tantivy.Occur, tantivy.Query]]:
+    """Return the conditions that only lines of one try meet."""
+    schema = make_schema()
+    dag, task, run, map_index, try_number = attempt.attempt
+    wanted = {"dag": clean_text(dag), "task": clean_text(task), "run": clean_text(run)}
+    numbers = {"map_index": map_index, "try_number": try_number}
+    return [
+        (tantivy.Occur.Must, tantivy.Query.term_query(schema, name, value))
+        for name, value in [*wanted.items(), *numbers.items()]
+    ]
+
+
 def _make_query(question: Question) -> tantivy.Query:
     schema = make_schema()
     must: list[tuple[tantivy.Occur, tantivy.Query]] = []
@@ -292,7 +320,7 @@ def _make_query(question: Question) -> tantivy.Query:
         ("component", question.component),
     ):
         if value:
-            must.append((tantivy.Occur.Must, tantivy.Query.term_query(schema, name, value)))
+            must.append((tantivy.Occur.Must, tantivy.Query.term_query(schema, name, clean_text(value))))
     for name, number in (("map_index", question.map_index), ("try_number", question.try_number)):
         if number is not None:
             must.append((tantivy.Occur.Must, tantivy.Query.term_query(schema, name, number)))
@@ -302,7 +330,7 @@ def _make_query(question: Question) -> tantivy.Query:
         last = None if question.until is None else question.until - 1
         span = tantivy.Query.range_query(schema, "at", tantivy.FieldType.Integer, question.since, last)
         must.append((tantivy.Occur.Must, span))
-    for phrase in words.split(question.text):
+    for phrase in words.split(clean_text(question.text)):
         occur = tantivy.Occur.MustNot if phrase.is_banned else tantivy.Occur.Must
         must.append((occur, _make_phrase(phrase)))
     if not any(occur is tantivy.Occur.Must for occur, _ in must):

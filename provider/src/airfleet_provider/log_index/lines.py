@@ -26,6 +26,8 @@ _LEVEL = re.compile(rf"\[({'|'.join(_WORDS)})\s*\]|\b({'|'.join(map(str.upper, _
 _LEVEL_WITHIN = 80
 # How a line of standard error begins that says of itself how bad it is.
 _OWN_LEVEL = re.compile(r"\W*(?:\S+ ){0,3}?\[?(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b|(Traceback )")
+# A program may write any moment. This is the last one that is shown: the end of the year 9999, in seconds.
+_LAST_S = 253_402_300_799
 _STDERR = "task.stderr"
 _TRACEBACK = "Traceback (most recent call last)"
 
@@ -48,9 +50,9 @@ class Origin:
     try_number: int = 0
 
     @property
-    def log_id(self) -> str:
-        """The name of the try, as Airflow's handlers of Elasticsearch and OpenSearch make it; "" if it is no try."""
-        return make_log_id(self.dag, self.task, self.run, self.map_index, self.try_number) if self.dag else ""
+    def attempt(self) -> tuple[str, str, str, int, int]:
+        """What tells a try from all others. The names are apart: joined, those of two tries may be the same text."""
+        return self.dag, self.task, self.run, self.map_index, self.try_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +73,19 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a line says of itself. `at` is None if it says no time, and `level` is "" if it says no level."""
+    """What a line says of itself. `level` is "" if it says no level. `text` can be encoded as UTF-8.
+
+    `at` is None if the line says no time, or one before 1970 or after the year 9999.
+    """
 
     at: int | None
     level: str
     text: str
 
 
-def make_log_id(dag: str, task: str, run: str, map_index: int, try_number: int) -> str:
-    """Return the name of a try: `{dag_id}-{task_id}-{run_id}-{map_index}-{try_number}`."""
-    return f"{dag}-{task}-{run}-{map_index}-{try_number}"
+def clean_text(text: str) -> str:
+    """Return a text that can be encoded as UTF-8. JSON can say half a character, such as `\\ud800`; it becomes `?`."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def read_line(raw: str) -> Read:
@@ -88,10 +93,10 @@ def read_line(raw: str) -> Read:
     if raw.startswith("{") and raw.endswith("}"):
         try:
             body = json.loads(raw)
+            if isinstance(body, dict) and "event" in body:
+                return _read_object(body)
         except (ValueError, RecursionError):
-            return _read_text(raw)
-        if isinstance(body, dict) and "event" in body:
-            return _read_object(body)
+            pass
     return _read_text(raw)
 
 
@@ -107,7 +112,7 @@ def _read_object(body: Mapping[str, Any]) -> Read:
     if body.get("logger") == _STDERR and level == "error":
         level = _judge_stderr(event)
     at = _parse_moment(str(body.get("timestamp", "")))
-    return Read(at, level, "\n".join([event, *_tell_errors(body.get("error_detail"))]))
+    return Read(at, level, clean_text("\n".join([event, *_tell_errors(body.get("error_detail"))])))
 
 
 def _judge_stderr(text: str) -> str:
@@ -136,7 +141,7 @@ def _tell_errors(details: object) -> list[str]:
 def _read_text(raw: str) -> Read:
     found = _LEVEL.search(raw, 0, _LEVEL_WITHIN)
     level = _WORDS[(found[1] or found[2]).lower()] if found else "error" if raw.startswith(_TRACEBACK) else ""
-    return Read(_parse_moment(raw), level, raw)
+    return Read(_parse_moment(raw), level, clean_text(raw))
 
 
 def _parse_moment(text: str) -> int | None:
@@ -147,13 +152,14 @@ def _parse_moment(text: str) -> int | None:
     day, clock, fraction, zone = found.groups()
     offset = "" if zone is None else "+00:00" if zone in ("Z", "UTC") else zone
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{offset}")
-    except ValueError:
+        # Near the years 1 and 9999 the moment may be outside of what Python can express.
+        seconds = int(datetime.fromisoformat(f"{day}T{clock}{offset}").timestamp())
+    except (ValueError, OverflowError):
         return None
-    return int(moment.timestamp()) * 1_000_000 + int((fraction or "").ljust(6, "0"))
+    return seconds * 1_000_000 + int((fraction or "").ljust(6, "0")) if 0 <= seconds <= _LAST_S else None
 
 
 def show_moment(at: int) -> str:
-    """Return a moment in ISO 8601, in UTC and with milliseconds."""
-    whole, rest = divmod(at, 1_000_000)
+    """Return a moment in ISO 8601, in UTC and with milliseconds. One outside 1970 to 9999 is shown as the nearest."""
+    whole, rest = divmod(min(max(at, 0), _LAST_S * 1_000_000), 1_000_000)
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:03}Z"

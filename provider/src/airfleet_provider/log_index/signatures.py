@@ -32,7 +32,7 @@ class Group:
     first: Hit
     last: Hit
     lines: int = 0
-    tries: set[str] = field(default_factory=set)
+    tries: set[tuple[str, str, str, int, int]] = field(default_factory=set)
     tasks: set[tuple[str, str]] = field(default_factory=set)
     hosts: set[str] = field(default_factory=set)
     components: set[str] = field(default_factory=set)
@@ -70,6 +70,6 @@ def group(hits: Iterable[Hit]) -> list[Group]:
         one.hosts.add(hit.origin.host)
         one.components.add(hit.origin.component)
         if hit.origin.dag:
-            one.tries.add(hit.origin.log_id)
+            one.tries.add(hit.origin.attempt)
             one.tasks.add((hit.origin.dag, hit.origin.task))
     return sorted(groups.values(), key=lambda one: (-len(one.tasks), -one.lines, one.signature))

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from airfleet_provider.log_index.lines import Line, Origin, show_moment
 
+# What a store has in the place of a line that it cannot keep.
+LEFT_OUT = "airfleet: the line at this place cannot be put into the index. It is only in the file"
+
 
 class StoreError(RuntimeError):
     """The store does not answer, or cannot keep what it was given."""
@@ -78,10 +81,13 @@ class LogReader(Protocol):
     def search(self, question: Question, most: int) -> Answer:
         """Return the newest lines, `most` at most. Raises StoreError."""
 
-    def find_sources(self, log_id: str) -> Sequence[str]:
-        """Return the files that have lines of a try, such as one of each host that ran a part. Raises StoreError."""
+    def find_sources(self, attempt: Origin) -> Sequence[str]:
+        """Return the files that have lines of a try, such as one of each host that ran a part. Raises StoreError.
 
-    def read_whole(self, log_id: str, source: str) -> Iterator[str]:
+        The host and the component of `attempt` do not matter.
+        """
+
+    def read_whole(self, attempt: Origin, source: str) -> Iterator[str]:
         """Yield all raw lines of one file of a try, in their order. Raises StoreError."""
 
 
@@ -94,8 +100,12 @@ class LogWriter(Protocol):
     def know_new(self, source: str) -> None:
         """Note that no line of a file was ever added, so that the store need not look for them."""
 
-    def add(self, lines: Sequence[Line]) -> None:
-        """Add lines. They are kept and found after the next `commit`. Raises StoreError."""
+    def add(self, lines: Sequence[Line]) -> int:
+        """Add lines. They are kept and found after the next `commit`. Raises StoreError.
+
+        A line that cannot be kept as it is does not stop the others: a line that says so takes its place. Returns the
+        number of those.
+        """
 
     def commit(self) -> None:
         """Keep what was added, so that it outlasts a power cut. Raises StoreError: nothing was kept."""

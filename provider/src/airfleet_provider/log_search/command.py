@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg2
@@ -140,7 +139,8 @@ def follow(
 
 
 def _write_json(hit: Hit) -> None:
-    print(json.dumps(hit.to_json(), ensure_ascii=False), flush=True)
+    # Only ASCII, as other characters may steer a terminal.
+    print(json.dumps(hit.to_json()), flush=True)
 
 
 def _write_text(hit: Hit) -> None:
@@ -180,7 +180,7 @@ Releases = Mapping[tuple[str, str], str]
 def tell_group(one: Group, releases: Releases) -> str:
     """Return what a person reads of a group of errors, in two lines."""
     release = releases.get((one.first.origin.dag, one.first.origin.run), "")
-    since = f"since {_show_minute(one.first.at)}" + (f", release {release[:12]}" if release else "")
+    since = f"since {_show_minute(one.first.at)}" + (f", release {one_line(release[:12])}" if release else "")
     if one.tasks:
         subject = f"{_count(len(one.tasks), 'task')} of {_count(len(one.dags), 'Dag')}"
         share = "fail with this line" if len(one.tasks) > 1 else "fails with this line"
@@ -189,7 +189,7 @@ def tell_group(one: Group, releases: Releases) -> str:
         others = len(one.tasks) - 3
         where += f" and {_count(others, 'other')}" if others > 0 else ""
     else:
-        who = f"{', '.join(sorted(one.components - {TASK}))}: {_count(one.lines, 'line')}"
+        who = f"{one_line(', '.join(sorted(one.components - {TASK})))}: {_count(one.lines, 'line')}"
         where = ""
     last = f"last {_show_minute(one.last.at)} on {one.last.origin.host}"
     message = one_line(signatures.find_message(one.last.text), 400)
@@ -237,4 +237,4 @@ def _count(number: int, one: str, several: str = "") -> str:
 
 
 def _show_minute(at: int) -> str:
-    return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y-%m-%d %H:%M}"
+    return show_moment(at)[: len("2026-11-29T07:54")].replace("T", " ")

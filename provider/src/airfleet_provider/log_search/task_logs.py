@@ -54,9 +54,9 @@ class IndexedTaskLogs:
             return [], []
         try:
             reader = self._open()
-            sources = reader.find_sources(origin.log_id)
+            sources = reader.find_sources(origin)
             hosts = sorted({source.rsplit(":", 1)[0] for source in sources})
-            streams = [reader.read_whole(origin.log_id, source) for source in sources]
+            streams = [reader.read_whole(origin, source) for source in sources]
         except StoreError as error:
             log.warning("cannot read the index of logs: %s", error)
             return [f"the index of logs cannot be read: {error}"], []

@@ -14,8 +14,9 @@ import pytest
 
 from airfleet_provider.log_agent.discovery import LogTree
 from airfleet_provider.log_agent.positions import Position
-from airfleet_provider.log_index.lines import make_log_id
-from airfleet_provider.log_index.store import StoreError
+from airfleet_provider.log_agent.process import LogAgentProcess
+from airfleet_provider.log_index.lines import Origin
+from airfleet_provider.log_index.store import LEFT_OUT, StoreError
 from log_hosts import TRY, LogHost, make_event
 
 
@@ -193,6 +194,20 @@ def test_a_very_long_line_is_cut_visibly_and_the_next_is_whole(host: LogHost) ->
         "password={}",
         '{{"password": "{}"}}',
         "PASSWD: {} x",
+        "AWS_SECRET_ACCESS_KEY={}",
+        '{{"aws_secret_access_key": "{}"}}',
+        "client_secret={}&scope=x",
+        "token={}",
+        "X-Api-Key: {}",
+        "Authorization: Token {}",
+        "{{'Authorization': 'Token {}'}}",
+        "FERNET_KEY={}",
+        'password="correct horse {} staple"',
+        "password=b'correct horse {} staple'",
+        r"{{\"password\": \"a \\\" {}\"}}",
+        "postgresql://app:p@ss/{}@db:5432/x",
+        "postgresql://app:{}/p@ss@db:5432/x",
+        "postgresql://app:p@{}@db:5432/x",
     ],
 )
 def test_a_secret_is_not_kept(host: LogHost, secret: str) -> None:
@@ -202,6 +217,71 @@ def test_a_secret_is_not_kept(host: LogHost, secret: str) -> None:
     assert len(host.search("connecting")) == 2
     assert not host.search("hunter22")
     assert not any("hunter22" in hit.text for hit in host.search())
+
+
+def test_a_secret_under_its_name_in_a_line_of_json_is_not_kept_and_the_line_stays_one(host: LogHost) -> None:
+    host.write(f"tasks/{TRY}", make_event("connecting", api_key="hunter22", more={"client_secret": "a, hunter22"}))
+    host.print("enter password:", 'token="hunter22 ')
+    host.take()
+    assert host.texts() == ["connecting", "enter password:", 'token="***']
+    [source] = host.reader.find_sources(host.search()[0].origin)
+    lines = [json.loads(line) for line in host.reader.read_whole(host.search()[0].origin, source)]
+    assert [line["logger"] for line in lines] == ["task"] * 3
+    assert "hunter22" not in str(lines)
+
+
+def test_a_secret_at_the_place_where_a_line_is_cut_is_hidden(host: LogHost) -> None:
+    host.write("worker.log", f"{'x ' * 16_370} postgresql://app:hunter22hunter22@db/x {'y ' * 100}")
+    host.take()
+    [text] = host.texts()
+    assert "airfleet cut" in text
+    assert "hunt" not in text
+
+
+POISON = (
+    r'{"timestamp":"2026-11-29T04:36:13Z","level":"info","event":"half \ud800 poison"}',
+    "0001-01-01 00:00:00 poison",
+    "9999-12-31 23:59:59-12:00 poison",
+    "9998-01-01 00:00:00+00:00 poison",
+    '{"event":' + "[" * 900 + "]" * 900 + ',"x":"poison"}',
+)
+
+
+def test_no_line_stops_the_index_or_a_search(host: LogHost) -> None:
+    host.write(f"tasks/{TRY}", *POISON)
+    host.print("afterwards")
+    host.take()
+    found = host.search()
+    assert len(found) == len(POISON) + 1
+    assert all(abs(hit.at / 1e6 - time.time()) < 366 * 86_400 for hit in found), "a moment that cannot be is not kept"
+    assert all(json.dumps(hit.to_json()) and hit.text.encode() for hit in found)
+    assert host.texts("afterwards") == ["afterwards"]
+
+
+def test_a_line_that_fails_alone_is_replaced_and_counted(host: LogHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide = host.agent._redaction.hide
+
+    def fail(line: str) -> str:
+        if "poison" in line:
+            raise ArithmeticError
+        return hide(line)
+
+    monkeypatch.setattr(host.agent._redaction, "hide", fail)
+    host.print("before", "poison", "after")
+    host.take()
+    assert host.texts() == ["before", LEFT_OUT, "after"]
+    assert host.agent.totals.left_out == 1
+
+
+def test_an_unexpected_error_does_not_end_the_turns(host: LogHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = LogAgentProcess(host.agent, host.writer, keep_days=30)
+    turn = host.agent.turn
+    monkeypatch.setattr(host.agent, "turn", lambda: 1 // 0)
+    assert process.turn() is False
+    assert "ZeroDivisionError" in process.state.error
+    monkeypatch.setattr(host.agent, "turn", turn)
+    process.turn()
+    assert (process.state.failures, process.state.error) == (1, "")
 
 
 def test_a_rule_of_the_user_hides_what_it_matches(tmp_path: Path) -> None:
@@ -238,9 +318,9 @@ def test_the_log_of_a_trigger_belongs_to_its_try(host: LogHost) -> None:
     host.print("runs")
     host.print("waits", relative=f"{TRY}.trigger.7.log")
     host.take()
-    log_id = make_log_id("sales", "load", "manual__1", -1, 1)
-    sources = host.reader.find_sources(log_id)
-    lines = [json.loads(line)["event"] for source in sources for line in host.reader.read_whole(log_id, source)]
+    attempt = Origin("", "task", "sales", "load", "manual__1", -1, 1)
+    sources = host.reader.find_sources(attempt)
+    lines = [json.loads(line)["event"] for source in sources for line in host.reader.read_whole(attempt, source)]
     assert sorted(lines) == ["runs", "waits"]
 
 
@@ -257,9 +337,9 @@ def test_what_a_scheduler_prints_of_its_tasks_is_found_once(host: LogHost, line:
     assert [hit.text.split()[3:5] for hit in host.search()] == [["Task", "finished"]]
 
 
-@pytest.mark.parametrize("part", ["#", "a.", "x ", "://a:", "password=", "[", "\\", "0"])
+@pytest.mark.parametrize("part", ["#", "a.", "x ", "://a:", "password=", 'token="', "secret='\\", "[", "\\", "0"])
 def test_no_line_takes_long(host: LogHost, part: str) -> None:
-    long = part * (30_000 // len(part))
+    long = part * (120_000 // len(part))
     host.write("worker.log", long)
     host.print(long, level="error", logger="task.stderr")
     begun = time.process_time()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
-from airfleet_provider.log_index.lines import Line, Origin
-from airfleet_provider.log_index.store import Question, StoreError
+from airfleet_provider.log_index.lines import Line, Origin, show_moment
+from airfleet_provider.log_index.store import LEFT_OUT, Question, StoreError
 from log_hosts import make_event, make_line
 
 DAY_S = 86_400.0
@@ -114,10 +115,31 @@ def test_a_try_is_read_whole_and_in_order_over_days(
     writer.add([make_line(number) for number in range(4501, 5001)])
     writer.add([make_line(7, "host2:b"), make_line(9, "host2:c", run="another")])
     writer.commit()
-    log_id = make_line(1).origin.log_id
-    assert reader.find_sources(log_id) == ["host1:a", "host2:b"]
-    events = [json.loads(raw)["event"] for raw in reader.read_whole(log_id, "host1:a")]
+    attempt = make_line(1).origin
+    assert reader.find_sources(attempt) == ["host1:a", "host2:b"]
+    events = [json.loads(raw)["event"] for raw in reader.read_whole(attempt, "host1:a")]
     assert events == [f"line {number}" for number in range(1, 5001)]
+
+
+def test_tries_whose_joined_names_are_one_text_are_apart(writer: DayIndexWriter, reader: DayIndexReader) -> None:
+    lines = [make_line(1, dag="a", task="b-c"), make_line(2, "host1:b", dag="a-b", task="c")]
+    writer.add(lines)
+    writer.commit()
+    assert [reader.find_sources(line.origin) for line in lines] == [["host1:a"], ["host1:b"]]
+    assert [list(reader.read_whole(line.origin, "host1:b")) for line in lines] == [[], [lines[1].raw]]
+
+
+def test_a_line_that_the_index_refuses_does_not_stop_the_others(writer: DayIndexWriter, reader: DayIndexReader) -> None:
+    assert writer.add([make_line(1), replace(make_line(2), at=2**70), make_line(3, dag="sal\udcffes")]) == 1
+    writer.commit()
+    found = reader.search(Question(), 9).hits
+    assert {hit.offset: hit.text for hit in found} == {1: "line 1", 2: LEFT_OUT, 3: "line 3"}
+    assert [hit.offset for hit in reader.search(Question(dag="sal\udcffes"), 9).hits] == [3]
+
+
+def test_a_moment_that_cannot_be_shown_is_shown_as_the_nearest() -> None:
+    assert show_moment(2**62) == "9999-12-31T23:59:59.000Z"
+    assert show_moment(-1) == "1970-01-01T00:00:00.000Z"
 
 
 def test_old_days_are_forgotten_and_younger_ones_stay(

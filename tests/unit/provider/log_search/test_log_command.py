@@ -69,6 +69,20 @@ def test_what_a_task_writes_cannot_steer_the_terminal(host: LogHost, capsys: pyt
     assert "    second" in out
 
 
+def test_json_and_the_names_of_components_cannot_steer_the_terminal(
+    host: LogHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.print("red \x9b31m alert \u202e")
+    host.write("a\x1b[31m.log", "ERROR: broken")
+    host.take()
+    for hit in host.search():
+        command._write_json(hit)
+    print(*(command.tell_group(one, {}) for one in group(host.search(levels=("error",)))), sep="\n")
+    out = capsys.readouterr().out
+    assert "broken" in out
+    assert not set(out) & {"\x1b", "\x9b", "\u202e"}
+
+
 def test_no_index_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(config, "read_setting", lambda section, key: str(tmp_path / "none"))
     with pytest.raises(SystemExit, match="airfleet up"):

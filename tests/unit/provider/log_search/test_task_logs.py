@@ -53,6 +53,16 @@ def test_another_try_is_not_shown(host: LogHost, logs: IndexedTaskLogs) -> None:
     assert logs.stream(TRY.replace("attempt=1", "attempt=2"), None) == ([], [])
 
 
+def test_the_log_of_another_dag_is_not_shown_whose_joined_names_are_the_same(
+    host: LogHost, logs: IndexedTaskLogs
+) -> None:
+    one, another = (f"dag_id={dag}/run_id=r/task_id={task}/attempt=1.log" for dag, task in (("a", "r-b"), ("a-r", "b")))
+    path = host.print("secret of the other", relative=another)
+    host.take()
+    path.unlink()
+    assert logs.stream(one, None) == ([], [])
+
+
 def test_an_index_that_cannot_be_read_says_so(host: LogHost, logs: IndexedTaskLogs) -> None:
     path = host.print("first")
     host.take()
