@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from airfleet.errors import AirfleetError, UsageError
 
@@ -89,14 +90,19 @@ def read_url(url: str) -> Metadata:
         UsageError: The URL is of another database.
         AirfleetError: The database cannot be read.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UsageError(_NO_URL, hint=_FORM) from None
+    if "://" not in url:
+        raise UsageError(_NO_URL, hint=_FORM)
     kind = parts.scheme.partition("+")[0]
     if kind == "sqlite":
         return _read_sqlite(Path(unquote(parts.path.removeprefix("/"))))
     if kind not in ("postgresql", "postgres"):
         hint = "PostgreSQL and SQLite are read; leave the database out, or copy its tables into one of them"
         raise UsageError(f"a database of the kind {kind or 'unknown'} is not read", hint=hint)
-    return _read_postgresql(f"postgresql://{url.partition('://')[2]}")
+    return _read_postgresql(_check_url(f"postgresql://{url.partition('://')[2]}"))
 
 
 def read_dump(path: Path) -> Metadata:
@@ -123,6 +129,23 @@ def read_dump(path: Path) -> Metadata:
     return _collect(tables.get)
 
 
+# No message has a part of the URL, as a password that is not encoded may be in any part.
+_NO_URL = "this is no URL of PostgreSQL or SQLite"
+_FORM = "postgresql://login:password@host:5432/database; in the password, write % as %25, @ as %40, / as %2F"
+
+
+def _check_url(url: str) -> str:
+    """Return the URL if no part of its password is taken for another part of it. Raises UsageError."""
+    try:
+        words = conninfo_to_dict(url)
+    except (psycopg.Error, ValueError):
+        raise UsageError(_NO_URL, hint=_FORM) from None
+    port = str(words.get("port") or "5432")
+    if "@" in f"{words.get('host')}{words.get('dbname')}" or not port.replace(",", "").isdecimal():
+        raise UsageError("the host, the port or the database of the URL cannot be", hint=_FORM)
+    return url
+
+
 def _read_postgresql(url: str) -> Metadata:
     options = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_MS}"
     try:
@@ -142,7 +165,7 @@ def _read_postgresql(url: str) -> Metadata:
 
             return _collect(read)
     except psycopg.Error as error:
-        # The message of a failed connection names host, port and user, never the password.
+        # The message of a failed connection names host, port and user. _check_url has made sure that they are these.
         raise AirfleetError(f"the database cannot be read: {str(error).splitlines()[0]}") from None
 
 

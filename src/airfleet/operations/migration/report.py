@@ -9,8 +9,11 @@ from airfleet.operations.migration.assessment import Assessment
 from airfleet.operations.migration.findings import FURTHER, MINUTES, MINUTES_PER_DAG, Finding, Verdict
 from airfleet.operations.migration.packages import Source
 from airfleet.operations.migration.settings import SCHEDULING, Fate
+from airfleet_provider.contract.text import one_line
 
 MOST_DAGS = 20
+# Characters of a line of the summary.
+LONGEST = 10_000
 _HOUR = 60
 _VERDICTS = {
     Verdict.BROKEN: "fails under Airflow {version}; a person changes it",
@@ -21,7 +24,11 @@ _VERDICTS = {
 
 
 def list_lines(one: Assessment) -> Iterator[str]:
-    """Yield the lines of the summary for a terminal."""
+    """Yield the lines of the summary for a terminal. No name in the folder can steer the terminal."""
+    return (one_line(line, LONGEST) for line in _list_lines(one))
+
+
+def _list_lines(one: Assessment) -> Iterator[str]:
     counts = one.count()
     broken = sum(dag.is_broken for dag in one.dags)
     yield f"{len(one.dags)} Dags in {len(one.rewrite.old)} files, for Airflow {one.airflow}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from airfleet.releases.checks import ruff
 from airfleet.releases.checks.inputs import Migration
 from airfleet.releases.checks.source import SourceFile
 from airfleet_provider.contract import python_source
+from airfleet_provider.contract.text import one_line
 
 # Files that Airflow renders as templates.
 TEMPLATE_SUFFIXES = frozenset({".sql", ".hql", ".sh", ".bash", ".json", ".yaml", ".yml", ".html", ".jinja", ".j2"})
@@ -72,20 +75,38 @@ def _read(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
     unread: list[tuple[str, str]] = []
     for path in _walk(folder):
         name = path.relative_to(folder).as_posix()
+        if not name.isprintable():
+            unread.append((one_line(name), "its name has characters that cannot be printed"))
+            continue
         try:
-            if path.stat().st_size > LARGEST_BYTES:
-                unread.append((name, f"larger than {LARGEST_BYTES} bytes"))
-                continue
             # No conversion of line ends: the diff must fit the file.
-            text = path.read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = _read_file(path).decode("utf-8")
+        except UnicodeDecodeError as error:
             unread.append((name, str(error)))
+            continue
+        except OSError as error:
+            unread.append((name, "a link, which is not followed" if error.errno == errno.ELOOP else str(error)))
             continue
         if path.suffix == ".py" and python_source.parse(text) is None:
             unread.append((name, "not valid Python 3: Python 2 code, or a template"))
             continue
         texts[name] = text
     return texts, unread
+
+
+def _read_file(path: Path) -> bytes:
+    """Return the content of a regular file. Others wrote the folder: a pipe, a device or a link may be there.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is larger than LARGEST_BYTES.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError("no regular file")
+        content = stream.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise OSError(f"larger than {LARGEST_BYTES} bytes")
+    return content
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -53,7 +53,7 @@ def read(url: Secret) -> OwnDatabase:
     """
     try:
         words: dict[str, Any] = conninfo_to_dict(url.reveal())
-    except psycopg.ProgrammingError:
+    except (psycopg.Error, ValueError):
         raise UsageError("this is no URL of PostgreSQL", where=WHERE, hint=_FORM) from None
     missing = [name for name in ("host", "user", "password", "dbname") if not words.get(name)]
     if missing:
@@ -62,6 +62,9 @@ def read(url: Secret) -> OwnDatabase:
     if others := sorted(words.keys() - known):
         hint = f"beside the login, the address and the name there may be {' and '.join(TLS_WORDS)}"
         raise UsageError(f"the URL has {', '.join(others)}, which airfleet does not pass on", where=WHERE, hint=hint)
+    if "@" in f"{words['host']}{words['dbname']}":
+        # They may have the end of a password, so the text names neither.
+        raise UsageError("the host or the database of the URL has an at sign", where=WHERE, hint=_ENCODED)
     host, port = str(words["host"]), str(words.get("port") or 5432)
     if "," in host or not port.isdigit():
         hint = "name the address at which the primary is reached"
@@ -79,6 +82,7 @@ def read(url: Secret) -> OwnDatabase:
     return OwnDatabase(host, int(port), str(words["dbname"]), str(words["user"]), Secret(str(words["password"])), tls)
 
 
+_ENCODED = "in the password, write % as %25, @ as %40 and / as %2F"
 _FORM = "postgresql://login:password@host:5432/database?sslmode=verify-full&sslrootcert=/path/of/ca.pem"
 
 

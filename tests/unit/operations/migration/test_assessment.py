@@ -240,6 +240,31 @@ def test_a_database_of_another_kind_is_refused_without_its_password() -> None:
     assert "hash-of-pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%zzhunter22@127.0.0.1/db",
+        "postgresql://u:p@hunter22@127.0.0.1/db",
+        "postgresql://u:hunter22/x@127.0.0.1/db",
+        "postgresql://u:p@hunter22/x@127.0.0.1/db",
+        "postgresql://u:p@hunter22:x@127.0.0.1/db",
+        "postgresql://u:p@[hunter22@127.0.0.1/db",
+        "hunter22:x",
+    ],
+)
+def test_no_part_of_a_password_that_is_not_encoded_is_told(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        metadata.read_url(url)
+    assert "hunter22" not in f"{caught.value} {caught.value.hint} {caught.value.where}"
+
+
+def test_the_name_of_a_dag_cannot_steer_the_terminal(old: Path) -> None:
+    (old / "dags" / "a.py").write_text("from airflow import DAG\nDAG('red \\x1b[31m', schedule=None)\n")
+    lines = list(report.list_lines(assess(old)))
+    assert any("red " in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
 def test_options_are_judged_without_any_file() -> None:
     assert settings.keep(())["scheduler"] == dict(settings.SCHEDULING)
     assert packages.list_packages((), (), "", {}) == ()

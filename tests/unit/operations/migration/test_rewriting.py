@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -156,6 +157,27 @@ def test_files_that_are_no_python_are_named_and_left_alone(tmp_path: Path) -> No
     found = rewrite(tmp_path, good="x = 1\n", bad="print 'x'\n")
     assert [path for path, _ in found.unread] == ["dags/bad.py"]
     assert list(found.new) == ["dags/good.py"]
+
+
+def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("password = 1\n")
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "endless.py").symlink_to("/dev/zero")
+    (dags / "link.py").symlink_to(tmp_path / "secret")
+    (dags / "new\nline.py").write_text("x = 1\n")
+    (dags / "large.sql").write_bytes(b" " * (rewriting.LARGEST_BYTES + 1))
+    os.mkfifo(dags / "pipe.py")
+    (dags / "good.py").write_text("x = 1\n")
+    found = rewriting.rewrite(dags)
+    assert list(found.old) == ["good.py"]
+    assert dict(found.unread) == {
+        "endless.py": "a link, which is not followed",
+        "large.sql": f"larger than {rewriting.LARGEST_BYTES} bytes",
+        "link.py": "a link, which is not followed",
+        "new\\nline.py": "its name has characters that cannot be printed",
+        "pipe.py": "no regular file",
+    }
 
 
 def test_files_that_airflow_renders_are_rewritten_too(tmp_path: Path) -> None:

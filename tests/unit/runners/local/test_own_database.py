@@ -135,6 +135,9 @@ def test_the_url_for_each_driver_has_the_login_as_it_is(tmp_path: Path) -> None:
         ("postgresql://u:secret@h/d?options=-csearch_path%3Dx", "options"),
         ("postgresql://u:secret@h/d?sslmode=verify-full", "needs sslrootcert"),
         ("postgresql://u:secret@h/d?sslrootcert=/nowhere", "no file /nowhere"),
+        ("postgresql://u:p@secret@h/d", "has an at sign"),
+        ("postgresql://u:p@secret/x@h/d", "has an at sign"),
+        ("postgresql://u:p%zzsecret@h/d", "no URL of PostgreSQL"),
     ],
 )
 def test_a_url_that_says_too_little_or_too_much_is_refused_without_its_password(url: str, what: str) -> None:
