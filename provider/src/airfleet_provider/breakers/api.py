@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from airfleet_provider.breakers.messages import PREFIX, decode, encode_answer
 from airfleet_provider.breakers.reports import Reports
@@ -16,10 +16,23 @@ from airfleet_provider.contract.breaker_rules import BreakerRule
 
 log = logging.getLogger("airfleet")
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 VARIABLE = re.compile(rf"/execution/variables/{re.escape(PREFIX)}([0-9a-f]{{2,8000}})")
 CONNECTION = re.compile(r"/execution/connections/([^/]+)")
+# A read of a connection waits no longer than this for its note.
+NOTE_S = 2.0
+# A request waits no longer than this for its answer, and nor does the task, which asks again then.
+ANSWER_S = 5.0
+# No more requests wait for the thread, and no more than one of each task instance. A task asks one thing at a time.
+MOST_PENDING = 1000
 # Returns the id of the task instance of a valid token; raises for any other.
 ReadToken = Callable[[str], Awaitable[str]]
+
+
+class BusyError(RuntimeError):
+    """Too many requests wait already, or one of the same task instance does."""
 
 
 class BreakerRequests:
@@ -38,6 +51,8 @@ class BreakerRequests:
         self._reports = Reports(rules, connect)
         # One thread, as they all lock the same few rows.
         self._thread = ThreadPoolExecutor(1, "breakers")
+        # The task instances whose requests wait for the thread, or are in it.
+        self._pending: set[str] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
         """Answer the request, or pass it on."""
@@ -62,21 +77,42 @@ class BreakerRequests:
             log.info("A request about a breaker was refused: %s", type(error).__name__)
             await self._app(scope, receive, send)  # Airflow refuses the token, or knows no such variable
             return
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._thread, self._reports.answer, instance, request)
-        body = json.dumps({"key": PREFIX + name, "value": encode_answer(answer)}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        try:
+            answer = await self._run(ANSWER_S, instance, self._reports.answer, request)
+        except (BusyError, TimeoutError):
+            await _send(send, 503, {"detail": "too many requests about breakers; ask again"})
+            return
+        await _send(send, 200, {"key": PREFIX + name, "value": encode_answer(answer)})
 
     async def _note_reader(self, scope: Any, connection: str) -> None:  # noqa: ANN401
         try:
             instance = await self._read_token(read_bearer(scope))
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._reports.add_user, instance, connection)
+            await self._run(NOTE_S, instance, self._reports.add_user, connection)
         except Exception as error:
             # The read of the connection matters more than the note.
             log.info("The reader of a connection was not noted: %s", type(error).__name__)
+
+    async def _run(self, limit_s: float, instance: str, work: Callable[[str, T], R], what: T) -> R:
+        """Return what `work` returns for a task instance. It runs in the thread, after those that came before.
+
+        Raises:
+            BusyError: It is not run.
+            TimeoutError: It is not over after `limit_s` seconds. If it has not begun, it is not run.
+            Exception: As `work` does.
+        """
+        if instance in self._pending or len(self._pending) >= MOST_PENDING:
+            raise BusyError
+        self._pending.add(instance)
+        future = self._thread.submit(work, instance, what)
+        future.add_done_callback(lambda _: self._pending.discard(instance))
+        return await asyncio.wait_for(asyncio.wrap_future(future), limit_s)
+
+
+async def _send(send: Any, status: int, content: Mapping[str, str]) -> None:  # noqa: ANN401
+    body = json.dumps(content).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def read_bearer(scope: Any) -> str:  # noqa: ANN401 - ASGI has no types

@@ -1,4 +1,7 @@
-"""Which breakers a task needs: by the names of its Dag and itself, by tags, or by the connections that it has read."""
+"""Which breakers a task needs: by the names of its Dag and itself, by tags, or by the connections that it has read.
+
+The expressions for Dag, tag and task narrow down every breaker, also one about a connection.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +41,20 @@ class Coverage:
             self._read_tags({dag for dag, _ in tasks}, query)
         found: dict[str, set[Task]] = {name: set() for name in wanted}
         for rule in rules:
-            found[rule.name].update(task for task in tasks if self._covers(rule, *task))
+            if rule.is_by_names:
+                found[rule.name].update(task for task in tasks if self._fits(rule, *task))
         members = set(tasks)
+        by_name = {rule.name: rule for rule in rules}
         for name, dag, task in query(SQL["list_all_members"], {"names": sorted(wanted)}) if tasks else ():
-            if (dag, task) in members:
+            # A task may have joined before the rule was changed.
+            if (dag, task) in members and name in by_name and self._fits(by_name[name], dag, task):
                 found[name].add((dag, task))
         return found
 
-    def _covers(self, rule: BreakerRule, dag: str, task: str) -> bool:
+    def _fits(self, rule: BreakerRule, dag: str, task: str) -> bool:
         key = (rule.name, dag, task)
         if key not in self.known:
-            self.known[key] = rule.covers(dag, task, self.tags.get(dag, ()))
+            self.known[key] = rule.fits(dag, task, self.tags.get(dag, ()))
         return self.known[key]
 
     def _read_tags(self, dags: Collection[str], query: Query) -> None:

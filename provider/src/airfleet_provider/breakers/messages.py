@@ -78,13 +78,19 @@ def _read(kind: str, data: dict[str, Any]) -> Request:
     return Failed(
         _texts(data["sure"]),
         _texts(data["perhaps"]),
-        str(data["error"])[:ERROR_CHARS],
-        None if after is None else min(max(float(after), 0.0), 3600.0),
+        _text(data["error"])[:ERROR_CHARS],
+        # NaN becomes 0.
+        None if after is None else min(max(0.0, float(after)), 3600.0),
     )
 
 
 def _texts(found: Any) -> tuple[str, ...]:  # noqa: ANN401 - a task wrote it
-    return tuple(str(one) for one in found)
+    return tuple(map(_text, found))
+
+
+def _text(found: Any) -> str:  # noqa: ANN401 - a task wrote it
+    """Return a text that PostgreSQL can hold: without NUL and half characters."""
+    return str(found).replace("\0", "").encode(errors="ignore").decode()
 
 
 def encode_answer(answer: Answer) -> str:

@@ -17,6 +17,8 @@ SQL = Statements(__package__, "store")
 
 # A task that waits leaves its slot for this time. After it, the scheduler keeps the task as long as is needed.
 LEAST_WAIT_S, MOST_WAIT_S = 2.0, 6.0
+# Failures of one task instance that are closer together count once. A task that waits cannot fail again so soon.
+FAILURES_APART_S = LEAST_WAIT_S
 ACTOR = "airfleet"
 
 Execute = Callable[[str, Mapping[str, Any]], Sequence[tuple[Any, ...]]]
@@ -52,7 +54,7 @@ class Reports:
             raise
 
     def add_user(self, instance: str, connection: str) -> None:
-        """Record that a task has read a connection.
+        """Record that a task has read a connection, for the breakers whose other expressions fit the task.
 
         Raises:
             Exception: As in `answer`.
@@ -63,8 +65,8 @@ class Reports:
 
     def _start(self, execute: Execute, instance: str, request: Starts) -> Answer:
         names = self._known((*request.declared, *request.by_code))
-        if request.by_code:
-            execute(SQL["add_members"], {"names": self._known(request.by_code), "instance": instance})
+        if claimed := self._find_claimable(execute, instance, request.by_code):
+            execute(SQL["add_members"], {"names": claimed, "instance": instance})
         held = execute(SQL["list_held"], {"names": list(names), "instance": instance})
         return self._wait(held[0][0], "it is open") if held else Answer()
 
@@ -74,7 +76,12 @@ class Reports:
             return Answer()
         dag, task, worker = found[0]
         sure = [name for name in self._known(request.sure) if self._may_claim(execute, self.rules[name], dag, task)]
-        names = self._known((*sure, *self._find_own(execute, dag, task, request.perhaps)))
+        perhaps = [
+            name
+            for name in self._known(request.perhaps)
+            if self.rules[name].is_by_connection and self._may_claim(execute, self.rules[name], dag, task)
+        ]
+        names = self._known((*sure, *self._find_own(execute, dag, task, perhaps)))
         if not names:
             return Answer()
         execute(SQL["add_members"], {"names": names, "instance": instance})
@@ -82,12 +89,22 @@ class Reports:
         answers = [self._note(execute, self.rules[name], instance, worker, request) for name in sorted(names)]
         return next((one for one in answers if one.wait_s is not None), Answer())
 
+    def _find_claimable(self, execute: Execute, instance: str, names: Sequence[str]) -> list[str]:
+        """Return those of the breakers that a task instance may join by its code, or by a connection that it reads.
+
+        The names and tags alone say who belongs to any other breaker.
+        """
+        open_to_claims = [name for name in self._known(names) if not self.rules[name].is_by_names]
+        found = execute(SQL["find_instance"], {"instance": instance}) if open_to_claims else ()
+        if not found:
+            return []
+        dag, task, _ = found[0]
+        return [name for name in open_to_claims if self._may_claim(execute, self.rules[name], dag, task)]
+
     def _may_claim(self, execute: Execute, rule: BreakerRule, dag: str, task: str) -> bool:
-        """Return whether a task may report for a breaker. Names and tags decide that if the rule is about them."""
-        if not rule.is_by_names:
-            return True
+        """Return whether the expressions for Dag, tag and task allow a task to report for a breaker, or to join it."""
         tags = execute(SQL["list_tags"], {"dags": [dag]}) if rule.tag is not None else ()
-        return rule.covers(dag, task, tags[0][1] if tags else ())
+        return rule.fits(dag, task, tags[0][1] if tags else ())
 
     def _find_own(self, execute: Execute, dag: str, task: str, names: Collection[str]) -> list[str]:
         """Return those of the breakers whose connection this task has read before."""
@@ -98,7 +115,7 @@ class Reports:
         where = {"name": rule.name, "instance": instance}
         execute(SQL["create"], where)
         [(state, generation)] = execute(SQL["lock"], where)
-        execute(SQL["add_failure"], {**where, "worker": worker, "error": request.error})
+        execute(SQL["add_failure"], {**where, "worker": worker, "error": request.error, "apart_s": FAILURES_APART_S})
         if state != State.CLOSED:
             execute(SQL["fail_probe"], {**where, "generation": generation})
             return self._wait(rule.name, "it is open")
@@ -108,7 +125,8 @@ class Reports:
                 "state": State.OPEN,
                 "wave": 0,
                 "failed_probes": 0,
-                "probe_in_s": max(rule.probe_after_s, request.retry_after_s or 0.0),
+                # The task may have made the time up, so it keeps the breaker open no longer than a failed probe could.
+                "probe_in_s": max(rule.probe_after_s, min(request.retry_after_s or 0.0, rule.probe_at_most_s)),
                 "reason": f"{len({one for one, _ in recent})} tasks failed, the last with {request.error}",
                 "actor": ACTOR,
             }

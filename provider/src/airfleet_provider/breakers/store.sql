@@ -27,12 +27,17 @@ INSERT INTO airfleet.breaker (name) VALUES (%(name)s) ON CONFLICT DO NOTHING
 SELECT state, generation FROM airfleet.breaker WHERE name = %(name)s FOR UPDATE
 
 -- name: add_failure
+-- An instance that reports again and again does not fill the table. The row of the breaker is locked.
 INSERT INTO airfleet.breaker_failure (breaker, worker, instance, error)
-VALUES (%(name)s, %(worker)s, %(instance)s, %(error)s)
+SELECT %(name)s, %(worker)s, %(instance)s, %(error)s WHERE NOT EXISTS (
+    SELECT FROM airfleet.breaker_failure
+    WHERE breaker = %(name)s AND instance = %(instance)s
+        AND failed_at > clock_timestamp() - make_interval(secs => %(apart_s)s)
+)
 
 -- name: list_recent
 -- Failures before the last change of the state do not open the breaker again.
-SELECT f.instance::text, f.worker FROM airfleet.breaker_failure f JOIN airfleet.breaker b ON b.name = f.breaker
+SELECT DISTINCT f.instance::text, f.worker FROM airfleet.breaker_failure f JOIN airfleet.breaker b ON b.name = f.breaker
 WHERE f.breaker = %(name)s AND f.failed_at > b.changed_at
     AND f.failed_at > clock_timestamp() - make_interval(secs => %(window_s)s)
 

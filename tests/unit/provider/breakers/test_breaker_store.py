@@ -17,13 +17,15 @@ from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.breakers.gate import Gate
 from airfleet_provider.breakers.loop import BreakerLoop
-from airfleet_provider.breakers.messages import Answer, Failed, Starts
+from airfleet_provider.breakers.messages import Answer, Failed, Starts, decode, encode
 from airfleet_provider.breakers.reports import Reports
 from airfleet_provider.contract.breaker_rules import BreakerRule
 
 RULE = BreakerRule("crm", dag="sales", probe_after_s=0.0)
 USED = BreakerRule("dwh", connection="dwh_.*", workers=1)
-RULES = {rule.name: rule for rule in (RULE, USED)}
+NARROWED = BreakerRule("lake", connection="lake_.*", dag="sales", tag="lake", workers=1)
+CODE = BreakerRule("code")
+RULES = {rule.name: rule for rule in (RULE, USED, NARROWED, CODE)}
 DAG = """
 INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
     timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
@@ -51,7 +53,7 @@ class Platform:
         server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
         tables = "breaker, breaker_event, breaker_failure, breaker_task, breaker_probe"
         own = ", ".join(f"airfleet.{name}" for name in tables.split(", "))
-        server.query(f"TRUNCATE task_instance, dag_run, dag, {own} CASCADE")
+        server.query(f"TRUNCATE task_instance, dag_run, dag_tag, dag, {own} CASCADE")
         server.query(DAG, ["sales", "other"])
         server.query(RUN, ["sales", "other"])
         self.tasks = [self._add("sales", number) for number in range(20)]
@@ -76,6 +78,12 @@ class Platform:
 
     def fail(self, number: int) -> Answer:
         return self.reports.answer(self.tasks[number], AWAY)
+
+    def age_failures(self) -> None:
+        self.server.query("UPDATE airfleet.breaker_failure SET failed_at = failed_at - interval '4 seconds'")
+
+    def list_members(self, breaker: str) -> list[tuple[str, str]]:
+        return self.server.query("SELECT dag_id, task_id FROM airfleet.breaker_task WHERE breaker = %s", breaker)
 
     def read(self) -> tuple[str, int]:
         found = self.server.query("SELECT state, wave FROM airfleet.breaker WHERE name = 'crm'")
@@ -119,7 +127,10 @@ def test_two_tasks_on_two_hosts_open_it_and_the_scheduler_holds_its_tasks(platfo
 
 
 def test_a_task_that_fails_alone_waits_three_times_and_then_fails(platform: Platform) -> None:
-    answers = [platform.fail(4).wait_s is not None for _ in range(5)]
+    answers = []
+    for _ in range(5):
+        answers.append(platform.fail(4).wait_s is not None)
+        platform.age_failures()
     assert answers == [True, True, True, False, False]
     assert platform.read()[0] == "closed"
 
@@ -203,6 +214,67 @@ def test_a_task_cannot_open_the_breaker_of_others(platform: Platform) -> None:
     for instance in platform.others[:8]:
         assert platform.reports.answer(instance, AWAY).wait_s is None
     assert platform.read() == ("none", 0)
+
+
+def test_a_task_joins_no_breaker_whose_rule_is_about_the_names_of_others(platform: Platform) -> None:
+    for instance in platform.others[:4]:
+        platform.reports.answer(instance, Starts((), ("crm",)))
+        assert platform.reports.answer(instance, Failed((), ("crm",), "TimeoutError")).wait_s is None
+    assert platform.list_members("crm") == []
+    # It joined before this was checked.
+    platform.server.query("INSERT INTO airfleet.breaker_task VALUES ('crm', 'other', 'load')")
+    for instance in platform.others[:4]:
+        assert platform.reports.answer(instance, Failed((), ("crm",), "TimeoutError")).wait_s is None
+    assert platform.read() == ("none", 0)
+    platform.fail(0)
+    platform.fail(1)
+    [held] = platform.gate.find_held()
+    assert held.tasks == {("sales", "load")}
+
+
+def test_code_joins_a_breaker_that_only_code_names(platform: Platform) -> None:
+    platform.reports.answer(platform.others[0], Starts((), ("code",)))
+    assert platform.list_members("code") == [("other", "load")]
+
+
+def test_the_other_expressions_of_a_rule_about_a_connection_narrow_it_down(platform: Platform) -> None:
+    away = Failed(("lake",), ("lake",), "TimeoutError")
+
+    def read_and_fail(instances: list[str]) -> bool:
+        for instance in instances:
+            platform.reports.add_user(instance, "lake_main")
+        return any([platform.reports.answer(instance, away).wait_s is not None for instance in instances])
+
+    assert not read_and_fail(platform.tasks[:2]), "the Dag does not have the tag"
+    platform.server.query("INSERT INTO dag_tag (name, dag_id) VALUES ('lake', 'sales'), ('lake', 'other')")
+    assert not read_and_fail(platform.others[:2]), "it is another Dag"
+    assert platform.list_members("lake") == []
+    assert read_and_fail(platform.tasks[:2])
+    platform.server.query("INSERT INTO airfleet.breaker_task VALUES ('lake', 'other', 'load')")
+    [held] = platform.gate.find_held()
+    assert held.tasks == {("sales", "load")}
+
+
+def test_a_failure_keeps_a_breaker_open_no_longer_than_a_probe_may(platform: Platform) -> None:
+    for number, asked in ((0, None), (1, 3600.0)):
+        platform.reports.answer(platform.tasks[number], Failed(("crm",), (), "TimeoutError", asked))
+    [(wait_s,)] = platform.server.query("SELECT extract(epoch FROM probe_at - changed_at)::float FROM airfleet.breaker")
+    assert 0 < wait_s <= RULE.probe_at_most_s + 1
+
+
+def test_a_task_that_reports_again_and_again_is_counted_once(platform: Platform) -> None:
+    for _ in range(20):
+        platform.fail(3)
+    assert platform.server.query("SELECT count(*) FROM airfleet.breaker_failure") == [(1,)]
+    platform.age_failures()
+    platform.fail(3)
+    assert platform.server.query("SELECT count(*) FROM airfleet.breaker_failure") == [(2,)]
+
+
+def test_a_text_that_the_database_cannot_hold_is_cut(platform: Platform) -> None:
+    forged = decode(encode(Failed(("crm\0", "crm\ud800"), (), "Err\0or\ud800", float("nan"))))
+    assert forged == Failed(("crm", "crm"), (), "Error", 0.0)
+    assert platform.reports.answer(platform.tasks[0], forged).wait_s is not None
 
 
 def test_many_tasks_that_report_at_once_open_it_once(platform: Platform) -> None:
