@@ -140,11 +140,12 @@ def test_an_acknowledgement_needs_its_right_and_is_audited(
     shown = {one["id"]: one for one in visitors["admin"].get("alerts").json()["alerts"]}
     assert shown[alert]["acknowledged_by"]
     rows = database.execute(
-        "SELECT extra::jsonb ->> 'status' FROM log WHERE event = 'airfleet_acknowledge_alert'"
+        "SELECT event, extra::jsonb ->> 'status' FROM log WHERE event LIKE 'airfleet_acknowledge_alert%%'"
         " AND (extra::jsonb ->> 'alert')::int = %s ORDER BY id",
         (alert,),
     ).fetchall()
-    assert [row[0] for row in rows] == ["403", "403", "200"]
+    refused = ("airfleet_acknowledge_alert_refused", "403")
+    assert rows == [refused, refused, ("airfleet_acknowledge_alert", "200")]
     assert database.execute("SELECT via FROM airfleet.acknowledgement WHERE alert = %s", (alert,)).fetchall() == [
         ("ui",)
     ]

@@ -307,8 +307,8 @@ def make_breakers() -> BreakerBoard:
 
 def make_report() -> list[Total]:
     return [
-        Total("morning", "finished-by", "stock", 26, 4, 1, 2400.0),
-        Total("morning", "finished-by", "sales", 30, 0, 0, None),
+        Total("morning", "finished-by", "stock", "stock", 26, 4, 1, 2400.0),
+        Total("morning", "finished-by", "sales", "sales", 30, 0, 0, None),
     ]
 
 

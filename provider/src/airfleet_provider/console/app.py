@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -28,6 +28,10 @@ from airfleet_provider.contract.release_schema import PENDING, DeploymentAction
 # How long what was read is shown to other pages and users. A page reads anew every 10 s.
 FRESH_S = 3.0
 REPORT_S = 60.0
+# The id of a release has 65 characters.
+LONGEST_ID = 200
+# The end of the names of events that changed nothing. `contract/incident/reading.sql` leaves them out.
+REFUSED = "_refused"
 UNASKED = "broker and workers were not asked: `airfleet explain` on the command line asks them"
 # The rights that a refusal names, in Airflow's words.
 ACTIVITY = "Cluster Activity (read), to see the whole platform"
@@ -35,7 +39,15 @@ OPERATE = "Pools (edit), which the roles Op and Admin have, to operate the platf
 EVERY_DAG = "DAGs (read), since a release holds all of them"
 ANY_DAG = "DAGs (read), for at least one Dag"
 
-router = APIRouter()
+
+def require_json(request: Request) -> None:
+    """Refuse a change that is not sent as JSON: no page of another origin may send that with the user's cookie."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method == "POST" and kind != "application/json":
+        raise HTTPException(415, "a change is sent as application/json")
+
+
+router = APIRouter(dependencies=[Depends(require_json)])
 User = Annotated[Any, Depends(logins.get_user)]
 
 
@@ -70,8 +82,8 @@ class Rollback(BaseModel):
     Without `release` it is the one before the live release.
     """
 
-    live: str
-    release: str | None = None
+    live: str = Field(max_length=LONGEST_ID)
+    release: str | None = Field(default=None, max_length=LONGEST_ID)
     reason: str = Field(min_length=1, max_length=1000)
 
 
@@ -142,10 +154,12 @@ def silence(alert: int, body: Silence, desk: Own, rights: Given, user: User) -> 
     with desk.session() as session:
         query = metadata_db.query_in(session)
         matcher = alert_list.match_alert(query, alert) if status == 200 else None
-        if matcher is not None:
+        if matcher is None:
+            status = 404 if status == 200 else status
+        else:
             number = alert_list.silence(query, matcher, body.seconds, actor=rights.name, comment=body.comment)
         extra = {"alert": alert, "seconds": body.seconds, "comment": body.comment, "silence": number, "status": status}
-        logins.record(session, user, "airfleet_silence_alert", extra)
+        _record(session, user, "airfleet_silence_alert", extra)
     _require(rights.operates, OPERATE)
     if number is None:
         raise HTTPException(404, f"there is no alert {alert}")
@@ -160,7 +174,7 @@ def end_silence(number: int, desk: Own, rights: Given, user: User) -> Response:
     with desk.session() as session:
         is_ended = is_allowed and alert_list.end_silence(metadata_db.query_in(session), number)
         status = 403 if not is_allowed else 200 if is_ended else 404
-        logins.record(session, user, "airfleet_end_silence", {"silence": number, "status": status})
+        _record(session, user, "airfleet_end_silence", {"silence": number, "status": status})
     _require(is_allowed, OPERATE)
     if not is_ended:
         raise HTTPException(404, f"there is no silence {number}")
@@ -198,9 +212,7 @@ def acknowledge(alert: int, body: Acknowledgement, desk: Own, rights: Given, use
         if status == 200:
             connection = session.connection().connection
             alert_schema.acknowledge(connection, alert, actor=rights.name, via="ui", note=body.note)
-        logins.record(
-            session, user, "airfleet_acknowledge_alert", {"alert": alert, "note": body.note, "status": status}
-        )
+        _record(session, user, "airfleet_acknowledge_alert", {"alert": alert, "note": body.note, "status": status})
     _require(rights.operates, OPERATE)
     if not seen:
         raise HTTPException(404, f"there is no alert {alert}")
@@ -228,7 +240,7 @@ def roll_back(body: Rollback, desk: Own, rights: Given, user: User) -> Response:
                 reason=body.reason,
                 detail={},
             )
-        logins.record(session, user, "airfleet_roll_back", {**extra, "status": status})
+        _record(session, user, "airfleet_roll_back", {**extra, "status": status})
     if status != 200:
         raise HTTPException(status, problem)
     desk.readings.forget("releases")
@@ -281,6 +293,11 @@ def make_app(desk: Desk) -> FastAPI:
     made.include_router(router)
     made.add_exception_handler(SQLAlchemyError, _report_outage)
     return made
+
+
+def _record(session: Any, user: Any, event: str, extra: Mapping[str, Any]) -> None:  # noqa: ANN401 - Airflow's own
+    """Write a try to the audit log. One that was refused has a name of its own, since it changed nothing."""
+    logins.record(session, user, event if extra["status"] == 200 else f"{event}{REFUSED}", extra)
 
 
 def _report_outage(_: Request, error: Exception) -> Response:

@@ -118,14 +118,13 @@ def show_breakers(rights: Rights, board: BreakerBoard) -> Json:
 def show_promises(rights: Rights, board: PromiseBoard, report: Iterable[Total]) -> Json:
     """Return the promises that are open or ended lately, and how often each rule was kept."""
     rows = [row for row in board.rows if sees_promise(rights, row)]
-    # A total names its subject as text, so only somebody who reads all Dags sees all of them.
-    totals = [one for one in report if rights.reads_all or one.subject.partition(".")[0] in rights.dags]
+    totals = [one for one in report if rights.may_see(one.dag_id)]
     return {
         "has_rules": bool(board.engine.rules),
         "is_stale": bool(board.engine.rules) and board.engine.is_stale,
         "unmatched": list(board.engine.unmatched) if rights.reads_all else [],
         "promises": rows,
-        "report": [{**asdict(one), "met_percent": one.share} for one in totals],
+        "report": [{**one.to_row(), "met_percent": one.share} for one in totals],
     }
 
 
@@ -149,12 +148,16 @@ def hide_dags(rights: Rights, seen: Overview) -> Overview:
 
 
 def hide_holders(rights: Rights, facts: Facts) -> Facts:
-    """Return the facts for an explanation, without task instances of Dags that a user may not read."""
+    """Return the facts for an explanation, without task instances of Dags that a user may not read.
+
+    Who opened a breaker, and why, may name any task, and is left out too.
+    """
     if rights.reads_all:
         return facts
     return replace(
         facts,
         holders=tuple(one for one in facts.holders if rights.may_see(one.dag)),
+        breakers=tuple(replace(one, reason="", actor="") for one in facts.breakers),
         run_facts=tuple(hide_holders(rights, one) for one in facts.run_facts),
     )
 

@@ -7,7 +7,6 @@ import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from airfleet_provider.compat.calls import metadata_db
@@ -82,7 +81,7 @@ def _report(arguments: argparse.Namespace, query: Query) -> None:
     since = command_line.read_moment(arguments.since) if arguments.since else until - timedelta(days=DEFAULT_DAYS)
     totals = reports.report(query, since=since, until=until, rule=arguments.rule, dag=arguments.dag)
     met, missed = reports.sum_up(totals)
-    rows = [{**asdict(one), "met_percent": _round(one.share)} for one in totals]
+    rows = [{**one.to_row(), "met_percent": _round(one.share)} for one in totals]
     if arguments.format == "json":
         share = _round(reports.find_share(met, missed))
         body = {"since": since.isoformat(), "until": until.isoformat(), "met": met, "missed": missed}

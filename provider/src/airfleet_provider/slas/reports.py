@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,11 +44,15 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How often a promise about one subject was kept in a time. `worst_s` is the largest lateness, in seconds."""
+    """How often a promise about one subject was kept in a time. `worst_s` is the largest lateness, in seconds.
+
+    `dag_id` is None if the subject is an asset.
+    """
 
     rule: str
     kind: str
     subject: str
+    dag_id: str | None
     met: int
     missed: int
     never: int
@@ -58,6 +62,12 @@ class Total:
     def share(self) -> float | None:
         """Return the share that was met, in percent; None if nothing ended."""
         return find_share(self.met, self.missed)
+
+    def to_row(self) -> Row:
+        """Return the total as plain data. `subject` has the Dag."""
+        row = asdict(self)
+        del row["dag_id"]
+        return row
 
 
 def find_share(met: int, missed: int) -> float | None:
@@ -93,6 +103,7 @@ def report(query: Query, *, since: datetime, until: datetime, rule: str | None, 
             row["rule"],
             row["kind"],
             _name(row),
+            row["dag_id"] or None,
             row["met"],
             row["missed"],
             row["never"],

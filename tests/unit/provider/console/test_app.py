@@ -14,11 +14,14 @@ from sqlalchemy.exc import OperationalError
 
 import invented_fleet
 from airfleet_provider.compat.calls import logins
+from airfleet_provider.console import views
 from airfleet_provider.console.app import Desk, make_app
 from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import alert_list, alert_schema, release_list
+from airfleet_provider.contract.explanation.facts import Facts, OpenBreaker, PlatformFacts
+from airfleet_provider.contract.explanation.model import Subject
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
@@ -199,12 +202,17 @@ def test_a_refused_try_changes_nothing_and_is_audited(bench: Bench, rights: Righ
     assert bench.as_user(rights).post(f"/alerts/{alert}/acknowledge", json={}).status_code == status
     assert bench.acknowledged == []
     assert [(one["by"], one["alert"], one["status"]) for one in bench.audited] == [(rights.name, alert, status)]
+    assert [one["event"] for one in bench.audited] == ["airfleet_acknowledge_alert_refused"]
 
 
 def test_a_form_of_another_site_is_no_acknowledgement(bench: Bench) -> None:
-    answer = bench.as_user(ADMIN).post(ACKNOWLEDGE, data={"note": "x"})
-    assert answer.status_code == 422
-    assert bench.acknowledged == []
+    client = bench.as_user(ADMIN)
+    assert client.post(ACKNOWLEDGE, data={"note": "x"}).status_code == 415
+    assert client.post("/silences/3/end").status_code == 415
+    text = {"content-type": "text/plain"}  # which a page of another port of this host may send with the cookie
+    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback"):
+        assert client.post(path, content="{}", headers=text).status_code == 415
+    assert (bench.acknowledged, bench.audited) == ([], [])
 
 
 SILENCE = {"seconds": 3600, "comment": "the disk is extended"}
@@ -222,7 +230,9 @@ def test_a_silence_is_written_and_audited(bench: Bench) -> None:
 def test_a_refused_silence_is_audited(bench: Bench, rights: Rights, alert: int, status: int) -> None:
     assert bench.as_user(rights).post(f"/alerts/{alert}/silence", json=SILENCE).status_code == status
     assert bench.silenced == []
-    assert [(one["by"], one["status"]) for one in bench.audited] == [(rights.name, status)]
+    assert [(one["by"], one["event"], one["status"]) for one in bench.audited] == [
+        (rights.name, "airfleet_silence_alert_refused", status)
+    ]
 
 
 def test_a_silence_has_an_end_and_a_reason(bench: Bench) -> None:
@@ -236,8 +246,9 @@ def test_a_silence_has_an_end_and_a_reason(bench: Bench) -> None:
     ("rights", "number", "status"), [(ADMIN, 3, 200), (ADMIN, 5, 404), (VIEWER, 3, 403)], ids=name_case
 )
 def test_a_silence_is_ended_and_audited(bench: Bench, rights: Rights, number: int, status: int) -> None:
-    assert bench.as_user(rights).post(f"/silences/{number}/end").status_code == status
-    assert [(one["event"], one["status"]) for one in bench.audited] == [("airfleet_end_silence", status)]
+    assert bench.as_user(rights).post(f"/silences/{number}/end", json={}).status_code == status
+    event = "airfleet_end_silence" if status == 200 else "airfleet_end_silence_refused"
+    assert [(one["event"], one["status"]) for one in bench.audited] == [(event, status)]
 
 
 def ask_rollback(bench: Bench, rights: Rights | None, **changes: str | None) -> int:
@@ -276,13 +287,19 @@ def test_a_refused_rollback_requests_nothing_and_is_audited(
 ) -> None:
     assert ask_rollback(bench, rights, **changes) == status
     assert bench.requested == []
-    assert [one["status"] for one in bench.audited] == [status]
+    assert [(one["event"], one["status"]) for one in bench.audited] == [("airfleet_roll_back_refused", status)]
 
 
 def test_a_rollback_needs_a_reason_and_a_login(bench: Bench) -> None:
     assert ask_rollback(bench, ADMIN, reason="") == 422
     assert ask_rollback(bench, None) == 401
     assert bench.requested == []
+
+
+@pytest.mark.parametrize("name", ["live", "release", "reason"])
+def test_a_rollback_writes_no_long_texts_to_the_audit_log(bench: Bench, name: str) -> None:
+    assert ask_rollback(bench, VIEWER, **{name: "r" * 10_000}) == 422
+    assert bench.audited == []
 
 
 def test_a_rollback_waits_for_the_end_of_a_deployment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +312,32 @@ def test_a_rollback_waits_for_the_end_of_a_deployment(bench: Bench, monkeypatch:
 
 def test_only_readers_of_a_dag_get_its_explanation(bench: Bench) -> None:
     assert bench.as_user(TEAM).get("/explain?dag=stock").status_code == 403
+
+
+def test_an_explanation_does_not_say_who_opened_a_breaker_unless_the_user_reads_every_dag() -> None:
+    moment = invented_fleet.ago(60)
+    why = "2 tasks failed, the last with stock.TariffError"
+    breaker = OpenBreaker("crm", "open", moment, None, 0, why, "eve@desk", 1, "load")
+    facts = Facts(invented_fleet.ago(0), Subject("sales"), PlatformFacts(), breakers=(breaker,))
+    facts = replace(facts, run_facts=(facts,))
+    hidden = views.hide_holders(TEAM, facts)
+    assert [(one.reason, one.actor) for one in (*hidden.breakers, *hidden.run_facts[0].breakers)] == [("", "")] * 2
+    assert views.hide_holders(ADMIN, facts) == facts
+
+
+def test_a_report_shows_the_own_dags_also_if_their_ids_have_dots() -> None:
+    def promise(subject: str, dag: str | None) -> Total:
+        return Total("morning", "finished-by", subject, dag, 1, 0, 0, None)
+
+    report = [promise("team.sales.load", "team.sales"), promise("team.stock", "team.stock"), promise("asset x", None)]
+    board = invented_fleet.make_promises()
+    own = replace(TEAM, dags=frozenset({"team.sales"}))
+    # A Dag with the id `team` says nothing about team.stock.
+    prefix = replace(TEAM, dags=frozenset({"team"}))
+    shown = [
+        [one["subject"] for one in views.show_promises(rights, board, report)["report"]] for rights in (own, prefix)
+    ]
+    assert shown == [["team.sales.load"], []]
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

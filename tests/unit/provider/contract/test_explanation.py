@@ -245,5 +245,8 @@ def test_a_breaker_is_named_as_what_keeps_a_scheduled_task(breaker: OpenBreaker,
     assert [cause.severity for cause in found] == [severity]
     assert said in found[0].what
     assert "airfleet breaker list" in found[0].commands[0]
+    hidden = explain(replace(facts, breakers=(replace(breaker, reason="", actor=""),)))
+    [what] = [cause.what for cause in hidden.causes if cause.code is model.Code.BREAKER_OPEN]
+    assert not any(word in what for word in (breaker.reason, "opened it", ": .", ".."))
     other = replace(facts, breakers=(replace(breaker, task="send"),))
     assert all(cause.code is not model.Code.BREAKER_OPEN for cause in explain(other).causes)

@@ -273,7 +273,10 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class OpenBreaker:
-    """A breaker that keeps a task of the Dag. `probe` is None while it probes, and if a person must close it."""
+    """A breaker that keeps a task of the Dag. `probe` is None while it probes, and if a person must close it.
+
+    `reason` and `actor` are empty for a user who may not know them.
+    """
 
     name: str
     state: str

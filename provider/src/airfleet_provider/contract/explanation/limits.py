@@ -50,7 +50,8 @@ def _judge_breakers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     for one in facts.breakers:
         if one.task != task.task:
             continue
-        by = "" if one.actor == "airfleet" else f" {one.actor} opened it."
+        why = f": {one.reason}." if one.reason else "."
+        by = "" if one.actor in ("", "airfleet") else f" {one.actor} opened it."
         next_step = "It stays so until somebody closes it."
         if one.state == "half-open":
             next_step = f"Now {wording.count(one.wave, 'task')} may run, to find out whether the service is back."
@@ -60,8 +61,8 @@ def _judge_breakers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         yield Cause(
             Code.BREAKER_OPEN,
             Severity.HELD if is_held else Severity.WAITING,
-            f"The breaker {one.name} is {one.state}, and has kept tasks for {words.between(one.since, facts.now)}: "
-            f"{one.reason}.{by} "
+            f"The breaker {one.name} is {one.state}, and has kept tasks for {words.between(one.since, facts.now)}"
+            f"{why}{by} "
             f"{wording.count(one.waiting, 'task')} wait{'s' * (one.waiting == 1)}. {next_step}",
             since=one.since,
             until=one.probe,

@@ -4,6 +4,7 @@
 
 -- name: audit
 -- What people did, in the words of Airflow. States of tasks and starts of components are events too, and are left out.
+-- So are tries that the Fleet pages refused: they changed nothing.
 SELECT dttm AS at, 'change' AS kind, concat_ws(' ', dag_id, run_id, task_id) AS subject, event AS what,
     coalesce(owner, '') AS actor, false AS is_bad
 FROM log
@@ -12,7 +13,7 @@ WHERE dttm >= %(since)s AND dttm < %(until)s AND owner IS NOT NULL
         'scheduled', 'removed', 'upstream_failed', 'restarting', 'state mismatch', 'heartbeat timeout',
         'cli_scheduler', 'cli_triggerer', 'cli_dag_processor', 'cli_api_server', 'cli_worker')
     AND event NOT LIKE 'stuck in queued%%' AND event NOT LIKE 'get\_%%' AND event NOT LIKE 'cli\_%%list%%'
-    AND event NOT LIKE 'cli\_%%show%%'
+    AND event NOT LIKE 'cli\_%%show%%' AND event NOT LIKE 'airfleet\_%%\_refused'
 ORDER BY dttm DESC LIMIT %(limit)s
 
 -- name: lost_tasks
