@@ -235,6 +235,14 @@ def test_a_refused_silence_is_audited(bench: Bench, rights: Rights, alert: int, 
     ]
 
 
+def test_a_silence_of_an_alert_that_is_gone_is_audited_as_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_list, "match_alert", lambda _, alert: None)
+    assert bench.as_user(ADMIN).post("/alerts/17/silence", json=SILENCE).status_code == 404
+    assert [(one["event"], one["status"]) for one in bench.audited] == [("airfleet_silence_alert_refused", 404)]
+
+
 def test_a_silence_has_an_end_and_a_reason(bench: Bench) -> None:
     client = bench.as_user(ADMIN)
     for changes in ({"seconds": 1e9}, {"seconds": 0}, {"comment": ""}):

@@ -9,7 +9,6 @@ import pytest
 from psycopg.rows import dict_row
 
 import servers
-
 from airfleet.cli import options
 from airfleet.errors import UsageError
 from airfleet_provider.contract.incident import reading
