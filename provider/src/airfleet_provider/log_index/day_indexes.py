@@ -7,6 +7,7 @@ how far a file was taken. An index of a day is removed as a whole, as single doc
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 # Bytes of lines that the writer collects in memory before it writes them to the disk.
 WRITER_BYTES = 30_000_000
+# Room that the index leaves free on its disk, which the database may need: so many bytes, or this part of a small disk.
+# The log files keep what is not taken, so a disk that fills up must not first lose the database.
+RESERVE_BYTES, RESERVE_PART = 1 << 30, 0.05
 # Lines of a file that are read at once.
 PAGE = 2000
 # Files of one try: one for each host on which it ran, and one for each trigger of it.
@@ -196,11 +200,16 @@ class DayIndexWriter:
         self._remember(source, 0)
 
     def commit(self) -> None:
-        """Keep what was added, so that it outlasts a power cut."""
+        """Keep what was added, so that it outlasts a power cut.
+
+        Raises:
+            StoreError: The disk has less room than the reserve, or cannot be written. Nothing was kept.
+        """
         today = name_day(int(self._clock() * 1_000_000))
         for day, writer in list(self._writers.items()):
             try:
                 with _as_store_error():
+                    self._check_room()
                     writer.commit()
                     if day != today:
                         del self._writers[day]
@@ -224,6 +233,16 @@ class DayIndexWriter:
         for writer in writers.values():
             with suppress(ValueError):
                 writer.rollback()
+
+    def _check_room(self) -> None:
+        disk = os.statvfs(self._folder)
+        free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        reserve = min(RESERVE_BYTES, int(size * RESERVE_PART))
+        if free < reserve:
+            raise StoreError(
+                f"the disk of {self._folder} has less than {reserve >> 20} MiB free, which the index of logs leaves to"
+                " the database"
+            )
 
     def _read_end(self, source: str) -> int:
         if (end := self._ends.get(source)) is None:
@@ -259,7 +278,7 @@ def name_day(at: int) -> str:
 def _as_store_error() -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise StoreError(str(error)) from error
 
 

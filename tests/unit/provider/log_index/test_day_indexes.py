@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,3 +163,38 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path: Path, writer
     writer.add([make_line(3)])
     writer.commit()
     assert DayIndexReader(tmp_path).count() == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "is_kept"),
+    [
+        (500 << 30, 2 << 30, True),
+        (500 << 30, 900 << 20, False),
+        # A small disk may be fuller: 5 % of it are left.
+        (8 << 30, 900 << 20, True),
+        (8 << 30, 300 << 20, False),
+    ],
+)
+def test_the_index_leaves_room_on_the_disk_to_the_database(
+    writer: DayIndexWriter,
+    reader: DayIndexReader,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    free: int,
+    *,
+    is_kept: bool,
+) -> None:
+    # Free room that only root may use does not help a database.
+    disk = os.statvfs_result((4096, 4096, size >> 12, size >> 12, free >> 12, 9, 9, 9, 0, 255))
+    writer.add([make_line(1)])
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", lambda _: disk)
+        if is_kept:
+            writer.commit()
+        else:
+            with pytest.raises(StoreError, match="MiB free"):
+                writer.commit()
+    assert reader.count() == int(is_kept)
+    writer.add([make_line(1), make_line(2)])
+    writer.commit()
+    assert reader.count() == 2
