@@ -23,6 +23,8 @@ UNREPORTED_S = 2 * 3600.0 + 600.0
 # An Alertmanager that a person has configured repeats less often. Without its watchdog alert, nobody knows whether it
 # works at all.
 UNWATCHED_S = 86_400.0
+# The name in `airfleet.heartbeat` of the agents' own turns, which show since when they were there without a gap.
+LOOKS = "expiry"
 
 Row = dict[str, Any]
 
@@ -32,13 +34,18 @@ def end_unasserted(connection: Connection[Row], *, is_watched: bool) -> int:
 
     While the watchdog alert of Prometheus arrives, alerts that were not repeated for UNREPORTED_S end. If it ought to
     arrive and does not, none ends, as nobody knows. `is_watched` says that it ought to.
+
+    If it is not expected, alerts end that were not reported for UNWATCHED_S. None of them ends before this function has
+    been called without a gap for UNREPORTED_S: after an outage of the agents, Alertmanager repeats its alerts first.
     """
+    connection.execute(SQL["looked"], {"looks": LOOKS, "gap": GAP_S})
     ended = connection.execute(
         SQL["unreported"],
         {
             "source": SOURCE,
             "ended_by": AGENTS,
             "watchdog": WATCHDOG,
+            "looks": LOOKS,
             "gap": GAP_S,
             "unreported": UNREPORTED_S,
             "unwatched": UNWATCHED_S,
