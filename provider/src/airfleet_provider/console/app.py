@@ -51,6 +51,10 @@ router = APIRouter(dependencies=[Depends(require_json)])
 User = Annotated[Any, Depends(logins.get_user)]
 
 
+def _make_cache(kept_s: float) -> Cache:
+    return Cache(kept_s, keeps_error=db_errors.is_outage)
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What the routes work with: `snapshot` reads the metadata database, and `session` writes to it."""
@@ -58,9 +62,9 @@ class Desk:
     snapshot: Snapshot = metadata_db.open_snapshot
     session: Callable[[], AbstractContextManager[Any]] = metadata_db.open_session
     readings: Readings = field(
-        default_factory=lambda: Readings(metadata_db.open_snapshot, Cache(FRESH_S), Cache(REPORT_S))
+        default_factory=lambda: Readings(metadata_db.open_snapshot, _make_cache(FRESH_S), _make_cache(REPORT_S))
     )
-    rights: Cache = field(default_factory=lambda: Cache(KEPT_S))
+    rights: Cache = field(default_factory=lambda: _make_cache(KEPT_S))
 
 
 class Acknowledgement(BaseModel):

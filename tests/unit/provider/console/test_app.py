@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
 import invented_fleet
-from airfleet_provider.compat.calls import logins
+from airfleet_provider.compat.calls import logins, metadata_db
 from airfleet_provider.console import views
 from airfleet_provider.console.app import Desk, make_app
 from airfleet_provider.console.cache import Cache
@@ -372,3 +372,19 @@ def test_a_platform_without_own_tables_still_has_an_overview(bench: Bench) -> No
     assert client.get("/overview").status_code == 200
     for name in ("releases", "slas", "alerts", "breakers"):
         assert client.get(f"/{name}").status_code == 404
+
+
+def test_an_outage_is_met_once_by_all_that_want_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def fail() -> Any:  # noqa: ANN401 - never returns
+        tried.append("database")
+        raise OperationalError("SELECT", {}, Exception("connection refused"))
+
+    monkeypatch.setattr(metadata_db, "open_snapshot", fail)
+    desk = Desk()
+    for ask in (desk.readings.read_alerts, desk.readings.read_report, lambda: desk.rights.get("ann", fail)):
+        for _ in range(3):
+            with pytest.raises(OperationalError):
+                ask()
+    assert len(tried) == 3

@@ -43,7 +43,38 @@ def test_threads_that_want_the_same_wait_for_the_first() -> None:
     assert len(made) == 1
 
 
-def test_an_error_is_not_kept() -> None:
+def test_threads_that_wait_fail_with_the_outage_that_the_first_met() -> None:
+    begun, goes_on, tried = threading.Event(), threading.Event(), []
+    kept = Cache(60.0, lambda: 0.0, keeps_error=lambda error: isinstance(error, ConnectionError))
+
+    def make() -> str:
+        tried.append(1)
+        begun.set()
+        assert goes_on.wait(30)
+        raise ConnectionError("the database does not answer")
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(kept.get, "a", make) for _ in range(4)]
+        assert begun.wait(30)
+        goes_on.set()
+        assert {str(one.exception(30)) for one in asked} == {"the database does not answer"}
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("kept_s", [1.0, 60.0])
+def test_an_outage_is_kept_for_some_seconds_only(kept_s: float) -> None:
+    now = [0.0]
+    kept = Cache(kept_s, lambda: now[0], keeps_error=lambda _: True)
+    with pytest.raises(ZeroDivisionError):
+        kept.get("a", lambda: 1 // 0)
+    now[0] = min(kept_s, cache.ERROR_KEPT_S) - 0.1
+    with pytest.raises(ZeroDivisionError):
+        kept.get("a", lambda: 1)
+    now[0] += 0.2
+    assert kept.get("a", lambda: 1) == 1
+
+
+def test_an_error_that_is_no_outage_is_not_kept() -> None:
     kept = Cache(60.0)
     with pytest.raises(ZeroDivisionError):
         kept.get("a", lambda: 1 // 0)
