@@ -92,8 +92,9 @@ class LogAgentProcess:
         state = self.state
         state.busy_since = self._clock()
         try:
-            has_more = self._agent.turn()
+            # Before the turn: if the disk has no room, the turn fails, and old days would be kept for ever.
             self._forget()
+            has_more = self._agent.turn()
         except Exception as error:
             state.failures += 1
             state.in_a_row += 1

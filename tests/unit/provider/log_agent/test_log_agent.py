@@ -410,3 +410,19 @@ def test_a_file_with_the_name_of_an_absurd_try_stops_no_other(host: LogHost) -> 
     host.print("a real try")
     host.take()
     assert {hit.text: hit.origin.try_number for hit in host.search()} == {"made by a task": 0, "a real try": 1}
+
+
+def test_days_that_are_too_old_are_removed_while_the_disk_has_no_room(host: LogHost) -> None:
+    host.print("today")
+    host.take()
+    hours = [0.0]
+    late = LogAgentProcess(
+        host.agent, host.writer, keep_days=30, clock=lambda: hours[0] * 3600, wall=lambda: time.time() + 40 * 86_400
+    )
+    host.writer.fail_before_commit = True
+    host.print("not taken")
+    for _ in range(2):
+        late.turn()
+        hours[0] += 2
+    assert late.state.in_a_row == 2
+    assert host.reader.count() == 0
