@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import Connection
@@ -16,7 +16,7 @@ from airfleet_provider.breakers.coverage import Coverage, Task
 from airfleet_provider.breakers.reports import ACTOR
 from airfleet_provider.breakers.rules import Breaker, Move, Outcome, count_wanted, decide, judge_probe
 from airfleet_provider.contract.agents_config import Key
-from airfleet_provider.contract.breaker_rules import BreakerRule, State
+from airfleet_provider.contract.breaker_rules import LAST_WAVE, BreakerRule, State
 from airfleet_provider.contract.statements import Statements
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,20 @@ class Probe:
     instance: str
     outcome: Outcome
     is_news: bool
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn of the loop finds and does for one breaker."""
+
+    breaker: Breaker
+    outcomes: list[Outcome]
+    # The probes that this turn has chosen.
+    chosen: int = 0
+    wanted: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wanted = count_wanted(self.breaker, self.outcomes)
 
 
 class BreakerLoop:
@@ -79,41 +93,63 @@ class BreakerLoop:
         for breaker in breakers:
             if breaker.name not in self._rules:
                 _move(connection, breaker, Move(State.CLOSED, "fleet.yaml does not name it any more"))
-                continue
+        turns = []
+        for breaker in known:
             tasks = waiting[breaker.name]
             held = sum(counts[one] for one in tasks)
             shown = json.dumps(sorted(tasks)[:MOST_TASKS])
             connection.execute(SQL["write_waiting"], {"name": breaker.name, "waiting": held, "tasks": shown})
-            kept_by_others = {
-                task
-                for one in known
-                if one.name != breaker.name and one.state is State.OPEN
-                for task in waiting[one.name]
-            }
-            self._step(connection, breaker, sorted(tasks - kept_by_others))
+            turns.append(Turn(breaker, _judge_probes(connection, breaker)))
+        _choose_probes(connection, turns, waiting)
+        for turn in turns:
+            rule = self._rules[turn.breaker.name]
+            if move := decide(turn.breaker, rule, turn.outcomes, is_more_waiting=bool(turn.chosen)):
+                _move(connection, turn.breaker, move)
 
-    def _step(self, connection: Connection[Row], breaker: Breaker, tasks: Sequence[Task]) -> None:
-        probes = _read_probes(connection, breaker) if breaker.state is State.HALF_OPEN else []
-        for probe in probes:
-            if probe.is_news:
-                where = {"name": breaker.name, "generation": breaker.generation, "instance": probe.instance}
-                connection.execute(SQL["judge_probe"], {**where, "outcome": probe.outcome})
-        outcomes = [one.outcome for one in probes]
-        chosen = 0
-        if wanted := count_wanted(breaker, outcomes):
-            chosen = connection.execute(
-                SQL["choose_probes"],
-                {
-                    "name": breaker.name,
-                    "generation": breaker.generation,
-                    "dags": [dag for dag, _ in tasks],
-                    "tasks": [task for _, task in tasks],
-                    "limit": wanted,
-                },
-            ).rowcount
-        outcomes += [Outcome.CHOSEN] * chosen
-        if move := decide(breaker, self._rules[breaker.name], outcomes, is_more_waiting=bool(chosen)):
-            _move(connection, breaker, move)
+
+def _choose_probes(connection: Connection[Row], turns: Sequence[Turn], waiting: Mapping[str, Collection[Task]]) -> None:
+    """Choose task instances up to the waves of the half-open breakers, and add them to the outcomes of the turns.
+
+    A task that several breakers keep starts only if all of them let it through. So its instance becomes a probe of all
+    of them at once, or of none. While one of them is open, it becomes none.
+    """
+    half_open = {turn.breaker.name: turn for turn in turns if turn.breaker.state is State.HALF_OPEN}
+    keepers: dict[Task, list[str]] = {}
+    for turn in turns:
+        for task in waiting[turn.breaker.name]:
+            keepers.setdefault(task, []).append(turn.breaker.name)
+    able = {name for name, turn in half_open.items() if turn.wanted}
+    tasks = sorted(task for task, names in keepers.items() if able.issuperset(names))
+    if not tasks:
+        return
+    sets = sorted({tuple(keepers[task]) for task in tasks})
+    values = {
+        "dags": [dag for dag, _ in tasks],
+        "tasks": [task for _, task in tasks],
+        "keepers": [sets.index(tuple(keepers[task])) for task in tasks],
+        "names": sorted(half_open),
+        "most": LAST_WAVE,
+    }
+    for row in connection.execute(SQL["list_candidates"], values).fetchall():
+        its_turns = [half_open[name] for name in sets[row["keepers"]]]
+        if not all(turn.wanted for turn in its_turns):
+            continue
+        for turn in its_turns:
+            where = {"name": turn.breaker.name, "generation": turn.breaker.generation, "instance": row["instance"]}
+            connection.execute(SQL["add_probe"], where)
+            turn.outcomes.append(Outcome.CHOSEN)
+            turn.chosen += 1
+            turn.wanted -= 1
+
+
+def _judge_probes(connection: Connection[Row], breaker: Breaker) -> list[Outcome]:
+    """Return what the probes of a half-open breaker have shown so far, and record what is new."""
+    probes = _read_probes(connection, breaker) if breaker.state is State.HALF_OPEN else []
+    for probe in probes:
+        if probe.is_news:
+            where = {"name": breaker.name, "generation": breaker.generation, "instance": probe.instance}
+            connection.execute(SQL["judge_probe"], {**where, "outcome": probe.outcome})
+    return [one.outcome for one in probes]
 
 
 def _read_breaker(row: Row) -> Breaker:

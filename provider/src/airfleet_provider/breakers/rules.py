@@ -11,6 +11,8 @@ from airfleet_provider.contract.breaker_rules import LAST_WAVE, BreakerRule, Sta
 # A chosen task instance that has not started after this time is replaced: a limit of its Dag or its slot pool may keep
 # it.
 START_S = 10.0
+# A chosen task instance that waits longer for a worker is replaced, too.
+QUEUED_S = 300.0
 # A probe that runs longer says nothing yet, so another one goes.
 PROBE_S = 300.0
 # So many probes that ended for reasons of their own count as one that passed: they did not find the service away.
@@ -23,7 +25,14 @@ class Outcome(StrEnum):
     CHOSEN = "chosen"
     PASSED = "passed"
     FAILED = "failed"
+    # It ended for a reason of its own.
     OTHER = "other"
+    # It could not start, so nothing called the service. Another one takes its place in the wave.
+    NOT_STARTED = "not-started"
+
+
+# What frees the place of a probe in its wave, without a word about the service.
+UNDECIDED = (Outcome.OTHER, Outcome.NOT_STARTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +79,17 @@ def should_open(rule: BreakerRule, recent: Collection[Failure]) -> bool:
 def judge_probe(state: str | None, age_s: float, outcome: Outcome) -> Outcome:
     """Return what a probe has shown. `state` is that of its task instance; None if its try is over and gone.
 
-    A failed probe has reported that itself. `age_s` is the time since it was chosen.
+    A failed probe has reported that itself. `age_s` is the time since it was chosen, or since it runs.
     """
     if outcome is not Outcome.CHOSEN:
         return outcome
     if state in ("success", "deferred", "up_for_reschedule", "awaiting_input"):
         return Outcome.PASSED
-    if state == "scheduled":
-        return Outcome.OTHER if age_s > START_S else outcome
-    if state in ("queued", "running", "restarting"):
+    if state in ("scheduled", "queued"):
+        return Outcome.NOT_STARTED if age_s > (START_S if state == "scheduled" else QUEUED_S) else outcome
+    if state in ("upstream_failed", "removed"):
+        return Outcome.NOT_STARTED
+    if state in ("running", "restarting"):
         return Outcome.OTHER if age_s > PROBE_S else outcome
     return Outcome.OTHER
 
@@ -114,5 +125,5 @@ def count_wanted(breaker: Breaker, probes: Iterable[Outcome]) -> int:
     """Return how many more task instances a half-open breaker lets through now."""
     if breaker.state is not State.HALF_OPEN:
         return 0
-    held = sum(one is not Outcome.OTHER for one in probes)
+    held = sum(one not in UNDECIDED for one in probes)
     return max(0, breaker.wave - held)

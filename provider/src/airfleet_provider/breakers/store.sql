@@ -16,7 +16,7 @@ SELECT unnest(%(names)s::text[]), dag_id, task_id FROM task_instance WHERE id = 
 SELECT b.name FROM airfleet.breaker b
 WHERE b.name = ANY(%(names)s) AND b.state <> 'closed' AND NOT (b.state = 'half-open' AND EXISTS (
     SELECT FROM airfleet.breaker_probe p
-    WHERE p.breaker = b.name AND p.generation = b.generation AND p.instance = %(instance)s
+    WHERE p.breaker = b.name AND p.generation = b.generation AND p.instance = %(instance)s AND p.outcome <> 'not-started'
 ))
 ORDER BY b.name
 
@@ -73,7 +73,7 @@ SELECT pg_notify('airfleet_scheduler', '')
 -- The breakers that keep tasks, each with the task instances that it lets through.
 SELECT b.name, ARRAY(
     SELECT p.instance::text FROM airfleet.breaker_probe p
-    WHERE b.state = 'half-open' AND p.breaker = b.name AND p.generation = b.generation
+    WHERE b.state = 'half-open' AND p.breaker = b.name AND p.generation = b.generation AND p.outcome <> 'not-started'
 )
 FROM airfleet.breaker b WHERE b.state <> 'closed'
 
@@ -86,7 +86,10 @@ SELECT name, state, generation, wave, failed_probes, waiting,
 FROM airfleet.breaker WHERE state <> 'closed' ORDER BY name
 
 -- name: list_probes
-SELECT p.instance::text, p.outcome, t.state, extract(epoch FROM clock_timestamp() - p.chosen_at)::float AS age_s
+-- Workers write `start_date`. A task that goes on after it was deferred keeps that of its first start.
+SELECT p.instance::text, p.outcome, t.state, extract(epoch FROM clock_timestamp() - CASE
+    WHEN t.state = 'running' THEN greatest(p.chosen_at, t.queued_dttm, t.start_date) ELSE p.chosen_at END
+)::float AS age_s
 FROM airfleet.breaker_probe p LEFT JOIN task_instance t ON t.id = p.instance
 WHERE p.breaker = %(name)s AND p.generation = %(generation)s
 
@@ -107,24 +110,36 @@ SELECT dag_id, array_agg(name) AS tags FROM dag_tag WHERE dag_id = ANY(%(dags)s)
 -- name: list_all_members
 SELECT breaker, dag_id, task_id FROM airfleet.breaker_task WHERE breaker = ANY(%(names)s)
 
--- name: choose_probes
--- Instances that were probes since the breaker opened come last: if the fault is their own, others must have a turn.
--- One that could not start in time is chosen again if there is no other.
-INSERT INTO airfleet.breaker_probe (breaker, generation, instance)
-SELECT %(name)s, %(generation)s, chosen.id FROM (
-    SELECT t.id FROM task_instance t
+-- name: list_candidates
+-- Task instances that may become probes, with the number of the set of breakers that keep each, the best ones first.
+-- Instances that were probes since the breakers opened come last: if the fault is their own, others must have a turn.
+-- One that could not start in time is chosen again if there is no other. Each set is listed up to `most`.
+SELECT instance, keepers FROM (
+    SELECT t.id::text AS instance, pair.keepers, before.times, before.last, t.priority_weight, r.logical_date,
+        t.map_index, row_number() OVER (
+            PARTITION BY pair.keepers
+            ORDER BY before.times, before.last, -t.priority_weight, r.logical_date, t.map_index
+        ) AS place
+    FROM task_instance t
     JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id AND r.state = 'running'
     JOIN dag d ON d.dag_id = t.dag_id AND NOT d.is_paused
-    JOIN unnest(%(dags)s::text[], %(tasks)s::text[]) AS pair (dag_id, task_id)
+    JOIN unnest(%(dags)s::text[], %(tasks)s::text[], %(keepers)s::int[]) AS pair (dag_id, task_id, keepers)
         ON pair.dag_id = t.dag_id AND pair.task_id = t.task_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS times, max(p.chosen_at) AS last FROM airfleet.breaker_probe p
+        WHERE p.breaker = ANY(%(names)s) AND p.instance = t.id
+    ) AS before
     WHERE t.state = 'scheduled' AND NOT EXISTS (
         SELECT FROM airfleet.breaker_probe p
-        WHERE p.breaker = %(name)s AND p.generation = %(generation)s AND p.instance = t.id AND p.outcome <> 'other'
+        JOIN airfleet.breaker b ON b.name = p.breaker AND b.generation = p.generation
+        WHERE p.breaker = ANY(%(names)s) AND p.instance = t.id AND p.outcome NOT IN ('other', 'not-started')
     )
-    ORDER BY (SELECT count(*) FROM airfleet.breaker_probe p WHERE p.breaker = %(name)s AND p.instance = t.id),
-        -t.priority_weight, r.logical_date, t.map_index
-    LIMIT %(limit)s
-) AS chosen
+) AS candidate
+WHERE place <= %(most)s
+ORDER BY times, last, -priority_weight, logical_date, map_index
+
+-- name: add_probe
+INSERT INTO airfleet.breaker_probe (breaker, generation, instance) VALUES (%(name)s, %(generation)s, %(instance)s)
 ON CONFLICT (breaker, generation, instance) DO UPDATE SET outcome = 'chosen', chosen_at = clock_timestamp()
 
 -- name: write_waiting

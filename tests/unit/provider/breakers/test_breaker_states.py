@@ -8,6 +8,7 @@ import pytest
 
 from airfleet_provider.breakers.rules import (
     PROBE_S,
+    QUEUED_S,
     START_S,
     Breaker,
     Failure,
@@ -90,13 +91,23 @@ def test_it_stays_half_open_until_a_task_comes() -> None:
     assert count_wanted(PROBING, []) == 1
 
 
+@pytest.mark.parametrize("wave", [1, 2, 4, 8])
+def test_probes_that_never_start_move_nothing_and_free_their_places(wave: int) -> None:
+    breaker, probes = replace(PROBING, wave=wave), [Outcome.NOT_STARTED] * 3 * wave
+    assert decide(breaker, RULE, probes, is_more_waiting=True) is None
+    assert count_wanted(breaker, probes) == wave
+
+
 @pytest.mark.parametrize(
     ("state", "age_s", "outcome"),
     [
         ("success", 1, Outcome.PASSED),
         ("deferred", 1, Outcome.PASSED),
         ("scheduled", START_S - 1, Outcome.CHOSEN),
-        ("scheduled", START_S + 1, Outcome.OTHER),
+        ("scheduled", START_S + 1, Outcome.NOT_STARTED),
+        ("queued", QUEUED_S - 1, Outcome.CHOSEN),
+        ("queued", QUEUED_S + 1, Outcome.NOT_STARTED),
+        ("upstream_failed", 1, Outcome.NOT_STARTED),
         ("running", PROBE_S - 1, Outcome.CHOSEN),
         ("running", PROBE_S + 1, Outcome.OTHER),
         ("failed", 1, Outcome.OTHER),

@@ -184,6 +184,43 @@ def test_a_probe_that_cannot_start_is_replaced(platform: Platform) -> None:
     assert second != first
 
 
+def test_no_wave_grows_while_no_probe_can_start(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.turn()
+    for _ in range(12):
+        assert platform.turn() == ("half-open", 1)
+        [probe] = platform.list_probes()
+        [held] = platform.gate.find_held()
+        assert held.exempt == {probe}, "those before it are held again, so no more than one calls the service"
+        platform.server.query("UPDATE airfleet.breaker_probe SET chosen_at = now() - interval '1 minute'")
+
+
+def test_a_task_of_two_half_open_breakers_is_a_probe_of_both(platform: Platform) -> None:
+    both = (RULE, BreakerRule("all", dag="sales|other"))
+    platform.loop = BreakerLoop(both)
+    platform.end(platform.others[2:])
+    for rule in both:
+        platform.server.query("INSERT INTO airfleet.breaker (name, state, wave) VALUES (%s, 'half-open', 1)", rule.name)
+    for _ in range(60):
+        platform.turn()
+        rows = platform.server.query(
+            "SELECT p.instance::text, array_agg(b.name ORDER BY b.name) FROM airfleet.breaker_probe p"
+            " JOIN airfleet.breaker b ON b.name = p.breaker AND b.generation = p.generation AND b.state = 'half-open'"
+            " WHERE p.outcome = 'chosen' GROUP BY 1"
+        )
+        open_ones = {
+            name for (name,) in platform.server.query("SELECT name FROM airfleet.breaker WHERE state <> 'closed'")
+        }
+        for instance, names in rows:
+            keepers = {"all", "crm"} if instance in platform.tasks else {"all"}
+            assert set(names) == keepers & open_ones, "nothing else keeps a probe from starting"
+        if not open_ones:
+            break
+        platform.end([instance for instance, _ in rows])
+    assert not open_ones
+
+
 def test_the_only_task_that_waits_is_chosen_again_until_it_can_start(platform: Platform) -> None:
     platform.fail(0)
     platform.fail(1)
