@@ -13,7 +13,8 @@ from airfleet_provider.contract.breaker_rules import LAST_WAVE, BreakerRule, Sta
 START_S = 10.0
 # A chosen task instance that waits longer for a worker is replaced, too.
 QUEUED_S = 300.0
-# A probe that runs longer says nothing yet, so another one goes.
+# A probe that runs for this time without a report has got through: an outage shows at the first calls, and a task of an
+# hour must not keep the breaker open for an hour.
 PROBE_S = 300.0
 # So many probes that ended for reasons of their own count as one that passed: they did not find the service away.
 OTHERS = 3
@@ -89,8 +90,8 @@ def judge_probe(state: str | None, age_s: float, outcome: Outcome) -> Outcome:
         return Outcome.NOT_STARTED if age_s > (START_S if state == "scheduled" else QUEUED_S) else outcome
     if state in ("upstream_failed", "removed"):
         return Outcome.NOT_STARTED
-    if state in ("running", "restarting"):
-        return Outcome.OTHER if age_s > PROBE_S else outcome
+    if state == "running":
+        return Outcome.PASSED if age_s > PROBE_S else outcome
     return Outcome.OTHER
 
 

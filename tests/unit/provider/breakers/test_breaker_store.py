@@ -196,6 +196,22 @@ def test_no_wave_grows_while_no_probe_can_start(platform: Platform) -> None:
         platform.server.query("UPDATE airfleet.breaker_probe SET chosen_at = now() - interval '1 minute'")
 
 
+def test_a_probe_that_runs_for_long_has_got_through_but_its_time_in_the_queue_does_not_count(
+    platform: Platform,
+) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.turn()
+    platform.turn()
+    probes = platform.list_probes()
+    platform.server.query("UPDATE airfleet.breaker_probe SET chosen_at = now() - interval '6 minutes'")
+    platform.server.query("UPDATE task_instance SET start_date = now() - interval '1 minute'")
+    platform.end(probes, "running")
+    assert platform.turn() == ("half-open", 1)
+    platform.server.query("UPDATE task_instance SET start_date = now() - interval '6 minutes'")
+    assert platform.turn() == ("half-open", 2)
+
+
 def test_a_task_of_two_half_open_breakers_is_a_probe_of_both(platform: Platform) -> None:
     both = (RULE, BreakerRule("all", dag="sales|other"))
     platform.loop = BreakerLoop(both)
