@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import Connection
@@ -99,7 +99,8 @@ class BreakerLoop:
             held = sum(counts[one] for one in tasks)
             shown = json.dumps(sorted(tasks)[:MOST_TASKS])
             connection.execute(SQL["write_waiting"], {"name": breaker.name, "waiting": held, "tasks": shown})
-            turns.append(Turn(breaker, _judge_probes(connection, breaker)))
+            found = replace(breaker, idle_s=None) if held else breaker
+            turns.append(Turn(found, _judge_probes(connection, breaker)))
         _choose_probes(connection, turns, waiting)
         for turn in turns:
             rule = self._rules[turn.breaker.name]
@@ -160,6 +161,7 @@ def _read_breaker(row: Row) -> Breaker:
         wave=row["wave"],
         failed_probes=row["failed_probes"],
         probe_in_s=row["probe_in_s"],
+        idle_s=row["idle_s"],
     )
 
 

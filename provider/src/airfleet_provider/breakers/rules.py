@@ -16,6 +16,8 @@ QUEUED_S = 300.0
 # A probe that runs for this time without a report has got through: an outage shows at the first calls, and a task of an
 # hour must not keep the breaker open for an hour.
 PROBE_S = 300.0
+# A half-open breaker for which no task waits closes after this time.
+IDLE_S = 300.0
 # So many probes that ended for reasons of their own count as one that passed: they did not find the service away.
 OTHERS = 3
 
@@ -46,7 +48,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """A breaker at one moment. `probe_in_s` is the time to the next probe, or None if a person must close it."""
+    """A breaker at one moment.
+
+    `probe_in_s` is the time to the next probe, or None if a person must close it. `idle_s` is the time since it was
+    moved or chose a probe, or None if a task waits for it.
+    """
 
     name: str
     state: State
@@ -54,6 +60,7 @@ class Breaker:
     wave: int = 0
     failed_probes: int = 0
     probe_in_s: float | None = None
+    idle_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,9 @@ def decide(breaker: Breaker, rule: BreakerRule, probes: Iterable[Outcome], *, is
     # After a wave that got through, nobody may be left: then nothing else would ever close it.
     if (passed or breaker.wave > 1) and not open_ones and not is_more_waiting:
         return Move(State.CLOSED, "all tasks that waited got through")
+    # No task may come for hours, and the breaker would be shown as open meanwhile.
+    if breaker.idle_s is not None and breaker.idle_s > IDLE_S and not open_ones:
+        return Move(State.CLOSED, "no task waits for it; failures open it again")
     return None
 
 

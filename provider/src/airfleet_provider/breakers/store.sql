@@ -82,8 +82,11 @@ SELECT DISTINCT dag_id, task_id FROM task_instance WHERE state = 'scheduled'
 
 -- name: list_open
 SELECT name, state, generation, wave, failed_probes, waiting,
-    extract(epoch FROM probe_at - clock_timestamp())::float AS probe_in_s
-FROM airfleet.breaker WHERE state <> 'closed' ORDER BY name
+    extract(epoch FROM probe_at - clock_timestamp())::float AS probe_in_s,
+    extract(epoch FROM clock_timestamp() - greatest(changed_at, (
+        SELECT max(p.chosen_at) FROM airfleet.breaker_probe p WHERE p.breaker = name AND p.generation = b.generation
+    )))::float AS idle_s
+FROM airfleet.breaker b WHERE state <> 'closed' ORDER BY name
 
 -- name: list_probes
 -- Workers write `start_date`. A task that goes on after it was deferred keeps that of its first start.

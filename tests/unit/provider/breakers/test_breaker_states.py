@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from airfleet_provider.breakers.rules import (
+    IDLE_S,
     PROBE_S,
     QUEUED_S,
     START_S,
@@ -86,9 +87,19 @@ def test_it_closes_if_a_wave_got_through_and_nobody_is_left() -> None:
     assert move.state is State.CLOSED
 
 
-def test_it_stays_half_open_until_a_task_comes() -> None:
-    assert decide(PROBING, RULE, [], is_more_waiting=False) is None
+def test_it_stays_half_open_for_some_minutes_until_a_task_comes() -> None:
+    for idle_s in (None, 0.0, IDLE_S - 1):
+        assert decide(replace(PROBING, idle_s=idle_s), RULE, [], is_more_waiting=False) is None
     assert count_wanted(PROBING, []) == 1
+
+
+def test_it_closes_if_no_task_has_come_for_some_minutes() -> None:
+    idle = replace(PROBING, idle_s=IDLE_S + 1)
+    for probes in ([], [Outcome.NOT_STARTED], [Outcome.OTHER]):
+        move = decide(idle, RULE, probes, is_more_waiting=False)
+        assert move is not None
+        assert (move.state, move.reason) == (State.CLOSED, "no task waits for it; failures open it again")
+    assert decide(idle, RULE, [Outcome.CHOSEN], is_more_waiting=False) is None
 
 
 @pytest.mark.parametrize("wave", [1, 2, 4, 8])

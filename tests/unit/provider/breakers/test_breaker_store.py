@@ -196,6 +196,20 @@ def test_no_wave_grows_while_no_probe_can_start(platform: Platform) -> None:
         platform.server.query("UPDATE airfleet.breaker_probe SET chosen_at = now() - interval '1 minute'")
 
 
+def test_it_closes_after_some_minutes_in_which_no_task_waits(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.end(platform.tasks, "up_for_retry")
+    assert platform.turn() == ("half-open", 1)
+    assert platform.turn() == ("half-open", 1)
+    platform.server.query("UPDATE airfleet.breaker SET changed_at = now() - interval '6 minutes'")
+    platform.end(platform.tasks[:1], "scheduled")
+    assert platform.turn() == ("half-open", 1), "a task waits"
+    platform.server.query("UPDATE airfleet.breaker_probe SET chosen_at = now() - interval '6 minutes'")
+    platform.end(platform.tasks[:1], "removed")
+    assert platform.turn()[0] == "closed"
+
+
 def test_a_probe_that_runs_for_long_has_got_through_but_its_time_in_the_queue_does_not_count(
     platform: Platform,
 ) -> None:
