@@ -6,11 +6,16 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import psycopg2
 import pytest
+from airflow.models.taskinstance import TaskInstance
 from psycopg.rows import dict_row
+from sqlalchemy import ScalarResult, Select, create_engine, func, select
+from sqlalchemy.orm import Session
 
 import servers
 from airfleet_provider.agent_loops.lease import AgentsLease
@@ -19,6 +24,8 @@ from airfleet_provider.breakers.gate import Gate
 from airfleet_provider.breakers.loop import BreakerLoop
 from airfleet_provider.breakers.messages import Answer, Failed, Starts, decode, encode
 from airfleet_provider.breakers.reports import Reports
+from airfleet_provider.compat.patches import held_tasks
+from airfleet_provider.compat.patches.held_tasks import Held
 from airfleet_provider.contract.breaker_rules import BreakerRule
 
 RULE = BreakerRule("crm", dag="sales", probe_after_s=0.0)
@@ -124,6 +131,32 @@ def test_two_tasks_on_two_hosts_open_it_and_the_scheduler_holds_its_tasks(platfo
     assert (held.tasks, held.exempt) == ({("sales", "load")}, frozenset())
     assert platform.reports.answer(platform.tasks[7], Starts(("crm",), ())).breaker == "crm"
     assert platform.reports.answer(platform.others[0], Starts((), ())).wait_s is None
+
+
+def test_the_scheduler_compares_no_task_with_each_of_those_that_are_held(platform: Platform) -> None:
+    many = frozenset({("sales", "load"), *((f"it's {number}", "load") for number in range(3000))})
+    asked: list[Select[Any]] = []
+
+    def queue(_: object, most: int, session: Session) -> set[str]:
+        rank = func.row_number().over(order_by=TaskInstance.map_index).label("rank")
+        ranked = select(TaskInstance.id, rank).where(TaskInstance.state == "scheduled").subquery()
+        query = select(TaskInstance.id).join(ranked, TaskInstance.id == ranked.c.id).where(ranked.c.rank <= most)
+        return {str(one) for one in session.scalars(query)}
+
+    (patched,) = held_tasks._make(queue, lambda: [Held(many, frozenset({platform.tasks[3]}))])
+    engine = create_engine(platform.server.dsn.replace("postgresql:", "postgresql+psycopg2:"))
+
+    def scalars(query: Select[Any]) -> ScalarResult[Any]:
+        asked.append(query)
+        return session.scalars(query)
+
+    with Session(engine) as session:
+        found = patched(None, 21, session=SimpleNamespace(scalars=scalars))
+        assert found == {*platform.others, platform.tasks[3]}
+        query = asked[0].compile(engine, compile_kwargs={"render_postcompile": True})
+        plan = session.connection().exec_driver_sql(f"EXPLAIN {query}", query.params).scalars().all()
+    engine.dispose()
+    assert sum("hashed SubPlan" in line for line in plan) == 2, plan
 
 
 def test_a_task_that_fails_alone_waits_three_times_and_then_fails(platform: Platform) -> None:

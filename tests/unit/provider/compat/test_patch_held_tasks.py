@@ -43,7 +43,7 @@ def ask(held: list[Held]) -> tuple[str, bool]:
 
 def test_they_are_left_out_before_tasks_are_ranked() -> None:
     text, is_own = ask([HELD])
-    condition = "(task_instance.dag_id, task_instance.task_id) NOT IN (('crm', 'load'))"
+    condition = "(task_instance.dag_id, task_instance.task_id) NOT IN (SELECT"
     assert text.count(condition) == 2, "in the ranking subquery and outside"
     assert next(iter(HELD.exempt)).replace("-", "") in text.replace("-", "")
     assert not is_own

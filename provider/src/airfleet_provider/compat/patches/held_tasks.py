@@ -44,14 +44,20 @@ def _leave_out(held: Held) -> Any:  # noqa: ANN401 - an option of SQLAlchemy
 
     Airflow ranks the task instances of a run in a subquery, and takes the first ones. So those that are held must not
     be ranked, or they would keep others of their run from running.
+
+    PostgreSQL makes a list of pairs one comparison for each pair, and compares each row with all of them. The rows of a
+    subquery become a hash table.
     """
     from airflow.models.taskinstance import TaskInstance
-    from sqlalchemy import or_, tuple_
+    from sqlalchemy import ARRAY, Text, cast, func, or_, select, tuple_
     from sqlalchemy.orm import with_loader_criteria
+
+    arrays = [cast(list(names), ARRAY(Text)) for names in zip(*sorted(held.tasks), strict=True)]
+    pairs = func.unnest(*arrays).table_valued("dag_id", "task_id", name="held").render_derived()
 
     shown = or_(
         TaskInstance.state != "scheduled",
-        tuple_(TaskInstance.dag_id, TaskInstance.task_id).not_in(sorted(held.tasks)),
+        tuple_(TaskInstance.dag_id, TaskInstance.task_id).not_in(select(pairs.c.dag_id, pairs.c.task_id)),
         TaskInstance.id.in_(sorted(held.exempt)),
     )
     return with_loader_criteria(TaskInstance, shown)
