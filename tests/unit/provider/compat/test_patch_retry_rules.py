@@ -56,6 +56,13 @@ def test_a_policy_of_the_author_wins() -> None:
     assert found.reason == "the author's"
 
 
+@pytest.mark.parametrize("delay_s", [float("nan"), float("inf"), 1e300])
+def test_a_delay_that_is_no_time_leaves_the_task_to_airflow(delay_s: float) -> None:
+    found, log = evaluate(lambda *_: Decision(delay_s, "busy"))
+    assert found is None
+    assert "Airflow decides" in log.lines[0]
+
+
 def test_rules_that_fail_leave_the_task_to_airflow() -> None:
     def decide(*_: object) -> Decision:
         raise RuntimeError("broken")

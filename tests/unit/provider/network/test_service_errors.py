@@ -82,6 +82,11 @@ def test_a_service_that_is_away_is_told_from_a_task_that_is_wrong(error: BaseExc
         ("999999", 3600.0),
         ("-5", 0.0),
         ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("Sun, 29 Nov 99999 06:02:00 GMT", None),
+        ("Sun, 29 Nov 99999999999999999999 06:02:00 GMT", None),
+        ("Sun, 29 Nov 2026 06:02:00 +99999999999999999999", None),
     ],
 )
 def test_the_service_may_say_when_to_come_back(value: str, seconds: float | None) -> None:

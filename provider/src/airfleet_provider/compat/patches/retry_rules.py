@@ -39,13 +39,14 @@ def _make(evaluate: Any, decide: Decide) -> Sequence[Any]:  # noqa: ANN401 - Air
             return evaluate(ti, exception, log, context)
         try:
             decision = decide(ti, exception)
+            translated = None if decision is None else _translate(decision)
         except Exception:
             log.exception("airfleet: the rules of retries failed, so Airflow decides")
             return None
         if decision is None:
             return None
         log.info("airfleet: a rule of fleet.yaml decides about the next try", reason=decision.reason)
-        return _translate(decision)
+        return translated
 
     return (evaluate_policy,)
 
