@@ -162,7 +162,7 @@ export const Releases = () => {
                                 type="button"
                                 className="af-button"
                                 disabled={!data.is_settled}
-                                aria-label={`Make ${row.short} live again`}
+                                aria-label={`Make live again: ${row.short}`}
                                 onClick={() => setAsked({ target: row })}
                               >
                                 Make live again
