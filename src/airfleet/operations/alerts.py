@@ -5,15 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import dict_row
 
-from airfleet.errors import AirfleetError, UsageError
+from airfleet.errors import UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
@@ -25,7 +24,6 @@ from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "alerts")
 
-CONNECT_S = 10
 TEST_S = 60.0
 POLL_S = 0.5
 _ENDED = (NotificationState.SENT, NotificationState.FAILED)
@@ -147,17 +145,5 @@ def open_alerts(project: Path, state: Path | None) -> Iterator[Alerts]:
     """
     project = find_project(project)
     fleet = read_fleet(project)
-    with ExitStack() as stack:
-        dsn = stack.enter_context(metadata_database.reach(fleet, project, state))
-        try:
-            connection = stack.enter_context(
-                psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=CONNECT_S, row_factory=dict_row)
-            )
-            yield Alerts(connection, fleet)
-        except psycopg.errors.UndefinedTable:
-            raise AirfleetError(
-                "this platform has no alerts yet", hint="start it with this version of airfleet"
-            ) from None
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            what = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
-            raise AirfleetError(f"the metadata database does not answer: {what}", hint="airfleet status") from None
+    with metadata_database.connect(fleet, project, state, what="alerts") as connection:
+        yield Alerts(connection, fleet)

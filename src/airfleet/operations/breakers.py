@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import dict_row
 
-from airfleet.errors import AirfleetError, UsageError
+from airfleet.errors import UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
@@ -20,8 +19,6 @@ from airfleet_provider.contract.breaker_rules import State
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "breakers")
-
-CONNECT_S = 10
 
 
 class Breakers:
@@ -70,17 +67,5 @@ def open_breakers(project: Path, state: Path | None) -> Iterator[Breakers]:
     """
     project = find_project(project)
     fleet = read_fleet(project)
-    with ExitStack() as stack:
-        dsn = stack.enter_context(metadata_database.reach(fleet, project, state))
-        try:
-            connection = stack.enter_context(
-                psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=CONNECT_S, row_factory=dict_row)
-            )
-            yield Breakers(connection, fleet)
-        except psycopg.errors.UndefinedTable:
-            raise AirfleetError(
-                "this platform has no breakers yet", hint="start it with this version of airfleet"
-            ) from None
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            what = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
-            raise AirfleetError(f"the metadata database does not answer: {what}", hint="airfleet status") from None
+    with metadata_database.connect(fleet, project, state, what="breakers") as connection:
+        yield Breakers(connection, fleet)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from airfleet.errors import AirfleetError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_project, find_state
+
+if TYPE_CHECKING:
+    import psycopg
+
+CONNECT_S = 10
 
 
 @contextmanager
@@ -33,3 +39,31 @@ def reach(fleet: Fleet | None, project: Path, state: Path | None, *, must_run: b
     if dsn is None:
         raise AirfleetError("no platform has ever run in this project", where=str(project), hint="airfleet up")
     yield dsn
+
+
+@contextmanager
+def connect(
+    fleet: Fleet | None, project: Path, state: Path | None, *, what: str
+) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """Yield a connection that commits each statement and returns rows as dicts. `what` are the rows that it is for.
+
+    Raises:
+        AirfleetError: No platform has ever run in the project, its database does not answer, or an earlier version of
+            airfleet made it without the tables of `what`. Errors of the block are translated, too.
+    """
+    import psycopg  # noqa: PLC0415 - most commands that import this module need no database
+    from psycopg.rows import dict_row  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        dsn = stack.enter_context(reach(fleet, project, state))
+        try:
+            yield stack.enter_context(
+                psycopg.connect(dsn.reveal(), autocommit=True, connect_timeout=CONNECT_S, row_factory=dict_row)
+            )
+        except psycopg.errors.UndefinedTable:
+            raise AirfleetError(
+                f"this platform has no {what} yet", hint="start it with this version of airfleet"
+            ) from None
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            said = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+            raise AirfleetError(f"the metadata database does not answer: {said}", hint="airfleet status") from None
