@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -20,21 +19,9 @@ from airfleet_provider.notifications import channels
 from airfleet_provider.notifications.channels import Verdict
 from airfleet_provider.notifications.messages import compose
 from invented_alerts import NOON, make_entry
-from receivers import Answer, HttpReceiver, MailReceiver, mail_to, serve_http, serve_mail
+from receivers import Answer, HttpReceiver, MailReceiver, mail_to, serve_mail
 
 MESSAGE = compose((make_entry(),), Policy(), Receiver("team", ReceiverType.SLACK), now=0.0, is_repeated=False)
-
-
-@pytest.fixture
-def http() -> Iterator[HttpReceiver]:
-    with serve_http() as one:
-        yield one
-
-
-@pytest.fixture
-def mail(tmp_path: Path) -> Iterator[MailReceiver]:
-    with serve_mail(tmp_path) as one:
-        yield one
 
 
 def test_a_mail_goes_over_starttls_with_a_login(mail: MailReceiver) -> None:
