@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, Field
@@ -98,6 +98,7 @@ def find_desk(request: Request) -> Desk:
 
 
 Own = Annotated[Desk, Depends(find_desk)]
+Board = TypeVar("Board")
 
 
 def find(user: User, desk: Own) -> Rights:
@@ -133,9 +134,7 @@ def show_pools(request: Request, desk: Own, rights: Given) -> Response:
 def show_releases(request: Request, desk: Own, rights: Given) -> Response:
     """Return the releases and deployments. What they say may name any Dag, so whoever sees it may read them all."""
     _require(rights.reads_all, EVERY_DAG)
-    board = desk.readings.read_releases()
-    if board is None:
-        raise HTTPException(404, "this platform keeps no releases")
+    board = _expect(desk.readings.read_releases(), "releases")
     return _answer(request, views.show_releases(rights, board))
 
 
@@ -143,17 +142,14 @@ def show_releases(request: Request, desk: Own, rights: Given) -> Response:
 def show_slas(request: Request, desk: Own, rights: Given) -> Response:
     """Return the promises about the user's Dags."""
     _require(bool(rights.dags) or rights.sees_platform, ANY_DAG)
-    board = desk.readings.read_promises()
-    if board is None:
-        raise HTTPException(404, "this platform keeps no promises")
+    board = _expect(desk.readings.read_promises(), "promises")
     return _answer(request, views.show_promises(rights, board, desk.readings.read_report() or ()))
 
 
 @router.post("/alerts/{alert}/silence")
 def silence(alert: int, body: Silence, desk: Own, rights: Given, user: User) -> Response:
     """Silence the alerts with the name and labels of one. A refused try is audited too."""
-    board = desk.readings.read_alerts()
-    seen = any(one.id == alert and views.sees_alert(rights, one) for one in (board.alerts if board else ()))
+    seen = _sees(desk, rights, alert)
     status, number = 403 if not rights.operates else 200 if seen else 404, None
     with desk.session() as session:
         query = metadata_db.query_in(session)
@@ -190,9 +186,7 @@ def end_silence(number: int, desk: Own, rights: Given, user: User) -> Response:
 def show_breakers(request: Request, desk: Own, rights: Given) -> Response:
     """Return the circuit breakers."""
     _require(rights.sees_platform, ACTIVITY)
-    board = desk.readings.read_breakers()
-    if board is None:
-        raise HTTPException(404, "this platform keeps no circuit breakers")
+    board = _expect(desk.readings.read_breakers(), "circuit breakers")
     return _answer(request, views.show_breakers(rights, board))
 
 
@@ -200,17 +194,14 @@ def show_breakers(request: Request, desk: Own, rights: Given) -> Response:
 def show_alerts(request: Request, desk: Own, rights: Given) -> Response:
     """Return the alerts that the user may see."""
     _require(bool(rights.dags) or rights.sees_platform, ANY_DAG)
-    board = desk.readings.read_alerts()
-    if board is None:
-        raise HTTPException(404, "this platform keeps no alerts")
+    board = _expect(desk.readings.read_alerts(), "alerts")
     return _answer(request, views.show_alerts(rights, board))
 
 
 @router.post("/alerts/{alert}/acknowledge")
 def acknowledge(alert: int, body: Acknowledgement, desk: Own, rights: Given, user: User) -> Response:
     """Acknowledge an alert, which ends its escalation. A refused try is audited too."""
-    board = desk.readings.read_alerts()
-    seen = any(one.id == alert and views.sees_alert(rights, one) for one in (board.alerts if board else ()))
+    seen = _sees(desk, rights, alert)
     status = 403 if not rights.operates else 200 if seen else 404
     with desk.session() as session:
         if status == 200:
@@ -309,6 +300,17 @@ def _report_outage(_: Request, error: Exception) -> Response:
         raise error
     body = json.dumps({"detail": "the metadata database does not answer; try again"})
     return Response(body, 503, {"Retry-After": "5"}, "application/json")
+
+
+def _expect(board: Board | None, what: str) -> Board:
+    if board is None:
+        raise HTTPException(404, f"this platform keeps no {what}")
+    return board
+
+
+def _sees(desk: Desk, rights: Rights, alert: int) -> bool:
+    board = desk.readings.read_alerts()
+    return any(one.id == alert and views.sees_alert(rights, one) for one in (board.alerts if board else ()))
 
 
 def _require(is_given: bool, right: str) -> None:
