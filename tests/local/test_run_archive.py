@@ -168,6 +168,46 @@ def test_a_run_that_changes_while_it_is_archived_stays(archive: Archive) -> None
     assert archive.ask(f"SELECT content FROM dag_run_note WHERE dag_run_id = {run}") == [("seen",)]
 
 
+def test_a_run_that_changes_after_an_interruption_stays_until_its_new_rows_are_archived(archive: Archive) -> None:
+    archive.make()
+
+    def stop(step: str) -> None:
+        if step.startswith("delete "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        archive.run(notice=stop)
+    [[run]] = archive.query("SELECT min(id) FROM dag_run WHERE dag_id = %s", archive.dag)
+    archive.query("UPDATE dag_run_note SET content = 'seen' WHERE dag_run_id = %s", run)
+    assert archive.run().changed == 1
+    assert archive.ask(f"SELECT content FROM dag_run_note WHERE dag_run_id = {run}") == [("seen",)]
+    assert archive.count()["dag_run"] == 1
+
+
+def test_a_run_stays_if_its_deletion_would_take_a_row_that_is_in_no_file(archive: Archive) -> None:
+    """An XCom that names one run by its id and another one by its key goes with the latter."""
+    archive.make()
+    first, last = archive.query(
+        "SELECT id FROM dag_run WHERE dag_id = %s AND run_after IN (SELECT min(run_after) FROM dag_run WHERE dag_id ="
+        " %s UNION SELECT max(run_after) FROM dag_run WHERE dag_id = %s) ORDER BY run_after",
+        *[archive.dag] * 3,
+    )
+    archive.query(
+        "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp) SELECT %s, task_id,"
+        " map_index, 'other', dag_id, run_id, '1', now() FROM xcom WHERE dag_run_id = %s LIMIT 1",
+        last[0],
+        first[0],
+    )
+    told: list[str] = []
+    totals = archive.run(report=told.append)
+    assert (totals.runs, totals.changed) == (6, 1)
+    assert [one for one in told if "rows of xcom that are not in the archive" in one]
+    assert archive.query("SELECT count(*) FROM xcom WHERE key = 'other' AND dag_id = %s", archive.dag) == [(1,)]
+    assert {first[0], last[0]} == {
+        row[0] for row in archive.query("SELECT id FROM dag_run WHERE dag_id = %s", archive.dag)
+    }
+
+
 def test_no_row_is_lost_wherever_it_is_killed(archive: Archive) -> None:
     archive.make(runs=6)
     before = archive.count()

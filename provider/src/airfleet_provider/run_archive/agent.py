@@ -2,7 +2,7 @@
 
 The order makes it safe to end anywhere: the intent, the data files, their comparison with the database, the manifest,
 the deletion of rows, the end of the intent. Without a manifest, the files of an intent are removed. With one, the
-deletion goes on.
+deletion goes on. Two batches may be on their way at a time: one is exported while the rows of the one before it go.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -121,14 +122,33 @@ def archive(
     the next call.
     """
     store, ends = RunStore(location), None if budget_s is None else time.monotonic() + budget_s
-    totals = Totals()
-    with closing(lock(database)) as connection, export.open_reader(database.conninfo) as reader:
-        query = metadata_db.query_with(connection)
+    totals, slice_size = Totals(), deletion.FIRST_SLICE
+    with (
+        closing(lock(database)) as connection,
+        closing(database.connect()) as planner,
+        export.open_reader(database.conninfo) as reader,
+        ThreadPoolExecutor(1) as exporter,
+    ):
+        query = metadata_db.query_with(planner)
         schema = tables.read_schema(query)
+        if not query(rows.SQL["track_counts"])[0][0]:
+            raise tables.SchemaError("track_counts of PostgreSQL is off, and so nobody can count what a deletion takes")
 
-        def finish(one: Manifest) -> None:
-            nonlocal totals
-            done = deletion.delete(connection, store, one, schema, notice=notice, sleep=time.sleep, pause=pause)
+        def finish(one: Manifest, versions: Mapping[int, rows.Summary] | None) -> None:
+            nonlocal totals, slice_size
+            done = deletion.delete(
+                connection,
+                store,
+                one,
+                schema,
+                versions,
+                slice_size=slice_size,
+                notice=notice,
+                report=report,
+                sleep=time.sleep,
+                pause=pause,
+            )
+            slice_size = done.slice_size
             notice("end intent")
             store.remove(name_intent(one.batch))
             totals = _add(totals, one, done)
@@ -136,13 +156,23 @@ def archive(
             report(f"{one.dag_id} {one.month}: {wording.count(done.runs, 'run')}, {size}")
 
         for one in _resume(store):
-            finish(one)
+            finish(one, None)
         held = read_holds(store, datetime.now(UTC))
+        # While the rows of a batch are deleted, the next batch is exported.
+        coming: Future[_Batch] | None = None
         for chunk in _cut(query, _list_candidates(query, before, dag_id, held)):
             if ends is not None and time.monotonic() > ends:
-                return replace(totals, is_stopped=True)
-            finish(_write_batch(store, reader, schema, chunk, notice))
+                totals = replace(totals, is_stopped=True)
+                break
+            exported, coming = coming, exporter.submit(_write_batch, store, reader, schema, chunk, notice)
+            if exported:
+                finish(*exported.result())
+        if coming:
+            finish(*coming.result())
     return totals
+
+
+_Batch = tuple[Manifest, Mapping[int, rows.Summary]]
 
 
 def _write_batch(
@@ -151,7 +181,8 @@ def _write_batch(
     schema: Schema,
     chunk: Sequence[tuple[Candidate, int]],
     notice: Notice,
-) -> Manifest:
+) -> _Batch:
+    """A batch whose files are complete; and of each run the versions of its rows."""
     now = datetime.now(UTC)
     first = chunk[0][0]
     batch, month, dag_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}", _find_month(first), first[1]
@@ -159,11 +190,11 @@ def _write_batch(
     paths = [name_data(one.table, month, dag_id, batch) for one in schema.sources]
     store.write_json(name_intent(batch), {"batch": batch, "month": month, "paths": paths})
     runs = [(number, run_id, after, count) for (number, _, run_id, after), count in chunk]
-    made, found = export.export(reader, schema, runs, batch=batch, dag_id=dag_id, month=month, now=now)
-    made = replace(made, files=export.write_files(store, made, found, schema.sources, notice))
+    read = export.export(reader, schema, runs, batch=batch, dag_id=dag_id, month=month, now=now)
+    made = replace(read.manifest, files=export.write_files(store, read.manifest, read.tables, schema.sources, notice))
     notice("manifest")
     store.write_json(name_manifest(month, batch), made.to_json())
-    return made
+    return made, read.versions
 
 
 def _resume(store: RunStore) -> Iterator[Manifest]:

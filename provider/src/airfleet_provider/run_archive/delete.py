@@ -4,14 +4,15 @@ from __future__ import annotations
 
 # ruff: noqa: S608 - names come from the catalogue or are constants, values are numbers or quoted
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airfleet_provider.run_archive import rows
 from airfleet_provider.run_archive.export import Notice, read_file
 from airfleet_provider.run_archive.manifest import ArchivedRun, Manifest
+from airfleet_provider.run_archive.rows import Mark, Summary
 from airfleet_provider.run_archive.store import RunStore
 from airfleet_provider.run_archive.tables import RUN_COLUMN, Schema
 
@@ -31,6 +32,8 @@ class Deleted:
     changed: int = 0
     busy: int = 0
     longest_s: float = 0.0
+    # How many runs the next transaction should take, as far as is known now.
+    slice_size: int = FIRST_SLICE
 
 
 def delete(
@@ -38,28 +41,37 @@ def delete(
     store: RunStore,
     manifest: Manifest,
     schema: Schema,
+    versions: Mapping[int, Summary] | None,
     *,
+    slice_size: int = FIRST_SLICE,
     notice: Notice,
+    report: Callable[[str], None],
     sleep: Callable[[float], None],
     pause: float,
 ) -> Deleted:
     """Delete the runs of a manifest that are still there; may be called again after it was interrupted anywhere.
 
-    After each transaction it sleeps for `pause` times as long as the transaction took.
+    `versions` are those of the rows that this process has archived just now. Without them the content of all rows is
+    compared with the manifest. The first transaction takes `slice_size` runs. After each one, the function sleeps for
+    `pause` times as long as the transaction took.
     """
     left = _find_present(connection, manifest.runs)
     logs = _read_logs(store, manifest) if left else {}
+    guard = _Guard(schema, versions, logs)
     deleted = changed = busy = 0
-    size, longest_s = FIRST_SLICE, 0.0
+    size, longest_s = slice_size, 0.0
     while left:
         slice_, begun = left[:size], time.monotonic()
         notice(f"delete {slice_[0].run_id}")
         try:
-            gone = _delete_slice(connection, slice_, schema, logs)
-        except _TooLongError:
+            gone = _delete_slice(connection, slice_, guard)
+        except (_TooLongError, _UnknownRowsError) as error:
             if len(slice_) == 1:
-                busy += 1
+                is_busy = isinstance(error, _TooLongError)
+                busy, changed = busy + is_busy, changed + (not is_busy)
                 left = left[1:]
+                if not is_busy:
+                    report(f"{manifest.dag_id} {slice_[0].run_id} stays: {error}")
             size = max(1, len(slice_) // 4)
             sleep(0.1)
             continue
@@ -69,13 +81,58 @@ def delete(
         deleted += gone
         changed += len(slice_) - gone
         left = left[len(slice_) :]
-        size = max(1, min(LARGEST_SLICE, int(len(slice_) * AIM_S / max(took, 0.001)), size * 2))
+        # The last slice of a batch may be a small one, which says little.
+        fitting = int(len(slice_) * AIM_S / max(took, 0.001))
+        size = max(1, min(LARGEST_SLICE, size * 2, fitting if took > AIM_S else max(size, fitting)))
         sleep(took * pause)
-    return Deleted(deleted, changed, busy, longest_s)
+    return Deleted(deleted, changed, busy, longest_s, size)
 
 
 class _TooLongError(Exception):
     """PostgreSQL has ended a statement, as it took too long or waited for a lock."""
+
+
+class _UnknownRowsError(Exception):
+    """The deletion would take rows that are in no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """Says which runs are as they were archived, and which rows go with them."""
+
+    schema: Schema
+    versions: Mapping[int, Summary] | None
+    logs: Mapping[int, Sequence[int]]
+
+    def find_same(self, cursor: Any, runs: Sequence[ArchivedRun]) -> dict[int, Summary]:  # noqa: ANN401 - psycopg2's cursor
+        """Lock some runs with their task instances, and return those whose rows are the archived ones."""
+        ids = rows.write_ids(one.id for one in runs)
+        cursor.execute(rows.SQL["lock_runs"].format(ids=ids))
+        locked = sorted(row[0] for row in cursor.fetchall())
+        digested = [one for one in self.schema.owned if one.is_digested]
+        cursor.execute(f"{rows.SQL['lock_tasks'].format(ids=ids)}; {rows.select_filled(digested)}")
+        filled = {row[0] for row in cursor.fetchall()}
+        mark = Mark.DIGEST if self.versions is None else Mark.VERSION
+        cursor.execute(rows.select_marks([one for one in digested if one.table in filled], locked, mark))
+        found = rows.summarize(cursor.fetchall())
+        return {one.id: found[one.id] for one in runs if one.id in found and self._is_same(one, found[one.id])}
+
+    def _is_same(self, run: ArchivedRun, found: Summary) -> bool:
+        return found.digest == run.digest if self.versions is None else found == self.versions[run.id]
+
+    def count_deleted(self) -> str:
+        """SQL: how many rows of each table the transaction has deleted, by cascades too."""
+        names = "{" + ",".join(one.table for one in self.schema.owned) + "}"
+        return rows.SQL["count_deleted"].format(tables=rows.quote_text(names))
+
+    def check(self, before: Mapping[str, int], after: Mapping[str, int], same: Mapping[int, Summary]) -> None:
+        """Raise _UnknownRowsError if other numbers of rows are gone than the files have."""
+        expected: Counter[str] = Counter({"log": sum(len(self.logs.get(one, ())) for one in same)})
+        for one in same.values():
+            expected.update(one.counts)
+        for table, number in after.items():
+            if number - before[table] > expected[table]:
+                raise _UnknownRowsError(f"its deletion would take rows of {table} that are not in the archive")
 
 
 def _find_present(connection: Any, runs: Sequence[ArchivedRun]) -> list[ArchivedRun]:  # noqa: ANN401 - as above
@@ -95,27 +152,22 @@ def _read_logs(store: RunStore, manifest: Manifest) -> dict[int, list[int]]:
     return found
 
 
-def _delete_slice(connection: Any, runs: Sequence[ArchivedRun], schema: Schema, logs: dict[int, list[int]]) -> int:  # noqa: ANN401 - as above
+def _delete_slice(connection: Any, runs: Sequence[ArchivedRun], guard: _Guard) -> int:  # noqa: ANN401 - as above
     """Delete in one transaction those of the runs that are as they were archived; return how many."""
     import psycopg2.errors  # noqa: PLC0415 - Airflow's driver; its types are not known here
 
-    longest = LONGEST_OF_ONE_S if len(runs) == 1 else LONGEST_S
+    ends = time.monotonic() + (LONGEST_OF_ONE_S if len(runs) == 1 else LONGEST_S)
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN")
         try:
-            cursor.execute(
-                f"SET LOCAL statement_timeout = {int(longest * 1000)}; SET LOCAL lock_timeout = '{LOCK_WAIT}'"
-            )
-            ids = rows.write_ids(one.id for one in runs)
-            cursor.execute(rows.SQL["lock_runs"].format(ids=ids))
-            locked = {row[0] for row in cursor.fetchall()}
-            cursor.execute(rows.SQL["lock_tasks"].format(ids=ids))
-            cursor.execute(rows.select_digests(schema, sorted(locked)))
-            digests = dict(cursor.fetchall())
-            same = [one.id for one in runs if digests.get(one.id) == one.digest]
+            # Several statements at once, as each way to the server and back holds the locks for longer.
+            cursor.execute(f"BEGIN; SET LOCAL lock_timeout = '{LOCK_WAIT}'; {_limit(ends)}; {guard.count_deleted()}")
+            before = dict(cursor.fetchall())
+            same = guard.find_same(cursor, runs)
             if same:
-                for statement in rows.list_deletions(schema, same, [log for one in same for log in logs.get(one, ())]):
-                    cursor.execute(statement)
+                logs = [log for one in same for log in guard.logs.get(one, ())]
+                deletions = rows.list_deletions(guard.schema, list(same), logs)
+                cursor.execute("; ".join((_limit(ends), *deletions, guard.count_deleted())))
+                guard.check(before, dict(cursor.fetchall()), same)
             cursor.execute("COMMIT")
         except (psycopg2.errors.QueryCanceled, psycopg2.errors.LockNotAvailable) as error:
             cursor.execute("ROLLBACK")
@@ -125,3 +177,11 @@ def _delete_slice(connection: Any, runs: Sequence[ArchivedRun], schema: Schema, 
                 cursor.execute("ROLLBACK")
             raise
     return len(same)
+
+
+def _limit(ends: float) -> str:
+    """SQL that lets each of the next statements run until a moment; raises _TooLongError if that is over."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise _TooLongError
+    return f"SET LOCAL statement_timeout = {max(1, int(left * 1000))}"

@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 from adbc_driver_postgresql import dbapi
 
 from airfleet_provider.run_archive import rows
 from airfleet_provider.run_archive.manifest import ArchivedRun, DataFile, Manifest
+from airfleet_provider.run_archive.rows import Mark, Summary
 from airfleet_provider.run_archive.store import DamagedError, RunStore, name_data
-from airfleet_provider.run_archive.tables import Schema, Source
+from airfleet_provider.run_archive.tables import RUN_COLUMN, Schema, Source
 
 # A higher level takes twice the time for a few per cent.
 COMPRESSION, LEVEL = "zstd", 3
+# Files of one batch that are written at a time.
+WRITERS = 4
 # Called with the name of each step that is about to be done; tests end the process there.
 Notice = Callable[[str], None]
 
@@ -35,6 +41,16 @@ def open_reader(conninfo: str) -> Iterator[Any]:
         yield connection
 
 
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A batch as one snapshot of the database has it: a manifest without files, and the tables that are not empty."""
+
+    manifest: Manifest
+    tables: Mapping[str, pyarrow.Table]
+    # Of each run, the versions of its rows: only for as long as this process lives.
+    versions: Mapping[int, Summary]
+
+
 def export(
     reader: Any,  # noqa: ANN401 - adbc_driver_manager.dbapi.Connection
     schema: Schema,
@@ -44,31 +60,44 @@ def export(
     dag_id: str,
     month: str,
     now: datetime,
-) -> tuple[Manifest, dict[str, pyarrow.Table]]:
-    """Read a batch from one snapshot: a manifest without files, and the tables that are not empty.
-
-    `runs` are ids, run ids, dates and numbers of task instances.
-    """
+) -> Export:
+    """Read a batch from one snapshot. `runs` are ids, run ids, dates and numbers of task instances."""
     ids = [one[0] for one in runs]
     tables: dict[str, pyarrow.Table] = {}
+    marks: dict[Mark, list[tuple[int, str, int, int]]] = {mark: [] for mark in Mark}
     try:
         with reader.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            for source in schema.sources:
+            cursor.execute(rows.select_filled(schema.sources))
+            filled = {row[0] for row in cursor.fetchall()}
+            for source in (one for one in schema.sources if one.table in filled):
                 cursor.execute(rows.select_rows(source, ids))
                 found = cursor.fetch_arrow_table()
-                if found.num_rows:
-                    tables[source.table] = found.append_column(
-                        "archive_batch", pyarrow.array([batch] * found.num_rows, pyarrow.string())
-                    )
-            cursor.execute(rows.select_digests(schema, ids))
-            digests = dict(cursor.fetchall())
+                if not found.num_rows:
+                    continue
+                for mark in Mark if source.is_digested else ():
+                    marks[mark] += _sum_marks(found, source.table, mark)
+                    found = found.drop_columns([mark])
+                tables[source.table] = found.append_column(
+                    "archive_batch", pyarrow.array([batch] * found.num_rows, pyarrow.string())
+                )
             cursor.execute(rows.SQL["revision"])
             revision = str(cursor.fetchone()[0])
     finally:
         reader.rollback()
-    found_runs = tuple(ArchivedRun(*run, digests[run[0]]) for run in runs if run[0] in digests)
-    return Manifest(batch, dag_id, month, now, revision, {}, found_runs), tables
+    digests = rows.summarize(marks[Mark.DIGEST])
+    found_runs = tuple(ArchivedRun(*run, digests[run[0]].digest) for run in runs if run[0] in digests)
+    made = Manifest(batch, dag_id, month, now, revision, {}, found_runs)
+    return Export(made, tables, rows.summarize(marks[Mark.VERSION]))
+
+
+def _sum_marks(found: pyarrow.Table, table: str, mark: Mark) -> list[tuple[int, str, int, int]]:
+    """What `rows.select_marks` gives for a table, from its rows; a sum of 64-bit integers would overflow."""
+    column = pyarrow.compute.cast(found[mark], pyarrow.decimal128(38, 0))
+    grouped = pyarrow.table([found[RUN_COLUMN], column], names=["run", "mark"]).group_by("run")
+    sums = grouped.aggregate([("mark", "count"), ("mark", "sum")]).to_pydict()
+    listed = zip(sums["run"], sums["mark_count"], sums["mark_sum"], strict=True)
+    return [(run, table, number, int(hashed)) for run, number, hashed in listed]
 
 
 def write_files(
@@ -78,23 +107,37 @@ def write_files(
 
     Raises DamagedError if a file is not what was written, or holds other rows than the database gave.
     """
-    found: dict[str, DataFile] = {}
     columns = {one.table: {column.name: column.type for column in one.columns} for one in sources}
-    for name, table in tables.items():
+
+    def write(name: str) -> DataFile:
         path = name_data(name, manifest.month, manifest.dag_id, manifest.batch)
-        buffer = io.BytesIO()
-        pyarrow.parquet.write_table(table, buffer, compression=COMPRESSION, compression_level=LEVEL)
-        content = buffer.getvalue()
-        notice(f"write {path}")
-        store.write(path, content)
-        written = hashlib.sha256(content).hexdigest()
-        read = store.read(path)
-        if hashlib.sha256(read).hexdigest() != written:
-            raise DamagedError(f"{path} in {store.location} does not hold what was written to it")
-        if not pyarrow.parquet.read_table(io.BytesIO(read)).equals(table):
-            raise DamagedError(f"{path} in {store.location} holds other rows than the database gave")
-        found[name] = DataFile(path, table.num_rows, len(content), written, columns[name])
-    return found
+        return _write_file(store, path, tables[name], columns[name], notice)
+
+    # Most of the time goes by in waiting for the disk or the object store.
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return dict(zip(tables, pool.map(write, tables), strict=True))
+
+
+def _write_file(
+    store: RunStore, path: str, table: pyarrow.Table, columns: Mapping[str, str], notice: Notice
+) -> DataFile:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer, compression=COMPRESSION, compression_level=LEVEL)
+    content = buffer.getvalue()
+    notice(f"write {path}")
+    store.write(path, content)
+    written = hashlib.sha256(content).hexdigest()
+    read = store.read(path)
+    if hashlib.sha256(read).hexdigest() != written:
+        raise DamagedError(f"{path} in {store.location} does not hold what was written to it")
+    if not _parse_file(read).equals(table):
+        raise DamagedError(f"{path} in {store.location} holds other rows than the database gave")
+    return DataFile(path, table.num_rows, len(content), written, columns)
+
+
+def _parse_file(content: bytes) -> pyarrow.Table:
+    # Threads for the columns of such small files cost more than they save.
+    return pyarrow.parquet.read_table(io.BytesIO(content), use_threads=False)
 
 
 def read_file(store: RunStore, file: DataFile) -> pyarrow.Table:
@@ -102,4 +145,4 @@ def read_file(store: RunStore, file: DataFile) -> pyarrow.Table:
     content = store.read(file.path)
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise DamagedError(f"{file.path} in {store.location} is not the file that was archived: its hash is another")
-    return pyarrow.parquet.read_table(io.BytesIO(content))
+    return _parse_file(content)

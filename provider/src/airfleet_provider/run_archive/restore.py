@@ -22,6 +22,7 @@ from airfleet_provider.run_archive import agent, manifest, rows, tables
 from airfleet_provider.run_archive.export import read_file
 from airfleet_provider.run_archive.manifest import Manifest
 from airfleet_provider.run_archive.query import read_manifests
+from airfleet_provider.run_archive.rows import Mark
 from airfleet_provider.run_archive.store import HOLDS, RunStore
 from airfleet_provider.run_archive.tables import ROOT, RUN_COLUMN, Kind, Schema, Source
 
@@ -103,8 +104,8 @@ def _restore_batch(
                 loader.load(source, ids)
             for source, key in schema.linked:
                 loader.link(source, key, ids)
-            cursor.execute(rows.select_digests(schema, ids))
-            identical = sum(wanted[number] == digest for number, digest in cursor.fetchall())
+            cursor.execute(rows.select_marks([one for one in schema.owned if one.is_digested], ids, Mark.DIGEST))
+            identical = sum(wanted[run] == one.digest for run, one in rows.summarize(cursor.fetchall()).items())
             cursor.execute("COMMIT")
         except BaseException:
             if not connection.closed:

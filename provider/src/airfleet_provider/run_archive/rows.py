@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 # ruff: noqa: S608 - names come from the catalogue or are constants, values are numbers or quoted
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.run_archive.tables import RUN_COLUMN, Column, Kind, Schema, Source
@@ -28,6 +31,46 @@ NATIVE = ("boolean", "smallint", "integer", "bigint", "real", "double precision"
 NATIVE_FAMILIES = ("character varying", "timestamp")
 
 
+class Mark(StrEnum):
+    """What tells whether the rows of a run are the ones that were archived. PostgreSQL computes both."""
+
+    # A hash of the row's content. It lasts, so it is in the manifest.
+    DIGEST = "archive_digest"
+    # A hash of where the row's version is, and of the transaction that wrote it. A version never changes: an update
+    # writes another one. It is cheap, but means nothing once the server was restored, so that only the process that
+    # has read the rows may compare it.
+    VERSION = "archive_version"
+
+    def hash(self, source: Source) -> str:
+        """The hash of a row `x` as SQL, a bigint. Equal rows of two tables have different ones."""
+        if self is Mark.DIGEST:
+            return f"hashtextextended(x::text, {source.seed})"
+        return f"hashint8extended(x.xmin::text::bigint, hashtidextended(x.ctid, {source.seed}))"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The rows of a run: their number by the table, and the sum over their hashes."""
+
+    counts: Mapping[str, int]
+    hashes: int
+
+    @property
+    def digest(self) -> str:
+        """The form in which a manifest holds it."""
+        return f"{sum(self.counts.values())}:{self.hashes}"
+
+
+def summarize(found: Iterable[tuple[int, str, int, int]]) -> dict[int, Summary]:
+    """The summary of each run, from the run, the table, the number of its rows there, and the sum of their hashes."""
+    counts: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    hashes: defaultdict[int, int] = defaultdict(int)
+    for run, table, number, hashed in found:
+        counts[run][table] = int(number)
+        hashes[run] += int(hashed)
+    return {run: Summary(listed, hashes[run]) for run, listed in counts.items()}
+
+
 def write_ids(ids: Iterable[int]) -> str:
     """An array of integers as SQL."""
     return "'{" + ",".join(map(str, ids)) + "}'::bigint[]"
@@ -43,29 +86,37 @@ def is_native(column: Column) -> bool:
 
 
 def select_rows(source: Source, ids: Iterable[int]) -> str:
-    """Read the rows of some runs, each type in a form that Parquet and PostgreSQL both have."""
+    """Read the rows of some runs, each type in a form that Parquet and PostgreSQL both have.
+
+    A row of a table that is digested has the hashes of `Mark` too, in columns of their names.
+    """
     columns = ", ".join(
         f'x."{one.name}"' if is_native(one) else f'x."{one.name}"::text AS "{one.name}"' for one in source.columns
     )
     listed = write_ids(ids)
     if source.kind is Kind.PARENT:
         return f"SELECT {columns}, NULL::bigint AS {RUN_COLUMN} FROM {source.path.format(ids=listed)}"
+    marks = [f", {mark.hash(source)} AS {mark}" for mark in Mark if source.is_digested]
     return (
-        f"SELECT {columns}, run.id::bigint AS {RUN_COLUMN} FROM {source.path}"
+        f"SELECT {columns}, run.id::bigint AS {RUN_COLUMN}{''.join(marks)} FROM {source.path}"
         f" WHERE run.id = ANY({listed}) ORDER BY run.id"
     )
 
 
-def select_digests(schema: Schema, ids: Iterable[int]) -> str:
-    """For each of some runs, the number of its rows and a sum over their hashes, made by PostgreSQL."""
+def select_filled(sources: Iterable[Source]) -> str:
+    """The names of those of some tables that have a row at all."""
+    names = ", ".join(f"('{one.table}', EXISTS (SELECT FROM public.\"{one.table}\"))" for one in sources)
+    return f"SELECT name FROM (VALUES {names}) AS listed (name, is_filled) WHERE is_filled"
+
+
+def select_marks(sources: Iterable[Source], ids: Iterable[int], mark: Mark) -> str:
+    """For each of some runs and each of some tables: the number of its rows, and a sum over their hashes."""
     listed = write_ids(ids)
-    parts = " UNION ALL ".join(
-        f"SELECT run.id, count(*) AS n, sum(hashtextextended(x::text, {one.seed})) AS h FROM {one.path}"
+    return " UNION ALL ".join(
+        f"SELECT run.id::bigint, '{one.table}', count(*), sum({mark.hash(one)}) FROM {one.path}"
         f" WHERE run.id = ANY({listed}) GROUP BY run.id"
-        for one in schema.owned
-        if one.is_digested
+        for one in sources
     )
-    return f"SELECT id::bigint, sum(n)::text || ':' || sum(h)::text FROM ({parts}) AS parts GROUP BY id"
 
 
 def list_deletions(schema: Schema, ids: Sequence[int], logs: Sequence[int]) -> list[str]:

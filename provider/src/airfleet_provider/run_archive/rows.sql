@@ -29,3 +29,11 @@ SELECT count(*) FROM (SELECT t.id FROM task_instance t JOIN dag_run r ON r.dag_i
 
 -- name: revision
 SELECT version_num FROM alembic_version
+
+-- name: count_deleted
+-- How many rows this transaction has deleted of each table, by cascades too. It needs `track_counts`.
+SELECT name, pg_stat_get_xact_tuples_deleted(to_regclass(format('public.%I', name)))
+FROM unnest({tables}::text[]) AS listed (name)
+
+-- name: track_counts
+SELECT current_setting('track_counts')::boolean

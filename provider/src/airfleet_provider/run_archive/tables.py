@@ -134,7 +134,7 @@ def read_schema(query: Query) -> Schema:
     order = [ROOT]
     for parent in order:  # grows while it is walked, so that each table comes after one of its parents
         for key in (one for one in keys if one.parent == parent and one.child not in paths):
-            path = _extend(paths[parent], key)
+            path = _name_run(key, columns[key.child]) or _extend(paths[parent], key)
             if key.on_delete == "c":
                 paths[key.child] = path
                 order.append(key.child)
@@ -156,7 +156,10 @@ def read_schema(query: Query) -> Schema:
             (Source(table, Kind.LINKED, tuple(columns[table]), path, is_digested=False), key)
             for table, path, key in linked
         ),
-        parents=tuple(Source(table, Kind.PARENT, tuple(columns[table]), path) for table, path in _PARENTS.items()),
+        parents=tuple(
+            Source(table, Kind.PARENT, tuple(columns[table]), path, is_digested=False)
+            for table, path in _PARENTS.items()
+        ),
         foreign_keys=keys,
     )
 
@@ -164,6 +167,17 @@ def read_schema(query: Query) -> Schema:
 def list_tables(query: Query) -> frozenset[str]:
     """Airflow's tables in a database."""
     return frozenset(row[0] for row in query(SQL["columns"]))
+
+
+def _name_run(key: ForeignKey, columns: Sequence[Column]) -> str | None:
+    """The path of a table that has the run's id beside the key of a task instance, as `xcom` does.
+
+    It costs a fifth of the way through the task instances. `delete` counts what a cascade deletes, so a row whose id
+    names another run than its key does is not lost.
+    """
+    if key.parent == ROOT or not any(one.name == "dag_run_id" for one in columns):
+        return None
+    return f'public."{key.child}" AS x JOIN public.{ROOT} AS run ON run.id = x.dag_run_id'
 
 
 def _extend(path: str, key: ForeignKey) -> str:
