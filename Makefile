@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 	$(shell find bench examples provider/src src tests -name '*.sh')
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo fleet-demo down dev test test-hosts check docs drill drill-local bench bench-up \
+.PHONY: help up demo fleet-demo down dev test test-services test-hosts check docs drill drill-local bench bench-up \
 	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
@@ -34,9 +34,12 @@ test: dev-env  ## Run all checks and tests
 	@tools/prometheus || echo "make test: so the tests with Prometheus are skipped" >&2
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	tools/machines
-	$(MAKE) --no-print-directory check docs ARGS=
+	$(MAKE) --no-print-directory check docs test-services ARGS=
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
+
+test-services: dev-env  ## Run the tests that start one real program: PostgreSQL, HAProxy, promtool, sshd
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/services $(ARGS)
 
 # Side by side, the longest first. The unit tests run in three processes of about the same length, each with folders of
 # its own: so no file is imported twice, and no results travel. Only the provider's tests import Airflow. Many of them

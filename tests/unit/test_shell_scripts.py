@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from dataclasses import asdict
@@ -66,7 +67,9 @@ def list_steps() -> dict[str, str]:
     return {name: steps.script(action) for name, action in actions.items()}
 
 
+@functools.cache
 def list_scripts() -> dict[str, str]:
+    """Return every program that a host runs, by its name. All tests share the result."""
     hosts = [desired(name, TWO) for name in ("data1", "data2", "sched1")]
     files = {one.path.name: reveal(one.content) for host in hosts for one in host.files if one.path.suffix == ".sh"}
     alone = desired("data1")

@@ -72,11 +72,12 @@ def render_steps(name: str) -> tuple[Fleet, ...]:
 
 
 def render(credentials: FleetCredentials) -> Fleet:
-    wanted = {}
-    for host in FLEET.hosts:
-        where: Place = replace(place(FLEET, host.name), credentials=credentials)
-        wanted[host.name] = DesiredHost(where, host_parts.describe(where, ssh_ports=(22,)))
-    return wanted
+    return {host.name: render_host(host.name, credentials) for host in FLEET.hosts}
+
+
+def render_host(name: str, credentials: FleetCredentials) -> DesiredHost:
+    where: Place = replace(place(FLEET, name), credentials=credentials)
+    return DesiredHost(where, host_parts.describe(where, ssh_ports=(22,)))
 
 
 def read(fleet: Fleet, host: str, path: str) -> str:
@@ -223,7 +224,7 @@ def end_logins(tmp_path: Path, worker: Rotating, *former_pools: str) -> tuple[in
     tool = tmp_path / "rabbitmqctl"
     tool.write_text(BROKER)
     tool.chmod(0o755)
-    want = render(replace(exchange("pool-cpu", worker), former_pools=former_pools))["data1"]
+    want = render_host("data1", replace(exchange("pool-cpu", worker), former_pools=former_pools))
     [job] = [job for part in want.parts for job in part.jobs if job.name == "rabbitmq-logins"]
     script = "set -eu\n" + job.script.reveal().replace(rabbitmq.RABBITMQCTL, str(tool))
     done = subprocess.run(["bash", "-s"], input=script, text=True, check=False, capture_output=True)

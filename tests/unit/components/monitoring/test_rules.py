@@ -1,11 +1,10 @@
-"""The alert rules in real promtool: what fires, what does not, and that each alert says what to do."""
+"""Each alert has a test in which it fires, says what to do, and has a page. The tests of rules/ run in promtool:
+tests/services/components/test_alert_rules.py."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from places import parse, with_setting
 ROOT = Path(__file__).parents[4]
 FOLDER = Path(__file__).parent / "rules"
 TESTS = sorted(FOLDER.glob("*.yaml"))
-PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: tools/prometheus installs it")
 FLEET = "name: flights\nhosts: {one: {address: 127.0.0.1}}\n"
 TEXTS = rule_files.list_files(parse(FLEET))
 ALERTS = [
@@ -33,37 +30,6 @@ ALERTS = [
     if "alert" in rule
 ]
 NAMES = sorted({rule["alert"] for rule in ALERTS})
-
-
-def promtool(*words: str | Path, folder: Path) -> None:
-    assert PROMTOOL
-    done = subprocess.run([PROMTOOL, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def write_rules(folder: Path, *, annotated: bool) -> None:
-    for name, text in TEXTS.items():
-        rules = yaml.safe_load(text)
-        for group in rules["groups"]:
-            for rule in group["rules"]:
-                if not annotated:
-                    rule.pop("annotations", None)
-        (folder / name).write_text(text if annotated else yaml.safe_dump(rules))
-
-
-@needs_promtool
-@pytest.mark.parametrize("test", TESTS, ids=lambda path: path.stem)
-def test_the_alerts_fire_when_they_should_and_only_then(test: Path, tmp_path: Path) -> None:
-    # promtool compares annotations too; a test of each text would only repeat it.
-    write_rules(tmp_path, annotated=False)
-    shutil.copy(test, tmp_path / "test.yaml")
-    promtool("test", "rules", "test.yaml", folder=tmp_path)
-
-
-@needs_promtool
-def test_prometheus_accepts_every_rule_and_every_text_of_an_alert(tmp_path: Path) -> None:
-    write_rules(tmp_path, annotated=True)
-    promtool("check", "rules", *TEXTS, folder=tmp_path)
 
 
 def list_tested() -> Iterator[tuple[str, str]]:

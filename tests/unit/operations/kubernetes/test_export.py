@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import jsonschema
 import pytest
@@ -18,7 +17,6 @@ from airfleet.errors import UsageError
 from airfleet.operations.kubernetes import export, routing
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
-from airfleet_provider.routing.rules import Routing, Rule
 
 SCHEMA = json.loads((Path(__file__).parent / "chart-1.22.0" / "values.schema.json").read_text())
 FLEET = """\
@@ -52,7 +50,9 @@ slot_pools:
 """
 
 
+@cache
 def build(*pods: str) -> Mapping[str, str]:
+    """Return the files of an export. All tests share them."""
     return export.build(
         parse(),
         airflow="3.3.2",
@@ -63,6 +63,7 @@ def build(*pods: str) -> Mapping[str, str]:
     )
 
 
+@cache
 def parse() -> Fleet:
     return load.parse(FLEET, file="fleet.yaml", default_name="x", cpus=4)
 
@@ -117,40 +118,6 @@ def test_what_kubernetes_cannot_hold_is_named() -> None:
 
 def test_no_user_with_a_known_password_is_created() -> None:
     assert yaml.safe_load(build()["values.yaml"])["createUserJob"] == {"enabled": False}
-
-
-def run_policy(code: str, **task: Any) -> Any:  # noqa: ANN401 - an operator of any kind
-    written: dict[str, Any] = {}
-    exec(compile(code, "airflow_local_settings.py", "exec"), written)  # noqa: S102 - the code that the chart runs
-    given = {"queue": "default", "executor": None, "executor_config": {}, "task_type": "BashOperator", **task}
-    one = SimpleNamespace(**given)
-    written["task_policy"](one)
-    return one
-
-
-@pytest.mark.parametrize(
-    "task",
-    [
-        {"dag_id": "sales_daily", "task_id": "load", "task_type": "PythonOperator"},
-        {"dag_id": "sales_daily", "task_id": "load"},
-        {"dag_id": "other", "task_id": "train"},
-        {"dag_id": "other", "task_id": "train", "queue": "own"},
-        {"dag_id": "other", "task_id": "x", "executor_config": {"airfleet": {"pool": "memory"}}},
-    ],
-)
-def test_a_task_gets_the_queue_that_it_gets_on_the_fleet(task: dict[str, Any]) -> None:
-    pytest.importorskip("airflow", reason="the policy names an exception of Airflow's")
-    fleet = parse()
-    rules = tuple(Rule(one.queue, one.dag, one.task, one.operator) for one in fleet.routing)
-    here = Routing({pool.name: pool.queues[0] for pool in fleet.pools}, rules).choose(
-        queue=task.get("queue", "default"),
-        default="default",
-        config=task.get("executor_config"),
-        dag=task["dag_id"],
-        task=task["task_id"],
-        operator=task.get("task_type", "BashOperator"),
-    )
-    assert run_policy(routing.render(fleet, ()), **task).queue == here
 
 
 def test_a_task_gets_the_share_of_one_task_in_its_pod() -> None:

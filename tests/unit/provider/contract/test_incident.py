@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-import servers
 from airfleet.cli import options
 from airfleet.errors import UsageError
-from airfleet_provider.contract.incident import reading
 from airfleet_provider.contract.incident.events import Event, TimeLine, list_lines, merge, to_json, to_markdown
 
 BEGIN = datetime(2026, 11, 29, 6, tzinfo=UTC)
@@ -79,15 +75,3 @@ def test_a_moment_that_cannot_be_read_is_refused() -> None:
     assert options.read_since("2026-11-29 05:00", BEGIN) == BEGIN - timedelta(hours=1)
     with pytest.raises(UsageError):
         options.read_since("5x", BEGIN)
-
-
-def test_a_refused_try_on_the_fleet_pages_is_no_change() -> None:
-    words = {"since": BEGIN, "until": BEGIN + timedelta(hours=1), "limit": 9}
-    with servers.serve() as server, psycopg.connect(server.dsn, autocommit=True, row_factory=dict_row) as connection:
-        connection.execute(
-            "CREATE TABLE log (dttm timestamptz, dag_id text, run_id text, task_id text, event text, owner text)"
-        )
-        for event in ("airfleet_roll_back_refused", "airfleet_roll_back", "patch_dag"):
-            connection.execute("INSERT INTO log (dttm, event, owner) VALUES (%s, %s, 'ann')", [BEGIN, event])
-        found = connection.execute(reading.SQL["audit"], words).fetchall()
-    assert {one["what"] for one in found} == {"airfleet_roll_back", "patch_dag"}
