@@ -201,7 +201,8 @@ def main() -> None:
     figures = measure(wanted.tasks, wanted.away)
     print(json.dumps(figures, indent=2))
     if wanted.tasks >= BAR_TASKS:
-        (RESULTS / "scale.json").write_text(json.dumps(figures, indent=2) + "\n")
+        path = RESULTS / "scale.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **figures}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def _celery() -> Iterator[Platform]:
         pytest.skip(str(error))
     with make("celery") as platform:
         fleet = platform.project / "fleet.yaml"
-        fleet.write_text(fleet.read_text() + "executor: celery\n")
+        # As its least number of slots is more than it can have, it always has all of them, until a person sets another.
+        fleet.write_text(fleet.read_text() + "executor: celery\npools: {default: {scale: {min: 1000}}}\n")
         yield platform
 
 
@@ -87,6 +88,23 @@ def test_a_drained_worker_finishes_takes_nothing_stays_drained_and_resumes(celer
     celery.airfleet("workers", "resume", "default@localhost")
     assert look(celery).get("state") == "serving"
     assert celery.wait_run("quick", quick) == "success"
+
+
+def test_slots_are_taken_away_and_given_back_while_a_task_runs_to_its_end(celery: Platform) -> None:
+    slow = celery.hold()
+    wait_until(lambda: look(celery).get("running") == ["slow.work"], "the task in the list", seen=lambda: look(celery))
+    attempts, every = len(celery.attempts()), look(celery)["slots"]
+    assert every > 1
+    celery.airfleet("workers", "scale", "default", "1", "--reason", "a test")
+    wait_until(lambda: look(celery).get("slots") == 1, "one slot", every_s=0.5, seen=lambda: look(celery))
+    assert look(celery)["running"] == ["slow.work"]
+    [last] = json.loads(celery.airfleet("scale", "explain", "--last", "1", "--json").stdout)["decisions"]
+    assert (last["decision"]["slots"], last["same_again"]) == ({"localhost": 1}, True)
+    celery.airfleet("workers", "scale", "default", "auto", "--reason", "the end of a test")
+    wait_until(lambda: look(celery).get("slots") == every, "all slots", every_s=0.5, seen=lambda: look(celery))
+    celery.release()
+    assert celery.wait_run("slow", slow) == "success"
+    assert len(celery.attempts()) == attempts + 1, "it ran once, and to its end"
 
 
 def test_a_name_that_is_nobody_s_is_told_with_those_that_are(celery: Platform) -> None:

@@ -13,7 +13,20 @@ from airfleet.errors import AirfleetError
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
 VERBS = (
     *("init", "up", "down", "status", "top", "explain", "trace", "logs", "errors", "doctor", "test"),
-    *("plan", "apply", "release", "workers", "failover", "upgrade", "drill", "db", "alerts", "sla", "incident"),
+    *(
+        "plan",
+        "apply",
+        "release",
+        "workers",
+        "scale",
+        "failover",
+        "upgrade",
+        "drill",
+        "db",
+        "alerts",
+        "sla",
+        "incident",
+    ),
     *("machines", "migrate", "export"),
     *("breaker", "airflow", "docs"),
 )

@@ -1,4 +1,4 @@
-"""`airfleet workers`: show the workers, and take a worker out of service without killing a task."""
+"""`airfleet workers`: show the workers, take one out of service without killing a task, and set a pool's slots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from airfleet.cli import options
 from airfleet.cli.console import open_console, say
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.workers import access
 from airfleet.operations.workers.access import WorkerAccess
 from airfleet.operations.workers.status import Worker, choose, list_deserted
@@ -29,7 +29,7 @@ STYLES = {
 }
 
 
-@click.group("workers", short_help="Show the workers; drain and resume them.")
+@click.group("workers", short_help="Show the workers; drain, resume and scale them.")
 def command() -> None:
     """Show the workers. Drain a worker to take it out of service without killing a task, and resume it.
 
@@ -128,6 +128,34 @@ def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, 
     if left and timeout:
         names = ", ".join(worker.name for worker in left)
         raise AirfleetError(f"not serving after {timeout:g} s", where=names, hint="airfleet status")
+
+
+@command.command("scale")
+@click.argument("pool")
+@click.argument("slots", metavar="SLOTS|auto")
+@options.project_option
+@options.state
+@click.option("--reason", required=True, help="Why: `airfleet scale explain` and the audit log show it.")
+def scale_command(pool: str, slots: str, project: Path, state: Path | None, reason: str) -> None:
+    """Set the slots of a whole pool by hand, or let it scale by its tasks again with `auto`.
+
+    The pool needs `scale` in fleet.yaml. The number holds until `auto`, whatever `min`, `max` and `hours` say. The
+    workers follow within seconds, and no running task ends.
+
+    \b
+    Example:
+      airfleet workers scale memory 2 --reason "the host is short of memory"
+      airfleet workers scale memory auto --reason "it has more now"
+    """
+    from airfleet.operations.slots import open_slots  # noqa: PLC0415 - the other commands need no database
+    from airfleet.workspace.actor import find_actor  # noqa: PLC0415 - as above
+
+    if slots != "auto" and not slots.isdecimal():
+        raise UsageError(f"{slots!r} is no number of slots", hint="write a number, or auto")
+    wanted = None if slots == "auto" else int(slots)
+    with open_slots(project, state) as opened:
+        opened.scale(pool, wanted, actor=find_actor(), reason=reason)
+    say(f"the pool {pool} scales by itself" if wanted is None else f"the pool {pool} has {wanted} slots from now on")
 
 
 def _turn(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from airfleet.components import exporter
+from airfleet.components import exporter, slots
 from airfleet.components.health import HttpCheck
 from airfleet.components.model import DEAD_PEER, Component, Credentials, File, Process, Site
 from airfleet.spec.fleet import Fleet
@@ -66,6 +66,7 @@ def render(
         Key.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),
         Key.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
         Key.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
+        Key.SLOTS: {"rules": [rule.to_json() for rule in slots.list_rules(fleet)]},
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
 

@@ -16,6 +16,7 @@ from airfleet.components import (
     releaser,
     scheduler,
     settings,
+    slots,
     triggerer,
     worker,
 )
@@ -84,8 +85,12 @@ def _describe_tasks(fleet: Fleet, site: Site, credentials: Credentials, *, drain
         private_node.describe(site.broker, worker.list_queues(fleet)),
         execution_api.describe(site, runners=(worker.NAME,)),
         scheduler.describe(fleet, drain_s=drain_s, link=_link_scheduler(fleet, site, credentials, site.broker)),
-        worker.describe(fleet, site, credentials, site.broker, drain_s=drain_s),
+        worker.describe(fleet, site, credentials, site.broker, drain_s=drain_s, url=_find_slots_url(fleet, site)),
     )
+
+
+def _find_slots_url(fleet: Fleet, site: Site) -> str | None:
+    return next((slots.find_url(site.api_url, one.pool, slots.ONE_HOST) for one in slots.list_rules(fleet)), None)
 
 
 def _link_scheduler(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode) -> File:

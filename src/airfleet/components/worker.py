@@ -39,8 +39,13 @@ def list_queues(fleet: Fleet) -> tuple[str, ...]:
     return tuple(dict.fromkeys((default, QUEUE)))
 
 
-def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode, *, drain_s: float) -> Component:
-    """Describe one worker with all slots of the fleet. At a stop, its tasks have `drain_s` seconds to finish."""
+def describe(
+    fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode, *, drain_s: float, url: str | None = None
+) -> Component:
+    """Describe one worker with all slots of the fleet. At a stop, its tasks have `drain_s` seconds to finish.
+
+    If its slots scale, it reports at `url`.
+    """
     assert credentials.results is not None  # noqa: S101 - made beside the broker
     state, names = site.state, list_queues(fleet)
     _, login = private_node.list_logins(broker, names)
@@ -70,6 +75,7 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerN
             environment.DRAINED: str(mark(state)),
             environment.WORKERS: str(notes(state)),
             environment.CELERY: str(link.path),
+            **({environment.SLOTS: url} if url else {}),
         },
         stop_timeout_s=drain_s,
     )

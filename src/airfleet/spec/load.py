@@ -101,8 +101,8 @@ def _findings(error: ValidationError) -> Iterator[Violation]:
             case "extra_forbidden" if path[0] == "checks" and path[-1] in fleet.FIXED_CHECKS:
                 yield Violation(path, f"{path[-1]} is always an error", "remove this line")
             case "extra_forbidden" if path[0] == "pools" and path[-1] == "min":
-                what = "a worker keeps a process for each of its slots: pools do not scale by themselves"
-                yield Violation(path, what, "remove this line; `concurrency` says how many tasks run at once")
+                what = "a worker keeps a process for each of its slots, and `scale` says how many of them it uses"
+                yield Violation(path, what, f"write `scale: {{min: {details['input']}}}`")
             case "extra_forbidden":
                 yield Violation(
                     path, f"unknown key {path[-1]!r}", _near(str(path[-1]), reference.keys(root, path[:-1]))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from airfleet_provider.contract.slot_rules import Hours
+
 Role = Literal["web", "scheduler", "worker", "database", "broker", "balancer", "monitor"]
 ROLES: tuple[Role, ...] = get_args(Role)
 # A fleet without one of these runs nothing.
@@ -60,6 +62,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """How a pool scales its slots: by the tasks that need one, between limits that count the whole pool (ADR 51)."""
+
+    least: int = 1
+    most: int | None = None
+    calm_s: float = 60.0
+    zone: str = "UTC"
+    hours: tuple[Hours, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerPool:
     """Workers that serve the same queues. On each host, the pool runs `concurrency` tasks at once.
 
@@ -71,6 +84,8 @@ class WorkerPool:
     concurrency: int = 16
     limits: Limits = field(default_factory=Limits)
     drain_s: int = 3600
+    # Without it, the pool always has all its slots.
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, slots=True)

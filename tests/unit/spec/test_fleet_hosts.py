@@ -100,7 +100,7 @@ pools:
         "there is no pool 'gpu'",
         "a pool that serves no queue gets no task",
         "16 tasks do not fit into 100M: each takes 64 MiB at the least",
-        "a worker keeps a process for each of its slots: pools do not scale by themselves",
+        "a worker keeps a process for each of its slots, and `scale` says how many of them it uses",
         "no host serves this pool, so no worker serves its queue io",
         "no pool serves the queue 'default', where tasks that name no queue go",
     ):

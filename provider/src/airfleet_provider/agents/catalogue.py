@@ -14,6 +14,7 @@ from airfleet_provider.contract.agents_config import Key
 from airfleet_provider.exporter.loops import Exporter
 from airfleet_provider.notifications import loops as notifications
 from airfleet_provider.slas.loop import make_loop as make_sla_loop
+from airfleet_provider.slots.loop import make_loop as make_slot_loop
 
 # What a route may read: the loops of the process as they run, and its lease.
 MakeRoutes = Callable[[Sequence[LoopThread], AgentsLease], Mapping[str, Route]]
@@ -31,5 +32,11 @@ class Work:
 def assemble(config: Mapping[str, Any]) -> Work:
     """Return the work that the configuration asks for."""
     exporter = Exporter(config.get(Key.METRICS, {}))
-    loops = (*exporter.loops, *notifications.make_loops(config), make_sla_loop(config), make_breaker_loop(config))
+    loops = (
+        *exporter.loops,
+        *notifications.make_loops(config),
+        make_sla_loop(config),
+        make_breaker_loop(config),
+        make_slot_loop(config),
+    )
     return Work(loops, exporter.make_routes, notifications.make_handlers(config))

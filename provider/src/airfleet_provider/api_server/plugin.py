@@ -12,7 +12,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from airfleet_provider.access import login_throttle
 from airfleet_provider.bundles import archive_client
-from airfleet_provider.contract import alert_links
+from airfleet_provider.contract import alert_links, slot_rules
 
 API, FILES = "/airfleet/api", "/airfleet/console"
 # Relative to the base of Airflow's UI, which may lie below a path.
@@ -33,6 +33,15 @@ async def acknowledge(
 ) -> None:
     """Serve the page that acknowledges an alert, as above."""
     from airfleet_provider.api_server.acknowledge_app import app  # noqa: PLC0415 - as above
+
+    await app(scope, receive, send)
+
+
+async def take_reports(
+    scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Serve the reports of workers, as above."""
+    from airfleet_provider.api_server.slots_app import app  # noqa: PLC0415 - as above
 
     await app(scope, receive, send)
 
@@ -77,13 +86,14 @@ def guard_browsers(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
     """Adds the Fleet pages to Airflow's UI, mounts what they need beside Airflow's API, and limits failed logins.
 
-    The download of releases and the page of an alert require a signature instead of a login.
+    The download of releases, reports of workers and the page of an alert require a signature instead of a login.
     """
 
     name = "airfleet-releases"
     fastapi_apps = [  # noqa: RUF012
         {"app": answer, "url_prefix": archive_client.PATH, "name": "airfleet releases"},
         {"app": acknowledge, "url_prefix": alert_links.PATH, "name": "airfleet alerts"},
+        {"app": take_reports, "url_prefix": slot_rules.PATH, "name": "airfleet workers"},
         {"app": serve_pages, "url_prefix": API, "name": "airfleet pages"},
         {"app": serve_files, "url_prefix": FILES, "name": "airfleet files"},
     ]

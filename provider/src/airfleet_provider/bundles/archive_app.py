@@ -9,6 +9,7 @@ from airflow.configuration import conf
 from fastapi import FastAPI, HTTPException, Request, Response
 
 from airfleet_provider.bundles import archive_client, release_files
+from airfleet_provider.network import signed_requests
 
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -20,8 +21,8 @@ def give(release: str, request: Request) -> Response:
     Raises:
         HTTPException: 403 if the signature is not valid, whether or not the release exists; 404 if it does not exist.
     """
-    moment = request.headers.get(archive_client.TIME_HEADER, "")
-    signature = request.headers.get(archive_client.SIGNATURE_HEADER, "")
+    moment = request.headers.get(signed_requests.TIME_HEADER, "")
+    signature = request.headers.get(signed_requests.SIGNATURE_HEADER, "")
     keys = (conf.get("api", "secret_key"), *json.loads(conf.get("airfleet", "other_secret_keys", fallback="[]")))
     if not any(archive_client.is_signed(key, release, moment, signature, time.time()) for key in keys):
         raise HTTPException(403)

@@ -6,10 +6,7 @@ the id of the release.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import re
 import time
 import urllib.error
 import urllib.request
@@ -17,14 +14,11 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from airfleet_provider.contract import environment
+from airfleet_provider.network import signed_requests
+from airfleet_provider.network.signed_requests import SIGNATURE_HEADER, TIME_HEADER
 
 PATH = "/airfleet/releases"
-# A signature is valid for this many seconds around its time: clocks of hosts differ, and an overheard request must not
-# stay useful.
-VALID_S = 300
 TIMEOUT_S = 60
-_MOMENT, _SIGNATURE = re.compile(r"[0-9]{1,12}"), re.compile(r"[0-9a-f]{64}")
-TIME_HEADER, SIGNATURE_HEADER = "X-Airfleet-Time", "X-Airfleet-Signature"
 
 
 class ReleaseGoneError(LookupError):
@@ -33,16 +27,12 @@ class ReleaseGoneError(LookupError):
 
 def sign(key: str, release: str, moment: int) -> str:
     """Return the signature of a request for a release at `moment`, in seconds since 1970 (UTC)."""
-    return hmac.new(key.encode(), f"airfleet release {release} {moment}".encode(), hashlib.sha256).hexdigest()
+    return signed_requests.sign(key, f"release {release}", moment)
 
 
 def is_signed(key: str, release: str, moment: str, signature: str, now: float) -> bool:
-    """Return whether a request was signed with the key within `VALID_S` of `now`; False if a header is malformed."""
-    if not _MOMENT.fullmatch(moment) or not _SIGNATURE.fullmatch(signature) or not release.isascii():
-        return False
-    if abs(now - int(moment)) > VALID_S:
-        return False
-    return hmac.compare_digest(sign(key, release, int(moment)), signature)
+    """Return whether a request was signed with the key at about `now`; False if a header is malformed."""
+    return signed_requests.is_signed(key, f"release {release}", moment, signature, now)
 
 
 def fetch(release: str, key: str) -> bytes:
@@ -59,7 +49,7 @@ def fetch(release: str, key: str) -> bytes:
     try:
         return _ask(base, release, key, int(time.time()))
     except urllib.error.HTTPError as refusal:
-        # The clocks of the two hosts may differ by more than VALID_S: sign again with the time of the web host.
+        # The clocks of the two hosts may differ too much: sign again with the time of the web host.
         said = refusal.headers.get("Date") if refusal.code == HTTPStatus.FORBIDDEN else None
         if said is None:
             raise

@@ -22,3 +22,4 @@ class Key(StrEnum):
     NOTIFICATIONS = "notifications"
     SLAS = "slas"
     BREAKERS = "breakers"
+    SLOTS = "slots"

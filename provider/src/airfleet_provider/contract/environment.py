@@ -14,6 +14,8 @@ DRAINED = "AIRFLEET_DRAINED"
 LOG_AGENT = "AIRFLEET_LOG_AGENT"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
+# The URL at which a worker of a pool that scales reports, and learns the number of its slots.
+SLOTS = "AIRFLEET_SLOTS"
 # The folder for a component's files that outlast its process, such as counts of fallbacks.
 STATE = "AIRFLEET_STATE"
 # The folder for the state files of workers.

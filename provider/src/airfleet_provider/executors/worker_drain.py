@@ -20,7 +20,7 @@ from airfleet_provider.bundles import unused_releases
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.compat.calls.config import storage_root
 from airfleet_provider.contract import environment
-from airfleet_provider.executors import disk_space
+from airfleet_provider.executors import disk_space, slot_limit
 
 # Seconds between two checks of the drain file and the disk, and the checks after which the state file is touched.
 LOOK_EVERY_S = 0.5
@@ -49,12 +49,16 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._tidier = unused_releases.Tidier()
         self._tidies_next = time.monotonic() + TIDY_FIRST_S
         self._timer: Any = None
+        reports = slot_limit.SlotReports.start(os.environ.get(environment.SLOTS))
+        self._slots = slot_limit.SlotLimit(self._queues, reports) if reports else None
 
     def include_if(self, _: Any) -> bool:  # noqa: ANN401
         return self.enabled
 
     def start(self, consumer: Any) -> None:  # noqa: ANN401
         """Start to check the drain file; Celery calls this after each connect, before the first message can arrive."""
+        if self._slots:
+            self._slots.forget()
         self._look(consumer)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY_S, self._look, (consumer,))
 
@@ -65,14 +69,16 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
     def _look(self, consumer: Any) -> None:  # noqa: ANN401
         is_drained = self._mark.exists()
         self._measure()
-        celery_worker.consume(consumer, () if is_drained or self._is_full else self._queues, of=self._queues)
+        takes = not is_drained and not self._is_full
+        celery_worker.consume(consumer, self._queues if takes else (), of=self._queues)
+        slots = celery_worker.count_slots(consumer)
+        if self._slots:
+            slots = self._slots.apply(consumer, slots, takes=takes)
         tasks = celery_worker.list_tasks()
         if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S
             self._tidier.begin(storage_root())
-        words = describe(
-            self._queues, celery_worker.count_slots(consumer), tasks, drained=is_drained, full=self._is_full
-        )
+        words = describe(self._queues, slots, tasks, drained=is_drained, full=self._is_full)
         self._note.write({**words, "refused": getattr(consumer, "refused", 0)})
 
     def _measure(self) -> None:

@@ -25,6 +25,7 @@ from airfleet.components.host_model import (
 from airfleet.components.hosts import log_servers, web_ports
 from airfleet.spec.secrets import Secret
 from airfleet.template import render_template
+from airfleet_provider.contract import slot_rules
 
 FOLDER = ETC / "haproxy"
 # Only root and HAProxy may enter this folder: a process that can write to a socket in it controls that HAProxy.
@@ -82,7 +83,7 @@ def render_balancer(place: Place) -> str:
         port=place.fleet.ports.api,
         certificate=FOLDER / "fleet.pem" if place.fleet.tls else None,
         connections_per_source=CONNECTIONS_PER_SOURCE,
-        releases=RELEASES_PATH.rstrip("/"),
+        private_paths=(RELEASES_PATH.rstrip("/"), slot_rules.PATH),
         login=LOGIN_PATH,
         login_failures=LOGIN_FAILURES,
         login_attempts=LOGIN_ATTEMPTS,
@@ -158,7 +159,7 @@ def render_proxy(place: Place) -> str:
         name="proxy",
         sockets=SOCKETS,
         port=PROXY,
-        releases=RELEASES_PATH,
+        web_paths=(RELEASES_PATH, f"{slot_rules.PATH}/"),
         authorities=AUTHORITIES,
         execution=web_ports.list_upstreams(place, EXECUTION),
         web=web_ports.list_upstreams(place, API),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.components import celery, settings
+from airfleet.components import celery, settings, slots
 from airfleet.components.host_model import (
     ETC,
     LIB,
@@ -105,6 +105,7 @@ def _link(place: Place, pool: WorkerPool) -> HostFile:
 
 
 def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Service:
+    url = slots.find_url(f"http://127.0.0.1:{PROXY}", pool.name, place.host.name)
     return Service(
         name=f"worker-{pool.name}",
         what=f"worker of the pool {pool.name}, which serves {_list_queues(pool)}",
@@ -124,6 +125,7 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
                 environment.CELERY: str(files[-1].path),
                 environment.DRAINED: str(MARKS / pool.name),
                 environment.WORKERS: str(NOTES),
+                **({environment.SLOTS: url} if pool.scale else {}),
             },
         ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),

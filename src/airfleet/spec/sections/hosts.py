@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from airfleet.spec import topology
+from airfleet.spec.sections import scaling
 from airfleet.spec.sections.section import Pattern, Section, rule, shaped
 from airfleet.spec.topology import MOST_CONCURRENCY, Role
 
@@ -157,6 +158,12 @@ class WorkerPoolSection(Section):
     drain: Annotated[int, Field(ge=0, le=7 * 86400)] = Field(
         default=3600, description="Seconds that running tasks have to finish when a worker stops."
     )
+    scale: scaling.ScaleSection | None = Field(
+        default=None,
+        description="Let the pool have as many slots as its tasks need. An empty map has all defaults.",
+        examples=[{"min": 2}],
+        json_schema_extra={"x-default": "the pool always has all its slots"},
+    )
 
 
 class RouteSection(Section):
@@ -218,4 +225,5 @@ def convert_pool(name: str, written: WorkerPoolSection) -> topology.WorkerPool:
             tasks=written.tasks_max or topology.most_processes(written.concurrency),
         ),
         drain_s=written.drain,
+        scale=None if written.scale is None else scaling.convert(written.scale),
     )

@@ -14,6 +14,7 @@ from airfleet_provider.access.login_throttle import LoginThrottle
 from airfleet_provider.api_server import plugin
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.execution_api.fast_path import FastPath
+from airfleet_provider.network import signed_requests
 from clocks import MadeUpClock
 
 KEY = "key"
@@ -47,7 +48,7 @@ def ask(app: Any, path: str, headers: Iterable[tuple[bytes, bytes]] = (), **more
 @pytest.mark.parametrize("path", PATHS)
 def test_the_download_refuses_whatever_is_not_signed(path: str) -> None:
     mounted, *_ = plugin.AirfleetPlugin.fastapi_apps
-    names = (archive_client.TIME_HEADER.lower().encode(), archive_client.SIGNATURE_HEADER.lower().encode())
+    names = (signed_requests.TIME_HEADER.lower().encode(), signed_requests.SIGNATURE_HEADER.lower().encode())
     with asyncio.Runner() as runner:
         for moment, signature in itertools.product(ODD, ODD):
             status = ask(mounted["app"], path, zip(names, (moment, signature), strict=True), run=runner.run)
@@ -60,7 +61,7 @@ def test_a_signature_counts_for_its_release_and_for_some_minutes() -> None:
     assert archive_client.is_signed(KEY, "r1", str(now), signed, now)
     assert not archive_client.is_signed(KEY, "r2", str(now), signed, now)
     assert not archive_client.is_signed(KEY, "r1", str(now), signed.upper(), now)
-    assert not archive_client.is_signed(KEY, "r1", str(now), signed, now + archive_client.VALID_S + 1)
+    assert not archive_client.is_signed(KEY, "r1", str(now), signed, now + signed_requests.VALID_S + 1)
 
 
 def test_the_short_way_leaves_what_is_odd_to_airflow() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.contract import environment
+from airfleet_provider.network import signed_requests
 
 KEY = "the key that all hosts share"
 
@@ -26,7 +27,10 @@ def web_host(skew_s: float) -> Iterator[tuple[str, list[int]]]:
     class Shelf(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             now = time.time() + skew_s
-            moment, signature = self.headers[archive_client.TIME_HEADER], self.headers[archive_client.SIGNATURE_HEADER]
+            moment, signature = (
+                self.headers[signed_requests.TIME_HEADER],
+                self.headers[signed_requests.SIGNATURE_HEADER],
+            )
             is_signed = archive_client.is_signed(KEY, self.path.rpartition("/")[2], moment, signature, now)
             answers.append(200 if is_signed else 403)
             self.send_response_only(answers[-1])

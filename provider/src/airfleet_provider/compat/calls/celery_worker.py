@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celery.worker import state
@@ -25,6 +25,25 @@ def consume(consumer: Any, queues: Iterable[str], *, of: Iterable[str]) -> None:
             consumer.add_task_queue(queue)
         elif queue not in wanted and queue in known.consume_from:
             consumer.cancel_task_queue(queue)
+
+
+def grant(consumer: Any, each: Mapping[str, int]) -> None:  # noqa: ANN401
+    """Consume each of these queues anew, with the right to as many unfinished messages as its credit says.
+
+    Messages that were taken before do not count. With RabbitMQ, a change of the limit of a consumer that exists has no
+    effect (`basic.qos` without `global` is about new consumers). No process of the pool is touched, so no task ends.
+    """
+    tasks, known = consumer.task_consumer, consumer.app.amqp.queues
+    for queue, credit in each.items():
+        tasks.cancel_by_queue(queue)
+        tasks.channel.basic_qos(0, credit, False)
+        tasks.add_queue(known[queue])
+        tasks.consume()
+
+
+def list_held() -> dict[str, str]:
+    """Return the queue of every message that the worker took and that has not ended, by the message's id."""
+    return {str(one.id): str((one.delivery_info or {}).get("routing_key")) for one in list(state.reserved_requests)}
 
 
 def count_slots(consumer: Any) -> int:  # noqa: ANN401

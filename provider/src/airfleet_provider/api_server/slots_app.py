@@ -1,0 +1,65 @@
+"""Takes the signed reports of workers, and answers each with the number of slots that the worker has."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Annotated, Any
+
+from airflow.configuration import conf
+from fastapi import FastAPI, HTTPException, Query, Request
+
+from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract.slot_rules import PATH, STALE_S
+from airfleet_provider.contract.statements import Statements
+from airfleet_provider.network import signed_requests
+
+SQL = Statements("airfleet_provider.slots", "store")
+
+# All workers together report so often in a second at most, but each at least every `SLOWEST_S` seconds.
+REPORTS_PER_S = 50.0
+FASTEST_S, SLOWEST_S = 1.0, 5.0
+Count = Annotated[int, Query(ge=0, le=100_000)]
+
+app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+
+@app.get("/{pool}/{host}")
+def report(
+    pool: str,
+    host: str,
+    request: Request,
+    held: Count,
+    in_force: Count,
+    takes: Annotated[int, Query(ge=0, le=1)],
+) -> dict[str, float]:
+    """Note what a worker reports, and return its slots and the seconds until its next report.
+
+    Raises:
+        HTTPException: 403 if the signature is not valid; 404 if no rule is about this worker.
+    """
+    moment = request.headers.get(signed_requests.TIME_HEADER, "")
+    signature = request.headers.get(signed_requests.SIGNATURE_HEADER, "")
+    what = f"worker {PATH}/{pool}/{host}?{request.url.query}"
+    keys = (conf.get("api", "secret_key"), *json.loads(conf.get("airfleet", "other_secret_keys", fallback="[]")))
+    if not any(signed_requests.is_signed(key, what, moment, signature, time.time()) for key in keys):
+        raise HTTPException(403)
+    values = {"pool": pool, "host": host, "held": held, "in_force": in_force, "takes": bool(takes)}
+    answer = note(values)
+    if answer is None:
+        raise HTTPException(404)
+    return answer
+
+
+def note(
+    values: dict[str, Any], session: Callable[[], AbstractContextManager[Any]] = metadata_db.open_session
+) -> dict[str, float] | None:
+    """Write a report to the row of its worker, and return the answer; None if there is no such row."""
+    with session() as one:
+        rows = metadata_db.query_in(one)(SQL["report"], {**values, "stale_s": STALE_S})
+    if not rows:
+        return None
+    again_s = min(max(rows[0]["workers"] / REPORTS_PER_S, FASTEST_S), SLOWEST_S)
+    return {"slots": rows[0]["slots"], "again_s": again_s}

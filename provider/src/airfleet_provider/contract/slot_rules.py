@@ -1,0 +1,242 @@
+"""How many slots the workers of a pool have: the rule of fleet.yaml, and the decision (ADR 51). No I/O.
+
+A slot is the right to run one task. A pool without a rule has all its slots, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+# The path of the api-server at which a worker reports, and learns the number of its slots.
+PATH = "/airfleet/workers"
+# A worker that has not reported for so long does not count: its slots are not there.
+SILENT_S = 15.0
+# Without an agent that decides, a worker keeps its slots for so long, and then has those of `Answer.otherwise`.
+STALE_S = 120.0
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A time of day in which other limits hold. It may pass midnight, and then belongs to the day on which it began."""
+
+    begins: str
+    ends: str
+    days: tuple[str, ...] = DAYS
+    least: int | None = None
+    most: int | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Return whether it holds at a moment of the rule's time zone."""
+        clock, day = now.strftime("%H:%M"), now.weekday()
+        if self.begins < self.ends:
+            return self.begins <= clock < self.ends and DAYS[day] in self.days
+        return (clock >= self.begins and DAYS[day] in self.days) or (
+            clock < self.ends and DAYS[(day - 1) % 7] in self.days
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRule:
+    """The rule of one pool. `hosts` have `per_host` processes each; `least` and `most` count the whole pool."""
+
+    pool: str
+    queues: tuple[str, ...]
+    hosts: tuple[str, ...]
+    per_host: int
+    least: int = 1
+    most: int | None = None
+    # Slots are taken away only when they were not needed for so many seconds.
+    calm_s: float = 60.0
+    zone: str = "UTC"
+    hours: tuple[Hours, ...] = ()
+
+    def find_limits(self, now: datetime) -> tuple[int, int]:
+        """Return the least and the most slots of the pool at a moment. The first of `hours` that holds decides.
+
+        Each host has at least one: a worker that takes no tasks at all is one that is drained.
+        """
+        local = now.astimezone(ZoneInfo(self.zone))
+        found = next((one for one in self.hours if one.holds(local)), None)
+        least = self.least if found is None or found.least is None else found.least
+        most = self.most if found is None or found.most is None else found.most
+        top = self.per_host * len(self.hosts)
+        highest = max(len(self.hosts), min(top, top if most is None else most))
+        return min(max(least, len(self.hosts)), highest), highest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rule as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the rule that `to_json` wrote."""
+        hours = tuple(Hours(**{**one, "days": tuple(one["days"])}) for one in value["hours"])
+        return cls(**{**value, "queues": tuple(value["queues"]), "hosts": tuple(value["hosts"]), "hours": hours})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """The worker of a host, as it reported last.
+
+    `slots` are those that the last decision gave it, None if it has had none. `held` are the tasks that it has taken
+    and that have not ended. `takes` is false while it is drained, its disk is full or its memory is short.
+    """
+
+    host: str
+    slots: int | None
+    held: int
+    takes: bool
+    age_s: float | None
+
+    @property
+    def counts(self) -> bool:
+        """Return whether the worker takes tasks."""
+        return self.takes and self.age_s is not None and self.age_s < SILENT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The tasks of a pool's queues that run, that were sent to a worker, and that could be sent at once."""
+
+    running: int = 0
+    queued: int = 0
+    admissible: int = 0
+
+    @property
+    def tasks(self) -> int:
+        """Return the slots that would let all of them run."""
+        return self.running + self.queued + self.admissible
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a decision depends on.
+
+    `peak` is the highest demand in the last `calm_s` seconds before this one. `fixed` is the number of slots that a
+    person has set, None if the pool scales by itself. `booting` are slots of workers that will soon report.
+    """
+
+    least: int
+    most: int
+    per_host: int
+    demand: Demand
+    workers: tuple[WorkerReport, ...]
+    peak: int = 0
+    fixed: int | None = None
+    booting: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the inputs as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the inputs that `to_json` wrote."""
+        workers = tuple(WorkerReport(**one) for one in value["workers"])
+        return cls(**{**value, "demand": Demand(**value["demand"]), "workers": workers})
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The slots of each worker, their sum that was wanted, and why. A worker that does not count has no entry."""
+
+    wanted: int
+    slots: Mapping[str, int]
+    reason: str
+
+
+def decide(inputs: Inputs) -> Decision:
+    """Return the slots of each worker that takes tasks.
+
+    Guarantees: each has from 1 to `per_host` slots; their sum is between the limits where that is possible; it is at
+    least the demand where the limits let it be; the same inputs always give the same slots.
+    """
+    wanted, reason = _find_wanted(inputs)
+    counting = [one for one in inputs.workers if one.counts]
+    left = max(0, wanted - inputs.booting - len(counting))
+    slots = {}
+    # Those with most slots keep them, and those with least give theirs up first: so that hosts become empty.
+    for worker in sorted(counting, key=lambda one: (-(one.slots or 0), -one.held, one.host)):
+        more = min(left, inputs.per_host - 1)
+        slots[worker.host] = 1 + more
+        left -= more
+    return Decision(wanted, slots, reason)
+
+
+def _find_wanted(inputs: Inputs) -> tuple[int, str]:
+    if inputs.fixed is not None:
+        return max(1, inputs.fixed), "set by hand"
+    needed = max(inputs.demand.tasks, inputs.peak)
+    if needed > inputs.most:
+        return inputs.most, f"{needed} tasks need a slot, and {inputs.most} is the most"
+    if needed < inputs.least:
+        return inputs.least, f"{needed} tasks need a slot, and {inputs.least} is the least"
+    if inputs.demand.tasks < inputs.peak:
+        return needed, f"{inputs.demand.tasks} tasks need a slot, and {needed} did a moment ago"
+    return needed, f"{needed} tasks need a slot"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Scheduled instances of one task of one run."""
+
+    dag: str
+    run: str
+    task: str
+    slot_pool: str
+    tasks: int
+    # Slots of the slot pool that each takes.
+    each: int = 1
+
+
+def count_admissible(
+    waiting: Iterable[Waiting],
+    room_of_runs: Mapping[tuple[str, str], int],
+    room_of_pools: Mapping[str, int | None],
+    held: Iterable[tuple[str, str]] = (),
+) -> int:
+    """Return how many of these instances the scheduler could send at once, if there were slots enough at workers.
+
+    `room_of_runs` is how many more tasks of a run may be active, by Dag and run. `room_of_pools` has the free slots of
+    each slot pool, None for no limit. `held` are tasks that a breaker keeps, as Dag and task. The limit on instances
+    of one task (`max_active_tis_per_dag`) is not regarded: only the serialised Dag has it.
+    """
+    runs, pools, kept = dict(room_of_runs), dict(room_of_pools), frozenset(held)
+    count = 0
+    for one in waiting:
+        if (one.dag, one.task) in kept or one.slot_pool not in pools:
+            continue
+        free = pools[one.slot_pool]
+        fits = one.tasks if free is None else max(0, free) // max(1, one.each)
+        some = min(one.tasks, fits, max(0, runs.get((one.dag, one.run), 0)))
+        runs[one.dag, one.run] = runs.get((one.dag, one.run), 0) - some
+        if free is not None:
+            pools[one.slot_pool] = free - some * one.each
+        count += some
+    return count
+
+
+class Peak:
+    """The highest demand of the last seconds. A new one begins with the slots that the workers have."""
+
+    def __init__(self, calm_s: float, now: float, begins_with: int) -> None:
+        self._calm_s = calm_s
+        self._seen: list[tuple[float, int]] = [(now, begins_with)]
+
+    def add(self, now: float, demand: int) -> int:
+        """Add the present demand, and return the highest of the last `calm_s` seconds."""
+        kept: Sequence[tuple[float, int]] = [
+            (at, value) for at, value in self._seen if now - at < self._calm_s and value > demand
+        ]
+        self._seen = [*kept, (now, demand)]
+        return max(value for _, value in self._seen)
+
+
+def replay(inputs: Inputs, **changes: Any) -> Decision:  # noqa: ANN401 - values of fields of Inputs
+    """Return what is decided by the same inputs with these changes."""
+    return decide(replace(inputs, **changes))

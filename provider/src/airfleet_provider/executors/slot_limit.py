@@ -1,0 +1,181 @@
+"""Keeps a worker to the number of slots that the agents give it: it takes as many messages as it has slots (ADR 51).
+
+The worker's processes stay as they are. Fewer slots mean that the worker takes no more messages until enough of its
+tasks have ended, so fewer slots never end a task.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit
+
+from airfleet_provider.compat.calls import celery_worker, config
+from airfleet_provider.network import signed_requests
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 5.0
+# After a report that failed, the next one comes so much later.
+RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker tells: its tasks, the slots that it keeps to, and whether it takes tasks at all."""
+
+    held: int
+    in_force: int
+    takes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The messages that each queue's consumer may hold, and the ids of those that the worker held before."""
+
+    credits: Mapping[str, int]
+    before: frozenset[str]
+
+
+def find_credits(limit: int, held: Mapping[str, str], queues: Sequence[str], grant: Grant | None) -> dict[str, int]:
+    """Return the credit with which each queue must be consumed anew; nothing if the present grant will do.
+
+    `held` has the queue of each message that the worker holds, by id. A worker of one queue never takes more than
+    `limit`. With more queues, each gets its share of what is free, rounded up, and a queue that has used its share gets
+    another one. A worker that holds its limit, or more, may take one message from each queue, so that no queue is
+    without a consumer.
+    """
+    free = limit - len(held)
+    each = max(1, -(-free // len(queues)))
+    if grant is None:
+        return dict.fromkeys(queues, each)
+    taken = Counter(queue for one, queue in held.items() if one not in grant.before)
+    left = [max(0, grant.credits[queue] - taken[queue]) for queue in queues]
+    is_too_much = sum(left) > max(free + len(queues) - 1, len(queues))
+    is_too_little = free > 0 and (sum(left) < free or not all(left))
+    return dict.fromkeys(queues, each) if is_too_much or is_too_little else {}
+
+
+class SlotReports:
+    """Reports the worker's state to a web host each second, in a thread, and keeps the last answer.
+
+    Without an answer the last one holds. A worker that has had none has all its slots.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.slots: int | None = None
+        self.report: Report | None = None
+        self._url = url
+        self._key = key
+        self._clock = clock
+        self._sleep = sleep
+        self._is_failing = False
+        # What the clock of the web hosts is ahead of this one's.
+        self._ahead_s = 0.0
+
+    @classmethod
+    def start(cls, url: str | None) -> Self | None:
+        """Return the reports to this URL, with their thread at work; None without a URL."""
+        if not url:
+            return None
+        reports = cls(url, config.read_secret_key())
+        threading.Thread(target=reports.run, daemon=True, name="airfleet-slots").start()
+        return reports
+
+    def run(self) -> NoReturn:
+        """Report for as long as the process lives."""
+        while True:
+            self._sleep(self.turn())
+
+    def turn(self) -> float:
+        """Report once, and return the seconds until the next report."""
+        if self.report is None:
+            return 0.1
+        try:
+            slots, again_s = self._ask(self.report)
+        except Exception as error:  # whatever a web host answers, the thread lives on
+            if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND:
+                self.slots = None  # no rule is about this worker any more
+            if not self._is_failing:
+                log.warning("Cannot learn the number of slots, so %s stays: %s", self.slots or "all of them", error)
+            self._is_failing = True
+            return RETRY_S
+        self._is_failing = False
+        if slots != self.slots:
+            log.info("This worker has %s slots from now on", slots)
+        self.slots = slots
+        return again_s
+
+    def _ask(self, report: Report) -> tuple[int, float]:
+        query = f"held={report.held}&in_force={report.in_force}&takes={int(report.takes)}"
+        try:
+            answer = self._send(query)
+        except urllib.error.HTTPError as refusal:
+            said = refusal.headers.get("Date") if refusal.code == HTTPStatus.FORBIDDEN else None
+            if said is None:
+                raise
+            self._ahead_s = parsedate_to_datetime(said).timestamp() - self._clock()
+            answer = self._send(query)
+        slots, again_s = answer["slots"], float(answer["again_s"])
+        if not isinstance(slots, int) or slots < 1:
+            raise ValueError(f"{slots!r} is no number of slots")
+        return slots, min(max(again_s, 0.2), 60.0)
+
+    def _send(self, query: str) -> Any:  # noqa: ANN401 - JSON
+        moment = int(self._clock() + self._ahead_s)
+        signature = signed_requests.sign(self._key, describe(urlsplit(self._url).path, query), moment)
+        headers = {signed_requests.TIME_HEADER: str(moment), signed_requests.SIGNATURE_HEADER: signature}
+        request = urllib.request.Request(f"{self._url}?{query}", headers=headers)  # noqa: S310 - airfleet's own address
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            return json.loads(answer.read(10_000))
+
+
+def describe(path: str, query: str) -> str:
+    """Return what the signature of a report covers."""
+    return f"worker {path}?{query}"
+
+
+class SlotLimit:
+    """Applies the number of slots to the consumer of a worker. Only the worker's main thread calls it."""
+
+    def __init__(self, queues: Sequence[str], reports: SlotReports) -> None:
+        self._queues = tuple(queues)
+        self._reports = reports
+        self._grant: Grant | None = None
+        # From the first limit on, the consumers' credits are this object's, until the next connect to the broker.
+        self._is_managed = False
+
+    def forget(self) -> None:
+        """Note that the consumers are new, with Celery's own limit: after each connect to the broker."""
+        self._grant = None
+        self._is_managed = False
+
+    def apply(self, consumer: Any, slots: int, *, takes: bool) -> int:  # noqa: ANN401 - a Celery consumer
+        """Keep the consumer to the slots of the last answer, and return them. `slots` are the processes it has."""
+        limit = min(slots, self._reports.slots or slots)
+        held = celery_worker.list_held()
+        self._is_managed = self._is_managed or limit < slots
+        if not takes:
+            self._grant = None
+        elif self._is_managed and (found := find_credits(limit, held, self._queues, self._grant)):
+            celery_worker.grant(consumer, found)
+            self._grant = Grant(found, frozenset(held))
+        self._reports.report = Report(len(held), limit, takes)
+        return limit

@@ -1,0 +1,172 @@
+"""The loop of slots in the agents process: it reads what the tasks need, decides, and writes each worker's slots."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from psycopg import Connection
+
+from airfleet_provider.agent_loops.loop import Context, Loop
+from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.slot_rules import (
+    STALE_S,
+    Decision,
+    Demand,
+    Inputs,
+    Peak,
+    SlotRule,
+    Waiting,
+    WorkerReport,
+    count_admissible,
+    decide,
+)
+from airfleet_provider.contract.statements import Statements
+
+log = logging.getLogger(__name__)
+
+SQL = Statements(__package__, "store")
+
+NAME = "slots"
+EVERY_S = 1.0
+# Without rules, there is only the end of the rows of rules that were removed.
+IDLE_EVERY_S = 60.0
+# Slots that do not change are confirmed so often, so that the workers keep them.
+CONFIRM_EVERY_S = STALE_S / 6
+PRUNE_EVERY_S = 3600.0
+# So many decisions of each pool are kept, and none for longer than 30 days.
+KEPT = 10_000
+
+Row = dict[str, Any]
+
+
+class SlotLoop:
+    """Decides for each pool with a rule. It keeps only the peaks of the last minute in memory."""
+
+    def __init__(self, rules: Sequence[SlotRule], clock: Callable[[], float] = time.monotonic) -> None:
+        self._rules = tuple(rules)
+        self._clock = clock
+        self._peaks: dict[str, Peak] = {}
+        self._epoch: int | None = None
+        self._pruned_at = float("-inf")
+
+    def once(self, context: Context) -> None:
+        """Do one turn.
+
+        Raises:
+            psycopg.Error: The database does not answer. The workers keep their slots.
+            LeaseLostError: Another process is active. Nothing was changed.
+        """
+        if context.epoch != self._epoch:
+            self._epoch, self._peaks = context.epoch, {}
+        with context.read() as connection:
+            rows = connection.execute(SQL["list_workers"]).fetchall()
+            decided = [self._decide(rule, rows, *_read(connection, rule)) for rule in self._rules]
+        known = {(rule.pool, host) for rule in self._rules for host in rule.hosts}
+        writes = [one for rule, _, decision in decided for one in _list_writes(rule, rows, decision)]
+        strangers = {(row["pool"], row["host"]) for row in rows} - known
+        if writes or strangers or self._clock() - self._pruned_at > PRUNE_EVERY_S:
+            self._write(context, decided, writes, known)
+
+    def _decide(
+        self, rule: SlotRule, rows: Sequence[Row], demand: Demand, fixed: int | None, limits: tuple[int, int]
+    ) -> tuple[SlotRule, Inputs, Decision]:
+        own = {row["host"]: row for row in rows if row["pool"] == rule.pool}
+        workers = tuple(
+            WorkerReport(
+                host, own[host]["slots"], min(own[host]["held"], rule.per_host), own[host]["takes"], own[host]["age_s"]
+            )
+            for host in rule.hosts
+            if host in own
+        )
+        # A process that has just become the active one does not take slots away before it has seen the demand a while.
+        now, present = self._clock(), sum(one.slots or 0 for one in workers if one.counts)
+        peak = self._peaks.setdefault(rule.pool, Peak(rule.calm_s, now, present)).add(now, demand.tasks)
+        inputs = Inputs(*limits, per_host=rule.per_host, demand=demand, workers=workers, peak=peak, fixed=fixed)
+        return rule, inputs, decide(inputs)
+
+    def _write(
+        self,
+        context: Context,
+        decided: Sequence[tuple[SlotRule, Inputs, Decision]],
+        writes: Sequence[Row],
+        known: set[tuple[str, str]],
+    ) -> None:
+        changed = {row["pool"] for row in writes if row.pop("is_change")}
+        with context.write() as connection:
+            for row in writes:
+                connection.execute(SQL["write_slots"], row)
+            for rule, inputs, decision in decided:
+                if rule.pool in changed:
+                    _record(connection, rule, inputs, decision)
+            pools, hosts = [pool for pool, _ in known], [host for _, host in known]
+            connection.execute(SQL["remove_workers"], {"pools": pools, "hosts": hosts})
+            if self._clock() - self._pruned_at > PRUNE_EVERY_S:
+                connection.execute(SQL["prune"], {"kept": KEPT})
+                self._pruned_at = self._clock()
+
+
+def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: Decision) -> list[Row]:
+    """Return the rows of a pool's workers that must be written, each with whether its slots change."""
+    own = {row["host"]: row for row in rows if row["pool"] == rule.pool}
+    # A person's number holds without an agent too, and otherwise a worker had better run all that it can.
+    share = -(-decision.wanted // len(rule.hosts)) if decision.reason == "set by hand" else rule.per_host
+    otherwise = min(rule.per_host, max(1, share))
+    found = []
+    for host in rule.hosts:
+        wanted, row = decision.slots.get(host), own.get(host)
+        is_change = row is None or (row["slots"], row["otherwise"]) != (wanted, otherwise)
+        if row is None or is_change or row["decided_s"] > CONFIRM_EVERY_S:
+            found.append(
+                {"pool": rule.pool, "host": host, "slots": wanted, "otherwise": otherwise, "is_change": is_change}
+            )
+    return found
+
+
+def _read(connection: Connection[Row], rule: SlotRule) -> tuple[Demand, int | None, tuple[int, int]]:
+    """Return the demand of a pool, the slots that a person has set, and the limits at this moment."""
+    queues = {"queues": list(rule.queues)}
+    active = connection.execute(SQL["count_active"], queues).fetchall()
+    rows = connection.execute(SQL["list_waiting"], queues).fetchall()
+    admissible = _count_admissible(connection, rows) if rows else 0
+    overrides: Mapping[str, int] = {row["pool"]: row["slots"] for row in connection.execute(SQL["list_overrides"])}
+    [moment] = connection.execute(SQL["read_moment"]).fetchall()
+    demand = Demand(sum(row["running"] for row in active), sum(row["queued"] for row in active), admissible)
+    return demand, overrides.get(rule.pool), rule.find_limits(moment["now"])
+
+
+def _count_admissible(connection: Connection[Row], rows: Sequence[Row]) -> int:
+    rooms: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for row in rows:
+        rooms[row["dag_id"], row["run_id"]] = row["run_limit"]
+    for row in connection.execute(SQL["count_active_of_runs"]):
+        if (row["dag_id"], row["run_id"]) in rooms:
+            rooms[row["dag_id"], row["run_id"]] -= row["tasks"]
+    pools = {row["pool"]: row["free"] for row in connection.execute(SQL["list_slot_pools"])}
+    held = [(row["dag_id"], row["task_id"]) for row in connection.execute(SQL["list_held"])]
+    waiting = [
+        Waiting(row["dag_id"], row["run_id"], row["task_id"], row["pool"], row["tasks"], row["each"]) for row in rows
+    ]
+    return count_admissible(waiting, rooms, pools, held)
+
+
+def _record(connection: Connection[Row], rule: SlotRule, inputs: Inputs, decision: Decision) -> None:
+    values = {
+        "pool": rule.pool,
+        "inputs": json.dumps(inputs.to_json()),
+        "wanted": decision.wanted,
+        "slots": json.dumps(dict(decision.slots)),
+        "reason": decision.reason,
+    }
+    connection.execute(SQL["add_decision"], values)
+    log.info("the pool %s has %d slots: %s", rule.pool, sum(decision.slots.values()), decision.reason)
+
+
+def make_loop(config: Mapping[str, Any]) -> Loop:
+    """Return the loop that works by the rules of the agents' configuration."""
+    rules = [SlotRule.from_json(one) for one in config.get(Key.SLOTS, {}).get("rules", ())]
+    return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, SlotLoop(rules).once)

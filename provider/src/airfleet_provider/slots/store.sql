@@ -1,0 +1,69 @@
+-- The statements of slots. `%(name)s` is a parameter. Ages are reckoned by the database's clock alone.
+
+-- name: count_active
+SELECT queue, count(*) FILTER (WHERE state <> 'queued') AS running, count(*) FILTER (WHERE state = 'queued') AS queued
+FROM task_instance WHERE state IN ('queued', 'running', 'restarting') AND queue = ANY(%(queues)s) GROUP BY queue
+
+-- name: list_waiting
+SELECT t.queue, t.dag_id, t.run_id, t.task_id, t.pool, count(*) AS tasks, max(t.pool_slots) AS each,
+    max(d.max_active_tasks) AS run_limit
+FROM task_instance t
+JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id AND r.state = 'running'
+JOIN dag d ON d.dag_id = t.dag_id AND NOT d.is_paused
+WHERE t.state = 'scheduled' AND t.queue = ANY(%(queues)s)
+GROUP BY 1, 2, 3, 4, 5 ORDER BY max(t.priority_weight) DESC, 2, 3, 4
+
+-- name: count_active_of_runs
+SELECT dag_id, run_id, count(*) AS tasks FROM task_instance WHERE state IN ('queued', 'running') GROUP BY 1, 2
+
+-- name: list_slot_pools
+SELECT p.pool, CASE WHEN p.slots >= 0 THEN p.slots - coalesce(sum(t.pool_slots) FILTER (
+    WHERE t.state IN ('queued', 'running', 'restarting') OR p.include_deferred AND t.state = 'deferred'), 0) END::int AS free
+FROM slot_pool p
+LEFT JOIN task_instance t ON t.pool = p.pool AND t.state IN ('queued', 'running', 'restarting', 'deferred')
+GROUP BY p.pool, p.slots
+
+-- name: list_held
+SELECT one ->> 0 AS dag_id, one ->> 1 AS task_id
+FROM airfleet.breaker b, jsonb_array_elements(b.waiting_tasks) AS one WHERE b.state <> 'closed'
+
+-- name: list_workers
+SELECT pool, host, slots, otherwise, held, takes,
+    extract(epoch FROM clock_timestamp() - seen_at)::float8 AS age_s,
+    extract(epoch FROM clock_timestamp() - decided_at)::float8 AS decided_s
+FROM airfleet.worker_slots
+
+-- name: list_overrides
+SELECT pool, slots FROM airfleet.slot_override
+
+-- name: read_moment
+SELECT clock_timestamp() AS now
+
+-- name: write_slots
+INSERT INTO airfleet.worker_slots (pool, host, slots, otherwise) VALUES (%(pool)s, %(host)s, %(slots)s, %(otherwise)s)
+ON CONFLICT (pool, host) DO UPDATE
+SET slots = EXCLUDED.slots, otherwise = EXCLUDED.otherwise, decided_at = clock_timestamp()
+
+-- name: remove_workers
+DELETE FROM airfleet.worker_slots
+WHERE (pool, host) NOT IN (SELECT * FROM unnest(%(pools)s::text[], %(hosts)s::text[]))
+
+-- name: add_decision
+INSERT INTO airfleet.slot_decision (pool, inputs, wanted, slots, reason)
+VALUES (%(pool)s, %(inputs)s::jsonb, %(wanted)s, %(slots)s::jsonb, %(reason)s)
+
+-- name: prune
+DELETE FROM airfleet.slot_decision d USING (
+    SELECT id, decided_at, row_number() OVER (PARTITION BY pool ORDER BY id DESC) AS place FROM airfleet.slot_decision
+) AS one
+WHERE d.id = one.id AND (one.place > %(kept)s OR one.decided_at < clock_timestamp() - interval '30 days')
+
+-- name: report
+-- A worker that no rule names finds no row. What it reports cannot be more than a worker of its pool could hold.
+UPDATE airfleet.worker_slots
+SET held = %(held)s, in_force = %(in_force)s, takes = %(takes)s, seen_at = clock_timestamp()
+WHERE pool = %(pool)s AND host = %(host)s
+RETURNING CASE
+    WHEN decided_at > clock_timestamp() - make_interval(secs => %(stale_s)s) THEN coalesce(slots, otherwise)
+    ELSE otherwise
+END AS slots, (SELECT count(*) FROM airfleet.worker_slots) AS workers

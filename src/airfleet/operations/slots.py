@@ -1,0 +1,123 @@
+"""The slots of a platform's pools, as a person sees and sets them. Everything is rows of the metadata database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from airfleet.components import slots as slot_components
+from airfleet.errors import UsageError
+from airfleet.operations import metadata_database
+from airfleet.spec.fleet import Fleet
+from airfleet.workspace.project import find_project, read_fleet
+from airfleet_provider.contract.slot_rules import Decision, Inputs, SlotRule
+from airfleet_provider.contract.slot_simulation import PastTask
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "slots")
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecision:
+    """A decision that changed the slots of a worker, with all that it depended on."""
+
+    pool: str
+    decided_at: datetime
+    inputs: Inputs
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSlots:
+    """A pool that scales: its rule, its workers as they reported last, and who has set its slots."""
+
+    rule: SlotRule
+    workers: Sequence[dict[str, Any]]
+    override: dict[str, Any] | None
+
+
+class Slots:
+    """The pools over one connection.
+
+    Raises:
+        AirfleetError: From every method, if the database does not answer.
+    """
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]], fleet: Fleet) -> None:
+        self._connection = connection
+        self.rules = {rule.pool: rule for rule in slot_components.list_rules(fleet)}
+
+    def list_pools(self) -> tuple[PoolSlots, ...]:
+        """Return the pools that scale."""
+        workers = self._connection.execute(SQL["list_workers"]).fetchall()
+        overrides = {row["pool"]: row for row in self._connection.execute(SQL["list_overrides"])}
+        return tuple(
+            PoolSlots(rule, [row for row in workers if row["pool"] == name], overrides.get(name))
+            for name, rule in self.rules.items()
+        )
+
+    def list_decisions(self, pool: str | None, *, limit: int) -> tuple[PastDecision, ...]:
+        """Return the last decisions about one pool, or about all, the newest first."""
+        rows = self._connection.execute(SQL["list_decisions"], {"pool": pool, "limit": limit})
+        return tuple(
+            PastDecision(
+                row["pool"],
+                row["decided_at"],
+                Inputs.from_json(row["inputs"]),
+                Decision(row["wanted"], row["slots"], row["reason"]),
+            )
+            for row in rows
+        )
+
+    def scale(self, pool: str, slots: int | None, *, actor: str, reason: str) -> None:
+        """Set the slots of a whole pool, or let it scale by itself again with None. The agents act on it in seconds.
+
+        Raises:
+            UsageError: The pool does not scale, or has not so many slots.
+        """
+        rule = self.find_rule(pool)
+        least, most = len(rule.hosts), rule.per_host * len(rule.hosts)
+        if slots is not None and not least <= slots <= most:
+            hint = "`airfleet workers drain` takes a worker out of service" if slots < least else ""
+            raise UsageError(f"the pool {pool} can have from {least} to {most} slots, not {slots}", hint=hint)
+        values = {"pool": pool, "slots": slots, "actor": actor, "reason": reason}
+        self._connection.execute(SQL["clear_slots" if slots is None else "set_slots"], values)
+
+    def find_rule(self, pool: str) -> SlotRule:
+        """Return the rule of a pool.
+
+        Raises:
+            UsageError: The pool does not scale.
+        """
+        if pool not in self.rules:
+            known = f"pools that scale: {', '.join(self.rules)}; " if self.rules else ""
+            hint = f"{known}give it `scale: {{}}` under `pools` in fleet.yaml"
+            raise UsageError(f"no pool {pool!r} scales here", hint=hint)
+        return self.rules[pool]
+
+    def list_past(self, pool: str, *, days: float) -> tuple[PastTask, ...]:
+        """Return the tasks of a pool's queues that started in the last `days` days and have ended."""
+        values = {"seconds": days * 86_400.0, "queues": list(self.find_rule(pool).queues)}
+        return tuple(
+            PastTask(row["ready_at"], row["ran_s"]) for row in self._connection.execute(SQL["list_past"], values)
+        )
+
+
+@contextmanager
+def open_slots(project: Path, state: Path | None) -> Iterator[Slots]:
+    """Open the slots of the platform of a project.
+
+    Raises:
+        UsageError: There is no such project, or its fleet.yaml is wrong.
+        AirfleetError: No platform runs there, or its database does not answer.
+    """
+    project = find_project(project)
+    fleet = read_fleet(project)
+    with metadata_database.connect(fleet, project, state, what="slots that scale") as connection:
+        yield Slots(connection, fleet)

@@ -1,0 +1,174 @@
+"""How many slots the workers of a pool get: what holds for any inputs, and what a reader of an explanation expects."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airfleet_provider.contract import slot_simulation
+from airfleet_provider.contract.slot_rules import (
+    SILENT_S,
+    Demand,
+    Hours,
+    Inputs,
+    Peak,
+    SlotRule,
+    Waiting,
+    WorkerReport,
+    count_admissible,
+    decide,
+)
+from airfleet_provider.contract.slot_simulation import PastTask, simulate
+
+RULE = SlotRule("cpu", ("cpu",), ("a", "b", "c"), per_host=8)
+DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
+
+
+def invent(seed: int) -> Inputs:
+    """Return any inputs at all, the same for the same seed."""
+    dice = random.Random(seed)
+    hosts = dice.randint(0, 6)
+    per_host = dice.randint(1, 32)
+    workers = tuple(
+        WorkerReport(
+            f"w{number}",
+            dice.choice([None, dice.randint(1, per_host)]),
+            dice.randint(0, per_host),
+            dice.random() > 0.2,
+            dice.choice([None, 0.5, SILENT_S + 1]),
+        )
+        for number in range(hosts)
+    )
+    most = dice.randint(max(1, hosts), max(1, hosts * per_host))
+    return Inputs(
+        least=dice.randint(max(1, hosts), most) if most >= hosts else most,
+        most=most,
+        per_host=per_host,
+        demand=Demand(*(dice.choice([0, dice.randint(0, 600)]) for _ in range(3))),
+        workers=workers,
+        peak=dice.randint(0, 300),
+        fixed=dice.choice([None, None, dice.randint(1, 200)]),
+    )
+
+
+@pytest.fixture(params=[range(0, 400), range(400, 800)], ids=["some", "others"])
+def many(request: pytest.FixtureRequest) -> Iterator[Inputs]:
+    return map(invent, request.param)
+
+
+def test_whatever_happens_each_worker_that_takes_tasks_has_a_slot_and_no_more_than_it_has_processes(
+    many: Iterator[Inputs],
+) -> None:
+    for inputs in many:
+        found = decide(inputs)
+        assert set(found.slots) == {one.host for one in inputs.workers if one.counts}
+        assert all(1 <= slots <= inputs.per_host for slots in found.slots.values()), inputs
+
+
+def test_the_sum_is_what_was_wanted_as_far_as_the_workers_that_are_there_allow(many: Iterator[Inputs]) -> None:
+    for inputs in many:
+        found = decide(inputs)
+        there = len(found.slots)
+        assert sum(found.slots.values()) == min(max(found.wanted, there), there * inputs.per_host)
+        if inputs.fixed is None:
+            assert inputs.least <= found.wanted <= inputs.most
+            assert found.wanted >= min(inputs.demand.tasks, inputs.most), "no task waits for a slot that could be there"
+
+
+def test_more_tasks_never_mean_fewer_slots(many: Iterator[Inputs]) -> None:
+    for inputs in many:
+        more = replace(inputs, demand=replace(inputs.demand, admissible=inputs.demand.admissible + 7))
+        assert decide(more).wanted >= decide(inputs).wanted
+
+
+def test_a_decision_is_the_same_again_from_what_was_stored_and_settles_at_once(many: Iterator[Inputs]) -> None:
+    for inputs in many:
+        found = decide(inputs)
+        assert decide(Inputs.from_json(json.loads(json.dumps(inputs.to_json())))) == found
+        settled = tuple(replace(one, slots=found.slots.get(one.host)) for one in inputs.workers)
+        assert decide(replace(inputs, workers=settled)).slots == found.slots, "slots do not wander between hosts"
+
+
+def report(host: str, slots: int | None, held: int = 0) -> WorkerReport:
+    return WorkerReport(host, slots, held, True, 0.5)
+
+
+def test_the_emptiest_host_loses_its_slots_first_so_that_hosts_become_empty() -> None:
+    workers = (report("a", 8, 2), report("b", 8, 7), report("c", 8, 0))
+    found = decide(Inputs(3, 24, 8, Demand(running=9), workers))
+    assert found.slots == {"b": 7, "a": 1, "c": 1}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        (Inputs(1, 8, 8, Demand(2, 1, 500), ()), "503 tasks need a slot, and 8 is the most"),
+        (Inputs(4, 8, 8, Demand(1), ()), "1 tasks need a slot, and 4 is the least"),
+        (Inputs(1, 8, 8, Demand(2), (), peak=5), "2 tasks need a slot, and 5 did a moment ago"),
+        (Inputs(1, 8, 8, Demand(5), (), fixed=2), "set by hand"),
+    ],
+)
+def test_a_decision_says_what_it_depended_on(inputs: Inputs, reason: str) -> None:
+    assert decide(inputs).reason == reason
+
+
+def test_slots_are_kept_until_they_were_not_needed_for_a_while_and_then_go() -> None:
+    peak = Peak(60.0, 0.0, 8)
+    assert peak.add(1.0, 0) == 8, "a process that has just become the active one takes nothing away"
+    assert peak.add(30.0, 3) == 8
+    assert peak.add(61.0, 0) == 3
+    assert peak.add(91.0, 0) == 0
+    assert peak.add(92.0, 500) == 500
+
+
+def test_only_tasks_that_the_scheduler_could_send_are_counted() -> None:
+    waiting = [
+        Waiting("sales", "r1", "load", "default_pool", 100),
+        Waiting("sales", "r2", "load", "crm", 100),
+        Waiting("lake", "r1", "fill", "heavy", 100, each=4),
+        Waiting("away", "r1", "call", "default_pool", 100),
+        Waiting("lost", "r1", "call", "no_such_pool", 100),
+    ]
+    runs = {(one.dag, one.run): 64 for one in waiting} | {("sales", "r1"): 16}
+    pools = {"default_pool": None, "crm": 2, "heavy": 10}
+    assert count_admissible(waiting, runs, pools, [("away", "call")]) == 16 + 2 + 2
+    assert count_admissible(waiting[:1], {("sales", "r1"): -3}, pools) == 0, "the limit was lowered meanwhile"
+
+
+def test_a_slot_pool_that_two_tasks_share_is_given_away_once() -> None:
+    waiting = [Waiting("sales", "r", name, "crm", 5) for name in ("a", "b")]
+    assert count_admissible(waiting, {("sales", "r"): 16}, {"crm": 7}) == 7
+
+
+def test_hours_that_pass_midnight_belong_to_the_day_on_which_they_began() -> None:
+    rule = replace(RULE, hours=(Hours("22:00", "06:00", ("mon",), least=1, most=4),))
+    assert rule.find_limits(DAY) == (3, 24)
+    assert rule.find_limits(DAY.replace(hour=23)) == (3, 4)
+    assert rule.find_limits(DAY.replace(hour=5) + timedelta(days=1)) == (3, 4)
+    assert rule.find_limits(DAY.replace(hour=23) + timedelta(days=1)) == (3, 24)
+
+
+def test_hours_are_of_the_zone_of_the_rule_and_each_host_keeps_a_slot() -> None:
+    rule = replace(RULE, least=5, zone="Asia/Tokyo", hours=(Hours("20:00", "22:00", most=1),))
+    assert rule.find_limits(DAY) == (3, 3), "it is 21:00 there"
+    assert SlotRule.from_json(json.loads(json.dumps(rule.to_json()))) == rule
+
+
+def test_a_simulation_says_what_scaling_saves_and_what_it_costs() -> None:
+    tasks = [PastTask(3600.0 * hour + number / 10, 60.0) for hour in range(12) for number in range(12)]
+    scaled, fixed = simulate(RULE, tasks), simulate(slot_simulation.fix(RULE), tasks)
+    assert (scaled.tasks, fixed.tasks) == (144, 144)
+    assert fixed.slot_hours == pytest.approx(24 * 11, rel=0.01)
+    assert scaled.slot_hours < 0.25 * fixed.slot_hours
+    assert scaled.busy_hours == fixed.busy_hours == pytest.approx(2.4)
+    assert scaled.wait_p95_s <= 2.5, "a decision later, the slots are there"
+    assert fixed.wait_most_s <= 2.0
+    narrow = simulate(replace(RULE, most=3), tasks)
+    assert narrow.wait_p95_s > 100
+    assert narrow.utilisation > scaled.utilisation > fixed.utilisation
+    assert simulate(RULE, []).tasks == 0

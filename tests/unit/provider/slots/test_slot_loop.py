@@ -1,0 +1,228 @@
+"""Slots in a real database: what the loop counts and writes, what workers report, and what a person sets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+import servers
+from airfleet.errors import UsageError
+from airfleet.operations.slots import Slots
+from airfleet.spec import load
+from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
+from airfleet_provider.agent_loops.loop import Context, connect
+from airfleet_provider.api_server.slots_app import note
+from airfleet_provider.contract.slot_rules import SlotRule, decide
+from airfleet_provider.slots.loop import SlotLoop
+
+RULE = SlotRule("cpu", ("cpu",), ("a", "b"), per_host=8, calm_s=60.0)
+FLEET = """
+pools: {cpu: {queues: [default, cpu], concurrency: 8, scale: {}}}
+hosts:
+  c: {address: 10.0.0.1, roles: [database, scheduler, web, broker]}
+  a: {address: 10.0.0.2, roles: [worker]}
+  b: {address: 10.0.0.3, roles: [worker]}
+"""
+DAG = """
+INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
+    timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
+    has_task_concurrency_limits, fail_fast, has_import_errors)
+VALUES ('sales', false, false, false, 'b', '', false, true, '{}', 100, 0, false, false, false)
+"""
+RUN = """
+INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, logical_date, created_at, updated_at, clear_number,
+    context_carrier, span_status)
+VALUES ('sales', 'r', 'running', 'manual', now(), now(), now(), now(), 0, '{}', 'ended')
+"""
+TASK = """
+INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
+    queue, priority_weight, hostname, span_status, executor_config)
+SELECT gen_random_uuid(), 'sales', 'r', 'load', n + (SELECT count(*) FROM task_instance), %s, 1, 1, %s, 1, 'cpu',
+    1, 'a', 'ended', ''::bytea
+FROM generate_series(1, %s) n
+"""
+
+
+class Platform:
+    """One Dag, two workers, and the loop with a clock of its own."""
+
+    def __init__(self, server: servers.Server) -> None:
+        self.server = server
+        self.now = 1000.0
+        server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
+        own = "airfleet.worker_slots, airfleet.slot_override, airfleet.slot_decision, airfleet.breaker"
+        server.query(f"TRUNCATE task_instance, dag_run, dag, slot_pool, {own} CASCADE")
+        server.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('default_pool', -1, false)")
+        server.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('crm', 3, false)")
+        server.query(DAG)
+        server.query(RUN)
+        self.lease = AgentsLease("host:1")
+        database = {"conninfo": server.dsn}
+        self.context = Context("slots", {}, self.lease, threading.Event(), lambda own: connect(database, own))
+        self.renew()
+        self.engine = create_engine(server.dsn.replace("postgresql://", "postgresql+psycopg2://"))
+        self.loop = self.make_loop()
+
+    def renew(self) -> None:
+        """Hold the lease, however slow this machine is."""
+        with self.context.share() as connection:
+            self.lease.note(self.lease.ask(connection))
+
+    def make_loop(self) -> SlotLoop:
+        return SlotLoop((RULE,), clock=lambda: self.now)
+
+    def add(self, count: int, state: str = "scheduled", pool: str = "default_pool") -> None:
+        self.server.query(TASK, state, pool, count)
+
+    def report(self, host: str, held: int = 0, *, takes: bool = True) -> int | None:
+        values = {"pool": "cpu", "host": host, "held": held, "in_force": 8, "takes": takes}
+        answer = note(values, self._session)
+        return None if answer is None else int(answer["slots"])
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with Session(self.engine) as session, session.begin():
+            yield session
+
+    def turn(self, seconds: float = 1.0) -> dict[str, int | None]:
+        self.now += seconds
+        self.renew()
+        self.loop.once(self.context)
+        return dict(self.server.query("SELECT host, slots FROM airfleet.worker_slots"))
+
+    @contextmanager
+    def person(self) -> Iterator[Slots]:
+        with psycopg.connect(self.server.dsn, autocommit=True, row_factory=dict_row) as connection:
+            yield Slots(connection, load.parse(FLEET, file="fleet.yaml", default_name="f", cpus=2))
+
+    def age(self, column: str, seconds: float) -> None:
+        self.server.query(f"UPDATE airfleet.worker_slots SET {column} = now() - interval '1 s' * %s", seconds)  # noqa: S608
+
+
+@pytest.fixture
+def platform(server: servers.Server) -> Iterator[Platform]:
+    platform = Platform(server)
+    assert platform.turn() == {"a": None, "b": None}, "workers that have not reported have all their slots"
+    for host in RULE.hosts:
+        assert platform.report(host) == 8
+    yield platform
+    platform.engine.dispose()
+    with platform.context.share() as connection:
+        platform.lease.release(connection)
+    platform.context.disconnect()
+
+
+def test_slots_follow_the_tasks_up_at_once_and_down_after_a_while(platform: Platform) -> None:
+    assert platform.turn() == {"a": 1, "b": 1}
+    platform.add(2, "running")
+    platform.add(1, "queued")
+    platform.add(500)
+    platform.add(100, pool="crm")
+    assert platform.turn() == {"a": 8, "b": 8}
+    assert [platform.report(host, held=8) for host in RULE.hosts] == [8, 8]
+    platform.server.query("UPDATE task_instance SET state = 'success' WHERE state <> 'running'")
+    assert platform.turn(59) == {"a": 8, "b": 8}
+    assert platform.turn(2) == {"a": 1, "b": 1}
+
+
+def test_tasks_that_a_slot_pool_or_a_breaker_keeps_get_no_slots(platform: Platform) -> None:
+    platform.add(100, pool="crm")
+    assert platform.turn() == {"a": 2, "b": 1}
+    platform.server.query(
+        "INSERT INTO airfleet.breaker (name, state, waiting_tasks) VALUES ('crm', 'open', %s)",
+        json.dumps([["sales", "load"]]),
+    )
+    assert platform.turn(61) == {"a": 1, "b": 1}
+
+
+def test_a_new_loop_takes_nothing_away_that_the_old_one_gave(platform: Platform) -> None:
+    platform.add(500)
+    platform.turn()
+    platform.server.query("UPDATE task_instance SET state = 'success'")
+    platform.loop = platform.make_loop()
+    assert platform.turn() == {"a": 8, "b": 8}
+    assert platform.turn(59) == {"a": 8, "b": 8}
+    assert platform.turn(2) == {"a": 1, "b": 1}
+
+
+def test_a_worker_that_is_silent_or_drained_does_not_count_and_has_all_its_slots_when_it_is_back(
+    platform: Platform,
+) -> None:
+    platform.add(6, "running")
+    platform.report("a", takes=False)
+    assert platform.turn() == {"a": None, "b": 6}
+    platform.age("seen_at", 60)
+    assert platform.turn() == {"a": None, "b": None}
+    assert platform.report("b") == 8
+
+
+def test_without_an_agent_workers_keep_their_slots_for_two_minutes_and_then_have_all(platform: Platform) -> None:
+    assert platform.turn() == {"a": 1, "b": 1}
+    platform.age("decided_at", 100)
+    assert platform.report("a") == 1
+    platform.age("decided_at", 130)
+    assert platform.report("a") == 8
+    platform.turn()
+    assert platform.report("a") == 1
+
+
+def test_what_a_person_set_holds_without_an_agent_too_and_is_in_the_audit_log(platform: Platform) -> None:
+    platform.add(500)
+    platform.turn()
+    with platform.person() as slots:
+        slots.scale("cpu", 3, actor="ada", reason="the host is short of memory")
+    assert platform.turn() == {"a": 2, "b": 1}
+    platform.age("decided_at", 130)
+    assert platform.report("a") == 2
+    with platform.person() as slots:
+        [pool] = slots.list_pools()
+        assert pool.override
+        assert (pool.override["slots"], pool.override["actor"]) == (3, "ada")
+        slots.scale("cpu", None, actor="ada", reason="it has more now")
+    assert platform.turn() == {"a": 8, "b": 8}
+    rows = platform.server.query("SELECT owner, extra FROM log WHERE event = 'airfleet_scale_pool' ORDER BY id")
+    assert [(owner, json.loads(extra)["slots"]) for owner, extra in rows[-2:]] == [("ada", 3), ("ada", "auto")]
+
+
+def test_a_person_hears_what_cannot_be(platform: Platform) -> None:
+    with platform.person() as slots:
+        with pytest.raises(UsageError, match="from 2 to 16 slots, not 1"):
+            slots.scale("cpu", 1, actor="ada", reason="")
+        with pytest.raises(UsageError, match="no pool 'io' scales here"):
+            slots.scale("io", 1, actor="ada", reason="")
+
+
+def test_each_change_is_recorded_with_what_it_depended_on_and_nothing_else_is(platform: Platform) -> None:
+    platform.add(5, "running")
+    for _ in range(5):
+        platform.turn()
+    with platform.person() as slots:
+        last, first = slots.list_decisions("cpu", limit=10)
+        assert (last.decision.slots, last.decision.reason) == ({"a": 4, "b": 1}, "5 tasks need a slot")
+        assert last.inputs.demand.running == 5
+        assert decide(last.inputs) == last.decision
+        assert first.decision.slots == {}
+        assert slots.list_past("cpu", days=1) == ()
+
+
+def test_rows_of_workers_that_no_rule_names_go_and_their_reports_find_none(platform: Platform) -> None:
+    platform.loop = SlotLoop(())
+    assert platform.turn() == {}
+    assert platform.report("a") is None
+
+
+def test_a_process_that_lost_the_lease_changes_nothing(platform: Platform, server: servers.Server) -> None:
+    platform.add(500)
+    server.query("UPDATE airfleet.lease SET epoch = epoch + 1, holder = 'other:2' WHERE name = 'agents'")
+    with pytest.raises(LeaseLostError):
+        platform.loop.once(platform.context)
+    assert dict(server.query("SELECT host, slots FROM airfleet.worker_slots")) == {"a": None, "b": None}
+    server.query("UPDATE airfleet.lease SET holder = '' WHERE name = 'agents'")
