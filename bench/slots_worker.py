@@ -29,7 +29,7 @@ app.config_from_object(
 app.steps["consumer"].add(worker_drain.WorkerDrain)
 
 
-@app.task(name="work")
+@app.task(name="work")  # type: ignore[untyped-decorator]
 def work(name: str, seconds: float) -> None:
     """Note the beginning and the end of this task."""
     _note(f"begun {name}\n")
