@@ -87,7 +87,7 @@ class Slots:
             hint = "`airfleet workers drain` takes a worker out of service" if slots < least else ""
             raise UsageError(f"the pool {pool} can have from {least} to {most} slots, not {slots}", hint=hint)
         values = {"pool": pool, "slots": slots, "actor": actor, "reason": reason}
-        self._connection.execute(SQL["clear_slots" if slots is None else "set_slots"], values)
+        self._connection.execute(SQL["clear_slots"] if slots is None else SQL["set_slots"], values)
 
     def find_rule(self, pool: str) -> SlotRule:
         """Return the rule of a pool.

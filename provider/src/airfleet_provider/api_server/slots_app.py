@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Annotated
 
 from airflow.configuration import conf
 from fastapi import FastAPI, HTTPException, Query, Request
 
-from airfleet_provider.compat.calls import metadata_db
-from airfleet_provider.contract.slot_rules import PATH, STALE_S
-from airfleet_provider.contract.statements import Statements
+from airfleet_provider.contract.slot_rules import PATH
 from airfleet_provider.network import signed_requests
+from airfleet_provider.slots import reports
 
-SQL = Statements("airfleet_provider.slots", "store")
-
-# All workers together report so often in a second at most, but each at least every `SLOWEST_S` seconds.
-REPORTS_PER_S = 50.0
-FASTEST_S, SLOWEST_S = 1.0, 5.0
 Count = Annotated[int, Query(ge=0, le=100_000)]
 
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -47,19 +39,7 @@ def report(
     if not any(signed_requests.is_signed(key, what, moment, signature, time.time()) for key in keys):
         raise HTTPException(403)
     values = {"pool": pool, "host": host, "held": held, "in_force": in_force, "takes": bool(takes)}
-    answer = note(values)
+    answer = reports.note(values)
     if answer is None:
         raise HTTPException(404)
     return answer
-
-
-def note(
-    values: dict[str, Any], session: Callable[[], AbstractContextManager[Any]] = metadata_db.open_session
-) -> dict[str, float] | None:
-    """Write a report to the row of its worker, and return the answer; None if there is no such row."""
-    with session() as one:
-        rows = metadata_db.query_in(one)(SQL["report"], {**values, "stale_s": STALE_S})
-    if not rows:
-        return None
-    again_s = min(max(rows[0]["workers"] / REPORTS_PER_S, FASTEST_S), SLOWEST_S)
-    return {"slots": rows[0]["slots"], "again_s": again_s}

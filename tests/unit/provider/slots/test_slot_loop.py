@@ -19,9 +19,9 @@ from airfleet.operations.slots import Slots
 from airfleet.spec import load
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
-from airfleet_provider.api_server.slots_app import note
 from airfleet_provider.contract.slot_rules import SlotRule, decide
 from airfleet_provider.slots.loop import SlotLoop
+from airfleet_provider.slots.reports import note
 
 RULE = SlotRule("cpu", ("cpu",), ("a", "b"), per_host=8, calm_s=60.0)
 FLEET = """
