@@ -105,9 +105,14 @@ def make(folder: Path, port: int, tasks: int) -> None:
     database = shops.migrate(folder, port)
     dags, begun = max(1, round(tasks / (TASKS_PER_RUN * (RUNS_PER_DAG - 1)))), time.monotonic()
     with psycopg.connect(database.dsn, autocommit=True) as connection:
+
+        def run(statement: str) -> list[tuple[Any, ...]]:
+            connection.execute(statement.encode())
+            return []
+
         for number in range(dags):
             old_runs.make_dag(
-                lambda statement: connection.execute(statement) and [],
+                run,
                 f"dag_{number:04}",
                 runs=RUNS_PER_DAG,
                 tasks=TASKS_PER_RUN,
@@ -116,9 +121,7 @@ def make(folder: Path, port: int, tasks: int) -> None:
             )
             if number % 25 == 24:
                 say(f"made {(number + 1) / dags:.0%} of {mark} in {time.monotonic() - begun:.0f} s")
-        old_runs.make_dag(
-            lambda statement: connection.execute(statement) and [], LIVE, runs=50, tasks=10, hours=100, rare=False
-        )
+        old_runs.make_dag(run, LIVE, runs=50, tasks=10, hours=100, rare=False)
         connection.execute("UPDATE task_instance SET state = 'scheduled' WHERE dag_id = %s", (LIVE,))
         connection.execute("VACUUM ANALYZE")
     with psycopg.connect(name_dsn(port, "template1"), autocommit=True) as server:

@@ -9,6 +9,7 @@ import click
 
 from airfleet.cli import options
 from airfleet.cli.airflow import run_airflow
+from airfleet.components import archiver
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, find_state, read_fleet
@@ -153,7 +154,7 @@ def _find_store(fleet: Fleet, project: Path, state: Path | None) -> str:
             where="fleet.yaml",
             hint="archive: {store: /a/folder/that/every/scheduler/host/sees}, or a URL such as s3://bucket/runs",
         )
-    return str(find_state(project, state).root / "archive")
+    return archiver.find_store(fleet.archive, find_state(project, state).root)
 
 
 def _name(dag: str | None) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from airfleet.components import (
     agents,
     api_server,
+    archiver,
     celery,
     dag_processor,
     execution_api,
@@ -63,6 +64,11 @@ def describe(
         triggerer.describe(),
         releaser.describe(),
         agents.describe(fleet, site, credentials, notifications),
+        *(
+            (archiver.describe(fleet.archive, archiver.find_store(fleet.archive, site.state)),)
+            if fleet.archive.every_hours
+            else ()
+        ),
         *(
             (
                 private_servers.describe(

@@ -15,7 +15,7 @@ from airfleet.runners.fleet.transport.shell import Shell
 POLL_S = 2.0
 # The groups stop in this order. A service in no group, such as the database, continues to run.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("schedulers", ("scheduler", "dag-processor", "triggerer", "releaser", "agents")),
+    ("schedulers", ("scheduler", "dag-processor", "triggerer", "releaser", "archiver", "agents")),
     ("workers, once their tasks have ended", ("worker-*",)),
     ("web hosts", ("api-server", "execution-api", "triggerer-logs", "worker-logs")),
 )

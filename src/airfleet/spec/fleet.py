@@ -161,6 +161,8 @@ class Archive:
 
     retention: int = 90
     store: str | None = None
+    # None: only a command archives.
+    every_hours: int | None = None
     # Seconds.
     budget: int = 3600
     pause: float = 1.0

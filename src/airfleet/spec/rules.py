@@ -20,6 +20,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     yield from _ports(_map(data.get("ports")))
     yield from _owned(_map(data.get("airflow")))
     yield from _own_database(data)
+    yield from _archive(data)
     yield from _databases(data.get("databases"), _map(data.get("connections")))
     for name, connection in _map(data.get("connections")).items():
         if isinstance(connection, dict):
@@ -70,6 +71,13 @@ def _own_database(data: Mapping[str, object]) -> Iterator[Violation]:
     if _map(data.get("ports")).get("database"):
         hint = "remove this line: the URL under `database` has the port"
         yield Violation(("ports", "database"), "airfleet runs no PostgreSQL that would listen there", hint)
+
+
+def _archive(data: Mapping[str, object]) -> Iterator[Violation]:
+    archive = _map(data.get("archive"))
+    if data.get("hosts") and archive.get("every_hours") and not archive.get("store"):
+        hint = "store: /a/folder/that/every/scheduler/host/sees, or a URL such as s3://bucket/runs"
+        yield Violation(("archive", "every_hours"), "nothing says where archived runs are", hint)
 
 
 def _databases(databases: object, connections: dict[str, Any]) -> Iterator[Violation]:

@@ -72,6 +72,16 @@ def test_a_host_runs_what_its_roles_say(host: str, services: set[str]) -> None:
     assert services_on(host) == services | {"node-exporter", "firewall"}
 
 
+def test_scheduler_hosts_archive_old_runs_by_themselves_where_fleet_yaml_says_how_often() -> None:
+    text = f"{NINE}archive: {{store: /mnt/runs, every_hours: 6}}\n"
+    [service] = [one for one in desired("sched1", text).services if one.name == "archiver"]
+    assert "/mnt/runs" in map(str, service.writes)
+    # The archive's lock is one of a session, which a pool of transactions would lose.
+    assert any(path.name == "session.env" for path in service.env_files)
+    assert "archiver" not in services_on("web1", text)
+    assert "archiver" not in services_on("sched1", f"{NINE}archive: {{store: /mnt/runs}}\n")
+
+
 def test_one_host_runs_it_all() -> None:
     one = services_on("one", "hosts: {one: {address: 10.0.0.1}}")
     assert {"api-server", "scheduler", "worker-default", "postgresql", "rabbitmq", "balancer"} <= one

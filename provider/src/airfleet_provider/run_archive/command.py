@@ -28,7 +28,7 @@ NOTE = (
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    """Archive, list, query or restore runs.
+    """Archive runs, once or again and again, or list, query or restore them.
 
     Raises:
         SystemExit: with a message, if a package is missing, the store or the database refuses, or another process
@@ -46,6 +46,8 @@ def run_command(arguments: argparse.Namespace) -> None:
         match arguments.action:
             case "run":
                 _archive(arguments, agent)
+            case "keep":
+                _keep(arguments)
             case "list":
                 _list(arguments, query, store)
             case "query":
@@ -94,6 +96,14 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         command_line.say(f"left for the next time: {changed} that changed meanwhile, {totals.busy} that were locked")
     if totals.is_stopped:
         command_line.say("the budget is over; the next call continues")
+
+
+def _keep(arguments: argparse.Namespace) -> None:
+    from airfleet_provider.run_archive import keeper  # noqa: PLC0415 - the other actions need none of it
+
+    words = ("--store", arguments.store, "--budget", str(arguments.budget), "--pause", str(arguments.pause))
+    plan = keeper.Plan(timedelta(hours=arguments.every_hours), timedelta(days=arguments.retention), words)
+    keeper.run(plan)
 
 
 def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noqa: ANN401 - modules

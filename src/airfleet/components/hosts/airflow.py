@@ -11,6 +11,7 @@ from typing import assert_never
 
 from airfleet.components import (
     api_server,
+    archiver,
     celery,
     dag_processor,
     execution_api,
@@ -67,7 +68,7 @@ LOG_SERVERS = FOLDER / "log_servers.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 AWAIT_DATABASE = "airfleet_provider.liveness.wait_for_database"
 # These processes hold a lock or LISTEN as long as they run. PgBouncer's pool of transactions cannot do that.
-NEED_SESSION = frozenset({"scheduler", "releaser", "metadata"})
+NEED_SESSION = frozenset({"scheduler", "releaser", "metadata", archiver.NAME})
 # These processes check tokens. They read the keys at their start.
 CHECK_TOKENS = frozenset({"api-server", "execution-api"})
 
@@ -100,7 +101,9 @@ def describe_web(place: Place) -> Part:
 
 
 def describe_scheduler(place: Place) -> Part:
-    """Describe a scheduler host: the scheduler, the releaser, the Dag processor and the triggerer."""
+    """Describe a scheduler host: the scheduler, the releaser, the Dag processor, the triggerer and the archiver."""
+    archive = place.fleet.archive
+    store = archive.store if archive.every_hours else None
     queue_names = tuple(dict.fromkeys((*place.fleet.queues, _default_queue(place))))
     link = private(
         FOLDER / "celery.json",
@@ -123,6 +126,7 @@ def describe_scheduler(place: Place) -> Part:
                 dag_processor.describe(),
                 triggerer.describe(),
                 releaser.describe(),
+                *((archiver.describe(archive, store),) if store else ()),
             )
         },
         (OpenPort(TRIGGERER_LOGS, place.addresses("web"), "logs of deferred tasks"),),
@@ -130,7 +134,13 @@ def describe_scheduler(place: Place) -> Part:
     )
     config = next(file for file in part.files if file.path.name == "airflow.cfg")
     logs = serve_logs(place, HOME, SERVER_USER, TRIGGERER_LOGS, config, "shows the logs of deferred tasks")
-    return replace(part, services=(*part.services, logs))
+    services = (_let_archive(one, store) if one.name == archiver.NAME and store else one for one in part.services)
+    return replace(part, services=(*services, logs))
+
+
+def _let_archive(service: Service, store: str) -> Service:
+    """Let the archiver write to its folder, if it is one of the host."""
+    return replace(service, writes=(Path(store),)) if store.startswith("/") else service
 
 
 def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, what: str) -> Service:

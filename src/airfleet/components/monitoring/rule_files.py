@@ -15,6 +15,8 @@ from airfleet.spec.fleet import Fleet
 LIMITS = "limits.yaml"
 # A backup that is due takes a while, and may wait for the host to have time.
 BACKUP_SLACK_S = 2 * 3600
+# An archive that failed, or found another one at work, is tried again some times.
+ARCHIVE_SLACK_S = 2 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,11 @@ def render_limits(fleet: Fleet, expiries: Iterable[Expiry] = ()) -> str:
         "record": "airfleet:limit:backup_age_seconds",
         "expr": f"vector({fleet.backups.every_hours * 3600 + BACKUP_SLACK_S})",
     }
+    archive_s = (fleet.archive.every_hours or 0) * 3600 + fleet.archive.budget + ARCHIVE_SLACK_S
+    archive = {"record": "airfleet:limit:archive_age_seconds", "expr": f"vector({archive_s})"}
     rules: list[dict[str, Any]] = [
         *((backups,) if fleet.hosts else ()),
+        *((archive,) if fleet.archive.every_hours else ()),
         *(
             {
                 "record": "airfleet:limit:certificate_expiry_timestamp_seconds",

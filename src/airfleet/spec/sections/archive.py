@@ -28,6 +28,12 @@ class ArchiveSection(Section):
         examples=["s3://bucket/airflow-runs"],
         json_schema_extra={"x-default": "on one machine, the folder `archive` of the state folder"},
     )
+    every_hours: Annotated[int, Field(ge=1, le=168)] | None = Field(
+        default=None,
+        description="Hours between two archives that the platform makes by itself, each with the `budget`.",
+        examples=[6],
+        json_schema_extra={"x-default": "none: only `airfleet db archive run` archives"},
+    )
     budget: Annotated[int, Field(ge=1)] = Field(
         default=_DEFAULT.budget, description="Seconds after which one call begins no new batch; the next call goes on."
     )

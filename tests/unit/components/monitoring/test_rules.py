@@ -94,5 +94,11 @@ def test_a_backup_may_be_as_old_as_fleet_yaml_says() -> None:
     assert {"record": "airfleet:limit:backup_age_seconds", "expr": f"vector({170 * 3600})"} in group["rules"]
 
 
+def test_an_archive_of_runs_may_be_as_old_as_fleet_yaml_says() -> None:
+    text = rule_files.render_limits(parse("archive: {every_hours: 6, budget: 1800}\n"))
+    assert f"vector({(6 + 2) * 3600 + 1800})" in text
+    assert "archive_age_seconds" not in rule_files.render_limits(parse("name: flights\n"))
+
+
 def test_one_machine_has_no_limit_of_the_age_of_a_backup_as_nothing_makes_backups_there() -> None:
     assert "backup_age_seconds" not in rule_files.render_limits(parse("name: flights\n"))
