@@ -85,7 +85,7 @@ def measure_ingest(root: Path, lines: int) -> dict[str, Any]:
         at = time.time() - (2 - day) * DAY_S
         size += write_files(logs / "tasks", lines // 3, day, at)
         writer = DayIndexWriter(root / "index", lambda at=at: at)  # type: ignore[misc]
-        places = Places(f"host{day}", str(logs), str(logs / "tasks"))
+        places = Places(f"host{day}", str(logs), (str(logs / "tasks"),))
         positions = Positions(root / f"positions{day}.sqlite")
         agent = LogAgent(
             places, writer, positions, Redaction(), most_bytes=64 << 20, clock=time.monotonic, wall=time.time
@@ -156,9 +156,9 @@ class Host:
             Key.HOST: "bench",
             Key.SERVER: {"address": "127.0.0.1", "port": ports.find_several(1)[0]},
             Key.INDEX: str(root / "index"),
-            Key.POSITIONS: str(root / "positions.sqlite"),
+            Key.POSITIONS: str(root / "positions"),
             Key.COMPONENTS: str(root / "logs"),
-            Key.TASKS: str(self.tasks),
+            Key.TASKS: [str(self.tasks)],
         }
         self.config = root / "log-agent.json"
         self.config.write_text(json.dumps(config))

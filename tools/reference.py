@@ -105,19 +105,20 @@ def describe_patches() -> str:
 
 
 METRICS_HEAD = """
-The agents serve these metrics at `/metrics`, and each log agent serves those of the last table.
+The agents serve these metrics at `/metrics`. Each log agent and each log store serves those of its own table.
 [How they are read](../concepts/metrics.md).
 
 Times are in seconds, sizes in bytes, and moments in seconds since 1970. The metrics of the platform are exported by the
-active agents process only, and those of the last two tables by each process. Label values beyond the limit of a metric
-are exported together, as `_other`.
+active agents process only, and those of the last three tables by each process. Label values beyond the limit of a
+metric are exported together, as `_other`.
 """
 
 
 def describe_metrics() -> str:
     """Return a page with every metric that airfleet exports."""
     parts = ["# Metrics\n", NOTE + METRICS_HEAD]
-    for title, group in (*metrics.GROUPS, ("The log agent", log_metrics.LOG_METRICS)):
+    logs = (("The log agent", log_metrics.LOG_METRICS), ("The log store", log_metrics.STORE_METRICS))
+    for title, group in (*metrics.GROUPS, *logs):
         rows = [_describe_metric(one) for one in group]
         parts += [f"## {title}\n", "| metric | kind | labels | what it says |\n|---|---|---|---|", *rows, ""]
     return "\n".join(parts)

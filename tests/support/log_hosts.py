@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from airfleet_provider.log_agent.agent import LogAgent, Places
+from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.positions import Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
 from airfleet_provider.log_index.lines import Line, Origin
-from airfleet_provider.log_index.store import Hit, Question, StoreError
+from airfleet_provider.log_index.store import Hit, LogWriter, Question, StoreError
 
 TRY = "dag_id=sales/run_id=manual__1/task_id=load/attempt=1.log"
 
@@ -37,8 +38,19 @@ class BrokenWriter(DayIndexWriter):
 class LogHost:
     """The logs of a host below a folder. `restart` is what happens after kill -9: only the disk is left."""
 
-    def __init__(self, root: Path, *, most_bytes: int = 1 << 20, redact: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        most_bytes: int = 1 << 20,
+        redact: Sequence[str] = (),
+        journal: Sequence[str] = (),
+        make_store: Callable[[], LogWriter] | None = None,
+    ) -> None:
+        """Write to what `make_store` returns, or to an index of its own. `journal` is the command that reads one."""
         self.root = root
+        self.journal = journal
+        self.make_store = make_store
         self.logs = root / "logs"
         self.tasks = self.logs / "tasks"
         self.tasks.mkdir(parents=True)
@@ -54,15 +66,17 @@ class LogHost:
 
     def _start(self) -> tuple[BrokenWriter, LogAgent]:
         writer = BrokenWriter(self.root / "index")
+        store = self.make_store() if self.make_store else writer
         agent = LogAgent(
-            Places("host1", str(self.logs), str(self.tasks), (("dag-processor", str(self.logs / "dag_processor")),)),
-            writer,
+            Places("host1", str(self.logs), (str(self.tasks),), (("dag-processor", str(self.logs / "dag_processor")),)),
+            store,
             Positions(self.root / "positions.sqlite"),
             Redaction(self.redact),
             most_bytes=self.most_bytes,
             clock=time.monotonic,
             wall=time.time,
             components_every_s=0,
+            journal=Journal(self.journal, days=30) if self.journal else None,
         )
         return writer, agent
 

@@ -27,6 +27,8 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT does not have its ow
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 # The agents hold the secrets of receivers, which the code of Dag files must not read. That code runs as SERVER_USER.
 AGENTS_USER = "airfleet-agents"
+# The log agent reads what tasks write, and the log store keeps it.
+LOGS_USER = "airfleet-logs"
 
 # Ports between processes. The port that people use is in fleet.yaml.
 API, EXECUTION, PROXY, API_TLS, EXECUTION_TLS = 8880, 8881, 8882, 8883, 8884
@@ -37,6 +39,7 @@ WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
 WORKER_LOGS_NEAR, TRIGGERER_LOGS_NEAR = 8795, 8796
 NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, AGENTS_METRICS = 9100, 9187, 15692, 9108
 BALANCER_METRICS, PROXY_METRICS = 8405, 8406
+LOG_STORE, LOG_AGENT_METRICS = 9109, 9110
 PROMETHEUS, ALERTMANAGER, ALERTMANAGER_PEERS = 9090, 9093, 9094
 
 
@@ -174,7 +177,8 @@ class Objects:
 class Place:
     """One host, with all that a component needs to know of the fleet around it.
 
-    Airflow is in the folder `runtime`, and Patroni in `patroni`, where the host runs them.
+    Airflow is in the folder `runtime`, Patroni in `patroni`, and the log agent of a host without Airflow in `logs`,
+    where the host runs them.
     """
 
     fleet: Fleet
@@ -184,6 +188,7 @@ class Place:
     credentials: FleetCredentials
     objects: Objects
     patroni: Path = OPT / "patroni"
+    logs: Path = OPT / "logs"
 
     @property
     def listen(self) -> str:
@@ -200,6 +205,11 @@ class Place:
     def addresses(self, *roles: Role) -> tuple[str, ...]:
         """Return the addresses of the hosts that have one of the roles."""
         return tuple(host.address for host in self.fleet.hosts if set(roles) & set(host.roles))
+
+    @property
+    def runs_airflow(self) -> bool:
+        """Whether a process of this host runs from Airflow's packages."""
+        return bool({"web", "scheduler", "worker"} & set(self.host.roles))
 
     @property
     def certificate(self) -> HostCertificate:

@@ -128,18 +128,22 @@ def list_platform_settings(
     )
 
 
+# Airflow's own configuration of logging, with the index as the place of logs that a host does not have.
+INDEXED_LOGS = Setting(
+    "logging",
+    "logging_config_class",
+    "airfleet_provider.log_search.task_logs.LOGGING_CONFIG",
+    "Airflow's own configuration, and the UI reads a log from the index if its file is gone",
+)
+
+
 def _list_index_settings(site: Site) -> tuple[Setting, ...]:
     """Return what finds the index of logs, where a log agent writes one."""
     if not site.log_agent_port:
         return ()
     return (
         Setting("airfleet", "log_index", str(site.log_index), "`airfleet logs search` reads it"),
-        Setting(
-            "logging",
-            "logging_config_class",
-            "airfleet_provider.log_search.task_logs.LOGGING_CONFIG",
-            "Airflow's own configuration, and the UI reads a log from the index if its file is gone",
-        ),
+        INDEXED_LOGS,
     )
 
 

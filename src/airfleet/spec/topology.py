@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from airfleet_provider.contract.slot_rules import Hours
 
-Role = Literal["web", "scheduler", "worker", "database", "broker", "balancer", "monitor"]
+Role = Literal["web", "scheduler", "worker", "database", "broker", "balancer", "monitor", "logs"]
 ROLES: tuple[Role, ...] = get_args(Role)
 # A fleet without one of these runs nothing.
 NEEDED_ROLES: tuple[Role, ...] = ("web", "scheduler", "worker", "database", "broker")
@@ -21,9 +21,12 @@ ROLE_WORDS: Mapping[Role, str] = {
     "broker": "runs RabbitMQ",
     "balancer": "spreads the traffic over the web hosts",
     "monitor": "runs Prometheus and Alertmanager, which read every host's metrics",
+    "logs": "keeps the lines of every host's logs and searches them",
 }
 DEFAULT_QUEUE = "default"
 BROKER_SIZES = (1, 3)
+# Each host sends its lines to each of the hosts that keep them.
+MOST_LOG_STORES = 2
 # So many hosts agree on which of several database hosts is the primary. One of them may be lost.
 VOTERS = 3
 MOST_CONCURRENCY = 512

@@ -29,6 +29,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     yield from _missing_roles(roles)
     yield from _addresses(machines, roles)
     yield from _broker(machines, roles)
+    yield from _log_stores(roles)
     yield from _voters(roles)
     yield from _served(machines, roles, pools)
     yield from _queues(data, pools)
@@ -115,6 +116,13 @@ def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str
                 yield Violation(
                     ("hosts", name, "address"), what, "write the IP address or the full name with its domain"
                 )
+
+
+def _log_stores(roles: Mapping[str, list[str]]) -> Iterator[Violation]:
+    names = [name for name, own in roles.items() if "logs" in own]
+    if len(names) > topology.MOST_LOG_STORES:
+        what = f"{len(names)} hosts have the role logs, and every host sends all its lines to each of them"
+        yield Violation(("hosts", names[-1], "roles"), what, "give it to 1 host or to 2")
 
 
 def _voters(roles: Mapping[str, list[str]]) -> Iterator[Violation]:

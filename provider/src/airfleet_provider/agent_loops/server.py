@@ -1,6 +1,7 @@
-"""The HTTP server of the agents process: metrics and health, which read no database, and requests that may write.
+"""The HTTP server of the agents process and of the log store: metrics, health, and requests that may write.
 
-Requests that may write show a token, so other hosts have to speak TLS once all of them can.
+Requests that may write show a token or the certificate of a host, so other hosts have to speak TLS once all of them
+can.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -40,6 +41,8 @@ class Tls:
     certificate: Path
     key: Path
     is_required: bool = True
+    # The authorities whose certificates clients may show: then `Request.peer` is the name in such a certificate.
+    authorities: Path | None = None
 
     def make_context(self) -> ssl.SSLContext:
         """Return the context of one connection.
@@ -50,7 +53,20 @@ class Tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(self.certificate, self.key)
+        if self.authorities:
+            context.load_verify_locations(self.authorities)
+            # A certificate that no authority signed ends the connection; a client without one has no name.
+            context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a server allows: connections at once, bytes of a body, and whether a connection serves several requests."""
+
+    at_once: int = MOST_AT_ONCE
+    longest_body: int = LONGEST_BODY
+    keeps_alive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +87,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request with its whole body. `query` is the part of the path after the question mark."""
+    """A request with its whole body. `query` is the part of the path after the question mark.
+
+    `peer` is the common name in the certificate that the client proved to have, or "".
+    """
 
     query: str
     headers: Mapping[str, str]
     body: bytes
+    peer: str = ""
 
 
 # A route gets the `Accept` header.
@@ -88,6 +108,7 @@ Handlers = Mapping[tuple[str, str], Handler]
 class _Handler(BaseHTTPRequestHandler):
     routes: ClassVar[Mapping[str, Route]]
     handlers: ClassVar[Handlers]
+    bounds: ClassVar[Bounds]
     timeout = REQUEST_S
     server_version, sys_version = "airfleet", ""
 
@@ -95,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         route = self.routes.get(url.path)
         if handler := self.handlers.get(("GET", url.path)):
-            answer = handler(Request(url.query, dict(self.headers), b""))
+            answer = handler(Request(url.query, dict(self.headers), b"", self._find_peer()))
         elif route is None:
             answer = Answer(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /health and /ready\n")
         else:
@@ -108,11 +129,26 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if handler is None:
             answer = Answer(HTTPStatus.NOT_FOUND, "text/plain", b"nothing takes a POST here\n")
-        elif not length.isdecimal() or int(length) > LONGEST_BODY:
+        elif not length.isdecimal() or int(length) > self.bounds.longest_body:
             answer = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", b"the body is too long\n")
         else:
-            answer = handler(Request(url.query, dict(self.headers), self.rfile.read(int(length))))
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                # The client has gone in the middle of it.
+                self.close_connection = True
+                return
+            self._send(handler(Request(url.query, dict(self.headers), body, self._find_peer())))
+            return
+        # The body was not read, so what follows on this connection is no request.
+        self.close_connection = True
         self._send(answer)
+
+    def _find_peer(self) -> str:
+        if not isinstance(self.connection, ssl.SSLSocket) or not (proof := self.connection.getpeercert()):
+            return ""
+        subject: Iterable[Any] = proof.get("subject", ())
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        return str(names[0]) if len(names) == 1 else ""
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
@@ -130,8 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """Serves the routes in threads that end with the process.
 
-    The loops of the process need its files and its time, so only MOST_AT_ONCE connections are open. One more ends the
-    oldest, which is one that waits for its client.
+    The loops of the process need its files and its time, so only `bounds.at_once` connections are open. One more ends
+    the oldest, which is one that waits for its client.
     """
 
     daemon_threads = True
@@ -144,8 +180,11 @@ class Server(ThreadingHTTPServer):
         routes: Mapping[str, Route],
         handlers: Handlers | None = None,
         tls: Tls | None = None,
+        bounds: Bounds = Bounds(),
     ) -> None:
         """Listen at once. Without `tls`, no connection has TLS.
+
+        With `bounds.keeps_alive`, a connection serves requests for WHOLE_REQUEST_S.
 
         Raises:
             OSError: The address is not this machine's, or the port is taken.
@@ -154,12 +193,15 @@ class Server(ThreadingHTTPServer):
         self._open: dict[Any, float] = {}
         self._lock = threading.Lock()
         self._tls = tls
-        super().__init__((address, port), type("Handler", (_Handler,), {"routes": routes, "handlers": handlers or {}}))
+        self._at_once = bounds.at_once
+        version = "HTTP/1.1" if bounds.keeps_alive else "HTTP/1.0"
+        own = {"routes": routes, "handlers": handlers or {}, "bounds": bounds, "protocol_version": version}
+        super().__init__((address, port), type("Handler", (_Handler,), own))
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
         """Serve a connection in a thread of its own."""
         with self._lock:
-            while len(self._open) >= MOST_AT_ONCE:
+            while len(self._open) >= self._at_once:
                 self._end(next(iter(self._open)))
             self._open[request] = time.monotonic()
         super().process_request(request, client_address)

@@ -12,6 +12,8 @@ CELERY = "AIRFLEET_CELERY"
 DRAINED = "AIRFLEET_DRAINED"
 # The file that configures the log agent (`log_agent_config`).
 LOG_AGENT = "AIRFLEET_LOG_AGENT"
+# The file that configures the log store of a fleet (`log_store_config`).
+LOG_STORE = "AIRFLEET_LOG_STORE"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
 # The URL at which a worker of a pool that scales reports, and learns the number of its slots.

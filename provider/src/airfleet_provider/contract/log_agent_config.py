@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# The file of positions of an agent that writes the index itself.
+POSITIONS = "positions"
 # What the log agent keeps of one try, and for how many days it keeps lines, if fleet.yaml does not say otherwise.
 MOST_BYTES_PER_TRY = 64 << 20
 KEEP_DAYS = 30
@@ -19,13 +21,19 @@ class Key(StrEnum):
     HOST = "host"
     # Where the process serves `/metrics` and `/health`: `address` and `port`.
     SERVER = "server"
-    # The folder of the index, which has a folder for each day.
+    # The folder of the index, which has a folder for each day, if the agent writes it itself.
     INDEX = "index"
-    # The file that says how far each log file was taken.
+    # The log stores that get all lines, if there is no index: for the name of each, its URL.
+    STORES = "stores"
+    # What the agent proves to log stores: the files `certificate`, `key` and `authorities`.
+    PROOF = "proof"
+    # The folder of the files that say how far each log file was taken, one file for the index or for each store.
     POSITIONS = "positions"
-    # The folder whose files are the logs of components, such as `scheduler.log`.
+    # The folder whose files are the logs of components, such as `scheduler.log`, or nothing.
     COMPONENTS = "components"
-    # The folder of the logs of tasks, Airflow's `base_log_folder`.
+    # The command that reads the journal of this host, if components write to it.
+    JOURNAL = "journal"
+    # The folders of the logs of tasks, Airflow's `base_log_folder`.
     TASKS = "tasks"
     # Further folders of logs: for the name of a component, its folder.
     TREES = "trees"

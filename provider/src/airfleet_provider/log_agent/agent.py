@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -18,10 +19,12 @@ from dataclasses import dataclass, field, replace
 from airfleet_provider.log_agent import files
 from airfleet_provider.log_agent.discovery import LogTree
 from airfleet_provider.log_agent.files import LogFile
+from airfleet_provider.log_agent.journal import Journal
+from airfleet_provider.log_agent.line_maker import LineMaker
 from airfleet_provider.log_agent.positions import Position, Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_agent.rota import Rota
-from airfleet_provider.log_index.lines import Line, Origin, clean_text, is_copy, read_line, show_moment
+from airfleet_provider.log_index.lines import Line, Origin, is_copy, show_moment
 from airfleet_provider.log_index.origins import find_component_origin, find_task_origin
 from airfleet_provider.log_index.store import LEFT_OUT, LogWriter
 
@@ -36,26 +39,22 @@ COMPONENTS_EVERY_S = 5.0
 SAVE_EVERY_S = 10.0
 # Files that are looked at in a turn although they have not grown lately.
 MOST_FILES = 1000
-# Characters of a line that are kept.
-LONGEST_LINE = 32_768
-# What a line has at its end if it was longer.
-CUT = " … airfleet cut {} characters of this line"
-# Microseconds that a line may be ahead of the clock of this host. A moment after that is none: the line would be the
-# newest of every search for years.
-AHEAD_US = 86_400 * 1_000_000
-# Components that print the lines of their tasks too.
-SUPERVISORS = frozenset({"scheduler", "worker", "triggerer"})
+# Components that print the lines of their tasks too. On a host of a fleet, each pool has a worker, `worker-POOL`.
+SUPERVISORS = re.compile(r"scheduler|triggerer|worker(?:-.+)?")
 # The name under which a file goes on that a supervisor copied before it emptied it.
 ROTATED = ".1"
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the logs of a host are, and what it is called. `trees` has the folder of each further component."""
+    """Where the logs of a host are, and what it is called. `trees` has the folder of each further component.
+
+    Such a folder may be below one of `tasks`. A host whose components write to its journal has no `components`.
+    """
 
     host: str
     components: str
-    tasks: str
+    tasks: tuple[str, ...]
     trees: tuple[tuple[str, str], ...] = ()
 
 
@@ -84,6 +83,13 @@ class _Turn:
     cut_files: int = 0
     left_out: int = 0
     waiting: int = 0
+    # The cursor of the last entry of the journal that was read.
+    cursor: str = ""
+
+    def take(self, line: Line) -> None:
+        """Add a line, which may say that it is in the place of another one."""
+        self.lines.append(line)
+        self.left_out += line.raw == LEFT_OUT
 
 
 class LogAgent:
@@ -100,15 +106,17 @@ class LogAgent:
         clock: Callable[[], float],
         wall: Callable[[], float],
         components_every_s: float = COMPONENTS_EVERY_S,
+        journal: Journal | None = None,
     ) -> None:
         """Take `most_bytes` of each try at most. `clock` is monotonic; `wall` returns the seconds since 1970.
 
-        Lines of components wait for those of a task, or for `components_every_s` seconds.
+        Lines of components wait for those of a task, or for `components_every_s` seconds. Those of the `journal`, if
+        there is one, are lines of components.
         """
         self._places = places
         self._store = store
         self._positions = positions
-        self._redaction = redaction
+        self._maker = LineMaker(places.host, redaction, wall)
         self._most_bytes = most_bytes
         self._wall = wall
         self._clock = clock
@@ -117,12 +125,14 @@ class LogAgent:
         self._saved = float("-inf")
         self._unsaved: dict[tuple[int, int], Position] = {}
         self._trees = [
-            LogTree(folder, clock, wall) for folder in (places.tasks, *(folder for _, folder in places.trees))
+            LogTree(folder, clock, wall) for folder in (*places.tasks, *(folder for _, folder in places.trees))
         ]
         self._rota: Rota[str] = Rota(clock, MOST_FILES)
         self._files: dict[str, LogFile] = {}
         # Paths that were found, and whose positions are not on the disk yet. A tree hands a path out only once.
         self._found: set[str] = set()
+        self._journal = journal
+        self._cursor = self._saved_cursor = positions.find_cursor() if journal else ""
         # Copies of emptied files that were not read to their end are only met at the start.
         self._suffixes: tuple[str, ...] = (".log", f".log{ROTATED}")
         self.totals = Totals()
@@ -145,6 +155,7 @@ class LogAgent:
             if self._read(log_file, turn):
                 growing.append(log_file)
         turn.waiting = sum(self._measure(turn.moved.get(one.path, one)) for one in growing)
+        has_more = self._read_journal(turn) or turn.waiting > 0
         if turn.lines:
             turn.left_out += self._store.add(turn.lines)
             self._store.commit()
@@ -153,14 +164,23 @@ class LogAgent:
             self._files[path] = after
             self._rota.note_change(path)
             self._unsaved[after.key] = after.position
+        self._cursor = turn.cursor or self._cursor
         if turn.cut_files or self._clock() - self._saved >= SAVE_EVERY_S:
             self._save()
         self._count(turn)
-        return turn.waiting > 0
+        return has_more
+
+    def give_up(self) -> None:
+        """Forget what a turn that failed has read of the journal. It is read again."""
+        if self._journal:
+            self._journal.close()
 
     def _save(self) -> None:
         self._positions.write(self._unsaved.values())
         self._unsaved.clear()
+        if self._cursor != self._saved_cursor:
+            self._positions.write_cursor(self._cursor)
+            self._saved_cursor = self._cursor
         self._saved = self._clock()
 
     def _is_due(self, growing: Iterable[LogFile]) -> bool:
@@ -305,8 +325,8 @@ class LogAgent:
             if origin.dag and end > self._most_bytes:
                 self._cut(after, end, origin, turn)
                 break
-            if raw and not (origin.component in SUPERVISORS and is_copy(raw.decode("utf-8", "replace"))):
-                turn.lines.append(self._take_line(after, end, raw, origin, turn))
+            if raw and not _is_copy(origin.component, raw):
+                turn.take(self._maker.make_line(after, end, raw, origin))
             after.position = replace(after.position, offset=end)
         turn.read += after.position.offset - position.offset
         after.position = replace(after.position, head_length=head[0], head_digest=head[1])
@@ -326,51 +346,29 @@ class LogAgent:
         turn.cut_files += 1
         log_file.position = replace(log_file.position, offset=end, is_cut=True)
 
-    def _take_line(self, log_file: LogFile, end: int, raw: bytes, origin: Origin, turn: _Turn) -> Line:
-        """Return a line of the index. In the place of one that cannot be read is a line that says so."""
-        try:
-            return self._make_line(log_file, end, raw, origin)
-        except Exception as error:
-            # Were the line tried again, no later line of any file would ever be kept.
-            log.warning("a line of %s is left out of the index: %s", log_file.position.source, type(error).__name__)
-            turn.left_out += 1
-            at = log_file.at or int(self._wall() * 1e6)
-            return Line(log_file.position.source, end, at, log_file.level, LEFT_OUT, LEFT_OUT, origin)
-
-    def _make_line(self, log_file: LogFile, end: int, raw: bytes, origin: Origin) -> Line:
-        text = raw.decode("utf-8", "replace").replace("\x00", "")
-        # A secret is hidden first: no rule would know the rest of one that was cut.
-        text = self._redaction.hide(text)
-        text = clean_text(text if len(text) <= LONGEST_LINE else _shorten(text))
-        read = read_line(text)
-        now = int(self._wall() * 1e6)
-        said = read.at if read.at is not None and read.at <= now + AHEAD_US else None
-        # A line without a time or a level of its own, such as one of a traceback, goes on with those before it.
-        log_file.at = said or log_file.at or now
-        log_file.level = read.level or log_file.level
-        return Line(log_file.position.source, end, log_file.at, log_file.level, read.text, text, origin)
+    def _read_journal(self, turn: _Turn) -> bool:
+        """Read the next entries of the journal, and return whether it has more."""
+        if not self._journal or turn.read >= TURN_BYTES:
+            return False
+        block = self._journal.read(self._cursor, TURN_BYTES - turn.read)
+        for entry in block.entries:
+            if entry.text and not _is_copy(entry.component, entry.text):
+                turn.take(self._maker.make_entry(entry))
+            turn.read += len(entry.text)
+        turn.cursor = block.cursor
+        return block.has_more
 
     def _find_origin(self, path: str) -> Origin:
         own = self._places
-        if path.startswith(f"{own.tasks}{os.sep}"):
-            return find_task_origin(own.host, os.path.relpath(path, own.tasks))
         for component, folder in own.trees:
             if path.startswith(f"{folder}{os.sep}"):
                 return Origin(own.host, component)
+        for folder in own.tasks:
+            if path.startswith(f"{folder}{os.sep}"):
+                return find_task_origin(own.host, os.path.relpath(path, folder))
         return find_component_origin(own.host, path.rsplit(os.sep, 1)[-1])
 
 
-def _shorten(text: str) -> str:
-    """Cut a long line. An object of JSON stays one: its event is cut, and what else it says is kept."""
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict) or not isinstance(body.get("event"), str):
-        return text[:LONGEST_LINE] + CUT.format(len(text) - LONGEST_LINE)
-    room = LONGEST_LINE - (len(text) - len(body["event"]))
-    if room < 0:
-        kept = {name: body[name] for name in ("timestamp", "level", "logger") if isinstance(body.get(name), str)}
-        body, room = {**kept, "event": body["event"]}, LONGEST_LINE
-    body["event"] = body["event"][:room] + CUT.format(len(text) - LONGEST_LINE)
-    return json.dumps(body, ensure_ascii=False)
+def _is_copy(component: str, raw: bytes) -> bool:
+    """Return whether a line of a component is one that it prints of a task."""
+    return SUPERVISORS.fullmatch(component) is not None and is_copy(raw.decode("utf-8", "replace"))

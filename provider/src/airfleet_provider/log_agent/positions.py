@@ -1,4 +1,6 @@
-"""How far each file was taken, on the disk: an SQLite database. A row is written before a line of its file is added.
+"""How far each file and the journal were taken, on the disk: an SQLite database.
+
+A row is written before a line of its file is added.
 
 A file is known by its device and inode. A digest of its first bytes tells a new file that got the inode of an old one.
 """
@@ -21,6 +23,7 @@ CREATE TABLE IF NOT EXISTS file (
     is_cut INTEGER NOT NULL,
     PRIMARY KEY (device, inode)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journal (cursor TEXT NOT NULL);
 """
 
 
@@ -63,6 +66,22 @@ class Positions:
             return None
         source, offset, head_length, head_digest, is_cut = row
         return Position(device, inode, source, offset, head_length, head_digest, bool(is_cut))
+
+    def find_cursor(self) -> str:
+        """Return the cursor of the last entry of the journal that was taken, or ""."""
+        row = self._connection.execute("SELECT cursor FROM journal").fetchone()
+        return str(row[0]) if row else ""
+
+    def write_cursor(self, cursor: str) -> None:
+        """Write how far the journal was taken. Raises sqlite3.Error."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("DELETE FROM journal")
+            self._connection.execute("INSERT INTO journal VALUES (?)", (cursor,))
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            self._connection.execute("ROLLBACK")
+            raise
 
     def write(self, positions: Iterable[Position], gone: Iterable[tuple[int, int]] = ()) -> None:
         """Write positions and remove those of files that are gone, in one transaction.

@@ -19,13 +19,14 @@ from typing import Any
 
 from airfleet_provider.agent_loops.server import Answer, Server
 from airfleet_provider.contract import environment
-from airfleet_provider.contract.log_agent_config import KEEP_DAYS, MOST_BYTES_PER_TRY, Key
+from airfleet_provider.contract.log_agent_config import KEEP_DAYS, MOST_BYTES_PER_TRY, POSITIONS, Key
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.log_agent import exposition
 from airfleet_provider.log_agent.agent import LogAgent, Places
+from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.positions import Positions
 from airfleet_provider.log_agent.redaction import Redaction
-from airfleet_provider.log_index.day_indexes import DayIndexWriter
+from airfleet_provider.log_index.remote import Proof, RemoteLogWriter
 from airfleet_provider.log_index.store import LogWriter, StoreError
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ TURN_S = 1.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 # A turn that takes longer is stuck. It normally ends within a second, and the merge of an index within some.
 STUCK_S = 120.0
+# The name of the store of an agent that writes the index itself.
+INDEX = "index"
 FORGET_EVERY_S = 3600.0
 DAY_US = 86_400 * 1_000_000
 
@@ -83,6 +86,7 @@ class LogAgentProcess:
         self._agent.hurry()
         self.turn()
         self._store.close()
+        self._agent.give_up()
 
     def turn(self) -> bool:
         """Do one turn, and return whether another should follow at once. A failure is noted and tried again.
@@ -103,6 +107,7 @@ class LogAgentProcess:
                 log.error("the logs are not taken, and are tried again: %s", text)
             state.error = text
             self._store.close()
+            self._agent.give_up()
             return False
         else:
             if state.error:
@@ -130,69 +135,100 @@ class LogAgentProcess:
             return f"a turn has not come back for {self._clock() - busy:.0f} s"
         return ""
 
-    def show_health(self, accept: str) -> Answer:
-        """Answer whether the process is alive. A full disk does not make it ill, as a restart would not help."""
-        fault, state = self.find_fault(), self.state
-        ago = None if state.turned is None else round(self._clock() - state.turned, 1)
-        body = {"fault": fault, "error": state.error, "turned_s": ago, "lines": self._agent.totals.lines}
-        return Answer.of_json(body, good=not fault)
+    def show_state(self) -> Mapping[str, object]:
+        """Return how the turns do, as an object that JSON knows."""
+        ago = None if self.state.turned is None else round(self._clock() - self.state.turned, 1)
+        return {"error": self.state.error, "turned_s": ago, "lines": self._agent.totals.lines}
 
-    def show_metrics(self, accept: str) -> Answer:
-        """Answer with the metrics of this process, in Prometheus' text format."""
+    def find_progress(self, name: str) -> exposition.Progress:
+        """Return the figures of the metrics. `name` is that of the store."""
         state = self.state
         age = self._clock() - (state.turned if state.turned is not None else state.since)
-        text = exposition.render(self._agent.totals, failures=state.failures, age_s=age)
-        return Answer(HTTPStatus.OK, exposition.CONTENT_TYPE, text.encode())
+        return exposition.Progress(name, self._agent.totals, state.failures, age)
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Run the process that the file of `AIRFLEET_LOG_AGENT` describes; return its exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = read_config(Path(environ[environment.LOG_AGENT]))
-    store = DayIndexWriter(Path(config[Key.INDEX]), time.time)
-    agent = make_agent(config, store)
-    process = LogAgentProcess(agent, store, keep_days=int(config.get(Key.KEEP_DAYS, KEEP_DAYS)))
+    processes = {name: make_process(config, name, store) for name, store in make_stores(config).items()}
+
+    def find_fault() -> str:
+        return next((fault for one in processes.values() if (fault := one.find_fault())), "")
+
+    def show_health(accept: str) -> Answer:
+        # A full disk, or a store that is down, does not make the process ill, as a restart would not help.
+        fault = find_fault()
+        return Answer.of_json(
+            {"fault": fault, "stores": {name: one.show_state() for name, one in processes.items()}}, good=not fault
+        )
+
+    def show_metrics(accept: str) -> Answer:
+        text = exposition.render([one.find_progress(name) for name, one in processes.items()])
+        return Answer(HTTPStatus.OK, exposition.CONTENT_TYPE, text.encode())
+
     place = config[Key.SERVER]
     server = Server(
         str(place["address"]),
         int(place["port"]),
-        {"/health": process.show_health, "/ready": process.show_health, "/metrics": process.show_metrics},
+        {"/health": show_health, "/ready": show_health, "/metrics": show_metrics},
     )
     threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        process.stopping.set()
+        for one in processes.values():
+            one.stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     log.info("serving http://%s:%s/metrics", place["address"], place["port"])
-    worker = threading.Thread(target=process.run, name="turns", daemon=True)
-    worker.start()
-    while worker.is_alive():
-        worker.join(1.0)
-        if fault := process.find_fault():
+    workers = [threading.Thread(target=one.run, name=name, daemon=True) for name, one in processes.items()]
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers):
+        workers[0].join(1.0)
+        if fault := find_fault():
             log.error("this process ends: %s", fault)
             sys.stderr.flush()
             os._exit(1)
-    return 0 if process.stopping.is_set() else 1
+    return 0 if all(one.stopping.is_set() for one in processes.values()) else 1
 
 
-def make_agent(config: Mapping[str, Any], store: LogWriter) -> LogAgent:
-    """Return the agent that the configuration describes, writing to `store`."""
+def make_stores(config: Mapping[str, Any]) -> Mapping[str, LogWriter]:
+    """Return what the agent writes to, each with its name: the index, or the log stores of the fleet."""
+    if Key.INDEX in config:
+        from airfleet_provider.log_index.day_indexes import DayIndexWriter  # noqa: PLC0415 - it is 10 MB
+
+        return {INDEX: DayIndexWriter(Path(config[Key.INDEX]), time.time)}
+    files = {name: Path(path) for name, path in config[Key.PROOF].items()}
+    proof = Proof(files["authorities"], files["certificate"], files["key"])
+    return {name: RemoteLogWriter(url, proof) for name, url in config[Key.STORES].items()}
+
+
+def make_process(config: Mapping[str, Any], name: str, store: LogWriter) -> LogAgentProcess:
+    """Return the turns that write to one store. They depend on no other store, so one that is down stops no other."""
+    agent = make_agent(config, store, name=POSITIONS if name == INDEX else f"{POSITIONS}-{name}")
+    return LogAgentProcess(agent, store, keep_days=int(config.get(Key.KEEP_DAYS, KEEP_DAYS)))
+
+
+def make_agent(config: Mapping[str, Any], store: LogWriter, *, name: str = POSITIONS) -> LogAgent:
+    """Return the agent that the configuration describes, writing to `store`, with its positions in a file `name`."""
     places = Places(
         host=str(config[Key.HOST]),
-        components=str(config[Key.COMPONENTS]),
-        tasks=str(config[Key.TASKS]),
-        trees=tuple((name, str(folder)) for name, folder in config.get(Key.TREES, {}).items()),
+        components=str(config.get(Key.COMPONENTS, "")),
+        tasks=tuple(map(str, config[Key.TASKS])),
+        trees=tuple((tree, str(folder)) for tree, folder in config.get(Key.TREES, {}).items()),
     )
+    program = config.get(Key.JOURNAL)
     return LogAgent(
         places,
         store,
-        Positions(Path(config[Key.POSITIONS])),
+        Positions(Path(config[Key.POSITIONS]) / f"{name}.sqlite"),
         Redaction(config.get(Key.REDACT, ())),
         most_bytes=int(config.get(Key.MOST_BYTES_PER_TRY, MOST_BYTES_PER_TRY)),
         clock=time.monotonic,
         wall=time.time,
+        journal=Journal(program, days=int(config.get(Key.KEEP_DAYS, KEEP_DAYS))) if program else None,
     )
 
 
@@ -204,8 +240,10 @@ def read_config(path: Path) -> Mapping[str, Any]:
     """
     try:
         config = json.loads(path.read_text("utf-8"))
-        missing = {Key.HOST, Key.SERVER, Key.INDEX, Key.POSITIONS, Key.COMPONENTS, Key.TASKS} - config.keys()
-    except (OSError, ValueError, AttributeError) as error:
+        wanted = {Key.HOST, Key.SERVER, Key.POSITIONS, Key.TASKS}
+        missing = wanted | ({Key.INDEX} if Key.STORES not in config else {Key.PROOF})
+        missing -= config.keys()
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SystemExit(f"airfleet: cannot read {path}: {error}") from None
     if missing:
         raise SystemExit(f"airfleet: {path} has no {', '.join(sorted(missing))}")

@@ -32,8 +32,8 @@ WRITER_BYTES = 30_000_000
 # Room that the index leaves free on its disk, which the database may need: so many bytes, or this part of a small disk.
 # The log files keep what is not taken, so a disk that fills up must not first lose the database.
 RESERVE_BYTES, RESERVE_PART = 1 << 30, 0.05
-# Lines of a file that are read at once.
-PAGE = 2000
+# Lines of a file that are read at once, and characters after which no further line is.
+PAGE, PAGE_CHARACTERS = 2000, 4 << 20
 # Files of one try: one for each host on which it ran, and one for each trigger of it.
 MOST_SOURCES = 1000
 # Files whose ends are remembered. A turn of the agent takes lines of fewer files.
@@ -100,24 +100,30 @@ class DayIndexReader:
                     begun[one["key"]] = min(at, begun.get(one["key"], at))
         return sorted(begun, key=lambda source: (begun[source], source))
 
-    def read_whole(self, attempt: Origin, source: str) -> Iterator[str]:
-        """Yield all raw lines of one file of a try, in their order. The memory for it does not grow with the file."""
+    def read_page(self, attempt: Origin, source: str, after: int) -> Sequence[tuple[int, str]]:
+        """Return the next raw lines of one file of a try, PAGE at most, each with its offset, after an offset.
+
+        Lines arrive in their order, so those of a day are before those of the next one.
+        """
         schema = make_schema()
-        own = [*_match_attempt(attempt), (tantivy.Occur.Must, tantivy.Query.term_query(schema, "source", source))]
+        later = tantivy.Query.range_query(schema, "offset", tantivy.FieldType.Integer, after + 1)
+        own = (tantivy.Query.term_query(schema, "source", source), later)
+        query = tantivy.Query.boolean_query([*_match_attempt(attempt), *((tantivy.Occur.Must, one) for one in own)])
+        page: list[tuple[int, str]] = []
+        size = 0
         for day in reversed(self.list_days()):
             for searcher in self._look(day):
-                end = 0
-                while True:
-                    later = tantivy.Query.range_query(schema, "offset", tantivy.FieldType.Integer, end + 1)
-                    query = tantivy.Query.boolean_query([*own, (tantivy.Occur.Must, later)])
-                    hits = searcher.search(
-                        query, PAGE, count=False, order_by_field="offset", order=tantivy.Order.Asc
-                    ).hits
-                    for _, address in hits:
-                        yield _decode(searcher.doc(address).get_first("raw"))
-                    if len(hits) < PAGE:
-                        break
-                    end = hits[-1][0]
+                room = PAGE - len(page)
+                found = searcher.search(query, room, count=False, order_by_field="offset", order=tantivy.Order.Asc)
+                for at, address in found.hits:
+                    raw = _decode(searcher.doc(address).get_first("raw"))
+                    page.append((at, raw))
+                    size += len(raw)
+                    if size >= PAGE_CHARACTERS:
+                        return page
+            if len(page) >= PAGE:
+                break
+        return page
 
     def find_end(self, source: str) -> int:
         """Return the offset of the last line of a file that the store keeps, or 0."""

@@ -87,15 +87,27 @@ class LogReader(Protocol):
         The host and the component of `attempt` do not matter.
         """
 
-    def read_whole(self, attempt: Origin, source: str) -> Iterator[str]:
-        """Yield all raw lines of one file of a try, in their order. Raises StoreError."""
+    def read_page(self, attempt: Origin, source: str, after: int) -> Sequence[tuple[int, str]]:
+        """Return the next raw lines of one file of a try, each with its offset, after an offset. Raises StoreError.
+
+        The number of lines is that of one page. There are none after the last one.
+        """
+
+
+def read_whole(reader: LogReader, attempt: Origin, source: str) -> Iterator[str]:
+    """Yield all raw lines of one file of a try, in their order. The memory for it does not grow with the file.
+
+    Raises:
+        StoreError: The store does not answer.
+    """
+    after = 0
+    while page := reader.read_page(attempt, source, after):
+        yield from (raw for _, raw in page)
+        after = page[-1][0]
 
 
 class LogWriter(Protocol):
     """What writes to a store. A line is kept once, however often it is added."""
-
-    def find_end(self, source: str) -> int:
-        """Return the offset of the last line of a file that the store keeps, or 0. Raises StoreError."""
 
     def know_new(self, source: str) -> None:
         """Note that no line of a file was ever added, so that the store need not look for them."""

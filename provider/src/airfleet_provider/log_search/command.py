@@ -10,18 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import psycopg2
 
-from airfleet_provider.compat.calls import config, metadata_db
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract.moments import read_span
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.log_index import signatures
-from airfleet_provider.log_index.day_indexes import DayIndexReader
 from airfleet_provider.log_index.lines import LEVELS, TASK, show_moment
 from airfleet_provider.log_index.signatures import Group
 from airfleet_provider.log_index.store import Answer, Hit, LogReader, Question, StoreError
+from airfleet_provider.log_search import readers
 from airfleet_provider.processes import command_line
 
 ERRORS = ("error", "critical")
@@ -59,13 +58,12 @@ def open_index() -> LogReader:
     Raises:
         SystemExit: There is none.
     """
-    folder = config.read_setting("airfleet", "log_index")
-    if not folder or not Path(folder).is_dir():
+    if (reader := readers.open_reader()) is None:
         raise SystemExit(
-            "airfleet: this platform has no index of logs yet\n\nhint: `airfleet up` writes one; on a fleet of hosts, "
-            "`airfleet logs` shows the journals"
+            "airfleet: this platform has no index of logs yet\n\nhint: `airfleet up` writes one; a fleet has one if a "
+            "host has the role logs, and `airfleet logs` shows the journals of any"
         )
-    return DayIndexReader(Path(folder))
+    return reader
 
 
 def read_since(text: str, now: float) -> int:

@@ -51,7 +51,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import log_servers, web_ports
+from airfleet.components.hosts import log_servers, logs, web_ports
 from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
@@ -69,6 +69,9 @@ LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 AWAIT_DATABASE = "airfleet_provider.liveness.wait_for_database"
 # These processes hold a lock or LISTEN as long as they run. PgBouncer's pool of transactions cannot do that.
 NEED_SESSION = frozenset({"scheduler", "releaser", "metadata", archiver.NAME})
+# These processes write files of logs below their own folder, which the log agent reads as a member of their group.
+WRITE_LOGS = frozenset({"dag-processor", "triggerer"})
+LOGGED = {"UMask": "0027"}
 # These processes check tokens. They read the keys at their start.
 CHECK_TOKENS = frozenset({"api-server", "execution-api"})
 
@@ -133,9 +136,9 @@ def describe_scheduler(place: Place) -> Part:
         links={scheduler.NAME: link},
     )
     config = next(file for file in part.files if file.path.name == "airflow.cfg")
-    logs = serve_logs(place, HOME, SERVER_USER, TRIGGERER_LOGS, config, "shows the logs of deferred tasks")
+    served = serve_logs(place, HOME, SERVER_USER, TRIGGERER_LOGS, config, "shows the logs of deferred tasks")
     services = (_let_archive(one, store) if one.name == archiver.NAME and store else one for one in part.services)
-    return replace(part, services=(*services, logs))
+    return replace(part, services=(*services, served))
 
 
 def _let_archive(service: Service, store: str) -> Service:
@@ -199,6 +202,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
             str(LOG_SERVERS),
             "a task names the host of its log, so requests go only to hosts of the fleet",
         ),
+        *logs.list_settings(place),
         *_list_edge_settings(place),
         *settings.list_user_settings(fleet),
     )
@@ -377,6 +381,7 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
         stop_s=max(process.stop_timeout_s, 15),
         health=_host_health(process),
         wait_s=180,
+        sandbox=LOGGED if process.name in WRITE_LOGS and place.fleet.with_role("logs") else {},
     )
 
 

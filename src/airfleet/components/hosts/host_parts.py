@@ -14,6 +14,7 @@ from airfleet.components.hosts import (
     common,
     exporters,
     haproxy,
+    logs,
     metadata_jobs,
     monitor,
     workers,
@@ -49,6 +50,10 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
         parts.append(haproxy.describe_balancer(place))
     if "monitor" in roles:
         parts += [monitor.describe_prometheus(place), monitor.describe_alertmanager(place)]
+    if place.fleet.with_role("logs"):
+        parts.append(logs.describe_agent(place))
+    if "logs" in roles:
+        parts.append(logs.describe_store(place))
     ports = [port for part in parts for port in part.ports]
     parts = [_let_drain_first(part, parts) for part in parts]
     folders = [folder for part in parts for folder in part.folders]

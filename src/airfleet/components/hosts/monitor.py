@@ -23,6 +23,8 @@ from airfleet.components.host_model import (
     ETC,
     ETCD_METRICS,
     LIB,
+    LOG_AGENT_METRICS,
+    LOG_STORE,
     NODE_METRICS,
     PATRONI,
     POSTGRES_METRICS,
@@ -199,6 +201,8 @@ def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
         ),
         _job("balancer", fleet.with_role("balancer"), BALANCER_METRICS),
         _job("proxy", fleet.with_role("worker"), PROXY_METRICS),
+        _job("logs", fleet.hosts if fleet.with_role("logs") else (), LOG_AGENT_METRICS),
+        _job("log-store", fleet.with_role("logs"), LOG_STORE, authorities=AUTHORITIES),
         _job("prometheus", monitors, PROMETHEUS, authorities=AUTHORITIES),
         _job_of_alertmanagers(place),
     )

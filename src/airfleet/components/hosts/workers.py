@@ -19,7 +19,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import airflow
+from airfleet.components.hosts import airflow, logs
 from airfleet.components.model import Origin, Setting
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
@@ -63,7 +63,7 @@ def describe(place: Place) -> Part:
     user = airflow.user_environment(place, HOME, WORKER_USER)
     pools = [place.fleet.pool(name) for name in place.host.pools]
     links = {pool.name: _link(place, pool) for pool in pools}
-    logs = airflow.serve_logs(place, HOME, WORKER_USER, WORKER_LOGS, config, "shows the logs of this host's tasks")
+    served = airflow.serve_logs(place, HOME, WORKER_USER, WORKER_LOGS, config, "shows the logs of this host's tasks")
     return Part(
         name="workers",
         users=(WORKER_USER,),
@@ -75,7 +75,7 @@ def describe(place: Place) -> Part:
         ),
         files=(config, user, *links.values()),
         services=(
-            logs,
+            served,
             *(_worker(place, pool, (config, user, links[pool.name])) for pool in pools),
         ),
         ports=(
@@ -142,7 +142,13 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
 def list_settings(place: Place) -> tuple[Setting, ...]:
     """Return the settings of a worker host. None of them opens the metadata database."""
     whole = airflow.list_settings(place)
-    kept = (setting for setting in whole if setting.section in SECTIONS or (setting.section, setting.key) in KEYS)
+    kept = (
+        setting
+        for setting in whole
+        if (setting.section in SECTIONS or (setting.section, setting.key) in KEYS)
+        # A worker host cannot search the log store.
+        and setting not in logs.list_settings(place)
+    )
     said = {(setting.section, setting.key): setting for setting in whole if setting.origin is Origin.USER}
     return (
         *kept,

@@ -16,7 +16,7 @@ import yaml
 import expositions
 from airfleet.components.monitoring import grafana, rule_files
 from airfleet_provider.contract.dashboards.catalogue import DASHBOARDS, MARKS
-from airfleet_provider.contract.log_metrics import LOG_METRICS
+from airfleet_provider.contract.log_metrics import LOG_METRICS, STORE_METRICS
 from airfleet_provider.contract.metrics import METRICS
 
 ROOT = Path(__file__).parents[4]
@@ -26,7 +26,7 @@ RULES = [
     for group in yaml.safe_load(text)["groups"]
     for rule in group["rules"]
 ]
-EXPORTED = {*METRICS, *(metric.name for metric in LOG_METRICS)}
+EXPORTED = {*METRICS, *(metric.name for metric in (*LOG_METRICS, *STORE_METRICS))}
 EXPRESSIONS = [
     *(query.expr for board in DASHBOARDS for panel in board.panels for query in panel.queries),
     *(mark.expr for mark in MARKS),

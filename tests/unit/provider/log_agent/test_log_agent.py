@@ -16,7 +16,7 @@ from airfleet_provider.log_agent.discovery import LogTree
 from airfleet_provider.log_agent.positions import Position
 from airfleet_provider.log_agent.process import LogAgentProcess
 from airfleet_provider.log_index.lines import Origin
-from airfleet_provider.log_index.store import LEFT_OUT, StoreError
+from airfleet_provider.log_index.store import LEFT_OUT, StoreError, read_whole
 from log_hosts import TRY, LogHost, make_event
 
 
@@ -225,7 +225,7 @@ def test_a_secret_under_its_name_in_a_line_of_json_is_not_kept_and_the_line_stay
     host.take()
     assert host.texts() == ["connecting", "enter password:", 'token="***']
     [source] = host.reader.find_sources(host.search()[0].origin)
-    lines = [json.loads(line) for line in host.reader.read_whole(host.search()[0].origin, source)]
+    lines = [json.loads(line) for line in read_whole(host.reader, host.search()[0].origin, source)]
     assert [line["logger"] for line in lines] == ["task"] * 3
     assert "hunter22" not in str(lines)
 
@@ -259,14 +259,14 @@ def test_no_line_stops_the_index_or_a_search(host: LogHost) -> None:
 
 
 def test_a_line_that_fails_alone_is_replaced_and_counted(host: LogHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    hide = host.agent._redaction.hide
+    hide = host.agent._maker._redaction.hide
 
     def fail(line: str) -> str:
         if "poison" in line:
             raise ArithmeticError
         return hide(line)
 
-    monkeypatch.setattr(host.agent._redaction, "hide", fail)
+    monkeypatch.setattr(host.agent._maker._redaction, "hide", fail)
     host.print("before", "poison", "after")
     host.take()
     assert host.texts() == ["before", LEFT_OUT, "after"]
@@ -320,7 +320,7 @@ def test_the_log_of_a_trigger_belongs_to_its_try(host: LogHost) -> None:
     host.take()
     attempt = Origin("", "task", "sales", "load", "manual__1", -1, 1)
     sources = host.reader.find_sources(attempt)
-    lines = [json.loads(line)["event"] for source in sources for line in host.reader.read_whole(attempt, source)]
+    lines = [json.loads(line)["event"] for source in sources for line in read_whole(host.reader, attempt, source)]
     assert sorted(lines) == ["runs", "waits"]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
 from airfleet_provider.log_index.lines import Line, Origin, show_moment
-from airfleet_provider.log_index.store import LEFT_OUT, Question, StoreError
+from airfleet_provider.log_index.store import LEFT_OUT, Question, StoreError, read_whole
 from log_hosts import make_event, make_line
 
 DAY_S = 86_400.0
@@ -118,7 +118,7 @@ def test_a_try_is_read_whole_and_in_order_over_days(
     writer.commit()
     attempt = make_line(1).origin
     assert reader.find_sources(attempt) == ["host1:a", "host2:b"]
-    events = [json.loads(raw)["event"] for raw in reader.read_whole(attempt, "host1:a")]
+    events = [json.loads(raw)["event"] for raw in read_whole(reader, attempt, "host1:a")]
     assert events == [f"line {number}" for number in range(1, 5001)]
 
 
@@ -127,7 +127,7 @@ def test_tries_whose_joined_names_are_one_text_are_apart(writer: DayIndexWriter,
     writer.add(lines)
     writer.commit()
     assert [reader.find_sources(line.origin) for line in lines] == [["host1:a"], ["host1:b"]]
-    assert [list(reader.read_whole(line.origin, "host1:b")) for line in lines] == [[], [lines[1].raw]]
+    assert [list(read_whole(reader, line.origin, "host1:b")) for line in lines] == [[], [lines[1].raw]]
 
 
 def test_a_line_that_the_index_refuses_does_not_stop_the_others(writer: DayIndexWriter, reader: DayIndexReader) -> None:

@@ -84,7 +84,9 @@ def test_json_and_the_names_of_components_cannot_steer_the_terminal(
 
 
 def test_no_index_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(config, "read_setting", lambda section, key: str(tmp_path / "none"))
+    monkeypatch.setattr(
+        config, "read_setting", lambda section, key: str(tmp_path / "none") if key == "log_index" else ""
+    )
     with pytest.raises(SystemExit, match="airfleet up"):
         command.open_index()
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from airfleet_provider.log_search.task_logs import LOGGING_CONFIG, IndexedTaskLogs
 from log_hosts import TRY, LogHost
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+AGO = timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -18,7 +23,7 @@ def host(tmp_path: Path) -> LogHost:
 
 @pytest.fixture
 def logs(host: LogHost) -> IndexedTaskLogs:
-    return IndexedTaskLogs(host.tasks, host.root / "index")
+    return IndexedTaskLogs(host.tasks, lambda: host.reader, has_hosts=False, now=lambda: NOW)
 
 
 def test_a_file_that_is_there_is_left_to_airflow(host: LogHost, logs: IndexedTaskLogs) -> None:
@@ -72,6 +77,27 @@ def test_an_index_that_cannot_be_read_says_so(host: LogHost, logs: IndexedTaskLo
     sources, streams = logs.stream(TRY, None)
     assert streams == []
     assert "cannot be read" in sources[0]
+
+
+@pytest.mark.parametrize(
+    ("ended", "reported", "is_read_here"),
+    [
+        (NOW - AGO, NOW - AGO, False),
+        (NOW - 60 * AGO, NOW - 60 * AGO, True),
+        (None, NOW - AGO, False),
+        (None, NOW - 600 * AGO, True),
+        (None, None, True),
+    ],
+)
+def test_a_host_that_serves_a_log_now_is_asked_before_the_index(
+    host: LogHost, ended: datetime | None, reported: datetime | None, is_read_here: bool
+) -> None:
+    path = host.print("loaded")
+    host.take()
+    path.unlink()
+    logs = IndexedTaskLogs(host.tasks, lambda: host.reader, has_hosts=True, now=lambda: NOW)
+    _, streams = logs.stream(TRY, SimpleNamespace(end_date=ended, last_heartbeat_at=reported))
+    assert bool(streams) is is_read_here
 
 
 def test_airflow_keeps_its_own_configuration_of_logging() -> None:

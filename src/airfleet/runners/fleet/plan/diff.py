@@ -270,9 +270,11 @@ def _list_without_files(desired: DesiredHost, facts: HostFacts) -> tuple[str, ..
 
 def _unpack(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
     place = desired.place
-    wanted = {"Airflow": place.runtime} if _runs_airflow(desired) else {}
+    wanted = {"Airflow": place.runtime} if place.runs_airflow else {}
     if "database" in place.host.roles and patroni.is_wanted(place.fleet):
         wanted["Patroni"] = place.patroni
+    if _runs_logs(desired):
+        wanted["the log agent"] = place.logs
     for what, folder in wanted.items():
         if folder.name not in facts.runtimes:
             action = Unpack(folder.name, place.machine.system.python)
@@ -281,13 +283,13 @@ def _unpack(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
 
 
 def _list_former(desired: DesiredHost, facts: HostFacts) -> list[str]:
-    """The installed packages that are neither Airflow's nor Patroni's of now."""
-    now = {desired.place.runtime.name, desired.place.patroni.name}
+    """The installed packages that are not those of now."""
+    now = {desired.place.runtime.name, desired.place.patroni.name, desired.place.logs.name}
     return [name for name in facts.runtimes if name not in now]
 
 
 def _remove_runtimes(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
-    if not _runs_airflow(desired):
+    if not desired.place.runs_airflow and not _runs_logs(desired):
         return
     others = _list_former(desired, facts)
     without = _list_without_files(desired, facts)
@@ -299,8 +301,9 @@ def _remove_runtimes(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:
         )
 
 
-def _runs_airflow(desired: DesiredHost) -> bool:
-    return bool({"web", "scheduler", "worker"} & set(desired.place.host.roles))
+def _runs_logs(desired: DesiredHost) -> bool:
+    """Return whether a host has a log agent that does not run from Airflow's packages."""
+    return bool(desired.place.fleet.with_role("logs")) and not desired.place.runs_airflow
 
 
 def _jobs_and_services(desired: DesiredHost, facts: HostFacts) -> Iterator[Step]:

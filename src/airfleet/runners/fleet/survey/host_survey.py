@@ -37,6 +37,7 @@ class HostView:
     recipe: airflow_archive.Recipe
     lease: str = ""
     patroni: airflow_archive.Recipe | None = None
+    logs: airflow_archive.Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,16 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
         )
     recipe = read_recipe(spec, machine)
     patroni = airflow_archive.read_patroni(python=machine.system.python, arch=machine.arch)
+    logs = airflow_archive.read_logs(python=machine.system.python, arch=machine.arch)
     objects = Objects(
         spec.objects.connections, spec.objects.variables, spec.objects.environment, recipe.versions, spec.objects.tls
     )
     fleet = replace(spec.fleet, hosts=spec.fleet.hosts + spec.leaving)
-    place = Place(fleet, host, machine, OPT / recipe.digest, spec.credentials, objects, OPT / patroni.digest)
+    place = Place(
+        *(fleet, host, machine, OPT / recipe.digest, spec.credentials, objects),
+        patroni=OPT / patroni.digest,
+        logs=OPT / logs.digest,
+    )
     own = Part("owner", files=(HostFile(OWNER, f"{owner}\n"), HostFile(AIRFLOW, f"{spec.airflow}\n")))
     # The firewall always keeps the port of this connection open, even if the server's configuration cannot be read.
     ports = (*probe.ssh_ports, *((connection.ssh_port,) if connection.ssh_port else ())) or (host.ssh.port or 22,)
@@ -127,7 +133,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     answer = facts.parse_answer(connection.check(question, what="surveying the host"), probe.packages)
     for obstacle in (*wrong_clock, *diff.find_obstacles(desired, probe, answer)):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
-    return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease, patroni)
+    return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease, patroni, logs)
 
 
 def read_recipe(spec: FleetSpec, machine: Machine) -> airflow_archive.Recipe:
