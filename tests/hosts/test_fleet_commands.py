@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -34,7 +36,7 @@ from terminals import open_terminal
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 
 ROLES = {
-    "app1": "roles: [web, balancer, broker, scheduler, database]",
+    "app1": "roles: [web, balancer, broker, scheduler, database, logs]",
     "app2": "roles: [worker], pools: [default]",
 }
 ODD = 'it\'s "odd" $HOME $$ 100% \\ é *\nsecond line'
@@ -212,7 +214,7 @@ def test_logs_of_all_hosts_and_what_a_doctor_sees(two: Four) -> None:
         process.wait(30)
     for host in ROLES:
         wait_until(
-            lambda host=host: two.bed[host].run("pgrep -x journalctl || true").stdout == "",  # type: ignore[misc]
+            lambda host=host: two.bed[host].run("pgrep -x -u root journalctl || true").stdout == "",  # type: ignore[misc]
             f"nobody follows on {host}",
             timeout_s=20,
         )
@@ -222,6 +224,70 @@ def test_logs_of_all_hosts_and_what_a_doctor_sees(two: Four) -> None:
     for host in ROLES:
         assert findings[host]["level"] == "ok"
         assert "give or take" in findings[f"{host}: clock"]["what"]
+
+
+def find_lines(two: Four, text: str) -> Counter[str]:
+    """Return how often each line with a word is in the log store."""
+    said = two.run("logs", "search", text, "-n", "100000", "--json").stdout
+    return Counter(str(json.loads(line)["text"]) for line in said.splitlines())
+
+
+def test_lines_of_all_hosts_are_kept_once_over_deaths_of_agent_store_network_and_host(two: Four) -> None:
+    two.wait([two.trigger(0)])
+    path = "/var/log/airfleet/tasks/dag_id=chat/run_id=r/task_id=talk"
+    event = '{"timestamp": "%s", "level": "info", "event": "zebra %d", "logger": "task"}\\n'
+    talk = f"for i in $(seq 400); do printf '{event}' \"$(date -Is)\" $i >> {path}/attempt=1.log; sleep 0.05; done"
+    two.bed["app2"].run(f"sudo -u airfleet-worker mkdir -p {path}")
+    two.bed["app2"].run(f"sudo systemd-run -q --unit=talk --uid=airfleet-worker sh -c {shlex.quote(talk)}")
+    chat = "for i in $(seq 400); do echo giraffe $i; sleep 0.05; done"
+    two.bed["app2"].run(f"sudo systemd-run -q --unit=airfleet-chat sh -c {shlex.quote(chat)}")
+    for _ in range(3):
+        two.bed["app2"].run("sudo pkill -9 -f airfleet_provider.log_agent")
+        time.sleep(2)
+        two.bed["app1"].run("sudo pkill -9 -f airfleet_provider.log_store")
+        time.sleep(2)
+    two.bed.partition(["app1"], ["app2"])
+    time.sleep(10)
+    two.bed.heal()
+    for word in ("zebra", "giraffe"):
+        wanted = Counter({f"{word} {number}": 1 for number in range(1, 401)})
+        wait_until(
+            lambda word=word: len(find_lines(two, word)) == 400,  # type: ignore[misc]
+            f"all lines with {word}",
+            timeout_s=120,
+            every_s=2,
+            seen=lambda word=word: len(find_lines(two, word)),  # type: ignore[misc]
+        )
+        assert find_lines(two, word) == wanted
+    said = two.run("logs", "search", "giraffe", "--host", "app2", "--component", "chat", "-n", "1", "--json")
+    assert json.loads(said.stdout)["host"] == "app2"
+
+
+def test_a_log_is_in_the_ui_and_found_when_its_host_is_gone(two: Four) -> None:
+    run = two.trigger(0)
+    two.wait([run])
+    path = f"/dags/sleeper/dagRuns/{run}/taskInstances/work"
+
+    def count() -> int:
+        return len(two.run("logs", "search", "--run", run, "--json").stdout.splitlines())
+
+    def read() -> list[str]:
+        return [str(line.get("event")) for line in two.call("GET", f"{path}/logs/1?full_content=true")["content"]]
+
+    wait_until(lambda: two.call("GET", path)["end_date"], "the end of the task", timeout_s=30)
+    live = [line for line in read() if not line.startswith(("::", "the index", "Found", "http"))]
+    wait_until(count, "lines of the run", timeout_s=30, every_s=1)
+    two.bed["app2"].pull_plug()
+    try:
+        time.sleep(12)
+        gone = [line for line in read() if not line.startswith(("::", "the index", "Found", "http"))]
+        print(gone)
+        assert gone == live
+        assert gone
+        assert count() == len(gone)
+    finally:
+        two.bed["app2"].power_on()
+        two.bed["app2"].wait_ready()
 
 
 def test_down_stops_airflow_and_apply_starts_it_again(two: Four) -> None:

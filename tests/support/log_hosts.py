@@ -49,6 +49,7 @@ class LogHost:
     ) -> None:
         """Write to what `make_store` returns, or to an index of its own. `journal` is the command that reads one."""
         self.root = root
+        self.name = "host1"
         self.journal = journal
         self.make_store = make_store
         self.logs = root / "logs"
@@ -68,7 +69,9 @@ class LogHost:
         writer = BrokenWriter(self.root / "index")
         store = self.make_store() if self.make_store else writer
         agent = LogAgent(
-            Places("host1", str(self.logs), (str(self.tasks),), (("dag-processor", str(self.logs / "dag_processor")),)),
+            Places(
+                self.name, str(self.logs), (str(self.tasks),), (("dag-processor", str(self.logs / "dag_processor")),)
+            ),
             store,
             Positions(self.root / "positions.sqlite"),
             Redaction(self.redact),

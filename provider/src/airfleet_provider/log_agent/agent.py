@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 # Bytes that are read in a turn. The turn then takes about a second at most, and what it read is kept and found.
 TURN_BYTES = 2 << 20
+# Lines after which a turn reads no further file. A task may write a million lines of a letter each, which a log store
+# does not take at once.
+TURN_LINES = 50_000
 # Seconds between two commits of lines of components only. A commit costs 20 ms of a core however few its lines are, and
 # the components of an idle platform write a line every second.
 COMPONENTS_EVERY_S = 5.0
@@ -150,7 +153,7 @@ class LogAgent:
         if not self._is_due(growing):
             self.totals.waiting_bytes = sum(map(self._measure, growing))
             return False
-        while growing and turn.read < TURN_BYTES:
+        while growing and turn.read < TURN_BYTES and len(turn.lines) < TURN_LINES:
             log_file = growing.popleft()
             if self._read(log_file, turn):
                 growing.append(log_file)
@@ -228,7 +231,7 @@ class LogAgent:
         try:
             with files.open_file(path) as descriptor:
                 status = os.fstat(descriptor)
-                position = self._positions.find(status.st_dev, status.st_ino)
+                position = self._adopt(self._positions.find(status.st_dev, status.st_ino))
                 if position and status.st_size >= position.offset and files.has_head(descriptor, position):
                     is_done = status.st_size == position.offset
                     return [] if is_done and self._is_old(status) else [LogFile(path, position)]
@@ -240,6 +243,15 @@ class LogAgent:
         except OSError:
             return []
         return [*(self._find_copy(LogFile(path, position)) if position else ()), new]
+
+    def _adopt(self, position: Position | None) -> Position | None:
+        """Return a position, with another name of the file if this host had another name when it was met.
+
+        A log store takes only files that are named after the host which sends them.
+        """
+        if position is None or position.source.startswith(f"{self._places.host}:"):
+            return position
+        return replace(position, source=self._name_source())
 
     def _find_copy(self, log_file: LogFile) -> list[LogFile]:
         """Return the copy that was made of a file before it was emptied. It goes on under the name of the file."""

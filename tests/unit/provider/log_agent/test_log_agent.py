@@ -258,6 +258,28 @@ def test_no_line_stops_the_index_or_a_search(host: LogHost) -> None:
     assert host.texts("afterwards") == ["afterwards"]
 
 
+def test_a_host_with_a_new_name_goes_on_where_it_was(host: LogHost) -> None:
+    host.print("before")
+    host.take()
+    host.name = "host9"
+    host.restart()
+    host.print("after")
+    host.take()
+    assert [(hit.text, hit.origin.host, hit.source.partition(":")[0]) for hit in host.search()] == [
+        ("before", "host1", "host1"),
+        ("after", "host9", "host9"),
+    ]
+
+
+def test_a_turn_takes_few_enough_lines_for_a_store(host: LogHost) -> None:
+    for task in range(4):
+        host.write(f"tasks/dag_id=d/run_id=r/task_id=t{task}/attempt=1.log", "a\n" * 60_000, end="")
+    host.agent.turn()
+    assert 60_000 <= host.agent.totals.lines < 240_000
+    host.take()
+    assert host.reader.count() == 240_000
+
+
 def test_a_line_that_fails_alone_is_replaced_and_counted(host: LogHost, monkeypatch: pytest.MonkeyPatch) -> None:
     hide = host.agent._maker._redaction.hide
 
