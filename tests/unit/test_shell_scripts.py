@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.components.host_model import Folder, HostFile, Job, Stage
+from airfleet.components.hosts import keepalived
 from airfleet.components.model import reveal
 from airfleet.components.postgresql import patroni
 from airfleet.components.rabbitmq import server as rabbitmq
@@ -96,6 +97,7 @@ def list_scripts() -> dict[str, str]:
         "take the lease": lease.build_script("me", "token"),
         "release the lease": lease.build_release("token"),
         "show journals": journals.build_script(journals.Question("a", since="now")),
+        "ask HAProxy": keepalived.render_program(),
         "probe": facts.build_probe("10.0.0.1"),
         "compare": facts.build_question((), (), ("airfleet",), ()),
         "look at workers before a restart": rolling_restart.look_behind(desired("cpu1").services),

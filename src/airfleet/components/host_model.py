@@ -40,6 +40,10 @@ WORKER_LOGS_NEAR, TRIGGERER_LOGS_NEAR = 8795, 8796
 NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, AGENTS_METRICS = 9100, 9187, 15692, 9108
 BALANCER_METRICS, PROXY_METRICS = 8405, 8406
 LOG_STORE, LOG_AGENT_METRICS = 9109, 9110
+# Where HAProxy of a balancer says on the loopback whether it reaches a web host.
+BALANCER_STATE = 8407
+# VRRP is a protocol of its own beside TCP, and has no ports.
+VRRP = 112
 PROMETHEUS, ALERTMANAGER, ALERTMANAGER_PEERS = 9090, 9093, 9094
 
 
@@ -69,8 +73,19 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Where a host has an address: the name of the interface, and the number of bits of the network's address."""
+
+    interface: str
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
-    """The facts of a host. `memory` is in bytes. `named` are the addresses that the host's name in fleet.yaml means."""
+    """The facts of a host. `memory` is in bytes. `named` are the addresses that the host's name in fleet.yaml means.
+
+    `links` are those of its IPv4 addresses.
+    """
 
     system: System
     arch: str
@@ -78,6 +93,7 @@ class Machine:
     cpus: int
     addresses: tuple[str, ...]
     named: tuple[str, ...] = ()
+    links: Mapping[str, Link] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +240,8 @@ class Place:
     @property
     def public_url(self) -> str:
         """Return the URL of the UI."""
-        edges = self.addresses("balancer") or self.addresses("web")
-        return f"{'https' if self.fleet.tls else 'http'}://{edges[0]}:{self.fleet.ports.api}"
+        edge = self.fleet.balancer or (self.addresses("balancer") or self.addresses("web"))[0]
+        return f"{'https' if self.fleet.tls else 'http'}://{edge}:{self.fleet.ports.api}"
 
     def site(self, home: str) -> Site:
         """Return the paths, ports and addresses of Airflow's processes on this host."""
@@ -339,11 +355,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class OpenPort:
-    """A port that the firewall opens to `sources`, or to everybody if there are none, and the reason."""
+    """A port that the firewall opens to `sources`, or to everybody if there are none, and the reason.
+
+    With another protocol than TCP, `number` is that of the protocol.
+    """
 
     number: int
     sources: tuple[str, ...]
     why: str
+    is_tcp: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,11 @@ def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Obse
                 yield HostProblem(fleet.primary.name, said, hint)
             case Aspect.VERSION:
                 yield HostProblem("fleet", said, airflow_version.GO_ON)
+            case Aspect.ADDRESS:
+                hint = (
+                    "its log shows why: airfleet logs keepalived --host HOST, on each balancer; VRRP is IP protocol 112"
+                )
+                yield HostProblem("fleet", said, hint)
             case Aspect.UI | Aspect.BROKER:
                 yield HostProblem("fleet", said, "check the hosts above first")
             case _ as never:

@@ -227,6 +227,8 @@ class Fleet:
     promoted: Promoted = field(default_factory=Promoted)
     # The URL of a PostgreSQL that somebody else runs.
     database: SecretRef | None = None
+    # The IPv4 address that the balancer hosts share.
+    balancer: str | None = None
 
     @property
     def primary(self) -> Host:

@@ -207,6 +207,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         scheduler_mode=written.scheduler_mode,
         replication=written.replication,
         database=written.database.url.convert() if written.database else None,
+        balancer=written.balancer.address if written.balancer else None,
     )
 
 

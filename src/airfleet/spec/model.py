@@ -19,6 +19,7 @@ from pydantic import (
 from airfleet.spec import fleet
 from airfleet.spec.sections.archive import ArchiveSection
 from airfleet.spec.sections.backups import BackupsSection
+from airfleet.spec.sections.balancer import BalancerSection
 from airfleet.spec.sections.breakers import BreakerSection
 from airfleet.spec.sections.checks import ChecksSection
 from airfleet.spec.sections.hosts import (
@@ -312,6 +313,12 @@ class FleetFile(Section):
     )
     ssh: SshSection = Field(
         default=SshSection(), description="How to log in to the hosts. A host's own `user` and `port` win."
+    )
+    balancer: BalancerSection | None = Field(
+        default=None,
+        description="One address that several balancer hosts share.",
+        examples=[{"address": "10.0.0.9"}],
+        json_schema_extra={"x-default": "each balancer host has its own address only"},
     )
     tls: TlsSection | None = Field(
         default=None,

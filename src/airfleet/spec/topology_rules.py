@@ -24,10 +24,12 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     for name, pool in pools.items():
         yield from _pool(name, pool)
     if not machines:
+        yield from _shared_address(data, machines, {})
         return
     roles = {name: _roles(host, only=len(machines) == 1) for name, host in machines.items()}
     yield from _missing_roles(roles)
     yield from _addresses(machines, roles)
+    yield from _shared_address(data, machines, roles)
     yield from _broker(machines, roles)
     yield from _log_stores(roles)
     yield from _voters(roles)
@@ -101,6 +103,29 @@ def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[
         else:
             what = f"the host {other} has the address {address} too"
             yield Violation(("hosts", name, "address"), what, "write both hosts as one, with the roles of both")
+
+
+def _shared_address(
+    data: Mapping[str, object], machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]
+) -> Iterator[Violation]:
+    """Yield why the balancer hosts cannot share an address."""
+    shared = _map(data.get("balancer")).get("address")
+    if not isinstance(shared, str):
+        return
+    names = [name for name, own in roles.items() if "balancer" in own]
+    if len(names) < 2:
+        few = f"only {names[0]} has" if names else "no host has"
+        what = f"{few} the role balancer, so the address could not move to another host"
+        yield Violation(("balancer",), what, "give the role to two hosts, or remove this")
+    for name, host in machines.items():
+        if host.get("address") == shared:
+            what = f"the host {name} has the address {shared} for itself"
+            yield Violation(("balancer", "address"), what, "write an address that no machine has")
+    for name in names:
+        address = machines[name].get("address")
+        if isinstance(address, str) and not re.fullmatch(r"[0-9.]+", address):
+            what = f"balancers that share an address know each other by IP address, and {address!r} is a name"
+            yield Violation(("hosts", name, "address"), what, "write the IPv4 address of the host")
 
 
 def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Violation]:

@@ -22,8 +22,8 @@ def parse(text: str) -> fleet.Fleet:
 def uncommented(but: str) -> str:
     lines = (re.sub(r"^( *)#(?! )", r"\1", line) for line in manual.reference().splitlines())
     text = "\n".join(line for line in lines if not re.match(rf" +({but}):", line))
-    # A database of one's own goes neither with hosts nor with `databases`.
-    return re.sub(r"^database: .*\n", "", text, flags=re.M)
+    # A database of one's own goes neither with hosts nor with `databases`, and only several balancers share an address.
+    return re.sub(r"^(database|balancer): .*\n", "", text, flags=re.M)
 
 
 def test_the_reference_parses_to_the_defaults() -> None:

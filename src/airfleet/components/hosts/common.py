@@ -53,7 +53,15 @@ def render_firewall(ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> str:
         __package__,
         "firewall.nft",
         ssh=_set(map(str, sorted(set(ssh_ports)))),
-        ports=[{"number": port.number, "why": port.why, "sources": _set(sorted(set(port.sources)))} for port in opened],
+        ports=[
+            {
+                "number": port.number,
+                "is_tcp": port.is_tcp,
+                "why": port.why,
+                "sources": _set(sorted(set(port.sources))),
+            }
+            for port in opened
+        ],
     )
 
 

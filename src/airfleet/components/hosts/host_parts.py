@@ -14,6 +14,7 @@ from airfleet.components.hosts import (
     common,
     exporters,
     haproxy,
+    keepalived,
     logs,
     metadata_jobs,
     monitor,
@@ -48,6 +49,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
         parts.append(haproxy.describe_logs(place))
     if "balancer" in roles:
         parts.append(haproxy.describe_balancer(place))
+        parts.append(keepalived.describe(place))
     if "monitor" in roles:
         parts += [monitor.describe_prometheus(place), monitor.describe_alertmanager(place)]
     if place.fleet.with_role("logs"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,12 +140,29 @@ def find_obstacles(desired: DesiredHost, probe: Probe, facts: HostFacts) -> Iter
     if desired.place.listen == EVERY_ADDRESS and not desired.place.fleet.firewall:
         what = f"the host does not have the address {desired.place.host.address}, so services would listen on every one"
         yield Obstacle(name, what, "set `firewall: true`, or name an address that the host has itself")
+    yield from _find_lost_address(desired.place)
     limits = [desired.place.fleet.pool(pool).limits.memory or 0 for pool in desired.place.host.pools]
     if sum(limits) > desired.place.machine.memory:
         what = (
             f"its pools may use {sum(limits) >> 20} MiB together, and it has {desired.place.machine.memory >> 20} MiB"
         )
         yield Obstacle(name, what, "lower `memory` of a pool, or give the host fewer `pools`")
+
+
+def _find_lost_address(place: Place) -> Iterator[Obstacle]:
+    """Yield why a balancer host could not have the address that it shares with the others."""
+    shared = place.fleet.balancer
+    if shared is None or "balancer" not in place.host.roles:
+        return
+    link = place.machine.links.get(place.own_address)
+    if link is None:
+        what = f"the host does not have the address {place.host.address} itself, so it cannot have {shared} either"
+        yield Obstacle(place.host.name, what, "name an address that the host has itself, or remove `balancer`")
+        return
+    network = ipaddress.ip_interface(f"{place.own_address}/{link.prefix}").network
+    if ipaddress.ip_address(shared) not in network:
+        what = f"{shared} is not an address of the network {network} of {link.interface}, where no one would find it"
+        yield Obstacle(place.host.name, what, "write another address under `balancer`")
 
 
 def _is_current(service: Service, fact: UnitFact) -> bool:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from airfleet.components.host_model import Folder, HostFile
+from airfleet.components.host_model import Folder, HostFile, Link
 from airfleet.runners.fleet.transport import sections
 
 LARGEST_DIFF = 200_000
@@ -46,6 +46,7 @@ class Probe:
     named: tuple[str, ...] = ()
     lease: str = ""
     airflow: str = ""
+    links: Mapping[str, Link] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def parse_probe(text: str) -> Probe:
         init=_at(parts.get("init", []), 0),
         addresses=tuple(dict.fromkeys(parts.get("addresses", []))),
         named=tuple(dict.fromkeys(parts.get("named", []))),
+        links=dict(_links(parts.get("links", []))),
         ssh_ports=tuple(int(port) for port in dict.fromkeys(parts.get("ssh", [])) if port.isdigit()),
         free={path: int(kib) * 1024 for path, kib in spaces if kib.isdigit()},
         packages=frozenset(parts.get("packages", [])),
@@ -106,6 +108,14 @@ def parse_probe(text: str) -> Probe:
         airflow=_at(parts.get("airflow", []), 0),
         clock=int(said) if (said := _at(parts.get("clock", []), 0)).isdigit() else None,
     )
+
+
+def _links(lines: Iterable[str]) -> Iterable[tuple[str, Link]]:
+    for line in lines:
+        interface, _, network = line.partition(" ")
+        address, _, prefix = network.partition("/")
+        if prefix.isdigit():
+            yield address, Link(interface, int(prefix))
 
 
 def _listeners(lines: Iterable[str]) -> Iterable[Listener]:

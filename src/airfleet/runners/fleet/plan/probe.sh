@@ -15,6 +15,8 @@ section init
 cat /proc/1/comm
 section addresses
 ( ip -o addr show 2>/dev/null | awk '{sub("/.*","",$4); print $4}' ) || hostname -I
+section links
+ip -o -4 addr show 2>/dev/null | awk '{print $2, $4}'
 section ssh
 ( sshd -T 2>/dev/null || /usr/sbin/sshd -T 2>/dev/null ) | awk '/^port /{print $2}'
 section space

@@ -165,7 +165,7 @@ def identify(host: Host, probe: Probe) -> Machine:
         raise HostError(
             f"it runs {probe.init or 'something'} as its first process, not systemd", where=host.name, hint=hint
         )
-    return Machine(system, probe.arch, probe.memory, probe.cpus, probe.addresses, probe.named)
+    return Machine(system, probe.arch, probe.memory, probe.cpus, probe.addresses, probe.named, probe.links)
 
 
 def describe_errors(errors: Iterable[AirfleetError]) -> str:

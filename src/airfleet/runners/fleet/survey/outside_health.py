@@ -34,6 +34,7 @@ class Aspect(enum.Enum):
     """The kind of subject of an observation."""
 
     UI = enum.auto()
+    ADDRESS = enum.auto()
     BROKER = enum.auto()
     QUEUE = enum.auto()
     BACKUP = enum.auto()
@@ -70,7 +71,7 @@ def wait(
 
 
 def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[Observation, ...]:
-    """Return the health that the UI reports through every balancer, and the consumers of every queue."""
+    """Return the UI's health through every balancer, who has the shared address, and the consumers of every queue."""
     by_name = {view.desired.place.host.name: view for view in views}
     edges = fleet.with_role("balancer") or fleet.with_role("web")
     seen: list[Observation] = []
@@ -79,9 +80,36 @@ def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[Observation, ...]:
         others = [view for name, view in by_name.items() if name != host.name][:MOST_ASKED]
         own = [by_name[host.name]] if host.name in by_name else []
         seen += look_at_ui(f"{scheme}://{host.address}:{fleet.ports.api}", (*others, *own))
+    if fleet.balancer:
+        balancers = [by_name[host.name] for host in fleet.with_role("balancer") if host.name in by_name]
+        seen.append(_look_at_address(fleet.balancer, balancers))
     brokers = [by_name[host.name] for host in fleet.with_role("broker") if host.name in by_name]
     seen += _look_at_queues(fleet, brokers)
     return tuple(seen)
+
+
+def _look_at_address(address: str, balancers: Iterable[HostView]) -> Observation:
+    """Report which balancer host has the address that they share. A host that does not answer is left out."""
+    holders, silent = [], []
+    for view in balancers:
+        name = view.desired.place.host.name
+        try:
+            output = view.connection.run(f"ip -o -4 addr show to {address}", timeout_s=ASK_S)
+        except AirfleetError:
+            silent.append(name)
+        else:
+            holders += [name] if output.out.strip() else []
+    what = f"address {address}"
+    match holders:
+        case [one]:
+            return Observation(what, True, f"at {one}", Aspect.ADDRESS, one)
+        case [] if silent:
+            return Observation(what, False, f"not seen; {', '.join(silent)} did not answer", Aspect.ADDRESS)
+        case []:
+            return Observation(what, False, "no balancer has it", Aspect.ADDRESS)
+        case _:
+            detail = f"at {' and '.join(holders)} at once: they do not hear each other"
+            return Observation(what, False, detail, Aspect.ADDRESS)
 
 
 def look_at_ui(url: str, askers: Iterable[HostView]) -> list[Observation]:
