@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from airfleet.components.host_model import ETC, OPT, HostFile, Machine, Objects, Part, Place
+from airfleet.components.host_model import ETC, OPT, HostFile, Machine, Part, Place
 from airfleet.components.hosts import host_parts
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
@@ -115,9 +115,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     recipe = read_recipe(spec, machine)
     patroni = airflow_archive.read_patroni(python=machine.system.python, arch=machine.arch)
     logs = airflow_archive.read_logs(python=machine.system.python, arch=machine.arch)
-    objects = Objects(
-        spec.objects.connections, spec.objects.variables, spec.objects.environment, recipe.versions, spec.objects.tls
-    )
+    objects = replace(spec.objects, versions=recipe.versions)
     fleet = replace(spec.fleet, hosts=spec.fleet.hosts + spec.leaving)
     place = Place(
         *(fleet, host, machine, OPT / recipe.digest, spec.credentials, objects),
