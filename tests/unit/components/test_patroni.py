@@ -193,6 +193,8 @@ def render_program(of: Fleet, path: Path) -> str:
         ("on_start", "primary", "f", True),
         ("on_role_change", "replica", "f", False),  # it is to be a replica, and is none yet
         ("on_stop", "primary", "f", False),
+        ("on_restart", "primary", "f", True),
+        ("before_stop", "", "f", False),  # Patroni gives no role then
     ],
 )
 def test_a_host_is_marked_as_primary_once_its_server_takes_writes_and_only_then(
@@ -208,6 +210,13 @@ def test_a_host_is_marked_as_primary_once_its_server_takes_writes_and_only_then(
     words = ["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}", "mark", action, role, "postgresql"]
     subprocess.run(words, check=True, timeout=30)
     assert (tmp_path / "mark").exists() is is_marked
+
+
+def test_a_mark_that_goes_before_the_server_stops_is_back_after_a_restart() -> None:
+    """Patroni restarts a server without saying that it stops or starts."""
+    postgresql = read_patroni(fleet(), "data1")["postgresql"]
+    assert str(patroni.MARK_PROGRAM) in postgresql["before_stop"]
+    assert postgresql["callbacks"]["on_restart"] == str(patroni.MARK_PROGRAM)
 
 
 def test_a_promotion_that_takes_minutes_is_marked_at_its_end(tmp_path: Path) -> None:

@@ -149,7 +149,10 @@ def render_config(place: Place, *, server: Path, access: Path, names: Path, prog
                 "replication": _login(place, REPLICATOR, replication),
                 "rewind": _login(place, REWINDER, logins.rewinder),
             },
-            "callbacks": {name: str(MARK_PROGRAM) for name in ("on_role_change", "on_start", "on_stop")},
+            "callbacks": {name: str(MARK_PROGRAM) for name in ("on_role_change", "on_start", "on_stop", "on_restart")},
+            # Patroni says that a server has stopped when all of its processes have ended, and one of them still hands
+            # over the last WAL file to the archive. Another host may take writes by then.
+            "before_stop": f"{MARK_PROGRAM} before_stop",
         },
         "watchdog": {"mode": "automatic", "device": "/dev/watchdog", "safety_margin": 5},
     }
