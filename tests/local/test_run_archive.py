@@ -320,3 +320,6 @@ def test_the_command_runs_beside_airflow(database: Database, archive: Archive) -
     ]
     asked = database.airflow(*words[:2], "query", *words[2:], "--sql", "SELECT count(*) AS n FROM dag_run", "--json")
     assert '"n": 2' in asked
+    for since, listed in (("2000-01-01", 1), ("2100-01-01", 0)):
+        found = database.airflow(*words[:2], "list", *words[2:], "--from", since, "--json")
+        assert found.count('"batch"') == listed

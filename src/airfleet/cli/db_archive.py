@@ -76,15 +76,31 @@ def run_command(
 @options.state
 @host_option
 @dag_option
+@click.option("--from", "since", help="Only batches with a run whose `run_after` is not before this moment.")
+@click.option("--to", "until", help="Only batches with a run whose `run_after` is before this moment.")
 @options.as_json
-def list_command(project: Path, state: Path | None, host: str | None, dag: str | None, as_json: bool) -> None:
+def list_command(
+    project: Path,
+    state: Path | None,
+    host: str | None,
+    dag: str | None,
+    since: str | None,
+    until: str | None,
+    as_json: bool,
+) -> None:
     """List the archived batches: runs of one Dag and one month, with their rows, bytes and, as JSON, hashes.
 
     \b
     Example:
-      airfleet db archive list --dag flights
+      airfleet db archive list --dag flights --from 2026-03-01 --to 2026-04-01
     """
-    _run("list", _name(dag), project, state, host, as_json=as_json)
+    words = [
+        word
+        for name, text in (("--from", since), ("--to", until))
+        if text
+        for word in (name, options.read_moment(text).isoformat())
+    ]
+    _run("list", [*_name(dag), *words], project, state, host, as_json=as_json)
 
 
 @command.command("query")

@@ -57,6 +57,12 @@ def test_one_machine_has_a_store_and_a_fleet_must_name_one(tmp_path: Path, ran: 
     assert len(ran) == 1
 
 
+def test_a_list_can_be_narrowed_to_a_dag_and_a_time(tmp_path: Path, ran: list[tuple[str, ...]]) -> None:
+    call(tmp_path, "list", "--dag", "flights", "--from", "2026-03-01")
+    assert (read(ran[0], "--dag"), read(ran[0], "--from")[:10]) == ("flights", "2026-03-01")
+    assert "--to" not in ran[0]
+
+
 def test_sql_reaches_the_host_as_one_word(tmp_path: Path, ran: list[tuple[str, ...]]) -> None:
     call(tmp_path, "query", "SELECT 'a b' FROM dag_run")
     assert read(ran[0], "--sql") == "SELECT 'a b' FROM dag_run"

@@ -107,8 +107,12 @@ def _keep(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noqa: ANN401 - modules
+    since, until = (text and command_line.read_moment(text) for text in (arguments.since, arguments.until))
     found = [
-        one for one in query.read_manifests(store.RunStore(arguments.store)) if arguments.dag in (None, one.dag_id)
+        one
+        for one in query.read_manifests(store.RunStore(arguments.store))
+        if arguments.dag in (None, one.dag_id)
+        and any((not since or since <= run.run_after) and (not until or run.run_after < until) for run in one.runs)
     ]
     batches = [
         {
