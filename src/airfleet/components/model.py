@@ -124,11 +124,15 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class BrokerPorts:
-    """The ports of a RabbitMQ node on the loopback: for clients, Erlang's name server, and other nodes."""
+    """The ports of a RabbitMQ node on the loopback: for clients, Erlang's name server, and other nodes.
+
+    On the port `metrics` the node serves its metrics; 0 means that it serves none.
+    """
 
     amqp: int
     names: int
     nodes: int
+    metrics: int = 0
 
 
 @dataclass(frozen=True, slots=True)

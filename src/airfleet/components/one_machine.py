@@ -72,7 +72,12 @@ def describe(
         *(
             (
                 private_servers.describe(
-                    fleet, monitor, site.agents_port, credentials.jwt_secret, log_agent_port=site.log_agent_port
+                    fleet,
+                    monitor,
+                    site.agents_port,
+                    credentials.jwt_secret,
+                    log_agent_port=site.log_agent_port,
+                    broker_port=site.broker.ports.metrics if site.broker else 0,
                 ),
             )
             if monitor

@@ -42,7 +42,14 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import agents, certificates
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
-from airfleet.components.monitoring.prometheus import NO_FOREIGN_PAGES, ScrapeJob, Target, render_config, scrape_agents
+from airfleet.components.monitoring.prometheus import (
+    NO_FOREIGN_PAGES,
+    ScrapeJob,
+    Target,
+    render_config,
+    scrape_agents,
+    scrape_brokers,
+)
 from airfleet.spec.sections.hosts import bytes_of
 from airfleet.spec.topology import Host
 from airfleet_provider.contract.notification_policy import derive_webhook_token
@@ -54,8 +61,6 @@ RULES = PROMETHEUS_FOLDER / "rules"
 GRAFANA = ETC / "grafana"
 TOKEN = ALERTMANAGER_FOLDER / "token"
 PROMETHEUS_DATA, ALERTMANAGER_DATA = LIB / "prometheus", LIB / "alertmanager"
-# The queues of a node, each with its messages and consumers. RabbitMQ's other metrics are sums over all queues.
-QUEUE_FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 
 
 def describe_prometheus(place: Place) -> Part:
@@ -192,13 +197,7 @@ def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
         _job("postgres", fleet.with_role("database"), POSTGRES_METRICS),
         _job("patroni", _list_patroni(place), PATRONI, authorities=AUTHORITIES),
         _job("etcd", fleet.voters, ETCD_METRICS, authorities=AUTHORITIES),
-        _job("rabbitmq", brokers, RABBITMQ_METRICS),
-        ScrapeJob(
-            "rabbitmq-queues",
-            _targets(brokers, RABBITMQ_METRICS),
-            path="/metrics/detailed",
-            params={"family": QUEUE_FAMILIES},
-        ),
+        *scrape_brokers(_targets(brokers, RABBITMQ_METRICS)),
         _job("balancer", fleet.with_role("balancer"), BALANCER_METRICS),
         _job("proxy", fleet.with_role("worker"), PROXY_METRICS),
         _job("logs", fleet.hosts if fleet.with_role("logs") else (), LOG_AGENT_METRICS),

@@ -14,7 +14,14 @@ import yaml
 from airfleet.components.health import LOOPBACK, HttpCheck
 from airfleet.components.model import Component, File, Process
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
-from airfleet.components.monitoring.prometheus import NO_FOREIGN_PAGES, ScrapeJob, Target, render_config, scrape_agents
+from airfleet.components.monitoring.prometheus import (
+    NO_FOREIGN_PAGES,
+    ScrapeJob,
+    Target,
+    render_config,
+    scrape_agents,
+    scrape_brokers,
+)
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.sections.hosts import bytes_of
@@ -41,17 +48,24 @@ class MonitorNode:
 
 
 def describe(
-    fleet: Fleet, node: MonitorNode, agents_port: int, jwt_secret: Secret, *, log_agent_port: int = 0
+    fleet: Fleet,
+    node: MonitorNode,
+    agents_port: int,
+    jwt_secret: Secret,
+    *,
+    log_agent_port: int = 0,
+    broker_port: int = 0,
 ) -> Component:
     """Describe both servers. They listen on the loopback, and start when the agents answer.
 
-    A `log_agent_port` of 0 means that there is no log agent.
+    `broker_port` is where RabbitMQ serves its metrics. A port of 0 means that there is no such server.
     """
     rules, token, password = (node.folder / name for name in ("rules", "token", "password"))
     login = (USER, password)
     jobs = (
         scrape_agents(_target(fleet, agents_port)),
         *((ScrapeJob("logs", _target(fleet, log_agent_port)),) if log_agent_port else ()),
+        *(scrape_brokers(_target(fleet, broker_port)) if broker_port else ()),
         ScrapeJob("prometheus", _target(fleet, node.prometheus_port), login=login),
         alertmanagers := ScrapeJob("alertmanager", _target(fleet, node.alertmanager_port), login=login),
     )

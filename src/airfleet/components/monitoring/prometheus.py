@@ -17,6 +17,8 @@ SCRAPE_S = 10
 EVALUATE_S = 10
 # More samples of one target than this are refused, and the target counts as down. The agents keep to less.
 MOST_SAMPLES = 50_000
+# The queues of a RabbitMQ node, each with its messages and consumers. Its other metrics are sums over all queues.
+QUEUE_FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 # By default, every page that is open in a browser which reaches Prometheus may read all metrics. No page needs to.
 NO_FOREIGN_PAGES = "--web.cors.origin=^$"
 
@@ -68,6 +70,12 @@ def scrape_agents(targets: tuple[Target, ...], *, authorities: Path | None = Non
             _drop("host", [metric.name for metric in platform if "host" not in metric.labels]),
         ),
     )
+
+
+def scrape_brokers(targets: tuple[Target, ...]) -> tuple[ScrapeJob, ScrapeJob]:
+    """Return the jobs that scrape RabbitMQ nodes: each node, and the queues that it knows."""
+    queues = ScrapeJob("rabbitmq-queues", targets, path="/metrics/detailed", params={"family": QUEUE_FAMILIES})
+    return ScrapeJob("rabbitmq", targets), queues
 
 
 def _drop(label: str, names: Iterable[str]) -> dict[str, Any]:

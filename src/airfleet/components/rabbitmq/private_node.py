@@ -28,7 +28,10 @@ def list_logins(node: BrokerNode, names: tuple[str, ...]) -> tuple[permissions.B
 
 
 def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
-    """Describe a node with the queues `names` and two users of one virtual host, without plugins and default user."""
+    """Describe a node with the queues `names` and two users of one virtual host, without a default user.
+
+    Its only plugin is the one that serves metrics, if it has a port for that.
+    """
     config = node.folder / "rabbitmq.conf"
     plugins = node.folder / "enabled_plugins"
     definitions = node.folder / "definitions.json"
@@ -39,6 +42,7 @@ def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
         port=node.ports.amqp,
         definitions=definitions,
         consumer_timeout_ms=permissions.CONSUMER_TIMEOUT_MS,
+        metrics=node.ports.metrics,
     )
     env: dict[str, str | Secret] = {
         "HOME": str(node.folder),  # Erlang reads its cookie from HOME
@@ -69,7 +73,7 @@ def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
     files = (
         File(config, settings),
         File(definitions, Secret(permissions.render_definitions(VHOST, list_logins(node, names), names, QUEUE_TYPE))),
-        File(plugins, "[].\n"),
+        File(plugins, "[rabbitmq_prometheus].\n" if node.ports.metrics else "[].\n"),
         File(node.folder / ".erlang.cookie", node.cookie),
     )
     return Component(name="rabbitmq", processes=(names_server, server), files=files)

@@ -104,8 +104,8 @@ def prepare(
         folder.root,
         importable=fleet.dags == "folder",
     )
-    execution, database, free, logs, amqp, epmd, nodes, *others = ports.find_several(9)
-    own_broker = BrokerPorts(amqp, epmd, nodes)
+    execution, database, free, logs, amqp, epmd, nodes, counts, *others = ports.find_several(10)
+    own_broker = BrokerPorts(amqp, epmd, nodes, counts if monitor else 0)
     own_monitor = _find_monitor(folder, *others) if monitor else None
     rotations = RotationLedger(folder.secrets)
 
