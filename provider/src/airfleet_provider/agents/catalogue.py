@@ -10,7 +10,6 @@ from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Loop, LoopThread
 from airfleet_provider.agent_loops.server import Handlers, Route
 from airfleet_provider.breakers.loop import make_loop as make_breaker_loop
-from airfleet_provider.contract.agents_config import Key
 from airfleet_provider.exporter.loops import Exporter
 from airfleet_provider.notifications import loops as notifications
 from airfleet_provider.slas.loop import make_loop as make_sla_loop
@@ -31,7 +30,7 @@ class Work:
 
 def assemble(config: Mapping[str, Any]) -> Work:
     """Return the work that the configuration asks for."""
-    exporter = Exporter(config.get(Key.METRICS, {}))
+    exporter = Exporter(config)
     loops = (
         *exporter.loops,
         *notifications.make_loops(config),

@@ -79,7 +79,7 @@ class BreakerLoop:
                 self._work(connection, breakers)
         if time.monotonic() - self._pruned_at > PRUNE_EVERY_S:
             with context.write(timeout_s=30.0) as connection:
-                connection.execute(SQL["prune"])
+                connection.execute(SQL["prune"], {"names": sorted(self._rules)})
             self._pruned_at = time.monotonic()
 
     def _work(self, connection: Connection[Row], breakers: Sequence[Breaker]) -> None:

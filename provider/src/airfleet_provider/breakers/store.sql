@@ -150,7 +150,12 @@ UPDATE airfleet.breaker SET waiting = %(waiting)s, waiting_tasks = %(tasks)s::js
 WHERE name = %(name)s AND (waiting, waiting_tasks) IS DISTINCT FROM (%(waiting)s, %(tasks)s::jsonb)
 
 -- name: prune
-WITH old_probes AS (
+-- A task of which no instance is left, such as one that was renamed, may go. Should it come back, it is learned again.
+WITH old_tasks AS (
+    DELETE FROM airfleet.breaker_task m WHERE m.breaker <> ALL(%(names)s) OR NOT EXISTS (
+        SELECT FROM task_instance t WHERE t.dag_id = m.dag_id AND t.task_id = m.task_id
+    )
+), old_probes AS (
     DELETE FROM airfleet.breaker_probe p USING airfleet.breaker b
     WHERE b.name = p.breaker AND (b.state = 'closed' OR p.chosen_at < clock_timestamp() - interval '1 day')
         AND p.generation < b.generation

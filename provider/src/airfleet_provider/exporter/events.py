@@ -21,6 +21,7 @@ from airfleet_provider.contract.metrics import METRICS, OTHER
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.exporter import counters, saturation
 from airfleet_provider.exporter.board import Board
+from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.exporter.counters import Counters
 from airfleet_provider.exporter.limits import Limits
 from airfleet_provider.exporter.queues import Queues
@@ -78,11 +79,13 @@ class Events:
         board: Board,
         limits: Limits,
         queues: Queues,
+        waits: BreakerWaits,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._board = board
         self._queues = queues
+        self._waits = waits
         self._clock = clock
         self._counters = Counters(limits)
         self._position: Position | None = None
@@ -150,8 +153,11 @@ class Events:
     def _read_log(self, connection: Connection[Row], tail: Tail) -> bool:
         fresh = self._read_ids(connection, SQL["log_ids"], tail)
         if fresh:
-            for row in connection.execute(SQL["tries"], {"ids": fresh}):
-                self._count_try(row)
+            rows = connection.execute(SQL["tries"], {"ids": fresh}).fetchall()
+            started = {(row["dag_id"], row["task_id"]) for row in rows if row["event"] == "running"}
+            held_until = self._waits.find_ends(connection, started)
+            for row in rows:
+                self._count_try(row, held_until.get((row["dag_id"], row["task_id"]), 0.0))
         return len(fresh) >= MOST_ROWS
 
     def _read_ids(self, connection: Connection[Row], statement: LiteralString, tail: Tail) -> list[int]:
@@ -160,7 +166,8 @@ class Events:
         tail.note_read(fresh, self._clock())
         return fresh
 
-    def _count_try(self, row: Row) -> None:
+    def _count_try(self, row: Row, held_until: float) -> None:
+        """Count one row of the log. A breaker held the task back until `held_until`, in seconds since 1970."""
         count, event = self._counters, row["event"]
         is_again = row["is_present"] and row["state"] in AGAIN
         if event == "running":
@@ -173,7 +180,7 @@ class Events:
             self._observe("airfleet_task_ready_seconds", row["queued"] - ready, labels)
             self._observe("airfleet_task_queue_seconds", row["at"] - row["queued"], labels)
             is_held_up = any(one.holds_up(row["dag_id"], row["run_id"], row["pool"]) for one in self._saturated)
-            may_run = row["queued"] if is_held_up else ready
+            may_run = row["queued"] if is_held_up else min(max(ready, held_until), row["queued"])
             self._observe("airfleet_task_start_seconds", row["at"] - may_run, labels)
             return
         # Airflow logs a failure before it decides whether another try follows.

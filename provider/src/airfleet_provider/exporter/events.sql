@@ -16,7 +16,7 @@ UNION ALL
 -- name: tries
 -- The row of a task instance has its present try, and the history has each former one. A retry changes the row's id, so
 -- the row is found by its key.
-SELECT l.event, l.dag_id, l.run_id, extract(epoch FROM l.dttm)::float8 AS at, t.state,
+SELECT l.event, l.dag_id, l.task_id, l.run_id, extract(epoch FROM l.dttm)::float8 AS at, t.state,
     t.try_number IS NOT DISTINCT FROM l.try_number AS is_present,
     coalesce(h.task_id, t.task_id) IS NULL AS is_lost,
     CASE WHEN h.task_id IS NULL THEN t.queue ELSE h.queue END AS queue,

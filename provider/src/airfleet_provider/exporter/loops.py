@@ -9,8 +9,11 @@ from typing import Any
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread
 from airfleet_provider.agent_loops.server import Route
+from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.exporter import dags, database, events, probes, state
 from airfleet_provider.exporter.board import Board
+from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.exporter.limits import Limits
 from airfleet_provider.exporter.probes import Probe
 from airfleet_provider.exporter.queues import Queues
@@ -22,23 +25,26 @@ class Exporter:
     """Reads at intervals, and shows the last facts to whoever asks."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """`config` is the object `metrics` of the configuration of the agents."""
+        """`config` is the configuration of the agents."""
+        metrics: Mapping[str, Any] = config.get(Key.METRICS, {})
+        rules = [BreakerRule.from_json(one) for one in config.get(Key.BREAKERS, {}).get("rules", ())]
         self.board = Board()
         self._limits = Limits()
-        self._version = str(config.get("version", ""))
-        self._queues = Queues.of_json(config.get("queues", {}))
-        self._workers = [Workers.of_json(one) for one in config.get("workers", ())]
-        self._probes = [Probe.of_json(one) for one in config.get("probes", ())]
-        self._hosts: Mapping[str, str] = config.get("hosts", {})
-        self._authorities: str | None = config.get("authorities")
-        self._backups = Path(config["backups"]) if config.get("backups") else None
+        self._version = str(metrics.get("version", ""))
+        self._queues = Queues.of_json(metrics.get("queues", {}))
+        self._waits = BreakerWaits(rules)
+        self._workers = [Workers.of_json(one) for one in metrics.get("workers", ())]
+        self._probes = [Probe.of_json(one) for one in metrics.get("probes", ())]
+        self._hosts: Mapping[str, str] = metrics.get("hosts", {})
+        self._authorities: str | None = metrics.get("authorities")
+        self._backups = Path(metrics["backups"]) if metrics.get("backups") else None
 
     @property
     def loops(self) -> tuple[Loop, ...]:
         """Return the loops. None reads more often than Prometheus asks: every 15 s."""
         board, limits = self.board, self._limits
         work: tuple[tuple[str, float, Callable[[Context], None]], ...] = (
-            (events.NAME, 15.0, events.Events(board, limits, self._queues).once),
+            (events.NAME, 15.0, events.Events(board, limits, self._queues, self._waits).once),
             (state.NAME, 15.0, state.State(board, limits, self._queues, self._workers, hosts=self._hosts).once),
             (dags.NAME, 30.0, dags.Dags(board, limits).once),
             (database.NAME, 90.0, database.Database(board, limits, self._backups).once),

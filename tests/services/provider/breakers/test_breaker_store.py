@@ -415,3 +415,11 @@ def test_a_breaker_that_a_person_opened_never_probes_by_itself(platform: Platfor
         assert [one.state for one in breakers.list_events("crm", limit=9)] == ["closed", "open"]
     audit = platform.server.query("SELECT event, owner FROM log ORDER BY id DESC LIMIT 2")
     assert audit == [("airfleet_breaker_closed", "eve@desk"), ("airfleet_breaker_open", "eve@desk")]
+
+
+def test_tasks_that_no_longer_exist_and_breakers_that_were_removed_are_forgotten(platform: Platform) -> None:
+    rows = [("dwh", "sales", "load"), ("dwh", "sales", "load_of_before"), ("removed", "sales", "load")]
+    for row in rows:
+        platform.server.query("INSERT INTO airfleet.breaker_task (breaker, dag_id, task_id) VALUES (%s, %s, %s)", *row)
+    platform.turn()
+    assert platform.server.query("SELECT breaker, dag_id, task_id FROM airfleet.breaker_task") == [rows[0]]

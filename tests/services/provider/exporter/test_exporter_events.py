@@ -13,8 +13,10 @@ from psycopg import Connection
 import servers
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError, Row, Term
 from airfleet_provider.agent_loops.loop import Context, connect
+from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.metrics import OTHER
 from airfleet_provider.exporter.board import Board
+from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.exporter.counters import Counters
 from airfleet_provider.exporter.events import Events
 from airfleet_provider.exporter.limits import Limits
@@ -56,7 +58,8 @@ class Bench:
         lease.note(Term(epoch, float("inf")))
         database = {"conninfo": self.server.dsn}
         self.context = Context("events", {}, lease, threading.Event(), lambda name: connect(database, name))
-        self.events = Events(self.board, Limits(), Queues(("default",), False), clock=self.clock)
+        waits = BreakerWaits([BreakerRule("crm", dag="sales")])
+        self.events = Events(self.board, Limits(), Queues(("default",), False), waits, clock=self.clock)
 
     def turn(self) -> None:
         self.clock.now += 10
@@ -75,7 +78,7 @@ def bench(server: servers.Server) -> Bench:
         connection.execute("SET session_replication_role = replica")
         connection.execute(
             "TRUNCATE log, task_instance, task_instance_history, dag_run, dag,"
-            " airfleet.metric_counter, airfleet.metric_reader CASCADE"
+            " airfleet.metric_counter, airfleet.metric_reader, airfleet.breaker CASCADE"
         )
     server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
     one = Bench(server)
@@ -265,6 +268,30 @@ def test_the_last_tasks_of_a_crowd_waited_for_room_too(bench: Bench) -> None:
     bench.turn()
     [amounts] = bench.read("airfleet_task_start_seconds").values()
     assert amounts[-1] == pytest.approx(3.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("state", "moved", "late_s"),
+    [
+        ("closed", "50.8 s", 4.0),  # it closed before the tasks might run
+        ("closed", "49.5 s", 3.5),  # half a second after they might
+        ("closed", "20 s", 3.0),  # when they had a slot already
+        ("half-open", "60 s", 3.0),
+    ],
+)
+def test_a_wait_for_a_breaker_is_no_late_start(bench: Bench, state: str, moved: str, late_s: float) -> None:
+    """A task may run after 50 s, gets a slot at 49 s, and runs at 46 s before now."""
+    bench.query(
+        "INSERT INTO airfleet.breaker (name, state, generation, changed_at)"
+        " VALUES ('crm', %s, 4, now() - %s::interval)",
+        *(state, moved),
+    )
+    for dag in ("sales", "others"):
+        bench.query(TASK, dag, "r", dag, "running", 1, "default")
+        bench.query(LOG, "running", dag, "r", dag, 1)
+    bench.turn()
+    [amounts] = bench.read("airfleet_task_start_seconds").values()
+    assert amounts[-1] == pytest.approx(late_s + 4.0, abs=0.1), "the other task has no breaker"
 
 
 def test_each_promise_that_ends_is_counted_once_whoever_is_active(bench: Bench, server: servers.Server) -> None:

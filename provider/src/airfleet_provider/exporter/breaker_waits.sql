@@ -1,0 +1,7 @@
+-- The statement of breaker_waits.py. `%(name)s` is a parameter.
+
+-- name: ends
+-- A breaker that was never open has no generation.
+SELECT name,
+    extract(epoch FROM CASE WHEN state = 'closed' THEN changed_at ELSE clock_timestamp() END)::float8 AS until
+FROM airfleet.breaker WHERE name = ANY(%(names)s) AND generation > 0
