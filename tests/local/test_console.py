@@ -40,6 +40,9 @@ class Visitor:
     def get(self, path: str) -> httpx.Response:
         return self._client.get(f"/airfleet/api/{path}")
 
+    def ask_airflow(self, path: str) -> httpx.Response:
+        return self._client.get(f"/api/v2/{path}")
+
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         return self._client.post(f"/airfleet/api/{path}", json=body)
 
@@ -113,6 +116,14 @@ def test_everybody_sees_what_the_own_role_allows(platform: Platform, visitors: d
     assert explained == {"admin": 200, "viewer": 200, "team": 200, "nobody": 401}
     assert visitors["team"].get("explain?dag=slow").status_code == 403
     assert visitors["admin"].get("explain?dag=not_there").status_code == 404
+
+
+def test_who_may_read_a_dag_reads_the_list_of_plugins_and_not_their_errors(visitors: dict[str, Visitor]) -> None:
+    found = {
+        name: tuple(one.ask_airflow(path).status_code for path in ("plugins", "plugins/importErrors"))
+        for name, one in visitors.items()
+    }
+    assert found == {"admin": (200, 200), "viewer": (200, 403), "team": (200, 403), "nobody": (401, 401)}
 
 
 def test_the_overview_is_that_of_this_platform(platform: Platform, visitors: dict[str, Visitor]) -> None:

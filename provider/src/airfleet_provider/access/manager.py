@@ -14,6 +14,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
 
+from airfleet_provider.access import plugin_list
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches.cookie_key import replace_cookie_key
 
@@ -61,10 +62,14 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
         return super().get_fastapi_app()
 
     def is_authorized_view(self, *, access_view: AccessView, user: Any, **more: Any) -> bool:  # noqa: ANN401
-        """Return whether a user may see a part of the UI. FAB lets only the roles Op and Admin read plugins."""
+        """Return whether a user may see a part of the UI. FAB lets only the roles Op and Admin read plugins.
+
+        Whoever may read a Dag may read the list of plugins. The errors of plugins stay as FAB has them.
+        """
         if super().is_authorized_view(access_view=access_view, user=user, **more):
             return True
-        return access_view is AccessView.PLUGINS and bool(self.is_authorized_dag(method="GET", user=user))
+        is_list = access_view is AccessView.PLUGINS and plugin_list.IS_ASKED_FOR.get()
+        return is_list and bool(self.is_authorized_dag(method="GET", user=user))
 
     def serialize_user(self, user: Any) -> dict[str, Any]:  # noqa: ANN401 - FAB's user has no types
         return {**super().serialize_user(user), CLAIM: fingerprint(user.password)}

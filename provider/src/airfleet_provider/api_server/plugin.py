@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airfleet_provider.access import login_throttle
+from airfleet_provider.access import login_throttle, plugin_list
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.contract import alert_links, slot_rules
 
@@ -115,6 +115,7 @@ class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
     ]
     # The last is the outermost: the throttle does not count what an outage refused, and each answer gets the headers.
     fastapi_root_middlewares = [  # noqa: RUF012
+        {"middleware": plugin_list.PluginList, "name": "airfleet list of plugins"},
         {"middleware": answer_honestly, "name": "airfleet outages"},
         {"middleware": login_throttle.LoginThrottle, "args": [], "kwargs": {}, "name": "airfleet login throttle"},
         {"middleware": guard_browsers, "name": "airfleet security headers"},

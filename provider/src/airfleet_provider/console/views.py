@@ -163,11 +163,12 @@ def hide_holders(rights: Rights, facts: Facts) -> Facts:
 
 
 def hide_reasons(rights: Rights, board: BreakerBoard) -> BreakerBoard:
-    """Return the breakers without their reasons, which may name any task, unless the user reads every Dag."""
+    """Return the breakers without who moved them and why, which may name any task, unless the user reads every Dag."""
     if rights.reads_all:
         return board
     return BreakerBoard(
-        tuple(replace(one, reason="") for one in board.breakers), tuple(replace(one, reason="") for one in board.events)
+        tuple(replace(one, reason="", actor="") for one in board.breakers),
+        tuple(replace(one, reason="", actor="") for one in board.events),
     )
 
 

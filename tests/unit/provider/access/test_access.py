@@ -19,10 +19,13 @@ from airflow.providers.fab.auth_manager import fab_auth_manager
 from airflow.providers.fab.www import app as fab_app
 from flask import Flask
 from flask_login import LoginManager, current_user
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from airfleet_provider.access import command
 from airfleet_provider.access.manager import FabAuthManager, derive_cookie_key
+from airfleet_provider.access.plugin_list import PluginList
 from airfleet_provider.compat.calls import metadata_db, users
 from airfleet_provider.contract import job_schema
 
@@ -217,15 +220,27 @@ def test_the_user_manager_of_fab_has_what_is_asked_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "reads_dags", "allowed"),
-    [(AccessView.PLUGINS, True, True), (AccessView.PLUGINS, False, False), (AccessView.PROVIDERS, True, False)],
+    ("path", "view", "reads_dags", "allowed"),
+    [
+        ("/api/v2/plugins", AccessView.PLUGINS, True, True),
+        ("/below/api/v2/plugins", AccessView.PLUGINS, True, True),
+        ("/api/v2/plugins", AccessView.PLUGINS, False, False),
+        ("/api/v2/plugins/importErrors", AccessView.PLUGINS, True, False),
+        ("/api/v2/plugins", AccessView.PROVIDERS, True, False),
+    ],
 )
 def test_who_may_read_a_dag_may_read_which_plugins_there_are(
-    monkeypatch: pytest.MonkeyPatch, view: AccessView, reads_dags: bool, allowed: bool
+    monkeypatch: pytest.MonkeyPatch, path: str, view: AccessView, reads_dags: bool, allowed: bool
 ) -> None:
     """Else Airflow's UI would show the Fleet pages to the roles Op and Admin alone."""
     parent = fab_auth_manager.FabAuthManager
     monkeypatch.setattr(parent, "is_authorized_view", lambda *_, **__: False)
     monkeypatch.setattr(parent, "is_authorized_dag", lambda *_, **__: reads_dags)
     manager = FabAuthManager.__new__(FabAuthManager)
-    assert manager.is_authorized_view(access_view=view, user=SimpleNamespace()) is allowed
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        # Airflow asks in a thread.
+        found = await run_in_threadpool(manager.is_authorized_view, access_view=view, user=SimpleNamespace())
+        await PlainTextResponse(str(found))(scope, receive, send)
+
+    assert TestClient(PluginList(answer)).get(path).text == str(allowed)
