@@ -6,18 +6,23 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 import expositions
 import prometheus_server
+import receivers
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.prometheus import find_programs
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.dashboards.catalogue import DASHBOARDS, MARKS
 from airfleet_provider.contract.dashboards.panels import Panel
 from airfleet_provider.contract.notification_policy import derive_webhook_token
+from alert_drills.drill import Drill, run_together
+from alert_drills.local_bed import LocalBed
+from alert_drills.processes import break_config, freeze_api_server
 from deadline import wait_until
 from expositions import Exporters
 from fleets import Platform
@@ -106,12 +111,44 @@ def test_who_does_not_know_the_password_reads_and_silences_nothing(prometheus: P
     assert prometheus.value('up{job="prometheus"}') == prometheus.value('up{job="alertmanager"}') == 1
 
 
-def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform) -> None:
+NOTIFICATIONS = """
+notifications:
+  receivers:
+    mail:
+      {{type: email, to: [team@example.com], from: a@example.com, host: 127.0.0.1, port: {mail}, encryption: none}}
+    hook: {{type: webhook, url: "{hook}"}}
+"""
+
+
+def test_up_with_monitor_runs_prometheus_beside_the_platform(other: Platform, tmp_path: Path) -> None:
     try:
         find_programs()
     except AirfleetError as error:
         pytest.skip(f"{error}: tools/prometheus installs it")
-    other.up("--monitor")
+    with receivers.serve_http() as http, receivers.serve_mail(tmp_path, is_encrypted=False) as mail:
+        fleet = other.project / "fleet.yaml"
+        fleet.write_text(fleet.read_text() + NOTIFICATIONS.format(mail=mail.port, hook=http.url))
+        other.up("--monitor")
+        look_at_panels(other)
+        break_and_heal(LocalBed(other, tmp_path, mail, http))
+
+
+def break_and_heal(bed: LocalBed) -> None:
+    """The alerts that fire within seconds reach a mail server and an HTTP server, and so do their ends."""
+    bed.write_rules()
+    bed.watcher.start()
+    try:
+        drills = (
+            Drill(("ComponentDown",), "a process that hangs", freeze_api_server),
+            Drill(("RulesFail",), "a configuration that is none", break_config),
+        )
+        outcomes = run_together(bed, drills)
+    finally:
+        bed.watcher.stop()
+    assert [one.to_json() for one in outcomes if not one.is_drilled] == []
+
+
+def look_at_panels(other: Platform) -> None:
     snapshot = other.state.read_snapshot()
     assert snapshot
     password = Secret((other.state.secrets / "monitor_password").read_text().strip())

@@ -49,9 +49,13 @@ class Request:
 
 
 class HttpReceiver:
-    """An HTTP server on the loopback. `answers` are given in turn, then 200; while it is down, nothing listens."""
+    """An HTTP server, by default on the loopback. While it is down, nothing listens.
 
-    def __init__(self) -> None:
+    `answers` are given in turn, then 200.
+    """
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.port = ports.find_free()
         self.requests: list[Request] = []
         self.answers: list[Answer] = []
@@ -68,7 +72,7 @@ class HttpReceiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def taken(self) -> list[Request]:
@@ -76,7 +80,7 @@ class HttpReceiver:
 
     def start(self) -> None:
         handler = type("Handler", (_Handler,), {"receiver": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self._server = ThreadingHTTPServer((self.address, self.port), handler)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self) -> None:
@@ -124,14 +128,15 @@ def serve_http() -> Iterator[HttpReceiver]:
 
 
 class MailReceiver:
-    """A mail server on the loopback that takes STARTTLS and a login, if it is given a certificate.
+    """A mail server, by default on the loopback, that takes STARTTLS and a login, if it is given a certificate.
 
     `answers` are given in turn to the text of a mail, then 250. A mail is taken only if its answer begins with 2.
     """
 
     LOGIN, PASSWORD = "airfleet", "correct horse"
 
-    def __init__(self, folder: Path, *, is_encrypted: bool = True) -> None:
+    def __init__(self, folder: Path, *, is_encrypted: bool = True, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.port = ports.find_free()
         self.mails: list[EmailMessage] = []
         self.recipients: list[tuple[str, ...]] = []
@@ -150,7 +155,7 @@ class MailReceiver:
                 "authenticator": self._authenticate,
                 "auth_required": True,
             }
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **words)
+        self._controller = Controller(self, hostname=self.address, port=self.port, **words)
         self._controller.start()
 
     def stop(self) -> None:

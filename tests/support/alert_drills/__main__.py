@@ -1,0 +1,100 @@
+"""Drills of the alerts: what fires, what arrives, and what ends, with real faults on a real platform.
+
+make drill-alerts                               every part: about an hour and a half
+make drill-alerts ARGS="--parts broker tasks"   some parts; the others keep their rows in bench/results/alerts.json
+
+For each part, an `airfleet up --monitor` with Celery, or a fleet of three machines made here (`hosts`), is broken in
+one way after another. Real Prometheus and Alertmanager evaluate airfleet's rules, with shorter `for` and windows
+(`quick_rules`). A mail server and an HTTP server take what arrives.
+`fired_s` and `arrived_s` are seconds from the break: until the alert fires in Prometheus, and until both receivers have
+it. `resolved_s` is the time from the heal until both know that it has ended. `arrived_as` is the alert that people got
+in its place, where the fault keeps the alert itself from arriving. `others` fired beside it. Needs root,
+RabbitMQ, HAProxy, and the exporters of nodes and of PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import yaml
+
+import support
+from airfleet.components.monitoring import rule_files
+from alert_drills import hosts, hosts_bed, local_bed, processes, quick_rules, stores, work
+from alert_drills.bed import Bed
+from alert_drills.drill import Drill, Outcome, run_together
+
+PARTS: dict[str, tuple[tuple[Drill, ...], ...]] = {
+    "tasks": work.TASKS,
+    "queues": work.QUEUES,
+    "agents": work.AGENTS,
+    "components": processes.COMPONENTS,
+    "watching": processes.WATCHING,
+    "broker": stores.BROKER,
+    "database": stores.DATABASE,
+    "machine": stores.MACHINE,
+    "clock": processes.CLOCK,
+    "slow": stores.SLOW,
+    "hosts": hosts.HOSTS,
+}
+# Why no part drills these.
+ELSEWHERE = {"Watchdog": "it fires always; its absence is drilled as MonitoringSilent"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="+", help="only the drills of these alerts")
+    chosen = parser.parse_args()
+    # Whatever ends this process, what it has started ends first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for part in chosen.parts:
+        groups = [[one for one in group if not chosen.only or one.name in chosen.only] for group in PARTS[part]]
+        with tempfile.TemporaryDirectory(prefix="airfleet-alerts-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            folder.chmod(0o755)
+            with make(part, folder) as bed:
+                for group in filter(None, groups):
+                    run_together(bed, group, write)
+
+
+def make(part: str, folder: Path) -> AbstractContextManager[Bed]:
+    """Return what the drills of a part break."""
+    return hosts_bed.make(folder) if part == "hosts" else local_bed.make(folder)
+
+
+def write(outcomes: Sequence[Outcome]) -> None:
+    """Put the rows in the place of older ones about the same faults."""
+    rows = [one.to_json() for one in outcomes]
+    new = {(row["alert"], row["how"]) for row in rows}
+    kept = [row for row in support.read("alerts").get("drills", []) if (row["alert"], row["how"]) not in new]
+    drills = sorted([*kept, *rows], key=lambda row: (row["alert"], row["how"]))
+    drilled = {row["alert"].partition(" (")[0] for row in drills if row["drilled"]}
+    missing = [name for name in list_alerts() if name not in drilled]
+    support.write(
+        "alerts",
+        {
+            "factor": quick_rules.FACTOR,
+            "alerts": len(list_alerts()),
+            "not_drilled": {name: ELSEWHERE.get(name, "") for name in missing},
+            "drills": drills,
+        },
+    )
+
+
+def list_alerts() -> list[str]:
+    """Return the names of all alerts of the shipped rules."""
+    files = map(yaml.safe_load, rule_files.read_shipped().values())
+    return sorted(
+        {rule["alert"] for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule}
+    )
+
+
+if __name__ == "__main__":
+    main()
