@@ -69,6 +69,18 @@ FLEET = Dashboard(
             ),
         ),
         lines("Load", "Processes that run or wait for a CPU or disk.", Unit.COUNT, Query("node_load1", "{{host}}")),
+        lines(
+            "Web hosts that answer",
+            "Web hosts that HAProxy of a host finds healthy, for tasks (execution) and people (web).",
+            Unit.COUNT,
+            Query('haproxy_backend_active_servers{proxy=~"execution|web"}', "{{host}} {{proxy}}"),
+        ),
+        lines(
+            "Answers of web hosts",
+            "Answers by HAProxy, by their class; 5xx are errors.",
+            Unit.PER_SECOND,
+            Query("sum by (proxy, code) (rate(haproxy_backend_http_responses_total[5m]))", "{{proxy}} {{code}}"),
+        ),
     ),
 )
 DATABASE = Dashboard(
