@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airfleet_provider.breakers.coverage import Coverage
 from airfleet_provider.compat.calls import config, metadata_db
@@ -15,6 +15,9 @@ from airfleet_provider.compat.patches.held_tasks import Held, hold_tasks
 from airfleet_provider.contract import breaker_rules
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.statements import Statements
+
+if TYPE_CHECKING:
+    from airfleet_provider.breakers.stand_in import StandIn
 
 log = logging.getLogger("airfleet")
 
@@ -34,12 +37,17 @@ class Gate:
     clock: Callable[[], float] = time.monotonic
     connection: Any = None
     coverage: Coverage = field(init=False)
+    stand_in: StandIn = field(init=False)
     read_at: float = float("-inf")
     # The breakers that are not closed, each with the instances that it lets through.
     open_ones: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.coverage = Coverage(tuple(self.rules.values()), self.clock)
+        # It needs the libraries of the agents, and tasks import this module too.
+        from airfleet_provider.breakers.stand_in import StandIn  # noqa: PLC0415
+
+        self.stand_in = StandIn(tuple(self.rules.values()), clock=self.clock)
 
     def find_held(self) -> Collection[Held]:
         """Return the tasks to hold back; never raise. If the states cannot be read, no task is held."""
@@ -47,6 +55,8 @@ class Gate:
         try:
             if now - self.read_at >= READ_EVERY_S:
                 self.read_at = now
+                if self.open_ones:
+                    self._stand_in()
                 read = self._query(SQL["list_gates"])
                 self.open_ones = {name: ids for name, ids in read if name in self.rules}
             if not self.open_ones:
@@ -58,6 +68,16 @@ class Gate:
             self._hang_up()
             return ()
         return [Held(frozenset(covered[name]), frozenset(ids)) for name, ids in self.open_ones.items() if covered[name]]
+
+    def _stand_in(self) -> None:
+        """Move the breakers if no agents process is there to do it. An error changes nothing for the tasks."""
+        try:
+            if self.connection is None:
+                self.connection = self.connect()
+            self.stand_in.work(self.connection)
+        except Exception as error:
+            log.warning("The circuit breakers cannot be moved: %s: %s", type(error).__name__, error)
+            self._hang_up()
 
     def _query(self, statement: str, values: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         if self.connection is None:

@@ -6,12 +6,13 @@ import json
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import Connection
 
-from airfleet_provider.agent_loops.loop import Context, Loop
+from airfleet_provider.agent_loops.loop import Loop
 from airfleet_provider.breakers.coverage import Coverage, Task
 from airfleet_provider.breakers.reports import ACTOR
 from airfleet_provider.breakers.rules import Breaker, Move, Outcome, count_wanted, decide, judge_probe
@@ -57,15 +58,28 @@ class Turn:
         self.wanted = count_wanted(self.breaker, self.outcomes)
 
 
-class BreakerLoop:
-    """Works on the breakers that are not closed. All it knows is in the database."""
+class Transactions(Protocol):
+    """What the loop asks its context for."""
 
-    def __init__(self, rules: Sequence[BreakerRule]) -> None:
+    def read(self) -> AbstractContextManager[Connection[Row]]:
+        """Return a transaction that cannot write."""
+
+    def write(self) -> AbstractContextManager[Connection[Row]]:
+        """Return a transaction that is committed only if nobody else may move breakers."""
+
+
+class BreakerLoop:
+    """Works on the breakers that are not closed. All it knows is in the database.
+
+    If it `prunes`, it deletes what nothing needs any more, from time to time.
+    """
+
+    def __init__(self, rules: Sequence[BreakerRule], *, prunes: bool = True) -> None:
         self._rules = {rule.name: rule for rule in rules}
         self._coverage = Coverage(tuple(rules), time.monotonic)
-        self._pruned_at = float("-inf")
+        self._pruned_at = float("-inf") if prunes else float("inf")
 
-    def once(self, context: Context) -> None:
+    def once(self, context: Transactions) -> None:
         """Do one turn.
 
         Raises:
@@ -78,7 +92,7 @@ class BreakerLoop:
             with context.write() as connection:
                 self._work(connection, breakers)
         if time.monotonic() - self._pruned_at > PRUNE_EVERY_S:
-            with context.write(timeout_s=30.0) as connection:
+            with context.write() as connection:
                 connection.execute(SQL["prune"], {"names": sorted(self._rules)})
             self._pruned_at = time.monotonic()
 

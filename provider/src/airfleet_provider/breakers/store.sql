@@ -77,6 +77,14 @@ SELECT b.name, ARRAY(
 )
 FROM airfleet.breaker b WHERE b.state <> 'closed'
 
+-- name: are_agents_silent
+SELECT FROM airfleet.lease WHERE name = 'agents' AND renewed_at < clock_timestamp() - make_interval(secs => %(after)s)
+
+-- name: hold_silent_lease
+-- An agents process that comes back waits for this lock.
+SELECT FROM airfleet.lease WHERE name = 'agents' AND renewed_at < clock_timestamp() - make_interval(secs => %(after)s)
+FOR UPDATE
+
 -- name: list_scheduled
 SELECT DISTINCT dag_id, task_id FROM task_instance WHERE state = 'scheduled'
 

@@ -37,8 +37,11 @@ MOST_BATCHES = 20
 # A run that was cleared starts again long after its schedule, and that is no delay.
 ON_TIME_CLEARS = 0
 FORGET_EVERY_S = 600.0
+# A new Dag has its counter of failures within this time. Prometheus takes the first value of a counter for no growth.
+BEGIN_EVERY_S = 60.0
 FINISHED = frozenset({"success", "failed"})
 # Counters without labels, which are there from the start.
+TRIES = "airfleet_task_tries_total"
 PROMISES, ENDED_PROMISES = "airfleet_sla_ended_total", ("met", "missed")
 PLAIN = ("airfleet_task_clock_skew_total", "airfleet_task_events_lost_total")
 AGAIN = frozenset({"scheduled", "queued", "restarting"})
@@ -91,6 +94,7 @@ class Events:
         self._position: Position | None = None
         self._epoch: int | None = None
         self._forgotten = clock()
+        self._begun = float("-inf")
         # What is saturated now, and what was at the turn before: a task that has just started waited in between.
         self._saturated: tuple[Saturation, ...] = ()
 
@@ -119,6 +123,8 @@ class Events:
             self._read_promises(connection, position)
             if self._clock() - self._forgotten >= FORGET_EVERY_S:
                 self._forget(connection)
+            if self._clock() - self._begun >= BEGIN_EVERY_S:
+                self._begin_failures(connection)
             self._counters.save(connection)
             rows = [{"name": NAME, "position": position.to_json()}]
             connection.execute(counters.SQL["write_positions"], {"rows": json.dumps(rows)})
@@ -185,7 +191,7 @@ class Events:
             return
         # Airflow logs a failure before it decides whether another try follows.
         is_retried = event == "failed" and (row["state"] == "up_for_retry" or not (row["is_present"] or row["is_lost"]))
-        count.add("airfleet_task_tries_total", row["dag_id"], "up_for_retry" if is_retried else event)
+        count.add(TRIES, row["dag_id"], "up_for_retry" if is_retried else event)
         if row["started"] is not None and row["ended"] is not None:
             self._observe("airfleet_task_run_seconds", row["ended"] - row["started"], self._label(row))
 
@@ -256,6 +262,14 @@ class Events:
             for row in connection.execute(SQL["sla_ends"], words):
                 self._counters.add(PROMISES, row["rule"], row["kind"], row["state"], by=float(row["instances"]))
         position.slas = evaluated_at
+
+    def _begin_failures(self, connection: Connection[Row]) -> None:
+        """Let each Dag that may run have its counter of failures before it fails: the first failures count too."""
+        known = self._counters.values.get(TRIES, {})
+        for row in connection.execute(SQL["running_dags"]):
+            if (row["dag_id"], "failed") not in known:
+                self._counters.add(TRIES, row["dag_id"], "failed", by=0.0)
+        self._begun = self._clock()
 
     def _forget(self, connection: Connection[Row]) -> None:
         existing = {row["dag_id"] for row in connection.execute(SQL["dags"])}

@@ -57,6 +57,9 @@ CROSS JOIN LATERAL (
 -- name: dags
 SELECT dag_id FROM dag
 
+-- name: running_dags
+SELECT dag_id FROM dag WHERE NOT is_paused AND NOT is_stale
+
 -- name: sla_rules
 -- The text of a moment in UTC sorts as the moment does.
 SELECT one -> 'rule' ->> 'name' AS rule, one -> 'rule' ->> 'kind' AS kind,

@@ -18,12 +18,13 @@ from sqlalchemy import ScalarResult, Select, create_engine, func, select
 from sqlalchemy.orm import Session
 
 import servers
-from airfleet_provider.agent_loops.lease import AgentsLease
+from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.breakers.gate import Gate
 from airfleet_provider.breakers.loop import BreakerLoop
 from airfleet_provider.breakers.messages import Answer, Failed, Starts, decode, encode
 from airfleet_provider.breakers.reports import Reports
+from airfleet_provider.breakers.stand_in import _Context
 from airfleet_provider.compat.patches import held_tasks
 from airfleet_provider.compat.patches.held_tasks import Held
 from airfleet_provider.contract.breaker_rules import BreakerRule
@@ -106,6 +107,10 @@ class Platform:
     def turn(self) -> tuple[str, int]:
         self.loop.once(self.context)
         return self.read()
+
+    def silence_agents(self) -> None:
+        """Let two minutes pass since the agents have renewed their lease."""
+        self.server.query("UPDATE airfleet.lease SET renewed_at = renewed_at - interval '2 min' WHERE name = 'agents'")
 
     def end(self, instances: list[str], state: str = "success") -> None:
         self.server.query("UPDATE task_instance SET state = %s WHERE id = ANY(%s::uuid[])", state, instances)
@@ -423,3 +428,38 @@ def test_tasks_that_no_longer_exist_and_breakers_that_were_removed_are_forgotten
         platform.server.query("INSERT INTO airfleet.breaker_task (breaker, dag_id, task_id) VALUES (%s, %s, %s)", *row)
     platform.turn()
     assert platform.server.query("SELECT breaker, dag_id, task_id FROM airfleet.breaker_task") == [rows[0]]
+
+
+def test_without_agents_the_scheduler_itself_probes_and_closes_it(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    assert platform.gate.find_held()
+    assert platform.read()[0] == "open"
+    platform.gate.find_held()
+    assert platform.read()[0] == "open", "the agents are there"
+    platform.server.query(
+        "UPDATE airfleet.lease SET renewed_at = renewed_at - interval '2 minutes' WHERE name = 'agents'"
+    )
+    seen = []
+    for _ in range(40):
+        platform.gate.find_held()
+        platform.end(platform.list_probes())
+        seen.append(platform.read())
+    assert dict.fromkeys(seen) == dict.fromkeys([*[("half-open", wave) for wave in (1, 2, 4, 8)], ("closed", 0)])
+    assert platform.gate.find_held() == ()
+
+
+def test_agents_that_come_back_wait_for_the_scheduler_and_it_stops(platform: Platform) -> None:
+    platform.fail(0)
+    platform.fail(1)
+    platform.server.query(
+        "UPDATE airfleet.lease SET renewed_at = renewed_at - interval '2 minutes' WHERE name = 'agents'"
+    )
+    connection = platform.connect()
+    with _Context(connection).write(), pytest.raises(psycopg.errors.LockNotAvailable):
+        platform.server.query(
+            "SET lock_timeout = 50; UPDATE airfleet.lease SET renewed_at = now() WHERE name = 'agents'"
+        )
+    platform.server.query("UPDATE airfleet.lease SET renewed_at = clock_timestamp() WHERE name = 'agents'")
+    with pytest.raises(LeaseLostError), _Context(connection).write():
+        raise AssertionError("the agents are back")

@@ -270,6 +270,20 @@ def test_the_last_tasks_of_a_crowd_waited_for_room_too(bench: Bench) -> None:
     assert amounts[-1] == pytest.approx(3.0, abs=0.01)
 
 
+def test_a_dag_has_its_counter_of_failures_before_it_fails(bench: Bench) -> None:
+    """Prometheus takes the first value of a counter for no growth, so a first burst would raise no alert."""
+    for name, is_paused in (("nightly", False), ("paused", True)):
+        bench.query(
+            "INSERT INTO dag (dag_id, is_paused, is_stale, bundle_name, timetable_type, partition_mapper_info,"
+            " max_active_tasks, max_consecutive_failed_dag_runs, has_task_concurrency_limits)"
+            " VALUES (%s, %s, false, 'x', '', '[]', 1, 0, false)",
+            *(name, is_paused),
+        )
+    bench.clock.now += 60
+    bench.turn()
+    assert bench.read("airfleet_task_tries_total") == {("nightly", "failed"): (0.0,)}
+
+
 @pytest.mark.parametrize(
     ("state", "moved", "late_s"),
     [
