@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 	$(shell find bench examples provider/src src tests -name '*.sh')
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo fleet-demo down dev test test-services test-hosts check docs drill drill-local drill-alerts bench bench-up \
+.PHONY: help up demo fleet-demo down dev test test-services test-hosts check docs drill drill-local bench bench-up \
 	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-slots bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
@@ -130,6 +130,7 @@ drill: dev-env  ## Break a fleet of machines made here on purpose, every way it 
 drill-local: dev-env  ## Break a platform on this machine on purpose, part by part: bench/results/drills-local.json
 	DRILL_RESULTS=bench/results/drills-local.json $(BIN)/pytest -s tests/drills $(ARGS)
 
+.PHONY: drill-alerts
 drill-alerts: dev-env  ## Break things until each alert reaches a mail server and a webhook, and heal them: bench/results/alerts.json
 	@tools/prometheus
 	@tools/rabbitmq
