@@ -3,8 +3,8 @@
 make drill-alerts                               every part: about an hour and a half
 make drill-alerts ARGS="--parts broker tasks"   some parts; the others keep their rows in bench/results/alerts.json
 
-For each part, an `airfleet up --monitor` with Celery, or a fleet of three machines made here (`hosts`), is broken in
-one way after another. Real Prometheus and Alertmanager evaluate airfleet's rules, with shorter `for` and windows
+An `airfleet up --monitor` with Celery, and then a fleet of three machines made here (part `hosts`), are broken in one
+way after another. Real Prometheus and Alertmanager evaluate airfleet's rules, with shorter `for` and windows
 (`quick_rules`). A mail server and an HTTP server take what arrives.
 `fired_s` and `arrived_s` are seconds from the break: until the alert fires in Prometheus, and until both receivers have
 it. `resolved_s` is the time from the heal until both know that it has ended. `arrived_as` is the alert that people got
@@ -18,7 +18,7 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from alert_drills import hosts, hosts_bed, local_bed, processes, quick_rules, st
 from alert_drills.bed import Bed
 from alert_drills.drill import Drill, Outcome, run_together
 
+HOSTS = "hosts"
 PARTS: dict[str, tuple[tuple[Drill, ...], ...]] = {
     "tasks": work.TASKS,
     "queues": work.QUEUES,
@@ -41,7 +42,7 @@ PARTS: dict[str, tuple[tuple[Drill, ...], ...]] = {
     "machine": stores.MACHINE,
     "clock": processes.CLOCK,
     "slow": stores.SLOW,
-    "hosts": hosts.HOSTS,
+    HOSTS: hosts.HOSTS,
 }
 # Why no part drills these.
 ELSEWHERE = {"Watchdog": "it fires always; its absence is drilled as MonitoringSilent"}
@@ -54,19 +55,28 @@ def main() -> None:
     chosen = parser.parse_args()
     # Whatever ends this process, what it has started ends first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    for part in chosen.parts:
-        groups = [[one for one in group if not chosen.only or one.name in chosen.only] for group in PARTS[part]]
+    groups = {part: list(choose(part, chosen.only)) for part in chosen.parts}
+    local = [group for part, own in groups.items() if part != HOSTS for group in own]
+    run_all(local_bed.make, local)
+    run_all(hosts_bed.make, groups.get(HOSTS, []))
+
+
+def choose(part: str, names: Sequence[str] | None) -> Iterator[list[Drill]]:
+    """Yield the groups of a part, with the drills of these alerts alone if there are names."""
+    for group in PARTS[part]:
+        if own := [one for one in group if not names or one.name.partition(" (")[0] in names]:
+            yield own
+
+
+def run_all(make: Callable[[Path], AbstractContextManager[Bed]], groups: Sequence[Sequence[Drill]]) -> None:
+    """Run groups of drills one after another on one bed."""
+    if groups:
         with tempfile.TemporaryDirectory(prefix="airfleet-alerts-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             folder.chmod(0o755)
-            with make(part, folder) as bed:
-                for group in filter(None, groups):
+            with make(folder) as bed:
+                for group in groups:
                     run_together(bed, group, write)
-
-
-def make(part: str, folder: Path) -> AbstractContextManager[Bed]:
-    """Return what the drills of a part break."""
-    return hosts_bed.make(folder) if part == "hosts" else local_bed.make(folder)
 
 
 def write(outcomes: Sequence[Outcome]) -> None:
