@@ -23,7 +23,8 @@ def get_provider_info() -> dict[str, Any]:
 def list_commands() -> list[CLICommand]:
     """Return the commands of `airflow airfleet`; each imports its code when it runs.
 
-    Airflow calls this function before it runs any command. So this function also narrows `airflow db clean`.
+    Airflow calls this function before it runs any command. So this function also narrows `airflow db clean`, and lets
+    Airflow record its commands in the audit log.
     """
     from airflow.cli.cli_config import (  # noqa: PLC0415
         ARG_OUTPUT,
@@ -33,12 +34,14 @@ def list_commands() -> list[CLICommand]:
         lazy_load_command,
     )
 
+    from airfleet_provider.audit import airflow_commands  # noqa: PLC0415
     from airfleet_provider.compat.calls.execution_api import list_options  # noqa: PLC0415
     from airfleet_provider.compat.patches.dag_processor import list_processor_options  # noqa: PLC0415
     from airfleet_provider.compat.patches.db_clean import narrow_cleanup  # noqa: PLC0415
 
     if sys.argv[1:3] == ["db", "clean"]:
         narrow_cleanup()
+    airflow_commands.register()
     releaser = ActionCommand(
         name="releaser",
         help="Parse and publish the requested releases, until stopped",

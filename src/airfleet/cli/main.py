@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 import airfleet
+from airfleet.cli.changes import CHANGES
 from airfleet.errors import AirfleetError
 
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
@@ -28,8 +32,10 @@ VERBS = (
         "incident",
     ),
     *("machines", "migrate", "export"),
-    *("breaker", "airflow", "docs"),
+    *("audit", "breaker", "airflow", "docs"),
 )
+# The attribute of a callback that `watch` has replaced.
+WATCHED = "airfleet_audited"
 
 
 class Verbs(click.Group):
@@ -42,7 +48,33 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"airfleet.cli.{cmd_name}").command
-        return command
+        return watch(command, cmd_name)
+
+
+def watch(command: click.Command, name: str) -> click.Command:
+    """Return a command that leaves a row in the audit log whenever it changes something; its commands do, too."""
+    if isinstance(command, click.Group):
+        for own, inner in command.commands.items():
+            watch(inner, f"{name} {own}")
+    elif command.callback is not None and not hasattr(command.callback, WATCHED):
+        command.callback = _record(command.callback, name)
+    return command
+
+
+def _record(callback: Callable[..., object], name: str) -> Callable[..., object]:
+    @functools.wraps(callback)
+    def run(*words: object, **options: object) -> object:
+        if name not in CHANGES:
+            return callback(*words, **options)
+        from airfleet.operations import audited_commands  # noqa: PLC0415 - `--help` needs none of it
+
+        folder, state = options.get("project"), options.get("state")
+        place = folder if isinstance(folder, Path) else Path()
+        with audited_commands.record(name, options, folder=place, state=state if isinstance(state, Path) else None):
+            return callback(*words, **options)
+
+    setattr(run, WATCHED, name)
+    return run
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -12,7 +12,7 @@ from airfleet.components.health import HttpCheck
 from airfleet.components.model import DEAD_PEER, Component, Credentials, File, Process, Site
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login, list_accepted
-from airfleet_provider.contract import environment, notification_policy
+from airfleet_provider.contract import audit_log, environment, notification_policy
 from airfleet_provider.contract.agents_config import Key
 from airfleet_provider.contract.notification_policy import Policy
 
@@ -26,7 +26,8 @@ ROLE, DATABASE = "airflow", "airflow"
 def describe(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy) -> Component:
     """Describe the agents of one machine. They serve metrics and their health on the loopback."""
     metrics = exporter.configure_one_machine(fleet, site)
-    text = render(fleet, site, credentials, notifications, metrics, host=fleet.name)
+    heads = site.state / "audit" / "heads.jsonl"
+    text = render(fleet, site, credentials, notifications, metrics, host=fleet.name, heads=heads)
     config = File(site.state / "agents.json", text)
     return Component(NAME, (describe_process(site, config.path),), files=(config,))
 
@@ -53,10 +54,11 @@ def render(
     *,
     host: str,
     tls: Mapping[str, object] | None = None,
+    heads: Path | None = None,
 ) -> Secret:
     """Return the configuration of the agents on a host, in JSON. It holds secrets: logins and the receivers'.
 
-    `tls` is what `Key.SERVER` holds of TLS.
+    `tls` is what `Key.SERVER` holds of TLS. `heads` is the file in which the agents keep heads of the audit log.
     """
     sections: Mapping[Key, object] = {
         Key.HOST: host,
@@ -67,6 +69,10 @@ def render(
         Key.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
         Key.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
         Key.SLOTS: {"rules": [rule.to_json() for rule in slots.list_rules(fleet)]},
+        Key.AUDIT: {
+            "key": audit_log.derive_key(credentials.jwt_secret.reveal()),
+            **({"heads": str(heads)} if heads else {}),
+        },
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
 

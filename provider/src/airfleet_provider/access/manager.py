@@ -15,6 +15,7 @@ from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
 
 from airfleet_provider.access import plugin_list
+from airfleet_provider.audit import current_user
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches.cookie_key import replace_cookie_key
 
@@ -43,6 +44,14 @@ def derive_cookie_key(jwt_secret: str) -> str:
     return hmac.new(jwt_secret.encode(), b"airfleet cookies of the sign-in page", hashlib.sha256).hexdigest()
 
 
+def note_user(response: Any) -> Any:  # noqa: ANN401 - a response of Flask
+    """Tell the audit log who sends a request to FAB's pages, which know users by their sessions."""
+    from flask_login import current_user as user  # noqa: PLC0415 - only FAB's applications have it
+
+    current_user.note(str(getattr(user, "username", "") or ""))
+    return response
+
+
 class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # Airflow has no types
     """Refuses a token that was made before its user's password changed, and a cookie that a worker could have signed.
 
@@ -59,7 +68,9 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
             UnfitAirflowError: FAB takes the key in another way.
         """
         replace_cookie_key(derive_cookie_key(config.read_setting("api_auth", "jwt_secret")))
-        return super().get_fastapi_app()
+        app = super().get_fastapi_app()
+        self.flask_app.after_request(note_user)
+        return app
 
     def is_authorized_view(self, *, access_view: AccessView, user: Any, **more: Any) -> bool:  # noqa: ANN401
         """Return whether a user may see a part of the UI. FAB lets only the roles Op and Admin read plugins.

@@ -9,6 +9,7 @@ from typing import Any
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Loop, LoopThread
 from airfleet_provider.agent_loops.server import Handlers, Route
+from airfleet_provider.audit.loop import make_loop as make_audit_loop
 from airfleet_provider.breakers.loop import make_loop as make_breaker_loop
 from airfleet_provider.exporter.loops import Exporter
 from airfleet_provider.notifications import loops as notifications
@@ -37,5 +38,6 @@ def assemble(config: Mapping[str, Any]) -> Work:
         make_sla_loop(config),
         make_breaker_loop(config),
         make_slot_loop(config),
+        make_audit_loop(config),
     )
     return Work(loops, exporter.make_routes, notifications.make_handlers(config))

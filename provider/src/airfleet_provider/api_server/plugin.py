@@ -1,4 +1,4 @@
-"""What airfleet adds to an api-server: Fleet pages, downloads of releases, acknowledgements, a limit on logins, 503s.
+"""What airfleet adds to an api-server: Fleet pages, the audit log, downloads of releases, a limit on logins, 503s.
 
 Every process that loads plugins imports this module; only an api-server imports what the module adds.
 """
@@ -76,6 +76,13 @@ def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     return OutageResponses(app)
 
 
+def record_changes(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """Return the application behind the audit log."""
+    from airfleet_provider.audit.api_server import wrap  # noqa: PLC0415
+
+    return wrap(app)
+
+
 def guard_browsers(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Return the application with security headers on each answer."""
     from airfleet_provider.api_server.security_headers import SecurityHeaders  # noqa: PLC0415
@@ -113,10 +120,12 @@ class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
             for place, destination in (("task", "task_instance"), ("run", "dag_run"), ("dag", "dag"))
         ),
     ]
-    # The last is the outermost: the throttle does not count what an outage refused, and each answer gets the headers.
+    # The last is the outermost: the audit log and the throttle do not take an outage for a refusal, the audit log has
+    # no row for what the throttle refused, and each answer gets the headers.
     fastapi_root_middlewares = [  # noqa: RUF012
         {"middleware": plugin_list.PluginList, "name": "airfleet list of plugins"},
         {"middleware": answer_honestly, "name": "airfleet outages"},
+        {"middleware": record_changes, "name": "airfleet audit log"},
         {"middleware": login_throttle.LoginThrottle, "args": [], "kwargs": {}, "name": "airfleet login throttle"},
         {"middleware": guard_browsers, "name": "airfleet security headers"},
     ]

@@ -23,3 +23,5 @@ class Key(StrEnum):
     SLAS = "slas"
     BREAKERS = "breakers"
     SLOTS = "slots"
+    # `key` signs heads of the audit log, and `heads` is the file that keeps them, if there is one.
+    AUDIT = "audit"

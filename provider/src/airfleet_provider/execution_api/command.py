@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from airfleet_provider.api_server.outage_responses import OutageResponses, note
+from airfleet_provider.audit import execution_api as audit
 from airfleet_provider.breakers.api import BreakerRequests
 from airfleet_provider.compat.calls import config, execution_api, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
@@ -21,12 +22,13 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Return Airflow's application behind the fast path, or without it if this Airflow is not supported."""
     patches.report_outages(note)
     patches.accept_early_tokens()
-    app = OutageResponses(app)
+    obstacle = execution_api.find_obstacle()
+    models = None if obstacle else execution_api.Models()
+    app = audit.wrap(OutageResponses(app), models.read_claims if models else None)
     counter = fallbacks.open_counter(fallbacks.EXECUTION_API, os.environ, flush_every_s=FLUSH_S)
-    if obstacle := execution_api.find_obstacle():
+    if obstacle or models is None:
         log.warning("Airflow's own code answers every call of a task: %s", obstacle)
-        return Bypass(app, counter, obstacle)
-    models = execution_api.Models()
+        return Bypass(app, counter, obstacle or "")
     return guard(FastPath(app, models, Rows(metadata_db.connect).ask, counter=counter), models)
 
 

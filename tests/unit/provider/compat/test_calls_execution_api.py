@@ -9,6 +9,7 @@ from airflow.api_fastapi.execution_api.routes.xcoms import router as xcom_router
 from fastapi.routing import APIRoute
 
 from airfleet_provider.api_server.outage_responses import OutageResponses
+from airfleet_provider.audit.middleware import Audit
 from airfleet_provider.compat.calls import execution_api
 from airfleet_provider.compat.patches import execution_api as patches
 from airfleet_provider.execution_api import command, fast_path, routes
@@ -27,8 +28,9 @@ def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.
     monkeypatch.setattr(execution_api, "DIGEST", "another")
     wrapped = command.wrap(app)
     assert isinstance(wrapped, Bypass)
-    assert isinstance(wrapped.app, OutageResponses)
-    assert wrapped.app._app is app
+    assert isinstance(wrapped.app, Audit)
+    assert isinstance(wrapped.app._app, OutageResponses)
+    assert wrapped.app._app._app is app
 
 
 def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:

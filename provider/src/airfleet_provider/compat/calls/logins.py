@@ -12,7 +12,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.dag import DagModel
 from airflow.models.log import Log
 
-__all__ = ["get_user", "may_operate", "may_read_dag", "may_see_platform", "read_dags", "record"]
+__all__ = ["get_user", "may_operate", "may_read_dag", "may_see_platform", "read_dags", "read_subject", "record"]
 
 
 def read_dags(user: Any) -> frozenset[str]:  # noqa: ANN401 - a user of any auth manager
@@ -46,3 +46,15 @@ def record(session: Any, user: Any, event: str, extra: Mapping[str, Any]) -> Non
     """Add a line to Airflow's audit log, in the transaction of a session."""
     name = user.get_name()
     session.add(Log(event, owner=name, owner_display_name=name, extra=json.dumps(dict(extra))))
+
+
+async def read_subject(token: str) -> str:
+    """Return the id of the user whom a token names, or an empty text if the token is not valid.
+
+    Whether the user still exists, and whether the token was revoked, is not checked.
+    """
+    try:
+        claims = await get_auth_manager()._get_token_validator().avalidated_claims(token)
+    except Exception:
+        return ""
+    return str(claims.get("sub", ""))

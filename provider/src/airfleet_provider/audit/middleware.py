@@ -1,0 +1,255 @@
+"""In front of an application: records each request that changes something, or that reads a secret (ADR 57).
+
+A change is recorded twice. Before the request reaches the application, an intent is committed: if the database is away,
+the request is refused, and nothing was changed. When the application has answered, the outcome takes the place of the
+intent. If the process is killed in between, the intent stays, and the agents record the outcome as unknown.
+
+A read of a secret is recorded once, before the client gets the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airfleet_provider.audit import current_user, statements
+from airfleet_provider.audit.recorder import BusyError, Recorder
+from airfleet_provider.audit.requests import Kind, Rules
+from airfleet_provider.contract.audit_log import Entry, Outcome
+
+log = logging.getLogger("airfleet")
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Returns the id of the user or the task instance whom a valid token names, or an empty text.
+ReadSubject = Callable[[Scope], Awaitable[str]]
+
+# No request waits longer than this for its intent; its outcome is recorded later if need be.
+INTENT_S = 10.0
+OUTCOME_S = 2.0
+# So much of a body is kept, to find the name that somebody logs in with, or that of a new object.
+KEPT_BYTES = 16_384
+OK = 200
+AWAY = b'{"detail":"the audit log could not be written, so nothing was changed; try again"}'
+# Neither requests without a login nor a task may fill the database: so many of an address or a task within a minute.
+UNKNOWN_AT_MOST, OF_A_TASK_AT_MOST, WITHIN_S = 60, 600, 60.0
+# A task instance that reads a secret again has one row for it, until this many others were read.
+MOST_RECENT = 10_000
+MOST_ADDRESSES = 10_000
+TOO_MANY = b'{"detail":"too many requests; try again in a minute"}'
+
+
+@dataclass(slots=True)
+class _Request:
+    """What is known of a request while it is answered."""
+
+    kind: Kind
+    path: str
+    entry: Entry
+    subject: str
+    names: list[str]
+    target: statements.Target | None
+    digest: hmac.HMAC
+    status: int = 0
+    is_ended: bool = False
+    start: bytes = b""
+
+    def feed(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        if len(self.start) < KEPT_BYTES:
+            self.start += piece[: KEPT_BYTES - len(self.start)]
+
+
+class Audit:
+    """An ASGI application in front of another."""
+
+    def __init__(
+        self,
+        app: App,
+        rules: Rules,
+        recorder: Recorder,
+        read_subject: ReadSubject,
+        *,
+        key: bytes,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Use `key` for hashes of bodies: without a key, who reads the log could guess passwords that were sent."""
+        self._app = app
+        self._key = key
+        self._allowance = Allowance(clock)
+        self._recent = Recent()
+        self._rules = rules
+        self._recorder = recorder
+        self._read_subject = read_subject
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = find_path(scope)
+        kind = self._rules.classify(scope["method"], path)
+        if kind is Kind.READING:
+            await self._app(scope, receive, send)
+            return
+        request = await self._open(scope, path, kind)
+        if not self._is_allowed(request):
+            await refuse(send, 429, TOO_MANY)
+            return
+        if self._recent.holds(request):
+            await self._app(scope, receive, send)
+            return
+        if kind is not Kind.SECRET and not await self._begin(request):
+            await refuse(send)
+            return
+        await self._pass_on(request, scope, receive, send)
+
+    async def _open(self, scope: Scope, path: str, kind: Kind) -> _Request:
+        subject = "" if kind is Kind.LOGIN else await self._read_subject(scope)
+        entry = Entry(
+            id=str(uuid.uuid4()),
+            source=self._rules.source,
+            actor="",
+            action=f"{scope['method']} {path}",
+            outcome=Outcome.BEGUN,
+            address=str((scope.get("client") or ("",))[0]),
+        )
+        digest = hmac.new(self._key, digestmod=hashlib.sha256)
+        target = self._rules.find_target(scope["method"], path)
+        return _Request(kind, path, entry, subject, current_user.collect(), target, digest)
+
+    def _is_allowed(self, request: _Request) -> bool:
+        """Return whether a request may cost a row. A user with a login always may."""
+        if not request.subject:
+            return self._allowance.take(request.entry.address, UNKNOWN_AT_MOST)
+        return not self._rules.are_tasks or self._allowance.take(request.subject, OF_A_TASK_AT_MOST)
+
+    async def _begin(self, request: _Request) -> bool:
+        """Record the intent, and return whether it is committed."""
+        if self._rules.are_tasks and request.subject:
+            work = statements.begin_task(request.entry, request.subject)
+        else:
+            work = statements.begin(request.entry, request.target, request.subject)
+        try:
+            future = self._recorder.submit(work)
+            request.entry = await asyncio.wait_for(asyncio.wrap_future(future), INTENT_S)
+        except (Exception, BusyError) as error:
+            log.warning("%s was refused, as the audit log is away: %s", request.entry.action, type(error).__name__)
+            return False
+        return True
+
+    async def _pass_on(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+        is_refused = False
+
+        async def take() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                request.feed(message.get("body", b""))
+            return message
+
+        async def answer(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start":
+                request.status = int(message["status"])
+                if not await self._end(request) and request.kind is Kind.SECRET:
+                    is_refused = True
+                    await refuse(send)
+            if not is_refused:
+                await send(message)
+
+        try:
+            await self._app(scope, take, answer)
+        finally:
+            if not request.is_ended:
+                # The application failed, or the server gave the request up, without an answer.
+                request.status = request.status or 500
+                self._submit_end(request)
+
+    async def _end(self, request: _Request) -> bool:
+        """Record the outcome, and return whether it is committed. Else it will be, unless this process is killed."""
+        try:
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._submit_end(request))), OUTCOME_S)
+            if request.kind is Kind.SECRET and request.subject and request.status == OK:
+                self._recent.add(request)
+        except (Exception, BusyError) as error:
+            log.warning("The outcome of %s is not recorded yet: %s", request.entry.action, type(error).__name__)
+            return False
+        return True
+
+    def _submit_end(self, request: _Request) -> Future[Any]:
+        request.is_ended = True
+        name = self._rules.find_name(request.start) if request.kind is Kind.LOGIN else ""
+        actor = (request.names[-1] if request.names else "") or request.entry.actor or name
+        entry = replace(
+            request.entry,
+            actor=actor,
+            status=request.status,
+            outcome=self._rules.judge(request.path, request.status, is_known=bool(request.names)),
+            body=request.digest.hexdigest() if request.start and request.kind is not Kind.LOGIN else "",
+        )
+        if request.kind is Kind.SECRET:
+            return self._recorder.submit(statements.record_task(entry, request.subject))
+        target = request.target or self._rules.find_new(entry.action, request.start)
+        return self._recorder.submit(statements.settle(entry, target), is_kept=True)
+
+
+def find_path(scope: Scope) -> str:
+    """Return the path of a request below that of the application."""
+    path, root = str(scope["path"]), str(scope.get("root_path") or "")
+    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
+
+
+async def refuse(send: Send, status: int = 503, body: bytes = AWAY) -> None:
+    """Answer in place of the application, with 503 if the audit log is away."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", b"5" if status == 503 else str(int(WITHIN_S)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Allowance:
+    """How many requests each address, or each task, has sent in the present minute of this process."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._counts: Counter[str] = Counter()
+
+    def take(self, who: str, most: int) -> bool:
+        """Count a request, and return whether it may go on."""
+        if self._clock() - self._began > WITHIN_S or len(self._counts) > MOST_ADDRESSES:
+            self._began = self._clock()
+            self._counts.clear()
+        self._counts[who] += 1
+        return self._counts[who] <= most
+
+
+class Recent:
+    """The secrets that task instances have read lately, each with its row."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def holds(self, request: _Request) -> bool:
+        """Return whether this task instance has a row for this secret already."""
+        return request.kind is Kind.SECRET and (request.subject, request.path) in self._keys
+
+    def add(self, request: _Request) -> None:
+        """Note that the row is committed."""
+        self._keys[request.subject, request.path] = None
+        if len(self._keys) > MOST_RECENT:
+            self._keys.popitem(last=False)

@@ -1,0 +1,136 @@
+"""Which requests the audit log records, decided from method, path and status. No I/O.
+
+Every request that is not a GET is recorded, but for the rules below that name it as reading, or as a task's own work.
+So a route that a new version of Airflow adds is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import parse_qs
+
+from airfleet_provider.audit.statements import Target
+from airfleet_provider.contract.audit_log import Outcome, Source
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class Kind(StrEnum):
+    """What a request is to the audit log."""
+
+    READING = "reading"  # not recorded
+    CHANGE = "change"
+    LOGIN = "login"  # a change, by somebody who is not known yet
+    SECRET = "secret"  # noqa: S105 - reads a secret
+
+
+# Airflow's UI and API: requests that only read although their method is not GET.
+READING = re.compile(
+    r"/api/v2/dags/[^/]+/dagRuns/list"
+    r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/taskInstances/list"
+    r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/task(Group)?Instances/.+/dry_run"
+    r"|/api/v2/backfills/dry_run"
+)
+# GETs that change something: FAB's pages take some actions as links, and a logout is one.
+CHANGING_GETS = re.compile(
+    r"/auth/(actions|permissions|resources|roles|users)/(action|delete)/.*"
+    r"|/auth/logout/?|/api/v2/auth/logout"
+)
+LOGINS = re.compile(r"/auth/token(/cli)?/?|/auth/login/?|/auth/api/v1/security/login|/ui/auth/token")
+FORM = re.compile(r"/auth/login/?")
+
+# The execution API: what a task reads that is a secret, or may be one.
+SECRETS = re.compile(
+    r"/execution/connections/[^/]+|/execution/variables/(?!keys$).+|/execution/connection-tests/[^/]+/connection"
+)
+# What a task does for its own run: its states, heartbeats, XComs, and values that it stores.
+OWN_WORK = re.compile(r"/execution/(task-instances|xcoms|hitlDetails|store|connection-tests)/.*")
+
+# Objects whose row is hashed before and after the change. Each table has an index on these columns.
+_TARGETS = (
+    (re.compile(r"/api/v2/connections/([^/]+)"), "connection", ("conn_id",)),
+    (re.compile(r"/api/v2/variables/(.+)"), "variable", ("key",)),
+    (re.compile(r"/api/v2/pools/(.+)"), "slot_pool", ("pool",)),
+    (re.compile(r"/api/v2/dags/([^/]+)"), "dag", ("dag_id",)),
+    (re.compile(r"/api/v2/dags/([^/]+)/dagRuns/([^/]+)(?:/clear)?"), "dag_run", ("dag_id", "run_id")),
+    (re.compile(r"/auth/fab/v1/users/([^/]+)"), "ab_user", ("username",)),
+    (re.compile(r"/auth/fab/v1/roles/([^/]+)"), "ab_role", ("name",)),
+)
+# The field of the body that names a new object.
+_NEW = {
+    "POST /api/v2/connections": ("connection", "conn_id", "connection_id"),
+    "POST /api/v2/variables": ("variable", "key", "key"),
+    "POST /api/v2/pools": ("slot_pool", "pool", "name"),
+    "POST /auth/fab/v1/users": ("ab_user", "username", "username"),
+    "POST /auth/fab/v1/roles": ("ab_role", "name", "name"),
+}
+REFUSED = frozenset({401, 403, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one application. `are_tasks` says that task instances send the requests."""
+
+    source: Source
+    are_tasks: bool = False
+
+    def classify(self, method: str, path: str) -> Kind:
+        """Return what a request is. `path` is not percent-encoded, and is below the path of the application."""
+        if self.are_tasks:
+            return _classify_task(method, path)
+        if LOGINS.fullmatch(path):
+            return Kind.READING if method in SAFE else Kind.LOGIN
+        if method in SAFE:
+            return Kind.CHANGE if CHANGING_GETS.fullmatch(path) else Kind.READING
+        return Kind.READING if READING.fullmatch(path) else Kind.CHANGE
+
+    def find_target(self, method: str, path: str) -> Target | None:
+        """Return the row that a request is about, if it exists already and has a rule."""
+        if method in SAFE or self.are_tasks:
+            return None
+        for pattern, table, columns in _TARGETS:
+            if found := pattern.fullmatch(path):
+                return Target(table, columns, found.groups())
+        return None
+
+    def find_new(self, action: str, body: bytes) -> Target | None:
+        """Return the row that a request made, from the name in its body."""
+        if action not in _NEW:
+            return None
+        table, column, name = _NEW[action]
+        value = _read_fields(body).get(name)
+        return Target(table, (column,), (value,)) if isinstance(value, str) and "\0" not in value else None
+
+    def find_name(self, body: bytes) -> str:
+        """Return the name that somebody tried to log in with."""
+        value = _read_fields(body).get("username", "")
+        return value if isinstance(value, str) else ""
+
+    def judge(self, path: str, status: int, *, is_known: bool) -> Outcome:
+        """Return what became of a request. `is_known` says that FAB's pages know the user after it.
+
+        The login page answers with a redirect in either case.
+        """
+        if status in REFUSED or (FORM.fullmatch(path) and not is_known):
+            return Outcome.REFUSED
+        return Outcome.DONE if status < 400 else Outcome.FAILED
+
+
+def _classify_task(method: str, path: str) -> Kind:
+    if method in SAFE:
+        return Kind.SECRET if SECRETS.fullmatch(path) else Kind.READING
+    return Kind.READING if OWN_WORK.fullmatch(path) else Kind.CHANGE
+
+
+def _read_fields(body: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        try:
+            return {name: values[-1] for name, values in parse_qs(body.decode("ascii")).items()}
+        except ValueError:
+            return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,25 @@
+"""Which commands change something of a platform, so that the audit log records them. A test reads this list."""
+
+from __future__ import annotations
+
+CHANGES = frozenset(
+    {
+        *("up", "down", "apply", "failover", "upgrade", "drill"),
+        *("release build", "release deploy", "release pin", "release promote", "release prune", "release rollback"),
+        *("release unpin", "workers drain", "workers resume", "workers scale"),
+        *("db archive restore", "db archive run", "db backup", "db care", "db restore"),
+        *("alerts ack", "alerts resolve", "alerts silence", "alerts test"),
+        *("machines apply", "machines destroy", "breaker close", "breaker open", "audit archive"),
+    }
+)
+# They change nothing of a platform; `init` makes a folder of files, and `airflow` records its own commands.
+READS = frozenset(
+    {
+        *("init", "status", "top", "explain", "trace", "logs search", "logs show", "errors", "doctor", "test", "plan"),
+        *("release check", "release diff", "release list", "release show", "workers list"),
+        *("scale explain", "scale simulate"),
+        *("db archive list", "db archive query", "db backups", "alerts list", "sla list", "sla report", "sla show"),
+        *("incident", "machines hosts", "machines list", "machines plan", "migrate assess", "export kubernetes"),
+        *("breaker list", "audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
+    }
+)

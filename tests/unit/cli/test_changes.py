@@ -1,0 +1,80 @@
+"""Every command of airfleet either leaves a row in the audit log, or is named as reading only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from airfleet.cli.changes import CHANGES, READS
+from airfleet.cli.main import WATCHED, cli
+from airfleet.operations import audit_spool, audited_commands
+from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract.audit_log import Head
+
+
+def list_commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield " ".join(path), command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        inner = command.get_command(context, name)
+        assert inner is not None
+        yield from list_commands(inner, (*path, name))
+
+
+def test_every_command_is_recorded_or_reads_only() -> None:
+    found = dict(list_commands(cli))
+    assert set() == CHANGES & READS
+    assert set(found) == CHANGES | READS
+    assert {name: getattr(one.callback, WATCHED) for name, one in found.items()} == {name: name for name in found}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "fleet.yaml").write_text("name: test\n")
+    (tmp_path / ".airfleet").mkdir()
+    return tmp_path
+
+
+def read_spool(project: Path) -> list[dict[str, object]]:
+    lines = (project / ".airfleet" / audit_spool.FOLDER / audit_spool.SPOOL).read_text().splitlines()
+    return [json.loads(json.loads(line)["entry"]) for line in lines]
+
+
+def test_a_command_has_two_rows_which_wait_for_the_database(project: Path) -> None:
+    words = {"project": project, "pool": "cpu", "hosts": ("cpu1", "cpu2"), "as_json": True, "force": False}
+    with audited_commands.record("workers drain", words, folder=project, state=None):
+        [begun] = read_spool(project)
+    begun, ended = read_spool(project)
+    assert (begun["action"], begun["outcome"], ended["outcome"]) == ("airfleet workers drain", "begun", "done")
+    assert begun["detail"] == {"arguments": {"pool": "cpu", "hosts": ["cpu1", "cpu2"]}}
+    assert len(str(begun["before"])) == 64
+
+
+def test_a_command_that_fails_has_its_exit_code(project: Path) -> None:
+    with pytest.raises(SystemExit), audited_commands.record("apply", {}, folder=project, state=None):
+        raise SystemExit(3)
+    assert [(row["outcome"], row.get("status")) for row in read_spool(project)] == [("begun", None), ("failed", 3)]
+
+
+def test_a_command_works_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with audited_commands.record("apply", {}, folder=tmp_path / "missing", state=None):
+        pass
+
+
+def test_a_line_that_a_kill_cut_off_spoils_no_other(project: Path) -> None:
+    folder = StateFolder(project / ".airfleet")
+    head = Head(1, "ab", "2026-01-01T00:00:00Z")
+    audit_spool.keep_head(folder, head)
+    path = folder.root / audit_spool.FOLDER / audit_spool.HEADS
+    path.write_text(path.read_text() + '{"number": 2, "ha')
+    later = Head(3, "cd", "2026-01-01T00:01:00Z")
+    audit_spool.keep_head(folder, later)
+    audit_spool.keep_head(folder, later)
+    assert list(audit_spool.read_heads(folder)) == [head, later]

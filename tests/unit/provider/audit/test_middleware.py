@@ -1,0 +1,224 @@
+"""What is recorded of a request, before and after the application answers it."""
+
+# An ASGI application has no types.
+# ruff: noqa: ANN401
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from airfleet_provider.audit import current_user
+from airfleet_provider.audit.middleware import OF_A_TASK_AT_MOST, UNKNOWN_AT_MOST, Audit
+from airfleet_provider.audit.requests import Rules
+from airfleet_provider.contract.audit_log import Source
+
+INSTANCE = "0199a1b2-0000-7000-8000-000000000001"
+
+
+class Cursor:
+    """Notes what is written, and knows one user and one task instance."""
+
+    def __init__(self, written: list[tuple[str, dict[str, Any]]]) -> None:
+        self._written = written
+        self._row: Any = None
+
+    def execute(self, statement: str, words: Any) -> None:
+        self._row = None
+        if "INSERT" in statement:
+            kind = "intent" if "audit_intent (" in statement else "row"
+            self._written.append((kind, json.loads(words["entry"])))
+        elif "ab_user" in statement:
+            self._row = ("alice",)
+        elif "task_instance" in statement:
+            self._row = ("etl", "run1", "load", -1, 2)
+
+    def fetchone(self) -> Any:
+        return self._row
+
+
+class Recorder:
+    """Executes at once; while `is_away`, everything fails."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, dict[str, Any]]] = []
+        self.is_away = False
+
+    def submit(self, work: Any, *, is_kept: bool = False) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.is_away:
+            future.set_exception(ConnectionError())
+        else:
+            future.set_result(work(Cursor(self.written)))
+        return future
+
+
+class Site:
+    """An application behind the audit log, and the answers that clients get."""
+
+    def __init__(self, *, source: Source = Source.API, subject: str = "7") -> None:
+        self.recorder = Recorder()
+        self.subject = subject
+        self.status = 200
+        self.user = ""
+        self.calls = 0
+        self.seen_at_call: list[str] = []
+        rules = Rules(source, are_tasks=source is Source.TASK)
+        self._audit = Audit(
+            self._serve,
+            rules,
+            self.recorder,  # type: ignore[arg-type]
+            self._read_subject,
+            key=b"key",
+            clock=lambda: 0.0,
+        )
+
+    async def _read_subject(self, scope: Any) -> str:
+        return self.subject
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        self.calls += 1
+        self.seen_at_call = [kind for kind, _ in self.recorder.written]
+        await receive()
+        current_user.note(self.user)
+        if not self.status:
+            raise RuntimeError("the application failed")
+        await send({"type": "http.response.start", "status": self.status, "headers": []})
+        await send({"type": "http.response.body", "body": b"answer"})
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> int:
+        """Send a request, and return the status of the answer."""
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": method, "path": path, "headers": [], "client": ("10.0.0.9", 1)}
+        asyncio.run(self._audit(scope, receive, send))
+        return int(sent[0]["status"])
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [entry for kind, entry in self.recorder.written if kind == "row"]
+
+
+def test_an_intent_is_committed_before_a_change_and_its_outcome_before_the_answer() -> None:
+    site = Site()
+    assert site.ask("PATCH", "/api/v2/pools/io", b'{"slots": 3}') == 200
+    assert site.seen_at_call == ["intent"]
+    [row] = site.rows
+    assert (row["actor"], row["address"], row["outcome"], row["status"]) == ("alice", "10.0.0.9", "done", 200)
+    assert row["action"] == "PATCH /api/v2/pools/io"
+    assert len(row["body"]) == 64
+    assert "slots" not in json.dumps(row)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(403, "refused"), (404, "failed"), (500, "failed"), (204, "done")])
+def test_the_outcome_is_that_of_the_answer(status: int, outcome: str) -> None:
+    site = Site()
+    site.status = status
+    site.ask("DELETE", "/api/v2/dags/etl")
+    assert [row["outcome"] for row in site.rows] == [outcome]
+
+
+def test_a_request_without_an_answer_has_a_row() -> None:
+    site = Site()
+    site.status = 0
+    with pytest.raises(RuntimeError):
+        site.ask("DELETE", "/api/v2/dags/etl")
+    assert [(row["outcome"], row["status"]) for row in site.rows] == [("failed", 500)]
+
+
+def test_nothing_changes_while_the_audit_log_is_away() -> None:
+    site = Site()
+    site.recorder.is_away = True
+    assert site.ask("DELETE", "/api/v2/dags/etl") == 503
+    assert site.calls == 0
+    assert site.ask("GET", "/api/v2/dags") == 200
+
+
+def test_reading_is_not_recorded() -> None:
+    site = Site()
+    site.ask("GET", "/api/v2/connections")
+    site.ask("POST", "/api/v2/dags/~/dagRuns/list")
+    assert site.recorder.written == []
+
+
+def test_a_failed_login_has_the_name_that_was_tried_and_no_password() -> None:
+    site = Site()
+    site.status = 401
+    site.ask("POST", "/auth/token", b'{"username": "bob", "password": "hunter2"}')
+    [row] = site.rows
+    assert (row["actor"], row["outcome"]) == ("bob", "refused")
+    assert "hunter2" not in json.dumps(row)
+    # A hash of the body would let its reader try passwords.
+    assert "body" not in row
+
+
+@pytest.mark.parametrize(("user", "outcome"), [("bob", "done"), ("", "refused")])
+def test_the_login_page_answers_with_a_redirect_in_either_case(user: str, outcome: str) -> None:
+    site = Site(subject="")
+    site.status, site.user = 302, user
+    site.ask("POST", "/auth/login/", b"csrf_token=x&username=bob&password=hunter2")
+    assert [(row["actor"], row["outcome"]) for row in site.rows] == [("bob", outcome)]
+
+
+def test_the_session_of_a_page_goes_before_a_token() -> None:
+    site = Site()
+    site.user = "carol"
+    site.ask("POST", "/auth/users/add", b"username=x")
+    assert [row["actor"] for row in site.rows] == ["carol"]
+
+
+def test_a_secret_that_a_task_reads_is_recorded_once_under_the_name_of_the_task() -> None:
+    site = Site(source=Source.TASK, subject=INSTANCE)
+    for _ in range(3):
+        assert site.ask("GET", "/execution/connections/crm") == 200
+    site.ask("GET", "/execution/variables/key")
+    assert [row["action"] for row in site.rows] == ["GET /execution/connections/crm", "GET /execution/variables/key"]
+    assert site.rows[0]["actor"] == "etl run1 load try 2"
+
+
+def test_a_secret_is_not_given_out_without_its_row() -> None:
+    site = Site(source=Source.TASK, subject=INSTANCE)
+    site.recorder.is_away = True
+    assert site.ask("GET", "/execution/connections/crm") == 503
+
+
+def test_a_task_with_a_bad_token_gets_the_answer_of_the_application() -> None:
+    site = Site(source=Source.TASK, subject="")
+    site.status = 401
+    assert site.ask("GET", "/execution/connections/crm") == 401
+    assert [(row.get("actor"), row["outcome"]) for row in site.rows] == [(None, "refused")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", f"/execution/task-instances/{INSTANCE}/run"),
+        ("PUT", f"/execution/task-instances/{INSTANCE}/heartbeat"),
+        ("POST", "/execution/xcoms/etl/run1/load/key"),
+        ("GET", "/execution/dags/etl"),
+    ],
+)
+def test_the_own_work_of_a_task_costs_nothing(method: str, path: str) -> None:
+    site = Site(source=Source.TASK, subject=INSTANCE)
+    site.ask(method, path)
+    assert site.recorder.written == []
+
+
+def test_neither_strangers_nor_a_task_fill_the_database() -> None:
+    stranger = Site(subject="")
+    stranger.status = 401
+    answers = [stranger.ask("POST", "/api/v2/pools") for _ in range(UNKNOWN_AT_MOST + 5)]
+    assert answers.count(429) == 5
+    task = Site(source=Source.TASK, subject=INSTANCE)
+    answers = [task.ask("GET", f"/execution/variables/{number}") for number in range(OF_A_TASK_AT_MOST + 3)]
+    assert answers.count(429) == 3
