@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airfleet_provider.access import login_throttle, plugin_list
+from airfleet_provider.access import plugin_list
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.contract import alert_links, slot_rules
 
@@ -120,12 +120,11 @@ class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
             for place, destination in (("task", "task_instance"), ("run", "dag_run"), ("dag", "dag"))
         ),
     ]
-    # The last is the outermost: the audit log and the throttle do not take an outage for a refusal, the audit log has
-    # no row for what the throttle refused, and each answer gets the headers.
+    # The last is the outermost: the audit log and its limits do not take an outage for a refusal, and each answer gets
+    # the headers.
     fastapi_root_middlewares = [  # noqa: RUF012
         {"middleware": plugin_list.PluginList, "name": "airfleet list of plugins"},
         {"middleware": answer_honestly, "name": "airfleet outages"},
         {"middleware": record_changes, "name": "airfleet audit log"},
-        {"middleware": login_throttle.LoginThrottle, "args": [], "kwargs": {}, "name": "airfleet login throttle"},
         {"middleware": guard_browsers, "name": "airfleet security headers"},
     ]

@@ -15,13 +15,14 @@ import hmac
 import logging
 import time
 import uuid
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airfleet_provider.audit import current_user, statements
+from airfleet_provider.audit import current_user, login_limits, statements
+from airfleet_provider.audit.login_limits import LimitedLoginError
 from airfleet_provider.audit.recorder import BusyError, Recorder
 from airfleet_provider.audit.requests import Kind, Rules
 from airfleet_provider.contract.audit_log import Entry, Outcome
@@ -48,6 +49,7 @@ UNKNOWN_AT_MOST, OF_A_TASK_AT_MOST, WITHIN_S = 60, 600, 60.0
 # A task instance that reads a secret again has one row for it, until this many others were read.
 MOST_RECENT = 10_000
 MOST_ADDRESSES = 10_000
+TOO_MANY_FAILURES = b'{"detail":"Too many failed logins; try again later"}'
 TOO_MANY = b'{"detail":"too many requests; try again in a minute"}'
 
 
@@ -103,24 +105,32 @@ class Audit:
         if kind is Kind.READING:
             await self._app(scope, receive, send)
             return
-        request = await self._open(scope, path, kind)
+        if kind is Kind.LOGIN:
+            # The limits need the name, which is in the body.
+            receive = await read_ahead(receive)
+        request = await self._open(scope, path, kind, receive)
         if not self._is_allowed(request):
             await refuse(send, 429, TOO_MANY)
             return
         if self._recent.holds(request):
             await self._app(scope, receive, send)
             return
-        if kind is not Kind.SECRET and not await self._begin(request):
-            await refuse(send)
+        try:
+            if kind is not Kind.SECRET and not await self._begin(request):
+                await refuse(send)
+                return
+        except LimitedLoginError as error:
+            await refuse(send, 429, TOO_MANY_FAILURES, wait_s=error.wait_s)
             return
         await self._pass_on(request, scope, receive, send)
 
-    async def _open(self, scope: Scope, path: str, kind: Kind) -> _Request:
+    async def _open(self, scope: Scope, path: str, kind: Kind, receive: Receive) -> _Request:
+        name = self._rules.find_name(receive.body) if isinstance(receive, Ahead) else ""
         subject = "" if kind is Kind.LOGIN else await self._read_subject(scope)
         entry = Entry(
             id=str(uuid.uuid4()),
             source=self._rules.source,
-            actor="",
+            actor=name,
             action=f"{scope['method']} {path}",
             outcome=Outcome.BEGUN,
             address=str((scope.get("client") or ("",))[0]),
@@ -136,17 +146,27 @@ class Audit:
         return not self._rules.are_tasks or self._allowance.take(request.subject, OF_A_TASK_AT_MOST)
 
     async def _begin(self, request: _Request) -> bool:
-        """Record the intent, and return whether it is committed."""
-        if self._rules.are_tasks and request.subject:
+        """Record the intent, and return whether it is committed.
+
+        Raises:
+            LimitedLoginError: The login must not be tried.
+        """
+        work: Callable[[Any], Any]
+        if request.kind is Kind.LOGIN:
+            work = login_limits.begin(request.entry)
+        elif self._rules.are_tasks and request.subject:
             work = statements.begin_task(request.entry, request.subject)
         else:
             work = statements.begin(request.entry, request.target, request.subject)
         try:
             future = self._recorder.submit(work)
-            request.entry = await asyncio.wait_for(asyncio.wrap_future(future), INTENT_S)
+            begun = await asyncio.wait_for(asyncio.wrap_future(future), INTENT_S)
         except (Exception, BusyError) as error:
             log.warning("%s was refused, as the audit log is away: %s", request.entry.action, type(error).__name__)
             return False
+        if isinstance(begun, LimitedLoginError):
+            raise begun
+        request.entry = begun
         return True
 
     async def _pass_on(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,8 +209,7 @@ class Audit:
 
     def _submit_end(self, request: _Request) -> Future[Any]:
         request.is_ended = True
-        name = self._rules.find_name(request.start) if request.kind is Kind.LOGIN else ""
-        actor = (request.names[-1] if request.names else "") or request.entry.actor or name
+        actor = (request.names[-1] if request.names else "") or request.entry.actor
         entry = replace(
             request.entry,
             actor=actor,
@@ -200,6 +219,8 @@ class Audit:
         )
         if request.kind is Kind.SECRET:
             return self._recorder.submit(statements.record_task(entry, request.subject))
+        if request.kind is Kind.LOGIN:
+            return self._recorder.submit(login_limits.settle(entry), is_kept=True)
         target = request.target or self._rules.find_new(entry.action, request.start)
         return self._recorder.submit(statements.settle(entry, target), is_kept=True)
 
@@ -210,12 +231,37 @@ def find_path(scope: Scope) -> str:
     return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
 
 
-async def refuse(send: Send, status: int = 503, body: bytes = AWAY) -> None:
+class Ahead:
+    """A `receive` whose first messages were received already. `body` is what of the body they hold."""
+
+    def __init__(self, receive: Receive, messages: list[Message]) -> None:
+        self.body = b"".join(one.get("body", b"") for one in messages)
+        self._receive = receive
+        self._messages = deque(messages)
+
+    async def __call__(self) -> Message:
+        return self._messages.popleft() if self._messages else await self._receive()
+
+
+async def read_ahead(receive: Receive) -> Ahead:
+    """Receive the body of a login, or as much of a long body as is kept of any."""
+    messages: list[Message] = []
+    size = 0
+    while size < KEPT_BYTES:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            break
+    return Ahead(receive, messages)
+
+
+async def refuse(send: Send, status: int = 503, body: bytes = AWAY, *, wait_s: int = int(WITHIN_S)) -> None:
     """Answer in place of the application, with 503 if the audit log is away."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"retry-after", b"5" if status == 503 else str(int(WITHIN_S)).encode()),
+        (b"retry-after", b"5" if status == 503 else str(wait_s).encode()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -13,6 +13,7 @@ from enum import StrEnum
 from urllib.parse import parse_qs
 
 from airfleet_provider.audit.statements import Target
+from airfleet_provider.contract import slot_rules
 from airfleet_provider.contract.audit_log import Outcome, Source
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -33,6 +34,8 @@ READING = re.compile(
     r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/taskInstances/list"
     r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/task(Group)?Instances/.+/dry_run"
     r"|/api/v2/backfills/dry_run"
+    # What workers report of their load, several times a minute. It is signed, and decides nothing but the number of slots.
+    rf"|{re.escape(slot_rules.PATH)}(/.*)?"
 )
 # GETs that change something: FAB's pages take some actions as links, and a logout is one.
 CHANGING_GETS = re.compile(

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider.access.login_throttle import LoginThrottle
 from airfleet_provider.api_server import plugin
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.execution_api.fast_path import FastPath
 from airfleet_provider.network import signed_requests
-from clocks import MadeUpClock
 
 KEY = "key"
 ODD = (b"", b"\xb2", b"\xc2\xb2", b"9" * 5000, b"-1", b"1e9", b" 1", b"\xe9" * 64, b"0" * 64, b"\x00", b"a" * 64)
@@ -87,60 +85,7 @@ def test_the_short_way_leaves_what_is_odd_to_airflow() -> None:
         assert ask(app, xcom, headers, method="GET", query=b"map_index=" + odd) == 418
 
 
-def test_guesses_that_come_at_once_are_limited_too() -> None:
-    async def guess_at_once(count: int) -> list[int]:
-        answered, waiting, told = asyncio.Event(), asyncio.Event(), []
-
-        async def airflow(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401
-            waiting.set()
-            await answered.wait()
-            await send({"type": "http.response.start", "status": 201, "headers": []})
-
-        async def send(message: dict[str, Any]) -> None:
-            told.extend([message["status"]] if "status" in message else [])
-
-        app = LoginThrottle(airflow, failures=3)
-        scope = {"type": "http", "method": "POST", "path": "/auth/token", "client": ("10.0.0.1", 1)}
-        guesses = [asyncio.ensure_future(app(dict(scope), None, send)) for _ in range(count)]  # type: ignore[arg-type]
-        await waiting.wait()
-        await asyncio.sleep(0)
-        answered.set()
-        await asyncio.gather(*guesses)
-        await app(dict(scope), None, send)  # type: ignore[arg-type]
-        return told
-
-    # What has ended well counts no more.
-    assert asyncio.run(guess_at_once(5)) == [429, 429, 201, 201, 201, 201]
-
-
-def refuse_logins(status: list[int]) -> Any:  # noqa: ANN401
-    async def airflow(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401
-        await send({"type": "http.response.start", "status": status[0], "headers": []})
-
-    return airflow
-
-
-def test_an_address_that_guesses_waits_and_others_do_not() -> None:
-    clock, status = MadeUpClock(), [401]
-    app = LoginThrottle(refuse_logins(status), failures=3, within_s=60, clock=clock)
-    guess: dict[str, Any] = {"method": "POST", "client": "10.0.0.9"}
-    assert [ask(app, "/auth/token", **guess) for _ in range(5)] == [401, 401, 401, 429, 429]
-    assert ask(app, "/auth/token/cli", **guess) == 429
-    assert ask(app, "/auth/token/", **guess) == 429
-    assert ask(app, "/api/v2/dags", **guess) == 401, "other paths are not limited"
-    status[0] = 201
-    assert ask(app, "/auth/token", method="POST", client="10.0.0.8") == 201
-    assert ask(app, "/auth/token", **guess) == 429, "the right password does not help within that minute"
-    clock.now = 61
-    assert ask(app, "/auth/token", **guess) == 201
-
-
-def test_logins_that_succeed_are_never_limited() -> None:
-    app = LoginThrottle(refuse_logins([201]), failures=3)
-    assert {ask(app, "/auth/token", method="POST") for _ in range(20)} == {201}
-
-
-def test_the_api_server_gets_the_limit() -> None:
+def test_the_api_server_gets_the_audit_log_with_its_limits() -> None:
     layers: list[object] = [one["middleware"] for one in plugin.AirfleetPlugin.fastapi_root_middlewares]
     # The later is the outer: what an outage refused does not count.
-    assert layers.index(LoginThrottle) > layers.index(plugin.answer_honestly)
+    assert layers.index(plugin.record_changes) > layers.index(plugin.answer_honestly)

@@ -29,7 +29,10 @@ class Cursor:
 
     def execute(self, statement: str, words: Any) -> None:
         self._row = None
-        if "INSERT" in statement:
+        if "login_failure" in statement:
+            # Nobody has failed yet; tests/services counts in a database.
+            self._row = (0, 0)
+        elif "INSERT" in statement:
             kind = "intent" if "audit_intent (" in statement else "row"
             self._written.append((kind, json.loads(words["entry"])))
         elif "ab_user" in statement:

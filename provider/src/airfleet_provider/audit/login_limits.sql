@@ -1,0 +1,19 @@
+-- The statements of login_limits.py. `%(name)s` is a parameter.
+
+-- name: forget
+DELETE FROM airfleet.login_failure WHERE failed_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+
+-- name: count
+SELECT
+    (SELECT count(*) FROM airfleet.login_failure
+     WHERE address = %(address)s AND failed_at > clock_timestamp() - make_interval(secs => %(address_s)s)),
+    (SELECT count(*) FROM airfleet.login_failure
+     WHERE name = %(name)s AND failed_at > clock_timestamp() - make_interval(secs => %(name_s)s))
+
+-- name: note
+INSERT INTO airfleet.login_failure (id, address, name) VALUES (%(id)s::uuid, %(address)s, %(name)s) ON CONFLICT DO NOTHING
+
+-- name: forgive
+-- A login that succeeded ends the count of its user at its address.
+DELETE FROM airfleet.login_failure
+WHERE id = %(id)s::uuid OR (%(is_done)s AND address = %(address)s AND name = %(name)s)

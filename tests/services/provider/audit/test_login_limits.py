@@ -1,0 +1,82 @@
+"""Failed logins, counted in a real PostgreSQL for all web hosts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg2
+import pytest
+
+import servers
+from airfleet_provider.audit import login_limits
+from airfleet_provider.audit.login_limits import ADDRESS_AT_MOST, ADDRESS_S, NAME_AT_MOST, NAME_S, LimitedLoginError
+from airfleet_provider.contract.audit_log import Entry, Outcome, Source
+
+
+class Door:
+    """The way in, as any web host has it."""
+
+    def __init__(self, connection: object) -> None:
+        self._connection = connection
+
+    def try_login(self, name: str, address: str, outcome: Outcome = Outcome.REFUSED) -> bool:
+        """Try to log in, with an outcome if there is no limit; return whether there was none."""
+        entry = Entry(
+            id=str(uuid.uuid4()),
+            source=Source.API,
+            actor=name,
+            address=address,
+            action="POST /auth/token",
+            outcome=Outcome.BEGUN,
+        )
+        with self._connection.cursor() as cursor:  # type: ignore[attr-defined]
+            begun = login_limits.begin(entry)(cursor)
+            if not isinstance(begun, LimitedLoginError):
+                login_limits.settle(replace(begun, outcome=outcome))(cursor)
+        return not isinstance(begun, LimitedLoginError)
+
+    def age(self, seconds: float) -> None:
+        """Let time pass for the failures so far."""
+        with self._connection.cursor() as cursor:  # type: ignore[attr-defined]
+            cursor.execute(
+                "UPDATE airfleet.login_failure SET failed_at = failed_at - make_interval(secs => %s)", (seconds,)
+            )
+
+
+@pytest.fixture
+def door(server: servers.Server) -> Iterator[Door]:
+    connection = psycopg2.connect(server.dsn)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE airfleet.login_failure")
+    yield Door(connection)
+    connection.close()
+
+
+def test_an_address_that_guesses_waits_a_minute_and_others_do_not(door: Door) -> None:
+    assert [door.try_login(f"user{n}", "10.0.0.1") for n in range(ADDRESS_AT_MOST + 2)] == [*[True] * 10, False, False]
+    assert not door.try_login("alice", "10.0.0.1", Outcome.DONE), "the right password does not help meanwhile"
+    assert door.try_login("alice", "10.0.0.2", Outcome.DONE)
+    door.age(ADDRESS_S + 1)
+    assert door.try_login("alice", "10.0.0.1", Outcome.DONE)
+
+
+def test_a_user_whose_password_is_guessed_from_many_addresses_is_locked(door: Door) -> None:
+    assert all(door.try_login("alice", f"10.0.1.{n}") for n in range(NAME_AT_MOST))
+    assert not door.try_login("Alice", "10.0.0.2", Outcome.DONE)
+    assert door.try_login("bob", "10.0.0.2", Outcome.DONE)
+    door.age(NAME_S + 1)
+    assert door.try_login("alice", "10.0.0.2", Outcome.DONE)
+
+
+def test_logins_that_succeed_and_outages_never_count(door: Door) -> None:
+    assert all(door.try_login("alice", "10.0.0.1", Outcome.DONE) for _ in range(3 * NAME_AT_MOST))
+    assert all(door.try_login("alice", "10.0.0.1", Outcome.FAILED) for _ in range(3 * NAME_AT_MOST))
+
+
+def test_a_slip_is_forgiven_after_the_right_password(door: Door) -> None:
+    for _ in range(5):
+        assert all(door.try_login("alice", "10.0.0.1") for _ in range(ADDRESS_AT_MOST - 1))
+        assert door.try_login("alice", "10.0.0.1", Outcome.DONE)
