@@ -4,6 +4,7 @@ import { Link, useParams } from "react-router-dom";
 
 import { Empty } from "./parts";
 import { Alerts } from "./pages/Alerts";
+import { Audit } from "./pages/Audit";
 import { Breakers } from "./pages/Breakers";
 import { Overview } from "./pages/Overview";
 import { Pools } from "./pages/Pools";
@@ -18,6 +19,7 @@ const PAGES: { path: string; name: string; show: () => ReactNode }[] = [
   { path: "slas", name: "SLAs", show: () => <Slas /> },
   { path: "alerts", name: "Alerts", show: () => <Alerts /> },
   { path: "breakers", name: "Breakers", show: () => <Breakers /> },
+  { path: "audit", name: "Audit", show: () => <Audit /> },
 ];
 
 export const Fleet = () => {

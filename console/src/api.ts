@@ -164,6 +164,21 @@ export interface Breakers {
   events: { breaker: string; happened_at: string; state: string; wave: number; reason: string; actor: string }[];
 }
 
+export interface Changes {
+  changes: {
+    number: number;
+    at: string;
+    /** Whether the row has the hash of its content. */
+    is_whole: boolean;
+    source: string;
+    actor: string;
+    address: string;
+    action: string;
+    outcome: string;
+    status: string;
+  }[];
+}
+
 export interface Subject {
   kind: "dag" | "run" | "task";
   dag: string;

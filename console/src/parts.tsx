@@ -135,6 +135,27 @@ export const Table = <T,>({
   </div>
 );
 
+/** A table in a card of its own, or what it means that there is no row. */
+export const TableCard = <T,>({
+  title,
+  columns,
+  rows,
+  keyOf,
+  empty,
+  more,
+}: {
+  title: string;
+  columns: Column<T>[];
+  rows: T[];
+  keyOf: (row: T) => string | number;
+  empty: string;
+  more?: ReactNode;
+}) => (
+  <Card title={title} more={more}>
+    {rows.length ? <Table label={title} rows={rows} keyOf={keyOf} columns={columns} /> : <Empty title={empty} />}
+  </Card>
+);
+
 /** Nothing to show, and what that means. */
 export const Empty = ({ title, children }: { title: string; children?: ReactNode }) => (
   <div className="af-empty">

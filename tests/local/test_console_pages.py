@@ -29,6 +29,7 @@ PAGES = {
     "slas": ("8 of 12 tasks have ended", "No promise was made"),
     "alerts": ("DiskFull", "No alert is open"),
     "breakers": ("ConnectionRefusedError", "There is no circuit breaker"),
+    "audit": ("PATCH /api/v2/pools/crm", "Nothing was changed yet"),
     "explain": ("The slot pool warehouse is full", "Nothing stands in its way"),
 }
 BROKEN = {

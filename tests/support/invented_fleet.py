@@ -10,6 +10,7 @@ from airfleet_provider.console import views
 from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.audit_log import Entry, Outcome, Row, Source
 from airfleet_provider.contract.breaker_list import Breaker, Event
 from airfleet_provider.contract.breaker_rules import State as BreakerState
 from airfleet_provider.contract.explanation import model
@@ -30,8 +31,8 @@ from airfleet_provider.slas.instances import Instance, Key
 from airfleet_provider.slas.instances import Subject as Promised
 from airfleet_provider.slas.reports import EngineState, Total
 
-ADMIN = Rights("admin", frozenset({"sales", "stock"}), reads_all=True, sees_platform=True, operates=True)
-VIEWER = replace(ADMIN, name="viewer", operates=False)
+ADMIN = Rights("admin", frozenset({"sales", "stock"}), reads_all=True, sees_platform=True, operates=True, audits=True)
+VIEWER = replace(ADMIN, name="viewer", operates=False, audits=False)
 # May read one Dag, and nothing about the platform.
 TEAM = Rights("team", frozenset({"sales"}), reads_all=False, sees_platform=False, operates=False)
 # May see the platform, but not every Dag.
@@ -305,6 +306,40 @@ def make_breakers() -> BreakerBoard:
     )
 
 
+def make_changes() -> list[Row]:
+    """Return rows of the audit log, of which somebody has edited the second."""
+    entries = (
+        Entry(
+            id="a",
+            source=Source.API,
+            actor="admin",
+            address="10.0.0.9",
+            action="PATCH /api/v2/pools/crm",
+            outcome=Outcome.DONE,
+            status=200,
+        ),
+        Entry(
+            id="b",
+            source=Source.TASK,
+            actor="sales manual__1 load try 1",
+            action="GET /execution/connections/crm",
+            outcome=Outcome.DONE,
+            status=200,
+        ),
+        Entry(
+            id="c",
+            source=Source.API,
+            actor="eve",
+            address="10.0.0.66",
+            action="POST /auth/token",
+            outcome=Outcome.REFUSED,
+            status=401,
+        ),
+    )
+    rows = [Row(n, ago(100 - n), one.id, one.to_text(), "0" * 64, "") for n, one in enumerate(entries, 7)]
+    return [replace(row, hash="f" * 64 if row.number == 8 else row.compute_hash()) for row in reversed(rows)]
+
+
 def make_report() -> list[Total]:
     return [
         Total("morning", "finished-by", "stock", "stock", 26, 4, 1, 2400.0),
@@ -350,6 +385,7 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "slas": views.show_promises(rights, promises, make_report()),
         "alerts": views.show_alerts(rights, alerts),
         "breakers": views.show_breakers(rights, make_breakers()),
+        "audit": views.show_changes(make_changes()),
         "explain": make_explanation(),
     }
 
@@ -365,5 +401,6 @@ def make_empty_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "slas": views.show_promises(rights, none, ()),
         "alerts": views.show_alerts(rights, AlertBoard()),
         "breakers": views.show_breakers(rights, BreakerBoard()),
+        "audit": views.show_changes([]),
         "explain": model.to_json(Explanation(Subject("sales"), ago(0), "active", "sales runs.")),
     }

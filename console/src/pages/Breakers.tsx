@@ -1,5 +1,5 @@
 import type { Breakers as Data } from "../api";
-import { Ago, Badge, Card, Command, Empty, Loaded, Table, type Tone } from "../parts";
+import { Ago, Badge, Card, Command, Empty, Loaded, Table, TableCard, type Tone } from "../parts";
 import { usePolled } from "../usePolled";
 import { moment } from "../words";
 
@@ -52,32 +52,27 @@ export const Breakers = () => {
                 ]}
               />
             </Card>
-            <Card title="Last changes">
-              {data.events.length ? (
-                <Table
-                  label="Last changes"
-                  rows={data.events}
-                  keyOf={(row) => `${row.breaker}${row.happened_at}${row.state}${row.wave}`}
-                  columns={[
-                    { name: "when", show: (row) => <Ago at={row.happened_at} /> },
-                    { name: "service", show: (row) => row.breaker },
-                    {
-                      name: "state",
-                      show: (row) => (
-                        <Badge tone={TONES[row.state] ?? "plain"}>
-                          {row.state}
-                          {row.wave ? ` (${row.wave})` : ""}
-                        </Badge>
-                      ),
-                    },
-                    { name: "by", show: (row) => row.actor || "–" },
-                    { name: "why", show: (row) => row.reason || "–" },
-                  ]}
-                />
-              ) : (
-                <Empty title="Nothing has changed yet" />
-              )}
-            </Card>
+            <TableCard
+              title="Last changes"
+              empty="Nothing has changed yet"
+              rows={data.events}
+              keyOf={(row) => `${row.breaker}${row.happened_at}${row.state}${row.wave}`}
+              columns={[
+                { name: "when", show: (row) => <Ago at={row.happened_at} /> },
+                { name: "service", show: (row) => row.breaker },
+                {
+                  name: "state",
+                  show: (row) => (
+                    <Badge tone={TONES[row.state] ?? "plain"}>
+                      {row.state}
+                      {row.wave ? ` (${row.wave})` : ""}
+                    </Badge>
+                  ),
+                },
+                { name: "by", show: (row) => row.actor || "–" },
+                { name: "why", show: (row) => row.reason || "–" },
+              ]}
+            />
           </>
         )
       }

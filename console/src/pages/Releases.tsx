@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 
 import { change, type Deployment, type Release, type Releases as Data } from "../api";
-import { Ago, Badge, Card, Command, Confirmation, Empty, Loaded, Table } from "../parts";
+import { Ago, Badge, Card, Command, Confirmation, Empty, Loaded, Table, TableCard } from "../parts";
 import { EVERY_MS, usePolled } from "../usePolled";
 
 // While a deployment is under way.
@@ -119,27 +119,22 @@ export const Releases = () => {
                 </Empty>
               )}
             </Card>
-            <Card title="Deployments">
-              {data.deployments.length ? (
-                <Table
-                  label="Deployments"
-                  rows={data.deployments}
-                  keyOf={(row) => row.id}
-                  columns={[
-                    { name: "no.", isNumber: true, show: (row) => row.id },
-                    { name: "requested", show: (row) => <Ago at={row.requested_at} /> },
-                    { name: "what", show: (row) => row.action },
-                    { name: "release", show: (row) => (row.release ? <code>{row.release}</code> : "–") },
-                    { name: "state", show: (row) => <DeploymentState one={row} /> },
-                    { name: "by", show: (row) => row.actor || "–" },
-                    { name: "why", show: (row) => row.reason || "–" },
-                    { name: "verdict", show: (row) => (row.verdict !== row.reason && row.verdict) || "–" },
-                  ]}
-                />
-              ) : (
-                <Empty title="Nothing was deployed yet" />
-              )}
-            </Card>
+            <TableCard
+              title="Deployments"
+              empty="Nothing was deployed yet"
+              rows={data.deployments}
+              keyOf={(row) => row.id}
+              columns={[
+                { name: "no.", isNumber: true, show: (row) => row.id },
+                { name: "requested", show: (row) => <Ago at={row.requested_at} /> },
+                { name: "what", show: (row) => row.action },
+                { name: "release", show: (row) => (row.release ? <code>{row.release}</code> : "–") },
+                { name: "state", show: (row) => <DeploymentState one={row} /> },
+                { name: "by", show: (row) => row.actor || "–" },
+                { name: "why", show: (row) => row.reason || "–" },
+                { name: "verdict", show: (row) => (row.verdict !== row.reason && row.verdict) || "–" },
+              ]}
+            />
             <Card title="Releases">
               <Table
                 label="Releases"

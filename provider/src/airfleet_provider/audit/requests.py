@@ -34,7 +34,7 @@ READING = re.compile(
     r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/taskInstances/list"
     r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/task(Group)?Instances/.+/dry_run"
     r"|/api/v2/backfills/dry_run"
-    # What workers report of their load, several times a minute. It is signed, and decides nothing but the number of slots.
+    # What workers report of their load, several times a minute. It is signed, and decides the number of slots alone.
     rf"|{re.escape(slot_rules.PATH)}(/.*)?"
 )
 # GETs that change something: FAB's pages take some actions as links, and a logout is one.

@@ -37,6 +37,7 @@ UNASKED = "broker and workers were not asked: `airfleet explain` on the command 
 ACTIVITY = "Cluster Activity (read), to see the whole platform"
 OPERATE = "Pools (edit), which the roles Op and Admin have, to operate the platform"
 EVERY_DAG = "DAGs (read), since a release holds all of them"
+AUDIT = "Audit Logs (read), for every Dag"
 ANY_DAG = "DAGs (read), for at least one Dag"
 
 
@@ -188,6 +189,13 @@ def show_breakers(request: Request, desk: Own, rights: Given) -> Response:
     _require(rights.sees_platform, ACTIVITY)
     board = _expect(desk.readings.read_breakers(), "circuit breakers")
     return _answer(request, views.show_breakers(rights, board))
+
+
+@router.get("/audit")
+def show_changes(request: Request, desk: Own, rights: Given) -> Response:
+    """Return the last rows of the audit log. They may name any Dag and any user."""
+    _require(rights.audits, AUDIT)
+    return _answer(request, views.show_changes(_expect(desk.readings.read_changes(), "audit log")))
 
 
 @router.get("/alerts")

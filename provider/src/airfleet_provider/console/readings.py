@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from airfleet_provider.compat.calls import config, db_errors
 from airfleet_provider.console.cache import Cache
-from airfleet_provider.contract import alert_list, breaker_list, breaker_rules, overview, release_list
+from airfleet_provider.contract import alert_list, audit_store, breaker_list, breaker_rules, overview, release_list
 from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.breaker_list import Breaker, Event
 from airfleet_provider.contract.explanation import reading
 from airfleet_provider.contract.explanation.facts import ImportFailure
@@ -33,7 +34,7 @@ Snapshot = Callable[[], AbstractContextManager[Query]]
 
 # A report reads each instance that ended in its days.
 REPORT_DAYS, REPORT_KEPT_S = 30, 60.0
-MOST_RELEASES, MOST_DEPLOYMENTS, MOST_EVENTS = 30, 30, 30
+MOST_RELEASES, MOST_DEPLOYMENTS, MOST_EVENTS, MOST_CHANGES = 30, 30, 30, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,10 @@ class Readings:
         """Return the circuit breakers, or None if this platform keeps none."""
         return self._cache.get("breakers", lambda: self._read_if_there(_read_breakers))
 
+    def read_changes(self) -> list[Row] | None:
+        """Return the last rows of the audit log, the newest first, or None if this platform keeps none."""
+        return self._cache.get("changes", lambda: self._read_if_there(_read_changes))
+
     def read_report(self) -> list[Total] | None:
         """Return how often each promise was kept in the last 30 days, or None if this platform keeps none."""
         return self._reports.get("report", lambda: self._read_if_there(_read_report))
@@ -154,6 +159,11 @@ def _read_breakers(query: Query) -> BreakerBoard:
     rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
     found = breaker_list.list_breakers(query, [rule.name for rule in rules])
     return BreakerBoard(found, breaker_list.list_events(query, None, limit=MOST_EVENTS))
+
+
+def _read_changes(query: Query) -> list[Row]:
+    chosen = dict.fromkeys(("since", "until", "actor", "source", "outcome", "text"))
+    return [Row.from_json(one) for one in query(audit_store.find_list(), {**chosen, "limit": MOST_CHANGES})]
 
 
 def _read_promises(query: Query) -> PromiseBoard:

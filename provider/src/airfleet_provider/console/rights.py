@@ -19,7 +19,8 @@ class Rights:
     """The rights of one user.
 
     `dags` are the Dags the user may read, and `reads_all` says that no other Dag exists. `sees_platform` is the right
-    to see the activity of the whole cluster. `operates` is the right to change the platform.
+    to see the activity of the whole cluster. `operates` is the right to change the platform, and `audits` the right to
+    see who changed it.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Rights:
     reads_all: bool
     sees_platform: bool
     operates: bool
+    audits: bool = False
 
     def may_see(self, dag: str | None) -> bool:
         """Return whether the user may see what is about a Dag, or about none."""
@@ -45,6 +47,7 @@ def find_rights(user: Any, query: Query) -> Rights:  # noqa: ANN401 - a user of 
         reads_all=dags.issuperset(reading.list_dags(query)),
         sees_platform=logins.may_see_platform(user),
         operates=logins.may_operate(user),
+        audits=logins.may_audit(user),
     )
 
 

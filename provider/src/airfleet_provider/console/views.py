@@ -17,6 +17,7 @@ from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoar
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import overview, release_archive
 from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.explanation.facts import Facts
 from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
@@ -128,6 +129,11 @@ def show_promises(rights: Rights, board: PromiseBoard, report: Iterable[Total]) 
     }
 
 
+def show_changes(rows: Sequence[Row]) -> Json:
+    """Return the last rows of the audit log, the newest first."""
+    return {"changes": [_describe_change(one) for one in rows]}
+
+
 def show_alerts(rights: Rights, board: AlertBoard) -> Json:
     """Return the alerts, the most severe first, and the silences."""
     return {
@@ -197,6 +203,16 @@ def _describe_alert(one: Alert) -> Json:
         "acknowledged_by": one.acknowledged_by,
         "state": one.state,
         "notified": [{"receiver": name, **counts} for name, counts in sorted(one.notified.items())],
+    }
+
+
+def _describe_change(one: Row) -> Json:
+    words = one.fields
+    return {
+        "number": one.number,
+        "at": _moment(one.recorded_at),
+        "is_whole": one.compute_hash() == one.hash,
+        **{name: str(words.get(name, "")) for name in ("source", "actor", "address", "action", "outcome", "status")},
     }
 
 

@@ -20,13 +20,14 @@ from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import alert_list, alert_schema, release_list
+from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.explanation.facts import Facts, OpenBreaker, PlatformFacts
 from airfleet_provider.contract.explanation.model import Subject
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
-PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers")
+PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "audit")
 ACKNOWLEDGE = "/alerts/17/acknowledge"
 
 
@@ -57,6 +58,9 @@ class InventedReadings:
 
     def read_breakers(self) -> BreakerBoard | None:
         return invented_fleet.make_breakers() if self._answer() else None
+
+    def read_changes(self) -> list[Row] | None:
+        return invented_fleet.make_changes() if self._answer() else None
 
     def read_report(self) -> list[Total] | None:
         return invented_fleet.make_report() if self._answer() else None
@@ -101,6 +105,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
             monkeypatch.setattr(logins, "read_dags", lambda _: rights.dags)
             monkeypatch.setattr(logins, "may_see_platform", lambda _: rights.sees_platform)
             monkeypatch.setattr(logins, "may_operate", lambda _: rights.operates)
+            monkeypatch.setattr(logins, "may_audit", lambda _: rights.audits)
             monkeypatch.setattr(logins, "may_read_dag", lambda _, dag: dag in rights.dags)
         return TestClient(made)
 
@@ -148,7 +153,7 @@ def test_nobody_changes_anything_without_a_login(bench: Bench) -> None:
     ("rights", "allowed"),
     [
         (ADMIN, PAGES),
-        (VIEWER, PAGES),
+        (VIEWER, PAGES[:-1]),
         (WATCHER, ("overview", "pools", "slas", "alerts", "breakers")),
         (TEAM, ("slas", "alerts")),
         (Rights("nobody", frozenset(), reads_all=False, sees_platform=False, operates=False), ()),

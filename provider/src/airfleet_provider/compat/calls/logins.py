@@ -12,7 +12,16 @@ from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.dag import DagModel
 from airflow.models.log import Log
 
-__all__ = ["get_user", "may_operate", "may_read_dag", "may_see_platform", "read_dags", "read_subject", "record"]
+__all__ = [
+    "get_user",
+    "may_audit",
+    "may_operate",
+    "may_read_dag",
+    "may_see_platform",
+    "read_dags",
+    "read_subject",
+    "record",
+]
 
 
 def read_dags(user: Any) -> frozenset[str]:  # noqa: ANN401 - a user of any auth manager
@@ -40,6 +49,11 @@ def may_see_platform(user: Any) -> bool:  # noqa: ANN401 - as above
 def may_operate(user: Any) -> bool:  # noqa: ANN401 - as above
     """Return whether a user operates the platform: may edit slot pools, which Airflow lets its roles Op and Admin."""
     return bool(get_auth_manager().is_authorized_pool(method="PUT", user=user))
+
+
+def may_audit(user: Any) -> bool:  # noqa: ANN401 - as above
+    """Return whether a user may read Airflow's audit log of all Dags."""
+    return bool(get_auth_manager().is_authorized_dag(method="GET", access_entity=DagAccessEntity.AUDIT_LOG, user=user))
 
 
 def record(session: Any, user: Any, event: str, extra: Mapping[str, Any]) -> None:  # noqa: ANN401 - as above
