@@ -15,7 +15,7 @@ from airfleet.components.model import Component, Credentials, File, Origin, Sett
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
-from airfleet_provider.contract import breaker_rules, retry_rules
+from airfleet_provider.contract import breaker_rules, retry_rules, task_limits
 
 # Airflow's name of a key that has no name.
 UNNAMED_KEY = "not-used"
@@ -167,12 +167,14 @@ def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
 
 
 def list_failure_settings(fleet: Fleet) -> tuple[Setting, ...]:
-    """Return the rules of breakers and retries for the scheduler, the API of tasks, and the tasks themselves."""
+    """Return the rules of breakers, retries and limits, for the scheduler, the API of tasks, and the tasks."""
     breakers = breaker_rules.render(fleet.breakers) if fleet.breakers else ""
     retries = retry_rules.render(fleet.retries) if fleet.retries else ""
+    limits = task_limits.render(fleet.task_limits) if fleet.task_limits else ""
     found = (
         Setting(breaker_rules.SECTION, breaker_rules.KEY, breakers, "fleet.yaml: breakers"),
         Setting(retry_rules.SECTION, retry_rules.KEY, retries, "fleet.yaml: retries"),
+        Setting(task_limits.SECTION, task_limits.KEY, limits, "fleet.yaml: task_limits"),
     )
     return tuple(one for one in found if one.value)
 

@@ -72,6 +72,7 @@ def describe(
         stops_after=("scheduler",),
         preload=MODULES,
         env={
+            environment.POOL: POOL,
             environment.DRAINED: str(mark(state)),
             environment.WORKERS: str(notes(state)),
             environment.CELERY: str(link.path),

@@ -15,6 +15,7 @@ from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.release_policy import Policy
 from airfleet_provider.contract.retry_rules import RetryRule
 from airfleet_provider.contract.sla_rules import Rule
+from airfleet_provider.contract.task_limits import LimitRule
 
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
@@ -212,6 +213,7 @@ class Fleet:
     slas: tuple[Rule, ...] = ()
     breakers: tuple[BreakerRule, ...] = ()
     retries: tuple[RetryRule, ...] = ()
+    task_limits: tuple[LimitRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
     logs: Logs = field(default_factory=Logs)
     machines: Machines | None = None

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from airfleet.errors import Problem, SpecError, UsageError
 from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
 from airfleet.spec.secret_ref import SecretRef
-from airfleet.spec.sections import breakers, checks, hosts, machines, notifications, references, retries, slas
+from airfleet.spec.sections import breakers, checks, hosts, limits, machines, notifications, references, retries, slas
 from airfleet.spec.sections.references import Reference
 from airfleet.spec.yaml_document import Violation
 
@@ -24,7 +24,7 @@ _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENC
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
-    *("slas", "breakers", "retries", "monitoring"),
+    *("slas", "breakers", "retries", "task_limits", "monitoring"),
 }
 
 
@@ -188,6 +188,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
             for name, one in written.breakers.items()
         ),
         retries=tuple(retries.convert(name, one) for name, one in written.retries.items()),
+        task_limits=tuple(limits.convert(name, one) for name, one in written.task_limits.items()),
         monitoring=fleet.Monitoring(
             written.monitoring.retention, written.monitoring.size, tuple(dict.fromkeys(written.monitoring.readers))
         ),

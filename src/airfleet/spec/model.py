@@ -31,6 +31,7 @@ from airfleet.spec.sections.hosts import (
     TlsSection,
     WorkerPoolSection,
 )
+from airfleet.spec.sections.limits import TaskLimitSection
 from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.machines import MachinesSection
 from airfleet.spec.sections.monitoring import MonitoringSection
@@ -287,6 +288,11 @@ class FleetFile(Section):
         default={},
         description="What becomes of tasks that fail, by the class of the error: the first rule that fits decides.",
         examples=[{"typos": {}}],
+    )
+    task_limits: dict[Name, TaskLimitSection] = Field(
+        default={},
+        description="What one task may use of its host: the first entry that fits decides.",
+        examples=[{"small": {"memory": "1G"}}],
     )
     machines: MachinesSection | None = Field(
         default=None,

@@ -14,6 +14,10 @@ DRAINED = "AIRFLEET_DRAINED"
 LOG_AGENT = "AIRFLEET_LOG_AGENT"
 # The file that configures the log store of a fleet (`log_store_config`).
 LOG_STORE = "AIRFLEET_LOG_STORE"
+# The pool of this worker.
+POOL = "AIRFLEET_POOL"
+# Set where systemd lets this worker make cgroups below the one of its unit.
+DELEGATED = "AIRFLEET_DELEGATED"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
 # The URL at which a worker of a pool that scales reports, and learns the number of its slots.

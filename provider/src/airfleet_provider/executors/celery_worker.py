@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -11,14 +12,18 @@ from typing import Any, NoReturn
 from celery import current_app
 from celery.signals import worker_init, worker_process_init
 
+from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.calls.celery_publishing import notice_dead_brokers
 from airfleet_provider.compat.calls.celery_results import keep_result_connections
 from airfleet_provider.compat.patches import cold_start
+from airfleet_provider.contract import environment, task_limits
 from airfleet_provider.executors.worker_drain import WorkerDrain
-from airfleet_provider.processes import oom_priority
+from airfleet_provider.processes import oom_priority, task_group
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.task_runtime.eviction import Limits
 from airfleet_provider.task_runtime.guard import RESTART_S, Guard
+
+log = logging.getLogger(__name__)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
@@ -26,6 +31,11 @@ def start_keeper(**_: object) -> None:
     """Start the zygote pool before Celery forks its processes, so that all of them inherit the channel to it."""
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
+    if environment.DELEGATED in os.environ:
+        rules = task_limits.parse(config.read_setting(task_limits.SECTION, task_limits.KEY))
+        weighs_cpu = any(rule.limits.cpu_weight is not None for rule in rules)
+        if not task_group.prepare(weighs_cpu=weighs_cpu):
+            log.warning("systemd has delegated no cgroup with a memory controller: tasks get no cgroups of their own")
     guard = Guard.start(Limits())
     os.environ[CHANNEL_VARIABLE] = str(guard.channel)
     # After the fork of the guard, which does not need these modules, and before the forks of Celery's processes, which

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OWN, ROOT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+# The name of the group of a worker's processes below that of its unit, where the unit has groups of tasks.
+LEAF = "airfleet-worker"
 # The kernel writes a limit near 2**63 where version 1 has none.
 NO_LIMIT = 1 << 60
 
@@ -54,4 +56,7 @@ def _list_groups(lines: list[str], root: Path) -> Iterator[MemoryGroup]:
             yield MemoryGroup(folder / "memory.oom_control", folder / "memory.limit_in_bytes")
         elif not controllers:
             for tree in (root, root / "unified"):
-                yield MemoryGroup(tree / inside / "memory.events", tree / inside / "memory.max")
+                folder = tree / inside
+                # The limit is that of the unit, above the leaf into which a worker moves (`task_group.prepare`).
+                limited = folder.parent if folder.name == LEAF else folder
+                yield MemoryGroup(folder / "memory.events", limited / "memory.max")

@@ -49,7 +49,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             "subprocess_logs_to_stdout": subprocess_logs_to_stdout,
         }
         # If a later Airflow passes arguments that this class does not know, stock Airflow starts the task.
-        ends, answer, status = self._ask(bundle_info, os.fspath(dag_rel_path)) if not kwargs else ([], {}, None)
+        ends, answer, status = self._ask(bundle_info, os.fspath(dag_rel_path), what) if not kwargs else ([], {}, None)
         if status is None or "pid" not in answer:
             for end in [*ends, *([status] if status else [])]:
                 end.close()
@@ -67,6 +67,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         self,
         bundle_info: Any,  # noqa: ANN401 - airflow's BundleInfo
         path: str,
+        what: Any,  # noqa: ANN401 - airflow's TaskInstance
     ) -> tuple[list[socket.socket], dict[str, Any], socket.socket | None]:
         """Request a task from the zygote pool.
 
@@ -81,6 +82,8 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         ours, theirs = fd_messages.pair()
         given = [*(pair[1] for pair in pairs), theirs]
         order = {"bundle": bundle_info.name, "version": bundle_info.version, "path": path}
+        # For the limits of the task (`task_limits`).
+        order["task"] = [getattr(what, "dag_id", ""), getattr(what, "task_id", "")]
         answer: dict[str, Any] = {}
         try:
             # A pool that never reads must not block this task for ever.

@@ -27,6 +27,7 @@ from airfleet_provider.processes.memory_group import MemoryGroup, find_group
 from airfleet_provider.task_runtime import fork_safety
 from airfleet_provider.task_runtime.load_audit import LoadAudit
 from airfleet_provider.task_runtime.pool_key import PoolKey
+from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter
 
 # Seconds between SIGTERM and SIGKILL, the same as in Airflow's own supervisor.
 GRACE_S = 5.0
@@ -144,6 +145,7 @@ class ForkedTask:
     kill_at: float | None = None
     # How often the kernel had killed for want of memory when the task began.
     memory_kills: int = 0
+    confinement: Confinement = NONE
 
 
 @dataclass(slots=True)
@@ -157,6 +159,7 @@ class Zygote:
     tasks: dict[int, ForkedTask] = field(default_factory=dict)
     is_kept: bool = True
     group: MemoryGroup | None = field(default_factory=find_group)
+    limiter: TaskLimiter = field(default_factory=TaskLimiter.read)
 
     def serve(self) -> None:
         """Fork tasks; return when the pool has closed the channel or died, and the last task has ended."""
@@ -175,30 +178,34 @@ class Zygote:
             self.selector.unregister(self.control)
             self.is_kept = False
         elif len(descriptors) == fd_messages.TASK_DESCRIPTORS:
-            self._fork(descriptors)
+            self._fork(descriptors, message.get("task"))
 
-    def _fork(self, descriptors: list[int]) -> None:
+    def _fork(self, descriptors: list[int], name: object) -> None:
         *streams, channel = descriptors
+        confinement = self.limiter.confine(self.loaded.bag, name)
         kills = self.group.count_kills() if self.group else 0
         pid = os.fork()
         if pid == 0:
             oom_priority.offer(oom_priority.TASK)
-            self._become_task(streams, channel)
+            self._become_task(streams, channel, confinement)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         for stream in streams:
             os.close(stream)
         status = socket.socket(fileno=channel)
-        task = ForkedTask(pid, os.pidfd_open(pid), status, memory_kills=kills)
+        task = ForkedTask(pid, os.pidfd_open(pid), status, memory_kills=kills, confinement=confinement)
         self.tasks[pid] = task
         self.selector.register(task.handle, selectors.EVENT_READ, lambda: self._reap(task))
         self.selector.register(status, selectors.EVENT_READ, lambda: self._lose_supervisor(task))
         with contextlib.suppress(OSError):  # the supervisor has gone: `_lose_supervisor` handles the end of the channel
             fd_messages.send(status, {"pid": pid})
 
-    def _become_task(self, streams: list[int], channel: int) -> NoReturn:
+    def _become_task(self, streams: list[int], channel: int, confinement: Confinement) -> NoReturn:
         try:
             os.setpgid(0, 0)
+            # Before the task touches anything: the group in which a process first touches memory pays for it.
+            if warning := confinement.enter():
+                os.write(streams[2], f"{warning}\n".encode())
             os.close(channel)
             self.selector.close()
             self.control.close()
@@ -222,10 +229,12 @@ class Zygote:
         self.selector.unregister(task.handle)
         os.close(task.handle)
         del self.tasks[task.pid]
+        killed = self.limiter.end(task.confinement)
         if task.status:
             with contextlib.suppress(OSError):
                 code = os.waitstatus_to_exitcode(status)
-                fd_messages.send(task.status, {"exit": code, **self._describe_kill(task, code, usage.ru_maxrss << 10)})
+                more = {"memory": killed} if killed else self._describe_kill(task, code, usage.ru_maxrss << 10)
+                fd_messages.send(task.status, {"exit": code, **more})
             self._forget_supervisor(task)
 
     def _describe_kill(self, task: ForkedTask, code: int, peak: int) -> dict[str, Any]:

@@ -40,6 +40,8 @@ TASKS = {
     "SystemCallFilter": "@system-service @debug",
     "UMask": "0022",
 }
+# A worker makes a cgroup for each task, below the one of its unit and nowhere else.
+DELEGATED = {"Delegate": "cpu memory pids", "ProtectControlGroups": "no"}
 # The settings that a task needs. None of them opens the metadata database or holds a key that signs.
 SECTIONS = frozenset({"sdk", "workers", "usage_data_collection", "logging"})
 KEYS = frozenset(
@@ -47,6 +49,7 @@ KEYS = frozenset(
         ("core", "load_examples"),
         ("airfleet", "breakers"),
         ("airfleet", "retries"),
+        ("airfleet", "task_limits"),
         ("api", "secret_key"),
         ("api", "base_url"),
         ("dag_processor", "dag_bundle_storage_path"),
@@ -119,13 +122,14 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
         env=airflow.environment(
             place,
             HOME,
-            AIRFLEET_POOL=pool.name,
             **{
+                environment.POOL: pool.name,
                 environment.RELEASES: f"http://127.0.0.1:{PROXY}",
                 environment.CELERY: str(files[-1].path),
                 environment.DRAINED: str(MARKS / pool.name),
                 environment.WORKERS: str(NOTES),
                 **({environment.SLOTS: url} if pool.scale else {}),
+                **({environment.DELEGATED: "1"} if place.fleet.task_limits else {}),
             },
         ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
@@ -135,7 +139,7 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
         limits=pool.limits,
         drains=True,
         wait_s=180,
-        sandbox=TASKS,
+        sandbox={**TASKS, **DELEGATED} if place.fleet.task_limits else TASKS,
     )
 
 

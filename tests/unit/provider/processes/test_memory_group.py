@@ -21,6 +21,7 @@ def write(path: Path, text: str) -> None:
         ("0::/system.slice/w.service\n", "system.slice/w.service", "memory.events", "memory.max", "2147483648"),
         ("5:cpu:/\n0::/c\n", "unified/c", "memory.events", "memory.max", "2147483648"),
         ("0::/c\n", "c", "memory.events", "memory.max", "max"),
+        ("0::/w.service/airfleet-worker\n", "w.service", "airfleet-worker/memory.events", "memory.max", "2147483648"),
         ("3:cpu,memory:/\n", "memory", "memory.oom_control", "memory.limit_in_bytes", "9223372036854771712"),
     ],
 )

@@ -279,6 +279,12 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
 def describe_memory_kill(found: Mapping[str, Any]) -> str:
     """Return a line for the log of a task that the kernel has killed for want of memory, from the kernel's counter."""
     limit = f"{int(found['limit']) / 2**20:.0f} MiB" if found["limit"] else "that of the host"
+    if found.get("own"):
+        return (
+            "airfleet: the kernel killed this task, or a process of it, for want of memory. The limit of the task is "
+            f"{limit}, and it had {int(found['peak']) / 2**20:.0f} MiB at its peak. See `task_limits` in fleet.yaml, "
+            "and the `executor_config` of the task."
+        )
     others = f"; it killed {found['kills']} processes of this worker while the task ran" if found["kills"] > 1 else ""
     return (
         f"airfleet: the kernel killed the task for want of memory. The limit is {limit}, for all processes of the "

@@ -1,0 +1,60 @@
+"""Which limits hold for a task: rules of fleet.yaml, and what the task asks for itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from airfleet.errors import SpecError
+from airfleet.spec import load
+from airfleet_provider.contract import task_limits
+from airfleet_provider.contract.task_limits import Limits, find_limits, parse, render
+
+TEXT = """
+task_limits:
+  heavy: {pool: memory, dag: sales_.*, task: load, memory: 4G, memory_high: 3G}
+  sales: {dag: sales_.*, memory: 2G, pids: 200}
+  rest: {memory: 512M, cpu_weight: 50}
+"""
+G = 1 << 30
+
+
+def read(text: str) -> tuple[task_limits.LimitRule, ...]:
+    return load.parse(text, file="fleet.yaml", default_name="f", cpus=2).task_limits
+
+
+def test_the_first_rule_that_fits_decides() -> None:
+    rules = parse(render(read(TEXT)))
+    assert find_limits(rules, "memory", "sales_eu", "load") == Limits(4 * G, 3 * G)
+    assert find_limits(rules, "cpu", "sales_eu", "load") == Limits(2 * G, pids=200)
+    assert find_limits(rules, "", "lake", "fill") == Limits(512 << 20, cpu_weight=50)
+    assert find_limits((), "cpu", "lake", "fill") == Limits()
+
+
+@pytest.mark.parametrize(
+    ("hint", "limits"),
+    [
+        ({"memory": "1G", "pids": 50}, Limits(1 * G, pids=50)),
+        ({"memory": "64G", "pids": 10_000, "cpu_weight": 10}, Limits(2 * G, cpu_weight=10, pids=200)),
+        ({"memory": "1M"}, Limits(task_limits.LEAST_MEMORY, pids=200)),
+        ({"pool": "memory", "memory": -1, "pids": True, "cpu_weight": "all"}, Limits(2 * G, pids=200)),
+        ("memory", Limits(2 * G, pids=200)),
+        (None, Limits(2 * G, pids=200)),
+    ],
+)
+def test_a_task_can_ask_for_less_and_never_for_more(hint: object, limits: Limits) -> None:
+    assert find_limits(read(TEXT), "cpu", "sales_eu", "load", hint) == limits
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ("{dag: sales}", "this entry limits nothing"),
+        ("{memory: 1G, memory_high: 2G}", "`memory_high` is above `memory`"),
+        ("{memory: 16M}", "no task can begin with 16M"),
+        ("{pids: 2}", "8"),
+    ],
+)
+def test_what_cannot_be_is_said(entry: str, what: str) -> None:
+    with pytest.raises(SpecError) as error:
+        read(f"task_limits: {{x: {entry}}}")
+    assert what in str(error.value)

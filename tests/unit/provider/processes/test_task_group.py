@@ -1,0 +1,156 @@
+"""Cgroups of tasks: the files of both versions as a kernel would have them, and this machine's own where it has any."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from airfleet_provider.contract.task_limits import Limits
+from airfleet_provider.processes import task_group
+from airfleet_provider.processes.memory_group import LEAF
+from airfleet_provider.processes.task_group import Leftovers, TaskGroup, VersionOne, VersionTwo, find_groups
+
+LIMITS = Limits(memory=64 << 20, memory_high=48 << 20, cpu_weight=50, pids=20)
+UNIT = "system.slice/airfleet-worker-cpu.service"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_delegated_unit_of_version_two_moves_its_processes_into_a_leaf_and_makes_groups_beside_it(
+    tmp_path: Path,
+) -> None:
+    unit, own = tmp_path / "tree" / UNIT, tmp_path / "own"
+    write(own, f"0::/{UNIT}\n")
+    write(unit / "cgroup.procs", "41\n")
+    write(unit / "cgroup.controllers", "cpu memory pids\n")
+    (unit / LEAF).mkdir()
+    assert task_group.prepare(own, tmp_path / "tree", weighs_cpu=True)
+    assert (unit / LEAF / "cgroup.procs").read_text() == "41"
+    assert (unit / "cgroup.subtree_control").read_text() == "+cpu", (
+        "a kernel adds what is written; a file keeps the last"
+    )
+
+    assert (unit / LEAF / "cpu.weight").read_text() == "1000"
+    write(own, f"0::/{UNIT}/{LEAF}\n")
+    write(unit / "cgroup.subtree_control", "cpu memory pids\n")
+    groups = find_groups(own, tmp_path / "tree", pid=41)
+    assert isinstance(groups, VersionTwo)
+    group = groups.make(LIMITS)
+    [folder] = group.folders
+    assert folder == unit / "airfleet-task-41-1"
+    said = {name: (folder / name).read_text() for name in ("memory.max", "memory.high", "cpu.weight", "pids.max")}
+    assert said == {
+        "memory.max": str(64 << 20),
+        "memory.high": str(48 << 20),
+        "cpu.weight": "50",
+        "pids.max": "20",
+    }
+    assert (folder / "memory.oom.group").read_text() == "1"
+    assert groups.make(LIMITS).folders[0].name == "airfleet-task-41-2"
+    write(folder / "memory.events", "low 0\nhigh 7\nmax 3\noom 1\noom_kill 1\n")
+    write(folder / "memory.peak", f"{60 << 20}\n")
+    assert group.count() == task_group.Counted(1, 60 << 20)
+    assert group.missing == ()
+    write(unit / "cgroup.subtree_control", "memory\n")
+    fewer = find_groups(own, tmp_path / "tree", pid=42)
+    assert fewer
+    assert fewer.make(LIMITS).missing == ("pids.max", "cpu.weight"), "the limit on memory holds without the others"
+
+
+def test_a_unit_that_is_not_delegated_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit, own = tmp_path / "tree" / UNIT, tmp_path / "own"
+    write(own, f"0::/{UNIT}\n")
+    write(unit / "cgroup.procs", "41\n")
+    write(unit / "cgroup.controllers", "cpu pids\n")
+    assert not task_group.prepare(own, tmp_path / "tree"), "it has no memory controller"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert not task_group.prepare(own, tmp_path / "tree")
+    assert find_groups(own, tmp_path / "tree") is None
+
+
+def test_version_one_makes_a_group_for_each_controller_that_is_needed(tmp_path: Path) -> None:
+    own, tree = tmp_path / "own", tmp_path / "tree"
+    write(own, "4:memory:/a\n8:pids:/b\n1:cpu,cpuacct:/\n0::/\n")
+    write(tree / "memory" / "a" / "memory.limit_in_bytes", "1\n")
+    for folder in ("pids/b", "cpu"):
+        (tree / folder).mkdir(parents=True)
+    groups = find_groups(own, tree, pid=41)
+    assert isinstance(groups, VersionOne)
+    group = groups.make(LIMITS)
+    names = [str(folder.relative_to(tree)) for folder in group.folders]
+    assert names == ["memory/a/airfleet-task-41-1", "pids/b/airfleet-task-41-2", "cpu/airfleet-task-41-3"]
+    assert (group.folders[0] / "memory.limit_in_bytes").read_text() == str(64 << 20)
+    assert (group.folders[2] / "cpu.shares").read_text() == "512"
+    [alone] = groups.make(Limits(memory=64 << 20)).folders
+    assert alone.parent == tree / "memory" / "a"
+
+
+def test_groups_that_a_dead_process_left_are_swept_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
+    own = tmp_path / "airfleet-task-1-1"
+    own.mkdir()
+    dead = tmp_path / f"airfleet-task-{1 << 30}-1"
+    dead.mkdir()
+    task_group.sweep(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["airfleet-task-1-1"]
+
+
+def test_a_group_in_which_something_still_runs_goes_later(tmp_path: Path) -> None:
+    busy, calm = tmp_path / "busy", tmp_path / "calm"
+    write(busy / "process", "as a process of the kernel's would, a file keeps the folder")
+    calm.mkdir()
+    left = Leftovers()
+    left.remove(TaskGroup(LIMITS, (busy,), "", ""))
+    assert busy.exists()
+    (busy / "process").unlink()
+    left.remove(TaskGroup(LIMITS, (calm,), "", ""))
+    assert not busy.exists()
+    assert not calm.exists()
+    assert left.kept == []
+
+
+def fork(body: object) -> int:
+    """Return how a process ends that runs the body: its exit code, or minus the number of a signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 3
+        try:
+            code = 0 if body() is None else 1  # type: ignore[operator]
+        except MemoryError:
+            code = 2
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_the_kernel_of_this_machine_kills_a_task_at_its_limit_and_says_so() -> None:
+    groups = find_groups()
+    if groups is None:
+        pytest.skip("no cgroup can be made here")
+    group = groups.make(Limits(memory=64 << 20))
+
+    def eat() -> None:
+        group.join()
+        _ = [bytearray(1 << 20) for _ in range(500)]
+
+    try:
+        assert fork(eat) == -signal.SIGKILL
+        counted = group.count()
+    finally:
+        assert group.remove()
+    assert counted.kills == 1
+    assert 48 << 20 < counted.peak <= 64 << 20
+
+
+def test_without_a_cgroup_a_limit_on_data_makes_a_memory_error() -> None:
+    def eat() -> None:
+        task_group.limit_data(Limits(memory=64 << 20))
+        bytearray(16 << 20)
+        bytearray(500 << 20)
+
+    assert fork(eat) == 2

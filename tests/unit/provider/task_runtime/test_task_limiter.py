@@ -1,0 +1,116 @@
+"""The limits of the tasks that a zygote forks: what is in force, what the log says, and what is left when it is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airfleet_provider.compat.patches import task_start
+from airfleet_provider.contract.task_limits import LimitRule, Limits
+from airfleet_provider.processes import fd_messages, task_group
+from airfleet_provider.processes.polling import wait_readable
+from airfleet_provider.task_runtime.task_limits import NONE, TaskLimiter
+from airfleet_provider.task_runtime.zygote import Loaded, Zygote
+
+SMALL = LimitRule("small", dag="sales", limits=Limits(memory=64 << 20, pids=100))
+
+
+def make_bag(hint: object = None) -> SimpleNamespace:
+    config = {"airfleet": hint} if hint else {}
+    return SimpleNamespace(dags={"sales": SimpleNamespace(task_dict={"load": SimpleNamespace(executor_config=config)})})
+
+
+class Refusing:
+    kind = "cgroup v2"
+
+    def make(self, limits: Limits) -> task_group.TaskGroup:
+        raise OSError("no more groups")
+
+
+def test_a_task_without_limits_costs_nothing() -> None:
+    def find() -> None:
+        raise AssertionError("nobody asked for a group")
+
+    limiter = TaskLimiter((SMALL,), "cpu", find_groups=find)
+    assert limiter.confine(make_bag(), ["lake", "fill"]) is NONE
+    assert limiter.confine(make_bag(), None) is NONE, "a supervisor of an earlier version names no task"
+    assert NONE.enter() is None
+    assert limiter.end(NONE) == {}
+
+
+def test_what_the_author_asks_for_is_read_from_the_dag_file() -> None:
+    limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: None)
+    assert limiter.confine(make_bag({"memory": "40M"}), ["sales", "load"]).limits == Limits(40 << 20, pids=100)
+    assert limiter.confine(make_bag({"memory": "40M"}), ["sales", "gone"]).limits == SMALL.limits
+    broken = SimpleNamespace(dags={"sales": None})
+    assert limiter.confine(broken, ["sales", "load"]).limits == SMALL.limits
+
+
+@pytest.mark.parametrize("groups", [None, Refusing()])
+def test_without_a_group_the_log_names_what_is_not_in_force(
+    groups: task_group.Groups | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited: list[Limits] = []
+    monkeypatch.setattr(task_group, "limit_data", limited.append)
+    limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: groups)
+    confinement = limiter.confine(make_bag(), ["sales", "load"])
+    assert (
+        confinement.enter() == "airfleet: no cgroup can be made here. Limits of this task that are not in force: pids"
+    )
+    assert limited == [SMALL.limits]
+    assert limiter.end(confinement) == {}
+
+
+def run(limiter: TaskLimiter, monkeypatch: pytest.MonkeyPatch, body: object) -> tuple[dict[str, Any], str]:
+    """Return how a task of a zygote ends that runs the body, and what its stderr holds."""
+    monkeypatch.setattr(task_start, "run_task", body)
+    keeper, control = fd_messages.pair()
+    supervisor, status = fd_messages.pair()
+    streams = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
+    order = {"task": ["sales", "load"]}
+    fd_messages.send(keeper, order, [*(theirs.fileno() for _, theirs in streams), status.fileno()])
+    keeper.close()
+    status.close()
+    for _, theirs in streams:
+        theirs.close()
+    Zygote(control, Loaded(make_bag(), []), limiter=limiter).serve()
+    assert "pid" in (fd_messages.receive(supervisor)[0] or {})
+    stderr = streams[2][0]
+    text = stderr.recv(1 << 16).decode() if wait_readable([stderr], 60) else ""
+    return fd_messages.receive(supervisor)[0] or {}, text
+
+
+def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = task_group.find_groups()
+    if groups is None:
+        pytest.skip("no cgroup can be made here")
+    made: list[task_group.TaskGroup] = []
+    real = groups.make
+    monkeypatch.setattr(type(groups), "make", lambda _, limits: made.append(real(limits)) or made[-1])
+    limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: groups)
+    told, _ = run(limiter, monkeypatch, lambda *_: [bytearray(1 << 20) for _ in range(500)])
+    assert told["exit"] == -signal.SIGKILL
+    assert told["memory"]["own"]
+    assert told["memory"]["limit"] == 64 << 20
+    said = task_start.describe_memory_kill(told["memory"])
+    assert "The limit of the task is 64 MiB, and it had 64 MiB at its peak" in said
+    assert not [folder for one in made for folder in one.folders if folder.exists()], "nothing is left"
+
+
+def test_a_limit_that_cannot_be_entered_is_told_and_the_task_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost:
+        kind = "cgroup v2"
+
+        def make(self, limits: Limits) -> task_group.TaskGroup:
+            return task_group.TaskGroup(limits, (Path("/no/such/group"),), "memory.events", "memory.peak")
+
+    limiter = TaskLimiter((SMALL,), "cpu", find_groups=Lost)
+    told, text = run(limiter, monkeypatch, lambda *_: os._exit(0))
+    assert told == {"exit": 0}
+    assert text.startswith("airfleet: the limits of this task are not in force: ")
