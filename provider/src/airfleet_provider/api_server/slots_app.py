@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from airflow.configuration import conf
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -26,7 +26,7 @@ def report(
     held: Count,
     in_force: Count,
     takes: Annotated[int, Query(ge=0, le=1)],
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Note what a worker reports, and return its slots and the seconds until its next report.
 
     Raises:

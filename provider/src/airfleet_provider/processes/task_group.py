@@ -66,17 +66,17 @@ class TaskGroup:
             OSError: The kernel refuses.
         """
         for folder in self.folders:
-            (folder / "cgroup.procs").write_text("0")
+            _write(folder / "cgroup.procs", 0)
 
     def count(self) -> Counted:
-        """Return what the kernel has counted, 0 for what it does not count."""
+        """Return what the kernel has counted, 0 for what it does not count. Without a kill, the peak is not read."""
         kills = peak = 0
         with suppress(OSError, ValueError, IndexError):
             for line in (self.folders[0] / self.kills_file).read_text().splitlines():
                 if line.startswith("oom_kill "):
                     kills = int(line.split()[1])
         with suppress(OSError, ValueError):
-            peak = int((self.folders[0] / self.peak_file).read_text())
+            peak = kills and int((self.folders[0] / self.peak_file).read_text())
         return Counted(kills, peak)
 
     def remove(self) -> bool:
@@ -114,14 +114,14 @@ class VersionTwo:
                 if value is None:
                     continue
                 if name.partition(".")[0] in self.controllers:
-                    (folder / name).write_text(str(value))
+                    _write(folder / name, value)
                 else:
                     group.missing = (*group.missing, name)
             if limits.memory is not None:
                 # Without these, the task swaps, and only one of its processes is killed.
                 for name, value in (("memory.swap.max", 0), ("memory.oom.group", 1)):
                     with suppress(OSError):
-                        (folder / name).write_text(str(value))
+                        _write(folder / name, value)
         except OSError:
             group.remove()
             raise
@@ -155,7 +155,7 @@ class VersionOne:
                     continue
                 folders.append(_make_folder(self.parents[controller], self.names))
                 for name, value in wanted.items():
-                    (folders[-1] / name).write_text(str(value))
+                    _write(folders[-1] / name, value)
         except OSError:
             group.folders = tuple(folders)
             group.remove()
@@ -181,6 +181,15 @@ def limit_data(limits: Limits) -> None:
 def name_groups(pid: int) -> Iterator[str]:
     """Yield names for the groups that a process makes."""
     return (f"{PREFIX}{pid}-{number}" for number in itertools.count(1))
+
+
+def _write(file: Path, value: int) -> None:
+    """Write to a file of the kernel's. Python's own files cost a task ten times as much."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        os.write(descriptor, str(value).encode())
+    finally:
+        os.close(descriptor)
 
 
 def _make_folder(parent: Path, names: Iterator[str]) -> Path:

@@ -19,7 +19,7 @@ FASTEST_S, SLOWEST_S = 1.0, 5.0
 
 def note(
     values: Mapping[str, object], session: Callable[[], AbstractContextManager[Any]] = metadata_db.open_session
-) -> dict[str, float] | None:
+) -> dict[str, Any] | None:
     """Write a report to the row of its worker, and return the answer; None if there is no such row.
 
     The answer has the worker's `slots`, and `again_s`: the seconds until its next report.
