@@ -22,6 +22,7 @@ DRAIN_S, RESUME_S = 3600.0, 120.0
 STYLES = {
     "serving": "green",
     "full": "red",
+    "pressed": "red",
     "draining": "yellow",
     "starting": "yellow",
     "drained": "dim",

@@ -1,4 +1,4 @@
-"""Drains a worker: it takes no new tasks while its drain file exists or its disk is full, and reports its state.
+"""Drains a worker: it takes no new tasks while its drain file exists or its disk or memory is short.
 
 The drain file and the state file both outlast a restart of the worker.
 """
@@ -20,7 +20,7 @@ from airfleet_provider.bundles import unused_releases
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.compat.calls.config import storage_root
 from airfleet_provider.contract import environment
-from airfleet_provider.executors import disk_space, slot_limit
+from airfleet_provider.executors import disk_space, memory_pressure, slot_limit
 
 # Seconds between two checks of the drain file and the disk, and the checks after which the state file is touched.
 LOOK_EVERY_S = 0.5
@@ -43,7 +43,7 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._mark = Path(mark)
         self._note = StateFile(Path(notes) / f"{self._mark.name}.json")
         self._queues = celery_worker.list_queues(consumer)
-        self._is_full = False
+        self._is_full = self._is_pressed = False
         # On one machine the releaser uses the same folders, and removes the unused releases.
         self._fetches = environment.RELEASES in os.environ
         self._tidier = unused_releases.Tidier()
@@ -69,7 +69,8 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
     def _look(self, consumer: Any) -> None:  # noqa: ANN401
         is_drained = self._mark.exists()
         self._measure()
-        takes = not is_drained and not self._is_full
+        self._measure_memory()
+        takes = not is_drained and not self._is_full and not self._is_pressed
         celery_worker.consume(consumer, self._queues if takes else (), of=self._queues)
         slots = celery_worker.count_slots(consumer)
         if self._slots:
@@ -78,7 +79,7 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S
             self._tidier.begin(storage_root())
-        words = describe(self._queues, slots, tasks, drained=is_drained, full=self._is_full)
+        words = describe(self._queues, slots, tasks, drained=is_drained, full=self._is_full, pressed=self._is_pressed)
         self._note.write({**words, "refused": getattr(consumer, "refused", 0)})
 
     def _measure(self) -> None:
@@ -94,6 +95,18 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
             )
         else:
             log.warning("%d MiB of disk are free: the worker takes tasks again", free >> 20)
+
+    def _measure_memory(self) -> None:
+        # One machine is somebody's laptop: other programs make it short of memory, and its only worker must go on.
+        if not self._fetches:
+            return
+        is_pressed = memory_pressure.is_short(memory_pressure.measure(), was_short=self._is_pressed)
+        if is_pressed != self._is_pressed:
+            self._is_pressed = is_pressed
+            log.warning(
+                "Memory is %s: the worker takes %s",
+                *(("short", "no tasks") if is_pressed else ("there", "tasks again")),
+            )
 
 
 class StateFile:
@@ -119,9 +132,16 @@ class StateFile:
 
 
 def describe(
-    queues: Iterable[str], slots: int, tasks: Iterable[Mapping[str, object]], *, drained: bool, full: bool
+    queues: Iterable[str],
+    slots: int,
+    tasks: Iterable[Mapping[str, object]],
+    *,
+    drained: bool,
+    full: bool,
+    pressed: bool = False,
 ) -> dict[str, object]:
     """Return the content of the state file; a worker has drained when none of its tasks is left."""
     held = list(tasks)
-    state = "draining" if drained and held else "drained" if drained else "full" if full else "serving"
+    state = "draining" if drained and held else "drained" if drained else ""
+    state = state or ("full" if full else "pressed" if pressed else "serving")
     return {"state": state, "pid": os.getpid(), "queues": list(queues), "slots": slots, "tasks": held}

@@ -10,9 +10,14 @@ from typing import Any, Literal, get_args
 from airfleet.errors import UsageError
 from airfleet_provider.contract.text import one_line
 
-State = Literal["serving", "full", "draining", "drained", "starting", "away"]
+State = Literal["serving", "full", "pressed", "draining", "drained", "starting", "away"]
 # Seconds after which a note is stale. A live worker touches its note every 5 s.
 SILENT_S = 20.0
+# Why a worker takes no tasks though nobody drains it.
+WHY = {
+    "full": "its disk is full: it takes no tasks",
+    "pressed": "the memory of its host is short: it takes no tasks",
+}
 # Bytes of a note that are read. A worker writes less, but a task can write anything to the note.
 NOTE_BYTES = 1 << 20
 MOST_SLOTS = 1_000_000
@@ -75,9 +80,9 @@ def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, facts: Work
     if facts.age_s > SILENT_S:
         return Worker(host, pool, "away", queues, slots, tasks, f"it has not reported for {facts.age_s:.0f} s")
     said: State | None = next((one for one in get_args(State) if one == note.get("state")), None)
-    takes = said in ("serving", "full")
+    takes = said in ("serving", "full", "pressed")
     state = "draining" if said == "draining" or takes == facts.marked else said or "starting"
-    why = "its disk is full: it takes no tasks" if state == "full" else ""
+    why = WHY.get(state, "")
     return Worker(
         host, pool, state, _list_queues(note.get("queues"), queues), _count(note.get("slots"), slots), tasks, why
     )

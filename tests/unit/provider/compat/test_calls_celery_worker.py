@@ -18,7 +18,7 @@ from kombu.transport import memory
 from airfleet_provider.bundles import unused_releases
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.contract import environment, release_archive
-from airfleet_provider.executors import disk_space, worker_drain
+from airfleet_provider.executors import disk_space, memory_pressure, worker_drain
 from deadline import wait_until
 
 OFTEN_S = 0.05
@@ -86,6 +86,20 @@ def test_a_worker_without_room_takes_nothing_until_there_is_room(
     wait_for(note, "full")
     waiting = app.tasks["say"].delay("two")
     monkeypatch.setattr(disk_space, "measure", lambda _: disk_space.ENOUGH)
+    assert waiting.get(timeout=20) == "two"
+    wait_for(note, "serving")
+
+
+def test_a_worker_of_a_host_without_memory_takes_nothing_until_that_has_eased(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(environment.RELEASES, "http://127.0.0.1:1")
+    note = request.getfixturevalue("note")
+    wait_for(note, "serving")
+    monkeypatch.setattr(memory_pressure, "measure", lambda: memory_pressure.Memory(50.0, 0.01))
+    wait_for(note, "pressed")
+    waiting = request.getfixturevalue("app").tasks["say"].delay("two")
+    monkeypatch.setattr(memory_pressure, "measure", lambda: memory_pressure.Memory(0.0, 0.5))
     assert waiting.get(timeout=20) == "two"
     wait_for(note, "serving")
 
