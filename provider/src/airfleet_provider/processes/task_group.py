@@ -213,19 +213,20 @@ def prepare(own: Path = OWN, root: Path = ROOT, *, weighs_cpu: bool = False) -> 
     if unit is None:
         return False
     with suppress(OSError):
-        if unit.name != LEAF:
-            (unit / LEAF).mkdir(exist_ok=True)
-            for pid in (unit / "cgroup.procs").read_text().split():
-                (unit / LEAF / "cgroup.procs").write_text(pid)
-            unit = unit / LEAF
-        there = (unit.parent / "cgroup.controllers").read_text().split()
+        parent = unit.parent if unit.name == LEAF else unit
+        there = (parent / "cgroup.controllers").read_text().split()
         if "memory" not in there:
             return False
+        if unit != parent / LEAF:
+            unit = parent / LEAF
+            unit.mkdir(exist_ok=True)
+            for pid in (parent / "cgroup.procs").read_text().split():
+                _write(unit / "cgroup.procs", int(pid))
         for controller in CONTROLLERS:
             if controller in there and (weighs_cpu or controller != "cpu"):
-                (unit.parent / "cgroup.subtree_control").write_text(f"+{controller}")
-        if weighs_cpu:
-            (unit / "cpu.weight").write_text(str(LEAF_WEIGHT))
+                (parent / "cgroup.subtree_control").write_text(f"+{controller}")
+        if weighs_cpu and "cpu" in there:
+            _write(unit / "cpu.weight", LEAF_WEIGHT)
         return True
     return False
 

@@ -31,7 +31,12 @@ def ask(key: str | None = None, query: str = QUERY, *, sent: str | None = None) 
 @pytest.fixture
 def noted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     seen: list[object] = []
-    monkeypatch.setattr(reports, "note", lambda values: seen.append(values) or {"slots": 8, "again_s": 1.0})
+
+    def note(values: object) -> dict[str, object]:
+        seen.append(values)
+        return {"slots": 8, "again_s": 1.0}
+
+    monkeypatch.setattr(reports, "note", note)
     return seen
 
 

@@ -92,7 +92,12 @@ def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monke
         pytest.skip("no cgroup can be made here")
     made: list[task_group.TaskGroup] = []
     real = groups.make
-    monkeypatch.setattr(type(groups), "make", lambda _, limits: made.append(real(limits)) or made[-1])
+
+    def make(_: object, limits: Limits) -> task_group.TaskGroup:
+        made.append(real(limits))
+        return made[-1]
+
+    monkeypatch.setattr(type(groups), "make", make)
     limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: groups)
     told, _ = run(limiter, monkeypatch, lambda *_: [bytearray(1 << 20) for _ in range(500)])
     assert told["exit"] == -signal.SIGKILL
