@@ -109,6 +109,8 @@ class _Guard:
         ids = rows.write_ids(one.id for one in runs)
         cursor.execute(rows.SQL["lock_runs"].format(ids=ids))
         locked = sorted(row[0] for row in cursor.fetchall())
+        if not locked:
+            return {}
         digested = [one for one in self.schema.owned if one.is_digested]
         cursor.execute(f"{rows.SQL['lock_tasks'].format(ids=ids)}; {rows.select_filled(digested)}")
         filled = {row[0] for row in cursor.fetchall()}
