@@ -7,7 +7,7 @@ import sys
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import job_schema, wording
@@ -34,6 +34,9 @@ def run_command(arguments: argparse.Namespace) -> None:
         SystemExit: with a message, if a package is missing, the store or the database refuses, or another process
             holds the archive.
     """
+    if arguments.action == "keep":
+        # It sleeps most of the time, and has no need of the large packages of the process that it starts.
+        _keep(arguments)
     try:
         from airfleet_provider.run_archive import agent, query, restore, store  # noqa: PLC0415 - they are optional
     except ImportError as error:
@@ -46,8 +49,6 @@ def run_command(arguments: argparse.Namespace) -> None:
         match arguments.action:
             case "run":
                 _archive(arguments, agent)
-            case "keep":
-                _keep(arguments)
             case "list":
                 _list(arguments, query, store)
             case "query":
@@ -98,7 +99,7 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         command_line.say("the budget is over; the next call continues")
 
 
-def _keep(arguments: argparse.Namespace) -> None:
+def _keep(arguments: argparse.Namespace) -> NoReturn:
     from airfleet_provider.run_archive import keeper  # noqa: PLC0415 - the other actions need none of it
 
     words = ("--store", arguments.store, "--budget", str(arguments.budget), "--pause", str(arguments.pause))
