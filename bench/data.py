@@ -126,6 +126,8 @@ def make(folder: Path, port: int, tasks: int) -> None:
         connection.execute("VACUUM ANALYZE")
     with psycopg.connect(name_dsn(port, "template1"), autocommit=True) as server:
         server.execute(f"ALTER DATABASE postgres RENAME TO {MADE}")
+        # `start_postgres` knows by this database that the server is up.
+        server.execute("CREATE DATABASE postgres")
         server.execute(f"COMMENT ON DATABASE {MADE} IS '{mark}'")
 
 
