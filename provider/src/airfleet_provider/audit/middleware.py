@@ -125,7 +125,7 @@ class Audit:
         await self._pass_on(request, scope, receive, send)
 
     async def _open(self, scope: Scope, path: str, kind: Kind, receive: Receive) -> _Request:
-        name = self._rules.find_name(receive.body) if isinstance(receive, Ahead) else ""
+        name = self._rules.find_name(path, receive.body) if isinstance(receive, Ahead) else ""
         subject = "" if kind is Kind.LOGIN else await self._read_subject(scope)
         entry = Entry(
             id=str(uuid.uuid4()),

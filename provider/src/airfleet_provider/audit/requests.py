@@ -107,9 +107,12 @@ class Rules:
         value = _read_fields(body).get(name)
         return Target(table, (column,), (value,)) if isinstance(value, str) and "\0" not in value else None
 
-    def find_name(self, body: bytes) -> str:
-        """Return the name that somebody tried to log in with."""
-        value = _read_fields(body).get("username", "")
+    def find_name(self, path: str, body: bytes) -> str:
+        """Return the name that somebody tries to log in with, read as the login page or the token endpoint reads it.
+
+        A body that is both a form and JSON could name another user to whoever reads it in the other way.
+        """
+        value = (_read_form(body) if FORM.fullmatch(path) else _read_fields(body)).get("username", "")
         return value if isinstance(value, str) else ""
 
     def judge(self, path: str, status: int, *, is_known: bool) -> Outcome:
@@ -132,8 +135,13 @@ def _read_fields(body: bytes) -> dict[str, object]:
     try:
         found = json.loads(body)
     except ValueError:
-        try:
-            return {name: values[-1] for name, values in parse_qs(body.decode("ascii")).items()}
-        except ValueError:
-            return {}
+        return {}
     return found if isinstance(found, dict) else {}
+
+
+def _read_form(body: bytes) -> dict[str, object]:
+    """Return the fields of a form. Of a name that is there twice, Flask takes the first value."""
+    try:
+        return {name: values[0] for name, values in parse_qs(body.decode("ascii"), keep_blank_values=True).items()}
+    except ValueError:
+        return {}

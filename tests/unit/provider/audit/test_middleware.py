@@ -165,6 +165,21 @@ def test_a_failed_login_has_the_name_that_was_tried_and_no_password() -> None:
     assert "body" not in row
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("/auth/token", b'{"username": "bob", "x": "&username=alice&y="}', "bob"),
+        ("/auth/login/", b'{"username": "bob", "x": "&username=alice&y="}', "alice"),
+        ("/auth/login/", b"username=alice&username=bob", "alice"),
+        ("/auth/token", b"username=alice", ""),
+        ("/auth/token", b'{"username": ["alice"]}', ""),
+        ("/auth/login/", b"\xff", ""),
+    ],
+)
+def test_a_name_is_read_as_the_application_reads_it(path: str, body: bytes, name: str) -> None:
+    assert Rules(Source.API).find_name(path, body) == name
+
+
 @pytest.mark.parametrize(("user", "outcome"), [("bob", "done"), ("", "refused")])
 def test_the_login_page_answers_with_a_redirect_in_either_case(user: str, outcome: str) -> None:
     site = Site(subject="")
