@@ -14,6 +14,8 @@ from airfleet_provider.processes import fork_pool
 from deadline import wait_until
 from living import is_alive
 
+HANG_S = 600
+
 
 def behave(item: str) -> bytes:
     match item.split("-", maxsplit=1)[0]:
@@ -22,7 +24,7 @@ def behave(item: str) -> bytes:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
-            time.sleep(60)
+            time.sleep(HANG_S)
     return f"{item} {os.getpid()}".encode()
 
 
@@ -42,8 +44,9 @@ def test_few_children_answer_for_many_items() -> None:
 def test_a_child_that_dies_or_hangs_costs_only_its_item() -> None:
     items = ["a", "exit-1", "b", "kill-1", "c", "hang-1", "d", "exit-2"]
     started = time.monotonic()
-    outcomes = {outcome.item: outcome for outcome in fork_pool.work_through(items, prepare, count=2, timeout_s=0.5)}
-    assert time.monotonic() - started < 10
+    # A busy machine may let a child wait for seconds before it begins.
+    outcomes = {outcome.item: outcome for outcome in fork_pool.work_through(items, prepare, count=2, timeout_s=4)}
+    assert time.monotonic() - started < HANG_S / 2
     assert set(outcomes) == set(items)
     assert {item for item, outcome in outcomes.items() if outcome.answer} == {"a", "b", "c", "d"}
     assert "exited with 3" in str(outcomes["exit-1"].error)
