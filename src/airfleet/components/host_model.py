@@ -187,6 +187,8 @@ class Objects:
     versions: str
     tls: Secret | None = None
     notifications: Policy = field(default_factory=Policy)
+    # The password of the login for reports.
+    reporting: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from airfleet_provider.contract.task_limits import LimitRule
 
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
+# The fewest bits of the address of a network whose machines may read for reports.
+WIDEST_READERS = 8
 
 # airfleet's own databases and database roles, and names that have a meaning in PostgreSQL, pg_hba.conf or PgBouncer.
 RESERVED_DATABASES = frozenset(
@@ -29,6 +31,7 @@ RESERVED_DATABASES = frozenset(
             "airfleet_results_writer",
             "airfleet_results_reader",
             "airfleet_looker",
+            "airfleet_reporting",
         ),
         *("postgres", "template0", "template1"),
         *("all", "replication", "samegroup", "samerole", "sameuser"),
@@ -189,6 +192,16 @@ class Logs:
 
 
 @dataclass(frozen=True, slots=True)
+class Reporting:
+    """The login that reads Airflow's database for reports: its password, who may use it, and its limits."""
+
+    password: SecretRef
+    readers: tuple[str, ...]
+    connections: int = 5
+    seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything that fleet.yaml says, with every default filled in. `promoted` comes from the state folder."""
 
@@ -231,6 +244,7 @@ class Fleet:
     database: SecretRef | None = None
     # The IPv4 address that the balancer hosts share.
     balancer: str | None = None
+    reporting: Reporting | None = None
 
     @property
     def primary(self) -> Host:

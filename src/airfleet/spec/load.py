@@ -13,7 +13,18 @@ from pydantic_core import ErrorDetails
 from airfleet.errors import Problem, SpecError, UsageError
 from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
 from airfleet.spec.secret_ref import SecretRef
-from airfleet.spec.sections import breakers, checks, hosts, limits, machines, notifications, references, retries, slas
+from airfleet.spec.sections import (
+    breakers,
+    checks,
+    hosts,
+    limits,
+    machines,
+    notifications,
+    references,
+    reporting,
+    retries,
+    slas,
+)
 from airfleet.spec.sections.references import Reference
 from airfleet.spec.yaml_document import Violation
 
@@ -209,7 +220,13 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         replication=written.replication,
         database=written.database.url.convert() if written.database else None,
         balancer=written.balancer.address if written.balancer else None,
+        reporting=_reporting(written.reporting) if written.reporting else None,
     )
+
+
+def _reporting(written: reporting.ReportingSection) -> fleet.Reporting:
+    readers = tuple(dict.fromkeys(written.readers))
+    return fleet.Reporting(written.password.convert(), readers, written.connections, written.seconds)
 
 
 def _pools(written: model.FleetFile) -> tuple[topology.WorkerPool, ...]:

@@ -48,6 +48,7 @@ from airfleet.spec.sections.references import (
     by_tag,
 )
 from airfleet.spec.sections.releases import ReleasesSection
+from airfleet.spec.sections.reporting import ReportingSection
 from airfleet.spec.sections.retries import RetrySection
 from airfleet.spec.sections.section import Section, is_secret_key, rule, shaped
 from airfleet.spec.sections.slas import SlaSection
@@ -254,6 +255,11 @@ class FleetFile(Section):
         description="A PostgreSQL of your own for the metadata database, for a platform on one machine.",
         examples=[{"url": {"env": "AIRFLEET_DATABASE"}}],
         json_schema_extra={"x-default": "airfleet runs one itself"},
+    )
+    reporting: ReportingSection | None = Field(
+        default=None,
+        description="A login that only reads what Airflow has done, for reports and BI tools. For hosts.",
+        examples=[{"password": {"env": "REPORTING_PASSWORD"}, "readers": ["10.0.9.5"]}],
     )
     databases: list[Database] = Field(
         default=[],

@@ -20,6 +20,9 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     yield from _ports(_map(data.get("ports")))
     yield from _owned(_map(data.get("airflow")))
     yield from _own_database(data)
+    if data.get("reporting") and not data.get("hosts"):
+        hint = "remove this; on one machine, .airfleet/secrets/metadata_dsn has the URL of the metadata database"
+        yield Violation(("reporting",), "only a fleet of hosts has a login for reports", hint)
     yield from _archive(data)
     yield from _databases(data.get("databases"), _map(data.get("connections")))
     for name, connection in _map(data.get("connections")).items():

@@ -27,7 +27,7 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import certificates
 from airfleet.components.model import DEAD_PEER
-from airfleet.components.postgresql import backups, patroni, result_database
+from airfleet.components.postgresql import backups, patroni, reporting, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.shell_script import render_script
 from airfleet.spec.fleet import Fleet
@@ -105,7 +105,8 @@ def describe(place: Place) -> Part:
 
 def _list_jobs(place: Place, make: Job) -> tuple[Job, ...]:
     cleanup = clean_up_results(runner.read_own(Database.RESULTS))
-    jobs = (make, _roles(place), *(_on_primary(place, job) for job in cleanup))
+    rights = (reporting.give_rights(place),) if place.fleet.reporting else ()
+    jobs = (make, _roles(place), *(_on_primary(place, job) for job in (*cleanup, *rights)))
     return jobs if place.credentials.former_results else (*jobs, _on_primary(place, _remove_former(place)))
 
 
@@ -147,6 +148,8 @@ def _ports(place: Place) -> tuple[OpenPort, ...]:
     if others and place.fleet.databases:
         readers = place.addresses("web", "scheduler", "worker")
         ports.append(OpenPort(POSTGRES, readers, "reports read here"))
+    if readers := reporting.list_readers(place):
+        ports.append(OpenPort(POSTGRES, readers, "reports of others read here"))
     if others:
         ports.append(OpenPort(PATRONI, others, "Patroni of the other database hosts"))
         if watchers := place.addresses("monitor"):
@@ -217,6 +220,8 @@ def render_access(place: Place) -> str:
         schedulers=[_mask(address) for address in place.addresses("scheduler")],
         replicas=[_mask(address) for address in replicas],
         readers=[_mask(address) for address in reports],
+        reporting=reporting.LOGIN,
+        reporters=[_mask(address) for address in reporting.list_readers(place)],
         replicator=patroni.REPLICATOR,
         rewinder=patroni.REWINDER,
     )
@@ -282,6 +287,7 @@ def _roles(place: Place) -> Job:
         # A new active scheduler ends the sessions of the earlier one, whichever of the two logins that one has.
         "GRANT pg_signal_backend, pg_read_all_stats TO airflow;",
         'GRANT CONNECT ON DATABASE "airflow" TO monitor;',
+        *reporting.make_login(place),
         "\\connect postgres",
         *(_grant_rewind() if patroni.is_wanted(place.fleet) else ()),
         f"SELECT 'CREATE DATABASE {result_database.DATABASE}' WHERE NOT EXISTS"  # noqa: S608 - a constant

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airfleet.components.host_model import FleetCredentials, Objects
 from airfleet.components.hosts import haproxy
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.transport import database_cluster
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secret_ref import SecretRef
@@ -25,6 +25,9 @@ from airfleet.workspace.project import (
 )
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import StateFolder
+
+# Whoever reaches the port may try passwords.
+LEAST_PASSWORD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,24 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
             versions="",
             tls=tls,
             notifications=resolve_notifications(fleet, project),
+            reporting=_resolve_reporting(fleet, project),
         ),
         rotations=rotations,
         airflow=running.version,
         beside=running.target,
         accept_new_hosts=accept_new_hosts,
     )
+
+
+def _resolve_reporting(fleet: Fleet, project: Path) -> Secret | None:
+    if fleet.reporting is None:
+        return None
+    where = "fleet.yaml: reporting.password"
+    password = resolve(fleet.reporting.password, environ=os.environ, project=project, where=where)
+    if len(password.reveal()) < LEAST_PASSWORD or not password.reveal().isprintable():
+        what = f"the password has fewer than {LEAST_PASSWORD} characters, or one that cannot be printed"
+        raise UsageError(what, where=where, hint="make one with: openssl rand -base64 24")
+    return password
 
 
 def resolve_file(project: Path, name: str) -> str:
