@@ -10,7 +10,7 @@ again and again, while tasks run and the agents process is killed (`platform_sca
 The part `worker` runs one Celery worker at a RabbitMQ node, under tasks without end. `scale_ins` counts how often its
 slots were taken away, each time after it had all of them. In every tenth, nobody answers its reports for a while.
 
-`killed` counts the tasks of both parts that began and did not end, or did not run exactly once.
+`platform_killed` and `killed` count the tasks of a part that began and did not end, or did not run exactly once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from support import AIRFLEET, RESULTS, project, run, say, wait
 
 SLOTS = 8
 TASKS = 500
-BAR_TIMES = 1000
+BAR_TIMES, BAR_SECONDS = 1000, 300.0
 FLEET = f"""
 name: slots
 executor: celery
@@ -140,7 +140,7 @@ def watch(connection: Any, folder: Path, seconds: float) -> dict[str, Any]:
         "platform_tasks": done,
         "platform_decisions": decisions,
         "most_over": max(0, most_over),
-        "killed": failed + burnt,
+        "platform_killed": failed + burnt,
     }
 
 
@@ -223,9 +223,10 @@ def measure_worker(times: int) -> dict[str, Any]:
         with worker(folder, broker, answers) as (app, log):
             log.touch()
             for count in range(times):
-                while sent < len(log.read_text().splitlines()) // 2 + 3 * SLOTS:
-                    app.send_task("work", (f"t{sent}", dice.uniform(0.05, 0.8)), queue="default", ignore_result=True)
-                    sent += 1
+                wanted = log.read_text().count("ended") + 3 * SLOTS
+                for number in range(sent, wanted):
+                    app.send_task("work", (f"t{number}", dice.uniform(0.05, 0.8)), queue="default", ignore_result=True)
+                sent = max(sent, wanted)
                 answers.slots = SLOTS
                 wait(lambda: answers.report.get("in_force") == SLOTS, "all slots")
                 answers.slots = fewer = dice.randint(1, SLOTS - 1)
@@ -248,17 +249,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("worker", "platform", "both"), default="both")
     parser.add_argument("--times", type=int, default=BAR_TIMES)
-    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seconds", type=float, default=BAR_SECONDS)
     wanted = parser.parse_args()
-    figures: dict[str, Any] = {}
     if wanted.part != "worker":
-        figures = measure_platform(wanted.seconds)
+        keep(measure_platform(wanted.seconds), is_whole=wanted.seconds >= BAR_SECONDS)
     if wanted.part != "platform":
-        found = measure_worker(wanted.times)
-        figures = {**figures, **found, "killed": figures.get("killed", 0) + found["killed"]}
+        keep(measure_worker(wanted.times), is_whole=wanted.times >= BAR_TIMES)
+
+
+def keep(figures: dict[str, Any], *, is_whole: bool) -> None:
+    """Print the figures of a part, and keep them if nothing of it was left out."""
     print(json.dumps(figures, indent=2))
-    path = RESULTS / "scale.json"
-    if wanted.times >= BAR_TIMES and wanted.part == "both":
+    if is_whole:
+        path = RESULTS / "scale.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **figures}, indent=2) + "\n")
 
 
