@@ -168,6 +168,7 @@ def test_what_a_client_says_of_its_origin_does_not_pass(edge: Edge) -> None:
         *("/airfleet/releases/r1", "/%61irfleet/releases/r1", "/AIRFLEET/releases/r1", "//airfleet//releases/r1"),
         *("/airfleet%2freleases/r1", "/airfleet/releases", "/x/../airfleet/releases/r1", "/./airfleet/releases/r1"),
         *("/execution/health", "/%65xecution/health", "/x/%2e%2e/execution/health"),
+        *("/airfleet/workers/cpu/a", "/airfleet/%77orkers/cpu/a"),
     ],
 )
 def test_what_is_for_workers_is_not_reached_from_outside(edge: Edge, path: str) -> None:
