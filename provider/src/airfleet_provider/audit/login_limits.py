@@ -57,9 +57,9 @@ def settle(entry: Entry) -> Callable[[Any], None]:
     """Return work that records the outcome of a login. Only a wrong password stays a failure."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
-        audit_store.settle(cursor.execute, entry)
         if entry.outcome is not Outcome.REFUSED:
             cursor.execute(SQL["forgive"], {**_name(entry), "is_done": entry.outcome is Outcome.DONE})
+        audit_store.settle(cursor.execute, entry)
 
     return work
 

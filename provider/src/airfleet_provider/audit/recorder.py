@@ -24,7 +24,8 @@ MOST_KEPT = 10_000
 # The SQLSTATE of a server that was the primary until a moment ago.
 READ_ONLY = "25006"
 
-# Executes statements with a cursor of psycopg2, and returns what the caller waits for.
+# Executes statements with a cursor of psycopg2, and returns what the caller waits for. The last statement records, and
+# those before it may be committed without it.
 Work = Callable[[Any], Any]
 
 
@@ -108,10 +109,12 @@ class Recorder:
         try:
             if self._connection is None:
                 self._connection = self._connect()
-                self._connection.autocommit = False
+            # One piece alone needs no transaction around its statements: that saves two of its round trips.
+            self._connection.autocommit = len(items) == 1
             with self._connection.cursor() as cursor:
                 answers = [item.work(cursor) for item in items]
-            self._connection.commit()
+            if len(items) > 1:
+                self._connection.commit()
         except Exception as error:
             self._fail(items, error)
             return False

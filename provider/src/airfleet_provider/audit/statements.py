@@ -10,6 +10,7 @@ from airfleet_provider.contract import audit_store
 from airfleet_provider.contract.audit_log import Entry
 
 NAME = "SELECT username FROM ab_user WHERE id = %s"
+HASH = "SELECT encode(sha256(convert_to(one::text, 'UTF8')), 'hex') FROM {table} one WHERE {where} LIMIT 1"
 TASK = "SELECT dag_id, run_id, task_id, map_index, try_number FROM task_instance WHERE id = %s::uuid"
 
 
@@ -25,8 +26,8 @@ def begin(entry: Entry, target: Target | None, user: str | None) -> Callable[[An
     """Return work that records an intent; it returns the entry with the user's name and the hash of the row."""
 
     def work(cursor: Any) -> Entry:  # noqa: ANN401 - psycopg2 has no types
-        named = replace(entry, actor=find_name(cursor, user) or entry.actor) if user else entry
-        full = replace(named, before=find_hash(cursor, target))
+        name, before = find_both(cursor, user or "", target)
+        full = replace(entry, actor=name or entry.actor, before=before)
         audit_store.begin(cursor.execute, full)
         return full
 
@@ -66,25 +67,28 @@ def begin_task(entry: Entry, instance: str) -> Callable[[Any], Entry]:
 
 def find_hash(cursor: Any, target: Target | None) -> str:  # noqa: ANN401 - as above
     """Return the SHA-256 of a row as PostgreSQL shows it, or an empty text if there is no such row."""
-    if target is None:
-        return ""
-    # Names of tables and columns come from the rules of this package, and values are parameters.
-    where = " AND ".join(f"{column} = %s" for column in target.columns)
-    cursor.execute(
-        f"SELECT encode(sha256(convert_to(one::text, 'UTF8')), 'hex') FROM {target.table} one WHERE {where} LIMIT 1",  # noqa: S608
-        target.values,
-    )
-    row = cursor.fetchone()
-    return str(row[0]) if row else ""
+    return find_both(cursor, "", target)[1]
 
 
-def find_name(cursor: Any, user: str) -> str:  # noqa: ANN401 - as above
-    """Return the name of FAB's user with this id."""
-    if not user.isdecimal():
-        return user
-    cursor.execute(NAME, (int(user),))
-    row = cursor.fetchone()
-    return str(row[0]) if row else f"user {user}"
+def find_both(cursor: Any, user: str, target: Target | None) -> tuple[str, str]:  # noqa: ANN401 - as above
+    """Return the name of FAB's user with this id, and the hash of a row, with one statement or none."""
+    is_number = user.isdecimal()
+    parts: list[str] = []
+    values: list[object] = []
+    if is_number:
+        parts.append(NAME)
+        values.append(int(user))
+    if target is not None:
+        # Names of tables and columns come from the rules of this package, and values are parameters.
+        where = " AND ".join(f"{column} = %s" for column in target.columns)
+        parts.append(HASH.format(table=target.table, where=where))
+        values.extend(target.values)
+    if not parts:
+        return user, ""
+    cursor.execute(f"SELECT {', '.join(f'({one})' for one in parts)}", values)
+    found = list(cursor.fetchone())
+    name = (found.pop(0) or f"user {user}") if is_number else user
+    return str(name), str(found[0] or "") if found else ""
 
 
 def find_task(cursor: Any, instance: str) -> str:  # noqa: ANN401 - as above

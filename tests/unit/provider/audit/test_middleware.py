@@ -35,8 +35,9 @@ class Cursor:
         elif "INSERT" in statement:
             kind = "intent" if "audit_intent (" in statement else "row"
             self._written.append((kind, json.loads(words["entry"])))
-        elif "ab_user" in statement:
-            self._row = ("alice",)
+        elif statement.startswith("SELECT ("):
+            # The name of the user, and the hash of a row that is not there.
+            self._row = (*(["alice"] if "ab_user" in statement else []), *([None] if "sha256" in statement else []))
         elif "task_instance" in statement:
             self._row = ("etl", "run1", "load", -1, 2)
 
