@@ -29,7 +29,9 @@ from airflow.utils.session import create_session
 from sqlalchemy import insert, text
 from starlette.testclient import TestClient
 
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.compat.patches import outages
+from airfleet_provider.contract.migrations import runner
 from airfleet_provider.execution_api.command import wrap
 
 assert User
@@ -42,6 +44,7 @@ def prepare() -> str:
     """A user, a variable, a connection, a task that runs with an XCom; its id."""
     import_all_models()
     Base.metadata.create_all(settings.engine)
+    runner.migrate(runner.execute_on(metadata_db.connect()), runner.read_own())
     with get_application_builder() as builder:
         manager = builder.sm
         manager.sync_roles()
