@@ -101,11 +101,13 @@ class Recorder:
                 break
         return items
 
-    def _execute(self, items: list[_Item]) -> bool:
+    def _execute(self, items: list[_Item], *, is_second: bool = False) -> bool:
         """Execute work in one transaction, and return whether it was committed; settle the futures if so.
 
-        An error of one piece is one of all, so several pieces that fail are executed one by one by the caller.
+        An error of one piece is one of all, so several pieces that fail are executed one by one by the caller. A
+        connection that broke since it was last used, as in a fail-over, is replaced, and the work is done once more.
         """
+        is_reused = self._connection is not None
         try:
             if self._connection is None:
                 self._connection = self._connect()
@@ -116,6 +118,9 @@ class Recorder:
             if len(items) > 1:
                 self._connection.commit()
         except Exception as error:
+            if is_reused and not is_second and is_outage(error):
+                self._close()
+                return self._execute(items, is_second=True)
             self._fail(items, error)
             return False
         for item, answer in zip(items, answers, strict=True):
@@ -123,14 +128,19 @@ class Recorder:
                 item.future.set_result(answer)
         return True
 
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
+
     def _fail(self, items: list[_Item], error: Exception) -> None:
         is_away = self._connection is None or is_outage(error)
-        if self._connection is not None:
+        if is_away:
+            self._close()
+        else:
             with contextlib.suppress(Exception):
-                # Work that only reads, or fails, leaves the connection as good as it was.
-                (self._connection.close if is_away else self._connection.rollback)()
-            if is_away:
-                self._connection = None
+                self._connection.rollback()
         if not is_away and len(items) > 1:
             return
         for item in items:
