@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 	$(shell find bench examples provider/src src tests -name '*.sh')
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo fleet-demo down dev test test-services test-hosts check docs drill drill-local bench bench-up \
+.PHONY: help up demo fleet-demo down dev test test-services test-hosts test-opensearch check docs drill drill-local bench bench-up \
 	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-slots bench-cgroups bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
@@ -125,6 +125,9 @@ bench-stock: dev-env  ## Run the same Dags on stock Airflow and on airfleet: ben
 test-hosts: dev-env  ## Run the tests on machines made here, those that take minutes too
 	tools/machines
 	$(BIN)/pytest -m "drill or not drill" tests/hosts $(ARGS)
+
+test-opensearch: dev-env  ## Run the tests that start a real OpenSearch node from its jars; they need Java and Maven
+	$(BIN)/pytest tests/opensearch $(ARGS)
 
 drill: dev-env  ## Break a fleet of machines made here on purpose, every way it knows: bench/results/drills.json
 	tools/machines

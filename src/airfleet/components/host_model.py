@@ -189,6 +189,8 @@ class Objects:
     notifications: Policy = field(default_factory=Policy)
     # The password of the login for reports.
     reporting: Secret | None = None
+    # The URL of the OpenSearch that keeps the lines of logs, with its login.
+    opensearch: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,10 +185,19 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSearch:
+    """An OpenSearch that keeps the lines of a fleet: a reference to its URL, and how names of its indexes begin."""
+
+    url: SecretRef
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
 class Logs:
-    """What is hidden in lines of logs before they are kept: regular expressions."""
+    """What is hidden in lines of logs before they are kept, as regular expressions, and what keeps the lines."""
 
     redact: tuple[str, ...] = ()
+    opensearch: OpenSearch | None = None
 
 
 @dataclass(frozen=True, slots=True)

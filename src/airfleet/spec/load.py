@@ -25,6 +25,7 @@ from airfleet.spec.sections import (
     retries,
     slas,
 )
+from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.references import Reference
 from airfleet.spec.yaml_document import Violation
 
@@ -203,7 +204,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         monitoring=fleet.Monitoring(
             written.monitoring.retention, written.monitoring.size, tuple(dict.fromkeys(written.monitoring.readers))
         ),
-        logs=fleet.Logs(tuple(written.logs.redact)),
+        logs=_logs(written.logs),
         dags=written.dags or ("releases" if hosts_of_file else "folder"),
         executor=written.executor,
         machines=machines.convert(written.machines) if written.machines else None,
@@ -227,6 +228,11 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
 def _reporting(written: reporting.ReportingSection) -> fleet.Reporting:
     readers = tuple(dict.fromkeys(written.readers))
     return fleet.Reporting(written.password.convert(), readers, written.connections, written.seconds)
+
+
+def _logs(written: LogsSection) -> fleet.Logs:
+    found = written.opensearch
+    return fleet.Logs(tuple(written.redact), fleet.OpenSearch(found.url.convert(), found.prefix) if found else None)
 
 
 def _pools(written: model.FleetFile) -> tuple[topology.WorkerPool, ...]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airfleet.components.host_model import HostFile, Service
+from airfleet.components.hosts import logs
 from airfleet.components.model import reveal
 from airfleet.errors import SpecError
 from airfleet.runners.fleet.plan import systemd_units
+from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.log_store_config import derive_search_token
-from places import CREDENTIALS, NINE, config_path, desired, parse, with_setting
+from places import CREDENTIALS, NINE, config_path, desired, parse, place, with_setting
 
 LOGS = with_setting(NINE, "roles: [web, monitor]", "roles: [web, monitor, logs]")
 TWO = with_setting(LOGS, "roles: [database, broker]", "roles: [database, broker, logs]")
@@ -129,3 +132,23 @@ def test_a_host_without_airflow_runs_the_agent_from_packages_of_its_own() -> Non
     busy = find_service("cpu1", "log-agent")
     assert busy
     assert busy.command[0] == str(desired("cpu1", LOGS).place.runtime / "bin" / "python")
+
+
+def test_with_an_opensearch_the_stores_write_there_and_an_agent_sends_to_one_of_them() -> None:
+    text = TWO + "logs: {opensearch: {url: {env: OPENSEARCH_URL}, prefix: lines}}\n"
+    assert read_agent("cpu1", text)["stores"] == {"opensearch": "https://10.0.0.13:9109 https://10.0.0.41:9109"}
+    own = place(parse(text), "web3")
+    known = replace(own, objects=replace(own.objects, opensearch=Secret("https://ann:s3cret@search:9200")))
+    [config] = [file for file in logs.describe_store(known).files if file.path.name == "log-store.json"]
+    assert json.loads(reveal(config.content))["opensearch"] == {
+        "url": "https://ann:s3cret@search:9200",
+        "prefix": "lines",
+    }
+    assert config.is_secret
+    agents = "".join(reveal(file.content) for file in logs.describe_agent(known).files)
+    assert "s3cret@search" not in agents
+
+
+def test_a_password_in_fleet_yaml_itself_is_refused() -> None:
+    with pytest.raises(SpecError, match="never holds a password"):
+        parse(LOGS + "logs: {opensearch: {url: 'https://ann:s3cret@search:9200'}}\n")

@@ -23,7 +23,8 @@ class Key(StrEnum):
     SERVER = "server"
     # The folder of the index, which has a folder for each day, if the agent writes it itself.
     INDEX = "index"
-    # The log stores that get all lines, if there is no index: for the name of each, its URL.
+    # The log stores that get all lines, if there is no index: for the name of each, its URL, or the URLs of the hosts
+    # that write to it, with spaces between.
     STORES = "stores"
     # What the agent proves to log stores: the files `certificate`, `key` and `authorities`.
     PROOF = "proof"

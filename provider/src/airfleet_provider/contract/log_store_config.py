@@ -1,6 +1,7 @@
 """The file that configures the log store of a fleet (`AIRFLEET_LOG_STORE`), and how others reach the store.
 
-The control side writes the file. It holds the token with which others search, so only the store may read it.
+The control side writes the file. It holds the tokens of those who search, and perhaps a login, so only the store may
+read it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ class Key(StrEnum):
     SERVER = "server"
     # The folder of the index, which has a folder for each day.
     INDEX = "index"
+    # The OpenSearch that keeps the lines in the place of the index: `url` with its login, `prefix` of its indexes.
+    OPENSEARCH = "opensearch"
     # Days for which lines are kept.
     KEEP_DAYS = "keep_days"
     # The tokens of those who may search. During a rotation, the former one counts too.

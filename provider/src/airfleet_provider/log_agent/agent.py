@@ -15,6 +15,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from airfleet_provider.log_agent import files
 from airfleet_provider.log_agent.discovery import LogTree
@@ -269,7 +270,9 @@ class LogAgent:
         return self._wall() - status.st_mtime > 3600
 
     def _name_source(self) -> str:
-        source = f"{self._places.host}:{secrets.token_hex(8)}"
+        # A store with an index for each day takes the day from the name.
+        day = datetime.fromtimestamp(self._wall(), UTC)
+        source = f"{self._places.host}:{day:%Y%m%d}-{secrets.token_hex(8)}"
         self._store.know_new(source)
         return source
 

@@ -103,8 +103,10 @@ class _Store:
 class RemoteLogWriter:
     """Sends lines to the log store of another host, which leaves out those that it has. One thread uses it."""
 
-    def __init__(self, url: str, proof: Proof, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = _Store(url, proof, {"Content-Type": "application/octet-stream"}, clock)
+    def __init__(self, urls: str, proof: Proof, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Send to the first of the hosts at `urls` that answers. With several of them, they write to one store."""
+        headers = {"Content-Type": "application/octet-stream"}
+        self._stores = [_Store(url, proof, headers, clock) for url in urls.split()]
         self._lines: list[Line] = []
 
     def know_new(self, source: str) -> None:
@@ -121,9 +123,20 @@ class RemoteLogWriter:
         Raises:
             StoreError: The store did not say so. It may have kept them.
         """
-        if self._lines:
-            self._store.ask(wire.LINES, wire.pack_lines(self._lines))
-            self._lines.clear()
+        if not self._lines:
+            return
+        body = wire.pack_lines(self._lines)
+        errors = []
+        for store in list(self._stores):
+            try:
+                store.ask(wire.LINES, body)
+            except StoreError as error:
+                errors.append(str(error))
+            else:
+                self._lines.clear()
+                self._stores.sort(key=lambda one: one is not store)
+                return
+        raise StoreError("; ".join(errors))
 
     def forget_before(self, at: int) -> None:
         """Do nothing: the store removes old lines itself."""
@@ -131,7 +144,8 @@ class RemoteLogWriter:
     def close(self) -> None:
         """Give up the lines that no commit sent."""
         self._lines.clear()
-        self._store.close()
+        for store in self._stores:
+            store.close()
 
 
 class RemoteLogReader:

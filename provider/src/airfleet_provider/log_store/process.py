@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
@@ -19,8 +19,7 @@ from airfleet_provider.agent_loops.server import Answer, Bounds, Server, Tls
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.log_store_config import Key
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.log_index.day_indexes import DayIndexWriter
-from airfleet_provider.log_index.store import StoreError
+from airfleet_provider.log_index.store import LogReader, LogWriter, StoreError
 from airfleet_provider.log_store import exposition
 from airfleet_provider.log_store.keeper import Keeper
 from airfleet_provider.log_store.service import Service
@@ -77,14 +76,27 @@ class Committer:
         return f"a commit has not come back for {silent:.0f} s" if silent > STUCK_S else ""
 
 
+def find_store(config: Mapping[str, Any]) -> tuple[LogWriter, Callable[[], LogReader]]:
+    """Return what keeps the lines, and what opens a reader of it: an index of this host, or an OpenSearch."""
+    if found := config.get(Key.OPENSEARCH):
+        from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchWriter, Place  # noqa: PLC0415
+
+        place = Place(str(found["url"]), str(found["prefix"]))
+        return OpenSearchWriter(place), lambda: OpenSearchReader(place)
+    from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter  # noqa: PLC0415 - it is 10 MB
+
+    index = Path(config[Key.INDEX])
+    return DayIndexWriter(index, time.time), lambda: DayIndexReader(index)
+
+
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Run the process that the file of `AIRFLEET_LOG_STORE` describes; return its exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = json.loads(Path(environ[environment.LOG_STORE]).read_text("utf-8"))
-    index = Path(config[Key.INDEX])
-    keeper = Keeper(DayIndexWriter(index, time.time))
+    writer, open_reader = find_store(config)
+    keeper = Keeper(writer)
     committer = Committer(keeper, keep_days=int(config[Key.KEEP_DAYS]))
-    service = Service(keeper, index, config[Key.TOKENS])
+    service = Service(keeper, open_reader, config[Key.TOKENS])
 
     def show_health(accept: str) -> Answer:
         # A full disk does not make the process ill, as a restart would not help.

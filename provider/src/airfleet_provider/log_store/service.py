@@ -8,13 +8,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import Any
 
 from airfleet_provider.agent_loops.server import Answer, Handlers, Request
 from airfleet_provider.log_index import wire
-from airfleet_provider.log_index.day_indexes import DayIndexReader
 from airfleet_provider.log_index.store import LogReader, StoreError
 from airfleet_provider.log_store.keeper import Keeper
 
@@ -32,13 +30,13 @@ _READER = "Bearer "
 class Service:
     """Keeps lines, and searches them. Any number of threads use it."""
 
-    def __init__(self, keeper: Keeper, index: Path, tokens: Iterable[str]) -> None:
-        """Keep lines with `keeper`, and search the index in the folder `index` for who shows one of the tokens."""
+    def __init__(self, keeper: Keeper, open_reader: Callable[[], LogReader], tokens: Iterable[str]) -> None:
+        """Keep lines with `keeper`, and search with what `open_reader` opens for who shows one of the tokens."""
         self._keeper = keeper
         self._tokens = tuple(tokens)
         self._readers: LifoQueue[LogReader] = LifoQueue()
         for _ in range(SEARCHES):
-            self._readers.put(DayIndexReader(index))
+            self._readers.put(open_reader())
 
     @property
     def handlers(self) -> Handlers:

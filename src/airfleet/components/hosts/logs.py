@@ -1,6 +1,7 @@
 """The logs of a fleet: a log agent on each host, and the log store on hosts of the role logs.
 
-With two log stores, each agent sends every line to both of them, and each has the whole index.
+With two log stores, each agent sends every line to both of them, and each has the whole index. If OpenSearch keeps
+the lines, an agent sends each line to one of them.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def _render_agent(place: Place, listen: str, certificate: HostFile, key: HostFil
     sections: dict[Key, object] = {
         Key.HOST: place.host.name,
         Key.SERVER: {"address": listen, "port": LOG_AGENT_METRICS},
-        Key.STORES: {host.name: _find_url(host) for host in place.fleet.with_role("logs")},
+        Key.STORES: _list_stores(place),
         Key.PROOF: {"authorities": str(AUTHORITIES), "certificate": str(certificate.path), "key": str(key.path)},
         Key.POSITIONS: str(AGENT_STATE),
         Key.JOURNAL: [JOURNALCTL],
@@ -153,6 +154,11 @@ def _render_agent(place: Place, listen: str, certificate: HostFile, key: HostFil
     return json.dumps(sections, indent=1) + "\n"
 
 
+def _list_stores(place: Place) -> dict[str, str]:
+    urls = {host.name: _find_url(host) for host in place.fleet.with_role("logs")}
+    return {"opensearch": " ".join(urls.values())} if place.fleet.logs.opensearch else urls
+
+
 def _render_store(place: Place, certificate: HostFile, key: HostFile) -> str:
     keys = list_accepted(place.credentials.platform.jwt_secret)
     sections: dict[log_store_config.Key, object] = {
@@ -163,8 +169,15 @@ def _render_store(place: Place, certificate: HostFile, key: HostFile) -> str:
             "key": str(key.path),
             "authorities": str(AUTHORITIES),
         },
-        log_store_config.Key.INDEX: str(STORE_STATE / "index"),
+        **_describe_index(place),
         log_store_config.Key.KEEP_DAYS: place.fleet.retention.logs,
         log_store_config.Key.TOKENS: [log_store_config.derive_search_token(one.reveal()) for one in keys],
     }
     return json.dumps(sections, indent=1) + "\n"
+
+
+def _describe_index(place: Place) -> dict[log_store_config.Key, object]:
+    if (wanted := place.fleet.logs.opensearch) and place.objects.opensearch:
+        found = {"url": place.objects.opensearch.reveal(), "prefix": wanted.prefix}
+        return {log_store_config.Key.OPENSEARCH: found}
+    return {log_store_config.Key.INDEX: str(STORE_STATE / "index")}

@@ -10,7 +10,8 @@ from airfleet.spec.sections.references import BY_REFERENCE, Reference
 from airfleet.spec.sections.section import Section, rule
 
 
-def _reference(value: object) -> object:
+def require_reference(value: object) -> object:
+    """Refuse a URL with a password in fleet.yaml itself."""
     if isinstance(value, str):
         raise rule("fleet.yaml never holds a password, and this URL has one", BY_REFERENCE)
     return value
@@ -19,7 +20,7 @@ def _reference(value: object) -> object:
 class DatabaseSection(Section):
     """A PostgreSQL that somebody else runs, such as a managed one, in place of airfleet's own."""
 
-    url: Annotated[Reference, BeforeValidator(_reference)] = Field(
+    url: Annotated[Reference, BeforeValidator(require_reference)] = Field(
         description="A reference to the URL of the metadata database: postgresql://login:password@host:port/database.",
         examples=[{"env": "AIRFLEET_DATABASE"}],
     )

@@ -14,6 +14,7 @@ import pytest
 from airfleet.workspace import certificate_authority
 from airfleet_provider.agent_loops.server import Server, Tls
 from airfleet_provider.log_index import wire
+from airfleet_provider.log_index.day_indexes import DayIndexReader
 from airfleet_provider.log_index.remote import Proof, RemoteLogReader, RemoteLogWriter
 from airfleet_provider.log_index.store import Question, StoreError, read_whole
 from airfleet_provider.log_store import keeper as keeping
@@ -43,7 +44,7 @@ class Store:
         self.writer = BrokenWriter(self.root / "store-index")
         keeper = Keeper(self.writer)
         self.committer = Committer(keeper, keep_days=30)
-        service = Service(keeper, self.root / "store-index", [TOKEN])
+        service = Service(keeper, lambda: DayIndexReader(self.root / "store-index"), [TOKEN])
         tls = Tls(self.root / "store.pem", self.root / "store.key", authorities=self.root / "ca.pem")
         self.server = Server("127.0.0.1", self.port, {}, service.handlers, tls, BOUNDS)
         self.port = self.server.server_address[1]
@@ -176,6 +177,14 @@ def test_a_store_that_is_down_is_passed_over(store: Store) -> None:
     writer.commit()
     found = store.search(first="https://127.0.0.1:1").search(Question(), 10)
     assert len(found.hits) == 1
+
+
+def test_an_agent_sends_to_the_next_host_of_a_store_if_one_is_down(store: Store) -> None:
+    proof = Proof(store.root / "ca.pem", store.root / "host1.pem", store.root / "host1.key")
+    writer = RemoteLogWriter(f"https://127.0.0.1:1 {store.url}", proof)
+    writer.add([make_line(1)])
+    writer.commit()
+    assert store.texts() == ["line 1"]
 
 
 def test_lines_of_many_agents_are_in_few_commits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

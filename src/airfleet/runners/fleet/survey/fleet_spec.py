@@ -103,6 +103,7 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
             tls=tls,
             notifications=resolve_notifications(fleet, project),
             reporting=_resolve_reporting(fleet, project),
+            opensearch=_find_opensearch(fleet, project),
         ),
         rotations=rotations,
         airflow=running.version,
@@ -120,6 +121,13 @@ def _resolve_reporting(fleet: Fleet, project: Path) -> Secret | None:
         what = f"the password has fewer than {LEAST_PASSWORD} characters, or one that cannot be printed"
         raise UsageError(what, where=where, hint="make one with: openssl rand -base64 24")
     return password
+
+
+def _find_opensearch(fleet: Fleet, project: Path) -> Secret | None:
+    found = fleet.logs.opensearch
+    return (
+        resolve(found.url, environ=os.environ, project=project, where="fleet.yaml: logs.opensearch") if found else None
+    )
 
 
 def resolve_file(project: Path, name: str) -> str:
