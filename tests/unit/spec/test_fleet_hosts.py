@@ -120,7 +120,7 @@ pools:
         ("address: 10.0.0.11", "address: ops@10.0.0.11", "expected an IPv4 address or a host name"),
         ("address: 10.0.0.11", "address: 'fd00::11'", "IPv6 addresses are not supported: fd00::11"),
         ("roles: [web, balancer]", "roles: [web, balancer, db]", "expected web, scheduler, worker"),
-        ("roles: [web, monitor]", "roles: [web, logs]", "expected web, scheduler, worker"),
+        ("roles: [web, monitor]", "roles: [web, search]", "expected web, scheduler, worker"),
     ],
 )
 def test_a_mistake_is_named(change: str, to: str, expected: str) -> None:
