@@ -336,13 +336,16 @@ class LogAgent:
                 head = files.extend_head(descriptor, position)
         except OSError:
             return False
+        offset = position.offset
         for end, raw in chunk.lines:
             if origin.dag and end > self._most_bytes:
                 self._cut(after, end, origin, turn)
                 break
             if raw and not _is_copy(origin.component, raw):
                 turn.take(self._maker.make_line(after, end, raw, origin))
-            after.position = replace(after.position, offset=end)
+            offset = end
+        if not after.position.is_cut:
+            after.position = replace(after.position, offset=offset)
         turn.read += after.position.offset - position.offset
         after.position = replace(after.position, head_length=head[0], head_digest=head[1])
         if after.position != position:
