@@ -155,6 +155,26 @@ def test_airflows_own_reader_shows_a_try_whole_and_in_order(clean: Node, tmp_pat
     assert lines[0]["timestamp"].startswith("1970-01-01T00:00:01")
 
 
+def test_no_line_of_a_task_stops_the_lines_after_it(clean: Node) -> None:
+    deep = f'{{"event": "deep", "error_detail": {"[" * 900}{"]" * 900}}}'
+    raws = [
+        '{"event": NaN}',
+        '{"event": {"a": [1]}, "logger": 7}',
+        deep,
+        '{"event": "long", "logger": "' + "x" * 40_000 + '"}',
+    ]
+    begun = make_line(1).origin
+    lines = [
+        replace(make_line(number, "host1:20261129-a"), raw=raw, text=f"odd {number}", origin=begun)
+        for number, raw in enumerate([*raws, make_event("after")], 1)
+    ]
+    keep(clean, lines)
+    reader = OpenSearchReader(Place(clean.url))
+    whole = list(read_whole(reader, begun, "host1:20261129-a"))
+    assert len(whole) == len(lines)
+    assert whole[-1] == lines[-1].raw
+
+
 def test_old_days_are_removed(clean: Node) -> None:
     lines = [make_line(1, f"host1:202611{day}-a") for day in (10, 11, 12)]
     keep(clean, lines)

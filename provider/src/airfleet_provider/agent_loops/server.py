@@ -62,10 +62,14 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a server allows: connections at once, bytes of a body, and whether a connection serves several requests."""
+    """What a server allows: connections at once, bytes of a body, and whether a connection serves several requests.
+
+    `strangers_body` is for clients without a name: the body is read before a handler says whether they may send it.
+    """
 
     at_once: int = MOST_AT_ONCE
     longest_body: int = LONGEST_BODY
+    strangers_body: int = LONGEST_BODY
     keeps_alive: bool = False
 
 
@@ -127,9 +131,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         handler = self.handlers.get(("POST", url.path))
         length = self.headers.get("Content-Length", "")
+        most = self.bounds.longest_body if self._find_peer() else self.bounds.strangers_body
         if handler is None:
             answer = Answer(HTTPStatus.NOT_FOUND, "text/plain", b"nothing takes a POST here\n")
-        elif not length.isdecimal() or int(length) > self.bounds.longest_body:
+        elif not length.isdecimal() or int(length) > most:
             answer = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", b"the body is too long\n")
         else:
             body = self.rfile.read(int(length))

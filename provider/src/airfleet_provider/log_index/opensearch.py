@@ -169,6 +169,10 @@ class OpenSearchWriter:
     def _send(self, part: Sequence[tuple[Line, bytes]]) -> list[Line]:
         """Send documents, and return the lines of those that the server can never keep."""
         status, said = self._client.ask("POST", "/_bulk", b"".join(text for _, text in part), "application/x-ndjson")
+        if status == HTTPStatus.BAD_REQUEST:
+            # It does not say which line it cannot read, and one must not stop all others for ever.
+            half = len(part) // 2
+            return [*self._send(part[:half]), *self._send(part[half:])] if half else [part[0][0]]
         if status != HTTPStatus.OK:
             raise StoreError(f"OpenSearch answers {status}: {_tell(said)}")
         refused = []
@@ -227,7 +231,13 @@ class OpenSearchWriter:
             "position": line.offset,
             "raw": line.raw,
         }
-        return line, f"{json.dumps(head)}\n{json.dumps(body)}\n".encode()
+        try:
+            text = json.dumps(body, allow_nan=False)
+        except (ValueError, RecursionError):
+            # Programs of others wrote what the line says beside its event.
+            kept = {name: value for name, value in body.items() if name not in _AIRFLOW}
+            text = json.dumps({**kept, "event": line.raw})
+        return line, f"{json.dumps(head)}\n{text}\n".encode()
 
     def _find_offset(self, line: Line) -> int:
         """Return what Airflow sorts the lines of a try by. It grows over all files of the try, so it is a time.

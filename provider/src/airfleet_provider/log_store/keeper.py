@@ -95,6 +95,11 @@ class Keeper:
             except StoreError as error:
                 self._fail(error)
                 return
+            except Exception as error:
+                # The agents that wait must hear of an error that nobody foresaw.
+                log.exception("a commit failed")
+                self._fail(StoreError(f"{type(error).__name__}: {error}"))
+                return
             self.kept.lines += self._batch.lines
             self.kept.commits += 1
             self.kept.failing = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -128,6 +129,17 @@ def test_who_is_no_host_of_the_fleet_sends_nothing(store: Store) -> None:
         writer.commit()
 
 
+def test_a_long_body_is_read_from_hosts_of_the_fleet_only(store: Store) -> None:
+    lines = [replace(make_line(number), raw=secrets.token_hex(40_000)) for number in range(1, 4)]
+    writer = RemoteLogWriter(store.url, Proof(store.root / "ca.pem"))
+    writer.add(lines)
+    with pytest.raises(StoreError, match=r"413|Broken pipe|reset"):
+        writer.commit()
+    writer = store.connect("host1")
+    writer.add(lines)
+    writer.commit()
+
+
 def test_who_has_no_token_finds_nothing(store: Store) -> None:
     for token in ("", "other"):
         with pytest.raises(StoreError, match="403"):
@@ -183,6 +195,20 @@ def test_an_agent_sends_to_the_next_host_of_a_store_if_one_is_down(store: Store)
     proof = Proof(store.root / "ca.pem", store.root / "host1.pem", store.root / "host1.key")
     writer = RemoteLogWriter(f"https://127.0.0.1:1 {store.url}", proof)
     writer.add([make_line(1)])
+    writer.commit()
+    assert store.texts() == ["line 1"]
+
+
+def test_an_error_that_nobody_foresaw_is_told_to_the_agents_and_stops_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = store.connect("host1")
+    commit = store.writer.commit
+    monkeypatch.setattr(store.writer, "commit", lambda: 1 // 0)
+    writer.add([make_line(1)])
+    with pytest.raises(StoreError, match="ZeroDivisionError"):
+        writer.commit()
+    monkeypatch.setattr(store.writer, "commit", commit)
     writer.commit()
     assert store.texts() == ["line 1"]
 
