@@ -75,16 +75,21 @@ class Client:
         Raises:
             StoreError: The server does not answer, is overloaded, or says no JSON. It may have done what was asked.
         """
+        headers = {**self._headers, "Content-Type": kind}
         with self._lock:
-            try:
-                connection = self._connection or self._connect()
-                connection.request(method, self._base + path, body or None, {**self._headers, "Content-Type": kind})
-                answer = connection.getresponse()
-                text = answer.read()
-                said = json.loads(text) if text else {}
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                self.close()
-                raise StoreError(f"OpenSearch at {self._host}: {type(error).__name__}: {error}") from error
+            # A server, or a proxy before it, ends a connection that is silent. What is asked twice is done once.
+            for is_last in (self._connection is None, True):
+                try:
+                    connection = self._connection or self._connect()
+                    connection.request(method, self._base + path, body or None, headers)
+                    answer = connection.getresponse()
+                    text = answer.read()
+                    said = json.loads(text) if text else {}
+                    break
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    self.close()
+                    if is_last:
+                        raise StoreError(f"OpenSearch at {self._host}: {type(error).__name__}: {error}") from error
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise StoreError(f"OpenSearch at {self._host} answers {answer.status}: {_tell(said)}")
         return answer.status, said

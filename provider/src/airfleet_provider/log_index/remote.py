@@ -68,31 +68,49 @@ class _Store:
             StoreError: The store cannot be reached, or refuses. It may have done what was asked.
         """
         with self._lock:
+            connection = self._find_open()
+            is_new = connection is None
             try:
-                connection = self._connect()
-                connection.request("POST", path, body, self._headers)
-                answer = connection.getresponse()
-                text = answer.read()
+                status, text = self._send(connection or self._open(), path, body)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                raise StoreError(f"the log store at {self._address}: {type(error).__name__}: {error}") from error
-            if answer.will_close:
-                self.close()
-        if answer.status != HTTPStatus.OK:
+                if is_new:
+                    raise self._tell(error) from error
+                # The store ends a connection that is silent for ten seconds. What is asked twice is done once.
+                try:
+                    status, text = self._send(self._open(), path, body)
+                except (OSError, http.client.HTTPException) as another:
+                    self.close()
+                    raise self._tell(another) from another
+        if status != HTTPStatus.OK:
             said = text.decode("utf-8", "replace").strip()
-            raise StoreError(f"the log store at {self._address} answers {answer.status}: {said[:500]}")
+            raise StoreError(f"the log store at {self._address} answers {status}: {said[:500]}")
         return text
 
-    def _connect(self) -> http.client.HTTPSConnection:
+    def _send(self, connection: http.client.HTTPSConnection, path: str, body: bytes) -> tuple[int, bytes]:
+        connection.request("POST", path, body, self._headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.will_close:
+            self.close()
+        return answer.status, text
+
+    def _tell(self, error: Exception) -> StoreError:
+        return StoreError(f"the log store at {self._address}: {type(error).__name__}: {error}")
+
+    def _find_open(self) -> http.client.HTTPSConnection | None:
+        """Return the connection that is open, if there is one that the store does not end soon."""
         if self._connection and self._clock() - self._connected > CONNECTED_S:
             self.close()
-        if self._connection is None:
-            context = self._proof.make_context()
-            connection = http.client.HTTPSConnection(self._address, self._port, timeout=CONNECT_S, context=context)
-            connection.connect()
-            connection.sock.settimeout(SILENT_S)
-            self._connection, self._connected = connection, self._clock()
         return self._connection
+
+    def _open(self) -> http.client.HTTPSConnection:
+        context = self._proof.make_context()
+        connection = http.client.HTTPSConnection(self._address, self._port, timeout=CONNECT_S, context=context)
+        connection.connect()
+        connection.sock.settimeout(SILENT_S)
+        self._connection, self._connected = connection, self._clock()
+        return connection
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -56,12 +56,15 @@ class Store:
     def kill(self) -> None:
         self.server.shutdown()
         self.server.server_close()
-        with self.server._lock:
-            for request in list(self.server._open):
-                self.server._end(request)
+        self.end_connections()
         self.writer.close()
         self.committer.stop()
         self.thread.join()
+
+    def end_connections(self) -> None:
+        with self.server._lock:
+            for request in list(self.server._open):
+                self.server._end(request)
 
     @property
     def url(self) -> str:
@@ -181,6 +184,15 @@ def test_an_agent_delivers_each_line_once_over_deaths_of_the_store_and_of_itself
     [origin] = {hit.origin for hit in store.search().search(Question(), 10).hits}
     [source] = store.search().find_sources(origin)
     assert len(list(read_whole(store.search(), origin, source))) == 4
+
+
+def test_an_agent_of_a_quiet_host_whose_connection_has_ended_makes_another(store: Store) -> None:
+    writer = store.connect("host1")
+    for number in (1, 2):
+        writer.add([make_line(number)])
+        writer.commit()
+        store.end_connections()
+    assert store.texts() == ["line 1", "line 2"]
 
 
 def test_a_store_that_is_down_is_passed_over(store: Store) -> None:
