@@ -20,7 +20,7 @@ def stop_broker(bed: HostsBed) -> Iterator[None]:
 
 def stop_replica(bed: HostsBed) -> Iterator[None]:
     [replica] = {"one", "two"} - {bed.find_primary()}
-    with bed.stopped("patroni", replica):
+    with bed.stopped("postgresql", replica):
         yield
 
 

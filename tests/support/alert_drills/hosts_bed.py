@@ -65,8 +65,8 @@ class HostsBed(Bed):
     def find_primary(self) -> str:
         """Return the name of the host with the primary of PostgreSQL."""
         for name in ("one", "two"):
-            words = "sudo -u postgres psql --tuples-only --no-align --command 'SELECT pg_is_in_recovery()'"
-            if self.fleet.bed[name].run(f"cd / && {words}", check=False).stdout.strip() == "f":
+            words = "sudo -u postgres psql -XAtq -h /run/postgresql postgres -c 'SELECT pg_is_in_recovery()'"
+            if self.fleet.bed[name].run(words, check=False).stdout.strip() == "f":
                 return name
         return ""
 
