@@ -91,14 +91,12 @@ def replica(bed: LocalBed) -> Iterator[int]:
     """Yield the port of a new replica of the platform's PostgreSQL."""
     folder, port = bed.folder / "replica", ports.find_free()
     bin_ = launch.find_postgres()
-    dsn = bed.platform.state.read_dsn()
-    assert dsn
     with bed.connect() as connection:
-        info = connection.info
+        password, server_port = connection.info.password, connection.info.port
     folder.mkdir(mode=0o700)
     shutil.chown(folder, "nobody")
-    environment = {**os.environ, "PGPASSWORD": info.password, "PGSSLMODE": "disable"}
-    words = ["-h", "127.0.0.1", "-p", str(info.port), "-U", "postgres", "-D", str(folder), "-R", "-X", "stream"]
+    environment = {**os.environ, "PGPASSWORD": password, "PGSSLMODE": "disable"}
+    words = ["-h", "127.0.0.1", "-p", str(server_port), "-U", "postgres", "-D", str(folder), "-R", "-X", "stream"]
     user = {key: value for key, value in as_nobody().items() if key != "env"}
     subprocess.run([str(bin_ / "pg_basebackup"), *words, "-c", "fast"], env=environment, check=True, cwd="/", **user)
     options = ["-D", str(folder), "-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", "archive_mode=off"]
