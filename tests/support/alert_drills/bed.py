@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,11 +18,12 @@ from receivers import HttpReceiver, MailReceiver
 
 
 class Bed(ABC):
-    """Waits and prints. `kept` has what lasts until the end of the bed."""
+    """Waits and prints. `kept` has what lasts until the end of the bed. When `stopping` is set, no wait goes on."""
 
     def __init__(self, mail: MailReceiver, http: HttpReceiver) -> None:
         self.watcher = Watcher(self.list_firing, http, mail)
         self.kept = contextlib.ExitStack()
+        self.stopping = threading.Event()
 
     @abstractmethod
     def ask_prometheus(self, path: str) -> Any:  # noqa: ANN401 - JSON
@@ -51,11 +53,14 @@ class Bed(ABC):
         Raises:
             AssertionError: It does not hold in time.
         """
-        wait_until(condition, what, timeout_s=timeout_s, every_s=0.25, seen=self.describe)
+        wait_until(
+            lambda: self.stopping.is_set() or condition(), what, timeout_s=timeout_s, every_s=0.25, seen=self.describe
+        )
+        assert not self.stopping.is_set(), "the drills were stopped"
 
     def wait_for(self, find: Callable[[], float | None], timeout_s: float) -> float | None:
         """Return what `find` returns in the end; None if it returns nothing in time."""
         deadline = time.monotonic() + timeout_s
-        while (found := find()) is None and time.monotonic() < deadline:
-            time.sleep(0.25)
+        while (found := find()) is None and time.monotonic() < deadline and not self.stopping.wait(0.25):
+            pass
         return found

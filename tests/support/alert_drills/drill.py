@@ -110,7 +110,11 @@ def run_together(bed: Bed, drills: Sequence[Drill], note: Note | None = None) ->
         return outcomes
 
     with ThreadPoolExecutor(len(drills)) as pool:
-        return [one for found in pool.map(run_one, drills) for one in found]
+        try:
+            return [one for found in pool.map(run_one, drills) for one in found]
+        except BaseException:
+            bed.stopping.set()
+            raise
 
 
 def run(bed: Bed, drill: Drill) -> list[Outcome]:

@@ -57,8 +57,9 @@ def fill_connections(bed: LocalBed) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with bed.connect() as connection:
             most = int(connection.execute("SHOW max_connections").fetchone()[0])  # type: ignore[index]
-            [used] = connection.execute("SELECT count(*) FROM pg_stat_activity").fetchone() or (0,)
-        for _ in range(int(most * 0.92) - int(used)):
+            clients = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            [used] = connection.execute(clients).fetchone() or (0,)
+        for _ in range(int(most * 0.94) - int(used)):
             stack.enter_context(bed.connect(superuser=False))
         yield
 
@@ -277,7 +278,7 @@ BROKER = (
 )
 DATABASE = (
     (
-        Drill(("DatabaseConnectionsExhausted",), "sessions took 92 % of the connections", fill_connections),
+        Drill(("DatabaseConnectionsExhausted",), "sessions took 94 % of the connections", fill_connections),
         Drill(("ReplicationLags",), "the replay of a real replica was paused", pause_replica),
         Drill(("ArchiveFails",), "the folder of archived WAL got another owner", refuse_archive),
     ),
