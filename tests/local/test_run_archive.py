@@ -259,7 +259,8 @@ def test_a_file_that_was_changed_is_never_restored(archive: Archive) -> None:
     archive.make()
     archive.run()
     left = archive.count()
-    [file] = Path(archive.folder).glob("data/xcom/*/*/*.parquet")
+    # There are two at the turn of a month; the restore begins with the older one.
+    file = min(Path(archive.folder).glob("data/xcom/*/*/*.parquet"))
     file.write_bytes(file.read_bytes()[:-9] + b"x" * 9)
     with pytest.raises(DamagedError, match="hash"):
         archive.restore()
@@ -320,6 +321,6 @@ def test_the_command_runs_beside_airflow(database: Database, archive: Archive) -
     ]
     asked = database.airflow(*words[:2], "query", *words[2:], "--sql", "SELECT count(*) AS n FROM dag_run", "--json")
     assert '"n": 2' in asked
-    for since, listed in (("2000-01-01", 1), ("2100-01-01", 0)):
+    for since, is_listed in (("2000-01-01", True), ("2100-01-01", False)):
         found = database.airflow(*words[:2], "list", *words[2:], "--from", since, "--json")
-        assert found.count('"batch"') == listed
+        assert ('"batch"' in found) is is_listed
