@@ -92,10 +92,22 @@ def write(outcomes: Sequence[Outcome]) -> None:
         {
             "factor": quick_rules.FACTOR,
             "alerts": len(list_alerts()),
-            "not_drilled": {name: ELSEWHERE.get(name, "") for name in missing},
+            "not_drilled": {name: explain(name) for name in missing},
             "drills": drills,
         },
     )
+
+
+def explain(name: str) -> str:
+    """Return why an alert counts as not drilled."""
+    parts = [
+        part
+        for part, groups in PARTS.items()
+        if any(one.partition(" (")[0] == name for group in groups for drill in group for one in drill.alerts)
+    ]
+    if parts:
+        return f"its drill, of the part `{parts[0]}`, has not run to a good end yet"
+    return ELSEWHERE.get(name, "no drill breaks what it is about")
 
 
 def list_alerts() -> list[str]:
