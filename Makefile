@@ -33,6 +33,7 @@ test: dev-env  ## Run all checks and tests
 	tools/haproxy
 	@tools/prometheus || echo "make test: so the tests with Prometheus are skipped" >&2
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
+	@tools/vcsim || echo "make test: so the tests of the driver vsphere are skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check docs test-services ARGS=
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
@@ -40,6 +41,11 @@ test: dev-env  ## Run all checks and tests
 
 test-services: dev-env  ## Run the tests that start one real program: PostgreSQL, HAProxy, promtool, sshd
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/services $(ARGS)
+
+.PHONY: test-migrate
+test-migrate: dev-env  ## Move Dags from a real Airflow 2.11, installed beside, to Airflow 3, and back; takes minutes
+	tools/airflow-2
+	$(BIN)/pytest tests/migrate $(ARGS)
 
 # Side by side, the longest first. The unit tests run in three processes of about the same length, each with folders of
 # its own: so no file is imported twice, and no results travel. Only the provider's tests import Airflow. Many of them

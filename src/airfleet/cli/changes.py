@@ -10,6 +10,7 @@ CHANGES = frozenset(
         *("db archive restore", "db archive run", "db backup", "db care", "db restore"),
         *("alerts ack", "alerts resolve", "alerts silence", "alerts test"),
         *("machines apply", "machines destroy", "breaker close", "breaker open", "audit archive"),
+        "migrate cutover",
     }
 )
 # They change nothing of a platform; `init` makes a folder of files, and `airflow` records its own commands.
@@ -20,6 +21,7 @@ READS = frozenset(
         *("scale explain", "scale simulate"),
         *("db archive list", "db archive query", "db backups", "alerts list", "sla list", "sla report", "sla show"),
         *("incident", "machines hosts", "machines list", "machines plan", "migrate assess", "export kubernetes"),
+        *("machines export terraform", "machines inventory", "machines user-data", "migrate rehearse"),
         *("breaker list", "audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }
 )

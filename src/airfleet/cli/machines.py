@@ -17,13 +17,15 @@ from airfleet.errors import UsageError
 if TYPE_CHECKING:
     from airfleet.operations.machines.rules import Step
     from airfleet.operations.machines.session import Session
+    from airfleet.spec.fleet import Fleet
+    from airfleet.spec.machines import Machines
 
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-@click.group("machines", short_help="Machines made for the fleet: plan, apply, list, hosts, destroy.")
+@click.group("machines", short_help="Machines made for the fleet: plan, apply, list, destroy, export.")
 def command() -> None:
-    """Make the machines of `machines` in fleet.yaml, with a program of yours as the driver.
+    """Make the machines of `machines` in fleet.yaml: in EC2, in vSphere, or with a program of yours.
 
     \b
     Example:
@@ -105,17 +107,10 @@ def hosts_command(project: Path, state: Path | None) -> None:
       airfleet machines hosts
     """
     from airfleet.operations.machines import records  # noqa: PLC0415 - `--help` needs none of it
-    from airfleet.operations.machines.records import State  # noqa: PLC0415
+    from airfleet.operations.machines.hosts import describe_hosts  # noqa: PLC0415
 
-    session = _open(project, state)
-    groups = {group.name: group for group in session.machines.groups}
-    hosts: dict[str, dict[str, object]] = {}
-    for one in records.read(session.state).values():
-        group = groups.get(one.group)
-        if one.state is State.MADE and group is not None:
-            roles = {"roles": list(group.roles)} if group.roles else {}
-            pools = {"pools": list(group.pools)} if group.pools else {}
-            hosts[one.name] = {"address": one.address, **roles, **pools}
+    place, _, machines = _read(project)
+    hosts = describe_hosts(machines.groups, records.read(_find_state(place, state)))
     click.echo(yaml.safe_dump({"hosts": hosts}, sort_keys=False), nl=False)
 
 
@@ -136,18 +131,110 @@ def destroy_command(names: tuple[str, ...], project: Path, state: Path | None, y
     session.destroy(names)
 
 
-def _open(project: Path, state: Path | None) -> Session:
-    from airfleet.operations.machines.driver import CommandDriver  # noqa: PLC0415 - `--help` needs none of it
-    from airfleet.operations.machines.session import Session  # noqa: PLC0415
-    from airfleet.workspace.project import find_project, find_state, read_fleet  # noqa: PLC0415
+@command.command("user-data")
+@click.argument("name")
+@options.project_option
+def user_data_command(name: str, project: Path) -> None:
+    """Print the cloud-init user-data of a machine: its host name, and the public half of `ssh.key` for `ssh.user`.
+
+    For machines that you make yourself. No secret is in it.
+
+    \b
+    Example:
+      airfleet machines user-data web1 > web1.yaml
+    """
+    from airfleet.operations.machines import user_data  # noqa: PLC0415 - `--help` needs none of it
+    from airfleet.workspace.project import find_project, read_fleet  # noqa: PLC0415
+
+    place = find_project(project)
+    click.echo(user_data.write(name, read_fleet(place).ssh, place), nl=False)
+
+
+@command.command("inventory")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="GROUP=ROLE,...",
+    help="The roles of a group of the inventory, and pools as pool:NAME. Repeatable.",
+)
+def inventory_command(file: Path, mapping: tuple[str, ...]) -> None:
+    """Print the section `hosts` of fleet.yaml for the hosts of an Ansible inventory.
+
+    FILE is INI, YAML, or what `ansible-inventory --list` prints. A group with the name of a role, or its plural, gives
+    its hosts this role. Of the variables, only ansible_host, ansible_user and ansible_port are read.
+
+    \b
+    Example:
+      airfleet machines inventory hosts.ini --map airflow_web=web,balancer --map etl=worker,pool:default
+    """
+    from airfleet.operations.machines.inventory import read_hosts, read_mapping  # noqa: PLC0415 - `--help` needs none
+
+    hosts, left = read_hosts(file.read_text(), read_mapping(mapping))
+    if left:
+        say(f"left out, as no group gives them a role: {', '.join(left)}")
+    click.echo(yaml.safe_dump({"hosts": hosts}, sort_keys=False), nl=False)
+
+
+@command.group("export")
+def export_group() -> None:
+    """Hand the machines of fleet.yaml to another tool.
+
+    \b
+    Example:
+      airfleet machines export terraform --output infrastructure
+    """
+
+
+@export_group.command("terraform")
+@options.project
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="A new folder for the file.")
+def terraform_command(project: Path, output: Path) -> None:
+    """Write main.tf.json for teams whose machines Terraform makes: of the drivers vsphere and ec2.
+
+    Its output `hosts` is the section `hosts` of fleet.yaml. Take `machines` out of fleet.yaml then: otherwise both
+    tools make machines.
+
+    \b
+    Example:
+      airfleet machines export terraform --output infrastructure
+      terraform -chdir=infrastructure apply && terraform -chdir=infrastructure output -json hosts
+    """
+    from airfleet.operations.machines import terraform, user_data  # noqa: PLC0415 - `--help` needs none of it
+
+    if output.exists():
+        raise UsageError("it exists already", where=str(output), hint="name a new folder")
+    place, fleet, machines = _read(project)
+    text = terraform.write(machines, fleet=fleet.name, user_data=lambda name: user_data.write(name, fleet.ssh, place))
+    output.mkdir(parents=True)
+    (output / "main.tf.json").write_text(text)
+    say(f"{output}: wrote main.tf.json")
+
+
+def _read(project: Path) -> tuple[Path, Fleet, Machines]:
+    from airfleet.workspace.project import find_project, read_fleet  # noqa: PLC0415 - `--help` needs none of it
 
     place = find_project(project)
     fleet = read_fleet(place)
     if fleet.machines is None:
         raise UsageError("fleet.yaml has no machines", where=str(place), hint="add `machines`: see `airfleet docs`")
-    driver = CommandDriver(fleet.machines.command, fleet=fleet.name, project=place)
-    folder = find_state(place, state).root
-    return Session(fleet, fleet.machines, folder, driver, clock=time.monotonic, sleep=time.sleep, tell=say)
+    return place, fleet, fleet.machines
+
+
+def _find_state(place: Path, state: Path | None) -> Path:
+    from airfleet.workspace.project import find_state  # noqa: PLC0415 - `--help` needs none of it
+
+    return find_state(place, state).root
+
+
+def _open(project: Path, state: Path | None) -> Session:
+    from airfleet.operations.machines.drivers import open_driver  # noqa: PLC0415 - `--help` needs none of it
+    from airfleet.operations.machines.session import Session  # noqa: PLC0415
+
+    place, fleet, machines = _read(project)
+    driver, folder = open_driver(machines, fleet, place), _find_state(place, state)
+    return Session(fleet, machines, folder, driver, clock=time.monotonic, sleep=time.sleep, tell=say)
 
 
 def _show(steps: tuple[Step, ...], *, as_json: bool) -> None:

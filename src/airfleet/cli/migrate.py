@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +26,7 @@ REPORT, DIFF, FLEET, REQUIREMENTS = "report.md", "migration.diff", "fleet.yaml",
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
-@click.group("migrate", short_help="Come from Airflow 2: what breaks, what is rewritten, what it takes.")
+@click.group("migrate", short_help="Come from Airflow 2: assess, rehearse, cut over.")
 def command() -> None:
     """Move a platform of Airflow 2 to airfleet.
 
@@ -98,6 +101,117 @@ def assess_command(
             click.echo(line)
 
 
+@command.command("rehearse")
+@options.project_option
+@options.state
+@click.option(
+    "--database-env",
+    default="AIRFLOW_2_DATABASE",
+    show_default=True,
+    metavar="NAME",
+    help="The environment variable with the URL of the old metadata database. It is only read.",
+)
+@options.as_json
+def rehearse_command(project: Path, state: Path | None, database_env: str, as_json: bool) -> None:
+    """Copy Airflow 2's metadata database, upgrade the copy with Airflow 3's own migrations, and compare.
+
+    The copy lies in a PostgreSQL of its own below the state folder, which is removed at the end. Neither platform
+    notices. Exits with 1 if the upgrade fails or a table has lost rows.
+
+    \b
+    Example:
+      AIRFLOW_2_DATABASE=postgresql://reader:…@old-db/airflow airfleet migrate rehearse
+    """
+    from airfleet.cli.environment import enter  # noqa: PLC0415 - `--help` needs none of it
+    from airfleet.operations.migration import rehearsal  # noqa: PLC0415
+    from airfleet.runners.local import launch as launching  # noqa: PLC0415
+    from airfleet.workspace.project import find_project, find_state, read_fleet  # noqa: PLC0415
+
+    place = find_project(project)
+    url = _read_variable(database_env)
+    enter(place, read_fleet(place), state)
+    folder = find_state(place, state)
+    folder.create()
+    environment = launching.build_environment(launching.choose_inherited(os.environ), {}, place, folder.root)
+    found = rehearsal.rehearse(
+        url,
+        folder.root,
+        launching.find_postgres(),
+        [sys.executable, "-P", "-m", "airflow", "db", "migrate"],
+        environment,
+        say,
+    )
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(found), "lost": found.lost}, indent=2))
+    else:
+        for line in rehearsal.list_lines(found):
+            click.echo(line)
+    raise SystemExit(1 if found.lost else 0)
+
+
+@command.command("cutover")
+@click.argument("dags", nargs=-1, metavar="DAG...")
+@options.project_option
+@options.state
+@click.option(
+    "--database-env",
+    default="AIRFLOW_2_DATABASE",
+    show_default=True,
+    metavar="NAME",
+    help="The environment variable with the URL of the old metadata database; the login may write there.",
+)
+@click.option("--back", is_flag=True, help="Let the Dags run in Airflow 2 again.")
+@click.option("--list", "as_list", is_flag=True, help="Only show which Dags were moved.")
+@click.option(
+    "--timeout", type=click.IntRange(min=0), default=3600, show_default=True, help="Seconds to wait for runs."
+)
+def cutover_command(
+    dags: tuple[str, ...],
+    project: Path,
+    state: Path | None,
+    database_env: str,
+    back: bool,
+    as_list: bool,
+    timeout: int,
+) -> None:
+    """Move scheduled Dags from a running Airflow 2 to this platform, with no run doubled or skipped.
+
+    Each Dag is paused there when no run of it is unfinished. Its last run there is made known here, so that Airflow
+    makes the run after it. Then the Dag is unpaused here, unless it was paused there. After an interruption, the same
+    command goes on. Dags that wait for each other are moved in one command.
+
+    \b
+    Example:
+      export AIRFLOW_2_DATABASE=postgresql://airflow:…@old-db/airflow
+      airfleet migrate cutover sales_daily
+      airfleet migrate cutover sales_daily --back
+    """
+    from airfleet.operations import metadata_database  # noqa: PLC0415 - `--help` needs none of it
+    from airfleet.operations.migration.cutover import airflow_2, airflow_3, journal  # noqa: PLC0415
+    from airfleet.operations.migration.cutover.session import Cutover  # noqa: PLC0415
+    from airfleet.workspace.project import find_project, find_state, read_fleet  # noqa: PLC0415
+
+    place = find_project(project)
+    folder = find_state(place, state).root
+    if as_list:
+        for one in journal.read(folder).values():
+            click.echo(f"{one.phase:10} {one.dag_id}  after {one.last or 'no run'}")
+        return
+    if not dags:
+        raise UsageError("no Dag is named", hint="airfleet migrate cutover DAG…")
+    url = _read_variable(database_env)
+    with (
+        airflow_2.open_platform(url) as old,
+        metadata_database.connect(read_fleet(place), place, state, what="Dags") as connection,
+    ):
+        new = airflow_3.open_platform(connection)
+        whole = Cutover(old, new, folder, time.monotonic, time.sleep, say, float(timeout))
+        if back:
+            whole.bring_back(dags)
+        else:
+            whole.move(dags)
+
+
 def _read_database(dump: Path | None, variable: str | None) -> Metadata | None:
     from airfleet.operations.migration import metadata  # noqa: PLC0415
 
@@ -107,9 +221,13 @@ def _read_database(dump: Path | None, variable: str | None) -> Metadata | None:
         return metadata.read_dump(dump)
     if variable is None:
         return None
-    if not os.environ.get(variable):
-        raise UsageError(f"the environment variable {variable} is not set", hint=f"export {variable}=postgresql://…")
-    return metadata.read_url(os.environ[variable])
+    return metadata.read_url(_read_variable(variable))
+
+
+def _read_variable(name: str) -> str:
+    if not (url := os.environ.get(name)):
+        raise UsageError(f"the environment variable {name} is not set", hint=f"export {name}=postgresql://…")
+    return url
 
 
 def _write(folder: Path, found: Assessment) -> None:

@@ -69,7 +69,7 @@ def build(project: Path, state: Path | None, message: str) -> None:
 @options.project_option
 @options.state
 @click.option("--format", "format_name", type=click.Choice(release_check.FORMATS), default="text", show_default=True)
-@click.option("--fix", is_flag=True, help="First rewrite Airflow 2 code where ruff can.")
+@click.option("--fix", is_flag=True, help="First rewrite Airflow 2 code: what ruff can, and imports that it leaves.")
 @tests_option
 def check(project: Path, state: Path | None, format_name: str, fix: bool, with_tests: bool | None) -> None:
     """Check what would break if the project's present Dags went live. Exits with 1 if a check finds an error.
@@ -79,9 +79,9 @@ def check(project: Path, state: Path | None, format_name: str, fix: bool, with_t
       airfleet release check --format sarif > checks.sarif
     """
     if fix:
-        from airfleet.releases.checks import ruff
+        from airfleet.operations.migration import rewriting
 
-        ruff.fix(find_project(project))
+        rewriting.fix(find_project(project))
     _enter(project, state, with_tests)
     repository, release, contents = _build(project, state, "")
     findings = _examine(repository, release, contents, project, with_tests=with_tests)

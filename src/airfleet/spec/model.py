@@ -302,7 +302,7 @@ class FleetFile(Section):
     )
     machines: MachinesSection | None = Field(
         default=None,
-        description="Machines that `airfleet machines` makes, by a program of yours.",
+        description="Machines that `airfleet machines` makes.",
         examples=[{"command": ["machines/driver"]}],
     )
     hosts: dict[Name, HostSection] = Field(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import records, rules
-from airfleet.operations.machines.driver import Driver, Machine
+from airfleet.operations.machines.driver import KEY_TAG, Driver, Machine
 from airfleet.operations.machines.records import Record, State
 from airfleet.operations.machines.rules import Action, Step
 from airfleet.spec.fleet import Fleet
@@ -35,7 +35,7 @@ class Session:
 
     def plan(self) -> tuple[Step, ...]:
         """Return what `apply` would do."""
-        return rules.decide(self.machines.groups, records.read(self.state), self.driver.list())
+        return rules.decide(self.machines.groups, records.read(self.state), self._list())
 
     def apply(self) -> tuple[Step, ...]:
         """Make the machines that are missing, and return the steps after it. Nothing in use is destroyed.
@@ -61,7 +61,7 @@ class Session:
         """
         with self._lock():
             known = records.read(self.state)
-            seen = {one.key: one for one in self.driver.list() if one.key}
+            seen = {one.key: one for one in self._list() if one.key}
             hosts = {host.address: host.name for host in (*applied_hosts.read(self.state), *self.fleet.hosts)}
             for name in names:
                 if name not in known:
@@ -76,6 +76,16 @@ class Session:
                 self._end(known[name], seen.get(known[name].key))
                 self.tell(f"{name}: destroyed")
 
+    def _list(self) -> tuple[Machine, ...]:
+        """Return what the driver sees. Two machines with one key are an error: nobody knows which one is airfleet's."""
+        seen = self.driver.list()
+        by_key: dict[str, Machine] = {}
+        for one in seen:
+            if one.key and (other := by_key.setdefault(one.key, one)) is not one:
+                what = f"{other.id} and {one.id} have the same tag {KEY_TAG}"
+                raise AirfleetError(what, hint="one is a copy; take this tag from the copy")
+        return seen
+
     def _make(self, step: Step) -> str:
         assert step.group is not None  # noqa: S101 - only machines of fleet.yaml are made
         known = records.read(self.state)
@@ -83,7 +93,9 @@ class Session:
         if step.action is Action.CREATE or record is None:
             record = Record(step.name, step.group.name, self.new_key(), State.CREATING)
             self._save(record)
-        machine = step.machine or self.driver.create(step.name, record.key, step.group)
+        machine = step.machine if step.action is Action.WAIT else None
+        # Of a machine that an interrupted apply left, `create` does what is undone: it may not even be switched on.
+        machine = machine or self.driver.create(step.name, record.key, step.group)
         record = replace(record, id=machine.id)
         self._save(record)
         address = machine.address or self._wait_for_address(record)

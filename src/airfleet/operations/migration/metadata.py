@@ -102,7 +102,7 @@ def read_url(url: str) -> Metadata:
     if kind not in ("postgresql", "postgres"):
         hint = "PostgreSQL and SQLite are read; leave the database out, or copy its tables into one of them"
         raise UsageError(f"a database of the kind {kind or 'unknown'} is not read", hint=hint)
-    return _read_postgresql(_check_url(f"postgresql://{url.partition('://')[2]}"))
+    return _read_postgresql(check_url(f"postgresql://{url.partition('://')[2]}"))
 
 
 def read_dump(path: Path) -> Metadata:
@@ -134,7 +134,7 @@ _NO_URL = "this is no URL of PostgreSQL or SQLite"
 _FORM = "postgresql://login:password@host:5432/database; in the password, write % as %25, @ as %40, / as %2F"
 
 
-def _check_url(url: str) -> str:
+def check_url(url: str) -> str:
     """Return the URL if no part of its password is taken for another part of it. Raises UsageError."""
     try:
         words = conninfo_to_dict(url)
@@ -165,7 +165,7 @@ def _read_postgresql(url: str) -> Metadata:
 
             return _collect(read)
     except psycopg.Error as error:
-        # The message of a failed connection names host, port and user. _check_url has made sure that they are these.
+        # The message of a failed connection names host, port and user. check_url has made sure that they are these.
         raise AirfleetError(f"the database cannot be read: {str(error).splitlines()[0]}") from None
 
 

@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -68,6 +69,36 @@ def rewrite(folder: Path) -> Rewrite:
         new[path], own = _apply_own_rules(path, text, rewritten[path])
         found += own
     return Rewrite(old, new, _drop_repeated(found), tuple(unread))
+
+
+def fix(project: Path) -> tuple[str, ...]:
+    """Rewrite the files in a project's dags/ and include/ in place, and return the paths that ruff alone had left.
+
+    ruff renames what a file uses. It leaves imports that nothing uses then, or that it names wrongly; with them the
+    file does not load. An interruption leaves each file as it was or as it shall be.
+
+    Raises:
+        AirfleetError: ruff fails.
+    """
+    ruff.fix(project)
+    changed = []
+    for name in ("dags", "include"):
+        folder = project / name
+        texts = _read(folder)[0] if folder.is_dir() else {}
+        for path, text in texts.items():
+            source = SourceFile(path, text) if path.endswith(".py") else None
+            mended = imports.mend(source, source)[0] if source else text
+            if mended != text and python_source.parse(mended) is not None:
+                _replace(folder / path, mended)
+                changed.append(f"{name}/{path}")
+    return tuple(changed)
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.airfleet-fix")
+    new.write_bytes(text.encode())
+    shutil.copymode(path, new)
+    new.replace(path)
 
 
 def _read(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:

@@ -1,45 +1,149 @@
-"""The `machines` section of fleet.yaml: which machines airfleet makes, and by which program."""
+"""The `machines` section of fleet.yaml: which machines airfleet makes, and by which driver."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 
 from airfleet.spec import machines
-from airfleet.spec.sections.hosts import Name, Size, bytes_of
+from airfleet.spec.sections.hosts import Name, NetPort, Size, bytes_of
 from airfleet.spec.sections.section import Section, rule
 from airfleet.spec.topology import Role
 
 MOST_MACHINES = 200
+_BY_ROLES: JsonDict = {"x-default": "by the roles: docs/guides/machines.md"}
+_Word = Annotated[str, Field(min_length=1)]
 
 
 class MachineGroupSection(Section):
     """Machines of one size. Their names are that of the group with a number: worker1, worker2."""
 
     count: Annotated[int, Field(ge=0, le=MOST_MACHINES)] = Field(default=1, description="How many.")
-    cpus: Annotated[int, Field(ge=1)] = Field(description="CPUs of each.", examples=[16])
-    memory: Size = Field(description="Memory of each.", examples=["32G"])
-    disk: Size = Field(description="The size of the disk of each.", examples=["100G"])
-    image: Annotated[str, Field(min_length=1)] = Field(
+    cpus: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="CPUs of each.", examples=[16], json_schema_extra=_BY_ROLES
+    )
+    memory: Size | None = Field(
+        default=None, description="Memory of each.", examples=["32G"], json_schema_extra=_BY_ROLES
+    )
+    disk: Size | None = Field(
+        default=None, description="The size of the disk of each.", examples=["100G"], json_schema_extra=_BY_ROLES
+    )
+    image: _Word = Field(
         description="The image or template that it is made from, in the words of the driver.", examples=["debian-13"]
     )
     network: str = Field(default="", description="The network, in the words of the driver.", examples=["lan"])
+    storage: str = Field(
+        default="",
+        description="Where the disk lies, in the words of the driver: a datastore, or a type of volume.",
+        examples=["ssd-1"],
+    )
+    type: str = Field(
+        default="",
+        description="The type of machine, where a cloud has types. It is chosen by `cpus` and `memory` else.",
+        examples=["r7i.2xlarge"],
+    )
+    apart: bool | None = Field(
+        default=None,
+        description="Whether the machines are kept on different hardware.",
+        examples=[True],
+        json_schema_extra={"x-default": "true for a group of two"},
+    )
     roles: list[Role] = Field(default=[], description="The roles of the hosts.", examples=[["worker"]])
     pools: list[Name] = Field(default=[], description="The pools of the hosts.", examples=[["default"]])
+
+
+class VsphereSection(Section):
+    """A vCenter. The login comes from AIRFLEET_VSPHERE_USER and AIRFLEET_VSPHERE_PASSWORD of the environment."""
+
+    server: _Word = Field(description="The name of the vCenter.", examples=["vcenter.example.com"])
+    port: NetPort = Field(default=443, description="Its port.")
+    datacenter: _Word = Field(description="The datacenter.", examples=["DC1"])
+    cluster: _Word = Field(description="The cluster whose hosts run the machines.", examples=["C1"])
+    datastore: str = Field(
+        default="",
+        description="The datastore of groups that name no `storage`.",
+        examples=["ssd-1"],
+        json_schema_extra={"x-default": "that of the template"},
+    )
+    folder: str = Field(
+        default="",
+        description="The folder of the machines, as a path below the datacenter's folder of machines. It must exist.",
+        examples=["platform/airflow"],
+        json_schema_extra={"x-default": "that of the template"},
+    )
+    ca: str = Field(
+        default="",
+        description="A file with the certificate authority of the vCenter, relative to the project.",
+        examples=["ssl/vcenter-ca.pem"],
+        json_schema_extra={"x-default": "those of the system"},
+    )
+
+
+class Ec2Section(Section):
+    """Amazon EC2. The login comes from the environment or the files of the AWS tools."""
+
+    region: str = Field(
+        default="",
+        description="The region.",
+        examples=["eu-central-1"],
+        json_schema_extra={"x-default": "that of the AWS configuration"},
+    )
+    profile: str = Field(
+        default="",
+        description="The profile of the AWS configuration.",
+        examples=["airflow"],
+        json_schema_extra={"x-default": "AWS_PROFILE, or the default one"},
+    )
+    security_groups: list[_Word] = Field(
+        default=[],
+        description="The ids of the security groups of every machine.",
+        examples=[["sg-0a1b2c"]],
+        json_schema_extra={"x-default": "the default one of the network"},
+    )
+    generation: _Word = Field(
+        default="7i", description="Of machines without `type`: the generation, as in `c7i` and `m7i`."
+    )
+    endpoint: str = Field(default="", description="Another address of the service, such as that of a VPC endpoint.")
 
 
 class MachinesSection(Section):
     """Machines that `airfleet machines` makes. The hosts stay in `hosts`: `airfleet machines hosts` prints them."""
 
-    driver: Literal["command"] = Field(default="command", description="What makes machines: a program of yours.")
-    command: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
-        description="The program with its arguments. It runs in the project folder, without a shell.",
+    driver: machines.DriverName = Field(
+        default="command", description="What makes machines: a program of yours, Amazon EC2, or VMware vSphere."
+    )
+    command: list[_Word] = Field(
+        default=[],
+        description="Of the driver `command`: the program with its arguments. It runs in the project folder, without a"
+        " shell.",
         examples=[["machines/driver"]],
+    )
+    vsphere: VsphereSection | None = Field(
+        default=None,
+        description="Of the driver `vsphere`: where machines are made.",
+        examples=[{"server": "vcenter.example.com"}],
+    )
+    ec2: Ec2Section | None = Field(
+        default=None,
+        description="Of the driver `ec2`: where machines are made.",
+        examples=[{"region": "eu-central-1"}],
     )
     groups: dict[Name, MachineGroupSection] = Field(
         default={}, description="The machines, by group.", examples=[{"worker": {}}]
     )
+
+    @model_validator(mode="after")
+    def _has_what_its_driver_needs(self) -> MachinesSection:
+        given = {"command": bool(self.command), "ec2": self.ec2 is not None, "vsphere": self.vsphere is not None}
+        # EC2 needs no setting: all may come from the AWS configuration.
+        if not given[self.driver] and self.driver != "ec2":
+            raise rule(f"the driver {self.driver} needs `machines.{self.driver}`", f"add `{self.driver}`")
+        for name, is_there in given.items():
+            if is_there and name != self.driver:
+                raise rule(f"`machines.{name}` belongs to another driver than {self.driver}", f"write driver: {name}")
+        return self
 
     @model_validator(mode="after")
     def _has_unique_names(self) -> MachinesSection:
@@ -54,20 +158,32 @@ class MachinesSection(Section):
 
 def convert(written: MachinesSection) -> machines.Machines:
     """Return the section as frozen values."""
+    place = written.vsphere
+    cloud = written.ec2 or Ec2Section()
     return machines.Machines(
+        driver=written.driver,
         command=tuple(written.command),
-        groups=tuple(
-            machines.MachineGroup(
-                name=name,
-                count=one.count,
-                cpus=one.cpus,
-                memory=bytes_of(one.memory),
-                disk=bytes_of(one.disk),
-                image=one.image,
-                network=one.network,
-                roles=tuple(dict.fromkeys(one.roles)),
-                pools=tuple(dict.fromkeys(one.pools)),
-            )
-            for name, one in written.groups.items()
-        ),
+        vsphere=None if place is None else machines.Vsphere(**place.model_dump()),
+        ec2=machines.Ec2(**{**cloud.model_dump(), "security_groups": tuple(cloud.security_groups)})
+        if written.driver == "ec2"
+        else None,
+        groups=tuple(_convert_group(name, one) for name, one in written.groups.items()),
+    )
+
+
+def _convert_group(name: str, one: MachineGroupSection) -> machines.MachineGroup:
+    size = machines.size_of_roles(one.roles)
+    return machines.MachineGroup(
+        name=name,
+        count=one.count,
+        cpus=one.cpus or size.cpus,
+        memory=size.memory if one.memory is None else bytes_of(one.memory),
+        disk=size.disk if one.disk is None else bytes_of(one.disk),
+        image=one.image,
+        network=one.network,
+        storage=one.storage,
+        type=one.type,
+        apart=one.count == 2 if one.apart is None else one.apart,
+        roles=tuple(dict.fromkeys(one.roles)),
+        pools=tuple(dict.fromkeys(one.pools)),
     )

@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
-from airfleet.cli import machines as command
+from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, SpecError, UsageError
-from airfleet.operations.machines import records
-from airfleet.operations.machines.driver import CommandDriver, Machine
+from airfleet.operations.machines import drivers, records, session, user_data
+from airfleet.operations.machines.command import CommandDriver
+from airfleet.operations.machines.driver import Machine
 from airfleet.operations.machines.rules import Action
 from airfleet.operations.machines.session import Session
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.machines import MachineGroup
+from airfleet.spec.machines import GIB, MachineGroup, size_of_roles
+from airfleet.spec.topology import ROLES, Ssh
+from machine_program import PROGRAM
 
 GROUP = "{cpus: 2, memory: 4G, disk: 20G, image: debian-13"
-# A driver as a user writes it. Its "cloud" is a JSON file.
-DRIVER = """\
-import json, pathlib, sys
-store = pathlib.Path("cloud.json")
-cloud = json.loads(store.read_text()) if store.exists() else []
-asked = json.load(sys.stdin)
-assert asked["contract"] == 1
-mine = [one for one in cloud if one["tags"].get("airfleet-fleet") == asked["fleet"]]
-if asked["action"] == "list":
-    answer = {"machines": mine}
-elif asked["action"] == "create":
-    wanted = asked["machine"]
-    key = wanted["tags"]["airfleet-key"]
-    answer = next((one for one in mine if one["tags"]["airfleet-key"] == key), None)
-    if answer is None:
-        number = len(cloud) + 1
-        answer = {"id": f"vm-{number}", "name": wanted["name"], "address": f"10.0.0.{number}", "tags": wanted["tags"]}
-        cloud.append(answer)
-else:
-    gone = [one for one in mine if one["id"] == asked["id"] and one["tags"] == asked["tags"]]
-    cloud = [one for one in cloud if one not in gone]
-    answer = {}
-store.write_text(json.dumps(cloud))
-print(json.dumps(answer))
-"""
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """The process was killed here."""
 
 
@@ -151,6 +132,60 @@ def test_an_apply_that_was_killed_at_any_step_goes_on(
     assert {action for _, action in list_actions(session)} == {Action.KEEP}
 
 
+def run_until(deed: Callable[[], object], kill_at: tuple[str, int] | None) -> list[tuple[str, int]]:
+    """Run something, die at a line of the records or the session, and return the lines that were reached."""
+    reached: dict[tuple[str, int], None] = {}
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - the type of a trace function
+        if frame.f_code.co_filename not in (records.__file__, session.__file__):
+            return None
+        line = (frame.f_code.co_filename, frame.f_lineno)
+        if event == "line":
+            reached.setdefault(line)
+            if line == kill_at:
+                raise KilledError
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        deed()
+    except KilledError:
+        pass
+    finally:
+        sys.settrace(former)
+    return list(reached)
+
+
+def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
+    start: Callable[[str], Session], cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing cuts the power here, and a disk that others use makes a hundred commands wait for a minute.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+    def apply(count: int) -> None:
+        start(describe(count)).apply()
+
+    def destroy() -> None:
+        start(describe(0)).destroy(tuple(records.read(start(describe(0)).state)))
+
+    lines = run_until(lambda: apply(2), None)
+    gone = run_until(destroy, None)
+    assert (len(lines) > 20, len(gone) > 20) == (True, True)
+    for line in lines:
+        run_until(lambda: apply(2), line)
+        apply(2)
+        assert sorted(one.name for one in cloud.list()) == ["worker1", "worker2"]
+        assert list_actions(start(describe())) == [("worker1", Action.KEEP), ("worker2", Action.KEEP)]
+        destroy()
+    for line in gone:
+        apply(2)
+        run_until(destroy, line)
+        apply(0)
+        destroy()
+        assert cloud.list() == ()
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_destruction_that_was_killed_goes_on(start: Callable[[str], Session], cloud: Cloud, number: int) -> None:
     start(describe()).apply()
@@ -217,6 +252,69 @@ def test_a_machine_without_an_address_is_an_error_and_the_next_apply_waits_for_i
     assert list_actions(session) == [("worker1", Action.KEEP)]
 
 
+def test_two_machines_with_one_key_stop_everything(start: Callable[[str], Session], cloud: Cloud) -> None:
+    start(describe(count=1)).apply()
+    [made] = cloud.list()
+    cloud.machines["vm-8"] = Machine("vm-8", "copy", made.key, "10.0.0.8")
+    with pytest.raises(AirfleetError, match="vm-1 and vm-8 have the same tag"):
+        start(describe(count=1)).destroy(("worker1",))
+    assert len(cloud.list()) == 2
+
+
+def test_a_group_without_sizes_has_those_of_its_roles() -> None:
+    fleet = parse(
+        "machines:\n  command: [d]\n  groups:\n    db: {image: i, count: 2, roles: [database, broker]}\n"
+        "    worker: {image: i, pools: [default], memory: 64G}\n"
+    )
+    assert fleet.machines is not None
+    db, worker = fleet.machines.groups
+    assert (db.cpus, db.memory, db.disk, db.apart) == (8, 32 * GIB, 500 * GIB, True)
+    assert (worker.cpus, worker.memory, worker.disk, worker.apart) == (16, 64 * GIB, 100 * GIB, False)
+
+
+def test_a_program_gets_user_data_only_if_the_public_key_is_here(tmp_path: Path) -> None:
+    code = "import json, sys; json.dump({'id': 'v', 'tags': json.load(sys.stdin)['machine']['tags']}, sys.stdout)"
+    (tmp_path / "driver.py").write_text(f"{code}\n")
+    fleet = parse(f"ssh: {{user: ops, key: missing}}\nmachines: {{command: ['{sys.executable}', driver.py]}}\n")
+    assert fleet.machines is not None
+    driver = drivers.open_driver(fleet.machines, fleet, tmp_path)
+    assert driver.create("web1", "k", MachineGroup("web", 1, 1, GIB, GIB, "i")).key == "k"
+
+
+def test_every_role_has_a_size() -> None:
+    assert {size_of_roles([role]).cpus > 0 for role in ROLES} == {True}
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("{driver: command}", "needs `machines.command`"),
+        ("{driver: vsphere}", "needs `machines.vsphere`"),
+        ("{driver: ec2, command: [d]}", "belongs to another driver"),
+        ("{driver: vsphere, vsphere: {server: v, datacenter: d, cluster: c, password: p}}", "password"),
+    ],
+)
+def test_a_driver_gets_its_own_settings_and_no_password(section: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        parse(f"machines: {section}\n")
+
+
+@pytest.mark.parametrize("user", [None, "root", "ops"])
+def test_user_data_lets_the_public_key_in_and_holds_no_private_one(tmp_path: Path, user: str | None) -> None:
+    (tmp_path / "key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n")
+    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA ops@control\n")
+    text = user_data.write("web1", Ssh(user=user, key="key"), tmp_path)
+    said = yaml.safe_load(text)
+    logins = said if user is None else said["users"][-1]
+    assert text.startswith("#cloud-config\n")
+    assert said["hostname"] == "web1"
+    assert logins["ssh_authorized_keys"] == ["ssh-ed25519 AAAA ops@control"]
+    assert "secret" not in text
+    (tmp_path / "key.pub").write_text((tmp_path / "key").read_text())
+    with pytest.raises(AirfleetError, match="no public key"):
+        user_data.write("web1", Ssh(user=user, key="key"), tmp_path)
+
+
 def test_two_groups_may_not_make_one_name() -> None:
     with pytest.raises(SpecError, match="worker11"):
         parse(f"machines:\n  command: [d]\n  groups:\n    worker: {GROUP}, count: 11}}\n    worker1: {GROUP}}}\n")
@@ -225,7 +323,7 @@ def test_two_groups_may_not_make_one_name() -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "dags").mkdir()
-    (tmp_path / "driver.py").write_text(DRIVER)
+    (tmp_path / "driver.py").write_text(PROGRAM)
     text = describe().replace("[./driver]", f"[{sys.executable}, driver.py]")
     (tmp_path / "fleet.yaml").write_text(f"name: demo\n{text}")
     return tmp_path
@@ -233,7 +331,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_commands_make_list_and_destroy_with_a_real_program(project: Path) -> None:
     def run(*argv: str) -> str:
-        return CliRunner().invoke(command.command, argv, catch_exceptions=False).stdout
+        return CliRunner().invoke(cli, ["machines", *argv], catch_exceptions=False).stdout
 
     assert [one["action"] for one in json.loads(run("plan", str(project), "--json"))] == ["create", "create"]
     assert run("apply", str(project), "--yes").splitlines() == [

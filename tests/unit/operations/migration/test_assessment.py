@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from airfleet.cli import migrate
+from airfleet.cli.main import cli
 from airfleet.errors import UsageError
 from airfleet.operations.migration import assessment, metadata, packages, report, settings
 from airfleet.operations.migration.assessment import Assessment
@@ -270,10 +270,10 @@ def test_options_are_judged_without_any_file() -> None:
 
 def test_the_command_writes_a_folder_once(old: Path) -> None:
     argv = ["assess", str(old / "dags"), "--config", str(old / "airflow.cfg"), "--output", str(old / "move")]
-    done = CliRunner().invoke(migrate.command, argv, catch_exceptions=False)
+    done = CliRunner().invoke(cli, ["migrate", *argv], catch_exceptions=False)
     assert "2 Dags in 1 files" in done.stdout
     assert sorted(path.name for path in (old / "move").iterdir()) == sorted(
-        (migrate.REPORT, migrate.DIFF, migrate.FLEET, migrate.REQUIREMENTS)
+        ("report.md", "migration.diff", "fleet.yaml", "requirements.txt")
     )
     with pytest.raises(UsageError, match="exists"):
-        CliRunner().invoke(migrate.command, argv, catch_exceptions=False)
+        CliRunner().invoke(cli, ["migrate", *argv], catch_exceptions=False)

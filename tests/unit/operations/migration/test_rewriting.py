@@ -194,3 +194,20 @@ def test_files_that_airflow_renders_are_rewritten_too(tmp_path: Path) -> None:
 def test_a_folder_without_dags_is_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(UsageError):
         rewriting.rewrite(tmp_path / folder)
+
+
+def test_a_project_is_fixed_in_place_with_the_imports_that_ruff_leaves(tmp_path: Path) -> None:
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "a.py").write_text(
+        "from airflow.operators.subdag import SubDagOperator\n"
+        "from airflow.utils.weekday import WeekDay\n\nprint(WeekDay.MONDAY)\n"
+    )
+    (dags / "b.py").write_text("from airflow.sdk import dag\n\nprint(dag)\n")
+    (dags / "a.py").chmod(0o640)
+    assert rewriting.fix(tmp_path) == ("dags/a.py",)
+    assert "SubDag" not in (dags / "a.py").read_text()
+    assert "airflow.providers.standard" in (dags / "a.py").read_text()
+    assert (dags / "a.py").stat().st_mode & 0o777 == 0o640
+    assert rewriting.fix(tmp_path) == ()
+    assert sorted(path.name for path in dags.iterdir()) == ["a.py", "b.py"]

@@ -1,0 +1,157 @@
+"""The machines of fleet.yaml as a configuration of Terraform, for teams whose machines Terraform makes.
+
+It is written in Terraform's JSON syntax: https://developer.hashicorp.com/terraform/language/syntax/json
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+
+from airfleet.errors import UsageError
+from airfleet.operations.machines.driver import UserData
+from airfleet.operations.machines.ec2_types import choose_type
+from airfleet.operations.machines.hosts import describe_host
+from airfleet.spec.machines import GIB, Ec2, MachineGroup, Machines, Vsphere
+
+_Block = dict[str, object]
+
+
+def write(machines: Machines, *, fleet: str, user_data: UserData) -> str:
+    """Return the text of `main.tf.json`. Its output `hosts` is the section `hosts` of fleet.yaml.
+
+    Raises:
+        UsageError: The machines are made by a program, which Terraform does not know.
+    """
+    if machines.vsphere is not None:
+        body = _write_vsphere(machines.vsphere, machines.groups, fleet, user_data)
+    elif machines.ec2 is not None:
+        body = _write_ec2(machines.ec2, machines.groups, fleet, user_data)
+    else:
+        hint = "write `driver: vsphere` or `driver: ec2`"
+        raise UsageError("Terraform does not know the driver command", where="machines.driver", hint=hint)
+    return json.dumps(body, indent=2) + "\n"
+
+
+def _quote(text: str) -> str:
+    """Return a text in which Terraform replaces nothing."""
+    return text.replace("${", "$${").replace("%{", "%%{")
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _list_hosts(groups: tuple[MachineGroup, ...], address: Callable[[str], str]) -> _Block:
+    hosts = {name: describe_host(group, address(name)) for group in groups for name in group.names}
+    return {"hosts": {"description": "`hosts` of fleet.yaml", "value": hosts}}
+
+
+def _write_ec2(place: Ec2, groups: tuple[MachineGroup, ...], fleet: str, user_data: UserData) -> _Block:
+    instances: _Block = {}
+    images: _Block = {}
+    placements: _Block = {}
+    for group in groups:
+        image = group.image
+        if not image.startswith("ami-"):
+            named = {"name": "name", "values": [_quote(image)]}
+            images[group.name] = {"owners": ["self"], "most_recent": True, "filter": [named]}
+            image = f"${{data.aws_ami.{group.name}.id}}"
+        if group.apart:
+            placements[group.name] = {"name": f"{fleet}-{group.name}", "strategy": "spread"}
+        for name in group.names:
+            disk = {"volume_size": -(-group.disk // GIB), "volume_type": group.storage or "gp3", "encrypted": True}
+            one: _Block = {
+                "ami": image,
+                "instance_type": choose_type(group, place.generation),
+                "user_data": _quote(user_data(name)),
+                "root_block_device": disk,
+                "metadata_options": {"http_tokens": "required", "http_put_response_hop_limit": 1},
+                "tags": {"Name": f"{fleet}-{name}"},
+            }
+            if group.network:
+                one["subnet_id"] = group.network
+            if place.security_groups:
+                one["vpc_security_group_ids"] = list(place.security_groups)
+            if group.apart:
+                one["placement_group"] = f"${{aws_placement_group.{group.name}.name}}"
+            instances[name] = one
+    provider = {key: value for key, value in (("region", place.region), ("profile", place.profile)) if value}
+    return _drop_empty(
+        {
+            "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws"}}},
+            "provider": {"aws": provider},
+            "data": _drop_empty({"aws_ami": images}),
+            "resource": _drop_empty({"aws_placement_group": placements, "aws_instance": instances}),
+            "output": _list_hosts(groups, lambda name: f"${{aws_instance.{name}.private_ip}}"),
+        }
+    )
+
+
+def _write_vsphere(place: Vsphere, groups: tuple[MachineGroup, ...], fleet: str, user_data: UserData) -> _Block:
+    datacenter = {"datacenter_id": "${data.vsphere_datacenter.all.id}"}
+    stores: _Block = {}
+    networks: _Block = {}
+    templates: _Block = {}
+    machines: _Block = {}
+    rules: _Block = {}
+    for group in groups:
+        template = f"data.vsphere_virtual_machine.{group.name}"
+        templates[group.name] = {"name": _quote(group.image), **datacenter}
+        store = f"${{{template}.datastore_id}}"
+        if wanted := group.storage or place.datastore:
+            stores[group.name] = {"name": _quote(wanted), **datacenter}
+            store = f"${{data.vsphere_datastore.{group.name}.id}}"
+        network = f"${{{template}.network_interfaces[0].network_id}}"
+        if group.network:
+            networks[group.name] = {"name": _quote(group.network), **datacenter}
+            network = f"${{data.vsphere_network.{group.name}.id}}"
+        for name in group.names:
+            machines[name] = {
+                "name": f"{fleet}-{name}",
+                "resource_pool_id": "${data.vsphere_compute_cluster.all.resource_pool_id}",
+                "datastore_id": store,
+                **({"folder": _quote(place.folder)} if place.folder else {}),
+                "num_cpus": group.cpus,
+                "memory": group.memory >> 20,
+                "guest_id": f"${{{template}.guest_id}}",
+                "firmware": f"${{{template}.firmware}}",
+                "scsi_type": f"${{{template}.scsi_type}}",
+                "network_interface": [{"network_id": network}],
+                "disk": [{"label": "disk0", "size": -(-group.disk // GIB)}],
+                "clone": {"template_uuid": f"${{{template}.id}}"},
+                "extra_config": {
+                    "guestinfo.userdata": _encode(user_data(name)),
+                    "guestinfo.userdata.encoding": "base64",
+                    "guestinfo.metadata": _encode(json.dumps({"local-hostname": name})),
+                    "guestinfo.metadata.encoding": "base64",
+                },
+            }
+        if group.apart and group.count > 1:
+            rules[group.name] = {
+                "name": f"{fleet}-{group.name}",
+                "compute_cluster_id": "${data.vsphere_compute_cluster.all.id}",
+                "virtual_machine_ids": [f"${{vsphere_virtual_machine.{name}.id}}" for name in group.names],
+            }
+    data: _Block = {
+        "vsphere_datacenter": {"all": {"name": _quote(place.datacenter)}},
+        "vsphere_compute_cluster": {"all": {"name": _quote(place.cluster), **datacenter}},
+        "vsphere_datastore": stores,
+        "vsphere_network": networks,
+        "vsphere_virtual_machine": templates,
+    }
+    resources: _Block = {"vsphere_virtual_machine": machines, "vsphere_compute_cluster_vm_anti_affinity_rule": rules}
+    # The login comes from VSPHERE_USER and VSPHERE_PASSWORD.
+    provider = {"vsphere_server": place.server if place.port == 443 else f"{place.server}:{place.port}"}
+    return {
+        "terraform": {"required_providers": {"vsphere": {"source": "vmware/vsphere"}}},
+        "provider": {"vsphere": provider},
+        "data": _drop_empty(data),
+        "resource": _drop_empty(resources),
+        "output": _list_hosts(groups, lambda name: f"${{vsphere_virtual_machine.{name}.default_ip_address}}"),
+    }
+
+
+def _drop_empty(blocks: Mapping[str, object]) -> _Block:
+    return {name: block for name, block in blocks.items() if block != {}}

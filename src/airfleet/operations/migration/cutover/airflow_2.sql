@@ -1,0 +1,47 @@
+-- name: read_dag
+SELECT dag.is_paused,
+       serialized_dag.data -> 'dag' -> 'timetable' AS timetable,
+       (SELECT count(*) FROM dag_run WHERE dag_run.dag_id = dag.dag_id AND state IN ('queued', 'running')) AS active
+FROM dag JOIN serialized_dag USING (dag_id)
+WHERE dag.dag_id = %(dag)s AND dag.is_active
+
+-- name: read_dependencies
+SELECT dag_id, serialized_dag.data -> 'dag' -> 'dag_dependencies' AS dependencies
+FROM dag JOIN serialized_dag USING (dag_id)
+WHERE dag.is_active
+
+-- name: read_last
+SELECT run_id, execution_date AS logical_date, data_interval_start AS interval_start, data_interval_end AS interval_end,
+       state, start_date, end_date
+FROM dag_run
+WHERE dag_id = %(dag)s AND run_type IN ('scheduled', 'backfill')
+ORDER BY execution_date DESC LIMIT 1
+
+-- name: read_since
+SELECT run_id, execution_date AS logical_date, data_interval_start AS interval_start, data_interval_end AS interval_end,
+       state, start_date, end_date
+FROM dag_run
+WHERE dag_id = %(dag)s AND run_type IN ('scheduled', 'backfill')
+  AND (%(moment)s::timestamptz IS NULL OR execution_date > %(moment)s)
+ORDER BY execution_date
+
+-- name: pause
+UPDATE dag SET is_paused = %(pause)s WHERE dag_id = %(dag)s AND is_paused IS DISTINCT FROM %(pause)s
+
+-- name: seed_run
+-- A run with the same logical date stays as it is.
+INSERT INTO dag_run (dag_id, run_id, execution_date, data_interval_start, data_interval_end, state, start_date, end_date,
+                     queued_at, run_type, external_trigger, clear_number, updated_at, conf, log_template_id)
+VALUES (%(dag)s, %(run)s, %(logical_date)s, %(start)s, %(end)s, %(state)s, %(began)s, %(ended)s,
+        %(began)s, 'scheduled', false, 0, now(), '\x80047d942e', (SELECT max(id) FROM log_template))
+ON CONFLICT DO NOTHING
+
+-- name: seed_next
+-- The scheduler finds that the run of this date exists, and works out the one after it by the Dag's own schedule. A Dag
+-- that has gone on since stays as it is.
+UPDATE dag
+SET next_dagrun = %(logical_date)s, next_dagrun_data_interval_start = %(start)s, next_dagrun_data_interval_end = %(end)s,
+    next_dagrun_create_after = least(%(end)s, now())
+WHERE dag_id = %(dag)s
+  AND NOT EXISTS (SELECT FROM dag_run WHERE dag_run.dag_id = dag.dag_id AND run_type IN ('scheduled', 'backfill')
+                    AND execution_date > %(logical_date)s)

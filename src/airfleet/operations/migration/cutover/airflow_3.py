@@ -1,0 +1,26 @@
+"""The side of a cut-over that airfleet runs."""
+
+from __future__ import annotations
+
+from airfleet.operations.migration.cutover.platform import Database, Queries, Rows
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "airflow_3")
+
+
+def open_platform(connection: Rows) -> Database:
+    """Return the platform of airfleet over its metadata database."""
+    return Database(connection, build_queries(), "airfleet")
+
+
+def build_queries() -> Queries:
+    """Return the statements. The file is read when the first of them is wanted."""
+    return Queries(
+        read_dag=SQL["read_dag"],
+        read_dependencies=SQL["read_dependencies"],
+        read_last=SQL["read_last"],
+        read_since=SQL["read_since"],
+        pause=SQL["pause"],
+        seed_run=SQL["seed_run"],
+        seed_next=SQL["seed_next"],
+    )

@@ -1,0 +1,165 @@
+"""Move Dags to this platform, and back. Each step may be repeated, so an interrupted command goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.migration.cutover import journal
+from airfleet.operations.migration.cutover.journal import Phase, Record
+from airfleet.operations.migration.cutover.platform import DagState, Platform, Run
+from airfleet.workspace import file_lock
+
+PAUSE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Cutover:
+    """The two platforms. `clock` counts seconds, `sleep` waits for some. A wait for runs ends after `patience_s`."""
+
+    old: Platform
+    new: Platform
+    state: Path
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    tell: Callable[[str], None]
+    patience_s: float = 3600.0
+
+    def move(self, dags: Sequence[str]) -> None:
+        """Move Dags to this platform. Nothing is done before all of them may be moved.
+
+        Raises:
+            UsageError: A Dag may not be moved, or not without others.
+            AirfleetError: A run did not end in time, or a database fails. The next call goes on.
+        """
+        with self._lock():
+            records = journal.read(self.state)
+            known = {dag: self._check_move(dag, set(dags), records) for dag in dags}
+            for dag, old in known.items():
+                if dag not in records:
+                    self._save(Record(dag, Phase.WAITING, old.is_paused))
+            for dag in dags:
+                self._move(journal.read(self.state)[dag])
+
+    def bring_back(self, dags: Sequence[str]) -> None:
+        """Let Dags that were moved, or whose move was interrupted, run in Airflow 2 again, after what ran here.
+
+        Raises:
+            UsageError: A Dag was not moved.
+            AirfleetError: A run did not end in time, or a database fails. The next call goes on.
+        """
+        with self._lock():
+            records = journal.read(self.state)
+            for dag in dags:
+                if dag not in records:
+                    raise UsageError(f"{dag} was not moved", hint="airfleet migrate cutover --list shows what was")
+            for dag in dags:
+                self._bring_back(records[dag])
+
+    def _move(self, record: Record) -> None:
+        if record.phase is Phase.MOVED:
+            self.tell(f"{record.dag_id}: it was moved before")
+            return
+        if record.phase is Phase.RETURNING:
+            raise UsageError(
+                f"{record.dag_id} is on its way back", hint=f"airfleet migrate cutover {record.dag_id} --back"
+            )
+        last = self._halt(self.old, record).last
+        record = replace(record, phase=Phase.SEEDING, last=last.logical_date.isoformat() if last else "")
+        self._save(record)
+        self.new.seed(record.dag_id, [_mark(last, self.old)] if last else [])
+        if not record.was_paused:
+            self.new.pause(record.dag_id, pause=False)
+        self._save(replace(record, phase=Phase.MOVED))
+        after = f"its next run follows {last.run_id}" if last else "it had no run there"
+        self.tell(f"{record.dag_id}: {'paused here as it was there' if record.was_paused else 'runs here'}; {after}")
+
+    def _bring_back(self, record: Record) -> None:
+        record = replace(record, phase=Phase.RETURNING)
+        self._save(record)
+        self._halt(self.new, record)
+        # Airflow 2 was paused since the move, so its last run is the one that the runs here followed.
+        last = self._read(self.old, record.dag_id).last
+        runs = self.new.list_since(record.dag_id, last.logical_date if last else None)
+        self.old.seed(record.dag_id, [_mark(one, self.new) for one in runs])
+        if not record.was_paused:
+            self.old.pause(record.dag_id, pause=False)
+        left = journal.read(self.state)
+        del left[record.dag_id]
+        journal.write(self.state, left)
+        self.tell(f"{record.dag_id}: runs in {self.old.name} again, after {len(runs)} runs that it had here")
+
+    def _halt(self, side: Platform, record: Record) -> DagState:
+        """Pause a Dag on a side when it has no unfinished run there, and return what it is then.
+
+        Runs of a paused Dag do not go on, so the Dag is paused between two runs. A run that begins in this moment
+        shows after the pause: the Dag is unpaused again until it has ended.
+        """
+        end = self.clock() + self.patience_s
+        has_told = False
+        while True:
+            if self._read(side, record.dag_id).active == 0:
+                side.pause(record.dag_id, pause=True)
+                found = self._read(side, record.dag_id)
+                if found.active == 0:
+                    return found
+            if not record.was_paused:
+                side.pause(record.dag_id, pause=False)
+            if not has_told:
+                self.tell(f"{record.dag_id}: waits until no run is unfinished in {side.name}")
+                has_told = True
+            if self.clock() >= end:
+                what = f"{record.dag_id} still has unfinished runs in {side.name}"
+                hint = "it goes on there; call again at a quieter time, or with a longer --timeout"
+                raise AirfleetError(what, hint=hint)
+            self.sleep(PAUSE_S)
+
+    def _check_move(self, dag: str, others: set[str], records: dict[str, Record]) -> DagState:
+        old, new = self._read(self.old, dag), self._read(self.new, dag)
+        if dag in records:
+            return old
+        if not new.is_paused:
+            hint = "pause it here first, or it runs twice; look at what it has done"
+            raise UsageError(f"{dag} is not paused in {self.new.name}", hint=hint)
+        if old.schedule != new.schedule:
+            hint = "`airfleet migrate assess` lists the settings that keep the meaning of schedules"
+            what = f"{dag} has another schedule here: {new.schedule}, and there: {old.schedule}"
+            raise UsageError(what, hint=hint)
+        if new.last and (old.last is None or new.last.logical_date > old.last.logical_date):
+            what = f"{dag} has run here for {new.last.logical_date.isoformat()}, which {self.old.name} has not"
+            raise UsageError(what, hint="delete that run here, or let Airflow 2 run it")
+        if old.is_paused and old.active:
+            hint = f"unpause it in {self.old.name} until they have ended, or mark them"
+            raise UsageError(f"{dag} is paused in {self.old.name} and has {old.active} unfinished runs", hint=hint)
+        moved = {one for one, record in records.items() if record.phase is Phase.MOVED}
+        if left := (old.partners | new.partners) - others - moved:
+            hint = f"move them together: airfleet migrate cutover {' '.join(sorted(others | left))}"
+            raise UsageError(f"{dag} is tied to {', '.join(sorted(left))} by sensors, triggers or datasets", hint=hint)
+        return old
+
+    def _read(self, side: Platform, dag: str) -> DagState:
+        found = side.read(dag)
+        if found is None:
+            raise UsageError(f"{side.name} has no active Dag {dag}", hint="its file must load there")
+        return found
+
+    def _save(self, record: Record) -> None:
+        journal.write(self.state, {**journal.read(self.state), record.dag_id: record})
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file_lock.wait_and_hold(self.state / journal.LOCK):
+            yield
+
+
+def _mark(run: Run, side: Platform) -> Run:
+    """Return a run with an id that says where it ran.
+
+    Airflow 2 names a run by its logical date, and Airflow 3 by the moment from which it may run. So the plain id of a
+    run there may be that of the next run here, which Airflow could not make then.
+    """
+    return replace(run, run_id=f"{run.run_id}__{side.name.lower().replace(' ', '-')}")

@@ -1,0 +1,288 @@
+"""The cut-over of Dags: what it refuses, what a killed command leaves, and that no run is doubled or skipped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.migration.cutover import journal, session
+from airfleet.operations.migration.cutover.journal import Phase
+from airfleet.operations.migration.cutover.platform import DagState, Run, describe_schedule, find_partners
+from airfleet.operations.migration.cutover.session import Cutover
+
+HOUR = timedelta(hours=1)
+BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class KilledError(BaseException):
+    """The process was killed here."""
+
+
+@dataclass
+class Airflow:
+    """One platform with hourly Dags. `tick` is what its scheduler does in an hour: the run after the last one."""
+
+    name: str
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    paused: dict[str, bool] = field(default_factory=dict)
+    active: dict[str, int] = field(default_factory=dict)
+    partners: dict[str, frozenset[str]] = field(default_factory=dict)
+    schedule: str = "hourly"
+    on_pause: Callable[[], None] = lambda: None
+
+    def tick(self, dag: str) -> None:
+        if not self.paused[dag]:
+            known = self.runs[dag]
+            moment = known[-1].logical_date + HOUR if known else BEGIN
+            # As Airflow does: 2 names a run by its logical date, 3 by the moment from which it may run.
+            run_id = f"scheduled__{moment if self.name == 'old' else moment + HOUR}"
+            assert run_id not in {one.run_id for one in known}
+            known.append(Run(run_id, moment, moment, moment + HOUR, "success", None, None))
+
+    def read(self, dag_id: str) -> DagState | None:
+        if dag_id not in self.paused:
+            return None
+        known = self.runs[dag_id]
+        return DagState(
+            dag_id,
+            self.paused[dag_id],
+            self.schedule,
+            self.active.get(dag_id, 0),
+            known[-1] if known else None,
+            self.partners.get(dag_id, frozenset()),
+        )
+
+    def pause(self, dag_id: str, *, pause: bool) -> None:
+        if pause:
+            self.on_pause()
+        self.paused[dag_id] = pause
+
+    def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[Run]:
+        return [one for one in self.runs[dag_id] if moment is None or one.logical_date > moment]
+
+    def seed(self, dag_id: str, runs: Sequence[Run]) -> None:
+        known = {one.logical_date for one in self.runs[dag_id]}
+        self.runs[dag_id] += [one for one in runs if one.logical_date not in known]
+
+
+def is_seeded(run: Run) -> bool:
+    return run.run_id.endswith(("__old", "__new"))
+
+
+@dataclass
+class World:
+    folder: Path
+    old: Airflow = field(default_factory=lambda: Airflow("old"))
+    new: Airflow = field(default_factory=lambda: Airflow("new"))
+    said: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, dag: str) -> None:
+        self.old.runs[dag], self.new.runs[dag] = [], []
+        self.old.paused[dag], self.new.paused[dag] = False, True
+
+    def open(self) -> Cutover:
+        return Cutover(self.old, self.new, self.folder, lambda: self.seconds, self.sleep, self.said.append, 100)
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def tick(self, dag: str = "sales", times: int = 1) -> None:
+        """Let both schedulers work: hours go by."""
+        for _ in range(times):
+            self.old.tick(dag)
+            self.new.tick(dag)
+
+    def check(self, dag: str = "sales") -> list[datetime]:
+        """Return the logical dates of all runs in both platforms, which must be each once and without a gap."""
+        moments = sorted(
+            one.logical_date for side in (self.old, self.new) for one in side.runs[dag] if not is_seeded(one)
+        )
+        assert moments == [BEGIN + HOUR * number for number in range(len(moments))]
+        return moments
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    # Nothing cuts the power here.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    made = World(tmp_path)
+    made.add("sales")
+    made.tick(times=5)
+    return made
+
+
+def test_a_dag_goes_and_comes_back_without_a_run_twice_or_missing(world: World) -> None:
+    world.open().move(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, False)
+    world.tick(times=3)
+    assert len(world.check()) == 8
+    world.open().bring_back(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+    world.tick(times=2)
+    assert len(world.check()) == 10
+    assert journal.read(world.folder) == {}
+    world.open().move(["sales"])
+    world.tick(times=2)
+    assert len(world.check()) == 12
+
+
+def run_until(deed: Callable[[], object], kill_at: int | None) -> list[int]:
+    """Run something, die at a line of the session when it is reached first, and return the lines that were reached."""
+    reached: dict[int, None] = {}
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - the type of a trace function
+        if frame.f_code.co_filename != session.__file__:
+            return None
+        if event == "line":
+            reached.setdefault(frame.f_lineno)
+            if frame.f_lineno == kill_at:
+                raise KilledError
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        deed()
+    except KilledError:
+        pass
+    finally:
+        sys.settrace(former)
+    return list(reached)
+
+
+def test_a_cut_over_that_was_killed_at_any_line_goes_on_or_goes_back(world: World) -> None:
+    lines = run_until(lambda: world.open().move(["sales"]), None)
+    back = run_until(lambda: world.open().bring_back(["sales"]), None)
+    assert (len(lines) > 25, len(back) > 20) == (True, True)
+    for line in lines:
+        run_until(lambda: world.open().move(["sales"]), line)
+        world.tick()
+        world.open().move(["sales"])
+        world.tick()
+        world.check()
+        world.open().bring_back(["sales"])
+        world.tick()
+        # And the other way: a move that was killed is taken back.
+        run_until(lambda: world.open().move(["sales"]), line)
+        world.tick()
+        if journal.read(world.folder):
+            world.open().bring_back(["sales"])
+        world.tick()
+        world.check()
+        assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+    for line in back:
+        world.open().move(["sales"])
+        world.tick()
+        run_until(lambda: world.open().bring_back(["sales"]), line)
+        world.tick()
+        if journal.read(world.folder):
+            world.open().bring_back(["sales"])
+        world.tick()
+        world.check()
+        assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+
+
+def test_a_run_that_begins_while_the_dag_is_paused_is_waited_for(world: World) -> None:
+    def begin() -> None:
+        world.old.active["sales"] = 1
+        world.old.on_pause = lambda: None
+
+    world.old.on_pause = begin
+    cutover = world.open()
+    unpaused: list[bool] = []
+
+    def sleep(_: float) -> None:
+        unpaused.append(not world.old.paused["sales"])
+        world.old.active["sales"] = 0
+
+    Cutover(world.old, world.new, world.folder, lambda: 0.0, sleep, cutover.tell).move(["sales"])
+    assert unpaused == [True]
+    assert world.old.paused["sales"]
+
+
+def test_a_run_that_does_not_end_leaves_the_dag_where_it_is(world: World) -> None:
+    world.old.active["sales"] = 1
+    with pytest.raises(AirfleetError, match="unfinished runs in old"):
+        world.open().move(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+    world.old.active["sales"] = 0
+    world.tick()
+    world.open().move(["sales"])
+    world.tick()
+    world.check()
+
+
+def test_a_dag_that_was_paused_stays_paused(world: World) -> None:
+    world.old.paused["sales"] = True
+    world.open().move(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, True)
+    world.open().bring_back(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, True)
+
+
+def test_a_dag_is_refused_before_anything_is_done(world: World) -> None:
+    world.add("other")
+
+    def refuse(words: str, dags: Sequence[str] = ("other", "sales")) -> None:
+        with pytest.raises(UsageError, match=words):
+            world.open().move(dags)
+        assert not world.old.paused["other"]
+        assert journal.read(world.folder) == {}
+
+    world.new.schedule = "daily"
+    refuse("another schedule")
+    world.new.schedule = "hourly"
+    world.new.paused["sales"] = False
+    refuse("not paused")
+    world.new.paused["sales"] = True
+    world.old.partners["sales"] = frozenset({"third"})
+    refuse("tied to third")
+    world.old.partners.clear()
+    world.new.seed("sales", [Run("x", BEGIN + 99 * HOUR, BEGIN, BEGIN, "success", None, None)])
+    refuse("has run here")
+    refuse("no active Dag nobody", ("other", "nobody"))
+    with pytest.raises(UsageError, match="was not moved"):
+        world.open().bring_back(["sales"])
+
+
+def test_dags_that_wait_for_each_other_are_found() -> None:
+    dependencies: dict[str, object] = {
+        "sales": [{"source": "load", "target": "sales", "dependency_type": "sensor", "dependency_id": "wait"}],
+        "load": [{"source": "load", "target": "dataset", "dependency_type": "dataset", "dependency_id": "s3://x"}],
+        "report": [{"source": "dataset", "target": "report", "dependency_type": "dataset", "dependency_id": "s3://x"}],
+        "alone": [],
+        "odd": None,
+    }
+    assert find_partners("load", dependencies) == {"sales", "report"}
+    assert find_partners("sales", dependencies) == {"load"}
+    assert find_partners("alone", dependencies) == set()
+
+
+def test_one_schedule_reads_the_same_in_both_versions() -> None:
+    cron = {"__type": "airflow.timetables.interval.CronDataIntervalTimetable"}
+    words = {"expression": "@daily", "timezone": "UTC"}
+    assert describe_schedule({**cron, "__var": words}) == describe_schedule(
+        {**cron, "__var": {"timezone": {"__type": "timezone", "__var": "UTC"}, "expression": "@daily"}}
+    )
+    other = {"__type": "airflow.timetables.trigger.CronTriggerTimetable", "__var": words}
+    assert describe_schedule(other) != describe_schedule({**cron, "__var": words})
+    assert describe_schedule(None) == "unknown"
+
+
+def test_the_record_says_how_far_a_dag_is(world: World) -> None:
+    world.open().move(["sales"])
+    [record] = journal.read(world.folder).values()
+    assert (record.phase, record.last) == (Phase.MOVED, (BEGIN + 4 * HOUR).isoformat())
+    (world.folder / journal.NAME).write_text("{")
+    with pytest.raises(AirfleetError, match="cannot be read"):
+        world.open().move(["sales"])
