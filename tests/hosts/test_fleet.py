@@ -1,10 +1,12 @@
-"""A fleet on a real machine: from empty to a finished task, then an empty plan; mistakes are reported in one line."""
+"""A fleet on a real machine: from empty to a finished task, then an empty plan; mistakes are reported in one line.
+
+The fleet is made by the wheel in an environment of its own, as by a user who has no clone of the repository.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ import pytest
 
 from airfleet.spec.topology import ROLES
 from deadline import wait_until
+from installed import build_wheel, install
 from machines import Bed, Machine, why_not
 from machines.image import Recipe, ensure_image
 
-AIRFLEET = [sys.executable, "-m", "airfleet"]
 PACKAGES = (
     *("haproxy", "nftables", "pgbackrest", "pgbouncer", "postgresql-15"),
     *("prometheus-node-exporter", "prometheus-postgres-exporter", "rabbitmq-server"),
@@ -41,9 +43,10 @@ PATIENCE_S = 900
 class Fleet:
     """A project whose fleet.yaml names machines of a bed."""
 
-    def __init__(self, folder: Path, bed: Bed) -> None:
+    def __init__(self, folder: Path, bed: Bed, program: Path) -> None:
         self.folder = folder
         self.bed = bed
+        self.program = program
         (folder / "dags").mkdir()
         (folder / "dags" / "hello.py").write_text(DAG)
 
@@ -58,7 +61,7 @@ class Fleet:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*AIRFLEET, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_S, cwd=self.folder
+            [self.program, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_S, cwd=self.folder
         )
 
     def apply(self) -> dict[str, Any]:
@@ -81,7 +84,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         pytest.skip(f"no machines can run here: {reason}")
     with Bed.create(1, image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
         bed.wait_ready()
-        made = Fleet(tmp_path_factory.mktemp("fleet"), bed)
+        installed = tmp_path_factory.mktemp("installed")
+        made = Fleet(tmp_path_factory.mktemp("fleet"), bed, install(build_wheel(installed), installed))
         made.write()
         yield made
 
@@ -199,7 +203,7 @@ def test_two_applies_at_once_and_the_second_is_told_who_has_the_lease(applied: F
 
 def test_an_apply_that_was_killed_is_followed_by_one_that_goes_on_at_once(applied: Fleet) -> None:
     applied.write(io=7)
-    with subprocess.Popen([*AIRFLEET, "apply"], stderr=subprocess.PIPE, text=True, cwd=applied.folder) as going:
+    with subprocess.Popen([applied.program, "apply"], stderr=subprocess.PIPE, text=True, cwd=applied.folder) as going:
         assert going.stderr
         assert any("changes on 1 of 1 host" in line for line in going.stderr)
         going.kill()

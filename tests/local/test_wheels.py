@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from installed import build_wheel, install
+
 pytestmark = pytest.mark.local
 
-ROOT = Path(__file__).parents[2]
-UV = Path(sys.prefix) / "bin" / "uv"
 # Nobody listens there.
 FLEET = "ssh: {port: 1}\nhosts:\n  one: {address: 127.0.0.1}\n"
 
 
-def uv(*words: object) -> None:
-    subprocess.run([str(UV), *map(str, words)], check=True, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    uv("build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, ROOT)
-    return next(folder.glob("*.whl"))
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(scope="module", params=["lock", "oldest", "newest"])
+@pytest.fixture(scope="module", params=["lock", "lowest-direct", "highest"])
 def program(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed command with the versions of its lock, and with the oldest and newest dependencies that it allows.
-
-    What uv has in its cache is not downloaded again.
-    """
-    folder = tmp_path_factory.mktemp(request.param)
-    python = folder / "venv" / "bin" / "python"
-    uv("venv", "--python", sys.executable, folder / "venv")
-    install = ("pip", "install", "--python", python)
-    if request.param == "lock":
-        uv(*install, "--require-hashes", "--requirement", ROOT / "constraints" / "control.txt")
-        uv(*install, "--offline", "--no-deps", wheel)
-    else:
-        resolution = "lowest-direct" if request.param == "oldest" else "highest"
-        uv(*install, "--resolution", resolution, wheel)
-    return folder / "venv" / "bin" / "airfleet"
+    """The command with the versions of its lock, and with the oldest and the newest dependencies that it allows."""
+    return install(wheel, tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.fixture
