@@ -242,9 +242,9 @@ def test_lines_of_all_hosts_are_kept_once_over_deaths_of_agent_store_network_and
     chat = "for i in $(seq 400); do echo giraffe $i; sleep 0.05; done"
     two.bed["app2"].run(f"sudo systemd-run -q --unit=airfleet-chat sh -c {shlex.quote(chat)}")
     for _ in range(3):
-        two.bed["app2"].run("sudo pkill -9 -f airfleet_provider.log_agent")
+        two.bed["app2"].run("sudo systemctl kill --signal=KILL airfleet-log-agent")
         time.sleep(2)
-        two.bed["app1"].run("sudo pkill -9 -f airfleet_provider.log_store")
+        two.bed["app1"].run("sudo systemctl kill --signal=KILL airfleet-log-store")
         time.sleep(2)
     two.bed.partition(["app1"], ["app2"])
     time.sleep(10)

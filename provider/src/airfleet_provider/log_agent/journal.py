@@ -20,9 +20,9 @@ from typing import Any
 
 # What a journal has of services: what they print, and what systemd says of them. Other entries are not even read.
 _MATCHES = ("_TRANSPORT=stdout", "+", "_PID=1")
-# With --all, a line of more than 4096 characters is shown too.
+# With --all, a line of more than 4096 characters is shown too. Without --merge, --follow shows the present boot only.
 _OPTIONS = (
-    *("--follow", "--no-tail", "--all", "--quiet", "--output=json"),
+    *("--follow", "--merge", "--no-tail", "--all", "--quiet", "--output=json"),
     "--output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT",
 )
 _UNIT = re.compile(r"airfleet-(.+)\.service")
