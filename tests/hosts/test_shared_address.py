@@ -87,6 +87,6 @@ def test_nothing_is_left_to_do_and_nothing_was_refused(pair: Four) -> None:
 
 def test_without_the_setting_the_address_is_gone(pair: Four) -> None:
     pair.write()
-    pair.do("apply", "--yes")
+    pair.do("apply")
     assert list_holders(pair) == []
     wait_until(lambda: answers(f"http://{pair.bed['app1'].address}:8080"), "the UI at app1", timeout_s=60)
