@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import airflow_image
+from airflow_image import AirflowImage
 from fleets import Platform, make
 from shops import Database, Shop, migrate, start_postgres
 
@@ -66,24 +68,31 @@ def database() -> Iterator[Database]:
             yield migrate(folder, port)
 
 
+@pytest.fixture(scope="session")
+def image(database: Database) -> Iterator[AirflowImage]:
+    """The process from which the releasers are forked."""
+    with airflow_image.serve(database.environment, database.folder) as image:
+        yield image
+
+
 @pytest.fixture
-def shop(database: Database) -> Iterator[Shop]:
+def shop(database: Database, image: AirflowImage) -> Iterator[Shop]:
     """A new bundle with twenty Dags, and a running releaser."""
-    with open_shop(database, 20) as shop:
+    with open_shop(database, image, 20) as shop:
         yield shop
 
 
 @pytest.fixture
-def kiosk(database: Database) -> Iterator[Shop]:
+def kiosk(database: Database, image: AirflowImage) -> Iterator[Shop]:
     """A new bundle with three Dags, and a running releaser."""
-    with open_shop(database, 3) as shop:
+    with open_shop(database, image, 3) as shop:
         yield shop
 
 
 @contextlib.contextmanager
-def open_shop(database: Database, dags: int) -> Iterator[Shop]:
+def open_shop(database: Database, image: AirflowImage, dags: int) -> Iterator[Shop]:
     name = f"shop{uuid.uuid4().hex[:6]}"
-    shop = Shop(database, name, database.folder / name)
+    shop = Shop(database, name, database.folder / name, image)
     (shop.project / "include").mkdir(parents=True)
     (shop.project / "include" / "__init__.py").touch()
     (shop.project / "include" / "shared.py").write_text("TAG = 'one'\n")

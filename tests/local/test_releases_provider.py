@@ -239,7 +239,7 @@ def test_a_second_releaser_waits_until_the_first_is_gone(shop: Shop) -> None:
         first.kill()  # one that stayed would do the work of the tests that follow
         first.wait(60)
     assert shop.deploy(one)["cached"] == 20
-    assert second.poll() is None
+    assert second.is_running()
 
 
 def test_only_files_with_a_clock_are_evaluated_again(shop: Shop) -> None:

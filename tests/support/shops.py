@@ -26,6 +26,7 @@ from airfleet.runners.local import ports
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract import release_archive
 from airfleet_provider.contract.migrations import runner
+from airflow_image import AirflowImage, ForkedCommand
 from deadline import wait_until
 
 AIRFLOW = "import sys; sys.argv[0] = 'airflow'; from airflow.__main__ import main; main()"
@@ -77,7 +78,8 @@ class Shop:
     database: Database
     name: str
     project: Path
-    releaser: subprocess.Popen[bytes] | None = None
+    image: AirflowImage
+    releaser: ForkedCommand | None = None
     dags: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -96,18 +98,16 @@ class Shop:
         return Counter(self.executions.read_text().split()) if self.executions.exists() else Counter()
 
     def start(self, **environment: str) -> None:
-        log = (self.project / "releaser.log").open("ab")
-        self.releaser = subprocess.Popen(
-            [sys.executable, "-c", AIRFLOW, "airfleet", "releaser"],
-            env={**self.database.environment, "EXECUTIONS": str(self.executions), **environment},
-            cwd=self.database.folder,
-            stdout=log,
-            stderr=log,
+        self.releaser = self.image.run(
+            *("airfleet", "releaser"),
+            environment={**self.database.environment, "EXECUTIONS": str(self.executions), **environment},
+            folder=self.database.folder,
+            log=self.project / "releaser.log",
         )
 
     def kill(self) -> None:
         if self.releaser:
-            self.releaser.send_signal(signal.SIGKILL)
+            self.releaser.kill()
             self.releaser.wait(60)
             self.releaser = None
 
