@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import psycopg
@@ -149,15 +149,10 @@ class AuditLog:
             AirfleetError: The rows are not as they were recorded, so none is removed; or the file exists.
         """
         with self.take_snapshot():
-            rows = list(self.read_rows(until=before))
-        if not rows:
+            written = write_rows(target, self.read_rows(until=before))
+        if written is None:
             return 0
-        # An earlier cut may be recorded after the moment: what is before the first row is not looked at.
-        wrong = [one for one in audit_log.verify(rows, None, ()) if one.number >= rows[0].number]
-        if wrong:
-            raise AirfleetError(f"row {wrong[0].number} {wrong[0].what}", hint="airfleet audit verify")
-        write_rows(target, rows)
-        count, last = len(rows), rows[-1]
+        count, last = written
         with self._connection.transaction():
             detail = {"number": last.number, "hash": last.hash, "rows": count, "file": target.name}
             entry = Entry(
@@ -172,23 +167,52 @@ class AuditLog:
         return count
 
 
-def write_rows(target: Path, rows: Sequence[Row]) -> None:
-    """Write rows into a new file, one JSON object a line, and to disk.
+def write_rows(target: Path, rows: Iterator[Row]) -> tuple[int, Row] | None:
+    """Write rows into a new file, one JSON object a line, and to disk; return their number and the last one.
+
+    They may be millions, so each is verified and written as it comes. Without a row, and after an error, there is no
+    file.
 
     Raises:
-        AirfleetError: The file exists already, or cannot be written.
+        AirfleetError: The rows are not as they were recorded; or the file exists already, or cannot be written.
     """
+    count, first, last = 0, 0, None
+
+    def follow(file: IO[str]) -> Iterator[Row]:
+        nonlocal count, first, last
+        for row in rows:
+            file.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
+            count, first, last = count + 1, first or row.number, row
+            yield row
+
     try:
-        with target.open("x", encoding="utf-8") as file:
-            target.chmod(0o600)
-            file.writelines(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
+        with _open_new(target) as file:
+            for one in audit_log.verify(follow(file), None, ()):
+                # An earlier cut may be recorded after these rows: what is before the first row is not looked at.
+                if one.number >= first:
+                    raise AirfleetError(f"row {one.number} {one.what}", hint="airfleet audit verify")
+        if last is None:
+            target.unlink()
+            return None
         sync_folder(target.parent)
     except FileExistsError:
         raise AirfleetError("the file exists already", where=str(target), hint="name another file") from None
     except OSError as error:
         raise AirfleetError(f"cannot write the archive: {error.strerror}", where=str(target)) from None
+    return count, last
+
+
+@contextmanager
+def _open_new(target: Path) -> Iterator[IO[str]]:
+    """Open a new file that its owner alone may read. It is on disk at the end, and removed after an error."""
+    with open(target, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def read_file(path: Path) -> Iterator[Row]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import psycopg
 
 FOLDER, SPOOL, HEADS = "audit", "spool.jsonl", "heads.jsonl"
+# The last lines of heads.jsonl; one has about 250 bytes.
+LAST_BYTES = 4096
 
 
 def spool(folder: StateFolder, entry: Entry) -> None:
@@ -47,6 +49,8 @@ def flush(folder: StateFolder, connection: psycopg.Connection[dict[str, Any]]) -
     if not path.exists():
         return 0
     with _hold(folder):
+        if not path.exists():  # another command has sent them meanwhile
+            return 0
         waiting = list(_read(path))
         with connection.transaction():
             for one in waiting:
@@ -65,9 +69,7 @@ def keep_head(folder: StateFolder, head: Head) -> None:
         OSError: The folder cannot be written.
     """
     with _hold(folder):
-        last = None
-        for last in read_heads(folder):  # noqa: B007 - the last one
-            pass
+        last = _read_last_head(folder.root / FOLDER / HEADS)
         if last is None or (last.number, last.hash) != (head.number, head.hash):
             _append(folder.root / FOLDER / HEADS, head.to_line())
 
@@ -105,6 +107,15 @@ def _append(path: Path, line: str) -> None:
     finally:
         os.close(descriptor)
     sync_folder(path.parent)
+
+
+def _read_last_head(path: Path) -> Head | None:
+    """Return the last head of a file. It grows by a line a minute for years, so its end alone is read."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LAST_BYTES))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+        return next((one for line in reversed(lines) for one in audit_log.read_heads([line])), None)
+    return None
 
 
 def _read(path: Path) -> Iterator[Mapping[str, str]]:

@@ -78,3 +78,14 @@ def test_a_line_that_a_kill_cut_off_spoils_no_other(project: Path) -> None:
     audit_spool.keep_head(folder, later)
     audit_spool.keep_head(folder, later)
     assert list(audit_spool.read_heads(folder)) == [head, later]
+
+
+def test_the_last_head_of_a_long_file_is_known(project: Path) -> None:
+    folder = StateFolder(project / ".airfleet")
+    heads = [Head(number, "ab" * 32, "2026-01-01T00:00:00Z") for number in range(1, 61)]
+    audit_spool.keep_head(folder, heads[0])
+    path = folder.root / audit_spool.FOLDER / audit_spool.HEADS
+    path.write_text("".join(f"{one.to_line()}\n" for one in heads))
+    assert path.stat().st_size > 2 * audit_spool.LAST_BYTES
+    audit_spool.keep_head(folder, heads[-1])
+    assert path.read_text().count("\n") == len(heads)

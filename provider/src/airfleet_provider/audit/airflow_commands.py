@@ -18,6 +18,7 @@ READS = frozenset(
     {
         *("api_server", "dag_processor", "flower", "kerberos", "scheduler", "triggerer", "worker"),
         *("asset_details", "asset_list", "check", "dag_next_execution", "dag_report", "dag_state", "export_archived"),
+        *("dag_details", "dag_list_dag_runs", "dag_list_dags", "dag_list_jobs", "task_states_for_dag_run"),
         *("list_workers", "task_failed_deps", "task_list", "task_render", "task_state", "team_list"),
     }
 )

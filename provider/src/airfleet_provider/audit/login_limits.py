@@ -64,5 +64,15 @@ def settle(entry: Entry) -> Callable[[Any], None]:
     return work
 
 
+def withdraw(entry: Entry) -> Callable[[Any], None]:
+    """Return work that removes the intent of a login that was not tried. It counts for no limit."""
+
+    def work(cursor: Any) -> None:  # noqa: ANN401 - as above
+        cursor.execute(SQL["forgive"], {**_name(entry), "is_done": False})
+        audit_store.withdraw(cursor.execute, entry)
+
+    return work
+
+
 def _name(entry: Entry) -> dict[str, str]:
     return {"id": entry.id, "address": entry.address, "name": entry.actor.replace("\0", "")[:LONGEST_NAME].lower()}

@@ -1,7 +1,11 @@
 -- The statements of login_limits.py. `%(name)s` is a parameter.
 
 -- name: forget
-DELETE FROM airfleet.login_failure WHERE failed_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+-- Rows that another web host is about to remove are left to it: to wait for it could be a deadlock.
+DELETE FROM airfleet.login_failure WHERE id IN (
+    SELECT id FROM airfleet.login_failure
+    WHERE failed_at < clock_timestamp() - make_interval(secs => %(seconds)s) FOR UPDATE SKIP LOCKED
+)
 
 -- name: count
 SELECT

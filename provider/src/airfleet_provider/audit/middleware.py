@@ -109,11 +109,12 @@ class Audit:
             # The limits need the name, which is in the body.
             receive = await read_ahead(receive)
         request = await self._open(scope, path, kind, receive)
+        if self._recent.holds(request):
+            # It costs no row, so it counts for nothing.
+            await self._app(scope, receive, send)
+            return
         if not self._is_allowed(request):
             await refuse(send, 429, TOO_MANY)
-            return
-        if self._recent.holds(request):
-            await self._app(scope, receive, send)
             return
         try:
             if kind is not Kind.SECRET and not await self._begin(request):
@@ -158,11 +159,16 @@ class Audit:
             work = statements.begin_task(request.entry, request.subject)
         else:
             work = statements.begin(request.entry, request.target, request.subject)
+        future: Future[Any] | None = None
         try:
             future = self._recorder.submit(work)
             begun = await asyncio.wait_for(asyncio.wrap_future(future), INTENT_S)
         except (Exception, BusyError) as error:
             log.warning("%s was refused, as the audit log is away: %s", request.entry.action, type(error).__name__)
+            if future is not None and isinstance(error, TimeoutError) and not future.cancel():
+                # It is being written at this moment. Without its end it would become a row of an unknown outcome.
+                withdraw = login_limits.withdraw if request.kind is Kind.LOGIN else statements.withdraw
+                self._recorder.submit(withdraw(request.entry), is_kept=True)
             return False
         if isinstance(begun, LimitedLoginError):
             raise begun

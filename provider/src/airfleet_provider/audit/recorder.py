@@ -99,7 +99,8 @@ class Recorder:
                 items.append(self._queue.get_nowait())
             except queue.Empty:
                 break
-        return items
+        # Who has given up waiting was told that nothing was recorded. From here on nobody can give up.
+        return [one for one in items if one.future.set_running_or_notify_cancel() or one.is_kept]
 
     def _execute(self, items: list[_Item], *, is_second: bool = False) -> bool:
         """Execute work in one transaction, and return whether it was committed; settle the futures if so.

@@ -44,6 +44,15 @@ def settle(entry: Entry, target: Target | None) -> Callable[[Any], None]:
     return work
 
 
+def withdraw(entry: Entry) -> Callable[[Any], None]:
+    """Return work that removes an intent whose request was refused because the intent took too long."""
+
+    def work(cursor: Any) -> None:  # noqa: ANN401 - as above
+        audit_store.withdraw(cursor.execute, entry)
+
+    return work
+
+
 def record_task(entry: Entry, instance: str) -> Callable[[Any], None]:
     """Return work that records what a task instance did, under the name of the task."""
 

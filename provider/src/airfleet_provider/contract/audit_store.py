@@ -29,6 +29,11 @@ def begin(execute: Execute, entry: Entry) -> None:
     execute(SQL["begin"], {"id": entry.id, "entry": entry.to_text()})
 
 
+def withdraw(execute: Execute, entry: Entry) -> None:
+    """Remove an intent whose request was not passed on."""
+    execute(SQL["withdraw"], {"id": entry.id})
+
+
 def settle(execute: Execute, entry: Entry) -> None:
     """Replace an intent by the row with its outcome. It may be done twice."""
     execute(SQL["settle"], {"id": entry.id, "entry": entry.to_text()})
@@ -55,8 +60,11 @@ def find_all() -> LiteralString:
 
 
 def cut(execute: Execute, entry: Entry, number: int) -> None:
-    """Record the cut of the log, and remove the rows up to this number, in the transaction of the caller."""
-    execute(SQL["hold"], {})
-    record(execute, entry)
+    """Remove the rows up to this number, and record the cut of the log, in the transaction of the caller.
+
+    The record comes last, as it holds the end of the chain until the caller commits: no change of the platform is
+    recorded meanwhile, and to remove a million rows takes longer than a request waits.
+    """
     execute(SQL["allow_cut"], {"number": number})
     execute(SQL["cut"], {"number": number})
+    record(execute, entry)

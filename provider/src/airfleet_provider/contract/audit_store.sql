@@ -7,6 +7,9 @@ INSERT INTO airfleet.audit (id, entry) VALUES (%(id)s::uuid, %(entry)s)
 -- name: begin
 INSERT INTO airfleet.audit_intent (id, entry) VALUES (%(id)s::uuid, %(entry)s) ON CONFLICT DO NOTHING
 
+-- name: withdraw
+DELETE FROM airfleet.audit_intent WHERE id = %(id)s::uuid
+
 -- name: settle
 WITH ended AS (DELETE FROM airfleet.audit_intent WHERE id = %(id)s::uuid)
 INSERT INTO airfleet.audit (id, entry) VALUES (%(id)s::uuid, %(entry)s)
@@ -37,9 +40,6 @@ ORDER BY number DESC LIMIT %(limit)s
 -- name: all
 SELECT number, recorded_at, id::text, entry, previous, hash FROM airfleet.audit
 WHERE (%(until)s::timestamptz IS NULL OR recorded_at < %(until)s) ORDER BY number
-
--- name: hold
-SELECT number, hash FROM airfleet.audit_head FOR UPDATE
 
 -- name: allow_cut
 SELECT set_config('airfleet.audit_cut', %(number)s::text, true)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider.audit import current_user
+from airfleet_provider.audit import current_user, middleware
 from airfleet_provider.audit.middleware import OF_A_TASK_AT_MOST, UNKNOWN_AT_MOST, Audit
 from airfleet_provider.audit.requests import Rules
 from airfleet_provider.contract.audit_log import Source
@@ -23,11 +23,13 @@ INSTANCE = "0199a1b2-0000-7000-8000-000000000001"
 class Cursor:
     """Notes what is written, and knows one user and one task instance."""
 
-    def __init__(self, written: list[tuple[str, dict[str, Any]]]) -> None:
+    def __init__(self, written: list[tuple[str, dict[str, Any]]], said: list[str]) -> None:
         self._written = written
+        self._said = said
         self._row: Any = None
 
     def execute(self, statement: str, words: Any) -> None:
+        self._said.append(statement)
         self._row = None
         if "login_failure" in statement:
             # Nobody has failed yet; tests/services counts in a database.
@@ -46,18 +48,21 @@ class Cursor:
 
 
 class Recorder:
-    """Executes at once; while `is_away`, everything fails."""
+    """Executes at once; while `is_away`, everything fails. What `is_slow` has begun, and does not end."""
 
     def __init__(self) -> None:
         self.written: list[tuple[str, dict[str, Any]]] = []
-        self.is_away = False
+        self.said: list[str] = []
+        self.is_away = self.is_slow = False
 
     def submit(self, work: Any, *, is_kept: bool = False) -> Future[Any]:
         future: Future[Any] = Future()
         if self.is_away:
             future.set_exception(ConnectionError())
+        elif self.is_slow and not is_kept:
+            future.set_running_or_notify_cancel()
         else:
-            future.set_result(work(Cursor(self.written)))
+            future.set_result(work(Cursor(self.written, self.said)))
         return future
 
 
@@ -241,3 +246,21 @@ def test_neither_strangers_nor_a_task_fill_the_database() -> None:
     task = Site(source=Source.TASK, subject=INSTANCE)
     answers = [task.ask("GET", f"/execution/variables/{number}") for number in range(OF_A_TASK_AT_MOST + 3)]
     assert answers.count(429) == 3
+
+
+def test_a_secret_that_has_its_row_may_be_read_as_often_as_a_task_wants() -> None:
+    site = Site(source=Source.TASK, subject=INSTANCE)
+    answers = [site.ask("GET", "/execution/variables/key") for _ in range(OF_A_TASK_AT_MOST + 3)]
+    assert set(answers) == {200}
+    assert len(site.rows) == 1
+
+
+def test_an_intent_that_takes_too_long_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "INTENT_S", 0.01)
+    site = Site()
+    site.recorder.is_slow = True
+    for path in ("/api/v2/pools", "/auth/token"):
+        site.recorder.said.clear()
+        assert site.ask("POST", path, b"{}") == 503
+        assert any(one.startswith("DELETE FROM airfleet.audit_intent") for one in site.recorder.said)
+    assert (site.calls, site.rows) == (0, [])
