@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -16,8 +16,8 @@ import pytest
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.migration.cutover import journal, session
 from airfleet.operations.migration.cutover.journal import Phase
-from airfleet.operations.migration.cutover.platform import DagState, Run, describe_schedule, find_partners
-from airfleet.operations.migration.cutover.session import Cutover
+from airfleet.operations.migration.cutover.platform import DagState, Run, describe_schedule, find_needs, find_partners
+from airfleet.operations.migration.cutover.session import Cutover, list_groups
 
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -36,8 +36,11 @@ class Airflow:
     paused: dict[str, bool] = field(default_factory=dict)
     active: dict[str, int] = field(default_factory=dict)
     partners: dict[str, frozenset[str]] = field(default_factory=dict)
+    needs: dict[str, frozenset[str]] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
     schedule: str = "hourly"
     on_pause: Callable[[], None] = lambda: None
+    tell: Callable[[str], None] = lambda _: None
 
     def tick(self, dag: str) -> None:
         if not self.paused[dag]:
@@ -59,9 +62,12 @@ class Airflow:
             self.active.get(dag_id, 0),
             known[-1] if known else None,
             self.partners.get(dag_id, frozenset()),
+            self.events.get(dag_id, 0),
+            self.needs.get(dag_id, frozenset()),
         )
 
     def pause(self, dag_id: str, *, pause: bool) -> None:
+        self.tell(f"{self.name} {dag_id} {pause}")
         if pause:
             self.on_pause()
         self.paused[dag_id] = pause
@@ -250,6 +256,9 @@ def test_a_dag_is_refused_before_anything_is_done(world: World) -> None:
     world.old.partners.clear()
     world.new.seed("sales", [Run("x", BEGIN + 99 * HOUR, BEGIN, BEGIN, "success", None, None)])
     refuse("has run here")
+    world.new.runs["sales"].clear()
+    world.old.events["sales"] = 1
+    refuse("1 of the datasets")
     refuse("no active Dag nobody", ("other", "nobody"))
     with pytest.raises(UsageError, match="was not moved"):
         world.open().bring_back(["sales"])
@@ -266,6 +275,70 @@ def test_dags_that_wait_for_each_other_are_found() -> None:
     assert find_partners("load", dependencies) == {"sales", "report"}
     assert find_partners("sales", dependencies) == {"load"}
     assert find_partners("alone", dependencies) == set()
+    # A run of sales waits for load, and one of load makes one of report.
+    needs = {dag: find_needs(dag, dependencies) for dag in dependencies}
+    assert needs == {"sales": {"load"}, "load": {"report"}, "report": set(), "alone": set(), "odd": set()}
+
+
+@pytest.fixture
+def tied(world: World) -> World:
+    """Runs of `sales` write the dataset from which those of `report` are made."""
+    world.add("report")
+    for side in (world.old, world.new):
+        side.partners = {"sales": frozenset({"report"}), "report": frozenset({"sales"})}
+        side.needs = {"sales": frozenset({"report"})}
+    return world
+
+
+def test_a_dag_whose_runs_feed_others_is_paused_before_them_and_runs_here_after_them(tied: World) -> None:
+    changes: list[str] = []
+    tied.old.tell = tied.new.tell = changes.append
+    tied.open().move(["report", "sales"])
+    assert changes == ["old sales True", "old report True", "new report False", "new sales False"]
+    changes.clear()
+    tied.open().bring_back(["report", "sales"])
+    assert changes == ["new sales True", "new report True", "old report False", "old sales False"]
+
+
+def test_tied_dags_go_on_where_they_are_if_one_of_them_cannot_be_paused(tied: World) -> None:
+    tied.old.active["report"] = 1
+    with pytest.raises(AirfleetError, match="report still has unfinished runs"):
+        tied.open().move(["sales", "report"])
+    assert (tied.old.paused, tied.new.paused) == (
+        {"sales": False, "report": False},
+        {"sales": True, "report": True},
+    )
+    tied.old.active.clear()
+    tied.tick()
+    tied.open().move(["sales", "report"])
+    tied.tick()
+    tied.check()
+
+
+def test_dags_that_need_each_other_are_one_group_in_the_order_of_their_names(tied: World) -> None:
+    tied.old.needs["report"] = frozenset({"sales"})
+    known = {dag: tied.old.read(dag) for dag in ("report", "sales")}
+    assert list_groups({dag: one for dag, one in known.items() if one}) == [["report", "sales"]]
+
+
+def test_a_move_that_was_killed_lets_no_dag_run_on_both_sides(world: World) -> None:
+    # Killed before it was written down that the Dag runs here. Then somebody triggers a run in Airflow 2.
+    world.open().move(["sales"])
+    [moved] = journal.read(world.folder).values()
+    journal.write(world.folder, {"sales": replace(moved, phase=Phase.SEEDING)})
+    world.old.active["sales"] = 1
+    world.open().move(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, False)
+
+
+def test_a_dag_that_never_ran_here_does_not_begin_to_on_its_way_back(world: World) -> None:
+    # Somebody triggered a run here to try the Dag; it waits, as the Dag is paused.
+    world.old.active["sales"] = world.new.active["sales"] = 1
+    with pytest.raises(AirfleetError, match="unfinished runs in old"):
+        world.open().move(["sales"])
+    world.open().bring_back(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+    assert journal.read(world.folder) == {}
 
 
 def test_one_schedule_reads_the_same_in_both_versions() -> None:

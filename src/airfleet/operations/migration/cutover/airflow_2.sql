@@ -1,7 +1,8 @@
 -- name: read_dag
 SELECT dag.is_paused,
        serialized_dag.data -> 'dag' -> 'timetable' AS timetable,
-       (SELECT count(*) FROM dag_run WHERE dag_run.dag_id = dag.dag_id AND state IN ('queued', 'running')) AS active
+       (SELECT count(*) FROM dag_run WHERE dag_run.dag_id = dag.dag_id AND state IN ('queued', 'running')) AS active,
+       (SELECT count(*) FROM dataset_dag_run_queue WHERE target_dag_id = dag.dag_id) AS events
 FROM dag JOIN serialized_dag USING (dag_id)
 WHERE dag.dag_id = %(dag)s AND dag.is_active
 

@@ -1,7 +1,8 @@
 -- name: read_dag
 SELECT dag.is_paused,
        serialized.data -> 'dag' -> 'timetable' AS timetable,
-       (SELECT count(*) FROM dag_run WHERE dag_run.dag_id = dag.dag_id AND state IN ('queued', 'running')) AS active
+       (SELECT count(*) FROM dag_run WHERE dag_run.dag_id = dag.dag_id AND state IN ('queued', 'running')) AS active,
+       (SELECT count(*) FROM asset_dag_run_queue WHERE target_dag_id = dag.dag_id) AS events
 FROM dag
 JOIN LATERAL (SELECT data FROM serialized_dag WHERE serialized_dag.dag_id = dag.dag_id
               ORDER BY created_at DESC LIMIT 1) AS serialized ON true

@@ -32,7 +32,9 @@ class Run:
 class DagState:
     """A Dag as a platform has it. `schedule` is what makes its runs, as text that two platforms have in common.
 
-    `active` counts runs that are queued or running. `partners` are Dags that this one waits for, or that wait for it.
+    `active` counts runs that are queued or running, and `events` the datasets that have been written for its next run.
+    `partners` are Dags that this one waits for, or that wait for it. `needs` are those of them that an unfinished run
+    of this one needs: it triggers them, writes their datasets, or waits for them.
     """
 
     dag_id: str
@@ -41,6 +43,8 @@ class DagState:
     active: int
     last: Run | None
     partners: frozenset[str]
+    events: int = 0
+    needs: frozenset[str] = frozenset()
 
 
 class Platform(Protocol):
@@ -84,21 +88,32 @@ def _plain(value: object) -> object:
 
 def find_partners(dag_id: str, dependencies: Mapping[str, object]) -> frozenset[str]:
     """Return the Dags that are tied to one by sensors, triggers, or datasets. `dependencies` are of all Dags."""
+    tied = {other for pair in _list_ties(dependencies) if dag_id in pair for other in pair}
+    return frozenset(tied - {dag_id})
+
+
+def find_needs(dag_id: str, dependencies: Mapping[str, object]) -> frozenset[str]:
+    """Return the Dags that an unfinished run of one needs. `dependencies` are of all Dags."""
+    return frozenset(other for needy, other in _list_ties(dependencies) if needy == dag_id != other)
+
+
+def _list_ties(dependencies: Mapping[str, object]) -> set[tuple[str, str]]:
+    """Return pairs of Dags of which unfinished runs of the first need the second."""
     ties: set[tuple[str, str]] = set()
     makers: dict[str, set[str]] = {}
     users: dict[str, set[str]] = {}
     for owner, listed in dependencies.items():
         for one in listed if isinstance(listed, list) else []:
             source, target, kind = one.get("source"), one.get("target"), one.get("dependency_type")
-            if kind in ("sensor", "trigger"):
+            if kind == "sensor":
+                ties.add((target, source))
+            elif kind == "trigger":
                 ties.add((source, target))
             elif target == kind:
                 makers.setdefault(str(one.get("dependency_id")), set()).add(owner)
             elif source == kind:
                 users.setdefault(str(one.get("dependency_id")), set()).add(owner)
-    ties |= {(maker, user) for name, some in makers.items() for maker in some for user in users.get(name, ())}
-    tied = {other for pair in ties if dag_id in pair for other in pair}
-    return frozenset(tied - {dag_id})
+    return ties | {(maker, user) for name, some in makers.items() for maker in some for user in users.get(name, ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +160,8 @@ class Database:
             int(row["active"]),
             last[0] if last else None,
             find_partners(dag_id, dependencies),
+            int(row["events"]),
+            find_needs(dag_id, dependencies),
         )
 
     def pause(self, dag_id: str, *, pause: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from airfleet.errors import AirfleetError, UsageError
@@ -41,8 +42,8 @@ class Cutover:
             for dag, old in known.items():
                 if dag not in records:
                     self._save(Record(dag, Phase.WAITING, old.is_paused))
-            for dag in dags:
-                self._move(journal.read(self.state)[dag])
+            for group in list_groups(known):
+                self._move(group)
 
     def bring_back(self, dags: Sequence[str]) -> None:
         """Let Dags that were moved, or whose move was interrupted, run in Airflow 2 again, after what ran here.
@@ -56,20 +57,49 @@ class Cutover:
             for dag in dags:
                 if dag not in records:
                     raise UsageError(f"{dag} was not moved", hint="airfleet migrate cutover --list shows what was")
-            for dag in dags:
-                self._bring_back(records[dag])
+            for group in list_groups({dag: self._read(self.new, dag) for dag in dags}):
+                for dag in group:
+                    self._stop_here(records[dag])
+                for dag in reversed(group):
+                    self._bring_back(journal.read(self.state)[dag])
 
-    def _move(self, record: Record) -> None:
-        if record.phase is Phase.MOVED:
-            self.tell(f"{record.dag_id}: it was moved before")
-            return
-        if record.phase is Phase.RETURNING:
-            raise UsageError(
-                f"{record.dag_id} is on its way back", hint=f"airfleet migrate cutover {record.dag_id} --back"
-            )
-        last = self._halt(self.old, record).last
+    def _move(self, group: Sequence[str]) -> None:
+        """Move Dags that are tied to each other: all are paused there before the first of them runs here."""
+        left: list[Record] = []
+        for dag in group:
+            record = journal.read(self.state)[dag]
+            if record.phase is Phase.MOVED:
+                self.tell(f"{dag}: it was moved before")
+                continue
+            try:
+                left.append(self._leave(record))
+            except AirfleetError:
+                self._undo(left)
+                raise
+        # The last one needs none of the others.
+        for record in reversed(left):
+            self._arrive(record)
+
+    def _leave(self, record: Record) -> Record:
+        """Pause a Dag in Airflow 2 between two runs, and return its record."""
+        # It runs here already if the last step of a move was done and not written down. Then it must not go on there.
+        is_here = record.phase is Phase.SEEDING and not self._read(self.new, record.dag_id).is_paused
+        last = (self._read(self.old, record.dag_id) if is_here else self._halt(self.old, record)).last
         record = replace(record, phase=Phase.SEEDING, last=last.logical_date.isoformat() if last else "")
         self._save(record)
+        return record
+
+    def _undo(self, left: Sequence[Record]) -> None:
+        """Let Dags go on in Airflow 2 after one that is tied to them could not be paused there."""
+        for record in left:
+            with suppress(AirfleetError):
+                if self._read(self.new, record.dag_id).is_paused:
+                    if not record.was_paused:
+                        self.old.pause(record.dag_id, pause=False)
+                    self._save(replace(record, phase=Phase.WAITING))
+
+    def _arrive(self, record: Record) -> None:
+        last = self._read(self.old, record.dag_id).last
         self.new.seed(record.dag_id, [_mark(last, self.old)] if last else [])
         if not record.was_paused:
             self.new.pause(record.dag_id, pause=False)
@@ -77,10 +107,16 @@ class Cutover:
         after = f"its next run follows {last.run_id}" if last else "it had no run there"
         self.tell(f"{record.dag_id}: {'paused here as it was there' if record.was_paused else 'runs here'}; {after}")
 
-    def _bring_back(self, record: Record) -> None:
-        record = replace(record, phase=Phase.RETURNING)
-        self._save(record)
+    def _stop_here(self, record: Record) -> None:
+        """Pause a Dag here between two runs, if the command has let it run here at all."""
+        is_there = record.phase in (Phase.WAITING, Phase.SEEDING) or not self._read(self.old, record.dag_id).is_paused
+        if is_there and self._read(self.new, record.dag_id).is_paused:
+            # What waits here, as a run that somebody triggered to try it, must not go on beside Airflow 2.
+            return
+        self._save(replace(record, phase=Phase.RETURNING))
         self._halt(self.new, record)
+
+    def _bring_back(self, record: Record) -> None:
         # Airflow 2 was paused since the move, so its last run is the one that the runs here followed.
         last = self._read(self.old, record.dag_id).last
         runs = self.new.list_since(record.dag_id, last.logical_date if last else None)
@@ -101,10 +137,10 @@ class Cutover:
         end = self.clock() + self.patience_s
         has_told = False
         while True:
-            if self._read(side, record.dag_id).active == 0:
+            if _is_between_runs(self._read(side, record.dag_id)):
                 side.pause(record.dag_id, pause=True)
                 found = self._read(side, record.dag_id)
-                if found.active == 0:
+                if _is_between_runs(found):
                     return found
             if not record.was_paused:
                 side.pause(record.dag_id, pause=False)
@@ -112,7 +148,7 @@ class Cutover:
                 self.tell(f"{record.dag_id}: waits until no run is unfinished in {side.name}")
                 has_told = True
             if self.clock() >= end:
-                what = f"{record.dag_id} still has unfinished runs in {side.name}"
+                what = f"{record.dag_id} still has unfinished runs in {side.name}, or datasets for its next run"
                 hint = "it goes on there; call again at a quieter time, or with a longer --timeout"
                 raise AirfleetError(what, hint=hint)
             self.sleep(PAUSE_S)
@@ -120,6 +156,8 @@ class Cutover:
     def _check_move(self, dag: str, others: set[str], records: dict[str, Record]) -> DagState:
         old, new = self._read(self.old, dag), self._read(self.new, dag)
         if dag in records:
+            if records[dag].phase is Phase.RETURNING:
+                raise UsageError(f"{dag} is on its way back", hint=f"airfleet migrate cutover {dag} --back")
             return old
         if not new.is_paused:
             hint = "pause it here first, or it runs twice; look at what it has done"
@@ -134,6 +172,9 @@ class Cutover:
         if old.is_paused and old.active:
             hint = f"unpause it in {self.old.name} until they have ended, or mark them"
             raise UsageError(f"{dag} is paused in {self.old.name} and has {old.active} unfinished runs", hint=hint)
+        if old.events:
+            what = f"{dag} has {old.events} of the datasets for its next run in {self.old.name}"
+            raise UsageError(what, hint="call again when this run has begun there: datasets stay where they were")
         moved = {one for one, record in records.items() if record.phase is Phase.MOVED}
         if left := (old.partners | new.partners) - others - moved:
             hint = f"move them together: airfleet migrate cutover {' '.join(sorted(others | left))}"
@@ -154,6 +195,32 @@ class Cutover:
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with file_lock.wait_and_hold(self.state / journal.LOCK):
             yield
+
+
+def list_groups(known: Mapping[str, DagState]) -> list[list[str]]:
+    """Return the Dags in groups that are tied to each other. In a group, a Dag comes before those that it needs."""
+    groups: list[list[str]] = []
+    left = list(known)
+    while left:
+        group = {left[0]}
+        while near := {
+            one
+            for one in set(left) - group
+            if known[one].partners & group or any(one in known[other].partners for other in group)
+        }:
+            group |= near
+        members = [dag for dag in left if dag in group]
+        needy = {dag: [one for one in members if dag in known[one].needs] for dag in members}
+        # Dags that need each other keep the order in which they were named.
+        with suppress(CycleError):
+            members = list(TopologicalSorter(needy).static_order())
+        groups.append(members)
+        left = [dag for dag in left if dag not in group]
+    return groups
+
+
+def _is_between_runs(dag: DagState) -> bool:
+    return dag.active == 0 and dag.events == 0
 
 
 def _mark(run: Run, side: Platform) -> Run:
