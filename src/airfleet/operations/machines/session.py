@@ -18,6 +18,8 @@ from airfleet.spec.machines import Machines
 from airfleet.workspace import applied_hosts, file_lock
 
 ADDRESS_S, PAUSE_S = 600.0, 5.0
+# A machine that was asked for shows in lists within this time, or it was never made.
+LATE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,25 @@ class Session:
             self.sleep(PAUSE_S)
 
     def _end(self, record: Record, machine: Machine | None) -> None:
-        """Destroy a machine. One that the driver does not see is gone already."""
+        """Destroy a machine. One that the driver does not see is gone already, or an interrupted apply never made it."""
         self._save(replace(record, state=State.DESTROYING))
+        if machine is None and not record.id:
+            machine = self._find_late(record)
         if machine is not None:
             self.driver.destroy(machine)
         left = records.read(self.state)
         del left[record.name]
         records.write(self.state, left)
+
+    def _find_late(self, record: Record) -> Machine | None:
+        """Return the machine that an interrupted apply asked for: a driver may show it some time after it is made."""
+        self.tell(f"{record.name}: an apply was interrupted while it was made; looks for it for {LATE_S:g} s")
+        end = self.clock() + LATE_S
+        while True:
+            found = next((one for one in self._list() if one.key == record.key), None)
+            if found or self.clock() >= end:
+                return found
+            self.sleep(PAUSE_S)
 
     def _save(self, record: Record) -> None:
         records.write(self.state, {**records.read(self.state), record.name: record})

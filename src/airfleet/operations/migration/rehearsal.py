@@ -23,6 +23,7 @@ from airfleet.errors import AirfleetError
 from airfleet.operations.backup.embedded.cluster import Cluster, as_server_user, remove
 from airfleet.operations.migration.metadata import check_url
 from airfleet.spec.secrets import Secret
+from airfleet.workspace import file_lock
 
 FOLDER = "rehearsal"
 # What a user would miss. Other tables are made anew by Airflow 3, such as the texts of Dags.
@@ -64,7 +65,19 @@ def rehearse(
         AirfleetError: The database cannot be read, or the upgrade fails. Its last lines are in the error.
     """
     source = check_url(f"postgresql://{url.partition('://')[2]}")
-    folder = state / FOLDER
+    # Another rehearsal would remove the database of this one.
+    with file_lock.wait_and_hold(state / f"{FOLDER}.lock"):
+        return _rehearse(source, state / FOLDER, binaries, upgrade, environment, tell)
+
+
+def _rehearse(
+    source: str,
+    folder: Path,
+    binaries: Path,
+    upgrade: Sequence[str],
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+) -> Rehearsal:
     remove(folder)
     cluster = Cluster(folder / "data", binaries, folder / "backups", Secret(secrets.token_urlsafe(24)))
     try:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -184,6 +185,22 @@ def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
         apply(0)
         destroy()
         assert cloud.list() == ()
+
+
+def test_a_machine_that_shows_late_is_destroyed_after_an_apply_that_was_killed(
+    start: Callable[[str], Session], cloud: Cloud
+) -> None:
+    cloud.dies_at = 2
+    with pytest.raises(KilledError):
+        start(describe(1)).apply()
+    [late] = cloud.machines.values()
+    cloud.machines.clear()
+    ticks = iter(range(100))
+    session = replace(
+        start(describe(0)), clock=lambda: float(next(ticks)), sleep=lambda _: cloud.machines.update({late.id: late})
+    )
+    session.destroy(("worker1",))
+    assert (cloud.machines, session.plan()) == ({}, ())
 
 
 @pytest.mark.parametrize("number", [1, 2])
