@@ -116,7 +116,7 @@ class Session:
             self.sleep(PAUSE_S)
 
     def _end(self, record: Record, machine: Machine | None) -> None:
-        """Destroy a machine. One that the driver does not see is gone already, or an interrupted apply never made it."""
+        """Destroy a machine. One that the driver does not see is gone already, or was never made."""
         self._save(replace(record, state=State.DESTROYING))
         if machine is None and not record.id:
             machine = self._find_late(record)
