@@ -230,6 +230,7 @@ def test_a_run_that_does_not_end_leaves_the_dag_where_it_is(world: World) -> Non
 
 def test_a_dag_that_was_paused_stays_paused(world: World) -> None:
     world.old.paused["sales"] = True
+    world.old.events["sales"] = 1
     world.open().move(["sales"])
     assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, True)
     world.open().bring_back(["sales"])

@@ -137,10 +137,10 @@ class Cutover:
         end = self.clock() + self.patience_s
         has_told = False
         while True:
-            if _is_between_runs(self._read(side, record.dag_id)):
+            if _is_between_runs(self._read(side, record.dag_id), record):
                 side.pause(record.dag_id, pause=True)
                 found = self._read(side, record.dag_id)
-                if _is_between_runs(found):
+                if _is_between_runs(found, record):
                     return found
             if not record.was_paused:
                 side.pause(record.dag_id, pause=False)
@@ -172,7 +172,7 @@ class Cutover:
         if old.is_paused and old.active:
             hint = f"unpause it in {self.old.name} until they have ended, or mark them"
             raise UsageError(f"{dag} is paused in {self.old.name} and has {old.active} unfinished runs", hint=hint)
-        if old.events:
+        if old.events and not old.is_paused:
             what = f"{dag} has {old.events} of the datasets for its next run in {self.old.name}"
             raise UsageError(what, hint="call again when this run has begun there: datasets stay where they were")
         moved = {one for one, record in records.items() if record.phase is Phase.MOVED}
@@ -219,8 +219,9 @@ def list_groups(known: Mapping[str, DagState]) -> list[list[str]]:
     return groups
 
 
-def _is_between_runs(dag: DagState) -> bool:
-    return dag.active == 0 and dag.events == 0
+def _is_between_runs(dag: DagState, record: Record) -> bool:
+    # Of a Dag that was paused before, nobody waits for a run.
+    return dag.active == 0 and (dag.events == 0 or record.was_paused)
 
 
 def _mark(run: Run, side: Platform) -> Run:
