@@ -168,6 +168,15 @@ def decide(inputs: Inputs) -> Decision:
     return Decision(wanted, slots, reason)
 
 
+def find_absent_slots(before: Mapping[str, int | None], slots: Mapping[str, int]) -> dict[str, int | None]:
+    """Return the slots of the workers to which a decision gives none: they are silent, or take no tasks.
+
+    Each has one, so that a worker that takes tasks again begins with no slots that others have meanwhile. If no worker
+    counts, the api-servers may be away and the workers well: then each keeps those of `before`, its slots by host.
+    """
+    return {host: 1 if slots else own for host, own in before.items() if host not in slots}
+
+
 def _find_wanted(inputs: Inputs) -> tuple[int, str]:
     if inputs.fixed is not None:
         return max(1, inputs.fixed), "set by hand"

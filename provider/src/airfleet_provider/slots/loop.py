@@ -24,6 +24,7 @@ from airfleet_provider.contract.slot_rules import (
     WorkerReport,
     count_admissible,
     decide,
+    find_absent_slots,
 )
 from airfleet_provider.contract.statements import Statements
 
@@ -116,9 +117,11 @@ def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: Decision) -> lis
     # A person's number holds without an agent too, and otherwise a worker had better run all that it can.
     share = -(-decision.wanted // len(rule.hosts)) if decision.reason == "set by hand" else rule.per_host
     otherwise = min(rule.per_host, max(1, share))
+    before = {host: own[host]["slots"] if host in own else None for host in rule.hosts}
+    slots = {**find_absent_slots(before, decision.slots), **decision.slots}
     found = []
     for host in rule.hosts:
-        wanted, row = decision.slots.get(host), own.get(host)
+        wanted, row = slots[host], own.get(host)
         is_change = row is None or (row["slots"], row["otherwise"]) != (wanted, otherwise)
         if row is None or is_change or row["decided_s"] > CONFIRM_EVERY_S:
             found.append(

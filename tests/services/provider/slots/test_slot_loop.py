@@ -153,15 +153,22 @@ def test_a_new_loop_takes_nothing_away_that_the_old_one_gave(platform: Platform)
     assert platform.turn(2) == {"a": 1, "b": 1}
 
 
-def test_a_worker_that_is_silent_or_drained_does_not_count_and_has_all_its_slots_when_it_is_back(
+def test_a_worker_that_is_silent_or_drained_does_not_count_and_begins_with_one_slot_when_it_is_back(
     platform: Platform,
 ) -> None:
     platform.add(6, "running")
     platform.report("a", takes=False)
-    assert platform.turn() == {"a": None, "b": 6}
+    assert platform.turn() == {"a": 1, "b": 6}
+    assert platform.report("a") == 1
+    assert platform.turn() == {"a": 1, "b": 5}
+
+
+def test_workers_that_are_all_silent_keep_their_slots(platform: Platform) -> None:
+    platform.add(6, "running")
+    assert platform.turn() == {"a": 5, "b": 1}
     platform.age("seen_at", 60)
-    assert platform.turn() == {"a": None, "b": None}
-    assert platform.report("b") == 8
+    assert platform.turn() == {"a": 5, "b": 1}
+    assert platform.report("b") == 1
 
 
 def test_without_an_agent_workers_keep_their_slots_for_two_minutes_and_then_have_all(platform: Platform) -> None:

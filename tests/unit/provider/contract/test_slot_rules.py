@@ -22,6 +22,7 @@ from airfleet_provider.contract.slot_rules import (
     WorkerReport,
     count_admissible,
     decide,
+    find_absent_slots,
 )
 from airfleet_provider.contract.slot_simulation import PastTask, simulate
 
@@ -115,6 +116,12 @@ def test_the_emptiest_host_loses_its_slots_first_so_that_hosts_become_empty() ->
 )
 def test_a_decision_says_what_it_depended_on(inputs: Inputs, reason: str) -> None:
     assert decide(inputs).reason == reason
+
+
+def test_a_worker_that_comes_back_takes_no_slot_that_others_have_meanwhile() -> None:
+    before = {"a": 8, "b": 4, "new": None}
+    assert find_absent_slots(before, {"b": 8}) == {"a": 1, "new": 1}
+    assert find_absent_slots(before, {}) == before, "the api-servers are away, and the workers are well"
 
 
 def test_slots_are_kept_until_they_were_not_needed_for_a_while_and_then_go() -> None:
