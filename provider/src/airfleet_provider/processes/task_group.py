@@ -29,10 +29,14 @@ SHARES_PER_WEIGHT = 10.24
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What the kernel says of a task that has ended: how many of its processes it killed for memory, and the peak."""
+    """What the kernel says of a task that has ended: how many of its processes it killed for memory, and the peak.
+
+    `is_own` is false if not the limit of the task was reached, but that of the pool, or the memory of the host.
+    """
 
     kills: int
     peak: int
+    is_own: bool = True
 
 
 class Groups(Protocol):
@@ -71,13 +75,17 @@ class TaskGroup:
     def count(self) -> Counted:
         """Return what the kernel has counted, 0 for what it does not count. Without a kill, the peak is not read."""
         kills = peak = 0
+        is_own = self.limits.memory is not None
         with suppress(OSError, ValueError, IndexError):
             for line in (self.folders[0] / self.kills_file).read_text().splitlines():
                 if line.startswith("oom_kill "):
                     kills = int(line.split()[1])
+                # Version 2 counts here how often the limit of this group was reached, and not that of one above it.
+                if line.startswith("oom "):
+                    is_own = is_own and int(line.split()[1]) > 0
         with suppress(OSError, ValueError):
             peak = kills and int((self.folders[0] / self.peak_file).read_text())
-        return Counted(kills, peak)
+        return Counted(kills, peak, is_own)
 
     def remove(self) -> bool:
         """Remove the group, and return whether it has gone. It stays while a process that the task left runs in it."""

@@ -13,6 +13,7 @@ from airfleet_provider.compat.calls import config
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.task_limits import HINT, KEY, SECTION, LimitRule, Limits, find_limits, parse
 from airfleet_provider.processes import task_group
+from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.task_group import Groups, Leftovers, TaskGroup
 
 log = logging.getLogger(__name__)
@@ -81,15 +82,21 @@ class TaskLimiter:
                 log.warning("No cgroup for %s: %s; a limit on data takes its place", task, error)
         return Confinement(limits)
 
-    def end(self, confinement: Confinement) -> dict[str, Any]:
-        """Remove the group of a task that has ended, and return what the kernel says if it killed for memory."""
+    def end(self, confinement: Confinement, worker: MemoryGroup | None = None) -> dict[str, Any]:
+        """Remove the group of a task that has ended, and return what the kernel says if it killed for memory.
+
+        The limit that was reached may be that of `worker`, the group of all processes of the worker.
+        """
         if confinement.group is None:
             return {}
         counted = confinement.group.count()
         self.leftovers.remove(confinement.group)
         if not counted.kills:
             return {}
-        return {"kills": counted.kills, "peak": counted.peak, "limit": confinement.limits.memory, "own": True}
+        told = {"kills": counted.kills, "peak": counted.peak, "own": counted.is_own}
+        if counted.is_own:
+            return {**told, "limit": confinement.limits.memory}
+        return {**told, "limit": worker.read_limit() if worker else None}
 
 
 def read_hint(bag: Any, dag: str, task: str) -> object:  # noqa: ANN401 - a DagBag

@@ -229,7 +229,7 @@ class Zygote:
         self.selector.unregister(task.handle)
         os.close(task.handle)
         del self.tasks[task.pid]
-        killed = self.limiter.end(task.confinement)
+        killed = self.limiter.end(task.confinement, self.group)
         if task.status:
             with contextlib.suppress(OSError):
                 code = os.waitstatus_to_exitcode(status)

@@ -14,8 +14,9 @@ import pytest
 from airfleet_provider.compat.patches import task_start
 from airfleet_provider.contract.task_limits import LimitRule, Limits
 from airfleet_provider.processes import fd_messages, task_group
+from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.polling import wait_readable
-from airfleet_provider.task_runtime.task_limits import NONE, TaskLimiter
+from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter
 from airfleet_provider.task_runtime.zygote import Loaded, Zygote
 
 SMALL = LimitRule("small", dag="sales", limits=Limits(memory=64 << 20, pids=100))
@@ -106,6 +107,19 @@ def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monke
     said = task_start.describe_memory_kill(told["memory"])
     assert "The limit of the task is 64 MiB, and it had 64 MiB at its peak" in said
     assert not [folder for one in made for folder in one.folders if folder.exists()], "nothing is left"
+
+
+def test_a_task_that_is_killed_at_the_limit_of_its_pool_is_not_told_of_its_own(tmp_path: Path) -> None:
+    folder, unit = tmp_path / "airfleet-task-1-1", tmp_path / "memory.max"
+    folder.mkdir()
+    (folder / "memory.events").write_text("low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\noom_group_kill 1\n")
+    (folder / "memory.peak").write_text(f"{20 << 20}\n")
+    unit.write_text(f"{2 << 30}\n")
+    group = task_group.TaskGroup(SMALL.limits, (folder,), "memory.events", "memory.peak")
+    limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: None)
+    told = limiter.end(Confinement(SMALL.limits, group), MemoryGroup(tmp_path / "memory.events", unit))
+    said = task_start.describe_memory_kill(told)
+    assert "The limit is 2048 MiB, for all processes of the worker together; the task had 20 MiB at its peak" in said
 
 
 def test_a_limit_that_cannot_be_entered_is_told_and_the_task_runs(monkeypatch: pytest.MonkeyPatch) -> None:
