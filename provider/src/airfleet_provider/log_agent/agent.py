@@ -146,6 +146,7 @@ class LogAgent:
 
         Raises:
             StoreError: The index cannot be written. The lines are read again in a later turn.
+            OSError: The journal cannot be read. The lines of files are kept all the same.
             sqlite3.Error: The positions cannot be written. The index leaves out what it has already.
         """
         self._meet_files()
@@ -159,7 +160,11 @@ class LogAgent:
             if self._read(log_file, turn):
                 growing.append(log_file)
         turn.waiting = sum(self._measure(turn.moved.get(one.path, one)) for one in growing)
-        has_more = self._read_journal(turn) or turn.waiting > 0
+        broken: OSError | None = None
+        try:
+            has_more = self._read_journal(turn) or turn.waiting > 0
+        except OSError as error:
+            broken, has_more = error, False
         if turn.lines:
             turn.left_out += self._store.add(turn.lines)
             self._store.commit()
@@ -172,6 +177,8 @@ class LogAgent:
         if turn.cut_files or self._clock() - self._saved >= SAVE_EVERY_S:
             self._save()
         self._count(turn)
+        if broken:
+            raise broken
         return has_more
 
     def give_up(self) -> None:

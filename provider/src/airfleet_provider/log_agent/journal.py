@@ -88,6 +88,9 @@ class Journal:
             except BlockingIOError:
                 has_more = False
                 break
+            if not block and got:
+                # What it printed before its end counts. The next call tells of the end.
+                break
             if not block:
                 code = child.wait()
                 self.close()

@@ -135,3 +135,12 @@ def test_an_end_of_journalctl_is_an_error_and_it_is_started_again(host: JournalH
     host.agent.give_up()
     assert host.take_all(1) == ["one"]
     host.agent.give_up()
+
+
+def test_a_journal_that_cannot_be_read_stops_no_line_of_a_task(host: JournalHost) -> None:
+    host.file.write_text("{}")
+    host.print("a line of a task")
+    with pytest.raises(JournalError):
+        host.take_all(2)
+    assert host.texts() == ["a line of a task"]
+    host.agent.give_up()
