@@ -218,7 +218,7 @@ _DATABASE = (
     _gauge("airfleet_wal_archived_timestamp_seconds", "When the last WAL file was archived."),
     _gauge("airfleet_wal_archive_failing", "Whether the last attempt to archive a WAL file failed."),
     _gauge("airfleet_backup_timestamp_seconds", "When the last backup of the databases ended."),
-    _gauge("airfleet_archive_timestamp_seconds", "When `airfleet db archive` last ended with success."),
+    _gauge("airfleet_archive_timestamp_seconds", "When an archive of the runs of all Dags last ended with success."),
 )
 _OWN = tuple(
     Metric(name, kind, text, labels, (), most, Scope.PROCESS)

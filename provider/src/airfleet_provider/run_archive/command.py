@@ -82,8 +82,7 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         pause=arguments.pause,
         report=command_line.say,
     )
-    with closing(metadata_db.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(NOTE, (job_schema.RUN_ARCHIVE,))
+    note_end(arguments.dag)
     if arguments.json:
         command_line.print_json({"before": before.isoformat(), **asdict(totals)})
     else:
@@ -97,6 +96,13 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         command_line.say(f"left for the next time: {changed} that changed meanwhile, {totals.busy} that were locked")
     if totals.is_stopped:
         command_line.say("the budget is over; the next call continues")
+
+
+def note_end(dag_id: str | None) -> None:
+    """Record that old runs were archived now, which the timetable and an alert go by; not after those of one Dag."""
+    if dag_id is None:
+        with closing(metadata_db.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(NOTE, (job_schema.RUN_ARCHIVE,))
 
 
 def _keep(arguments: argparse.Namespace) -> NoReturn:
