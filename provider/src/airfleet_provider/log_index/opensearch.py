@@ -313,10 +313,11 @@ def make_log_id(own: Origin) -> str:
 def find_index(prefix: str, line: Line) -> str:
     """Return the index of a line, which is always the same.
 
-    The lines of a task go to the day on which its file was met: a line without a time of its own has another one when
-    it is read again. Other lines have times of their own.
+    The lines of a file go to the day on which the file was met. A line without a time of its own has another one when
+    it is read again, and one that a program wrote may say any time, of which each day would be one more index. An entry
+    of the journal has the time at which the journal got it.
     """
-    if line.origin.dag and (found := _DAY.search(line.source)):
+    if found := _DAY.search(line.source):
         return f"{prefix}-{found[1]}.{found[2]}.{found[3]}"
     return name_index(prefix, line.at)
 
